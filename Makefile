@@ -1,0 +1,44 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?= python3
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup rehearse test check format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(READY) ## Install everything the project needs into .venv and node_modules
+
+$(READY): requirements.txt package-lock.json pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/npm ci --silent
+	touch $@
+
+rehearse: $(READY) ## Deploy, train, serve and destroy in a local AWS. PHOTOS=dir for real photos, ARGS for more flags
+	$(BIN)/binventory rehearse $(if $(PHOTOS),--photos $(PHOTOS)) $(ARGS)
+
+test: $(READY) ## Fast tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(READY) ## Lint, format check and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: requirements.in ## Write requirements.txt from requirements.in in a fresh environment
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --disable-pip-version-check -r requirements.in
+	{ echo "# Written by make lock from requirements.in."; build/lock/bin/pip freeze --all --exclude pip | sed -E 's/\+cpu$$//'; } > requirements.txt
+
+clean: ## Remove what the project installed and built
+	rm -rf $(VENV) node_modules build cdk.out .cache .rehearsal*

@@ -1,0 +1,24 @@
+"""Fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def abid() -> Path:
+    """Real photos of the Amazon Bin Image Dataset, laid out like the public bucket; skips where they are absent."""
+    folder = REPOSITORY.parent / "shared" / "abid"
+    if not folder.is_dir():
+        pytest.skip("no real bin photos at ../shared/abid")
+    return folder
