@@ -1,0 +1,191 @@
+"""Bin photos from bytes to pixels: the one place where ingest, training and serving agree on what a photo is.
+
+Whatever changes a pixel between a JPEG and the network lives here, so that a model answers in production what it
+answered in evaluation. Needs Pillow and numpy only.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+DEFAULT_MAX_BYTES: Final = 16 * 1024 * 1024
+DEFAULT_MAX_PIXELS: Final = 25_000_000
+# Below this side there is nothing to count; above this ratio of the sides it is not a photo of a bin, and resizing
+# its shorter side would inflate the longer one without bound.
+MIN_SIDE: Final = 32
+MAX_ASPECT_RATIO: Final = 8.0
+
+_SIGNATURES: Final = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
+_EXIF_ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PhotoError(ValueError):
+    """The bytes are no photo that can be counted. `reason` is a stable code, the message says it in words.
+
+    Reasons: empty, too_many_bytes, not_jpeg_or_png, unreadable, too_many_pixels, too_small, aspect_ratio, animated.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo becomes the network's input; travels with the model in serving.json.
+
+    `mean` and `std` are per RGB channel on the scale 0..1. `prepare` does not apply them: the served graph does.
+    """
+
+    shorter_side: int = 256
+    crop: int = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop <= self.shorter_side <= 4096:
+            raise ValueError(f"crop ({self.crop}) must lie in 1..shorter_side ({self.shorter_side}), at most 4096")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError("mean and std need three values each, and std must be positive")
+
+
+def open_photo(data: bytes, *, max_bytes: int = DEFAULT_MAX_BYTES, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Decode a JPEG or PNG into an upright RGB image, whatever its name or declared type says.
+
+    Raises PhotoError for anything else: the caps are checked before a pixel is decoded.
+    """
+    image = _open_header(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    return _upright_rgb(image)
+
+
+def resized_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(width, height) after the shorter side has become `side` pixels; the longer one is rounded down."""
+    width, height = size
+    if width <= height:
+        return side, max(side, int(side * height / width))
+    return max(side, int(side * width / height)), side
+
+
+def resize_shorter_side(image: Image.Image, side: int) -> Image.Image:
+    """The image with its shorter side at `side` pixels, bilinear with antialiasing, aspect ratio kept."""
+    size = resized_size(image.size, side)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """The central `side` x `side` pixels; the image must be at least that large."""
+    left, top = _centre(image.size, side)
+    return image.crop((left, top, left + side, top + side))
+
+
+def prepare(
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> NDArray[np.uint8]:
+    """The network's input for one encoded photo: uint8 RGB [crop, crop, 3]. Raises PhotoError."""
+    return prepare_image(open_photo(data, max_bytes=max_bytes, max_pixels=max_pixels), preprocessing)
+
+
+def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """As `prepare`, from a decoded RGB image: resize and crop in one pass that touches only what is kept.
+
+    The source box is the crop mapped back through the full resize, so every output pixel has the filter it has in
+    `centre_crop(resize_shorter_side(image, ...), ...)`; the two differ by rounding, at most one grey level.
+    """
+    side = preprocessing.crop
+    size = resized_size(image.size, preprocessing.shorter_side)
+    if size == image.size:
+        return np.asarray(centre_crop(image, side), dtype=np.uint8)
+    left, top = _centre(size, side)
+    across, down = image.width / size[0], image.height / size[1]
+    box = (left * across, top * down, (left + side) * across, (top + side) * down)
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
+
+
+def _centre(size: tuple[int, int], side: int) -> tuple[int, int]:
+    width, height = size
+    if min(size) < side:
+        raise ValueError(f"a {width} x {height} image has no central {side} x {side} pixels")
+    return round((width - side) / 2), round((height - side) / 2)
+
+
+def _open_header(data: bytes, *, max_bytes: int, max_pixels: int) -> Image.Image:
+    """The image with its header read and checked and no pixel decoded."""
+    if not data:
+        raise PhotoError("empty", "the photo is empty")
+    if len(data) > max_bytes:
+        raise PhotoError("too_many_bytes", f"the photo has {len(data)} bytes, more than the {max_bytes} allowed")
+    kind = next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
+    if kind is None:
+        raise PhotoError("not_jpeg_or_png", "the bytes are neither a JPEG nor a PNG")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
+    except Image.DecompressionBombError as error:
+        raise PhotoError("too_many_pixels", f"the photo has more than the {max_pixels} pixels allowed") from error
+    # Parsers of hostile bytes fail in every way there is (struct.error, SyntaxError, ...): all mean the same here.
+    except Exception as error:
+        raise PhotoError("unreadable", f"the {kind} header cannot be read") from error
+    _check_shape(image, max_pixels)
+    return image
+
+
+def _check_shape(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise PhotoError(
+            "too_many_pixels", f"the photo has {width} x {height} pixels, more than the {max_pixels} allowed"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError("too_small", f"the photo is {width} x {height}; its shorter side needs {MIN_SIDE} pixels")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise PhotoError(
+            "aspect_ratio", f"the photo is {width} x {height}; its sides may differ {MAX_ASPECT_RATIO:.0f} times"
+        )
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        raise PhotoError("animated", "the PNG is animated; send one still photo")
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+        rgb = _to_rgb(image)
+    except Exception as error:
+        raise PhotoError("unreadable", f"the {image.format} is truncated or damaged") from error
+    # Compared with 1..8, never used as a number: a hostile tag can hold any type.
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion clips at 255, which would turn every photo white.
+        grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
