@@ -1,0 +1,88 @@
+"""Writes rendered photos and their records as the public bucket lays them out."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from binventory.render.items import make_stock, metadata
+from binventory.render.picture import draw
+
+# Ids come in short runs, one run in each hundred, as a thin sample of the public bucket would: splits go by blocks of
+# ids, and a few hundred consecutive ids would make only a handful of blocks.
+RUN = 12
+STRIDE = 100
+
+_COUNTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
+_WEIGHTS = (2, 17, 17, 19, 17, 16, 3, 2, 2, 1, 1, 1, 1, 1)
+_SAME_BIN = 0.08
+_DEFECTS = ("truncated photo", "no record", "broken record", "no quantity", "no photo", "empty photo")
+_DEFECT_EVERY = 40
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What was written: the folder, the recorded quantity of every sound photo, and the defect of every other id."""
+
+    folder: Path
+    counts: dict[str, int] = field(default_factory=dict)
+    defects: dict[str, str] = field(default_factory=dict)
+
+
+def render_bucket(folder: Path, photos: int = 300, seed: int = 0) -> Bucket:
+    """Renders `photos` ids into `folder` as `bin-images/NNNNN.jpg` and `metadata/NNNNN.json`.
+
+    Some bins hold 0 or more than 5 items, some neighbouring ids show the same bin, and one id in forty has a defect,
+    because the public bucket has all three. Equal arguments give equal bytes.
+    """
+    if photos < 1:
+        raise ValueError(f"photos must be at least 1, got {photos}")
+    (folder / "bin-images").mkdir(parents=True, exist_ok=True)
+    (folder / "metadata").mkdir(parents=True, exist_ok=True)
+    bucket = Bucket(folder)
+    rng = random.Random(f"bucket {seed}")
+    stock_seed, count, view = 0, 0, 0
+    for index in range(photos):
+        image_id = f"{(index // RUN + 1) * STRIDE + index % RUN:05d}"
+        if index % RUN and rng.random() < _SAME_BIN:
+            view += 1
+        else:
+            stock_seed, view = rng.getrandbits(32), 0
+            count = rng.choices(_COUNTS, weights=_WEIGHTS)[0]
+        defect = _DEFECTS[(index // _DEFECT_EVERY) % len(_DEFECTS)] if index % _DEFECT_EVERY == 17 else None
+        _write(folder, image_id, stock_seed, count, view, defect)
+        if defect:
+            bucket.defects[image_id] = defect
+        else:
+            bucket.counts[image_id] = count
+    return bucket
+
+
+def _write(folder: Path, image_id: str, seed: int, count: int, view: int, defect: str | None) -> None:
+    stock = make_stock(random.Random(f"stock {seed} {count}"), count)
+    photo = _jpeg(draw(stock, seed, view), random.Random(f"quality {seed} {view}"))
+    record = metadata(stock)
+    text = json.dumps(record, indent=4)
+    if defect == "truncated photo":
+        photo = photo[: len(photo) // 3]
+    elif defect == "empty photo":
+        photo = b""
+    elif defect == "broken record":
+        text = text[: len(text) // 2]
+    elif defect == "no quantity":
+        text = json.dumps({"BIN_FCSKU_DATA": record["BIN_FCSKU_DATA"]}, indent=4)
+    if defect != "no photo":
+        (folder / "bin-images" / f"{image_id}.jpg").write_bytes(photo)
+    if defect != "no record":
+        (folder / "metadata" / f"{image_id}.json").write_text(text)
+
+
+def _jpeg(image: Image.Image, rng: random.Random) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=rng.randint(85, 93))
+    return buffer.getvalue()
