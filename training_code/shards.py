@@ -1,0 +1,210 @@
+"""Shards: tar files in WebDataset's layout, written with the same bytes for the same samples and read without unpacking.
+
+A sample is two neighbouring members, `<id>.jpg` (RGB JPEG, shorter side 256 pixels) and `<id>.json`
+(`{"count": 3, "id": "00231", "items": ["B000A59POM"], ...}`), so any tar tool or WebDataset reads them too.
+
+    for sample in read_shards("train/"):          # sequential, constant memory
+        ...
+    index = ShardIndex("train/")                  # random access
+    index[7].photo, index.counts, index.ids
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+_BLOCK: Final = tarfile.BLOCKSIZE
+_END: Final = bytes(2 * _BLOCK)
+SHARD_SUFFIX: Final = ".tar"
+
+
+class ShardError(ValueError):
+    """A shard is missing, damaged or not laid out as one; the message names the file and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled bin photo."""
+
+    id: str
+    photo: bytes
+    """JPEG bytes, shorter side 256 pixels."""
+    count: int
+    """Items in the bin, 1..5."""
+    items: tuple[str, ...] = ()
+    """The SKUs recorded in the bin; empty where only a count was known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """What a finished shard holds."""
+
+    name: str
+    samples: int
+    size: int
+    """Bytes on disk."""
+    sha256: str
+
+
+class ShardWriter:
+    """Writes one shard under a temporary name and gives it its own name on `close`, so a shard seen is a shard whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + ".part")
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._samples = 0
+        self._file: BinaryIO = self._part.open("wb")
+
+    def add(self, sample_id: str, photo: bytes, record: dict[str, Any]) -> int:
+        """Append one sample; returns the offset of the photo's bytes in the shard. `record` must hold id and count."""
+        offset = self._member(f"{sample_id}.jpg", photo)
+        self._member(f"{sample_id}.json", json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
+        self._samples += 1
+        return offset
+
+    def close(self) -> ShardSummary:
+        """Finish the file, flush it to the disk and publish it under its own name."""
+        self._write(_END)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._part, self._path)
+        return ShardSummary(self._path.name, self._samples, self._size, self._digest.hexdigest())
+
+    def discard(self) -> None:
+        """Drop what was written; nothing appears under the shard's name."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def _member(self, name: str, data: bytes) -> int:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        info.mode = 0o644
+        self._write(info.tobuf(tarfile.USTAR_FORMAT))
+        offset = self._size
+        self._write(data)
+        self._write(bytes(-len(data) % _BLOCK))
+        return offset
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+
+def list_shards(folder: str | Path) -> list[Path]:
+    """The shards of a folder and its subfolders, sorted by path. Raises ShardError when there is none."""
+    shards = sorted(Path(folder).rglob("*" + SHARD_SUFFIX))
+    if not shards:
+        raise ShardError(f"{folder} holds no {SHARD_SUFFIX} shard; run ingest first, or point at its output")
+    return shards
+
+
+def read_shards(shards: str | Path | Iterable[Path]) -> Iterator[Sample]:
+    """Every sample of a folder of shards, or of the shards given, in order, holding one sample at a time."""
+    for path in list_shards(shards) if isinstance(shards, str | Path) else shards:
+        with Path(path).open("rb") as stream:
+            for photo_member, record_member in _pairs(stream, path):
+                yield _sample(photo_member, record_member, path)
+
+
+class ShardIndex(Sequence[Sample]):
+    """Random access to a folder of shards. Reads every record once when built (not the photos), then one sample a call.
+
+    Safe to share between threads and to send to another process: files are opened on use.
+    """
+
+    def __init__(self, shards: str | Path | Iterable[Path]) -> None:
+        self.paths: list[Path] = list_shards(shards) if isinstance(shards, str | Path) else list(shards)
+        self.ids: list[str] = []
+        self.counts: list[int] = []
+        self._items: list[tuple[str, ...]] = []
+        self._places: list[tuple[int, int, int]] = []
+        for number, path in enumerate(self.paths):
+            self._scan(number, path)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        number, offset, size = self._places[index]
+        return Sample(self.ids[index], read_at(self.paths[number], offset, size), self.counts[index], self._items[index])
+
+    def _scan(self, number: int, path: Path) -> None:
+        with path.open("rb") as stream:
+            for photo_member, record_member in _pairs(stream, path, skip_photos=True):
+                sample = _sample(photo_member, record_member, path)
+                self.ids.append(sample.id)
+                self.counts.append(sample.count)
+                self._items.append(sample.items)
+                self._places.append((number, photo_member.offset, photo_member.size))
+
+
+def read_at(path: Path, offset: int, size: int) -> bytes:
+    """`size` bytes of a shard from `offset`, as `ShardWriter.add` reported them."""
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        data = stream.read(size)
+    if len(data) != size:
+        raise ShardError(f"{path} ends before byte {offset + size}; it was cut, ingest it again")
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    name: str
+    offset: int
+    size: int
+    data: bytes
+
+
+def _pairs(stream: BinaryIO, path: Path, *, skip_photos: bool = False) -> Iterator[tuple[_Member, _Member]]:
+    while (photo := _next_member(stream, path, skip=skip_photos)) is not None:
+        record = _next_member(stream, path, skip=False)
+        key = photo.name.removesuffix(".jpg")
+        if record is None or photo.name == key or record.name != f"{key}.json":
+            raise ShardError(f"{path}: member {photo.name!r} is not followed by its record {key}.json")
+        yield photo, record
+
+
+def _next_member(stream: BinaryIO, path: Path, *, skip: bool) -> _Member | None:
+    header = stream.read(_BLOCK)
+    if not header.strip(b"\0"):
+        if len(header) < _BLOCK:
+            raise ShardError(f"{path} has no end mark; it was cut while being written or copied, ingest it again")
+        return None
+    try:
+        info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+    except tarfile.HeaderError as error:
+        raise ShardError(f"{path} is damaged at byte {stream.tell() - len(header)}: {error}") from error
+    if not info.isreg():
+        raise ShardError(f"{path}: member {info.name!r} is not a plain file")
+    offset = stream.tell()
+    padded = info.size + -info.size % _BLOCK
+    if skip:
+        stream.seek(padded, io.SEEK_CUR)
+        return _Member(info.name, offset, info.size, b"")
+    data = stream.read(padded)
+    if len(data) != padded:
+        raise ShardError(f"{path} ends inside member {info.name!r}; it was cut, ingest it again")
+    return _Member(info.name, offset, info.size, data[: info.size])
+
+
+def _sample(photo: _Member, record_member: _Member, path: Path) -> Sample:
+    try:
+        record = json.loads(record_member.data)
+        return Sample(str(record["id"]), photo.data, int(record["count"]), tuple(record.get("items", ())))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{path}: record {record_member.name!r} has no readable id and count") from error
