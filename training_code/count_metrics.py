@@ -1,0 +1,271 @@
+"""What a count model got right and how far off it was, from labels and probabilities alone.
+
+Every metric here is a function of sums over photos. The sums are kept per block of ids, so one implementation gives
+the point estimate (add all blocks) and any number of bootstrap replicates (add the blocks a replicate drew).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+CALIBRATION_BINS = 15
+_SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said about photos whose count is known.
+
+    Use `Predictions.of(...)`, which accepts anything array-like and checks it.
+    """
+
+    labels: Integers
+    """[n] recorded counts, each one of `classes`."""
+    probabilities: Floats
+    """[n, k] probability of each class; rows sum to one."""
+    blocks: Integers
+    """[n] block of ids a photo belongs to, numbered 0..B-1 without gaps; photos of one block are not independent."""
+    classes: tuple[int, ...]
+    """k counts, in the order of the columns, ascending."""
+
+    @classmethod
+    def of(
+        cls, labels: ArrayLike, probabilities: ArrayLike, blocks: ArrayLike | None = None, *, classes: tuple[int, ...]
+    ) -> Predictions:
+        """Check and freeze. `blocks` may be any hashable ids ([n]); None means every photo stands for itself.
+
+        Raises ValueError naming what does not fit.
+        """
+        label_array = np.asarray(labels, dtype=np.int64)
+        probability_array = np.asarray(probabilities, dtype=np.float64)
+        count = len(label_array)
+        if tuple(sorted(set(classes))) != tuple(classes):
+            raise ValueError(f"classes must be ascending and distinct, got {classes}")
+        if count == 0:
+            raise ValueError("labels are empty: there is nothing to measure")
+        if probability_array.shape != (count, len(classes)):
+            raise ValueError(
+                f"probabilities have shape {probability_array.shape}, expected ({count}, {len(classes)}) "
+                f"for {count} labels and classes {classes}"
+            )
+        unknown = sorted(set(label_array.tolist()) - set(classes))
+        if unknown:
+            raise ValueError(f"labels contain {unknown}, which are not among the classes {classes}")
+        sums = probability_array.sum(axis=1)
+        if not np.isfinite(probability_array).all() or (probability_array < 0).any():
+            raise ValueError("probabilities must be finite and not negative")
+        if np.abs(sums - 1).max() > _SUM_TOLERANCE:
+            raise ValueError(f"probabilities of a photo must sum to 1, got {sums[np.abs(sums - 1).argmax()]:.4f}")
+        block_ids = np.arange(count) if blocks is None else np.asarray(blocks)
+        if block_ids.shape != (count,):
+            raise ValueError(f"blocks have shape {block_ids.shape}, expected ({count},)")
+        _, numbered = np.unique(block_ids, return_inverse=True)
+        return cls(label_array, probability_array / sums[:, None], numbered.astype(np.int64), tuple(classes))
+
+    @property
+    def counts(self) -> Integers:
+        """[n] most probable count; the smaller one of equals."""
+        return np.asarray(np.asarray(self.classes, dtype=np.int64)[self.probabilities.argmax(axis=1)])
+
+    @property
+    def expected_counts(self) -> Floats:
+        """[n] mean of the predicted distribution, in items."""
+        return self.probabilities @ np.asarray(self.classes, dtype=np.float64)
+
+    @property
+    def label_indices(self) -> Integers:
+        """[n] column of each label."""
+        return np.searchsorted(np.asarray(self.classes), self.labels).astype(np.int64)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """[n] whether the most probable count is the recorded one."""
+        return np.asarray(self.counts == self.labels)
+
+    def subset(self, chosen: NDArray[np.bool_]) -> Predictions:
+        """The photos where `chosen` ([n]) is true."""
+        return Predictions.of(
+            self.labels[chosen], self.probabilities[chosen], self.blocks[chosen], classes=self.classes
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CountMetrics:
+    """Metrics of one set of photos, or of many replicates of it at once.
+
+    Every field has the leading shape of the sums it was computed from: `()` for one set, `[replicates]` for a
+    bootstrap; fields marked "a class" have one more axis of length k. What is undefined (the precision of a class
+    never predicted) is NaN.
+    """
+
+    accuracy: Floats
+    """Share of photos counted exactly right."""
+    balanced_accuracy: Floats
+    """Mean recall over the classes present: the published tables' "average across classes"."""
+    within_one: Floats
+    """Share of photos off by at most one item."""
+    rmse: Floats
+    """Root mean squared error of the most probable count, items."""
+    mae: Floats
+    """Mean absolute error of the most probable count, items."""
+    rmse_expected: Floats
+    """Root mean squared error of the expected count, items."""
+    log_loss: Floats
+    """Mean negative log probability of the recorded count, nats."""
+    calibration_error: Floats
+    """Expected calibration error of the top probability in equal-width bins."""
+    macro_f1: Floats
+    """Mean F1 over the classes present."""
+    precision: Floats
+    """A class: share of the photos given this count that have it."""
+    recall: Floats
+    """A class: share of the photos of this count that were given it (the published tables' per class accuracy)."""
+    class_accuracy: Floats
+    """A class: share of all photos rightly told to have this count or not to have it (one against the rest)."""
+    class_rmse: Floats
+    """A class: root mean squared error over the photos of this count, items."""
+
+    def scalars(self) -> Iterator[tuple[str, Floats]]:
+        """Name and value of the metrics that are one number a set."""
+        return ((f.name, getattr(self, f.name)) for f in fields(self)[:9])
+
+    def per_class(self) -> Iterator[tuple[str, Floats]]:
+        """Name and value of the metrics that have a number a class."""
+        return ((f.name, getattr(self, f.name)) for f in fields(self)[9:])
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSums:
+    """Sums over the photos of each block: all that any metric needs."""
+
+    table: Floats
+    """[B, s] one row a block; the columns are laid out by `_Columns`."""
+    classes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> BlockSums:
+        """Add up `predictions` by block."""
+        k = len(predictions.classes)
+        columns = _Columns(k)
+        rows = np.arange(len(predictions.labels))
+        per_photo = np.zeros((len(rows), columns.width))
+        confusion_cell = predictions.label_indices * k + predictions.probabilities.argmax(axis=1)
+        per_photo[rows, confusion_cell] = 1
+        of_label = predictions.probabilities[rows, predictions.label_indices]
+        per_photo[:, columns.log_loss] = -np.log(np.clip(of_label, _SMALLEST_PROBABILITY, 1))
+        per_photo[:, columns.expected_squared_error] = (predictions.expected_counts - predictions.labels) ** 2
+        # Only the sum of (confidence - correct) of a bin matters: the bin's size cancels out of the weighted mean.
+        confidence = predictions.probabilities.max(axis=1)
+        calibration_bin = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+        per_photo[rows, columns.calibration_start + calibration_bin] = confidence - predictions.correct
+        table = np.zeros((int(predictions.blocks.max()) + 1, columns.width))
+        np.add.at(table, predictions.blocks, per_photo)
+        return cls(table, predictions.classes)
+
+    def total(self) -> Floats:
+        """[s] sums over all blocks."""
+        return np.asarray(self.table.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where each sum stands in a row: k*k confusion cells (label-major), then the others."""
+
+    k: int
+
+    @property
+    def log_loss(self) -> int:
+        return self.k * self.k
+
+    @property
+    def expected_squared_error(self) -> int:
+        return self.log_loss + 1
+
+    @property
+    def calibration_start(self) -> int:
+        return self.log_loss + 2
+
+    @property
+    def width(self) -> int:
+        return self.calibration_start + CALIBRATION_BINS
+
+
+def metrics_of_sums(sums: Floats, classes: tuple[int, ...]) -> CountMetrics:
+    """Metrics from sums `[..., s]` laid out as in `BlockSums`; the leading axes are kept."""
+    k = len(classes)
+    columns = _Columns(k)
+    confusion = sums[..., : k * k].reshape((*sums.shape[:-1], k, k))
+    values = np.asarray(classes, dtype=np.float64)
+    error = values[None, :] - values[:, None]
+    photos = confusion.sum(axis=(-2, -1))
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    of_label = confusion.sum(axis=-1)
+    of_guess = confusion.sum(axis=-2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = hits / of_label
+        precision = hits / of_guess
+        f1 = np.where(of_label > 0, 2 * hits / (of_label + of_guess), np.nan)
+        return CountMetrics(
+            accuracy=hits.sum(axis=-1) / photos,
+            balanced_accuracy=_mean_of_present(recall),
+            within_one=(confusion * (np.abs(error) <= 1)).sum(axis=(-2, -1)) / photos,
+            rmse=np.sqrt((confusion * error**2).sum(axis=(-2, -1)) / photos),
+            mae=(confusion * np.abs(error)).sum(axis=(-2, -1)) / photos,
+            rmse_expected=np.sqrt(sums[..., columns.expected_squared_error] / photos),
+            log_loss=sums[..., columns.log_loss] / photos,
+            calibration_error=np.abs(sums[..., columns.calibration_start :]).sum(axis=-1) / photos,
+            macro_f1=_mean_of_present(f1),
+            precision=precision,
+            recall=recall,
+            class_accuracy=(photos[..., None] - of_label - of_guess + 2 * hits) / photos[..., None],
+            class_rmse=np.sqrt((confusion * error**2).sum(axis=-1) / of_label),
+        )
+
+
+def measure(predictions: Predictions) -> CountMetrics:
+    """Every metric of one set of photos; scalar fields have shape (), class fields [k]."""
+    return metrics_of_sums(BlockSums.of(predictions).total(), predictions.classes)
+
+
+def confusion_matrix(predictions: Predictions) -> Integers:
+    """[k, k] photos by recorded count (row) and most probable count (column)."""
+    k = len(predictions.classes)
+    cells = predictions.label_indices * k + predictions.probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def class_shares(labels: ArrayLike, classes: tuple[int, ...]) -> Floats:
+    """[k] share of each class among `labels`, typically those of the training split."""
+    label_array = np.asarray(labels, dtype=np.int64)
+    counts = (label_array[:, None] == np.asarray(classes)[None, :]).sum(axis=0).astype(np.float64)
+    if counts.sum() == 0:
+        raise ValueError(f"no label is one of the classes {classes}")
+    return np.asarray(counts / counts.sum())
+
+
+def majority_baseline(training_labels: ArrayLike, test: Predictions) -> Predictions:
+    """Always the commonest training count, with certainty: what a model must beat to be worth anything."""
+    shares = class_shares(training_labels, test.classes)
+    certain = np.zeros_like(shares)
+    certain[shares.argmax()] = 1
+    return Predictions.of(test.labels, np.tile(certain, (len(test.labels), 1)), test.blocks, classes=test.classes)
+
+
+def prior_baseline(training_labels: ArrayLike, test: Predictions) -> Predictions:
+    """The training shares for every photo: the best a model can say without looking."""
+    shares = class_shares(training_labels, test.classes)
+    return Predictions.of(test.labels, np.tile(shares, (len(test.labels), 1)), test.blocks, classes=test.classes)
+
+
+def _mean_of_present(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; at least one class is always present."""
+    present = ~np.isnan(values)
+    return np.asarray(np.where(present, values, 0).sum(axis=-1) / present.sum(axis=-1))
