@@ -1,7 +1,7 @@
 """Whether a challenger may be registered: good enough, and not worse than what serves today.
 
 "Not worse" is a non-inferiority test on the same photos: the lower end of the paired difference in accuracy must
-not fall below minus the margin. A challenger that is ahead by luck has an interval that reaches below it and is refused,
+not fall below minus the margin. A challenger ahead by luck has an interval that reaches below it and is refused, just
 as a worse one is.
 """
 
