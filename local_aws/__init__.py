@@ -1,0 +1,1 @@
+"""SageMaker as local processes: what ministack lacks, on ministack's port."""

@@ -1,0 +1,110 @@
+"""The server process: `python -m local_aws --state-dir DIR --port PORT`. `LocalAws` starts it; so may a person."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from local_aws import hooks, processes
+from local_aws.context import PROCESS_MARK, Context
+from local_aws.server import ACCOUNT, REGION
+
+_log = logging.getLogger("local_aws")
+
+
+def main() -> None:
+    """Serve until SIGTERM, SIGINT or, with --watch-parent, until standard input closes."""
+    parser = argparse.ArgumentParser(prog="python -m local_aws", description="SageMaker and the AWS around it, locally")
+    parser.add_argument("--state-dir", type=Path, required=True, help="where everything is kept; survives a restart")
+    parser.add_argument("--port", type=int, required=True, help="port on loopback")
+    parser.add_argument("--account", default=ACCOUNT, help="account number (default %(default)s)")
+    parser.add_argument("--region", default=REGION, help="region (default %(default)s)")
+    parser.add_argument("--watch-parent", action="store_true", help="stop when standard input closes")
+    options = parser.parse_args()
+    state_dir = options.state_dir.resolve()
+    state_dir.mkdir(parents=True, exist_ok=True)
+    os.environ[PROCESS_MARK] = str(state_dir)
+    processes.adopt_orphans()
+    processes.sweep(PROCESS_MARK, str(state_dir))
+    hooks.configure(state_dir=state_dir, port=options.port, account=options.account, region=options.region)
+    context = Context(state_dir=state_dir, port=options.port, account=options.account, region=options.region)
+    os.environ.update(context.environment())  # Lambda functions and anything else started from here inherit it
+    try:
+        asyncio.run(_serve(context, options.port, watch_parent=options.watch_parent))
+    finally:
+        processes.stop_children()
+
+
+async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if watch_parent:
+        threading.Thread(target=_wait_for_parent, args=(loop, stop), daemon=True).start()
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 2
+    config.loglevel = "WARNING"
+
+    async def until_stopped() -> None:
+        await stop.wait()
+        # Engines first: they still talk to the services that are about to go.
+        await asyncio.to_thread(context.stop)
+
+    await serve(_application(context), config, shutdown_trigger=until_stopped)
+
+
+def _application(context: Context) -> Any:
+    """ministack's ASGI application with SageMaker hooked in, engines started once it serves."""
+    from ministack.app import app as ministack_app
+
+    from local_aws import cloudformation, operations
+    from local_aws.service import ADMIN_PREFIX, SageMakerService
+
+    operations.register_all()
+    service = SageMakerService(context)
+    hooks.add_service("sagemaker", ["SageMaker."], service.handle)
+    hooks.add_resource_types(cloudformation.resource_types(context))
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(ADMIN_PREFIX):
+            status, headers, body = await service.administer(scope["path"], await _read(receive))
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": status, "headers": encoded})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await ministack_app(scope, receive, send)
+
+    return application
+
+
+async def _read(receive: Any) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """The parent holds the other end of standard input; it closes with the parent, however that ends."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+if __name__ == "__main__":
+    main()

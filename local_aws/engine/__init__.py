@@ -1,0 +1,1 @@
+"""What really runs behind the operations: jobs, trials, pipelines and endpoint processes."""

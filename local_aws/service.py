@@ -1,0 +1,73 @@
+"""The SageMaker service as ministack calls it: control plane, data plane and the local-only administration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from local_aws.context import Context
+from local_aws.errors import AwsError, validation
+from local_aws.hooks import Headers
+from local_aws.wire import Document, Reply, dispatch, error_reply, json_reply
+
+ADMIN_PREFIX = "/_local/sagemaker/"
+
+AdminHandler = Callable[[Context, Document], Document]
+ADMIN: dict[str, AdminHandler] = {}
+
+_log = logging.getLogger("local_aws")
+
+
+def admin(name: str) -> Callable[[AdminHandler], AdminHandler]:
+    """Make the decorated function answer `POST /_local/sagemaker/NAME`; what AWS has no operation for (a reclaim)."""
+
+    def register(handler: AdminHandler) -> AdminHandler:
+        if name in ADMIN:
+            raise ValueError(f"two admin handlers for {name}")
+        ADMIN[name] = handler
+        return handler
+
+    return register
+
+
+class SageMakerService:
+    """Answers every request that ministack finds to be SageMaker's."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def handle(
+        self, method: str, path: str, headers: Headers, body: bytes, query: dict[str, list[str]]
+    ) -> tuple[int, Headers, bytes]:
+        """ministack's handler signature."""
+        if path.startswith("/endpoints/"):
+            return await self._invoke(path, headers, body)
+        target = headers.get("x-amz-target", "")
+        return await asyncio.to_thread(dispatch, self._context, target, body)
+
+    async def administer(self, path: str, body: bytes) -> Reply:
+        """Answer a request to `/_local/sagemaker/...`."""
+        name = path.removeprefix(ADMIN_PREFIX)
+        try:
+            handler = ADMIN.get(name)
+            if handler is None:
+                raise AwsError("UnknownOperationException", f"No such path; known: {', '.join(sorted(ADMIN))}", 404)
+            return json_reply(await asyncio.to_thread(handler, self._context, json.loads(body or b"{}")))
+        except ValueError as error:
+            return error_reply(validation(f"The request body is not JSON: {error}"))
+        except AwsError as error:
+            return error_reply(error)
+
+    async def _invoke(self, path: str, headers: Headers, body: bytes) -> Reply:
+        from local_aws.engine.runtime import invoke
+
+        name, _, action = path.removeprefix("/endpoints/").partition("/")
+        try:
+            if action != "invocations":
+                raise AwsError("NotImplemented", f"The local SageMaker runtime does not implement {path}", 501)
+            return await invoke(self._context, unquote(name), headers, body)
+        except AwsError as error:
+            return error_reply(error)

@@ -1,0 +1,150 @@
+"""Holds values on the wire against botocore's service model.
+
+botocore's own `ParamValidator` looks at types, required members and minima only. A real endpoint also refuses unknown
+enum values, patterns, maxima and lengths, so this walks the same shapes and reports those as well. Replies are held
+against the output shapes by the same walk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Any
+
+import botocore.session
+from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
+
+_NUMBERS = {"integer", "long", "float", "double"}
+
+
+@lru_cache
+def service_model(service: str = "sagemaker") -> ServiceModel:
+    """botocore's model of a service (loading SageMaker's takes about a third of a second, so it is kept)."""
+    return botocore.session.get_session().get_service_model(service)
+
+
+@lru_cache
+def operation_model(name: str, service: str = "sagemaker") -> OperationModel:
+    """The model of one operation; raises `botocore.model.OperationNotFoundError` for a name AWS does not know."""
+    return service_model(service).operation_model(name)
+
+
+def violations(shape: Shape | None, value: object, *, max_found: int = 10) -> list[str]:
+    """What in `value` (decoded JSON) contradicts `shape`, in the words AWS uses; empty when nothing does."""
+    if shape is None:
+        return [] if not value else ["Unexpected members where the model has none"]
+    found: list[str] = []
+    for violation in _walk(shape, value, ""):
+        found.append(violation)
+        if len(found) == max_found:
+            break
+    return found
+
+
+def _walk(shape: Shape, value: object, path: str) -> Iterator[str]:
+    if isinstance(shape, StructureShape):
+        yield from _walk_structure(shape, value, path)
+    elif isinstance(shape, ListShape):
+        yield from _walk_list(shape, value, path)
+    elif isinstance(shape, MapShape):
+        yield from _walk_map(shape, value, path)
+    else:
+        yield from _walk_scalar(shape, value, path)
+
+
+def _walk_structure(shape: StructureShape, value: object, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield _wrong_type(value, path, "a structure")
+        return
+    members: dict[str, Any] = dict(shape.members)
+    for name in shape.required_members:
+        if name not in value or value[name] is None:
+            yield f"Value null at '{_child(path, name)}' failed to satisfy constraint: Member must not be null"
+    for name, member in value.items():
+        if name not in members:
+            yield f"Unknown member '{_child(path, name)}' (known: {', '.join(sorted(members)) or 'none'})"
+        elif member is not None:
+            yield from _walk(members[name], member, _child(path, name))
+    if getattr(shape, "is_tagged_union", False) and len(value) != 1:
+        yield f"Value at '{path}' failed to satisfy constraint: exactly one member must be set"
+
+
+def _walk_list(shape: ListShape, value: object, path: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield _wrong_type(value, path, "a list")
+        return
+    yield from _bounds(shape, len(value), "length", value, path)
+    for index, item in enumerate(value, start=1):
+        yield from _walk(shape.member, item, f"{path}.{index}.member")
+
+
+def _walk_map(shape: MapShape, value: object, path: str) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield _wrong_type(value, path, "a map")
+        return
+    yield from _bounds(shape, len(value), "length", value, path)
+    for key, item in value.items():
+        yield from _walk(shape.key, key, f"{path}.key")
+        yield from _walk(shape.value, item, f"{path}.{key}")
+
+
+def _walk_scalar(shape: Shape, value: object, path: str) -> Iterator[str]:
+    kind = shape.type_name
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            yield _wrong_type(value, path, "a boolean")
+    elif kind in _NUMBERS or kind == "timestamp":
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            yield _wrong_type(value, path, "a number" if kind in _NUMBERS else "a timestamp (seconds since 1970)")
+        elif kind in {"integer", "long"} and int(value) != value:
+            yield _wrong_type(value, path, "a whole number")
+        elif kind in _NUMBERS:
+            yield from _bounds(shape, value, "value", value, path)
+    elif not isinstance(value, str):
+        yield _wrong_type(value, path, "a string")
+    elif kind == "string":
+        yield from _walk_string(shape, value, path)
+
+
+def _walk_string(shape: Shape, value: str, path: str) -> Iterator[str]:
+    allowed = shape.metadata.get("enum")
+    if allowed and value not in allowed:
+        yield _failed(value, path, f"Member must satisfy enum value set: [{', '.join(allowed)}]")
+        return
+    yield from _bounds(shape, len(value), "length", value, path)
+    pattern = shape.metadata.get("pattern")
+    if pattern and not _pattern(pattern).fullmatch(value):
+        yield _failed(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+
+
+def _bounds(shape: Shape, size: float, what: str, value: object, path: str) -> Iterator[str]:
+    least, most = shape.metadata.get("min"), shape.metadata.get("max")
+    must = "Member must have length" if what == "length" else "Member must have value"
+    if least is not None and size < least:
+        yield _failed(value, path, f"{must} greater than or equal to {least}")
+    if most is not None and size > most:
+        yield _failed(value, path, f"{must} less than or equal to {most}")
+
+
+@cache
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """The model's patterns are Java's; the few that Python cannot read accept everything."""
+    try:
+        return re.compile(pattern.replace("\\p{L}", "[^\\W\\d_]").replace("\\p{Z}", "\\s").replace("\\p{N}", "\\d"))
+    except re.error:
+        return re.compile(r"(?s).*")
+
+
+def _child(path: str, name: str) -> str:
+    first = name[:1].lower() + name[1:]
+    return f"{path}.{first}" if path else first
+
+
+def _failed(value: object, path: str, constraint: str) -> str:
+    shown = str(value)
+    return f"Value '{shown[:200]}' at '{path}' failed to satisfy constraint: {constraint}"
+
+
+def _wrong_type(value: object, path: str, wanted: str) -> str:
+    return f"Value of type {type(value).__name__} at '{path or 'the request'}' must be {wanted}"

@@ -1,0 +1,119 @@
+"""SageMaker's wire protocol (JSON 1.1): which function answers which operation, and how requests and errors look.
+
+A handler is a function of a `Context` and the decoded request that returns the decoded reply:
+
+    @operation("DescribeModel")
+    def describe_model(context: Context, request: dict[str, Any]) -> dict[str, Any]: ...
+
+Requests that contradict botocore's input shape never reach it, replies that contradict the output shape never leave.
+Timestamps are seconds since 1970, both ways, as on the real wire.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from botocore.model import OperationNotFoundError
+
+from local_aws.errors import AwsError, validation
+from local_aws.shapes import operation_model, violations
+
+if TYPE_CHECKING:
+    from local_aws.context import Context
+
+Document: TypeAlias = dict[str, Any]
+"""A request, a reply or a stored resource: decoded JSON with the member names of AWS's model."""
+
+Handler: TypeAlias = Callable[["Context", Document], Document]
+
+TARGET_PREFIX = "SageMaker."
+OPERATIONS: dict[str, Handler] = {}
+
+_log = logging.getLogger("local_aws.wire")
+
+
+class Reply(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def operation(name: str) -> Callable[[Handler], Handler]:
+    """Make the decorated function answer the SageMaker operation `name`."""
+    operation_model(name)  # a misspelt name fails at import
+
+    def register(handler: Handler) -> Handler:
+        if name in OPERATIONS:
+            raise ValueError(f"two handlers for {name}: {OPERATIONS[name].__module__} and {handler.__module__}")
+        OPERATIONS[name] = handler
+        return handler
+
+    return register
+
+
+def call(context: Context, name: str, request: Document) -> Document:
+    """Validate `request`, run the operation and validate its reply; raises `AwsError`.
+
+    This is what an HTTP request ends in; CloudFormation handlers and pipeline steps use it directly, so that they
+    obey the same rules as everybody else.
+    """
+    handler = OPERATIONS.get(name)
+    if handler is None:
+        raise _unimplemented(name)
+    model = operation_model(name)
+    wrong = violations(model.input_shape, request)
+    if wrong:
+        count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
+        raise validation(count + "; ".join(wrong))
+    reply = handler(context, request)
+    wrong = violations(model.output_shape, reply)
+    if wrong:
+        raise AwsError("InternalFailure", f"local_aws answers {name} with a wrong shape: {'; '.join(wrong)}", 500)
+    return reply
+
+
+def dispatch(context: Context, target: str, body: bytes) -> Reply:
+    """Answer one HTTP request whose `X-Amz-Target` is `target`; never raises."""
+    name = target.removeprefix(TARGET_PREFIX)
+    try:
+        return json_reply(call(context, name, _decode(body)))
+    except AwsError as error:
+        return error_reply(error)
+    except Exception as error:
+        _log.exception("%s failed", name)
+        return error_reply(AwsError("InternalFailure", f"{name} failed inside local_aws: {error!r}", 500))
+
+
+def json_reply(document: Document) -> Reply:
+    """A successful answer."""
+    return Reply(200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(document).encode())
+
+
+def error_reply(error: AwsError) -> Reply:
+    """An error as SageMaker writes it."""
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": error.code}
+    document = {"__type": error.code, "message": error.message}
+    return Reply(error.status, headers, json.dumps(document).encode())
+
+
+def _decode(body: bytes) -> Document:
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError as error:
+        raise AwsError("SerializationException", f"The request body is not JSON: {error}") from None
+    if not isinstance(request, dict):
+        raise AwsError("SerializationException", "The request body must be a JSON object")
+    return request
+
+
+def _unimplemented(name: str) -> AwsError:
+    try:
+        operation_model(name)
+    except OperationNotFoundError:
+        return AwsError("UnknownOperationException", f"SageMaker has no operation {name!r}")
+    return AwsError("NotImplemented", f"The local SageMaker does not implement {name}; AWS does", 501)
