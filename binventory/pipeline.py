@@ -1,0 +1,203 @@
+"""Pipeline executions: start one, follow it, and explain it when it fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.aws import Aws, error_code, error_message
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+
+RUNNING = frozenset({"Starting", "Executing", "Stopping"})
+_LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an execution as the service reports it."""
+
+    name: str
+    status: str  # Starting | Executing | Stopping | Stopped | Failed | Succeeded
+    started: datetime | None
+    ended: datetime | None
+    failure: str
+    kind: str  # TrainingJob | ProcessingJob | TuningJob | Condition | RegisterModel | Fail | ""
+    detail: str  # ARN of the job or package, outcome of a condition, message of a Fail step
+
+    @property
+    def job(self) -> str:
+        """The job's name, from its ARN."""
+        return self.detail.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of the tuning job."""
+
+    job: str
+    status: str
+    objective: float | None
+    hyperparameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A pipeline execution at one moment, its steps in the order in which they started."""
+
+    arn: str
+    status: str
+    failure: str
+    steps: tuple[Step, ...]
+
+    @property
+    def id(self) -> str:
+        """The last part of the ARN; artefacts lie under executions/<id>/."""
+        return self.arn.rsplit("/", 1)[-1]
+
+    def step(self, name: str) -> Step | None:
+        """The step with this name, if it has started."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -> str:
+    """Starts the pipeline and returns the execution's ARN."""
+    try:
+        reply = aws.client("sagemaker").start_pipeline_execution(
+            PipelineName=names.prefix,
+            PipelineParameters=[{"Name": name, "Value": str(value)} for name, value in parameters.items()],
+        )
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFound":
+            raise Problem(
+                f"There is no pipeline {names.prefix}",
+                "the training stack is not deployed in this account and region",
+                "deploy first: npx cdk deploy --all",
+                code=Exit.NOT_READY,
+            ) from error
+        raise Problem(
+            f"The pipeline {names.prefix} did not start",
+            error_message(error),
+            "correct the parameter it names; `binventory train --help` lists them",
+        ) from error
+    return str(reply["PipelineExecutionArn"])
+
+
+def look(aws: Aws, arn: str) -> Execution:
+    """The execution as it is now."""
+    sagemaker = aws.client("sagemaker")
+    described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+    pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
+        PipelineExecutionArn=arn, SortOrder="Ascending"
+    )
+    steps = tuple(_step(raw) for page in pages for raw in page["PipelineExecutionSteps"])
+    return Execution(arn, described["PipelineExecutionStatus"], described.get("FailureReason", ""), steps)
+
+
+def follow(aws: Aws, arn: str, *, every: float = 1.0) -> Iterator[Execution]:
+    """Yields the execution every `every` seconds until it has ended; the last one yielded is final."""
+    while True:
+        execution = look(aws, arn)
+        yield execution
+        if execution.status not in RUNNING:
+            return
+        time.sleep(every)
+
+
+def _step(raw: dict[str, Any]) -> Step:
+    metadata = raw.get("Metadata") or {}
+    kind = next(iter(metadata), "")
+    inner = metadata.get(kind, {})
+    detail = inner.get("Arn") or inner.get("Outcome") or inner.get("ErrorMessage") or ""
+    return Step(
+        name=raw["StepName"],
+        status=raw["StepStatus"],
+        started=raw.get("StartTime"),
+        ended=raw.get("EndTime"),
+        failure=raw.get("FailureReason", ""),
+        kind={"TuningJob": "TuningJob", "HyperParameterTuningJob": "TuningJob"}.get(kind, kind),
+        detail=detail,
+    )
+
+
+def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:
+    """The trials of a tuning job, oldest first."""
+    reply = aws.client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=tuning_job, SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
+    )
+    return tuple(
+        Trial(
+            raw["TrainingJobName"],
+            raw["TrainingJobStatus"],
+            raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
+            raw.get("TunedHyperParameters", {}),
+        )
+        for raw in reply["TrainingJobSummaries"]
+    )
+
+
+def log_tail(aws: Aws, step: Step, lines: int = 40) -> tuple[str, ...]:
+    """The last log lines of the step's job; of its first failed trial when the step is a tuning job."""
+    kind, job = step.kind, step.job
+    if kind == "TuningJob":
+        failed = [trial for trial in trials(aws, job) if trial.status == "Failed"]
+        if not failed:
+            return ()
+        kind, job = "TrainingJob", failed[0].job
+    if kind not in _LOG_GROUPS:
+        return ()
+    return job_log(aws, kind, job)[-lines:]
+
+
+def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
+    """Everything that a training or processing job has logged so far; empty before its first line."""
+    logs, group = aws.client("logs"), _LOG_GROUPS[kind]
+    try:
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return ()
+        raise
+    messages: list[str] = []
+    for stream in streams:
+        reply = logs.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=False, limit=1000
+        )
+        messages.extend(event["message"].rstrip("\n") for event in reply["events"])
+    return tuple(messages)
+
+
+def explain(aws: Aws, execution: Execution) -> Problem:
+    """Why an execution did not succeed, with the log of the job that failed."""
+    refused = next((step for step in execution.steps if step.kind == "Fail"), None)
+    if refused is not None:
+        return Problem(
+            "The pipeline refused the model",
+            refused.detail or refused.failure or "the gate's condition was not met",
+            "read evaluation.json, then train on more photos or lower the parameter AccuracyThreshold",
+        )
+    failed = next((step for step in execution.steps if step.status == "Failed"), None)
+    if failed is None:
+        return Problem(
+            f"The pipeline execution ended as {execution.status}",
+            execution.failure or "the service gives no reason",
+            f"look at it: aws sagemaker list-pipeline-execution-steps --pipeline-execution-arn {execution.arn}",
+        )
+    return Problem(
+        f"Step {failed.name} failed",
+        failed.failure or execution.failure or "the service gives no reason",
+        f"the end of the log of {failed.job or failed.name} is below; correct it and start the pipeline again",
+        log=log_tail(aws, failed),
+    )
+
+
+def read_json(aws: Aws, uri: str) -> Any:
+    """The JSON document at an s3:// URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())

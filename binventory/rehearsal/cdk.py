@@ -1,0 +1,109 @@
+"""Runs the real CDK command line against the local AWS: quiet on the screen, complete in a log."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from binventory.errors import Exit, Problem
+
+_STACK_LINE = re.compile(r"^\s*(?P<stack>[\w-]+)\s*[|:]\s*(?P<rest>.+)$")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Cdk:
+    """The pinned CDK CLI of a checkout. Each has an assembly folder of its own, so that two can run side by side."""
+
+    repository: Path
+    assembly: Path  # what `--output` names
+    log: Path
+    environment: dict[str, str]  # AWS_* of the account it talks to
+
+    def run(self, *arguments: str, say: Callable[[str], None] = lambda line: None) -> None:
+        """Runs `cdk ARGUMENTS`; `say` gets each line of progress. Raises a Problem with the end of the log."""
+        command = [str(self.executable()), "--app", f"{sys.executable} app.py", "--output", str(self.assembly)]
+        command += ["--no-notices", "--no-color", "--progress", "events", *arguments]
+        with self.log.open("a") as log:
+            log.write(f"\n$ cdk {' '.join(arguments)}\n")
+            process = subprocess.Popen(
+                command,
+                cwd=self.repository,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            lines: list[str] = []
+            try:
+                assert process.stdout is not None
+                for raw in process.stdout:
+                    line = _ESCAPES.sub("", raw.rstrip())
+                    log.write(line + "\n")
+                    log.flush()
+                    if line.strip():
+                        lines.append(line)
+                        say(line)
+                status = process.wait()
+            finally:
+                _end_group(process)
+        if status != 0:
+            raise Problem(
+                f"cdk {arguments[0]} failed with exit code {status}",
+                next(
+                    (line.strip() for line in lines if "failed" in line.lower() or "error" in line.lower()), lines[-1]
+                ),
+                f"the end of its output is below, the whole in {self.log}",
+                log=tuple(lines[-40:]),
+            )
+
+    def executable(self) -> Path:
+        """The CLI that `npm ci` installed."""
+        path = self.repository / "node_modules" / ".bin" / "cdk"
+        if not path.exists():
+            raise Problem(
+                "The CDK command line is not installed",
+                f"{path.relative_to(self.repository)} does not exist",
+                "run: make setup",
+                code=Exit.NOT_READY,
+            )
+        return path
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
+        tools = str(Path(sys.executable).parent)
+        return {
+            **inherited,
+            **self.environment,
+            "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
+            "CDK_DISABLE_VERSION_CHECK": "1",
+            "CI": "true",  # progress as plain lines
+        }
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Ends the CLI and the app it runs, when they were interrupted."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def progress(line: str) -> str | None:
+    """The resource a line of `cdk deploy --progress events` speaks of, short enough for a status column."""
+    parts = [part.strip() for part in line.split("|")]
+    if len(parts) >= 6:
+        return f"{parts[0]} {parts[-1]} {parts[3].replace('_', ' ').lower()}"
+    match = _STACK_LINE.match(line)
+    return f"{match['stack']}: {match['rest']}" if match else None

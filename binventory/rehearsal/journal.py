@@ -1,0 +1,97 @@
+"""What a rehearsal has done so far: its steps, their times and notes, for whoever shows or stores them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["waiting", "running", "done", "failed", "skipped"]
+
+
+@dataclass
+class Entry:
+    """One step. Times are seconds since the rehearsal began."""
+
+    name: str
+    level: int = 0  # 1 for a step inside another
+    state: State = "waiting"
+    note: str = ""
+    started: float | None = None
+    ended: float | None = None
+
+    def seconds(self, now: float) -> float | None:
+        """How long it took, or has taken until `now`."""
+        if self.started is None:
+            return None
+        return (self.ended if self.ended is not None else now) - self.started
+
+
+@dataclass
+class Journal:
+    """The steps in order. Written by the rehearsal's thread, read by the screen's."""
+
+    on_change: Callable[[Entry], None] = lambda entry: None
+    entries: list[Entry] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def now(self) -> float:
+        """Seconds since the rehearsal began."""
+        return time.monotonic() - self._began
+
+    def snapshot(self) -> list[Entry]:
+        """The steps as they are now; safe to iterate while others are added."""
+        with self._lock:
+            return list(self.entries)
+
+    def plan(self, *names: str, level: int = 0) -> None:
+        """Announces steps that are still to come."""
+        with self._lock:
+            self.entries.extend(Entry(name, level) for name in names)
+
+    def entry(self, name: str, level: int = 0) -> Entry:
+        """The step with this name; added at the end when it was not planned."""
+        with self._lock:
+            found = next((entry for entry in self.entries if entry.name == name), None)
+            if found is None:
+                found = Entry(name, level)
+                self.entries.append(found)
+            return found
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Entry]:
+        """Runs a step: its state follows from how the block ends."""
+        entry = self.entry(name)
+        self.begin(entry)
+        try:
+            yield entry
+        except BaseException:
+            self.end(entry, "failed")
+            raise
+        self.end(entry, "done")
+
+    def begin(self, entry: Entry) -> None:
+        """Marks a step as running."""
+        entry.started, entry.state = self.now(), "running"
+        self.on_change(entry)
+
+    def end(self, entry: Entry, state: State) -> None:
+        """Marks a step as ended."""
+        entry.ended, entry.state = self.now(), state
+        self.on_change(entry)
+
+    def note(self, entry: Entry, note: str) -> None:
+        """Says what a step is doing, or what came out of it."""
+        if note != entry.note:
+            entry.note = note
+            self.on_change(entry)
+
+    def skip_waiting(self) -> None:
+        """Marks what will not happen any more."""
+        for entry in self.snapshot():
+            if entry.state == "waiting":
+                entry.state = "skipped"

@@ -1,0 +1,90 @@
+"""Fills the local copy of the public bucket with photos, real or rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from binventory.aws import Aws, error_code
+from binventory.errors import Exit, Problem
+from binventory.render import render_bucket
+
+PUBLIC_BUCKET = "aft-vbi-pds"
+_UPLOADS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the pipeline gets to read."""
+
+    photos_uri: str
+    labels_uri: str  # "none" where the metadata is the label
+    photos: int
+    files: int
+
+
+def check(folder: Path) -> None:
+    """Refuses a folder that is not laid out like the public bucket."""
+    if not (folder / "bin-images").is_dir():
+        raise Problem(
+            f"{folder} holds no bin photos",
+            "there is no folder bin-images in it",
+            "name a folder with bin-images/NNNNN.jpg and metadata/NNNNN.json, or leave --photos out to render some",
+            code=Exit.USAGE,
+        )
+
+
+def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str = PUBLIC_BUCKET) -> Source:
+    """Uploads bin-images/, metadata/ and labels.csv of a folder; `say` gets files done and files in all."""
+    check(folder)
+    s3 = aws.client("s3")
+    try:
+        s3.create_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error_code(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+            raise
+    files = list(_files(folder))
+    photos = sum(path.parent.name == "bin-images" for path in files)
+
+    def upload(path: Path) -> None:
+        s3.put_object(Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+
+    with ThreadPoolExecutor(_UPLOADS) as pool:
+        for done, _ in enumerate(pool.map(upload, files), start=1):
+            say(done, len(files))
+    labels = f"s3://{bucket}/labels.csv" if (folder / "labels.csv").is_file() else "none"
+    return Source(f"s3://{bucket}/", labels, photos, len(files))
+
+
+def render(folder: Path, photos: int) -> Path:
+    """Renders photos into a folder and returns it."""
+    render_bucket(folder, photos=photos)
+    return folder
+
+
+def empty(aws: Aws, bucket: str) -> None:
+    """Deletes a bucket with everything in it, versions included; nothing happens where there is none."""
+    s3 = aws.client("s3")
+    try:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            doomed = [
+                {"Key": item["Key"], "VersionId": item["VersionId"]}
+                for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+            ]
+            if doomed:
+                s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+        s3.delete_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error_code(error) not in {"NoSuchBucket", "404"}:
+            raise
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for part in ("bin-images", "metadata"):
+        yield from sorted(path for path in (folder / part).glob("*") if path.is_file())
+    if (folder / "labels.csv").is_file():
+        yield folder / "labels.csv"
