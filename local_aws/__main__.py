@@ -14,6 +14,7 @@ from typing import Any
 
 from local_aws import hooks, processes
 from local_aws.context import PROCESS_MARK, Context
+from local_aws.lifecycle import run_start_hooks
 from local_aws.server import ACCOUNT, REGION
 
 _log = logging.getLogger("local_aws")
@@ -63,6 +64,7 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
         # Engines first: they still talk to the services that are about to go.
         await asyncio.to_thread(context.stop)
 
+    context.start_thread("start", lambda: run_start_hooks(context, port))
     await serve(_application(context), config, shutdown_trigger=until_stopped)
 
 

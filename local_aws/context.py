@@ -94,8 +94,8 @@ class Context:
         return self.store.table(family)
 
     def arn(self, kind: str, name: str) -> str:
-        """`arn:aws:sagemaker:REGION:ACCOUNT:KIND/NAME`, lower case where SageMaker lowers it (kind) and not (name)."""
-        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name}"
+        """`arn:aws:sagemaker:REGION:ACCOUNT:KIND/NAME`; SageMaker writes names in lower case there."""
+        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
 
     def now(self) -> float:
         """Seconds since 1970, to the millisecond, as timestamps go over the wire."""

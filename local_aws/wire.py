@@ -77,6 +77,19 @@ def call(context: Context, name: str, request: Document) -> Document:
     return reply
 
 
+def describe(name: str, document: Document) -> Document:
+    """The part of a stored document that the Describe operation `name` shows."""
+    members = _members(operation_model(name).output_shape)
+    return {key: value for key, value in document.items() if key in members and value is not None}
+
+
+def summarise(name: str, member: str, documents: list[Document]) -> list[Document]:
+    """The parts of stored documents that the List operation `name` shows under `member`."""
+    item = _members(operation_model(name).output_shape)[member].member
+    members = _members(item)
+    return [{key: value for key, value in document.items() if key in members} for document in documents]
+
+
 def dispatch(context: Context, target: str, body: bytes) -> Reply:
     """Answer one HTTP request whose `X-Amz-Target` is `target`; never raises."""
     name = target.removeprefix(TARGET_PREFIX)
@@ -109,6 +122,10 @@ def _decode(body: bytes) -> Document:
     if not isinstance(request, dict):
         raise AwsError("SerializationException", "The request body must be a JSON object")
     return request
+
+
+def _members(shape: Any) -> dict[str, Any]:
+    return dict(shape.members)
 
 
 def _unimplemented(name: str) -> AwsError:
