@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from count_metrics import Floats, Predictions, measure
+from count_metrics import CALIBRATION_BINS, Floats, Predictions, measure
 from numpy.typing import ArrayLike
 
 COLDEST, HOTTEST = 0.05, 20.0
@@ -66,6 +66,31 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, *, classes: tuple[int,
         log_loss_after=float(now.log_loss),
         calibration_error_before=float(was.calibration_error),
         calibration_error_after=float(now.calibration_error),
+    )
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Photos whose top probability falls into one range."""
+
+    photos: int
+    confidence: float
+    """Their mean top probability."""
+    accuracy: float
+    """Share of them counted right; equal to the confidence when the model is calibrated."""
+
+
+def reliability(predictions: Predictions) -> tuple[ReliabilityBin, ...]:
+    """The bins behind the calibration error, those with photos, from least to most confident."""
+    confidence = predictions.probabilities.max(axis=1)
+    place = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    return tuple(
+        ReliabilityBin(
+            photos=int((place == number).sum()),
+            confidence=float(confidence[place == number].mean()),
+            accuracy=float(predictions.correct[place == number].mean()),
+        )
+        for number in np.unique(place)
     )
 
 

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 CALIBRATION_BINS = 15
+PER_CLASS = ("precision", "recall", "class_accuracy", "class_rmse")
 _SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
 _SUM_TOLERANCE = 1e-3
 
@@ -116,6 +117,8 @@ class CountMetrics:
     """Root mean squared error of the most probable count, items."""
     mae: Floats
     """Mean absolute error of the most probable count, items."""
+    bias: Floats
+    """Mean signed error of the most probable count, items; above zero means counting too many."""
     rmse_expected: Floats
     """Root mean squared error of the expected count, items."""
     log_loss: Floats
@@ -135,11 +138,11 @@ class CountMetrics:
 
     def scalars(self) -> Iterator[tuple[str, Floats]]:
         """Name and value of the metrics that are one number a set."""
-        return ((f.name, getattr(self, f.name)) for f in fields(self)[:9])
+        return ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in PER_CLASS)
 
     def per_class(self) -> Iterator[tuple[str, Floats]]:
         """Name and value of the metrics that have a number a class."""
-        return ((f.name, getattr(self, f.name)) for f in fields(self)[9:])
+        return ((name, getattr(self, name)) for name in PER_CLASS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +222,7 @@ def metrics_of_sums(sums: Floats, classes: tuple[int, ...]) -> CountMetrics:
             within_one=(confusion * (np.abs(error) <= 1)).sum(axis=(-2, -1)) / photos,
             rmse=np.sqrt((confusion * error**2).sum(axis=(-2, -1)) / photos),
             mae=(confusion * np.abs(error)).sum(axis=(-2, -1)) / photos,
+            bias=(confusion * error).sum(axis=(-2, -1)) / photos,
             rmse_expected=np.sqrt(sums[..., columns.expected_squared_error] / photos),
             log_loss=sums[..., columns.log_loss] / photos,
             calibration_error=np.abs(sums[..., columns.calibration_start :]).sum(axis=-1) / photos,

@@ -55,6 +55,7 @@ def test_agrees_with_scikit_learn(predictions: Predictions) -> None:
     )
     assert ours.rmse == pytest.approx(np.sqrt(reference.mean_squared_error(labels, counts)))
     assert ours.mae == pytest.approx(reference.mean_absolute_error(labels, counts))
+    assert ours.bias == pytest.approx(np.mean(counts - labels))
     assert ours.rmse_expected == pytest.approx(
         np.sqrt(reference.mean_squared_error(labels, predictions.expected_counts))
     )
