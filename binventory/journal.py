@@ -1,4 +1,4 @@
-"""What a rehearsal has done so far: its steps, their times and notes, for whoever shows or stores them."""
+"""What a long command has done so far: its steps, their times and notes, for whoever shows or stores them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["waiting", "running", "done", "failed", "skipped"]
 
 @dataclass
 class Entry:
-    """One step. Times are seconds since the rehearsal began."""
+    """One step. Times are seconds since the command began."""
 
     name: str
     level: int = 0  # 1 for a step inside another
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass
 class Journal:
-    """The steps in order. Written by the rehearsal's thread, read by the screen's."""
+    """The steps in order. Written by the thread that works, read by the one that draws."""
 
     on_change: Callable[[Entry], None] = lambda entry: None
     entries: list[Entry] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Journal:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> float:
-        """Seconds since the rehearsal began."""
+        """Seconds since the command began."""
         return time.monotonic() - self._began
 
     def snapshot(self) -> list[Entry]:

@@ -1,0 +1,73 @@
+"""One look for every command: consoles, times, tables, and failures in three lines. Rich respects NO_COLOR itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from binventory.errors import Problem
+from binventory.serving import Answer
+
+stdout = Console(highlight=False, soft_wrap=False)
+stderr = Console(stderr=True, highlight=False)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+EnvironmentOption = Annotated[
+    str, typer.Option("--env", metavar="NAME", help="Environment of the stacks: dev or prod.", envvar="BINVENTORY_ENV")
+]
+
+
+def print_problem(problem: Problem) -> None:
+    """What, why, what to do; before them the end of the log that explains it."""
+    for line in problem.log:
+        stderr.print(f"[dim]  {escape(line)}[/dim]", soft_wrap=True)
+    stderr.print(f"[bold red]{escape(problem.what)}.[/bold red]", soft_wrap=True)
+    stderr.print(f"Why: {escape(problem.why)}", soft_wrap=True)
+    stderr.print(f"Do:  {escape(problem.cure)}", soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, plain, so that it can be piped."""
+    print(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return vars(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: 0.4 s, 12 s, 3:05."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table in the house style; the columns in `right` are aligned to the right."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def bars(answer: Answer) -> str:
+    """The probabilities of an answer in one cell: `1 .02  2 .10 ...`."""
+    return "  ".join(f"{number} {share:.2f}".replace("0.", ".") for number, share in answer.probabilities.items())

@@ -1,0 +1,137 @@
+"""`binventory rehearse`: the whole system in a local AWS."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from binventory.cli.look import JsonFlag, bars, duration, print_json, stderr, stdout, table
+from binventory.cli.screen import show
+from binventory.journal import Journal
+from binventory.rehearsal import run
+from binventory.rehearsal.run import Options, Result
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_EXAMPLES = """
+Examples:
+
+  binventory rehearse                        photos rendered on the spot
+
+  binventory rehearse --photos ~/bins        real ones, laid out like the public bucket
+
+  binventory rehearse --reclaim              training is interrupted as spot capacity is
+
+  binventory rehearse --keep                 stays up; ends with --end DIR
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("rehearse", epilog=_EXAMPLES, rich_help_panel="Without an account")(rehearse)
+
+
+def rehearse(
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with bin-images/ and metadata/ (and labels.csv, if there is one). Default: rendered."
+        ),
+    ] = None,
+    photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = 300,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up and print how to use and end it.")] = False,
+    reclaim: Annotated[bool, typer.Option("--reclaim", help="Interrupt training once, as spot does.")] = False,
+    state_dir: Annotated[Path | None, typer.Option(help="Where state and logs go. Default: a new folder.")] = None,
+    end: Annotated[Path | None, typer.Option(metavar="DIR", help="End the rehearsal kept in this folder.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Deploys, trains, serves, counts and destroys in a local AWS: no account, no Docker, no bill.
+
+    Takes about four minutes on two cores. Exits with 1 and the failing job's log when anything fails.
+    """
+    if end is not None:
+        run.end(end)
+        stdout.print(f"Ended: no process, port or file of {end} is left.")
+        return
+    options = Options(
+        repository=REPOSITORY,
+        state_dir=(state_dir or _new_state_dir()).resolve(),
+        photos=photos.resolve() if photos is not None else None,
+        photos_count=photos_count,
+        keep=keep,
+        reclaim=reclaim,
+    )
+    journal = Journal()
+    console = stderr if json else stdout
+    with show(journal, console):
+        result = run.rehearse(options, journal)
+    if json:
+        steps = [{"name": entry.name, "seconds": entry.seconds(0)} for entry in journal.snapshot()]
+        print_json({"steps": steps, **result.to_json(), "state_dir": str(options.state_dir)})
+        return
+    print_result(result, stdout)
+    if keep:
+        _print_kept(result, options.state_dir)
+    stdout.print(f"\nRehearsed in {duration(journal.now())}.")
+
+
+def print_result(result: Result, console: Console) -> None:
+    """The summary: trials, metrics, and what the endpoint said about test photos."""
+    console.print()
+    trials = table("trial", "learning rate", "batch size", "validation:loss", right=("validation:loss",))
+    for trial in result.trials:
+        given = trial.hyperparameters
+        loss = "" if trial.objective is None else f"{trial.objective:.4f}"
+        trials.add_row(trial.job, given.get("lr", ""), given.get("batch-size", ""), loss)
+    console.print(trials)
+    console.print()
+    _print_metrics(result, console)
+    if result.transitions:
+        console.print("The training job was reclaimed and went on from its checkpoint:")
+        for transition in result.transitions:
+            console.print(f"  {transition.status:<12} {transition.message}", markup=False)
+        console.print()
+    answers = table("photo", "recorded", "counted", "probabilities", "ms", right=("recorded", "counted", "ms"))
+    for item in result.counted:
+        answers.add_row(
+            item.image_id,
+            str(item.recorded),
+            str(item.answer.count),
+            bars(item.answer),
+            f"{item.answer.milliseconds:.0f}",
+        )
+    console.print(answers)
+
+
+def _print_metrics(result: Result, console: Console) -> None:
+    metrics = result.evaluation.get("multiclass_classification_metrics", {})
+    parts = [
+        f"{name.replace('_', ' ')} {body['value']:.3f}"
+        for name, body in metrics.items()
+        if isinstance(body, dict) and isinstance(body.get("value"), int | float)
+    ]
+    console.print(f"Test split: {', '.join(parts)}" if parts else "", soft_wrap=True)
+    console.print()
+
+
+def _print_kept(result: Result, state_dir: Path) -> None:
+    console = stdout
+    console.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
+    for name, value in result.kept.items():
+        console.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+    console.print("\nThen, for example:\n")
+    console.print("  binventory endpoint status")
+    console.print(f"  aws sagemaker list-pipeline-executions --pipeline-name {result.execution.split('/')[-3]}")
+    console.print("  npx cdk diff")
+    console.print(f"\nEnd it with: binventory rehearse --end {shlex.quote(str(state_dir))}", soft_wrap=True)
+
+
+def _new_state_dir() -> Path:
+    """A new folder in the checkout (ignored by git), short enough for socket paths."""
+    parent = REPOSITORY / ".rehearsal"
+    parent.mkdir(exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="run-", dir=parent))

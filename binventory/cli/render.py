@@ -1,0 +1,32 @@
+"""`binventory render`: bin photos without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from binventory.cli.look import JsonFlag, print_json, stdout
+from binventory.render import render_bucket
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        "render", epilog="Example: binventory render /tmp/bins --photos 1000", rich_help_panel="Without an account"
+    )(render)
+
+
+def render(
+    folder: Annotated[Path, typer.Argument(help="Where bin-images/ and metadata/ are written.")],
+    photos: Annotated[int, typer.Option(min=1, max=99_999, help="How many ids.")] = 300,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Renders bin photos and their records, laid out like the public bucket, with some defects on purpose."""
+    bucket = render_bucket(folder, photos=photos, seed=seed)
+    if json:
+        print_json({"folder": folder, "counts": bucket.counts, "defects": bucket.defects})
+        return
+    stdout.print(f"{len(bucket.counts)} bins and {len(bucket.defects)} ids with a defect in {folder}", soft_wrap=True)

@@ -1,0 +1,68 @@
+"""Shows a rehearsal while it runs: a live table on a terminal, a line a step where output is a file or a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from binventory.cli.look import duration
+from binventory.journal import Entry, Journal
+
+_MARKS = {"waiting": "·", "running": "", "done": "✓", "failed": "✗", "skipped": "-"}
+_STYLES = {"waiting": "dim", "running": "bold", "done": "green", "failed": "bold red", "skipped": "dim"}
+
+
+@contextmanager
+def show(journal: Journal, console: Console) -> Iterator[None]:
+    """Shows the journal until the block ends."""
+    if console.is_terminal:
+        with Live(_LiveTable(journal), console=console, refresh_per_second=8, transient=False):
+            yield
+        return
+    shown: set[tuple[str, str]] = set()
+
+    def print_change(entry: Entry) -> None:
+        if (entry.name, entry.state) not in shown:
+            shown.add((entry.name, entry.state))
+            console.print(_line(entry, journal.now()), markup=False, soft_wrap=True)
+
+    journal.on_change = print_change
+    yield
+
+
+def _line(entry: Entry, now: float) -> str:
+    indent = "  " * entry.level
+    if entry.state == "running":
+        return f"{now:6.1f} s  {indent}{entry.name} ..."
+    took = duration(entry.seconds(now))
+    return f"{now:6.1f} s  {indent}{entry.name} {entry.state} after {took}{': ' if entry.note else ''}{entry.note}"
+
+
+class _LiveTable:
+    """Rendered anew at every refresh, from the journal as it is then."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.spinner = Spinner("dots")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        now = self.journal.now()
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=2)
+        grid.add_column(no_wrap=True)
+        grid.add_column(justify="right", no_wrap=True, width=7)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        for entry in self.journal.snapshot():
+            style = _STYLES[entry.state]
+            mark = self.spinner.render(now) if entry.state == "running" else Text(_MARKS[entry.state], style=style)
+            name = Text("  " * entry.level + entry.name, style="" if entry.state == "done" else style)
+            grid.add_row(mark, name, duration(entry.seconds(now)), f"[dim]{escape(entry.note)}[/dim]")
+        grid.add_row("", Text("Elapsed", style="dim"), duration(now), "")
+        yield grid

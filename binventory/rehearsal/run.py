@@ -1,0 +1,365 @@
+"""The rehearsal itself: seven steps from an empty machine to counted photos, and back to an empty machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from binventory import pipeline, serving
+from binventory.aws import Aws, connect
+from binventory.errors import Exit, Problem
+from binventory.journal import Entry, Journal
+from binventory.names import Names
+from binventory.rehearsal import leftovers, source
+from binventory.rehearsal.cdk import Cdk, progress
+from binventory.watching import StepWatcher, Transition
+from local_aws.server import LocalAws, LocalAwsError, stop_running
+
+BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket", "Pipeline")
+AFTER = ("Approve and promote", "Count test photos", "Destroy", "Prove that nothing is left")
+TEST_PHOTOS = 10
+_PROMOTION_SECONDS = 180.0
+# A rehearsal proves the machinery, not the model: the backbone's weights are random, the photos few. The gate is there
+# to be walked through; `AccuracyThreshold` in settings/ is what holds back a bad model on AWS.
+_THRESHOLD = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a rehearsal is asked to do."""
+
+    repository: Path
+    state_dir: Path
+    photos: Path | None = None  # None renders `photos_count` of them
+    photos_count: int = 300
+    keep: bool = False
+    reclaim: bool = False
+    names: Names = field(default_factory=Names)
+
+    def parameters(self, found: source.Source) -> dict[str, str | int | float]:
+        """The pipeline parameters of a rehearsal; everything else keeps its default from settings/."""
+        return {
+            "PhotosUri": found.photos_uri,
+            "LabelsUri": found.labels_uri,
+            "LimitPerClass": 0,
+            "Weights": "none",
+            "Views": 1,
+            "Epochs": 60 if self.reclaim else 12,
+            "AccuracyThreshold": _THRESHOLD,
+        }
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One test photo: what the record says and what the endpoint says."""
+
+    image_id: str
+    recorded: int
+    answer: serving.Answer
+
+
+@dataclass
+class Result:
+    """What a rehearsal found out; filled as it goes, so that a failed one still shows what it has."""
+
+    source: source.Source | None = None
+    execution: str = ""
+    trials: tuple[pipeline.Trial, ...] = ()
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    package: str = ""
+    transitions: tuple[Transition, ...] = ()
+    counted: tuple[Counted, ...] = ()
+    checked: str = ""
+    kept: dict[str, str] = field(default_factory=dict)  # exports of a kept local AWS
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on the test split."""
+        metric = self.evaluation.get("multiclass_classification_metrics", {}).get("accuracy", {})
+        return float(metric["value"]) if "value" in metric else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        return asdict(self)
+
+
+def rehearse(options: Options, journal: Journal) -> Result:
+    """Runs the seven steps. Whatever happens, nothing is left running, unless `keep` asks for it."""
+    return _Rehearsal(options, journal).run()
+
+
+class _Rehearsal:
+    """The steps in their order; each is one method."""
+
+    def __init__(self, options: Options, journal: Journal) -> None:
+        self.options = options
+        self.names = options.names
+        self.journal = journal
+        self.result = Result()
+        self.aws: Aws
+        self.cdk: Cdk
+        if options.photos is not None:
+            source.check(options.photos)
+        self.logs = options.state_dir / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.local = LocalAws(options.state_dir / "aws", keep=options.keep)
+        journal.plan(*BEFORE)
+        journal.plan(*pipeline.STEPS, level=1)
+        journal.plan(*(AFTER[:2] if options.keep else AFTER))
+
+    def run(self) -> Result:
+        """All steps; the clean-up runs even after Ctrl-C."""
+        succeeded = False
+        try:
+            self.start()
+            self.deploy()
+            found = self.fill()
+            self.learn(found)
+            self.promote()
+            self.count()
+            if self.options.keep:
+                self.result.kept = keep(self.options, self.local)
+            else:
+                self.destroy()
+            succeeded = True
+            return self.result
+        except LocalAwsError as error:
+            raise Problem(
+                "The local AWS failed",
+                str(error).splitlines()[0],
+                f"its whole log is {self.local.log_path}",
+                log=tuple(str(error).splitlines()[1:]),
+            ) from error
+        finally:
+            self.journal.skip_waiting()
+            if not (succeeded and self.options.keep):
+                self.local.stop()
+                clear(self.options.state_dir, keep_logs=not succeeded)
+
+    def start(self) -> None:
+        """Step 1: the local AWS."""
+        with self.journal.step(BEFORE[0]) as entry:
+            self.local.start()
+            environment = self.local.environment()
+            self.aws = connect(environment)
+            self.cdk = Cdk(
+                self.options.repository, self.options.state_dir / "assembly", self.logs / "cdk.log", environment
+            )
+            self.journal.note(entry, self.local.endpoint_url)
+
+    def deploy(self) -> None:
+        """Step 2: the real CDK CLI, the same app that goes to AWS."""
+        account, region = self.local.account, self.local.region
+        with self.journal.step("Bootstrap") as entry:
+            self.cdk.run("bootstrap", f"aws://{account}/{region}", say=self._say(entry))
+            self.journal.note(entry, "CDKToolkit")
+        with self.journal.step("Deploy") as entry:
+            self.cdk.run("deploy", "--all", "--require-approval", "never", *self._context(), say=self._say(entry))
+            self.journal.note(entry, ", ".join(self.names.stacks))
+
+    def fill(self) -> source.Source:
+        """Step 3: photos into the local copy of the public bucket."""
+        with self.journal.step("Fill the photo bucket") as entry:
+            folder, kind = self.options.photos, "real"
+            if folder is None:
+                self.journal.note(entry, f"rendering {self.options.photos_count} bins")
+                kind, folder = "rendered", source.render(self.options.state_dir / "photos", self.options.photos_count)
+            found = source.fill(
+                self.aws, folder, lambda done, total: self.journal.note(entry, f"{done} of {total} files")
+            )
+            self.result.source = found
+            labels = "labels.csv" if found.labels_uri != "none" else "metadata"
+            self.journal.note(entry, f"{found.photos} {kind} photos, labels from {labels}")
+            return found
+
+    def learn(self, found: source.Source) -> None:
+        """Step 4: the pipeline, by its API."""
+        with self.journal.step("Pipeline") as entry:
+            arn = pipeline.start(self.aws, self.names, self.options.parameters(found))
+            self.journal.note(entry, "backbone weights: none (random), said aloud: this model is for rehearsal only")
+            execution = self._follow(arn)
+            self.result.execution = arn
+            if execution.status != "Succeeded":
+                raise pipeline.explain(self.aws, execution)
+            self.result.evaluation = self._evaluation(execution)
+            register = execution.step("Register")
+            assert register is not None, "a succeeded execution has registered a model"
+            self.result.package = register.detail
+            self._manifest = self._output(execution, "Ingest", "report")
+            self.journal.note(entry, f"execution {execution.id}")
+
+    def promote(self) -> None:
+        """Step 5: approval, event, Lambda, stack update, endpoint."""
+        with self.journal.step("Approve and promote") as entry:
+            serving.approve(self.aws, self.result.package, "rehearsal")
+            self.journal.note(entry, "approved; waiting for the promotion function")
+            for event in serving.follow_promotion(
+                self.aws, self.names, self.result.package, timeout=_PROMOTION_SECONDS
+            ):
+                self.journal.note(entry, event)
+            self.journal.note(entry, f"endpoint {self.names.prefix} InService")
+
+    def count(self) -> None:
+        """Step 6: test photos through plain boto3."""
+        with self.journal.step("Count test photos") as entry:
+            counted = []
+            for image_id, recorded in self._test_photos():
+                photo = self._photo(image_id)
+                counted.append(Counted(image_id, recorded, serving.count(self.aws, self.names, photo, "image/jpeg")))
+                self.result.counted = tuple(counted)
+                self.journal.note(entry, f"{len(counted)} photos")
+            right = sum(item.answer.count == item.recorded for item in counted)
+            self.journal.note(entry, f"{right} of {len(counted)} agree with the record")
+
+    def destroy(self) -> None:
+        """Step 7: everything goes, and is looked for."""
+        with self.journal.step("Destroy") as entry:
+            self.cdk.run("destroy", "--all", "--force", *self._context(), say=self._say(entry))
+            self.journal.note(entry, "source bucket and bootstrap stack")
+            source.empty(self.aws, source.PUBLIC_BUCKET)
+            unbootstrap(self.aws)
+            self.journal.note(entry, "stacks, source bucket and bootstrap stack deleted")
+        with self.journal.step(AFTER[-1]) as entry:
+            in_account = leftovers.in_account(self.aws)
+            if not in_account.none:
+                raise _left(in_account)
+            self.local.stop()
+            on_machine = leftovers.on_machine(self.options.state_dir, self.local.port)
+            if not on_machine.none:
+                raise _left(on_machine)
+            self.result.checked = f"{in_account.checked}, {on_machine.checked}"
+            self.journal.note(entry, f"none of: {self.result.checked}")
+
+    def _follow(self, arn: str) -> pipeline.Execution:
+        watcher = StepWatcher(
+            self.aws, self.journal, reclaim_at=self.local.endpoint_url if self.options.reclaim else ""
+        )
+        for execution in pipeline.follow(self.aws, arn):
+            watcher.update(execution)
+            self.result.trials = watcher.trials
+        if self.options.reclaim:
+            self.result.transitions = watcher.transitions(execution)
+        return execution
+
+    def _evaluation(self, execution: pipeline.Execution) -> dict[str, Any]:
+        document = pipeline.read_json(self.aws, f"{self._output(execution, 'Evaluate', 'evaluation')}/evaluation.json")
+        return dict(document)
+
+    def _output(self, execution: pipeline.Execution, step: str, name: str) -> str:
+        found = execution.step(step)
+        assert found is not None, f"{step} has run"
+        job = self.aws.client("sagemaker").describe_processing_job(ProcessingJobName=found.job)
+        uris = [
+            output["S3Output"]["S3Uri"]
+            for output in job["ProcessingOutputConfig"]["Outputs"]
+            if output["OutputName"] == name
+        ]
+        if not uris:
+            raise Problem(
+                f"Step {step} has no output {name}",
+                f"its job {found.job} names none",
+                "see stacks/pipeline: the rehearsal reads this output",
+            )
+        return str(uris[0]).rstrip("/")
+
+    def _test_photos(self) -> list[tuple[str, int]]:
+        """Some ids of the test split with their recorded quantity, spread over the split."""
+        bucket, _, prefix = self._manifest.removeprefix("s3://").partition("/")
+        s3 = self.aws.client("s3")
+        rows: list[tuple[str, int]] = []
+        for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest").get("Contents", []):
+            text = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode()
+            records = (json.loads(line) for line in text.splitlines())
+            rows.extend((str(row["id"]), int(row["count"])) for row in records if row.get("split") == "test")
+        if not rows:
+            raise Problem(
+                "There are no test photos",
+                f"no manifest under {self._manifest} has a row of the split test",
+                "give the rehearsal more photos: --photos-count 300",
+            )
+        rows.sort()
+        return rows[:: max(1, len(rows) // TEST_PHOTOS)][:TEST_PHOTOS]
+
+    def _photo(self, image_id: str) -> bytes:
+        key = f"bin-images/{image_id}.jpg"
+        return bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
+
+    def _context(self) -> tuple[str, str]:
+        return "-c", f"env={self.names.environment}"
+
+    def _say(self, entry: Entry) -> Any:
+        def say(line: str) -> None:
+            if (short := progress(line)) is not None:
+                self.journal.note(entry, short)
+
+        return say
+
+
+def unbootstrap(aws: Aws) -> None:
+    """Deletes the bootstrap stack and what it retains: its bucket and its image repository."""
+    cloudformation = aws.client("cloudformation")
+    resources = cloudformation.describe_stack_resources(StackName="CDKToolkit")["StackResources"]
+    held = {item["ResourceType"]: item["PhysicalResourceId"] for item in resources}
+    with contextlib.suppress(aws.client("ecr").exceptions.RepositoryNotFoundException):
+        if "AWS::ECR::Repository" in held:
+            aws.client("ecr").delete_repository(repositoryName=held["AWS::ECR::Repository"], force=True)
+    if "AWS::S3::Bucket" in held:
+        source.empty(aws, held["AWS::S3::Bucket"])
+    cloudformation.delete_stack(StackName="CDKToolkit")
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName="CDKToolkit", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+
+
+def keep(options: Options, local: LocalAws) -> dict[str, str]:
+    """Notes what a kept local AWS needs to be used and ended; returns the exports."""
+    exports = local.environment()
+    record = {"port": local.port, "environment": exports, "prefix": options.names.prefix}
+    (options.state_dir / "rehearsal.json").write_text(json.dumps(record, indent=2))
+    return exports
+
+
+def end(state_dir: Path) -> leftovers.Leftovers:
+    """Ends a kept rehearsal: stops its local AWS, removes its state, and looks for what is left."""
+    record = state_dir / "rehearsal.json"
+    if not record.is_file():
+        raise Problem(
+            f"No kept rehearsal in {state_dir}",
+            "there is no rehearsal.json in it",
+            "name the folder that `binventory rehearse --keep` printed",
+            code=Exit.USAGE,
+        )
+    port = int(json.loads(record.read_text())["port"])
+    stop_running(state_dir / "aws")
+    found = leftovers.on_machine(state_dir, port)
+    if not found.none:
+        raise _left(found)
+    shutil.rmtree(state_dir)
+    return found
+
+
+def clear(state_dir: Path, *, keep_logs: bool) -> None:
+    """Removes what a rehearsal wrote; after a failure the logs stay."""
+    if not keep_logs:
+        shutil.rmtree(state_dir, ignore_errors=True)
+        return
+    server_log = state_dir / "aws" / "server.log"
+    if server_log.is_file():
+        shutil.copy(server_log, state_dir / "logs" / "local_aws.log")
+    for path in _children(state_dir):
+        if path.name != "logs":
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _children(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from folder.iterdir()
+
+
+def _left(found: leftovers.Leftovers) -> Problem:
+    return Problem("Something is left", str(found), "this is a fault of the stacks or of the local AWS: see the logs")

@@ -1,0 +1,78 @@
+"""Writes a running pipeline execution into a journal: which step, since when, and how it is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+
+from binventory import pipeline
+from binventory.aws import Aws
+from binventory.journal import Journal
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A secondary status of a training job, as AWS reports it."""
+
+    status: str
+    message: str
+
+
+class StepWatcher:
+    """Writes a pipeline execution into the journal, and interrupts the training job once when asked to."""
+
+    def __init__(self, aws: Aws, journal: Journal, *, level: int = 0, reclaim_at: str = "") -> None:
+        self.aws = aws
+        self.journal = journal
+        self.level = level
+        self.reclaim_at = reclaim_at  # URL of the local AWS; "" for no reclaim
+        self.trials: tuple[pipeline.Trial, ...] = ()
+
+    def update(self, execution: pipeline.Execution) -> None:
+        """Takes over what has changed since the last look."""
+        for step in execution.steps:
+            entry = self.journal.entry(step.name, self.level)
+            if entry.state == "waiting":
+                self.journal.begin(entry)
+            if entry.state != "running":
+                continue
+            self.journal.note(entry, self._note(step))
+            if step.status in {"Succeeded", "Failed", "Stopped"}:
+                self.journal.end(entry, "done" if step.status == "Succeeded" else "failed")
+
+    def transitions(self, execution: pipeline.Execution) -> tuple[Transition, ...]:
+        """What happened to the training job."""
+        train = execution.step("Train")
+        if train is None:
+            return ()
+        job = self.aws.client("sagemaker").describe_training_job(TrainingJobName=train.job)
+        return tuple(
+            Transition(item["Status"], item.get("StatusMessage", "")) for item in job["SecondaryStatusTransitions"]
+        )
+
+    def _note(self, step: pipeline.Step) -> str:
+        if step.status == "Failed":
+            return step.failure
+        if step.kind == "TuningJob":
+            return self._tuning(step)
+        if step.kind == "TrainingJob":
+            return self._training(step)
+        return step.job if step.kind == "ProcessingJob" else step.detail
+
+    def _tuning(self, step: pipeline.Step) -> str:
+        self.trials = pipeline.trials(self.aws, step.job)
+        done = [trial for trial in self.trials if trial.objective is not None]
+        if not done:
+            return f"{len(self.trials)} trials started"
+        best = min(done, key=lambda trial: trial.objective if trial.objective is not None else 0.0)
+        chosen = ", ".join(f"{name} {value}" for name, value in sorted(best.hyperparameters.items()))
+        return f"{len(done)} trials, best validation:loss {best.objective:.3f} ({chosen})"
+
+    def _training(self, step: pipeline.Step) -> str:
+        epochs = [line for line in pipeline.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
+        if self.reclaim_at and step.name == "Train" and epochs and step.status == "Executing":
+            url = f"{self.reclaim_at}/_local/sagemaker/reclaim"
+            httpx.post(url, json={"TrainingJobName": step.job}, timeout=30).raise_for_status()
+            self.reclaim_at = ""
+        return epochs[-1] if epochs else step.job
