@@ -123,6 +123,21 @@ def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[n
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
 
 
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise PhotoError unless (width, height) can be the size of a photo of a bin."""
+    width, height = size
+    if width * height > max_pixels:
+        raise PhotoError(
+            "too_many_pixels", f"the photo has {width} x {height} pixels, more than the {max_pixels} allowed"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError("too_small", f"the photo is {width} x {height}; its shorter side needs {MIN_SIDE} pixels")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise PhotoError(
+            "aspect_ratio", f"the photo is {width} x {height}; its sides may differ {MAX_ASPECT_RATIO:.0f} times"
+        )
+
+
 def _centre(size: tuple[int, int], side: int) -> tuple[int, int]:
     width, height = size
     if min(size) < side:
@@ -146,24 +161,10 @@ def _open_header(data: bytes, *, max_bytes: int, max_pixels: int) -> Image.Image
     # Parsers of hostile bytes fail in every way there is (struct.error, SyntaxError, ...): all mean the same here.
     except Exception as error:
         raise PhotoError("unreadable", f"the {kind} header cannot be read") from error
-    _check_shape(image, max_pixels)
-    return image
-
-
-def _check_shape(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise PhotoError(
-            "too_many_pixels", f"the photo has {width} x {height} pixels, more than the {max_pixels} allowed"
-        )
-    if min(width, height) < MIN_SIDE:
-        raise PhotoError("too_small", f"the photo is {width} x {height}; its shorter side needs {MIN_SIDE} pixels")
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise PhotoError(
-            "aspect_ratio", f"the photo is {width} x {height}; its sides may differ {MAX_ASPECT_RATIO:.0f} times"
-        )
-    if image.format == "PNG" and getattr(image, "is_animated", False):
+    check_size(image.size, max_pixels)
+    if kind == "PNG" and getattr(image, "is_animated", False):
         raise PhotoError("animated", "the PNG is animated; send one still photo")
+    return image
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,124 @@
+"""How much the server holds at once: beyond it, it says so instead of growing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from request_formats import RequestError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+_MEBIBYTE: Final = 1024 * 1024
+
+
+class Disconnected(Exception):
+    """The client left before its request was whole; there is nobody to answer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps on one request and on all requests together."""
+
+    body_bytes: int = 25 * _MEBIBYTE
+    body_seconds: float = 30.0
+    requests: int = 64
+    photos: int = 256
+    bytes: int = 128 * _MEBIBYTE
+
+    def __post_init__(self) -> None:
+        for name in ("body_bytes", "body_seconds", "requests", "photos", "bytes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+
+    @classmethod
+    def from_environment(cls) -> Limits:
+        """The defaults, with BINVENTORY_MAX_BODY_BYTES and BINVENTORY_MAX_REQUESTS where they are set."""
+        default = cls()
+        return cls(
+            body_bytes=_integer("BINVENTORY_MAX_BODY_BYTES", default.body_bytes),
+            requests=_integer("BINVENTORY_MAX_REQUESTS", default.requests),
+        )
+
+
+def _integer(variable: str, default: int) -> int:
+    value = os.environ.get(variable, str(default))
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{variable} must be a whole number, not {value!r}") from None
+
+
+class Admission:
+    """The requests, photos and bytes in the house. Used from the event loop only."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.requests = 0
+        self.photos = 0
+        self.bytes = 0
+
+    def admit(self) -> Visit:
+        """Let a request in. Raises RequestError (503) when the house is full."""
+        if self.requests >= self.limits.requests:
+            raise RequestError(503, "busy", f"{self.requests} requests are waiting; try again in a second")
+        return Visit(self)
+
+
+class Visit:
+    """What one request holds, given back when it leaves."""
+
+    def __init__(self, house: Admission) -> None:
+        self._house = house
+        self._bytes = 0
+        self._photos = 0
+
+    def __enter__(self) -> Visit:
+        self._house.requests += 1
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._house.requests -= 1
+        self._house.bytes -= self._bytes
+        self._house.photos -= self._photos
+
+    def hold_bytes(self, amount: int) -> None:
+        """Raises RequestError: 413 when this request is too large, 503 when all together are."""
+        limits = self._house.limits
+        if self._bytes + amount > limits.body_bytes:
+            raise RequestError(413, "too_many_bytes", f"the request may have at most {limits.body_bytes} bytes")
+        if self._house.bytes + amount > limits.bytes:
+            raise RequestError(503, "busy", "too many bytes are waiting; try again in a second")
+        self._house.bytes += amount
+        self._bytes += amount
+
+    def hold_photos(self, amount: int) -> None:
+        """Raises RequestError (503) when all requests together hold too many photos."""
+        if self._house.photos and self._house.photos + amount > self._house.limits.photos:
+            raise RequestError(503, "busy", f"{self._house.photos} photos are waiting; try again in a second")
+        self._house.photos += amount
+        self._photos += amount
+
+    async def read_body(self, receive: Receive, content_length: str | None) -> bytes:
+        """The whole body, within the caps. Raises RequestError (408, 413, 503) and Disconnected."""
+        if content_length and content_length.isdecimal() and int(content_length) > self._house.limits.body_bytes:
+            self.hold_bytes(int(content_length))
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._house.limits.body_seconds):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Disconnected
+                    part = message.get("body", b"")
+                    self.hold_bytes(len(part))
+                    parts.append(part)
+                    more = message.get("more_body", False)
+        except TimeoutError as error:
+            raise RequestError(408, "slow", "the request's body did not arrive in time") from error
+        return b"".join(parts)

@@ -1,0 +1,202 @@
+"""The ASGI application: routes, errors and the way of a request through decoding, batching and answering."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from admission import Admission, Disconnected, Limits, Message, Receive, Visit
+from cores import usable_cpus
+from inference import Counter, Prediction, Reading, Refusal, input_fn, output_fn
+from micro_batching import MicroBatcher, Scored
+from request_formats import JSON, RequestError, choose_answer
+from served_model import Answer, Photos
+from telemetry import Metrics, log
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+LARGEST_BATCH: Final = 8
+# What Batch Transform may send: its records are whole photos.
+_TRANSFORM_MEGABYTES: Final = 6
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes = b""
+    media_type: str = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    reason: str = ""
+
+    @classmethod
+    def of_json(cls, document: object, status: int = 200) -> Reply:
+        """A JSON answer."""
+        return cls(status, json.dumps(document).encode() + b"\n")
+
+    @classmethod
+    def of_error(cls, error: RequestError) -> Reply:
+        """An error as JSON with its reason; 503 says when to come back, 405 what is allowed."""
+        body = json.dumps({"error": {"reason": error.reason, "message": str(error)}}).encode() + b"\n"
+        retry = ((b"retry-after", b"1"),) if error.status == 503 else ()
+        return cls(error.status, body, headers=retry, reason=error.reason)
+
+
+@dataclass
+class _Clock:
+    """Milliseconds since the last lap."""
+
+    begun: float = field(default_factory=time.perf_counter)
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        elapsed, self.begun = (now - self.begun) * 1000, now
+        return elapsed
+
+
+class Application:
+    """Answers photos. Create it with a model that passed its self-test: /ping reports on exactly that model."""
+
+    def __init__(self, counter: Counter, *, limits: Limits, metrics: Metrics) -> None:
+        self._counter = counter
+        self._metrics = metrics
+        self._house = Admission(limits)
+        self._decoders = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="decoder")
+        self._batcher = MicroBatcher(counter.logits, largest=LARGEST_BATCH)
+        self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[Reply]]] = {
+            ("GET", "/ping"): self._ping,
+            ("POST", "/invocations"): self._invocations,
+            ("GET", "/execution-parameters"): self._execution_parameters,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    def close(self) -> None:
+        """Answer what waits, then let go of the threads and write the last metrics."""
+        self._batcher.close()
+        self._decoders.shutdown()
+        self._metrics.flush()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await asyncio.to_thread(self.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            reply = await self._route(scope)(scope, receive)
+        except RequestError as error:
+            self._count_error(error, scope)
+            reply = Reply.of_error(error)
+        except Disconnected:
+            return
+        # The last line of defence: a fault of ours is logged by its type and place, never with the client's bytes.
+        except Exception as error:
+            self._metrics.count("ServerErrors")
+            log("failed", path=scope["path"][:80], error=type(error).__name__, message=str(error)[:500])
+            reply = Reply.of_error(RequestError(500, "internal", "the server failed; the fault is in its log"))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [
+                    (b"content-type", reply.media_type.encode()),
+                    (b"content-length", str(len(reply.body)).encode()),
+                    *reply.headers,
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": reply.body})
+
+    def _route(self, scope: Scope) -> Callable[[Scope, Receive], Awaitable[Reply]]:
+        method, path = scope["method"], scope["path"]
+        if handler := self._routes.get((method, path)):
+            return handler
+        if any(path == known for _, known in self._routes):
+            raise RequestError(405, "method", f"{path} does not take {method[:20]}")
+        raise RequestError(404, "path", "there are /ping, /invocations and /execution-parameters")
+
+    def _count_error(self, error: RequestError, scope: Scope) -> None:
+        self._metrics.count("Refused" if error.status == 503 else "ClientErrors")
+        log("refused", path=scope["path"][:80], status=error.status, reason=error.reason)
+
+    async def _ping(self, scope: Scope, receive: Receive) -> Reply:
+        if not self._batcher.alive:
+            raise RequestError(503, "stopped", "the network's thread has ended")
+        return Reply(200)
+
+    async def _execution_parameters(self, scope: Scope, receive: Receive) -> Reply:
+        return Reply.of_json(
+            {
+                "MaxConcurrentTransforms": min(self._house.limits.requests, 2 * usable_cpus()),
+                "BatchStrategy": "SINGLE_RECORD",
+                "MaxPayloadInMB": _TRANSFORM_MEGABYTES,
+            }
+        )
+
+    async def _invocations(self, scope: Scope, receive: Receive) -> Reply:
+        clock = _Clock()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        accept = headers.get("accept", "")
+        choose_answer(accept)
+        with self._house.admit() as visit:
+            body = await visit.read_body(receive, headers.get("content-length"))
+            prediction = await self._predict(body, headers.get("content-type", ""), visit)
+        answered, media_type = output_fn(prediction, accept)
+        self._observe(prediction, clock.lap())
+        return Reply(200, answered, media_type)
+
+    async def _predict(self, body: bytes, content_type: str, visit: Visit) -> Prediction:
+        clock = _Clock()
+        run = asyncio.get_running_loop().run_in_executor
+        reading: Reading = await run(self._decoders, input_fn, body, content_type)
+        visit.hold_photos(len(reading.photos))
+        prepare = self._counter.prepare
+        prepared = await asyncio.gather(*(run(self._decoders, prepare, photo) for photo in reading.photos))
+        decode_ms = clock.lap()
+        scored = await asyncio.gather(*(self._score(photo) for photo in prepared))
+        timed = [result for result in scored if isinstance(result, Scored)]
+        results = [self._counter.answer(result.scores) if isinstance(result, Scored) else result for result in scored]
+        return Prediction(
+            tuple(results),
+            reading.batch,
+            self._counter.identity,
+            {
+                "decode": decode_ms,
+                "queue": max((result.queue_ms for result in timed), default=0.0),
+                "model": max((result.model_ms for result in timed), default=0.0),
+            },
+        )
+
+    async def _score(self, photo: Photos | Refusal) -> Scored | Refusal:
+        return photo if isinstance(photo, Refusal) else await self._batcher.score(photo)
+
+    def _observe(self, prediction: Prediction, total_ms: float) -> None:
+        parts = prediction.latency_ms
+        self._metrics.observe(
+            Latency=total_ms,
+            DecodeLatency=parts["decode"],
+            QueueLatency=parts["queue"],
+            ModelLatency=parts["model"],
+            Waiting=self._house.requests,
+        )
+        for result in prediction.results:
+            if isinstance(result, Answer):
+                self._metrics.observe(PredictedCount=result.count, Confidence=result.confidence)
+        self._metrics.count("Photos", len(prediction.results))

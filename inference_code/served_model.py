@@ -1,0 +1,212 @@
+"""The model as it is served: a checked artefact, the runtime under it, and what its numbers mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+import openvino  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from photo import Preprocessing
+
+MODEL_FILE: Final = "model.onnx"
+DESCRIPTION_FILE: Final = "serving.json"
+INPUT_NAME: Final = "photos"
+MAX_MODEL_BYTES: Final = 1024**3
+MAX_DESCRIPTION_BYTES: Final = 1024**2
+# A damaged or hostile archive must not fill the disk: the real ones hold a few files.
+MAX_MEMBERS: Final = 64
+
+Photos = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+
+class ArtefactError(Exception):
+    """The model artefact is incomplete, contradictory or unsafe; the message names the file, the field and the cure."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """serving.json: what the numbers in and out of model.onnx mean."""
+
+    classes: tuple[int, ...]
+    preprocessing: Preprocessing
+    temperature: float
+    precision: str
+
+    @classmethod
+    def parse(cls, text: str) -> Description:
+        """From the text of serving.json. Raises ArtefactError naming the wrong field."""
+        try:
+            fields: Any = json.loads(text)
+            if fields["schema"] != 1:
+                raise ArtefactError(f"{DESCRIPTION_FILE}: schema is {fields['schema']!r}, this server reads 1")
+            constants = fields["preprocessing"]
+            description = cls(
+                classes=tuple(fields["classes"]),
+                preprocessing=Preprocessing(
+                    shorter_side=constants["shorter_side"],
+                    crop=constants["crop"],
+                    mean=tuple(constants["mean"]),
+                    std=tuple(constants["std"]),
+                ),
+                temperature=float(fields["temperature"]),
+                precision=str(fields["precision"]),
+            )
+        except KeyError as error:
+            raise ArtefactError(f"{DESCRIPTION_FILE}: the field {error} is missing") from error
+        except (ValueError, TypeError) as error:
+            raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
+        description._check()
+        return description
+
+    def _check(self) -> None:
+        if not self.classes or not all(type(count) is int and 0 <= count <= 1000 for count in self.classes):
+            raise ArtefactError(f"{DESCRIPTION_FILE}: classes must be counts, not {list(self.classes)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ArtefactError(f"{DESCRIPTION_FILE}: classes repeat a count: {list(self.classes)}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ArtefactError(f"{DESCRIPTION_FILE}: temperature must be positive, not {self.temperature}")
+        if self.precision not in {"fp32", "int8"}:
+            raise ArtefactError(f"{DESCRIPTION_FILE}: precision must be fp32 or int8, not {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A model folder that passed its checks, as bytes: nothing is read from the folder afterwards."""
+
+    description: Description
+    graph: bytes
+    digest: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Artefact:
+        """From the folder that model.tar.gz was unpacked into. Raises ArtefactError."""
+        if not folder.is_dir():
+            raise ArtefactError(f"{folder} is no folder; unpack model.tar.gz there")
+        text = _read_plain(folder / DESCRIPTION_FILE, MAX_DESCRIPTION_BYTES)
+        graph = _read_plain(folder / MODEL_FILE, MAX_MODEL_BYTES)
+        try:
+            description = Description.parse(text.decode())
+        except UnicodeDecodeError as error:
+            raise ArtefactError(f"{DESCRIPTION_FILE} is not UTF-8 text") from error
+        return cls(description=description, graph=graph, digest=hashlib.sha256(graph).hexdigest())
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a model.tar.gz into an empty folder, refusing whatever a model has no use for. Raises ArtefactError.
+
+    Links, devices, absolute or climbing paths, and more bytes or members than any real model has: all end it before
+    anything is written.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            members: list[tarfile.TarInfo] = []
+            total = 0
+            for member in tar:
+                total += member.size
+                _check_member(member, len(members), total, folder)
+                members.append(member)
+            tar.extractall(folder, members, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ArtefactError(f"{archive.name} cannot be unpacked: {error}") from error
+
+
+def _check_member(member: tarfile.TarInfo, already: int, total: int, folder: Path) -> None:
+    if not (member.isreg() or member.isdir()):
+        raise ArtefactError(f"{member.name!r} is a link or a device; a model holds plain files only")
+    if not (folder / member.name).resolve().is_relative_to(folder.resolve()):
+        raise ArtefactError(f"{member.name!r} would be written outside the model's folder")
+    if already >= MAX_MEMBERS or total > MAX_MODEL_BYTES + MAX_DESCRIPTION_BYTES:
+        raise ArtefactError(f"the archive unpacks to more than {MAX_MEMBERS} files or {MAX_MODEL_BYTES} bytes")
+
+
+def _read_plain(path: Path, limit: int) -> bytes:
+    if path.is_symlink():
+        raise ArtefactError(f"{path.name} is a link; a model holds plain files only")
+    if not path.is_file():
+        raise ArtefactError(f"{path.name} is missing; the artefact needs {MODEL_FILE} and {DESCRIPTION_FILE}")
+    if path.stat().st_size > limit:
+        raise ArtefactError(f"{path.name} has {path.stat().st_size} bytes, more than the {limit} allowed")
+    return path.read_bytes()
+
+
+class Network:
+    """The compiled graph. One call at a time: it holds a single inference request, and the caller queues."""
+
+    def __init__(self, artefact: Artefact, *, threads: int) -> None:
+        self._outputs = len(artefact.description.classes)
+        self._crop = artefact.description.preprocessing.crop
+        try:
+            core = openvino.Core()
+            graph = core.read_model(artefact.graph)
+            self._check_interface(graph)
+            self._request = core.compile_model(
+                graph,
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                    # Answers must not depend on whether this host happens to have bfloat16.
+                    "INFERENCE_PRECISION_HINT": "f32",
+                },
+            ).create_infer_request()
+        except RuntimeError as error:
+            raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+    def _check_interface(self, graph: openvino.Model) -> None:
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise ArtefactError(f"{MODEL_FILE} must have one input and one output")
+        taken, given = graph.inputs[0], graph.outputs[0]
+        expected = openvino.PartialShape([-1, self._crop, self._crop, 3])
+        if taken.element_type != openvino.Type.u8 or not taken.partial_shape.same_scheme(expected):
+            raise ArtefactError(
+                f"{MODEL_FILE} takes {taken.element_type.get_type_name()} {taken.partial_shape}, "
+                f"it must take uint8 {expected}"
+            )
+        if not given.partial_shape.compatible(openvino.PartialShape([-1, self._outputs])):
+            raise ArtefactError(f"{MODEL_FILE} gives {given.partial_shape}, but there are {self._outputs} classes")
+
+    def logits(self, photos: Photos) -> Logits:
+        """Scores [N, classes] for uint8 photos [N, crop, crop, 3]. Raises RuntimeError if the graph fails."""
+        result = self._request.infer({0: photos}, share_inputs=True)[0]
+        scores = np.array(result, dtype=np.float32)
+        if scores.shape != (len(photos), self._outputs) or not np.isfinite(scores).all():
+            raise RuntimeError("the model gave scores that are no numbers or of the wrong shape")
+        return scores
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one photo shows. Probabilities are by count; entropy is in nats."""
+
+    count: int
+    probabilities: dict[int, float]
+    expected_count: float
+    entropy: float
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the answered count."""
+        return self.probabilities[self.count]
+
+
+def answer(scores: Logits, description: Description) -> Answer:
+    """Calibrated probabilities from one photo's scores [classes]."""
+    scaled = scores.astype(np.float64) / description.temperature
+    weights = np.exp(scaled - scaled.max())
+    shares = cast("list[float]", (weights / weights.sum()).tolist())
+    by_count = dict(zip(description.classes, shares, strict=True))
+    return Answer(
+        count=max(by_count, key=by_count.__getitem__),
+        probabilities=by_count,
+        expected_count=sum(count * share for count, share in by_count.items()),
+        entropy=-sum(share * math.log(share) for share in shares if share > 0),
+    )

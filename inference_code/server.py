@@ -1,0 +1,111 @@
+"""The endpoint's HTTP server: /ping and /invocations under SageMaker's container contract.
+
+By hand: `python server.py serve --model model.tar.gz`, then
+`curl --data-binary @bin.jpg -H 'content-type: image/jpeg' localhost:8080/invocations`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from PIL import Image, ImageDraw
+
+from admission import Limits
+from application import Application
+from inference import Counter, Reading, Refusal, model_fn, predict_fn
+from served_model import ArtefactError, unpack
+from telemetry import Metrics, log
+
+# SageMaker kills a container 30 seconds after asking it to stop.
+DRAIN_SECONDS: Final = 25
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Load the model, answer the self-test photo, then serve until told to stop. Returns the exit status."""
+    options = _options(arguments)
+    # Until uvicorn takes over, and again after it has drained: stop at once, successfully.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    begun = time.perf_counter()
+    try:
+        limits = Limits.from_environment()
+        counter = load(options.model)
+    except (ArtefactError, ValueError) as error:
+        log("refused", stream=sys.stderr, message=str(error))
+        return 1
+    log("ready", seconds=round(time.perf_counter() - begun, 3), port=options.port, model=counter.identity)
+    metrics = Metrics(
+        namespace="Binventory/Endpoint",
+        dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
+        enabled=os.environ.get("BINVENTORY_METRICS", "on") != "off",
+    )
+    uvicorn.run(
+        Application(counter, limits=limits, metrics=metrics),
+        host=os.environ.get("BINVENTORY_BIND_HOST", "0.0.0.0"),
+        port=options.port,
+        lifespan="on",
+        ws="none",
+        loop="asyncio",
+        http="h11",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    return 0
+
+
+def load(model: Path) -> Counter:
+    """The model in a folder or a model.tar.gz, once it has answered the self-test photo. Raises ArtefactError."""
+    package = os.environ.get("MODEL_PACKAGE_ARN", "")
+    if model.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(model, Path(folder))
+            counter = model_fn(folder, package=package)
+    else:
+        counter = model_fn(model, package=package)
+    self_test(counter)
+    return counter
+
+
+def self_test(counter: Counter) -> None:
+    """Count a drawn bin from JPEG bytes to answer. Raises ArtefactError when the model cannot."""
+    try:
+        result = predict_fn(Reading((self_test_photo(),), batch=False), counter).results[0]
+    except RuntimeError as error:
+        raise ArtefactError(f"the model cannot answer the self-test photo: {error}") from error
+    if isinstance(result, Refusal):
+        raise ArtefactError(f"the model's preprocessing refuses the self-test photo: {result.message}")
+
+
+def self_test_photo() -> bytes:
+    """The JPEG bytes of a bin with three boxes."""
+    image = Image.new("RGB", (400, 320), (196, 164, 60))
+    draw = ImageDraw.Draw(image)
+    for left, colour in ((40, (90, 60, 30)), (150, (40, 90, 160)), (270, (170, 40, 40))):
+        draw.rectangle((left, 110, left + 90, 280), fill=colour)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    base = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+    parser = argparse.ArgumentParser(description="Serve a model that counts the items in bin photos.")
+    parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
+    parser.add_argument("--model", type=Path, default=base / "model", help="a model folder or a model.tar.gz")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")))
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What the endpoint says about itself: one JSON object a line, never a photo or a word a client sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from typing import IO, Any, Final
+
+# CloudWatch reads at most 100 values of a metric from one line.
+_MOST_VALUES: Final = 100
+_UNITS: Final = {
+    "Latency": "Milliseconds",
+    "DecodeLatency": "Milliseconds",
+    "QueueLatency": "Milliseconds",
+    "ModelLatency": "Milliseconds",
+    "PredictedCount": "None",
+    "Confidence": "None",
+    "Waiting": "Count",
+    "Photos": "Count",
+    "ClientErrors": "Count",
+    "ServerErrors": "Count",
+    "Refused": "Count",
+}
+
+
+def log(event: str, *, stream: IO[str] | None = None, **fields: Any) -> None:
+    """Write one structured line to standard output, where CloudWatch Logs picks it up."""
+    print(json.dumps({"event": event, **fields}), file=stream or sys.stdout, flush=True)
+
+
+class Metrics:
+    """Collects values and writes them as CloudWatch embedded metrics, once an interval or once enough have come.
+
+    Aggregated lines instead of one a request: the log is what is billed. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        dimensions: dict[str, str],
+        interval_s: float = 60.0,
+        enabled: bool = True,
+        stream: IO[str] | None = None,
+    ) -> None:
+        self._namespace = namespace
+        self._dimensions = dimensions
+        self._interval_s = interval_s
+        self._enabled = enabled
+        self._stream = stream
+        self._values: dict[str, list[float]] = {}
+        self._sums: Counter[str] = Counter()
+        self._written = time.monotonic()
+        self._lock = threading.Lock()
+
+    def observe(self, **values: float) -> None:
+        """Add one value to each named distribution."""
+        with self._lock:
+            for name, value in values.items():
+                self._values.setdefault(name, []).append(round(value, 3))
+            full = any(len(self._values[name]) >= _MOST_VALUES for name in values)
+            if full or time.monotonic() - self._written >= self._interval_s:
+                self._write()
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a sum."""
+        with self._lock:
+            self._sums[name] += amount
+            if time.monotonic() - self._written >= self._interval_s:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        values, self._values = self._values, {}
+        sums, self._sums = self._sums, Counter()
+        names = [*values, *sums]
+        if not names or not self._enabled:
+            return
+        line = {
+            "_aws": {
+                "Timestamp": int(time.time() * 1000),
+                "CloudWatchMetrics": [
+                    {
+                        "Namespace": self._namespace,
+                        "Dimensions": [list(self._dimensions)],
+                        "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in names],
+                    }
+                ],
+            },
+            **self._dimensions,
+            **values,
+            **sums,
+        }
+        print(json.dumps(line), file=self._stream or sys.stdout, flush=True)
