@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from photo_traits import PhotoTraits
 
 QUANTILES = 4
+# Below this many photos a bootstrap interval can be a single point, and "beyond chance" would mean nothing.
+LEAST_PHOTOS_TO_BE_WEAK = 20
 UNKNOWN = "not recorded"
 
 
@@ -24,7 +26,7 @@ class Slice:
     metrics: CountMetrics
     accuracy_interval: Interval
     weak: bool
-    """Whether its accuracy is below that of the whole split beyond chance (its interval ends below it)."""
+    """Whether its accuracy is below that of the whole split beyond chance (its interval ends below it); few photos never are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ def slice_by_traits(
         for name in order:
             part = predictions.subset(names == name)
             found = interval(replicate_metrics(part, replicates=replicates, seed=seed).accuracy)
-            parts.append(Slice(name, len(part.labels), measure(part), found, found.high < overall))
+            weak = len(part.labels) >= LEAST_PHOTOS_TO_BE_WEAK and found.high < overall
+            parts.append(Slice(name, len(part.labels), measure(part), found, weak))
         return Slicing(by, tuple(parts))
 
     return tuple(cut(by, names, order) for by, names, order in _cuts(predictions, traits))

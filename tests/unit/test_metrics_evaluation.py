@@ -1,0 +1,117 @@
+"""The evaluation as a whole: its JSON, its slices, and what it refuses to judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calibration import reliability
+from count_metrics import measure
+from evaluation import evaluate
+from evaluation_report import JSON_NAME, PAGE_NAME, to_json, write_report
+from gate import GateSettings
+from photo_traits import skus_of, traits_of
+from shards import Sample
+from slices import UNKNOWN
+
+from tests.evaluated import drawn_photo, evaluated, samples
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Sample]:
+    return samples(150)
+
+
+def test_writes_json_for_the_pipeline_and_a_page_for_people(photos: list[Sample], tmp_path: Path) -> None:
+    evaluation = evaluated(photos, replicates=200)
+    write_report(tmp_path / "evaluation", evaluation, photos)
+    document = json.loads((tmp_path / "evaluation" / JSON_NAME).read_text())
+    accuracy = float(np.mean(evaluation.model.predictions.correct))
+    assert document["multiclass_classification_metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
+    ours = document["binventory"]
+    assert ours["gate"]["passed"] and ours["gate"]["not_worse_than_champion"]
+    assert ours["model"]["accuracy"]["low"] <= accuracy <= ours["model"]["accuracy"]["high"]
+    assert sum(map(sum, ours["confusion"])) == len(photos) == ours["photos"]
+    assert ours["lineage"] == {"Code version": "0123abc", "Learning rate": "0.01"}
+    assert "<script" not in (tmp_path / "evaluation" / PAGE_NAME).read_text()
+
+
+def test_undefined_numbers_are_null_not_nan(photos: list[Sample]) -> None:
+    document = to_json(evaluated(photos, replicates=50))
+    majority = document["binventory"]["baselines"]["always the majority"]
+    assert majority["classes"]["1"]["precision"]["value"] is None
+    json.dumps(document, allow_nan=False)
+
+
+def test_each_slicing_holds_every_photo_once(photos: list[Sample]) -> None:
+    evaluation = evaluated(photos, replicates=50)
+    right = evaluation.model.predictions.correct.sum()
+    for slicing in evaluation.slicings:
+        assert sum(part.photos for part in slicing.slices) == len(photos), slicing.by
+        assert sum(part.photos * part.metrics.accuracy for part in slicing.slices) == pytest.approx(right)
+    names = {slicing.by for slicing in evaluation.slicings}
+    assert names == {"quantity", "SKU repetition", "SKU novelty", "sharpness", "brightness"}
+    repetition = next(slicing for slicing in evaluation.slicings if slicing.by == "SKU repetition")
+    assert repetition.slices[-1].name == UNKNOWN and repetition.slices[-1].photos == 50
+
+
+def test_a_weak_slice_is_found_and_named_in_the_refusal(photos: list[Sample]) -> None:
+    """A model blind in the dark: the darkest quarter is marked, and a refusal points at it."""
+    evaluation = evaluated(photos, skill=6)
+    dark = np.arange(len(photos)) < len(photos) // 4
+    probabilities = evaluation.model.predictions.probabilities.copy()
+    probabilities[dark] = np.roll(probabilities[dark], 1, axis=1)
+    blind = type(evaluation.model.predictions).of(
+        evaluation.model.predictions.labels, probabilities, np.arange(len(photos)), classes=(1, 2, 3, 4, 5)
+    )
+    judged = evaluate(
+        test=blind,
+        photos=photos,
+        training_labels=[1, 2, 3],
+        temperature=evaluation.temperature,
+        gate=GateSettings(accuracy_threshold=0.95),
+    )
+    by_brightness = next(slicing for slicing in judged.slicings if slicing.by == "brightness")
+    assert [part.weak for part in by_brightness.slices] == [True, False, False, False]
+    assert any(hint.startswith("brightness 1:") for hint in judged.decision.where_to_look)
+
+
+def test_a_refusal_is_in_the_json_with_its_reasons(photos: list[Sample]) -> None:
+    gate = to_json(evaluated(photos, skill=0.5, champion_skill=4, replicates=200))["binventory"]["gate"]
+    assert not gate["passed"] and not gate["not_worse_than_champion"] and gate["above_threshold"]
+    assert "below the champion's" in gate["reasons"][0]
+    assert gate["comparison"]["lower_bound"] < -gate["margin"]
+
+
+def test_photos_of_another_split_are_refused(photos: list[Sample]) -> None:
+    evaluation = evaluated(photos, replicates=10)
+    common = {
+        "training_labels": [1, 2, 3],
+        "temperature": evaluation.temperature,
+        "gate": GateSettings(accuracy_threshold=0),
+    }
+    with pytest.raises(ValueError, match="same test split"):
+        evaluate(test=evaluation.model.predictions, photos=photos[:-1], **common)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="judged by"):
+        evaluate(test=evaluation.model.predictions, photos=photos[::-1], **common)  # type: ignore[arg-type]
+
+
+def test_traits_measure_light_blur_and_repetition() -> None:
+    dark, light = (traits_of(Sample("1", drawn_photo(0, level), 2, ())) for level in (40, 200))
+    assert dark.brightness < 0.25 < 0.7 < light.brightness
+    assert dark.megapixels is None and dark.repetition is None
+    assert traits_of(Sample("1", drawn_photo(0, 90), 1, ("A",))).repetition == "a single item"
+    assert traits_of(Sample("1", drawn_photo(0, 90), 3, ("A",))).repetition == "one SKU, repeated"
+    assert traits_of(Sample("1", drawn_photo(0, 90), 2, ("A", "B"))).repetition == "all SKUs different"
+    mixed = traits_of(Sample("1", drawn_photo(0, 90), 3, ("A", "B")), skus_of([Sample("2", b"", 1, ("B",))]))
+    assert (mixed.repetition, mixed.seen_in_training) == ("some SKUs repeated", "SKU seen in training")
+
+
+def test_reliability_bins_add_up_to_the_calibration_error(photos: list[Sample]) -> None:
+    predictions = evaluated(photos, replicates=10).model.predictions
+    bins = reliability(predictions)
+    assert sum(found.photos for found in bins) == len(photos)
+    gap = sum(found.photos * abs(found.confidence - found.accuracy) for found in bins) / len(photos)
+    assert gap == pytest.approx(float(measure(predictions).calibration_error))
