@@ -5,29 +5,18 @@ They work without the server, as SageMaker's toolkits call them; the server call
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cores import inference_threads
 from photo import DEFAULT_MAX_PIXELS, PhotoError, check_size, prepare, prepare_image
-from request_formats import CSV, JSON, JSON_LINES, Photo, RequestError, choose_answer, parse_photos
-from served_model import Answer, Artefact, Description, Logits, Network, Photos, answer
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why one photo of a request has no answer; `reason` is a stable code."""
-
-    reason: str
-    message: str
+from serving.answers import Answer, Prediction, Refusal, answer, write
+from serving.artefact import Artefact, Description
+from serving.cores import inference_threads
+from serving.network import Logits, Network, Photos
+from serving.requests import Photo, parse_photos
 
 
 @dataclass(frozen=True)
@@ -36,16 +25,6 @@ class Reading:
 
     photos: tuple[Photo, ...]
     batch: bool
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One result per photo, in the request's order, and what produced them."""
-
-    results: tuple[Answer | Refusal, ...]
-    batch: bool
-    model: dict[str, str]
-    latency_ms: dict[str, float]
 
 
 class Counter:
@@ -101,62 +80,5 @@ def predict_fn(reading: Reading, model: Counter) -> Prediction:
 
 
 def output_fn(prediction: Prediction, accept: str) -> tuple[bytes, str]:
-    """The answer's bytes and their media type.
-
-    Raises RequestError when no acceptable form exists, and when not one photo could be read (400 or 413).
-    """
-    media_type, header = choose_answer(accept)
-    refusals = [result for result in prediction.results if isinstance(result, Refusal)]
-    if len(refusals) == len(prediction.results):
-        first = refusals[0]
-        raise RequestError(413 if first.reason == "too_many_bytes" else 400, first.reason, first.message)
-    return _WRITERS[media_type](prediction, header), media_type
-
-
-def _fields(result: Answer | Refusal) -> dict[str, Any]:
-    if isinstance(result, Refusal):
-        return {"error": {"reason": result.reason, "message": result.message}}
-    return {
-        "count": result.count,
-        "probabilities": {str(count): round(share, 6) for count, share in result.probabilities.items()},
-        "expected_count": round(result.expected_count, 4),
-        "entropy": round(result.entropy, 4),
-    }
-
-
-def _origin(prediction: Prediction) -> dict[str, Any]:
-    latency = {part: round(value, 3) for part, value in prediction.latency_ms.items()}
-    return {"model": prediction.model, "latency_ms": latency}
-
-
-def _as_json(prediction: Prediction, _header: bool) -> bytes:
-    if prediction.batch:
-        document = {"predictions": [_fields(result) for result in prediction.results], **_origin(prediction)}
-    else:
-        document = {**_fields(prediction.results[0]), **_origin(prediction)}
-    return json.dumps(document).encode() + b"\n"
-
-
-def _as_json_lines(prediction: Prediction, _header: bool) -> bytes:
-    origin = _origin(prediction)
-    return b"".join(json.dumps({**_fields(result), **origin}).encode() + b"\n" for result in prediction.results)
-
-
-def _as_csv(prediction: Prediction, header: bool) -> bytes:
-    classes = next(tuple(result.probabilities) for result in prediction.results if isinstance(result, Answer))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    if header:
-        rows.writerow(["count", "expected_count", "entropy", "error", *(f"probability_{count}" for count in classes)])
-    rows.writerows(_row(result, classes) for result in prediction.results)
-    return text.getvalue().encode()
-
-
-def _row(result: Answer | Refusal, classes: Sequence[int]) -> list[str]:
-    if isinstance(result, Refusal):
-        return ["", "", "", result.reason, *("" for _ in classes)]
-    shares = (f"{result.probabilities[count]:.6f}" for count in classes)
-    return [str(result.count), f"{result.expected_count:.4f}", f"{result.entropy:.4f}", "", *shares]
-
-
-_WRITERS = {JSON: _as_json, JSON_LINES: _as_json_lines, CSV: _as_csv}
+    """The answer's bytes and their media type. Raises RequestError."""
+    return write(prediction, accept)

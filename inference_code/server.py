@@ -19,11 +19,12 @@ from typing import Final
 import uvicorn
 from PIL import Image, ImageDraw
 
-from admission import Limits
-from application import Application
-from inference import Counter, Reading, Refusal, model_fn, predict_fn
-from served_model import ArtefactError, unpack
-from telemetry import Metrics, log
+from inference import Counter, Reading, model_fn, predict_fn
+from serving.admission import Limits
+from serving.answers import Refusal
+from serving.application import Application
+from serving.artefact import ArtefactError, unpack
+from serving.telemetry import Metrics, log
 
 # SageMaker kills a container 30 seconds after asking it to stop.
 DRAIN_SECONDS: Final = 25

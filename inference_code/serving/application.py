@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from admission import Admission, Disconnected, Limits, Message, Receive, Visit
-from cores import usable_cpus
-from inference import Counter, Prediction, Reading, Refusal, input_fn, output_fn
-from micro_batching import MicroBatcher, Scored
-from request_formats import JSON, RequestError, choose_answer
-from served_model import Answer, Photos
-from telemetry import Metrics, log
+from inference import Counter, Reading, input_fn, output_fn
+from serving.admission import Admission, Disconnected, Limits, Message, Receive, Visit
+from serving.answers import Answer, Prediction, Refusal
+from serving.cores import usable_cpus
+from serving.micro_batching import MicroBatcher, Scored
+from serving.network import Photos
+from serving.requests import JSON, RequestError, choose_answer
+from serving.telemetry import Metrics, log
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from served_model import Logits, Photos
+from serving.network import Logits, Photos
 
 
 @dataclass(frozen=True)

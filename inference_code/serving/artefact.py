@@ -1,4 +1,4 @@
-"""The model as it is served: a checked artefact, the runtime under it, and what its numbers mean."""
+"""The model artefact: what it must hold, what it says about itself, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,24 +8,16 @@ import math
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
-
-import numpy as np
-import openvino  # type: ignore[import-untyped]
-from numpy.typing import NDArray
+from typing import Any, Final
 
 from photo import Preprocessing
 
 MODEL_FILE: Final = "model.onnx"
 DESCRIPTION_FILE: Final = "serving.json"
-INPUT_NAME: Final = "photos"
 MAX_MODEL_BYTES: Final = 1024**3
 MAX_DESCRIPTION_BYTES: Final = 1024**2
 # A damaged or hostile archive must not fill the disk: the real ones hold a few files.
 MAX_MEMBERS: Final = 64
-
-Photos = NDArray[np.uint8]
-Logits = NDArray[np.float32]
 
 
 class ArtefactError(Exception):
@@ -136,77 +128,3 @@ def _read_plain(path: Path, limit: int) -> bytes:
     if path.stat().st_size > limit:
         raise ArtefactError(f"{path.name} has {path.stat().st_size} bytes, more than the {limit} allowed")
     return path.read_bytes()
-
-
-class Network:
-    """The compiled graph. One call at a time: it holds a single inference request, and the caller queues."""
-
-    def __init__(self, artefact: Artefact, *, threads: int) -> None:
-        self._outputs = len(artefact.description.classes)
-        self._crop = artefact.description.preprocessing.crop
-        try:
-            core = openvino.Core()
-            graph = core.read_model(artefact.graph)
-            self._check_interface(graph)
-            self._request = core.compile_model(
-                graph,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads,
-                    # Answers must not depend on whether this host happens to have bfloat16.
-                    "INFERENCE_PRECISION_HINT": "f32",
-                },
-            ).create_infer_request()
-        except RuntimeError as error:
-            raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {str(error).splitlines()[0]}") from error
-
-    def _check_interface(self, graph: openvino.Model) -> None:
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            raise ArtefactError(f"{MODEL_FILE} must have one input and one output")
-        taken, given = graph.inputs[0], graph.outputs[0]
-        expected = openvino.PartialShape([-1, self._crop, self._crop, 3])
-        if taken.element_type != openvino.Type.u8 or not taken.partial_shape.same_scheme(expected):
-            raise ArtefactError(
-                f"{MODEL_FILE} takes {taken.element_type.get_type_name()} {taken.partial_shape}, "
-                f"it must take uint8 {expected}"
-            )
-        if not given.partial_shape.compatible(openvino.PartialShape([-1, self._outputs])):
-            raise ArtefactError(f"{MODEL_FILE} gives {given.partial_shape}, but there are {self._outputs} classes")
-
-    def logits(self, photos: Photos) -> Logits:
-        """Scores [N, classes] for uint8 photos [N, crop, crop, 3]. Raises RuntimeError if the graph fails."""
-        result = self._request.infer({0: photos}, share_inputs=True)[0]
-        scores = np.array(result, dtype=np.float32)
-        if scores.shape != (len(photos), self._outputs) or not np.isfinite(scores).all():
-            raise RuntimeError("the model gave scores that are no numbers or of the wrong shape")
-        return scores
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one photo shows. Probabilities are by count; entropy is in nats."""
-
-    count: int
-    probabilities: dict[int, float]
-    expected_count: float
-    entropy: float
-
-    @property
-    def confidence(self) -> float:
-        """The probability of the answered count."""
-        return self.probabilities[self.count]
-
-
-def answer(scores: Logits, description: Description) -> Answer:
-    """Calibrated probabilities from one photo's scores [classes]."""
-    scaled = scores.astype(np.float64) / description.temperature
-    weights = np.exp(scaled - scaled.max())
-    shares = cast("list[float]", (weights / weights.sum()).tolist())
-    by_count = dict(zip(description.classes, shares, strict=True))
-    return Answer(
-        count=max(by_count, key=by_count.__getitem__),
-        probabilities=by_count,
-        expected_count=sum(count * share for count, share in by_count.items()),
-        entropy=-sum(share * math.log(share) for share in shares if share > 0),
-    )

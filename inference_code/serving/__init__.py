@@ -1,0 +1,1 @@
+"""The parts of the endpoint: what comes in, what answers, what goes out."""

@@ -1,0 +1,126 @@
+"""What is answered: the numbers for one photo, and the forms they are written in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from serving.artefact import Description
+from serving.network import Logits
+from serving.requests import CSV, JSON, JSON_LINES, RequestError, choose_answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one photo shows. Probabilities are by count; entropy is in nats."""
+
+    count: int
+    probabilities: dict[int, float]
+    expected_count: float
+    entropy: float
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the answered count."""
+        return self.probabilities[self.count]
+
+
+def answer(scores: Logits, description: Description) -> Answer:
+    """Calibrated probabilities from one photo's scores [classes]."""
+    scaled = scores.astype(np.float64) / description.temperature
+    weights = np.exp(scaled - scaled.max())
+    shares = cast("list[float]", (weights / weights.sum()).tolist())
+    by_count = dict(zip(description.classes, shares, strict=True))
+    return Answer(
+        count=max(by_count, key=by_count.__getitem__),
+        probabilities=by_count,
+        expected_count=sum(count * share for count, share in by_count.items()),
+        entropy=-sum(share * math.log(share) for share in shares if share > 0),
+    )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one photo of a request has no answer; `reason` is a stable code."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One result per photo, in the request's order, and what produced them."""
+
+    results: tuple[Answer | Refusal, ...]
+    batch: bool
+    model: dict[str, str]
+    latency_ms: dict[str, float]
+
+
+def write(prediction: Prediction, accept: str) -> tuple[bytes, str]:
+    """The answer's bytes and their media type.
+
+    Raises RequestError when no acceptable form exists, and when not one photo could be read (400 or 413).
+    """
+    media_type, header = choose_answer(accept)
+    refusals = [result for result in prediction.results if isinstance(result, Refusal)]
+    if len(refusals) == len(prediction.results):
+        first = refusals[0]
+        raise RequestError(413 if first.reason == "too_many_bytes" else 400, first.reason, first.message)
+    return _WRITERS[media_type](prediction, header), media_type
+
+
+def _fields(result: Answer | Refusal) -> dict[str, Any]:
+    if isinstance(result, Refusal):
+        return {"error": {"reason": result.reason, "message": result.message}}
+    return {
+        "count": result.count,
+        "probabilities": {str(count): round(share, 6) for count, share in result.probabilities.items()},
+        "expected_count": round(result.expected_count, 4),
+        "entropy": round(result.entropy, 4),
+    }
+
+
+def _origin(prediction: Prediction) -> dict[str, Any]:
+    latency = {part: round(value, 3) for part, value in prediction.latency_ms.items()}
+    return {"model": prediction.model, "latency_ms": latency}
+
+
+def _as_json(prediction: Prediction, _header: bool) -> bytes:
+    if prediction.batch:
+        document = {"predictions": [_fields(result) for result in prediction.results], **_origin(prediction)}
+    else:
+        document = {**_fields(prediction.results[0]), **_origin(prediction)}
+    return json.dumps(document).encode() + b"\n"
+
+
+def _as_json_lines(prediction: Prediction, _header: bool) -> bytes:
+    origin = _origin(prediction)
+    return b"".join(json.dumps({**_fields(result), **origin}).encode() + b"\n" for result in prediction.results)
+
+
+def _as_csv(prediction: Prediction, header: bool) -> bytes:
+    classes = next(tuple(result.probabilities) for result in prediction.results if isinstance(result, Answer))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    if header:
+        rows.writerow(["count", "expected_count", "entropy", "error", *(f"probability_{count}" for count in classes)])
+    rows.writerows(_row(result, classes) for result in prediction.results)
+    return text.getvalue().encode()
+
+
+def _row(result: Answer | Refusal, classes: Sequence[int]) -> list[str]:
+    if isinstance(result, Refusal):
+        return ["", "", "", result.reason, *("" for _ in classes)]
+    shares = (f"{result.probabilities[count]:.6f}" for count in classes)
+    return [str(result.count), f"{result.expected_count:.4f}", f"{result.entropy:.4f}", "", *shares]
+
+
+_WRITERS = {JSON: _as_json, JSON_LINES: _as_json_lines, CSV: _as_csv}

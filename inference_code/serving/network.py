@@ -1,0 +1,57 @@
+"""The runtime under the model: OpenVINO, behind one small class."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from serving.artefact import MODEL_FILE, Artefact, ArtefactError
+
+Photos = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+
+class Network:
+    """The compiled graph. One call at a time: it holds a single inference request, and the caller queues."""
+
+    def __init__(self, artefact: Artefact, *, threads: int) -> None:
+        self._outputs = len(artefact.description.classes)
+        self._crop = artefact.description.preprocessing.crop
+        try:
+            core = openvino.Core()
+            graph = core.read_model(artefact.graph)
+            self._check_interface(graph)
+            self._request = core.compile_model(
+                graph,
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                    # Answers must not depend on whether this host happens to have bfloat16.
+                    "INFERENCE_PRECISION_HINT": "f32",
+                },
+            ).create_infer_request()
+        except RuntimeError as error:
+            raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+    def _check_interface(self, graph: openvino.Model) -> None:
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise ArtefactError(f"{MODEL_FILE} must have one input and one output")
+        taken, given = graph.inputs[0], graph.outputs[0]
+        expected = openvino.PartialShape([-1, self._crop, self._crop, 3])
+        if taken.element_type != openvino.Type.u8 or not taken.partial_shape.same_scheme(expected):
+            raise ArtefactError(
+                f"{MODEL_FILE} takes {taken.element_type.get_type_name()} {taken.partial_shape}, "
+                f"it must take uint8 {expected}"
+            )
+        if not given.partial_shape.compatible(openvino.PartialShape([-1, self._outputs])):
+            raise ArtefactError(f"{MODEL_FILE} gives {given.partial_shape}, but there are {self._outputs} classes")
+
+    def logits(self, photos: Photos) -> Logits:
+        """Scores [N, classes] for uint8 photos [N, crop, crop, 3]. Raises RuntimeError if the graph fails."""
+        result = self._request.infer({0: photos}, share_inputs=True)[0]
+        scores = np.array(result, dtype=np.float32)
+        if scores.shape != (len(photos), self._outputs) or not np.isfinite(scores).all():
+            raise RuntimeError("the model gave scores that are no numbers or of the wrong shape")
+        return scores
