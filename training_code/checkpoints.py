@@ -1,0 +1,104 @@
+"""Checkpoints that are whole or absent: written to a temporary name, named by their own digest, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+_NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything a run is: tensors by name, and its position, history and settings as plain values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+class CheckpointFolder:
+    """Saves and finds the snapshots of one run, whose `fingerprint` says what it trains and how.
+
+    Raises nothing when the disk is full: the last good checkpoint stays, a warning is printed and training goes on.
+    """
+
+    def __init__(
+        self, folder: Path, fingerprint: str, *, every_seconds: float, keep: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self._every = every_seconds
+        self._keep = keep
+        self._clock = clock
+        self._last_save = clock()
+
+    @property
+    def due(self) -> bool:
+        """Whether the interval has passed since the last save."""
+        return self._clock() - self._last_save >= self._every
+
+    def save(self, step: int, snapshot: Snapshot) -> bool:
+        """Write the snapshot of a step; returns whether it is on disk."""
+        self._last_save = self._clock()
+        values = json.dumps({**snapshot.values, "fingerprint": self.fingerprint})
+        data = save(snapshot.tensors, metadata={"values": values})
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        try:
+            self._write(self.folder / f"step-{step:010d}-{digest}.safetensors", data)
+        except OSError as error:
+            print(f"warning: checkpoint of step {step} not written ({error}); the last good one is kept",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            return False
+        for old in self._files()[: -self._keep]:
+            old.unlink(missing_ok=True)
+        return True
+
+    def latest(self) -> Snapshot | None:
+        """The newest whole snapshot of this run; torn ones and those of another run are skipped with a warning."""
+        for path in reversed(self._files()):
+            snapshot = self._read(path)
+            if snapshot is not None:
+                return snapshot
+        return None
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def _read(self, path: Path) -> Snapshot | None:
+        match = _NAME.fullmatch(path.name)
+        data = path.read_bytes()
+        if match is None or hashlib.sha256(data).hexdigest()[:16] != match.group(2):
+            print(f"warning: checkpoint {path.name} is torn and skipped", file=sys.stderr, flush=True)
+            return None
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        values = json.loads(header["__metadata__"]["values"])
+        if values.pop("fingerprint") != self.fingerprint:
+            print(f"warning: checkpoint {path.name} is of a run with other settings or data and skipped",
+                  file=sys.stderr, flush=True)  # fmt: skip
+            return None
+        return Snapshot(load(data), values)

@@ -1,0 +1,101 @@
+"""What the SageMaker container promises a job: where its folders are, and how it says why it failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+# SageMaker truncates a longer reason in DescribeTrainingJob.
+MAX_FAILURE_REASON: Final = 1024
+
+
+class JobError(Exception):
+    """The job cannot go on and its user can do something about it: the message says what is wrong and the cure."""
+
+
+@dataclass(frozen=True)
+class JobContainer:
+    """The folders of one job. `base` is /opt/ml on AWS and the job's own root in a rehearsal."""
+
+    base: Path = field(default_factory=lambda: Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml")))
+
+    @property
+    def model(self) -> Path:
+        """What is put here becomes the job's model artefact."""
+        return Path(os.environ.get("SM_MODEL_DIR", str(self.base / "model")))
+
+    @property
+    def checkpoints(self) -> Path:
+        """What is put here survives a spot reclaim when the job has a CheckpointConfig."""
+        return self.base / "checkpoints"
+
+    @property
+    def failure(self) -> Path:
+        """The file whose text DescribeTrainingJob shows as the failure reason."""
+        return self.base / "output" / "failure"
+
+    def channel(self, name: str) -> Path:
+        """The folder of an input channel. Raises JobError where the job was started without it."""
+        folder = Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", str(self.base / "input" / "data" / name)))
+        if not folder.is_dir():
+            raise JobError(f"channel {name!r} is missing (looked in {folder}): add it to the job's input data")
+        return folder
+
+    def has_channel(self, name: str) -> bool:
+        """Whether the job was started with this input channel."""
+        try:
+            self.channel(name)
+        except JobError:
+            return False
+        return True
+
+
+def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
+    """Run `work`; on failure leave the reason where SageMaker reads it. Returns the exit status.
+
+    A JobError is reported by its message alone; anything else is a defect and comes with its traceback.
+    """
+    try:
+        work()
+    except JobError as error:
+        _report_failure(str(error), container or JobContainer())
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        _report_failure(f"{type(error).__name__}: {error}", container or JobContainer())
+        return 1
+    return 0
+
+
+def _report_failure(reason: str, container: JobContainer) -> None:
+    # Last on stderr as well: the training toolkit replaces the file with the end of stderr.
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    try:
+        container.failure.parent.mkdir(parents=True, exist_ok=True)
+        container.failure.write_text(reason[:MAX_FAILURE_REASON])
+    except OSError as error:
+        print(f"the failure reason could not be written to {container.failure}: {error}", file=sys.stderr)
+
+
+class StopSignal:
+    """Remembers a SIGTERM (a spot reclaim, StopTrainingJob) until the work reaches a point where it can save."""
+
+    def __init__(self) -> None:
+        self.received = False
+        signal.signal(signal.SIGTERM, self._remember)
+
+    def _remember(self, _signal: int, _frame: object) -> None:
+        self.received = True
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON with sorted keys, so that equal values are equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,212 @@
+"""Train the network that counts: a head on features that Embed wrote, or everything from the photos.
+
+Prints one line an epoch for SageMaker's metrics, keeps the epoch with the best validation loss, and leaves
+model.safetensors, model.json and metrics.json in the model folder. Interrupted at any moment and started again with the
+same checkpoint folder it ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bin_model import CLASSES, BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
+from checkpoints import CheckpointFolder
+from command_settings import parse_settings, setting
+from feature_files import read_split
+from feature_source import FeatureSource
+from fitting import Fit, FitSettings, Outcome, Source
+from job_container import JobContainer, JobError, StopSignal, run_job, write_json
+from objectives import OBJECTIVES
+from optimiser import OPTIMISERS, Optimiser, Schedule
+from ranks import Ranks, joined_ranks
+
+if TYPE_CHECKING:
+    from photo import Preprocessing
+    from photo_source import PhotoSource
+
+EXAMPLES = """examples:
+  python train.py --embedding embedding --output model --lr 0.01 --batch-size 64
+  python train.py --strategy full --backbone resnet50 --weights torchvision --lr 0.001 \\
+      --train shards/train --validation shards/validation --output model
+"""
+# Names only: importing torchvision to list them would cost every trial a second.
+ARTEFACTS = ("auto", "model", "head")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a trial or the final training is asked for."""
+
+    strategy: str = setting("head: a head on frozen features; full: everything", "head", choices=("head", "full"))
+    backbone: str = setting("network before the head (head: must be the embedded one)", "resnet50")
+    weights: str = setting("full only: torchvision, channel, an s3:// uri, a path, or none for random", "torchvision")
+    epochs: int = setting("passes over the training split", 20, low=1, high=10_000)
+    lr: float = setting("peak learning rate", 0.01, low=1e-8, high=10)
+    batch_size: int = setting("photos a step, over all machines", 64, low=1, high=65_536)
+    loss: str = setting("what is minimised", "cross-entropy", choices=tuple(OBJECTIVES))
+    optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS)
+    weight_decay: float = setting("decay of weights towards zero", 0.01, low=0, high=10)
+    dropout: float = setting("share of the head's hidden units dropped while training", 0.5, low=0, high=0.95)
+    warm_up_epochs: float = setting("epochs in which the learning rate rises to its peak", 1.0, low=0, high=1000)
+    schedule: str = setting("learning rate after the warm-up", "cosine", choices=("cosine", "constant"))
+    patience: int = setting("epochs without a better validation loss before the end; 0: never", 0, low=0, high=10_000)
+    seed: int = setting("seed of initial weights, order, views and dropout", 0, low=0, high=2**31)
+    checkpoint_seconds: float = setting("seconds between checkpoints inside an epoch", 60.0, low=0)
+    artefact: str = setting("what to save; auto: the head alone in a tuning trial, else all", "auto", choices=ARTEFACTS)
+    threads: int = setting("threads that decode photos (full)", 4, low=1, high=256)
+    max_corrupt_share: float = setting("share of photos or shards that may be unreadable (full)", 0.01, low=0, high=1)
+    embedding: Path | None = setting("folder that embed.py wrote (default: the channel)", None)
+    train: Path | None = setting("folder of training shards (full; default: the channel)", None)
+    validation: Path | None = setting("folder of validation shards (full; default: the channel)", None)
+    output: Path | None = setting("where to write the model (default: the job's model folder)", None)
+    checkpoints: Path | None = setting("where to keep checkpoints (default: the job's folder)", None)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a strategy prepares: the network to fit, its data, and how to save the result."""
+
+    network: nn.Module
+    train: Source
+    validation: Source
+    counts: Tensor
+    card: ModelCard
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train to the end. Raises JobError where input or settings are wrong, before work where it can be known."""
+    settings = parse_settings(TrainSettings, arguments, __doc__ or "", EXAMPLES)
+    container = JobContainer()
+    stop = StopSignal()
+    with joined_ranks() as ranks:
+        torch.manual_seed(settings.seed)
+        task = _head_task(settings, container) if settings.strategy == "head" else _full_task(settings, container)
+        task.network.to(ranks.device)
+        started = time.monotonic()
+        outcome = _fit(task, settings, container, ranks, stop)
+        if ranks.is_first:
+            print(outcome.best.line("best epoch"), flush=True)
+            _save(task, outcome, settings, container, time.monotonic() - started)
+
+
+def _fit(task: Task, settings: TrainSettings, container: JobContainer, ranks: Ranks, stop: StopSignal) -> Outcome:
+    optimiser = Optimiser(task.network, settings.optimiser, settings.weight_decay)
+    fit_settings = FitSettings(
+        settings.epochs, settings.batch_size, settings.seed, settings.loss, settings.patience
+    )  # fmt: skip
+    steps_an_epoch = ranks.sampling(len(task.train), settings.batch_size, settings.seed).steps
+    schedule = Schedule(
+        settings.lr, steps_an_epoch * settings.epochs, round(steps_an_epoch * settings.warm_up_epochs),
+        settings.schedule == "cosine",
+    )  # fmt: skip
+    checkpoints = CheckpointFolder(
+        (settings.checkpoints or container.checkpoints) / "train",
+        _fingerprint(settings, task, ranks),
+        every_seconds=settings.checkpoint_seconds,
+    )
+    return Fit(
+        task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
+        checkpoints=checkpoints, ranks=ranks, stop=stop,
+    ).run()  # fmt: skip
+
+
+def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
+    folder = settings.embedding or container.channel("embedding")
+    card = read_card(folder / "backbone" / "model.json")
+    if card.backbone != settings.backbone:
+        raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
+    train = FeatureSource(read_split(folder / "features", "train"), settings.seed)
+    validation = FeatureSource(read_split(folder / "features", "validation"), settings.seed)
+    _check_counts(train.counts, validation.counts)
+    head = CountHead(train.views.shape[2], dropout=settings.dropout)
+    head.standardise_on(train.views.flatten(0, 1))
+    return Task(head, train, validation, train.counts, card)
+
+
+def _full_task(settings: TrainSettings, container: JobContainer) -> Task:
+    # Here, not above: a trial on features should not wait for torchvision and Pillow.
+    from backbones import load_backbone
+    from photo import Preprocessing
+
+    pixels = Preprocessing()
+    train = _photo_source(settings, settings.train or container.channel("train"), pixels)
+    validation = _photo_source(settings, settings.validation or container.channel("validation"), pixels)
+    _check_counts(train.counts, validation.counts)
+    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
+    model = BinModel(backbone, CountHead(backbone.width, dropout=settings.dropout), pixels)
+    return Task(model, train, validation, train.counts, ModelCard(settings.backbone, settings.weights, "full"))
+
+
+def _photo_source(settings: TrainSettings, folder: Path, pixels: Preprocessing) -> PhotoSource:
+    from augmentation import Augmentation
+    from photo_source import PhotoSource
+
+    return PhotoSource(
+        folder, pixels, Augmentation(), seed=settings.seed, threads=settings.threads,
+        max_corrupt_share=settings.max_corrupt_share,
+    )  # fmt: skip
+
+
+def _check_counts(*splits: Tensor) -> None:
+    found = sorted({int(count) for split in splits for count in split.unique()})
+    if not set(found) <= set(CLASSES):
+        raise JobError(f"the data holds counts {found}, the model counts {CLASSES[0]} to {CLASSES[-1]}; ingest again")
+
+
+def _fingerprint(settings: TrainSettings, task: Task, ranks: Ranks) -> str:
+    """What must be equal for a checkpoint to be continued: settings but for folders, data, and the processes."""
+    values: dict[str, Any] = {
+        name: value for name, value in asdict(settings).items() if not isinstance(value, Path) and value is not None
+    }
+    values |= {"ranks": ranks.size, "train": list(task.train.ids), "validation": list(task.validation.ids)}
+    values["counts"] = task.counts.tolist()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _save(task: Task, outcome: Outcome, settings: TrainSettings, container: JobContainer, seconds: float) -> None:
+    output = settings.output or container.model
+    metrics = {name: value for name, value in asdict(outcome.best).items() if name != "epoch"}
+    asked = {
+        name: value for name, value in asdict(settings).items() if not isinstance(value, Path) and value is not None
+    }
+    summary = {
+        "hyperparameters": asked,
+        "best_epoch": outcome.best.epoch,
+        "steps": outcome.steps,
+        "photos": len(task.train),
+    }
+    card = replace(task.card, strategy=settings.strategy, loss=settings.loss, training=summary, metrics=metrics)
+    if settings.strategy == "full":
+        assert isinstance(task.network, BinModel)
+        save_model(task.network, card, output)
+    else:
+        head = {f"head.{name}": value for name, value in task.network.state_dict().items()}
+        whole = settings.artefact == "model" or (settings.artefact == "auto" and not _is_trial(container))
+        backbone = (settings.embedding or container.channel("embedding")) / "backbone"
+        combine_saved(backbone if whole else None, head, card, output)
+    write_json(output / "metrics.json", {
+        "best": asdict(outcome.best), "history": [asdict(result) for result in outcome.history],
+        "resumed_at_step": outcome.resumed_at, "seconds": round(seconds, 3),
+    })  # fmt: skip
+
+
+def _is_trial(container: JobContainer) -> bool:
+    """Whether a tuning job started this one: SageMaker then adds the objective to the hyperparameters."""
+    try:
+        given = json.loads((container.base / "input" / "config" / "hyperparameters.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return "_tuning_objective_metric" in given
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main))
