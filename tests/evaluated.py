@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from PIL import Image
+
 from bootstrap import REPLICATES
 from calibration import fit_temperature, logits_of
 from count_metrics import Predictions
 from evaluation import Evaluation, evaluate
 from gate import GateSettings
-from PIL import Image
 from shards import Sample
 
 CLASSES = (1, 2, 3, 4, 5)

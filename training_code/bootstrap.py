@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
 from count_metrics import BlockSums, CountMetrics, Floats, Predictions, metrics_of_sums
 
 REPLICATES = 2000

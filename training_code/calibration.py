@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from count_metrics import CALIBRATION_BINS, Floats, Predictions, measure
 from numpy.typing import ArrayLike
+
+from count_metrics import CALIBRATION_BINS, Floats, Predictions, measure
 
 COLDEST, HOTTEST = 0.05, 20.0
 _HALVINGS = 60

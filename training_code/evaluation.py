@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bootstrap import Interval, interval, replicate_metrics
 from calibration import Temperature
 from count_metrics import CountMetrics, Predictions, majority_baseline, measure, prior_baseline
 from gate import GateDecision, GateSettings, decide
-from numpy.typing import NDArray
 from photo_traits import LabelledPhoto, traits_of
 from slices import Slicing, slice_by_traits
 

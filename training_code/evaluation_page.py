@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
 from calibration import ReliabilityBin, reliability
 from count_metrics import Predictions, confusion_matrix
 from evaluation import Evaluation, Measured
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from photo import open_photo, resize_shorter_side
 from photo_traits import LabelledPhoto
-from PIL import Image
 
 WORST_MISTAKES = 24
 _THUMBNAIL_SIDE = 176

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from bootstrap import REPLICATES, replicate_metrics
 from count_metrics import Predictions, confusion_matrix, measure
 

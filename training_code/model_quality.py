@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from bootstrap import REPLICATES, interval, replicate_metrics
 from count_metrics import Floats, Predictions, confusion_matrix, majority_baseline, measure
 

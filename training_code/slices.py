@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from bootstrap import REPLICATES, Interval, interval, replicate_metrics
 from count_metrics import CountMetrics, Predictions, measure
-from numpy.typing import NDArray
 from photo_traits import PhotoTraits
 
 QUANTILES = 4
@@ -26,7 +27,7 @@ class Slice:
     metrics: CountMetrics
     accuracy_interval: Interval
     weak: bool
-    """Whether its accuracy is below that of the whole split beyond chance (its interval ends below it); few photos never are."""
+    """Whether its accuracy is below that of the whole split beyond chance (its interval ends below it)."""
 
 
 @dataclass(frozen=True, eq=False)

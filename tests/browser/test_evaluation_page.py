@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from evaluation_page import render_page
 
+from evaluation_page import render_page
 from tests.browser.conftest import Watched
 from tests.evaluated import evaluated, samples
 

@@ -6,6 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference  # type: ignore[import-untyped]
+
 from count_metrics import (
     CALIBRATION_BINS,
     BlockSums,
@@ -16,10 +20,7 @@ from count_metrics import (
     metrics_of_sums,
     prior_baseline,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from model_quality import model_quality
-from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 CLASSES = (1, 2, 3, 4, 5)
 

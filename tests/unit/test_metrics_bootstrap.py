@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bootstrap import interval, replicate_metrics
 from count_metrics import Predictions, measure
 from gate import GateSettings, decide
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CLASSES = (1, 2, 3, 4, 5)
 Array = np.ndarray

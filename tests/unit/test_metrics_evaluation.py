@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from calibration import reliability
 from count_metrics import measure
 from evaluation import evaluate
@@ -15,7 +16,6 @@ from gate import GateSettings
 from photo_traits import skus_of, traits_of
 from shards import Sample
 from slices import UNKNOWN
-
 from tests.evaluated import drawn_photo, evaluated, samples
 
 
