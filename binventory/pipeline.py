@@ -193,7 +193,7 @@ def explain(aws: Aws, execution: Execution) -> Problem:
     return Problem(
         f"Step {failed.name} failed",
         failed.failure or execution.failure or "the service gives no reason",
-        f"the end of the log of {failed.job or failed.name} is below; correct it and start the pipeline again",
+        f"the end of the log of {failed.job or failed.name} is above; correct it and start the pipeline again",
         log=log_tail(aws, failed),
     )
 

@@ -58,6 +58,7 @@ def turn_off(timeout: Timeout = 1800, env: EnvironmentOption = "dev", json: Json
 
 
 def _switch(aws: Aws, names: Names, wanted: str, timeout: float, json: bool) -> None:
+    serving.describe_stack(aws, names.serving_stack)
     journal = Journal()
     with show(journal, stderr if json else stdout), journal.step(f"Turn {wanted}") as entry:
         seen: set[str] = set()

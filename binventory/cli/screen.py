@@ -22,7 +22,7 @@ _STYLES = {"waiting": "dim", "running": "bold", "done": "green", "failed": "bold
 @contextmanager
 def show(journal: Journal, console: Console) -> Iterator[None]:
     """Shows the journal until the block ends."""
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         with Live(_LiveTable(journal), console=console, refresh_per_second=8, transient=False):
             yield
         return
@@ -54,12 +54,13 @@ class _LiveTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = self.journal.now()
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(width=2)
-        grid.add_column(no_wrap=True)
-        grid.add_column(justify="right", no_wrap=True, width=7)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        for entry in self.journal.snapshot():
+        entries = self.journal.snapshot()
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.add_column(width=1)
+        grid.add_column(no_wrap=True, width=max((len(entry.name) + 2 * entry.level for entry in entries), default=0))
+        grid.add_column(justify="right", no_wrap=True, width=6)
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for entry in entries:
             style = _STYLES[entry.state]
             mark = self.spinner.render(now) if entry.state == "running" else Text(_MARKS[entry.state], style=style)
             name = Text("  " * entry.level + entry.name, style="" if entry.state == "done" else style)

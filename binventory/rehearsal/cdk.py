@@ -26,15 +26,28 @@ class Cdk:
     log: Path
     environment: dict[str, str]  # AWS_* of the account it talks to
 
-    def run(self, *arguments: str, say: Callable[[str], None] = lambda line: None) -> None:
-        """Runs `cdk ARGUMENTS`; `say` gets each line of progress. Raises a Problem with the end of the log."""
-        command = [str(self.executable()), "--app", f"{sys.executable} app.py", "--output", str(self.assembly)]
-        command += ["--no-notices", "--no-color", "--progress", "events", *arguments]
+    def bootstrap(self, account: str, region: str, say: Callable[[str], None]) -> None:
+        """Prepares an account for deployments. Runs outside the checkout: there is no app to read for this."""
+        self._run("bootstrap", f"aws://{account}/{region}", say=say, folder=self.log.parent)
+
+    def deploy(self, context: str, say: Callable[[str], None]) -> None:
+        """Synthesizes the app of `cdk.json` and deploys all of its stacks."""
+        flags = ("--require-approval", "never", "--progress", "events", "--output", str(self.assembly))
+        self._run("deploy", "--all", *flags, "-c", context, say=say, folder=self.repository)
+
+    def destroy(self, say: Callable[[str], None]) -> None:
+        """Destroys what `deploy` deployed; its assembly says what that was, so the app is not run again."""
+        flags = ("--force", "--progress", "events", "--app", str(self.assembly))
+        self._run("destroy", "--all", *flags, say=say, folder=self.repository)
+
+    def _run(self, *arguments: str, say: Callable[[str], None], folder: Path) -> None:
+        """Runs the CLI; `say` gets each line of its output. Raises a Problem with the end of the log."""
+        lines: list[str] = []
         with self.log.open("a") as log:
             log.write(f"\n$ cdk {' '.join(arguments)}\n")
             process = subprocess.Popen(
-                command,
-                cwd=self.repository,
+                [str(self.executable()), "--no-notices", "--no-color", *arguments],
+                cwd=folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -42,7 +55,6 @@ class Cdk:
                 text=True,
                 start_new_session=True,
             )
-            lines: list[str] = []
             try:
                 assert process.stdout is not None
                 for raw in process.stdout:
@@ -58,10 +70,8 @@ class Cdk:
         if status != 0:
             raise Problem(
                 f"cdk {arguments[0]} failed with exit code {status}",
-                next(
-                    (line.strip() for line in lines if "failed" in line.lower() or "error" in line.lower()), lines[-1]
-                ),
-                f"the end of its output is below, the whole in {self.log}",
+                _reason(lines),
+                f"the end of its output is above, the whole in {self.log}",
                 log=tuple(lines[-40:]),
             )
 
@@ -87,6 +97,12 @@ class Cdk:
             "CDK_DISABLE_VERSION_CHECK": "1",
             "CI": "true",  # progress as plain lines
         }
+
+
+def _reason(lines: list[str]) -> str:
+    """The line that names the failure, or the last one."""
+    telling = [line.strip() for line in lines if "failed" in line.lower() or "error" in line.lower()]
+    return telling[-1] if telling else (lines[-1].strip() if lines else "it printed nothing")
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

@@ -154,12 +154,11 @@ class _Rehearsal:
 
     def deploy(self) -> None:
         """Step 2: the real CDK CLI, the same app that goes to AWS."""
-        account, region = self.local.account, self.local.region
         with self.journal.step("Bootstrap") as entry:
-            self.cdk.run("bootstrap", f"aws://{account}/{region}", say=self._say(entry))
+            self.cdk.bootstrap(self.local.account, self.local.region, self._say(entry))
             self.journal.note(entry, "CDKToolkit")
         with self.journal.step("Deploy") as entry:
-            self.cdk.run("deploy", "--all", "--require-approval", "never", *self._context(), say=self._say(entry))
+            self.cdk.deploy(f"env={self.names.environment}", self._say(entry))
             self.journal.note(entry, ", ".join(self.names.stacks))
 
     def fill(self) -> source.Source:
@@ -219,7 +218,7 @@ class _Rehearsal:
     def destroy(self) -> None:
         """Step 7: everything goes, and is looked for."""
         with self.journal.step("Destroy") as entry:
-            self.cdk.run("destroy", "--all", "--force", *self._context(), say=self._say(entry))
+            self.cdk.destroy(self._say(entry))
             self.journal.note(entry, "source bucket and bootstrap stack")
             source.empty(self.aws, source.PUBLIC_BUCKET)
             unbootstrap(self.aws)
@@ -288,9 +287,6 @@ class _Rehearsal:
     def _photo(self, image_id: str) -> bytes:
         key = f"bin-images/{image_id}.jpg"
         return bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
-
-    def _context(self) -> tuple[str, str]:
-        return "-c", f"env={self.names.environment}"
 
     def _say(self, entry: Entry) -> Any:
         def say(line: str) -> None:

@@ -1,0 +1,198 @@
+"""The command line as people meet it: exit codes, three-line errors, JSON that can be piped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from binventory.cli import run
+from binventory.errors import Exit
+from local_aws.server import LocalAws
+
+
+@pytest.fixture(scope="module")
+def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may reach a real account, whatever this machine is signed in to."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> LocalAws:
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    return local_aws
+
+
+def problem(capsys: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
+    """The three lines of an error; nothing else may be on standard error, and standard output must be clean."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    what, why, cure = captured.err.splitlines()
+    assert why.startswith("Why: ")
+    assert cure.startswith("Do:  ")
+    return what, why, cure
+
+
+COMMANDS = ("rehearse", "render", "train", "approve", "count", "endpoint")
+
+
+def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == Exit.OK
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", text)
+    for code in Exit:
+        assert re.search(rf"\b{int(code)}\b", text)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*((name,) for name in COMMANDS), *(("endpoint", name) for name in ("status", "on", "off"))],
+    ids="-".join,
+)
+def test_every_command_has_help_with_an_example(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == Exit.OK
+    text = capsys.readouterr().out
+    if command != ("endpoint",):
+        assert "Example" in text
+        assert "--json" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rehears"], "No such command"),
+        (["render"], "Missing argument"),
+        (["render", "x", "--photos", "0"], "--photos"),
+        (["rehearse", "--photos-count", "many"], "--photos-count"),
+        (["endpoint", "sideways"], "No such command"),
+        (["count"], "Missing argument"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == Exit.USAGE
+    assert said in capsys.readouterr().err
+
+
+def test_render_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["render", str(tmp_path), "--photos", "20", "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["counts"]) + len(said["defects"]) == 20
+    assert {path.stem for path in (tmp_path / "bin-images").iterdir()} >= set(said["counts"])
+
+
+def test_a_folder_without_photos_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    assert run(["rehearse", "--photos", str(tmp_path), "--state-dir", str(state)]) == Exit.USAGE
+    what, why, cure = problem(capsys)
+    assert str(tmp_path) in what
+    assert "bin-images" in why
+    assert "--photos" in cure
+    assert not state.exists()
+
+
+def test_only_a_kept_rehearsal_can_be_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rehearse", "--end", str(tmp_path)]) == Exit.USAGE
+    assert str(tmp_path) in problem(capsys)[0]
+
+
+def test_no_region_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["endpoint", "status"]) == Exit.NOT_READY
+    assert "AWS_REGION" in problem(capsys)[2]
+
+
+def test_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert run(["endpoint", "status"]) == Exit.NOT_READY
+    what, _, cure = problem(capsys)
+    assert "credentials" in what
+    assert "rehearse --keep" in cure
+
+
+def test_an_unreachable_endpoint_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in {
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": "http://localhost:1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert run(["endpoint", "status"]) == Exit.NOT_READY
+    assert "http://localhost:1" in problem(capsys)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["endpoint", "status"], ["endpoint", "on"], ["endpoint", "off"], ["endpoint", "status", "--env", "prod"]],
+)
+def test_without_a_deployment_the_cure_is_to_deploy(
+    arguments: list[str], signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == Exit.NOT_READY
+    what, _, cure = problem(capsys)
+    assert f"binventory-{'prod' if 'prod' in arguments else 'dev'}-serving" in what
+    assert "cdk deploy" in cure
+
+
+def test_training_without_a_pipeline_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train"]) == Exit.NOT_READY
+    assert "binventory-dev" in problem(capsys)[0]
+
+
+def test_approving_without_a_model_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["approve"]) == Exit.NOT_READY
+    assert "binventory train" in problem(capsys)[2]
+
+
+def test_an_unknown_model_package_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    arn = f"arn:aws:sagemaker:us-east-1:{signed_in.account}:model-package/binventory-dev/7"
+    assert run(["approve", arn]) == Exit.FAILED
+    assert arn in problem(capsys)[0]
+
+
+def test_counting_without_an_endpoint_is_said(
+    signed_in: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "bin.jpg"
+    photo.write_bytes(b"not even looked at")
+    assert run(["count", str(photo)]) == Exit.NOT_READY
+    assert "endpoint on" in problem(capsys)[2]
+
+
+@pytest.mark.parametrize("name", ["bin.gif", "bin", "absent.jpg"])
+def test_what_is_not_a_photo_is_said(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not name.startswith("absent"):
+        (tmp_path / name).write_bytes(b"x")
+    assert run(["count", str(tmp_path / name)]) == Exit.USAGE
+    assert name in problem(capsys)[0]
+
+
+@pytest.mark.parametrize("text", ["Epochs", "=3", "two words=3"])
+def test_parameters_must_be_name_and_value(text: str, signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--set", text]) == Exit.USAGE
+    assert "NAME=VALUE" in problem(capsys)[1]
+
+
+def test_errors_are_plain_where_colour_is_unwanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    run(["endpoint", "status"])
+    assert "\x1b" not in capsys.readouterr().err

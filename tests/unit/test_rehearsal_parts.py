@@ -1,0 +1,200 @@
+"""The parts of the rehearsal that can go wrong alone: uploads, proof of emptiness, the CDK process, the screen."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from binventory.aws import Aws, connect
+from binventory.cli.look import bars, duration
+from binventory.cli.screen import show
+from binventory.errors import Problem
+from binventory.journal import Journal
+from binventory.rehearsal import leftovers, source
+from binventory.rehearsal.cdk import Cdk, progress
+from binventory.serving import Answer
+from local_aws.server import LocalAws
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+        yield connect(started.environment())
+
+
+def test_every_file_arrives_under_the_public_buckets_keys(aws: Aws, tmp_path: Path) -> None:
+    folder = source.render(tmp_path, 30)
+    (folder / "labels.csv").write_text("image_id,count\n00100,3\n")
+    said: list[tuple[int, int]] = []
+    found = source.fill(aws, folder, lambda done, total: said.append((done, total)), bucket="bins")
+    pages = aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket="bins")
+    stored = {item["Key"]: item["Size"] for page in pages for item in page["Contents"]}
+    local = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    assert stored == local
+    assert said[-1] == (found.files, found.files) == (len(local), len(local))
+    assert found.photos == sum(key.startswith("bin-images/") for key in local)
+    assert found.labels_uri == "s3://bins/labels.csv"
+    assert "bins" in leftovers.in_account(aws).found["buckets"]
+    source.empty(aws, "bins")
+    source.empty(aws, "bins")
+    assert leftovers.in_account(aws).none
+
+
+def test_without_labels_the_metadata_counts(aws: Aws, tmp_path: Path) -> None:
+    found = source.fill(aws, source.render(tmp_path, 3), lambda done, total: None, bucket="few")
+    assert found.labels_uri == "none"
+    source.empty(aws, "few")
+
+
+def test_a_forgotten_process_and_an_open_port_are_found(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, "STATE": str(tmp_path / "aws")}
+    )
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        found = leftovers.on_machine(tmp_path, port)
+    sleeper.kill()
+    sleeper.wait()
+    assert found.found["ports"] == (str(port),)
+    assert [text.split()[0] for text in found.found["processes"]] == [str(sleeper.pid)]
+    assert leftovers.on_machine(tmp_path, port).none
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout whose `cdk` is a script, to see how its failure and its interruption are handled."""
+    script = tmp_path / "node_modules" / ".bin" / "cdk"
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys, time\n"
+        "print('\\x1b[31mcolour\\x1b[0m', os.environ.get('AWS_PROFILE'), os.environ['AWS_REGION'], flush=True)\n"
+        "if 'destroy' in sys.argv: time.sleep(60)\n"
+        "print('Error: the account is full'); sys.exit(3)\n"
+    )
+    script.chmod(0o755)
+    return tmp_path
+
+
+def test_a_failing_cdk_shows_its_reason_and_the_whole_log(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    cdk = Cdk(checkout, checkout / "out", checkout / "cdk.log", {"AWS_REGION": "us-east-1"})
+    with pytest.raises(Problem) as caught:
+        cdk.deploy("env=dev", lambda line: None)
+    assert "exit code 3" in caught.value.what
+    assert caught.value.why == "Error: the account is full"
+    assert caught.value.log[0] == "colour None us-east-1", "a profile of the caller must not reach a rehearsal"
+    assert "the account is full" in (checkout / "cdk.log").read_text()
+
+
+def test_an_interrupted_cdk_leaves_no_process(checkout: Path) -> None:
+    cdk = Cdk(checkout, checkout / "out", checkout / "cdk.log", {"AWS_REGION": "us-east-1"})
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cdk.destroy(interrupt)
+    mine = [child for child in psutil.Process().children(recursive=True) if "cdk" in " ".join(child.cmdline())]
+    assert mine == []
+
+
+def test_a_missing_cdk_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(Problem) as caught:
+        Cdk(tmp_path, tmp_path, tmp_path / "log", {}).deploy("env=dev", lambda line: None)
+    assert caught.value.cure == "run: make setup"
+
+
+def test_progress_of_a_deploy_fits_a_status_column() -> None:
+    line = "binventory-dev-storage |  3/15 | 6:14:27 AM | CREATE_COMPLETE      | AWS::S3::Bucket | DataBucket"
+    assert progress(line) == "binventory-dev-storage DataBucket create complete"
+    assert progress("Trusted accounts for lookup: (none)") is None
+
+
+def test_steps_end_as_their_block_ends() -> None:
+    journal = Journal()
+    journal.plan("first", "second", "third")
+    with journal.step("first") as entry:
+        journal.note(entry, "well")
+    with pytest.raises(ValueError, match="broken"), journal.step("second"):
+        raise ValueError("broken")
+    journal.skip_waiting()
+    assert [(entry.name, entry.state) for entry in journal.snapshot()] == [
+        ("first", "done"),
+        ("second", "failed"),
+        ("third", "skipped"),
+    ]
+    assert all((entry.seconds(0) or 0) >= 0 for entry in journal.snapshot())
+
+
+def test_a_pipe_gets_a_line_when_a_step_begins_and_when_it_ends() -> None:
+    text = io.StringIO()
+    journal = Journal()
+    with show(journal, Console(file=text, force_terminal=False)), journal.step("Deploy") as entry:
+        for number in range(50):
+            journal.note(entry, f"resource {number}")
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 2
+    assert "Deploy ..." in lines[0]
+    assert lines[1].endswith("resource 49")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_terminal_gets_one_row_a_step_that_fits(width: int) -> None:
+    text = io.StringIO()
+    journal = Journal()
+    journal.plan("Deploy", "Destroy")
+    console = Console(file=text, force_terminal=True, width=width, color_system=None, _environ={"TERM": "xterm"})
+    with show(journal, console), journal.step("Deploy") as entry:
+        journal.note(entry, "[bold]x" * 100)
+    last = text.getvalue().rsplit("\x1b[2K", 1)[-1]
+    rows = [row for row in last.splitlines() if "Deploy" in row or "Destroy" in row]
+    assert len(rows) == 2
+    assert all(len(row) <= width for row in rows)
+    assert "Deploy " in rows[0]
+    assert "✓" in rows[0]
+    assert "[bold]x" in rows[0], "notes are text, not markup"
+
+
+def test_the_journal_may_be_read_while_it_is_written() -> None:
+    journal = Journal()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            for entry in journal.snapshot():
+                entry.seconds(journal.now())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(300):
+        with journal.step(f"step {number}"):
+            pass
+    stop.set()
+    reader.join()
+    assert len(journal.snapshot()) == 300
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.04, "0.0 s"), (9.94, "9.9 s"), (12.3, "12 s"), (90, "1:30"), (725.9, "12:05")]
+)
+def test_times_read_well(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_probabilities_fit_one_cell() -> None:
+    answer = Answer(2, {1: 0.1, 2: 0.895, 3: 0.005}, 1.9, 4.0)
+    assert bars(answer) == "1 .10  2 .90  3 .01"
+    assert answer.confidence == 0.895
