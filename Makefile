@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup rehearse test check format lock clean
+.PHONY: help setup rehearse test test-rehearsal check format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -25,6 +25,9 @@ rehearse: $(READY) ## Deploy, train, serve and destroy in a local AWS. PHOTOS=di
 
 test: $(READY) ## Fast tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-rehearsal: $(READY) ## The whole system end to end, through the command line (minutes)
+	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)
 
 check: $(READY) ## Lint, format check and types
 	$(BIN)/ruff check .

@@ -1,0 +1,178 @@
+"""Where bins come from: a folder or an S3 prefix with photos, and metadata beside them or a CSV of records.
+
+Both are walked as they are listed, never held whole: order does not matter, because ranking happens in the ledger.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Protocol
+
+from botocore.exceptions import ClientError
+
+from binventory.audit.records import (
+    MAX_METADATA_BYTES,
+    Columns,
+    Record,
+    RecordError,
+    checked_image_id,
+    record_from_metadata,
+    record_from_row,
+)
+from binventory.aws import Aws, error_code
+from binventory.errors import Exit, Problem
+
+PHOTO_FOLDER: Final = "bin-images"
+METADATA_FOLDER: Final = "metadata"
+MAX_PHOTO_BYTES: Final = 16 * 1024 * 1024
+_PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+
+class PhotoUnreadableError(Exception):
+    """A photo cannot be had. `reason` is a stable code: no_photo, photo_too_large, outside."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Store(Protocol):
+    """Files below a root, by relative path with forward slashes."""
+
+    @property
+    def address(self) -> str:
+        """The root, as people write it."""
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Names of the files directly in `folder` ("" is the root), in any order."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The file, at most limit + 1 bytes of it; None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bin to audit: where its photo lies, and its record, or why there is none."""
+
+    image_id: str
+    photo: str
+    """Path below the store's root."""
+    record: Callable[[], Record]
+    """Reads the record; raises RecordError."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A local folder."""
+
+    root: Path
+
+    @property
+    def address(self) -> str:
+        """The folder as given."""
+        return str(self.root)
+
+    def names(self, folder: str) -> Iterator[str]:
+        """File names as the file system lists them."""
+        place = self.root / folder
+        if not place.is_dir():
+            return
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    yield entry.name
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Refuses paths that lead out of the folder."""
+        target = (self.root / path).resolve()
+        if not target.is_relative_to(self.root.resolve()):
+            raise PhotoUnreadableError("outside", f"{path[:120]!r} leads out of {self.root}")
+        try:
+            with target.open("rb") as stream:
+                return stream.read(limit + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """An S3 prefix."""
+
+    aws: Aws
+    bucket: str
+    prefix: str
+    """Empty, or ends with a slash."""
+
+    @classmethod
+    def parse(cls, aws: Aws, uri: str) -> Prefix:
+        """From `s3://bucket/prefix`."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not uri.startswith("s3://") or not bucket:
+            raise Problem(f"{uri} is no S3 prefix", "it has no bucket", "write s3://bucket/prefix/", code=Exit.USAGE)
+        return cls(aws, bucket, prefix if not prefix or prefix.endswith("/") else prefix + "/")
+
+    @property
+    def address(self) -> str:
+        """The prefix as an S3 URI."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Object names directly below, page by page."""
+        start = f"{self.prefix}{folder}/" if folder else self.prefix
+        pages = self.aws.client("s3").get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter="/"):
+            for entry in page.get("Contents", []):
+                yield str(entry["Key"])[len(start) :]
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Reads the object's first limit + 1 bytes."""
+        try:
+            reply = self.aws.client("s3").get_object(Bucket=self.bucket, Key=self.prefix + path)
+        except ClientError as error:
+            if error_code(error) in {"NoSuchKey", "404"}:
+                return None
+            raise
+        body: Any = reply["Body"]
+        with body:
+            return bytes(body.read(limit + 1))
+
+
+def read_photo(store: Store, path: str) -> bytes:
+    """The photo's bytes. Raises PhotoUnreadableError."""
+    data = store.read(path, MAX_PHOTO_BYTES)
+    if data is None:
+        raise PhotoUnreadableError("no_photo", f"there is no photo {path[:200]}")
+    if len(data) > MAX_PHOTO_BYTES:
+        raise PhotoUnreadableError("photo_too_large", f"{path[:200]} has more than {MAX_PHOTO_BYTES} bytes")
+    return data
+
+
+def bins_with_metadata(store: Store) -> Iterator[Bin]:
+    """Bins of a store laid out like the public bucket: `bin-images/<id>.jpg` and `metadata/<id>.json`."""
+    for name in store.names(PHOTO_FOLDER):
+        path = PurePosixPath(name)
+        if path.suffix.lower() in _PHOTO_SUFFIXES:
+            yield Bin(path.stem, f"{PHOTO_FOLDER}/{name}", _metadata_reader(store, path.stem))
+
+
+def bins_with_csv(store: Store, table: str, columns: Columns) -> Iterator[Bin]:
+    """Bins of a CSV with a header (its text), one row a bin; rows without a usable record are bins all the same."""
+    reader = csv.DictReader(io.StringIO(table)) if "\n" in table else csv.DictReader(_lines(Path(table)))
+    for number, row in enumerate(reader, start=2):
+        yield _bin_of_row(store, row, columns, number)
+
+
+def _metadata_reader(store: Store, image_id: str) -> Callable[[], Record]:
+    def read() -> Record:
+        checked_image_id(image_id)
+        data = store.read(f"{METADATA_FOLDER}/{image_id}.json", MAX_METADATA_BYTES)
+        if data is None:
+            raise RecordError("no_record", f"there is no {METADATA_FOLDER}/{image_id}.json")
+        return record_from_metadata(image_id, data)
+
+    return read

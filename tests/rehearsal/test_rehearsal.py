@@ -1,0 +1,140 @@
+"""The whole system, end to end, through the command people type. Minutes long: run by `make test-rehearsal`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from binventory.pipeline import STEPS
+from binventory.rehearsal import leftovers
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
+COMMAND = [sys.executable, "-m", "binventory"]
+
+
+def binventory(repository: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    """Runs the command line as a person would; fails with everything it printed."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=repository,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    said = json.loads(binventory(repository, "rehearse", "--reclaim", "--json", "--state-dir", str(state)))
+    assert [step["name"] for step in said["steps"] if step["seconds"] is None] == []
+    assert {step["name"] for step in said["steps"]} >= set(STEPS)
+    assert len(said["trials"]) == 5
+    assert all(trial["objective"] is not None for trial in said["trials"])
+    assert 0 < said["evaluation"]["multiclass_classification_metrics"]["accuracy"]["value"] < 1
+    assert said["counted"]
+    for item in said["counted"]:
+        assert 1 <= item["answer"]["count"] <= 5
+        assert sum(item["answer"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    statuses = [transition["status"] for transition in said["transitions"]]
+    assert "Interrupted" in statuses
+    assert statuses.index("Interrupted") < len(statuses) - 1 - statuses[::-1].index("Training")
+    assert statuses[-1] == "Completed"
+    assert not state.exists()
+    assert leftovers.on_machine(state, 0).found["processes"] == ()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A rehearsal that stays up for the tests below."""
+    repository = Path(__file__).resolve().parent.parent.parent
+    state = tmp_path_factory.mktemp("kept")
+    arguments = ("rehearse", "--keep", "--json", "--photos-count", "180", "--state-dir", str(state))
+    yield json.loads(binventory(repository, *arguments))
+    assert "no process" in binventory(repository, "rehearse", "--end", str(state))
+    assert not state.exists()
+
+
+def client(kept: dict[str, Any], service: str) -> Any:
+    """A boto3 client made of nothing but the printed exports."""
+    exports = kept["kept"]
+    make: Any = boto3.client
+    return make(
+        service,
+        endpoint_url=exports["AWS_ENDPOINT_URL"],
+        region_name=exports["AWS_REGION"],
+        aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def test_plain_boto3_works_against_a_kept_rehearsal(kept: dict[str, Any]) -> None:
+    sagemaker = client(kept, "sagemaker")
+    executions = sagemaker.list_pipeline_executions(PipelineName="binventory-dev")["PipelineExecutionSummaries"]
+    assert [item["PipelineExecutionStatus"] for item in executions] == ["Succeeded"]
+    packages = sagemaker.list_model_packages(ModelPackageGroupName="binventory-dev")["ModelPackageSummaryList"]
+    assert [item["ModelApprovalStatus"] for item in packages] == ["Approved"]
+    photo_id = kept["counted"][0]["image_id"]
+    photo = client(kept, "s3").get_object(Bucket="aft-vbi-pds", Key=f"bin-images/{photo_id}.jpg")["Body"].read()
+    answer = client(kept, "sagemaker-runtime").invoke_endpoint(
+        EndpointName="binventory-dev", Body=photo, ContentType="image/jpeg"
+    )
+    assert json.loads(answer["Body"].read())["count"] == kept["counted"][0]["answer"]["count"]
+
+
+def test_a_second_deploy_changes_nothing(kept: dict[str, Any], repository: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, **kept["kept"]}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    cdk = [str(repository / "node_modules" / ".bin" / "cdk"), "deploy", "--all", "--require-approval", "never"]
+    done = subprocess.run(
+        [*cdk, "--output", str(tmp_path)], cwd=repository, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("(no changes)") + done.stdout.count("(no changes)") == 3, done.stderr
+
+
+def test_the_endpoint_goes_off_and_comes_back_with_the_same_model(kept: dict[str, Any], repository: Path) -> None:
+    def status() -> Any:
+        return json.loads(binventory(repository, "endpoint", "status", "--json", environment=kept["kept"]))
+
+    before = status()
+    binventory(repository, "endpoint", "off", environment=kept["kept"])
+    off = status()
+    assert (off["status"], off["switched_on"], off["package"]) == ("absent", False, before["package"])
+    assert client(kept, "sagemaker").list_endpoint_configs()["EndpointConfigs"] == []
+    binventory(repository, "endpoint", "on", environment=kept["kept"])
+    assert status() == before
+
+
+def test_an_interrupted_rehearsal_leaves_no_process(repository: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    process = subprocess.Popen(
+        [*COMMAND, "rehearse", "--state-dir", str(state), "--photos-count", "60"],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Deploy ..." in line:
+            break
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, rest
+    assert leftovers.on_machine(state, 0).found["processes"] == ()
+    assert [path.name for path in state.iterdir()] == ["logs"]
