@@ -1,0 +1,106 @@
+"""The instance types and regions that the settings allow: few enough to price all of them, enough to choose from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, get_args
+
+CpuJobInstance = Literal[
+    "ml.t3.medium",
+    "ml.t3.large",
+    "ml.t3.xlarge",
+    "ml.t3.2xlarge",
+    "ml.m5.large",
+    "ml.m5.xlarge",
+    "ml.m5.2xlarge",
+    "ml.m5.4xlarge",
+    "ml.m6i.large",
+    "ml.m6i.xlarge",
+    "ml.m6i.2xlarge",
+    "ml.m6i.4xlarge",
+    "ml.m7i.xlarge",
+    "ml.m7i.2xlarge",
+    "ml.m7i.4xlarge",
+    "ml.c5.xlarge",
+    "ml.c5.2xlarge",
+    "ml.c5.4xlarge",
+    "ml.c5.9xlarge",
+    "ml.c6i.xlarge",
+    "ml.c6i.2xlarge",
+    "ml.c6i.4xlarge",
+    "ml.c7i.xlarge",
+    "ml.c7i.2xlarge",
+    "ml.c7i.4xlarge",
+]
+GpuJobInstance = Literal[
+    "ml.g4dn.xlarge",
+    "ml.g4dn.2xlarge",
+    "ml.g4dn.12xlarge",
+    "ml.g5.xlarge",
+    "ml.g5.2xlarge",
+    "ml.g5.12xlarge",
+    "ml.g6.xlarge",
+    "ml.g6.2xlarge",
+    "ml.g6.12xlarge",
+    "ml.p3.2xlarge",
+]
+JobInstance = Literal[CpuJobInstance, GpuJobInstance]
+# The serving image is built for x86 processors, so neither GPU nor Graviton types are offered.
+ServingInstance = Literal[
+    "ml.t2.medium",
+    "ml.m5.large",
+    "ml.m5.xlarge",
+    "ml.m6i.large",
+    "ml.m6i.xlarge",
+    "ml.m7i.large",
+    "ml.m7i.xlarge",
+    "ml.c5.large",
+    "ml.c5.xlarge",
+    "ml.c5.2xlarge",
+    "ml.c6i.large",
+    "ml.c6i.xlarge",
+    "ml.c6i.2xlarge",
+    "ml.c7i.large",
+    "ml.c7i.xlarge",
+    "ml.c7i.2xlarge",
+]
+# The regions whose training images AWS publishes from one account (see images.py).
+Region = Literal[
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "sa-east-1",
+]
+CPU_JOB_INSTANCES: tuple[str, ...] = get_args(CpuJobInstance)
+GPU_JOB_INSTANCES: tuple[str, ...] = get_args(GpuJobInstance)
+SERVING_INSTANCES: tuple[str, ...] = get_args(ServingInstance)
+REGIONS: tuple[str, ...] = get_args(Region)
+
+
+class Processor(StrEnum):
+    """What an instance type computes on; the training image must fit it."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+    @property
+    def job_instances(self) -> tuple[str, ...]:
+        """The job instance types of this kind."""
+        return GPU_JOB_INSTANCES if self is Processor.GPU else CPU_JOB_INSTANCES
+
+
+def processor_of(instance_type: str) -> Processor:
+    """The processor of one of the job instance types above."""
+    return Processor.GPU if instance_type in GPU_JOB_INSTANCES else Processor.CPU

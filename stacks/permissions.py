@@ -1,0 +1,114 @@
+"""IAM statements, each for one purpose. Names that AWS chooses at run time are matched by their fixed part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+
+from stacks.images import REGISTRY_ACCOUNT, REPOSITORY
+
+SAGEMAKER = "sagemaker.amazonaws.com"
+
+
+def sagemaker_principal(stack: Stack) -> iam.IPrincipal:
+    """SageMaker, acting for this account and no other (against the confused deputy)."""
+    return iam.ServicePrincipal(SAGEMAKER, conditions={"StringEquals": {"aws:SourceAccount": stack.account}})
+
+
+def allow(
+    actions: Sequence[str], resources: Sequence[str], conditions: dict[str, dict[str, object]] | None = None
+) -> iam.PolicyStatement:
+    """An Allow statement."""
+    return iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
+
+
+def read_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicyStatement]:
+    """Read the objects under the prefixes (all without any) and list them."""
+    keys = [f"{prefix}/*" for prefix in prefixes] or ["*"]
+    return [
+        allow(["s3:GetObject"], [f"{bucket_arn}/{key}" for key in keys]),
+        _list(bucket_arn, *prefixes),
+    ]
+
+
+def read_and_write_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicyStatement]:
+    """Read, write and list the objects under the prefixes; never delete."""
+    objects = [f"{bucket_arn}/{prefix}/*" for prefix in prefixes]
+    return [
+        allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], objects),
+        _list(bucket_arn, *prefixes),
+    ]
+
+
+def _list(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
+    if not prefixes:
+        return allow(["s3:ListBucket"], [bucket_arn])
+    patterns = [pattern for prefix in prefixes for pattern in (prefix, f"{prefix}/*")]
+    return allow(["s3:ListBucket"], [bucket_arn], {"StringLike": {"s3:prefix": patterns}})
+
+
+def pull_images(*repository_arns: str) -> list[iam.PolicyStatement]:
+    """Pull from the given repositories."""
+    return [
+        allow(
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            repository_arns,
+        ),
+        # The token is the account's, so the service has no resource to name.
+        allow(["ecr:GetAuthorizationToken"], ["*"]),
+    ]
+
+
+def pull_training_image(stack: Stack) -> list[iam.PolicyStatement]:
+    """Pull AWS's training images, which lie in AWS's account."""
+    repository = stack.format_arn(
+        service="ecr", account=REGISTRY_ACCOUNT, resource="repository", resource_name=REPOSITORY
+    )
+    return pull_images(repository)
+
+
+def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
+    """Write the logs and metrics of `TrainingJobs` or `ProcessingJobs`: shared names that SageMaker prescribes."""
+    group = f"/aws/sagemaker/{kind}"
+    return [
+        allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [_log_group_arn(stack, group)]),
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{_log_group_arn(stack, group)}:log-stream:*"]),
+        put_metrics(group),
+    ]
+
+
+def write_log_streams(log_group: logs.ILogGroup) -> iam.PolicyStatement:
+    """Write to a log group that exists."""
+    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group.log_group_arn}:log-stream:*"])
+
+
+def put_metrics(*namespaces: str) -> iam.PolicyStatement:
+    """Publish metrics: CloudWatch has no resource level here, but the namespace can be held."""
+    return allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": list(namespaces)}})
+
+
+def pass_roles(*role_arns: str) -> iam.PolicyStatement:
+    """Hand these roles to SageMaker and to nothing else."""
+    return allow(["iam:PassRole"], role_arns, {"StringEquals": {"iam:PassedToService": SAGEMAKER}})
+
+
+def _log_group_arn(stack: Stack, group: str) -> str:
+    return stack.format_arn(
+        service="logs", resource="log-group", resource_name=group, arn_format=ArnFormat.COLON_RESOURCE_NAME
+    )
+
+
+def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
+    """Change the parameters of a stack. CloudFormation acts with the role that deployed it, which cannot be swapped."""
+    arn = stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stack_name}/*")
+    return [
+        allow(["cloudformation:DescribeStacks"], [arn]),
+        allow(
+            ["cloudformation:UpdateStack"],
+            [arn],
+            {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}},
+        ),
+    ]

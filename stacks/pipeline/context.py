@@ -1,0 +1,74 @@
+"""What the steps are built from, and where their results lie in S3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stacks.images import training_image
+from stacks.pipeline.expressions import EXECUTION_ID, Expression, join
+from stacks.pipeline.parameters import Parameters
+from stacks.settings import Settings
+
+
+@dataclass(frozen=True)
+class JobRoles:
+    """The role each kind of job runs with, as ARNs."""
+
+    ingest: str
+    training: str
+    evaluate: str
+
+
+@dataclass(frozen=True)
+class PipelineContext:
+    """The stack's side of the pipeline. Strings may be CDK tokens."""
+
+    settings: Settings
+    parameters: Parameters
+    roles: JobRoles
+    data_bucket: str
+    model_bucket: str
+    code_uri: str
+    """S3 address of the source archive."""
+    code_hash: str
+    serving_image: str
+    model_package_group: str
+
+    def training_image(self, instance_type: str) -> str:
+        """AWS's PyTorch training image for the processor of an instance type."""
+        settings = self.settings
+        return training_image(settings.training.framework_version, settings.region, instance_type)
+
+    def data_uri(self, *path: str) -> Expression:
+        """A place of this execution in the data bucket, without a slash at its end."""
+        return join(f"s3://{self.data_bucket}/executions", EXECUTION_ID, *path, on="/")
+
+    def model_uri(self, *path: str) -> Expression:
+        """A place of this execution in the model bucket, without a slash at its end."""
+        return join(f"s3://{self.model_bucket}/executions", EXECUTION_ID, *path, on="/")
+
+    @property
+    def tags(self) -> list[dict[str, str]]:
+        """The tags of every job, in the API's form; SageMaker makes the jobs, so the stack's tags don't reach them."""
+        return [{"Key": key, "Value": value} for key, value in self.settings.all_tags.items()]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of every job. SageMaker sets AWS_REGION, which boto3 does not read."""
+        return {"AWS_DEFAULT_REGION": self.settings.region, "PYTHONUNBUFFERED": "1"}
+
+
+def channel(name: str, uri: str | Expression) -> dict[str, Any]:
+    """An input channel of a training job. FastFile streams, so that a job starts before its data is copied."""
+    return {
+        "ChannelName": name,
+        "InputMode": "FastFile",
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": uri,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+    }

@@ -1,0 +1,55 @@
+"""Ingest: bin photos and their metadata in, checked and split shards out."""
+
+from __future__ import annotations
+
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType
+from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
+
+NAME = "Ingest"
+SPLITS = ("train", "validation", "test")
+REPORT = "report"
+
+
+def ingest_step(context: PipelineContext) -> Step:
+    """The step; several machines share the ids among themselves."""
+    parameters = context.parameters
+    job = ProcessingJob(
+        script="ingest",
+        role_arn=context.roles.ingest,
+        job=context.settings.ingest,
+        instance_type=parameters.ingest_instance_type,
+        instance_count=parameters.ingest_instance_count.value,
+        arguments=(
+            "--photos-uri",
+            parameters.photos_uri.text,
+            "--labels-uri",
+            parameters.labels_uri.text,
+            "--limit-per-class",
+            parameters.limit_per_class.text,
+            "--seed",
+            parameters.seed.text,
+            "--block-size",
+            str(context.settings.data.block_size),
+            "--resource-config",
+            "/opt/ml/config/resourceconfig.json",
+            "--output",
+            OUTPUT,
+        ),
+        inputs={},
+        outputs={name: context.data_uri("ingest", name) for name in (*SPLITS, REPORT)},
+    )
+    return Step(
+        name=NAME,
+        type=StepType.PROCESSING,
+        description="Checks and resizes the photos, splits them by blocks of ids and writes shards",
+        arguments=job.render(context),
+        # The same photos, code and limits give the same shards: by far the longest step need not run again.
+        cache_days=context.settings.storage.executions_expire_days - 1,
+        retries=JOB_RETRIES,
+    )
+
+
+def shards(split: str) -> Expression:
+    """Prefix of the shards of a split."""
+    return output_uri(NAME, split)

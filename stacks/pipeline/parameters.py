@@ -1,0 +1,77 @@
+"""The pipeline's parameters, with the settings as their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from stacks.instances import CPU_JOB_INSTANCES, processor_of
+from stacks.pipeline.expressions import Parameter, ParameterType
+from stacks.settings import JobSettings, Settings
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What may differ from one execution to the next."""
+
+    photos_uri: Parameter
+    labels_uri: Parameter
+    limit_per_class: Parameter
+    strategy: Parameter
+    backbone: Parameter
+    weights: Parameter
+    views: Parameter
+    epochs: Parameter
+    seed: Parameter
+    accuracy_threshold: Parameter
+    tuning_jobs: Parameter
+    tuning_parallel_jobs: Parameter
+    ingest_instance_type: Parameter
+    ingest_instance_count: Parameter
+    embed_instance_type: Parameter
+    training_instance_type: Parameter
+    training_instance_count: Parameter
+    evaluate_instance_type: Parameter
+
+    @classmethod
+    def of(cls, settings: Settings) -> Parameters:
+        """The parameters with their defaults and allowed values."""
+        training = settings.training
+        return cls(
+            photos_uri=_text("PhotosUri", settings.data.photos_uri),
+            labels_uri=_text("LabelsUri", settings.data.labels_uri),
+            limit_per_class=_integer("LimitPerClass", settings.data.limit_per_class),
+            strategy=_text("Strategy", training.strategy, "head", "full"),
+            backbone=_text("Backbone", training.backbone, "resnet50"),
+            weights=_text("Weights", training.weights),
+            views=_integer("Views", training.views),
+            epochs=_integer("Epochs", training.epochs),
+            seed=_integer("Seed", training.seed),
+            accuracy_threshold=Parameter(
+                "AccuracyThreshold", ParameterType.FLOAT, settings.evaluation.accuracy_threshold
+            ),
+            tuning_jobs=_integer("TuningJobs", settings.tuning.jobs),
+            tuning_parallel_jobs=_integer("TuningParallelJobs", settings.tuning.parallel_jobs),
+            ingest_instance_type=_text("IngestInstanceType", settings.ingest.instance_type, *CPU_JOB_INSTANCES),
+            ingest_instance_count=_integer("IngestInstanceCount", settings.ingest.instance_count),
+            # The image is chosen when the stack is synthesized, so an execution may only choose among its kind.
+            embed_instance_type=_text("EmbedInstanceType", settings.embed.instance_type, *_like(settings.embed)),
+            training_instance_type=_text("TrainingInstanceType", training.instance_type, *_like(training)),
+            training_instance_count=_integer("TrainingInstanceCount", training.instance_count),
+            evaluate_instance_type=_text("EvaluateInstanceType", settings.evaluation.instance_type, *CPU_JOB_INSTANCES),
+        )
+
+    def all(self) -> tuple[Parameter, ...]:
+        """Every parameter, in the order of the fields."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+
+def _text(name: str, default: str, *allowed: str) -> Parameter:
+    return Parameter(name, ParameterType.STRING, default, allowed)
+
+
+def _integer(name: str, default: int) -> Parameter:
+    return Parameter(name, ParameterType.INTEGER, default)
+
+
+def _like(job: JobSettings) -> tuple[str, ...]:
+    return processor_of(job.instance_type).job_instances

@@ -1,0 +1,96 @@
+"""Training in script mode: what Embed, the trials of Tune, and Train have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.expressions import Expression, Parameter
+from stacks.settings import SpotJobSettings
+
+CHECKPOINTS = "/opt/ml/checkpoints"
+_NUMBER = "([0-9.eE+-]+)"
+METRICS = (
+    "train:loss",
+    "train:accuracy",
+    "validation:loss",
+    "validation:accuracy",
+    "validation:rmse",
+)
+
+
+@dataclass(frozen=True)
+class ScriptJob:
+    """A training job that runs one script of the source archive."""
+
+    script: str
+    """Name without `.py`."""
+    job: SpotJobSettings
+    instance_type: Parameter
+    instance_count: Expression | int
+    hyperparameters: Mapping[str, str | Expression]
+    channels: tuple[dict[str, Any], ...]
+    output_uri: Expression
+    checkpoint_uri: Expression
+    compress_output: bool = True
+    metrics: tuple[str, ...] = ()
+
+    def static_hyperparameters(self, context: PipelineContext) -> dict[str, str | Expression]:
+        """The script's own and those that tell the training toolkit what to run, which it reads as JSON."""
+        return {
+            **self.hyperparameters,
+            "sagemaker_program": json.dumps(f"{self.script}.py"),
+            "sagemaker_submit_directory": f'"{context.code_uri}"',
+            "sagemaker_region": json.dumps(context.settings.region),
+            "sagemaker_container_log_level": "20",
+        }
+
+    def algorithm(self, context: PipelineContext) -> dict[str, Any]:
+        """The AlgorithmSpecification."""
+        rendered: dict[str, Any] = {
+            "TrainingImage": context.training_image(self.job.instance_type),
+            "TrainingInputMode": "FastFile",
+        }
+        if self.metrics:
+            rendered["MetricDefinitions"] = [{"Name": name, "Regex": f"{name}={_NUMBER}"} for name in self.metrics]
+        return rendered
+
+    def common(self, context: PipelineContext) -> dict[str, Any]:
+        """The fields that a training job and a tuning job's definition of its trials share."""
+        return {
+            "InputDataConfig": list(self.channels),
+            "OutputDataConfig": {
+                "S3OutputPath": self.output_uri,
+                "CompressionType": "GZIP" if self.compress_output else "NONE",
+            },
+            "ResourceConfig": {
+                "InstanceType": self.instance_type.value,
+                "InstanceCount": self.instance_count,
+                "VolumeSizeInGB": self.job.volume_gb,
+            },
+            "RoleArn": context.roles.training,
+            "EnableManagedSpotTraining": self.job.spot,
+            "StoppingCondition": self._stopping_condition(),
+            "CheckpointConfig": {"S3Uri": self.checkpoint_uri, "LocalPath": CHECKPOINTS},
+            "RetryStrategy": {"MaximumRetryAttempts": 2},
+            "EnableInterContainerTrafficEncryption": True,
+            "Environment": context.environment,
+        }
+
+    def render(self, context: PipelineContext) -> dict[str, Any]:
+        """The request of CreateTrainingJob."""
+        return {
+            "AlgorithmSpecification": self.algorithm(context),
+            "HyperParameters": self.static_hyperparameters(context),
+            **self.common(context),
+            "Tags": context.tags,
+        }
+
+    def _stopping_condition(self) -> dict[str, int]:
+        condition = {"MaxRuntimeInSeconds": self.job.max_runtime_minutes * 60}
+        if self.job.spot:
+            condition["MaxWaitTimeInSeconds"] = self.job.max_wait_minutes * 60
+        return condition

@@ -1,0 +1,121 @@
+"""Tune and Train: the same script, first as trials of a search, then once with the best values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stacks.pipeline.context import PipelineContext, channel
+from stacks.pipeline.embed import embedding
+from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.ingest import shards
+from stacks.pipeline.script_mode import METRICS, ScriptJob
+
+TUNE = "Tune"
+TRAIN = "Train"
+LEARNING_RATE = "lr"
+BATCH_SIZE = "batch-size"
+OBJECTIVE = "validation:loss"
+
+
+def tune_step(context: PipelineContext) -> Step:
+    """The search for learning rate and batch size."""
+    tuning, parameters = context.settings.tuning, context.parameters
+    job = _job(context, part="tune", instance_count=1, hyperparameters={})
+    definition: dict[str, Any] = {
+        "AlgorithmSpecification": job.algorithm(context),
+        "StaticHyperParameters": job.static_hyperparameters(context),
+        **job.common(context),
+    }
+    arguments = {
+        "HyperParameterTuningJobConfig": {
+            "Strategy": tuning.strategy,
+            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": OBJECTIVE},
+            "ResourceLimits": {
+                "MaxNumberOfTrainingJobs": parameters.tuning_jobs.value,
+                "MaxParallelTrainingJobs": parameters.tuning_parallel_jobs.value,
+            },
+            "ParameterRanges": {
+                "ContinuousParameterRanges": [
+                    {
+                        "Name": LEARNING_RATE,
+                        "MinValue": str(tuning.learning_rate_min),
+                        "MaxValue": str(tuning.learning_rate_max),
+                        "ScalingType": "Logarithmic",
+                    }
+                ],
+                "CategoricalParameterRanges": [
+                    {"Name": BATCH_SIZE, "Values": [str(size) for size in tuning.batch_sizes]}
+                ],
+            },
+            "TrainingJobEarlyStoppingType": "Auto",
+            "RandomSeed": parameters.seed.value,
+        },
+        "TrainingJobDefinition": definition,
+        "Tags": context.tags,
+    }
+    return Step(
+        name=TUNE,
+        type=StepType.TUNING,
+        description="Searches learning rate and batch size on managed spot for the least validation loss",
+        arguments=arguments,
+        retries=JOB_RETRIES,
+    )
+
+
+def train_step(context: PipelineContext) -> Step:
+    """The training with the best trial's values."""
+    job = _job(
+        context,
+        part="train",
+        instance_count=context.parameters.training_instance_count.value,
+        hyperparameters={name: _best(name) for name in (LEARNING_RATE, BATCH_SIZE)},
+    )
+    return Step(
+        name=TRAIN,
+        type=StepType.TRAINING,
+        description="Trains with the best trial's values on managed spot",
+        arguments=job.render(context),
+        retries=JOB_RETRIES,
+    )
+
+
+def model_archive() -> Expression:
+    """S3 address of the trained model.tar.gz."""
+    return get(f"Steps.{TRAIN}.ModelArtifacts.S3ModelArtifacts")
+
+
+def _best(name: str) -> Expression:
+    return get(f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['{name}']")
+
+
+def _job(
+    context: PipelineContext,
+    *,
+    part: str,
+    instance_count: Expression | int,
+    hyperparameters: dict[str, Expression],
+) -> ScriptJob:
+    parameters = context.parameters
+    return ScriptJob(
+        script="train",
+        job=context.settings.training,
+        instance_type=parameters.training_instance_type,
+        instance_count=instance_count,
+        hyperparameters={
+            "strategy": parameters.strategy.text,
+            "backbone": parameters.backbone.text,
+            "weights": parameters.weights.text,
+            "epochs": parameters.epochs.text,
+            "seed": parameters.seed.text,
+            **hyperparameters,
+        },
+        channels=(
+            channel("embedding", embedding()),
+            channel("train", shards("train")),
+            channel("validation", shards("validation")),
+        ),
+        output_uri=context.model_uri(part),
+        # Ends with a slash: S3 prefixes are plain text, and `Trial-1` would also fetch what belongs to `Trial-10`.
+        checkpoint_uri=join(f"s3://{context.data_bucket}/checkpoints", EXECUTION_ID, part, "", on="/"),
+        metrics=METRICS,
+    )

@@ -1,0 +1,104 @@
+"""The buckets: data, models and access logs."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Duration, RemovalPolicy
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.base import BinventoryStack
+from stacks.settings import Settings
+
+CAPTURE_PREFIX = "capture"
+EXECUTIONS_PREFIX = "executions"
+CHECKPOINTS_PREFIX = "checkpoints"
+
+
+class StorageStack(BinventoryStack):
+    """Three private buckets that speak TLS only. In dev they vanish with the stack; in prod they stay."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+        super().__init__(scope, construct_id, settings=settings, role="storage", purpose="the buckets")
+        self.log_bucket = self._log_bucket()
+        self.data_bucket = self._data_bucket()
+        self.model_bucket = self._model_bucket()
+        CfnOutput(self, "DataBucketName", value=self.data_bucket.bucket_name)
+        CfnOutput(self, "ModelBucketName", value=self.model_bucket.bucket_name)
+        CfnOutput(self, "LogBucketName", value=self.log_bucket.bucket_name)
+
+    def _log_bucket(self) -> s3.Bucket:
+        days = self.settings.storage.logs_expire_days
+        return self._bucket(
+            "LogBucket",
+            versioned=False,
+            logs_to=None,
+            rules=[s3.LifecycleRule(id="expire-logs", expiration=Duration.days(days))],
+        )
+
+    def _data_bucket(self) -> s3.Bucket:
+        storage = self.settings.storage
+        expirations = {
+            EXECUTIONS_PREFIX: storage.executions_expire_days,
+            CHECKPOINTS_PREFIX: storage.checkpoints_expire_days,
+            CAPTURE_PREFIX: self.settings.serving.data_capture_expire_days,
+        }
+        # Not versioned: everything here is computed from photos that live elsewhere, and can be computed again.
+        return self._bucket(
+            "DataBucket",
+            versioned=False,
+            logs_to=self.log_bucket,
+            rules=[
+                s3.LifecycleRule(id=f"expire-{prefix}", prefix=f"{prefix}/", expiration=Duration.days(days))
+                for prefix, days in expirations.items()
+            ],
+        )
+
+    def _model_bucket(self) -> s3.Bucket:
+        storage = self.settings.storage
+        # Versioned: a registered model must be the one that was evaluated, and an overwritten one must be recoverable.
+        return self._bucket(
+            "ModelBucket",
+            versioned=True,
+            logs_to=self.log_bucket,
+            rules=[
+                s3.LifecycleRule(
+                    id="cheaper-storage",
+                    transitions=[
+                        s3.Transition(
+                            storage_class=s3.StorageClass.INFREQUENT_ACCESS,
+                            transition_after=Duration.days(storage.models_infrequent_access_days),
+                        )
+                    ],
+                ),
+                s3.LifecycleRule(
+                    id="expire-previous-versions",
+                    noncurrent_version_expiration=Duration.days(storage.previous_versions_expire_days),
+                    expired_object_delete_marker=True,
+                ),
+            ],
+        )
+
+    def _bucket(
+        self, construct_id: str, *, versioned: bool, logs_to: s3.Bucket | None, rules: list[s3.LifecycleRule]
+    ) -> s3.Bucket:
+        retain = self.settings.storage.retain
+        return s3.Bucket(
+            self,
+            construct_id,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=versioned,
+            server_access_logs_bucket=logs_to,
+            server_access_logs_prefix=f"{construct_id}/" if logs_to else None,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="abort-incomplete-uploads", abort_incomplete_multipart_upload_after=Duration.days(7)
+                ),
+                *rules,
+            ],
+            removal_policy=RemovalPolicy.RETAIN if retain else RemovalPolicy.DESTROY,
+            auto_delete_objects=not retain,
+        )

@@ -1,0 +1,98 @@
+"""The pipeline, the model package group, the jobs' roles, and promotion."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from aws_cdk import AssetHashType, CfnOutput
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_s3_assets as s3_assets
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from stacks.assets import INFERENCE_CODE, write_source_archive
+from stacks.base import BinventoryStack
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.definition import definition
+from stacks.pipeline.parameters import Parameters
+from stacks.pipeline_roles import JobAccess, PipelineRoles
+from stacks.promotion import Promotion
+from stacks.settings import Settings
+from stacks.storage_stack import StorageStack
+
+
+class TrainingStack(BinventoryStack):
+    """From photos to an approved model package, and the function that puts an approved one behind the endpoint."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
+        super().__init__(
+            scope, construct_id, settings=settings, role="training", purpose="the pipeline and the model registry"
+        )
+        name = settings.prefix
+        code, code_hash = self._code()
+        self.serving_image = self._serving_image()
+        group = sagemaker.CfnModelPackageGroup(
+            self,
+            "ModelPackageGroup",
+            model_package_group_name=name,
+            model_package_group_description="Models that count the items in a bin from its photo",
+        )
+        group.apply_removal_policy(self.removal_policy)
+        roles = PipelineRoles(
+            self,
+            "Roles",
+            access=JobAccess(
+                settings=settings,
+                data_bucket=storage.data_bucket,
+                model_bucket=storage.model_bucket,
+                code=code,
+                model_package_group=name,
+            ),
+        )
+        context = PipelineContext(
+            settings=settings,
+            parameters=Parameters.of(settings),
+            roles=roles.job_roles,
+            data_bucket=storage.data_bucket.bucket_name,
+            model_bucket=storage.model_bucket.bucket_name,
+            code_uri=code.s3_object_url,
+            code_hash=code_hash,
+            serving_image=self.serving_image.image_uri,
+            model_package_group=name,
+        )
+        pipeline = sagemaker.CfnPipeline(
+            self,
+            "Pipeline",
+            pipeline_name=name,
+            pipeline_display_name=name,
+            pipeline_description="Learns to count the items in a bin from its photo",
+            role_arn=roles.pipeline.role_arn,
+            pipeline_definition={"PipelineDefinitionBody": self.to_json_string(definition(context))},
+        )
+        # Executions start as soon as the pipeline exists, so its roles must be complete before it.
+        pipeline.node.add_dependency(roles, group)
+        Promotion(self, "Promotion", model_package_group=name, serving_stack=settings.stack_name("serving"))
+        CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
+        CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
+
+    def _code(self) -> tuple[s3_assets.Asset, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = write_source_archive(Path(folder))
+            asset = s3_assets.Asset(
+                self,
+                "Code",
+                path=str(archive.path),
+                asset_hash=archive.sha256,
+                asset_hash_type=AssetHashType.CUSTOM,
+            )
+        return asset, archive.sha256
+
+    def _serving_image(self) -> ecr_assets.DockerImageAsset:
+        return ecr_assets.DockerImageAsset(
+            self,
+            "ServingImage",
+            directory=str(INFERENCE_CODE),
+            platform=ecr_assets.Platform.LINUX_AMD64,
+            exclude=["**/__pycache__", "**/.*", "requirements.in"],
+        )
