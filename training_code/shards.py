@@ -17,7 +17,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -41,6 +41,9 @@ class Sample:
     """Items in the bin, 1..5."""
     items: tuple[str, ...] = ()
     """The SKUs recorded in the bin; empty where only a count was known."""
+    width: int = 0
+    height: int = 0
+    """Pixels of the photo before it was resized; 0 where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class ShardIndex(Sequence[Sample]):
         self.paths: list[Path] = list_shards(shards) if isinstance(shards, str | Path) else list(shards)
         self.ids: list[str] = []
         self.counts: list[int] = []
-        self._items: list[tuple[str, ...]] = []
+        self._records: list[Sample] = []
         self._places: list[tuple[int, int, int]] = []
         for number, path in enumerate(self.paths):
             self._scan(number, path)
@@ -140,7 +143,7 @@ class ShardIndex(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         number, offset, size = self._places[index]
-        return Sample(self.ids[index], read_at(self.paths[number], offset, size), self.counts[index], self._items[index])
+        return replace(self._records[index], photo=read_at(self.paths[number], offset, size))
 
     def _scan(self, number: int, path: Path) -> None:
         with path.open("rb") as stream:
@@ -148,7 +151,7 @@ class ShardIndex(Sequence[Sample]):
                 sample = _sample(photo_member, record_member, path)
                 self.ids.append(sample.id)
                 self.counts.append(sample.count)
-                self._items.append(sample.items)
+                self._records.append(sample)
                 self._places.append((number, photo_member.offset, photo_member.size))
 
 
@@ -205,6 +208,13 @@ def _next_member(stream: BinaryIO, path: Path, *, skip: bool) -> _Member | None:
 def _sample(photo: _Member, record_member: _Member, path: Path) -> Sample:
     try:
         record = json.loads(record_member.data)
-        return Sample(str(record["id"]), photo.data, int(record["count"]), tuple(record.get("items", ())))
+        return Sample(
+            id=str(record["id"]),
+            photo=photo.data,
+            count=int(record["count"]),
+            items=tuple(record.get("items", ())),
+            width=int(record.get("width", 0)),
+            height=int(record.get("height", 0)),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{path}: record {record_member.name!r} has no readable id and count") from error

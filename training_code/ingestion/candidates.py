@@ -1,0 +1,180 @@
+"""Which ids are taken: a whole bucket, a list of ids, or a labels file, with or without a limit per class.
+
+Whatever is not taken becomes a row that says why, so that nothing listed is ever lost from sight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from ingestion.ids import block_of, draw, is_bin_id
+from ingestion.labels import CLASSES, Labelled, Labels, RecordError, parse_record, settle
+from ingestion.source import METADATA_SUFFIX, PHOTO_SUFFIX, BinSource, Found, SourceError
+from ingestion.plan import Candidate
+from ingestion.ledger import QUARANTINED, SKIPPED, Fate, SetAside
+from ingestion.intake import MAX_BYTES
+from ingestion.throttle import in_order
+
+
+@dataclass(slots=True)
+class Selection:
+    """The candidates and, as rows, everything else that was listed."""
+
+    block_size: int
+    candidates: list[Candidate] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    def refuse(
+        self,
+        bin_id: str,
+        fate: Fate,
+        reason: str,
+        detail: str,
+        count: int | None = None,
+        items: tuple[str, ...] = (),
+    ) -> None:
+        """Note an id that is not taken."""
+        block = block_of(bin_id, self.block_size)
+        self.set_aside.append(SetAside(bin_id, fate, reason, detail, block, count=count, items=items))
+
+
+async def select(source: BinSource, labels: Labels | None, *, seed: int, block_size: int, limit: int) -> Selection:
+    """List the source and choose the candidates.
+
+    `labels` None: every photo of the source, labelled by its metadata. `limit`: at most so many of each class
+    (0: all), drawn by the seed; metadata is then read only until every class is full.
+    """
+    selection = Selection(block_size)
+    photos = _named(await source.list_photos(), PHOTO_SUFFIX)
+    if not photos.by_id:
+        raise SourceError(f"{source.url} lists no photo; it must hold bin-images/<id>.jpg")
+    if labels is None:
+        for name in photos.others:
+            selection.refuse(
+                name, QUARANTINED, "unexpected_name", "not <id>.jpg with an id of letters, digits, - and _"
+            )
+        pool = [Candidate(i, f.size, f.etag) for i, f in sorted(photos.by_id.items())]
+    else:
+        pool = await _labelled(source, labels, photos, selection)
+    pool = _small_enough(pool, selection)
+    if not limit:
+        selection.candidates = pool
+    elif labels is not None and all(candidate.told() is not None for candidate in pool):
+        _limit_by_label(pool, selection, seed=seed, limit=limit)
+    else:
+        await _limit_by_metadata(source, pool, selection, seed=seed, limit=limit)
+    return selection
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    by_id: Mapping[str, Found]
+    others: Sequence[str]
+
+
+def _named(found: Iterable[Found], suffix: str) -> _Named:
+    by_id: dict[str, Found] = {}
+    others: list[str] = []
+    for entry in found:
+        stem = entry.name.removesuffix(suffix)
+        if stem != entry.name and is_bin_id(stem):
+            by_id[stem] = entry
+        else:
+            others.append(entry.name)
+    return _Named(by_id, others)
+
+
+async def _labelled(source: BinSource, labels: Labels, photos: _Named, selection: Selection) -> list[Candidate]:
+    for bin_id, reason, detail in labels.refused:
+        selection.refuse(bin_id, QUARANTINED, reason, detail)
+    described = _named(await source.list_metadata(), METADATA_SUFFIX).by_id
+    pool: list[Candidate] = []
+    for bin_id, label in sorted(labels.by_id.items()):
+        found = photos.by_id.get(bin_id)
+        if found is None:
+            detail = "the list names it, the source has no such photo"
+            selection.refuse(bin_id, QUARANTINED, "photo_missing", detail, label.count)
+        elif label.count is not None and label.count not in CLASSES:
+            selection.refuse(bin_id, SKIPPED, "count_out_of_range", f"count {label.count}", label.count)
+        else:
+            pool.append(Candidate(bin_id, found.size, found.etag, label, bin_id in described))
+    return pool
+
+
+def _small_enough(pool: Iterable[Candidate], selection: Selection) -> list[Candidate]:
+    fits: list[Candidate] = []
+    for candidate in pool:
+        if candidate.size <= MAX_BYTES:
+            fits.append(candidate)
+        else:
+            detail = f"{candidate.size} bytes, at most {MAX_BYTES}"
+            selection.refuse(candidate.id, QUARANTINED, "too_many_bytes", detail, candidate.told())
+    return fits
+
+
+def _in_drawn_order(pool: Iterable[Candidate], seed: int) -> list[Candidate]:
+    return sorted(pool, key=lambda candidate: (draw(seed, "sample", candidate.id), candidate.id))
+
+
+def _limit_by_label(pool: Iterable[Candidate], selection: Selection, *, seed: int, limit: int) -> None:
+    taken: Counter[int] = Counter()
+    for candidate in _in_drawn_order(pool, seed):
+        count = candidate.told()
+        if count is None or taken[count] >= limit:
+            selection.refuse(candidate.id, SKIPPED, "over_limit", f"{limit} of its class are taken", count)
+        else:
+            taken[count] += 1
+            selection.candidates.append(candidate)
+    selection.candidates.sort(key=lambda candidate: candidate.id)
+
+
+async def _limit_by_metadata(
+    source: BinSource, pool: Iterable[Candidate], selection: Selection, *, seed: int, limit: int
+) -> None:
+    """Read metadata in drawn order until every class is full; what comes after is not read, or read ahead and ignored."""
+
+    async def read(candidate: Candidate) -> Labelled | RecordError:
+        try:
+            return await read_label(source, candidate)
+        except RecordError as error:
+            return error
+
+    order = _in_drawn_order(pool, seed)
+    taken: Counter[int] = Counter()
+    seen = 0
+    async with aclosing(in_order(order, read, source.limit.maximum)) as results:
+        async for candidate, labelled in results:
+            seen += 1
+            _take(candidate, labelled, taken, selection, limit)
+            if all(taken[count] >= limit for count in CLASSES):
+                break
+    for candidate in order[seen:]:
+        selection.refuse(candidate.id, SKIPPED, "not_sampled", "every class was full before its turn")
+    selection.candidates.sort(key=lambda candidate: candidate.id)
+
+
+def _take(
+    candidate: Candidate, labelled: Labelled | RecordError, taken: Counter[int], selection: Selection, limit: int
+) -> None:
+    if isinstance(labelled, RecordError):
+        selection.refuse(candidate.id, QUARANTINED, labelled.reason, str(labelled), candidate.told())
+    elif labelled.count not in CLASSES:
+        detail = f"count {labelled.count}"
+        selection.refuse(candidate.id, SKIPPED, "count_out_of_range", detail, labelled.count, labelled.items)
+    elif taken[labelled.count] >= limit:
+        detail = f"{limit} of its class are taken"
+        selection.refuse(candidate.id, SKIPPED, "over_limit", detail, labelled.count, labelled.items)
+    else:
+        taken[labelled.count] += 1
+        selection.candidates.append(replace(candidate, known=labelled))
+
+
+async def read_label(source: BinSource, candidate: Candidate) -> Labelled:
+    """The count of a candidate, from its metadata and the label brought for it. Raises bin_labels.RecordError."""
+    if candidate.known is not None:
+        return candidate.known
+    blob = await source.metadata(candidate.id) if candidate.has_metadata else None
+    return settle(candidate.label, None if blob is None else parse_record(blob.data))

@@ -1,0 +1,128 @@
+"""What the data looks like, counted in one pass over the rows that ingest wrote.
+
+Memory: one counter entry a distinct SKU (459,476 in the whole dataset, about 60 MB, so no sketch is needed), sixteen
+bytes a photo to find repeated content, and some dozens of numbers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from ingestion.ids import draw
+from ingestion.labels import CLASSES
+from ingestion.ledger import QUARANTINED, Kept, Row, SetAside
+from ingestion.split import SPLITS
+
+# What Amazon and the papers on it publish about the whole dataset.
+PUBLISHED: Final = {"photos": 535_234, "mean_quantity": 5.1, "skus": 459_476}
+SAMPLES_PER_CLASS: Final = 12
+_EXAMPLES: Final = 5
+_TOP_SKUS: Final = 10
+_SIDE_STEP: Final = 100
+_KILOBYTES_STEP: Final = 20
+
+
+@dataclass(slots=True)
+class Exploration:
+    """Counts that grow row by row."""
+
+    seed: int
+    classes: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    quantities: Counter[int] = field(default_factory=Counter)
+    skus: Counter[str] = field(default_factory=Counter)
+    bins_with_items: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    widths: Counter[int] = field(default_factory=Counter)
+    heights: Counter[int] = field(default_factory=Counter)
+    kilobytes: Counter[int] = field(default_factory=Counter)
+    contents: Counter[bytes] = field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _grid: dict[int, list[tuple[int, str, Kept]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, row: Row) -> None:
+        """Count one row."""
+        if row.count is not None:
+            self.quantities[row.count] += 1
+        if row.items:
+            self.bins_with_items += 1
+            self.skus.update(row.items)
+        if isinstance(row, Kept):
+            self._add_kept(row)
+        else:
+            self._add_set_aside(row)
+
+    def samples(self) -> dict[int, list[Kept]]:
+        """Up to SAMPLES_PER_CLASS rows of each class, drawn by the seed."""
+        return {count: [entry[2] for entry in sorted(self._grid[count], reverse=True)] for count in CLASSES}
+
+    def _add_kept(self, row: Kept) -> None:
+        self.classes[row.split][row.count] += 1
+        source = row.source
+        self.formats[source.format] += 1
+        self.modes[source.mode] += 1
+        self.widths[source.width // _SIDE_STEP * _SIDE_STEP] += 1
+        self.heights[source.height // _SIDE_STEP * _SIDE_STEP] += 1
+        self.kilobytes[source.bytes // 1000 // _KILOBYTES_STEP * _KILOBYTES_STEP] += 1
+        self.contents[bytes.fromhex(source.md5)] += 1
+        # A heap of the smallest draws: its root is the largest of them and gives way first.
+        entry = (-draw(self.seed, "grid", row.id), row.id, row)
+        grid = self._grid[row.count]
+        if len(grid) < SAMPLES_PER_CLASS:
+            heapq.heappush(grid, entry)
+        else:
+            heapq.heappushpop(grid, entry)
+
+    def _add_set_aside(self, row: SetAside) -> None:
+        self.reasons[row.fate][row.reason] += 1
+        if row.fate == QUARANTINED and len(self.examples[row.reason]) < _EXAMPLES:
+            self.examples[row.reason].append(f"{row.id}: {row.detail}")
+
+
+def to_document(exploration: Exploration) -> dict[str, object]:
+    """The exploration as a JSON document; `exploration.html` shows the same."""
+    totals = Counter({count: sum(exploration.classes[split][count] for split in SPLITS) for count in CLASSES})
+    filled = [number for number in totals.values() if number]
+    quantities = exploration.quantities
+    known = quantities.total()
+    repeats = Counter(exploration.skus.values())
+    return {
+        "published": PUBLISHED,
+        "photos": {"kept": totals.total(), "with_known_quantity": known},
+        "classes": {str(count): totals[count] for count in CLASSES},
+        "classes_per_split": {s: {str(c): exploration.classes[s][c] for c in CLASSES} for s in SPLITS},
+        "imbalance": max(filled) / min(filled) if filled else None,
+        "quantity": {
+            "mean": sum(count * number for count, number in quantities.items()) / known if known else None,
+            "share_under_ten": sum(n for count, n in quantities.items() if count < 10) / known if known else None,
+            "histogram": _sorted(quantities),
+        },
+        "skus": {
+            "bins_with_items": exploration.bins_with_items,
+            "distinct": len(exploration.skus),
+            "seen_once": repeats[1],
+            "seen_twice": repeats[2],
+            "seen_3_to_9": sum(number for times, number in repeats.items() if 3 <= times <= 9),
+            "seen_10_or_more": sum(number for times, number in repeats.items() if times >= 10),
+            "most_seen": sorted(exploration.skus.items(), key=lambda entry: (-entry[1], entry[0]))[:_TOP_SKUS],
+        },
+        "source_photos": {
+            "formats": dict(exploration.formats),
+            "modes": dict(exploration.modes),
+            "widths_from": _sorted(exploration.widths),
+            "heights_from": _sorted(exploration.heights),
+            "kilobytes_from": _sorted(exploration.kilobytes),
+            "repeated_content": sum(number - 1 for number in exploration.contents.values() if number > 1),
+        },
+        "set_aside": {fate: dict(reasons) for fate, reasons in exploration.reasons.items()},
+        "quarantine_examples": dict(exploration.examples),
+        "samples": {str(count): [row.id for row in rows] for count, rows in exploration.samples().items()},
+    }
+
+
+def _sorted(counter: Counter[int]) -> dict[str, int]:
+    return {str(key): counter[key] for key in sorted(counter)}

@@ -1,0 +1,83 @@
+"""What became of every id: one row each, kept or set aside with its reason. The report's files are made of these rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ingestion.intake import SourcePhoto
+
+Fate = Literal["skipped", "quarantined"]
+SKIPPED: Final = "skipped"
+QUARANTINED: Final = "quarantined"
+NO_SPLIT: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A photo that is in a shard."""
+
+    id: str
+    count: int
+    label_source: str
+    """`metadata`, or what the labels file says."""
+    items: tuple[str, ...]
+    block: str
+    split: str
+    rule: str
+    """The rule that chose the split."""
+    shard: str
+    offset: int
+    """Of the JPEG in the shard, in bytes."""
+    size: int
+    width: int
+    height: int
+    source: SourcePhoto
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An id that is in no shard, and why."""
+
+    id: str
+    fate: Fate
+    reason: str
+    detail: str
+    block: str
+    split: str = NO_SPLIT
+    count: int | None = None
+    """The recorded quantity where one was read."""
+    items: tuple[str, ...] = ()
+
+
+Row = Kept | SetAside
+
+
+def to_line(row: Row) -> bytes:
+    """One JSON line, the same bytes for the same row."""
+    return json.dumps(asdict(row), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def read_kept(paths: Iterable[Path]) -> Iterator[Kept]:
+    """The rows of manifest files, in order."""
+    for record in _lines(paths):
+        record["items"] = tuple(record["items"])
+        record["source"] = SourcePhoto(**record["source"])
+        yield Kept(**record)
+
+
+def read_set_aside(paths: Iterable[Path]) -> Iterator[SetAside]:
+    """The rows of quarantine and skipped files, in order."""
+    for record in _lines(paths):
+        record["items"] = tuple(record["items"])
+        yield SetAside(**record)
+
+
+def _lines(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        with path.open("rb") as stream:
+            for line in stream:
+                yield json.loads(line)

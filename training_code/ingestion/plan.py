@@ -1,0 +1,187 @@
+"""The plan: which ids are taken, which split and shard each goes to. Every machine makes it alone and finds the same.
+
+The bucket's listing carries each photo's size and content tag, so duplicates across splits, oversized files and the
+memory a download will need are known before a single photo is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ingestion.ids import block_of, draw
+from ingestion.labels import Label, Labelled
+from ingestion.source import BinSource, is_md5
+from ingestion.split import SPLITS, split_blocks
+from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
+from ingestion.intake import content_md5
+from ingestion.throttle import in_order
+
+# About this many shards whatever the size of the data, so a retried machine never repeats more than a small part,
+# within bounds that make shards of 100 to 500 MB of the whole dataset.
+_SHARDS: Final = 27
+_FEWEST: Final = 64
+_MOST: Final = 20_000
+_PROBES: Final = 3
+_DIGESTS_AT_ONCE: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An id that will be ingested, with what is known before its photo is read."""
+
+    id: str
+    size: int
+    etag: str
+    label: Label | None = None
+    """What a labels file says; None without one."""
+    has_metadata: bool = True
+    """False where a listing says that there is none."""
+    known: Labelled | None = None
+    """Its count, where sampling has read it already."""
+    block: str = ""
+    """Given by the plan, as is the next."""
+    md5: str = ""
+
+    def told(self) -> int | None:
+        """The count that the labels file gives, if any."""
+        return None if self.label is None else self.label.count
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The work of one shard: whole blocks of one split. Depends on the data and settings alone, not on the machines."""
+
+    name: str
+    split: str
+    candidates: tuple[Candidate, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is decided before a photo is read."""
+
+    listed: int
+    units: tuple[Unit, ...]
+    set_aside: tuple[SetAside, ...]
+    rule: str
+    split_by_block: Mapping[str, str]
+    fingerprint: str
+    """Of the data as listed and the settings."""
+
+    def share(self, machine: int, machines: int) -> tuple[Unit, ...]:
+        """The units of one machine of several. Units come in order of a hash of their blocks, so every n-th is fair."""
+        return self.units[machine::machines]
+
+
+async def make_plan(
+    source: BinSource,
+    candidates: Sequence[Candidate],
+    set_aside: Sequence[SetAside],
+    *,
+    seed: int,
+    block_size: int,
+    shard_photos: int,
+    code: str,
+) -> Plan:
+    """Split the candidates by blocks, refuse content that stands in two splits, and cut the splits into units."""
+    blocks = {candidate.id: block_of(candidate.id, block_size) for candidate in candidates}
+    split = split_blocks(Counter(blocks.values()), seed)
+    split_by_id = {bin_id: split.split_of[block] for bin_id, block in blocks.items()}
+    digests = await _digests(source, candidates)
+    twins = _twins_in_other_splits(digests, split_by_id)
+    context = [code, split.rule, str(seed), str(block_size)]
+    size = shard_photos or min(_MOST, max(_FEWEST, len(candidates) // _SHARDS))
+    units: list[Unit] = []
+    for name in SPLITS:
+        members = [
+            replace(candidate, block=blocks[candidate.id], md5=digests[candidate.id])
+            for candidate in candidates
+            if split_by_id[candidate.id] == name and candidate.id not in twins
+        ]
+        for number, group in enumerate(_cut(members, seed=seed, size=size)):
+            unit = f"{name}-{number:05}"
+            units.append(Unit(unit, name, tuple(group), _fingerprint([*context, unit], group, digests)))
+    rows = [replace(row, split=split.split_of.get(row.block, NO_SPLIT)) for row in set_aside]
+    rows += [_refused_twin(twin, first, blocks[twin], split_by_id) for twin, first in twins.items()]
+    return Plan(
+        listed=len(candidates) + len(set_aside),
+        units=tuple(units),
+        set_aside=tuple(sorted(rows, key=lambda row: row.id)),
+        rule=split.rule,
+        split_by_block=split.split_of,
+        fingerprint=_fingerprint(context, candidates, digests),
+    )
+
+
+def _refused_twin(twin: str, first: str, block: str, split_by_id: Mapping[str, str]) -> SetAside:
+    detail = f"the same content as {first}, which is in {split_by_id[first]}"
+    return SetAside(twin, QUARANTINED, "same_content_in_other_split", detail, block, split_by_id[twin])
+
+
+async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[str, str]:
+    """The content's MD5 of every candidate: from the listing where its tags are that, else by reading the photos."""
+    if not source.is_folder and await _tags_are_content(source, candidates):
+        return {candidate.id: candidate.etag for candidate in candidates}
+
+    async def digest(candidate: Candidate) -> str:
+        blob = await source.photo(candidate.id)
+        return "" if blob is None else await asyncio.to_thread(content_md5, blob.data)
+
+    return {candidate.id: found async for candidate, found in in_order(candidates, digest, _DIGESTS_AT_ONCE)}
+
+
+async def _tags_are_content(source: BinSource, candidates: Sequence[Candidate]) -> bool:
+    """Whether ETags are MD5 sums in this bucket. With KMS encryption they look like it and are not, so some are tried."""
+    if not all(is_md5(candidate.etag) for candidate in candidates):
+        return False
+    for candidate in sorted(candidates, key=lambda c: draw(0, "probe", c.id))[:_PROBES]:
+        blob = await source.photo(candidate.id)
+        if blob is not None and content_md5(blob.data) != candidate.etag:
+            return False
+    return True
+
+
+def _twins_in_other_splits(digests: Mapping[str, str], split_by_id: Mapping[str, str]) -> dict[str, str]:
+    """The ids to refuse because the same content stands in another split, with the id that stays.
+
+    The smallest id of equal photos stays, with all its twins in its own split; twins in other splits go.
+    """
+    by_digest: dict[str, list[str]] = defaultdict(list)
+    for bin_id, digest in digests.items():
+        if digest:
+            by_digest[digest].append(bin_id)
+    twins: dict[str, str] = {}
+    for ids in by_digest.values():
+        first = min(ids)
+        twins.update({i: first for i in ids if split_by_id[i] != split_by_id[first]})
+    return twins
+
+
+def _cut(candidates: Iterable[Candidate], *, seed: int, size: int) -> list[list[Candidate]]:
+    """Whole blocks in seeded order, gathered until the next one would pass `size` photos; shuffled within."""
+    by_block: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_block[candidate.block].append(candidate)
+    groups: list[list[Candidate]] = []
+    for block in sorted(by_block, key=lambda name: (draw(seed, "unit", name), name)):
+        members = by_block[block]
+        if not groups or len(groups[-1]) + len(members) > size:
+            groups.append([])
+        groups[-1].extend(members)
+    return [sorted(group, key=lambda c: (draw(seed, "order", c.id), c.id)) for group in groups]
+
+
+def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digests: Mapping[str, str]) -> str:
+    """SHA-256 of what the result depends on; the order of the candidates is part of it."""
+    digest = hashlib.sha256(json.dumps(context).encode())
+    for c in candidates:
+        label = None if c.label is None else (c.label.count, c.label.source)
+        digest.update(json.dumps((c.id, c.size, digests[c.id], label, c.has_metadata)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,227 @@
+"""Where bin photos and their metadata lie: an S3 prefix or a folder laid out like `aft-vbi-pds`, read without losing any.
+
+    <prefix>/bin-images/<id>.jpg      <prefix>/metadata/<id>.json
+
+Requests retry by themselves and their number follows the server's answers (see throttle.AdaptiveLimit), so that a
+`503 SlowDown`, a dropped connection or a stalled one costs time and nothing else. What stays broken stops the run
+with a SourceError: an outage must never look like a bin without a photo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, S3Store
+from ingestion.throttle import AdaptiveLimit
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore
+
+PHOTOS: Final = "bin-images/"
+METADATA: Final = "metadata/"
+PHOTO_SUFFIX: Final = ".jpg"
+METADATA_SUFFIX: Final = ".json"
+
+# Buckets anyone may read without credentials, and where they are.
+_PUBLIC: Final = {"aft-vbi-pds": "us-east-1"}
+_CREDENTIALS: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+_ATTEMPTS: Final = 10
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 20.0
+_PAGE: Final = 1000
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class SourceError(RuntimeError):
+    """The source cannot be read; the message says what was tried and what to do about it."""
+
+
+class Damaged(Exception):
+    """An answer arrived that is not what the server said it was: worth asking again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object of a listing."""
+
+    name: str
+    """The key below the listed folder, for example `00231.jpg`."""
+    size: int
+    etag: str
+    """Without quotes; the MD5 of the content where the bucket says so, empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One object's content and the tag it was served with."""
+
+    data: bytes
+    etag: str
+
+
+class BinSource:
+    """Photos and metadata below one URL: `s3://bucket/prefix/`, `file:///folder` or a path."""
+
+    def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
+        self.url = url
+        self.limit = AdaptiveLimit(concurrency)
+        self._attempts = attempts
+        self._store, self.is_folder = _open(url, concurrency)
+
+    async def list_photos(self) -> list[Found]:
+        """Everything directly or deeper below `bin-images/`, sorted by name."""
+        return await self._list(PHOTOS)
+
+    async def list_metadata(self) -> list[Found]:
+        """Everything below `metadata/`, sorted by name."""
+        return await self._list(METADATA)
+
+    async def photo(self, bin_id: str) -> Blob | None:
+        """One photo's bytes, or None when it is not there."""
+        return await self._get(f"{PHOTOS}{bin_id}{PHOTO_SUFFIX}")
+
+    async def metadata(self, bin_id: str) -> Blob | None:
+        """One metadata file's bytes, or None when it is not there."""
+        return await self._get(f"{METADATA}{bin_id}{METADATA_SUFFIX}")
+
+    async def _list(self, folder: str) -> list[Found]:
+        async def once() -> list[Found]:
+            found: list[Found] = []
+            async for page in obstore.list(self._store, folder, chunk_size=_PAGE):
+                for entry in page:
+                    name = str(entry["path"]).removeprefix(folder)
+                    found.append(Found(name, int(entry["size"]), _tag(entry["e_tag"])))
+            return found
+
+        return sorted(await self._persist(folder, once), key=lambda entry: entry.name)
+
+    async def _get(self, path: str) -> Blob | None:
+        async def once() -> Blob:
+            answer = await obstore.get_async(self._store, path)
+            data = bytes(await answer.bytes_async())
+            if len(data) != answer.meta["size"]:
+                raise Damaged(f"{len(data)} of {answer.meta['size']} bytes arrived")
+            return Blob(data, _tag(answer.meta["e_tag"]))
+
+        try:
+            return await self._persist(path, once)
+        except FileNotFoundError:
+            return None
+
+    async def _persist(self, path: str, once: Callable[[], Awaitable[Result]]) -> Result:
+        """Run one request until it succeeds, is refused for good, or has been tried often enough."""
+        for attempt in range(self._attempts):
+            try:
+                async with self.limit.slot():
+                    result = await once()
+            except FileNotFoundError:
+                raise
+            except (PermissionDeniedError, UnauthenticatedError) as error:
+                raise SourceError(_denied(self.url, path)) from error
+            except (BaseError, Damaged, OSError) as error:
+                self._weigh(path, error)
+                last: Exception = error
+            else:
+                self.limit.succeeded()
+                return result
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
+        raise SourceError(
+            f"{self.url}{path} failed {self._attempts} times, last with: {_first_line(last)}. "
+            "Check the network and the endpoint, then run again: finished shards are kept"
+        ) from last
+
+    def _weigh(self, path: str, error: Exception) -> None:
+        """Slow down for what a pause may heal; give up at once on a request the server will never accept."""
+        status = _STATUS.search(str(error))
+        code = int(status.group(1)) if status else 0
+        if 400 <= code < 500 and code not in (408, 429):
+            raise SourceError(f"{self.url}{path} was refused: {_first_line(error)}") from error
+        self.limit.slowed()
+        log.debug("%s: %s", path, _first_line(error))
+
+
+async def read_file(url: str) -> bytes | None:
+    """One object or file as a whole, by URL or path; None when it is not there."""
+    base, _, name = url.rpartition("/")
+    source = BinSource(base or ("/" if url.startswith("/") else "."), concurrency=4)
+    blob = await source._get(name)
+    return None if blob is None else blob.data
+
+
+def _open(url: str, concurrency: int) -> tuple[ObjectStore, bool]:
+    parts = urlsplit(url)
+    if parts.scheme in ("s3", "s3a"):
+        if not parts.netloc:
+            raise SourceError(f"{url} names no bucket; write s3://bucket/prefix/")
+        return _open_bucket(parts.netloc, parts.path.strip("/"), concurrency), False
+    if parts.scheme not in ("", "file"):
+        raise SourceError(f"{url} is neither an s3:// URL nor a folder")
+    folder = Path(unquote(parts.path) if parts.scheme else url)
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is no folder; give the one that holds {PHOTOS} and {METADATA}")
+    return LocalStore(folder.resolve()), True
+
+
+def _open_bucket(bucket: str, prefix: str, concurrency: int) -> S3Store:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    client: ClientConfig = {
+        "connect_timeout": "10s",
+        "timeout": "60s",
+        "pool_max_idle_per_host": str(concurrency),
+        "allow_http": endpoint is not None and endpoint.startswith("http://"),
+    }
+    public = bucket in _PUBLIC and endpoint is None
+    anonymous = public or (endpoint is not None and not any(os.environ.get(name) for name in _CREDENTIALS))
+    region = _PUBLIC[bucket] if public else _region()
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        endpoint=endpoint,
+        region=region,
+        virtual_hosted_style_request=False,
+        skip_signature=anonymous,
+        client_options=client,
+        # Retries are made above this layer, where the number of requests in flight can follow them.
+        retry_config={"max_retries": 0},
+    )
+
+
+def _region() -> str:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+
+def _tag(etag: str | None) -> str:
+    return (etag or "").strip('"')
+
+
+def is_md5(etag: str) -> bool:
+    """Whether a tag may be the MD5 of the content; multipart uploads and folders have others."""
+    return _MD5.fullmatch(etag) is not None
+
+
+def _denied(url: str, path: str) -> str:
+    return f"access to {url}{path} was denied; grant s3:GetObject on its objects and s3:ListBucket on its bucket"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]

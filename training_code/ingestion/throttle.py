@@ -1,0 +1,117 @@
+"""What keeps a pipeline of downloads within bounds: requests in flight, which follow the server's answers, bytes held in
+memory, and results waiting for their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class AdaptiveLimit:
+    """How many requests may be in flight: doubles a round while all goes well, halves when the server says slow down.
+
+    As TCP does it: after the first slow-down it grows by one a round. At most one halving is made for each round of
+    requests, because the answers to one burst arrive together and mean one thing.
+    """
+
+    def __init__(self, maximum: int, start: int = 32) -> None:
+        if maximum < 1:
+            raise ValueError(f"concurrency must be at least 1, not {maximum}")
+        self.maximum = maximum
+        self.limit = float(min(start, maximum))
+        self.in_flight = 0
+        self.slow_downs = 0
+        self._since_cut = 0
+        self._doubling = True
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a place, hold it for the body."""
+        while self.in_flight >= int(self.limit):
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._wake()
+                raise
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            self._wake()
+
+    def succeeded(self) -> None:
+        """A request came back whole."""
+        self._since_cut += 1
+        step = 1.0 if self._doubling else 1.0 / self.limit
+        self.limit = min(float(self.maximum), self.limit + step)
+
+    def slowed(self) -> None:
+        """The server asked for fewer requests, or dropped one."""
+        self.slow_downs += 1
+        if self._doubling or self._since_cut >= self.limit:
+            self.limit = max(1.0, self.limit / 2)
+            self._since_cut = 0
+        self._doubling = False
+
+    def _wake(self) -> None:
+        free = int(self.limit) - self.in_flight
+        while free > 0 and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                free -= 1
+
+
+class ByteBudget:
+    """How many bytes may be held between request and result. One item larger than the budget passes alone."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Wait until `size` bytes fit, hold them for the body."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.held == 0 or self.held + size <= self.limit)
+            self.held += size
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self.held -= size
+                self._changed.notify_all()
+
+
+async def in_order(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], window: int
+) -> AsyncIterator[tuple[Item, Result]]:
+    """Run `work` for up to `window` items at once and yield every item with its result, in the order of the items.
+
+    The first error ends it; work under way is then cancelled and waited for.
+    """
+    pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+    try:
+        for item in items:
+            if len(pending) >= window:
+                first, task = pending.popleft()
+                yield first, await task
+            pending.append((item, asyncio.ensure_future(work(item))))
+        while pending:
+            first, task = pending.popleft()
+            yield first, await task
+    finally:
+        for _, task in pending:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in pending), return_exceptions=True)

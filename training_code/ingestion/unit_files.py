@@ -1,0 +1,216 @@
+"""The files of one unit of work: its shard, its rows, and the mark that says they are whole.
+
+    <split>/<unit>.tar   report/manifest-<unit>.jsonl  quarantine-<unit>.jsonl  skipped-<unit>.jsonl  report/units/<unit>.json
+
+The mark is written last. A run that finds a valid mark leaves the unit alone; anything else is written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from ingestion.labels import CLASSES, Labelled
+from ingestion.split import SPLITS
+from ingestion.plan import Candidate, Unit
+from ingestion.ledger import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
+from ingestion.intake import ShardPhoto
+from shards import ShardSummary, ShardWriter
+
+REPORT: Final = "report"
+PLAN: Final = "plan"
+"""Stands for a unit's name in the files of rows that were decided before any photo was read."""
+ROW_FILES: Final = ("manifest", "quarantine", "skipped")
+
+_OURS: Final = re.compile(
+    r"(?:(?:manifest|quarantine|skipped)-)?((?:train|validation|test)-\d{5})\.(?:tar|jsonl|json)(?:\.part)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A labelled photo, or the reason why the id is set aside."""
+
+    labelled: Labelled | None = None
+    photo: ShardPhoto | None = None
+    fate: Fate = QUARANTINED
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a finished unit's files hold."""
+
+    unit: str
+    split: str
+    fingerprint: str
+    shard: ShardSummary | None
+    """None when no photo of the unit was kept."""
+    per_class: dict[str, int]
+    """Samples in the shard, counted as they were written."""
+    files: dict[str, str]
+    """SHA-256 of each row file."""
+
+
+class UnitWriter:
+    """Writes one unit. Nothing counts as done before `finish` has put the mark beside it."""
+
+    def __init__(self, output: Path, unit: Unit, *, rule: str) -> None:
+        self._output = output
+        self._unit = unit
+        self._rule = rule
+        self._shard = ShardWriter(output / unit.split / f"{unit.name}.tar")
+        self._rows = {kind: bytearray() for kind in ROW_FILES}
+        self._per_class: Counter[int] = Counter()
+
+    def add(self, candidate: Candidate, outcome: Outcome) -> None:
+        """Take the next outcome, in the order of the unit."""
+        if outcome.photo is not None and outcome.labelled is not None:
+            self._rows["manifest"] += to_line(self._keep(candidate, outcome.labelled, outcome.photo))
+        else:
+            kind = "skipped" if outcome.fate == SKIPPED else "quarantine"
+            self._rows[kind] += to_line(self._set_aside(candidate, outcome))
+
+    def finish(self) -> Finished:
+        """Publish the shard, then the rows, then the mark."""
+        if self._per_class:
+            shard = self._shard.close()
+        else:
+            shard = None
+            self._shard.discard()
+        files = {f"{kind}-{self._unit.name}.jsonl": bytes(rows) for kind, rows in self._rows.items()}
+        for name, content in files.items():
+            write_whole(self._output / REPORT / name, content)
+        finished = Finished(
+            unit=self._unit.name,
+            split=self._unit.split,
+            fingerprint=self._unit.fingerprint,
+            shard=shard,
+            per_class={str(count): self._per_class[count] for count in CLASSES},
+            files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        )
+        write_whole(_mark(self._output, self._unit.name), to_json(asdict(finished)))
+        return finished
+
+    def discard(self) -> None:
+        """Drop what is under way."""
+        self._shard.discard()
+
+    def _keep(self, candidate: Candidate, labelled: Labelled, photo: ShardPhoto) -> Kept:
+        record = {
+            "block": candidate.block,
+            "count": labelled.count,
+            "height": photo.source.height,
+            "id": candidate.id,
+            "items": labelled.items,
+            "width": photo.source.width,
+        }
+        offset = self._shard.add(candidate.id, photo.jpeg, record)
+        self._per_class[labelled.count] += 1
+        return Kept(
+            id=candidate.id,
+            count=labelled.count,
+            label_source=labelled.source,
+            items=labelled.items,
+            block=candidate.block,
+            split=self._unit.split,
+            rule=self._rule,
+            shard=f"{self._unit.split}/{self._unit.name}.tar",
+            offset=offset,
+            size=len(photo.jpeg),
+            width=photo.width,
+            height=photo.height,
+            source=photo.source,
+        )
+
+    def _set_aside(self, candidate: Candidate, outcome: Outcome) -> SetAside:
+        known = outcome.labelled
+        count, items = (candidate.told(), ()) if known is None else (known.count, known.items)
+        return SetAside(
+            id=candidate.id,
+            fate=outcome.fate,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            block=candidate.block,
+            split=self._unit.split,
+            count=count,
+            items=items,
+        )
+
+
+def make_folders(output: Path) -> None:
+    """The folders a job uploads, all of them, whatever is found."""
+    for folder in (*SPLITS, REPORT, f"{REPORT}/units"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+
+
+def finished_unit(output: Path, unit: Unit) -> Finished | None:
+    """The unit's mark, if its work is done for the same data, settings and code and its files are whole."""
+    finished = read_mark(_mark(output, unit.name))
+    if finished is None or finished.fingerprint != unit.fingerprint:
+        return None
+    expected = {output / REPORT / name: digest for name, digest in finished.files.items()}
+    if finished.shard is not None:
+        expected[output / unit.split / finished.shard.name] = finished.shard.sha256
+    return finished if all(_sha256(path) == digest for path, digest in expected.items()) else None
+
+
+def read_mark(path: Path) -> Finished | None:
+    """A unit's mark, or None where there is none that can be read."""
+    try:
+        record = json.loads(path.read_bytes())
+        shard = record.pop("shard")
+        return Finished(shard=None if shard is None else ShardSummary(**shard), **record)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def read_marks(output: Path) -> list[Finished]:
+    """The marks of all finished units, by name."""
+    marks = (read_mark(path) for path in sorted((output / REPORT / "units").glob("*.json")))
+    return [mark for mark in marks if mark is not None]
+
+
+def sweep(output: Path, keep: Iterable[str]) -> None:
+    """Remove what earlier runs with other settings left: files of units that are not among `keep`, and unfinished ones.
+
+    The machines of a job may share the folder when it is run by hand, so `keep` names the units of all of them.
+    """
+    names = set(keep)
+    for folder in (*SPLITS, REPORT, f"{REPORT}/units"):
+        for path in (output / folder).iterdir():
+            ours = _OURS.fullmatch(path.name)
+            if ours and ours.group(1) not in names:
+                path.unlink()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name first, so that it is never seen half written."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def to_json(document: object) -> bytes:
+    """Readable JSON, the same bytes for the same document."""
+    return json.dumps(document, sort_keys=True, indent=2).encode() + b"\n"
+
+
+def _mark(output: Path, unit: str) -> Path:
+    return output / REPORT / "units" / f"{unit}.json"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
