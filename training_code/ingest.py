@@ -39,7 +39,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--labels-uri",
         default="none",
-        help="image_id[,count[,label_source]] as CSV, or the published file_list.json; none: every photo, by its metadata",
+        help="CSV image_id[,count[,label_source]] or the published file_list.json; none: all photos, by their metadata",
     )
     parser.add_argument(
         "--limit-per-class", type=_whole(0), default=0, help="at most so many photos of each count; 0: all"

@@ -1,4 +1,4 @@
-"""Shards: tar files in WebDataset's layout, written with the same bytes for the same samples and read without unpacking.
+"""Shards: tar files in WebDataset's layout; the same samples make the same bytes, and they are read without unpacking.
 
 A sample is two neighbouring members, `<id>.jpg` (RGB JPEG, shorter side 256 pixels) and `<id>.json`
 (`{"count": 3, "id": "00231", "items": ["B000A59POM"], ...}`), so any tar tool or WebDataset reads them too.
@@ -58,7 +58,7 @@ class ShardSummary:
 
 
 class ShardWriter:
-    """Writes one shard under a temporary name and gives it its own name on `close`, so a shard seen is a shard whole."""
+    """Writes one shard under a temporary name; `close` gives it its own, so a shard that is seen is whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

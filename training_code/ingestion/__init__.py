@@ -1,1 +1,1 @@
-"""From a bucket of bin photos to shards, step by step: source, labels, candidates, split, plan, work, books, exploration."""
+"""From a bucket of bin photos to shards: source, labels, candidates, split, plan, work, books, exploration."""

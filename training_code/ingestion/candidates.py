@@ -11,11 +11,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from ingestion.ids import block_of, draw, is_bin_id
-from ingestion.labels import CLASSES, Labelled, Labels, RecordError, parse_record, settle
-from ingestion.source import METADATA_SUFFIX, PHOTO_SUFFIX, BinSource, Found, SourceError
-from ingestion.plan import Candidate
-from ingestion.ledger import QUARANTINED, SKIPPED, Fate, SetAside
 from ingestion.intake import MAX_BYTES
+from ingestion.labels import CLASSES, Labelled, Labels, RecordError, parse_record, settle
+from ingestion.ledger import QUARANTINED, SKIPPED, Fate, SetAside
+from ingestion.plan import Candidate
+from ingestion.source import METADATA_SUFFIX, PHOTO_SUFFIX, BinSource, Found, SourceError
 from ingestion.throttle import in_order
 
 
@@ -134,7 +134,7 @@ def _limit_by_label(pool: Iterable[Candidate], selection: Selection, *, seed: in
 async def _limit_by_metadata(
     source: BinSource, pool: Iterable[Candidate], selection: Selection, *, seed: int, limit: int
 ) -> None:
-    """Read metadata in drawn order until every class is full; what comes after is not read, or read ahead and ignored."""
+    """Read metadata in drawn order until every class is full; what was read ahead of that moment is ignored."""
 
     async def read(candidate: Candidate) -> Labelled | RecordError:
         try:

@@ -20,7 +20,7 @@ def is_bin_id(text: str) -> bool:
 
 
 def block_of(bin_id: str, block_size: int) -> str:
-    """The block of neighbouring ids that this id belongs to, as a name. Ids that end in no digit are their own block."""
+    """The name of the block of neighbouring ids that this one belongs to; an id without digits is its own block."""
     digits = _TRAILING_DIGITS.search(bin_id)
     if digits is None:
         return bin_id

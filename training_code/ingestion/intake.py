@@ -7,8 +7,9 @@ import io
 from dataclasses import dataclass
 from typing import Final
 
-from photo import open_photo, resize_shorter_side
 from PIL import Image
+
+from photo import open_photo, resize_shorter_side
 
 SHORTER_SIDE: Final = 256
 JPEG_QUALITY: Final = 90

@@ -31,6 +31,7 @@ from ingestion.unit_files import (
     read_marks,
     sweep,
     to_json,
+    write_rows,
     write_whole,
 )
 from ingestion.work import Limits, run_units
@@ -182,14 +183,18 @@ def _write_plan_rows(report: Path, plan: Plan) -> None:
     """The rows of ids that were set aside before any photo was read; one machine writes them for all."""
     for fate, kind in ((QUARANTINED, "quarantine"), (SKIPPED, "skipped")):
         rows = (to_line(row) for row in plan.set_aside if row.fate == fate)
-        write_whole(report / f"{kind}-{PLAN}.jsonl", b"".join(rows))
+        write_rows(report / f"{kind}-{PLAN}.jsonl", b"".join(rows))
 
 
 def _rows(report: Path, units: Sequence[str]) -> Iterator[Row]:
     """Every row of the units named, those of the plan among them."""
-    yield from read_kept(report / f"manifest-{unit}.jsonl" for unit in units if unit != PLAN)
-    for kind in ("quarantine", "skipped"):
-        yield from read_set_aside(report / f"{kind}-{unit}.jsonl" for unit in units)
+    yield from read_kept(_existing(report, "manifest", units))
+    yield from read_set_aside(_existing(report, "quarantine", units))
+    yield from read_set_aside(_existing(report, "skipped", units))
+
+
+def _existing(report: Path, kind: str, units: Sequence[str]) -> Iterator[Path]:
+    return (path for unit in units if (path := report / f"{kind}-{unit}.jsonl").exists())
 
 
 def _report(

@@ -104,7 +104,7 @@ def _quantity(value: Any, name: str) -> int:
 
 
 def parse_labels(data: bytes, name: str) -> Labels:
-    """Read a labels file: CSV `image_id[,count[,label_source]]`, or the published list as JSON `{"3": ["…/01234.jpg"]}`.
+    """Read a labels file: CSV `image_id[,count[,label_source]]`, or the published list, `{"3": ["…/01234.jpg"]}`.
 
     Ids are taken as written, never padded. Rows that repeat an id with another count are refused, all of them.
     """

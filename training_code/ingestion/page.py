@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
-from shards import read_at
 
 from ingestion.ledger import Kept
 from ingestion.unit_files import write_whole
+from shards import read_at
 
 _THUMBNAIL: Final = 150
 _QUALITY: Final = 72
@@ -23,14 +23,17 @@ _STYLE: Final = """
 @media(prefers-color-scheme:dark){:root{--ink:#e8ebf1;--soft:#a2abbd;--line:#363d4b;--paper:#14171d;--panel:#1c2028;
 --bar:#5b9be0;--warn:#f0a35c}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:2rem 1.25rem 4rem;background:var(--paper);
-color:var(--ink);font:16px/1.5 system-ui,sans-serif}h1{font-size:1.7rem;margin:0}h2{font-size:1.15rem;margin:2.5rem 0 .75rem}
+color:var(--ink);font:16px/1.5 system-ui,sans-serif}h1{font-size:1.7rem;margin:0}
+h2{font-size:1.15rem;margin:2.5rem 0 .75rem}
 p{margin:.3rem 0;color:var(--soft);max-width:46rem}.tiles{display:grid;gap:.75rem;margin-top:1.5rem;
-grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr))}.tile{background:var(--panel);border-radius:8px;padding:.8rem 1rem}
+grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr))}
+.tile{background:var(--panel);border-radius:8px;padding:.8rem 1rem}
 .tile b{display:block;font-size:1.45rem;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:.85rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:right;padding:.3rem .6rem;
 border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--soft)}
-td.bar{width:45%;text-align:left}td.bar i{display:block;height:.85rem;min-width:1px;border-radius:2px;background:var(--bar)}
-.warn td.bar i{background:var(--warn)}.two{display:grid;gap:0 2.5rem;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr))}
+td.bar{width:45%;text-align:left}.warn td.bar i{background:var(--warn)}
+td.bar i{display:block;height:.85rem;min-width:1px;border-radius:2px;background:var(--bar)}
+.two{display:grid;gap:0 2.5rem;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr))}
 .grid{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr))}figure{margin:0}
 figure img{width:100%;height:8.5rem;object-fit:cover;border-radius:4px;background:var(--panel)}
 figcaption{font-size:.78rem;color:var(--soft)}.wide{overflow-x:auto}footer{margin-top:3rem;font-size:.8rem;color:var(--soft);
@@ -45,7 +48,7 @@ def write_page(
     samples: Mapping[int, Sequence[Kept]],
     output: Path,
 ) -> None:
-    """Write the page. `samples` are rows whose photos are read from the shards in `output`; absent shards are left out."""
+    """Write the page. The photos of `samples` are read from the shards in `output`; absent shards are left out."""
     body = "\n".join(
         (
             _tiles(document, books),
@@ -112,7 +115,8 @@ def _classes(document: Mapping[str, Any]) -> str:
         for split, counts in splits.items()
         if any(counts.values())
     )
-    return f"<h2>Photos kept, by count</h2><p>Imbalance: {text}.</p>{_bars(document['classes'])}<div class=two>{tables}</div>"
+    head = f"<h2>Photos kept, by count</h2><p>Imbalance: {text}.</p>{_bars(document['classes'])}"
+    return f"{head}<div class=two>{tables}</div>"
 
 
 def _grids(samples: Mapping[int, Sequence[Kept]], output: Path) -> str:
@@ -200,7 +204,8 @@ def _photos(document: Mapping[str, Any]) -> str:
 
 def _footer(books: Mapping[str, Any]) -> str:
     prints = books["fingerprint"]
-    return f"<footer>data {escape(prints['data'])} · code {escape(prints['code'])} · split rule {escape(books['rule'])}</footer>"
+    facts = (f"data {prints['data']}", f"code {prints['code']}", f"split rule {books['rule']}")
+    return f"<footer>{escape(' · '.join(facts))}</footer>"
 
 
 def _bars(values: Mapping[str, int], *, warn: bool = False) -> str:
@@ -218,4 +223,4 @@ def _number(value: int) -> str:
 
 
 def _decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "unknown" if value is None else f"{value:.2f}"

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ingestion.ids import block_of, draw
+from ingestion.intake import content_md5
 from ingestion.labels import Label, Labelled
+from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
 from ingestion.source import BinSource, is_md5
 from ingestion.split import SPLITS, split_blocks
-from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
-from ingestion.intake import content_md5
 from ingestion.throttle import in_order
 
 # About this many shards whatever the size of the data, so a retried machine never repeats more than a small part,
 # within bounds that make shards of 100 to 500 MB of the whole dataset.
 _SHARDS: Final = 27
-_FEWEST: Final = 64
+_FEWEST: Final = 256
 _MOST: Final = 20_000
 _PROBES: Final = 3
 _DIGESTS_AT_ONCE: Final = 32
@@ -138,7 +138,7 @@ async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[s
 
 
 async def _tags_are_content(source: BinSource, candidates: Sequence[Candidate]) -> bool:
-    """Whether ETags are MD5 sums in this bucket. With KMS encryption they look like it and are not, so some are tried."""
+    """Whether ETags are MD5 sums here. With KMS encryption they look like it and are not, so some are tried."""
     if not all(is_md5(candidate.etag) for candidate in candidates):
         return False
     for candidate in sorted(candidates, key=lambda c: draw(0, "probe", c.id))[:_PROBES]:

@@ -1,4 +1,4 @@
-"""Where bin photos and their metadata lie: an S3 prefix or a folder laid out like `aft-vbi-pds`, read without losing any.
+"""Where bin photos and their metadata lie: an S3 prefix or a folder laid out like `aft-vbi-pds`.
 
     <prefix>/bin-images/<id>.jpg      <prefix>/metadata/<id>.json
 
@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, S3Store
+
 from ingestion.throttle import AdaptiveLimit
 
 if TYPE_CHECKING:

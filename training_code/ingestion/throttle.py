@@ -1,11 +1,11 @@
-"""What keeps a pipeline of downloads within bounds: requests in flight, which follow the server's answers, bytes held in
-memory, and results waiting for their turn."""
+"""Bounds for a pipeline of downloads: requests in flight, which follow the server's answers, bytes held in memory, and
+results waiting for their turn."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -96,7 +96,7 @@ class ByteBudget:
 
 async def in_order(
     items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], window: int
-) -> AsyncIterator[tuple[Item, Result]]:
+) -> AsyncGenerator[tuple[Item, Result]]:
     """Run `work` for up to `window` items at once and yield every item with its result, in the order of the items.
 
     The first error ends it; work under way is then cancelled and waited for.

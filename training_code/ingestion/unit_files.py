@@ -1,6 +1,8 @@
 """The files of one unit of work: its shard, its rows, and the mark that says they are whole.
 
-    <split>/<unit>.tar   report/manifest-<unit>.jsonl  quarantine-<unit>.jsonl  skipped-<unit>.jsonl  report/units/<unit>.json
+    <split>/<unit>.tar
+    report/manifest-<unit>.jsonl, quarantine-<unit>.jsonl, skipped-<unit>.jsonl   (those that have rows)
+    report/units/<unit>.json
 
 The mark is written last. A run that finds a valid mark leaves the unit alone; anything else is written again.
 """
@@ -17,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from ingestion.labels import CLASSES, Labelled
-from ingestion.split import SPLITS
-from ingestion.plan import Candidate, Unit
-from ingestion.ledger import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
 from ingestion.intake import ShardPhoto
+from ingestion.labels import CLASSES, Labelled
+from ingestion.ledger import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
+from ingestion.plan import Candidate, Unit
+from ingestion.split import SPLITS
 from shards import ShardSummary, ShardWriter
 
 REPORT: Final = "report"
@@ -88,14 +90,14 @@ class UnitWriter:
             self._shard.discard()
         files = {f"{kind}-{self._unit.name}.jsonl": bytes(rows) for kind, rows in self._rows.items()}
         for name, content in files.items():
-            write_whole(self._output / REPORT / name, content)
+            write_rows(self._output / REPORT / name, content)
         finished = Finished(
             unit=self._unit.name,
             split=self._unit.split,
             fingerprint=self._unit.fingerprint,
             shard=shard,
             per_class={str(count): self._per_class[count] for count in CLASSES},
-            files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+            files={name: hashlib.sha256(content).hexdigest() for name, content in files.items() if content},
         )
         write_whole(_mark(self._output, self._unit.name), to_json(asdict(finished)))
         return finished
@@ -180,7 +182,7 @@ def read_marks(output: Path) -> list[Finished]:
 
 
 def sweep(output: Path, keep: Iterable[str]) -> None:
-    """Remove what earlier runs with other settings left: files of units that are not among `keep`, and unfinished ones.
+    """Remove what earlier runs with other settings left: the files of units that are not among `keep`.
 
     The machines of a job may share the folder when it is run by hand, so `keep` names the units of all of them.
     """
@@ -197,6 +199,14 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     os.replace(part, path)
+
+
+def write_rows(path: Path, content: bytes) -> None:
+    """Write a file of rows, or remove it when there are none."""
+    if content:
+        write_whole(path, content)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def to_json(document: object) -> bytes:

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ingestion.labels import CLASSES, Labelled, RecordError
-from ingestion.source import BinSource, SourceError
 from ingestion.candidates import read_label
-from ingestion.plan import Candidate, Unit
-from ingestion.ledger import QUARANTINED, SKIPPED
-from photo import PhotoError
 from ingestion.intake import DamagedPhoto, ShardPhoto, take_in
+from ingestion.labels import CLASSES, Labelled, RecordError
+from ingestion.ledger import QUARANTINED, SKIPPED
+from ingestion.plan import Candidate, Unit
+from ingestion.source import BinSource, SourceError
 from ingestion.throttle import ByteBudget, in_order
 from ingestion.unit_files import Finished, Outcome, UnitWriter, finished_unit
+from photo import PhotoError
 
 _REREADS: Final = 5
 _PROGRESS_SECONDS: Final = 5.0
