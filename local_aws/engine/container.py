@@ -1,0 +1,114 @@
+"""One job process on one machine: started under the supervisor, its output read line by line, ended with grace."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BASE = "/opt/ml"
+_BASE = re.compile(r"(?<![\w.-])/opt/ml(?![\w.-])")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_MAX_LINE = 256 * 1024  # CloudWatch Logs cuts an event there too
+
+LineReader = Callable[[str], None]
+
+
+def rebase(text: str, root: Path) -> str:
+    """`text` with the container's `/opt/ml` replaced by this machine's own folder, wherever it starts a path."""
+    return _BASE.sub(lambda _: str(root), text)
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What to run.
+
+    Args:
+        command: program and arguments.
+        environment: the whole environment; nothing is inherited.
+        directory: working directory.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+
+
+@dataclass(eq=False)
+class Container:
+    """A running job process. Make it with `start`; `wait` returns its exit status once nothing of it is left."""
+
+    process: subprocess.Popen[bytes]
+    reader: threading.Thread
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def start(cls, spec: ContainerSpec, read_line: LineReader) -> Container:
+        """Start `spec` and hand every line it prints (stdout and stderr as one stream) to `read_line`."""
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_SUPERVISOR), *spec.command],
+            env=dict(spec.environment),
+            cwd=spec.directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        reader = threading.Thread(target=_read, args=(process, read_line), name="container-output", daemon=True)
+        reader.start()
+        return cls(process, reader)
+
+    def terminate(self) -> None:
+        """Ask the job to end (SIGTERM to all of its processes)."""
+        self._tell(b"TERM\n")
+
+    def kill(self) -> None:
+        """End the job now (SIGKILL to all of its processes)."""
+        self._tell(b"KILL\n")
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status (128 + N after signal N) once all output has been read; None after `timeout` seconds."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        self.reader.join()
+        with self._lock, contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        return status if status >= 0 else 128 - status
+
+    def _tell(self, line: bytes) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            if self.process.stdin is not None:
+                self.process.stdin.write(line)
+                self.process.stdin.flush()
+
+
+def _read(process: subprocess.Popen[bytes], read_line: LineReader) -> None:
+    stream = process.stdout
+    if stream is None:
+        return
+    with stream:
+        for line in iter(lambda: stream.readline(_MAX_LINE), b""):
+            read_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def end_containers(containers: Iterable[Container], grace: float) -> None:
+    """End them together: SIGTERM, up to `grace` seconds to comply, SIGKILL; returns when none is left."""
+    running = [container for container in containers if container.wait(0) is None]
+    if grace > 0:
+        deadline = time.monotonic() + grace
+        for container in running:
+            container.terminate()
+        running = [c for c in running if c.wait(max(0.0, deadline - time.monotonic())) is None]
+    for container in running:
+        container.kill()
+    for container in running:
+        container.wait()

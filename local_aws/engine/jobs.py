@@ -1,0 +1,126 @@
+"""The work in progress of one local AWS: started, found by name, interrupted, and taken up again after a restart."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from local_aws.context import Context
+from local_aws.engine.channels import Downloader
+from local_aws.errors import AwsError, validation
+
+GRACE_VARIABLE = "LOCAL_AWS_STOP_GRACE_SECONDS"
+_STOP_GRACE_SECONDS = 120.0  # what SageMaker gives a job between SIGTERM and SIGKILL
+_SHUTDOWN_SECONDS = 10.0
+
+
+def stop_grace() -> float:
+    """Seconds between SIGTERM and SIGKILL; `LOCAL_AWS_STOP_GRACE_SECONDS` shortens AWS's 120."""
+    return float(os.environ.get(GRACE_VARIABLE, _STOP_GRACE_SECONDS))
+
+
+class Run(Protocol):
+    """Something that runs in a thread of its own until it ends or is told to."""
+
+    def run(self) -> None:
+        """Do the work; returns when the stored resource has reached its final state."""
+
+    def stop(self) -> None:
+        """End in order, as the Stop operation asks."""
+
+    def shut_down(self) -> None:
+        """End at once and leave the stored resource as it is, to be taken up after a restart."""
+
+
+Resume = Callable[[Context], None]
+_RESUME: list[Resume] = []
+
+
+def resumes(function: Resume) -> Resume:
+    """Have `function` called when a local AWS starts, to take up what an earlier one left unfinished."""
+    _RESUME.append(function)
+    return function
+
+
+class Jobs:
+    """What runs now, by family and name."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._running: dict[tuple[str, str], tuple[Run, threading.Thread]] = {}
+        self._lock = threading.Lock()
+        self.downloader = Downloader(context.client("s3"), context.state_dir / "downloads")
+        context.on_stop(self._shut_down)
+
+    def start(self, family: str, name: str, run: Run) -> None:
+        """Let `run` run in the background, findable as `family` and `name` until it ends."""
+
+        def work() -> None:
+            try:
+                run.run()
+            finally:
+                with self._lock:
+                    self._running.pop((family, name), None)
+
+        with self._lock:
+            if self._context.stopping.is_set():
+                return
+            thread = self._context.start_thread(f"{family}/{name}", work)
+            self._running[family, name] = (run, thread)
+
+    def find(self, family: str, name: str) -> Run | None:
+        """What runs under this name, or None."""
+        with self._lock:
+            found = self._running.get((family, name))
+        return found[0] if found else None
+
+    def wait(self, family: str, name: str) -> None:
+        """Return when nothing runs under this name any more; at once when nothing does."""
+        with self._lock:
+            found = self._running.get((family, name))
+        if found:
+            found[1].join()
+
+    def _shut_down(self) -> None:
+        with self._lock:
+            running = list(self._running.values())
+        for run, _ in running:
+            run.shut_down()
+        for _, thread in running:
+            thread.join(_SHUTDOWN_SECONDS)
+
+
+_JOBS: WeakKeyDictionary[Context, Jobs] = WeakKeyDictionary()
+_JOBS_LOCK = threading.Lock()
+
+
+def jobs_of(context: Context) -> Jobs:
+    """The one `Jobs` of a local AWS."""
+    with _JOBS_LOCK:
+        if context not in _JOBS:
+            _JOBS[context] = Jobs(context)
+        return _JOBS[context]
+
+
+def resume(context: Context) -> None:
+    """Take up every job, trial and execution that was running when the local AWS last stopped."""
+    jobs_of(context)
+    for function in _RESUME:
+        function(context)
+
+
+def reclaim(context: Context, name: str) -> None:
+    """Take the spot capacity of a running training job away, as AWS does without asking.
+
+    Raises `AwsError` when no such job runs or it does not run on spot capacity.
+    """
+    from local_aws.engine.training import TrainingRun
+
+    run = jobs_of(context).find("TrainingJob", name)
+    if not isinstance(run, TrainingRun):
+        raise AwsError("ResourceNotFound", f"No training job {name} is running")
+    if not run.reclaim():
+        raise validation(f"Training job {name} does not run on managed spot capacity, or is not training now")

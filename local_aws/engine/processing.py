@@ -1,0 +1,256 @@
+"""One processing job from its start to its end."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.context import Context
+from local_aws.engine.channels import DataError, DataSource
+from local_aws.engine.container import Container, ContainerSpec, end_containers, rebase
+from local_aws.engine.images import image_problem
+from local_aws.engine.jobs import jobs_of, stop_grace
+from local_aws.engine.machine import Machine
+from local_aws.engine.output import LogStream
+from local_aws.server import free_port
+from local_aws.wire import Document
+
+FAMILY = "ProcessingJob"
+LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
+_STOPPED = "Stopped"
+_SHUT_DOWN = "the local AWS stops"
+_MAX_TEXT = 1024
+
+
+class ProcessingRun:
+    """Runs the stored processing job `name`.
+
+    Args:
+        context: the local AWS.
+        name: the processing job.
+    """
+
+    def __init__(self, context: Context, name: str) -> None:
+        self._context = context
+        self._jobs = jobs_of(context)
+        self._name = name
+        self._folder = context.state_dir / "jobs" / name
+        self._messages: queue.Queue[str | tuple[int, int]] = queue.Queue()
+        self._cancelled = threading.Event()
+        self._containers: list[Container] = []
+        self._streams: list[LogStream] = []
+
+    def run(self) -> None:
+        """Run the job to its end."""
+        changes: Document = {}
+        try:
+            changes = self._work()
+        except (ClientError, BotoCoreError, OSError) as error:
+            changes = _failed(f"ClientError: {error}")
+        except Exception as error:
+            changes = _failed(f"InternalServerError: {error!r}")
+            raise
+        finally:
+            if changes and not self._context.stopping.is_set():
+                now = self._context.now()
+                self._change(**changes, ProcessingEndTime=now)
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """StopProcessingJob: SIGTERM, two minutes, SIGKILL."""
+        self._change(ProcessingJobStatus="Stopping")
+        self._messages.put(_STOPPED)
+        self._cancelled.set()
+
+    def shut_down(self) -> None:
+        """Kill the job at once; its stored state says that it was running."""
+        self._messages.put(_SHUT_DOWN)
+        self._cancelled.set()
+
+    def _change(self, **members: object) -> None:
+        members["LastModifiedTime"] = self._context.now()
+        job = self._context.table(FAMILY).update(self._name, lambda stored: stored.update(members))
+        if job is not None:
+            detail = {
+                key: int(value * 1000) if key.endswith("Time") else value
+                for key, value in job.items()
+                if not key.startswith("_")
+            }
+            self._context.emit_event("SageMaker Processing Job State Change", detail, [job["ProcessingJobArn"]])
+
+    def _work(self) -> Document:
+        """The members that describe the end of the job; none when the local AWS stops first."""
+        job = self._context.table(FAMILY).get(self._name)
+        if job is None:
+            raise KeyError(self._name)
+        problem = image_problem(job["AppSpecification"]["ImageUri"])
+        if problem:
+            return _failed(problem)
+        with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
+            if self._cancelled.is_set():
+                return _stopped() if self._messages.get() == _STOPPED else {}
+            return self._on_machines(job)
+
+    def _on_machines(self, job: Document) -> Document:
+        count = job["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
+        machines = [Machine.make(self._folder, index) for index in range(count)]
+        self._change(ProcessingStartTime=self._context.now())
+        try:
+            for machine in machines:
+                self._prepare(job, machine, machines)
+        except DataError as error:
+            return _failed(str(error))
+        try:
+            self._start(job, machines)
+            changes = self._watch(job, machines)
+        finally:
+            end_containers(self._containers, 0.0)
+            for stream in self._streams:
+                stream.close()
+        if changes.get("ProcessingJobStatus") == "Completed":
+            self._upload(job, machines)
+        return changes
+
+    def _prepare(self, job: Document, machine: Machine, machines: list[Machine]) -> None:
+        (machine.root / "processing").mkdir()
+        (machine.root / "output").mkdir()
+        names = [other.name for other in machines]
+        cluster = job["ProcessingResources"]["ClusterConfig"]
+        machine.write_config(
+            "config/resourceconfig.json",
+            {
+                "current_host": machine.name,
+                "current_instance_type": cluster["InstanceType"],
+                "current_group_name": "homogeneousCluster",
+                "hosts": names,
+                "instance_groups": [
+                    {
+                        "instance_group_name": "homogeneousCluster",
+                        "instance_type": cluster["InstanceType"],
+                        "hosts": names,
+                    }
+                ],
+                "network_interface_name": "eth0",
+            },
+        )
+        machine.write_config("config/processingjobconfig.json", _job_config(job))
+        for item in job.get("ProcessingInputs", []):
+            source = item["S3Input"]
+            self._jobs.downloader.fetch(
+                DataSource(
+                    source["S3Uri"], source["S3DataType"], source.get("S3DataDistributionType") == "ShardedByS3Key"
+                ),
+                Path(rebase(source["LocalPath"], machine.root)),
+                role=job["RoleArn"],
+                machine=machine.index,
+                machines=len(machines),
+            )
+        for output in _outputs(job):
+            Path(rebase(output["LocalPath"], machine.root)).mkdir(parents=True, exist_ok=True)
+
+    def _start(self, job: Document, machines: list[Machine]) -> None:
+        threads = max(1, self._context.cpu.total // len(machines))
+        port = free_port()
+        for machine in machines:
+            name = f"{self._name}/{machine.name}-{int(time.time())}"
+            stream = LogStream(self._context.client("logs"), LOG_GROUP, name)
+            self._streams.append(stream)
+            container = Container.start(self._spec(job, machine, threads, port), stream.write)
+            self._containers.append(container)
+            self._context.start_thread(f"wait/{machine.name}", _Waiter(container, machine.index, self._messages))
+
+    def _spec(self, job: Document, machine: Machine, threads: int, port: int) -> ContainerSpec:
+        application = job["AppSpecification"]
+        own = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
+        variables = {
+            **self._context.environment(),
+            "PROCESSING_JOB_ARN": job["ProcessingJobArn"],
+            "PROCESSING_JOB_NAME": self._name,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            **own,
+        }
+        words = [*application.get("ContainerEntrypoint", []), *application.get("ContainerArguments", [])]
+        command = [rebase(word, machine.root) for word in words]
+        return ContainerSpec(command, machine.environment(variables, threads), machine.root)
+
+    def _watch(self, job: Document, machines: list[Machine]) -> Document:
+        """Wait for the end: of every machine, of the first one that fails, or of somebody's patience."""
+        waiting = len(machines)
+        limit = time.monotonic() + job["StoppingCondition"]["MaxRuntimeInSeconds"]
+        while waiting:
+            try:
+                message = self._messages.get(timeout=max(0.0, limit - time.monotonic()))
+            except queue.Empty:
+                end_containers(self._containers, stop_grace())
+                return _failed("ClientError: Processing job runtime exceeded MaxRuntimeInSeconds provided") | {
+                    "ProcessingJobStatus": _STOPPED
+                }
+            if isinstance(message, str):
+                end_containers(self._containers, stop_grace() if message == _STOPPED else 0.0)
+                return _stopped() if message == _STOPPED else {}
+            index, status = message
+            if status != 0:
+                end_containers(self._containers, 0.0)
+                return _failed(
+                    f"AlgorithmError: See job logs for more information, exit code: {status}",
+                    machines[index].read_text("output/message", _MAX_TEXT),
+                )
+            waiting -= 1
+        text = machines[0].read_text("output/message", _MAX_TEXT)
+        return {"ProcessingJobStatus": "Completed"} | ({"ExitMessage": text} if text else {})
+
+    def _upload(self, job: Document, machines: list[Machine]) -> None:
+        for output in _outputs(job):
+            for machine in machines:
+                folder = Path(rebase(output["LocalPath"], machine.root))
+                if folder.is_dir():
+                    self._context.objects.upload_tree(folder, output["S3Uri"])
+
+
+class _Waiter:
+    """Reports the end of one container."""
+
+    def __init__(self, container: Container, index: int, messages: queue.Queue[Any]) -> None:
+        self._container = container
+        self._index = index
+        self._messages = messages
+
+    def __call__(self) -> None:
+        status = self._container.wait()
+        self._messages.put((self._index, status if status is not None else -1))
+
+
+def _failed(reason: str, message: str = "") -> Document:
+    changes = {"ProcessingJobStatus": "Failed", "FailureReason": reason[:_MAX_TEXT]}
+    return changes | ({"ExitMessage": message} if message else {})
+
+
+def _stopped() -> Document:
+    return {"ProcessingJobStatus": _STOPPED}
+
+
+def _outputs(job: Document) -> list[Document]:
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return [output["S3Output"] for output in outputs if "S3Output" in output]
+
+
+def _job_config(job: Document) -> Document:
+    shown = (
+        "ProcessingJobArn",
+        "ProcessingJobName",
+        "AppSpecification",
+        "Environment",
+        "ProcessingInputs",
+        "ProcessingOutputConfig",
+        "ProcessingResources",
+        "RoleArn",
+        "StoppingCondition",
+    )
+    return {key: job[key] for key in shown if key in job}

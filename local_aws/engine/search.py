@@ -1,0 +1,236 @@
+"""Search in a space of hyperparameters: random, grid and Bayesian, without knowing what a training job is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values: TypeAlias = dict[str, str]
+"""A point: each hyperparameter's value, as the text that a training job receives."""
+
+Vector: TypeAlias = NDArray[np.floating]
+
+_STARTERS = 3
+_CANDIDATES = 1024
+_JITTER = 1e-6
+_LENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
+_NOISES = (1e-4, 1e-2, 1e-1)
+_AUTO_LOG_RATIO = 100.0  # a range over two decades or more is searched by its logarithm when nobody says otherwise
+
+
+class Parameter(Protocol):
+    """One axis of the space."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def width(self) -> int:
+        """How many coordinates of the unit cube it takes."""
+
+    def sample(self, generator: np.random.Generator) -> str:
+        """A value, uniform on the parameter's scale."""
+
+    def encode(self, value: str) -> list[float]:
+        """A value as coordinates of the unit cube."""
+
+
+@dataclass(frozen=True)
+class NumberParameter:
+    """A continuous or integer range.
+
+    Args:
+        name: the hyperparameter.
+        low: least value.
+        high: greatest value.
+        scaling: `Auto`, `Linear`, `Logarithmic` or `ReverseLogarithmic`.
+        integer: only whole numbers.
+    """
+
+    name: str
+    low: float
+    high: float
+    scaling: str = "Auto"
+    integer: bool = False
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    def sample(self, generator: np.random.Generator) -> str:
+        value = self._from_unit(float(generator.random()))
+        return str(round(value)) if self.integer else repr(value)
+
+    def encode(self, value: str) -> list[float]:
+        return [self._to_unit(float(value))]
+
+    def _scale(self) -> str:
+        if self.scaling != "Auto":
+            return self.scaling
+        wide = self.low > 0 and self.high / self.low >= _AUTO_LOG_RATIO
+        return "Logarithmic" if wide else "Linear"
+
+    def _from_unit(self, unit: float) -> float:
+        scale = self._scale()
+        if scale == "Logarithmic":
+            value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
+        elif scale == "ReverseLogarithmic":
+            value = 1 - math.exp(math.log1p(-self.low) + unit * (math.log1p(-self.high) - math.log1p(-self.low)))
+        else:
+            value = self.low + unit * (self.high - self.low)
+        return min(max(value, self.low), self.high)
+
+    def _to_unit(self, value: float) -> float:
+        if self.high == self.low:
+            return 0.0
+        scale = self._scale()
+        if scale == "Logarithmic":
+            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        if scale == "ReverseLogarithmic":
+            return (math.log1p(-value) - math.log1p(-self.low)) / (math.log1p(-self.high) - math.log1p(-self.low))
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class CategoricalParameter:
+    """A choice between values without order."""
+
+    name: str
+    choices: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        return len(self.choices)
+
+    def sample(self, generator: np.random.Generator) -> str:
+        return self.choices[int(generator.integers(len(self.choices)))]
+
+    def encode(self, value: str) -> list[float]:
+        return [1.0 if value == choice else 0.0 for choice in self.choices]
+
+
+Space: TypeAlias = Sequence[Parameter]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A point that was tried; `loss` (smaller is better) is None while it runs or when it gave none."""
+
+    values: Values
+    loss: float | None
+
+
+def suggest(strategy: str, space: Space, trials: Sequence[Trial], seed: int) -> Values | None:
+    """The next point to try; None when a grid is exhausted.
+
+    The same arguments give the same point: the generator is derived from the seed and the number of trials so far.
+
+    Args:
+        strategy: `Random`, `Bayesian` or `Grid`.
+        space: what may vary.
+        trials: every point so far, in the order they were suggested.
+        seed: any whole number >= 0.
+    """
+    if strategy == "Grid":
+        return _grid(space, len(trials))
+    generator = np.random.default_rng([seed, len(trials)])
+    if strategy == "Bayesian":
+        return _bayesian(space, trials, generator)
+    return _unseen(space, trials, generator)
+
+
+def _sample(space: Space, generator: np.random.Generator) -> Values:
+    return {parameter.name: parameter.sample(generator) for parameter in space}
+
+
+def _unseen(space: Space, trials: Sequence[Trial], generator: np.random.Generator) -> Values:
+    """A random point that was not tried yet, if a few draws find one."""
+    tried = [trial.values for trial in trials]
+    for _ in range(20):
+        values = _sample(space, generator)
+        if values not in tried:
+            break
+    return values
+
+
+def _grid(space: Space, index: int) -> Values | None:
+    axes = [[(p.name, choice) for choice in p.choices] for p in space if isinstance(p, CategoricalParameter)]
+    point = next(itertools.islice(itertools.product(*axes), index, None), None)
+    return dict(point) if point is not None else None
+
+
+def _encode(space: Space, points: Sequence[Values]) -> Vector:
+    return np.array([[x for p in space for x in p.encode(values[p.name])] for values in points], dtype=np.float64)
+
+
+def _bayesian(space: Space, trials: Sequence[Trial], generator: np.random.Generator) -> Values:
+    """The candidate with the greatest expected improvement under a Gaussian process; running trials count as mediocre.
+
+    Counting a running trial as the mean of the finished ones (the constant liar) keeps parallel trials apart.
+    """
+    finished = [trial.loss for trial in trials if trial.loss is not None]
+    if len(finished) < _STARTERS:
+        return _unseen(space, trials, generator)
+    mean = float(np.mean(finished))
+    losses = np.array([mean if trial.loss is None else trial.loss for trial in trials], dtype=np.float64)
+    spread = float(np.std(losses)) or 1.0
+    candidates = [_sample(space, generator) for _ in range(_CANDIDATES)]
+    process = _fit(_encode(space, [trial.values for trial in trials]), (losses - mean) / spread)
+    expected, deviation = process.predict(_encode(space, candidates))
+    gain = _expected_improvement(expected, deviation, (min(finished) - mean) / spread)
+    tried = [trial.values for trial in trials]
+    order = np.argsort(-gain, kind="stable")
+    return next((candidates[i] for i in order if candidates[i] not in tried), candidates[int(order[0])])
+
+
+def _expected_improvement(expected: Vector, deviation: Vector, best: float) -> Vector:
+    z = (best - expected) / deviation
+    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    below = 0.5 * (1 + np.array([math.erf(float(x) / math.sqrt(2)) for x in z]))
+    gain: Vector = (best - expected) * below + deviation * density
+    return gain
+
+
+def _matern(a: Vector, b: Vector, length: float) -> Vector:
+    """Matern 5/2 covariance between two sets of points."""
+    distance = np.sqrt(np.maximum(((a[:, None, :] - b[None, :, :]) ** 2).sum(-1), 0.0))
+    scaled = math.sqrt(5) * distance / length
+    covariance: Vector = (1 + scaled + scaled**2 / 3) * np.exp(-scaled)
+    return covariance
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A Gaussian process conditioned on points."""
+
+    points: Vector
+    weights: Vector
+    factor: Vector
+    length: float
+
+    def predict(self, where: Vector) -> tuple[Vector, Vector]:
+        """Mean and standard deviation at each row of `where`."""
+        cross = _matern(where, self.points, self.length)
+        solved = np.linalg.solve(self.factor, cross.T)
+        variance = np.maximum(1.0 - (solved**2).sum(0), 1e-12)
+        return cross @ self.weights, np.sqrt(variance)
+
+
+def _fit(points: Vector, targets: Vector) -> _Process:
+    """The process whose length scale and noise explain the targets best (greatest marginal likelihood)."""
+    best: tuple[float, _Process] | None = None
+    for length, noise in itertools.product(_LENGTHS, _NOISES):
+        covariance = _matern(points, points, length) + (noise + _JITTER) * np.eye(len(points))
+        factor = np.linalg.cholesky(covariance)
+        half = np.linalg.solve(factor, targets)
+        likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
+        if best is None or likelihood > best[0]:
+            best = likelihood, _Process(points, np.asarray(np.linalg.solve(factor.T, half)), factor, length)
+    assert best is not None
+    return best[1]

@@ -1,0 +1,154 @@
+"""Runs one job process as a container runtime would: nothing it starts outlives it.
+
+A stand-alone script for `python -I -S` (standard library only, so it starts in some 20 ms). Its standard input is
+a pipe that only the local AWS holds: a line `TERM` or `KILL` signals the job, and end-of-file (the local AWS has
+died, however it died) kills it. When the main process ends, whatever it left behind is killed too, as happens to a
+container's processes when its first one exits.
+
+Usage: supervisor.py COMMAND [ARGUMENT...]; exits with the command's status, 128 + N after signal N.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_NOT_STARTED = 127
+_REAP_SECONDS = 5.0
+
+
+def _prctl(option: int, value: int) -> None:
+    """Linux only; elsewhere the pipe on standard input is the only tie, and it is enough."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _children_by_parent() -> dict[int, list[int]]:
+    """Every process by its parent, from /proc; empty where there is none."""
+    table: dict[int, list[int]] = {}
+    entries = os.listdir("/proc") if os.path.isdir("/proc") else []
+    for entry in entries:
+        if not entry.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{entry}/stat", "rb") as stat:
+            # The name, in parentheses, may hold anything: the fields start after the last parenthesis.
+            parent = int(stat.read().rpartition(b")")[2].split()[1])
+            table.setdefault(parent, []).append(int(entry))
+    return table
+
+
+def _descendants(root: int) -> list[int]:
+    table = _children_by_parent()
+    found: list[int] = []
+    waiting = list(table.get(root, []))
+    while waiting:
+        process = waiting.pop()
+        found.append(process)
+        waiting.extend(table.get(process, []))
+    return found
+
+
+def _signal(processes: Iterable[int], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)
+
+
+def _signal_job(main: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(main, number)
+    _signal((p for p in _descendants(os.getpid()) if p != main), number)
+
+
+def _start(command: list[str]) -> int:
+    process = os.fork()
+    if process:
+        return process
+    try:
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"cannot start {command[0]}: {error.strerror}\n".encode())
+    os._exit(_NOT_STARTED)
+
+
+def _reap(main: int) -> int | None:
+    """Collect every process that has ended; the status of `main` if it is among them."""
+    status: int | None = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            process, raw = os.waitpid(-1, os.WNOHANG)
+            if process == 0:
+                break
+            if process == main:
+                code = os.waitstatus_to_exitcode(raw)
+                status = code if code >= 0 else 128 - code
+    return status
+
+
+def _clean_up(main: int) -> None:
+    deadline = time.monotonic() + _REAP_SECONDS
+    while time.monotonic() < deadline:
+        _signal_job(main, signal.SIGKILL)
+        _reap(main)
+        if not _descendants(os.getpid()):
+            return
+        time.sleep(0.02)
+
+
+def _obey(main: int, data: bytes) -> bool:
+    """Carry out the owner's lines; False at end-of-file, which means the owner is gone."""
+    for line in data.split():
+        if line == b"TERM":
+            _signal_job(main, signal.SIGTERM)
+        elif line == b"KILL":
+            _signal_job(main, signal.SIGKILL)
+    if not data:
+        _signal_job(main, signal.SIGKILL)
+    return bool(data)
+
+
+def main(command: list[str]) -> int:
+    """Run `command` to its end and return its exit status."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    # Ctrl-C in the owner's terminal is the owner's business: it tells us through the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    job = _start(command)
+    status: int | None = None
+    watched = [0, woken]
+    while status is None:
+        ready, _, _ = select.select(watched, [], [])
+        if woken in ready:
+            signals = os.read(woken, 4096)
+            if signal.SIGTERM in signals:
+                _signal_job(job, signal.SIGTERM)
+        if 0 in ready and not _obey(job, os.read(0, 4096)):
+            watched = [woken]
+        status = _reap(job)
+    _clean_up(job)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

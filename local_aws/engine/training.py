@@ -1,0 +1,267 @@
+"""One training job from its start to its end: its machines, its limits, its interruptions."""
+
+from __future__ import annotations
+
+import enum
+import queue
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.context import Context
+from local_aws.engine import training_files
+from local_aws.engine.artifacts import upload_output
+from local_aws.engine.channels import DataError
+from local_aws.engine.checkpoints import CheckpointSync
+from local_aws.engine.container import Container, end_containers, rebase
+from local_aws.engine.images import image_problem
+from local_aws.engine.jobs import jobs_of, stop_grace
+from local_aws.engine.machine import Machine
+from local_aws.engine.output import LogStream, MetricReader
+from local_aws.engine.training_record import TrainingRecord
+from local_aws.server import free_port
+from local_aws.wire import Document
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_MAX_REASON = 1024
+
+
+class Ending(enum.Enum):
+    """How an attempt on a set of machines ended."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+    RECLAIMED = "Interrupted"
+    TOO_LONG = "MaxRuntimeExceeded"
+    WAITED_TOO_LONG = "MaxWaitTimeExceeded"
+    SHUT_DOWN = "the local AWS stops"
+
+
+_LEAVES_A_MODEL = frozenset({Ending.COMPLETED, Ending.STOPPED, Ending.TOO_LONG, Ending.WAITED_TOO_LONG})
+# A reclaim's two minutes are the machine's, not the job's: most scripts never hear of them.
+_GRACE = {Ending.SHUT_DOWN: 0.0, Ending.RECLAIMED: 1.0}
+
+
+class _Exit(NamedTuple):
+    """The end of one machine's process."""
+
+    container: Container
+    machine: int
+    status: int
+
+
+@dataclass
+class _Attempt:
+    """The machines of one attempt and what watches them."""
+
+    machines: list[Machine]
+    containers: list[Container] = field(default_factory=list)
+    checkpoints: list[CheckpointSync] = field(default_factory=list)
+    streams: list[LogStream] = field(default_factory=list)
+
+    def finish(self, grace: float) -> None:
+        """End every process: SIGTERM, `grace` seconds, SIGKILL. Returns when none is left."""
+        end_containers(self.containers, grace)
+
+    def release(self) -> None:
+        """End what still runs, send up the last checkpoints and the last lines of the log."""
+        self.finish(0.0)
+        for sync in self.checkpoints:
+            sync.finish()
+        for stream in self.streams:
+            stream.close()
+
+
+class TrainingRun:
+    """Runs the stored training job `name`.
+
+    Args:
+        context: the local AWS.
+        name: the training job.
+        threads: processors the job may use; all of them when None.
+        resumed: the job was running when the local AWS last stopped.
+    """
+
+    def __init__(self, context: Context, name: str, *, threads: int | None = None, resumed: bool = False) -> None:
+        self._context = context
+        self._jobs = jobs_of(context)
+        self._record = TrainingRecord(context, name)
+        self._threads = threads or context.cpu.total
+        self._resumed = resumed
+        self._folder = context.state_dir / "jobs" / name
+        self._messages: queue.Queue[Ending | _Exit] = queue.Queue()
+        self._cancelled = threading.Event()
+        self._training = threading.Event()
+        job = self._record.read()
+        self._metrics = MetricReader(job["AlgorithmSpecification"].get("MetricDefinitions", []), context.metrics, name)
+        self._trained_seconds = 0.0
+
+    def run(self) -> None:
+        """Run the job to its end, over as many interruptions as come."""
+        if self._resumed:
+            spot = self._record.read().get("EnableManagedSpotTraining", False)
+            self._record.move("Interrupted" if spot else "Restarting", message="The local AWS was restarted")
+            self._record.move("Starting")
+        ending, reason = Ending.RECLAIMED, ""
+        try:
+            while ending is Ending.RECLAIMED:
+                ending, reason = self._attempt()
+                if ending is Ending.RECLAIMED:
+                    self._record.move("Interrupted")
+                    self._record.move("Starting")
+        except Exception as error:
+            ending, reason = Ending.FAILED, f"InternalServerError: {error!r}"
+            raise
+        finally:
+            if ending is not Ending.SHUT_DOWN and not self._context.stopping.is_set():
+                self._conclude(ending, reason)
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """StopTrainingJob: SIGTERM, two minutes to save what there is, SIGKILL."""
+        self._record.move("Stopping")
+        self._end(Ending.STOPPED)
+
+    def shut_down(self) -> None:
+        """Kill the job at once; its stored state says that it was running."""
+        self._end(Ending.SHUT_DOWN)
+
+    def reclaim(self) -> bool:
+        """Take the spot capacity away; False when the job has none or is not training now."""
+        if not self._record.read().get("EnableManagedSpotTraining") or not self._training.is_set():
+            return False
+        self._messages.put(Ending.RECLAIMED)
+        return True
+
+    def _end(self, how: Ending) -> None:
+        self._messages.put(how)
+        self._cancelled.set()
+
+    def _attempt(self) -> tuple[Ending, str]:
+        job = self._record.read()
+        problem = image_problem(job["AlgorithmSpecification"].get("TrainingImage", ""))
+        if problem:
+            return Ending.FAILED, problem
+        with self._context.cpu.places(self._threads, cancelled=self._cancelled):
+            if self._cancelled.is_set():
+                return self._first_ending(), ""
+            return self._on_machines(job)
+
+    def _first_ending(self) -> Ending:
+        message = self._messages.get()
+        return message if isinstance(message, Ending) else Ending.STOPPED
+
+    def _on_machines(self, job: Document) -> tuple[Ending, str]:
+        count = training_files.instance_count(job)
+        attempt = _Attempt([Machine.make(self._folder, index) for index in range(count)])
+        started = time.monotonic()
+        self._record.move("Downloading", TrainingStartTime=job.get("TrainingStartTime", self._context.now()))
+        try:
+            self._prepare(job, attempt)
+            self._record.move("Training")
+            self._start(job, attempt)
+            self._training.set()
+            ending, reason = self._watch(job, attempt)
+        except DataError as error:
+            return Ending.FAILED, str(error)
+        finally:
+            self._training.clear()
+            attempt.release()
+            self._trained_seconds += time.monotonic() - started
+        if ending in _LEAVES_A_MODEL:
+            self._record.move("Uploading")
+            try:
+                roots = [machine.root for machine in attempt.machines]
+                upload_output(self._context.objects, job, roots, self._folder / "upload")
+            except (ClientError, BotoCoreError, OSError) as error:
+                return Ending.FAILED, f"ClientError: Artifact upload failed: {error}"
+        return ending, reason
+
+    def _prepare(self, job: Document, attempt: _Attempt) -> None:
+        downloader = self._jobs.downloader
+        checkpoint = job.get("CheckpointConfig")
+        for machine in attempt.machines:
+            training_files.write_configuration(job, machine, attempt.machines)
+            training_files.download_channels(job, machine, len(attempt.machines), downloader)
+            if checkpoint:
+                local = Path(rebase(checkpoint.get("LocalPath", "/opt/ml/checkpoints"), machine.root))
+                sync = CheckpointSync(self._context.objects, downloader, checkpoint["S3Uri"], local)
+                sync.restore()
+                attempt.checkpoints.append(sync)
+
+    def _start(self, job: Document, attempt: _Attempt) -> None:
+        port = free_port()
+        threads = max(1, self._threads // len(attempt.machines))
+        for machine in attempt.machines:
+            stream = LogStream(
+                self._context.client("logs"), LOG_GROUP, f"{self._record.name}/{machine.name}-{int(time.time())}"
+            )
+            attempt.streams.append(stream)
+            spec = training_files.container_spec(
+                job, machine, threads=threads, master_port=port, environment=self._context.environment()
+            )
+            container = Container.start(spec, lambda line, stream=stream: self._hear(stream, line))  # type: ignore[misc]
+            attempt.containers.append(container)
+            self._context.start_thread(f"wait/{machine.name}", lambda c=container, i=machine.index: self._await(c, i))  # type: ignore[misc]
+        for sync in attempt.checkpoints:
+            sync.start()
+
+    def _hear(self, stream: LogStream, line: str) -> None:
+        stream.write(line)
+        self._metrics.read(line)
+
+    def _await(self, container: Container, index: int) -> None:
+        status = container.wait()
+        self._messages.put(_Exit(container, index, status if status is not None else -1))
+
+    def _watch(self, job: Document, attempt: _Attempt) -> tuple[Ending, str]:
+        """Wait until every machine has ended, one has failed, a limit is reached or somebody asks for the end."""
+        waiting = len(attempt.containers)
+        limit, over_limit = self._limit(job)
+        while waiting:
+            try:
+                message = self._messages.get(timeout=max(0.0, limit - time.monotonic()))
+            except queue.Empty:
+                self._record.move("Stopping")
+                message = over_limit
+            if isinstance(message, Ending):
+                attempt.finish(_GRACE.get(message, stop_grace()))
+                return message, ""
+            if message.container not in attempt.containers:
+                continue  # the end of an earlier attempt's process
+            if message.status != 0:
+                attempt.finish(0.0)
+                return Ending.FAILED, _failure(attempt.machines[message.machine], message.status)
+            waiting -= 1
+        return Ending.COMPLETED, ""
+
+    def _limit(self, job: Document) -> tuple[float, Ending]:
+        """When this attempt must end, on the monotonic clock, and what its end is then called."""
+        now = time.monotonic()
+        condition = job["StoppingCondition"]
+        runtime = now + condition.get("MaxRuntimeInSeconds", 86_400) - self._trained_seconds
+        if "MaxWaitTimeInSeconds" not in condition:
+            return runtime, Ending.TOO_LONG
+        wait = now + condition["MaxWaitTimeInSeconds"] - (self._context.now() - job["CreationTime"])
+        return (runtime, Ending.TOO_LONG) if runtime <= wait else (wait, Ending.WAITED_TOO_LONG)
+
+    def _conclude(self, ending: Ending, reason: str) -> None:
+        seconds = max(1, round(self._trained_seconds))
+        self._record.move(
+            ending.value,
+            FailureReason=reason[:_MAX_REASON] or None,
+            FinalMetricDataList=self._metrics.final() or None,
+            TrainingTimeInSeconds=seconds,
+            BillableTimeInSeconds=seconds,
+        )
+
+
+def _failure(machine: Machine, status: int) -> str:
+    """FailureReason of a machine whose process did not end well: what it wrote to output/failure, and its status."""
+    return f"AlgorithmError: {machine.read_text('output/failure', _MAX_REASON - 40)}, exit code: {status}"

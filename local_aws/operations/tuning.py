@@ -1,0 +1,186 @@
+"""Hyperparameter tuning jobs: create, describe, list, stop, and their trials."""
+
+from __future__ import annotations
+
+from local_aws.context import Context
+from local_aws.engine.jobs import jobs_of, resumes
+from local_aws.engine.search import CategoricalParameter
+from local_aws.engine.tuner import FAMILY, TRIALS, TuningRun, best_trial, counters, space_of, trial_summaries
+from local_aws.errors import AwsError, in_use, not_found, validation
+from local_aws.listing import cut, list_page
+from local_aws.operations.tags import set_tags
+from local_aws.wire import Document, describe, operation, summarise
+
+_MOST_PARALLEL = 100
+_SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "CreationTime": "CreationTime"}
+
+
+@operation("CreateHyperParameterTuningJob")
+def create_tuning_job(context: Context, request: Document) -> Document:
+    """Accept a tuning job and start it."""
+    _check(request)
+    name = request["HyperParameterTuningJobName"]
+    now = context.now()
+    tuning = {key: value for key, value in request.items() if key != "Tags"} | {
+        "HyperParameterTuningJobArn": context.arn("hyper-parameter-tuning-job", name),
+        "HyperParameterTuningJobStatus": "InProgress",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        TRIALS: [],
+    }
+    if not context.table(FAMILY).insert(name, tuning):
+        raise in_use(f"Hyperparameter tuning job names must be unique within an AWS account and region, {name} exists")
+    set_tags(context, tuning["HyperParameterTuningJobArn"], request.get("Tags"))
+    jobs_of(context).start(FAMILY, name, TuningRun(context, name))
+    return {"HyperParameterTuningJobArn": tuning["HyperParameterTuningJobArn"]}
+
+
+@operation("DescribeHyperParameterTuningJob")
+def describe_tuning_job(context: Context, request: Document) -> Document:
+    """Everything about one tuning job, its best trial included."""
+    return describe("DescribeHyperParameterTuningJob", _shown(context, _find(context, request)))
+
+
+@operation("ListHyperParameterTuningJobs")
+def list_tuning_jobs(context: Context, request: Document) -> Document:
+    """Tuning jobs, newest first unless asked otherwise."""
+    page = list_page(
+        context.table(FAMILY).all(),
+        request,
+        name="HyperParameterTuningJobName",
+        status="HyperParameterTuningJobStatus",
+    )
+    documents = [
+        _shown(context, tuning)
+        | {
+            "Strategy": tuning["HyperParameterTuningJobConfig"]["Strategy"],
+            "ResourceLimits": tuning["HyperParameterTuningJobConfig"]["ResourceLimits"],
+        }
+        for tuning in page.documents
+    ]
+    shown = summarise("ListHyperParameterTuningJobs", "HyperParameterTuningJobSummaries", documents)
+    return page.reply("HyperParameterTuningJobSummaries", shown)
+
+
+@operation("ListTrainingJobsForHyperParameterTuningJob")
+def list_trials(context: Context, request: Document) -> Document:
+    """The trials of one tuning job."""
+    tuning = _find(context, request)
+    summaries = trial_summaries(context, tuning)
+    if "StatusEquals" in request:
+        summaries = [s for s in summaries if s["TrainingJobStatus"] == request["StatusEquals"]]
+    descending = request.get("SortOrder", "Ascending") == "Descending"
+    sort_by = request.get("SortBy", "Name")
+    if sort_by == "FinalObjectiveMetricValue":
+        # Trials without a value go to the end either way.
+        with_value = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" in s]
+        without = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" not in s]
+        with_value.sort(key=lambda s: s["FinalHyperParameterTuningJobObjectiveMetric"]["Value"], reverse=descending)
+        summaries = with_value + without
+    else:
+        summaries.sort(key=lambda s: s[_SORT_FIELDS[sort_by]], reverse=descending)
+    page = cut(summaries, request)
+    return page.reply("TrainingJobSummaries", page.documents)
+
+
+@operation("StopHyperParameterTuningJob")
+def stop_tuning_job(context: Context, request: Document) -> Document:
+    """Start no more trials and stop the running ones."""
+    tuning = _find(context, request)
+    status = tuning["HyperParameterTuningJobStatus"]
+    if status not in {"InProgress", "Stopping"}:
+        raise validation(f"The request was rejected because the hyperparameter tuning job is in status {status}.")
+    run = jobs_of(context).find(FAMILY, request["HyperParameterTuningJobName"])
+    if run is not None and status == "InProgress":
+        run.stop()
+    return {}
+
+
+@resumes
+def resume_tuning_jobs(context: Context) -> None:
+    """Take up the tuning jobs that were running when the local AWS stopped, after their training jobs."""
+    for tuning in context.table(FAMILY).all():
+        name = tuning["HyperParameterTuningJobName"]
+        if tuning["HyperParameterTuningJobStatus"] == "InProgress":
+            jobs_of(context).start(FAMILY, name, TuningRun(context, name))
+        elif tuning["HyperParameterTuningJobStatus"] == "Stopping":
+            context.table(FAMILY).put(name, tuning | {"HyperParameterTuningJobStatus": "Stopped"})
+
+
+def _find(context: Context, request: Document) -> Document:
+    name = request["HyperParameterTuningJobName"]
+    tuning = context.table(FAMILY).get(name)
+    if tuning is None:
+        raise not_found(f"Amazon SageMaker can't find a tuning job with the name {name}.")
+    return tuning
+
+
+def _shown(context: Context, tuning: Document) -> Document:
+    summaries = trial_summaries(context, tuning)
+    jobs, objectives = counters(summaries)
+    best = best_trial(context, tuning)
+    shown = tuning | {"TrainingJobStatusCounters": jobs, "ObjectiveStatusCounters": objectives}
+    return shown | ({"BestTrainingJob": best} if best else {})
+
+
+def _check(request: Document) -> None:
+    """What AWS refuses although its shape is right, and what does not run locally."""
+    config = request["HyperParameterTuningJobConfig"]
+    definition = request.get("TrainingJobDefinition")
+    if definition is None or "WarmStartConfig" in request:
+        raise AwsError(
+            "NotImplemented",
+            "Locally a tuning job has one TrainingJobDefinition; TrainingJobDefinitions and WarmStartConfig do not run",
+            501,
+        )
+    if config["Strategy"] == "Hyperband":
+        raise AwsError("NotImplemented", "Strategy Hyperband does not run locally; Bayesian, Random and Grid do", 501)
+    objective = config.get("HyperParameterTuningJobObjective") or definition.get("TuningObjective")
+    if objective is None:
+        raise validation("HyperParameterTuningJobObjective is required")
+    metrics = [item["Name"] for item in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]
+    if objective["MetricName"] not in metrics:
+        raise validation(
+            f"The objective metric {objective['MetricName']} is not among the MetricDefinitions of the training job: "
+            f"{', '.join(metrics) or 'none'}"
+        )
+    if "ResourceConfig" not in definition:
+        raise AwsError("NotImplemented", "Locally TrainingJobDefinition.ResourceConfig is required", 501)
+    _check_limits(config)
+    ranges = config.get("ParameterRanges") or definition.get("HyperParameterRanges") or {}
+    _check_ranges(config["Strategy"], ranges, definition.get("StaticHyperParameters", {}))
+
+
+def _check_limits(config: Document) -> None:
+    limits = config["ResourceLimits"]
+    parallel = limits["MaxParallelTrainingJobs"]
+    most = limits.get("MaxNumberOfTrainingJobs")
+    if most is not None and parallel > most:
+        raise validation(f"MaxParallelTrainingJobs {parallel} must not be greater than MaxNumberOfTrainingJobs {most}")
+    if parallel > _MOST_PARALLEL:
+        raise AwsError("ResourceLimitExceeded", f"At most {_MOST_PARALLEL} training jobs can run in parallel")
+
+
+def _check_ranges(strategy: str, ranges: Document, static: Document) -> None:
+    try:
+        space = space_of(ranges)
+    except ValueError as error:
+        raise validation(f"Parameter ranges must be numbers: {error}") from None
+    names = [parameter.name for parameter in space]
+    if not names:
+        raise validation("At least one parameter range is required")
+    doubled = sorted({name for name in names if names.count(name) > 1} | (set(names) & set(static)))
+    if doubled:
+        raise validation(f"Hyperparameters must be given once, as a range or as a static value: {', '.join(doubled)}")
+    if strategy == "Grid" and not all(isinstance(parameter, CategoricalParameter) for parameter in space):
+        raise validation("Grid search takes categorical parameter ranges only")
+    for kind in ("ContinuousParameterRanges", "IntegerParameterRanges"):
+        for item in ranges.get(kind, []):
+            low, high = float(item["MinValue"]), float(item["MaxValue"])
+            if low > high:
+                raise validation(f"{item['Name']}: MinValue {low:g} must not be greater than MaxValue {high:g}")
+            scaling = item.get("ScalingType")
+            if scaling == "Logarithmic" and low <= 0:
+                raise validation(f"{item['Name']}: logarithmic scaling needs MinValue > 0")
+            if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
+                raise validation(f"{item['Name']}: reverse logarithmic scaling needs 0 <= MinValue <= MaxValue < 1")

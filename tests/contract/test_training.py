@@ -1,0 +1,259 @@
+"""Training jobs through boto3: the container contract, statuses, artefacts, logs, metrics, limits, interruptions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import (
+    BUCKET,
+    archive_members,
+    finished_training,
+    log_lines,
+    text_of,
+    training_request,
+    until,
+)
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bucket(client: ClientFactory) -> None:
+    client("s3").create_bucket(Bucket=BUCKET)
+
+
+def start(client: ClientFactory, name: str, script: str, **changes: Any) -> None:
+    client("sagemaker").create_training_job(**training_request(client, name, script, **changes))
+
+
+def statuses(job: dict[str, Any]) -> list[str]:
+    return [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
+
+
+def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:
+    client("s3").put_object(Bucket=BUCKET, Key="photos/train/a/1.txt", Body=b"one")
+    client("s3").put_object(Bucket=BUCKET, Key="photos/train/2.txt", Body=b"two")
+    script = """
+        import json, os, pathlib, sys
+        folder = pathlib.Path(os.environ["SM_CHANNEL_TRAIN"])
+        found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+        seen = {
+            "files": found, "arguments": sys.argv[1:], "hosts": json.loads(os.environ["SM_HOSTS"]),
+            "instance": os.environ["SM_CURRENT_INSTANCE_TYPE"], "colour": os.environ["COLOUR"],
+            "job": os.environ["TRAINING_JOB_NAME"], "lr": os.environ["SM_HP_LR"], "model": os.environ["SM_MODEL_DIR"],
+        }
+        print(f"epoch=1 validation:loss={0.75} validation:accuracy={0.5}")
+        print(f"epoch=2 validation:loss={0.25} validation:accuracy={0.9}")
+        pathlib.Path(os.environ["SM_MODEL_DIR"], "seen.json").write_text(json.dumps(seen))
+        pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "note.txt").write_text("data")
+    """
+    start(
+        client,
+        "contract",
+        script,
+        HyperParameters={"lr": "0.01", "strategy": json.dumps("head")},
+        Environment={"COLOUR": "yellow"},
+        AlgorithmSpecification={
+            "TrainingImage": training_request(client, "x", "")["AlgorithmSpecification"]["TrainingImage"],
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": "validation:loss", "Regex": "validation:loss=([0-9.]+)"}],
+        },
+        InputDataConfig=[
+            {
+                "ChannelName": "train",
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/photos/train/"}},
+            }
+        ],
+    )
+    job = finished_training(client, "contract")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert statuses(job) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/output/contract/output/model.tar.gz"
+    seen = json.loads(archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"])["seen.json"])
+    assert seen["files"] == ["2.txt", "a/1.txt"]
+    assert seen["arguments"] == ["--lr", "0.01", "--strategy", "head"]
+    assert (seen["hosts"], seen["instance"], seen["colour"]) == (["algo-1"], "ml.m5.large", "yellow")
+    assert (seen["job"], seen["lr"]) == ("contract", "0.01")
+    assert archive_members(client, f"s3://{BUCKET}/output/contract/output/output.tar.gz") == {"note.txt": b"data"}
+    assert [(metric["MetricName"], metric["Value"]) for metric in job["FinalMetricDataList"]] == [
+        ("validation:loss", 0.25)
+    ]
+    assert job["TrainingStartTime"] <= job["TrainingEndTime"]
+    assert any("epoch=2" in line for line in log_lines(client, LOG_GROUP, "contract"))
+
+
+def test_a_failing_script_tells_why(client: ClientFactory) -> None:
+    start(client, "failing", "raise ValueError('no photo in the channel')")
+    job = finished_training(client, "failing")
+    assert (job["TrainingJobStatus"], statuses(job)[-1]) == ("Failed", "Failed")
+    assert job["FailureReason"].startswith("AlgorithmError: ExecuteUserScriptError:")
+    assert "no photo in the channel" in job["FailureReason"]
+    assert job["FailureReason"].endswith("exit code: 1")
+
+
+def test_input_that_is_not_there_fails_the_job(client: ClientFactory) -> None:
+    channel = {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/nothing/"}},
+    }
+    start(client, "no-input", "print('never')", InputDataConfig=[channel])
+    job = finished_training(client, "no-input")
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "No S3 objects found" in job["FailureReason"]
+
+
+def test_an_image_that_cannot_run_here_fails_the_job(client: ClientFactory) -> None:
+    algorithm = {"TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1", "TrainingInputMode": "File"}
+    start(client, "image", "print('never')", AlgorithmSpecification=algorithm)
+    assert "Cannot pull image" in finished_training(client, "image")["FailureReason"]
+
+
+def test_stopping_keeps_what_the_job_saves_on_sigterm(client: ClientFactory) -> None:
+    script = """
+        import os, pathlib, signal, sys, time
+        def save(*_):
+            pathlib.Path(os.environ["SM_MODEL_DIR"], "saved").write_text("on SIGTERM")
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, save)
+        print("ready")
+        time.sleep(60)
+    """
+    start(client, "stopped", script)
+    until(lambda: any(line == "ready" for line in logs_so_far(client, "stopped")))
+    client("sagemaker").stop_training_job(TrainingJobName="stopped")
+    job = finished_training(client, "stopped")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"saved": b"on SIGTERM"}
+    with pytest.raises(ClientError, match="ValidationException"):
+        client("sagemaker").stop_training_job(TrainingJobName="stopped")
+
+
+def logs_so_far(client: ClientFactory, name: str) -> list[str]:
+    try:
+        return log_lines(client, LOG_GROUP, name)
+    except ClientError:
+        return []
+
+
+def test_a_job_over_its_time_limit_is_stopped_and_says_so(client: ClientFactory) -> None:
+    start(client, "long", "import time; time.sleep(60)", StoppingCondition={"MaxRuntimeInSeconds": 2})
+    job = finished_training(client, "long")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory, local_aws: Any) -> None:
+    import httpx
+
+    script = """
+        import os, pathlib, time
+        folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
+        done = folder / "step"
+        start = int(done.read_text()) if done.exists() else 0
+        print(f"starts at {start}")
+        for step in range(start, 3):
+            time.sleep(0.2)
+            (folder / "step.part").write_text(str(step + 1))
+            os.replace(folder / "step.part", done)
+            print(f"did {step}")
+            if start == 0 and step == 1:
+                time.sleep(60)
+    """
+    start(
+        client,
+        "spot",
+        script,
+        EnableManagedSpotTraining=True,
+        StoppingCondition={"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200},
+        CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/spot/"},
+    )
+    until(lambda: any(line == "did 1" for line in logs_so_far(client, "spot")))
+    answer = httpx.post(f"{local_aws.endpoint_url}/_local/sagemaker/reclaim", json={"TrainingJobName": "spot"})
+    assert answer.status_code == 200, answer.text
+    job = finished_training(client, "spot")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert statuses(job) == [
+        *("Starting", "Downloading", "Training", "Interrupted"),
+        *("Starting", "Downloading", "Training", "Uploading", "Completed"),
+    ]
+    assert text_of(client, f"s3://{BUCKET}/checkpoints/spot/step") == "3"
+    assert any(line == "starts at 2" for line in log_lines(client, LOG_GROUP, "spot"))
+
+
+def test_only_running_spot_jobs_can_be_reclaimed(client: ClientFactory, local_aws: Any) -> None:
+    import httpx
+
+    url = f"{local_aws.endpoint_url}/_local/sagemaker/reclaim"
+    assert httpx.post(url, json={"TrainingJobName": "no-such-job"}).json()["__type"] == "ResourceNotFound"
+    assert httpx.post(url, json={}).json()["__type"] == "ValidationException"
+
+
+def test_several_machines_know_each_other_and_leave_one_model(client: ClientFactory) -> None:
+    script = """
+        import json, os, pathlib, socket
+        me, hosts = os.environ["SM_CURRENT_HOST"], json.loads(os.environ["SM_HOSTS"])
+        rank, port = hosts.index(me), int(os.environ["MASTER_PORT"])
+        if rank == 0:
+            with socket.create_server((os.environ["MASTER_ADDR"], port)) as server:
+                connection, _ = server.accept()
+                heard = connection.recv(100).decode()
+            pathlib.Path(os.environ["SM_MODEL_DIR"], "heard").write_text(heard)
+        else:
+            import time
+            for _ in range(100):
+                try:
+                    with socket.create_connection((hosts[0], port)) as connection:
+                        connection.sendall(f"{me} of {len(hosts)}".encode())
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            pathlib.Path(os.environ["SM_MODEL_DIR"], "second").write_text("too")
+    """
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    start(
+        client,
+        "pair",
+        script,
+        ResourceConfig=resources,
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/output", "CompressionType": "NONE"},
+    )
+    job = finished_training(client, "pair")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/output/pair/output/model/"
+    assert text_of(client, f"s3://{BUCKET}/output/pair/output/model/heard") == "algo-2 of 2"
+    assert text_of(client, f"s3://{BUCKET}/output/pair/output/model/second") == "too"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds is required"),
+        (
+            {
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 50},
+            },
+            "equal to or greater than MaxRuntimeInSeconds",
+        ),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 10, "MaxWaitTimeInSeconds": 50}}, "cannot be set"),
+        ({"ResourceConfig": {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}}, "InstanceCount"),
+    ],
+)
+def test_what_aws_refuses_is_refused(client: ClientFactory, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ClientError, match=words):
+        start(client, "refused", "", **changes)
+
+
+def test_names_are_taken_once_and_unknown_ones_are_not_found(client: ClientFactory) -> None:
+    start(client, "twice", "print('once')")
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        start(client, "twice", "print('once')")
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        client("sagemaker").describe_training_job(TrainingJobName="nobody")
+    finished_training(client, "twice")
+    listed = client("sagemaker").list_training_jobs(NameContains="twice", StatusEquals="Completed")
+    assert [job["TrainingJobName"] for job in listed["TrainingJobSummaries"]] == ["twice"]
