@@ -74,12 +74,14 @@ class Context:
         port: the port of its endpoint on loopback.
         account: twelve digits.
         region: the only region.
+        time_scale: what the waits of a rollout (baking, termination) are multiplied with; 1 is as on AWS.
     """
 
-    def __init__(self, *, state_dir: Path, port: int, account: str, region: str) -> None:
+    def __init__(self, *, state_dir: Path, port: int, account: str, region: str, time_scale: float = 1.0) -> None:
         self.state_dir = state_dir
         self.account = account
         self.region = region
+        self.time_scale = time_scale
         self.endpoint_url = f"http://localhost:{port}"
         self.store = Store(state_dir / "sagemaker.sqlite")
         self.cpu = CpuBudget(os.cpu_count() or 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from local_aws.context import Context
+from local_aws.engine.runtime import ModelError, invoke, model_error_reply
 from local_aws.errors import AwsError, validation
 from local_aws.hooks import Headers
 from local_aws.wire import Document, Reply, dispatch, error_reply, json_reply
@@ -62,12 +63,12 @@ class SageMakerService:
             return error_reply(error)
 
     async def _invoke(self, path: str, headers: Headers, body: bytes) -> Reply:
-        from local_aws.engine.runtime import invoke
-
         name, _, action = path.removeprefix("/endpoints/").partition("/")
         try:
             if action != "invocations":
                 raise AwsError("NotImplemented", f"The local SageMaker runtime does not implement {path}", 501)
             return await invoke(self._context, unquote(name), headers, body)
+        except ModelError as error:
+            return model_error_reply(error)
         except AwsError as error:
             return error_reply(error)

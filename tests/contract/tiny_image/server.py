@@ -1,0 +1,69 @@
+"""A serving container in a few lines: it does what `model/behaviour.json` of its artefact says.
+
+name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
+A request body of b"die" ends the process; one of b"refuse" gets a 400.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+BEHAVIOUR = json.loads((BASE / "model" / "behaviour.json").read_text())
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET /ping and POST /invocations."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body leave together
+
+    def do_GET(self) -> None:
+        """Answer /ping."""
+        self._answer(200 if self.path == "/ping" else 404, {})
+
+    def do_POST(self) -> None:
+        """Answer /invocations."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if body == b"die":
+            os._exit(3)
+        if body == b"refuse":
+            self._answer(400, {"error": "refused"})
+            return
+        time.sleep(BEHAVIOUR.get("seconds", 0))
+        answer = {
+            "name": BEHAVIOUR.get("name"),
+            "bytes": len(body),
+            "content_type": self.headers.get("Content-Type"),
+            "environment": {key: os.environ.get(key) for key in ("GREETING", "MODE", "MODEL_PACKAGE_ARN")},
+            "process": os.getpid(),
+        }
+        self._answer(BEHAVIOUR.get("status", 200), answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """One line a request, as a container's log."""
+        print(format % args, flush=True)
+
+    def _answer(self, status: int, document: dict[str, object]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        custom = self.headers.get("X-Amzn-SageMaker-Custom-Attributes")
+        if custom:
+            self.send_header("X-Amzn-SageMaker-Custom-Attributes", custom)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    if BEHAVIOUR.get("crash"):
+        print("cannot load the model: behaviour.json says crash", flush=True)
+        sys.exit(1)
+    print(f"serving {BEHAVIOUR.get('name')}", flush=True)
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
