@@ -1,0 +1,224 @@
+"""Measure a trained model on the test split, judge it against the champion, and make the archive that is served.
+
+Writes evaluation/evaluation.json and evaluation.html, and serving/model.tar.gz (model.onnx, serving.json).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import evaluation
+from artefact_archive import open_archive, write_archive
+from bin_model import ModelCard, load_model
+from calibration import Temperature, fit_temperature, softmax
+from champion import Champion, find_champion
+from command_settings import parse_settings, setting
+from count_metrics import Predictions, measure
+from evaluation_report import write_report
+from gate import GateSettings
+from graph_runner import Logits, run_graph
+from job_container import JobContainer, JobError, run_job, write_json
+from onnx_export import export_logits
+from photo import PhotoError
+from photo_traits import skus_of
+from quantisation import Allowance, PrecisionChoice, choose_precision, quantise
+from shards import Sample, ShardError, ShardIndex
+
+SERVING_SCHEMA: Final = 1
+EXAMPLES = """examples:
+  python evaluate.py --model model.tar.gz --train shards/train --validation shards/validation --test shards/test \\
+      --output evaluated --accuracy-threshold 0.3
+  python evaluate.py --model model/ --precision fp32 --model-package-group binventory-dev ...
+"""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What the Evaluate job is asked for."""
+
+    model: Path = setting("model.tar.gz, or a folder that holds it or its files")
+    train: Path = setting("folder of training shards: baselines, int8 calibration")
+    validation: Path = setting("folder of validation shards: temperature, choice of precision")
+    test: Path = setting("folder of test shards: everything that is reported")
+    output: Path = setting("where to write")
+    accuracy_threshold: float = setting("least accuracy on the test split for registration", 0.0, low=0, high=1)
+    margin: float = setting("how much less accuracy than the champion is still not worse", 0.01, low=0, high=1)
+    model_package_group: str = setting("group whose approved model is the champion; none: no champion", "none")
+    precision: str = setting("auto: int8 if it is as good as fp32", "auto", choices=("auto", "fp32"))
+    int8_accuracy_loss: float = setting("accuracy int8 may lose on the validation split", 0.005, low=0, high=1)
+    int8_rmse_loss: float = setting("RMSE int8 may add on the validation split", 0.01, low=0, high=5)
+    calibration_photos: int = setting("training photos that calibrate int8", 32, low=8, high=4096)
+    block_size: int = setting("ids a block: photos of one block are not independent", 100, low=1, high=1_000_000)
+    seed: int = setting("seed of the bootstrap", 0, low=0, high=2**31)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The photos of every split."""
+
+    train: ShardIndex
+    validation: ShardIndex
+    test: ShardIndex
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """The graph that will be served and why it is this one."""
+
+    graph: Path
+    choice: PrecisionChoice
+    temperature: Temperature
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Evaluate one model. Raises JobError where the input is wrong."""
+    settings = parse_settings(EvaluateSettings, arguments, __doc__ or "", EXAMPLES)
+    splits = Splits(*(_open_split(name, getattr(settings, name)) for name in ("train", "validation", "test")))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model, card = load_model(_model_folder(settings.model, folder))
+        export_logits(model, folder / "fp32.onnx")
+        del model
+        served = _prepare_serving(card, splits, settings, folder)
+        logits = _run(served.graph, splits.test, card)
+        test = _predictions(splits.test, logits, card, settings, served.temperature.value)
+        champion = _champion(splits.test, card, settings)
+        judged = evaluation.evaluate(
+            test=test, photos=splits.test, training_labels=splits.train.counts, temperature=served.temperature,
+            gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
+            champion=None if champion is None else _of_champion(champion, splits.test, card, settings),
+            training_skus=skus_of(splits.train), lineage=_lineage(card, served, champion),
+        )  # fmt: skip
+        write_report(settings.output / "evaluation", judged, splits.test)
+        _write_serving(settings.output / "serving", folder, card, served, test)
+    decision = judged.decision
+    metrics = judged.model.metrics
+    majority = judged.baselines[0].metrics
+    print(
+        f"test:accuracy={metrics.accuracy:.6g} test:rmse={metrics.rmse:.6g} test:within_one={metrics.within_one:.6g} "
+        f"majority:accuracy={majority.accuracy:.6g} majority:rmse={majority.rmse:.6g}"
+    )
+    print(f"precision {served.choice.precision}: {served.choice.reason}")
+    print("gate passed" if decision.passed else f"gate refused: {'; '.join(decision.reasons)}", flush=True)
+
+
+def _open_split(name: str, folder: Path) -> ShardIndex:
+    try:
+        index = ShardIndex(folder)
+    except ShardError as error:
+        raise JobError(f"--{name}: {error}") from error
+    if not len(index):
+        raise JobError(f"--{name}: the shards in {folder} hold no photos")
+    return index
+
+
+def _model_folder(path: Path, scratch: Path) -> Path:
+    """The folder of model.json: given as it is, or unpacked from the archive."""
+    if (path / "model.json").is_file():
+        return path
+    archive = path / "model.tar.gz" if path.is_dir() else path
+    if not archive.is_file():
+        raise JobError(f"--model: {path} is neither a model folder nor a model.tar.gz")
+    folder = scratch / "model"
+    open_archive(archive, folder)
+    return folder
+
+
+def _prepare_serving(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Served:
+    """Choose the precision on the validation split and fit the temperature of the chosen graph there."""
+    answers = {"fp32": _run(folder / "fp32.onnx", splits.validation, card)}
+    if settings.precision == "auto":
+        chosen = _spread(splits.train, settings.calibration_photos)
+        quantise(folder / "fp32.onnx", folder / "int8.onnx", chosen, card.preprocessing)
+        answers["int8"] = _run(folder / "int8.onnx", splits.validation, card)
+    scored = {name: _predictions(splits.validation, logits, card, settings) for name, logits in answers.items()}
+    allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
+    choice = choose_precision(scored["fp32"], scored.get("int8"), allowance)
+    temperature = fit_temperature(answers[choice.precision], splits.validation.counts, classes=card.classes)
+    return Served(folder / f"{choice.precision}.onnx", choice, temperature)
+
+
+def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
+    """Evenly spaced photos, so that every part of the split is seen."""
+    step = max(1, len(photos) // wanted)
+    return [photos[row] for row in range(0, len(photos), step)][:wanted]
+
+
+def _run(graph: Path, photos: ShardIndex, card: ModelCard) -> Logits:
+    try:
+        logits = run_graph(graph, photos, card.preprocessing)
+    except PhotoError as error:
+        raise JobError(f"a photo of the shards cannot be read ({error}); ingest again") from error
+    if not np.isfinite(logits).all():
+        raise JobError(f"the {graph.stem} graph answers with values that are not finite; train again")
+    return logits
+
+
+def _predictions(
+    photos: ShardIndex, logits: Logits, card: ModelCard, settings: EvaluateSettings, temperature: float = 1.0
+) -> Predictions:
+    return Predictions.of(
+        photos.counts, softmax(logits, temperature), _blocks(photos, settings.block_size), classes=card.classes
+    )
+
+
+def _blocks(photos: ShardIndex, size: int) -> list[str]:
+    """The block of each id; an id that is no number is a block of its own."""
+    return [str(int(photo) // size) if photo.isdecimal() else f"id {photo}" for photo in photos.ids]
+
+
+def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> Champion | None:
+    if settings.model_package_group == "none":
+        return None
+    return find_champion(settings.model_package_group, photos, card.classes)
+
+
+def _of_champion(champion: Champion, photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> Predictions:
+    blocks = _blocks(photos, settings.block_size)
+    return Predictions.of(photos.counts, champion.probabilities, blocks, classes=card.classes)
+
+
+def _lineage(card: ModelCard, served: Served, champion: Champion | None) -> dict[str, str]:
+    """What the model was made of, for the report."""
+    asked = {f"hyperparameter {name}": str(value) for name, value in card.training.get("hyperparameters", {}).items()}
+    choice = served.choice
+    scores = {"fp32 on validation": choice.fp32, "int8 on validation": choice.int8}
+    return {
+        "backbone": card.backbone,
+        "weights": card.weights,
+        "strategy": card.strategy,
+        "precision": choice.precision,
+        "precision reason": choice.reason,
+        **{name: f"accuracy {s.accuracy:.4f}, RMSE {s.rmse:.4f}" for name, s in scores.items() if s is not None},
+        **({} if champion is None else {"champion": champion.arn}),
+        **asked,
+    }
+
+
+def _write_serving(output: Path, scratch: Path, card: ModelCard, served: Served, test: Predictions) -> None:
+    metrics = {name: float(value) for name, value in measure(test).scalars() if math.isfinite(value)}
+    description: dict[str, Any] = {
+        "schema": SERVING_SCHEMA,
+        "classes": list(card.classes),
+        "preprocessing": asdict(card.preprocessing),
+        "temperature": served.temperature.value,
+        "precision": served.choice.precision,
+        "quantisation": served.choice.as_json(),
+        "metrics": metrics,
+    }
+    write_json(scratch / "serving.json", description)
+    shutil.copy(served.graph, scratch / "model.onnx")
+    write_archive(output / "model.tar.gz", {name: scratch / name for name in ("model.onnx", "serving.json")})
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main, JobContainer()))
