@@ -6,6 +6,7 @@ import sys
 
 import aws_cdk as cdk
 
+from stacks.github_stack import GithubStack
 from stacks.serving_stack import ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
 from stacks.storage_stack import StorageStack
@@ -21,6 +22,8 @@ def build(app: cdk.App, settings: Settings) -> None:
     )
     # The image and the model packages that the endpoint needs come from the training stack.
     serving.add_stack_dependency(training)
+    if settings.github.repository != "none":
+        GithubStack(app, "Github", settings=settings, storage=storage)
 
 
 def main() -> int:

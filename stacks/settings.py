@@ -31,6 +31,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from stacks.github_settings import GithubSettings
 from stacks.images import FrameworkVersion
 from stacks.instances import JobInstance, Processor, Region, ServingInstance, processor_of
 
@@ -245,6 +246,7 @@ class Settings(BaseSettings):
     tuning: TuningSettings
     evaluation: EvaluationSettings
     serving: ServingSettings
+    github: GithubSettings = GithubSettings()
 
     @field_validator("tags")
     @classmethod
@@ -341,7 +343,7 @@ def _refuse_unknown_variables() -> None:
         section, nested, _ = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         if section in Settings.model_fields:
             continue
-        if nested or difflib.get_close_matches(section, Settings.model_fields, n=1):
+        if nested or difflib.get_close_matches(section, Settings.model_fields, n=1, cutoff=0.8):
             raise InvalidSettingsError(
                 f"{variable} = {os.environ[variable]!r}\n"
                 f"    overrides no setting; {_alternatives(section, list(Settings.model_fields))}"

@@ -1,0 +1,149 @@
+"""What GitHub Actions may do here: one role an intent, taken on by a short-lived token and never by a key."""
+
+from __future__ import annotations
+
+from aws_cdk import Arn, ArnComponents, ArnFormat, CfnOutput, Duration
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.base import BinventoryStack
+from stacks.permissions import allow, read_objects
+from stacks.settings import Settings
+from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
+
+ISSUER = "token.actions.githubusercontent.com"
+AUDIENCE = "sts.amazonaws.com"
+# Qualifier of the roles that `cdk bootstrap` makes.
+BOOTSTRAP_QUALIFIER = "hnb659fds"
+JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
+
+
+class GithubStack(BinventoryStack):
+    """The identity provider and the three roles: diff looks, deploy changes, train starts the pipeline.
+
+    Each role trusts one repository, and in it only the tokens of its own intent: pull requests can look,
+    only jobs behind this environment's approval can deploy, only the main branch can train.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
+        super().__init__(scope, construct_id, settings=settings, role="github", purpose="roles for GitHub Actions")
+        self.github = settings.github
+        self._provider_arn = self._provider()
+        self._diff_role()
+        self._deploy_role()
+        self._train_role(storage)
+
+    def _provider(self) -> str:
+        if self.github.provider != "create":
+            return self.github.provider
+        provider = iam.CfnOIDCProvider(self, "Provider", url=f"https://{ISSUER}", client_id_list=[AUDIENCE])
+        return provider.attr_arn
+
+    def _diff_role(self) -> None:
+        claims = ["pull_request", f"ref:refs/heads/{self.github.branch}"]
+        role = self._role("diff", "Reads what is deployed and changes nothing", claims=claims)
+        role.add_to_policy(self._assume_bootstrap_roles("lookup"))
+        role.add_to_policy(self._describe_stacks())
+
+    def _deploy_role(self) -> None:
+        claims = [f"environment:{self.settings.environment}"]
+        role = self._role("deploy", "Deploys and destroys the stacks of this environment", claims=claims)
+        role.add_to_policy(self._assume_bootstrap_roles("lookup", "deploy", "file-publishing", "image-publishing"))
+        role.add_to_policy(self._describe_stacks())
+        # The smoke test after a deployment counts one photo.
+        role.add_to_policy(
+            allow(
+                ["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"],
+                [self._sagemaker_arn("endpoint", self.settings.prefix)],
+            )
+        )
+
+    def _train_role(self, storage: StorageStack) -> None:
+        role = self._role(
+            "train",
+            "Starts the pipeline and reads its results",
+            claims=[f"ref:refs/heads/{self.github.branch}"],
+            # A pipeline outlives the default hour; GitHub ends a job after six.
+            duration=Duration.hours(6),
+        )
+        pipeline = self._sagemaker_arn("pipeline", self.settings.prefix)
+        role.add_to_policy(
+            allow(
+                [
+                    "sagemaker:DescribePipeline",
+                    "sagemaker:StartPipelineExecution",
+                    "sagemaker:DescribePipelineExecution",
+                    "sagemaker:ListPipelineExecutionSteps",
+                    "sagemaker:StopPipelineExecution",
+                ],
+                [pipeline, f"{pipeline}/execution/*"],
+            )
+        )
+        role.add_to_policy(
+            allow(
+                [
+                    "sagemaker:DescribeTrainingJob",
+                    "sagemaker:DescribeProcessingJob",
+                    "sagemaker:DescribeHyperParameterTuningJob",
+                    "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+                ],
+                # SageMaker names what a pipeline starts `pipelines-<execution>-<step>-<random>`, cut for tuning.
+                [self._sagemaker_arn(kind, "*") for kind in JOB_KINDS],
+            )
+        )
+        role.add_to_policy(
+            allow(
+                ["logs:DescribeLogStreams", "logs:GetLogEvents"],
+                [self._log_group_arn(f"/aws/sagemaker/{kind}") for kind in ("TrainingJobs", "ProcessingJobs")],
+            )
+        )
+        for statement in read_objects(storage.data_bucket.bucket_arn, EXECUTIONS_PREFIX):
+            role.add_to_policy(statement)
+        role.add_to_policy(self._describe_stacks())
+
+    def _role(self, intent: str, description: str, *, claims: list[str], duration: Duration | None = None) -> iam.Role:
+        subjects = [subject for claim in claims for subject in self.github.subjects(claim)]
+        role = iam.Role(
+            self,
+            f"{intent.capitalize()}Role",
+            role_name=f"{self.settings.prefix}-github-{intent}",
+            description=f"{description}, for workflows of {self.github.repository}",
+            max_session_duration=duration,
+            assumed_by=iam.WebIdentityPrincipal(
+                self._provider_arn,
+                # Whole subjects, never patterns: `repo:owner/name:*` would hand every branch and fork the role.
+                conditions={"StringEquals": {f"{ISSUER}:aud": AUDIENCE, f"{ISSUER}:sub": subjects}},
+            ),
+        )
+        CfnOutput(self, f"{intent.capitalize()}RoleArn", value=role.role_arn)
+        return role
+
+    def _assume_bootstrap_roles(self, *purposes: str) -> iam.PolicyStatement:
+        return allow(
+            ["sts:AssumeRole"],
+            [
+                Arn.format(
+                    ArnComponents(
+                        service="iam",
+                        region="",
+                        resource="role",
+                        resource_name=f"cdk-{BOOTSTRAP_QUALIFIER}-{purpose}-role-{self.account}-{self.region}",
+                    ),
+                    self,
+                )
+                for purpose in purposes
+            ],
+        )
+
+    def _describe_stacks(self) -> iam.PolicyStatement:
+        stacks = self.format_arn(service="cloudformation", resource="stack", resource_name=f"{self.settings.prefix}-*")
+        return allow(["cloudformation:DescribeStacks"], [stacks])
+
+    def _sagemaker_arn(self, resource: str, name: str) -> str:
+        return self.format_arn(service="sagemaker", resource=resource, resource_name=name)
+
+    def _log_group_arn(self, name: str) -> str:
+        group = self.format_arn(
+            service="logs", resource="log-group", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+        )
+        return f"{group}:*"
