@@ -5,18 +5,22 @@ Whatever is not taken becomes a row that says why, so that nothing listed is eve
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from ingestion.ids import block_of, draw, is_bin_id
 from ingestion.intake import MAX_BYTES
-from ingestion.labels import CLASSES, Labelled, Labels, RecordError, parse_record, settle
+from ingestion.labels import CLASSES, Label, Labelled, Labels, RecordError, parse_record, settle
 from ingestion.ledger import QUARANTINED, SKIPPED, Fate, SetAside
 from ingestion.plan import Candidate
-from ingestion.source import METADATA_SUFFIX, PHOTO_SUFFIX, BinSource, Found, SourceError
+from ingestion.source import METADATA, METADATA_SUFFIX, PHOTO_SUFFIX, PHOTOS, BinSource, Found, SourceError
 from ingestion.throttle import in_order
+
+_NO_LABEL: Final = Label(None, "")
 
 
 @dataclass(slots=True)
@@ -48,21 +52,29 @@ async def select(source: BinSource, labels: Labels | None, *, seed: int, block_s
     (0: all), drawn by the seed; metadata is then read only until every class is full.
     """
     selection = Selection(block_size)
-    photos = _named(await source.list_photos(), PHOTO_SUFFIX)
+    listings = await asyncio.gather(source.list_photos(), source.list_metadata())
+    photos, metadata = _named(listings[0], PHOTO_SUFFIX), _named(listings[1], METADATA_SUFFIX)
     if not photos.by_id:
         raise SourceError(f"{source.url} lists no photo; it must hold bin-images/<id>.jpg")
     if labels is None:
-        for name in photos.others:
-            selection.refuse(
-                name, QUARANTINED, "unexpected_name", "not <id>.jpg with an id of letters, digits, - and _"
-            )
-        pool = [Candidate(i, f.size, f.etag) for i, f in sorted(photos.by_id.items())]
-    else:
-        pool = await _labelled(source, labels, photos, selection)
-    pool = _small_enough(pool, selection)
+        labels = _everything(photos, metadata, selection)
+    for bin_id, reason, detail in labels.refused:
+        selection.refuse(bin_id, QUARANTINED, reason, detail)
+    pool: list[Candidate] = []
+    for bin_id, label in sorted(labels.by_id.items()):
+        found, described = photos.by_id.get(bin_id), metadata.by_id.get(bin_id)
+        candidate = Candidate(
+            id=bin_id,
+            size=found.size if found else 0,
+            etag=found.etag if found else "",
+            label=label,
+            metadata_etag=described.etag if described else None,
+        )
+        if _usable(candidate, found is not None, selection):
+            pool.append(candidate)
     if not limit:
         selection.candidates = pool
-    elif labels is not None and all(candidate.told() is not None for candidate in pool):
+    elif all(candidate.told() is not None for candidate in pool):
         _limit_by_label(pool, selection, seed=seed, limit=limit)
     else:
         await _limit_by_metadata(source, pool, selection, seed=seed, limit=limit)
@@ -87,32 +99,30 @@ def _named(found: Iterable[Found], suffix: str) -> _Named:
     return _Named(by_id, others)
 
 
-async def _labelled(source: BinSource, labels: Labels, photos: _Named, selection: Selection) -> list[Candidate]:
-    for bin_id, reason, detail in labels.refused:
-        selection.refuse(bin_id, QUARANTINED, reason, detail)
-    described = _named(await source.list_metadata(), METADATA_SUFFIX).by_id
-    pool: list[Candidate] = []
-    for bin_id, label in sorted(labels.by_id.items()):
-        found = photos.by_id.get(bin_id)
-        if found is None:
-            detail = "the list names it, the source has no such photo"
-            selection.refuse(bin_id, QUARANTINED, "photo_missing", detail, label.count)
-        elif label.count is not None and label.count not in CLASSES:
-            selection.refuse(bin_id, SKIPPED, "count_out_of_range", f"count {label.count}", label.count)
-        else:
-            pool.append(Candidate(bin_id, found.size, found.etag, label, bin_id in described))
-    return pool
+def _everything(photos: _Named, metadata: _Named, selection: Selection) -> Labels:
+    """Every id that has a photo or metadata, without a label; names that are no id are set aside."""
+    for folder, named in ((PHOTOS, photos), (METADATA, metadata)):
+        for name in named.others:
+            detail = "a name has letters, digits, - and _ only, and ends in .jpg or .json"
+            selection.refuse(f"{folder}{name}", QUARANTINED, "unexpected_name", detail)
+    return Labels(dict.fromkeys({**photos.by_id, **metadata.by_id}, _NO_LABEL), ())
 
 
-def _small_enough(pool: Iterable[Candidate], selection: Selection) -> list[Candidate]:
-    fits: list[Candidate] = []
-    for candidate in pool:
-        if candidate.size <= MAX_BYTES:
-            fits.append(candidate)
-        else:
-            detail = f"{candidate.size} bytes, at most {MAX_BYTES}"
-            selection.refuse(candidate.id, QUARANTINED, "too_many_bytes", detail, candidate.told())
-    return fits
+def _usable(candidate: Candidate, has_photo: bool, selection: Selection) -> bool:
+    """Set aside what the listing and the label alone rule out."""
+    count = candidate.told()
+    if not has_photo:
+        selection.refuse(candidate.id, QUARANTINED, "photo_missing", "it has a label, the source has no photo", count)
+    elif count is None and candidate.metadata_etag is None:
+        selection.refuse(candidate.id, QUARANTINED, "metadata_missing", "it has neither metadata nor a label")
+    elif count is not None and count not in CLASSES:
+        selection.refuse(candidate.id, SKIPPED, "count_out_of_range", f"count {count}", count)
+    elif candidate.size > MAX_BYTES:
+        detail = f"{candidate.size} bytes, at most {MAX_BYTES}"
+        selection.refuse(candidate.id, QUARANTINED, "too_many_bytes", detail, count)
+    else:
+        return True
+    return False
 
 
 def _in_drawn_order(pool: Iterable[Candidate], seed: int) -> list[Candidate]:
@@ -176,5 +186,5 @@ async def read_label(source: BinSource, candidate: Candidate) -> Labelled:
     """The count of a candidate, from its metadata and the label brought for it. Raises bin_labels.RecordError."""
     if candidate.known is not None:
         return candidate.known
-    blob = await source.metadata(candidate.id) if candidate.has_metadata else None
+    blob = await source.metadata(candidate.id) if candidate.metadata_etag is not None else None
     return settle(candidate.label, None if blob is None else parse_record(blob.data))

@@ -158,12 +158,12 @@ def _collect(rows: Iterable[tuple[str, str | None, str]]) -> Labels:
     )
 
 
-def settle(label: Label | None, record: BinRecord | None) -> Labelled:
+def settle(label: Label, record: BinRecord | None) -> Labelled:
     """The count to train on and where it comes from; the label brought by the user and the record must agree.
 
     Raises RecordError: metadata_missing (neither gives a count), label_disagrees.
     """
-    if label is None or label.count is None:
+    if label.count is None:
         if record is None:
             raise RecordError("metadata_missing", "there is no metadata file and no label")
         return Labelled(record.count, "metadata", record.items)

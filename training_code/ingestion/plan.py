@@ -12,7 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from ingestion.ids import block_of, draw
 from ingestion.intake import content_md5
@@ -38,10 +38,10 @@ class Candidate:
     id: str
     size: int
     etag: str
-    label: Label | None = None
-    """What a labels file says; None without one."""
-    has_metadata: bool = True
-    """False where a listing says that there is none."""
+    label: Label
+    """What a labels file says; its count is None without one."""
+    metadata_etag: str | None
+    """None where there is no metadata file."""
     known: Labelled | None = None
     """Its count, where sampling has read it already."""
     block: str = ""
@@ -50,7 +50,15 @@ class Candidate:
 
     def told(self) -> int | None:
         """The count that the labels file gives, if any."""
-        return None if self.label is None else self.label.count
+        return self.label.count
+
+
+class Digests(NamedTuple):
+    """What identifies the content of a candidate."""
+
+    photo: str
+    """MD5; empty when the photo is gone."""
+    metadata: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ async def make_plan(
     units: list[Unit] = []
     for name in SPLITS:
         members = [
-            replace(candidate, block=blocks[candidate.id], md5=digests[candidate.id])
+            replace(candidate, block=blocks[candidate.id], md5=digests[candidate.id].photo)
             for candidate in candidates
             if split_by_id[candidate.id] == name and candidate.id not in twins
         ]
@@ -125,16 +133,24 @@ def _refused_twin(twin: str, first: str, block: str, split_by_id: Mapping[str, s
     return SetAside(twin, QUARANTINED, "same_content_in_other_split", detail, block, split_by_id[twin])
 
 
-async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[str, str]:
-    """The content's MD5 of every candidate: from the listing where its tags are that, else by reading the photos."""
+async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[str, Digests]:
+    """What identifies the content of every candidate's photo and metadata.
+
+    Taken from the listing where its tags are the photos' MD5 sums; else every photo is read once for it.
+    """
     if not source.is_folder and await _tags_are_content(source, candidates):
-        return {candidate.id: candidate.etag for candidate in candidates}
+        return {c.id: Digests(c.etag, c.metadata_etag) for c in candidates}
 
-    async def digest(candidate: Candidate) -> str:
-        blob = await source.photo(candidate.id)
-        return "" if blob is None else await asyncio.to_thread(content_md5, blob.data)
+    async def read(candidate: Candidate) -> Digests:
+        photo = await source.photo(candidate.id)
+        # A folder's tags are times and inode numbers: a copy of the folder must give the same fingerprint.
+        metadata = await source.metadata(candidate.id) if source.is_folder and candidate.metadata_etag else None
+        return Digests(
+            photo="" if photo is None else await asyncio.to_thread(content_md5, photo.data),
+            metadata=candidate.metadata_etag if metadata is None else content_md5(metadata.data),
+        )
 
-    return {candidate.id: found async for candidate, found in in_order(candidates, digest, _DIGESTS_AT_ONCE)}
+    return {candidate.id: found async for candidate, found in in_order(candidates, read, _DIGESTS_AT_ONCE)}
 
 
 async def _tags_are_content(source: BinSource, candidates: Sequence[Candidate]) -> bool:
@@ -148,15 +164,15 @@ async def _tags_are_content(source: BinSource, candidates: Sequence[Candidate]) 
     return True
 
 
-def _twins_in_other_splits(digests: Mapping[str, str], split_by_id: Mapping[str, str]) -> dict[str, str]:
+def _twins_in_other_splits(digests: Mapping[str, Digests], split_by_id: Mapping[str, str]) -> dict[str, str]:
     """The ids to refuse because the same content stands in another split, with the id that stays.
 
     The smallest id of equal photos stays, with all its twins in its own split; twins in other splits go.
     """
     by_digest: dict[str, list[str]] = defaultdict(list)
     for bin_id, digest in digests.items():
-        if digest:
-            by_digest[digest].append(bin_id)
+        if digest.photo:
+            by_digest[digest.photo].append(bin_id)
     twins: dict[str, str] = {}
     for ids in by_digest.values():
         first = min(ids)
@@ -178,10 +194,10 @@ def _cut(candidates: Iterable[Candidate], *, seed: int, size: int) -> list[list[
     return [sorted(group, key=lambda c: (draw(seed, "order", c.id), c.id)) for group in groups]
 
 
-def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digests: Mapping[str, str]) -> str:
+def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digests: Mapping[str, Digests]) -> str:
     """SHA-256 of what the result depends on; the order of the candidates is part of it."""
     digest = hashlib.sha256(json.dumps(context).encode())
     for c in candidates:
-        label = None if c.label is None else (c.label.count, c.label.source)
-        digest.update(json.dumps((c.id, c.size, digests[c.id], label, c.has_metadata)).encode())
+        known = (c.id, c.size, c.label.count, c.label.source, *digests[c.id])
+        digest.update(json.dumps(known).encode())
     return digest.hexdigest()
