@@ -78,7 +78,8 @@ def _application(context: Context) -> Any:
     operations.register_all()
     service = SageMakerService(context)
     hooks.add_service("sagemaker", ["SageMaker."], service.handle)
-    hooks.add_resource_types(cloudformation.resource_types(context))
+    hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
+    hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"].startswith(ADMIN_PREFIX):

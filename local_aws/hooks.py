@@ -1,9 +1,10 @@
 """The only module that touches ministack's internals.
 
 ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
-`core.router.SERVICE_PATTERNS`, `services.cloudformation.provisioners._RESOURCE_HANDLERS`,
-`services.cloudformation.stacks._runs_on_worker_thread`, `services.eventbridge._put_events` and the request context
-of `core.responses`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
+`core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
+properties, custom names and tags and `_physical_name`, `services.cloudformation.stacks._runs_on_worker_thread`,
+`services.eventbridge._put_events` and the request context of `core.responses`. tests/contract/test_hooks.py fails,
+naming the one that moved, when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from local_aws.cloudformation.base import ResourceType
+    from local_aws.context import Context
 
 Headers = dict[str, str]
 ServiceHandler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
@@ -44,20 +49,36 @@ def add_service(name: str, target_prefixes: Iterable[str], handler: ServiceHandl
     app.SERVICE_HANDLERS[name] = handler
 
 
-def add_resource_types(handlers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Teach ministack's CloudFormation resource types, each with `create`, `update` and `delete`.
+def add_resource_types(types: Iterable[ResourceType], context: Context) -> None:
+    """Teach ministack's CloudFormation more resource types.
 
     Ours may block (an endpoint takes seconds), so they run on worker threads instead of the event loop.
     """
     from ministack.services.cloudformation import provisioners, stacks
 
-    provisioners._RESOURCE_HANDLERS.update(handlers)
+    names = set()
+    for kind in types:
+        names.add(kind.name)
+        provisioners._RESOURCE_HANDLERS[kind.name] = kind.handlers(context)
+        provisioners._REPLACING_PROPERTIES[kind.name] = kind.replacing
+        if kind.name_property:
+            provisioners._CUSTOM_NAME_REPLACEMENT[kind.name] = {"name": kind.name_property}
+        if kind.taggable:
+            provisioners._STACK_TAG_PROPERTY[kind.name] = ("Tags", "list")
     runs_on_worker_thread = stacks._runs_on_worker_thread
 
     def ours_too(resource_type: str) -> bool:
-        return resource_type in handlers or runs_on_worker_thread(resource_type)
+        return resource_type in names or runs_on_worker_thread(resource_type)
 
     stacks._runs_on_worker_thread = ours_too
+
+
+def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
+    """The name CloudFormation generates for a resource without one; another one when the resource is replaced."""
+    from ministack.services.cloudformation import provisioners
+
+    name: str = provisioners._physical_name(stack_name, logical_id, max_len=longest)
+    return name
 
 
 def put_aws_event(

@@ -8,6 +8,7 @@ against the output shapes by the same walk.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any
@@ -15,6 +16,15 @@ from typing import Any
 import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 
+# Java's Unicode classes as ranges that also work inside brackets; letters beyond Latin-1 are taken generously.
+_UNICODE_CLASSES = {
+    r"\p{L}": r"A-Za-z\u00AA\u00B5\u00BA\u00C0-\u1FFF\u2C00-\uFFDC",
+    r"\p{M}": r"\u0300-\u036F",
+    r"\p{Z}": r" \u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000",
+    r"\p{N}": r"0-9\u00B2\u00B3\u00B9\u00BC-\u00BE",
+    r"\p{S}": r"$+<=>^`|~",
+    r"\p{P}": r"!-#%-*,-/:;?@\[-\]_{}",
+}
 _NUMBERS = {"integer", "long", "float", "double"}
 
 
@@ -130,8 +140,12 @@ def _bounds(shape: Shape, size: float, what: str, value: object, path: str) -> I
 @cache
 def _pattern(pattern: str) -> re.Pattern[str]:
     """The model's patterns are Java's; the few that Python cannot read accept everything."""
+    for java, python in _UNICODE_CLASSES.items():
+        pattern = pattern.replace(java, python)
     try:
-        return re.compile(pattern.replace("\\p{L}", "[^\\W\\d_]").replace("\\p{Z}", "\\s").replace("\\p{N}", "\\d"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return re.compile(pattern)
     except re.error:
         return re.compile(r"(?s).*")
 

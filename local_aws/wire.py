@@ -29,8 +29,10 @@ Document: TypeAlias = dict[str, Any]
 
 Handler: TypeAlias = Callable[["Context", Document], Document]
 
-TARGET_PREFIX = "SageMaker."
-OPERATIONS: dict[str, Handler] = {}
+SAGEMAKER = "sagemaker"
+_SERVICE_OF_PREFIX = {"SageMaker": SAGEMAKER, "AnyScaleFrontendService": "application-autoscaling"}
+OPERATIONS: dict[tuple[str, str], Handler] = {}
+"""Handlers by service and operation."""
 
 _log = logging.getLogger("local_aws.wire")
 
@@ -43,29 +45,29 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def operation(name: str) -> Callable[[Handler], Handler]:
-    """Make the decorated function answer the SageMaker operation `name`."""
-    operation_model(name)  # a misspelt name fails at import
+def operation(name: str, service: str = SAGEMAKER) -> Callable[[Handler], Handler]:
+    """Make the decorated function answer the operation `name`."""
+    operation_model(name, service)  # a misspelt name fails at import
 
     def register(handler: Handler) -> Handler:
-        if name in OPERATIONS:
-            raise ValueError(f"two handlers for {name}: {OPERATIONS[name].__module__} and {handler.__module__}")
-        OPERATIONS[name] = handler
+        if (service, name) in OPERATIONS:
+            raise ValueError(f"two handlers for {name}: {OPERATIONS[service, name].__module__}, {handler.__module__}")
+        OPERATIONS[service, name] = handler
         return handler
 
     return register
 
 
-def call(context: Context, name: str, request: Document) -> Document:
+def call(context: Context, name: str, request: Document, service: str = SAGEMAKER) -> Document:
     """Validate `request`, run the operation and validate its reply; raises `AwsError`.
 
     This is what an HTTP request ends in; CloudFormation handlers and pipeline steps use it directly, so that they
     obey the same rules as everybody else.
     """
-    handler = OPERATIONS.get(name)
+    handler = OPERATIONS.get((service, name))
     if handler is None:
-        raise _unimplemented(name)
-    model = operation_model(name)
+        raise _unimplemented(name, service)
+    model = operation_model(name, service)
     wrong = violations(model.input_shape, request)
     if wrong:
         count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
@@ -78,23 +80,22 @@ def call(context: Context, name: str, request: Document) -> Document:
 
 
 def describe(name: str, document: Document) -> Document:
-    """The part of a stored document that the Describe operation `name` shows."""
+    """The part of a stored document that SageMaker's Describe operation `name` shows."""
     members = _members(operation_model(name).output_shape)
     return {key: value for key, value in document.items() if key in members and value is not None}
 
 
-def summarise(name: str, member: str, documents: list[Document]) -> list[Document]:
+def summarise(name: str, member: str, documents: list[Document], service: str = SAGEMAKER) -> list[Document]:
     """The parts of stored documents that the List operation `name` shows under `member`."""
-    item = _members(operation_model(name).output_shape)[member].member
-    members = _members(item)
+    members = _members(_members(operation_model(name, service).output_shape)[member].member)
     return [{key: value for key, value in document.items() if key in members} for document in documents]
 
 
 def dispatch(context: Context, target: str, body: bytes) -> Reply:
     """Answer one HTTP request whose `X-Amz-Target` is `target`; never raises."""
-    name = target.removeprefix(TARGET_PREFIX)
+    prefix, _, name = target.partition(".")
     try:
-        return json_reply(call(context, name, _decode(body)))
+        return json_reply(call(context, name, _decode(body), _SERVICE_OF_PREFIX.get(prefix, SAGEMAKER)))
     except AwsError as error:
         return error_reply(error)
     except Exception as error:
@@ -128,9 +129,9 @@ def _members(shape: Any) -> dict[str, Any]:
     return dict(shape.members)
 
 
-def _unimplemented(name: str) -> AwsError:
+def _unimplemented(name: str, service: str) -> AwsError:
     try:
-        operation_model(name)
+        operation_model(name, service)
     except OperationNotFoundError:
-        return AwsError("UnknownOperationException", f"SageMaker has no operation {name!r}")
-    return AwsError("NotImplemented", f"The local SageMaker does not implement {name}; AWS does", 501)
+        return AwsError("UnknownOperationException", f"{service} has no operation {name!r}")
+    return AwsError("NotImplemented", f"The local {service} does not implement {name}; AWS does", 501)

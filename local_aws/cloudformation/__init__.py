@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from local_aws.cloudformation import identity, money, sagemaker, scaling
+from local_aws.cloudformation.base import ResourceType
 
-from local_aws.context import Context
-
-
-def resource_types(context: Context) -> dict[str, dict[str, Any]]:
-    """Handlers by resource type, each with `create`, `update` and `delete`."""
-    return {}
+RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *money.TYPES, *identity.TYPES, *scaling.TYPES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from local_aws.context import Context
@@ -13,6 +14,15 @@ from local_aws.wire import Document, describe, operation, summarise
 _GROUPS = "ModelPackageGroup"
 _PACKAGES = "ModelPackage"
 _NOT_STORED = {"Tags", "ClientToken"}
+_CHANGEABLE = (
+    "ModelApprovalStatus",
+    "ApprovalDescription",
+    "InferenceSpecification",
+    "SourceUri",
+    "ModelCard",
+    "ModelPackageRegistrationType",
+    "ModelLifeCycle",
+)
 
 
 @operation("CreateModelPackageGroup")
@@ -59,6 +69,36 @@ def delete_model_package_group(context: Context, request: Document) -> Document:
             )
         context.table(_GROUPS).delete(name)
     drop_tags(context, group["ModelPackageGroupArn"])
+    return {}
+
+
+@operation("PutModelPackageGroupPolicy")
+def put_model_package_group_policy(context: Context, request: Document) -> Document:
+    """Who else may use the group."""
+    group = _group(context, request["ModelPackageGroupName"])
+    try:
+        json.loads(request["ResourcePolicy"])
+    except ValueError as error:
+        raise validation(f"ResourcePolicy is not JSON: {error}") from None
+    context.table(_GROUPS).put(group["ModelPackageGroupName"], group | {"ResourcePolicy": request["ResourcePolicy"]})
+    return {"ModelPackageGroupArn": group["ModelPackageGroupArn"]}
+
+
+@operation("GetModelPackageGroupPolicy")
+def get_model_package_group_policy(context: Context, request: Document) -> Document:
+    """The group's policy."""
+    group = _group(context, request["ModelPackageGroupName"])
+    if "ResourcePolicy" not in group:
+        raise validation(f"ModelPackageGroup {group['ModelPackageGroupName']} does not have a policy: not found.")
+    return {"ResourcePolicy": group["ResourcePolicy"]}
+
+
+@operation("DeleteModelPackageGroupPolicy")
+def delete_model_package_group_policy(context: Context, request: Document) -> Document:
+    """Drop the group's policy."""
+    group = _group(context, request["ModelPackageGroupName"])
+    group.pop("ResourcePolicy", None)
+    context.table(_GROUPS).put(group["ModelPackageGroupName"], group)
     return {}
 
 

@@ -1,0 +1,252 @@
+"""AWS::SageMaker::*: each resource is created, changed and removed by the same operations that boto3 calls."""
+
+from __future__ import annotations
+
+import json
+
+from local_aws.cloudformation.base import Created, ResourceType, Update, request
+from local_aws.context import Context
+from local_aws.errors import AwsError
+from local_aws.wire import Document, call
+
+_POLL_SECONDS = 0.1
+_SETTLED = {"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}
+
+
+def _retag(context: Context, arn: str, change: Update) -> None:
+    old = {tag["Key"] for tag in change.old.get("Tags", [])}
+    new = change.new.get("Tags", [])
+    gone = sorted(old - {tag["Key"] for tag in new})
+    if gone:
+        call(context, "DeleteTags", {"ResourceArn": arn, "TagKeys": gone})
+    if new:
+        call(context, "AddTags", {"ResourceArn": arn, "Tags": new})
+
+
+def _name(context: Context, family: str, arn: str) -> str:
+    """The name of the resource with this ARN, which has it in lower case; what the ARN says when it is gone."""
+    for document in context.table(family).all():
+        if document[f"{family}Arn"] == arn:
+            return str(document[f"{family}Name"])
+    return arn.rsplit("/", 1)[-1]
+
+
+def _delete(context: Context, family: str, arn: str) -> None:
+    try:
+        call(context, f"Delete{family}", {f"{family}Name": _name(context, family, arn)})
+    except AwsError as error:
+        if not _is_absent(error):
+            raise
+
+
+def _is_absent(error: AwsError) -> bool:
+    words = ("does not exist", "could not find", "not found")
+    return error.code == "ResourceNotFound" or any(word in error.message.lower() for word in words)
+
+
+def _create_group(context: Context, name: str, properties: Document) -> Created:
+    name = properties.get("ModelPackageGroupName", name)
+    arn = request(context, "CreateModelPackageGroup", properties | {"ModelPackageGroupName": name})
+    _put_group_policy(context, name, properties)
+    return _group(context, arn["ModelPackageGroupArn"], name)
+
+
+def _update_group(context: Context, change: Update) -> Created:
+    name = _name(context, "ModelPackageGroup", change.physical_id)
+    _retag(context, change.physical_id, change)
+    if change.old.get("ModelPackageGroupPolicy") and not change.new.get("ModelPackageGroupPolicy"):
+        call(context, "DeleteModelPackageGroupPolicy", {"ModelPackageGroupName": name})
+    _put_group_policy(context, name, change.new)
+    return _group(context, change.physical_id, name)
+
+
+def _delete_group(context: Context, physical_id: str, properties: Document) -> None:
+    _delete(context, "ModelPackageGroup", physical_id)
+
+
+def _group(context: Context, arn: str, name: str) -> Created:
+    group = call(context, "DescribeModelPackageGroup", {"ModelPackageGroupName": name})
+    attributes = {
+        "ModelPackageGroupArn": arn,
+        "ModelPackageGroupStatus": group["ModelPackageGroupStatus"],
+        "CreationTime": str(group["CreationTime"]),
+    }
+    return arn, attributes
+
+
+def _put_group_policy(context: Context, name: str, properties: Document) -> None:
+    policy = properties.get("ModelPackageGroupPolicy")
+    if policy:
+        text = policy if isinstance(policy, str) else json.dumps(policy)
+        call(context, "PutModelPackageGroupPolicy", {"ModelPackageGroupName": name, "ResourcePolicy": text})
+
+
+def _create_model(context: Context, name: str, properties: Document) -> Created:
+    name = properties.get("ModelName", name)
+    arn = request(context, "CreateModel", properties | {"ModelName": name})["ModelArn"]
+    return arn, {"ModelName": name, "ModelArn": arn, "Id": arn}
+
+
+def _update_model(context: Context, change: Update) -> Created:
+    _retag(context, change.physical_id, change)
+    name = _name(context, "Model", change.physical_id)
+    return change.physical_id, {"ModelName": name, "ModelArn": change.physical_id, "Id": change.physical_id}
+
+
+def _delete_model(context: Context, physical_id: str, properties: Document) -> None:
+    _delete(context, "Model", physical_id)
+
+
+def _create_config(context: Context, name: str, properties: Document) -> Created:
+    name = properties.get("EndpointConfigName", name)
+    arn = request(context, "CreateEndpointConfig", properties | {"EndpointConfigName": name})["EndpointConfigArn"]
+    return arn, {"EndpointConfigName": name, "Id": arn}
+
+
+def _update_config(context: Context, change: Update) -> Created:
+    _retag(context, change.physical_id, change)
+    name = _name(context, "EndpointConfig", change.physical_id)
+    return change.physical_id, {"EndpointConfigName": name, "Id": change.physical_id}
+
+
+def _delete_config(context: Context, physical_id: str, properties: Document) -> None:
+    _delete(context, "EndpointConfig", physical_id)
+
+
+def _create_endpoint(context: Context, name: str, properties: Document) -> Created:
+    name = properties.get("EndpointName", name)
+    arn = request(context, "CreateEndpoint", properties | {"EndpointName": name})["EndpointArn"]
+    endpoint = _settled(context, name)
+    if endpoint["EndpointStatus"] != "InService":
+        # CloudFormation does not know the failed endpoint's id, so nobody else would remove it.
+        _delete_endpoint(context, arn, properties)
+        raise RuntimeError(endpoint.get("FailureReason", f"Endpoint {name} is {endpoint['EndpointStatus']}"))
+    return arn, {"EndpointName": name, "Id": arn}
+
+
+def _update_endpoint(context: Context, change: Update) -> Created:
+    name = _name(context, "Endpoint", change.physical_id)
+    _retag(context, change.physical_id, change)
+    wanted = change.new["EndpointConfigName"]
+    _settled(context, name)
+    request(context, "UpdateEndpoint", change.new | {"EndpointName": name})
+    endpoint = _settled(context, name)
+    if endpoint.get("EndpointConfigName") != wanted or endpoint["EndpointStatus"] != "InService":
+        # An endpoint that undid its update is InService again: only the configuration tells.
+        reason = endpoint.get("FailureReason", f"it is {endpoint['EndpointStatus']}")
+        raise RuntimeError(f"Endpoint {name} still serves {endpoint['EndpointConfigName']}, not {wanted}: {reason}")
+    return change.physical_id, {"EndpointName": name, "Id": change.physical_id}
+
+
+def _delete_endpoint(context: Context, physical_id: str, properties: Document) -> None:
+    name = _name(context, "Endpoint", physical_id)
+    _delete(context, "Endpoint", physical_id)
+    while _describe_endpoint(context, name) is not None and not context.stopping.wait(_POLL_SECONDS):
+        pass
+
+
+def _settled(context: Context, name: str) -> Document:
+    """The endpoint once nothing changes it any more."""
+    while True:
+        endpoint = _describe_endpoint(context, name)
+        if endpoint is None:
+            raise RuntimeError(f"Endpoint {name} was deleted meanwhile")
+        if endpoint["EndpointStatus"] in _SETTLED:
+            return endpoint
+        if context.stopping.wait(_POLL_SECONDS):
+            raise RuntimeError("The local AWS was stopped")
+
+
+def _describe_endpoint(context: Context, name: str) -> Document | None:
+    try:
+        return call(context, "DescribeEndpoint", {"EndpointName": name})
+    except AwsError as error:
+        if _is_absent(error):
+            return None
+        raise
+
+
+def _pipeline_request(context: Context, name: str, properties: Document) -> Document:
+    definition = properties["PipelineDefinition"]
+    members = dict(properties)
+    members["PipelineName"] = name
+    location = definition.get("PipelineDefinitionS3Location")
+    if location:
+        body = context.client("s3").get_object(Bucket=location["Bucket"], Key=location["Key"])["Body"].read().decode()
+    else:
+        body = definition["PipelineDefinitionBody"]
+    return members | {"PipelineDefinition": body}
+
+
+def _create_pipeline(context: Context, name: str, properties: Document) -> Created:
+    name = properties.get("PipelineName", name)
+    token = {"ClientRequestToken": f"cloudformation-{name}-{context.now()}".ljust(32, "-")[:128]}
+    request(context, "CreatePipeline", _pipeline_request(context, name, properties) | token)
+    return name, {}
+
+
+def _update_pipeline(context: Context, change: Update) -> Created:
+    _retag(context, context.arn("pipeline", change.physical_id), change)
+    request(context, "UpdatePipeline", _pipeline_request(context, change.physical_id, change.new))
+    return change.physical_id, {}
+
+
+def _delete_pipeline(context: Context, physical_id: str, properties: Document) -> None:
+    token = f"cloudformation-{physical_id}-{context.now()}".ljust(32, "-")[:128]
+    try:
+        call(context, "DeletePipeline", {"PipelineName": physical_id, "ClientRequestToken": token})
+    except AwsError as error:
+        if not _is_absent(error):
+            raise
+
+
+_CONFIG_REPLACING = (
+    "AsyncInferenceConfig DataCaptureConfig EnableNetworkIsolation EndpointConfigName ExecutionRoleArn ExplainerConfig"
+    " KmsKeyId ProductionVariants ShadowProductionVariants VpcConfig"
+)
+_MODEL_REPLACING = (
+    "Containers EnableNetworkIsolation ExecutionRoleArn InferenceExecutionConfig ModelName PrimaryContainer VpcConfig"
+)
+
+TYPES = [
+    ResourceType(
+        "AWS::SageMaker::ModelPackageGroup",
+        _create_group,
+        _update_group,
+        _delete_group,
+        replacing=("ModelPackageGroupName", "ModelPackageGroupDescription"),
+        name_property="ModelPackageGroupName",
+    ),
+    ResourceType(
+        "AWS::SageMaker::Model",
+        _create_model,
+        _update_model,
+        _delete_model,
+        replacing=tuple(_MODEL_REPLACING.split()),
+        name_property="ModelName",
+    ),
+    ResourceType(
+        "AWS::SageMaker::EndpointConfig",
+        _create_config,
+        _update_config,
+        _delete_config,
+        replacing=tuple(_CONFIG_REPLACING.split()),
+        name_property="EndpointConfigName",
+    ),
+    ResourceType(
+        "AWS::SageMaker::Endpoint",
+        _create_endpoint,
+        _update_endpoint,
+        _delete_endpoint,
+        replacing=("EndpointName",),
+        name_property="EndpointName",
+    ),
+    ResourceType(
+        "AWS::SageMaker::Pipeline",
+        _create_pipeline,
+        _update_pipeline,
+        _delete_pipeline,
+        replacing=("PipelineName",),
+        name_property="PipelineName",
+    ),
+]
