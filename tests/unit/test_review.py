@@ -60,7 +60,7 @@ def cdk_diff(repository: Path, assembly: Path, deployed: Template, folder: Path)
 
 
 def logical_id(template: Template, start: str) -> str:
-    return next(name for name in template["Resources"] if name.startswith(start))
+    return next(str(name) for name in template["Resources"] if name.startswith(start))
 
 
 def test_a_renamed_bucket_is_a_loss(repository: Path, assembly: Path, template: Template, tmp_path: Path) -> None:
