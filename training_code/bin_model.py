@@ -65,8 +65,18 @@ class BinModel(nn.Module):
         self.backbone = backbone
         self.head = head
         self.preprocessing = preprocessing
+        self.frozen_norms = False
         self.register_buffer("pixel_mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def train(self, mode: bool = True) -> BinModel:
+        """As usual, but batch norms keep their own statistics where `frozen_norms`: those of small batches are poor."""
+        super().train(mode)
+        if mode and self.frozen_norms:
+            for layer in self.backbone.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+        return self
 
     def normalise(self, photos: Tensor) -> Tensor:
         """uint8 RGB [N, S, S, 3] to the float input [N, 3, S, S] of the backbone."""

@@ -8,7 +8,6 @@ checkpoint folder, so a job that was reclaimed redoes only what is missing.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -29,6 +28,7 @@ from frozen_backbone import BATCH, FrozenBackbone, calibrate_random_backbone, fr
 from job_container import JobContainer, JobError, run_job, write_json
 from photo import PhotoError, Preprocessing
 from photo_batches import photo_view, read_ahead, stacked
+from ranks import hosts_of_job
 from shards import Sample, ShardError, list_shards, read_shards
 
 EXAMPLES = """examples:
@@ -199,8 +199,7 @@ def _my_parts(shards: dict[str, list[Path]], views: int) -> list[Part]:
         for shard in paths
         for view in range(1 + (views if split == "train" else 0))
     ]
-    hosts = sorted(json.loads(os.environ.get("SM_HOSTS", '["localhost"]')))
-    mine = hosts.index(os.environ.get("SM_CURRENT_HOST", hosts[0]))
+    hosts, mine = hosts_of_job()
     return parts[mine :: len(hosts)]
 
 

@@ -235,6 +235,7 @@ class Fit:
     def _measure(self) -> tuple[float, float, float]:
         """Loss, accuracy and RMSE of the validation split; every rank takes its lane, every photo counts once."""
         self.network.eval()
+        self.ranks.align(self.network)
         sums = torch.zeros(3, dtype=_NOISE)
         rows = lane_range(len(self.validation), self.ranks.size, self.ranks.rank)
         for inputs, counts in self.validation.in_order(rows, size=256):

@@ -37,6 +37,11 @@ class JobContainer:
         return self.base / "checkpoints"
 
     @property
+    def own_checkpoints(self) -> Path:
+        """This job's own folder among the checkpoints: the trials of a tuning job share one S3 prefix."""
+        return self.checkpoints / os.environ.get("TRAINING_JOB_NAME", "job")
+
+    @property
     def failure(self) -> Path:
         """The file whose text DescribeTrainingJob shows as the failure reason."""
         return self.base / "output" / "failure"
@@ -75,7 +80,7 @@ def run_job(work: Callable[[], None], container: JobContainer | None = None) -> 
 
 
 def _report_failure(reason: str, container: JobContainer) -> None:
-    # Last on stderr as well: the training toolkit replaces the file with the end of stderr.
+    # On stderr as well, for the log; the training toolkit keeps a failure file that it finds.
     print(f"error: {reason}", file=sys.stderr, flush=True)
     try:
         container.failure.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +29,7 @@ from fitting import Fit, FitSettings, Outcome, Source
 from job_container import JobContainer, JobError, StopSignal, run_job, write_json
 from objectives import OBJECTIVES
 from optimiser import OPTIMISERS, Optimiser, Schedule
-from ranks import Ranks, joined_ranks
+from ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
 
 if TYPE_CHECKING:
     from photo import Preprocessing
@@ -52,6 +54,8 @@ class TrainSettings:
     epochs: int = setting("passes over the training split", 20, low=1, high=10_000)
     lr: float = setting("peak learning rate", 0.01, low=1e-8, high=10)
     batch_size: int = setting("photos a step, over all machines", 64, low=1, high=65_536)
+    batch_norm: str = setting("full only: train on each batch's statistics, or keep the weights' own", "train",
+                              choices=("train", "frozen"))  # fmt: skip
     loss: str = setting("what is minimised", "cross-entropy", choices=tuple(OBJECTIVES))
     optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS)
     weight_decay: float = setting("decay of weights towards zero", 0.01, low=0, high=10)
@@ -89,7 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
     stop = StopSignal()
     with joined_ranks() as ranks:
         torch.manual_seed(settings.seed)
-        task = _head_task(settings, container) if settings.strategy == "head" else _full_task(settings, container)
+        head = settings.strategy == "head"
+        task = _head_task(settings, container) if head else _full_task(settings, container, ranks)
         task.network.to(ranks.device)
         started = time.monotonic()
         outcome = _fit(task, settings, container, ranks, stop)
@@ -108,11 +113,10 @@ def _fit(task: Task, settings: TrainSettings, container: JobContainer, ranks: Ra
         settings.lr, steps_an_epoch * settings.epochs, round(steps_an_epoch * settings.warm_up_epochs),
         settings.schedule == "cosine",
     )  # fmt: skip
-    checkpoints = CheckpointFolder(
-        (settings.checkpoints or container.checkpoints) / "train",
-        _fingerprint(settings, task, ranks),
-        every_seconds=settings.checkpoint_seconds,
-    )
+    fingerprint = _fingerprint(settings, task, ranks)
+    ranks.require_same("the settings or the data", fingerprint)
+    folder = settings.checkpoints or container.own_checkpoints
+    checkpoints = CheckpointFolder(folder, fingerprint, every_seconds=settings.checkpoint_seconds)
     return Fit(
         task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
         checkpoints=checkpoints, ranks=ranks, stop=stop,
@@ -132,7 +136,7 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     return Task(head, train, validation, train.counts, card)
 
 
-def _full_task(settings: TrainSettings, container: JobContainer) -> Task:
+def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> Task:
     # Here, not above: a trial on features should not wait for torchvision and Pillow.
     from backbones import load_backbone
     from photo import Preprocessing
@@ -143,6 +147,11 @@ def _full_task(settings: TrainSettings, container: JobContainer) -> Task:
     _check_counts(train.counts, validation.counts)
     backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
     model = BinModel(backbone, CountHead(backbone.width, dropout=settings.dropout), pixels)
+    model.frozen_norms = settings.batch_norm == "frozen"
+    if ranks.size > 1 and ranks.device.type == "cuda":
+        model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
+    # The layout that convolutions on CPU and GPU prefer.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Task(model, train, validation, train.counts, ModelCard(settings.backbone, settings.weights, "full"))
 
 
@@ -208,5 +217,20 @@ def _is_trial(container: JobContainer) -> bool:
     return "_tuning_objective_metric" in given
 
 
+def launch(arguments: list[str]) -> int:
+    """Run main, in one process a GPU where this machine has several. Returns the exit status."""
+    gpus = several_gpus_without_launcher()
+    if not gpus:
+        return run_job(lambda: main(arguments))
+    hosts, place = hosts_of_job()
+    address = os.environ.get("MASTER_ADDR", hosts[0])
+    port = os.environ.get("MASTER_PORT", DEFAULT_PORT)
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={place}",
+        f"--nproc-per-node={gpus}", f"--master-addr={address}", f"--master-port={port}", __file__,
+    ]  # fmt: skip
+    return subprocess.run([*torchrun, *arguments], check=False).returncode
+
+
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    sys.exit(launch(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""Small splits of rendered photos and made-up features, for tests of the training code."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from feature_files import feature_file, write_features
+from shards import ShardWriter
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def jpeg(count: int, seed: int) -> bytes:
+    """A photo on which `count` bright squares can be counted, on noise."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 80, (256, 288, 3), dtype=np.uint8)
+    for place in random.permutation(12)[:count]:
+        top, left = 8 + 80 * (place % 3), 8 + 70 * (place // 3)
+        pixels[top : top + 60, left : left + 55] = random.integers(150, 255, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def write_split(folder: Path, split: str, photos: int, *, shards: int = 1, first: int = 100) -> Path:
+    """A folder of shards with counts 1..5 in turn; ids from `first`."""
+    place = folder / split
+    place.mkdir(parents=True)
+    for number in range(shards):
+        writer = ShardWriter(place / f"{split}-{number:05d}.tar")
+        for row in range(number, photos, shards):
+            count = row % 5 + 1
+            name = f"{first + row:05d}"
+            writer.add(name, jpeg(count, first + row), {"id": name, "count": count, "items": [f"SKU{row}"]})
+        writer.close()
+    return place
+
+
+def write_embedding(
+    folder: Path, *, train: int = 60, validation: int = 20, width: int = 6, views: int = 0, seed: int = 0,
+    scale: Sequence[float] = (1.0,),
+) -> Path:  # fmt: skip
+    """What Embed leaves behind, with features that tell the count apart, on any scale; the backbone is `small`."""
+    from backbones import build_backbone
+    from bin_model import BinModel, ModelCard, save_model
+    from photo import Preprocessing
+
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(5, width, generator=generator)
+    factor = torch.tensor([scale[i % len(scale)] for i in range(width)])
+    for split, photos in (("train", train), ("validation", validation)):
+        counts = [row % 5 + 1 for row in range(photos)]
+        for view in range(1 + (views if split == "train" else 0)):
+            noise = 0.7 * torch.randn(photos, width, generator=generator)
+            features = (direction[torch.tensor(counts) - 1] + noise) * factor
+            ids = [f"{split}{row}" for row in range(photos)]
+            write_features(
+                feature_file(folder / "features", split, f"{split}-0", view), features, counts, ids, view=view
+            )
+    model = BinModel(build_backbone("small", 0), torch.nn.Identity(), Preprocessing())
+    save_model(model, ModelCard("small", "none", "head"), folder / "backbone")
+    return folder

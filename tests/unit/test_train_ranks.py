@@ -1,0 +1,153 @@
+"""Several processes of one job train one model: the one that a single process with the same global batch trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
+
+import train
+from job_container import JobError
+from ranks import Ranks
+from sampling import Sampling, lane_range
+from tests.training_data import REPOSITORY, write_embedding, write_split
+
+FLAGS = ("--backbone", "small", "--epochs", "3", "--batch-size", "16", "--dropout", "0", "--lr", "0.05")
+
+
+def start(folder: Path, rank: int, size: int, port: int, flags: Sequence[str]) -> subprocess.Popen[str]:
+    """One machine of a SageMaker job of `size` machines."""
+    hosts = [f"algo-{number + 1}" for number in range(size)]
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "SAGEMAKER_BASE_DIR": str(folder / f"machine{rank}"),
+        "PYTHONPATH": os.pathsep.join(str(REPOSITORY / part) for part in ("training_code", "inference_code")),
+        "SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": hosts[rank],
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    script = str(REPOSITORY / "training_code" / "train.py")
+    command = [sys.executable, script, *flags]
+    return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def train_on(folder: Path, size: int, flags: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+    """Train on `size` local processes; tensors and metrics of the one model, and what each process printed."""
+    port = free_port()
+    processes = [start(folder, rank, size, port, flags) for rank in range(size)]
+    printed = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * size, printed
+    models = list(folder.glob("machine*/model/model.safetensors"))
+    assert [path.parent.parent.name for path in models] == ["machine0"], "one model, from the first machine"
+    metrics = json.loads((models[0].parent / "metrics.json").read_text())
+    return load_file(models[0]), metrics, [out for out, _ in printed]
+
+
+def alone(folder: Path, lanes: int, flags: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """The same global batches, in one process that reads every lane itself."""
+    real = Ranks.sampling
+
+    def all_lanes(self: Ranks, samples: int, batch_size: int, seed: int, _lanes: int | None = None) -> Sampling:
+        return real(self, samples, batch_size, seed, lanes)
+
+    monkeypatch.setattr(Ranks, "sampling", all_lanes)
+    train.main([*flags, "--output", str(folder / "alone"), "--checkpoints", str(folder / "alone-checkpoints")])
+    return load_file(folder / "alone" / "model.safetensors")
+
+
+def test_four_processes_train_the_head_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 61 and 21 divide by nothing: lanes of unequal length, and batches that cannot be shared evenly.
+    embedding = write_embedding(tmp_path / "embedding", train=61, validation=21, views=1)
+    flags = [*FLAGS, "--embedding", str(embedding)]
+    tensors, metrics, printed = train_on(tmp_path, 4, flags)
+    expected = alone(tmp_path, 4, flags, monkeypatch)
+    for name, value in expected.items():
+        torch.testing.assert_close(tensors[name], value, rtol=1e-4, atol=1e-5)
+    history = json.loads((tmp_path / "alone" / "metrics.json").read_text())["history"]
+    assert [epoch["epoch"] for epoch in metrics["history"]] == [0, 1, 2]
+    for ours, theirs in zip(metrics["history"], history, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert "epoch=" in printed[0] and not any("epoch=" in out for out in printed[1:]), "the first machine reports"
+
+
+def test_two_processes_fine_tune_the_network_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_split(tmp_path, "train", 21, shards=2)
+    write_split(tmp_path, "validation", 7, first=900)
+    flags = [
+        *FLAGS, "--strategy", "full", "--weights", "none", "--epochs", "2",
+        "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
+    ]  # fmt: skip
+    tensors, _, _ = train_on(tmp_path, 2, flags)
+    for name, value in alone(tmp_path, 2, flags, monkeypatch).items():
+        torch.testing.assert_close(tensors[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_rank_that_dies_ends_the_job_quickly(tmp_path: Path) -> None:
+    embedding = write_embedding(tmp_path / "embedding")
+    flags = [*FLAGS, "--epochs", "9999", "--embedding", str(embedding)]
+    port = free_port()
+    processes = [start(tmp_path, rank, 2, port, flags) for rank in range(2)]
+    assert processes[0].stdout is not None
+    processes[0].stdout.readline()
+    processes[1].kill()
+    killed = time.monotonic()
+    _, errors = processes[0].communicate(timeout=60)
+    processes[1].communicate()
+    assert processes[0].returncode == 1
+    # Not a claim of speed: the default timeout it must not wait for is minutes.
+    assert time.monotonic() - killed < 30
+    assert "Traceback" in errors
+    assert (tmp_path / "machine0" / "output" / "failure").read_text()
+
+
+def test_machines_that_read_different_data_are_refused(tmp_path: Path) -> None:
+    port = free_port()
+    processes = []
+    for rank in range(2):
+        embedding = write_embedding(tmp_path / f"embedding{rank}", train=60 + rank)
+        processes.append(start(tmp_path, rank, 2, port, [*FLAGS, "--embedding", str(embedding)]))
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [1, 1]
+    assert "FullyReplicated" in (tmp_path / "machine0" / "output" / "failure").read_text()
+
+
+@given(
+    samples=st.integers(4, 300), batch_size=st.integers(4, 64), lanes=st.integers(1, 4), epoch=st.integers(0, 3),
+    seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_an_epoch_takes_every_sample_once_whoever_reads_it(
+    samples: int, batch_size: int, lanes: int, epoch: int, seed: int
+) -> None:
+    one = Sampling(samples, batch_size, seed, lanes, tuple(range(lanes))).epoch(epoch)
+    assert sorted(row for plan in one for lane in plan.rows for row in lane) == list(range(samples))
+    assert all(0 < sum(map(len, plan.rows)) == plan.total for plan in one)
+    # A lane's share of a batch is rounded, so a global batch can exceed the asked size by less than a sample a lane.
+    assert all(plan.total < batch_size + lanes for plan in one)
+    for lane in range(lanes):
+        mine = Sampling(samples, batch_size, seed, lanes, (lane,)).epoch(epoch)
+        assert [plan.rows[0] for plan in mine] == [plan.rows[lane] for plan in one]
+        assert [plan.total for plan in mine] == [plan.total for plan in one]
+        assert {row for plan in mine for row in plan.rows[0]} == set(lane_range(samples, lanes, lane))
+
+
+def test_more_processes_than_photos_a_step_are_refused() -> None:
+    with pytest.raises(JobError, match="cannot be shared by 4 processes"):
+        Ranks(0, 4).sampling(100, 3, 0)

@@ -1,0 +1,218 @@
+"""A run that is killed anywhere, any number of times, ends with the bits of one that never was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import train
+from checkpoints import CheckpointFolder, Snapshot
+from fitting import Fit
+from job_container import JobError
+from tests.training_data import REPOSITORY, write_embedding, write_split
+
+FLAGS = ("--backbone", "small", "--epochs", "4", "--batch-size", "16", "--checkpoint-seconds", "0", "--lr", "0.05")
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL inside a process: nothing catches it, nothing is cleaned up."""
+
+
+def run(folder: Path, name: str, flags: Sequence[str]) -> tuple[bytes, dict[str, Any]]:
+    """Train into `folder`/`name` and return the bytes of the model and its metrics."""
+    train.main([*flags, "--output", str(folder / name), "--checkpoints", str(folder / f"{name}-checkpoints")])
+    return result(folder / name)
+
+
+def result(output: Path) -> tuple[bytes, dict[str, Any]]:
+    metrics = json.loads((output / "metrics.json").read_text())
+    return (output / "model.safetensors").read_bytes(), {key: metrics[key] for key in ("best", "history")}
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, flags: Sequence[str], moment: int) -> bool:
+    """Start the run and end it after `moment` steps of this attempt, before the step is saved; False if it finished."""
+    steps = iter(range(moment))
+    real = Fit._save_if_due
+
+    def dying(self: Fit) -> None:
+        if next(steps, None) is None:
+            raise Killed
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "_save_if_due", dying)
+        try:
+            run(folder, name, flags)
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moments=st.lists(st.integers(0, 9), min_size=1, max_size=4))
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(
+    optimiser: str, moments: list[int], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("resume")
+    flags = [*FLAGS, "--optimiser", optimiser, "--embedding", str(write_embedding(folder / "embedding", views=2))]
+    whole = run(folder, "whole", flags)
+    for moment in moments:
+        if not killed_at(monkeypatch, folder, "killed", flags, moment):
+            break
+    assert run(folder, "killed", flags) == whole
+
+
+def test_a_full_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_split(tmp_path, "train", 24, shards=2)
+    write_split(tmp_path, "validation", 10, first=900)
+    flags = [
+        "--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "2", "--batch-size", "8",
+        "--checkpoint-seconds", "0", "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
+    ]  # fmt: skip
+    whole = run(tmp_path, "whole", flags)
+    assert killed_at(monkeypatch, tmp_path, "killed", flags, 2)
+    assert killed_at(monkeypatch, tmp_path, "killed", flags, 1)
+    assert run(tmp_path, "killed", flags) == whole
+
+
+def start(folder: Path, name: str, flags: Sequence[str]) -> subprocess.Popen[str]:
+    """The script as a process of its own, as SageMaker runs it."""
+    paths = os.pathsep.join(str(REPOSITORY / part) for part in ("training_code", "inference_code"))
+    command = [sys.executable, str(REPOSITORY / "training_code" / "train.py"), *flags]
+    places = ["--output", str(folder / name), "--checkpoints", str(folder / f"{name}-checkpoints")]
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "SAGEMAKER_BASE_DIR": str(folder)}
+    return subprocess.Popen([*command, *places], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_sigkill_of_the_process_at_a_random_moment(tmp_path: Path) -> None:
+    flags = [
+        *FLAGS, "--epochs", "150", "--embedding", str(write_embedding(tmp_path / "embedding")), "--patience", "0",
+    ]  # fmt: skip
+    for attempt in range(2):
+        process = start(tmp_path, "killed", flags)
+        assert process.stdout is not None
+        lines = random.Random(attempt).randrange(3, 70)
+        for _ in range(lines):
+            if not process.stdout.readline():
+                break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    done = start(tmp_path, "killed", flags)
+    output, _ = done.communicate()
+    assert done.returncode == 0
+    assert "resumed at epoch=" in output
+    whole = start(tmp_path, "whole", flags)
+    whole.communicate()
+    assert result(tmp_path / "killed") == result(tmp_path / "whole")
+
+
+def test_sigterm_saves_at_once_and_says_so(tmp_path: Path) -> None:
+    flags = [
+        *FLAGS, "--epochs", "9999", "--batch-size", "8", "--checkpoint-seconds", "3600",
+        "--embedding", str(write_embedding(tmp_path / "embedding")),
+    ]  # fmt: skip
+    process = start(tmp_path, "stopped", flags)
+    assert process.stdout is not None
+    for _ in range(3):
+        process.stdout.readline()
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 1
+    assert "stopped by SIGTERM" in (tmp_path / "output" / "failure").read_text()
+    assert list((tmp_path / "stopped-checkpoints").glob("step-*.safetensors"))
+
+
+def snapshot(value: float) -> Snapshot:
+    return Snapshot({"weight": torch.full((3,), value)}, {"step": value})
+
+
+def test_the_last_two_checkpoints_are_kept_and_a_torn_one_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = CheckpointFolder(tmp_path, "mine", every_seconds=0)
+    for step in range(4):
+        assert folder.save(step, snapshot(step))
+    kept = sorted(tmp_path.iterdir())
+    assert [path.name[:15] for path in kept] == ["step-0000000002", "step-0000000003"]
+    kept[-1].write_bytes(kept[-1].read_bytes()[:-1])
+    found = folder.latest()
+    assert found is not None and found.values == {"step": 2}
+    assert torch.equal(found.tensors["weight"], torch.full((3,), 2.0))
+    assert f"{kept[-1].name} is torn" in capsys.readouterr().err
+
+
+def test_another_runs_checkpoint_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CheckpointFolder(tmp_path, "theirs", every_seconds=0).save(1, snapshot(1))
+    assert CheckpointFolder(tmp_path, "mine", every_seconds=0).latest() is None
+    assert "other settings or data" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = CheckpointFolder(tmp_path, "mine", every_seconds=0)
+    folder.save(1, snapshot(1))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert not folder.save(2, snapshot(2))
+    assert "No space left on device" in capsys.readouterr().err
+    found = folder.latest()
+    assert found is not None and found.values == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_interval_is_in_seconds(tmp_path: Path) -> None:
+    now = [0.0]
+    folder = CheckpointFolder(tmp_path, "mine", every_seconds=30, clock=lambda: now[0])
+    now[0] = 29
+    assert not folder.due
+    now[0] = 30
+    assert folder.due
+    folder.save(1, snapshot(1))
+    assert not folder.due
+
+
+def test_a_changed_setting_starts_afresh(tmp_path: Path) -> None:
+    embedding = str(write_embedding(tmp_path / "embedding"))
+    flags = [*FLAGS, "--embedding", embedding]
+    run(tmp_path, "first", flags)
+    other = [*flags, "--seed", "1"]
+    fresh = run(tmp_path, "other", other)
+    shutil.rmtree(tmp_path / "other-checkpoints")
+    shutil.copytree(tmp_path / "first-checkpoints", tmp_path / "other-checkpoints")
+    assert run(tmp_path, "other", other) == fresh
+
+
+def test_trials_that_share_a_folder_do_not_see_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding")), "--output", str(tmp_path / "model")]
+    for name in ("trial-1", "trial-10"):
+        monkeypatch.setenv("TRAINING_JOB_NAME", name)
+        train.main(flags)
+    folders = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert folders == ["trial-1", "trial-10"]
+    assert all(list((tmp_path / "checkpoints" / name).glob("step-*")) for name in folders)
+
+
+def test_a_missing_embedding_names_the_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    with pytest.raises(JobError, match="channel 'embedding' is missing"):
+        train.main(["--backbone", "small"])
