@@ -18,7 +18,8 @@ _IMAGE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class RecordError(ValueError):
     """The record of a bin cannot be used. `reason` is a stable code, the message says it in words.
 
-    Reasons: bad_id, no_record, metadata_too_large, not_json, no_quantity, bad_quantity, bad_items, sum_differs.
+    Reasons: bad_id, no_record, metadata_too_large, not_json, no_quantity, bad_quantity, bad_items, sum_differs,
+    several_rows.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -104,18 +105,17 @@ def record_from_metadata(image_id: str, data: bytes) -> Record:
     return Record(image_id, recorded, lines[:MAX_LINES])
 
 
-def record_from_row(row: Mapping[str, str | None], columns: Columns) -> Record:
-    """A record from one CSV row. Raises RecordError."""
+def line_from_row(row: Mapping[str, str | None], columns: Columns) -> tuple[str, Line]:
+    """Image id and what one CSV row says about it; the SKU is "" where the file names none. Raises RecordError."""
     image_id = checked_image_id((row.get(columns.image_id) or "").strip())
     text = (row.get(columns.count) or "").strip()
     if not text:
         raise RecordError("no_quantity", f"column {columns.count} is empty")
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise RecordError("bad_quantity", f"column {columns.count} holds {text[:40]!r}, not a whole number")
-    recorded = _quantity(int(text), columns.count)
     sku = shortened(row.get(columns.sku) or "") if columns.sku else ""
     name = shortened(row.get(columns.name) or "") if columns.name else ""
-    return Record(image_id, recorded, (Line(sku or name, name, recorded),) if sku or name else ())
+    return image_id, Line(sku or name, name, _quantity(int(text), columns.count))
 
 
 def shortened(text: str) -> str:

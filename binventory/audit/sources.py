@@ -5,8 +5,6 @@ Both are walked as they are listed, never held whole: order does not matter, bec
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,12 +15,10 @@ from botocore.exceptions import ClientError
 
 from binventory.audit.records import (
     MAX_METADATA_BYTES,
-    Columns,
     Record,
     RecordError,
     checked_image_id,
     record_from_metadata,
-    record_from_row,
 )
 from binventory.aws import Aws, error_code
 from binventory.errors import Exit, Problem
@@ -160,11 +156,9 @@ def bins_with_metadata(store: Store) -> Iterator[Bin]:
             yield Bin(path.stem, f"{PHOTO_FOLDER}/{name}", _metadata_reader(store, path.stem))
 
 
-def bins_with_csv(store: Store, table: str, columns: Columns) -> Iterator[Bin]:
-    """Bins of a CSV with a header (its text), one row a bin; rows without a usable record are bins all the same."""
-    reader = csv.DictReader(io.StringIO(table)) if "\n" in table else csv.DictReader(_lines(Path(table)))
-    for number, row in enumerate(reader, start=2):
-        yield _bin_of_row(store, row, columns, number)
+def photo_folder(store: Store) -> str:
+    """`bin-images/` where the store has such a folder with files, else its root ("")."""
+    return f"{PHOTO_FOLDER}/" if next(iter(store.names(PHOTO_FOLDER)), None) else ""
 
 
 def _metadata_reader(store: Store, image_id: str) -> Callable[[], Record]:

@@ -1,0 +1,257 @@
+"""What the model says about a photo: asked of the endpoint, or read from answers it gave before."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError
+
+from binventory.audit.records import RecordError, checked_image_id
+from binventory.aws import Aws, error_code, error_message
+from binventory.errors import Exit, Problem
+
+_ATTEMPTS: Final = 5
+_BUSY: Final = {429, 500, 502, 503, 504}
+_BUSY_CODES: Final = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
+_SUM_TOLERANCE: Final = 0.01
+
+
+class PhotoRefusedError(Exception):
+    """The model will never answer for this photo. `reason` is a stable code: refused, no_prediction."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Counter(Protocol):
+    """Gives the probability of each count for one photo; safe to call from several threads."""
+
+    @property
+    def name(self) -> str:
+        """Who answers, as it is shown and as a resumed audit is told apart from another."""
+
+    @property
+    def needs_photo(self) -> bool:
+        """Whether `probabilities` looks at the photo's bytes."""
+
+    def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
+        """Raises PhotoRefusedError for a photo without an answer, Problem when there will be no answers at all."""
+
+
+class Pace:
+    """Lets at most `rate` calls a second begin, evenly spaced, over all threads; None: no limit."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._gap = 1 / rate if rate else 0.0
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        """Returns when the next call may begin."""
+        if not self._gap:
+            return
+        with self._lock:
+            now = time.monotonic()
+            begin = max(now, self._next)
+            self._next = begin + self._gap
+        time.sleep(max(0.0, begin - now))
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The SageMaker endpoint, asked photo by photo."""
+
+    aws: Aws
+    endpoint: str
+    pace: Pace
+    patience: float = 1.0
+    """Seconds before the first repeated attempt when the endpoint is busy; doubles each time."""
+
+    @property
+    def name(self) -> str:
+        """The endpoint."""
+        return f"endpoint {self.endpoint}"
+
+    @property
+    def needs_photo(self) -> bool:
+        """It does."""
+        return True
+
+    def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
+        """Repeats while the endpoint is busy; a refusal of this photo is final."""
+        kind = "image/png" if photo.startswith(b"\x89PNG") else "image/jpeg"
+        for attempt in range(_ATTEMPTS):
+            self.pace.wait()
+            try:
+                reply = self.aws.client("sagemaker-runtime").invoke_endpoint(
+                    EndpointName=self.endpoint, Body=photo, ContentType=kind, Accept="application/json"
+                )
+                return parse_probabilities(json.loads(reply["Body"].read()))
+            except ClientError as error:
+                status = error.response.get("OriginalStatusCode")
+                if error_code(error) == "ModelError" and isinstance(status, int) and status not in _BUSY:
+                    said = str(error.response.get("OriginalMessage") or error_message(error))
+                    raise PhotoRefusedError("refused", said[:300]) from error
+                if not _is_busy(error) or attempt == _ATTEMPTS - 1:
+                    raise _unanswered(self.endpoint, error) from error
+            except ValueError as error:
+                raise Problem(
+                    f"The endpoint {self.endpoint} does not answer as a count model does",
+                    str(error),
+                    "check what it serves: binventory endpoint status",
+                ) from error
+            time.sleep(self.patience * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def parse_probabilities(answer: Any) -> Mapping[int, float]:
+    """The probabilities of one answer (`{"probabilities": {"1": 0.2, ...}}`). Raises ValueError."""
+    table = answer.get("probabilities") if isinstance(answer, dict) else None
+    if not isinstance(table, dict) or len(table) < 2:
+        raise ValueError("the answer has no probabilities of at least two counts")
+    found = {int(count): float(share) for count, share in table.items()}
+    if not all(0 <= share <= 1 for share in found.values()) or abs(sum(found.values()) - 1) > _SUM_TOLERANCE:
+        raise ValueError("the probabilities of the answer are not between 0 and 1 with a sum of 1")
+    return dict(sorted(found.items()))
+
+
+class Predictions:
+    """Answers given before: CSV or Parquet (image_id and one column a count: p1, p2, ...), JSON Lines (the endpoint's
+    answers, each with "image_id"), or a folder of Batch Transform's `<id>.jpg.out` files.
+
+    They are spilled to a database file beside the ledger, so that their number does not matter to memory.
+    """
+
+    def __init__(self, path: Path, spill: Path) -> None:
+        self._path = path
+        self._database = sqlite3.connect(spill, check_same_thread=False)
+        self._lock = threading.Lock()
+        with self._database:
+            self._database.execute("DROP TABLE IF EXISTS answers")
+            self._database.execute("CREATE TABLE answers (image_id TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
+            try:
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?)",
+                    ((image_id, json.dumps(dict(table))) for image_id, table in read_predictions(path)),
+                )
+            except (ValueError, OSError) as error:
+                raise Problem(
+                    f"The predictions {path} were not read",
+                    str(error),
+                    "give CSV or Parquet with image_id,p1,p2,..., JSON Lines, or a folder of .out files",
+                    code=Exit.USAGE,
+                ) from error
+
+    @property
+    def name(self) -> str:
+        """The file or folder."""
+        return f"predictions {self._path}"
+
+    @property
+    def needs_photo(self) -> bool:
+        """They are known."""
+        return False
+
+    def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
+        """The stored answer."""
+        with self._lock:
+            row = self._database.execute("SELECT answer FROM answers WHERE image_id = ?", (image_id,)).fetchone()
+        if row is None:
+            raise PhotoRefusedError("no_prediction", f"{self._path.name} has no answer for it")
+        return {int(count): share for count, share in json.loads(row[0]).items()}
+
+    def close(self) -> None:
+        """Release the file."""
+        self._database.close()
+
+
+def read_predictions(path: Path) -> Iterator[tuple[str, Mapping[int, float]]]:
+    """Image ids and probabilities, one at a time. Raises ValueError naming the line or file that is wrong."""
+    readers = {".csv": _from_csv, ".parquet": _from_parquet, ".jsonl": _from_json_lines}
+    if path.is_dir():
+        rows = _from_transform_folder(path)
+    elif path.suffix in readers:
+        rows = readers[path.suffix](path)
+    else:
+        raise ValueError(f"it is neither a folder nor one of {', '.join(readers)}")
+    for place, image_id, answer in rows:
+        try:
+            yield checked_image_id(image_id), parse_probabilities(answer)
+        except (ValueError, RecordError, TypeError) as error:
+            raise ValueError(f"{place}: {error}") from error
+
+
+_Rows = Iterator[tuple[str, str, Any]]
+
+
+def _from_csv(path: Path) -> _Rows:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        for number, row in enumerate(csv.DictReader(stream), start=2):
+            yield f"line {number}", row.get("image_id") or "", _columns_answer(row)
+
+
+def _from_parquet(path: Path) -> _Rows:
+    with parquet.ParquetFile(path) as file:
+        number = 0
+        for batch in file.iter_batches(batch_size=4096):
+            for row in batch.to_pylist():
+                yield f"row {number}", str(row.get("image_id") or ""), _columns_answer(row)
+                number += 1
+
+
+def _from_json_lines(path: Path) -> _Rows:
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                answer = json.loads(line)
+                yield f"line {number}", str(answer.get("image_id", "")) if isinstance(answer, dict) else "", answer
+
+
+def _from_transform_folder(path: Path) -> _Rows:
+    for file in path.rglob("*.out"):
+        yield file.name, Path(file.stem).stem, json.loads(file.read_bytes())
+
+
+def _columns_answer(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`p1`, `p2`, ... as an answer of the endpoint."""
+    return {
+        "probabilities": {
+            name[1:]: value for name, value in row.items() if name and name[0] == "p" and name[1:].isdigit()
+        }
+    }
+
+
+def _is_busy(error: ClientError) -> bool:
+    status = error.response.get("OriginalStatusCode") or error.response.get("ResponseMetadata", {}).get(
+        "HTTPStatusCode"
+    )
+    return status in _BUSY or error_code(error) in {
+        "ThrottlingException",
+        "ServiceUnavailable",
+        "ModelNotReadyException",
+    }
+
+
+def _unanswered(endpoint: str, error: ClientError) -> Problem:
+    if error_code(error) in {"ValidationError", "ValidationException"}:
+        return Problem(
+            f"There is no endpoint {endpoint}",
+            "it is off, or no model has been approved yet",
+            "turn it on: binventory endpoint on",
+            code=Exit.NOT_READY,
+        )
+    return Problem(
+        f"The endpoint {endpoint} stopped answering",
+        error_message(error),
+        "run the same command again: it goes on where it stopped",
+    )

@@ -1,0 +1,257 @@
+"""One audit from request to files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from binventory.audit.counters import Counter, Endpoint, Pace, Predictions
+from binventory.audit.csv_records import CsvRecords
+from binventory.audit.events import send_events
+from binventory.audit.ledger import Disagreement, Filters, Ledger
+from binventory.audit.outputs import WRITERS, write_set_aside
+from binventory.audit.page import write_page
+from binventory.audit.plan import DEFAULT_PRICE_PER_HOUR, Plan
+from binventory.audit.records import Columns
+from binventory.audit.run import Scope, audit_bins
+from binventory.audit.sources import (
+    PHOTO_FOLDER,
+    Bin,
+    Folder,
+    PhotoUnreadableError,
+    Prefix,
+    Store,
+    bins_with_metadata,
+    read_photo,
+)
+from binventory.audit.summary import Summary, summarise
+from binventory.aws import Aws
+from binventory.errors import Exit, Problem
+
+FORMATS: Final = (*WRITERS, "html")
+PAGE_NAME: Final = "audit.html"
+LEDGER_NAME: Final = "ledger.sqlite"
+SUMMARY_NAME: Final = "summary.json"
+SET_ASIDE_NAME: Final = "set_aside.csv"
+_SPILLS: Final = ("records.sqlite", "predictions.sqlite")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to audit and what to write."""
+
+    source: str
+    """A folder or `s3://bucket/prefix` with photos."""
+    output: Path
+    records: Path | None = None
+    """CSV of records; None: metadata JSON beside the photos."""
+    columns: Columns = field(default_factory=Columns)
+    predictions: Path | None = None
+    """Answers given before; None: ask the endpoint."""
+    endpoint: str = ""
+    filters: Filters = field(default_factory=Filters)
+    formats: tuple[str, ...] = FORMATS
+    page_bins: int = 2000
+    """Most bins on the HTML page."""
+    scope: Scope = field(default_factory=Scope)
+    rate: float | None = None
+    """Most requests a second to the endpoint."""
+    concurrency: int = 8
+    price_per_hour: float = DEFAULT_PRICE_PER_HOUR
+    bus: str | None = None
+    """EventBridge bus for one event a listed bin; None: no events."""
+    restart: bool = False
+    """Forget what an earlier run of this audit has done."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.formats) - set(FORMATS))
+        if unknown:
+            raise Problem(
+                f"There is no format {', '.join(unknown)}",
+                f"an audit writes {', '.join(FORMATS)}",
+                "give some of these, separated by commas",
+                code=Exit.USAGE,
+            )
+
+    @property
+    def needs_aws(self) -> bool:
+        """Whether anything of this audit goes over the network."""
+        return self.source.startswith("s3://") or self.predictions is None or self.bus is not None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the command line hears while an audit runs; every call gives how many more are done."""
+
+    planned: Callable[[Plan], None] = lambda plan: None
+    """Called before anything is asked; raising stops the audit."""
+    audited: Callable[[int], None] = lambda count: None
+    drawn: Callable[[int], None] = lambda count: None
+    sent: Callable[[int], None] = lambda count: None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an audit left behind."""
+
+    summary: Summary
+    files: tuple[Path, ...]
+    events: int
+
+
+def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress | None = None) -> Result:
+    """Audit, estimate, write. Interrupted and called again with the same request it goes on where it stopped.
+
+    connect: called only when the request needs AWS. Raises Problem.
+    """
+    heard = progress or Progress()
+    aws = connect() if request.needs_aws else None
+    store = _store(request, aws)
+    request.output.mkdir(parents=True, exist_ok=True)
+    if request.restart:
+        _forget(request.output)
+    with ExitStack() as stack:
+        counter = _counter(request, aws, stack)
+        identity = _identity(request, store, counter)
+        ledger = stack.enter_context(closing(Ledger(request.output / LEDGER_NAME, identity)))
+        total, bins = _bins(request, store, stack)
+        heard.planned(_plan(request, total))
+        audit_bins(
+            bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
+        )
+        summary = summarise(ledger, identity=identity, filters=request.filters, classes=len(request.scope.classes))
+        audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        files = _write(request, store, ledger, summary, audit, heard)
+        events = 0
+        if request.bus and aws:
+            events = send_events(
+                aws, request.bus, ledger, request.filters, audit=audit, address=store.address, on_sent=heard.sent
+            )
+    for name in _SPILLS:
+        (request.output / name).unlink(missing_ok=True)
+    return Result(summary, files, events)
+
+
+def _store(request: Request, aws: Aws | None) -> Store:
+    if request.source.startswith("s3://") and aws is not None:
+        return Prefix.parse(aws, request.source)
+    folder = Path(request.source)
+    if not folder.is_dir():
+        raise Problem(
+            f"There is no folder {folder}",
+            "an audit needs photos",
+            "give a folder or s3://bucket/prefix/",
+            code=Exit.USAGE,
+        )
+    return Folder(folder)
+
+
+def _counter(request: Request, aws: Aws | None, stack: ExitStack) -> Counter:
+    if request.predictions is not None:
+        predictions = Predictions(request.predictions, request.output / "predictions.sqlite")
+        stack.callback(predictions.close)
+        return predictions
+    if aws is None:
+        raise AssertionError("a request without predictions needs AWS")
+    return Endpoint(aws, request.endpoint, Pace(request.rate))
+
+
+def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:
+    """How many bins there are, and the bins."""
+    if request.records is not None:
+        records = CsvRecords(request.records, request.columns, request.output / "records.sqlite")
+        stack.callback(records.close)
+        return len(records), records.bins(store)
+    total = sum(1 for _ in bins_with_metadata(store))
+    if not total:
+        raise Problem(
+            f"There is nothing to audit in {store.address}",
+            f"it has no photos below {PHOTO_FOLDER}/",
+            "lay it out as bin-images/<id>.jpg and metadata/<id>.json, or give the records with --records",
+            code=Exit.USAGE,
+        )
+    return total, bins_with_metadata(store)
+
+
+def _identity(request: Request, store: Store, counter: Counter) -> Mapping[str, str]:
+    records = "metadata" if request.records is None else f"{request.records} as {request.columns}"
+    return {
+        "source": store.address,
+        "records": records,
+        "counter": counter.name,
+        "classes": ",".join(map(str, request.scope.classes)),
+    }
+
+
+def _plan(request: Request, total: int) -> Plan:
+    listed = total if request.filters.top is None else min(total, request.filters.top)
+    return Plan(
+        bins=total,
+        asks_endpoint=request.predictions is None,
+        from_s3=request.source.startswith("s3://"),
+        rate=request.rate,
+        price_per_hour=request.price_per_hour,
+        events=listed if request.bus else 0,
+    )
+
+
+def _write(
+    request: Request, store: Store, ledger: Ledger, summary: Summary, audit: str, heard: Progress
+) -> tuple[Path, ...]:
+    """Every file appears whole or not at all."""
+    files = []
+
+    def published(name: str, write: Callable[[Path], None]) -> None:
+        part = request.output / f".{name}.part"
+        write(part)
+        part.replace(request.output / name)
+        files.append(request.output / name)
+
+    for chosen in request.formats:
+        if chosen in WRITERS:
+            name, writer = WRITERS[chosen]
+            published(name, lambda part, writer=writer: writer(part, ledger.ranked(request.filters)))  # type: ignore[misc]
+    published(SET_ASIDE_NAME, lambda part: write_set_aside(part, ledger.set_aside()))
+    published(SUMMARY_NAME, lambda part: _write_summary(part, summary))
+    if "html" in request.formats:
+        published(PAGE_NAME, lambda part: _write_page(part, request, store, ledger, summary, audit, heard))
+    return tuple(files)
+
+
+def _write_summary(path: Path, summary: Summary) -> None:
+    path.write_text(json.dumps(summary.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def _write_page(
+    path: Path, request: Request, store: Store, ledger: Ledger, summary: Summary, audit: str, heard: Progress
+) -> None:
+    def photo(found: Disagreement) -> bytes | None:
+        try:
+            return read_photo(store, found.photo)
+        except PhotoUnreadableError:
+            return None
+
+    def rows() -> Iterable[Disagreement]:
+        return itertools.islice(ledger.ranked(request.filters), request.page_bins)
+
+    write_page(
+        path,
+        rows,
+        summary=summary,
+        classes=request.scope.classes,
+        read_photo=photo,
+        audit=audit,
+        threads=request.concurrency,
+        on_done=heard.drawn,
+    )
+
+
+def _forget(output: Path) -> None:
+    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", *_SPILLS):
+        (output / name).unlink(missing_ok=True)

@@ -1,0 +1,292 @@
+"""The audit's memory: one SQLite file that survives interruptions and ranks bins without holding them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from binventory.audit.estimate import WrongShare, posterior
+from binventory.audit.records import Line, Record
+from binventory.errors import Exit, Problem
+
+_SCHEMA_VERSION: Final = 1
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bins (
+    image_id TEXT PRIMARY KEY,
+    photo TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('counted', 'out_of_scope', 'not_audited')),
+    reason TEXT,
+    detail TEXT,
+    recorded INTEGER,
+    recorded_probability REAL,
+    likely INTEGER,
+    likely_probability REAL,
+    expected_count REAL,
+    units_if_wrong REAL,
+    difference_if_wrong REAL,
+    probabilities TEXT,
+    wrong_probability REAL,
+    event_sent INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lines (
+    image_id TEXT NOT NULL,
+    sku TEXT NOT NULL,
+    name TEXT NOT NULL,
+    quantity INTEGER NOT NULL,
+    PRIMARY KEY (image_id, sku)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_rank ON bins (state, recorded_probability, image_id);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A bin whose record could be compared with its photo."""
+
+    record: Record
+    photo: str
+    probabilities: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A bin that is reported but never ranked."""
+
+    image_id: str
+    photo: str
+    state: str
+    """`out_of_scope`: the model knows no such quantity; `not_audited`: record or photo cannot be used."""
+    reason: str
+    detail: str
+    recorded: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One bin of the ranked list."""
+
+    rank: int
+    image_id: str
+    photo: str
+    recorded: int
+    recorded_probability: float
+    """Calibrated probability of the recorded quantity given the photo: the ranking."""
+    likely: int
+    likely_probability: float
+    expected_count: float
+    wrong_probability: float
+    """Probability that the record is wrong, given the estimated share of wrong records."""
+    probabilities: Mapping[int, float]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SkuError:
+    """What the audit expects to be wrong about one SKU; bins with several SKUs share their error by quantity."""
+
+    sku: str
+    name: str
+    bins: int
+    units: int
+    """Recorded units in the audited bins."""
+    expected_unit_error: float
+    """Expected number of units by which the records are off, whichever way."""
+    expected_difference: float
+    """Expected units present beyond the record; below zero: units missing."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which part of the ranking is wanted; None: no limit."""
+
+    threshold: float | None = None
+    """Only bins whose recorded quantity has at most this probability."""
+    top: int | None = None
+
+
+class Ledger:
+    """Opened for one audit; every method may be called again after a crash."""
+
+    def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
+        """identity: what this audit is about; a ledger of another audit is refused with a Problem."""
+        self._connection = sqlite3.connect(path)
+        # A crash of the machine may lose the last second, never the file: the audit is repeatable.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_TABLES)
+        told = {"schema": str(_SCHEMA_VERSION), **identity}
+        known = dict(self._connection.execute("SELECT key, value FROM facts"))
+        if not known:
+            with self._connection:
+                self._connection.executemany("INSERT INTO facts VALUES (?, ?)", told.items())
+        elif known != told:
+            self.close()
+            differing = sorted(key for key in known.keys() | told.keys() if known.get(key) != told.get(key))
+            raise Problem(
+                f"{path.parent} holds another audit",
+                "; ".join(f"{key} was {known.get(key)!r}, now {told.get(key)!r}" for key in differing),
+                "choose another --output, or begin anew with --restart",
+                code=Exit.USAGE,
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def holds(self, image_id: str) -> bool:
+        """Whether this bin is done."""
+        found = self._connection.execute("SELECT 1 FROM bins WHERE image_id = ?", (image_id,)).fetchone()
+        return found is not None
+
+    def add(self, results: Iterable[Counted | SetAside]) -> None:
+        """Store finished bins, all or none."""
+        with self._connection:
+            for result in results:
+                if isinstance(result, Counted):
+                    self._add_counted(result)
+                else:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO bins (image_id, photo, state, reason, detail, recorded)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
+                        (result.image_id, result.photo, result.state, result.reason, result.detail, result.recorded),
+                    )
+
+    def counts(self) -> dict[str, int]:
+        """Bins by state."""
+        found = dict.fromkeys(("counted", "out_of_scope", "not_audited"), 0)
+        found.update(self._connection.execute("SELECT state, COUNT(*) FROM bins GROUP BY state"))
+        return found
+
+    def reasons(self) -> list[tuple[str, str, int]]:
+        """(state, reason, bins) of what was set aside, most frequent first."""
+        return list(
+            self._connection.execute(
+                "SELECT state, reason, COUNT(*) FROM bins WHERE state != 'counted'"
+                " GROUP BY state, reason ORDER BY COUNT(*) DESC, state, reason"
+            )
+        )
+
+    def set_aside(self) -> Iterator[SetAside]:
+        """Every bin that was not ranked, with its reason."""
+        rows = self._connection.execute(
+            "SELECT image_id, photo, state, reason, detail, recorded FROM bins"
+            " WHERE state != 'counted' ORDER BY image_id"
+        )
+        return (SetAside(*row) for row in rows)
+
+    def recorded_probabilities(self, filters: Filters | None = None) -> Iterator[tuple[str, float]]:
+        """(image id, probability of the recorded quantity), least probable first."""
+        where, values = _selection(filters or Filters())
+        return iter(self._connection.execute(f"SELECT image_id, recorded_probability FROM bins {where}", values))
+
+    def judge(self, share: WrongShare) -> None:
+        """Store for every counted bin how probable it is that its record is wrong."""
+
+        def wrong(probability: float) -> float:
+            return float(posterior(probability, share.share, share.classes))
+
+        self._connection.create_function("wrong", 1, wrong, deterministic=True)
+        with self._connection:
+            self._connection.execute(
+                "UPDATE bins SET wrong_probability = wrong(recorded_probability) WHERE state = 'counted'"
+            )
+
+    def ranked(self, filters: Filters | None = None) -> Iterator[Disagreement]:
+        """Counted bins, least probable record first, read as they are asked for."""
+        return (found for found, _ in self._ranked(filters or Filters()))
+
+    def unsent(self, filters: Filters) -> Iterator[Disagreement]:
+        """The filtered ranking without what `mark_sent` has seen."""
+        return (found for found, sent in self._ranked(filters) if not sent)
+
+    def _ranked(self, filters: Filters) -> Iterator[tuple[Disagreement, bool]]:
+        where, values = _selection(filters)
+        rows = self._connection.execute(
+            "SELECT image_id, photo, recorded, recorded_probability, likely, likely_probability, expected_count,"
+            f" COALESCE(wrong_probability, 0), probabilities, event_sent FROM bins {where}",
+            values,
+        )
+        for rank, row in enumerate(rows, start=1):
+            columns: tuple[str, str, int, float, int, float, float, float] = row[:8]
+            probabilities = {int(count): share for count, share in json.loads(row[8]).items()}
+            yield Disagreement(rank, *columns, probabilities, self._lines(row[0])), bool(row[9])
+
+    def sku_errors(self, limit: int) -> Iterator[SkuError]:
+        """SKUs by expected unit error, largest first; needs `judge` to have run."""
+        rows = self._connection.execute(
+            "SELECT lines.sku, MAX(lines.name), COUNT(*), SUM(lines.quantity),"
+            " SUM(wrong_probability * units_if_wrong * lines.quantity / recorded) AS error,"
+            " SUM(wrong_probability * difference_if_wrong * lines.quantity / recorded)"
+            " FROM lines JOIN bins USING (image_id) WHERE state = 'counted' AND recorded > 0"
+            " GROUP BY lines.sku ORDER BY error DESC, lines.sku LIMIT ?",
+            (limit,),
+        )
+        return (SkuError(*row) for row in rows)
+
+    def expected_unit_error(self) -> float:
+        """Units by which all audited records together are expected to be off."""
+        found = self._connection.execute(
+            "SELECT COALESCE(SUM(wrong_probability * units_if_wrong), 0) FROM bins WHERE state = 'counted'"
+        ).fetchone()
+        return float(found[0])
+
+    def mark_sent(self, image_ids: Iterable[str]) -> None:
+        """Remember that the events of these bins are out."""
+        with self._connection:
+            self._connection.executemany(
+                "UPDATE bins SET event_sent = 1 WHERE image_id = ?", ((image_id,) for image_id in image_ids)
+            )
+
+    def _add_counted(self, result: Counted) -> None:
+        record, table = result.record, result.probabilities
+        of_recorded = table[record.recorded]
+        others = 1 - of_recorded
+        likely = max(table, key=lambda count: table[count])
+        units = sum(share * abs(count - record.recorded) for count, share in table.items())
+        difference = sum(share * (count - record.recorded) for count, share in table.items())
+        self._connection.execute(
+            "INSERT OR REPLACE INTO bins (image_id, photo, state, recorded, recorded_probability, likely,"
+            " likely_probability, expected_count, units_if_wrong, difference_if_wrong, probabilities)"
+            " VALUES (?, ?, 'counted', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.image_id,
+                result.photo,
+                record.recorded,
+                of_recorded,
+                likely,
+                table[likely],
+                sum(count * share for count, share in table.items()),
+                units / others if others > 0 else 0.0,
+                difference / others if others > 0 else 0.0,
+                json.dumps(dict(table)),
+            ),
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)",
+            ((record.image_id, line.sku, line.name, line.quantity) for line in record.lines),
+        )
+
+    def _lines(self, image_id: str) -> tuple[Line, ...]:
+        rows = self._connection.execute(
+            "SELECT sku, name, quantity FROM lines WHERE image_id = ? ORDER BY quantity DESC, sku", (image_id,)
+        )
+        return tuple(Line(*row) for row in rows)
+
+
+def _selection(filters: Filters) -> tuple[str, list[float]]:
+    """The WHERE, ORDER BY and LIMIT of the ranking, and their values."""
+    values: list[float] = []
+    where = "WHERE state = 'counted'"
+    if filters.threshold is not None:
+        where += " AND recorded_probability <= ?"
+        values.append(filters.threshold)
+    where += " ORDER BY recorded_probability, image_id"
+    if filters.top is not None:
+        where += " LIMIT ?"
+        values.append(filters.top)
+    return where, values

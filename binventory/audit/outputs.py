@@ -1,0 +1,116 @@
+"""The ranked bins as CSV, JSON Lines and Parquet, written row by row."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow  # type: ignore[import-untyped]
+import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+
+from binventory.audit.ledger import Disagreement, SetAside
+
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+_ROWS_AT_ONCE: Final = 5000
+_DECIMALS: Final = 6
+
+
+def _row(found: Disagreement) -> dict[str, Any]:
+    """The columns that every format shares."""
+    return {
+        "rank": found.rank,
+        "image_id": found.image_id,
+        "recorded": found.recorded,
+        "likely": found.likely,
+        "recorded_probability": round(found.recorded_probability, _DECIMALS),
+        "likely_probability": round(found.likely_probability, _DECIMALS),
+        "wrong_probability": round(found.wrong_probability, _DECIMALS),
+        "expected_count": round(found.expected_count, _DECIMALS),
+        "photo": found.photo,
+    }
+
+
+def write_csv(path: Path, rows: Iterable[Disagreement]) -> None:
+    """One line a bin; its SKUs and their names in one cell each, separated by " | "."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = None
+        for found in rows:
+            row = {
+                **_row(found),
+                "skus": " | ".join(line.sku for line in found.lines),
+                "names": " | ".join(line.name for line in found.lines),
+            }
+            if writer is None:
+                writer = csv.DictWriter(stream, list(row))
+                writer.writeheader()
+            writer.writerow({column: inert(value) for column, value in row.items()})
+
+
+def write_json_lines(path: Path, rows: Iterable[Disagreement]) -> None:
+    """One JSON object a line, with all probabilities and the SKUs as a list."""
+    with path.open("w", encoding="utf-8") as stream:
+        for found in rows:
+            stream.write(json.dumps(to_json(found)) + "\n")
+
+
+def to_json(found: Disagreement) -> dict[str, Any]:
+    """The JSON form of one bin, which the event carries too."""
+    return {
+        **_row(found),
+        "probabilities": {str(count): round(share, _DECIMALS) for count, share in found.probabilities.items()},
+        "skus": [{"sku": line.sku, "name": line.name, "quantity": line.quantity} for line in found.lines],
+    }
+
+
+def write_parquet(path: Path, rows: Iterable[Disagreement]) -> None:
+    """Row groups of a few thousand bins; SKUs as a list of structs, probabilities as a map."""
+    sku = pyarrow.struct([("sku", pyarrow.string()), ("name", pyarrow.string()), ("quantity", pyarrow.int32())])
+    schema = pyarrow.schema(
+        [
+            ("rank", pyarrow.int64()),
+            ("image_id", pyarrow.string()),
+            ("recorded", pyarrow.int32()),
+            ("likely", pyarrow.int32()),
+            ("recorded_probability", pyarrow.float64()),
+            ("likely_probability", pyarrow.float64()),
+            ("wrong_probability", pyarrow.float64()),
+            ("expected_count", pyarrow.float64()),
+            ("photo", pyarrow.string()),
+            ("probabilities", pyarrow.map_(pyarrow.string(), pyarrow.float64())),
+            ("skus", pyarrow.list_(sku)),
+        ]
+    )
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        iterator = iter(rows)
+        while chunk := list(itertools.islice(iterator, _ROWS_AT_ONCE)):
+            plain = [
+                {**to_json(found), "probabilities": list(to_json(found)["probabilities"].items())} for found in chunk
+            ]
+            writer.write_table(pyarrow.Table.from_pylist(plain, schema=schema))
+
+
+WRITERS: Final[dict[str, tuple[str, Callable[[Path, Iterable[Disagreement]], None]]]] = {
+    "csv": ("disagreements.csv", write_csv),
+    "jsonl": ("disagreements.jsonl", write_json_lines),
+    "parquet": ("disagreements.parquet", write_parquet),
+}
+"""File name and writer of each format."""
+
+
+def write_set_aside(path: Path, rows: Iterable[SetAside]) -> None:
+    """What was not ranked, one line a bin with its reason."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image_id", "recorded", "state", "reason", "detail", "photo"])
+        for found in rows:
+            values = (found.image_id, found.recorded, found.state, found.reason, found.detail, found.photo)
+            writer.writerow([inert(value) for value in values])
+
+
+def inert(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text that could begin one gets a leading apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA_STARTS) else value

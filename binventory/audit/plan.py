@@ -1,0 +1,49 @@
+"""How long an audit will take and what it will cost, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+S3_GET_PER_THOUSAND: Final = 0.0004
+S3_LIST_PER_THOUSAND: Final = 0.005
+EVENTS_PER_MILLION: Final = 1.0
+_LISTED_AT_ONCE: Final = 1000
+# What one instance of the default type is assumed to need for one photo, whatever the concurrency; an upper bound on
+# the safe side of what benchmarks/serving.py measures.
+SECONDS_PER_PHOTO: Final = 0.05
+# On-demand price of ml.m5.large hosting in us-east-1.
+DEFAULT_PRICE_PER_HOUR: Final = 0.115
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work ahead."""
+
+    bins: int
+    asks_endpoint: bool
+    from_s3: bool
+    rate: float | None
+    """Most requests a second, if limited."""
+    price_per_hour: float
+    """Of the endpoint's instance, dollars; it bills while it is on, asked or not."""
+    events: int = 0
+    """Most events that can be sent."""
+
+    @property
+    def seconds(self) -> float:
+        """Expected duration."""
+        if not self.asks_endpoint:
+            return 0.0
+        return self.bins * max(SECONDS_PER_PHOTO, 1 / self.rate if self.rate else 0.0)
+
+    @property
+    def dollars(self) -> float:
+        """Expected cost: the endpoint's time, S3 requests, events."""
+        endpoint = self.seconds / 3600 * self.price_per_hour if self.asks_endpoint else 0.0
+        requests = 0.0
+        if self.from_s3:
+            photos = self.bins if self.asks_endpoint else 0
+            requests = (self.bins + photos) / 1000 * S3_GET_PER_THOUSAND
+            requests += self.bins / _LISTED_AT_ONCE / 1000 * S3_LIST_PER_THOUSAND
+        return endpoint + requests + self.events / 1e6 * EVENTS_PER_MILLION

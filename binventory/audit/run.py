@@ -1,0 +1,110 @@
+"""The audit's main loop: bins as they are listed, a bounded number of them in flight, finished ones into the ledger."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Final
+
+from binventory.audit.counters import Counter, PhotoRefusedError
+from binventory.audit.ledger import Counted, Ledger, SetAside
+from binventory.audit.records import RecordError
+from binventory.audit.sources import Bin, PhotoUnreadableError, Store, read_photo
+from binventory.errors import Problem
+
+# Bins a transaction: large enough to cost nothing, small enough that an interruption loses little.
+_BATCH: Final = 64
+_FLIGHT_PER_THREAD: Final = 4
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the model can say."""
+
+    classes: tuple[int, ...] = (1, 2, 3, 4, 5)
+
+
+def audit_bins(
+    bins: Iterable[Bin],
+    store: Store,
+    counter: Counter,
+    ledger: Ledger,
+    *,
+    scope: Scope,
+    concurrency: int,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Count every bin that the ledger does not hold yet; `on_done` hears how many more are finished.
+
+    Whatever is finished when an exception passes through (Ctrl-C included) is kept, so the next run goes on from there.
+    """
+    finished: list[Counted | SetAside] = []
+
+    def keep() -> None:
+        ledger.add(finished)
+        on_done(len(finished))
+        finished.clear()
+
+    try:
+        for result in _in_flight(_not_yet(bins, ledger, on_done), store, counter, scope, concurrency):
+            finished.append(result)
+            if len(finished) >= _BATCH:
+                keep()
+    finally:
+        keep()
+
+
+def audit_one(found: Bin, store: Store, counter: Counter, scope: Scope) -> Counted | SetAside:
+    """Compare one record with its photo; what cannot be compared is set aside with its reason."""
+    try:
+        record = found.record()
+        if record.recorded not in scope.classes:
+            return _out_of_scope(found, record.recorded, scope)
+        photo = read_photo(store, found.photo) if counter.needs_photo else b""
+        table = counter.probabilities(found.image_id, photo)
+    except (RecordError, PhotoUnreadableError, PhotoRefusedError) as error:
+        return SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
+    if tuple(table) != scope.classes:
+        raise Problem(
+            "The model counts other quantities than this audit assumes",
+            f"it answers {', '.join(map(str, table))}, assumed were {', '.join(map(str, scope.classes))}",
+            f"say so: --classes {','.join(map(str, table))}",
+        )
+    return Counted(record, found.photo, table)
+
+
+def _out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
+    reason = "recorded_below_scope" if recorded < scope.classes[0] else "recorded_above_scope"
+    detail = f"the model knows {scope.classes[0]} to {scope.classes[-1]} items only"
+    return SetAside(found.image_id, found.photo, "out_of_scope", reason, detail, recorded)
+
+
+def _not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]) -> Iterator[Bin]:
+    for found in bins:
+        if ledger.holds(found.image_id):
+            on_done(1)
+        else:
+            yield found
+
+
+def _in_flight(
+    bins: Iterator[Bin], store: Store, counter: Counter, scope: Scope, concurrency: int
+) -> Iterator[Counted | SetAside]:
+    """Results as they come, with never more than a few bins a thread under way."""
+    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="audit") as pool:
+        pending: set[Future[Counted | SetAside]] = set()
+        try:
+            while True:
+                room = concurrency * _FLIGHT_PER_THREAD - len(pending)
+                for found in itertools.islice(bins, room):
+                    pending.add(pool.submit(audit_one, found, store, counter, scope))
+                if not pending:
+                    return
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,195 @@
+"""`binventory audit`: photos and records in, the bins most likely wrong out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from binventory.audit import job
+from binventory.audit.ledger import Filters
+from binventory.audit.plan import DEFAULT_PRICE_PER_HOUR, Plan
+from binventory.audit.records import Columns
+from binventory.audit.run import Scope
+from binventory.audit.summary import Summary
+from binventory.aws import connect
+from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+
+_SHOWN_REASONS = 6
+_SHOWN_SKUS = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        "audit",
+        epilog="Example: binventory audit s3://bucket/bins/ --budget 200",
+        rich_help_panel="Train and serve",
+    )(audit)
+
+
+def audit(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder or s3://bucket/prefix with photos.")],
+    output: Annotated[Path, typer.Option(help="Folder for the results; a second run goes on there.")] = Path("audit"),
+    records: Annotated[Path | None, typer.Option(help="CSV of records; default: metadata JSON beside photos.")] = None,
+    columns: Annotated[str, typer.Option(help="Columns of the CSV: image_id=A,count=B[,photo=C,sku=D,name=E].")] = "",
+    predictions: Annotated[
+        Path | None, typer.Option(help="Answers given before (CSV, JSON Lines, Parquet, Batch Transform folder).")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="List only records with at most this probability.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="List only so many bins.")] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Inspections you can afford: lists as many, says what they will find.")
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="Some of csv,jsonl,parquet,html.")] = ",".join(job.FORMATS),
+    page_bins: Annotated[int, typer.Option(min=1, max=20_000, help="Most bins on the HTML page.")] = 2000,
+    classes: Annotated[str, typer.Option(help="Counts that the model knows.")] = "1,2,3,4,5",
+    rate: Annotated[float | None, typer.Option(min=0.01, help="Most requests a second.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at once.")] = 8,
+    price_per_hour: Annotated[
+        float, typer.Option(min=0, help="Of the endpoint, dollars, for the estimate.")
+    ] = DEFAULT_PRICE_PER_HOUR,
+    events: Annotated[
+        str | None, typer.Option(metavar="BUS", help="Send one event a listed bin to this EventBridge bus.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="Endpoint; default: the environment's.")] = None,
+    env: EnvironmentOption = "dev",
+    json: JsonFlag = False,
+) -> None:
+    """Ranks bins by how improbable their recorded quantity is, given their photo."""
+    if top is not None and budget is not None:
+        raise Problem(
+            "--top and --budget exclude each other",
+            "both say how many bins to list",
+            "give one of them",
+            code=Exit.USAGE,
+        )
+    request = job.Request(
+        source=source,
+        output=output,
+        records=records,
+        columns=_columns(columns),
+        predictions=predictions,
+        endpoint=endpoint or Names(env).prefix,
+        filters=Filters(threshold=threshold, top=budget or top),
+        formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
+        page_bins=page_bins,
+        scope=_scope(classes),
+        rate=rate,
+        concurrency=concurrency,
+        price_per_hour=price_per_hour,
+        bus=events,
+        restart=restart,
+    )
+    with _progress() as shown:
+        result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, ask=not yes))
+    if json:
+        print_json({**result.summary.to_json(), "files": [str(path) for path in result.files], "events": result.events})
+        return
+    _print_summary(result.summary)
+    for path in result.files:
+        stdout.print(f"  {path}", soft_wrap=True)
+    if result.events:
+        stdout.print(f"{result.events} events went to {events}.")
+
+
+def _columns(mapping: str) -> Columns:
+    try:
+        return Columns.parse(mapping)
+    except ValueError as error:
+        raise Problem(
+            "--columns is not a mapping", str(error), "write image_id=BIN,count=QUANTITY", code=Exit.USAGE
+        ) from error
+
+
+def _scope(classes: str) -> Scope:
+    try:
+        counts = tuple(sorted({int(part) for part in classes.split(",")}))
+    except ValueError:
+        counts = ()
+    if len(counts) < 2 or counts[0] < 0:
+        raise Problem("--classes is not a list of counts", f"it is {classes!r}", "write 1,2,3,4,5", code=Exit.USAGE)
+    return Scope(counts)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
+    )
+
+
+def _listener(shown: Progress, *, ask: bool) -> job.Progress:
+    """Shows the plan, asks where a person can answer and money is spent, then moves the bars."""
+    audited = shown.add_task("Comparing", total=None)
+    drawn = shown.add_task("Drawing the page", total=None, visible=False)
+    sent = shown.add_task("Sending events", total=None, visible=False)
+
+    def planned(plan: Plan) -> None:
+        shown.update(audited, total=plan.bins)
+        if not plan.asks_endpoint and not plan.events:
+            return
+        shown.stop()
+        stderr.print(
+            f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, about ${plan.dollars:.2f} "
+            f"(endpoint at ${plan.price_per_hour:.3f} an hour, S3 requests, events)."
+        )
+        if ask and sys.stdin.isatty():
+            typer.confirm("Go on?", abort=True, err=True)
+        shown.start()
+
+    return job.Progress(
+        planned=planned,
+        audited=lambda count: shown.advance(audited, count),
+        drawn=lambda count: _advance(shown, drawn, count),
+        sent=lambda count: _advance(shown, sent, count),
+    )
+
+
+def _advance(shown: Progress, task: TaskID, count: int) -> None:
+    shown.update(task, advance=count, visible=True)
+
+
+def _print_summary(summary: Summary) -> None:
+    stdout.print(
+        f"{summary.counted:,} records compared with their photo, {summary.out_of_scope:,} out of scope, "
+        f"{summary.not_audited:,} not audited."
+    )
+    for state, reason, bins in summary.reasons[:_SHOWN_REASONS]:
+        stdout.print(f"  {bins:,} {state.replace('_', ' ')}: {reason.replace('_', ' ')}")
+    if summary.wrong is None or summary.finds is None:
+        stdout.print("Nothing could be ranked.")
+        return
+    wrong, finds = summary.wrong, summary.finds
+    stdout.print(
+        f"[bold]{wrong.share:.1%} of the records are estimated wrong[/bold] "
+        f"(95% interval {wrong.low:.1%} to {wrong.high:.1%}); expected unit error {summary.unit_error:,.0f}."
+    )
+    stdout.print(
+        f"Checking the {finds.inspections:,} listed bins is expected to find {finds.expected:.0f} wrong records "
+        f"({finds.low:.0f} to {finds.high:.0f}); as many at random, {finds.by_chance:.0f}."
+    )
+    if summary.skus:
+        shown = table("SKU", "bins", "units", "expected off", right=("bins", "units", "expected off"))
+        for sku in summary.skus[:_SHOWN_SKUS]:
+            shown.add_row(
+                f"{sku.name or sku.sku}"[:60].replace("[", "\\["),
+                str(sku.bins),
+                str(sku.units),
+                f"{sku.expected_unit_error:.2f}",
+            )
+        stdout.print(shown)
