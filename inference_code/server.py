@@ -24,6 +24,7 @@ from serving.admission import Limits
 from serving.answers import Refusal
 from serving.application import Application
 from serving.artefact import ArtefactError, unpack
+from serving.network import ModelError
 from serving.telemetry import Metrics, log
 
 # SageMaker kills a container 30 seconds after asking it to stop.
@@ -82,7 +83,7 @@ def self_test(counter: Counter) -> None:
     """Count a drawn bin from JPEG bytes to answer. Raises ArtefactError when the model cannot."""
     try:
         result = predict_fn(Reading((self_test_photo(),), batch=False), counter).results[0]
-    except RuntimeError as error:
+    except ModelError as error:
         raise ArtefactError(f"the model cannot answer the self-test photo: {error}") from error
     if isinstance(result, Refusal):
         raise ArtefactError(f"the model's preprocessing refuses the self-test photo: {result.message}")

@@ -53,6 +53,10 @@ def _integer(variable: str, default: int) -> int:
         raise ValueError(f"{variable} must be a whole number, not {value!r}") from None
 
 
+def _busy(what: str) -> RequestError:
+    return RequestError(503, "busy", f"{what} are waiting; try again in a second", [("retry-after", "1")])
+
+
 class Admission:
     """The requests, photos and bytes in the house. Used from the event loop only."""
 
@@ -65,7 +69,7 @@ class Admission:
     def admit(self) -> Visit:
         """Let a request in. Raises RequestError (503) when the house is full."""
         if self.requests >= self.limits.requests:
-            raise RequestError(503, "busy", f"{self.requests} requests are waiting; try again in a second")
+            raise _busy(f"{self.requests} requests")
         return Visit(self)
 
 
@@ -92,14 +96,14 @@ class Visit:
         if self._bytes + amount > limits.body_bytes:
             raise RequestError(413, "too_many_bytes", f"the request may have at most {limits.body_bytes} bytes")
         if self._house.bytes + amount > limits.bytes:
-            raise RequestError(503, "busy", "too many bytes are waiting; try again in a second")
+            raise _busy(f"{self._house.bytes} bytes")
         self._house.bytes += amount
         self._bytes += amount
 
     def hold_photos(self, amount: int) -> None:
         """Raises RequestError (503) when all requests together hold too many photos."""
         if self._house.photos and self._house.photos + amount > self._house.limits.photos:
-            raise RequestError(503, "busy", f"{self._house.photos} photos are waiting; try again in a second")
+            raise _busy(f"{self._house.photos} photos")
         self._house.photos += amount
         self._photos += amount
 

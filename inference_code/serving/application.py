@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from inference import Counter, Reading, input_fn, output_fn
@@ -15,7 +17,8 @@ from serving.admission import Admission, Disconnected, Limits, Message, Receive,
 from serving.answers import Answer, Prediction, Refusal
 from serving.cores import usable_cpus
 from serving.micro_batching import MicroBatcher, Scored
-from serving.network import Photos
+from serving.network import ModelError, Photos
+from serving.openapi import document
 from serving.requests import JSON, RequestError, choose_answer
 from serving.telemetry import Metrics, log
 
@@ -35,7 +38,6 @@ class Reply:
     body: bytes = b""
     media_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    reason: str = ""
 
     @classmethod
     def of_json(cls, document: object, status: int = 200) -> Reply:
@@ -44,10 +46,9 @@ class Reply:
 
     @classmethod
     def of_error(cls, error: RequestError) -> Reply:
-        """An error as JSON with its reason; 503 says when to come back, 405 what is allowed."""
+        """An error as JSON with its reason."""
         body = json.dumps({"error": {"reason": error.reason, "message": str(error)}}).encode() + b"\n"
-        retry = ((b"retry-after", b"1"),) if error.status == 503 else ()
-        return cls(error.status, body, headers=retry, reason=error.reason)
+        return cls(error.status, body, headers=tuple((name.encode(), value.encode()) for name, value in error.headers))
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Application:
             ("GET", "/ping"): self._ping,
             ("POST", "/invocations"): self._invocations,
             ("GET", "/execution-parameters"): self._execution_parameters,
+            ("GET", "/openapi.json"): self._openapi,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,14 +105,19 @@ class Application:
         try:
             reply = await self._route(scope)(scope, receive)
         except RequestError as error:
-            self._count_error(error, scope)
+            self._metrics.count("Refused" if error.status == 503 else "ClientErrors")
+            log("refused", status=error.status, reason=error.reason)
             reply = Reply.of_error(error)
         except Disconnected:
             return
-        # The last line of defence: a fault of ours is logged by its type and place, never with the client's bytes.
+        except ModelError as error:
+            self._metrics.count("ServerErrors")
+            log("failed", reason="model", message=str(error))
+            reply = Reply.of_error(RequestError(500, "model", "the model failed on this photo"))
+        # The last line of defence: logged by type and place, for the message could quote the client's bytes.
         except Exception as error:
             self._metrics.count("ServerErrors")
-            log("failed", path=scope["path"][:80], error=type(error).__name__, message=str(error)[:500])
+            log("failed", reason="internal", error=type(error).__name__, at=_places(error))
             reply = Reply.of_error(RequestError(500, "internal", "the server failed; the fault is in its log"))
         await send(
             {
@@ -129,13 +136,9 @@ class Application:
         method, path = scope["method"], scope["path"]
         if handler := self._routes.get((method, path)):
             return handler
-        if any(path == known for _, known in self._routes):
-            raise RequestError(405, "method", f"{path} does not take {method[:20]}")
-        raise RequestError(404, "path", "there are /ping, /invocations and /execution-parameters")
-
-    def _count_error(self, error: RequestError, scope: Scope) -> None:
-        self._metrics.count("Refused" if error.status == 503 else "ClientErrors")
-        log("refused", path=scope["path"][:80], status=error.status, reason=error.reason)
+        if allowed := [verb for verb, known in self._routes if known == path]:
+            raise RequestError(405, "method", f"{path} takes {allowed[0]} only", [("allow", allowed[0])])
+        raise RequestError(404, "path", "there are /ping, /invocations, /execution-parameters and /openapi.json")
 
     async def _ping(self, scope: Scope, receive: Receive) -> Reply:
         if not self._batcher.alive:
@@ -150,6 +153,9 @@ class Application:
                 "MaxPayloadInMB": _TRANSFORM_MEGABYTES,
             }
         )
+
+    async def _openapi(self, scope: Scope, receive: Receive) -> Reply:
+        return Reply.of_json(document())
 
     async def _invocations(self, scope: Scope, receive: Receive) -> Reply:
         clock = _Clock()
@@ -201,3 +207,7 @@ class Application:
             if isinstance(result, Answer):
                 self._metrics.observe(PredictedCount=result.count, Confidence=result.confidence)
         self._metrics.count("Photos", len(prediction.results))
+
+
+def _places(error: Exception) -> list[str]:
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from photo import Preprocessing
+from serving.onnx_scan import NotOnnx, keeps_weights_outside
 
 MODEL_FILE: Final = "model.onnx"
 DESCRIPTION_FILE: Final = "serving.json"
@@ -89,6 +90,12 @@ class Artefact:
             description = Description.parse(text.decode())
         except UnicodeDecodeError as error:
             raise ArtefactError(f"{DESCRIPTION_FILE} is not UTF-8 text") from error
+        try:
+            outside = keeps_weights_outside(graph)
+        except NotOnnx as error:
+            raise ArtefactError(f"{MODEL_FILE} is no ONNX model: {error}") from error
+        if outside:
+            raise ArtefactError(f"{MODEL_FILE} keeps weights outside itself; export them into the file")
         return cls(description=description, graph=graph, digest=hashlib.sha256(graph).hexdigest())
 
 

@@ -12,6 +12,10 @@ Photos = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
 
+class ModelError(Exception):
+    """The model loaded but fails on photos it should take: a fault of the artefact, not of the request."""
+
+
 class Network:
     """The compiled graph. One call at a time: it holds a single inference request, and the caller queues."""
 
@@ -49,9 +53,14 @@ class Network:
             raise ArtefactError(f"{MODEL_FILE} gives {given.partial_shape}, but there are {self._outputs} classes")
 
     def logits(self, photos: Photos) -> Logits:
-        """Scores [N, classes] for uint8 photos [N, crop, crop, 3]. Raises RuntimeError if the graph fails."""
-        result = self._request.infer({0: photos}, share_inputs=True)[0]
+        """Scores [N, classes] for uint8 photos [N, crop, crop, 3]. Raises ModelError if the graph fails."""
+        try:
+            result = self._request.infer({0: photos}, share_inputs=True)[0]
+        except RuntimeError as error:
+            raise ModelError(f"the graph fails: {str(error).splitlines()[0]}") from error
         scores = np.array(result, dtype=np.float32)
-        if scores.shape != (len(photos), self._outputs) or not np.isfinite(scores).all():
-            raise RuntimeError("the model gave scores that are no numbers or of the wrong shape")
+        if scores.shape != (len(photos), self._outputs):
+            raise ModelError(f"the graph gave scores {scores.shape} for {len(photos)} photos")
+        if not np.isfinite(scores).all():
+            raise ModelError("the graph gave scores that are no numbers")
         return scores

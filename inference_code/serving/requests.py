@@ -17,19 +17,23 @@ JSON: Final = "application/json"
 JSON_LINES: Final = "application/jsonlines"
 CSV: Final = "text/csv"
 NPY: Final = "application/x-npy"
-_IMAGES: Final = ("image/jpeg", "image/jpg", "image/png")
+IMAGES: Final = ("image/jpeg", "image/jpg", "image/png")
 
 Pixels = NDArray[np.uint8]
 Photo = bytes | Pixels
 
 
 class RequestError(Exception):
-    """A request that cannot be answered. `status` is the HTTP status, `reason` a stable code, the message the cure."""
+    """A request that cannot be answered. `status` is the HTTP status, `reason` a stable code, the message the cure.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `headers` go out with the answer.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.headers = tuple(headers)
 
 
 def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo], bool]:
@@ -134,7 +138,7 @@ def _decoded(entry: Any) -> bytes:
 
 
 _PARSERS: Final[dict[str, Callable[[bytes], tuple[list[Photo], bool]]]] = {
-    **dict.fromkeys(_IMAGES, _one_image),
+    **dict.fromkeys(IMAGES, _one_image),
     NPY: _npy,
     JSON: _json,
     JSON_LINES: _json_lines,

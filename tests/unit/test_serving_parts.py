@@ -1,0 +1,482 @@
+"""The server's parts where HTTP cannot reach: full houses, hostile artefacts, failing models, threads and cores."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import tarfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from onnx.external_data_helper import set_external_data
+from PIL import Image
+
+from inference import Counter, input_fn, model_fn, output_fn, predict_fn
+from serving.admission import Limits
+from serving.answers import answer
+from serving.application import Application
+from serving.artefact import Artefact, ArtefactError, Description, unpack
+from serving.cores import inference_threads, usable_cpus
+from serving.micro_batching import MicroBatcher
+from serving.network import Logits, ModelError, Photos
+from serving.onnx_scan import NotOnnx, keeps_weights_outside
+from serving.telemetry import Metrics
+from tests import grey_model
+
+
+def jpeg(level: int, size: tuple[int, int] = (64, 64)) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, (level, level, level)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Counter:
+    return model_fn(grey_model.write(tmp_path / "model"), threads=1)
+
+
+class Gated(Counter):
+    """A real model whose network waits at a gate, or fails."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Artefact.read(folder), threads=1)
+        self.gate = threading.Event()
+        self.failure: Exception | None = None
+        self.batches: list[int] = []
+
+    def logits(self, batch: Photos) -> Logits:
+        self.gate.wait(30)
+        self.batches.append(len(batch))
+        if self.failure is not None:
+            raise self.failure
+        return super().logits(batch)
+
+
+def quiet() -> Metrics:
+    return Metrics(namespace="x", dimensions={}, enabled=False)
+
+
+def served(folder: Path, limits: Limits, play: Callable[[Gated, httpx.AsyncClient], Any]) -> Any:
+    """Run `play` with a gated model and a client of the application around it."""
+    counter = Gated(grey_model.write(folder / "model"))
+    application = Application(counter, limits=limits, metrics=quiet())
+
+    async def run() -> Any:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
+            return await play(counter, client)
+
+    try:
+        return asyncio.run(run())
+    finally:
+        counter.gate.set()
+        application.close()
+
+
+async def post(client: httpx.AsyncClient, body: bytes | AsyncIterator[bytes]) -> httpx.Response:
+    return await client.post("/invocations", content=body, headers={"content-type": "image/jpeg"})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def test_a_full_house_says_503_and_answers_everyone_it_let_in(tmp_path: Path) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        inside = [asyncio.create_task(post(client, jpeg(250))) for _ in range(3)]
+        await asyncio.sleep(0)
+        refused = await post(client, jpeg(250))
+        assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["reason"] == "busy"
+        counter.gate.set()
+        assert [response.json()["count"] for response in await asyncio.gather(*inside)] == [5, 5, 5]
+        assert (await post(client, jpeg(5))).json()["count"] == 1
+
+    served(tmp_path, Limits(requests=3), play)
+
+
+def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
+    photo = jpeg(250)
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        inside = asyncio.create_task(post(client, photo))
+        await asyncio.sleep(0)
+        assert (await post(client, photo)).status_code == 503
+        counter.gate.set()
+        assert (await inside).status_code == 200
+        assert (await post(client, photo)).status_code == 200
+
+    served(tmp_path, Limits(bytes=len(photo) + 1), play)
+
+
+def test_photos_are_bounded_over_all_requests(tmp_path: Path) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        pixels = io.BytesIO()
+        np.save(pixels, np.zeros((5, 64, 64, 3), dtype=np.uint8))
+        headers = {"content-type": "application/x-npy"}
+        inside = asyncio.create_task(client.post("/invocations", content=pixels.getvalue(), headers=headers))
+        await asyncio.sleep(0.05)
+        assert (await post(client, jpeg(5))).status_code == 503
+        counter.gate.set()
+        assert len((await inside).json()["predictions"]) == 5
+        assert (await post(client, jpeg(5))).status_code == 200
+
+    served(tmp_path, Limits(photos=5), play)
+
+
+def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"\xff\xd8\xff"
+        await asyncio.sleep(20)
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        counter.gate.set()
+        response = await post(client, slow())
+        assert response.status_code == 408 and response.json()["error"]["reason"] == "slow"
+        assert (await post(client, jpeg(5))).status_code == 200
+
+    served(tmp_path, Limits(body_seconds=0.05), play)
+
+
+def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_path: Path) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        first = asyncio.create_task(post(client, jpeg(5)))
+        await asyncio.sleep(0.1)  # It is at the gate, alone.
+        rest = [asyncio.create_task(post(client, jpeg(250))) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        counter.gate.set()
+        assert [response.json()["count"] for response in await asyncio.gather(first, *rest)] == [1] + [5] * 10
+        assert counter.batches[0] == 1 and sum(counter.batches) == 11 and max(counter.batches) == 8
+
+    served(tmp_path, Limits(), play)
+
+
+@pytest.mark.parametrize(("failure", "reason"), [(ModelError("bad graph"), "model"), (KeyError("secret"), "internal")])
+def test_a_failing_model_is_a_500_that_spares_the_next_request(
+    tmp_path: Path, failure: Exception, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        counter.gate.set()
+        counter.failure = failure
+        response = await post(client, jpeg(5))
+        assert (response.status_code, response.json()["error"]["reason"]) == (500, reason)
+        counter.failure = None
+        assert (await post(client, jpeg(5))).json()["count"] == 1
+
+    served(tmp_path, Limits(), play)
+    event = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert event["event"] == "failed" and event["reason"] == reason and "secret" not in json.dumps(event)
+
+
+def test_ping_says_when_the_network_stopped(tmp_path: Path) -> None:
+    application = Application(
+        model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=Limits(), metrics=quiet()
+    )
+    application.close()
+
+    async def ping() -> int:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
+            return (await client.get("/ping")).status_code
+
+    assert asyncio.run(ping()) == 503
+
+
+def test_a_closed_batcher_takes_nothing_more(model: Counter) -> None:
+    batcher = MicroBatcher(model.logits, largest=8)
+    batcher.close()
+    with pytest.raises(RuntimeError, match="stopping"):
+        asyncio.run(batcher.score(np.zeros((224, 224, 3), dtype=np.uint8)))
+
+
+def test_a_client_that_left_is_not_answered(tmp_path: Path) -> None:
+    application = Application(
+        model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=Limits(), metrics=quiet()
+    )
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": [(b"content-type", b"image/jpeg")]}
+    asyncio.run(application(scope, receive, send))
+    application.close()
+    assert sent == []
+
+
+@pytest.mark.parametrize("field", ["body_bytes", "body_seconds", "requests", "photos", "bytes"])
+def test_limits_must_be_positive(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        Limits(**{field: 0})
+
+
+# The four functions, as SageMaker's own toolkits call them
+
+
+def test_the_four_functions_count_a_photo(model: Counter) -> None:
+    body, media_type = output_fn(predict_fn(input_fn(jpeg(200), "image/jpeg"), model), "application/json")
+    assert media_type == "application/json" and json.loads(body)["count"] == 4
+
+
+def test_predicting_together_equals_predicting_alone(model: Counter) -> None:
+    photos = [jpeg(level) for level in (3, 60, 131, 190, 249)]
+    together = model.logits(np.stack([p for p in map(model.prepare, photos) if isinstance(p, np.ndarray)]))
+    for photo, scores in zip(photos, together, strict=True):
+        alone = predict_fn(input_fn(photo, "image/jpeg"), model).results[0]
+        assert alone == model.answer(scores)
+
+
+# The artefact
+
+
+def test_every_missing_field_is_named(tmp_path: Path) -> None:
+    for field in ("schema", "classes", "preprocessing", "temperature", "precision"):
+        fields = grey_model.description()
+        del fields[field]
+        with pytest.raises(ArtefactError, match=field):
+            Description.parse(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": []}, "classes"),
+        ({"classes": [1, 1]}, "repeat"),
+        ({"classes": ["1"]}, "classes"),
+        ({"classes": [True, 2]}, "classes"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"precision": "fp64"}, "precision"),
+        ({"preprocessing": {"shorter_side": 10, "crop": 224, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "crop"),
+        ({"preprocessing": 5}, "serving.json"),
+    ],
+)
+def test_a_description_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArtefactError, match=words):
+        Description.parse(json.dumps(grey_model.description(**change)))
+
+
+def test_a_description_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    folder = grey_model.write(tmp_path / "model")
+    for content in (b"{", b"\xff\xfe", b"[]"):
+        (folder / "serving.json").write_bytes(content)
+        with pytest.raises(ArtefactError, match=r"serving\.json"):
+            Artefact.read(folder)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "serving.json"])
+def test_a_folder_with_a_file_missing_linked_or_too_large_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = grey_model.write(tmp_path / "model")
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    with pytest.raises(ArtefactError, match="is missing"):
+        Artefact.read(folder)
+    (tmp_path / "elsewhere").write_bytes(content)
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArtefactError, match="is a link"):
+        Artefact.read(folder)
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)
+    monkeypatch.setattr(f"serving.artefact.MAX_{'MODEL' if name == 'model.onnx' else 'DESCRIPTION'}_BYTES", 10)
+    with pytest.raises(ArtefactError, match="more than the 10"):
+        Artefact.read(folder)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="no folder"):
+        Artefact.read(tmp_path / "nowhere")
+
+
+def test_a_graph_with_another_interface_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="it must take uint8"):
+        model_fn(grey_model.write(tmp_path / "a", onnx=grey_model.graph(crop=200)))
+    with pytest.raises(ArtefactError, match="classes"):
+        model_fn(grey_model.write(tmp_path / "b", onnx=grey_model.graph(classes=4)))
+
+
+def test_weights_outside_the_graph_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.ones(15, dtype=np.float32).tobytes())
+    for number, location in enumerate(("../secret", str(secret), "secret")):
+        graph = onnx.load_from_string(grey_model.graph())
+        weights = next(tensor for tensor in graph.graph.initializer if tensor.name == "weights")
+        set_external_data(weights, location)
+        weights.ClearField("raw_data")
+        folder = grey_model.write(tmp_path / str(number), onnx=graph.SerializeToString())
+        (folder / "secret").write_bytes(secret.read_bytes())
+        monkeypatch.chdir(folder)
+        with pytest.raises(ArtefactError, match="outside itself"):
+            model_fn(folder)
+
+
+def test_weights_outside_are_found_wherever_a_graph_can_hold_them() -> None:
+    tensor = numpy_helper.from_array(np.ones(3, dtype=np.float32), "weights")
+    set_external_data(tensor, "elsewhere")
+    body = onnx.helper.make_graph([], "body", [], [], [tensor])
+    for node in (
+        onnx.helper.make_node("Constant", [], ["y"], value=tensor),
+        onnx.helper.make_node("If", ["x"], ["y"], then_branch=body, else_branch=body),
+    ):
+        model = onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [], []))
+        assert keeps_weights_outside(model.SerializeToString())
+    assert not keeps_weights_outside(grey_model.graph())
+
+
+@given(data=st.binary(max_size=300))
+def test_bytes_that_are_no_onnx_model_are_called_that(data: bytes) -> None:
+    for content in (data, grey_model.graph()[: len(data)]):
+        try:
+            assert keeps_weights_outside(content) in (True, False)
+        except NotOnnx as error:
+            assert str(error)
+
+
+def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for member, data in members:
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    member.linkname = target
+    return member
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (entry("../evil"), "outside"),
+        (entry("/etc/evil"), "outside"),
+        (entry("a/../../evil"), "outside"),
+        (entry("../model-sibling/evil"), "outside"),
+        (entry("link", tarfile.SYMTYPE, "/etc/passwd"), "link"),
+        (entry("link", tarfile.LNKTYPE, "model.onnx"), "link"),
+        (entry("device", tarfile.CHRTYPE), "link or a device"),
+        (entry("pipe", tarfile.FIFOTYPE), "link or a device"),
+    ],
+)
+def test_a_hostile_archive_is_refused_before_anything_is_written(
+    tmp_path: Path, member: tarfile.TarInfo, words: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    archive = tar_of(tmp_path / "model.tar.gz", (entry("model.onnx"), b"x"), (member, b""))
+    with pytest.raises(ArtefactError, match=words):
+        unpack(archive, folder)
+    assert list(folder.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.tar.gz"]
+
+
+def test_an_archive_larger_than_any_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = tar_of(tmp_path / "many.tar.gz", *((entry(f"file-{number}"), b"") for number in range(65)))
+    with pytest.raises(ArtefactError, match="more than"):
+        unpack(many, tmp_path / "out")
+    monkeypatch.setattr("serving.artefact.MAX_MODEL_BYTES", 1000)
+    monkeypatch.setattr("serving.artefact.MAX_DESCRIPTION_BYTES", 0)
+    with pytest.raises(ArtefactError, match="more than"):
+        unpack(tar_of(tmp_path / "large.tar.gz", (entry("model.onnx"), bytes(1001))), tmp_path / "out")
+
+
+def test_an_archive_that_is_none_or_broken_is_refused(tmp_path: Path) -> None:
+    whole = grey_model.archive(tmp_path / "model.tar.gz").read_bytes()
+    for content in (b"", b"no archive", whole[: len(whole) // 2]):
+        (tmp_path / "broken.tar.gz").write_bytes(content)
+        with pytest.raises(ArtefactError, match="cannot be unpacked"):
+            unpack(tmp_path / "broken.tar.gz", tmp_path / "out")
+
+
+def test_a_pickle_in_the_artefact_is_dead_weight(tmp_path: Path) -> None:
+    folder = grey_model.write(tmp_path / "model")
+    (folder / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
+    (folder / "inference.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    model = model_fn(folder, threads=1)
+    assert predict_fn(input_fn(jpeg(5), "image/jpeg"), model).results[0]
+    assert not (tmp_path / "owned").exists()
+
+
+# What the numbers mean
+
+
+@given(
+    scores=st.lists(st.floats(-80, 80, width=32), min_size=5, max_size=5),
+    temperature=st.floats(0.05, 20),
+)
+def test_probabilities_are_a_distribution_whose_peak_is_the_count(scores: list[float], temperature: float) -> None:
+    given_answer = answer(
+        np.array(scores, dtype=np.float32),
+        Description.parse(json.dumps(grey_model.description(temperature=temperature))),
+    )
+    shares = given_answer.probabilities
+    assert sum(shares.values()) == pytest.approx(1)
+    assert given_answer.confidence == max(shares.values())
+    assert 1 - 1e-9 <= given_answer.expected_count <= 5 + 1e-9
+    assert -1e-9 <= given_answer.entropy <= np.log(5) + 1e-9
+    assert scores[given_answer.count - 1] == pytest.approx(max(scores), abs=1e-6)
+
+
+# The machine's share and the metrics
+
+
+def test_a_quota_or_an_affinity_bounds_the_threads(tmp_path: Path) -> None:
+    allowed = len(os.sched_getaffinity(0))
+    quota = tmp_path / "cpu.max"
+    for text, expected in [("max 100000", allowed), ("50000 100000", 1), ("100000 100000", 1), ("nonsense", allowed)]:
+        quota.write_text(text)
+        assert usable_cpus(quota) == expected
+    assert usable_cpus(tmp_path / "absent") == allowed
+
+
+def test_two_hyperthreads_of_one_core_get_one_thread(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text("max 100000")
+    for cpu in os.sched_getaffinity(0):
+        folder = tmp_path / f"cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text("0-1\n")
+    assert inference_threads(quota, tmp_path) == 1
+    assert inference_threads(quota, tmp_path / "hidden") == len(os.sched_getaffinity(0))
+
+
+def test_metrics_are_written_when_a_hundred_values_have_come() -> None:
+    stream = io.StringIO()
+    metrics = Metrics(namespace="N", dimensions={"Endpoint": "e"}, interval_s=1e9, stream=stream)
+    for value in range(250):
+        metrics.observe(Latency=value)
+    metrics.count("Photos", 3)
+    metrics.count("Photos")
+    metrics.flush()
+    metrics.flush()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [len(line["Latency"]) for line in lines] == [100, 100, 50]
+    assert [value for line in lines for value in line["Latency"]] == list(range(250))
+    assert lines[-1]["Photos"] == 4
+
+
+def test_metrics_are_written_when_their_interval_has_passed() -> None:
+    stream = io.StringIO()
+    metrics = Metrics(namespace="N", dimensions={}, interval_s=0.0, stream=stream)
+    metrics.count("Refused")
+    metrics.observe(Latency=1.0)
+    assert len(stream.getvalue().splitlines()) == 2
