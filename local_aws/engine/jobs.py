@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from local_aws.context import Context
 from local_aws.engine.channels import Downloader
 from local_aws.errors import AwsError, validation
+from local_aws.lifecycle import on_start
 
 GRACE_VARIABLE = "LOCAL_AWS_STOP_GRACE_SECONDS"
 _STOP_GRACE_SECONDS = 120.0  # what SageMaker gives a job between SIGTERM and SIGKILL
@@ -36,13 +37,21 @@ class Run(Protocol):
 
 
 Resume = Callable[[Context], None]
-_RESUME: list[Resume] = []
+_RESUME: list[tuple[int, Resume]] = []
 
 
-def resumes(function: Resume) -> Resume:
-    """Have `function` called when a local AWS starts, to take up what an earlier one left unfinished."""
-    _RESUME.append(function)
-    return function
+def resumes(*, order: int) -> Callable[[Resume], Resume]:
+    """Have the decorated function called when a local AWS starts, to take up what an earlier one left unfinished.
+
+    Args:
+        order: jobs come first (0), then what waits for them: tuning jobs (1), pipeline executions (2).
+    """
+
+    def register(function: Resume) -> Resume:
+        _RESUME.append((order, function))
+        return function
+
+    return register
 
 
 class Jobs:
@@ -105,10 +114,11 @@ def jobs_of(context: Context) -> Jobs:
         return _JOBS[context]
 
 
+@on_start
 def resume(context: Context) -> None:
     """Take up every job, trial and execution that was running when the local AWS last stopped."""
     jobs_of(context)
-    for function in _RESUME:
+    for _, function in sorted(_RESUME, key=lambda entry: entry[0]):
         function(context)
 
 

@@ -60,7 +60,7 @@ def stop_processing_job(context: Context, request: Document) -> Document:
     return {}
 
 
-@resumes
+@resumes(order=0)
 def resume_processing_jobs(context: Context) -> None:
     """Start again what was running when the local AWS stopped: outputs go up at the end only, so nothing is doubled."""
     for job in context.table(FAMILY).all():

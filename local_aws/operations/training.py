@@ -55,7 +55,7 @@ def reclaim_spot_capacity(context: Context, request: Document) -> Document:
     return {}
 
 
-@resumes
+@resumes(order=0)
 def resume_training_jobs(context: Context) -> None:
     """Start again what was running when the local AWS stopped; a job that was being stopped is stopped."""
     for job in context.table(FAMILY).all():

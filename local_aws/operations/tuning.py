@@ -96,7 +96,7 @@ def stop_tuning_job(context: Context, request: Document) -> Document:
     return {}
 
 
-@resumes
+@resumes(order=1)
 def resume_tuning_jobs(context: Context) -> None:
     """Take up the tuning jobs that were running when the local AWS stopped, after their training jobs."""
     for tuning in context.table(FAMILY).all():

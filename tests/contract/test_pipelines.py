@@ -1,0 +1,425 @@
+"""Pipelines through boto3: definitions, parameters, steps, conditions, caching, failures, stopping, restarts."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory, connect
+from tests.contract.jobs import BUCKET, IMAGE, ROLE, source, until
+
+OUTPUT = "/opt/ml/processing/output"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bucket(client: ClientFactory) -> None:
+    client("s3").create_bucket(Bucket=BUCKET)
+
+
+def get(path: str) -> dict[str, str]:
+    return {"Get": path}
+
+
+def join(*values: Any, on: str = "") -> dict[str, Any]:
+    return {"Std:Join": {"On": on, "Values": list(values)}}
+
+
+def processing_step(name: str, script: str, *arguments: Any, **members: Any) -> dict[str, Any]:
+    """A Processing step that runs a line of shell and has one output, `out`."""
+    return {
+        "Name": name,
+        "Type": "Processing",
+        "Arguments": {
+            "AppSpecification": {
+                "ImageUri": IMAGE,
+                "ContainerEntrypoint": ["/bin/bash", "-c", f"set -e; out={OUTPUT}; {script}", name],
+                "ContainerArguments": list(arguments) or ["none"],
+            },
+            "ProcessingOutputConfig": {
+                "Outputs": [
+                    {
+                        "OutputName": "out",
+                        "S3Output": {
+                            "S3Uri": join(f"s3://{BUCKET}", get("Execution.PipelineExecutionId"), name, on="/"),
+                            "LocalPath": OUTPUT,
+                            "S3UploadMode": "EndOfJob",
+                        },
+                    }
+                ]
+            },
+            "ProcessingResources": {
+                "ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+            },
+            "RoleArn": ROLE,
+        },
+    } | members
+
+
+def output_of(step: str) -> dict[str, str]:
+    return get(f"Steps.{step}.ProcessingOutputConfig.Outputs['out'].S3Output.S3Uri")
+
+
+def json_get(step: str, path: str) -> dict[str, Any]:
+    return {"Std:JsonGet": {"PropertyFile": get(f"Steps.{step}.PropertyFiles.report"), "Path": path}}
+
+
+REPORT = {"PropertyFiles": [{"PropertyFileName": "report", "OutputName": "out", "FilePath": "report.json"}]}
+
+
+def define(*steps: dict[str, Any], parameters: list[dict[str, Any]] | None = None) -> str:
+    return json.dumps({"Version": "2020-12-01", "Parameters": parameters or [], "Steps": list(steps)})
+
+
+def create(client: ClientFactory, name: str, *steps: dict[str, Any], **members: Any) -> None:
+    client("sagemaker").create_pipeline(
+        PipelineName=name,
+        PipelineDefinition=define(*steps, **members),
+        RoleArn=ROLE,
+        ClientRequestToken=uuid.uuid4().hex,
+    )
+
+
+def execute(client: ClientFactory, name: str, **parameters: str) -> str:
+    given = [{"Name": key, "Value": value} for key, value in parameters.items()]
+    arn: str = client("sagemaker").start_pipeline_execution(PipelineName=name, PipelineParameters=given)[
+        "PipelineExecutionArn"
+    ]
+    return arn
+
+
+def finished(client: ClientFactory, arn: str) -> dict[str, Any]:
+    def described() -> dict[str, Any] | None:
+        execution: dict[str, Any] = client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
+        return execution if execution["PipelineExecutionStatus"] not in {"Executing", "Stopping"} else None
+
+    execution: dict[str, Any] = until(described)
+    return execution
+
+
+def steps_of(client: ClientFactory, arn: str) -> dict[str, dict[str, Any]]:
+    listed = client("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=arn, SortOrder="Ascending")
+    return {step["StepName"]: step for step in listed["PipelineExecutionSteps"]}
+
+
+def run(client: ClientFactory, name: str, *steps: dict[str, Any], **parameters: str) -> dict[str, dict[str, Any]]:
+    create(client, name, *steps)
+    arn = execute(client, name, **parameters)
+    finished(client, arn)
+    return steps_of(client, arn)
+
+
+def test_results_travel_from_step_to_step(client: ClientFactory) -> None:
+    """Processing, tuning, training, a condition on a property file, and a registered model, in one execution."""
+    train = """
+        import json, os, pathlib, sys
+        x = float(os.environ["SM_HP_X"])
+        print(f"loss={(x - 0.3) ** 2}")
+        (pathlib.Path(os.environ["SM_MODEL_DIR"]) / "x").write_text(str(x))
+    """
+    code = source(client, "spine", train)
+    algorithm = {
+        "TrainingImage": IMAGE,
+        "TrainingInputMode": "File",
+        "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.e-]+)"}],
+    }
+    common: dict[str, Any] = {
+        "RoleArn": ROLE,
+        "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/models"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 100},
+        "InputDataConfig": [
+            {
+                "ChannelName": "data",
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": output_of("Prepare")}},
+            }
+        ],
+    }
+    static = {"sagemaker_program": "train.py", "sagemaker_submit_directory": code}
+    tune = {
+        "Name": "Tune",
+        "Type": "Tuning",
+        "Arguments": {
+            "HyperParameterTuningJobConfig": {
+                "Strategy": "Random",
+                "RandomSeed": 7,
+                "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "loss"},
+                "ResourceLimits": {"MaxNumberOfTrainingJobs": get("Parameters.Trials"), "MaxParallelTrainingJobs": 2},
+                "ParameterRanges": {"ContinuousParameterRanges": [{"Name": "x", "MinValue": "0", "MaxValue": "1"}]},
+            },
+            "TrainingJobDefinition": {**common, "AlgorithmSpecification": algorithm, "StaticHyperParameters": static},
+        },
+    }
+    training = {
+        "Name": "Train",
+        "Type": "Training",
+        "Arguments": {
+            **common,
+            "AlgorithmSpecification": algorithm,
+            "HyperParameters": {**static, "x": get("Steps.Tune.BestTrainingJob.TunedHyperParameters['x']")},
+        },
+    }
+    evaluation = json.dumps({"a": {"accuracy": [0.5, 0.9]}, "better": True})
+    evaluate = processing_step(
+        "Evaluate",
+        f"echo '{evaluation}' > $out/report.json",
+        get("Steps.Train.ModelArtifacts.S3ModelArtifacts"),
+        **REPORT,
+    )
+    register = {
+        "Name": "Register",
+        "Type": "RegisterModel",
+        "Arguments": {
+            "ModelPackageGroupName": "spine",
+            "ModelApprovalStatus": "PendingManualApproval",
+            "InferenceSpecification": {
+                "Containers": [
+                    {
+                        "Image": IMAGE,
+                        "ModelDataUrl": get("Steps.Train.ModelArtifacts.S3ModelArtifacts"),
+                    }
+                ],
+                "SupportedContentTypes": ["image/jpeg"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+            "CustomerMetadataProperties": {"job": get("Steps.Train.TrainingJobName")},
+        },
+    }
+    gate = {
+        "Name": "Gate",
+        "Type": "Condition",
+        "Arguments": {
+            "Conditions": [
+                {
+                    "Type": "GreaterThanOrEqualTo",
+                    "LeftValue": json_get("Evaluate", "a.accuracy[1]"),
+                    "RightValue": get("Parameters.Threshold"),
+                },
+                {"Type": "Equals", "LeftValue": json_get("Evaluate", "better"), "RightValue": True},
+            ],
+            "IfSteps": [register],
+            "ElseSteps": [{"Name": "Refuse", "Type": "Fail", "Arguments": {"ErrorMessage": "no"}}],
+        },
+    }
+    client("sagemaker").create_model_package_group(ModelPackageGroupName="spine")
+    create(
+        client,
+        "spine",
+        processing_step("Prepare", "echo 1 > $out/data.txt"),
+        tune,
+        training,
+        evaluate,
+        gate,
+        parameters=[
+            {"Name": "Trials", "Type": "Integer", "DefaultValue": 9},
+            {"Name": "Threshold", "Type": "Float", "DefaultValue": 0.9},
+        ],
+    )
+    arn = execute(client, "spine", Trials="3")
+    execution = finished(client, arn)
+    steps = steps_of(client, arn)
+    assert execution["PipelineExecutionStatus"] == "Succeeded", steps
+    assert list(steps) == ["Prepare", "Tune", "Train", "Evaluate", "Gate", "Register"]
+    assert steps["Gate"]["Metadata"] == {"Condition": {"Outcome": "True"}}
+    package = client("sagemaker").describe_model_package(
+        ModelPackageName=steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
+    )
+    train_name = steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
+    assert package["CustomerMetadataProperties"] == {"job": train_name}
+    tuning = client("sagemaker").describe_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=steps["Tune"]["Metadata"]["TuningJob"]["Arn"].rsplit("/", 1)[-1]
+    )
+    assert tuning["TrainingJobStatusCounters"]["Completed"] == 3
+    best = tuning["BestTrainingJob"]["TunedHyperParameters"]["x"]
+    assert client("sagemaker").describe_training_job(TrainingJobName=train_name)["HyperParameters"]["x"] == best
+    listed = client("sagemaker").list_pipeline_executions(PipelineName="spine")["PipelineExecutionSummaries"]
+    assert [item["PipelineExecutionStatus"] for item in listed] == ["Succeeded"]
+    definition = client("sagemaker").describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)
+    assert json.loads(definition["PipelineDefinition"])["Version"] == "2020-12-01"
+
+
+def test_a_failing_step_fails_the_execution_and_what_needs_it(client: ClientFactory) -> None:
+    steps = run(
+        client,
+        "failing",
+        processing_step("Broken", "exit 9"),
+        processing_step("After", "true", DependsOn=["Broken"]),
+        processing_step("Beside", "true"),
+    )
+    assert {name: step["StepStatus"] for name, step in steps.items()} == {"Broken": "Failed", "Beside": "Succeeded"}
+    assert steps["Broken"]["FailureReason"].endswith("exit code: 9")
+
+
+def test_a_fail_step_says_why(client: ClientFactory) -> None:
+    fail = {"Name": "Refuse", "Type": "Fail", "Arguments": {"ErrorMessage": join("below ", get("Parameters.T"))}}
+    gate = {
+        "Name": "Gate",
+        "Type": "Condition",
+        "Arguments": {
+            "Conditions": [{"Type": "LessThan", "LeftValue": get("Parameters.T"), "RightValue": 1}],
+            "IfSteps": [],
+            "ElseSteps": [fail],
+        },
+    }
+    create(client, "refusing", gate, parameters=[{"Name": "T", "Type": "Float"}])
+    arn = execute(client, "refusing", T="1.5")
+    assert finished(client, arn)["PipelineExecutionStatus"] == "Failed"
+    step = steps_of(client, arn)["Refuse"]
+    assert (step["FailureReason"], step["Metadata"]) == ("below 1.5", {"Fail": {"ErrorMessage": "below 1.5"}})
+
+
+def test_an_equal_step_is_taken_from_the_cache(client: ClientFactory) -> None:
+    step = processing_step(
+        "Count", "echo $1 > $out/n", get("Parameters.N"), CacheConfig={"Enabled": True, "ExpireAfter": "P1D"}
+    )
+    after = processing_step("After", "echo $1", output_of("Count"))
+    create(client, "cached", step, after, parameters=[{"Name": "N", "Type": "String", "DefaultValue": "1"}])
+    first = execute(client, "cached")
+    assert finished(client, first)["PipelineExecutionStatus"] == "Succeeded"
+    again, other = execute(client, "cached"), execute(client, "cached", N="2")
+    assert finished(client, again)["PipelineExecutionStatus"] == "Succeeded"
+    assert steps_of(client, again)["Count"]["CacheHitResult"] == {"SourcePipelineExecutionArn": first}
+    assert steps_of(client, again)["Count"]["Metadata"] == steps_of(client, first)["Count"]["Metadata"]
+    finished(client, other)
+    assert "CacheHitResult" not in steps_of(client, other)["Count"]
+
+
+def test_stopping_stops_the_jobs(client: ClientFactory) -> None:
+    create(client, "stopping", processing_step("Long", "sleep 60"), processing_step("Next", "true", output_of("Long")))
+    arn = execute(client, "stopping")
+    until(lambda: "Metadata" in steps_of(client, arn).get("Long", {}))
+    client("sagemaker").stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+    assert finished(client, arn)["PipelineExecutionStatus"] == "Stopped"
+    assert {name: step["StepStatus"] for name, step in steps_of(client, arn).items()} == {"Long": "Stopped"}
+
+
+def test_a_failed_execution_can_be_retried(client: ClientFactory) -> None:
+    first = processing_step("First", "true")
+    second = processing_step(
+        "Second",
+        f"python3 -c \"import boto3; boto3.client('s3').head_object(Bucket='{BUCKET}', Key='go')\"",
+        output_of("First"),
+    )
+    create(client, "retried", first, second)
+    arn = execute(client, "retried")
+    assert finished(client, arn)["PipelineExecutionStatus"] == "Failed"
+    started = steps_of(client, arn)["First"]["StartTime"]
+    client("s3").put_object(Bucket=BUCKET, Key="go", Body=b"")
+    client("sagemaker").retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+    assert finished(client, arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert steps_of(client, arn)["First"]["StartTime"] == started
+
+
+PARAMETERS = [
+    {"Name": "Text", "Type": "String", "DefaultValue": "a", "EnumValues": ["a", "b"]},
+    {"Name": "Count", "Type": "Integer", "DefaultValue": 1},
+    {"Name": "Needed", "Type": "Float"},
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "need a value: Needed"),
+        ({"Needed": "much"}, "must be of type Float"),
+        ({"Needed": "1", "Count": "1.5"}, "must be of type Integer"),
+        ({"Needed": "1", "Text": "c"}, r"must be one of \[a, b\]"),
+        ({"Needed": "1", "Nobody": "c"}, "is not in the pipeline definition"),
+    ],
+)
+def test_parameters_are_checked_before_anything_starts(
+    client: ClientFactory, given: dict[str, str], words: str
+) -> None:
+    name = "parameters"
+    if not client("sagemaker").list_pipelines(PipelineNamePrefix=name)["PipelineSummaries"]:
+        create(client, name, processing_step("Never", "true"), parameters=PARAMETERS)
+    with pytest.raises(ClientError, match=words):
+        execute(client, name, **given)
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        ("{", "it is not JSON"),
+        ("{}", "Version must be"),
+        (define(), "no Steps"),
+        (define(processing_step("A", "true"), processing_step("A", "true")), "must be unique"),
+        (define(processing_step("A", "true", get("Steps.B.X"))), "do not exist: B"),
+        (define(processing_step("A", "true", get("Parameters.P"))), "parameter 'P', which does not exist"),
+        (
+            define(processing_step("A", "true", output_of("B")), processing_step("B", "true", output_of("A"))),
+            "wait for each other",
+        ),
+        (define({"Name": "A", "Type": "Sing", "Arguments": {}}), "unknown type 'Sing'"),
+        (define({"Name": "A", "Type": "Transform", "Arguments": {}}), "do not run locally"),
+        (
+            define({"Name": "A", "Type": "Condition", "Arguments": {"Conditions": [{"Type": "Is"}]}}),
+            "unknown condition",
+        ),
+        (define({"Name": "A b", "Type": "Fail", "Arguments": {}}), "step name 'A b'"),
+    ],
+)
+def test_definitions_are_checked_when_they_are_made(client: ClientFactory, definition: str, words: str) -> None:
+    with pytest.raises(ClientError, match=words):
+        client("sagemaker").create_pipeline(
+            PipelineName="wrong", PipelineDefinition=definition, RoleArn=ROLE, ClientRequestToken=uuid.uuid4().hex
+        )
+
+
+def test_a_request_that_aws_refuses_fails_the_step(client: ClientFactory) -> None:
+    step = processing_step("Odd", "true")
+    step["Arguments"]["ProcessingResources"]["ClusterConfig"]["InstanceType"] = "ml.abacus"
+    steps = run(client, "odd", step)
+    assert "Failed to invoke sagemaker:CreateProcessingJob" in steps["Odd"]["FailureReason"]
+    assert "Value 'ml.abacus'" in steps["Odd"]["FailureReason"]
+
+
+def test_tokens_make_requests_safe_to_repeat(client: ClientFactory) -> None:
+    sagemaker, token = client("sagemaker"), uuid.uuid4().hex
+    request = {"PipelineName": "token", "PipelineDefinition": define(processing_step("A", "true")), "RoleArn": ROLE}
+    arns = {sagemaker.create_pipeline(**request, ClientRequestToken=token)["PipelineArn"] for _ in range(2)}
+    assert len(arns) == 1
+    with pytest.raises(ClientError, match="must be unique"):
+        sagemaker.create_pipeline(**request, ClientRequestToken=uuid.uuid4().hex)
+    executions = {
+        sagemaker.start_pipeline_execution(PipelineName="token", ClientRequestToken=token)["PipelineExecutionArn"]
+        for _ in range(2)
+    }
+    assert len(executions) == 1
+    finished(client, executions.pop())
+    sagemaker.update_pipeline(PipelineName="token", PipelineDescription="counts")
+    assert sagemaker.describe_pipeline(PipelineName="token")["PipelineDescription"] == "counts"
+    sagemaker.delete_pipeline(PipelineName="token", ClientRequestToken=uuid.uuid4().hex)
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        sagemaker.describe_pipeline(PipelineName="token")
+
+
+def test_an_execution_goes_on_after_a_restart(state_dir: Path) -> None:
+    """The job that ran is run again, the step that had ended is not."""
+    look = f"import boto3; boto3.client('s3').head_object(Bucket='{BUCKET}', Key='go')"
+    wait = f'until python3 -c "{look}"; do sleep 0.3; done'
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        client("s3").create_bucket(Bucket=BUCKET)
+        create(
+            client,
+            "resumed",
+            processing_step("First", "true"),
+            processing_step("Second", f"{wait} 2> /dev/null", output_of("First")),
+        )
+        arn = execute(client, "resumed")
+        until(lambda: "Metadata" in steps_of(client, arn).get("Second", {}))
+        before = steps_of(client, arn)
+    assert aws.processes() == []
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        client("s3").put_object(Bucket=BUCKET, Key="go", Body=b"")
+        assert finished(client, arn)["PipelineExecutionStatus"] == "Succeeded"
+        after = steps_of(client, arn)
+    assert after["First"] == before["First"]
+    assert after["Second"]["Metadata"] == before["Second"]["Metadata"]
