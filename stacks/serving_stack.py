@@ -113,7 +113,9 @@ class ServingStack(BinventoryStack):
             enable_network_isolation=True,
             containers=[
                 sagemaker.CfnModel.ContainerDefinitionProperty(
-                    model_package_name=package, environment={"MODEL_PACKAGE_ARN": package}
+                    model_package_name=package,
+                    # The container names both in its answers and metrics.
+                    environment={"MODEL_PACKAGE_ARN": package, "BINVENTORY_ENDPOINT": self.endpoint_name},
                 )
             ],
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration, RemovalPolicy
+from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.base import BinventoryStack
+from stacks.cleanup import Cleanup
 from stacks.settings import Settings
 
 CAPTURE_PREFIX = "capture"
@@ -22,6 +23,10 @@ class StorageStack(BinventoryStack):
         self.log_bucket = self._log_bucket()
         self.data_bucket = self._data_bucket()
         self.model_bucket = self._model_bucket()
+        if not settings.storage.retain:
+            cleanup = Cleanup(self, "Cleanup")
+            for bucket in (self.data_bucket, self.model_bucket, self.log_bucket):
+                cleanup.empty_bucket(bucket)
         CfnOutput(self, "DataBucketName", value=self.data_bucket.bucket_name)
         CfnOutput(self, "ModelBucketName", value=self.model_bucket.bucket_name)
         CfnOutput(self, "LogBucketName", value=self.log_bucket.bucket_name)
@@ -81,7 +86,6 @@ class StorageStack(BinventoryStack):
     def _bucket(
         self, construct_id: str, *, versioned: bool, logs_to: s3.Bucket | None, rules: list[s3.LifecycleRule]
     ) -> s3.Bucket:
-        retain = self.settings.storage.retain
         return s3.Bucket(
             self,
             construct_id,
@@ -99,6 +103,5 @@ class StorageStack(BinventoryStack):
                 ),
                 *rules,
             ],
-            removal_policy=RemovalPolicy.RETAIN if retain else RemovalPolicy.DESTROY,
-            auto_delete_objects=not retain,
+            removal_policy=self.removal_policy,
         )

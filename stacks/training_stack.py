@@ -13,6 +13,7 @@ from constructs import Construct
 
 from stacks.assets import INFERENCE_CODE, write_source_archive
 from stacks.base import BinventoryStack
+from stacks.cleanup import Cleanup
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
 from stacks.pipeline.parameters import Parameters
@@ -72,6 +73,10 @@ class TrainingStack(BinventoryStack):
         )
         # Executions start as soon as the pipeline exists, so its roles must be complete before it.
         pipeline.node.add_dependency(roles, group)
+        if not settings.storage.retain:
+            cleanup = Cleanup(self, "Cleanup")
+            cleanup.delete_model_packages(name, of=group)
+            cleanup.stop_executions(name, of=pipeline)
         Promotion(self, "Promotion", model_package_group=name, serving_stack=settings.stack_name("serving"))
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)

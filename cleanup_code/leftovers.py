@@ -1,0 +1,92 @@
+"""What keeps CloudFormation from deleting a bucket, a model package group or a pipeline, and its removal."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+_BATCH = 1000
+_POLL_SECONDS = 5.0
+_STOP_SECONDS = 12 * 60.0
+
+
+def empty_bucket(name: str) -> int:
+    """Deletes every object, version and delete marker; returns how many.
+
+    Writing is denied first: access logs arrive late, and one that came after the emptying would keep the bucket.
+    """
+    s3 = boto3.client("s3")
+    _deny_writing(s3, name)
+    deleted = 0
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
+        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
+        for start in range(0, len(objects), _BATCH):
+            batch = objects[start : start + _BATCH]
+            answer = s3.delete_objects(Bucket=name, Delete={"Objects": batch, "Quiet": True})
+            if answer.get("Errors"):
+                first = answer["Errors"][0]
+                raise RuntimeError(f"{first['Key']} cannot be deleted: {first['Code']} {first.get('Message', '')}")
+            deleted += len(batch)
+    return deleted
+
+
+def delete_model_packages(group: str) -> int:
+    """Deletes every version in the group; returns how many."""
+    sagemaker = boto3.client("sagemaker")
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
+    arns = [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]
+    for arn in arns:
+        sagemaker.delete_model_package(ModelPackageName=arn)
+    return len(arns)
+
+
+def stop_executions(pipeline: str) -> int:
+    """Stops the running executions and waits for their end; returns how many there were.
+
+    Raises:
+        TimeoutError: an execution did not end.
+    """
+    sagemaker = boto3.client("sagemaker")
+    running = _executions(sagemaker, pipeline, "Executing")
+    for arn in running:
+        sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _executions(sagemaker, pipeline, "Executing", "Stopping"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"executions of {pipeline} are still running after {_STOP_SECONDS:.0f} s")
+        time.sleep(_POLL_SECONDS)
+    return len(running)
+
+
+def _executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+    return [
+        execution["PipelineExecutionArn"]
+        for page in pages
+        for execution in page["PipelineExecutionSummaries"]
+        if execution["PipelineExecutionStatus"] in states
+    ]
+
+
+def _deny_writing(s3: Any, bucket: str) -> None:
+    try:
+        policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchBucketPolicy":
+            raise
+        policy = {"Version": "2012-10-17", "Statement": []}
+    partition = boto3.session.Session().get_partition_for_region(s3.meta.region_name)
+    policy["Statement"].append(
+        {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": f"arn:{partition}:s3:::{bucket}/*",
+        }
+    )
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
