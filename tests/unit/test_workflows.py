@@ -126,3 +126,19 @@ def test_actionlint_refuses_a_job_that_needs_an_unknown_one(tmp_path: Path) -> N
     )
     assert done.returncode != 0
     assert 'needs job "chekc" which does not exist' in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("tag", "status"), [("v0.1.0", 0), ("v99.0.0", 1)])
+def test_a_release_needs_its_text_in_the_changelog(tmp_path: Path, tag: str, status: int) -> None:
+    release = next(job for workflow, _, job in jobs() if workflow == "release")
+    script = next(step["run"] for step in release["steps"] if "changelog" in step.get("name", ""))
+    (tmp_path / "CHANGELOG.md").write_text((REPOSITORY / "CHANGELOG.md").read_text())
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path,
+        env={"TAG": tag, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
