@@ -17,36 +17,36 @@ from binventory.audit.ledger import Disagreement, SetAside
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _ROWS_AT_ONCE: Final = 5000
 _DECIMALS: Final = 6
+_COLUMNS: Final = (
+    "rank",
+    "image_id",
+    "recorded",
+    "likely",
+    "recorded_probability",
+    "likely_probability",
+    "wrong_probability",
+    "expected_count",
+    "photo",
+)
 
 
 def _row(found: Disagreement) -> dict[str, Any]:
     """The columns that every format shares."""
-    return {
-        "rank": found.rank,
-        "image_id": found.image_id,
-        "recorded": found.recorded,
-        "likely": found.likely,
-        "recorded_probability": round(found.recorded_probability, _DECIMALS),
-        "likely_probability": round(found.likely_probability, _DECIMALS),
-        "wrong_probability": round(found.wrong_probability, _DECIMALS),
-        "expected_count": round(found.expected_count, _DECIMALS),
-        "photo": found.photo,
-    }
+    values = ((column, getattr(found, column)) for column in _COLUMNS)
+    return {column: round(value, _DECIMALS) if isinstance(value, float) else value for column, value in values}
 
 
 def write_csv(path: Path, rows: Iterable[Disagreement]) -> None:
     """One line a bin; its SKUs and their names in one cell each, separated by " | "."""
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = None
+        writer = csv.DictWriter(stream, [*_COLUMNS, "skus", "names"])
+        writer.writeheader()
         for found in rows:
             row = {
                 **_row(found),
                 "skus": " | ".join(line.sku for line in found.lines),
                 "names": " | ".join(line.name for line in found.lines),
             }
-            if writer is None:
-                writer = csv.DictWriter(stream, list(row))
-                writer.writeheader()
             writer.writerow({column: inert(value) for column, value in row.items()})
 
 

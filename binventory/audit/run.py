@@ -92,19 +92,30 @@ def _not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]
 def _in_flight(
     bins: Iterator[Bin], store: Store, counter: Counter, scope: Scope, concurrency: int
 ) -> Iterator[Counted | SetAside]:
-    """Results as they come, with never more than a few bins a thread under way."""
+    """Results as they come, with never more than a few bins a thread under way.
+
+    After a failure nothing new is begun, but what is under way is finished and yielded: its answers are paid for.
+    """
+    failure: BaseException | None = None
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="audit") as pool:
         pending: set[Future[Counted | SetAside]] = set()
         try:
             while True:
-                room = concurrency * _FLIGHT_PER_THREAD - len(pending)
+                room = 0 if failure else concurrency * _FLIGHT_PER_THREAD - len(pending)
                 for found in itertools.islice(bins, room):
                     pending.add(pool.submit(audit_one, found, store, counter, scope))
                 if not pending:
-                    return
+                    break
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield future.result()
+                    if error := future.exception():
+                        failure = failure or error
+                    else:
+                        yield future.result()
+                if failure:
+                    pending = {future for future in pending if not future.cancel()}
         finally:
             for future in pending:
                 future.cancel()
+    if failure:
+        raise failure

@@ -1,0 +1,96 @@
+"""The audit against a local AWS: photos and records in S3, events on EventBridge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import boto3
+import pytest
+
+from binventory.audit import job
+from binventory.audit.events import DETAIL_TYPE, SOURCE
+from binventory.audit.ledger import Filters
+from binventory.aws import Aws
+from local_aws.server import LocalAws
+from tests.audited import write_bin, write_folder, write_predictions
+from tests.contract.conftest import ClientFactory
+
+
+@pytest.fixture(scope="module")
+def aws(local_aws: LocalAws) -> Aws:
+    return Aws(boto3.Session("test", "test", region_name=local_aws.region), local_aws.endpoint_url)
+
+
+def upload(client: ClientFactory, folder: Path, bucket: str, prefix: str) -> None:
+    s3 = client("s3")
+    s3.create_bucket(Bucket=bucket)
+    for path in folder.rglob("*.*"):
+        s3.put_object(Bucket=bucket, Key=f"{prefix}{path.relative_to(folder).as_posix()}", Body=path.read_bytes())
+
+
+def test_a_prefix_gives_what_its_folder_gives(client: ClientFactory, aws: Aws, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 30)
+    write_bin(folder, "six", 6)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl", 3)
+    upload(client, folder, "audited", "some/where/")
+    listed = []
+    for source in (str(folder), "s3://audited/some/where"):
+        output = tmp_path / f"out-{len(listed)}"
+        request = job.Request(source, output, predictions=predictions)
+        result = job.run_audit(request, lambda: aws)
+        assert (result.summary.counted, result.summary.out_of_scope) == (30, 1)
+        listed.append((output / "disagreements.jsonl").read_text())
+        photos = (output / "audit.html").read_text().split('class="photos">')[1]
+        assert len([line for line in photos.split("</script>")[0].splitlines() if len(line) > 100]) == 30
+    assert listed[0] == listed[1]
+
+
+def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Path) -> None:
+    events, sqs = client("events"), client("sqs")
+    events.create_event_bus(Name="inventory")
+    queue = sqs.create_queue(QueueName="disagreements")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": [SOURCE], "detail-type": [DETAIL_TYPE]}
+    events.put_rule(Name="disagreements", EventBusName="inventory", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="disagreements", EventBusName="inventory", Targets=[{"Id": "queue", "Arn": arn}])
+
+    folder = write_folder(tmp_path / "bins", 40)
+    write_bin(folder, "00000", 1, name="=1+1 <b>\x00é" * 200)
+    request = job.Request(
+        str(folder),
+        tmp_path / "out",
+        predictions=write_predictions(folder, tmp_path / "p.jsonl", 12),
+        filters=Filters(top=12),
+        formats=(),
+        bus="inventory",
+    )
+    assert job.run_audit(request, lambda: aws).events == 12
+    assert job.run_audit(request, lambda: aws).events == 0, "a repeated audit sends nothing twice"
+
+    received = []
+    while found := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+        for message in found:
+            received.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    assert {event["source"] for event in received} == {SOURCE}
+    details = {event["detail"]["image_id"]: event["detail"] for event in received}
+    assert sorted(details) == [f"{number * 10:05d}" for number in range(12)]
+    first = details["00010"]
+    assert first["schema"] == 1 and first["recorded"] == 2 and first["recorded_probability"] == 0.025
+    assert set(first) == {
+        "schema",
+        "audit",
+        "rank",
+        "image_id",
+        "recorded",
+        "likely",
+        "recorded_probability",
+        "likely_probability",
+        "wrong_probability",
+        "expected_count",
+        "probabilities",
+        "photo",
+        "skus",
+    }
+    assert max(len(json.dumps(detail)) for detail in details.values()) < 8192

@@ -1,0 +1,282 @@
+"""A whole audit through the door: folder in, files out; hostile bins, interruptions and busy endpoints included."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from binventory.audit import job
+from binventory.audit.counters import Endpoint, Pace, PhotoRefusedError, read_predictions
+from binventory.audit.ledger import Filters
+from binventory.audit.plan import Plan
+from binventory.audit.run import Scope
+from binventory.aws import Aws
+from binventory.cli import run
+from binventory.errors import Exit, Problem
+from tests.audited import Reply, photo_bytes, runtime, shade_answer, write_bin, write_folder, write_predictions
+
+
+def no_aws() -> Aws:
+    raise AssertionError("this audit must not need AWS")
+
+
+def ranked(output: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (output / "disagreements.jsonl").read_text().splitlines()]
+
+
+def set_aside(output: Path) -> dict[str, str]:
+    with (output / "set_aside.csv").open(newline="") as stream:
+        return {row["image_id"]: row["reason"] for row in csv.DictReader(stream)}
+
+
+def test_wrong_records_come_first_without_any_aws(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 60)
+    request = job.Request(str(folder), tmp_path / "out", predictions=write_predictions(folder, tmp_path / "p.jsonl", 6))
+    result = job.run_audit(request, no_aws)
+    first = ranked(tmp_path / "out")[:6]
+    assert {row["image_id"] for row in first} == {f"{number * 10:05d}" for number in range(6)}
+    assert result.summary.wrong is not None and result.summary.wrong.low <= 0.1 <= result.summary.wrong.high
+    assert {path.name for path in result.files} == {
+        "disagreements.csv",
+        "disagreements.jsonl",
+        "disagreements.parquet",
+        "set_aside.csv",
+        "summary.json",
+        "audit.html",
+    }
+    left = {path.name for path in (tmp_path / "out").iterdir()} - {path.name for path in result.files}
+    assert left == {"ledger.sqlite"}
+
+
+def test_every_bin_is_ranked_or_set_aside_with_a_reason(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 10)
+    write_bin(folder, "zero", 0)
+    write_bin(folder, "six", 6)
+    write_bin(folder, "many", 400)
+    write_bin(folder, "huge-record", 2, record=b'{"EXPECTED_QUANTITY": 2, "x": "' + b"y" * 10_000_000 + b'"}')
+    write_bin(folder, "no-json", 2, record=b"{")
+    write_bin(folder, "not-a-photo", 2, photo=b"hello")
+    write_bin(folder, "bad id", 2)
+    write_bin(folder, "no-record", 2)
+    (folder / "metadata" / "no-record.json").unlink()
+
+    def answer(photo: bytes, number: int) -> Reply:
+        return (415, b"not a photo") if photo == b"hello" else shade_answer(photo, number)
+
+    with runtime(answer) as endpoint:
+        request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",))
+        summary = job.run_audit(request, lambda: endpoint.aws).summary
+    assert set_aside(tmp_path / "out") == {
+        "zero": "recorded_below_scope",
+        "six": "recorded_above_scope",
+        "many": "recorded_above_scope",
+        "huge-record": "metadata_too_large",
+        "no-json": "not_json",
+        "not-a-photo": "refused",
+        "bad id": "bad_id",
+        "no-record": "no_record",
+    }
+    assert (summary.counted, summary.out_of_scope, summary.not_audited) == (10, 3, 5)
+    assert len(endpoint.photos) == 11, "only photos whose record can be judged are paid for"
+
+
+def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 150)
+
+    def dies_after_90(photo: bytes, number: int) -> Reply:
+        return shade_answer(photo, number) if number <= 90 else (500, b"out of memory")
+
+    request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",), concurrency=4)
+    with runtime(dies_after_90) as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("binventory.audit.counters._ATTEMPTS", 1)
+        with pytest.raises(Problem, match="stopped answering"):
+            job.run_audit(request, lambda: endpoint.aws)
+    with runtime() as endpoint:
+        heard: list[int] = []
+        result = job.run_audit(request, lambda: endpoint.aws, job.Progress(audited=heard.append))
+        assert len(endpoint.photos) == 60, "the 90 answers of the first run are not asked for again"
+    assert sum(heard) == 150 and result.summary.counted == 150
+    once = tmp_path / "once"
+    with runtime() as endpoint:
+        job.run_audit(job.Request(str(folder), once, endpoint="e", formats=("jsonl",)), lambda: endpoint.aws)
+    assert (once / "disagreements.jsonl").read_bytes() == (tmp_path / "out" / "disagreements.jsonl").read_bytes()
+
+
+def test_restart_forgets_and_another_audit_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 5)
+    first = write_predictions(folder, tmp_path / "first.jsonl")
+    second = write_predictions(folder, tmp_path / "second.jsonl", 2)
+    job.run_audit(job.Request(str(folder), tmp_path / "out", predictions=first, formats=("jsonl",)), no_aws)
+    other = job.Request(str(folder), tmp_path / "out", predictions=second, formats=("jsonl",))
+    with pytest.raises(Problem, match="another audit"):
+        job.run_audit(other, no_aws)
+    again = job.Request(str(folder), tmp_path / "out", predictions=second, formats=("jsonl",), restart=True)
+    job.run_audit(again, no_aws)
+    assert ranked(tmp_path / "out")[0]["recorded_probability"] == 0.025
+
+
+def test_filters_choose_what_is_listed_not_what_is_estimated(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 50)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl", 5)
+    shares = []
+    for filters, listed in ((Filters(), 50), (Filters(top=7), 7), (Filters(threshold=0.5), 5), (Filters(0.5, 3), 3)):
+        output = tmp_path / f"out-{listed}-{filters.top}"
+        request = job.Request(str(folder), output, predictions=predictions, filters=filters, formats=("jsonl",))
+        summary = job.run_audit(request, no_aws).summary
+        assert summary.finds is not None and summary.wrong is not None
+        assert summary.listed == summary.finds.inspections == len(ranked(output)) == listed
+        shares.append(summary.wrong.share)
+    assert len(set(shares)) == 1
+
+
+def test_a_busy_endpoint_is_asked_again_and_a_refusal_is_final() -> None:
+    def busy_twice(photo: bytes, number: int) -> Reply:
+        return (503, b"busy") if number <= 2 else shade_answer(photo, number)
+
+    with runtime(busy_twice) as found:
+        table = Endpoint(found.aws, "e", Pace(None), patience=0).probabilities("1", photo_bytes(60))
+        assert max(table, key=lambda count: table[count]) == 3
+    with runtime(lambda photo, number: (400, b"too small")) as found:
+        with pytest.raises(PhotoRefusedError, match="too small"):
+            Endpoint(found.aws, "e", Pace(None), patience=0).probabilities("1", b"x")
+        assert len(found.photos) == 1
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"probabilities": {"1": 0.5, "2": 0.9}}', b'{"probabilities": {}}', b"x"])
+def test_an_endpoint_that_is_no_count_model_stops_the_audit(body: bytes) -> None:
+    with runtime(lambda photo, number: (200, body)) as found, pytest.raises(Problem, match="count model"):
+        Endpoint(found.aws, "e", Pace(None)).probabilities("1", b"x")
+
+
+def test_a_model_with_other_classes_is_not_taken_for_ours(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 5)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl")
+    request = job.Request(str(folder), tmp_path / "out", predictions=predictions, scope=Scope((1, 2, 3)))
+    with pytest.raises(Problem, match="other quantities") as caught:
+        job.run_audit(request, no_aws)
+    assert "--classes 1,2,3,4,5" in caught.value.cure
+
+
+def test_the_pace_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured in the waiting it asks for, not in time that passes."""
+    slept: list[float] = []
+    monkeypatch.setattr("binventory.audit.counters.time.sleep", slept.append)
+    monkeypatch.setattr("binventory.audit.counters.time.monotonic", lambda: 100.0)
+    pace = Pace(4)
+    for _ in range(3):
+        pace.wait()
+    assert slept == [0, 0.25, 0.5]
+
+
+PREDICTION_FILES = {
+    "p.csv": "image_id,p1,p2\n7,0.25,0.75\n",
+    "p.jsonl": '{"image_id": "7", "probabilities": {"1": 0.25, "2": 0.75}}\n\n',
+}
+
+
+@pytest.mark.parametrize("name", PREDICTION_FILES)
+def test_predictions_are_read_in_every_form(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(PREDICTION_FILES[name])
+    assert list(read_predictions(tmp_path / name)) == [("7", {1: 0.25, 2: 0.75})]
+
+
+def test_predictions_of_batch_transform_and_parquet(tmp_path: Path) -> None:
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+
+    folder = tmp_path / "transform" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "7.jpg.out").write_text('{"probabilities": {"1": 0.25, "2": 0.75}}')
+    assert list(read_predictions(tmp_path / "transform")) == [("7", {1: 0.25, 2: 0.75})]
+    table = pyarrow.Table.from_pylist([{"image_id": "7", "p1": 0.25, "p2": 0.75}])
+    parquet.write_table(table, tmp_path / "p.parquet")
+    assert list(read_predictions(tmp_path / "p.parquet")) == [("7", {1: 0.25, 2: 0.75})]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", "image_id,p1,p2\n7,0.5,0.9\n"),
+        ("p.csv", "image_id,p1,p2\n../7,0.5,0.5\n"),
+        ("p.csv", "id,a\n7,1\n"),
+        ("p.jsonl", "{"),
+        ("p.jsonl", "[1]"),
+        ("p.txt", ""),
+        ("p.parquet", "no parquet"),
+    ],
+)
+def test_predictions_that_are_none_say_where(tmp_path: Path, name: str, text: str) -> None:
+    folder = write_folder(tmp_path / "bins", 1)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Problem, match="were not read"):
+        job.run_audit(job.Request(str(folder), tmp_path / "out", predictions=tmp_path / name), no_aws)
+
+
+def test_the_plan_counts_time_requests_and_events() -> None:
+    plan = Plan(bins=36_000, asks_endpoint=True, from_s3=True, rate=10, price_per_hour=0.115, events=100_000)
+    assert plan.seconds == 3600
+    assert plan.dollars == pytest.approx(0.115 + 72 * 0.0004 + 36 / 1000 * 0.005 + 0.1)
+    assert Plan(bins=5, asks_endpoint=False, from_s3=False, rate=None, price_per_hour=1).dollars == 0
+
+
+def test_the_plan_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 3)
+
+    class NoError(Exception):
+        pass
+
+    def refuse(plan: Plan) -> None:
+        assert plan.bins == 3
+        raise NoError
+
+    with runtime() as endpoint:
+        with pytest.raises(NoError):
+            request = job.Request(str(folder), tmp_path / "out", endpoint="e")
+            job.run_audit(request, lambda: endpoint.aws, job.Progress(planned=refuse))
+        assert endpoint.photos == []
+
+
+def test_the_command_prints_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "bins", 40)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl", 4)
+    arguments = ["audit", str(folder), "--predictions", str(predictions), "--output", str(tmp_path / "out")]
+    assert run([*arguments, "--budget", "4", "--format", "csv,html"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "40 records compared" in shown and "of the records are estimated wrong" in shown
+    assert run([*arguments, "--top", "2", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["listed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent-folder", "--predictions", "p.jsonl"], "There is no folder"),
+        ([".", "--predictions", "p.jsonl", "--top", "1", "--budget", "1"], "exclude each other"),
+        ([".", "--predictions", "p.jsonl", "--columns", "x"], "not a mapping"),
+        ([".", "--predictions", "p.jsonl", "--classes", "one"], "not a list of counts"),
+        ([".", "--predictions", "p.jsonl", "--format", "xlsx"], "no format xlsx"),
+        (["s3://", "--predictions", "p.jsonl"], "no S3 prefix"),
+    ],
+)
+def test_wrong_usage_is_named(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "p.jsonl").write_text("")
+    assert run(["audit", *arguments]) == Exit.USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_not_an_audit(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text("")
+    with pytest.raises(Problem, match="nothing to audit"):
+        job.run_audit(job.Request(str(tmp_path), tmp_path / "out", predictions=tmp_path / "p.jsonl"), no_aws)
