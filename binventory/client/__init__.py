@@ -1,0 +1,7 @@
+"""For programs that ask the endpoint: photos in, counts out, and URLs fetched safely on the caller's side."""
+
+from binventory.client.addresses import FetchError
+from binventory.client.counting import Count, CountError, count_photo
+from binventory.client.fetching import DATASET_HOSTS, Fetched, FetchPolicy, fetch_photo
+
+__all__ = ["DATASET_HOSTS", "Count", "CountError", "FetchError", "FetchPolicy", "Fetched", "count_photo", "fetch_photo"]

@@ -1,0 +1,104 @@
+"""Asks a deployed endpoint for the count in one photo, wherever the photo is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import boto3
+from botocore.exceptions import ClientError
+
+from binventory.client.fetching import FetchPolicy, fetch_photo
+
+_ATTEMPTS: Final = 4
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+
+
+class CountError(Exception):
+    """The endpoint gave no count. `reason` is the endpoint's own stable code where it gave one."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Runtime(Protocol):
+    """What is used of boto3's `sagemaker-runtime` client."""
+
+    def invoke_endpoint(self, **request: Any) -> Any:
+        """As boto3 documents it."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a photo shows: the likeliest count, the probability of each, and which model package says so."""
+
+    count: int
+    probabilities: Mapping[int, float]
+    expected_count: float
+    entropy: float
+    package: str
+
+
+def count_photo(
+    photo: bytes | Path | str,
+    *,
+    endpoint: str,
+    runtime: Runtime | None = None,
+    policy: FetchPolicy | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Count:
+    """The count in a photo given as bytes, as a file's path, or as an https URL (a str).
+
+    A URL is fetched here, under `policy`. A busy endpoint is asked again, at most four times in all. Raises
+    FetchError when the URL is not fetched, CountError when the endpoint has no answer, OSError when the file cannot be
+    read.
+    """
+    data = _bytes_of(photo, policy)
+    client: Runtime = runtime or boto3.client("sagemaker-runtime")
+    for attempt in range(_ATTEMPTS):
+        try:
+            reply = client.invoke_endpoint(
+                EndpointName=endpoint,
+                Body=data,
+                ContentType="image/png" if data.startswith(_PNG) else "image/jpeg",
+                Accept="application/json",
+            )
+            return _count(json.loads(reply["Body"].read()))
+        except ClientError as error:
+            problem = _problem(error)
+            if problem.reason != "busy" or attempt == _ATTEMPTS - 1:
+                raise problem from error
+            pause(2.0**attempt)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _bytes_of(photo: bytes | Path | str, policy: FetchPolicy | None) -> bytes:
+    if isinstance(photo, str):
+        return fetch_photo(photo, policy).photo
+    return photo if isinstance(photo, bytes) else photo.read_bytes()
+
+
+def _count(answer: Mapping[str, Any]) -> Count:
+    return Count(
+        count=answer["count"],
+        probabilities={int(count): share for count, share in answer["probabilities"].items()},
+        expected_count=answer["expected_count"],
+        entropy=answer["entropy"],
+        package=answer["model"]["package"],
+    )
+
+
+def _problem(error: ClientError) -> CountError:
+    code = error.response.get("Error", {}).get("Code", "")
+    said: Any = error.response.get("OriginalMessage", "")
+    try:
+        refusal = json.loads(said)["error"]
+        return CountError(str(refusal["reason"]), str(refusal["message"]))
+    except (ValueError, TypeError, KeyError):
+        busy = code in {"ServiceUnavailable", "ThrottlingException", "ModelNotReadyException"}
+        return CountError("busy" if busy else code or "unknown", str(error))
