@@ -56,6 +56,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         default=Path("/opt/ml/config/resourceconfig.json"),
         help="which of how many machines this is; absent: the only one",
     )
+    parser.add_argument(
+        "--ignore-etags",
+        action="store_true",
+        help="read every photo once more to compare contents; for buckets where only some ETags are MD5 sums",
+    )
     parser.add_argument("--concurrency", type=_whole(1), default=256, help="most requests in flight")
     parser.add_argument("--threads", type=_whole(1), default=os.cpu_count() or 1, help="photos decoded at once")
     parser.add_argument("--memory-mb", type=_whole(1), default=64, help="photo bytes held between request and decoding")
@@ -75,6 +80,7 @@ def main(args: argparse.Namespace) -> int:
             seed=args.seed,
             block_size=args.block_size,
             shard_photos=args.shard_photos,
+            ignore_etags=args.ignore_etags,
         )
         limits = Limits(threads=args.threads, photo_bytes=args.memory_mb * 1024 * 1024)
         machine = Machine.read(args.resource_config)

@@ -17,7 +17,16 @@ from ingestion.intake import MAX_BYTES
 from ingestion.labels import CLASSES, Label, Labelled, Labels, RecordError, parse_record, settle
 from ingestion.ledger import QUARANTINED, SKIPPED, Fate, SetAside
 from ingestion.plan import Candidate
-from ingestion.source import METADATA, METADATA_SUFFIX, PHOTO_SUFFIX, PHOTOS, BinSource, Found, SourceError
+from ingestion.source import (
+    METADATA,
+    METADATA_SUFFIX,
+    PHOTO_SUFFIX,
+    PHOTOS,
+    BinSource,
+    Changed,
+    Found,
+    SourceError,
+)
 from ingestion.throttle import in_order
 
 _NO_LABEL: Final = Label(None, "")
@@ -45,7 +54,9 @@ class Selection:
         self.set_aside.append(SetAside(bin_id, fate, reason, detail, block, count=count, items=items))
 
 
-async def select(source: BinSource, labels: Labels | None, *, seed: int, block_size: int, limit: int) -> Selection:
+async def select(
+    source: BinSource, labels: Labels | None, *, seed: int, block_size: int, limit: int, ignore_etags: bool
+) -> Selection:
     """List the source and choose the candidates.
 
     `labels` None: every photo of the source, labelled by its metadata. `limit`: at most so many of each class
@@ -62,16 +73,16 @@ async def select(source: BinSource, labels: Labels | None, *, seed: int, block_s
         selection.refuse(bin_id, QUARANTINED, reason, detail)
     pool: list[Candidate] = []
     for bin_id, label in sorted(labels.by_id.items()):
-        found, described = photos.by_id.get(bin_id), metadata.by_id.get(bin_id)
-        candidate = Candidate(
-            id=bin_id,
-            size=found.size if found else 0,
-            etag=found.etag if found else "",
-            label=label,
-            metadata_etag=described.etag if described else None,
-        )
-        if _usable(candidate, found is not None, selection):
-            pool.append(candidate)
+        photo, described = photos.by_id.get(bin_id), metadata.by_id.get(bin_id)
+        if photo is None:
+            detail = "it has a label or metadata, the source has no photo"
+            selection.refuse(bin_id, QUARANTINED, "photo_missing", detail, label.count)
+        else:
+            candidate = Candidate(bin_id, photo, label, described)
+            if _usable(candidate, selection):
+                pool.append(candidate)
+    if not ignore_etags:
+        await source.probe([candidate.photo for candidate in pool])
     if not limit:
         selection.candidates = pool
     elif all(candidate.told() is not None for candidate in pool):
@@ -108,17 +119,15 @@ def _everything(photos: _Named, metadata: _Named, selection: Selection) -> Label
     return Labels(dict.fromkeys({**photos.by_id, **metadata.by_id}, _NO_LABEL), ())
 
 
-def _usable(candidate: Candidate, has_photo: bool, selection: Selection) -> bool:
+def _usable(candidate: Candidate, selection: Selection) -> bool:
     """Set aside what the listing and the label alone rule out."""
     count = candidate.told()
-    if not has_photo:
-        selection.refuse(candidate.id, QUARANTINED, "photo_missing", "it has a label, the source has no photo", count)
-    elif count is None and candidate.metadata_etag is None:
+    if count is None and candidate.metadata is None:
         selection.refuse(candidate.id, QUARANTINED, "metadata_missing", "it has neither metadata nor a label")
     elif count is not None and count not in CLASSES:
         selection.refuse(candidate.id, SKIPPED, "count_out_of_range", f"count {count}", count)
-    elif candidate.size > MAX_BYTES:
-        detail = f"{candidate.size} bytes, at most {MAX_BYTES}"
+    elif candidate.photo.size > MAX_BYTES:
+        detail = f"{candidate.photo.size} bytes, at most {MAX_BYTES}"
         selection.refuse(candidate.id, QUARANTINED, "too_many_bytes", detail, count)
     else:
         return True
@@ -186,5 +195,8 @@ async def read_label(source: BinSource, candidate: Candidate) -> Labelled:
     """The count of a candidate, from its metadata and the label brought for it. Raises bin_labels.RecordError."""
     if candidate.known is not None:
         return candidate.known
-    blob = await source.metadata(candidate.id) if candidate.metadata_etag is not None else None
-    return settle(candidate.label, None if blob is None else parse_record(blob.data))
+    try:
+        data = None if candidate.metadata is None else await source.metadata(candidate.metadata)
+    except Changed as error:
+        raise RecordError("changed_while_reading", str(error)) from error
+    return settle(candidate.label, None if data is None else parse_record(data))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image
 
+from ingestion.source import content_md5
 from photo import open_photo, resize_shorter_side
 
 SHORTER_SIDE: Final = 256
@@ -41,11 +41,6 @@ class ShardPhoto:
     width: int
     height: int
     source: SourcePhoto
-
-
-def content_md5(data: bytes) -> str:
-    """The fingerprint that S3's ETags are made of; used to recognise content, not to protect it."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def take_in(data: bytes, md5: str) -> ShardPhoto:

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,7 @@ class IngestSettings:
     seed: int = 0
     block_size: int = 100
     shard_photos: int = 0
+    ignore_etags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,12 @@ async def _ingest(
     source = BinSource(settings.photos_uri, concurrency=concurrency)
     labels = await _read_labels(settings.labels_uri)
     selection = await select(
-        source, labels, seed=settings.seed, block_size=settings.block_size, limit=settings.limit_per_class
+        source,
+        labels,
+        seed=settings.seed,
+        block_size=settings.block_size,
+        limit=settings.limit_per_class,
+        ignore_etags=settings.ignore_etags,
     )
     plan = await make_plan(
         source,
@@ -150,6 +157,7 @@ def merge(output: Path) -> dict[str, Any]:
         raise IngestError(str(error)) from error
 
 
+@cache
 def code_fingerprint() -> str:
     """SHA-256 of the code and the libraries that decide which bytes come out."""
     import photo

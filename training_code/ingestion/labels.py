@@ -13,6 +13,7 @@ from typing import Any, Final
 from ingestion.ids import is_bin_id
 
 CLASSES: Final = (1, 2, 3, 4, 5)
+AUDITED: Final = "audit"
 _MAX_SKU: Final = 64
 _REFUSED: Final = {
     "unsafe_id": "an id has letters, digits, - and _ only, 64 at most",
@@ -161,6 +162,9 @@ def _collect(rows: Iterable[tuple[str, str | None, str]]) -> Labels:
 def settle(label: Label, record: BinRecord | None) -> Labelled:
     """The count to train on and where it comes from; the label brought by the user and the record must agree.
 
+    A label from an audit (source `audit`) stands against the record: a person counted the photo because of it. The
+    record's SKUs are then dropped where the counts differ, since they no longer add up.
+
     Raises RecordError: metadata_missing (neither gives a count), label_disagrees.
     """
     if label.count is None:
@@ -170,5 +174,7 @@ def settle(label: Label, record: BinRecord | None) -> Labelled:
     if record is None:
         return Labelled(label.count, label.source, ())
     if record.count != label.count:
+        if label.source == AUDITED:
+            return Labelled(label.count, label.source, ())
         raise RecordError("label_disagrees", f"the label says {label.count}, EXPECTED_QUANTITY {record.count}")
     return Labelled(label.count, label.source, record.items)

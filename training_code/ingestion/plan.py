@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from ingestion.ids import block_of, draw
-from ingestion.intake import content_md5
 from ingestion.labels import Label, Labelled
 from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
-from ingestion.source import BinSource, is_md5
+from ingestion.source import BinSource, Found, content_md5
 from ingestion.split import SPLITS, split_blocks
 from ingestion.throttle import in_order
 
@@ -27,7 +26,6 @@ from ingestion.throttle import in_order
 _SHARDS: Final = 27
 _FEWEST: Final = 256
 _MOST: Final = 20_000
-_PROBES: Final = 3
 _DIGESTS_AT_ONCE: Final = 32
 
 
@@ -36,11 +34,10 @@ class Candidate:
     """An id that will be ingested, with what is known before its photo is read."""
 
     id: str
-    size: int
-    etag: str
+    photo: Found
     label: Label
     """What a labels file says; its count is None without one."""
-    metadata_etag: str | None
+    metadata: Found | None
     """None where there is no metadata file."""
     known: Labelled | None = None
     """Its count, where sampling has read it already."""
@@ -58,7 +55,8 @@ class Digests(NamedTuple):
 
     photo: str
     """MD5; empty when the photo is gone."""
-    metadata: str | None
+    metadata: str
+    """MD5 or another tag that changes with the content; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,32 +134,26 @@ def _refused_twin(twin: str, first: str, block: str, split_by_id: Mapping[str, s
 async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[str, Digests]:
     """What identifies the content of every candidate's photo and metadata.
 
-    Taken from the listing where its tags are the photos' MD5 sums; else every photo is read once for it.
+    Taken from the listing where its tags are the content's MD5 sums; else every photo is read once for it.
     """
-    if not source.is_folder and await _tags_are_content(source, candidates):
-        return {c.id: Digests(c.etag, c.metadata_etag) for c in candidates}
 
     async def read(candidate: Candidate) -> Digests:
-        photo = await source.photo(candidate.id)
+        photo, metadata = await source.photo(candidate.photo), None
         # A folder's tags are times and inode numbers: a copy of the folder must give the same fingerprint.
-        metadata = await source.metadata(candidate.id) if source.is_folder and candidate.metadata_etag else None
+        if source.is_folder and candidate.metadata is not None:
+            metadata = await source.metadata(candidate.metadata)
         return Digests(
-            photo="" if photo is None else await asyncio.to_thread(content_md5, photo.data),
-            metadata=candidate.metadata_etag if metadata is None else content_md5(metadata.data),
+            photo="" if photo is None else await asyncio.to_thread(content_md5, photo),
+            metadata=_etag(candidate.metadata) if metadata is None else content_md5(metadata),
         )
 
+    if source.content_tags:
+        return {c.id: Digests(c.photo.etag, _etag(c.metadata)) for c in candidates}
     return {candidate.id: found async for candidate, found in in_order(candidates, read, _DIGESTS_AT_ONCE)}
 
 
-async def _tags_are_content(source: BinSource, candidates: Sequence[Candidate]) -> bool:
-    """Whether ETags are MD5 sums here. With KMS encryption they look like it and are not, so some are tried."""
-    if not all(is_md5(candidate.etag) for candidate in candidates):
-        return False
-    for candidate in sorted(candidates, key=lambda c: draw(0, "probe", c.id))[:_PROBES]:
-        blob = await source.photo(candidate.id)
-        if blob is not None and content_md5(blob.data) != candidate.etag:
-            return False
-    return True
+def _etag(found: Found | None) -> str:
+    return "" if found is None else found.etag
 
 
 def _twins_in_other_splits(digests: Mapping[str, Digests], split_by_id: Mapping[str, str]) -> dict[str, str]:
@@ -198,6 +190,6 @@ def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digest
     """SHA-256 of what the result depends on; the order of the candidates is part of it."""
     digest = hashlib.sha256(json.dumps(context).encode())
     for c in candidates:
-        known = (c.id, c.size, c.label.count, c.label.source, *digests[c.id])
+        known = (c.id, c.photo.size, c.label.count, c.label.source, *digests[c.id])
         digest.update(json.dumps(known).encode())
     return digest.hexdigest()

@@ -28,6 +28,7 @@ class AdaptiveLimit:
         self.in_flight = 0
         self.slow_downs = 0
         self._since_cut = 0
+        self._round = 0.0
         self._doubling = True
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -58,8 +59,8 @@ class AdaptiveLimit:
     def slowed(self) -> None:
         """The server asked for fewer requests, or dropped one."""
         self.slow_downs += 1
-        if self._doubling or self._since_cut >= self.limit:
-            self.limit = max(1.0, self.limit / 2)
+        if self._doubling or self._since_cut >= self._round:
+            self.limit = self._round = max(1.0, self.limit / 2)
             self._since_cut = 0
         self._doubling = False
 

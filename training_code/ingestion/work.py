@@ -22,12 +22,13 @@ from ingestion.intake import DamagedPhoto, ShardPhoto, take_in
 from ingestion.labels import CLASSES, Labelled, RecordError
 from ingestion.ledger import QUARANTINED, SKIPPED
 from ingestion.plan import Candidate, Unit
-from ingestion.source import BinSource, SourceError
+from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import ByteBudget, in_order
 from ingestion.unit_files import Finished, Outcome, UnitWriter, finished_unit
 from photo import PhotoError
 
 _REREADS: Final = 5
+CHANGED: Final = "changed_while_reading"
 _PROGRESS_SECONDS: Final = 5.0
 
 log = logging.getLogger(__name__)
@@ -60,25 +61,30 @@ class Intake:
             labelled = await read_label(self._source, candidate)
             if labelled.count not in CLASSES:
                 return Outcome(labelled, None, SKIPPED, "count_out_of_range", f"count {labelled.count}")
-            async with self._budget.hold(candidate.size):
+            async with self._budget.hold(candidate.photo.size):
                 return Outcome(labelled, await self._photo(candidate))
+        except Changed as error:
+            return Outcome(labelled, None, QUARANTINED, CHANGED, str(error))
         except (RecordError, PhotoError) as error:
             return Outcome(labelled, None, QUARANTINED, error.reason, str(error))
 
     async def _photo(self, candidate: Candidate) -> ShardPhoto:
         """Read until the bytes are those that were listed; a damaged body is asked for again."""
+        loop = asyncio.get_running_loop()
         for _ in range(_REREADS):
-            blob = await self._source.photo(candidate.id)
-            if blob is None:
-                raise PhotoError("photo_missing", "it was listed and is gone")
-            if blob.etag != candidate.etag:
-                raise PhotoError("changed_while_reading", "its content changed after it was listed")
             try:
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._pool, take_in, blob.data, candidate.md5)
+                data = await self._source.photo(candidate.photo)
+                if data is None:
+                    raise PhotoError("photo_missing", "it was listed and is gone")
+                return await loop.run_in_executor(self._pool, take_in, data, candidate.md5)
             except DamagedPhoto as error:
+                if await self._source.has_changed(candidate.photo):
+                    raise PhotoError(CHANGED, "its content changed after it was listed") from error
                 log.warning("photo %s: %s; asking again", candidate.id, error)
-        raise SourceError(f"{self._source.url}: photo {candidate.id} arrives damaged every time; check the network")
+        raise SourceError(
+            f"{self._source.url}: photo {candidate.id} arrives damaged every time. Check the network; "
+            "where ETags are not MD5 sums, as with KMS encryption, give --ignore-etags"
+        )
 
     def close(self) -> None:
         """Stop the decoding threads."""

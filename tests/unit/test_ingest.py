@@ -1,0 +1,327 @@
+"""Ingest by its command line, on folders: every id is accounted for, nothing leaks, the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest import main, parse_arguments
+from shards import ShardIndex, read_shards
+from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
+
+
+def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
+    """Run the command and return its books."""
+    status = main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--threads", "2", *arguments]))
+    assert status == 0
+    found = sorted((output / "report").glob("books*.json"))
+    return dict(json.loads(found[-1].read_bytes()))
+
+
+def rows(output: Path, kind: str) -> dict[str, dict[str, Any]]:
+    """The rows of a report by id; fails where an id has two."""
+    lines = [json.loads(line) for path in (output / "report").glob(f"{kind}-*.jsonl") for line in path.open()]
+    by_id = {line["id"]: line for line in lines}
+    assert len(by_id) == len(lines)
+    return by_id
+
+
+def reasons(output: Path) -> dict[str, str]:
+    """Why each id that is in no shard is in none."""
+    return {i: row["reason"] for kind in ("quarantine", "skipped") for i, row in rows(output, kind).items()}
+
+
+def machine(folder: Path, index: int, count: int) -> str:
+    """A resourceconfig.json as SageMaker writes it."""
+    path = folder / f"resourceconfig-{index}.json"
+    hosts = [f"algo-{number + 1}" for number in range(count)]
+    path.write_text(json.dumps({"current_host": hosts[index], "hosts": hosts}))
+    return str(path)
+
+
+def test_a_healthy_bucket_is_kept_whole_and_split_by_blocks(tmp_path: Path) -> None:
+    books = ingest(write(tmp_path / "in", bucket()), tmp_path / "out")
+    assert books["listed"] == books["kept"] == 48
+    manifest = rows(tmp_path / "out", "manifest")
+    by_block: dict[str, set[str]] = {}
+    for row in manifest.values():
+        assert row["block"] == str(int(row["id"]) // 100)
+        by_block.setdefault(row["block"], set()).add(row["split"])
+    assert len(by_block) == 6 and all(len(splits) == 1 for splits in by_block.values())
+    for split in ("train", "validation", "test"):
+        index = ShardIndex(tmp_path / "out" / split)
+        assert dict(zip(index.ids, index.counts, strict=True)) == {
+            row["id"]: row["count"] for row in manifest.values() if row["split"] == split
+        }
+        assert all(min(sample.width, sample.height) == 48 for sample in index)
+
+
+DEFECTS: Mapping[str, tuple[str, bytes | None, str]] = {
+    # defect: what to overwrite, with what (None: delete it), the reason to be given
+    "corrupt photo": ("bin-images/{}.jpg", b"\xff\xd8\xff\xe0 not a photo", "unreadable"),
+    "cut photo": ("bin-images/{}.jpg", jpeg(1000)[:400], "unreadable"),
+    "empty photo": ("bin-images/{}.jpg", b"", "empty"),
+    "a page instead of a photo": ("bin-images/{}.jpg", b"<html>", "not_jpeg_or_png"),
+    "decompression bomb": ("bin-images/{}.jpg", bomb(), "too_many_pixels"),
+    "tiny photo": ("bin-images/{}.jpg", jpeg(1001, size=(20, 20)), "too_small"),
+    "no photo": ("bin-images/{}.jpg", None, "photo_missing"),
+    "no metadata": ("metadata/{}.json", None, "metadata_missing"),
+    "malformed metadata": ("metadata/{}.json", b'{"EXPECTED', "metadata_malformed"),
+    "metadata of another kind": ("metadata/{}.json", b'{"EXPECTED_QUANTITY": "3"}', "metadata_invalid"),
+    "items that do not add up": (
+        "metadata/{}.json",
+        b'{"EXPECTED_QUANTITY": 3, "BIN_FCSKU_DATA": {"A": {"quantity": 2}}}',
+        "quantity_mismatch",
+    ),
+    "empty bin": ("metadata/{}.json", metadata(0), "count_out_of_range"),
+    "full bin": ("metadata/{}.json", metadata(17, skus=3), "count_out_of_range"),
+}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.integers(0, 23), st.sampled_from(sorted(DEFECTS)), max_size=14), st.integers(0, 99))
+def test_the_books_balance_whatever_is_wrong(
+    tmp_path_factory: pytest.TempPathFactory, defects: dict[int, str], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("ingest")
+    objects = bucket(blocks=6, photos=4)
+    ids = sorted(key[11:16] for key in objects if key.startswith("bin-images/"))
+    expected: dict[str, str] = {}
+    for number, defect in defects.items():
+        key, data, expected[ids[number]] = DEFECTS[defect]
+        if data is None:
+            del objects[key.format(ids[number])]
+        else:
+            objects[key.format(ids[number])] = data
+    books = ingest(write(folder / "in", objects), folder / "out", "--seed", str(seed))
+    found = reasons(folder / "out")
+    # Two bins with the same broken photo are also twins; either reason is true, and both are set aside.
+    assert found.keys() == expected.keys()
+    assert all(found[i] in (reason, "same_content_in_other_split") for i, reason in expected.items())
+    kept = rows(folder / "out", "manifest")
+    assert kept.keys() | found.keys() == set(ids) and not kept.keys() & found.keys()
+    assert books["listed"] == 24 == books["kept"] + sum(books["skipped"].values()) + sum(books["quarantined"].values())
+    for lines in (books["per_split"], books["per_class"]):
+        assert all(line["listed"] == line["kept"] + line["skipped"] + line["quarantined"] for line in lines.values())
+        assert sum(line["listed"] for line in lines.values()) == 24
+    shards = [path for split in ("train", "validation", "test") for path in (folder / "out" / split).glob("*.tar")]
+    assert {sample.id for sample in read_shards(shards)} == kept.keys()
+
+
+def test_three_machines_make_what_one_makes_and_their_reports_merge(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", {**bucket(blocks=9), "metadata/00200.json": b"{"})
+    shared = ("--shard-photos", "10")
+    ingest(photos, tmp_path / "one", *shared)
+    for index in (2, 0, 1):
+        ingest(photos, tmp_path / "three", *shared, "--resource-config", machine(tmp_path, index, 3))
+    each = [json.loads(p.read_bytes()) for p in sorted((tmp_path / "three" / "report").glob("books-*.json"))]
+    assert len(each) == 3 and sum(books["listed"] for books in each) == 72 and all(b["kept"] > 0 for b in each)
+    assert main(parse_arguments(["--merge", str(tmp_path / "three")])) == 0
+    one, three = files(tmp_path / "one"), files(tmp_path / "three")
+    assert {name: three[name] for name in one if name != "report/books.json"} == {
+        name: data for name, data in one.items() if name != "report/books.json"
+    }
+    books = {name: json.loads(found["report/books.json"]) for name, found in (("one", one), ("three", three))}
+    del books["one"]["machine"]
+    assert books["one"] == books["three"]
+
+
+def test_machines_do_not_meet_on_disk_either(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", bucket(blocks=9))
+    ingest(photos, tmp_path / "one", "--shard-photos", "10")
+    for index in range(3):
+        arguments = ("--shard-photos", "10", "--resource-config", machine(tmp_path, index, 3))
+        ingest(photos, tmp_path / f"machine-{index}", *arguments)
+        shutil.copytree(tmp_path / f"machine-{index}", tmp_path / "joined", dirs_exist_ok=True)
+    assert main(parse_arguments(["--merge", str(tmp_path / "joined")])) == 0
+    one, joined = files(tmp_path / "one"), files(tmp_path / "joined")
+    assert {n: d for n, d in one.items() if "books" not in n} == {n: joined[n] for n in one if "books" not in n}
+
+
+def test_merge_names_the_machine_whose_books_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write(tmp_path / "in", bucket())
+    for index in (0, 2):
+        ingest(photos, tmp_path / "out", "--resource-config", machine(tmp_path, index, 3))
+    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+    assert "machines 0, 2 are not one run of 3" in capsys.readouterr().err
+    assert main(parse_arguments(["--merge", str(tmp_path / "in")])) == 1
+    assert "books-MM-of-NN.json" in capsys.readouterr().err
+
+
+def test_a_second_run_reads_nothing_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photos = write(tmp_path / "in", bucket())
+    ingest(photos, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.tar")}
+    contents = files(tmp_path / "out")
+    with caplog.at_level(logging.INFO):
+        ingest(photos, tmp_path / "out")
+    assert "0 of 0 photos" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.tar")} == before
+    assert files(tmp_path / "out") == contents
+
+
+def test_a_damaged_output_is_mended_to_the_same_bytes(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", bucket())
+    ingest(photos, tmp_path / "out", "--shard-photos", "10")
+    contents = files(tmp_path / "out")
+    (tmp_path / "out/train/train-00000.tar").write_bytes(b"cut")
+    (tmp_path / "out/report/manifest-train-00001.jsonl").unlink()
+    (tmp_path / "out/report/units/test-00000.json").write_text("{")
+    (tmp_path / "out/train/train-00000.tar.part").write_bytes(b"left by a killed worker")
+    ingest(photos, tmp_path / "out", "--shard-photos", "10")
+    assert files(tmp_path / "out") == contents
+
+
+def test_other_settings_leave_nothing_of_the_run_before(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", bucket(blocks=9))
+    ingest(photos, tmp_path / "out", "--shard-photos", "10", "--seed", "1")
+    ingest(photos, tmp_path / "out", "--seed", "2")
+    ingest(photos, tmp_path / "clean", "--seed", "2")
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
+
+
+def test_changed_metadata_is_noticed(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", bucket())
+    before = ingest(photos, tmp_path / "out")
+    (photos / "metadata/00100.json").write_bytes(metadata(5))
+    after = ingest(photos, tmp_path / "out")
+    assert after["fingerprint"]["data"] != before["fingerprint"]["data"]
+    assert rows(tmp_path / "out", "manifest")["00100"]["count"] == 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_photo_never_stands_in_two_splits(tmp_path: Path, seed: int) -> None:
+    objects = bucket(blocks=10, photos=4)
+    names = sorted(key for key in objects if key.startswith("bin-images/"))
+    for number, key in enumerate(names):
+        objects[key] = jpeg(number % 5)
+    ingest(write(tmp_path / "in", objects), tmp_path / "out", "--seed", str(seed))
+    splits: dict[str, set[str]] = {}
+    for row in rows(tmp_path / "out", "manifest").values():
+        splits.setdefault(row["source"]["md5"], set()).add(row["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    refused = rows(tmp_path / "out", "quarantine")
+    assert refused and {row["reason"] for row in refused.values()} == {"same_content_in_other_split"}
+    for row in refused.values():
+        first = row["detail"].split()[4].rstrip(",")
+        assert (tmp_path / f"in/bin-images/{first}.jpg").read_bytes() == objects[f"bin-images/{row['id']}.jpg"]
+
+
+def test_labels_and_metadata_are_held_against_each_other(tmp_path: Path) -> None:
+    objects = bucket() | {"bin-images/01234.jpg": jpeg(99)}
+    del objects["metadata/00101.json"]
+    labels = {"00100": 1, "00101": 4, "00102": 5, "00200": 9, "00300": 2, "00400": 5, "00500": 3}
+    lines = [f"{bin_id},{count}" for bin_id, count in {**labels, "1234": 2, "../00103": 3}.items()]
+    (tmp_path / "labels.csv").write_text("\n".join(["image_id,count", *lines]))
+    ingest(write(tmp_path / "in", objects), tmp_path / "out", "--labels-uri", str(tmp_path / "labels.csv"))
+    kept = rows(tmp_path / "out", "manifest")
+    assert {i: row["count"] for i, row in kept.items()} == {"00100": 1, "00101": 4, "00300": 2, "00400": 5, "00500": 3}
+    assert kept["00101"]["items"] == [] and kept["00100"]["items"] == ["B001000000"]
+    assert reasons(tmp_path / "out") == {
+        "00102": "label_disagrees",
+        "00200": "count_out_of_range",
+        "1234": "photo_missing",
+        "../00103": "unsafe_id",
+    }
+
+
+def test_names_that_are_no_ids_are_quarantined(tmp_path: Path) -> None:
+    objects = bucket() | {"bin-images/a.b.jpg": b"x", "bin-images/deeper/00001.jpg": b"x", "metadata/notes.txt": b"x"}
+    ingest(write(tmp_path / "in", objects), tmp_path / "out")
+    assert reasons(tmp_path / "out") == {
+        "bin-images/a.b.jpg": "unexpected_name",
+        "bin-images/deeper/00001.jpg": "unexpected_name",
+        "metadata/notes.txt": "unexpected_name",
+    }
+
+
+@given(limit=st.integers(1, 6), seed=st.integers(0, 9))
+@settings(max_examples=8, deadline=None)
+def test_a_limit_takes_so_many_of_each_class(tmp_path_factory: pytest.TempPathFactory, limit: int, seed: int) -> None:
+    folder = tmp_path_factory.mktemp("limit")
+    photos = write(folder / "in", bucket(blocks=8, photos=5))
+    (folder / "labels.csv").write_text(
+        "image_id,count\n" + "".join(f"{(n // 5 + 1) * 100 + n % 5:05},{n % 5 + 1}\n" for n in range(40))
+    )
+    arguments = ("--limit-per-class", str(limit), "--seed", str(seed), "--block-size", "1")
+    ingest(photos, folder / "by-metadata", *arguments)
+    ingest(photos, folder / "by-labels", *arguments, "--labels-uri", str(folder / "labels.csv"))
+    chosen = {name: rows(folder / name, "manifest") for name in ("by-metadata", "by-labels")}
+    for manifest in chosen.values():
+        counts = [row["count"] for row in manifest.values()]
+        assert all(counts.count(count) == limit for count in range(1, 6))
+    assert chosen["by-metadata"].keys() == chosen["by-labels"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--photos-uri", "missing"], "no folder"),
+        (["--photos-uri", "empty"], "lists no photo"),
+        (["--photos-uri", "ftp://host/x"], "neither an s3:// URL nor a folder"),
+        (["--photos-uri", "s3:///x"], "names no bucket"),
+        (["--photos-uri", "in", "--labels-uri", "missing.csv"], "does not exist"),
+        (["--photos-uri", "in", "--labels-uri", "bad.csv"], "image_id"),
+        (["--photos-uri", "in", "--block-size", "1000000"], "--block-size"),
+        (["--photos-uri", "in", "--resource-config", "bad.json"], "current_host"),
+    ],
+)
+def test_every_wrong_setting_says_what_to_change(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in", bucket(blocks=3, photos=1))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text("id\n1\n")
+    (tmp_path / "bad.json").write_text('{"hosts": ["algo-1"]}')
+    assert main(parse_arguments([*arguments, "--output", "out"])) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--photos-uri", "x", "--limit-per-class", "-1"], ["--photos-uri", "x", "--merge", "y"]]
+)
+def test_the_command_line_refuses_what_makes_no_sense(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(arguments)
+
+
+def test_the_page_stands_alone_and_shows_every_class(tmp_path: Path) -> None:
+    objects = bucket() | {"metadata/<script>alert(1)<.json": b"{}"}
+    ingest(write(tmp_path / "in", objects), tmp_path / "out")
+    page = (tmp_path / "out/report/exploration.html").read_text()
+    assert "http://" not in page and "https://" not in page and "<script" not in page and "alert(1)" in page
+    assert all(f"recorded count {count}" in page for count in range(1, 6))
+    document = json.loads((tmp_path / "out/report/exploration.json").read_bytes())
+    assert document["classes"] == {"1": 10, "2": 10, "3": 10, "4": 9, "5": 9}
+    assert document["quantity"]["share_under_ten"] == 1.0
+    assert document["skus"] == document["skus"] | {
+        "distinct": 5,
+        "seen_once": 0,
+        "seen_10_or_more": 3,
+        "seen_3_to_9": 2,
+    }
+    assert document["set_aside"] == {"quarantined": {"unexpected_name": 1}}
+
+
+def test_all_real_photos(abid: Path, tmp_path: Path) -> None:
+    books = ingest(abid, tmp_path, "--labels-uri", str(abid / "labels.csv"))
+    assert (books["listed"], books["kept"], sum(books["quarantined"].values())) == (1298, 1175, 0)
+    assert {name: line["kept"] for name, line in books["per_class"].items()} == {
+        **{"1": 140, "2": 258, "3": 298, "4": 274, "5": 205},
+        "other": 0,
+    }
+    shares = {split: line["kept"] / 1175 for split, line in books["per_split"].items()}
+    assert 0.75 < shares["train"] < 0.85 and 0.06 < shares["validation"] < 0.14 and 0.06 < shares["test"] < 0.14

@@ -1,0 +1,269 @@
+"""Ingest from S3 over HTTP, with what networks and buckets do to a long job. The result must not show any of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.object_server import BUCKET, Fault, FaultRule, ObjectServer, Stored
+from ingest import main, parse_arguments
+from ingestion import source as source_module
+from ingestion.source import BinSource, SourceError
+from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
+
+PHOTOS = f"s3://{BUCKET}/"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts as short as a local server allows, and no credentials: the bucket is public."""
+    monkeypatch.setattr(source_module, "_FIRST_PAUSE", 0.001)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:
+    """Run the command against the server."""
+    os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
+    try:
+        return main(parse_arguments(["--photos-uri", PHOTOS, "--output", str(output), "--threads", "2", *arguments]))
+    finally:
+        del os.environ["AWS_ENDPOINT_URL"]
+
+
+def manifests(output: Path) -> dict[str, bytes]:
+    """What the faults must leave as it is: everything but the name of the source."""
+    return {name: data for name, data in files(output).items() if not name.endswith(("books.json", ".html"))}
+
+
+FAULTS = st.sampled_from([Fault.SLOW_DOWN, Fault.DROP, Fault.RESET, Fault.FLIP])
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.tuples(st.integers(0, 95), st.integers(0, 2)), FAULTS, max_size=60))
+def test_faults_cost_time_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, faults: dict[tuple[int, int], Fault]
+) -> None:
+    folder = tmp_path_factory.mktemp("faults")
+    objects = bucket()
+    keys = sorted(objects)
+    with ObjectServer(objects) as server:
+        assert ingest(server, folder / "clean") == 0
+    with ObjectServer(objects, fault=lambda key, before: faults.get((keys.index(key), before))) as server:
+        assert ingest(server, folder / "out") == 0
+    assert manifests(folder / "out") == manifests(folder / "clean")
+
+
+def test_a_folder_and_a_bucket_give_the_same_shards(tmp_path: Path) -> None:
+    objects = bucket()
+    with ObjectServer(objects) as server:
+        assert ingest(server, tmp_path / "bucket") == 0
+    photos = str(write(tmp_path / "in", objects))
+    assert main(parse_arguments(["--photos-uri", photos, "--output", str(tmp_path / "folder")])) == 0
+    assert manifests(tmp_path / "bucket") == manifests(tmp_path / "folder")
+
+
+def throttled(most: int) -> tuple[ObjectServer, Callable[[], int]]:
+    """A server that refuses whatever exceeds `most` requests at once, and the number of its refusals."""
+    refused = 0
+
+    def rule(_: str, __: int) -> Fault | None:
+        nonlocal refused
+        if server.in_flight < most:
+            return None
+        refused += 1
+        return Fault.SLOW_DOWN
+
+    server = ObjectServer(bucket(blocks=10, photos=20), latency=0.01, fault=rule)
+    return server, lambda: refused
+
+
+def test_concurrency_follows_throttling(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server, refused = throttled(8)
+    with server, caplog.at_level("INFO"):
+        assert ingest(server, tmp_path) == 0
+    assert refused() > 0 and "slow-downs" in caplog.text
+    # Of some 400 requests only the first bursts and an occasional probe upwards are refused.
+    assert refused() < 200
+    assert json.loads((tmp_path / "report/books.json").read_bytes())["kept"] == 200
+
+
+def test_an_outage_fails_the_job_and_the_next_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = bucket(blocks=8, photos=10)
+    monkeypatch.setattr(source_module, "_LONGEST_PAUSE", 0.01)
+
+    def down(key: str, _: int) -> Fault | None:
+        return Fault.SLOW_DOWN if key == "bin-images/00805.jpg" else None
+
+    with ObjectServer(objects, fault=down) as server:
+        assert ingest(server, tmp_path / "out", "--shard-photos", "10") == 1
+    assert "failed 10 times" in (said := capsys.readouterr().err) and "503" in said and "run again" in said
+    finished = {path.stem for path in (tmp_path / "out/report/units").glob("*.json")}
+    with ObjectServer(objects) as server:
+        assert ingest(server, tmp_path / "out", "--shard-photos", "10") == 0
+        # The probe of the listing's tags aside, photos of finished shards are not read again.
+        read = {key[11:16] for key in server.requests if key.startswith("bin-images/")}
+    done = {
+        json.loads(line)["id"] for unit in finished for line in (tmp_path / f"out/report/manifest-{unit}.jsonl").open()
+    }
+    assert len(read & done) <= 3
+    with ObjectServer(objects) as server:
+        assert ingest(server, tmp_path / "clean", "--shard-photos", "10") == 0
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
+
+
+@pytest.mark.parametrize(("fault", "message"), [(Fault.DENY, "s3:GetObject"), (Fault.FLIP, "--ignore-etags")])
+def test_what_never_heals_stops_the_job_with_its_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Fault, message: str
+) -> None:
+    def rule(key: str, _: int) -> Fault | None:
+        return fault if key == "bin-images/00304.jpg" else None
+
+    with ObjectServer(bucket(), fault=rule) as server:
+        assert ingest(server, tmp_path) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_bucket_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ObjectServer({}) as server:
+        assert ingest(server, tmp_path) == 1
+    assert "lists no photo" in capsys.readouterr().err
+
+
+def test_photos_that_vanish_or_change_after_the_listing_are_quarantined(tmp_path: Path) -> None:
+    objects = bucket()
+    gone, changed = "bin-images/00204.jpg", "bin-images/00301.jpg"
+
+    def meddle(key: str, _: int) -> Fault | None:
+        # The listing has been served when the first photo or record is asked for.
+        server.objects.pop(gone, None)
+        server.objects[changed] = Stored(b"", jpeg(777), "0" * 32)
+        return None
+
+    with ObjectServer(objects, fault=meddle) as server:
+        assert ingest(server, tmp_path) == 0
+    rows = [json.loads(line) for path in (tmp_path / "report").glob("quarantine-*") for line in path.open()]
+    assert {row["id"]: row["reason"] for row in rows} == {"00204": "photo_missing", "00301": "changed_while_reading"}
+
+
+def test_twins_are_found_where_tags_are_not_content_sums(tmp_path: Path) -> None:
+    """As in a bucket encrypted with KMS: every object has a tag of its own, equal content or not."""
+    objects = bucket(blocks=10, photos=4)
+    stored = {
+        key: Stored(
+            jpeg(number % 3) if key.startswith("bin") else data, b"", hashlib.sha1(key.encode()).hexdigest()[:32]
+        )
+        for number, (key, data) in enumerate(sorted(objects.items()))
+    }
+    with ObjectServer(stored) as server:
+        assert ingest(server, tmp_path) == 0
+    manifest = [json.loads(line) for path in (tmp_path / "report").glob("manifest-*") for line in path.open()]
+    splits: dict[str, set[str]] = {}
+    for row in manifest:
+        splits.setdefault(row["source"]["md5"], set()).add(row["split"])
+    assert len(splits) == 3 and all(len(found) == 1 for found in splits.values())
+
+
+def test_etags_that_are_partly_no_content_sums_can_be_ignored(tmp_path: Path) -> None:
+    objects = bucket()
+    mixed: dict[str, bytes | Stored] = {**objects}
+    mixed["bin-images/00304.jpg"] = Stored(objects["bin-images/00304.jpg"], b"", "0" * 32)
+    with ObjectServer(mixed) as server:
+        assert ingest(server, tmp_path / "trusting") == 1
+        assert ingest(server, tmp_path / "out", "--ignore-etags") == 0
+    assert json.loads((tmp_path / "out/report/books.json").read_bytes())["kept"] == 48
+
+
+def test_a_limit_reads_only_the_metadata_it_needs(tmp_path: Path) -> None:
+    with ObjectServer(bucket(blocks=200, photos=10)) as server:
+        assert ingest(server, tmp_path, "--limit-per-class", "20", "--concurrency", "16") == 0
+        asked = {kind: sum(key.startswith(kind) for key in server.requests) for kind in ("metadata/", "bin-images/")}
+    books = json.loads((tmp_path / "report/books.json").read_bytes())
+    assert books["kept"] == 100 and books["listed"] == 2000
+    # A fifth of the photos is of each class, so about 100 records fill all five; 2,000 lie there.
+    assert 100 <= asked["metadata/"] <= 250
+    assert 100 <= asked["bin-images/"] <= 103
+    assert books["skipped"]["not_sampled"] >= 1700
+
+
+def test_memory_in_flight_is_bounded(tmp_path: Path) -> None:
+    with ObjectServer(bucket(blocks=10, photos=10), latency=0.005) as server:
+        assert ingest(server, tmp_path, "--concurrency", "7") == 0
+        assert server.most_in_flight <= 7
+
+
+def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tmp_path: Path) -> None:
+    objects = bucket(blocks=10, photos=20)
+    arguments = ["--photos-uri", PHOTOS, "--shard-photos", "20", "--concurrency", "4", "--output"]
+    code = Path(source_module.__file__).parents[1]
+    with ObjectServer(objects, latency=0.005) as server:
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": server.endpoint_url,
+            "PYTHONPATH": f"{code}:{code.parent / 'inference_code'}",
+        }
+        command = [sys.executable, str(code / "ingest.py"), *arguments, str(tmp_path / "out")]
+        worker = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        marks = tmp_path / "out/report/units"
+        while worker.poll() is None and not (marks.is_dir() and list(marks.glob("*.json"))):
+            time.sleep(0.005)
+        worker.send_signal(signal.SIGKILL)
+        assert worker.wait() == -signal.SIGKILL, "the worker was done before it could be killed"
+        finished = len(list(marks.glob("*.json")))
+        assert 0 < finished < 10
+        assert ingest(server, tmp_path / "out", *arguments[2:-1]) == 0
+        assert ingest(server, tmp_path / "clean", *arguments[2:-1]) == 0
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
+
+
+def test_listings_longer_than_a_page_are_complete() -> None:
+    objects = {f"bin-images/{number:05}.jpg": b"x" for number in range(2345)}
+
+    async def names(url: str) -> list[str]:
+        return [found.name for found in await BinSource(url).list_photos()]
+
+    with ObjectServer(objects) as server:
+        os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
+        try:
+            assert asyncio.run(names(PHOTOS)) == [key.removeprefix("bin-images/") for key in sorted(objects)]
+        finally:
+            del os.environ["AWS_ENDPOINT_URL"]
+
+
+def test_a_stalled_request_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "_TIMEOUT", "300ms")
+    objects = {"bin-images/1.jpg": b"abc", "metadata/1.json": metadata(1)}
+    rule: FaultRule = lambda key, before: Fault.STALL if before == 0 else None  # noqa: E731
+
+    async def read() -> Any:
+        source = BinSource(PHOTOS)
+        return await source.photo((await source.list_photos())[0])
+
+    with ObjectServer(objects, fault=rule) as server:
+        os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
+        try:
+            assert asyncio.run(read()) == b"abc"
+        finally:
+            del os.environ["AWS_ENDPOINT_URL"]
+
+
+def test_an_endpoint_that_does_not_answer_names_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(source_module, "_LONGEST_PAUSE", 0.001)
+    with pytest.raises(SourceError, match="Check the network and the endpoint"):
+        asyncio.run(BinSource(PHOTOS).list_photos())

@@ -1,0 +1,73 @@
+"""The split keeps blocks together, whatever order they come in, and its shares near what was asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestion.ids import block_of, is_bin_id
+from ingestion.split import SHARES, SPLITS, SplitError, split_blocks
+
+BLOCKS = st.dictionaries(st.integers(0, 10**6).map(str), st.integers(1, 200), min_size=3, max_size=60)
+
+
+@given(BLOCKS, st.integers(), st.randoms())
+def test_every_block_has_one_split_whatever_the_order(blocks: dict[str, int], seed: int, order: object) -> None:
+    shuffled = list(blocks.items())
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    split = split_blocks(blocks, seed)
+    assert split.split_of.keys() == blocks.keys()
+    assert set(split.split_of.values()) == set(SPLITS)
+    assert split_blocks(dict(shuffled), seed) == split
+
+
+@given(st.dictionaries(st.integers(0, 10**6).map(str), st.integers(1, 200), min_size=20, max_size=60), st.integers())
+def test_no_split_exceeds_its_share_by_more_than_one_block(blocks: dict[str, int], seed: int) -> None:
+    total, largest = sum(blocks.values()), max(blocks.values())
+    photos: Counter[str] = Counter()
+    for block, split in split_blocks(blocks, seed).split_of.items():
+        photos[split] += blocks[block]
+    for split in SPLITS:
+        assert photos[split] <= SHARES[split] * total + largest
+
+
+@given(st.integers(), st.integers(1000, 1200), st.integers(1, 200))
+def test_blocks_added_later_move_no_other_in_a_large_dataset(seed: int, blocks: int, added: int) -> None:
+    before = split_blocks({str(block): 100 for block in range(blocks)}, seed)
+    after = split_blocks({str(block): 1 for block in range(blocks + added)}, seed)
+    assert before.rule == after.rule == "block_draw"
+    assert all(after.split_of[block] == split for block, split in before.split_of.items())
+
+
+def test_shares_of_a_large_dataset_are_near_what_was_asked_for() -> None:
+    counts = Counter(split_blocks({str(block): 100 for block in range(5353)}, 0).split_of.values())
+    for split in SPLITS:
+        assert counts[split] / 5353 == pytest.approx(SHARES[split], abs=0.015)
+
+
+@pytest.mark.parametrize("blocks", [{}, {"1": 100}, {"1": 1, "2": 100}])
+def test_too_few_blocks_name_the_cure(blocks: dict[str, int]) -> None:
+    with pytest.raises(SplitError, match="--block-size"):
+        split_blocks(blocks, 0)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 1000), st.integers(0, 9))
+def test_padding_changes_the_id_and_never_the_block(number: int, size: int, zeros: int) -> None:
+    padded = "0" * zeros + str(number)
+    assert block_of(padded, size) == block_of(str(number), size) == str(number // size)
+
+
+def test_neighbours_share_a_block_and_names_without_digits_are_their_own() -> None:
+    assert block_of("00199", 100) != block_of("00200", 100) == block_of("00299", 100)
+    assert block_of("aisle3-0041", 10) == block_of("aisle3-0049", 10) == "aisle3-4"
+    assert block_of("loose", 100) == "loose"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "../00001", "a/b", "a\\b", ".", "..", "00001.jpg", "00001\n", "-rf", "é1", "0" * 65, "a b", "%2e"]
+)
+def test_ids_that_could_be_paths_are_refused(text: str) -> None:
+    assert not is_bin_id(text)

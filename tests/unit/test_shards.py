@@ -1,0 +1,117 @@
+"""Shards: what is written is read back, any tar tool reads it too, and a cut file is an error, not fewer photos."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards import Sample, ShardError, ShardIndex, ShardWriter, list_shards, read_at, read_shards
+
+SAMPLES = st.lists(
+    st.builds(
+        Sample,
+        id=st.from_regex(r"[0-9A-Za-z][0-9A-Za-z_-]{0,20}", fullmatch=True),
+        photo=st.binary(max_size=2000),
+        count=st.integers(1, 5),
+        items=st.lists(st.text(max_size=12), max_size=3).map(tuple),
+        width=st.integers(1, 5000),
+        height=st.integers(1, 5000),
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda sample: sample.id,
+)
+
+
+def write(path: Path, samples: list[Sample]) -> list[int]:
+    writer = ShardWriter(path)
+    offsets = [
+        writer.add(
+            s.id, s.photo, {"id": s.id, "count": s.count, "items": s.items, "width": s.width, "height": s.height}
+        )
+        for s in samples
+    ]
+    summary = writer.close()
+    assert (summary.samples, summary.size) == (len(samples), path.stat().st_size)
+    return offsets
+
+
+@given(SAMPLES)
+def test_what_is_written_is_read_back_in_order_and_at_random(
+    tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    offsets = write(folder / "train-00000.tar", samples)
+    assert list(read_shards(folder)) == samples
+    index = pickle.loads(pickle.dumps(ShardIndex(folder)))
+    assert [index[i] for i in reversed(range(len(index)))] == samples[::-1]
+    assert index[1:] == samples[1:]
+    assert (index.ids, index.counts) == ([s.id for s in samples], [s.count for s in samples])
+    assert [read_at(folder / "train-00000.tar", o, len(s.photo)) for o, s in zip(offsets, samples, strict=True)] == [
+        s.photo for s in samples
+    ]
+    again = folder / "again.tar"
+    write(again, samples)
+    assert again.read_bytes() == (folder / "train-00000.tar").read_bytes()
+
+
+SAMPLE = Sample("00200", b"photo bytes", 3, ("B000",), 640, 480)
+
+
+def test_a_shard_is_a_plain_tar_in_webdataset_order(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", [SAMPLE])
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert tar.getnames() == ["00200.jpg", "00200.json"]
+        photo, record = (tar.extractfile(name) for name in tar.getnames())
+        assert photo is not None and record is not None
+        assert photo.read() == SAMPLE.photo and json.load(record)["count"] == 3
+        assert {(member.mtime, member.uid, member.gid) for member in tar} == {(0, 0, 0)}
+
+
+@pytest.mark.parametrize("kept", [0, 100, 600, 1500, 2048, 2300])
+def test_a_cut_shard_is_an_error(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.tar"
+    write(path, [SAMPLE])
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ShardError, match=r"a\.tar"):
+        list(read_shards(tmp_path))
+
+
+def test_foreign_tars_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("x")
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.add(tmp_path / "note.txt", "note.txt")
+    with pytest.raises(ShardError, match=r"note\.txt"):
+        list(read_shards(tmp_path))
+    link = tarfile.TarInfo("00001.jpg")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(link)
+    with pytest.raises(ShardError, match="not a plain file"):
+        list(read_shards(tmp_path))
+    (tmp_path / "a.tar").write_bytes(b"\x01" * 1024)
+    with pytest.raises(ShardError, match="damaged at byte 0"):
+        list(read_shards(tmp_path))
+
+
+def test_a_record_without_a_count_is_refused(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "a.tar")
+    writer.add("1", b"x", {"id": "1"})
+    writer.close()
+    with pytest.raises(ShardError, match="id and count"):
+        ShardIndex(tmp_path)
+
+
+def test_an_unfinished_shard_is_never_seen(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "a.tar")
+    writer.add("1", b"x", {"id": "1", "count": 1})
+    with pytest.raises(ShardError, match="holds no"):
+        list_shards(tmp_path)
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []
