@@ -34,7 +34,7 @@ def test_a_prefix_gives_what_its_folder_gives(client: ClientFactory, aws: Aws, t
     write_bin(folder, "six", 6)
     predictions = write_predictions(folder, tmp_path / "p.jsonl", 3)
     upload(client, folder, "audited", "some/where/")
-    listed = []
+    listed: list[str] = []
     for source in (str(folder), "s3://audited/some/where"):
         output = tmp_path / f"out-{len(listed)}"
         request = job.Request(source, output, predictions=predictions)
