@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from local_aws import hooks, processes
 from local_aws.context import PROCESS_MARK, Context
@@ -39,8 +39,9 @@ def main() -> None:
     os.environ.update(context.environment())  # Lambda functions and anything else started from here inherit it
     try:
         asyncio.run(_serve(context, options.port, watch_parent=options.watch_parent))
-    finally:
-        processes.stop_children()
+    except BaseException:
+        _log.exception("the local AWS ended")
+        _end(1)
 
 
 async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
@@ -66,6 +67,19 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
 
     context.start_thread("start", lambda: run_start_hooks(context, port))
     await serve(_application(context), config, shutdown_trigger=until_stopped)
+    _end(0)
+
+
+def _end(status: int) -> NoReturn:
+    """End the process now that all state is written.
+
+    Not by returning: the event loop would first wait for threads that may wait for an hour themselves, such as one
+    for a custom resource whose Lambda function never answers.
+    """
+    processes.stop_children()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _application(context: Context) -> Any:

@@ -1,0 +1,183 @@
+"""Starting, stopping and restarting a local AWS, and what must never be left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local_aws.server import REPOSITORY, LocalAws, LocalAwsError, stop_running
+from tests.contract.conftest import connect
+from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether `condition` comes true within that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def test_state_and_endpoints_survive_a_restart(state_dir: Path) -> None:
+    """Resources, objects and running endpoints are there again after a stop and a start on another port."""
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        start_endpoint(client, "counts", create_config(client, "first", push_image(aws, client)))
+        client("sagemaker").create_model_package_group(ModelPackageGroupName="group", Tags=[{"Key": "k", "Value": "v"}])
+    assert aws.processes() == []
+
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        description = wait_while(client, "counts", "SystemUpdating")
+        assert description["EndpointStatus"] == "InService"
+        assert ask(client, "counts")["name"] == "first"
+        group = client("sagemaker").describe_model_package_group(ModelPackageGroupName="group")
+        tags = client("sagemaker").list_tags(ResourceArn=group["ModelPackageGroupArn"])["Tags"]
+        assert tags == [{"Key": "k", "Value": "v"}]
+    assert aws.processes() == []
+
+
+def test_an_update_cut_off_by_a_restart_leaves_the_old_configuration_serving(state_dir: Path) -> None:
+    """Stopping in the middle of a rollout must not leave the endpoint between two configurations."""
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        image = push_image(aws, client)
+        start_endpoint(client, "counts", create_config(client, "old", image))
+        routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 600}
+        policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+        client("sagemaker").update_endpoint(
+            EndpointName="counts", EndpointConfigName=create_config(client, "new", image), DeploymentConfig=policy
+        )
+        assert eventually(lambda: ask(client, "counts")["name"] == "new")
+
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        description = wait_while(client, "counts", "SystemUpdating", "Updating")
+        assert description["EndpointStatus"] == "InService"
+        assert description["EndpointConfigName"] == "old"
+        assert "interrupted" in description["FailureReason"]
+        assert ask(client, "counts")["name"] == "old"
+
+
+def test_two_run_side_by_side(tmp_path: Path) -> None:
+    """Each has its own port and state; what one holds the other does not."""
+    with LocalAws(tmp_path / "one") as one, LocalAws(tmp_path / "two") as two:
+        connect(one)("s3").create_bucket(Bucket="only-in-one")
+        connect(one)("sagemaker").create_model_package_group(ModelPackageGroupName="only-in-one")
+        assert connect(two)("s3").list_buckets()["Buckets"] == []
+        assert connect(two)("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+        assert set(one.processes()).isdisjoint(two.processes())
+
+
+def test_it_ends_with_its_parent(state_dir: Path) -> None:
+    """A parent that is killed outright, so that it cannot stop anything, takes the local AWS and its endpoints along."""
+    script = f"""
+        import sys, time
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from local_aws.server import LocalAws
+        from tests.contract.conftest import connect
+        from tests.contract.serving import create_config, push_image, start_endpoint
+        aws = LocalAws(Path({str(state_dir)!r}))
+        aws.start()
+        client = connect(aws)
+        start_endpoint(client, "counts", create_config(client, "first", push_image(aws, client)))
+        print(aws.port, *aws.processes(), flush=True)
+        time.sleep(600)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    port, *pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) >= 2, "the server and the endpoint's process"
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_what_a_killed_server_left_is_swept_up_at_the_next_start(state_dir: Path) -> None:
+    """Processes of a server that was killed outright must not serve beside its successor's."""
+    first = LocalAws(state_dir)
+    first.start()
+    marker = subprocess.Popen(
+        ["sleep", "600"], env=os.environ | {"BINVENTORY_LOCAL_AWS": str(state_dir.resolve())}, start_new_session=True
+    )
+    server = next(pid for pid in first.processes() if pid != marker.pid)
+    os.kill(server, signal.SIGKILL)
+    with LocalAws(state_dir):
+        assert marker.wait(timeout=10) == -signal.SIGTERM
+    first.stop()
+
+
+def test_a_kept_one_outlives_its_parent_and_is_stopped_by_its_directory(state_dir: Path) -> None:
+    """`keep=True` is for rehearsals left up; `stop_running` finds them again."""
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from pathlib import Path
+        from local_aws.server import LocalAws
+        aws = LocalAws(Path({str(state_dir)!r}), keep=True)
+        aws.start()
+        print(aws.port)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    aws = LocalAws(state_dir, int(done.stdout))
+    assert connect(aws)("sts").get_caller_identity()["Account"] == aws.account
+    assert stop_running(state_dir)
+    assert aws.processes() == []
+    assert not stop_running(state_dir), "nothing runs there any more"
+
+
+def test_a_custom_resource_that_never_answers_does_not_keep_it_alive(state_dir: Path) -> None:
+    """CloudFormation waits an hour for such a resource; stopping must not."""
+    template = """
+    Resources:
+      Role: {Type: 'AWS::IAM::Role', Properties: {AssumeRolePolicyDocument: {Version: '2012-10-17', Statement: []}}}
+      Silent:
+        Type: AWS::Lambda::Function
+        Properties:
+          Runtime: python3.11
+          Handler: index.handler
+          Role: !GetAtt Role.Arn
+          Code: {ZipFile: "def handler(event, context): return None"}
+      Waiting: {Type: 'Custom::Waiting', Properties: {ServiceToken: !GetAtt Silent.Arn}}
+    """
+    with LocalAws(state_dir) as aws:
+        cloudformation = connect(aws)("cloudformation")
+        cloudformation.create_stack(StackName="waits", TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+
+        def waiting() -> bool:
+            events = cloudformation.describe_stack_events(StackName="waits")["StackEvents"]
+            return any(event["LogicalResourceId"] == "Waiting" for event in events)
+
+        assert eventually(waiting)
+        process = psutil.Process(aws.processes()[0])
+        aws.stop()
+        assert not process.is_running()
+    assert aws.processes() == []
+
+
+def test_a_port_in_use_is_reported_with_the_servers_own_words(tmp_path: Path) -> None:
+    """The error carries the log, so that nobody has to look for it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        aws = LocalAws(tmp_path, taken.getsockname()[1])
+        with pytest.raises(LocalAwsError, match="in use"):
+            aws.start()
+    assert aws.processes() == []
