@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -27,12 +28,19 @@ class Reading:
     batch: bool
 
 
+class Scorer(Protocol):
+    """A network: scores [N, classes] for uint8 photos [N, crop, crop, 3], one call at a time."""
+
+    def logits(self, photos: Photos) -> Logits:
+        """Raises ModelError."""
+
+
 class Counter:
     """The loaded model: from encoded photos to answers."""
 
-    def __init__(self, artefact: Artefact, *, threads: int, package: str = "") -> None:
+    def __init__(self, artefact: Artefact, network: Scorer, *, package: str = "") -> None:
         self.description: Description = artefact.description
-        self._network = Network(artefact, threads=threads)
+        self._network = network
         self.identity = {
             "package": package,
             "precision": artefact.description.precision,
@@ -61,7 +69,8 @@ class Counter:
 
 def model_fn(model_dir: str | Path, *, package: str = "", threads: int | None = None) -> Counter:
     """Load and check the artefact in `model_dir`. Raises ArtefactError."""
-    return Counter(Artefact.read(Path(model_dir)), threads=threads or inference_threads(), package=package)
+    artefact = Artefact.read(Path(model_dir))
+    return Counter(artefact, Network(artefact, threads=threads or inference_threads()), package=package)
 
 
 def input_fn(request_body: bytes, content_type: str) -> Reading:

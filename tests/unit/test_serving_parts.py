@@ -29,7 +29,7 @@ from serving.application import Application
 from serving.artefact import Artefact, ArtefactError, Description, unpack
 from serving.cores import inference_threads, usable_cpus
 from serving.micro_batching import MicroBatcher
-from serving.network import Logits, ModelError, Photos
+from serving.network import Logits, ModelError, Network, Photos
 from serving.onnx_scan import NotOnnx, keeps_weights_outside
 from serving.telemetry import Metrics
 from tests import grey_model
@@ -50,7 +50,8 @@ class Gated(Counter):
     """A real model whose network waits at a gate, or fails."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Artefact.read(folder), threads=1)
+        artefact = Artefact.read(folder)
+        super().__init__(artefact, Network(artefact, threads=1))
         self.gate = threading.Event()
         self.failure: Exception | None = None
         self.batches: list[int] = []
