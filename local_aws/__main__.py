@@ -93,6 +93,7 @@ def _application(context: Context) -> Any:
     service = SageMakerService(context)
     hooks.add_service("sagemaker", ["SageMaker."], service.handle)
     hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
+    hooks.correct_ecr()
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

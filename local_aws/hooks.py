@@ -3,8 +3,8 @@
 ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
 properties, custom names and tags and `_physical_name`, `services.cloudformation.stacks._runs_on_worker_thread`,
-`services.eventbridge._put_events` and the request context of `core.responses`. tests/contract/test_hooks.py fails,
-naming the one that moved, when ministack is upgraded.
+`services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and `_repositories`, and the request
+context of `core.responses`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -71,6 +71,27 @@ def add_resource_types(types: Iterable[ResourceType], context: Context) -> None:
         return resource_type in names or runs_on_worker_thread(resource_type)
 
     stacks._runs_on_worker_thread = ours_too
+
+
+def correct_ecr() -> None:
+    """Have DescribeImages fail for an image that is not there, as AWS does.
+
+    ministack answers with an empty list, which the CDK CLI reads as "already pushed": it would never build an image.
+    """
+    from ministack.core.responses import error_response_json
+    from ministack.services import ecr
+
+    describe_images = ecr._describe_images
+
+    def describe_images_or_fail(request: dict[str, Any]) -> Any:
+        repository = request.get("repositoryName", "")
+        missing = [wanted for wanted in request.get("imageIds") or () if not ecr._find_image(repository, wanted)]
+        if repository in ecr._repositories and missing:
+            message = f"The image with imageId {json.dumps(missing[0])} does not exist in the repository {repository!r}"
+            return error_response_json("ImageNotFoundException", message, 400)
+        return describe_images(request)
+
+    ecr._describe_images = describe_images_or_fail
 
 
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
