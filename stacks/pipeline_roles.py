@@ -58,11 +58,11 @@ class PipelineRoles(Construct):
 
     def _ingest(self) -> Iterable[iam.PolicyStatement]:
         data = self._access.settings.data
-        for uri in sorted({data.photos_uri, data.labels_uri} - {"none"}):
-            bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-            yield from permissions.read_objects(
-                f"arn:{Aws.PARTITION}:s3:::{bucket}", *([prefix.rstrip("/")] if prefix else [])
-            )
+        bucket, _, prefix = data.photos_uri.removeprefix("s3://").partition("/")
+        prefixes = [prefix.rstrip("/")] if prefix else []
+        yield from permissions.read_objects(f"arn:{Aws.PARTITION}:s3:::{bucket}", *prefixes)
+        if data.labels_uri != "none":
+            yield self._read_object(data.labels_uri)
         yield from permissions.read_and_write_objects(self._access.data_bucket.bucket_arn, EXECUTIONS_PREFIX)
         yield from self._any_job("ProcessingJobs")
 
@@ -74,7 +74,7 @@ class PipelineRoles(Construct):
         yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
         weights = access.settings.training.weights
         if weights.startswith("s3://"):
-            yield allow(["s3:GetObject"], [f"arn:{Aws.PARTITION}:s3:::{weights.removeprefix('s3://')}"])
+            yield self._read_object(weights)
         yield from self._any_job("TrainingJobs")
 
     def _evaluate(self) -> Iterable[iam.PolicyStatement]:
@@ -120,6 +120,9 @@ class PipelineRoles(Construct):
         yield allow(["sagemaker:DescribeModelPackage"], [self._sagemaker_arn("model-package", f"{group}/*")])
         # The property file that the gate looks into, and the archive and figures that a registration refers to.
         yield from permissions.read_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+
+    def _read_object(self, uri: str) -> iam.PolicyStatement:
+        return allow(["s3:GetObject"], [f"arn:{Aws.PARTITION}:s3:::{uri.removeprefix('s3://')}"])
 
     def _sagemaker_arn(self, resource: str, name: str) -> str:
         return self._stack.format_arn(service="sagemaker", resource=resource, resource_name=name)

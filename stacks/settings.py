@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -319,7 +320,7 @@ def load(environment: str, folder: Path = SETTINGS_FOLDER) -> Settings:
     except ValidationError as error:
         lines = [line for details in error.errors() for line in _explain(details)]
         raise InvalidSettingsError("\n".join(lines)) from None
-    except (SettingsError, ValueError, TypeError) as error:
+    except (SettingsError, yaml.YAMLError, ValueError, TypeError) as error:
         raise InvalidSettingsError(f"{path.name} or a {ENVIRONMENT_PREFIX} variable cannot be read: {error}") from None
     if settings.environment != environment:
         raise InvalidSettingsError(

@@ -1,0 +1,70 @@
+"""The source archive holds what the jobs import, and nothing of the machine that packed it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from stacks import assets
+from stacks.assets import write_source_archive
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training folder of its own, with a package, a page and things that do not belong."""
+    folder = tmp_path / "training_code"
+    (folder / "ingestion" / "__pycache__").mkdir(parents=True)
+    (folder / "train.py").write_text("import photo\n")
+    (folder / "requirements.txt").write_text("pillow==13.0.0\n")
+    (folder / "ingestion" / "plan.py").write_text("PLAN = 1\n")
+    (folder / "ingestion" / "page.html").write_text("<p>")
+    (folder / "ingestion" / "__pycache__" / "plan.cpython-311.pyc").write_bytes(b"\0")
+    monkeypatch.setattr(assets, "TRAINING_CODE", folder)
+    return folder
+
+
+def _pack(folder: Path) -> tuple[bytes, str, list[tarfile.TarInfo]]:
+    folder.mkdir()
+    archive = write_source_archive(folder)
+    with tarfile.open(archive.path) as tar:
+        return archive.path.read_bytes(), archive.sha256, tar.getmembers()
+
+
+def test_it_holds_the_code_and_the_photo_module_and_no_leavings(code: Path, tmp_path: Path) -> None:
+    _, _, members = _pack(tmp_path / "out")
+    assert [member.name for member in members] == [
+        "ingestion/page.html",
+        "ingestion/plan.py",
+        "photo.py",
+        "requirements.txt",
+        "train.py",
+    ]
+    for member in members:
+        assert (member.mtime, member.uid, member.gid, member.uname, member.mode) == (0, 0, 0, "", 0o644)
+
+
+def test_the_same_content_gives_the_same_bytes(code: Path, tmp_path: Path) -> None:
+    first = _pack(tmp_path / "first")
+    for path in code.rglob("*"):
+        os.utime(path, (1, 1))
+    (code / "train.py").chmod(0o755)
+    shutil.rmtree(code / "ingestion" / "__pycache__")
+    second = _pack(tmp_path / "second")
+    assert first[:2] == second[:2]
+    (code / "train.py").write_text("import photo  # changed\n")
+    assert _pack(tmp_path / "third")[1] != first[1]
+
+
+def test_a_name_in_both_folders_is_refused(code: Path, tmp_path: Path) -> None:
+    (code / "photo.py").write_text("")
+    with pytest.raises(FileExistsError, match=r"photo\.py is in training_code/ and in inference_code/"):
+        write_source_archive(tmp_path)
+
+
+def test_the_shipped_archive_has_every_script_the_pipeline_runs(tmp_path: Path) -> None:
+    names = {member.name for member in _pack(tmp_path / "out")[2]}
+    assert {"ingest.py", "embed.py", "train.py", "evaluate.py", "photo.py", "requirements.txt"} <= names

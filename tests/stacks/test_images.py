@@ -1,0 +1,41 @@
+"""The tables of images, regions and instance types, held against what AWS's own packages say."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from botocore.model import StringShape
+from botocore.session import get_session
+from sagemaker.core import image_uris  # type: ignore[import-untyped]
+
+from stacks.images import FrameworkVersion, training_image
+from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, REGIONS, SERVING_INSTANCES, Processor, processor_of
+
+
+@pytest.mark.parametrize("version", get_args(FrameworkVersion))
+def test_training_images_are_those_that_sagemaker_core_knows(version: FrameworkVersion) -> None:
+    for region in REGIONS:
+        for instance_type in ("ml.m5.xlarge", "ml.g4dn.xlarge"):
+            known = image_uris.retrieve(
+                "pytorch-amzn2023", region, version=version, instance_type=instance_type, image_scope="training"
+            )
+            assert training_image(version, region, instance_type) == known
+
+
+def _enum(shape: str) -> set[str]:
+    found = get_session().get_service_model("sagemaker").shape_for(shape)
+    assert isinstance(found, StringShape)
+    return set(found.enum)
+
+
+def test_instance_types_are_types_that_sagemaker_takes() -> None:
+    for kind in ("TrainingInstanceType", "ProcessingInstanceType"):
+        assert set(CPU_JOB_INSTANCES) | set(GPU_JOB_INSTANCES) <= _enum(kind)
+    assert set(SERVING_INSTANCES) <= _enum("ProductionVariantInstanceType")
+
+
+def test_processors() -> None:
+    assert {processor_of(name) for name in CPU_JOB_INSTANCES} == {Processor.CPU}
+    assert {processor_of(name) for name in GPU_JOB_INSTANCES} == {Processor.GPU}
+    assert not set(CPU_JOB_INSTANCES) & set(GPU_JOB_INSTANCES)

@@ -1,0 +1,326 @@
+"""The pipeline definition: every step is a request that SageMaker takes, and what may go wrong is bounded."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+from botocore.validate import ParamValidator
+
+from local_aws.shapes import operation_model, violations
+from stacks.instances import processor_of
+from stacks.settings import load
+from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
+
+Json = dict[str, Any]
+REQUESTS = {
+    "Processing": ("CreateProcessingJob", {"ProcessingJobName": "pipelines-a1b2c3-Ingest-x"}),
+    "Training": ("CreateTrainingJob", {"TrainingJobName": "pipelines-a1b2c3-Train-x"}),
+    "Tuning": ("CreateHyperParameterTuningJob", {"HyperParameterTuningJobName": "a1b2c3-Tune-x"}),
+    "RegisterModel": ("CreateModelPackage", {}),
+}
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module", params=["dev", "prod"])
+def definition(request: pytest.FixtureRequest) -> Json:
+    """The definition of an environment."""
+    return pipeline_definition(templates(request.param)["Training"])
+
+
+def all_steps(definition: Json) -> Iterator[Json]:
+    """The steps, with those of the branches after the condition they hang on."""
+    for step in definition["Steps"]:
+        yield step
+        if step["Type"] == "Condition":
+            yield from step["Arguments"]["IfSteps"]
+            yield from step["Arguments"]["ElseSteps"]
+
+
+def named(definition: Json, name: str) -> Json:
+    """A step by its name."""
+    return next(step for step in all_steps(definition) if step["Name"] == name)
+
+
+def resolved(value: Any, defaults: dict[str, Any]) -> Any:
+    """A request as SageMaker makes it when the execution runs, with samples for what earlier steps give."""
+    if isinstance(value, list):
+        return [resolved(item, defaults) for item in value]
+    if not isinstance(value, dict):
+        return value.replace("<AWS::AccountId>", "123456789012") if isinstance(value, str) else value
+    if "Get" in value:
+        return _sample(value["Get"], defaults)
+    if "Std:Join" in value:
+        parts = [str(resolved(item, defaults)) for item in value["Std:Join"]["Values"]]
+        return value["Std:Join"]["On"].join(parts)
+    return {key: resolved(item, defaults) for key, item in value.items()}
+
+
+def _sample(path: str, defaults: dict[str, Any]) -> Any:
+    head, _, rest = path.partition(".")
+    if head == "Parameters":
+        return defaults[rest]
+    if head == "Execution":
+        return {"PipelineExecutionId": "a1b2c3", "PipelineExecutionArn": "arn:aws:sagemaker:r:1:pipeline/p"}[rest]
+    if "TunedHyperParameters" in path:
+        return "0.01"
+    return "name" if path.endswith("Name") else "s3://bucket/key"
+
+
+def expressions(value: Any) -> Iterator[str]:
+    """Every `Get` in a value."""
+    if isinstance(value, dict):
+        if "Get" in value:
+            yield value["Get"]
+        for item in value.values():
+            yield from expressions(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from expressions(item)
+
+
+def requests(definition: Json) -> Iterator[tuple[str, str, Json]]:
+    """Name, operation and request of every step that calls one."""
+    defaults = {item["Name"]: item["DefaultValue"] for item in definition["Parameters"]}
+    for step in all_steps(definition):
+        if step["Type"] in REQUESTS:
+            operation, name = REQUESTS[step["Type"]]
+            text = {**name, **resolved(copy.deepcopy(step["Arguments"]), defaults)}
+            yield step["Name"], operation, _with_plain_names(text)
+
+
+def _with_plain_names(value: Any) -> Any:
+    """Tokens of the template as the names CloudFormation puts there."""
+    if isinstance(value, dict):
+        return {key: _with_plain_names(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_plain_names(item) for item in value]
+    if isinstance(value, str):
+        value = re.sub(r"<[^<>]*\.Arn>", "arn:aws:iam::123456789012:role/name", value)
+        return re.sub(r"<[^<>]*>", "name", value)
+    return value
+
+
+def test_every_step_is_a_request_that_sagemaker_takes(definition: Json) -> None:
+    model = get_session().get_service_model("sagemaker")
+    seen = set()
+    for name, operation, request in requests(definition):
+        shape = model.operation_model(operation).input_shape
+        assert shape is not None
+        report = ParamValidator().validate(request, shape)
+        assert not report.has_errors(), f"{name}: {report.generate_report()}"
+        # botocore looks at types and required members only; enums, patterns and lengths are held as well.
+        assert violations(shape, request) == [], name
+        seen.add(name)
+    assert seen == {"Ingest", "Embed", "Tune", "Train", "Evaluate", "Register"}
+
+
+def test_a_wrong_request_would_be_found(definition: Json) -> None:
+    """The check above is able to fail, deep inside an argument."""
+    for _, operation, request in requests(definition):
+        if operation == "CreateTrainingJob":
+            request["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3DataType"] = "S3Suffix"
+            assert violations(operation_model(operation).input_shape, request)
+
+
+def test_every_reference_is_to_something_that_comes_before(definition: Json) -> None:
+    parameters = {item["Name"] for item in definition["Parameters"]}
+    done: set[str] = set()
+    for step in all_steps(definition):
+        for path in expressions(step["Arguments"] if step["Type"] != "Condition" else step["Arguments"]["Conditions"]):
+            head, name, *_ = path.split(".")
+            if head == "Parameters":
+                assert name in parameters
+            elif head == "Steps":
+                assert name in done, f"{step['Name']} refers to {path}"
+            else:
+                assert path in {"Execution.PipelineExecutionId", "Execution.PipelineExecutionArn"}
+        done.add(step["Name"])
+
+
+def test_every_parameter_is_used_and_has_a_default_of_its_type(definition: Json) -> None:
+    used = {path.split(".")[1] for path in expressions(definition["Steps"]) if path.startswith("Parameters.")}
+    types: dict[str, type | tuple[type, ...]] = {"String": str, "Integer": int, "Float": (int, float)}
+    for parameter in definition["Parameters"]:
+        assert parameter["Name"] in used
+        assert isinstance(parameter["DefaultValue"], types[parameter["Type"]])
+        assert parameter["DefaultValue"] in parameter.get("EnumValues", [parameter["DefaultValue"]])
+
+
+def test_referenced_outputs_are_written(definition: Json) -> None:
+    outputs = {
+        (step["Name"], output["OutputName"])
+        for step in definition["Steps"]
+        if step["Type"] == "Processing"
+        for output in step["Arguments"]["ProcessingOutputConfig"]["Outputs"]
+    }
+    for path in expressions(definition["Steps"]):
+        found = re.fullmatch(r"Steps\.(\w+)\.ProcessingOutputConfig\.Outputs\['(\w+)'\]\.S3Output\.S3Uri", path)
+        assert "Outputs" not in path or (found and found.groups() in outputs), path
+
+
+def _training_definitions(definition: Json) -> Iterator[tuple[str, Json]]:
+    for step in definition["Steps"]:
+        if step["Type"] == "Training":
+            yield step["Name"], step["Arguments"]
+        elif step["Type"] == "Tuning":
+            yield step["Name"], step["Arguments"]["TrainingJobDefinition"]
+
+
+def test_training_runs_on_spot_and_can_resume(definition: Json) -> None:
+    jobs = dict(_training_definitions(definition))
+    assert set(jobs) == {"Embed", "Tune", "Train"}
+    for name, job in jobs.items():
+        assert job["EnableManagedSpotTraining"] is True, name
+        limits = job["StoppingCondition"]
+        assert limits["MaxWaitTimeInSeconds"] >= limits["MaxRuntimeInSeconds"] > 0, name
+        uri = job["CheckpointConfig"]["S3Uri"]["Std:Join"]
+        assert uri["Values"][-1] == "" and uri["On"] == "/", f"{name}: a checkpoint prefix must end with a slash"
+        assert job["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+
+
+def test_on_demand_jobs_have_no_wait_and_still_checkpoint() -> None:
+    settings = changed(load("dev"), "training", spot=False)
+    jobs = dict(_training_definitions(pipeline_definition(synthesize(settings)["Training"])))
+    for name in ("Tune", "Train"):
+        assert jobs[name]["EnableManagedSpotTraining"] is False
+        assert "MaxWaitTimeInSeconds" not in jobs[name]["StoppingCondition"]
+        assert "CheckpointConfig" in jobs[name]
+    assert jobs["Embed"]["EnableManagedSpotTraining"] is True
+
+
+def test_every_job_is_bounded_tagged_and_retried_for_sagemakers_faults_only(definition: Json) -> None:
+    for step in definition["Steps"]:
+        if step["Type"] not in ("Processing", "Training", "Tuning"):
+            continue
+        arguments = step["Arguments"]
+        job = arguments.get("TrainingJobDefinition", arguments)
+        assert job["StoppingCondition"]["MaxRuntimeInSeconds"] > 0
+        assert {tag["Key"] for tag in arguments["Tags"]} >= {"project", "environment"}
+        exceptions = {name for policy in step["RetryPolicies"] for name in policy["ExceptionType"]}
+        assert exceptions <= {
+            "Step.SERVICE_FAULT",
+            "Step.THROTTLING",
+            "SageMaker.JOB_INTERNAL_ERROR",
+            "SageMaker.CAPACITY_ERROR",
+            "SageMaker.RESOURCE_LIMIT",
+        }
+
+
+def test_the_search_is_the_one_that_was_asked_for(definition: Json) -> None:
+    config = named(definition, "Tune")["Arguments"]["HyperParameterTuningJobConfig"]
+    (rate,) = config["ParameterRanges"]["ContinuousParameterRanges"]
+    assert rate == {"Name": "lr", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+    (batch,) = config["ParameterRanges"]["CategoricalParameterRanges"]
+    assert batch == {"Name": "batch-size", "Values": ["32", "64", "128", "256", "512"]}
+    assert config["HyperParameterTuningJobObjective"] == {"Type": "Minimize", "MetricName": "validation:loss"}
+    static = named(definition, "Tune")["Arguments"]["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert not {"lr", "batch-size"} & set(static)
+    trained = named(definition, "Train")["Arguments"]["HyperParameters"]
+    for name in ("lr", "batch-size"):
+        assert trained[name] == {"Get": f"Steps.Tune.BestTrainingJob.TunedHyperParameters['{name}']"}
+
+
+def test_the_objective_is_among_the_metrics_and_metrics_are_read_from_the_printed_line(definition: Json) -> None:
+    line = "epoch=3 train:loss=0.1 train:accuracy=0.5 validation:loss=2.5e-01 validation:accuracy=0.4 validation:rmse=1"
+    found = {}
+    for metric in dict(_training_definitions(definition))["Tune"]["AlgorithmSpecification"]["MetricDefinitions"]:
+        match = re.search(metric["Regex"], line)
+        assert match, metric
+        found[metric["Name"]] = float(match.group(1))
+    assert found["validation:loss"] == 0.25
+    assert found["train:loss"] == 0.1
+    assert len(found) == 5
+
+
+def test_caching_finds_the_same_work_again_and_never_a_training(definition: Json) -> None:
+    cached = {step["Name"] for step in definition["Steps"] if step.get("CacheConfig", {}).get("Enabled")}
+    assert cached == {"Ingest", "Embed"}
+    # What SageMaker compares (inputs, image, environment, checkpoints) must not carry the execution's id.
+    ingest, embed = (named(definition, name)["Arguments"] for name in ("Ingest", "Embed"))
+    compared = [ingest["AppSpecification"], ingest["ProcessingInputs"], ingest["Environment"]]
+    compared += [embed[key] for key in ("AlgorithmSpecification", "CheckpointConfig", "HyperParameters")]
+    compared += [embed["InputDataConfig"], embed["Environment"]]
+    assert "Execution.PipelineExecutionId" not in set(expressions(compared))
+
+
+def test_cached_results_are_not_deleted_before_the_cache_forgets_them() -> None:
+    for environment in ("dev", "prod"):
+        stacks = templates(environment)
+        rules = [
+            rule
+            for bucket in resources(stacks["Storage"], "AWS::S3::Bucket").values()
+            for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+            if rule.get("Prefix") == "executions/"
+        ]
+        (expiry,) = {rule["ExpirationInDays"] for rule in rules}
+        for step in pipeline_definition(stacks["Training"])["Steps"]:
+            after = step.get("CacheConfig", {}).get("ExpireAfter")
+            if after:
+                assert int(after.strip("PD")) < expiry
+
+
+def test_the_gate_registers_or_refuses_with_the_reason(definition: Json) -> None:
+    gate = named(definition, "Gate")["Arguments"]
+    threshold, champion = gate["Conditions"]
+    assert threshold["Type"] == "GreaterThanOrEqualTo"
+    assert threshold["LeftValue"]["Std:JsonGet"]["Path"] == "multiclass_classification_metrics.accuracy.value"
+    assert threshold["RightValue"] == {"Get": "Parameters.AccuracyThreshold"}
+    assert champion["LeftValue"]["Std:JsonGet"]["Path"] == "binventory.gate.not_worse_than_champion"
+    assert champion["RightValue"] is True
+    (evaluation,) = named(definition, "Evaluate")["PropertyFiles"]
+    for condition in (threshold, champion):
+        source = condition["LeftValue"]["Std:JsonGet"]["PropertyFile"]["Get"]
+        assert source == f"Steps.Evaluate.PropertyFiles.{evaluation['PropertyFileName']}"
+    assert [step["Type"] for step in gate["IfSteps"]] == ["RegisterModel"]
+    (refuse,) = gate["ElseSteps"]
+    assert refuse["Type"] == "Fail"
+    message = refuse["Arguments"]["ErrorMessage"]["Std:Join"]["Values"]
+    assert {"Get": "Parameters.AccuracyThreshold"} in message
+    assert message[-1] == "/evaluation.json"
+
+
+def test_a_registered_model_waits_for_a_person_and_says_where_it_comes_from(definition: Json) -> None:
+    register = named(definition, "Register")["Arguments"]
+    assert register["ModelApprovalStatus"] == "PendingManualApproval"
+    assert set(register["CustomerMetadataProperties"]) >= {"code", "pipeline_execution", "shards", "training_job"}
+    (container,) = register["InferenceSpecification"]["Containers"]
+    assert "dkr.ecr" in container["Image"]
+    assert "Tags" not in register  # a version has its group's tags; SageMaker refuses its own
+
+
+def test_processing_scripts_get_their_code_and_paths(definition: Json) -> None:
+    for name, script in (("Ingest", "ingest.py"), ("Evaluate", "evaluate.py")):
+        arguments = named(definition, name)["Arguments"]
+        shell, option, command, _ = arguments["AppSpecification"]["ContainerEntrypoint"]
+        assert (shell, option) == ("/bin/bash", "-c")
+        assert command.endswith(f'exec python3 {script} "$@"')
+        inputs = {item["InputName"]: item["S3Input"] for item in arguments["ProcessingInputs"]}
+        assert f"{inputs['code']['LocalPath']}/*.gz" in command
+        assert inputs["code"]["S3Uri"].endswith(".gz")
+        given = arguments["AppSpecification"]["ContainerArguments"]
+        for other in set(inputs) - {"code"}:
+            assert inputs[other]["LocalPath"] in given
+        root = given[given.index("--output") + 1]
+        for output in arguments["ProcessingOutputConfig"]["Outputs"]:
+            assert output["S3Output"]["LocalPath"].startswith(f"{root}/")
+
+
+def test_an_execution_may_change_the_machine_but_not_its_kind(definition: Json) -> None:
+    for parameter in definition["Parameters"]:
+        if parameter["Name"].endswith("InstanceType"):
+            kinds = {processor_of(name) for name in parameter["EnumValues"]}
+            assert kinds == {processor_of(parameter["DefaultValue"])}
+    for name, job in _training_definitions(definition):
+        default = next(
+            item["DefaultValue"]
+            for item in definition["Parameters"]
+            if {"Get": f"Parameters.{item['Name']}"} == job["ResourceConfig"]["InstanceType"]
+        )
+        assert f"-{processor_of(default)}" in job["AlgorithmSpecification"]["TrainingImage"].replace("-cu1", "-gpu"), (
+            name
+        )

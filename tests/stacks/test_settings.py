@@ -1,0 +1,199 @@
+"""A wrong setting costs a second: it is named, with its value and what is allowed, before anything is synthesized."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stacks.settings import SETTINGS_FOLDER, EnvironmentName, InvalidSettingsError, Settings, load
+from tests.stacks.templates import changed
+
+
+@pytest.fixture(autouse=True)
+def _no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("BINVENTORY_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("environment", get_args(EnvironmentName))
+def test_shipped_settings_are_valid_and_named_after_their_environment(environment: str) -> None:
+    settings = load(environment)
+    assert settings.prefix == f"binventory-{environment}"
+    assert settings.stack_name("serving") == f"binventory-{environment}-serving"
+    assert settings.all_tags == {"environment": environment, "project": "binventory"}
+
+
+def test_every_environment_has_a_file_and_every_file_an_environment() -> None:
+    assert {path.stem for path in SETTINGS_FOLDER.glob("*.yaml")} == set(get_args(EnvironmentName))
+
+
+def test_a_variable_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_TRAINING__EPOCHS", "3")
+    monkeypatch.setenv("BINVENTORY_TUNING__BATCH_SIZES", "[16, 8]")
+    settings = load("dev")
+    assert settings.training.epochs == 3
+    assert settings.tuning.batch_sizes == (16, 8)
+    assert settings.training.backbone == "resnet50"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("REGION", "mars-1", ["region = 'mars-1'", "'us-east-1'"]),
+        ("ACCOUNT", "12", ["account = '12'", r"\d{12}"]),
+        ("PROJECT", "Bin Ventory", ["project = 'Bin Ventory'"]),
+        ("TRAINING__INSTANCE_TYPE", "ml.huge", ["training.instance_type = 'ml.huge'", "'ml.m5.xlarge'"]),
+        ("TRAINING__EPOCHS", "0", ["training.epochs = '0'", "greater than or equal to 1"]),
+        ("TRAINING__EPOCHS", "many", ["training.epochs = 'many'", "integer"]),
+        (
+            "TRAINING__WEIGHTS",
+            "random",
+            ["training.weights = 'random'", "torchvision or none or an address like s3://"],
+        ),
+        ("TRAINING__FRAMEWORK_VERSION", "1.0", ["training.framework_version = '1.0'", "'2.13'"]),
+        ("TRAINING__MAX_WAIT_MINUTES", "10", ["training.max_wait_minutes = '10'", "at least max_runtime_minutes (60)"]),
+        ("EMBED__MAX_WAIT_MINUTES", "10", ["embed.max_wait_minutes = '10'", "at least max_runtime_minutes (120)"]),
+        ("TRAINING__EPOCS", "3", ["training.epocs = '3'", "is no setting; did you mean epochs?"]),
+        ("TRAINNG__EPOCHS", "3", ["BINVENTORY_TRAINNG__EPOCHS = '3'", "did you mean training?"]),
+        ("REGON", "eu-west-1", ["BINVENTORY_REGON = 'eu-west-1'", "did you mean region?"]),
+        ("DATA__PHOTOS_URI", "https://x", ["data.photos_uri = 'https://x'", "an address like s3://bucket/prefix/"]),
+        ("DATA__LABELS_URI", "maybe", ["data.labels_uri = 'maybe'", "none or an address like s3://"]),
+        ("INGEST__INSTANCE_TYPE", "ml.g5.xlarge", ["ingest.instance_type = 'ml.g5.xlarge'", "must be a CPU instance"]),
+        ("EVALUATION__ACCURACY_THRESHOLD", "1.5", ["evaluation.accuracy_threshold = '1.5'", "less than or equal to 1"]),
+        ("EVALUATION__ACCURACY_THRESHOLD", "nan", ["evaluation.accuracy_threshold = 'nan'", "finite"]),
+        ("TUNING__PARALLEL_JOBS", "50", ["tuning.parallel_jobs = '50'", "at most jobs (5)"]),
+        ("TUNING__LEARNING_RATE_MAX", "0.001", ["tuning.learning_rate_max = '0.001'", "than learning_rate_min"]),
+        ("TUNING__BATCH_SIZES", "[32, 32]", ["tuning.batch_sizes = [32, 32]", "must not repeat"]),
+        ("TUNING__BATCH_SIZES", "[32,", ["BINVENTORY_", '"tuning"']),
+        ("SERVING__MIN_INSTANCES", "9", ["serving.max_instances = 2", "at least min_instances (9)"]),
+        ("SERVING__INSTANCE_TYPE", "ml.m6g.large", ["serving.instance_type = 'ml.m6g.large'", "'ml.m5.large'"]),
+        ("SERVING__DATA_CAPTURE_PERCENT", "101", ["serving.data_capture_percent = '101'", "less than or equal to 100"]),
+        ("STORAGE__LOG_RETENTION_DAYS", "8", ["storage.log_retention_days = '8'"]),
+        ("TAGS", '{"project": "other"}', ["tags = {'project': 'other'}", "must not set project"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, field: str, value: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv(f"BINVENTORY_{field}", value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    for text in expected:
+        assert text in str(caught.value)
+
+
+def test_prod_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_STORAGE__RETAIN", "false")
+    assert not load("dev").storage.retain
+    with pytest.raises(InvalidSettingsError, match=r"storage\.retain = False"):
+        load("prod")
+
+
+def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_REGION", "mars-1")
+    monkeypatch.setenv("BINVENTORY_TRAINING__EPOCHS", "0")
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    assert "region" in str(caught.value)
+    assert "training.epochs" in str(caught.value)
+
+
+def _write(folder: Path, name: str, **changes: object) -> None:
+    document = yaml.safe_load((SETTINGS_FOLDER / "dev.yaml").read_text()) | changes
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(document))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"colour": "blue"}, "colour = 'blue'"),
+        ({"ingest": {}}, "ingest.instance_type is missing"),
+        ({"environment": "prod", "storage": {}}, "storage.retain is missing"),
+        ({"environment": "staging"}, "environment = 'staging'"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, changes: dict[str, object], expected: str) -> None:
+    _write(tmp_path, "dev", **changes)
+    with pytest.raises(InvalidSettingsError, match=expected.replace(".", r"\.")):
+        load("dev", tmp_path)
+
+
+def test_a_file_for_another_environment_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, "prod")
+    with pytest.raises(InvalidSettingsError, match="must be 'prod'"):
+        load("prod", tmp_path)
+
+
+def test_an_absent_or_unreadable_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettingsError, match=r"dev\.yaml is missing"):
+        load("dev", tmp_path)
+    (tmp_path / "dev.yaml").write_text("project: [")
+    with pytest.raises(InvalidSettingsError, match=r"dev\.yaml .*cannot be read"):
+        load("dev", tmp_path)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load("dev").serving.min_instances = 3
+
+
+DEV = load("dev")
+
+
+@given(minimum=st.integers(1, 50), maximum=st.integers(1, 50))
+def test_instances_are_ordered_or_refused(minimum: int, maximum: int) -> None:
+    try:
+        serving = changed(DEV, "serving", min_instances=minimum, max_instances=maximum).serving
+    except ValueError:
+        assert minimum > maximum
+    else:
+        assert serving.min_instances <= serving.max_instances
+
+
+@given(runtime=st.integers(5, 7200), wait=st.integers(5, 7200))
+def test_the_wait_for_spot_covers_the_run_or_is_refused(runtime: int, wait: int) -> None:
+    try:
+        job = changed(DEV, "training", max_runtime_minutes=runtime, max_wait_minutes=wait).training
+    except ValueError:
+        assert wait < runtime
+    else:
+        assert job.max_wait_minutes >= job.max_runtime_minutes
+
+
+def test_app_ends_with_one_screen_and_no_traceback(repository: Path) -> None:
+    variables = {"BINVENTORY_REGION": "mars-1", "BINVENTORY_TRAINING__EPOCHS": "0"}
+    run = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=repository,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    message = run.stderr[run.stderr.index("The settings are not usable") :]
+    assert "region = 'mars-1'  (from BINVENTORY_REGION)" in message
+    assert "Traceback" not in run.stderr
+    assert len(message.splitlines()) < 24
+
+
+def test_an_unknown_environment_is_refused() -> None:
+    with pytest.raises(InvalidSettingsError, match="must be one of dev, prod"):
+        load("staging")
+
+
+def test_the_class_itself_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever builds settings without a file gets the same checks."""
+    document = load("dev").model_dump()
+    document["serving"]["max_instances"] = 0
+    with pytest.raises(ValueError, match="max_instances"):
+        Settings.model_validate(document)

@@ -1,0 +1,54 @@
+"""Synthesis is a function of the checkout: the same bytes every time, and CDK's own validation has no objection."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.stacks.templates import templates
+
+# The report of the validation says when it ran; everything else must not.
+_REPORTS = {"validation-report.json", "policy-validation-report.json"}
+
+
+def _synthesize(repository: Path, folder: Path, **variables: str) -> dict[str, bytes]:
+    context = json.loads((repository / "cdk.json").read_text())["context"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BINVENTORY_")}
+    environment |= {"CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(context), **variables}
+    run = subprocess.run(
+        [sys.executable, "app.py"], cwd=repository, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in _REPORTS)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_the_same_checkout_gives_the_same_bytes_and_they_are_valid(repository: Path, tmp_path: Path) -> None:
+    first = _synthesize(repository, tmp_path / "first", PYTHONHASHSEED="1")
+    second = _synthesize(repository, tmp_path / "second", PYTHONHASHSEED="2", CDK_VALIDATION="false", TZ="Asia/Tokyo")
+    assert set(first) == set(second)
+    assert [name for name in first if first[name] != second[name]] == []
+    assert {"Storage.template.json", "Training.template.json", "Serving.template.json"} <= set(first)
+
+
+def test_no_path_of_this_machine_is_in_a_template(repository: Path) -> None:
+    text = json.dumps(templates("dev"))
+    assert str(repository) not in text
+    assert str(Path.home()) not in text
+
+
+def test_everything_that_can_have_tags_has_them() -> None:
+    for environment in ("dev", "prod"):
+        for stack, template in templates(environment).items():
+            for name, resource in template["Resources"].items():
+                tags = resource.get("Properties", {}).get("Tags")
+                if isinstance(tags, list):
+                    found = {tag["Key"]: tag["Value"] for tag in tags}
+                elif isinstance(tags, dict):
+                    found = tags
+                else:
+                    continue
+                assert found.items() >= {"project": "binventory", "environment": environment}.items(), (stack, name)
