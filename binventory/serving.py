@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from binventory.aws import Aws, error_code, error_message
+from binventory.client import CountError, FetchError, FetchPolicy, count_photo
 from binventory.errors import Exit, Problem
 from binventory.names import Names
 
 _MISSING = "does not exist"
+_FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"
 _NOTHING_TO_DO = "No updates are to be performed"
 
 
@@ -209,35 +211,33 @@ def _not_promoted(names: Names, why: str) -> Problem:
     )
 
 
-def count(aws: Aws, names: Names, photo: bytes, content_type: str) -> Answer:
-    """Sends one photo to the endpoint."""
+def count(aws: Aws, names: Names, photo: bytes | Path | str, policy: FetchPolicy | None = None) -> Answer:
+    """Counts the items in a photo, given as its bytes, as a file, or as an https URL that `policy` lets through."""
     began = time.perf_counter()
     try:
-        reply = aws.client("sagemaker-runtime").invoke_endpoint(
-            EndpointName=names.prefix, Body=photo, ContentType=content_type, Accept="application/json"
-        )
-    except ClientError as error:
+        found = count_photo(photo, endpoint=names.prefix, runtime=aws.client("sagemaker-runtime"), policy=policy)
+    except CountError as error:
         raise _not_counted(names, error) from error
-    body = json.loads(reply["Body"].read())
+    except FetchError as error:
+        raise Problem(f"{photo!s} was not fetched", str(error), _FETCH_CURE, code=Exit.USAGE) from error
+    except OSError as error:
+        raise Problem(
+            f"{photo!s} was not read", error.strerror or str(error), "check the name", code=Exit.USAGE
+        ) from error
     return Answer(
-        count=int(body["count"]),
-        probabilities={int(number): float(share) for number, share in body["probabilities"].items()},
-        expected_count=float(body.get("expected_count", 0.0)),
+        count=found.count,
+        probabilities=dict(found.probabilities),
+        expected_count=found.expected_count,
         milliseconds=(time.perf_counter() - began) * 1000,
     )
 
 
-def _not_counted(names: Names, error: ClientError) -> Problem:
-    if error_code(error) == "ModelError":
-        said = error.response.get("OriginalMessage") or error_message(error)
-        return Problem(
-            "The photo was not counted", f"the endpoint refused it: {said}", "send a whole JPEG or PNG photo"
-        )
-    if error_code(error) in {"ValidationError", "ValidationException"}:
+def _not_counted(names: Names, error: CountError) -> Problem:
+    if error.reason in {"ValidationError", "ValidationException"}:
         return Problem(
             f"There is no endpoint {names.prefix}",
             "it is off, or no model has been approved yet",
             "turn it on: binventory endpoint on; or approve a model: binventory approve",
             code=Exit.NOT_READY,
         )
-    return Problem("The photo was not counted", error_message(error), "try again; then: binventory endpoint status")
+    return Problem("The photo was not counted", f"{error} ({error.reason})", "see: binventory endpoint status")

@@ -11,10 +11,8 @@ import typer
 from binventory import serving
 from binventory.aws import connect
 from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stdout, table
-from binventory.errors import Exit, Problem
+from binventory.client import DATASET_HOSTS, FetchPolicy
 from binventory.names import Names
-
-_CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
 def register(app: typer.Typer) -> None:
@@ -23,14 +21,18 @@ def register(app: typer.Typer) -> None:
 
 
 def count(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG or PNG files.")],
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG or PNG files, or https addresses.")],
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Fetch addresses of this host too (.example.com: of its domain)."),
+    ] = None,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Counts the items in photos through the endpoint."""
-    contents = [(path, *read_photo(path)) for path in photos]
+    """Counts the items in photos through the endpoint. Addresses are fetched here, never by the endpoint."""
     aws, names = connect(os.environ), Names(env)
-    answers = {str(path): serving.count(aws, names, content, kind) for path, content, kind in contents}
+    policy = FetchPolicy(allowed_hosts=(*DATASET_HOSTS, *(allow_host or ())))
+    answers = {photo: serving.count(aws, names, photo if "://" in photo else Path(photo), policy) for photo in photos}
     if json:
         print_json(answers)
         return
@@ -38,21 +40,3 @@ def count(
     for name, answer in answers.items():
         shown.add_row(name, str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
     stdout.print(shown)
-
-
-def read_photo(path: Path) -> tuple[bytes, str]:
-    """The bytes of a photo and their content type."""
-    kind = _CONTENT_TYPES.get(path.suffix.lower())
-    if kind is None:
-        raise Problem(
-            f"{path} is not a photo",
-            f"its name ends in {path.suffix or 'nothing'}",
-            "send files that end in .jpg, .jpeg or .png",
-            code=Exit.USAGE,
-        )
-    try:
-        return path.read_bytes(), kind
-    except OSError as error:
-        raise Problem(
-            f"{path} was not read", error.strerror or str(error), "check the name", code=Exit.USAGE
-        ) from error

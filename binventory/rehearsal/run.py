@@ -209,7 +209,7 @@ class _Rehearsal:
             counted = []
             for image_id, recorded in self._test_photos():
                 photo = self._photo(image_id)
-                counted.append(Counted(image_id, recorded, serving.count(self.aws, self.names, photo, "image/jpeg")))
+                counted.append(Counted(image_id, recorded, serving.count(self.aws, self.names, photo)))
                 self.result.counted = tuple(counted)
                 self.journal.note(entry, f"{len(counted)} photos")
             right = sum(item.answer.count == item.recorded for item in counted)

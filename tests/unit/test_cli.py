@@ -47,7 +47,7 @@ def problem(capsys: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     return what, why, cure
 
 
-COMMANDS = ("rehearse", "render", "train", "approve", "count", "endpoint")
+COMMANDS = ("rehearse", "render", "train", "approve", "count", "audit", "endpoint")
 
 
 def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,12 +176,19 @@ def test_counting_without_an_endpoint_is_said(
     assert "endpoint on" in problem(capsys)[2]
 
 
-@pytest.mark.parametrize("name", ["bin.gif", "bin", "absent.jpg"])
-def test_what_is_not_a_photo_is_said(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not name.startswith("absent"):
-        (tmp_path / name).write_bytes(b"x")
-    assert run(["count", str(tmp_path / name)]) == Exit.USAGE
-    assert name in problem(capsys)[0]
+def test_a_missing_photo_is_said(signed_in: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", str(tmp_path / "absent.jpg")]) == Exit.USAGE
+    assert "absent.jpg" in problem(capsys)[0]
+
+
+@pytest.mark.parametrize("address", ["https://example.com/bin.jpg", "http://localhost/bin.jpg", "file:///etc/passwd"])
+def test_addresses_that_are_not_listed_are_not_fetched(
+    address: str, signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["count", address]) == Exit.USAGE
+    what, _, cure = problem(capsys)
+    assert address in what
+    assert "--allow-host" in cure
 
 
 @pytest.mark.parametrize("text", ["Epochs", "=3", "two words=3"])
