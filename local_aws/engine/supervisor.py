@@ -70,8 +70,13 @@ def _signal_job(main: int, number: int) -> None:
 
 
 def _start(command: list[str]) -> int:
+    """Start the job in a session of its own; returns once it runs its command, so that no signal finds less than it."""
+    running, started = os.pipe()  # not inherited: closes when the child runs its command, or ends without doing so
     process = os.fork()
     if process:
+        os.close(started)
+        os.read(running, 1)
+        os.close(running)
         return process
     try:
         os.setsid()
