@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True, help="port on loopback")
     parser.add_argument("--account", default=ACCOUNT, help="account number (default %(default)s)")
     parser.add_argument("--region", default=REGION, help="region (default %(default)s)")
+    parser.add_argument("--time-scale", type=float, default=1.0, help="speed of rollouts and alarms (default 1)")
     parser.add_argument("--watch-parent", action="store_true", help="stop when standard input closes")
     options = parser.parse_args()
     state_dir = options.state_dir.resolve()
@@ -35,7 +36,13 @@ def main() -> None:
     processes.adopt_orphans()
     processes.sweep(PROCESS_MARK, str(state_dir))
     hooks.configure(state_dir=state_dir, port=options.port, account=options.account, region=options.region)
-    context = Context(state_dir=state_dir, port=options.port, account=options.account, region=options.region)
+    context = Context(
+        state_dir=state_dir,
+        port=options.port,
+        account=options.account,
+        region=options.region,
+        time_scale=options.time_scale,
+    )
     os.environ.update(context.environment())  # Lambda functions and anything else started from here inherit it
     try:
         asyncio.run(_serve(context, options.port, watch_parent=options.watch_parent))
@@ -86,7 +93,7 @@ def _application(context: Context) -> Any:
     """ministack's ASGI application with SageMaker hooked in, engines started once it serves."""
     from ministack.app import app as ministack_app
 
-    from local_aws import cloudformation, operations
+    from local_aws import alarms, cloudformation, operations  # noqa: F401 - alarms registers itself
     from local_aws.service import ADMIN_PREFIX, SageMakerService
 
     operations.register_all()

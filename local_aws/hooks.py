@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from local_aws.context import Context
 
 Headers = dict[str, str]
+Statistic = Callable[[Sequence[dict[str, Any]]], float | None]
+NewState = Callable[[dict[str, Any], Sequence[dict[str, Any]], Statistic], tuple[str, str] | None]
 ServiceHandler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
 
 
@@ -113,3 +116,45 @@ def put_aws_event(
     set_request_region(region)
     entry = {"Source": source, "DetailType": detail_type, "Detail": json.dumps(detail), "Resources": resources}
     eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+
+
+def replace_alarm_evaluation(new_state: NewState) -> None:
+    """Have ministack's CloudWatch ask `new_state` about every metric alarm, wherever it evaluates one."""
+    from ministack.services import cloudwatch
+
+    def evaluate(alarm: dict[str, Any]) -> None:
+        wanted = {item["Name"]: item["Value"] for item in alarm.get("Dimensions", [])}
+        points = [
+            point
+            for (namespace, name, _), bucket in list(cloudwatch._metrics.items())
+            if namespace == alarm.get("Namespace") and name == alarm.get("MetricName")
+            for point in bucket
+            if point["Dimensions"] == wanted
+        ]
+        which = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
+
+        def statistic(some: Sequence[dict[str, Any]]) -> float | None:
+            value = cloudwatch._stat_value(cloudwatch._calc_stats(some), which, some)
+            return None if value is None else float(value)
+
+        state = new_state(alarm, points, statistic)
+        before = alarm["StateValue"]
+        if state is None or state[0] == before:
+            return
+        alarm["StateValue"], alarm["StateReason"] = state
+        alarm["StateUpdatedTimestamp"] = int(time.time())
+        cloudwatch._record_history(alarm["AlarmName"], before, *state)
+        cloudwatch._dispatch_alarm_actions(alarm, before, *state)
+        cloudwatch._evaluate_parent_alarms(alarm)
+
+    cloudwatch._evaluate_alarm = evaluate
+
+
+def evaluate_alarms(*, account: str, region: str) -> None:
+    """Evaluate every metric alarm now."""
+    from ministack.core.responses import set_request_account_id, set_request_region
+    from ministack.services import cloudwatch
+
+    set_request_account_id(account)
+    set_request_region(region)
+    cloudwatch._evaluate_all_alarms()

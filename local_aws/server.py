@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-import httpx
-
 from local_aws import processes
+from local_aws.loopback import free_port, http_status
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -35,6 +33,8 @@ class LocalAws:
             AWS's side by side need two.
         port: port on loopback; a free one is taken when None.
         keep: leave it running when this process ends (it is then stopped with `stop_running`).
+        time_scale: what the minutes of rollouts and alarms are multiplied with: at 0.05 a canary that bakes for five
+            minutes on AWS bakes for 15 seconds, and an alarm's period of a minute is three.
         account: account number, twelve digits.
         region: its only region.
     """
@@ -45,6 +45,7 @@ class LocalAws:
         port: int | None = None,
         *,
         keep: bool = False,
+        time_scale: float = 1.0,
         account: str = ACCOUNT,
         region: str = REGION,
     ) -> None:
@@ -53,6 +54,7 @@ class LocalAws:
         self.region = region
         self.port = port or free_port()
         self._keep = keep
+        self._time_scale = time_scale
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LocalAws:
@@ -92,7 +94,7 @@ class LocalAws:
         """Start the server and wait until it answers; raises `LocalAwsError` with its log when it does not."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]
-        command += ["--account", self.account, "--region", self.region]
+        command += ["--account", self.account, "--region", self.region, "--time-scale", str(self._time_scale)]
         if not self._keep:
             command.append("--watch-parent")
         with self.log_path.open("ab") as log:
@@ -151,9 +153,8 @@ class LocalAws:
             if self._process.poll() is not None:
                 self._process = None
                 raise LocalAwsError(f"the local AWS ended while it started:\n{self._log_tail()}")
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{self.port}/_ministack/health", timeout=2).status_code == 200:
-                    return
+            if http_status(self.port, "/_ministack/health", 2) == 200:
+                return
             time.sleep(0.05)
         self.stop()
         raise LocalAwsError(f"the local AWS did not answer within {_START_SECONDS:.0f} s:\n{self._log_tail()}")
@@ -162,14 +163,6 @@ class LocalAws:
         with contextlib.suppress(OSError):
             return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
         return "(no log)"
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def stop_running(state_dir: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 import time
 import uuid
@@ -11,12 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import httpx
-
 from local_aws import images
 from local_aws.context import Context
 from local_aws.engine.container import Container
 from local_aws.engine.output import LogStream
+from local_aws.loopback import free_port, http_status
 from local_aws.model_data import place_model
 from local_aws.wire import Document
 
@@ -79,7 +77,7 @@ class Instance:
         image = images.resolve(self._context, self.spec.container["Image"])
         model = self._root / "model"
         place_model(self._context.objects, self.spec.container, model)
-        self.port = _free_port()
+        self.port = free_port()
         arguments = ["serve"] if not image.image.command else []  # what SageMaker passes to every serving container
         process = image.process(base=self._root, environment=self._environment(), arguments=arguments)
         self._container = Container.start(process, self._read_line)
@@ -161,10 +159,7 @@ class Instance:
                 return
 
     def _ping(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/ping", timeout=_PING_SECONDS).status_code == 200
-        except httpx.HTTPError:
-            return False
+        return http_status(self.port, "/ping", _PING_SECONDS) == 200
 
     def _read_line(self, line: str) -> None:
         self._tail.append(line)
@@ -172,10 +167,3 @@ class Instance:
 
     def _last_words(self) -> str:
         return f"; its last output: {' | '.join(self._tail)}" if self._tail else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

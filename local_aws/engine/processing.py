@@ -18,7 +18,7 @@ from local_aws.engine.images import image_problem
 from local_aws.engine.jobs import jobs_of, stop_grace
 from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream
-from local_aws.server import free_port
+from local_aws.loopback import free_port
 from local_aws.wire import Document
 
 FAMILY = "ProcessingJob"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, NamedTuple
 
 from local_aws.context import Context
 from local_aws.engine.endpoints import FAMILY, endpoints_of
@@ -16,6 +14,9 @@ from local_aws.engine.instance import LOG_GROUP, Instance
 from local_aws.errors import AwsError
 from local_aws.hooks import Headers
 from local_aws.wire import Reply
+
+if TYPE_CHECKING:
+    import httpx
 
 NAMESPACE = "AWS/SageMaker"
 MAX_BODY = 6_291_456
@@ -107,6 +108,8 @@ async def _take(context: Context, name: str, variant: str | None) -> tuple[Fleet
 
 
 async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: Headers, body: bytes) -> _Answer:
+    import httpx  # a fifth of a second that only the first invocation pays
+
     forwarded = {title: headers[name] for name, title in _FORWARDED.items() if name in headers}
     url = f"http://127.0.0.1:{instance.port}/invocations"
     started = time.perf_counter()
@@ -125,6 +128,8 @@ async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: 
 
 def _client() -> httpx.AsyncClient:
     """One client an event loop. Idle connections are given up before any server would close them."""
+    import httpx
+
     loop = id(asyncio.get_running_loop())
     if loop not in _clients:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=1.0)

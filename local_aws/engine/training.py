@@ -24,7 +24,7 @@ from local_aws.engine.jobs import jobs_of, stop_grace
 from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream, MetricReader
 from local_aws.engine.training_record import TrainingRecord
-from local_aws.server import free_port
+from local_aws.loopback import free_port
 from local_aws.wire import Document
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
