@@ -191,7 +191,9 @@ def update_model_package(context: Context, request: Document) -> Document:
         properties = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
         for key in request.get("CustomerMetadataPropertiesToRemove", []):
             properties.pop(key, None)
-        package["CustomerMetadataProperties"] = properties
+        package.pop("CustomerMetadataProperties", None)
+        if properties:
+            package["CustomerMetadataProperties"] = properties
         added = request.get("AdditionalInferenceSpecificationsToAdd", [])
         if added:
             package.setdefault("AdditionalInferenceSpecifications", []).extend(added)
