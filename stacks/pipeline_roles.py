@@ -103,7 +103,12 @@ class PipelineRoles(Construct):
             "HyperParameterTuningJob": [("hyper-parameter-tuning-job", "Tune")],
         }
         for kind, resources in jobs.items():
-            arns = [self._sagemaker_arn(resource, f"*-{step}-*") for resource, step in resources]
+            # SageMaker writes the names of jobs in lower case into their ARNs.
+            arns = [
+                self._sagemaker_arn(resource, f"*-{name}-*")
+                for resource, step in resources
+                for name in (step, step.lower())
+            ]
             verbs = ("Create", "Describe", "Stop")
             yield allow([*(f"sagemaker:{verb}{kind}" for verb in verbs), "sagemaker:AddTags"], arns)
         yield permissions.pass_roles(self.ingest.role_arn, self.training.role_arn, self.evaluate.role_arn)

@@ -1,0 +1,30 @@
+"""A local AWS for the functions of the stacks: their real handlers run here, against real services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from local_aws.server import LocalAws
+
+ClientFactory = Callable[[str], Any]
+
+
+@pytest.fixture(scope="session")
+def _local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(tmp_path_factory.mktemp("local-aws")) as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws(_local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> ClientFactory:
+    """Makes boto3 in this process talk to a local AWS, as it does inside a function there; gives clients."""
+    for name, value in _local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    # boto3 keeps a default session with the environment it saw first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    create: Any = boto3.client
+    return lambda service: create(service)

@@ -1,0 +1,182 @@
+"""Destroy is total, and only destroy: the real handler against real buckets, packages and stacks."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import leftovers
+from cleanup import handler
+from tests.stacks.conftest import ClientFactory
+
+PARAMETERS: dict[str, Any] = {"Resources": {"Always": {"Type": "AWS::SNS::Topic"}}}
+
+
+class CloudFormationEnd(http.server.BaseHTTPRequestHandler):
+    """Where the function sends its answer."""
+
+    answers: list[dict[str, Any]]
+
+    def do_PUT(self) -> None:
+        """Keeps the answer."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answers.append(json.loads(body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def ask() -> Iterator[Any]:
+    """Calls the handler as CloudFormation does and gives its answer."""
+
+    class End(CloudFormationEnd):
+        answers: list[dict[str, Any]] = []  # noqa: RUF012
+
+    server = http.server.ThreadingHTTPServer(("localhost", 0), End)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+
+    def call(kind: str, stack: str, **properties: str) -> dict[str, Any]:
+        event = {
+            "RequestType": kind,
+            "ResponseURL": f"http://localhost:{server.server_port}/",
+            "StackId": stack,
+            "RequestId": "request",
+            "LogicalResourceId": "Cleanup",
+            "ResourceProperties": {"ServiceToken": "arn", **properties},
+        }
+        handler(event, None)
+        (answer,) = End.answers
+        End.answers.clear()
+        assert {key: answer[key] for key in ("StackId", "RequestId", "LogicalResourceId")} == {
+            "StackId": stack,
+            "RequestId": "request",
+            "LogicalResourceId": "Cleanup",
+        }
+        return answer
+
+    yield call
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def standing(aws: ClientFactory) -> str:
+    """The id of a stack that stays."""
+    cloudformation = aws("cloudformation")
+    name = f"standing-{uuid.uuid4().hex[:8]}"
+    stack: str = cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(PARAMETERS))["StackId"]
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    return stack
+
+
+@pytest.fixture
+def going(aws: ClientFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a stack that was deleted; its state is still described by its id."""
+    cloudformation = aws("cloudformation")
+    name = f"going-{uuid.uuid4().hex[:8]}"
+    stack: str = cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(PARAMETERS))["StackId"]
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    cloudformation.delete_stack(StackName=name)
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    # A stack is in deletion for a moment only, too short to be met; one that is deleted stands for it.
+    monkeypatch.setattr("cleanup._STACK_ENDS", ("DELETE_IN_PROGRESS", "DELETE_COMPLETE"))
+    return stack
+
+
+def _bucket(aws: ClientFactory, *, versioned: bool) -> str:
+    s3 = aws("s3")
+    name = f"bins-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    if versioned:
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    for index in range(3):
+        for content in (b"one", b"two"):
+            s3.put_object(Bucket=name, Key=f"folder/{index}", Body=content)
+    if versioned:
+        s3.delete_object(Bucket=name, Key="folder/0")
+    return name
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+@pytest.mark.parametrize("batch", [2, 1000])
+def test_a_bucket_of_a_stack_that_goes_can_be_deleted_afterwards(
+    aws: ClientFactory, ask: Any, going: str, monkeypatch: pytest.MonkeyPatch, versioned: bool, batch: int
+) -> None:
+    monkeypatch.setattr(leftovers, "_BATCH", batch)
+    name = _bucket(aws, versioned=versioned)
+    answer = ask("Delete", going, BucketName=name)
+    assert answer["Status"] == "SUCCESS"
+    assert answer["Reason"] == f"{name}: {7 if versioned else 3} removed"
+    policy = json.loads(aws("s3").get_bucket_policy(Bucket=name)["Policy"])
+    assert {"Deny"} == {statement["Effect"] for statement in policy["Statement"]}
+    aws("s3").delete_bucket(Bucket=name)
+
+
+def test_a_bucket_of_a_stack_that_stays_is_left_alone(aws: ClientFactory, ask: Any, standing: str) -> None:
+    name = _bucket(aws, versioned=False)
+    answer = ask("Delete", standing, BucketName=name)
+    assert answer["Status"] == "SUCCESS"
+    assert "left as it is: its stack stays" in answer["Reason"]
+    assert aws("s3").list_objects_v2(Bucket=name)["KeyCount"] == 3
+
+
+@pytest.mark.parametrize("kind", ["Create", "Update"])
+def test_nothing_happens_before_the_end(aws: ClientFactory, ask: Any, standing: str, kind: str) -> None:
+    name = _bucket(aws, versioned=False)
+    answer = ask(kind, standing, BucketName=name)
+    assert answer["Status"] == "SUCCESS"
+    assert answer["PhysicalResourceId"] == "Cleanup"
+    assert aws("s3").list_objects_v2(Bucket=name)["KeyCount"] == 3
+
+
+def test_a_failure_is_answered_and_not_left_to_time_out(ask: Any, going: str) -> None:
+    answer = ask("Delete", going, BucketName="there-is-no-such-bucket")
+    assert answer["Status"] == "FAILED"
+    assert "NoSuchBucket" in answer["Reason"]
+
+
+def test_model_packages_go_and_their_group_can_be_deleted(aws: ClientFactory, ask: Any, going: str) -> None:
+    sagemaker = aws("sagemaker")
+    group = f"bins-{uuid.uuid4().hex[:8]}"
+    sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    for _ in range(2):
+        sagemaker.create_model_package(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="Approved",
+            InferenceSpecification={
+                "Containers": [{"Image": "image", "ModelDataUrl": "s3://bucket/model.tar.gz"}],
+                "SupportedContentTypes": ["image/jpeg"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+        )
+    answer = ask("Delete", going, ModelPackageGroupName=group)
+    assert answer["Reason"] == f"{group}: 2 removed"
+    sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+
+
+def test_a_pipeline_without_executions_needs_nothing(aws: ClientFactory, ask: Any, going: str) -> None:
+    name = f"bins-{uuid.uuid4().hex[:8]}"
+    definition = {
+        "Version": "2020-12-01",
+        "Metadata": {},
+        "Parameters": [],
+        "Steps": [{"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}],
+    }
+    aws("sagemaker").create_pipeline(
+        PipelineName=name,
+        PipelineDefinition=json.dumps(definition),
+        ClientRequestToken=uuid.uuid4().hex,
+        RoleArn="arn:aws:iam::123456789012:role/pipeline",
+    )
+    assert ask("Delete", going, PipelineName=name)["Reason"] == f"{name}: 0 removed"
