@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from botocore.exceptions import WaiterError
 
 import serving_stack
 from promotion import handler
@@ -153,24 +154,27 @@ def _parameters(aws: ClientFactory, stack: str) -> dict[str, str]:
     return {entry["ParameterKey"]: entry["ParameterValue"] for entry in description["Parameters"]}
 
 
-def test_a_busy_stack_is_waited_for_and_then_given_up_for_the_next_try(
-    aws: ClientFactory, group: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The stack waits for a signal that never comes, as it waits for a long rollout."""
-    monkeypatch.setattr(serving_stack, "POLL_SECONDS", 0.05)
-    waiting = {
+def _waiting(seconds: int) -> dict[str, Any]:
+    """A template that waits for a signal which never comes, as a stack waits for a long rollout."""
+    return {
         "Parameters": TEMPLATE["Parameters"],
         "Resources": {
             "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
             "Never": {
                 "Type": "AWS::CloudFormation::WaitCondition",
-                "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "60"},
+                "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": str(seconds)},
             },
         },
     }
+
+
+def test_a_busy_stack_is_waited_for_and_then_given_up_for_the_next_try(
+    aws: ClientFactory, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_stack, "POLL_SECONDS", 0.05)
     name = f"{group}-busy"
     cloudformation = aws("cloudformation")
-    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(waiting))
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(_waiting(seconds=60)))
     try:
         with pytest.raises(StackBusyError, match=r"CREATE_IN_PROGRESS after 0 s"):
             ServingStack(cloudformation, name).change({"EndpointState": "on"}, patience_seconds=0.2)
@@ -180,9 +184,8 @@ def test_a_busy_stack_is_waited_for_and_then_given_up_for_the_next_try(
 
 def test_a_broken_stack_is_said_to_be_broken(aws: ClientFactory, group: str) -> None:
     name = f"{group}-broken"
-    broken = {"Resources": {"Bad": {"Type": "AWS::Timestream::Database"}}}
     cloudformation = aws("cloudformation")
-    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(broken))
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(_waiting(seconds=1)))
     with pytest.raises(WaiterError):
         cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
     with pytest.raises(StackUnusableError, match="repair it with `cdk deploy`"):

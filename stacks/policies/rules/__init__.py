@@ -1,0 +1,1 @@
+"""One file a rule. Each module has a `RULE`."""

@@ -1,0 +1,61 @@
+"""Images come from AWS's registry or the account's own, and are still patched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from stacks.policies.assembly import Assembly, flatten
+from stacks.policies.rule import Finding, Rule
+
+# Last version of AWS's PyTorch images that gets no more patches, as of 2026-11
+# (https://aws.github.io/deep-learning-containers/reference/support_policy/).
+_LAST_UNPATCHED = {"pytorch": (2, 8), "pytorch-training": (2, 8), "pytorch-inference": (2, 6)}
+_AWS_IMAGE = re.compile(r"763104351884\.dkr\.ecr\.[\w-]+\.[\w.]+/(?P<repository>[\w-]+):(?P<major>\d+)\.(?P<minor>\d+)")
+_OWN_IMAGE = re.compile(r"(<AWS::AccountId>|\d{12})\.dkr\.ecr\.[\w<>:.-]+/[\w./-]+(:|@sha256:)[\w<>.-]+")
+
+
+def _find(assembly: Assembly) -> Iterator[Finding]:
+    for step in assembly.steps:
+        for argument, image in _images(step.arguments):
+            if problem := _problem(image):
+                yield Finding.in_step(step, argument, f"{image} ({problem})")
+    for model in assembly.of_type("AWS::SageMaker::Model"):
+        containers = [model.properties.get("PrimaryContainer", {}), *model.properties.get("Containers", [])]
+        for container in containers:
+            image = flatten(container.get("Image", ""))
+            if image and (problem := _problem(image)):
+                yield Finding(model, "Image", f"{image} ({problem})")
+
+
+def _images(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("TrainingImage", "ImageUri", "Image") and isinstance(inner, str):
+                yield f"{path}{key}", inner
+            else:
+                yield from _images(inner, f"{path}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _images(inner, path)
+
+
+def _problem(image: str) -> str:
+    if match := _AWS_IMAGE.match(image):
+        last = _LAST_UNPATCHED.get(match["repository"])
+        if last is None:
+            return "not one of AWS's PyTorch repositories"
+        version = (int(match["major"]), int(match["minor"]))
+        return "out of patching" if version <= last else ""
+    if image.endswith(":latest"):
+        return "a tag that moves"
+    return "" if _OWN_IMAGE.match(image) else "a registry that is neither AWS's nor the account's"
+
+
+RULE = Rule(
+    id="BV-Images",
+    why="An image from elsewhere, or one that is no longer patched, runs with the job's rights on the account's data.",
+    fix="Use AWS's PyTorch training image in a supported version (training.framework_version) or an image of the account.",
+    link="https://aws.github.io/deep-learning-containers/reference/support_policy/",
+    find=_find,
+)
