@@ -7,6 +7,7 @@ checkpoint folder, so a job that was reclaimed redoes only what is missing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -113,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     started = time.monotonic()
     shards = _shards_by_split(settings, container)
-    work = _work_folder(settings, container, output)
+    work = _work_folder(settings, shards, container, output)
     model = _backbone(settings, container, shards["train"], work)
     quarantine = Quarantine(settings.max_corrupt_share)
     parts = [part for part in _my_parts(shards, settings.views) if not part.file(work / "features").exists()]
@@ -146,15 +147,13 @@ def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[s
     return shards
 
 
-def _work_folder(settings: EmbedSettings, container: JobContainer, output: Path) -> Path:
-    """Where finished parts wait; parts that other settings made are dropped."""
-    work = (container.checkpoints if settings.output is None else output.with_name(output.name + ".parts")) / "embed"
-    wanted = {key: str(value) for key, value in asdict(settings).items()}
-    marker = work / "settings.json"
-    if marker.exists() and json.loads(marker.read_text()) != wanted:
-        shutil.rmtree(work)
-    write_json(marker, wanted)
-    return work
+def _work_folder(settings: EmbedSettings, shards: dict[str, list[Path]], container: JobContainer, output: Path) -> Path:
+    """Where finished parts wait, keyed by the settings and the shards: a checkpoint prefix can be shared."""
+    asked = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
+    sizes = {split: [(path.name, path.stat().st_size) for path in paths] for split, paths in shards.items()}
+    key = hashlib.sha256(json.dumps([asked, sizes], sort_keys=True).encode()).hexdigest()[:16]
+    base = container.checkpoints if settings.output is None else output.with_name(output.name + ".parts")
+    return base / f"embed-{key}"
 
 
 def _backbone(settings: EmbedSettings, container: JobContainer, train: list[Path], work: Path) -> BinModel:

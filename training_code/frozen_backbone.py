@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from onnx_export import export_features
 
 Photos = NDArray[np.uint8]
 BATCH: Final = 8
+_STREAMS: Final = "OPTIMAL_NUMBER_OF_INFER_REQUESTS"
 # How far the fast engine may be from plain PyTorch on the first photos, relative to the norm of the features.
 _TOLERANCE: Final = {"fp32": 1e-3, "bf16": 5e-2}
 
@@ -101,7 +103,7 @@ def _on_openvino(model: BinModel, precision: str) -> FrozenBackbone | None:
         graph = core.read_model(Path(folder) / "features.onnx")
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision)}
     compiled = core.compile_model(graph, "CPU", hints)
-    frozen = FrozenBackbone(f"openvino {precision}", lambda batches: _stream(openvino, compiled, batches))
+    frozen = FrozenBackbone(f"openvino {precision}", lambda batches: _stream(compiled, batches))
     return frozen if _agrees(frozen, _on_torch(model), model.preprocessing.crop, _TOLERANCE[precision]) else None
 
 
@@ -111,24 +113,26 @@ def _agrees(fast: FrozenBackbone, plain: FrozenBackbone, side: int, tolerance: f
     return bool((ours - theirs).norm() <= tolerance * theirs.norm())
 
 
-def _stream(openvino: Any, compiled: Any, batches: Iterable[Photos]) -> Iterator[Tensor]:
-    """Features in the order of the batches, with one batch in flight on each of the engine's streams."""
-    streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    done: dict[int, Tensor] = {}
+def _stream(compiled: Any, batches: Iterable[Photos]) -> Iterator[Tensor]:
+    """Features in the order of the batches, with one batch in flight on each of the engine's streams.
 
-    def keep(request: Any, index: int) -> None:
-        done[index] = torch.from_numpy(request.get_output_tensor(0).data.copy())
+    No callbacks: one that is still returning while the queue is dropped deadlocks on the interpreter's lock.
+    """
+    idle = [compiled.create_infer_request() for _ in range(int(compiled.get_property(_STREAMS)))]
+    busy: deque[Any] = deque()
 
-    queue = openvino.AsyncInferQueue(compiled, streams)
-    queue.set_callback(keep)
-    following = 0
-    for index, batch in enumerate(batches):
-        # The input is shared, not copied: `batch` is not touched again by its producer.
-        queue.start_async({0: batch}, index)
-        while following in done:
-            yield done.pop(following)
-            following += 1
-    queue.wait_all()
-    while following in done:
-        yield done.pop(following)
-        following += 1
+    def oldest() -> Tensor:
+        request = busy.popleft()
+        request.wait()
+        idle.append(request)
+        return torch.from_numpy(request.get_output_tensor(0).data.copy())
+
+    for batch in batches:
+        if not idle:
+            yield oldest()
+        request = idle.pop()
+        # The input is shared, not copied: its producer does not touch it again.
+        request.start_async({0: batch}, share_inputs=True)
+        busy.append(request)
+    while busy:
+        yield oldest()

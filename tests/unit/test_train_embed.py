@@ -1,0 +1,194 @@
+"""The features of Embed are those of the frozen backbone in the loop, computed once and only once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import embed
+import feature_files
+import train
+from augmentation import Augmentation
+from bin_model import BinModel, load_model
+from feature_files import FeatureSet, read_split
+from feature_source import FeatureSource
+from job_container import JobError, run_job
+from photo_batches import photo_view
+from shards import ShardIndex, ShardWriter
+from tests.training_data import write_split
+
+BASE = ("--backbone", "small", "--weights", "none")
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    write_split(tmp_path, "train", 23, shards=2)
+    write_split(tmp_path, "validation", 9, first=500)
+    return tmp_path
+
+
+def places(folder: Path) -> list[str]:
+    return ["--train", str(folder / "train"), "--validation", str(folder / "validation")]
+
+
+def in_the_loop(model: BinModel, photos: ShardIndex, views: list[int], seed: int) -> torch.Tensor:
+    pixels = np.stack(
+        [
+            photo_view(photos[row], view, seed, model.preprocessing, Augmentation())
+            for view in views
+            for row in range(len(photos))
+        ]
+    )
+    with torch.inference_mode():
+        features: torch.Tensor = model.backbone(model.normalise(torch.from_numpy(pixels)))
+    return features
+
+
+@pytest.mark.parametrize("backbone", ["small", "resnet18"])
+def test_features_are_those_of_the_backbone_in_the_loop(backbone: str, shards: Path) -> None:
+    flags = ["--backbone", backbone, "--weights", "none", "--seed", "5", "--views", "1", "--calibration-photos", "8"]
+    embed.main([*flags, *places(shards), "--output", str(shards / "out")])
+    model, _ = load_model(shards / "out" / "backbone")
+    found = read_split(shards / "out" / "features", "train")
+    photos = ShardIndex(shards / "train")
+    ordered = FeatureSource(found, seed=0)
+    assert ordered.ids == tuple(photos.ids)
+    assert ordered.counts.tolist() == photos.counts
+    expected = in_the_loop(model, photos, [0, 1], seed=5)
+    got = ordered.views.flatten(0, 1)
+    assert float((got - expected).norm() / expected.norm()) < 1e-4
+
+
+def test_training_on_features_equals_training_with_the_backbone_in_the_loop(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed.main([*BASE, *places(shards), "--output", str(shards / "out")])
+    flags = ["--backbone", "small", "--embedding", str(shards / "out"), "--epochs", "3", "--batch-size", "8"]
+    train.main([*flags, "--output", str(shards / "ours"), "--checkpoints", str(shards / "a")])
+    model, _ = load_model(shards / "out" / "backbone")
+
+    def computed_now(folder: Path, split: str) -> FeatureSet:
+        photos = ShardIndex(shards / split)
+        features = in_the_loop(model, photos, [0], seed=0)
+        zeros = torch.zeros(len(photos), dtype=torch.int64)
+        return FeatureSet(features, torch.tensor(photos.counts), zeros, tuple(photos.ids))
+
+    monkeypatch.setattr(train, "read_split", computed_now)
+    train.main([*flags, "--output", str(shards / "loop"), "--checkpoints", str(shards / "b")])
+    ours, loop = (json.loads((shards / name / "metrics.json").read_text()) for name in ("ours", "loop"))
+    for a, b in zip(ours["history"], loop["history"], strict=True):
+        assert a == pytest.approx(b, rel=1e-3)
+
+
+def test_a_reclaimed_job_redoes_only_what_is_missing(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(shards / "job"))
+    flags = [*BASE, *places(shards)]
+    real = feature_files.write_features
+
+    def reclaimed(path: Path, *arguments: object, **options: object) -> None:
+        if "train-00001" in path.name:
+            raise KeyboardInterrupt
+        real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed, "write_features", reclaimed)
+        with pytest.raises(KeyboardInterrupt):
+            embed.main(flags)
+    capsys.readouterr()
+    embed.main(flags)
+    printed = capsys.readouterr().out
+    assert "shard=train-00001.tar" in printed
+    assert "shard=train-00000.tar" not in printed
+    embed.main([*flags, "--output", str(shards / "whole")])
+    resumed, whole = (read_split(place / "features", "train") for place in (shards / "job" / "model", shards / "whole"))
+    assert torch.equal(resumed.features, whole.features)
+    assert resumed.ids == whole.ids
+
+
+def test_other_settings_do_not_take_over_finished_parts(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(shards / "job"))
+    for seed in ("1", "2"):
+        embed.main([*BASE, *places(shards), "--seed", seed])
+    embed.main([*BASE, *places(shards), "--seed", "2", "--output", str(shards / "fresh")])
+    taken, fresh = (read_split(place / "features", "train") for place in (shards / "job" / "model", shards / "fresh"))
+    assert torch.equal(taken.features, fresh.features)
+
+
+def test_machines_share_the_parts_and_together_make_all(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed.main([*BASE, *places(shards), "--output", str(shards / "one")])
+    monkeypatch.setenv("SM_HOSTS", '["algo-1", "algo-2"]')
+    for host in ("algo-1", "algo-2"):
+        monkeypatch.setenv("SM_CURRENT_HOST", host)
+        monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(shards / host))
+        embed.main([*BASE, *places(shards)])
+    made = {
+        host: {path.name for path in (shards / host / "model" / "features").rglob("*.safetensors")}
+        for host in ("algo-1", "algo-2")
+    }
+    assert not made["algo-1"] & made["algo-2"]
+    everything = {path.name for path in (shards / "one" / "features").rglob("*.safetensors")}
+    assert made["algo-1"] | made["algo-2"] == everything
+
+
+def damaged_photo(folder: Path) -> None:
+    """A third shard whose one photo is no photo."""
+    writer = ShardWriter(folder / "train-00002.tar")
+    writer.add("99999", b"\xff\xd8\xff not a photo", {"id": "99999", "count": 1})
+    writer.close()
+
+
+def test_an_unreadable_photo_is_left_out_and_named(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged_photo(shards / "train")
+    embed.main([*BASE, *places(shards), "--output", str(shards / "out"), "--max-corrupt-share", "0.1"])
+    assert "photo 99999 left out" in capsys.readouterr().err
+    assert "99999" not in read_split(shards / "out" / "features", "train").ids
+    noted = json.loads((shards / "out" / "embedding.json").read_text())
+    assert list(noted["unreadable_photos"]) == ["99999"]
+
+
+def test_too_many_unreadable_photos_fail_the_job(shards: Path) -> None:
+    damaged_photo(shards / "train")
+    with pytest.raises(JobError, match=r"1 of 33 photos cannot be read.*99999"):
+        embed.main([*BASE, *places(shards), "--output", str(shards / "out")])
+
+
+def test_a_cut_shard_is_named(shards: Path) -> None:
+    shard = shards / "train" / "train-00001.tar"
+    shard.write_bytes(shard.read_bytes()[:-3000])
+    with pytest.raises(JobError, match=r"1 of 3 shards cannot be read.*train-00001\.tar"):
+        embed.main([*BASE, *places(shards), "--output", str(shards / "out")])
+    embed.main([*BASE, *places(shards), "--output", str(shards / "kept"), "--max-corrupt-share", "0.5"])
+    assert "train-00001.tar" in json.loads((shards / "kept" / "embedding.json").read_text())["unreadable_shards"]
+
+
+def test_an_empty_split_is_an_error_before_work(shards: Path) -> None:
+    empty = shards / "nothing"
+    empty.mkdir()
+    with pytest.raises(JobError, match="split 'validation' is empty"):
+        embed.main([*BASE, "--train", str(shards / "train"), "--validation", str(empty), "--output", str(shards / "o")])
+
+
+def test_strategy_full_embeds_nothing(tmp_path: Path) -> None:
+    embed.main(["--strategy", "full", "--output", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["embedding.json"]
+
+
+def test_the_reason_is_left_where_sagemaker_reads_it(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(shards / "job"))
+    assert run_job(lambda: embed.main(["--views", "-1"])) == 1
+    assert (shards / "job" / "output" / "failure").read_text() == "--views is '-1'; it must be between 0 and 64"
+
+
+def test_features_without_a_photos_view_are_refused(tmp_path: Path) -> None:
+    one = FeatureSet(torch.zeros(3, 2), torch.ones(3, dtype=torch.int64), torch.tensor([0, 0, 1]), ("a", "b", "a"))
+    with pytest.raises(JobError, match="lacks photos"):
+        FeatureSource(one, 0)
+    only_views = FeatureSet(one.features, one.counts, torch.ones(3, dtype=torch.int64), one.ids)
+    with pytest.raises(JobError, match="augmented views only"):
+        FeatureSource(only_views, 0)
