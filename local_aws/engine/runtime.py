@@ -70,7 +70,8 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if not response.is_success:
         raise ModelError(context, fleet, instance, response.status_code, response.text[:1024])
     reply_headers = {
-        "Content-Type": response.headers.get("content-type", "application/octet-stream"),
+        # In lower case ministack leaves it alone; it would make a container's JSON `application/x-amz-json-1.1`.
+        "content-type": response.headers.get("content-type", "application/octet-stream"),
         "x-Amzn-Invoked-Production-Variant": fleet.name,
     }
     custom = response.headers.get("x-amzn-sagemaker-custom-attributes")

@@ -82,7 +82,7 @@ def test_two_run_side_by_side(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_its_parent(state_dir: Path) -> None:
-    """A parent that is killed outright, so that it cannot stop anything, takes the local AWS and its endpoints along."""
+    """A parent that is killed outright, and so stops nothing itself, takes the local AWS and its endpoints along."""
     script = f"""
         import sys, time
         sys.path.insert(0, {str(REPOSITORY)!r})

@@ -1,0 +1,75 @@
+"""Alarms: how datapoints, thresholds and missing data make a state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local_aws.alarms import evaluate, period_values
+
+VALUES = st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=8)
+
+
+def alarm(count: int, needed: int, treatment: str, threshold: float = 0.0) -> dict[str, Any]:
+    """A metric alarm that rings above its threshold."""
+    return {
+        "ComparisonOperator": "GreaterThanThreshold",
+        "Threshold": threshold,
+        "EvaluationPeriods": count,
+        "DatapointsToAlarm": needed,
+        "TreatMissingData": treatment,
+    }
+
+
+@given(values=VALUES, data=st.data(), threshold=st.floats(-1e6, 1e6))
+def test_with_all_data_it_rings_exactly_when_enough_datapoints_breach(
+    values: list[float | None], data: st.DataObject, threshold: float
+) -> None:
+    """M out of N, whatever is said about missing data when none is missing."""
+    present = [0.0 if value is None else value for value in values]
+    needed = data.draw(st.integers(1, len(present)))
+    treatment = data.draw(st.sampled_from(["missing", "notBreaching", "breaching", "ignore"]))
+    state = evaluate(alarm(len(present), needed, treatment, threshold), present)
+    breaching = sum(value > threshold for value in present)
+    assert state is not None
+    assert state.value == ("ALARM" if breaching >= needed else "OK")
+
+
+@given(values=VALUES, data=st.data())
+def test_missing_data_counts_as_what_it_is_said_to_be(values: list[float | None], data: st.DataObject) -> None:
+    """`breaching` and `notBreaching` are the same as having had such a datapoint."""
+    needed = data.draw(st.integers(1, len(values)))
+    for treatment, stands_for in (("breaching", 1.0), ("notBreaching", -1.0)):
+        filled = [stands_for if value is None else value for value in values]
+        state = evaluate(alarm(len(values), needed, treatment), values)
+        expected = evaluate(alarm(len(values), needed, "missing"), filled)
+        assert state is not None and expected is not None
+        assert state.value == expected.value
+
+
+def test_no_data_at_all() -> None:
+    """Unknown by default, unchanged when it is to be ignored."""
+    state = evaluate(alarm(3, 2, "missing"), [None, None, None])
+    assert state is not None and state.value == "INSUFFICIENT_DATA"
+    assert evaluate(alarm(3, 2, "ignore"), [None, None, None]) is None
+
+
+@given(
+    ages=st.lists(st.floats(0, 1000, exclude_max=True), max_size=40),
+    seconds=st.floats(0.5, 100),
+    count=st.integers(1, 6),
+)
+def test_every_point_is_in_the_period_of_its_age(ages: list[float], seconds: float, count: int) -> None:
+    """No point is counted twice or lost, and none from before the window counts."""
+    now = 10_000.0
+    points = [{"Timestamp": now - age} for age in ages]
+    sizes = period_values(points, now=now, seconds=seconds, count=count, statistic=lambda some: float(len(some)))
+    expected = [0] * count
+    for point in points:
+        age = math.floor((now - point["Timestamp"]) // seconds)
+        if age < count:
+            expected[count - 1 - age] += 1
+    assert [int(size or 0) for size in sizes] == expected

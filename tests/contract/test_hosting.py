@@ -1,0 +1,262 @@
+"""Models, endpoint configurations and endpoints through boto3: real server processes answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory
+from tests.contract.serving import (
+    ROLE,
+    ask,
+    create_config,
+    push_image,
+    put_artefact,
+    start_endpoint,
+    wait_while,
+)
+
+Refused = Callable[..., ClientError]
+
+
+@pytest.fixture(scope="module")
+def image(local_aws: LocalAws, client: ClientFactory) -> str:
+    """The tiny image's URI in the local registry."""
+    return push_image(local_aws, client)
+
+
+@pytest.fixture(scope="module")
+def endpoint(client: ClientFactory, image: str) -> str:
+    """An endpoint that is InService."""
+    description = start_endpoint(client, "shared", create_config(client, "shared-config", image))
+    assert description["EndpointStatus"] == "InService", description.get("FailureReason")
+    return "shared"
+
+
+def refusal(call: Callable[..., Any], **arguments: Any) -> ClientError:
+    """The error of a call that must be refused."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return caught.value
+
+
+def test_an_answer_comes_from_a_process_with_the_containers_environment(client: ClientFactory, endpoint: str) -> None:
+    """ENV of the image, Environment of the model, the artefact and the request's headers all arrive."""
+    reply = client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint, Body=b"12345", ContentType="image/png", CustomAttributes="trace=1"
+    )
+    assert reply["ContentType"] == "application/json"
+    assert reply["InvokedProductionVariant"] == "primary"
+    assert reply["CustomAttributes"] == "trace=1"
+    answer = ask(client, endpoint, b"12345")
+    assert answer["name"] == "shared-config"
+    assert answer["bytes"] == 5
+    assert answer["environment"] == {"GREETING": "hello", "MODE": "x", "MODEL_PACKAGE_ARN": None}
+    assert psutil.pid_exists(answer["process"])
+
+
+def test_describe_shows_what_runs(client: ClientFactory, endpoint: str, image: str) -> None:
+    """Instance counts, weights and the image as it was resolved."""
+    description = client("sagemaker").describe_endpoint(EndpointName=endpoint)
+    (variant,) = description["ProductionVariants"]
+    assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (1, 1)
+    (deployed,) = variant["DeployedImages"]
+    assert deployed["SpecifiedImage"] == image
+    assert "@sha256:" in deployed["ResolvedImage"]
+    listed = client("sagemaker").list_endpoints(NameContains="shar", StatusEquals="InService")["Endpoints"]
+    assert [item["EndpointName"] for item in listed] == [endpoint]
+
+
+def test_an_error_of_the_container_is_a_model_error_with_its_words(client: ClientFactory, endpoint: str) -> None:
+    """boto3 raises ModelError with the container's status and message."""
+    error = refusal(ask, client=client, endpoint=endpoint, body=b"refuse")
+    assert error.response["Error"]["Code"] == "ModelError"
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert error.response["OriginalStatusCode"] == 400  # type: ignore[typeddict-item]
+    assert "refused" in error.response["OriginalMessage"]  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "words"),
+    [
+        ("nowhere", {}, "ValidationError", "not found"),
+        ("shared", {"TargetVariant": "other"}, "ValidationError", "no variant other"),
+        ("shared", {"Body": bytes(6_291_457)}, "ValidationError", "6291456"),
+    ],
+)
+def test_what_cannot_be_invoked_says_why(
+    client: ClientFactory, endpoint: str, name: str, arguments: dict[str, Any], code: str, words: str
+) -> None:
+    """An unknown endpoint or variant and a body over the limit."""
+    invoke = client("sagemaker-runtime").invoke_endpoint
+    error = refusal(invoke, **({"EndpointName": name, "Body": b"x"} | arguments))
+    assert error.response["Error"]["Code"] == code
+    assert words in error.response["Error"]["Message"]
+
+
+def test_a_crashed_instance_is_replaced(client: ClientFactory, endpoint: str) -> None:
+    """The request that killed it fails, the next ones are answered by another process."""
+    before = ask(client, endpoint)["process"]
+    assert refusal(ask, client=client, endpoint=endpoint, body=b"die").response["Error"]["Code"] == "ModelError"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            after = ask(client, endpoint)["process"]
+            break
+        except ClientError:
+            time.sleep(0.05)
+    assert after != before
+    assert not psutil.pid_exists(before)
+
+
+def test_logs_and_metrics_reach_the_local_cloudwatch(client: ClientFactory, endpoint: str) -> None:
+    """One stream an instance, and the metrics that autoscaling and alarms read."""
+    ask(client, endpoint)
+    deadline = time.monotonic() + 20
+    names: set[str] = set()
+    messages: list[str] = []
+    while time.monotonic() < deadline and not ({"Invocations", "ModelLatency"} <= names and messages):
+        metrics = client("cloudwatch").list_metrics(Namespace="AWS/SageMaker")["Metrics"]
+        names = {metric["MetricName"] for metric in metrics}
+        group = f"/aws/sagemaker/Endpoints/{endpoint}"
+        try:
+            events = client("logs").filter_log_events(logGroupName=group)["events"]
+        except ClientError:
+            events = []
+        messages = [event["message"] for event in events if event["message"].startswith("serving")]
+        time.sleep(0.05)
+    assert messages and messages[0] == "serving shared-config"
+    assert {"Invocations", "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors"} <= names
+    assert {"EndpointName": endpoint, "VariantName": "primary"} == {
+        dimension["Name"]: dimension["Value"] for dimension in metrics[0]["Dimensions"]
+    }
+
+
+def test_scaling_adds_and_removes_processes(client: ClientFactory, image: str) -> None:
+    """UpdateEndpointWeightsAndCapacities to two instances and back; requests go to both."""
+    start_endpoint(client, "scaled", create_config(client, "scaled-config", image))
+    update = client("sagemaker").update_endpoint_weights_and_capacities
+    seen: dict[int, set[int]] = {}
+    for count in (2, 1):
+        update(
+            EndpointName="scaled",
+            DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": count}],
+        )
+        description = wait_while(client, "scaled", "Updating")
+        assert description["ProductionVariants"][0]["CurrentInstanceCount"] == count
+        seen[count] = {ask(client, "scaled")["process"] for _ in range(30)}
+    assert len(seen[2]) == 2
+    assert len(seen[1]) == 1
+    gone = seen[2] - seen[1]
+    assert not any(psutil.pid_exists(pid) for pid in gone)
+    error = refusal(
+        update,
+        EndpointName="scaled",
+        DesiredWeightsAndCapacities=[{"VariantName": "other", "DesiredInstanceCount": 1}],
+    )
+    assert "no variant other" in error.response["Error"]["Message"]
+    client("sagemaker").delete_endpoint(EndpointName="scaled")
+    assert refusal(ask, client=client, endpoint="scaled").response["Error"]["Code"] == "ValidationError"
+
+
+def test_two_variants_share_by_weight_and_can_be_addressed(client: ClientFactory, image: str) -> None:
+    """A weight of nothing gets no request unless it is named."""
+    for name in ("left", "right"):
+        container = {"Image": image, "ModelDataUrl": put_artefact(client, name)}
+        client("sagemaker").create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variants = [
+        {"VariantName": name, "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        | {"InitialVariantWeight": weight}
+        for name, weight in (("left", 1.0), ("right", 0.0))
+    ]
+    client("sagemaker").create_endpoint_config(EndpointConfigName="both", ProductionVariants=variants)
+    start_endpoint(client, "both", "both")
+    assert {ask(client, "both")["name"] for _ in range(10)} == {"left"}
+    assert ask(client, "both", TargetVariant="right")["name"] == "right"
+    client("sagemaker").delete_endpoint(EndpointName="both")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [({"crash": True}, "cannot load the model"), ({"artefact": "missing"}, "Could not find model data")],
+)
+def test_an_endpoint_that_cannot_start_fails_with_the_reason(
+    client: ClientFactory, image: str, behaviour: dict[str, Any], reason: str
+) -> None:
+    """A server that crashes at load and an artefact that is not there."""
+    name = f"broken-{len(reason)}"
+    create_config(client, name, image, **behaviour)
+    if "artefact" in behaviour:
+        client("s3").delete_object(Bucket="models", Key=f"{name}/model.tar.gz")
+    description = start_endpoint(client, name, name)
+    assert description["EndpointStatus"] == "Failed"
+    assert reason in description["FailureReason"]
+    client("sagemaker").delete_endpoint(EndpointName=name)
+
+
+def test_what_is_refused_names_the_field(client: ClientFactory, image: str) -> None:
+    """Creation checks what it refers to, before anything runs."""
+    sagemaker = client("sagemaker")
+    variant = {"VariantName": "primary", "ModelName": "absent", "InstanceType": "ml.m5.large"}
+    cases: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
+        (sagemaker.create_endpoint, {"EndpointName": "x", "EndpointConfigName": "absent"}, "endpoint-config/absent"),
+        (
+            sagemaker.create_endpoint_config,
+            {"EndpointConfigName": "x", "ProductionVariants": [variant | {"InitialInstanceCount": 1}]},
+            "model/absent",
+        ),
+        (
+            sagemaker.create_endpoint_config,
+            {"EndpointConfigName": "x", "ProductionVariants": [variant | {"InstanceType": "ml.m5.huge"}]},
+            "productionVariants.1.member.instanceType",
+        ),
+        (sagemaker.create_model, {"ModelName": "x", "ExecutionRoleArn": ROLE}, "PrimaryContainer"),
+        (sagemaker.create_model, {"ModelName": "bad_name", "PrimaryContainer": {"Image": image}}, "modelName"),
+        (sagemaker.describe_endpoint, {"EndpointName": "absent"}, "endpoint/absent"),
+        (sagemaker.delete_endpoint, {"EndpointName": "absent"}, "endpoint/absent"),
+        (sagemaker.delete_model, {"ModelName": "absent"}, "model/absent"),
+        (sagemaker.describe_endpoint_config, {"EndpointConfigName": "absent"}, "endpoint-config/absent"),
+    ]
+    for call, arguments, words in cases:
+        error = refusal(call, **arguments)
+        assert error.response["Error"]["Code"] == "ValidationException"
+        assert words in error.response["Error"]["Message"]
+
+
+def test_a_package_is_served_only_when_approved(client: ClientFactory, image: str) -> None:
+    """CreateModel by ModelPackageName: refused while pending; afterwards the server knows its package."""
+    sagemaker = client("sagemaker")
+    sagemaker.create_model_package_group(ModelPackageGroupName="served")
+    arn = sagemaker.create_model_package(
+        ModelPackageGroupName="served",
+        InferenceSpecification={
+            "Containers": [
+                {"Image": image, "ModelDataUrl": put_artefact(client, "packaged"), "Environment": {"MODE": "packaged"}}
+            ],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )["ModelPackageArn"]
+    create = {"ModelName": "packaged", "PrimaryContainer": {"ModelPackageName": arn}, "ExecutionRoleArn": ROLE}
+    assert "PendingManualApproval" in str(refusal(sagemaker.create_model, **create))
+    sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    sagemaker.create_model(**create)
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="packaged",
+        ProductionVariants=[
+            {"VariantName": "v", "ModelName": "packaged", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        ],
+    )
+    start_endpoint(client, "packaged", "packaged")
+    assert ask(client, "packaged")["environment"] == {
+        "GREETING": "hello",
+        "MODE": "packaged",
+        "MODEL_PACKAGE_ARN": arn,
+    }
+    sagemaker.delete_endpoint(EndpointName="packaged")
