@@ -62,7 +62,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         help="read every photo once more to compare contents; for buckets where only some ETags are MD5 sums",
     )
     parser.add_argument("--concurrency", type=_whole(1), default=256, help="most requests in flight")
-    parser.add_argument("--threads", type=_whole(1), default=os.cpu_count() or 1, help="photos decoded at once")
+    parser.add_argument("--cores", type=_whole(1), default=os.cpu_count() or 1, help="photos decoded at once")
     parser.add_argument("--memory-mb", type=_whole(1), default=64, help="photo bytes held between request and decoding")
     return parser.parse_args(argv)
 
@@ -82,9 +82,9 @@ def main(args: argparse.Namespace) -> int:
             shard_photos=args.shard_photos,
             ignore_etags=args.ignore_etags,
         )
-        limits = Limits(threads=args.threads, photo_bytes=args.memory_mb * 1024 * 1024)
+        limits = Limits(args.cores, args.concurrency, args.memory_mb * 1024 * 1024)
         machine = Machine.read(args.resource_config)
-        asyncio.run(ingest(settings, machine, args.output, limits=limits, concurrency=args.concurrency))
+        asyncio.run(ingest(settings, machine, args.output, limits=limits))
     except IngestError as error:
         print(f"ingest failed: {error}", file=sys.stderr)
         return 1

@@ -23,6 +23,8 @@ from typing import Any, BinaryIO, Final
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 _END: Final = bytes(2 * _BLOCK)
+# Few large writes: each hands the interpreter to another thread and waits to have it back.
+_WRITE: Final = 1024 * 1024
 SHARD_SUFFIX: Final = ".tar"
 
 
@@ -64,6 +66,7 @@ class ShardWriter:
         self._path = path
         self._part = path.with_name(path.name + ".part")
         self._digest = hashlib.sha256()
+        self._buffer = bytearray()
         self._size = 0
         self._samples = 0
         self._file: BinaryIO = self._part.open("wb")
@@ -78,6 +81,7 @@ class ShardWriter:
     def close(self) -> ShardSummary:
         """Finish the file, flush it to the disk and publish it under its own name."""
         self._write(_END)
+        self._flush()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -100,9 +104,15 @@ class ShardWriter:
         return offset
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
+        self._buffer += data
         self._size += len(data)
+        if len(self._buffer) >= _WRITE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.write(self._buffer)
+        self._digest.update(self._buffer)
+        self._buffer.clear()
 
 
 def list_shards(folder: str | Path) -> list[Path]:

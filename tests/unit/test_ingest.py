@@ -20,7 +20,7 @@ from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
 
 def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
     """Run the command and return its books."""
-    status = main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--threads", "2", *arguments]))
+    status = main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--cores", "2", *arguments]))
     assert status == 0
     found = sorted((output / "report").glob("books*.json"))
     return dict(json.loads(found[-1].read_bytes()))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from benchmarks.object_server import BUCKET, Fault, FaultRule, ObjectServer, Stored
 from ingest import main, parse_arguments
 from ingestion import source as source_module
+from ingestion import work as work_module
 from ingestion.source import BinSource, SourceError
 from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
 
@@ -39,7 +41,7 @@ def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:
     """Run the command against the server."""
     os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
     try:
-        return main(parse_arguments(["--photos-uri", PHOTOS, "--output", str(output), "--threads", "2", *arguments]))
+        return main(parse_arguments(["--photos-uri", PHOTOS, "--output", str(output), "--cores", "2", *arguments]))
     finally:
         del os.environ["AWS_ENDPOINT_URL"]
 
@@ -190,11 +192,17 @@ def test_etags_that_are_partly_no_content_sums_can_be_ignored(tmp_path: Path) ->
 
 
 def test_a_limit_reads_only_the_metadata_it_needs(tmp_path: Path) -> None:
-    with ObjectServer(bucket(blocks=200, photos=10)) as server:
+    objects = bucket(blocks=100, photos=1)
+    photo = objects["bin-images/00100.jpg"]
+    for number in range(1, 1900):
+        # Decoders ignore what follows the end of a JPEG; here it keeps the contents apart.
+        objects[f"bin-images/{20_000 + number}.jpg"] = photo + number.to_bytes(4, "big")
+        objects[f"metadata/{20_000 + number}.json"] = metadata(number % 5 + 1)
+    with ObjectServer(objects) as server:
         assert ingest(server, tmp_path, "--limit-per-class", "20", "--concurrency", "16") == 0
         asked = {kind: sum(key.startswith(kind) for key in server.requests) for kind in ("metadata/", "bin-images/")}
     books = json.loads((tmp_path / "report/books.json").read_bytes())
-    assert books["kept"] == 100 and books["listed"] == 2000
+    assert books["kept"] == 100 and books["listed"] == 1999
     # A fifth of the photos is of each class, so about 100 records fill all five; 2,000 lie there.
     assert 100 <= asked["metadata/"] <= 250
     assert 100 <= asked["bin-images/"] <= 103
@@ -267,3 +275,43 @@ def test_an_endpoint_that_does_not_answer_names_the_network(monkeypatch: pytest.
     monkeypatch.setattr(source_module, "_LONGEST_PAUSE", 0.001)
     with pytest.raises(SourceError, match="Check the network and the endpoint"):
         asyncio.run(BinSource(PHOTOS).list_photos())
+
+
+@pytest.fixture
+def many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small buckets get a process for every core too."""
+    monkeypatch.setattr(work_module, "_WORTH_A_PROCESS", 1)
+
+
+@pytest.mark.usefixtures("many_processes")
+def test_any_number_of_processes_makes_the_same_bytes_and_one_outage_ends_them_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = bucket(blocks=9)
+
+    def denied(key: str, before: int) -> Fault | None:
+        return Fault.DENY if key == "bin-images/00504.jpg" else None
+
+    with ObjectServer(objects, fault=denied, latency=0.01) as server:
+        assert ingest(server, tmp_path / "three", "--shard-photos", "10", "--cores", "3") == 1
+    assert "s3:GetObject" in capsys.readouterr().err
+    with ObjectServer(objects) as server:
+        assert ingest(server, tmp_path / "three", "--shard-photos", "10", "--cores", "3") == 0
+        assert ingest(server, tmp_path / "one", "--shard-photos", "10", "--cores", "1") == 0
+    assert files(tmp_path / "three") == files(tmp_path / "one")
+
+
+@pytest.mark.usefixtures("many_processes")
+def test_a_worker_that_is_killed_fails_the_job_with_the_likely_cause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill(key: str, _: int) -> Fault | None:
+        # The resource tracker of multiprocessing is a child too, and no worker.
+        workers = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+        if workers and key.startswith("bin-images/003"):
+            workers[0].kill()
+        return None
+
+    with ObjectServer(bucket(blocks=9), fault=kill) as server:
+        assert ingest(server, tmp_path, "--shard-photos", "10", "--cores", "2") == 1
+    assert "--memory-mb" in capsys.readouterr().err

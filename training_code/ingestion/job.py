@@ -35,7 +35,7 @@ from ingestion.unit_files import (
     write_rows,
     write_whole,
 )
-from ingestion.work import Limits, run_units
+from ingestion.work import Limits, WorkError, run_units
 
 NO_LABELS: Final = "none"
 _SCHEMA: Final = 1
@@ -84,21 +84,17 @@ class Machine:
         return kind if self.count == 1 else f"{kind}-{self.index:02}-of-{self.count:02}"
 
 
-async def ingest(
-    settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits, concurrency: int
-) -> dict[str, Any]:
+async def ingest(settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits) -> dict[str, Any]:
     """Do this machine's share and return its books. Raises IngestError."""
     try:
-        return await _ingest(settings, machine, output, limits=limits, concurrency=concurrency)
-    except (SourceError, LabelsError, SplitError, BooksError) as error:
+        return await _ingest(settings, machine, output, limits=limits)
+    except (SourceError, LabelsError, SplitError, WorkError, BooksError) as error:
         raise IngestError(str(error)) from error
 
 
-async def _ingest(
-    settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits, concurrency: int
-) -> dict[str, Any]:
+async def _ingest(settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits) -> dict[str, Any]:
     make_folders(output)
-    source = BinSource(settings.photos_uri, concurrency=concurrency)
+    source = BinSource(settings.photos_uri, concurrency=limits.concurrency)
     labels = await _read_labels(settings.labels_uri)
     selection = await select(
         source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -58,7 +58,12 @@ Row = Kept | SetAside
 
 def to_line(row: Row) -> bytes:
     """One JSON line, the same bytes for the same row."""
-    return json.dumps(asdict(row), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(row, default=_fields, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _fields(value: Kept | SetAside | SourcePhoto) -> dict[str, object]:
+    # Half the time of dataclasses.asdict, which copies every value; there are half a million rows.
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def read_kept(paths: Iterable[Path]) -> Iterator[Kept]:

@@ -234,6 +234,8 @@ def _open_bucket(bucket: str, prefix: str, concurrency: int) -> S3Store:
         "pool_max_idle_per_host": str(concurrency),
         "allow_http": endpoint is not None and endpoint.startswith("http://"),
     }
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        client["root_certificate"] = Path(bundle).read_bytes()
     public = bucket in _PUBLIC and endpoint is None
     anonymous = public or (endpoint is not None and not any(os.environ.get(name) for name in _CREDENTIALS))
     region = _PUBLIC[bucket] if public else _region()

@@ -74,25 +74,45 @@ class AdaptiveLimit:
 
 
 class ByteBudget:
-    """How many bytes may be held between request and result. One item larger than the budget passes alone."""
+    """How many bytes may be held between request and result, given out in the order of asking.
+
+    One item larger than the budget passes alone.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self._changed = asyncio.Condition()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
         """Wait until `size` bytes fit, hold them for the body."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.held == 0 or self.held + size <= self.limit)
+        if self._waiting or not self._fits(size):
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_back(size)
+                raise
+        else:
             self.held += size
         try:
             yield
         finally:
-            async with self._changed:
-                self.held -= size
-                self._changed.notify_all()
+            self._give_back(size)
+
+    def _fits(self, size: int) -> bool:
+        return self.held == 0 or self.held + size <= self.limit
+
+    def _give_back(self, size: int) -> None:
+        self.held -= size
+        while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self.held += size
+                turn.set_result(None)
 
 
 async def in_order(

@@ -1,19 +1,22 @@
 """The work: photos read, checked, resized and written as shards, many at once and always in the order of the plan.
 
-Downloads, decoding and writing overlap: requests run on an event loop, decoding on one thread a core, and the loop
-writes. What is in memory is bounded by a window of results and by a budget of photo bytes.
+Every core has a process with its own share of the units: a share is one stream in which requests run on an event loop,
+decoding on a thread beside it, and the loop writes. What is in memory is bounded by a window of results and a budget of
+photo bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
-import time
+import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +25,7 @@ from ingestion.intake import DamagedPhoto, ShardPhoto, take_in
 from ingestion.labels import CLASSES, Labelled, RecordError
 from ingestion.ledger import QUARANTINED, SKIPPED
 from ingestion.plan import Candidate, Unit
+from ingestion.progress import Counters, Progress
 from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import ByteBudget, in_order
 from ingestion.unit_files import Finished, Outcome, UnitWriter, finished_unit
@@ -29,21 +33,51 @@ from photo import PhotoError
 
 _REREADS: Final = 5
 CHANGED: Final = "changed_while_reading"
-_PROGRESS_SECONDS: Final = 5.0
+# A process takes most of a second to start: as long as some hundred photos take.
+_WORTH_A_PROCESS: Final = 300
 
 log = logging.getLogger(__name__)
+
+
+class WorkError(RuntimeError):
+    """A worker ended without finishing; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a run may use of the machine."""
 
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    cores: int
     """Photos decoded at once."""
-    window: int = 1024
-    """Photos under way at once, from request to shard."""
+    concurrency: int = 256
+    """Requests in flight."""
     photo_bytes: int = 64 * 1024 * 1024
     """Bytes of photos held between request and decoding."""
+    window: int = 1024
+    """Photos under way from request to shard; each that waits for its turn holds its resized JPEG."""
+
+    def divided(self, parts: int) -> Limits:
+        """The limits of one of several processes."""
+        return replace(
+            self,
+            cores=max(1, self.cores // parts),
+            concurrency=max(1, self.concurrency // parts),
+            photo_bytes=self.photo_bytes // parts,
+            window=max(1, self.window // parts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The units of one process, and what it needs to do them."""
+
+    url: str
+    content_tags: bool
+    units: tuple[Unit, ...]
+    output: Path
+    rule: str
+    limits: Limits
+    number: int
 
 
 class Intake:
@@ -52,7 +86,7 @@ class Intake:
     def __init__(self, source: BinSource, limits: Limits) -> None:
         self._source = source
         self._budget = ByteBudget(limits.photo_bytes)
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(limits.cores, thread_name_prefix="decode")
 
     async def outcome(self, candidate: Candidate) -> Outcome:
         """Read, check and resize one candidate. What is wrong with a bin is an outcome; SourceError is an outage."""
@@ -91,34 +125,6 @@ class Intake:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Progress:
-    """One line now and then: how far, how fast, what was set aside."""
-
-    def __init__(self, source: BinSource, total: int) -> None:
-        self._source = source
-        self._total = total
-        self._done = self._set_aside = 0
-        self._started = self._said = time.monotonic()
-
-    def count(self, outcome: Outcome) -> None:
-        """Note one outcome."""
-        self._done += 1
-        self._set_aside += outcome.photo is None
-        if time.monotonic() - self._said > _PROGRESS_SECONDS:
-            self.say()
-
-    def say(self) -> None:
-        """Log the state."""
-        self._said = time.monotonic()
-        rate = self._done / max(1e-9, self._said - self._started)
-        limit = self._source.limit
-        log.info(
-            "%s of %s photos, %.0f a second, %s set aside, %s requests in flight of %s allowed, %s slow-downs",
-            *(f"{self._done:,}", f"{self._total:,}", rate, f"{self._set_aside:,}"),
-            *(limit.in_flight, int(limit.limit), limit.slow_downs),
-        )
-
-
 async def run_units(
     source: BinSource, units: Sequence[Unit], output: Path, *, rule: str, limits: Limits
 ) -> tuple[Finished, ...]:
@@ -127,21 +133,64 @@ async def run_units(
     missing = [unit for unit in units if unit.name not in done]
     if done:
         log.info("%s of %s shards are finished already", len(done), len(units))
-    intake = Intake(source, limits)
-    try:
-        for mark in await _run_missing(source, missing, output, intake=intake, rule=rule, window=limits.window):
-            done[mark.unit] = mark
-    finally:
-        intake.close()
+    photos = sum(len(unit.candidates) for unit in missing)
+    parts = max(1, min(limits.cores, len(missing), photos // _WORTH_A_PROCESS))
+    shares = [
+        Share(source.url, source.content_tags, tuple(missing[n::parts]), output, rule, limits.divided(parts), n)
+        for n in range(parts)
+    ]
+    counters = Counters.shared(parts) if parts > 1 else Counters.private()
+    with Progress(counters, photos):
+        marks = await (_in_processes(shares, counters) if parts > 1 else run_share(shares[0], counters, source))
+    done.update({mark.unit: mark for mark in marks})
     return tuple(done[unit.name] for unit in units)
 
 
-async def _run_missing(
-    source: BinSource, units: Sequence[Unit], output: Path, *, intake: Intake, rule: str, window: int
-) -> list[Finished]:
+async def _in_processes(shares: Sequence[Share], counters: Counters) -> list[Finished]:
+    loop = asyncio.get_running_loop()
+    pool = ProcessPoolExecutor(
+        len(shares),
+        # Forking a process in which the object store's threads run would copy their locks, taken.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(counters, os.getpid()),
+    )
+    try:
+        work = [loop.run_in_executor(pool, _work, share) for share in shares]
+        try:
+            return [mark for marks in await asyncio.gather(*work) for mark in marks]
+        except BrokenProcessPool as error:
+            raise WorkError("a worker process was killed; if memory ran out, give a smaller --memory-mb") from error
+        finally:
+            counters.stop()
+            await asyncio.gather(*work, return_exceptions=True)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_counters: Counters | None = None
+
+
+def _start_worker(counters: Counters, parent: int) -> None:
+    global _counters
+    _counters = counters.of_child(parent)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+
+
+def _work(share: Share) -> list[Finished]:
+    assert _counters is not None, "the pool starts every worker with its counters"
+    return asyncio.run(run_share(share, _counters))
+
+
+async def run_share(share: Share, counters: Counters, source: BinSource | None = None) -> list[Finished]:
     """One stream through all units: the next unit's downloads start while the last one's photos are being written."""
-    work: Iterable[tuple[Unit, Candidate]] = ((unit, candidate) for unit in units for candidate in unit.candidates)
-    progress = Progress(source, sum(len(unit.candidates) for unit in units))
+    if source is None:
+        source = BinSource(share.url, concurrency=share.limits.concurrency)
+        source.content_tags = share.content_tags
+    intake = Intake(source, share.limits)
+    work: Iterable[tuple[Unit, Candidate]] = (
+        (unit, candidate) for unit in share.units for candidate in unit.candidates
+    )
     marks: list[Finished] = []
     writer: UnitWriter | None = None
 
@@ -149,16 +198,16 @@ async def _run_missing(
         return await intake.outcome(item[1])
 
     try:
-        async with aclosing(in_order(work, outcome, window)) as results:
+        async with aclosing(in_order(work, outcome, share.limits.window)) as results:
             async for (unit, candidate), result in results:
-                writer = writer or UnitWriter(output, unit, rule=rule)
+                writer = writer or UnitWriter(share.output, unit, rule=share.rule)
                 writer.add(candidate, result)
-                progress.count(result)
+                counters.note(share.number, kept=result.photo is not None, limit=source.limit)
                 if candidate is unit.candidates[-1]:
                     marks.append(writer.finish())
                     writer = None
     finally:
         if writer is not None:
             writer.discard()
-    progress.say()
+        intake.close()
     return marks

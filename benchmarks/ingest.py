@@ -1,0 +1,223 @@
+"""How fast photos become shards: ingest against a sequential boto3 download and against what the cores can decode.
+
+    python -m benchmarks.ingest                   # about five minutes on 2 idle cores
+    python -m benchmarks.ingest --quick           # shorter, without the 20,000 photos
+
+Both sides read from the same local S3 (benchmarks/object_server.py), in a process of its own on the same cores, which
+adds 100 ms to each request. Rounds are interleaved, so what slows the machine slows both sides. The goals are ratios:
+times hold for one machine only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from benchmarks.object_server import BUCKET
+
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+RUNTIME: Final = (REPOSITORY / "training_code", REPOSITORY / "inference_code")
+sys.path[:0] = [str(folder) for folder in RUNTIME]
+
+from ingestion.intake import SHORTER_SIDE  # noqa: E402
+from ingestion.source import BinSource  # noqa: E402
+from ingestion.throttle import in_order  # noqa: E402
+from photo import open_photo, resize_shorter_side  # noqa: E402
+
+URL: Final = f"s3://{BUCKET}/"
+CORES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement of one contestant."""
+
+    photos: int
+    seconds: float
+    cpu: float
+    """CPU seconds of the contestant alone."""
+    peak: int = 0
+    """Bytes of memory at most, where it ran in a process of its own."""
+
+    @property
+    def rate(self) -> float:
+        """Photos a second."""
+        return self.photos / self.seconds
+
+
+def clocked(photos: int, work: Callable[[], object]) -> Measured:
+    """Run the work in this process."""
+    began, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Measured(photos, time.perf_counter() - began, time.process_time() - cpu)
+
+
+def boto3_sequential(endpoint: str, photos: int) -> Measured:
+    """What the capstones did: one photo after the other, kept nowhere."""
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version=UNSIGNED)
+    )
+    client.get_object(Bucket=BUCKET, Key="bin-images/00001.jpg")["Body"].read()
+
+    def work() -> None:
+        for number in range(1, photos + 1):
+            client.get_object(Bucket=BUCKET, Key=f"bin-images/{number:05}.jpg")["Body"].read()
+
+    return clocked(photos, work)
+
+
+def bare_download(photos: int) -> Measured:
+    """Ingest's own reader, without decoding or writing."""
+
+    async def run() -> Measured:
+        source = BinSource(URL)
+        found = (await source.list_photos())[:photos]
+        began, cpu = time.perf_counter(), time.process_time()
+        async for _ in in_order(found, source.photo, 1024):
+            pass
+        return Measured(len(found), time.perf_counter() - began, time.process_time() - cpu)
+
+    return asyncio.run(run())
+
+
+def decode_and_resize(originals: Sequence[bytes]) -> Measured:
+    """The limit: the same photos from memory, decoded and resized on all cores, with nothing else to do."""
+
+    def work() -> None:
+        with ThreadPoolExecutor(CORES) as pool:
+            list(pool.map(lambda data: resize_shorter_side(open_photo(data), SHORTER_SIDE), originals))
+
+    return clocked(len(originals), work)
+
+
+def whole_ingest(photos: int, endpoint: str, labels: Path | None = None) -> Measured:
+    """The command as people run it, in a process of its own: from the bucket to finished shards and report."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(RUNTIME[0] / "ingest.py"), "--photos-uri", URL, "--output", f"{folder}/out"]
+        command += ["--cores", str(CORES), *(["--labels-uri", str(labels)] if labels else [])]
+        environment = {**os.environ, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": os.pathsep.join(map(str, RUNTIME))}
+        with (Path(folder) / "log").open("w") as log:
+            began = time.perf_counter()
+            process = subprocess.Popen(command, env=environment, stdout=log)
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - began
+        said = (Path(folder) / "log").read_text()
+    if status != 0 or f"= {photos:,} kept" not in said:
+        raise SystemExit(f"ingest did not keep all {photos} photos:\n{said}")
+    return Measured(photos, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+@contextmanager
+def object_server(folder: Path, photos: int, latency: float) -> Iterator[str]:
+    """The local S3 in a process of its own; gives its endpoint."""
+    command = [sys.executable, "-m", "benchmarks.object_server", str(folder), "--photos", str(photos)]
+    command += ["--latency", str(latency)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        endpoint = process.stdout.readline().strip()
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+        yield endpoint
+    finally:
+        os.environ.pop("AWS_ENDPOINT_URL", None)
+        process.terminate()
+        process.wait()
+
+
+def labels_of(folder: Path, photos: int) -> Path:
+    """A labels file for the server's photos, so that ingest reads one object a photo, as the sequential side does."""
+    path = folder / "labels.csv"
+    lines = (f"{number:05},{(number - 1) % 5 + 1}\n" for number in range(1, photos + 1))
+    path.write_text("image_id,count\n" + "".join(lines))
+    return path
+
+
+def claim(name: str, value: float, goal: str) -> None:
+    """One line a reader of logs can find: what was measured, what was wanted, and whether it held."""
+    bound = float(goal[2:])
+    held = value >= bound if goal.startswith(">=") else value <= bound
+    print(f"claim: {name} {value:.2f} goal {goal} {'held' if held else 'missed'}", flush=True)
+
+
+def speed(folder: Path, *, rounds: int, photos: int, latency: float) -> None:
+    """Ingest, bare download, sequential boto3 and the decoding limit, in turn."""
+    originals = [path.read_bytes() for path in sorted((folder / "bin-images").glob("*.jpg"))]
+    sample = originals[:: max(1, len(originals) // 600)]
+    seen: dict[str, list[Measured]] = {}
+    with tempfile.TemporaryDirectory() as scratch, object_server(folder, photos, latency) as endpoint:
+        labels = labels_of(Path(scratch), photos)
+        for number in range(rounds):
+            contestants: dict[str, Callable[[], Measured]] = {
+                "sequential boto3 download": lambda: boto3_sequential(endpoint, 50),
+                "bare download": lambda: bare_download(photos),
+                "decode and resize alone": lambda: decode_and_resize(sample),
+                "ingest, labels from a file": lambda: whole_ingest(photos, endpoint, labels),
+                "ingest, metadata read too": lambda: whole_ingest(photos, endpoint),
+            }
+            for name, contestant in contestants.items():
+                measured = contestant()
+                seen.setdefault(name, []).append(measured)
+                print(
+                    f"round {number + 1}  {name:28} {measured.rate:8.1f} photos/s "
+                    f"{1000 * measured.cpu / measured.photos:6.2f} ms CPU a photo, load {os.getloadavg()[0]:.1f}",
+                    flush=True,
+                )
+
+    def ratio(upper: str, lower: str) -> float:
+        return statistics.median(a.rate / b.rate for a, b in zip(seen[upper], seen[lower], strict=True))
+
+    claim("ingest_times_sequential_boto3", ratio("ingest, labels from a file", "sequential boto3 download"), ">=60")
+    claim("download_times_sequential_boto3", ratio("bare download", "sequential boto3 download"), ">=190")
+    claim("ingest_share_of_decode_limit", ratio("ingest, labels from a file", "decode and resize alone"), ">=0.8")
+    cpu = {name: statistics.median(m.cpu / m.photos for m in measured) for name, measured in seen.items()}
+    claim(
+        "decoding_share_of_ingest_cpu",
+        cpu["decode and resize alone"] / cpu["ingest, labels from a file"],
+        ">=0.8",
+    )
+
+
+def memory(folder: Path, *, few: int, many: int) -> None:
+    """Peak memory of ingest with few and with many photos."""
+    peaks = []
+    for photos in (few, many):
+        with object_server(folder, photos, 0.01) as endpoint:
+            measured = whole_ingest(photos, endpoint)
+        peaks.append(measured.peak)
+        print(f"{photos:,} photos: at most {measured.peak / 2**20:.0f} MiB, {measured.rate:.0f} photos/s", flush=True)
+    claim(f"peak_memory_{many}_to_{few}_photos", peaks[1] / peaks[0], "<=1.25")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos-folder", type=Path, default=REPOSITORY.parent / "shared" / "abid")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--photos", type=int, default=2000, help="in the bucket, for each round")
+    parser.add_argument("--latency", type=float, default=0.1, help="seconds added to each request")
+    parser.add_argument("--quick", action="store_true", help="one round, and memory up to 4,000 photos")
+    args = parser.parse_args()
+    if not (args.photos_folder / "bin-images").is_dir():
+        raise SystemExit(f"{args.photos_folder} holds no bin-images; give --photos-folder with real photos")
+    speed(args.photos_folder, rounds=1 if args.quick else args.rounds, photos=args.photos, latency=args.latency)
+    memory(args.photos_folder, few=1000, many=4000 if args.quick else 20_000)
+
+
+if __name__ == "__main__":
+    main()
