@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from binventory.cli.look import JsonFlag, bars, duration, print_json, stderr, stdout, table
+from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cli.summary import print_result
 from binventory.journal import Journal
 from binventory.rehearsal import run
 from binventory.rehearsal.run import Options, Result
@@ -73,49 +73,10 @@ def rehearse(
         steps = [{"name": entry.name, "seconds": entry.seconds(0)} for entry in journal.snapshot()]
         print_json({"steps": steps, **result.to_json(), "state_dir": str(options.state_dir)})
         return
-    print_result(result, stdout)
+    print_result(result, journal, stdout)
     if keep:
         _print_kept(result, options.state_dir)
     stdout.print(f"\nRehearsed in {duration(journal.now())}.")
-
-
-def print_result(result: Result, console: Console) -> None:
-    """The summary: trials, metrics, and what the endpoint said about test photos."""
-    console.print()
-    trials = table("trial", "learning rate", "batch size", "validation:loss", right=("validation:loss",))
-    for trial in result.trials:
-        given = trial.hyperparameters
-        loss = "" if trial.objective is None else f"{trial.objective:.4f}"
-        trials.add_row(trial.job, given.get("lr", ""), given.get("batch-size", ""), loss)
-    console.print(trials)
-    console.print()
-    _print_metrics(result, console)
-    if result.transitions:
-        console.print("The training job was reclaimed and went on from its checkpoint:")
-        for transition in result.transitions:
-            console.print(f"  {transition.status:<12} {transition.message}", markup=False)
-        console.print()
-    answers = table("photo", "recorded", "counted", "probabilities", "ms", right=("recorded", "counted", "ms"))
-    for item in result.counted:
-        answers.add_row(
-            item.image_id,
-            str(item.recorded),
-            str(item.answer.count),
-            bars(item.answer),
-            f"{item.answer.milliseconds:.0f}",
-        )
-    console.print(answers)
-
-
-def _print_metrics(result: Result, console: Console) -> None:
-    metrics = result.evaluation.get("multiclass_classification_metrics", {})
-    parts = [
-        f"{name.replace('_', ' ')} {body['value']:.3f}"
-        for name, body in metrics.items()
-        if isinstance(body, dict) and isinstance(body.get("value"), int | float)
-    ]
-    console.print(f"Test split: {', '.join(parts)}" if parts else "", soft_wrap=True)
-    console.print()
 
 
 def _print_kept(result: Result, state_dir: Path) -> None:

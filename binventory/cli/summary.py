@@ -1,0 +1,85 @@
+"""What a rehearsal found, in four small tables: steps, trials, metrics, and the endpoint's answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from binventory.cli.look import bars, duration, table
+from binventory.journal import Journal
+from binventory.rehearsal.run import Result
+
+_METRICS = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
+
+
+def print_result(result: Result, journal: Journal, console: Console) -> None:
+    """Prints the summary; the steps only where no live table stands above it."""
+    if not console.is_terminal:
+        _print_steps(journal, console)
+    _print_trials(result, console)
+    _print_metrics(result, console)
+    _print_transitions(result, console)
+    _print_answers(result, console)
+
+
+def _print_steps(journal: Journal, console: Console) -> None:
+    steps = table("step", "took", "result", right=("took",))
+    for entry in journal.snapshot():
+        steps.add_row("  " * entry.level + entry.name, duration(entry.seconds(journal.now())), entry.note)
+    console.print()
+    console.print(steps)
+
+
+def _print_trials(result: Result, console: Console) -> None:
+    trials = table("trial", "learning rate", "batch size", "validation loss", right=("batch size", "validation loss"))
+    losses = [trial.objective for trial in result.trials if trial.objective is not None]
+    for number, trial in enumerate(result.trials, start=1):
+        given = trial.hyperparameters
+        loss = "" if trial.objective is None else f"{trial.objective:.4f}"
+        best = " best" if losses and trial.objective == min(losses) else ""
+        trials.add_row(f"{number}{best}", f"{float(given.get('lr', 'nan')):.4f}", given.get("batch-size", ""), loss)
+    console.print()
+    console.print(trials)
+
+
+def _print_metrics(result: Result, console: Console) -> None:
+    """The test split: the model with its interval beside the baselines."""
+    ours = result.evaluation.get("binventory", {})
+    model, baselines = ours.get("model", {}), ours.get("baselines", {})
+    shown = table("test split", "model", "95% interval", *baselines, right=("model", "95% interval", *baselines))
+    for name in _METRICS:
+        metric = model.get(name)
+        if isinstance(metric, dict) and metric.get("value") is not None:
+            others = [_number(body.get(name)) for body in baselines.values()]
+            interval = f"{_bound(metric, 'low')} to {_bound(metric, 'high')}"
+            shown.add_row(name.replace("_", " "), _number(metric), interval, *others)
+    if shown.row_count:
+        console.print()
+        console.print(shown)
+
+
+def _number(metric: Any) -> str:
+    value = metric.get("value") if isinstance(metric, dict) else None
+    return f"{value:.3f}" if isinstance(value, int | float) else "-"
+
+
+def _bound(metric: dict[str, Any], end: str) -> str:
+    value = metric.get(end)
+    return f"{value:.2f}" if isinstance(value, int | float) else "?"
+
+
+def _print_transitions(result: Result, console: Console) -> None:
+    if result.transitions:
+        console.print("\nThe training job was reclaimed and went on from its checkpoint:")
+        for transition in result.transitions:
+            console.print(f"  {transition.status:<12} {transition.message}", markup=False)
+
+
+def _print_answers(result: Result, console: Console) -> None:
+    answers = table("photo", "recorded", "counted", "probabilities", "ms", right=("recorded", "counted", "ms"))
+    for item in result.counted:
+        took = f"{item.answer.milliseconds:.0f}"
+        answers.add_row(item.image_id, str(item.recorded), str(item.answer.count), bars(item.answer), took)
+    console.print()
+    console.print(answers)
