@@ -1,0 +1,242 @@
+"""Rollouts that cannot hurt: under load a good update loses no request, and a bad one is undone by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory, connect
+from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
+
+MINUTE = 0.01
+"""A local minute in the server of this module: an alarm's period of 60 s passes in 0.6 s."""
+
+
+@pytest.fixture(scope="module")
+def fast_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A local AWS whose rollouts and alarms run a hundred times as fast."""
+    with LocalAws(tmp_path_factory.mktemp("fast-aws"), time_scale=MINUTE) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def client(fast_aws: LocalAws) -> ClientFactory:
+    """boto3 clients of it."""
+    return connect(fast_aws)
+
+
+@pytest.fixture(scope="module")
+def image(fast_aws: LocalAws, client: ClientFactory) -> str:
+    """The tiny image's URI."""
+    return push_image(fast_aws, client)
+
+
+class Load:
+    """Requests from several callers at once, and what became of each."""
+
+    def __init__(self, client: ClientFactory, endpoint: str, callers: int = 3) -> None:
+        self.answers: Counter[str] = Counter()
+        self.errors: list[str] = []
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._call, args=(client, endpoint)) for _ in range(callers)]
+
+    @contextmanager
+    def running(self) -> Iterator[Load]:
+        """Callers are at work inside the block, and at its end each has its last answer."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+
+    def _call(self, client: ClientFactory, endpoint: str) -> None:
+        runtime = client("sagemaker-runtime")
+        while not self._stop.wait(0.03):
+            try:
+                name = ask(lambda service: runtime, endpoint)["name"]
+                with self._lock:
+                    self.answers[name] += 1
+            except ClientError as error:
+                with self._lock:
+                    self.errors.append(str(error))
+
+
+def alarm(client: ClientFactory, endpoint: str, metric: str, threshold: float, statistic: str = "Sum") -> str:
+    """An alarm on one metric of the endpoint, as the serving stack has them: 2 of 3 minutes."""
+    name = f"{endpoint}-{metric}"
+    client("cloudwatch").put_metric_alarm(
+        AlarmName=name,
+        Namespace="AWS/SageMaker",
+        MetricName=metric,
+        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "primary"}],
+        Statistic=statistic,
+        Period=60,
+        EvaluationPeriods=3,
+        DatapointsToAlarm=2,
+        Threshold=threshold,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+    )
+    return name
+
+
+def canary(alarms: list[str], minutes: float = 5, kind: str = "CANARY") -> dict[str, Any]:
+    """A DeploymentConfig as the serving stack writes it."""
+    routing: dict[str, Any] = {"Type": kind, "WaitIntervalInSeconds": int(minutes * 60)}
+    size = {"Type": "CAPACITY_PERCENT", "Value": 50}
+    routing |= {"CANARY": {"CanarySize": size}, "LINEAR": {"LinearStepSize": size}}.get(kind, {})
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 60}}
+    watched = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}}
+    return config | (watched if alarms else {})
+
+
+@pytest.mark.parametrize("kind", ["ALL_AT_ONCE", "CANARY", "LINEAR"])
+def test_a_good_update_loses_no_request(client: ClientFactory, image: str, kind: str) -> None:
+    """Old and new answer side by side, then only the new one; nobody sees an error."""
+    endpoint = f"good-{kind.lower().replace('_', '-')}"
+    old, new = (create_config(client, f"{endpoint}-{name}", image, instances=2) for name in ("old", "new"))
+    start_endpoint(client, endpoint, old)
+    config = canary([alarm(client, endpoint, "Invocation5XXErrors", 1)], minutes=1, kind=kind)
+    with Load(client, endpoint).running() as load:
+        time.sleep(0.3)
+        client("sagemaker").update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=config)
+        during = client("sagemaker").describe_endpoint(EndpointName=endpoint)
+        assert during["EndpointStatus"] == "Updating"
+        assert during["PendingDeploymentSummary"]["EndpointConfigName"] == new
+        after = wait_while(client, endpoint, "Updating")
+    assert load.errors == []
+    assert set(load.answers) == {old, new}
+    assert (after["EndpointConfigName"], after["EndpointStatus"]) == (new, "InService")
+    assert "FailureReason" not in after and "PendingDeploymentSummary" not in after
+    assert {ask(client, endpoint)["name"] for _ in range(5)} == {new}
+    client("sagemaker").delete_endpoint(EndpointName=endpoint)
+
+
+def test_a_package_that_crashes_at_load_never_gets_a_request(client: ClientFactory, image: str) -> None:
+    """The old one answers throughout, and the endpoint says why nothing changed."""
+    old = create_config(client, "load-old", image)
+    start_endpoint(client, "load", old)
+    new = create_config(client, "load-new", image, crash=True)
+    with Load(client, "load").running() as load:
+        client("sagemaker").update_endpoint(EndpointName="load", EndpointConfigName=new, DeploymentConfig=canary([]))
+        after = wait_while(client, "load", "Updating")
+    assert load.errors == []
+    assert set(load.answers) == {old}
+    assert (after["EndpointConfigName"], after["EndpointStatus"]) == (old, "InService")
+    assert "cannot load the model" in after["FailureReason"]
+    client("sagemaker").delete_endpoint(EndpointName="load")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "metric", "threshold", "statistic"),
+    [({"status": 500}, "Invocation5XXErrors", 1, "Sum"), ({"seconds": 0.3}, "ModelLatency", 150_000, "Maximum")],
+    ids=["answers 500", "is slow"],
+)
+def test_a_bad_package_is_undone_when_its_alarm_rings(
+    client: ClientFactory, image: str, behaviour: dict[str, Any], metric: str, threshold: float, statistic: str
+) -> None:
+    """Only the canary's share of the requests meets it; afterwards the old one has them all again."""
+    endpoint = f"bad-{metric.lower()}"
+    old = create_config(client, f"{endpoint}-old", image)
+    start_endpoint(client, endpoint, old)
+    new = create_config(client, f"{endpoint}-new", image, **behaviour)
+    ringing = alarm(client, endpoint, metric, threshold, statistic)
+    with Load(client, endpoint).running() as load:
+        client("sagemaker").update_endpoint(
+            EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=canary([ringing], minutes=30)
+        )
+        after = wait_while(client, endpoint, "Updating", seconds=60)
+        errors = len(load.errors)
+        load.answers.clear()
+        time.sleep(0.5)
+        assert len(load.errors) == errors, "none once it is undone"
+        assert set(load.answers) == {old}
+    assert (after["EndpointConfigName"], after["EndpointStatus"]) == (old, "InService")
+    assert ringing in after["FailureReason"] and "ALARM" in after["FailureReason"]
+    assert all("500" in error for error in load.errors)
+    assert bool(load.errors) == ("status" in behaviour)
+    client("sagemaker").delete_endpoint(EndpointName=endpoint)
+
+
+def test_another_endpoints_errors_do_not_undo_an_update(client: ClientFactory, image: str) -> None:
+    """An alarm looks at its own endpoint's metrics only."""
+    start_endpoint(client, "noisy", create_config(client, "noisy-config", image, status=500))
+    start_endpoint(client, "quiet", create_config(client, "quiet-old", image))
+    new = create_config(client, "quiet-new", image)
+    config = canary([alarm(client, "quiet", "Invocation5XXErrors", 1)], minutes=3)
+    with Load(client, "noisy").running() as load:
+        client("sagemaker").update_endpoint(EndpointName="quiet", EndpointConfigName=new, DeploymentConfig=config)
+        assert wait_while(client, "quiet", "Updating")["EndpointConfigName"] == new
+    assert load.errors
+    for name in ("noisy", "quiet"):
+        client("sagemaker").delete_endpoint(EndpointName=name)
+
+
+def test_updates_that_cannot_be_are_refused(client: ClientFactory, image: str) -> None:
+    """An alarm that does not exist, a canary without its size, a second update during the first."""
+    old, new = (create_config(client, f"refused-{name}", image) for name in ("old", "new"))
+    start_endpoint(client, "refused", old)
+    update = client("sagemaker").update_endpoint
+
+    def refusal(**arguments: Any) -> str:
+        with pytest.raises(ClientError) as caught:
+            update(EndpointName="refused", EndpointConfigName=new, **arguments)
+        assert caught.value.response["Error"]["Code"] == "ValidationException"
+        return str(caught.value)
+
+    assert "absent" in refusal(DeploymentConfig=canary(["absent"]))
+    without_size = canary([])
+    del without_size["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["CanarySize"]
+    assert "CanarySize" in refusal(DeploymentConfig=without_size)
+    update(EndpointName="refused", EndpointConfigName=new, DeploymentConfig=canary([], minutes=30))
+    assert "Updating" in refusal()
+    client("sagemaker").delete_endpoint(EndpointName="refused")
+    with pytest.raises(ClientError, match="not found"):
+        ask(client, "refused")
+
+
+def test_deleting_during_an_update_leaves_no_process(fast_aws: LocalAws, client: ClientFactory, image: str) -> None:
+    """Both generations end, whatever the rollout was waiting for."""
+    before = set(fast_aws.processes())
+    start_endpoint(client, "cut-short", create_config(client, "cut-old", image))
+    config = canary([], minutes=60, kind="ALL_AT_ONCE")
+    new = create_config(client, "cut-new", image)
+    client("sagemaker").update_endpoint(EndpointName="cut-short", EndpointConfigName=new, DeploymentConfig=config)
+    deadline = time.monotonic() + 20
+    while ask(client, "cut-short")["name"] != new and time.monotonic() < deadline:
+        time.sleep(0.02)
+    client("sagemaker").delete_endpoint(EndpointName="cut-short")
+    while set(fast_aws.processes()) - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert set(fast_aws.processes()) - before == set()
+
+
+def test_manual_capacity_is_kept_when_asked_for(client: ClientFactory, image: str, tmp_path: Path) -> None:
+    """RetainAllVariantProperties carries what autoscaling set over to the next configuration."""
+    start_endpoint(client, "kept", create_config(client, "kept-old", image))
+    client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="kept", DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": 2}]
+    )
+    wait_while(client, "kept", "Updating")
+    for name, options, count in (
+        ("kept-with", {"RetainAllVariantProperties": True}, 2),
+        ("kept-without", {}, 1),
+    ):
+        create_config(client, name, image)
+        client("sagemaker").update_endpoint(EndpointName="kept", EndpointConfigName=name, **options)
+        (variant,) = wait_while(client, "kept", "Updating")["ProductionVariants"]
+        assert variant["CurrentInstanceCount"] == count
+    client("sagemaker").delete_endpoint(EndpointName="kept")
