@@ -1,4 +1,4 @@
-"""Settings in, stacks out; nothing else."""
+"""Settings in, stacks out, policies over both; nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 import aws_cdk as cdk
 
 from stacks.github_stack import GithubStack
-from stacks.serving_stack import ServingStack
+from stacks.money_stack import MoneyStack
+from stacks.policies import add_policies, refused
+from stacks.serving_stack import VARIANT, ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
 from stacks.storage_stack import StorageStack
 from stacks.training_stack import TrainingStack
@@ -16,9 +18,15 @@ from stacks.training_stack import TrainingStack
 def build(app: cdk.App, settings: Settings) -> None:
     """Adds the stacks of one environment."""
     storage = StorageStack(app, "Storage", settings=settings)
-    training = TrainingStack(app, "Training", settings=settings, storage=storage)
+    money = MoneyStack(app, "Money", settings=settings, variant=VARIANT)
+    training = TrainingStack(app, "Training", settings=settings, storage=storage, alerts=money.alerts)
     serving = ServingStack(
-        app, "Serving", settings=settings, storage=storage, image_repository=training.serving_image.repository
+        app,
+        "Serving",
+        settings=settings,
+        storage=storage,
+        alerts=money.alerts,
+        image_repository=training.serving_image.repository,
     )
     # The image and the model packages that the endpoint needs come from the training stack.
     serving.add_stack_dependency(training)
@@ -35,7 +43,14 @@ def main() -> int:
         print(f"The settings are not usable:\n{error}", file=sys.stderr)
         return 2
     build(app, settings)
-    app.synth()
+    add_policies(app)
+    try:
+        app.synth()
+    except RuntimeError as error:
+        if not refused(error):
+            raise
+        print("The policies refuse this: each finding above says how to mend it.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Binventory's own rules as a CDK validation plugin: public scanners say little about SageMaker, nothing about steps."""
+"""Binventory's own rules as a CDK validation plugin: public scanners see little of SageMaker and no pipeline step."""
 
 from __future__ import annotations
 

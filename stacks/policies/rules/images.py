@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from stacks.policies.assembly import Assembly, flatten
 from stacks.policies.rule import Finding, Rule
 
-# Last version of AWS's PyTorch images that gets no more patches, as of 2026-11
-# (https://aws.github.io/deep-learning-containers/reference/support_policy/).
-_LAST_UNPATCHED = {"pytorch": (2, 8), "pytorch-training": (2, 8), "pytorch-inference": (2, 6)}
+# Last version of AWS's PyTorch images that gets no more patches, as of 2026-11: 2.9 ended on 2026-10-15, 2.10 ends on
+# 2027-01-21, and the last inference image on 2026-06-30. Renew it from RULE.link.
+_LAST_UNPATCHED = {"pytorch": (2, 9), "pytorch-training": (2, 9), "pytorch-inference": (2, 6)}
 _AWS_IMAGE = re.compile(r"763104351884\.dkr\.ecr\.[\w-]+\.[\w.]+/(?P<repository>[\w-]+):(?P<major>\d+)\.(?P<minor>\d+)")
-_OWN_IMAGE = re.compile(r"(<AWS::AccountId>|\d{12})\.dkr\.ecr\.[\w<>:.-]+/[\w./-]+(:|@sha256:)[\w<>.-]+")
+_OWN_IMAGE = re.compile(r"(<AWS::AccountId>|\d{12})\.dkr\.ecr\.[\w<>:.-]+/[\w<>:./-]+(:|@sha256:)[\w<>.-]+")
 
 
 def _find(assembly: Assembly) -> Iterator[Finding]:
     for step in assembly.steps:
+        if step.type == "Condition":
+            continue  # its branches are steps of their own
         for argument, image in _images(step.arguments):
             if problem := _problem(image):
                 yield Finding.in_step(step, argument, f"{image} ({problem})")
@@ -55,7 +57,7 @@ def _problem(image: str) -> str:
 RULE = Rule(
     id="BV-Images",
     why="An image from elsewhere, or one that is no longer patched, runs with the job's rights on the account's data.",
-    fix="Use AWS's PyTorch training image in a supported version (training.framework_version) or an image of the account.",
+    fix="Use AWS's PyTorch training image in a supported training.framework_version, or an image of the account.",
     link="https://aws.github.io/deep-learning-containers/reference/support_policy/",
     find=_find,
 )

@@ -30,7 +30,7 @@ def _ends_in_slash(uri: object) -> bool:
         join = uri["Std:Join"]
         last = join["Values"][-1]
         # An empty last part leaves the separator at the end.
-        return last == "" and join["On"] == "/" or (isinstance(last, str) and last.endswith("/"))
+        return (last == "" and join["On"] == "/") or (isinstance(last, str) and last.endswith("/"))
     return isinstance(uri, str) and uri.endswith("/")
 
 

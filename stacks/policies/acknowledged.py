@@ -1,0 +1,73 @@
+"""Findings of the public packs that are accepted, each with its reason."""
+
+from __future__ import annotations
+
+import re
+
+import aws_cdk as cdk
+import jsii
+
+# Kinds of wildcards that are accepted in a policy's resources. Any other kind stays a finding and fails synthesis, and
+# rules/resources.py holds a bare `*` to actions that know no resource.
+ACCEPTED_WILDCARDS = {
+    r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
+    r".*/(executions|checkpoints|capture|bin-images|metadata)/\*": "Objects under one prefix, made at run time.",
+    r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
+    r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",
+    r".*:log-group:/aws/sagemaker/\w+:\*": "Events of the log groups that SageMaker prescribes.",
+    r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
+    r".*:(stack|model-package|model|endpoint-config|endpoint)/[\w-]+[/-]\*": "The service adds a number to our name.",
+    r".*:pipeline/[\w-]+/execution/\*": "SageMaker numbers the executions of the named pipeline.",
+    r"\*": "Actions that know no resource in IAM, which rules/resources.py checks one by one.",
+}
+# Rules that ask for something this system does differently, everywhere and on purpose.
+ON_EVERY_STACK = {
+    "NIST.800.53.R5-IAMNoInlinePolicy": "A policy belongs to one role and goes with it.",
+    "NIST.800.53.R5-CloudWatchLogGroupEncrypted": "CloudWatch encrypts logs with its own key; photos never enter them.",
+    "NIST.800.53.R5-S3DefaultEncryptionKMS": "SSE-S3 encrypts at rest; a customer key bills by the month and request.",
+    "NIST.800.53.R5-S3BucketReplicationEnabled": "All but models is computed from photos kept elsewhere.",
+    "NIST.800.53.R5-S3BucketVersioningEnabled": "Shards can be computed again, logs expire; models are versioned.",
+    "NIST.800.53.R5-LambdaConcurrency": "Rare events call the functions; a reserve would be taken from the account.",
+    "NIST.800.53.R5-LambdaDLQ": "EventBridge and CloudFormation retry, and report a failure themselves.",
+    "NIST.800.53.R5-LambdaInsideVPC": "The functions call AWS's APIs only, which in a VPC need endpoints that bill.",
+    "NIST.800.53.R5-CloudWatchAlarmAction": "Deployments watch the endpoint's alarms and roll back by them.",
+    "NIST.800.53.R5-SageMakerEndpointConfigurationKMSKeyConfigured": "SageMaker encrypts the volume with its own key.",
+}
+
+
+def acknowledge(app: cdk.App) -> None:
+    """Acknowledges `ON_EVERY_STACK` on each stack."""
+    for stack in app.node.children:
+        if isinstance(stack, cdk.Stack):
+            for rule, reason in ON_EVERY_STACK.items():
+                pack = rule.rsplit("-", 1)[0]
+                cdk.Validations.of(stack).acknowledge(cdk.Acknowledgment(id=f"{pack}::{rule}", reason=reason))
+
+
+@jsii.implements(cdk.IPolicyValidationPlugin)
+class AcceptingWildcards:
+    """A rule pack without its findings about accepted kinds of wildcards.
+
+    cdk-nag wants every wildcard acknowledged to the letter, but names of other stacks' resources are known only
+    after the references between stacks are settled, which is later than anything can be acknowledged.
+    """
+
+    def __init__(self, pack: cdk.IPolicyValidationPlugin) -> None:
+        self._pack = pack
+
+    @property
+    def name(self) -> str:
+        """Name in the validation report."""
+        return self._pack.name
+
+    def validate(self, context: cdk.IPolicyValidationContext) -> cdk.PolicyValidationPluginReport:
+        """The pack's findings that are left."""
+        report = self._pack.validate(context)
+        left = [violation for violation in report.violations if not is_accepted(violation.rule_name)]
+        return cdk.PolicyValidationPluginReport(success=not left, violations=left)
+
+
+def is_accepted(rule_name: str) -> bool:
+    """Whether a finding such as `AwsSolutions-IAM5[Resource::...]` is about an accepted kind of wildcard."""
+    match = re.fullmatch(r"AwsSolutions-IAM5\[Resource::(?P<resource>.*)\]", rule_name, re.DOTALL)
+    return match is not None and any(re.fullmatch(kind, match["resource"], re.DOTALL) for kind in ACCEPTED_WILDCARDS)

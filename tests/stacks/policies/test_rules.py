@@ -1,0 +1,153 @@
+"""Every rule of the pack: the templates as shipped pass it, and one plausible mistake in them is found and named."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.policies.assembly import Assembly, Template
+from stacks.policies.pack import all_rules
+from tests.stacks.templates import resources, templates
+
+Json = dict[str, Any]
+Stacks = dict[str, Json]
+RULES = {rule.id: rule for rule in all_rules()}
+
+
+def assembly_of(stacks: Stacks, folder: Path) -> Assembly:
+    return Assembly([Template(name, folder / f"{name}.template.json", body) for name, body in stacks.items()])
+
+
+def first(stack: Json, kind: str) -> Json:
+    properties: Json = next(iter(resources(stack, kind).values()))["Properties"]
+    return properties
+
+
+def edit_definition(stacks: Stacks, edit: Callable[[str], str]) -> None:
+    """Changes the text of the pipeline definition, which lies in pieces between references."""
+    body = first(stacks["Training"], "AWS::SageMaker::Pipeline")["PipelineDefinition"]["PipelineDefinitionBody"]
+    pieces = body["Fn::Join"][1]
+    before = json.dumps(pieces)
+    pieces[:] = [edit(piece) if isinstance(piece, str) else piece for piece in pieces]
+    assert json.dumps(pieces) != before, "the mistake was not made"
+
+
+def policy_statement(stacks: Stacks, **statement: object) -> None:
+    first(stacks["Training"], "AWS::IAM::Policy")["PolicyDocument"]["Statement"].append(
+        {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*", **statement}
+    )
+
+
+def replace(old: str, new: str) -> Callable[[Stacks], None]:
+    return lambda stacks: edit_definition(stacks, lambda text: text.replace(old, new))
+
+
+def put(stack: str, kind: str, **properties: object) -> Callable[[Stacks], None]:
+    return lambda stacks: first(stacks[stack], kind).update(properties)
+
+
+# rule -> (a mistake, a word that the finding must say)
+MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
+    ("BV-ModelIsolation", put("Serving", "AWS::SageMaker::Model", EnableNetworkIsolation=False), "False"),
+    (
+        "BV-TrafficEncryption",
+        replace('"EnableInterContainerTrafficEncryption":true', '"EnableInterContainerTrafficEncryption":false'),
+        "step Train",
+    ),
+    ("BV-Spot", replace('"MaxWaitTimeInSeconds":', '"MaxWaitTimeInSeconds":1,"Was":'), "1 with a run of"),
+    ("BV-StoppingCondition", replace('"MaxRuntimeInSeconds":', '"MaximumRuntime":'), "step Ingest"),
+    ("BV-Images", replace("pytorch:2.13", "pytorch:2.6"), "out of patching"),
+    ("BV-Images", replace("763104351884.dkr", "999999999999.evil"), "neither AWS's nor the account's"),
+    ("BV-Tags", replace('"Key":"project"', '"Key":"projekt"'), "without project"),
+    ("BV-Tags", put("Storage", "AWS::S3::Bucket", Tags=[]), "without environment, project"),
+    (
+        "BV-PassRole",
+        lambda stacks: policy_statement(stacks, Action="iam:PassRole", Resource="*"),
+        "without a condition on iam:PassedToService",
+    ),
+    (
+        "BV-Resources",
+        lambda stacks: policy_statement(stacks, Action="s3:DeleteObject", Resource="*"),
+        "s3:DeleteObject",
+    ),
+    ("BV-WidePermissions", lambda stacks: policy_statement(stacks, Action="s3:*"), "s3:*"),
+    (
+        "BV-WidePermissions",
+        put("Training", "AWS::IAM::Role", ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"]),
+        "AmazonSageMakerFullAccess",
+    ),
+    (
+        "BV-PrivateBuckets",
+        put("Storage", "AWS::S3::Bucket", PublicAccessBlockConfiguration={"BlockPublicAcls": True}),
+        "without BlockPublicPolicy",
+    ),
+    (
+        "BV-PrivateBuckets",
+        lambda stacks: first(stacks["Storage"], "AWS::S3::BucketPolicy").update(
+            PolicyDocument={"Statement": [{"Effect": "Allow", "Action": "s3:GetObject"}]}
+        ),
+        "aws:SecureTransport",
+    ),
+    ("BV-LogRetention", put("Training", "AWS::Logs::LogGroup", RetentionInDays=None), "RetentionInDays"),
+    ("BV-LogRetention", put("Training", "AWS::Lambda::Function", LoggingConfig={}), "LoggingConfig"),
+]
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_shipped_breaks_no_rule(rule: str, environment: str, tmp_path: Path) -> None:
+    assert list(RULES[rule].find(assembly_of(templates(environment), tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "mistake", "word"), MISTAKES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_mistake_is_found_and_named(rule: str, mistake: Callable[[Stacks], None], word: str, tmp_path: Path) -> None:
+    stacks = copy.deepcopy(templates("dev"))
+    mistake(stacks)
+    findings = list(RULES[rule].find(assembly_of(stacks, tmp_path)))
+    assert findings
+    assert word in "; ".join(f"{finding.where} {finding.detail}" for finding in findings)
+
+
+def test_a_prod_endpoint_on_one_instance_is_found(tmp_path: Path) -> None:
+    stacks = copy.deepcopy(templates("prod"))
+    config = first(stacks["Serving"], "AWS::SageMaker::EndpointConfig")
+    config["ProductionVariants"][0]["InitialInstanceCount"] = 1
+    (finding,) = RULES["BV-InstanceCount"].find(assembly_of(stacks, tmp_path))
+    assert finding.detail == "1"
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "found"),
+    [("FROM python\nUSER 1000\n", False), ("FROM python\n", True), ("FROM python\nUSER app\nUSER root\n", True)],
+)
+def test_a_container_that_runs_as_root_is_found(dockerfile: str, found: bool, tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/Dockerfile").write_text(dockerfile)
+    (tmp_path / "Training.assets.json").write_text(
+        json.dumps({"dockerImages": {"abc": {"source": {"directory": "image"}}}})
+    )
+    findings = list(RULES["BV-RootContainer"].find(assembly_of({"Training": {"Resources": {}}}, tmp_path)))
+    assert bool(findings) == found
+
+
+def rules_without_a_mistake() -> Iterator[str]:
+    tried = {rule for rule, _, _ in MISTAKES} | {"BV-InstanceCount", "BV-RootContainer"}
+    return (rule for rule in RULES if rule not in tried)
+
+
+def test_every_rule_is_tried() -> None:
+    assert list(rules_without_a_mistake()) == []
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_every_rule_says_why_how_to_mend_and_where_to_read_on(rule: Any) -> None:
+    assert rule.why.endswith(".")
+    assert rule.fix.endswith(".")
+    assert rule.link.startswith("https://docs.aws.amazon.com/") or "aws.github.io" in rule.link

@@ -1,0 +1,83 @@
+"""The policies where people meet them: `python app.py` refuses what a rule forbids and says how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stacks.policies.acknowledged import is_accepted
+
+# The app as it is, with one more thing in it that somebody might add.
+CANARY = """
+import sys
+import app
+from aws_cdk import aws_iam as iam, aws_s3 as s3
+build = app.build
+def build_with_canary(root, settings):
+    build(root, settings)
+    stack = root.node.find_child("Storage")
+    {canary}
+app.build = build_with_canary
+sys.exit(app.main())
+"""
+
+
+def synthesize(repository: Path, folder: Path, canary: str) -> subprocess.CompletedProcess[str]:
+    flags = json.loads((repository / "cdk.json").read_text())["context"]
+    return subprocess.run(
+        [sys.executable, "-c", CANARY.format(canary=canary)],
+        cwd=repository,
+        env={**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(flags)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_shipped_app_passes_every_pack(repository: Path, tmp_path: Path) -> None:
+    done = synthesize(repository, tmp_path, "pass")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "Serving.template.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("canary", "rule"),
+    [
+        ("s3.CfnBucket(stack, 'Canary')", "BV-PrivateBuckets"),
+        (
+            "iam.Role(stack, 'Canary', assumed_by=iam.AnyPrincipal()).add_to_policy("
+            "iam.PolicyStatement(actions=['s3:*'], resources=['*']))",
+            "BV-WidePermissions",
+        ),
+    ],
+)
+def test_a_canary_is_refused_without_a_traceback(repository: Path, tmp_path: Path, canary: str, rule: str) -> None:
+    done = synthesize(repository, tmp_path, canary)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert rule in said
+    assert "AwsSolutions" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "arn:aws:s3:::*",
+        "arn:aws:iam::<AWS::AccountId>:role/*",
+        "arn:aws:sagemaker:us-east-1:<AWS::AccountId>:*",
+        "arn:aws:logs:us-east-1:<AWS::AccountId>:log-group:*",
+        "arn:aws:cloudformation:us-east-1:<AWS::AccountId>:stack/*",
+    ],
+)
+def test_a_wildcard_without_a_name_before_it_is_not_accepted(resource: str) -> None:
+    assert not is_accepted(f"AwsSolutions-IAM5[Resource::{resource}]")
+
+
+def test_a_wildcard_in_an_action_is_never_accepted() -> None:
+    assert not is_accepted("AwsSolutions-IAM5[Action::s3:*]")
