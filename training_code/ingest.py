@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ingestion.destination import Destination
 from ingestion.job import IngestError, IngestSettings, Machine, ingest, merge
 from ingestion.work import Limits
 
@@ -84,7 +85,8 @@ def main(args: argparse.Namespace) -> int:
         )
         limits = Limits(args.cores, args.concurrency, args.memory_mb * 1024 * 1024)
         machine = Machine.read(args.resource_config)
-        asyncio.run(ingest(settings, machine, args.output, limits=limits))
+        destination = Destination.read(args.resource_config.with_name("processingjobconfig.json"))
+        asyncio.run(ingest(settings, machine, args.output, limits=limits, destination=destination))
     except IngestError as error:
         print(f"ingest failed: {error}", file=sys.stderr)
         return 1

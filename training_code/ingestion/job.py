@@ -17,6 +17,7 @@ from PIL import features
 
 from ingestion.books import BooksError, Expected, Tally, check, summary
 from ingestion.candidates import select
+from ingestion.destination import Destination
 from ingestion.exploration import Exploration, to_document
 from ingestion.labels import Labels, LabelsError, parse_labels
 from ingestion.ledger import QUARANTINED, SKIPPED, Row, read_kept, read_set_aside, to_line
@@ -84,15 +85,22 @@ class Machine:
         return kind if self.count == 1 else f"{kind}-{self.index:02}-of-{self.count:02}"
 
 
-async def ingest(settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits) -> dict[str, Any]:
-    """Do this machine's share and return its books. Raises IngestError."""
+async def ingest(
+    settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits, destination: Destination | None = None
+) -> dict[str, Any]:
+    """Do this machine's share and return its books. Raises IngestError.
+
+    `destination`: where the job's output will be uploaded to; a retried job goes on from what it finds there.
+    """
     try:
-        return await _ingest(settings, machine, output, limits=limits)
+        return await _ingest(settings, machine, output, limits=limits, destination=destination)
     except (SourceError, LabelsError, SplitError, WorkError, BooksError) as error:
         raise IngestError(str(error)) from error
 
 
-async def _ingest(settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits) -> dict[str, Any]:
+async def _ingest(
+    settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits, destination: Destination | None
+) -> dict[str, Any]:
     make_folders(output)
     source = BinSource(settings.photos_uri, concurrency=limits.concurrency)
     labels = await _read_labels(settings.labels_uri)
@@ -122,7 +130,7 @@ async def _ingest(settings: IngestSettings, machine: Machine, output: Path, *, l
     sweep(output, [unit.name for unit in plan.units])
     if machine.index == 0:
         _write_plan_rows(output / REPORT, plan)
-    marks = await run_units(source, units, output, rule=plan.rule, limits=limits)
+    marks = await run_units(source, units, output, rule=plan.rule, limits=limits, destination=destination)
     expected = _expected(units, plan if machine.index == 0 else None)
     facts = {
         "settings": asdict(settings),

@@ -217,7 +217,7 @@ def _open(url: str, concurrency: int) -> tuple[ObjectStore, bool]:
     if parts.scheme in ("s3", "s3a"):
         if not parts.netloc:
             raise SourceError(f"{url} names no bucket; write s3://bucket/prefix/")
-        return _open_bucket(parts.netloc, parts.path.strip("/"), concurrency), False
+        return open_store(parts.netloc, parts.path.strip("/"), concurrency=concurrency), False
     if parts.scheme not in ("", "file"):
         raise SourceError(f"{url} is neither an s3:// URL nor a folder")
     folder = Path(unquote(parts.path) if parts.scheme else url)
@@ -226,7 +226,8 @@ def _open(url: str, concurrency: int) -> tuple[ObjectStore, bool]:
     return LocalStore(folder.resolve()), True
 
 
-def _open_bucket(bucket: str, prefix: str, concurrency: int) -> S3Store:
+def open_store(bucket: str, prefix: str, *, concurrency: int = 16, retries: int = 0) -> S3Store:
+    """A bucket, at the endpoint and with the credentials of the environment; without them where it is public."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     client: ClientConfig = {
         "connect_timeout": "10s",
@@ -247,8 +248,8 @@ def _open_bucket(bucket: str, prefix: str, concurrency: int) -> S3Store:
         virtual_hosted_style_request=False,
         skip_signature=anonymous,
         client_options=client,
-        # Retries are made above this layer, where the number of requests in flight can follow them.
-        retry_config={"max_retries": 0},
+        # Reading retries above this layer, where the number of requests in flight can follow it.
+        retry_config={"max_retries": retries},
     )
 
 

@@ -61,6 +61,16 @@ class Finished:
     files: dict[str, str]
     """SHA-256 of each row file."""
 
+    @classmethod
+    def read(cls, path: Path) -> Finished | None:
+        """A unit's mark, or None where there is none that can be read."""
+        try:
+            record = json.loads(path.read_bytes())
+            shard = record.pop("shard")
+            return cls(shard=None if shard is None else ShardSummary(**shard), **record)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
 
 class UnitWriter:
     """Writes one unit. Nothing counts as done before `finish` has put the mark beside it."""
@@ -99,7 +109,7 @@ class UnitWriter:
             per_class={str(count): self._per_class[count] for count in CLASSES},
             files={name: hashlib.sha256(content).hexdigest() for name, content in files.items() if content},
         )
-        write_whole(_mark(self._output, self._unit.name), to_json(asdict(finished)))
+        write_whole(mark_path(self._output, self._unit.name), to_json(asdict(finished)))
         return finished
 
     def discard(self) -> None:
@@ -156,28 +166,28 @@ def make_folders(output: Path) -> None:
 
 def finished_unit(output: Path, unit: Unit) -> Finished | None:
     """The unit's mark, if its work is done for the same data, settings and code and its files are whole."""
-    finished = read_mark(_mark(output, unit.name))
+    finished = Finished.read(mark_path(output, unit.name))
     if finished is None or finished.fingerprint != unit.fingerprint:
         return None
-    expected = {output / REPORT / name: digest for name, digest in finished.files.items()}
-    if finished.shard is not None:
-        expected[output / unit.split / finished.shard.name] = finished.shard.sha256
-    return finished if all(_sha256(path) == digest for path, digest in expected.items()) else None
+    digests = ([] if finished.shard is None else [finished.shard.sha256]) + list(finished.files.values())
+    found = (_sha256(path) for path in unit_paths(output, finished))
+    return finished if all(digest == expected for digest, expected in zip(found, digests, strict=True)) else None
 
 
-def read_mark(path: Path) -> Finished | None:
-    """A unit's mark, or None where there is none that can be read."""
-    try:
-        record = json.loads(path.read_bytes())
-        shard = record.pop("shard")
-        return Finished(shard=None if shard is None else ShardSummary(**shard), **record)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+def unit_paths(output: Path, finished: Finished) -> list[Path]:
+    """The files of a finished unit without its mark: the shard, if it has one, then the rows."""
+    shard = [] if finished.shard is None else [output / finished.split / finished.shard.name]
+    return shard + [output / REPORT / name for name in finished.files]
+
+
+def mark_path(output: Path, unit: str) -> Path:
+    """Where a unit's mark lies."""
+    return output / REPORT / "units" / f"{unit}.json"
 
 
 def read_marks(output: Path) -> list[Finished]:
     """The marks of all finished units, by name."""
-    marks = (read_mark(path) for path in sorted((output / REPORT / "units").glob("*.json")))
+    marks = (Finished.read(path) for path in sorted((output / REPORT / "units").glob("*.json")))
     return [mark for mark in marks if mark is not None]
 
 
@@ -212,10 +222,6 @@ def write_rows(path: Path, content: bytes) -> None:
 def to_json(document: object) -> bytes:
     """Readable JSON, the same bytes for the same document."""
     return json.dumps(document, sort_keys=True, indent=2).encode() + b"\n"
-
-
-def _mark(output: Path, unit: str) -> Path:
-    return output / REPORT / "units" / f"{unit}.json"
 
 
 def _sha256(path: Path) -> str:

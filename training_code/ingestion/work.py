@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ingestion.candidates import read_label
+from ingestion.destination import Destination
 from ingestion.intake import DamagedPhoto, ShardPhoto, take_in
 from ingestion.labels import CLASSES, Labelled, RecordError
 from ingestion.ledger import QUARANTINED, SKIPPED
@@ -78,6 +79,7 @@ class Share:
     rule: str
     limits: Limits
     number: int
+    destination: Destination | None
 
 
 class Intake:
@@ -126,9 +128,17 @@ class Intake:
 
 
 async def run_units(
-    source: BinSource, units: Sequence[Unit], output: Path, *, rule: str, limits: Limits
+    source: BinSource,
+    units: Sequence[Unit],
+    output: Path,
+    *,
+    rule: str,
+    limits: Limits,
+    destination: Destination | None = None,
 ) -> tuple[Finished, ...]:
     """Do the units' missing work and return the marks of all of them, in order."""
+    if destination is not None:
+        await destination.restore(output, units)
     done = {unit.name: mark for unit in units if (mark := finished_unit(output, unit)) is not None}
     missing = [unit for unit in units if unit.name not in done]
     if done:
@@ -136,8 +146,17 @@ async def run_units(
     photos = sum(len(unit.candidates) for unit in missing)
     parts = max(1, min(limits.cores, len(missing), photos // _WORTH_A_PROCESS))
     shares = [
-        Share(source.url, source.content_tags, tuple(missing[n::parts]), output, rule, limits.divided(parts), n)
-        for n in range(parts)
+        Share(
+            url=source.url,
+            content_tags=source.content_tags,
+            units=tuple(missing[number::parts]),
+            output=output,
+            rule=rule,
+            limits=limits.divided(parts),
+            number=number,
+            destination=destination,
+        )
+        for number in range(parts)
     ]
     counters = Counters.shared(parts) if parts > 1 else Counters.private()
     with Progress(counters, photos):
@@ -192,6 +211,7 @@ async def run_share(share: Share, counters: Counters, source: BinSource | None =
         (unit, candidate) for unit in share.units for candidate in unit.candidates
     )
     marks: list[Finished] = []
+    uploads: list[asyncio.Task[None]] = []
     writer: UnitWriter | None = None
 
     async def outcome(item: tuple[Unit, Candidate]) -> Outcome:
@@ -206,8 +226,12 @@ async def run_share(share: Share, counters: Counters, source: BinSource | None =
                 if candidate is unit.candidates[-1]:
                     marks.append(writer.finish())
                     writer = None
+                    if share.destination is not None:
+                        uploads.append(asyncio.create_task(share.destination.publish(share.output, marks[-1])))
     finally:
         if writer is not None:
             writer.discard()
         intake.close()
+        # Also after a failure: what is saved is what the retry need not do.
+        await asyncio.gather(*uploads)
     return marks

@@ -1,0 +1,110 @@
+"""Ingest against a real S3 server: signed requests, its listing and its ETags, and a retry that goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest import main, parse_arguments
+from ingestion import work as work_module
+from ingestion.intake import take_in
+from local_aws.server import LocalAws
+from tests.unit.bin_bucket import bucket, files, write
+
+PHOTOS = "aft-vbi-pds"
+DATA = "ingest-data"
+OUTPUTS = ("train", "validation", "test", "report")
+
+
+@pytest.fixture
+def s3(local_aws: LocalAws, client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """S3 of the local AWS with the bins in it, and the environment of a job."""
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    s3 = client("s3")
+    for name in (PHOTOS, DATA):
+        s3.create_bucket(Bucket=name)
+    for key, data in bucket(blocks=8, photos=10).items():
+        s3.put_object(Bucket=PHOTOS, Key=key, Body=data)
+    return s3
+
+
+def config(folder: Path) -> str:
+    """A job's configuration as SageMaker writes it; gives the path of resourceconfig.json."""
+    outputs = [
+        {
+            "OutputName": name,
+            "S3Output": {
+                "S3Uri": f"s3://{DATA}/executions/1/ingest/{name}",
+                "LocalPath": f"/opt/ml/processing/output/{name}",
+                "S3UploadMode": "EndOfJob",
+            },
+        }
+        for name in OUTPUTS
+    ]
+    folder.mkdir()
+    (folder / "processingjobconfig.json").write_text(json.dumps({"ProcessingOutputConfig": {"Outputs": outputs}}))
+    (folder / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
+    return str(folder / "resourceconfig.json")
+
+
+def ingest(output: Path, *arguments: str) -> int:
+    return main(
+        parse_arguments(["--photos-uri", f"s3://{PHOTOS}/", "--output", str(output), "--cores", "1", *arguments])
+    )
+
+
+def test_a_retried_job_goes_on_where_the_lost_machine_was(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = config(tmp_path / "config")
+    arguments = ("--shard-photos", "10", "--resource-config", job)
+    taken = 0
+
+    def until_lost(data: bytes, md5: str) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > 45:
+            raise RuntimeError("the machine is lost")
+        return take_in(data, md5)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
+        patch.setattr(work_module, "take_in", until_lost)
+        ingest(tmp_path / "lost", *arguments)
+    shutil.rmtree(tmp_path / "lost")
+    saved = [entry["Key"] for entry in s3.list_objects_v2(Bucket=DATA)["Contents"]]
+    marks = [key for key in saved if "/report/units/" in key]
+    assert 0 < len(marks) < 8
+    # One that was damaged on its way is done again.
+    s3.put_object(Bucket=DATA, Key=next(key for key in saved if key.endswith(".tar")), Body=b"cut")
+    with caplog.at_level("INFO"):
+        assert ingest(tmp_path / "retried", *arguments) == 0
+    assert f"{len(marks) - 1} of 8 shards were finished by an earlier attempt" in caplog.text
+    assert ingest(tmp_path / "clean", "--shard-photos", "10") == 0
+    assert files(tmp_path / "retried") == files(tmp_path / "clean")
+    for folder, name in (("train", "train-00000.tar"), ("report", "units/train-00000.json")):
+        body = s3.get_object(Bucket=DATA, Key=f"executions/1/ingest/{folder}/{name}")["Body"].read()
+        assert body == (tmp_path / "clean" / folder / name).read_bytes()
+
+
+def test_a_job_that_cannot_save_for_a_retry_still_finishes(
+    s3: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = config(tmp_path / "config")
+    path = tmp_path / "config" / "processingjobconfig.json"
+    path.write_text(path.read_text().replace(DATA, "no-such-bucket"))
+    assert ingest(tmp_path / "out", "--resource-config", job) == 0
+    assert "could not be saved for a retry" in caplog.text
+
+
+def test_a_folder_makes_the_same_shards_as_the_bucket(s3: Any, tmp_path: Path) -> None:
+    assert ingest(tmp_path / "bucket") == 0
+    photos = str(write(tmp_path / "in", bucket(blocks=8, photos=10)))
+    assert main(parse_arguments(["--photos-uri", photos, "--output", str(tmp_path / "folder"), "--cores", "1"])) == 0
+    shards = [{n: d for n, d in files(tmp_path / name).items() if n.endswith(".tar")} for name in ("bucket", "folder")]
+    assert shards[0] == shards[1]

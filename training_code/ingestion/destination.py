@@ -1,0 +1,98 @@
+"""Where a processing job's output will lie, so that a retried job finds what an earlier attempt has finished.
+
+SageMaker uploads output only when a job has ended well; a machine that is lost takes its disk with it. So every
+finished unit goes up at once, its mark last, to the place where the job's own upload would put it, and the next attempt
+starts by fetching what is marked there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+
+from ingestion.plan import Unit
+from ingestion.source import open_store
+from ingestion.split import SPLITS
+from ingestion.unit_files import REPORT, Finished, finished_unit, mark_path, unit_paths
+
+_CHUNK = 16 * 1024 * 1024
+_RETRIES = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The S3 prefixes of a job's outputs, by the folder each comes from."""
+
+    prefixes: Mapping[str, str]
+
+    @classmethod
+    def read(cls, job_config: Path) -> Destination | None:
+        """From a job's processingjobconfig.json; None where there is none, or not all outputs go to S3."""
+        try:
+            outputs = json.loads(job_config.read_bytes())["ProcessingOutputConfig"]["Outputs"]
+            prefixes = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        if not all(prefixes.get(folder, "").startswith("s3://") for folder in (*SPLITS, REPORT)):
+            return None
+        return cls(prefixes)
+
+    async def restore(self, output: Path, units: Sequence[Unit]) -> None:
+        """Fetch the units that an earlier attempt has finished for the same data, settings and code."""
+        missing = [unit for unit in units if finished_unit(output, unit) is None]
+        found = await asyncio.gather(*(self._restore(output, unit) for unit in missing))
+        if any(found):
+            log.info("%s of %s shards were finished by an earlier attempt", sum(found), len(units))
+
+    async def publish(self, output: Path, mark: Finished) -> None:
+        """Put a finished unit's files where the job's upload will put them, the mark last.
+
+        This saves time and nothing else, so that a failure is a warning.
+        """
+        try:
+            for path in (*unit_paths(output, mark), mark_path(output, mark.unit)):
+                store, key = self._place(output, path)
+                await obstore.put_async(store, key, path, chunk_size=_CHUNK, max_concurrency=4)
+        except (BaseError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            log.warning("%s is finished but could not be saved for a retry: %s", mark.unit, reason)
+
+    async def _restore(self, output: Path, unit: Unit) -> bool:
+        path = mark_path(output, unit.name)
+        try:
+            await self._fetch(output, path)
+            mark = Finished.read(path)
+            if mark is None or mark.fingerprint != unit.fingerprint:
+                return False
+            for file in unit_paths(output, mark):
+                await self._fetch(output, file)
+        except (BaseError, OSError):
+            # Nothing there, or not whole: the unit is done again.
+            path.unlink(missing_ok=True)
+            return False
+        return finished_unit(output, unit) is not None
+
+    async def _fetch(self, output: Path, path: Path) -> None:
+        store, key = self._place(output, path)
+        answer = await obstore.get_async(store, key)
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as stream:
+            async for chunk in answer.stream(_CHUNK):
+                stream.write(chunk)
+        os.replace(part, path)
+
+    def _place(self, output: Path, path: Path) -> tuple[Any, str]:
+        folder, *rest = path.relative_to(output).parts
+        bucket, _, prefix = self.prefixes[folder].removeprefix("s3://").partition("/")
+        return open_store(bucket, "", retries=_RETRIES), "/".join([*([prefix] if prefix else []), *rest])
