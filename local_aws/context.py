@@ -118,6 +118,9 @@ class Context:
                         max_pool_connections=64,
                         retries={"total_max_attempts": 3, "mode": "standard"},
                         s3={"addressing_style": "path"},
+                        # Loopback does not lose bits; a model's checksum costs as much as its upload.
+                        request_checksum_calculation="when_required",
+                        response_checksum_validation="when_required",
                     ),
                 )
             return self._clients[service]

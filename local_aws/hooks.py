@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Headers = dict[str, str]
 Statistic = Callable[[Sequence[dict[str, Any]]], float | None]
 NewState = Callable[[dict[str, Any], Sequence[dict[str, Any]], Statistic], tuple[str, str] | None]
+BudgetNotification = dict[str, Any]
+"""`notification` (as the API has it; its `NotificationState` may be changed) and `subscribers`."""
+
 ServiceHandler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
 
 
@@ -158,3 +161,21 @@ def evaluate_alarms(*, account: str, region: str) -> None:
     set_request_account_id(account)
     set_request_region(region)
     cloudwatch._evaluate_all_alarms()
+
+
+def set_budget_spend(name: str, amount: str, *, account: str) -> list[BudgetNotification] | None:
+    """Set what a budget has spent; returns its notifications with what they have been told, None without the budget.
+
+    ministack has no bills, so a budget's spend is always nothing there.
+    """
+    from ministack.core.responses import set_request_account_id
+    from ministack.services import budgets
+
+    set_request_account_id(account)
+    budget = budgets._budgets.get(name)
+    if budget is None:
+        return None
+    budget["CalculatedSpend"]["ActualSpend"]["Amount"] = amount
+    budget["LastUpdatedTime"] = time.time()
+    found: list[BudgetNotification] = budgets._notification_store.get(name, [])
+    return found

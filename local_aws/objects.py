@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from local_aws.errors import validation
 
 _PARALLEL = 16
+# Over loopback parts only cost: one request a file, however large, halves the time of a model's upload.
+_WHOLE = TransferConfig(multipart_threshold=1 << 40, use_threads=False)
 
 
 class S3Uri(NamedTuple):
@@ -87,7 +90,7 @@ class ObjectStore:
     def upload_file(self, source: Path, uri: str) -> None:
         """Store one file as one object."""
         where = S3Uri.parse(uri)
-        self._client.upload_file(str(source), where.bucket, where.key)
+        self._client.upload_file(str(source), where.bucket, where.key, Config=_WHOLE)
 
     def upload_tree(self, directory: Path, uri: str) -> list[str]:
         """Store every file under `directory` below the prefix (a `/` is put between); returns the keys, sorted."""
@@ -97,7 +100,7 @@ class ObjectStore:
         keys = [prefix + path.relative_to(directory).as_posix() for path in files]
 
         def store(pair: tuple[Path, str]) -> None:
-            self._client.upload_file(str(pair[0]), where.bucket, pair[1])
+            self._client.upload_file(str(pair[0]), where.bucket, pair[1], Config=_WHOLE)
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(store, zip(files, keys, strict=True)))

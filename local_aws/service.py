@@ -14,7 +14,7 @@ from local_aws.errors import AwsError, validation
 from local_aws.hooks import Headers
 from local_aws.wire import Document, Reply, dispatch, error_reply, json_reply
 
-ADMIN_PREFIX = "/_local/sagemaker/"
+ADMIN_PREFIX = "/_local/"
 
 AdminHandler = Callable[[Context, Document], Document]
 ADMIN: dict[str, AdminHandler] = {}
@@ -22,13 +22,14 @@ ADMIN: dict[str, AdminHandler] = {}
 _log = logging.getLogger("local_aws")
 
 
-def admin(name: str) -> Callable[[AdminHandler], AdminHandler]:
-    """Make the decorated function answer `POST /_local/sagemaker/NAME`; what AWS has no operation for (a reclaim)."""
+def admin(name: str, area: str = "sagemaker") -> Callable[[AdminHandler], AdminHandler]:
+    """Make the decorated function answer `POST /_local/AREA/NAME`: what happens to people on AWS (a spot reclaim,
+    money being spent) and has no operation there."""
 
     def register(handler: AdminHandler) -> AdminHandler:
-        if name in ADMIN:
-            raise ValueError(f"two admin handlers for {name}")
-        ADMIN[name] = handler
+        if f"{area}/{name}" in ADMIN:
+            raise ValueError(f"two admin handlers for {area}/{name}")
+        ADMIN[f"{area}/{name}"] = handler
         return handler
 
     return register
@@ -50,7 +51,7 @@ class SageMakerService:
         return await asyncio.to_thread(dispatch, self._context, target, body)
 
     async def administer(self, path: str, body: bytes) -> Reply:
-        """Answer a request to `/_local/sagemaker/...`."""
+        """Answer a request to `/_local/...`."""
         name = path.removeprefix(ADMIN_PREFIX)
         try:
             handler = ADMIN.get(name)

@@ -124,6 +124,7 @@ class Instance:
         environment |= {
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "SAGEMAKER_BASE_DIR": str(self._root),
+            "BINVENTORY_BIND_HOST": "127.0.0.1",  # a container has a network of its own, this process has not
             "PYTHONUNBUFFERED": "1",
         }
         if self.spec.model_package:

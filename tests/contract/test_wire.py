@@ -1,0 +1,239 @@
+"""The wire: dispatch, errors, and the walk over botocore's shapes that holds every request and reply."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local_aws.context import Context
+from local_aws.errors import AwsError
+from local_aws.listing import cut, list_page
+from local_aws.objects import ObjectStore, S3Uri
+from local_aws.server import LocalAws
+from local_aws.shapes import operation_model, violations
+from local_aws.store import Store
+from local_aws.wire import OPERATIONS, call
+from tests.contract.conftest import ClientFactory
+
+GOOD_CONFIG: dict[str, Any] = {
+    "EndpointConfigName": "config",
+    "ProductionVariants": [
+        {"VariantName": "primary", "ModelName": "model", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    ],
+    "Tags": [{"Key": "cost", "Value": "über alles"}],
+}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    """A context without a server: for what needs no other service."""
+    context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
+    yield context
+    context.stop()
+
+
+def broken(**changes: Any) -> dict[str, Any]:
+    """GOOD_CONFIG with members of its variant replaced; None removes one."""
+    variant = GOOD_CONFIG["ProductionVariants"][0] | changes
+    kept = {key: value for key, value in variant.items() if value is not None}
+    return GOOD_CONFIG | {"ProductionVariants": [kept]}
+
+
+def test_a_good_request_has_no_violation() -> None:
+    """Types, enums, patterns (with Java's letter classes) and bounds all hold."""
+    assert violations(operation_model("CreateEndpointConfig").input_shape, GOOD_CONFIG) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (broken(InstanceType="ml.m5.huge"), ["productionVariants.1.member.instanceType", "enum value set"]),
+        (broken(InitialInstanceCount=0), ["initialInstanceCount", "greater than or equal to 1"]),
+        (broken(InitialInstanceCount="1"), ["initialInstanceCount", "must be a number"]),
+        (broken(InitialInstanceCount=1.5), ["initialInstanceCount", "whole number"]),
+        (broken(InitialInstanceCount=True), ["initialInstanceCount", "must be a number"]),
+        (broken(VariantName=None), ["variantName", "must not be null"]),
+        (broken(VariantName="under_score"), ["variantName", "regular expression pattern"]),
+        (broken(VariantName="v" * 64), ["variantName", "less than or equal to 63"]),
+        (broken(Colour="red"), ["Unknown member", "colour"]),
+        (GOOD_CONFIG | {"ProductionVariants": []}, ["productionVariants", "length greater than or equal to 1"]),
+        (GOOD_CONFIG | {"ProductionVariants": {}}, ["productionVariants", "must be a list"]),
+        (GOOD_CONFIG | {"Tags": [7]}, ["tags.1.member", "must be a structure"]),
+        (GOOD_CONFIG | {"EnableNetworkIsolation": "yes"}, ["enableNetworkIsolation", "must be a boolean"]),
+    ],
+)
+def test_every_kind_of_violation_names_the_member(request_: dict[str, Any], words: list[str]) -> None:
+    """The violation has the path and the constraint."""
+    found = violations(operation_model("CreateEndpointConfig").input_shape, request_)
+    assert any(all(word in violation for word in words) for violation in found), found
+
+
+def test_a_wrong_reply_never_leaves(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that forgets a required member of the reply is a failure of local_aws, said as such."""
+    monkeypatch.setitem(OPERATIONS, ("sagemaker", "DescribeModel"), lambda context, request: {"ModelName": 7})
+    with pytest.raises(AwsError, match=r"wrong shape.*creationTime") as caught:
+        call(context, "DescribeModel", {"ModelName": "m"})
+    assert caught.value.code == "InternalFailure"
+
+
+def test_errors_look_like_awss(local_aws: LocalAws, client: ClientFactory) -> None:
+    """Unimplemented, unknown, unreadable: a code, a message and a status, never a traceback."""
+    with pytest.raises(ClientError, match="does not implement ListDomains") as caught:
+        client("sagemaker").list_domains()
+    assert caught.value.response["Error"]["Code"] == "NotImplemented"
+
+    def post(target: str, body: str) -> httpx.Response:
+        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+        return httpx.post(local_aws.endpoint_url, headers=headers, content=body)
+
+    for target, body, code in (
+        ("SageMaker.DoWhatIWant", "{}", "UnknownOperationException"),
+        ("SageMaker.ListModels", "{", "SerializationException"),
+        ("SageMaker.ListModels", "[]", "SerializationException"),
+    ):
+        reply = post(target, body)
+        assert reply.status_code == 400
+        assert reply.json()["__type"] == code
+        assert reply.headers["x-amzn-errortype"] == code
+
+
+def test_administration_says_what_it_knows(local_aws: LocalAws) -> None:
+    """A wrong path lists the right ones; a body that is not JSON is refused."""
+    assert "reclaim" in httpx.post(f"{local_aws.endpoint_url}/_local/sagemaker/nothing").text
+    refused = httpx.post(f"{local_aws.endpoint_url}/_local/sagemaker/reclaim", content="{")
+    assert (refused.status_code, refused.json()["__type"]) == (400, "ValidationException")
+
+
+@pytest.mark.skipif(shutil.which("aws") is None, reason="the aws CLI is not installed")
+def test_the_aws_cli_cannot_tell(local_aws: LocalAws, client: ClientFactory) -> None:
+    """A resource that the real command line makes."""
+    command = ["aws", "sagemaker", "create-model-package-group", "--model-package-group-name", "by-cli"]
+    done = subprocess.run(command, env=os.environ | local_aws.environment(), capture_output=True, text=True)
+    if done.returncode == 127:
+        pytest.skip("the aws command does not run here")
+    assert done.returncode == 0, done.stderr
+    described = client("sagemaker").describe_model_package_group(ModelPackageGroupName="by-cli")
+    assert json.loads(done.stdout)["ModelPackageGroupArn"] == described["ModelPackageGroupArn"]
+
+
+@given(count=st.integers(0, 40), size=st.integers(1, 15))
+def test_pages_hold_everything_once_and_in_order(count: int, size: int) -> None:
+    """Following NextToken visits every document."""
+    documents = [{"n": n} for n in range(count)]
+    seen: list[Any] = []
+    token: str | None = None
+    for _ in range(count + 1):
+        page = cut(documents, {"MaxResults": size} | ({"NextToken": token} if token else {}))
+        assert len(page.documents) <= size
+        seen += page.documents
+        token = page.next_token
+        if token is None:
+            break
+    assert seen == documents
+
+
+def test_a_foreign_page_token_is_refused() -> None:
+    """A token that this operation did not return."""
+    with pytest.raises(AwsError, match="NextToken"):
+        cut([], {"NextToken": "bm9uc2Vuc2U="})
+
+
+@given(data=st.data())
+def test_listings_filter_and_sort(data: st.DataObject) -> None:
+    """Whatever is asked for together, the result is what asking one by one leaves, in the order asked for."""
+    names = data.draw(st.lists(st.text("abAB-", min_size=1, max_size=6), max_size=12))
+    documents = [{"Name": name, "CreationTime": float(index % 5)} for index, name in enumerate(names)]
+    request: dict[str, Any] = {
+        "NameContains": data.draw(st.text("abAB", max_size=2)),
+        "CreationTimeAfter": data.draw(st.floats(-1, 6)),
+        "SortBy": data.draw(st.sampled_from(["Name", "CreationTime"])),
+        "SortOrder": data.draw(st.sampled_from(["Ascending", "Descending"])),
+    }
+    page = list_page(documents, request, name="Name")
+    kept = [
+        document
+        for document in documents
+        if request["NameContains"].lower() in str(document["Name"]).lower()
+        and float(str(document["CreationTime"])) > request["CreationTimeAfter"]
+    ]
+    key = request["SortBy"]
+    assert sorted(map(str, page.documents)) == sorted(map(str, kept))
+    values = [document[key] for document in page.documents]
+    assert values == sorted(values, reverse=request["SortOrder"] == "Descending")
+
+
+@settings(max_examples=25, deadline=None)
+@given(changes=st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers()), max_size=20))
+def test_the_store_remembers_across_a_restart(tmp_path_factory: pytest.TempPathFactory, changes: list[Any]) -> None:
+    """Puts and deletes in any order leave the same documents, in the same order, after the file is opened again."""
+    path = tmp_path_factory.mktemp("store") / "s.sqlite"
+    store = Store(path)
+    expected: dict[str, dict[str, int]] = {}
+    for key, value in changes:
+        if value is None:
+            assert store.table("t").delete(key) == (key in expected)
+            expected.pop(key, None)
+        else:
+            store.table("t").put(key, {"value": value})
+            expected[key] = {"value": value}
+    store.close()
+    store = Store(path)
+    assert store.table("t").items() == list(expected.items())
+    assert store.table("other").all() == []
+    store.close()
+
+
+def test_a_failed_change_changes_nothing(tmp_path: Path) -> None:
+    """An exception inside `update` or a transaction rolls everything back."""
+    store = Store(tmp_path / "s.sqlite")
+    table = store.table("t")
+    table.put("a", {"n": 1})
+
+    def fails(document: dict[str, Any]) -> None:
+        document["n"] = 2
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        table.update("a", fails)
+    with pytest.raises(ValueError, match="no"), store.transaction():
+        table.put("b", {})
+        raise ValueError("no")
+    assert table.items() == [("a", {"n": 1})]
+    assert not table.insert("a", {}) and table.update("z", fails) is None
+    store.close()
+
+
+def test_prefixes_become_folders_as_sagemaker_lays_them_out(client: ClientFactory, tmp_path: Path) -> None:
+    """A folder's prefix with and without its slash, a single object, and a key that would climb out."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket="channels")
+    for key in ("data/train/1.txt", "data/train/deep/2.txt", "data/train-2/3.txt", "data/train/"):
+        s3.put_object(Bucket="channels", Key=key, Body=key.encode())
+    objects = ObjectStore(s3)
+
+    def fetched(uri: str, name: str) -> list[str]:
+        paths = objects.download_prefix(uri, tmp_path / name)
+        assert all(path.read_text().endswith(path.name) for path in paths)
+        return sorted(path.relative_to(tmp_path / name).as_posix() for path in paths)
+
+    assert fetched("s3://channels/data/train/", "slash") == ["1.txt", "deep/2.txt"]
+    assert fetched("s3://channels/data/train", "none") == ["train-2/3.txt", "train/1.txt", "train/deep/2.txt"]
+    assert fetched("s3://channels/data/train/1.txt", "object") == ["1.txt"]
+    assert objects.exists("s3://channels/data/train/1.txt") and not objects.exists("s3://channels/data/none")
+    assert objects.upload_tree(tmp_path / "slash", "s3://channels/copy") == ["copy/1.txt", "copy/deep/2.txt"]
+    s3.put_object(Bucket="channels", Key="evil/../../out.txt", Body=b"out")
+    with pytest.raises(AwsError, match="outside"):
+        objects.download_prefix("s3://channels/evil/", tmp_path / "evil")
+    with pytest.raises(AwsError, match="s3://bucket/key"):
+        S3Uri.parse("file:///etc/passwd")
