@@ -1,0 +1,1 @@
+"""What it costs, before it runs: prices from a dated table, quantities from the synthesized templates."""

@@ -1,0 +1,85 @@
+"""The price table: dated, with its source, by region. What it does not hold is said, never guessed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from binventory.errors import Exit, Problem
+
+TABLE = Path(__file__).with_name("prices.json")
+MAX_AGE_DAYS = 180
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The prices of one region in dollars, and when they were read."""
+
+    region: str
+    read: date
+    source: str
+    _values: dict[str, Any]
+
+    def instance_hour(self, instance_type: str) -> float:
+        """On-demand price of an ml.* instance for an hour; AWS lists the same for jobs and endpoints."""
+        return self._look("instance_hour", instance_type)
+
+    def ec2_hour(self, instance_type: str) -> float:
+        """On-demand price of an EC2 instance for an hour."""
+        return self._look("ec2_hour", instance_type)
+
+    def unit(self, name: str) -> float:
+        """A price that is not by instance type, such as `s3_gb_month`."""
+        value = self._values.get(name)
+        if not isinstance(value, int | float):
+            raise self._missing(name)
+        return float(value)
+
+    def has_instance(self, instance_type: str) -> bool:
+        """Whether an instance type is in the table."""
+        return instance_type in self._values["instance_hour"]
+
+    def age_days(self, today: date) -> int:
+        """How old the table is."""
+        return (today - self.read).days
+
+    def warning(self, today: date) -> str:
+        """Says so when the table is older than it should be; "" otherwise."""
+        age = self.age_days(today)
+        if age <= MAX_AGE_DAYS:
+            return ""
+        return f"These prices were read {age} days ago ({self.read}): renew them with binventory cost --refresh."
+
+    def _look(self, group: str, name: str) -> float:
+        value = self._values.get(group, {}).get(name)
+        if value is None:
+            raise self._missing(name)
+        return float(value)
+
+    def _missing(self, name: str) -> Problem:
+        return Problem(
+            f"There is no price for {name} in {self.region}",
+            f"the table read on {self.read} does not hold it",
+            "renew the table with credentials for AWS: binventory cost --refresh",
+            code=Exit.NOT_READY,
+        )
+
+
+@cache
+def load(region: str, table: Path = TABLE) -> Prices:
+    """The prices of a region."""
+    document = json.loads(table.read_text())
+    values = document["regions"].get(region)
+    if values is None:
+        known = ", ".join(sorted(document["regions"]))
+        raise Problem(
+            f"There are no prices for the region {region}",
+            f"the table read on {document['read']} holds {known}",
+            f"read them with credentials for AWS: binventory cost --refresh --region {region}",
+            code=Exit.NOT_READY,
+        )
+    return Prices(region, date.fromisoformat(document["read"]), document["source"], values)

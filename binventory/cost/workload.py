@@ -1,0 +1,70 @@
+"""How long the work takes: rates scaled by cores. Every number here is an assumption, derived in docs/costs.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from binventory.errors import Exit, Problem
+
+DATASET_PHOTOS = 535_234
+CLASSES = 5
+HOURS_A_MONTH = 730.0
+# vCPUs of a size. ResNet50 needs 4.09 G multiply-adds a photo; the rates below are photos a second and vCPU of an
+# AVX-512 machine, at the share of the peak that was reached (docs/costs.md derives them).
+_VCPUS = {"medium": 2, "large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "9xlarge": 36, "12xlarge": 48}
+EMBED_RATE = 12.0
+INGEST_RATE = 25.0
+HEAD_RATE = 20_000.0
+SERVE_RATE = 20.0
+GPU_EMBED_RATE = 900.0  # photos a second of one T4 or better, all of an instance's GPUs counted as one
+JOB_OVERHEAD_SECONDS = 150.0  # from start to the first useful second: image, code, packages
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What an execution works on."""
+
+    photos: int
+    views: int
+    epochs: int
+
+    def __post_init__(self) -> None:
+        for name in ("photos", "views", "epochs"):
+            if getattr(self, name) < 1:
+                raise Problem(
+                    f"--{name} {getattr(self, name)} is not possible",
+                    "it must be at least 1",
+                    f"give a positive number for --{name}",
+                    code=Exit.USAGE,
+                )
+
+    @classmethod
+    def of(cls, parameters: dict[str, object], photos: int | None) -> Workload:
+        """From the pipeline's parameter defaults; `photos` overrides how many there are."""
+        limit = int(str(parameters.get("LimitPerClass") or 0))
+        found = photos if photos is not None else (limit * CLASSES or DATASET_PHOTOS)
+        return cls(found, int(str(parameters.get("Views") or 1)), int(str(parameters.get("Epochs") or 1)))
+
+
+def vcpus(instance_type: str) -> int:
+    """vCPUs of an instance type, from its size."""
+    return _VCPUS[instance_type.rsplit(".", 1)[-1]]
+
+
+def has_gpu(instance_type: str) -> bool:
+    """Whether an instance type has a GPU, from its family."""
+    return instance_type.split(".")[-2].startswith(("g", "p"))
+
+
+def seconds(step: str, instance_type: str, instance_count: int, work: Workload) -> float:
+    """Expected seconds of one run of a step's job."""
+    cores = vcpus(instance_type) * instance_count
+    embed = GPU_EMBED_RATE * instance_count if has_gpu(instance_type) else EMBED_RATE * cores
+    useful = {
+        "Ingest": work.photos / (INGEST_RATE * cores),
+        "Embed": work.photos * (0.8 * work.views + 0.2) / embed,
+        "Tune": work.photos * 0.8 * work.epochs / (HEAD_RATE * cores),
+        "Train": work.photos * 0.8 * work.epochs / (HEAD_RATE * cores),
+        "Evaluate": work.photos * 0.3 / embed,
+    }
+    return JOB_OVERHEAD_SECONDS + useful.get(step, 0.0)
