@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from binventory.audit import job
@@ -16,7 +17,9 @@ from binventory.audit.run import Scope
 from binventory.aws import Aws
 from binventory.cli import run
 from binventory.errors import Exit, Problem
+from tests import grey_model
 from tests.audited import Reply, photo_bytes, runtime, shade_answer, write_bin, write_folder, write_predictions
+from tests.serving_process import running
 
 
 def no_aws() -> Aws:
@@ -280,3 +283,25 @@ def test_an_empty_folder_is_not_an_audit(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text("")
     with pytest.raises(Problem, match="nothing to audit"):
         job.run_audit(job.Request(str(tmp_path), tmp_path / "out", predictions=tmp_path / "p.jsonl"), no_aws)
+
+
+def test_the_real_server_is_understood(tmp_path: Path) -> None:
+    """The inference server itself behind SageMaker's wire: its answers are ranked, its refusals set aside."""
+    folder = write_folder(tmp_path / "bins", 12)
+    write_bin(folder, "not-a-photo", 2, photo=b"hello")
+    container = tmp_path / "container"
+    grey_model.write(container / "model")
+    with running(container, container) as server:
+
+        def answer(photo: bytes, number: int) -> Reply:
+            headers = {"content-type": "image/jpeg", "accept": "application/json"}
+            response = httpx.post(f"{server.url}/invocations", content=photo, headers=headers)
+            return response.status_code, response.content
+
+        with runtime(answer) as endpoint:
+            request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",))
+            summary = job.run_audit(request, lambda: endpoint.aws).summary
+    assert (summary.counted, summary.not_audited) == (12, 1)
+    assert set_aside(tmp_path / "out") == {"not-a-photo": "refused"}
+    for row in ranked(tmp_path / "out"):
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-3)  # type: ignore[attr-defined]

@@ -1,0 +1,135 @@
+"""Records made wrong on purpose, and how well a ranking finds them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+
+from benchmarks.auditing.crossfit import CLASSES, Floats, Integers
+
+SHARE: Final = 0.1
+FURTHEST: Final = 3
+DEPTHS: Final = (50, 100, 200)
+
+Corrupt = Callable[[Integers, np.random.Generator], tuple[Integers, NDArray[np.bool_]]]
+"""From true counts [n] to recorded counts [n] and which of them are wrong [n]."""
+
+
+def off_by_some(counts: Integers, generator: np.random.Generator) -> tuple[Integers, NDArray[np.bool_]]:
+    """A tenth of the records off by 1 to 3, every quantity that stays within the classes equally likely.
+
+    What would leave the classes is reported as out of scope by the audit, not ranked, so it is not made here.
+    """
+    return _corrupt(counts, generator, lambda count: _near(count))
+
+
+def off_like_the_rest(counts: Integers, generator: np.random.Generator) -> tuple[Integers, NDArray[np.bool_]]:
+    """As `off_by_some`, but a wrong quantity is drawn as often as it is recorded anywhere.
+
+    Then wrong records are not betrayed by being rare quantities, and only the photo can tell: the harder test.
+    """
+    shares = np.bincount(counts, minlength=CLASSES[-1] + 1) / len(counts)
+    return _corrupt(counts, generator, lambda count: _near(count), shares)
+
+
+def _near(count: int) -> list[int]:
+    return [other for other in CLASSES if 1 <= abs(other - count) <= FURTHEST]
+
+
+def _corrupt(
+    counts: Integers, generator: np.random.Generator, choices: Callable[[int], list[int]], shares: Floats | None = None
+) -> tuple[Integers, NDArray[np.bool_]]:
+    recorded = counts.copy()
+    wrong = np.zeros(len(counts), dtype=bool)
+    wrong[generator.choice(len(counts), round(SHARE * len(counts)), replace=False)] = True
+    for index in np.flatnonzero(wrong):
+        others = choices(int(counts[index]))
+        weights = None if shares is None else shares[others] / shares[others].sum()
+        recorded[index] = generator.choice(others, p=weights)
+    return recorded, wrong
+
+
+@dataclass(frozen=True)
+class Found:
+    """How well a ranking brings wrong records to the top."""
+
+    precision: dict[int, float]
+    """Share of wrong records among the first so many."""
+    area: float
+    """Under the ROC curve."""
+    lift: float
+    """Precision in the first tenth over the share of wrong records: times better than random inspection."""
+
+
+def score(suspicion: Floats, wrong: NDArray[np.bool_]) -> Found:
+    """Judge a ranking by `suspicion` [n], highest first; ties are broken at random, not by the order of the rows."""
+    order = np.lexsort((np.random.default_rng(0).random(len(wrong)), -suspicion))
+    hits = wrong[order]
+    tenth = round(len(wrong) / 10)
+    return Found(
+        precision={depth: float(hits[:depth].mean()) for depth in DEPTHS},
+        area=float(roc_auc_score(wrong, suspicion)),
+        lift=float(hits[:tenth].mean() / wrong.mean()),
+    )
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A score over many corruptions: mean, and the range that holds 95% of them."""
+
+    mean: Found
+    low: Found
+    high: Found
+
+
+def repeat(probabilities: Floats, counts: Integers, corrupt: Corrupt, times: int) -> Repeated:
+    """Corrupt `counts` again and again and rank by the improbability of what is recorded."""
+    scores = []
+    for seed in range(times):
+        recorded, wrong = corrupt(counts, np.random.default_rng(seed))
+        of_recorded = probabilities[np.arange(len(counts)), recorded - CLASSES[0]]
+        scores.append(score(-of_recorded, wrong))
+    return Repeated(
+        mean=_summary(scores, np.mean),
+        low=_summary(scores, lambda values: np.quantile(values, 0.025)),
+        high=_summary(scores, lambda values: np.quantile(values, 0.975)),
+    )
+
+
+def _summary(scores: list[Found], pick: Callable[[list[float]], Any]) -> Found:
+    return Found(
+        precision={depth: float(pick([found.precision[depth] for found in scores])) for depth in DEPTHS},
+        area=float(pick([found.area for found in scores])),
+        lift=float(pick([found.lift for found in scores])),
+    )
+
+
+def simulated(accuracy: float, photos: int, shares: Floats, seed: int = 0) -> tuple[Integers, Floats]:
+    """Counts [n] and calibrated probabilities [n, 5] of a model of a given accuracy, for what others published.
+
+    The model sees the true count with noise that grows as the count does, and answers with the exact posterior; the
+    amount of noise is searched until the accuracy is met. RMSE is not fitted, so comparing it tests the simulation.
+    """
+    generator = np.random.default_rng(seed)
+    values = np.array(CLASSES, dtype=np.float64)
+    counts = generator.choice(CLASSES, size=photos, p=shares).astype(np.int64)
+    noise = generator.normal(size=photos)
+    low, high = 0.01, 5.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        probabilities = _posterior(counts, noise, values, shares, middle)
+        correct = (values[probabilities.argmax(axis=1)] == counts).mean()
+        low, high = (middle, high) if correct > accuracy else (low, middle)
+    return counts, _posterior(counts, noise, values, shares, (low + high) / 2)
+
+
+def _posterior(counts: Integers, noise: Floats, values: Floats, shares: Floats, scale: float) -> Floats:
+    deviation = scale * np.sqrt(values)
+    seen = counts + deviation[counts - CLASSES[0]] * noise
+    density = np.exp(-0.5 * ((seen[:, None] - values) / deviation) ** 2) / deviation * shares
+    return np.asarray(density / density.sum(axis=1, keepdims=True))
