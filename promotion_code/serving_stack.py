@@ -85,20 +85,37 @@ class ServingStack:
             raise
         return Outcome.STARTED
 
+    def parameters(self) -> dict[str, str]:
+        """The parameters' values; none where the stack does not exist."""
+        try:
+            return _values(self._describe())
+        except Exception as error:
+            if "does not exist" in str(error):
+                return {}
+            raise
+
+    def _describe(self) -> dict[str, Any]:
+        stack: dict[str, Any] = self.client.describe_stacks(StackName=self.name)["Stacks"][0]
+        return stack
+
     def _settled_parameters(self, patience_seconds: float) -> dict[str, str]:
         deadline = time.monotonic() + patience_seconds
         while True:
-            stack = self.client.describe_stacks(StackName=self.name)["Stacks"][0]
+            stack = self._describe()
             status = stack["StackStatus"]
             if status in _BROKEN:
                 raise StackUnusableError(
                     f"stack {self.name} is {status}: repair it with `cdk deploy` or continue its rollback first"
                 )
             if not status.endswith("_IN_PROGRESS"):
-                return {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])}
+                return _values(stack)
             if time.monotonic() >= deadline:
                 raise StackBusyError(f"stack {self.name} is still {status} after {patience_seconds:.0f} s")
             time.sleep(POLL_SECONDS)
+
+
+def _values(stack: dict[str, Any]) -> dict[str, str]:
+    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])}
 
 
 def _parameter(key: str, wanted: Mapping[str, str]) -> dict[str, Any]:

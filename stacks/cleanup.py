@@ -6,16 +6,12 @@ from collections.abc import Sequence
 
 from aws_cdk import CustomResource, Duration
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct, IDependable
 
-from stacks import permissions
-from stacks.assets import REPOSITORY
 from stacks.base import BinventoryStack
+from stacks.functions import CLEANUP_CODE, FunctionProperties, PythonFunction
 from stacks.permissions import allow
-
-CLEANUP_CODE = REPOSITORY / "cleanup_code"
 
 
 class Cleanup(Construct):
@@ -24,31 +20,19 @@ class Cleanup(Construct):
     def __init__(self, scope: BinventoryStack, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self._stack = scope
-        name = f"{scope.stack_name}-cleanup"
-        log_group = scope.log_group(self, "Logs", f"/aws/lambda/{name}")
-        self._role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"{scope.stack_name}: empties what is in the way when the stack is destroyed",
-        )
         own_stack = scope.format_arn(service="cloudformation", resource="stack", resource_name=f"{scope.stack_name}/*")
-        self._allow(
-            "Common",
-            [permissions.write_log_streams(log_group), allow(["cloudformation:DescribeStacks"], [own_stack])],
-        )
-        self._function = lambda_.Function(
+        self._function = PythonFunction(
             self,
-            "Function",
-            function_name=name,
-            description="Empties what is in the way when the stack is destroyed",
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            handler="cleanup.handler",
-            code=lambda_.Code.from_asset(str(CLEANUP_CODE), exclude=["**/__pycache__", "**/.*"]),
-            role=self._role,
-            log_group=log_group,
-            memory_size=256,
-            timeout=Duration.minutes(15),
+            "Empty",
+            stack=scope,
+            of=FunctionProperties(
+                name=f"{scope.stack_name}-cleanup",
+                purpose="empties what is in the way when the stack is destroyed",
+                code=CLEANUP_CODE,
+                handler="cleanup.handler",
+                timeout=Duration.minutes(15),
+                statements=[allow(["cloudformation:DescribeStacks"], [own_stack])],
+            ),
         )
 
     def empty_bucket(self, bucket: s3.Bucket) -> None:
@@ -105,15 +89,13 @@ class Cleanup(Construct):
         resource = CustomResource(
             self,
             construct_id,
-            service_token=self._function.function_arn,
+            service_token=self._function.function.function_arn,
             resource_type="Custom::Cleanup",
             properties=subject,
         )
+        policy = iam.Policy(self, f"{construct_id}Policy", roles=[self._function.role], statements=list(statements))
         # Deleted in the opposite order: first this, with everything it needs still there.
-        resource.node.add_dependency(*of, self._allow(construct_id, statements), self._role)
-
-    def _allow(self, construct_id: str, statements: Sequence[iam.PolicyStatement]) -> iam.Policy:
-        return iam.Policy(self, f"{construct_id}Policy", roles=[self._role], statements=list(statements))
+        resource.node.add_dependency(*of, policy, self._function)
 
     def _sagemaker_arn(self, resource: str, name: str) -> str:
         return self._stack.format_arn(service="sagemaker", resource=resource, resource_name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.settings import ServingSettings
@@ -14,9 +15,17 @@ class EndpointAlarms(Construct):
     """Server errors and slow answers. A quiet endpoint, or none, is no reason for alarm."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: ServingSettings, endpoint_name: str, variant: str
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: ServingSettings,
+        endpoint_name: str,
+        variant: str,
+        alerts: sns.ITopic,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._alerts = alerts
         self._endpoint_name = endpoint_name
         self._dimensions = [
             cloudwatch.CfnAlarm.DimensionProperty(name="EndpointName", value=endpoint_name),
@@ -59,4 +68,6 @@ class EndpointAlarms(Construct):
             datapoints_to_alarm=2,
             comparison_operator="GreaterThanOrEqualToThreshold",
             treat_missing_data="notBreaching",
+            alarm_actions=[self._alerts.topic_arn],
+            ok_actions=[self._alerts.topic_arn],
         )

@@ -8,6 +8,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks import permissions
@@ -34,6 +35,7 @@ class ServingStack(BinventoryStack):
         *,
         settings: Settings,
         storage: StorageStack,
+        alerts: sns.ITopic,
         image_repository: ecr.IRepository,
     ) -> None:
         super().__init__(scope, construct_id, settings=settings, role="serving", purpose="the endpoint")
@@ -45,7 +47,12 @@ class ServingStack(BinventoryStack):
         model = self._model(self._role(log_group, image_repository))
         configuration = self._configuration(model)
         self.alarms = EndpointAlarms(
-            self, "Alarms", settings=settings.serving, endpoint_name=self.endpoint_name, variant=VARIANT
+            self,
+            "Alarms",
+            settings=settings.serving,
+            endpoint_name=self.endpoint_name,
+            variant=VARIANT,
+            alerts=alerts,
         )
         endpoint = self._endpoint(configuration)
         resources: list[CfnResource] = [model, configuration, endpoint, *self.alarms.alarms]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -63,7 +64,11 @@ TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, patter
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w ./=+@-]*$")]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Retention = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731]
-OWN_TAGS = ("project", "environment")
+OWN_TAGS = ("deployment", "environment", "project")
+
+
+_DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
+_CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
 
 class InvalidSettingsError(Exception):
@@ -222,6 +227,49 @@ class ServingSettings(Section):
         return value
 
 
+class ServingHours(Section):
+    """When the endpoint is on; outside it is off and does not bill."""
+
+    days: Annotated[
+        str, StringConstraints(pattern=r"^(MON|TUE|WED|THU|FRI|SAT|SUN)([-,](MON|TUE|WED|THU|FRI|SAT|SUN))*$")
+    ]
+    """As cron writes them, for example `MON-FRI`."""
+    start: Annotated[str, StringConstraints(pattern=_CLOCK)]
+    """For example `07:00`."""
+    end: Annotated[str, StringConstraints(pattern=_CLOCK)]
+    time_zone: str
+    """For example `Europe/Berlin`."""
+
+    @field_validator("end")
+    @classmethod
+    def _after_the_start(cls, value: str, info: ValidationInfo) -> str:
+        if value <= info.data.get("start", ""):
+            raise _wrong("must be later than start ({start})", start=info.data["start"])
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in zoneinfo.available_timezones():
+            raise _wrong("must be a time zone such as UTC or Europe/Berlin")
+        return value
+
+
+class MoneySettings(Section):
+    """The cap on what the environment may cost, and what is turned off when nobody uses it."""
+
+    monthly_budget_usd: float = Field(gt=0, le=1_000_000)
+    """Alerts go out at 50, 80 and 100% of it, and when it is forecast to be exceeded."""
+    alert_emails: tuple[Email, ...] = Field(default=(), max_length=10)
+    guard_percent: int = Field(ge=0, le=1000)
+    """Share of the budget at which the endpoint is turned off and executions are stopped; 0: never."""
+    idle_hours: float = Field(ge=0, le=14 * 24)
+    """Time without invocations after which the endpoint is turned off; 0: never."""
+    serving_hours: ServingHours | None = None
+    anomaly_usd: float | None = Field(default=None, gt=0)
+    """Unusual cost that is worth a message; absent: AWS Cost Anomaly Detection is not used."""
+
+
 class Settings(BaseSettings):
     """Everything the stacks are made from."""
 
@@ -247,6 +295,7 @@ class Settings(BaseSettings):
     tuning: TuningSettings
     evaluation: EvaluationSettings
     serving: ServingSettings
+    money: MoneySettings
     github: GithubSettings = GithubSettings()
 
     @field_validator("tags")
@@ -262,6 +311,15 @@ class Settings(BaseSettings):
     def _prod_keeps_its_data(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:
         if info.data.get("environment") == "prod" and not value.retain:
             raise _wrong("must be true in prod", field="storage.retain", value=False)
+        return value
+
+    @field_validator("money")
+    @classmethod
+    def _prod_is_never_idle(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
+        if info.data.get("environment") == "prod" and value.idle_hours:
+            raise _wrong(
+                "must be 0 in prod: nobody's quiet night turns it off", field="money.idle_hours", value=value.idle_hours
+            )
         return value
 
     @field_validator("evaluation", "ingest")
@@ -283,7 +341,8 @@ class Settings(BaseSettings):
     @property
     def all_tags(self) -> dict[str, str]:
         """Tags of everything that bills, keys in sorted order."""
-        return dict(sorted({**self.tags, "project": self.project, "environment": self.environment}.items()))
+        own = {"deployment": self.prefix, "environment": self.environment, "project": self.project}
+        return dict(sorted({**self.tags, **own}.items()))
 
     def stack_name(self, role: str) -> str:
         """For example `binventory-dev-serving`."""

@@ -9,6 +9,7 @@ from aws_cdk import AssetHashType, CfnOutput
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.assets import INFERENCE_CODE, write_source_archive
@@ -26,7 +27,9 @@ from stacks.storage_stack import StorageStack
 class TrainingStack(BinventoryStack):
     """From photos to an approved model package, and the function that puts an approved one behind the endpoint."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack, alerts: sns.ITopic
+    ) -> None:
         super().__init__(
             scope, construct_id, settings=settings, role="training", purpose="the pipeline and the model registry"
         )
@@ -77,7 +80,7 @@ class TrainingStack(BinventoryStack):
             cleanup = Cleanup(self, "Cleanup")
             cleanup.delete_model_packages(name, of=group)
             cleanup.stop_executions(name, of=pipeline)
-        Promotion(self, "Promotion", model_package_group=name, serving_stack=settings.stack_name("serving"))
+        Promotion(self, "Promotion", model_package_group=name, alerts=alerts)
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
 

@@ -30,7 +30,7 @@ ON_EVERY_STACK = {
     "NIST.800.53.R5-LambdaConcurrency": "Rare events call the functions; a reserve would be taken from the account.",
     "NIST.800.53.R5-LambdaDLQ": "EventBridge and CloudFormation retry, and report a failure themselves.",
     "NIST.800.53.R5-LambdaInsideVPC": "The functions call AWS's APIs only, which in a VPC need endpoints that bill.",
-    "NIST.800.53.R5-CloudWatchAlarmAction": "Deployments watch the endpoint's alarms and roll back by them.",
+    "NIST.800.53.R5-SNSEncryptedKMS": "Alerts hold no photo and no secret; AWS Budgets would need a customer key here.",
     "NIST.800.53.R5-SageMakerEndpointConfigurationKMSKeyConfigured": "SageMaker encrypts the volume with its own key.",
 }
 

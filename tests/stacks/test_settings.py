@@ -29,7 +29,11 @@ def test_shipped_settings_are_valid_and_named_after_their_environment(environmen
     settings = load(environment)
     assert settings.prefix == f"binventory-{environment}"
     assert settings.stack_name("serving") == f"binventory-{environment}-serving"
-    assert settings.all_tags == {"environment": environment, "project": "binventory"}
+    assert settings.all_tags == {
+        "deployment": f"binventory-{environment}",
+        "environment": environment,
+        "project": "binventory",
+    }
 
 
 def test_every_environment_has_a_file_and_every_file_an_environment() -> None:

@@ -1,0 +1,272 @@
+"""The budget, the people it tells, and the guards that act when nobody does."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from aws_cdk import CfnOutput, Duration
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_ce as ce
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from stacks import permissions
+from stacks.base import BinventoryStack
+from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.permissions import allow
+from stacks.settings import ServingHours, Settings
+
+ALERT_PERCENTS = (50, 80, 100)
+COST_TAG = "deployment"
+_HOUR_MINUTES = 60
+
+
+class MoneyStack(BinventoryStack):
+    """Everything is told to one topic. What is turned off is turned off by updating the serving stack."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, variant: str) -> None:
+        super().__init__(scope, construct_id, settings=settings, role="money", purpose="the budget and its guards")
+        self._variant = variant
+        self._budget_name = settings.prefix
+        self.alerts = self._topic("Alerts", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com")
+        for address in settings.money.alert_emails:
+            self.alerts.add_subscription(subscriptions.EmailSubscription(address))
+        self._budget(self._topic("BudgetAlerts", "budgets.amazonaws.com"))
+        if settings.money.idle_hours:
+            self._idle_guard(settings.money.idle_hours)
+        if settings.money.serving_hours:
+            self._serving_hours(settings.money.serving_hours)
+        if settings.money.anomaly_usd:
+            self._anomalies(settings.money.anomaly_usd)
+        CfnOutput(self, "AlertsTopicArn", value=self.alerts.topic_arn)
+
+    def _topic(self, construct_id: str, *services: str) -> sns.Topic:
+        topic = sns.Topic(self, construct_id, enforce_ssl=True)
+        for service in services:
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=[iam.ServicePrincipal(service)],
+                    resources=[topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
+            )
+        return topic
+
+    def _budget(self, topic: sns.Topic) -> None:
+        money = self.settings.money
+        percents = sorted({*ALERT_PERCENTS, *([money.guard_percent] if money.guard_percent else [])})
+        alerts = [("ACTUAL", percent) for percent in percents] + [("FORECASTED", 100)]
+        subscribers = [("SNS", topic.topic_arn), *(("EMAIL", address) for address in money.alert_emails)]
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_name=self._budget_name,
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(amount=money.monthly_budget_usd, unit="USD"),
+                # Costs carry the tag once it is activated as a cost-allocation tag in the billing console.
+                cost_filters={"TagKeyValue": [f"user:{COST_TAG}${self.settings.prefix}"]},
+            ),
+            notifications_with_subscribers=[
+                budgets.CfnBudget.NotificationWithSubscribersProperty(
+                    notification=budgets.CfnBudget.NotificationProperty(
+                        comparison_operator="GREATER_THAN",
+                        notification_type=kind,
+                        threshold=percent,
+                        threshold_type="PERCENTAGE",
+                    ),
+                    subscribers=[
+                        budgets.CfnBudget.SubscriberProperty(subscription_type=way, address=address)
+                        for way, address in subscribers
+                    ],
+                )
+                for kind, percent in alerts
+            ],
+            resource_tags=[
+                budgets.CfnBudget.ResourceTagProperty(key=key, value=value)
+                for key, value in self.settings.all_tags.items()
+            ],
+        )
+        if money.guard_percent:
+            self._budget_guard(topic)
+
+    def _budget_guard(self, topic: sns.Topic) -> None:
+        pipeline = self.settings.prefix
+        guard = self._guard(
+            "BudgetGuard",
+            purpose="turns the endpoint off and stops executions when the budget is spent",
+            handler="budget_guard.handler",
+            environment={**self._budget_environment(), "PIPELINE": pipeline},
+            statements=[
+                self._view_budget(),
+                allow(
+                    ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"],
+                    [
+                        self._sagemaker_arn("pipeline", pipeline),
+                        self._sagemaker_arn("pipeline", f"{pipeline}/execution/*"),
+                    ],
+                ),
+            ],
+        )
+        guard.function.add_event_source(sources.SnsEventSource(topic))
+
+    def _idle_guard(self, hours: float) -> None:
+        endpoint = self.settings.prefix
+        guard = self._guard(
+            "IdleGuard",
+            purpose="turns the endpoint off when nobody has called it for a while",
+            handler="idle_guard.handler",
+            environment={"ENDPOINT": endpoint, "VARIANT": self._variant, "IDLE_SECONDS": f"{hours * 3600:.0f}"},
+            statements=[
+                allow(["sagemaker:DescribeEndpoint"], [self._sagemaker_arn("endpoint", endpoint)]),
+                # CloudWatch has no resource level for reading metrics.
+                allow(["cloudwatch:GetMetricStatistics"], ["*"]),
+            ],
+        )
+        # Four looks in the limit, but no more than one a minute and no less than one an hour.
+        minutes = min(_HOUR_MINUTES, max(1, math.floor(hours * _HOUR_MINUTES / 4)))
+        unit = "minute" if minutes == 1 else "minutes"
+        self._schedule("IdleGuardSchedule", guard, f"rate({minutes} {unit})", "Looks whether the endpoint is idle")
+
+    def _serving_hours(self, hours: ServingHours) -> None:
+        guard = self._guard(
+            "ServingHours",
+            purpose="turns the endpoint on and off by the clock",
+            handler="serving_hours.handler",
+            environment=self._budget_environment(),
+            statements=[self._view_budget()],
+        )
+        for state, clock in (("on", hours.start), ("off", hours.end)):
+            hour, minute = (int(part) for part in clock.split(":"))
+            self._schedule(
+                f"Turn{state.title()}",
+                guard,
+                f"cron({minute} {hour} ? * {hours.days} *)",
+                f"Turns the endpoint {state}",
+                time_zone=hours.time_zone,
+                event={"EndpointState": state},
+            )
+
+    def _guard(
+        self,
+        construct_id: str,
+        *,
+        purpose: str,
+        handler: str,
+        environment: dict[str, str],
+        statements: list[iam.PolicyStatement],
+    ) -> PythonFunction:
+        serving_stack = self.settings.stack_name("serving")
+        return PythonFunction(
+            self,
+            construct_id,
+            stack=self,
+            of=FunctionProperties(
+                name=f"{self.settings.prefix}-{handler.split('.')[0].replace('_', '-')}",
+                purpose=purpose,
+                code=PROMOTION_CODE,
+                handler=handler,
+                timeout=Duration.minutes(1),
+                statements=[
+                    *permissions.change_stack(self, serving_stack),
+                    allow(["sns:Publish"], [self.alerts.topic_arn]),
+                    *statements,
+                ],
+                environment={
+                    "SERVING_STACK": serving_stack,
+                    "ALERTS_TOPIC": self.alerts.topic_arn,
+                    **environment,
+                },
+                errors_to=self.alerts,
+            ),
+        )
+
+    def _budget_environment(self) -> dict[str, str]:
+        return {
+            "ACCOUNT": self.account,
+            "BUDGET": self._budget_name,
+            "GUARD_PERCENT": str(self.settings.money.guard_percent),
+        }
+
+    def _view_budget(self) -> iam.PolicyStatement:
+        arn = self.format_arn(service="budgets", region="", resource="budget", resource_name=self._budget_name)
+        return allow(["budgets:ViewBudget"], [arn])
+
+    def _schedule(
+        self,
+        construct_id: str,
+        guard: PythonFunction,
+        expression: str,
+        description: str,
+        *,
+        time_zone: str = "UTC",
+        event: dict[str, str] | None = None,
+    ) -> None:
+        role = iam.Role(
+            self,
+            f"{construct_id}Role",
+            assumed_by=iam.ServicePrincipal(
+                "scheduler.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": self.account}}
+            ),
+        )
+        policy = iam.Policy(
+            self,
+            f"{construct_id}Policy",
+            roles=[role],
+            statements=[allow(["lambda:InvokeFunction"], [guard.function.function_arn])],
+        )
+        schedule = scheduler.CfnSchedule(
+            self,
+            construct_id,
+            description=description,
+            schedule_expression=expression,
+            schedule_expression_timezone=time_zone,
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=guard.function.function_arn,
+                role_arn=role.role_arn,
+                input=json.dumps(event or {}),
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_retry_attempts=3, maximum_event_age_in_seconds=3600
+                ),
+            ),
+        )
+        schedule.node.add_dependency(policy)
+
+    def _anomalies(self, threshold_usd: float) -> None:
+        monitor = ce.CfnAnomalyMonitor(
+            self,
+            "Anomalies",
+            monitor_name=self.settings.prefix,
+            monitor_type="CUSTOM",
+            monitor_specification=json.dumps(
+                {"Tags": {"Key": COST_TAG, "Values": [self.settings.prefix], "MatchOptions": ["EQUALS"]}}
+            ),
+        )
+        ce.CfnAnomalySubscription(
+            self,
+            "AnomalyAlerts",
+            subscription_name=self.settings.prefix,
+            frequency="IMMEDIATE",
+            monitor_arn_list=[monitor.attr_monitor_arn],
+            subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="SNS", address=self.alerts.topic_arn)],
+            threshold_expression=json.dumps(
+                {
+                    "Dimensions": {
+                        "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+                        "MatchOptions": ["GREATER_THAN_OR_EQUAL"],
+                        "Values": [str(threshold_usd)],
+                    }
+                }
+            ),
+        )
+
+    def _sagemaker_arn(self, resource: str, name: str) -> str:
+        return self.format_arn(service="sagemaker", resource=resource, resource_name=name)
