@@ -278,13 +278,16 @@ def _environment(requirements: list[str], options: list[str], say: Callable[[str
             return name
         shutil.rmtree(folder, ignore_errors=True)
         say(f"environment {name} is installed (once)")
-        subprocess.run([sys.executable, "-m", "venv", "--symlinks", str(folder)], check=True, env=_pip_environment())
+        # Without a pip of its own: unpacking one takes longer than most installations, and ours can install there.
+        make = [sys.executable, "-m", "venv", "--symlinks", "--without-pip", str(folder)]
+        subprocess.run(make, check=True, env=_pip_environment())
         arguments: list[str] = []
         for index, text in enumerate(requirements):
             path = folder / f"requirements-{index}.txt"
             path.write_text(text)
             arguments += ["-r", str(path)]
-        command = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+        command += ["--disable-pip-version-check", "install", "--quiet"]
         keep = [option for option in options if option not in {"--quiet", "-q", "--no-cache-dir"}]
         subprocess.run([*command, *keep, *arguments], check=True, env=_pip_environment())
         (folder / "complete").touch()

@@ -166,7 +166,7 @@ def test_tags_of_a_resource(client: ClientFactory) -> None:
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == []
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": str(number), "Value": ""} for number in range(50)])
     assert "at most 50" in refused(sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": "one more", "Value": ""}])
-    assert "Invalid ARN" in refused(sagemaker.list_tags, ResourceArn="arn:aws:sagemaker:eu-west-1:1:model/m")
+    assert "Invalid ARN" in refused(sagemaker.list_tags, ResourceArn="arn:aws:sagemaker:eu-west-1:999999999999:model/m")
 
 
 def test_spending_tells_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:

@@ -1,0 +1,65 @@
+"""What local_aws relies on inside ministack: after an upgrade this names what moved, before anything else breaks."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+from typing import Any
+
+import pytest
+
+PARTS: list[tuple[str, str, type | None]] = [
+    ("app", "SERVICE_HANDLERS", dict),
+    ("app", "app", None),
+    ("core.router", "SERVICE_PATTERNS", dict),
+    ("core.responses", "set_request_account_id", None),
+    ("core.responses", "set_request_region", None),
+    ("services.budgets", "_budgets", None),
+    ("services.budgets", "_notification_store", None),
+    ("services.cloudformation.provisioners", "_RESOURCE_HANDLERS", dict),
+    ("services.cloudformation.provisioners", "_REPLACING_PROPERTIES", dict),
+    ("services.cloudformation.provisioners", "_CUSTOM_NAME_REPLACEMENT", dict),
+    ("services.cloudformation.provisioners", "_STACK_TAG_PROPERTY", dict),
+    ("services.cloudwatch", "_metrics", None),
+]
+FUNCTIONS: list[tuple[str, str, list[str]]] = [
+    ("services.cloudformation.provisioners", "_physical_name", ["stack_name", "logical_id", "max_len"]),
+    ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
+    ("services.cloudwatch", "_evaluate_alarm", ["alarm"]),
+    ("services.cloudwatch", "_evaluate_all_alarms", []),
+    ("services.cloudwatch", "_evaluate_parent_alarms", ["child"]),
+    ("services.cloudwatch", "_record_history", ["alarm_name", "old_state", "new_state", "reason"]),
+    ("services.cloudwatch", "_dispatch_alarm_actions", ["alarm", "old_state", "new_state", "reason"]),
+    ("services.cloudwatch", "_stat_value", ["stats", "stat_name", "points"]),
+    ("services.cloudwatch", "_calc_stats", ["points"]),
+    ("services.ecr", "_describe_images", []),
+    ("services.ecr", "_find_image", []),
+    ("services.eventbridge", "_put_events", ["data", "allow_aws_source"]),
+]
+
+
+def part(module: str, name: str) -> Any:
+    """An attribute of one of ministack's modules."""
+    return getattr(importlib.import_module(f"ministack.{module}"), name, None)
+
+
+@pytest.mark.parametrize(("module", "name", "kind"), PARTS)
+def test_a_part_is_where_it_was(module: str, name: str, kind: type | None) -> None:
+    """Present, and of the kind that is added to."""
+    found = part(module, name)
+    assert found is not None, f"ministack.{module}.{name} is gone: local_aws/hooks.py needs another way in"
+    assert kind is None or isinstance(found, kind)
+
+
+@pytest.mark.parametrize(("module", "name", "parameters"), FUNCTIONS)
+def test_a_function_is_called_as_it_was(module: str, name: str, parameters: list[str]) -> None:
+    """Present, with the parameters that local_aws passes or replaces."""
+    found = part(module, name)
+    assert callable(found), f"ministack.{module}.{name} is gone: local_aws/hooks.py needs another way in"
+    assert [item for item in parameters if item not in inspect.signature(found).parameters] == []
+
+
+def test_the_version_is_the_one_that_was_looked_into() -> None:
+    """Internals may move with any release, so the pin and this line move together."""
+    assert importlib.metadata.version("ministack") == "1.5.33"
