@@ -44,6 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         log("refused", stream=sys.stderr, message=str(error))
         return 1
     log("ready", seconds=round(time.perf_counter() - begun, 3), port=options.port, model=counter.identity)
+    serve(counter, limits, options.port)
+    return 0
+
+
+def serve(counter: Counter, limits: Limits, port: int) -> None:
+    """Answer requests until a signal says stop, then drain."""
     metrics = Metrics(
         namespace="Binventory/Endpoint",
         dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
@@ -52,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     uvicorn.run(
         Application(counter, limits=limits, metrics=metrics),
         host=os.environ.get("BINVENTORY_BIND_HOST", "0.0.0.0"),
-        port=options.port,
+        port=port,
         lifespan="on",
         ws="none",
         loop="asyncio",
@@ -63,7 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    return 0
 
 
 def load(model: Path) -> Counter:

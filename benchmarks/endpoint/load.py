@@ -1,0 +1,167 @@
+"""Contestants as processes, and photos thrown at them over HTTP in closed loops."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+_START_SECONDS: Final = 120.0
+
+
+@dataclass
+class Sample:
+    """What a contestant did at one concurrency, over all rounds."""
+
+    seconds: list[float] = field(default_factory=list)
+    errors: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.seconds) / self.wall if self.wall else 0.0
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor milliseconds of the contestant for one answer; hardly depends on what else runs."""
+        return 1000 * self.cpu / len(self.seconds) if self.seconds else 0.0
+
+    def quantile(self, share: float) -> float:
+        """Milliseconds within which this share of the answers came."""
+        if len(self.seconds) < 2:
+            return float("nan")
+        return 1000 * statistics.quantiles(self.seconds, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+class Contestant:
+    """A server process with everything it starts."""
+
+    def __init__(self, name: str, command: Sequence[str], port: int, path: str, environment: dict[str, str]) -> None:
+        self.name = name
+        self.path = path
+        self.port = port
+        self.peak_bytes = 0
+        self._peaks: dict[int, int] = {}
+        self._begun = time.perf_counter()
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def first_answer(self, photo: bytes) -> float:
+        """Seconds from the start of the process to its first answer."""
+        while time.perf_counter() - self._begun < _START_SECONDS:
+            try:
+                if self._ask(self._connect(), photo):
+                    return time.perf_counter() - self._begun
+            except (OSError, http.client.HTTPException):
+                pass
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise RuntimeError(f"{self.name} gave no answer")
+
+    def run(self, photos: Sequence[bytes], *, concurrency: int, requests: int, seconds: float, into: Sample) -> None:
+        """Send at most `requests` photos for at most `seconds`, from `concurrency` loops with a connection each."""
+        turns = iter(range(requests))
+        lock = threading.Lock()
+        deadline = time.perf_counter() + seconds
+
+        def loop() -> None:
+            connection = self._connect()
+            while time.perf_counter() < deadline:
+                with lock:
+                    turn = next(turns, None)
+                if turn is None:
+                    return
+                begun = time.perf_counter()
+                try:
+                    answered = self._ask(connection, photos[turn % len(photos)])
+                except (OSError, http.client.HTTPException):
+                    answered, connection = False, self._connect()
+                taken = time.perf_counter() - begun
+                with lock:
+                    into.errors += not answered
+                    if answered:
+                        into.seconds.append(taken)
+
+        threads = [threading.Thread(target=loop) for _ in range(concurrency)]
+        cpu, begun = self._cpu_seconds(), time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        into.wall += time.perf_counter() - begun
+        into.cpu += self._cpu_seconds() - cpu
+        self._note_memory()
+
+    def stop(self) -> None:
+        """End it and all it started."""
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def _ask(self, connection: http.client.HTTPConnection, photo: bytes) -> bool:
+        connection.request("POST", self.path, photo, {"content-type": "image/jpeg"})
+        response = connection.getresponse()
+        response.read()
+        return response.status == 200
+
+    def _tree(self) -> list[psutil.Process]:
+        root = psutil.Process(self._process.pid)
+        return [root, *root.children(recursive=True)]
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self._tree():
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+        return total
+
+    def _note_memory(self) -> None:
+        """The sum of every process's own peak; shared pages of forked workers count in each, as they do for limits."""
+        for process in self._tree():
+            peak = _high_water(process.pid)
+            self._peaks[process.pid] = max(peak, self._peaks.get(process.pid, 0))
+        self.peak_bytes = sum(self._peaks.values())
+
+
+def _high_water(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

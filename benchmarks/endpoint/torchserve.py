@@ -1,0 +1,114 @@
+"""TorchServe 0.12 with its image classifier, in an environment of its own: the system that many endpoints run on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.endpoint.models import Models
+
+_PACKAGES: Final = (
+    "torchserve==0.12.0",
+    "torch-model-archiver==0.12.0",
+    "torch==2.13.0",
+    "torchvision==0.28.0",
+    # What it imports without asking for it.
+    "captum==0.9.0",
+    "pyyaml==6.0.3",
+    "setuptools==80.10.2",
+)
+_HANDLER: Final = """
+import network  # before torchvision's import below
+from ts.torch_handler.image_classifier import ImageClassifier
+
+
+class BinHandler(ImageClassifier):
+    pass
+"""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How TorchServe is run: `workers` None is its default, `threads` None is PyTorch's.
+
+    `first_worker_port` names the workers' sockets in /tmp; two instances must not share them.
+    """
+
+    name: str
+    first_worker_port: int
+    workers: int | None = None
+    threads: int | None = None
+
+
+TUNINGS: Final = (
+    Tuning("torchserve as shipped", 9000),
+    Tuning("torchserve one worker", 9100, workers=1),
+    Tuning("torchserve one thread a worker", 9200, threads=1),
+)
+
+
+class Unavailable(Exception):
+    """TorchServe cannot be run here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class TorchServe:
+    """An installed TorchServe and an archive of the model."""
+
+    folder: Path
+
+    @classmethod
+    def install(cls, folder: Path, models: Models) -> TorchServe:
+        """Raises Unavailable where Java or the packages are missing."""
+        if shutil.which("java") is None:
+            raise Unavailable("it needs Java (Debian: apt-get install default-jre-headless)")
+        serve = cls(folder)
+        if not (folder / "bin" / "torchserve").exists():
+            print(f"installing {', '.join(_PACKAGES)} into {folder}", file=sys.stderr)
+            try:
+                subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+                subprocess.run(
+                    [str(folder / "bin/pip"), "install", "--quiet", *_PACKAGES], check=True, stderr=subprocess.DEVNULL
+                )
+            except subprocess.CalledProcessError as error:
+                raise Unavailable(f"{error.cmd[-1]} could not be installed") from error
+        serve._archive(models)
+        return serve
+
+    def _archive(self, models: Models) -> None:
+        store = self.folder / "store"
+        store.mkdir(exist_ok=True)
+        handler = self.folder / "bin_handler.py"
+        handler.write_text(_HANDLER)
+        subprocess.run(
+            [
+                str(self.folder / "bin/torch-model-archiver"), "--model-name", "bins", "--version", "1", "--force",
+                "--model-file", str(models.network), "--serialized-file", str(models.weights),
+                "--handler", str(handler), "--export-path", str(store),
+            ],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    def command(self, tuning: Tuning, port: int, management_port: int, metrics_port: int) -> list[str]:
+        """The command that serves the archive on loopback ports."""
+        lines = [
+            f"inference_address=http://127.0.0.1:{port}",
+            f"management_address=http://127.0.0.1:{management_port}",
+            f"metrics_address=http://127.0.0.1:{metrics_port}",
+            # Its own sampling of the machine would disturb its neighbours in the benchmark.
+            "disable_system_metrics=true",
+            "install_py_dep_per_model=false",
+            f"initial_worker_port={tuning.first_worker_port}",
+        ]
+        if tuning.workers is not None:
+            lines.append(f"default_workers_per_model={tuning.workers}")
+        configuration = self.folder / f"{tuning.name.replace(' ', '-')}.properties"
+        configuration.write_text("\n".join(lines))
+        return [
+            str(self.folder / "bin/torchserve"), "--start", "--foreground", "--ncs", "--disable-token-auth",
+            "--model-store", str(self.folder / "store"), "--models", "bins.mar", "--ts-config", str(configuration),
+        ]  # fmt: skip

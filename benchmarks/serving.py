@@ -1,0 +1,282 @@
+"""How fast and how small the endpoint is: from JPEG bytes over HTTP to the answer, against what others would deploy.
+
+    python -m benchmarks.serving                   # about ten minutes on 2 idle cores
+    python -m benchmarks.serving --rounds 1        # shorter
+    python -m benchmarks.serving --only ours "torchserve as shipped"
+
+All contestants run at once and take turns, so what slows the machine slows every one of them; the goals are ratios.
+Ours serves the int8 artefact on OpenVINO; the same network answers everywhere else: eager PyTorch and ONNX Runtime
+behind our own server, and TorchServe 0.12 with its image classifier as shipped and in two tunings. TorchServe needs
+Java and an environment of its own, which is installed under build/ on first use; without Java its rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.endpoint.load import Contestant, Sample, free_port
+from benchmarks.endpoint.models import REPOSITORY, RESNET50_MACS, Models, make
+from benchmarks.endpoint.processor import Processor, peak_gmacs, this_processor
+from benchmarks.endpoint.torchserve import TUNINGS, TorchServe, Unavailable
+
+sys.path.insert(0, str(REPOSITORY / "inference_code"))
+
+from inference import Counter, model_fn
+from serving.cores import inference_threads
+
+OURS: Final = "ours"
+SHIPPED: Final = "torchserve as shipped"
+CONCURRENCIES: Final = (1, 4, 16)
+_PHOTOS: Final = 64
+_SECONDS: Final = 12.0
+_MEBIBYTE: Final = 1024**2
+_QUIET: Final = {"BINVENTORY_BIND_HOST": "127.0.0.1", "BINVENTORY_METRICS": "off"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How to start one contestant."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+    path: str = "/invocations"
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> Contestant:
+        """The running process."""
+        return Contestant(self.name, self.command, self.port, self.path, {**_QUIET, **self.environment})
+
+
+@dataclass
+class Bare:
+    """The same work in this process without a server.
+
+    `model` and `whole` are wall seconds of the model call alone and from JPEG to answer; `cpu` is the model call's
+    processor time, which hardly depends on what else runs.
+    """
+
+    counter: Counter
+    model: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def run(self, photos: Sequence[bytes]) -> None:
+        """One pass over some photos."""
+        for photo in photos:
+            begun = time.perf_counter()
+            prepared = self.counter.prepare(photo)
+            decoded, used = time.perf_counter(), time.process_time()
+            self.counter.logits(prepared[None])  # type: ignore[index]
+            ended = time.perf_counter()
+            self.cpu.append(time.process_time() - used)
+            self.model.append(ended - decoded)
+            self.whole.append(ended - begun)
+
+
+def main() -> int:
+    """Run, print a table and one line a claim; the exit status is 1 when a claim was missed."""
+    options = _options()
+    console = Console(width=160, highlight=False)
+    processor = this_processor()
+    console.print(_describe(processor))
+    photos = _photos(options.photos)
+    models = make(options.work / "models", photos)
+    bare = Bare(model_fn(models.int8))
+    entries = [entry for entry in _entries(options.work, models) if not options.only or entry.name in options.only]
+    samples = {(entry.name, concurrency): Sample() for entry in entries for concurrency in CONCURRENCIES}
+    with ExitStack() as stack:
+        running: dict[str, Contestant] = {}
+        cold: dict[str, float] = {}
+        for entry in entries:
+            running[entry.name] = entry.start()
+            stack.callback(running[entry.name].stop)
+            cold[entry.name] = running[entry.name].first_answer(photos[0])
+        for turn in range(options.rounds):
+            console.print(f"round {turn + 1} of {options.rounds}, load average {os.getloadavg()[0]:.1f}")
+            for concurrency in CONCURRENCIES:
+                bare.run(photos[:8])
+                for name, contestant in running.items():
+                    contestant.run(
+                        photos, concurrency=concurrency, requests=16 + 4 * concurrency, seconds=_SECONDS,
+                        into=samples[name, concurrency],
+                    )  # fmt: skip
+    cold[OURS] = min([cold[OURS], *_cold_starts(entries, photos[0])]) if OURS in cold else float("nan")
+    peaks = {name: contestant.peak_bytes for name, contestant in running.items()}
+    console.print(_table(samples, cold, peaks))
+    _print_model_call(console, bare)
+    missed = 0
+    for claim in _claims(samples, cold, peaks, bare):
+        console.print(str(claim))
+        missed += not claim.held
+    if missed and not processor.has_int8_products:
+        console.print(
+            "note: this processor has no int8 products (VNNI), which ml.m5.large has; int8 gains 1.6 to 2 here"
+        )
+    return min(missed, 1)
+
+
+def _describe(processor: Processor) -> str:
+    has = ", ".join(name for name, there in processor.features.items() if there) or "none of them"
+    lacks = ", ".join(name for name, there in processor.features.items() if not there)
+    threads = inference_threads()
+    return f"processor: {processor.name}, {processor.cpus} CPUs, {threads} inference threads; has {has}; lacks {lacks}"
+
+
+def _photos(folder: Path | None) -> list[bytes]:
+    """Real photos where they are at hand, rendered bins otherwise."""
+    folder = folder or REPOSITORY.parent / "shared" / "abid"
+    paths = sorted((folder / "bin-images").glob("*.jpg"))
+    if paths:
+        return [path.read_bytes() for path in paths[:: max(1, len(paths) // _PHOTOS)][:_PHOTOS]]
+    return [_rendered(seed) for seed in range(_PHOTOS)]
+
+
+def _rendered(seed: int) -> bytes:
+    import io
+
+    from binventory.render import render_bin
+
+    stream = io.BytesIO()
+    render_bin(seed, 1 + seed % 5).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def _entries(work: Path, models: Models) -> Iterator[Entry]:
+    server = str(REPOSITORY / "inference_code" / "server.py")
+    for name, artefact in ((OURS, models.int8), ("ours fp32", models.fp32)):
+        port = free_port()
+        yield Entry(name, (sys.executable, server, "serve", "--model", str(artefact), "--port", str(port)), port)
+    for network in ("onnxruntime-int8", "onnxruntime-fp32", "eager"):
+        port = free_port()
+        module = ("-m", "benchmarks.endpoint.variants", network, str(models.fp32.parent), "--port", str(port))
+        name = "eager PyTorch" if network == "eager" else network.replace("-", " ")
+        yield Entry(f"{name}, our server", (sys.executable, *module), port)
+    try:
+        serve = TorchServe.install(work / "torchserve", models)
+    except Unavailable as error:
+        print(f"note: TorchServe is left out: {error}")
+        return
+    for tuning in TUNINGS:
+        port = free_port()
+        command = serve.command(tuning, port, free_port(), free_port())
+        environment = {"PATH": f"{serve.folder / 'bin'}:{os.environ['PATH']}", "LOG_LOCATION": str(work / "logs")}
+        if tuning.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(tuning.threads)
+        yield Entry(tuning.name, tuple(command), port, "/predictions/bins", environment)
+
+
+def _cold_starts(entries: Sequence[Entry], photo: bytes) -> Iterator[float]:
+    """Ours again, with nothing else loading."""
+    entry = next(entry for entry in entries if entry.name == OURS)
+    for _ in range(3):
+        contestant = entry.start()
+        try:
+            yield contestant.first_answer(photo)
+        finally:
+            contestant.stop()
+
+
+def _table(samples: dict[tuple[str, int], Sample], cold: dict[str, float], peaks: dict[str, int]) -> Table:
+    table = Table(title="JPEG bytes over HTTP to answer; ms, answers a second, CPU ms an answer")
+    table.add_column("contestant", no_wrap=True)
+    for concurrency in CONCURRENCIES:
+        for column in (f"p50 @{concurrency}", "p99", "rate", "CPU ms"):
+            table.add_column(column, justify="right")
+    for column in ("errors", "peak MB", "cold s"):
+        table.add_column(column, justify="right")
+    for name in peaks:
+        row = [name]
+        for concurrency in CONCURRENCIES:
+            sample = samples[name, concurrency]
+            row += [f"{sample.quantile(0.5):.0f}", f"{sample.quantile(0.99):.0f}"]
+            row += [f"{sample.rate:.1f}", f"{sample.cpu_ms:.0f}"]
+        errors = sum(samples[name, concurrency].errors for concurrency in CONCURRENCIES)
+        table.add_row(*row, str(errors), f"{peaks[name] / _MEBIBYTE:.0f}", f"{cold[name]:.1f}")
+    return table
+
+
+def _print_model_call(console: Console, bare: Bare) -> None:
+    threads = inference_threads()
+    reached = RESNET50_MACS / min(bare.cpu) / 1e9
+    int8, fp32 = peak_gmacs("int8", threads=threads), peak_gmacs("fp32", threads=threads)
+    median, best = 1000 * statistics.median(bare.model), 1000 * min(bare.model)
+    console.print(
+        f"model call, int8, batch 1: median {median:.1f} ms, best {best:.1f} ms; {reached:.0f} GMAC in a processor "
+        f"second: {reached / int8:.0%} of the int8 convolution peak measured here ({int8:.0f}), "
+        f"{reached / fp32:.1f} times the fp32 peak ({fp32:.0f})"
+    )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One goal of the serving issue and what was measured."""
+
+    name: str
+    value: float
+    goal: float
+    at_least: bool
+
+    @property
+    def held(self) -> bool:
+        """Whether the goal is reached."""
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+    def __str__(self) -> str:
+        sign = ">=" if self.at_least else "<="
+        return f"claim: {self.name} {self.value:.3g} goal {sign}{self.goal:g} {'held' if self.held else 'missed'}"
+
+
+def _claims(
+    samples: dict[tuple[str, int], Sample], cold: dict[str, float], peaks: dict[str, int], bare: Bare
+) -> Iterator[Claim]:
+    if OURS not in peaks:
+        return
+    p50 = samples[OURS, 1].quantile(0.5)
+    whole = 1000 * statistics.median(bare.whole)
+    yield Claim("server_overhead_over_bare_call", p50 / whole - 1, 0.10, at_least=False)
+    yield Claim("cold_start_seconds", cold[OURS], 2.0, at_least=False)
+    yield Claim("peak_memory_mb", peaks[OURS] / _MEBIBYTE, 250.0, at_least=False)
+    yield Claim("errors", float(sum(samples[OURS, c].errors for c in CONCURRENCIES)), 0.0, at_least=False)
+    for name in peaks:
+        if name != OURS and not name.startswith("torchserve"):
+            rival = samples[name, 1].quantile(0.5)
+            yield Claim(f"p50_at_1_times_{_slug(name)}", rival / p50, 1.0, at_least=True)
+    tuned = [name for name in peaks if name.startswith("torchserve")]
+    if SHIPPED not in tuned:
+        return
+    rate = samples[OURS, 16].rate
+    yield Claim("p50_at_1_times_torchserve", samples[SHIPPED, 1].quantile(0.5) / p50, 5.0, at_least=True)
+    yield Claim("rate_at_16_times_torchserve", rate / samples[SHIPPED, 16].rate, 16.0, at_least=True)
+    best = max(samples[name, 16].rate for name in tuned)
+    yield Claim("rate_at_16_times_best_tuned_torchserve", rate / best, 5.0, at_least=True)
+    yield Claim("memory_of_torchserve_times", peaks[SHIPPED] / peaks[OURS], 5.0, at_least=True)
+
+
+def _slug(name: str) -> str:
+    return name.replace(", our server", "").replace(" ", "_").lower()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="a folder with bin-images/ (default ../shared/abid, or rendered)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="names of contestants")
+    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "serving-benchmark")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
