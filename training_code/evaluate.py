@@ -27,6 +27,7 @@ from evaluation_report import write_report
 from gate import GateSettings
 from graph_runner import Logits, run_graph
 from job_container import JobContainer, JobError, run_job, write_json
+from lineage import code_fingerprint, data_fingerprint
 from onnx_export import export_logits
 from photo import PhotoError
 from photo_traits import skus_of
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
             test=test, photos=splits.test, training_labels=splits.train.counts, temperature=served.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
             champion=None if champion is None else _of_champion(champion, splits.test, card, settings),
-            training_skus=skus_of(splits.train), lineage=_lineage(card, served, champion),
+            training_skus=skus_of(splits.train), lineage=_lineage(card, splits, served, champion),
         )  # fmt: skip
         write_report(settings.output / "evaluation", judged, splits.test)
         _write_serving(settings.output / "serving", folder, card, served, test)
@@ -187,18 +188,23 @@ def _of_champion(champion: Champion, photos: ShardIndex, card: ModelCard, settin
     return Predictions.of(photos.counts, champion.probabilities, blocks, classes=card.classes)
 
 
-def _lineage(card: ModelCard, served: Served, champion: Champion | None) -> dict[str, str]:
+def _lineage(card: ModelCard, splits: Splits, served: Served, champion: Champion | None) -> dict[str, str]:
     """What the model was made of, for the report."""
     asked = {f"hyperparameter {name}": str(value) for name, value in card.training.get("hyperparameters", {}).items()}
     choice = served.choice
     scores = {"fp32 on validation": choice.fp32, "int8 on validation": choice.int8}
+    shards = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
+        "data fingerprint": data_fingerprint(shards),
+        "code fingerprint": code_fingerprint(),
+        "photos": ", ".join(f"{name} {len(split)}" for name, split in shards.items()),
         "backbone": card.backbone,
         "weights": card.weights,
         "strategy": card.strategy,
         "precision": choice.precision,
         "precision reason": choice.reason,
         **{name: f"accuracy {s.accuracy:.4f}, RMSE {s.rmse:.4f}" for name, s in scores.items() if s is not None},
+        "temperature": f"{served.temperature.value:.4f}",
         **({} if champion is None else {"champion": champion.arn}),
         **asked,
     }

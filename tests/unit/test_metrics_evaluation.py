@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from count_metrics import measure
 from evaluation import evaluate
 from evaluation_report import JSON_NAME, PAGE_NAME, to_json, write_report
 from gate import GateSettings
+from lineage import code_fingerprint, data_fingerprint
 from photo_traits import skus_of, traits_of
 from shards import Sample
 from slices import UNKNOWN
@@ -115,3 +117,34 @@ def test_reliability_bins_add_up_to_the_calibration_error(photos: list[Sample]) 
     assert sum(found.photos for found in bins) == len(photos)
     gap = sum(found.photos * abs(found.confidence - found.accuracy) for found in bins) / len(photos)
     assert gap == pytest.approx(float(measure(predictions).calibration_error))
+
+
+@dataclass
+class Split:
+    """Ids and counts as a shard index gives them."""
+
+    ids: list[str]
+    counts: list[int]
+
+
+def test_the_data_fingerprint_depends_on_content_and_split_only() -> None:
+    first = data_fingerprint({"train": Split(["1", "2"], [3, 4]), "test": Split(["5"], [1])})
+    assert first == data_fingerprint({"test": Split(["5"], [1]), "train": Split(["2", "1"], [4, 3])})
+    others = [
+        {"train": Split(["1", "2"], [3, 5]), "test": Split(["5"], [1])},
+        {"train": Split(["1"], [3]), "test": Split(["2", "5"], [4, 1])},
+        {"train": Split(["1", "2"], [4, 3]), "test": Split(["5"], [1])},
+    ]
+    assert len({first, *map(data_fingerprint, others)}) == 4
+
+
+def test_the_code_fingerprint_sees_every_change(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "deep" / "b.py").write_text("y = 1\n")
+    before = code_fingerprint(tmp_path)
+    assert before == code_fingerprint(tmp_path)
+    (tmp_path / "deep" / "b.py").write_text("y = 2\n")
+    changed = code_fingerprint(tmp_path)
+    (tmp_path / "deep" / "b.py").rename(tmp_path / "deep" / "c.py")
+    assert len({before, changed, code_fingerprint(tmp_path)}) == 3
