@@ -36,7 +36,7 @@ EXAMPLES = """examples:
   python embed.py --weights torchvision --train shards/train --validation shards/validation --output embedding
   python embed.py --weights none --views 2 --train shards/train --validation shards/validation --output embedding
 """
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ that was killed anywhere and resumed ends with the same bits as one that was not
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -87,6 +88,8 @@ class StepResult:
     rate: float
     loss: float
     network: nn.Module
+    waited: float = 0.0
+    """Seconds this rank waited for the batch."""
 
 
 class Watcher(Protocol):
@@ -179,13 +182,15 @@ class Fit:
         self.network.train()
         progress = self.progress
         plans = self.sampling.epoch(progress.epoch)[progress.step_in_epoch :]
+        asked = time.monotonic()
         for plan, (inputs, counts) in zip(plans, self.train.batches(plans, progress.epoch), strict=True):
-            self._train_step(wrapped, plan, inputs, counts)
+            self._train_step(wrapped, plan, inputs, counts, time.monotonic() - asked)
             progress.step += 1
             progress.step_in_epoch += 1
             self._save_if_due()
+            asked = time.monotonic()
 
-    def _train_step(self, wrapped: nn.Module, plan: StepPlan, inputs: Tensor, counts: Tensor) -> None:
+    def _train_step(self, wrapped: nn.Module, plan: StepPlan, inputs: Tensor, counts: Tensor, waited: float) -> None:
         progress = self.progress
         # One stream of random numbers a step and rank: dropout does not depend on what ran before.
         torch.manual_seed(stream_seed(self.settings.seed, _STEP_STREAM, progress.step, self.ranks.rank))
@@ -203,7 +208,7 @@ class Fit:
         if not math.isfinite(mean):
             self._refuse(plan, rate, mean)
         for watcher in self.watchers:
-            watcher.on_step(StepResult(progress.epoch, progress.step, rate, mean, self.network))
+            watcher.on_step(StepResult(progress.epoch, progress.step, rate, mean, self.network, waited))
         self.optimiser.step(rate)
         progress.sums = [progress.sums[0] + sums[0], progress.sums[1] + sums[1], progress.sums[2] + plan.total]
 

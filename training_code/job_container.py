@@ -37,9 +37,14 @@ class JobContainer:
         return self.base / "checkpoints"
 
     @property
+    def job_name(self) -> str:
+        """The name of the SageMaker job, `job` outside of one."""
+        return os.environ.get("TRAINING_JOB_NAME", "job")
+
+    @property
     def own_checkpoints(self) -> Path:
         """This job's own folder among the checkpoints: the trials of a tuning job share one S3 prefix."""
-        return self.checkpoints / os.environ.get("TRAINING_JOB_NAME", "job")
+        return self.checkpoints / self.job_name
 
     @property
     def failure(self) -> Path:

@@ -74,6 +74,15 @@ class Ranks:
         values: list[float] = sums.tolist()
         return values
 
+    def gather(self, value: float) -> list[float]:
+        """Every rank's value, on every rank."""
+        values = [value]
+        if self.size > 1:
+            gathered: list[float | None] = [None] * self.size
+            distributed.all_gather_object(gathered, value)
+            values = [other for other in gathered if other is not None]
+        return values
+
     def share(self, snapshot: Snapshot | None) -> Snapshot | None:
         """The first rank's object, on every rank."""
         if self.size == 1:

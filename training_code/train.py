@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,16 @@ from checkpoints import CheckpointFolder
 from command_settings import parse_settings, setting
 from feature_files import read_split
 from feature_source import FeatureSource
-from fitting import Fit, FitSettings, Outcome, Source
-from job_container import JobContainer, JobError, StopSignal, run_job, write_json
+from fitting import Fit, FitSettings, Outcome, Source, Watcher
+from job_container import JobContainer, JobError, StopSignal, run_job
+from mlflow_tracking import MlflowTracking
 from objectives import OBJECTIVES
 from optimiser import OPTIMISERS, Optimiser, Schedule
+from profile_window import RunProfiler, profile_json, profile_rules
 from ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
+from training_report import RunReport, write_run_report
+from watch_rules import parse_rules
+from watching_run import RunWatcher
 
 if TYPE_CHECKING:
     from photo import Preprocessing
@@ -65,6 +71,10 @@ class TrainSettings:
     patience: int = setting("epochs without a better validation loss before the end; 0: never", 0, low=0, high=10_000)
     seed: int = setting("seed of initial weights, order, views and dropout", 0, low=0, high=2**31)
     checkpoint_seconds: float = setting("seconds between checkpoints inside an epoch", 60.0, low=0)
+    watch: str = setting("watch rules: default, off, or rule=warn|stop|off[:threshold],...", "default")
+    watch_every: int = setting("steps between looks at weights and gradients", 1, low=1, high=10_000)
+    profile_steps: int = setting("steps whose operators are profiled; 0: none", 0, low=0, high=1000)
+    mlflow: str = setting("MLflow tracking uri; none: no tracking", "none")
     artefact: str = setting("what to save; auto: the head alone in a tuning trial, else all", "auto", choices=ARTEFACTS)
     threads: int = setting("threads that decode photos (full)", 4, low=1, high=256)
     max_corrupt_share: float = setting("share of photos or shards that may be unreadable (full)", 0.01, low=0, high=1)
@@ -89,6 +99,7 @@ class Task:
 def main(arguments: list[str] | None = None) -> None:
     """Train to the end. Raises JobError where input or settings are wrong, before work where it can be known."""
     settings = parse_settings(TrainSettings, arguments, __doc__ or "", EXAMPLES)
+    rules = parse_rules(settings.watch)
     container = JobContainer()
     stop = StopSignal()
     with joined_ranks() as ranks:
@@ -96,14 +107,38 @@ def main(arguments: list[str] | None = None) -> None:
         head = settings.strategy == "head"
         task = _head_task(settings, container) if head else _full_task(settings, container, ranks)
         task.network.to(ranks.device)
+        classes = {count: int((task.counts == count).sum()) for count in CLASSES}
+        watcher = RunWatcher(rules, classes, every=settings.watch_every, speak=ranks.is_first)
+        profiler = RunProfiler(settings.profile_steps, ranks, 0 if head else settings.threads)
+        tracking = _tracking(settings, container) if ranks.is_first else None
         started = time.monotonic()
-        outcome = _fit(task, settings, container, ranks, stop)
-        if ranks.is_first:
-            print(outcome.best.line("best epoch"), flush=True)
-            _save(task, outcome, settings, container, time.monotonic() - started)
+        fit = _prepare(task, settings, container, ranks, stop, [watcher, profiler, *([tracking] if tracking else [])])
+        outcome = fit.run()
+        measured = profiler.measured()
+        if not ranks.is_first:
+            return
+        print(outcome.best.line("best epoch"), flush=True)
+        output = settings.output or container.model
+        _save(task, outcome, settings, container, output)
+        report = RunReport(
+            f"Training on {len(task.train)} photos", _facts(task, outcome, settings), outcome, watcher.curves,
+            watcher.reports(), profile_json(measured, profiler.operators), profile_rules(measured),
+        )  # fmt: skip
+        write_run_report(output, report, seconds=time.monotonic() - started)
+        if tracking:
+            tracking.finish(output)
 
 
-def _fit(task: Task, settings: TrainSettings, container: JobContainer, ranks: Ranks, stop: StopSignal) -> Outcome:
+def _tracking(settings: TrainSettings, container: JobContainer) -> MlflowTracking | None:
+    if settings.mlflow == "none":
+        return None
+    return MlflowTracking(settings.mlflow, container.job_name, _asked(settings))
+
+
+def _prepare(
+    task: Task, settings: TrainSettings, container: JobContainer, ranks: Ranks, stop: StopSignal,
+    watchers: Sequence[Watcher],
+) -> Fit:  # fmt: skip
     optimiser = Optimiser(task.network, settings.optimiser, settings.weight_decay)
     fit_settings = FitSettings(
         settings.epochs, settings.batch_size, settings.seed, settings.loss, settings.patience
@@ -119,8 +154,8 @@ def _fit(task: Task, settings: TrainSettings, container: JobContainer, ranks: Ra
     checkpoints = CheckpointFolder(folder, fingerprint, every_seconds=settings.checkpoint_seconds)
     return Fit(
         task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
-        checkpoints=checkpoints, ranks=ranks, stop=stop,
-    ).run()  # fmt: skip
+        checkpoints=checkpoints, ranks=ranks, stop=stop, watchers=watchers,
+    )  # fmt: skip
 
 
 def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
@@ -171,41 +206,46 @@ def _check_counts(*splits: Tensor) -> None:
         raise JobError(f"the data holds counts {found}, the model counts {CLASSES[0]} to {CLASSES[-1]}; ingest again")
 
 
+def _asked(settings: TrainSettings) -> dict[str, Any]:
+    """The settings without folders."""
+    return {
+        name: value for name, value in asdict(settings).items() if value is not None and not isinstance(value, Path)
+    }
+
+
 def _fingerprint(settings: TrainSettings, task: Task, ranks: Ranks) -> str:
     """What must be equal for a checkpoint to be continued: settings but for folders, data, and the processes."""
-    values: dict[str, Any] = {
-        name: value for name, value in asdict(settings).items() if not isinstance(value, Path) and value is not None
-    }
+    values = _asked(settings)
     values |= {"ranks": ranks.size, "train": list(task.train.ids), "validation": list(task.validation.ids)}
     values["counts"] = task.counts.tolist()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _save(task: Task, outcome: Outcome, settings: TrainSettings, container: JobContainer, seconds: float) -> None:
-    output = settings.output or container.model
+def _facts(task: Task, outcome: Outcome, settings: TrainSettings) -> dict[str, str]:
+    best = outcome.best
+    return {
+        "strategy": settings.strategy, "backbone": f"{task.card.backbone}, weights {task.card.weights}",
+        "photos": f"{len(task.train)} to train, {len(task.validation)} to validate",
+        "kept epoch": f"{best.epoch} of {len(outcome.history)}: validation loss {best.validation_loss:.4f}, accuracy "
+                      f"{best.validation_accuracy:.4f}, RMSE {best.validation_rmse:.4f}",
+        "settings": ", ".join(f"{name} {value}" for name, value in sorted(_asked(settings).items())),
+    }  # fmt: skip
+
+
+def _save(task: Task, outcome: Outcome, settings: TrainSettings, container: JobContainer, output: Path) -> None:
     metrics = {name: value for name, value in asdict(outcome.best).items() if name != "epoch"}
-    asked = {
-        name: value for name, value in asdict(settings).items() if not isinstance(value, Path) and value is not None
-    }
     summary = {
-        "hyperparameters": asked,
-        "best_epoch": outcome.best.epoch,
-        "steps": outcome.steps,
+        "hyperparameters": _asked(settings), "best_epoch": outcome.best.epoch, "steps": outcome.steps,
         "photos": len(task.train),
-    }
+    }  # fmt: skip
     card = replace(task.card, strategy=settings.strategy, loss=settings.loss, training=summary, metrics=metrics)
-    if settings.strategy == "full":
-        assert isinstance(task.network, BinModel)
+    if isinstance(task.network, BinModel):
         save_model(task.network, card, output)
-    else:
-        head = {f"head.{name}": value for name, value in task.network.state_dict().items()}
-        whole = settings.artefact == "model" or (settings.artefact == "auto" and not _is_trial(container))
-        backbone = (settings.embedding or container.channel("embedding")) / "backbone"
-        combine_saved(backbone if whole else None, head, card, output)
-    write_json(output / "metrics.json", {
-        "best": asdict(outcome.best), "history": [asdict(result) for result in outcome.history],
-        "resumed_at_step": outcome.resumed_at, "seconds": round(seconds, 3),
-    })  # fmt: skip
+        return
+    head = {f"head.{name}": value for name, value in task.network.state_dict().items()}
+    whole = settings.artefact == "model" or (settings.artefact == "auto" and not _is_trial(container))
+    backbone = (settings.embedding or container.channel("embedding")) / "backbone"
+    combine_saved(backbone if whole else None, head, card, output)
 
 
 def _is_trial(container: JobContainer) -> bool:

@@ -1,0 +1,251 @@
+"""What a training on features does, through its script: learns, keeps the best epoch, refuses what cannot work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch.nn import functional
+
+import train
+from bin_model import BinModel, CountHead, load_model
+from feature_files import feature_file, write_features
+from job_container import JobError
+from objectives import cross_entropy, expected_count, ordinal
+from optimiser import Optimiser, Schedule
+from tests.training_data import write_embedding
+
+
+def run(folder: Path, *flags: str) -> dict[str, Any]:
+    """Train on `folder`/embedding into `folder`/model; the metrics it wrote."""
+    places = ["--embedding", str(folder / "embedding"), "--output", str(folder / "model")]
+    train.main(["--backbone", "small", *places, "--checkpoints", str(folder / "checkpoints"), *flags])
+    metrics: dict[str, Any] = json.loads((folder / "model" / "metrics.json").read_text())
+    return metrics
+
+
+def test_a_head_learns_whatever_the_scale_of_the_features(tmp_path: Path) -> None:
+    results = {}
+    for name, scale in (("plain", (1.0,)), ("wild", (1e-4, 1.0, 3e4))):
+        write_embedding(tmp_path / name / "embedding", train=200, validation=50, scale=scale)
+        results[name] = run(tmp_path / name, "--epochs", "15", "--lr", "0.05")["best"]["validation_accuracy"]
+    assert results["plain"] > 0.7
+    assert results["wild"] == pytest.approx(results["plain"], abs=0.05)
+
+
+def test_constant_features_are_harmless(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding", train=100, scale=(1.0, 0.0))
+    assert run(tmp_path, "--epochs", "3")["best"]["validation_loss"] < 10
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for name, value in tensors.items() if "deviation" not in name)
+
+
+def test_the_epoch_with_the_best_validation_loss_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_embedding(tmp_path / "embedding", train=20, validation=40, width=64, scale=(0.1,))
+    metrics = run(tmp_path, "--epochs", "12", "--lr", "0.5", "--schedule", "constant", "--batch-size", "4")
+    best = min(metrics["history"], key=lambda epoch: epoch["validation_loss"])
+    assert metrics["best"] == best
+    assert best["epoch"] < 11, "the case must have a best epoch that is not the last"
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("epoch=") for line in lines) == 12
+    assert lines[-1].startswith(f"best epoch={best['epoch']} ")
+    assert f"validation:loss={best['validation_loss']:.6g}" in lines[-1]
+    model, card = load_model(tmp_path / "model")
+    features = torch.cat([f for f, _ in _validation(tmp_path)])
+    counts = torch.cat([c for _, c in _validation(tmp_path)])
+    with torch.inference_mode():
+        loss = float(functional.cross_entropy(model.head(features), counts - 1))
+    assert loss == pytest.approx(best["validation_loss"], rel=1e-5)
+    assert card.metrics["validation_loss"] == best["validation_loss"]
+    assert card.training["hyperparameters"]["lr"] == 0.5
+
+
+def _validation(folder: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    from feature_files import read_split
+
+    split = read_split(folder / "embedding" / "features", "validation")
+    return [(split.features, split.counts)]
+
+
+def test_patience_ends_a_run_that_stopped_improving(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding", train=20, validation=40)
+    metrics = run(tmp_path, "--epochs", "60", "--lr", "0.5", "--patience", "3", "--batch-size", "4")
+    assert len(metrics["history"]) == metrics["best"]["epoch"] + 4 < 60
+
+
+@pytest.mark.parametrize("loss", ["ordinal", "expected-count"])
+def test_every_objective_learns_to_count(loss: str, tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding", train=200, validation=50)
+    metrics = run(tmp_path, "--epochs", "15", "--lr", "0.05", "--loss", loss)
+    assert metrics["best"]["validation_rmse"] < 1.0 < metrics["history"][0]["validation_rmse"] + 0.5
+
+
+def test_views_are_used_and_training_stays_repeatable(tmp_path: Path) -> None:
+    results: list[dict[str, Any]] = []
+    for views in (0, 3, 3):
+        folder = tmp_path / f"{views}{len(results)}"
+        write_embedding(folder / "embedding", views=views)
+        results.append(run(folder, "--epochs", "3"))
+    assert results[1]["history"] == results[2]["history"]
+    assert results[0]["history"] != results[1]["history"]
+
+
+def test_a_trial_saves_its_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_embedding(tmp_path / "embedding", width=64)
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text('{"_tuning_objective_metric": "validation:loss"}')
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    run(tmp_path, "--epochs", "1")
+    assert all(name.startswith("head.") for name in load_file(tmp_path / "model" / "model.safetensors"))
+    run(tmp_path, "--epochs", "1", "--artefact", "model")
+    assert isinstance(load_model(tmp_path / "model")[0], BinModel)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--lr", "0"], "--lr is '0'; it must be between 1e-08 and 10"),
+        (["--lr", "nan"], "--lr is 'nan'; it must be between"),
+        (["--lr", "fast"], "--lr is 'fast'; it must be between"),
+        (["--batch-size", "0"], "--batch-size is '0'; it must be between 1 and 65536"),
+        (["--batch-size", "32.5"], "--batch-size is '32.5'"),
+        (["--epochs", "0"], "--epochs is '0'"),
+        (["--loss", "focal"], "--loss is 'focal'; it must be one of cross-entropy, ordinal, expected-count"),
+        (["--strategy", "half"], "--strategy is 'half'; it must be one of head, full"),
+        (["--learning-rate", "1"], "unrecognized arguments: --learning-rate 1"),
+        (["--backbone", "resnet50"], "backbone is resnet50, but the features were embedded with small"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_work(flags: list[str], message: str, tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    with pytest.raises(JobError) as error:
+        run(tmp_path, *flags)
+    assert message in str(error.value)
+
+
+def test_numbers_as_sagemaker_sends_them(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    run(tmp_path, "--batch-size", '"32"', "--epochs", "2.0", "--lr", "1e-2")
+    asked = json.loads((tmp_path / "model" / "model.json").read_text())["training"]["hyperparameters"]
+    assert (asked["batch_size"], asked["epochs"], asked["lr"]) == (32, 2, 0.01)
+
+
+def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    for file in (tmp_path / "embedding" / "features" / "validation").iterdir():
+        file.unlink()
+    with pytest.raises(JobError, match="no features of split 'validation'"):
+        run(tmp_path)
+
+
+def test_a_count_outside_the_classes_is_an_error(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    path = feature_file(tmp_path / "embedding" / "features", "train", "odd", 0)
+    write_features(path, torch.zeros(1, 6), [7], ["x"], view=0)
+    with pytest.raises(JobError, match=r"counts \[1, 2, 3, 4, 5, 7\], the model counts 1 to 5"):
+        run(tmp_path)
+
+
+def test_a_damaged_feature_file_is_named(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    file = next((tmp_path / "embedding" / "features" / "train").iterdir())
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(JobError, match=rf"feature file {file.name} cannot be read"):
+        run(tmp_path)
+
+
+def test_features_of_two_backbones_are_refused(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    path = feature_file(tmp_path / "embedding" / "features", "train", "other", 0)
+    write_features(path, torch.zeros(1, 9), [1], ["x"], view=0)
+    with pytest.raises(JobError, match=r"different widths \[6, 9\]"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_rate_and_photos(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    path = feature_file(tmp_path / "embedding" / "features", "train", "zz", 0)
+    write_features(path, torch.full((1, 6), float("nan")), [1], ["poison"], view=0)
+    with pytest.raises(JobError, match=r"loss is nan at epoch 0 step \d+ with learning rate .*look at the photos.*"):
+        run(tmp_path, "--batch-size", "512")
+
+
+def test_saved_models_of_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    run(tmp_path, "--epochs", "2")
+    first = {path.name: path.read_bytes() for path in (tmp_path / "model").glob("model.*")}
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    run(tmp_path, "--epochs", "2")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").glob("model.*")} == first
+
+
+@given(rows=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_objectives_agree_with_their_definitions(rows: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, 5, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, 5, (rows,), generator=generator)
+    p = logits.softmax(dim=1).numpy()
+    for row in range(rows):
+        t = int(targets[row])
+        more = [p[row, k:].sum() for k in range(1, 5)]
+        asked = -np.mean([np.log(q) if t >= k else np.log1p(-q) for k, q in enumerate(more, 1)])
+        assert float(ordinal(logits, targets)[row]) == pytest.approx(asked, rel=1e-4)
+        squared = (sum(k * p[row, k] for k in range(5)) - t) ** 2
+        assert float(expected_count(logits, targets)[row]) == pytest.approx(-np.log(p[row, t]) + squared / 2)
+    assert float(cross_entropy(logits, targets).mean()) == pytest.approx(
+        float(functional.cross_entropy(logits, targets))
+    )
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_updates_are_those_of_torch(kind: str) -> None:
+    torch.manual_seed(0)
+    ours, theirs = CountHead(7), CountHead(7)
+    theirs.load_state_dict(ours.state_dict())
+    groups = [
+        {"params": [p for p in theirs.parameters() if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in theirs.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    reference: torch.optim.Optimizer = (
+        torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+        if kind == "sgd"
+        else torch.optim.AdamW(groups, lr=0.1)
+    )
+    optimiser = Optimiser(ours, kind, weight_decay=0.1)
+    for _ in range(5):
+        inputs = torch.randn(4, 7)
+        for head in (ours, theirs):
+            head(inputs).square().sum().backward()
+        optimiser.step(0.1)
+        reference.step()
+        reference.zero_grad()
+    for mine, his in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, his)
+
+
+def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+    schedule = Schedule(peak=1.0, steps=100, warm_up=9)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == 1.0
+    assert rates[9:] == sorted(rates[9:], reverse=True) and 0 < rates[-1] < 0.01
+    assert {Schedule(0.3, 10, cosine=False).rate(step) for step in range(10)} == {0.3}
+
+
+@pytest.mark.parametrize("script", ["train", "embed", "evaluate"])
+def test_help_shows_flags_and_examples(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import importlib
+
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(script).main(["--help"])
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert "examples:" in printed and f"python {script}.py" in printed
