@@ -198,21 +198,29 @@ def _next_member(stream: BinaryIO, path: Path, *, skip: bool) -> _Member | None:
         if len(header) < _BLOCK:
             raise ShardError(f"{path} has no end mark; it was cut while being written or copied, ingest it again")
         return None
-    try:
-        info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
-    except tarfile.HeaderError as error:
-        raise ShardError(f"{path} is damaged at byte {stream.tell() - len(header)}: {error}") from error
-    if not info.isreg():
-        raise ShardError(f"{path}: member {info.name!r} is not a plain file")
+    name, size = _parse_header(header, path, stream.tell() - len(header))
     offset = stream.tell()
-    padded = info.size + -info.size % _BLOCK
+    padded = size + -size % _BLOCK
     if skip:
         stream.seek(padded, io.SEEK_CUR)
-        return _Member(info.name, offset, info.size, b"")
+        return _Member(name, offset, size, b"")
     data = stream.read(padded)
     if len(data) != padded:
-        raise ShardError(f"{path} ends inside member {info.name!r}; it was cut, ingest it again")
-    return _Member(info.name, offset, info.size, data[: info.size])
+        raise ShardError(f"{path} ends inside member {name!r}; it was cut, ingest it again")
+    return _Member(name, offset, size, data[:size])
+
+
+def _parse_header(header: bytes, path: Path, offset: int) -> tuple[str, int]:
+    """Name and size from a plain file's header. tarfile reads one too, in ten times the time."""
+    try:
+        if sum(header) - sum(header[148:156]) + 8 * ord(" ") != int(header[148:156].strip(b"\0 "), 8):
+            raise ValueError("bad checksum")
+        name, size = header[:100].rstrip(b"\0").decode("ascii"), int(header[124:136].strip(b"\0 "), 8)
+    except ValueError as error:
+        raise ShardError(f"{path} is damaged at byte {offset}: {error}; ingest it again") from error
+    if header[156:157] not in (tarfile.REGTYPE, tarfile.AREGTYPE) or size < 0:
+        raise ShardError(f"{path}: member {name!r} is not a plain file")
+    return name, size
 
 
 def _sample(photo: _Member, record_member: _Member, path: Path) -> Sample:

@@ -34,8 +34,8 @@ border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:lef
 td.bar{width:45%;text-align:left}.warn td.bar i{background:var(--warn)}
 td.bar i{display:block;height:.85rem;min-width:1px;border-radius:2px;background:var(--bar)}
 .two{display:grid;gap:0 2.5rem;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr))}
-.grid{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr))}figure{margin:0}
-figure img{width:100%;height:8.5rem;object-fit:cover;border-radius:4px;background:var(--panel)}
+.grid{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr))}figure{margin:0}
+figure img{width:100%;height:9.5rem;object-fit:cover;border-radius:4px;background:var(--panel)}
 figcaption{font-size:.78rem;color:var(--soft)}.wide{overflow-x:auto}footer{margin-top:3rem;font-size:.8rem;color:var(--soft);
 overflow-wrap:anywhere}
 """
