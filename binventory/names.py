@@ -18,21 +18,6 @@ class Names:
         return f"{self.project}-{self.environment}"
 
     @property
-    def storage_stack(self) -> str:
-        """The stack with the buckets."""
-        return f"{self.prefix}-storage"
-
-    @property
-    def training_stack(self) -> str:
-        """The stack with pipeline, registry and promotion."""
-        return f"{self.prefix}-training"
-
-    @property
     def serving_stack(self) -> str:
         """The stack with the endpoint."""
         return f"{self.prefix}-serving"
-
-    @property
-    def stacks(self) -> tuple[str, str, str]:
-        """All stacks, in the order in which they are deployed."""
-        return self.storage_stack, self.training_stack, self.serving_stack

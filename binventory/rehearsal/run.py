@@ -159,7 +159,7 @@ class _Rehearsal:
             self.journal.note(entry, "CDKToolkit")
         with self.journal.step("Deploy") as entry:
             self.cdk.deploy(f"env={self.names.environment}", self._say(entry))
-            self.journal.note(entry, ", ".join(self.names.stacks))
+            self.journal.note(entry, ", ".join(self._stacks()))
 
     def fill(self) -> source.Source:
         """Step 3: photos into the local copy of the public bucket."""
@@ -287,6 +287,12 @@ class _Rehearsal:
     def _photo(self, image_id: str) -> bytes:
         key = f"bin-images/{image_id}.jpg"
         return bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
+
+    def _stacks(self) -> list[str]:
+        """The stacks of this environment that exist, in the order in which they were deployed."""
+        stacks = self.aws.client("cloudformation").describe_stacks()["Stacks"]
+        ours = [stack for stack in stacks if stack["StackName"].startswith(f"{self.names.prefix}-")]
+        return [stack["StackName"] for stack in sorted(ours, key=lambda stack: stack["CreationTime"])]
 
     def _say(self, entry: Entry) -> Any:
         def say(line: str) -> None:
