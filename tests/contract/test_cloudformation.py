@@ -1,0 +1,312 @@
+"""CloudFormation with the types ministack lacks: created, replaced, rolled back and removed for real."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory
+from tests.contract.serving import ROLE, ask, push_image, put_artefact
+
+Template = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def image(local_aws: LocalAws, client: ClientFactory) -> str:
+    """The tiny image's URI."""
+    return push_image(local_aws, client)
+
+
+class Stack:
+    """A stack and what became of it."""
+
+    def __init__(self, client: ClientFactory, name: str) -> None:
+        self._cloudformation = client("cloudformation")
+        self._name = name
+
+    def create(self, template: Template, **parameters: str) -> str:
+        """Create it; returns the status it ends in."""
+        return self._run(self._cloudformation.create_stack, template, parameters)
+
+    def update(self, template: Template, **parameters: str) -> str:
+        """Update it; returns the status it ends in."""
+        return self._run(self._cloudformation.update_stack, template, parameters)
+
+    def delete(self) -> None:
+        """Delete it and wait until it is gone."""
+        self._cloudformation.delete_stack(StackName=self._name)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                status = self._settled()
+            except ClientError:
+                return
+            assert status == "DELETE_COMPLETE", self.reasons()
+            return
+
+    def outputs(self) -> dict[str, str]:
+        """Its outputs."""
+        (stack,) = self._cloudformation.describe_stacks(StackName=self._name)["Stacks"]
+        return {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
+
+    def reasons(self) -> str:
+        """Everything its events complain about."""
+        events = self._cloudformation.describe_stack_events(StackName=self._name)["StackEvents"]
+        return "; ".join(event["ResourceStatusReason"] for event in events if "FAILED" in event["ResourceStatus"])
+
+    def _run(self, operation: Any, template: Template, parameters: dict[str, str]) -> str:
+        given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+        capabilities = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
+        operation(StackName=self._name, TemplateBody=json.dumps(template), Parameters=given, Capabilities=capabilities)
+        return self._settled()
+
+    def _settled(self) -> str:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            (stack,) = self._cloudformation.describe_stacks(StackName=self._name)["Stacks"]
+            status: str = stack["StackStatus"]
+            if not status.endswith("IN_PROGRESS"):
+                return status
+            time.sleep(0.05)
+        raise AssertionError(f"{self._name} is still {status}")
+
+
+def serving(image: str) -> Template:
+    """Model, configuration, endpoint and autoscaling, which exist only when the artefact's URI is given."""
+    resources: dict[str, dict[str, Any]] = {
+        "Model": {
+            "Type": "AWS::SageMaker::Model",
+            "Properties": {
+                "ExecutionRoleArn": ROLE,
+                "PrimaryContainer": {"Image": image, "ModelDataUrl": {"Ref": "Artefact"}},
+                "Tags": [{"Key": "cost", "Value": "serving"}],
+            },
+        },
+        "Config": {
+            "Type": "AWS::SageMaker::EndpointConfig",
+            "Properties": {
+                "ProductionVariants": [
+                    {
+                        "VariantName": "primary",
+                        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
+                        "InstanceType": "ml.m5.large",
+                        "InitialInstanceCount": "1",
+                        "InitialVariantWeight": "1",
+                    }
+                ]
+            },
+        },
+        "Endpoint": {
+            "Type": "AWS::SageMaker::Endpoint",
+            "Properties": {
+                "EndpointName": "stacked",
+                "EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]},
+                "RetainAllVariantProperties": "false",
+            },
+        },
+        "Target": {
+            "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+            "DependsOn": "Endpoint",
+            "Properties": {
+                "ServiceNamespace": "sagemaker",
+                "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+                "ResourceId": "endpoint/stacked/variant/primary",
+                "MinCapacity": 1,
+                "MaxCapacity": "3",
+            },
+        },
+        "Policy": {
+            "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
+            "Properties": {
+                "PolicyName": "invocations",
+                "PolicyType": "TargetTrackingScaling",
+                "ScalingTargetId": {"Ref": "Target"},
+                "TargetTrackingScalingPolicyConfiguration": {
+                    "TargetValue": "100",
+                    "ScaleInCooldown": "300",
+                    "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+                },
+            },
+        },
+    }
+    for resource in resources.values():
+        resource["Condition"] = "Serves"
+    return {
+        "Parameters": {"Artefact": {"Type": "String", "Default": ""}},
+        "Conditions": {"Serves": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Artefact"}, ""]}]}},
+        "Resources": {"Group": {"Type": "AWS::SageMaker::ModelPackageGroup", "Properties": group()}} | resources,
+        "Outputs": {"Endpoint": {"Value": {"Ref": "Endpoint"}, "Condition": "Serves"}},
+    }
+
+
+def group() -> dict[str, Any]:
+    """A model package group's properties."""
+    return {"ModelPackageGroupName": "stacked", "ModelPackageGroupPolicy": {"Version": "2012-10-17", "Statement": []}}
+
+
+def names(client: ClientFactory) -> dict[str, list[str]]:
+    """Every resource of serving that exists."""
+    sagemaker = client("sagemaker")
+    targets = client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    policies = client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
+    return {
+        "models": [item["ModelName"] for item in sagemaker.list_models()["Models"]],
+        "configs": [item["EndpointConfigName"] for item in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
+        "endpoints": [item["EndpointName"] for item in sagemaker.list_endpoints()["Endpoints"]],
+        "targets": [item["ResourceId"] for item in targets["ScalableTargets"]],
+        "policies": [item["PolicyName"] for item in policies["ScalingPolicies"]],
+    }
+
+
+def test_the_life_of_a_serving_stack(client: ClientFactory, image: str) -> None:
+    """Off, on, promoted, a promotion that fails and is rolled back, off again, gone."""
+    stack, template = Stack(client, "serving"), serving(image)
+    nothing: dict[str, list[str]] = {kind: [] for kind in ("models", "configs", "endpoints", "targets", "policies")}
+
+    assert stack.create(template) == "CREATE_COMPLETE"
+    assert names(client) == nothing, "without an artefact nothing exists that bills"
+
+    assert stack.update(template, Artefact=put_artefact(client, "first")) == "UPDATE_COMPLETE", stack.reasons()
+    assert stack.outputs()["Endpoint"].endswith(":endpoint/stacked")
+    assert ask(client, "stacked")["name"] == "first"
+    first = names(client)
+    assert [len(kind) for kind in first.values()] == [1, 1, 1, 1, 1]
+    model = client("sagemaker").describe_model(ModelName=first["models"][0])
+    tags = client("sagemaker").list_tags(ResourceArn=model["ModelArn"])["Tags"]
+    assert {tag["Key"]: tag["Value"] for tag in tags}.items() >= {"cost": "serving"}.items()
+    (target,) = client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 3)
+
+    assert stack.update(template, Artefact=put_artefact(client, "second")) == "UPDATE_COMPLETE", stack.reasons()
+    assert ask(client, "stacked")["name"] == "second"
+    second = names(client)
+    assert second["endpoints"] == first["endpoints"], "updated in place"
+    assert second["models"] != first["models"] and len(second["models"]) == 1, "replaced, the old one removed"
+
+    broken = put_artefact(client, "third", crash=True)
+    assert stack.update(template, Artefact=broken) == "UPDATE_ROLLBACK_COMPLETE"
+    assert "did not pass the ping health check" in stack.reasons()
+    assert ask(client, "stacked")["name"] == "second"
+    assert names(client) == second, "what the failed update made is gone"
+
+    assert stack.update(template, Artefact="") == "UPDATE_COMPLETE"
+    assert names(client) == nothing
+    stack.delete()
+    assert client("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+
+
+def test_an_endpoint_that_never_starts_leaves_nothing(client: ClientFactory, image: str) -> None:
+    """The stack rolls back, and the failed endpoint does not stay behind under its name."""
+    stack = Stack(client, "stillborn")
+    artefact = put_artefact(client, "stillborn", crash=True)
+    assert stack.create(serving(image), Artefact=artefact) == "ROLLBACK_COMPLETE"
+    assert "cannot load the model" in stack.reasons()
+    assert all(kind == [] for kind in names(client).values())
+    stack.delete()
+
+
+def test_a_named_configuration_cannot_be_replaced_in_place(client: ClientFactory, image: str) -> None:
+    """As on AWS: a custom name and a change that needs a new resource are refused together."""
+    stack, template = Stack(client, "named"), serving(image)
+    del template["Resources"]["Policy"], template["Resources"]["Target"], template["Resources"]["Endpoint"]
+    del template["Outputs"]
+    template["Resources"]["Config"]["Properties"]["EndpointConfigName"] = "fixed"
+    template["Resources"]["Group"]["Properties"]["ModelPackageGroupName"] = "named"
+    artefact = put_artefact(client, "named")
+    assert stack.create(template, Artefact=artefact) == "CREATE_COMPLETE", stack.reasons()
+    changed = copy.deepcopy(template)
+    changed["Resources"]["Config"]["Properties"]["ProductionVariants"][0]["InitialInstanceCount"] = "2"
+    assert stack.update(changed, Artefact=artefact) == "UPDATE_ROLLBACK_COMPLETE"
+    assert "custom-named resource" in stack.reasons()
+    stack.delete()
+
+
+def test_budgets_providers_and_pipelines(local_aws: LocalAws, client: ClientFactory) -> None:
+    """Created with the API's types, changed, and removed."""
+    step = {"Name": "Stop", "Type": "Fail", "Arguments": {"ErrorMessage": "no"}}
+    definition: dict[str, Any] = {"Version": "2020-12-01", "Steps": [step]}
+
+    def template(amount: int, clients: list[str]) -> Template:
+        subscriber = {"SubscriptionType": "EMAIL", "Address": "a@example.com"}
+        notification = {"NotificationType": "ACTUAL", "ComparisonOperator": "GREATER_THAN", "Threshold": 80}
+        return {
+            "Resources": {
+                "Cap": {
+                    "Type": "AWS::Budgets::Budget",
+                    "Properties": {
+                        "Budget": {
+                            "BudgetName": "cap",
+                            "BudgetType": "COST",
+                            "TimeUnit": "MONTHLY",
+                            "BudgetLimit": {"Amount": amount, "Unit": "USD"},
+                            "CostTypes": {"IncludeCredit": "false"},
+                        },
+                        "NotificationsWithSubscribers": [
+                            {"Notification": notification, "Subscribers": [subscriber]},
+                        ],
+                    },
+                },
+                "Provider": {
+                    "Type": "AWS::IAM::OIDCProvider",
+                    "Properties": {"Url": "https://token.example.com", "ClientIdList": clients},
+                },
+                "Pipeline": {
+                    "Type": "AWS::SageMaker::Pipeline",
+                    "Properties": {
+                        "PipelineName": "stacked",
+                        "RoleArn": ROLE,
+                        "PipelineDefinition": {"PipelineDefinitionBody": json.dumps(definition)},
+                    },
+                },
+            },
+            "Outputs": {
+                "Provider": {"Value": {"Fn::GetAtt": ["Provider", "Arn"]}},
+                "Pipeline": {"Value": {"Ref": "Pipeline"}},
+            },
+        }
+
+    stack = Stack(client, "others")
+    for amount, clients in ((11, ["sts.amazonaws.com"]), (20, ["sts.amazonaws.com", "other"])):
+        run = stack.create if amount == 11 else stack.update
+        assert run(template(amount, clients)) in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, stack.reasons()
+        budget = client("budgets").describe_budget(AccountId=local_aws.account, BudgetName="cap")["Budget"]
+        assert float(budget["BudgetLimit"]["Amount"]) == amount
+        assert budget["CostTypes"]["IncludeCredit"] is False
+        arn = stack.outputs()["Provider"]
+        provider = client("iam").get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+        assert provider["Url"].removeprefix("https://") == "token.example.com"
+        assert provider["ClientIDList"] == clients
+    assert stack.outputs()["Pipeline"] == "stacked"
+    described = client("sagemaker").describe_pipeline(PipelineName="stacked")
+    assert json.loads(described["PipelineDefinition"])["Steps"] == [step]
+    stack.delete()
+    assert client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"] == []
+    assert client("budgets").describe_budgets(AccountId=local_aws.account).get("Budgets", []) == []
+    assert client("sagemaker").list_pipelines()["PipelineSummaries"] == []
+
+
+def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> None:
+    """Policies need a target, and bounds in order."""
+    scaling = client("application-autoscaling")
+    where = {
+        "ServiceNamespace": "sagemaker",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ResourceId": "endpoint/absent/variant/primary",
+    }
+    for operation, arguments, words in (
+        (scaling.put_scaling_policy, {"PolicyName": "p", "PolicyType": "TargetTrackingScaling"}, "No scalable target"),
+        (scaling.deregister_scalable_target, {}, "No scalable target"),
+        (scaling.delete_scaling_policy, {"PolicyName": "p"}, "No scaling policy"),
+        (scaling.register_scalable_target, {"MinCapacity": 2}, "MaxCapacity"),
+        (scaling.register_scalable_target, {"MinCapacity": 2, "MaxCapacity": 1}, "Maximum capacity"),
+    ):
+        with pytest.raises(ClientError, match=words):
+            operation(**where, **arguments)
