@@ -1,0 +1,258 @@
+"""Evaluate measures what will be served: one archive, the same bytes each time, int8 only through its gate."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import openvino
+import pytest
+import torch
+from botocore.exceptions import ClientError
+
+import embed
+import evaluate
+import train
+from artefact_archive import open_archive, write_archive
+from bin_model import load_model
+from count_metrics import Predictions
+from job_container import JobError
+from onnx_export import export_logits
+from quantisation import Allowance, choose_precision
+from shards import ShardIndex
+from tests.training_data import write_split
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of every split and a model that was embedded and trained on them."""
+    folder = tmp_path_factory.mktemp("world")
+    for number, (split, photos) in enumerate((("train", 80), ("validation", 20), ("test", 30))):
+        write_split(folder, split, photos, first=1000 * (number + 1))
+    shards = [part for split in ("train", "validation") for part in (f"--{split}", str(folder / split))]
+    embed.main(["--backbone", "small", "--weights", "none", *shards, "--output", str(folder / "embedding")])
+    flags = ["--backbone", "small", "--embedding", str(folder / "embedding"), "--epochs", "30", "--lr", "0.05"]
+    train.main([*flags, "--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")])
+    return folder
+
+
+def run(world: Path, output: Path, *flags: str, model: Path | None = None) -> dict[str, Any]:
+    """Evaluate into `output`; the report it wrote."""
+    shards = [part for split in SPLITS for part in (f"--{split}", str(world / split))]
+    evaluate.main(["--model", str(model or world / "model"), *shards, "--output", str(output), *flags])
+    report: dict[str, Any] = json.loads((output / "evaluation" / "evaluation.json").read_text())
+    return report
+
+
+def answers(archive: Path, folder: Path, photos: ShardIndex) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    """serving.json of an archive and what its graph says about photos, as a server would ask it."""
+    from photo import Preprocessing, prepare
+
+    open_archive(archive, folder)
+    serving: dict[str, Any] = json.loads((folder / "serving.json").read_text())
+    compiled = openvino.Core().compile_model(folder / "model.onnx", "CPU")
+    pixels = np.stack([prepare(sample.photo, Preprocessing()) for sample in photos[:]])
+    return serving, np.array(compiled(pixels)[0])
+
+
+def test_what_was_measured_is_what_is_served(world: Path, tmp_path: Path) -> None:
+    report = run(world, tmp_path, "--precision", "fp32", "--accuracy-threshold", "0.3")
+    photos = ShardIndex(world / "test")
+    serving, logits = answers(tmp_path / "serving" / "model.tar.gz", tmp_path / "served", photos)
+    accuracy = float((logits.argmax(axis=1) + 1 == np.array(photos.counts)).mean())
+    assert report["multiclass_classification_metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
+    assert serving["metrics"]["accuracy"] == pytest.approx(accuracy)
+    assert serving["classes"] == [1, 2, 3, 4, 5] and serving["schema"] == 1 and serving["precision"] == "fp32"
+    assert serving["preprocessing"]["crop"] == 224
+    gate = report["binventory"]["gate"]
+    assert gate["not_worse_than_champion"] is True
+    assert gate["above_threshold"] is (accuracy >= 0.3)
+    model, _ = load_model(world / "model")
+    with torch.inference_mode():
+        from photo import Preprocessing, prepare
+
+        pixels = np.stack([prepare(sample.photo, Preprocessing()) for sample in photos[:]])
+        expected = model(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
+    assert (tmp_path / "evaluation" / "evaluation.html").is_file()
+
+
+def test_the_server_accepts_the_archive(world: Path, tmp_path: Path) -> None:
+    from serving.artefact import Artefact, unpack
+
+    run(world, tmp_path)
+    unpack(tmp_path / "serving" / "model.tar.gz", tmp_path / "served")
+    description = Artefact.read(tmp_path / "served").description
+    assert description.classes == (1, 2, 3, 4, 5)
+    assert description.temperature > 0
+
+
+def test_the_same_model_gives_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    # Evaluated from the folder and from an archive, at another time.
+    archive = tmp_path / "model.tar.gz"
+    names = ("model.safetensors", "model.json")
+    write_archive(archive, {name: world / "model" / name for name in names})
+    run(world, tmp_path / "a", "--calibration-photos", "8")
+    run(world, tmp_path / "b", "--calibration-photos", "8", model=archive)
+    first, second = ((tmp_path / name / "serving" / "model.tar.gz").read_bytes() for name in "ab")
+    assert first == second
+    report = json.loads((tmp_path / "a" / "evaluation" / "evaluation.json").read_text())
+    assert "fp32 on validation" in report["binventory"]["lineage"]
+    assert "int8 on validation" in report["binventory"]["lineage"]
+
+
+def test_int8_is_served_when_its_loss_is_allowed_and_not_otherwise(world: Path, tmp_path: Path) -> None:
+    photos = ShardIndex(world / "validation")
+    run(world, tmp_path / "any", "--int8-accuracy-loss", "1", "--int8-rmse-loss", "5")
+    serving, _ = answers(tmp_path / "any" / "serving" / "model.tar.gz", tmp_path / "any-served", photos)
+    assert serving["precision"] == "int8"
+    sizes = {}
+    for name in ("any", "fp32"):
+        if name == "fp32":
+            run(world, tmp_path / name, "--precision", "fp32")
+        with tarfile.open(tmp_path / name / "serving" / "model.tar.gz") as archive:
+            sizes[name] = archive.getmember("model.onnx").size
+    assert sizes["any"] < sizes["fp32"]
+
+
+def predictions(counts: list[int]) -> Predictions:
+    labels = [1, 2, 3, 4, 5] * 4
+    return Predictions.of(labels, np.eye(5)[np.array(counts) - 1], classes=(1, 2, 3, 4, 5))
+
+
+def test_the_choice_weighs_accuracy_and_rmse() -> None:
+    right = [1, 2, 3, 4, 5] * 4
+    off_by_one = [*right[:-1], 4]
+    off_by_four = [*right[:-1], 1]
+    perfect = predictions(right)
+    assert choose_precision(perfect, perfect, Allowance()).precision == "int8"
+    assert choose_precision(perfect, predictions(off_by_one), Allowance()).precision == "fp32"
+    assert choose_precision(perfect, predictions(off_by_one), Allowance(0.06, 0.3)).precision == "int8"
+    assert choose_precision(perfect, predictions(off_by_four), Allowance(0.06, 0.3)).precision == "fp32"
+    kept = choose_precision(perfect, predictions(off_by_one), Allowance())
+    assert (kept.fp32.accuracy, kept.int8 and kept.int8.accuracy, kept.agreement) == (1.0, 0.95, 0.95)
+
+
+class Registry:
+    """A model registry and its store, as boto3 clients."""
+
+    def __init__(self, archive: Path | None) -> None:
+        self.archive = archive
+
+    def list_model_packages(self, **asked: Any) -> dict[str, Any]:
+        assert asked["ModelApprovalStatus"] == "Approved" and asked["SortOrder"] == "Descending"
+        return {"ModelPackageSummaryList": [{"ModelPackageArn": "arn:champion"}] if self.archive else []}
+
+    def describe_model_package(self, **asked: Any) -> dict[str, Any]:
+        assert asked["ModelPackageName"] == "arn:champion"
+        return {"InferenceSpecification": {"Containers": [{"ModelDataUrl": "s3://models/a/model.tar.gz"}]}}
+
+    def download_file(self, bucket: str, key: str, path: str) -> None:
+        assert (bucket, key) == ("models", "a/model.tar.gz") and self.archive is not None
+        Path(path).write_bytes(self.archive.read_bytes())
+
+
+def test_the_champion_is_asked_about_the_same_photos(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world, tmp_path / "champion", "--precision", "fp32")
+    archive = tmp_path / "champion" / "serving" / "model.tar.gz"
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))
+    report = run(world, tmp_path / "again", "--precision", "fp32", "--model-package-group", "group")
+    comparison = report["binventory"]["gate"]["comparison"]
+    assert comparison["accuracy_difference"] == 0 and comparison["rmse_difference"] == 0
+    assert report["binventory"]["lineage"]["champion"] == "arn:champion"
+
+
+def test_without_an_approved_package_there_is_no_champion(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(None))
+    report = run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
+    assert report["binventory"]["champion"] is None
+    assert report["binventory"]["gate"]["not_worse_than_champion"] is True
+
+
+def test_a_champion_that_cannot_be_looked_up_fails_the_job(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_asked: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "ListModelPackages")
+
+    registry = Registry(None)
+    monkeypatch.setattr(registry, "list_model_packages", refuse)
+    monkeypatch.setattr(boto3, "client", lambda _service: registry)
+    with pytest.raises(JobError, match=r"champion of model package group group cannot be looked up.*AccessDenied"):
+        run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
+
+
+def test_a_champion_of_other_classes_is_not_compared(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world, tmp_path / "old", "--precision", "fp32")
+    open_archive(tmp_path / "old" / "serving" / "model.tar.gz", tmp_path / "opened")
+    serving = json.loads((tmp_path / "opened" / "serving.json").read_text())
+    (tmp_path / "opened" / "serving.json").write_text(json.dumps({**serving, "classes": [0, 1, 2, 3, 4]}))
+    archive = tmp_path / "model.tar.gz"
+    write_archive(archive, {name: tmp_path / "opened" / name for name in ("model.onnx", "serving.json")})
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))
+    with pytest.raises(JobError, match="they cannot be compared"):
+        run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+
+
+@pytest.mark.parametrize("name", ["../escape", "/absolute"])
+def test_a_hostile_archive_writes_nothing_outside(name: str, tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"evil"))
+    folder = tmp_path / "in" / "side"
+    # Refused, or unpacked inside: both are safe.
+    with contextlib.suppress(JobError):
+        open_archive(archive, folder)
+    assert not list(tmp_path.glob("escape")) and not (tmp_path / "in" / "escape").exists()
+    assert not Path("/absolute").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_an_archive_with_links_or_devices_is_refused(kind: bytes, tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("model.json")
+        member.type, member.linkname = kind, "/etc/passwd"
+        tar.addfile(member)
+    with pytest.raises(JobError, match="is no plain file"):
+        open_archive(archive, tmp_path / "out")
+
+
+def test_a_model_that_is_none_is_named(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"neither a model folder nor a model\.tar\.gz"):
+        run(world, tmp_path, model=tmp_path)
+    broken = tmp_path / "model.tar.gz"
+    broken.write_bytes(b"not an archive")
+    with pytest.raises(JobError, match=r"model\.tar\.gz cannot be unpacked"):
+        run(world, tmp_path / "out", model=broken)
+    (tmp_path / "model.json").write_text('{"schema": 99}')
+    with pytest.raises(JobError, match="schema 99, this code reads 1"):
+        run(world, tmp_path / "out", model=tmp_path)
+
+
+def test_an_empty_test_split_is_named(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(JobError, match=r"--test: .*holds no \.tar shard"):
+        run(world, tmp_path / "out", "--test", str(tmp_path / "empty"))
+
+
+def test_exporting_twice_gives_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        export_logits(load_model(world / "model")[0], tmp_path / f"{name}.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
