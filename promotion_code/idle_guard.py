@@ -41,6 +41,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
 
 
 def _invocations(endpoint: str, start: datetime.datetime, end: datetime.datetime) -> float:
+    start = start.replace(second=0, microsecond=0)  # a value is filed under the beginning of its minute
     seconds = (end - start).total_seconds()
     answer = boto3.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/SageMaker",

@@ -76,7 +76,7 @@ def standing(aws: ClientFactory) -> str:
     cloudformation = aws("cloudformation")
     name = f"standing-{uuid.uuid4().hex[:8]}"
     stack: str = cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(PARAMETERS))["StackId"]
-    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
     return stack
 
 
@@ -86,9 +86,9 @@ def going(aws: ClientFactory, monkeypatch: pytest.MonkeyPatch) -> str:
     cloudformation = aws("cloudformation")
     name = f"going-{uuid.uuid4().hex[:8]}"
     stack: str = cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(PARAMETERS))["StackId"]
-    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
     cloudformation.delete_stack(StackName=name)
-    cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 0.2})
     # A stack is in deletion for a moment only, too short to be met; one that is deleted stands for it.
     monkeypatch.setattr("cleanup._STACK_ENDS", ("DELETE_IN_PROGRESS", "DELETE_COMPLETE"))
     return stack

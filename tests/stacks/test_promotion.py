@@ -13,25 +13,7 @@ import serving_stack
 from promotion import handler
 from serving_stack import Outcome, ServingStack, StackBusyError, StackUnusableError
 from tests.stacks.conftest import ClientFactory
-
-IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
-# The shape of the serving stack: the same parameters and condition, and one cheap resource that shows them.
-TEMPLATE: dict[str, Any] = {
-    "Parameters": {
-        "ModelPackageArn": {"Type": "String", "Default": ""},
-        "EndpointState": {"Type": "String", "Default": "off", "AllowedValues": ["on", "off"]},
-        "Untouched": {"Type": "String", "Default": "default"},
-    },
-    "Conditions": {"Serving": {"Fn::Equals": [{"Ref": "EndpointState"}, "on"]}},
-    "Resources": {
-        "Always": {"Type": "AWS::SNS::Topic"},
-        "Served": {
-            "Type": "AWS::SSM::Parameter",
-            "Condition": "Serving",
-            "Properties": {"Type": "String", "Value": {"Fn::Sub": "${ModelPackageArn} ${Untouched}"}},
-        },
-    },
-}
+from tests.stacks.served import TEMPLATE, create_stack, parameters, register, settled_parameters
 
 
 @pytest.fixture
@@ -46,29 +28,10 @@ def group(aws: ClientFactory) -> str:
 def stack(aws: ClientFactory, group: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A stack with the serving stack's parameters that nothing is served by yet."""
     name = f"{group}-serving"
-    _create(aws, name, TEMPLATE, Parameters=[{"ParameterKey": "Untouched", "ParameterValue": "mine"}])
+    create_stack(aws, name, TEMPLATE, Parameters=[{"ParameterKey": "Untouched", "ParameterValue": "mine"}])
     monkeypatch.setenv("MODEL_PACKAGE_GROUP", group)
     monkeypatch.setenv("SERVING_STACK", name)
     return name
-
-
-def _create(aws: ClientFactory, name: str, template: dict[str, Any], **arguments: Any) -> None:
-    cloudformation = aws("cloudformation")
-    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template), **arguments)
-    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
-
-
-def _package(aws: ClientFactory, group: str, status: str = "Approved") -> str:
-    arn: str = aws("sagemaker").create_model_package(
-        ModelPackageGroupName=group,
-        ModelApprovalStatus=status,
-        InferenceSpecification={
-            "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://bucket/model.tar.gz"}],
-            "SupportedContentTypes": ["image/jpeg"],
-            "SupportedResponseMIMETypes": ["application/json"],
-        },
-    )["ModelPackageArn"]
-    return arn
 
 
 def _event(group: str, arn: str, status: str = "Approved") -> dict[str, Any]:
@@ -79,19 +42,12 @@ def _event(group: str, arn: str, status: str = "Approved") -> dict[str, Any]:
     }
 
 
-def _settle(aws: ClientFactory, stack: str) -> dict[str, str]:
-    cloudformation = aws("cloudformation")
-    cloudformation.get_waiter("stack_update_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
-    description = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in description["Parameters"]}
-
-
 def test_an_approval_is_served_and_everything_else_of_the_stack_stays(
     aws: ClientFactory, group: str, stack: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arn = _package(aws, group)
+    arn = register(aws, group)
     assert handler(_event(group, arn), None)["outcome"] == "started"
-    assert _settle(aws, stack) == {"ModelPackageArn": arn, "EndpointState": "on", "Untouched": "mine"}
+    assert settled_parameters(aws, stack) == {"ModelPackageArn": arn, "EndpointState": "on", "Untouched": "mine"}
     template = aws("cloudformation").get_template(StackName=stack)["TemplateBody"]
     assert (template if isinstance(template, dict) else json.loads(template)) == TEMPLATE
     logged = json.loads(capsys.readouterr().out)
@@ -103,55 +59,50 @@ def test_an_approval_is_served_and_everything_else_of_the_stack_stays(
 
 
 def test_the_same_event_twice_changes_nothing(aws: ClientFactory, group: str, stack: str) -> None:
-    event = _event(group, _package(aws, group))
+    event = _event(group, register(aws, group))
     handler(event, None)
-    _settle(aws, stack)
+    settled_parameters(aws, stack)
     events = aws("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
     assert handler(event, None)["outcome"] == "unchanged"
     assert aws("cloudformation").describe_stack_events(StackName=stack)["StackEvents"] == events
 
 
 def test_a_newer_approval_replaces_the_model(aws: ClientFactory, group: str, stack: str) -> None:
-    first, second = _package(aws, group), _package(aws, group)
+    first, second = register(aws, group), register(aws, group)
     for arn in (first, second):
         handler(_event(group, arn), None)
-        assert _settle(aws, stack)["ModelPackageArn"] == arn
+        assert settled_parameters(aws, stack)["ModelPackageArn"] == arn
 
 
 @pytest.mark.parametrize("status", ["Rejected", "PendingManualApproval"])
 def test_an_event_that_came_late_is_ignored(aws: ClientFactory, group: str, stack: str, status: str) -> None:
-    arn = _package(aws, group)
+    arn = register(aws, group)
     aws("sagemaker").update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
     answer = handler(_event(group, arn), None)
     assert answer["outcome"] == "ignored"
     assert status in answer["reason"]
-    assert _parameters(aws, stack)["EndpointState"] == "off"
+    assert parameters(aws, stack)["EndpointState"] == "off"
 
 
 @pytest.mark.parametrize("status", ["Rejected", "PendingManualApproval", None])
 def test_other_states_are_ignored(aws: ClientFactory, group: str, stack: str, status: str) -> None:
     answer = handler(_event(group, "arn:aws:sagemaker:us-east-1:123456789012:model-package/x/1", status), None)
     assert answer["outcome"] == "ignored"
-    assert _parameters(aws, stack)["EndpointState"] == "off"
+    assert parameters(aws, stack)["EndpointState"] == "off"
 
 
 def test_other_groups_are_ignored(aws: ClientFactory, group: str, stack: str) -> None:
-    answer = handler(_event("someone-elses", _package(aws, group)), None)
+    answer = handler(_event("someone-elses", register(aws, group)), None)
     assert answer == {
         "outcome": "ignored",
         "reason": f"the event is about group someone-elses, not {group}",
         "model_package_arn": answer["model_package_arn"],
     }
-    assert _parameters(aws, stack)["EndpointState"] == "off"
+    assert parameters(aws, stack)["EndpointState"] == "off"
 
 
 def test_events_of_another_shape_are_ignored(aws: ClientFactory, stack: str) -> None:
     assert handler({}, None)["outcome"] == "ignored"
-
-
-def _parameters(aws: ClientFactory, stack: str) -> dict[str, str]:
-    description = aws("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in description["Parameters"]}
 
 
 def _waiting(seconds: int) -> dict[str, Any]:
@@ -187,7 +138,7 @@ def test_a_broken_stack_is_said_to_be_broken(aws: ClientFactory, group: str) -> 
     cloudformation = aws("cloudformation")
     cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(_waiting(seconds=1)))
     with pytest.raises(WaiterError):
-        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
     with pytest.raises(StackUnusableError, match="repair it with `cdk deploy`"):
         ServingStack(cloudformation, name).change({"EndpointState": "on"}, patience_seconds=0)
 
@@ -198,15 +149,15 @@ def test_a_parameter_that_does_not_exist_is_named(aws: ClientFactory, stack: str
 
 
 def test_turning_off_and_on_brings_the_same_model_back(aws: ClientFactory, group: str, stack: str) -> None:
-    arn = _package(aws, group)
+    arn = register(aws, group)
     handler(_event(group, arn), None)
-    _settle(aws, stack)
+    settled_parameters(aws, stack)
     serving = ServingStack(aws("cloudformation"), stack)
     assert serving.change({"EndpointState": "off"}, patience_seconds=0) is Outcome.STARTED
-    assert _settle(aws, stack)["ModelPackageArn"] == arn
+    assert settled_parameters(aws, stack)["ModelPackageArn"] == arn
     assert "Served" not in _resource_names(aws, stack)
     assert serving.change({"EndpointState": "on"}, patience_seconds=0) is Outcome.STARTED
-    assert _settle(aws, stack)["ModelPackageArn"] == arn
+    assert settled_parameters(aws, stack)["ModelPackageArn"] == arn
     assert "Served" in _resource_names(aws, stack)
 
 

@@ -10,7 +10,7 @@ from stacks.settings import load
 from tests.stacks.templates import as_list, changed, flat, resources, statements, synthesize, templates
 
 # What the services offer no resource for, so that `*` is all there is.
-WITHOUT_RESOURCE_LEVEL = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+WITHOUT_RESOURCE_LEVEL = {"cloudwatch:GetMetricStatistics", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
 
 
 @pytest.fixture(scope="module", params=["dev", "prod"])
@@ -103,7 +103,7 @@ def test_ingest_reads_the_photos_and_labels_of_the_settings() -> None:
 
 
 def test_promotion_may_change_one_stack_and_not_by_another_role_or_template() -> None:
-    policy = _policy(templates("dev")["Training"], "PromotionPolicy")
+    policy = _policy(templates("dev")["Training"], "PromotionPromotePolicy")
     (update,) = [item for item in policy if "cloudformation:UpdateStack" in as_list(item["Action"])]
     assert flat(update["Resource"]).endswith(":stack/binventory-dev-serving/*")
     assert update["Condition"] == {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}}

@@ -1,0 +1,62 @@
+"""A stack that looks like the serving stack from outside, and the acts around it that several tests share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.stacks.conftest import ClientFactory
+
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
+# The shape of the serving stack: the same parameters and condition, and one cheap resource that shows them.
+TEMPLATE: dict[str, Any] = {
+    "Parameters": {
+        "ModelPackageArn": {"Type": "String", "Default": ""},
+        "EndpointState": {"Type": "String", "Default": "off", "AllowedValues": ["on", "off"]},
+        "Untouched": {"Type": "String", "Default": "default"},
+    },
+    "Conditions": {"Serving": {"Fn::Equals": [{"Ref": "EndpointState"}, "on"]}},
+    "Resources": {
+        "Always": {"Type": "AWS::SNS::Topic"},
+        "Served": {
+            "Type": "AWS::SSM::Parameter",
+            "Condition": "Serving",
+            "Properties": {"Type": "String", "Value": {"Fn::Sub": "${ModelPackageArn} ${Untouched}"}},
+        },
+    },
+}
+
+
+def create_stack(aws: ClientFactory, name: str, template: dict[str, Any], **arguments: Any) -> None:
+    """Creates a stack and waits for it."""
+    cloudformation = aws("cloudformation")
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template), **arguments)
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
+
+
+def register(aws: ClientFactory, group: str, status: str = "Approved") -> str:
+    """Registers a model package; returns its ARN."""
+    arn: str = aws("sagemaker").create_model_package(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus=status,
+        InferenceSpecification={
+            "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://bucket/model.tar.gz"}],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )["ModelPackageArn"]
+    return arn
+
+
+def settled_parameters(aws: ClientFactory, stack: str) -> dict[str, str]:
+    """The parameters' values after the update that is under way."""
+    cloudformation = aws("cloudformation")
+    cloudformation.get_waiter("stack_update_complete").wait(StackName=stack, WaiterConfig={"Delay": 0.2})
+    description = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in description["Parameters"]}
+
+
+def parameters(aws: ClientFactory, stack: str) -> dict[str, str]:
+    """The parameters' values as they are now."""
+    description = aws("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in description["Parameters"]}
