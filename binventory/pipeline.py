@@ -90,6 +90,26 @@ def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -
     return str(reply["PipelineExecutionArn"])
 
 
+def newest(aws: Aws, names: Names) -> str:
+    """ARN of the execution that started last."""
+    try:
+        found = aws.client("sagemaker").list_pipeline_executions(
+            PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+        )["PipelineExecutionSummaries"]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFound":
+            raise
+        found = []
+    if not found:
+        raise Problem(
+            f"The pipeline {names.prefix} has not run",
+            "it has no execution, or is not deployed",
+            "start one: binventory train",
+            code=Exit.NOT_READY,
+        )
+    return str(found[0]["PipelineExecutionArn"])
+
+
 def look(aws: Aws, arn: str) -> Execution:
     """The execution as it is now."""
     sagemaker = aws.client("sagemaker")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from binventory import pipeline, serving
-from binventory.aws import connect
+from binventory.aws import Aws, connect
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.errors import Exit, Problem
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         epilog="Example: binventory train --photos s3://aft-vbi-pds/ --set Epochs=20 --set TuningJobs=10",
         rich_help_panel=_PANEL,
     )(train)
+    app.command("watch", epilog="Example: binventory watch", rich_help_panel=_PANEL)(watch)
     app.command("approve", epilog="Example: binventory approve", rich_help_panel=_PANEL)(approve)
 
 
@@ -50,6 +51,22 @@ def train(
     if detach:
         print_json({"execution": arn}) if json else stdout.print(arn, soft_wrap=True)
         return
+    _follow(aws, arn, json)
+
+
+def watch(
+    execution: Annotated[
+        str | None, typer.Argument(metavar="[ARN]", help="Pipeline execution. Default: the newest.")
+    ] = None,
+    env: EnvironmentOption = "dev",
+    json: JsonFlag = False,
+) -> None:
+    """Shows a pipeline execution until it has ended; interrupting this leaves it running."""
+    aws = connect(os.environ)
+    _follow(aws, execution or pipeline.newest(aws, Names(env)), json)
+
+
+def _follow(aws: Aws, arn: str, json: bool) -> None:
     journal = Journal()
     journal.plan(*pipeline.STEPS)
     watcher = StepWatcher(aws, journal)

@@ -47,7 +47,7 @@ def problem(capsys: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     return what, why, cure
 
 
-COMMANDS = ("rehearse", "render", "train", "approve", "count", "audit", "cost", "endpoint")
+COMMANDS = ("rehearse", "render", "train", "watch", "approve", "count", "audit", "cost", "doctor", "endpoint")
 
 
 def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +154,11 @@ def test_without_a_deployment_the_cure_is_to_deploy(
 def test_training_without_a_pipeline_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train"]) == Exit.NOT_READY
     assert "binventory-dev" in problem(capsys)[0]
+
+
+def test_watching_without_an_execution_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["watch"]) == Exit.NOT_READY
+    assert "binventory train" in problem(capsys)[2]
 
 
 def test_approving_without_a_model_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
