@@ -17,7 +17,7 @@ Values: TypeAlias = dict[str, str]
 Vector: TypeAlias = NDArray[np.floating]
 
 _STARTERS = 3
-_CANDIDATES = 1024
+_CANDIDATES = 256
 _JITTER = 1e-6
 _LENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 _NOISES = (1e-4, 1e-2, 1e-1)
