@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import httpx
@@ -9,6 +10,8 @@ import httpx
 from binventory import pipeline
 from binventory.aws import Aws
 from binventory.journal import Journal
+
+_METRIC = re.compile(r"([\w:]+)=([\w.+-]+)")
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class StepWatcher:
         if not done:
             return f"{len(self.trials)} trials started"
         best = min(done, key=lambda trial: trial.objective if trial.objective is not None else 0.0)
-        chosen = ", ".join(f"{name} {value}" for name, value in sorted(best.hyperparameters.items()))
-        return f"{len(done)} trials, best validation:loss {best.objective:.3f} ({chosen})"
+        chosen = ", ".join(f"{name} {_short(value)}" for name, value in sorted(best.hyperparameters.items()))
+        return f"{len(done)} trials, best validation loss {best.objective:.3f} ({chosen})"
 
     def _training(self, step: pipeline.Step) -> str:
         epochs = [line for line in pipeline.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
@@ -75,4 +78,22 @@ class StepWatcher:
             url = f"{self.reclaim_at}/_local/sagemaker/reclaim"
             httpx.post(url, json={"TrainingJobName": step.job}, timeout=30).raise_for_status()
             self.reclaim_at = ""
-        return epochs[-1] if epochs else step.job
+        return epoch_note(epochs[-1]) if epochs else step.job
+
+
+def epoch_note(line: str) -> str:
+    """`epoch=3 train:loss=0.51234 ...` as `epoch 3, validation loss 0.512, accuracy 0.400`."""
+    values = dict(_METRIC.findall(line))
+    parts = [f"epoch {values.get('epoch', '?')}"]
+    for name, label in (("validation:loss", "validation loss"), ("validation:accuracy", "accuracy")):
+        if name in values:
+            parts.append(f"{label} {float(values[name]):.3f}")
+    return ", ".join(parts)
+
+
+def _short(value: str) -> str:
+    """A hyperparameter with the digits that matter."""
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value

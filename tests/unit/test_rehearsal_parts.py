@@ -23,6 +23,7 @@ from binventory.journal import Journal
 from binventory.rehearsal import leftovers, source
 from binventory.rehearsal.cdk import Cdk, progress
 from binventory.serving import Answer
+from binventory.watching import epoch_note
 from local_aws.server import LocalAws
 
 
@@ -185,6 +186,14 @@ def test_the_journal_may_be_read_while_it_is_written() -> None:
     stop.set()
     reader.join()
     assert len(journal.snapshot()) == 300
+
+
+def test_an_epoch_is_noted_in_words() -> None:
+    line = (
+        "epoch=3 train:loss=0.1 train:accuracy=0.5 validation:loss=1.25e+00 validation:accuracy=0.4 validation:rmse=1.1"
+    )
+    assert epoch_note(line) == "epoch 3, validation loss 1.250, accuracy 0.400"
+    assert epoch_note("epoch=7") == "epoch 7"
 
 
 @pytest.mark.parametrize(
