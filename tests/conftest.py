@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A loaded machine makes any example slow once; no test asserts a time.
+hypothesis.settings.register_profile("binventory", deadline=None)
+hypothesis.settings.load_profile("binventory")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -53,12 +53,12 @@ def test_spread_grows_with_blocks_of_like_photos() -> None:
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     covered = 0
-    for seed in range(200):
+    for seed in range(120):
         generator = np.random.default_rng(seed)
         predictions = model(generator.integers(1, 6, 150), generator.random(150) < 0.55)
-        found = interval(replicate_metrics(predictions, replicates=400, seed=seed).accuracy)
+        found = interval(replicate_metrics(predictions, replicates=300, seed=seed).accuracy)
         covered += found.low <= 0.55 <= found.high
-    assert 0.90 <= covered / 200 <= 0.99
+    assert 0.88 <= covered / 120 <= 0.99
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000))
@@ -128,13 +128,13 @@ def test_the_champion_itself_is_not_worse_than_itself() -> None:
 def test_equal_challengers_rarely_pass_without_a_margin() -> None:
     """One-sided 95%: of challengers that are in truth no better, about one in twenty slips through."""
     passed = 0
-    for seed in range(200):
+    for seed in range(80):
         generator = np.random.default_rng(seed)
         labels = generator.integers(1, 6, 400)
         challenger, champion = (model(labels, generator.random(400) < 0.5) for _ in range(2))
-        gate = GateSettings(accuracy_threshold=0.0, margin=0.0, replicates=300, seed=seed)
+        gate = GateSettings(accuracy_threshold=0.0, margin=0.0, replicates=200, seed=seed)
         passed += decide(challenger, champion, gate).passed
-    assert passed / 200 <= 0.12
+    assert passed / 80 <= 0.15
 
 
 def test_models_measured_on_different_photos_cannot_be_compared() -> None:
