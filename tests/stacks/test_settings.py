@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,11 @@ def test_a_variable_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.training.backbone == "resnet50"
 
 
+def _hours(**changes: str) -> str:
+    hours = {"days": "MON-FRI", "start": "07:00", "end": "19:00", "time_zone": "UTC"}
+    return json.dumps(hours | changes)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
@@ -82,6 +88,17 @@ def test_a_variable_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SERVING__INSTANCE_TYPE", "ml.m6g.large", ["serving.instance_type = 'ml.m6g.large'", "'ml.m5.large'"]),
         ("SERVING__DATA_CAPTURE_PERCENT", "101", ["serving.data_capture_percent = '101'", "less than or equal to 100"]),
         ("STORAGE__LOG_RETENTION_DAYS", "8", ["storage.log_retention_days = '8'"]),
+        ("MONEY__MONTHLY_BUDGET_USD", "0", ["money.monthly_budget_usd = '0'", "greater than 0"]),
+        ("MONEY__IDLE_HOURS", "-1", ["money.idle_hours = '-1'", "greater than or equal to 0"]),
+        ("MONEY__ALERT_EMAILS", '["nobody"]', ["money.alert_emails.0 = 'nobody'"]),
+        (
+            "MONEY__SERVING_HOURS",
+            _hours(end="06:00"),
+            ["money.serving_hours.end = '06:00'", "later than start"],
+        ),
+        ("MONEY__SERVING_HOURS", _hours(days="DAILY"), ["money.serving_hours.days = 'DAILY'"]),
+        ("MONEY__SERVING_HOURS", _hours(start="25:00"), ["money.serving_hours.start = '25:00'"]),
+        ("MONEY__SERVING_HOURS", _hours(time_zone="Mars"), ["money.serving_hours.time_zone = 'Mars'", "Europe/Berlin"]),
         ("TAGS", '{"project": "other"}', ["tags = {'project': 'other'}", "must not set project"]),
     ],
 )
@@ -99,6 +116,13 @@ def test_prod_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINVENTORY_STORAGE__RETAIN", "false")
     assert not load("dev").storage.retain
     with pytest.raises(InvalidSettingsError, match=r"storage\.retain = False"):
+        load("prod")
+
+
+def test_prod_is_never_turned_off_for_idleness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_MONEY__IDLE_HOURS", "24")
+    assert load("dev").money.idle_hours == 24
+    with pytest.raises(InvalidSettingsError, match=r"money\.idle_hours = 24"):
         load("prod")
 
 
