@@ -26,7 +26,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.endpoint.load import Contestant, Sample, free_port
+from benchmarks.endpoint.load import Contestant, NoAnswer, Sample, free_port
 from benchmarks.endpoint.models import REPOSITORY, RESNET50_MACS, Models, make
 from benchmarks.endpoint.processor import Processor, peak_gmacs, this_processor
 from benchmarks.endpoint.torchserve import TUNINGS, TorchServe, Unavailable
@@ -101,9 +101,15 @@ def main() -> int:
         running: dict[str, Contestant] = {}
         cold: dict[str, float] = {}
         for entry in entries:
-            running[entry.name] = entry.start()
-            stack.callback(running[entry.name].stop)
-            cold[entry.name] = running[entry.name].first_answer(photos[0])
+            contestant = entry.start()
+            stack.callback(contestant.stop)
+            try:
+                cold[entry.name] = contestant.first_answer(photos[0])
+            except NoAnswer as error:
+                contestant.stop()
+                console.print(f"note: {entry.name} is left out: {error}")
+                continue
+            running[entry.name] = contestant
         for turn in range(options.rounds):
             console.print(f"round {turn + 1} of {options.rounds}, load average {os.getloadavg()[0]:.1f}")
             for concurrency in CONCURRENCIES:

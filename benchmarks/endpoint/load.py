@@ -47,6 +47,10 @@ class Sample:
         return 1000 * statistics.quantiles(self.seconds, n=100, method="inclusive")[round(share * 100) - 1]
 
 
+class NoAnswer(Exception):
+    """A contestant does not start here."""
+
+
 class Contestant:
     """A server process with everything it starts."""
 
@@ -66,7 +70,7 @@ class Contestant:
         )
 
     def first_answer(self, photo: bytes) -> float:
-        """Seconds from the start of the process to its first answer."""
+        """Seconds from the start of the process to its first answer. Raises NoAnswer."""
         while time.perf_counter() - self._begun < _START_SECONDS:
             try:
                 if self._ask(self._connect(), photo):
@@ -76,7 +80,7 @@ class Contestant:
             if self._process.poll() is not None:
                 break
             time.sleep(0.01)
-        raise RuntimeError(f"{self.name} gave no answer")
+        raise NoAnswer(f"it gave no answer within {_START_SECONDS:.0f} seconds")
 
     def run(self, photos: Sequence[bytes], *, concurrency: int, requests: int, seconds: float, into: Sample) -> None:
         """Send at most `requests` photos for at most `seconds`, from `concurrency` loops with a connection each."""
