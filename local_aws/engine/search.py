@@ -68,7 +68,9 @@ class NumberParameter:
         return str(round(value)) if self.integer else repr(value)
 
     def encode(self, value: str) -> list[float]:
-        return [self._to_unit(float(value))]
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        unit = (self._scaled(float(value)) - low) / (high - low) if high > low else 0.0
+        return [min(max(unit, 0.0), 1.0)]
 
     def _scale(self) -> str:
         if self.scaling != "Auto":
@@ -76,25 +78,22 @@ class NumberParameter:
         wide = self.low > 0 and self.high / self.low >= _AUTO_LOG_RATIO
         return "Logarithmic" if wide else "Linear"
 
-    def _from_unit(self, unit: float) -> float:
+    def _scaled(self, value: float) -> float:
+        """`value` on the axis along which the range is searched evenly; it grows with `value`."""
         scale = self._scale()
         if scale == "Logarithmic":
-            value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
-        elif scale == "ReverseLogarithmic":
-            value = 1 - math.exp(math.log1p(-self.low) + unit * (math.log1p(-self.high) - math.log1p(-self.low)))
-        else:
-            value = self.low + unit * (self.high - self.low)
-        return min(max(value, self.low), self.high)
+            return math.log(value)
+        return -math.log1p(-value) if scale == "ReverseLogarithmic" else value
 
-    def _to_unit(self, value: float) -> float:
-        if self.high == self.low:
-            return 0.0
+    def _from_unit(self, unit: float) -> float:
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        scaled = low + unit * (high - low)
         scale = self._scale()
         if scale == "Logarithmic":
-            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
-        if scale == "ReverseLogarithmic":
-            return (math.log1p(-value) - math.log1p(-self.low)) / (math.log1p(-self.high) - math.log1p(-self.low))
-        return (value - self.low) / (self.high - self.low)
+            value = math.exp(scaled)
+        else:
+            value = -math.expm1(-scaled) if scale == "ReverseLogarithmic" else scaled
+        return min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True)

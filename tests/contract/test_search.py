@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_aws.engine.search import CategoricalParameter, NumberParameter, Trial, suggest
@@ -27,7 +27,7 @@ def numbers(draw: st.DrawFn) -> NumberParameter:
 def test_samples_lie_in_their_range_and_in_the_unit_cube(parameter: NumberParameter, seed: int) -> None:
     value = parameter.sample(np.random.default_rng(seed))
     assert parameter.low <= float(value) <= parameter.high
-    assert all(-1e-6 <= x <= 1 + 1e-6 for x in parameter.encode(value))
+    assert all(0 <= x <= 1 for x in parameter.encode(value))
 
 
 @given(st.integers(-50, 50), st.integers(0, 100), st.integers(0, 2**32 - 1))
@@ -36,6 +36,7 @@ def test_integers_are_whole_and_in_range(low: int, span: int, seed: int) -> None
     assert low <= int(value) <= low + span
 
 
+@settings(max_examples=25)
 @given(st.sampled_from(["Random", "Bayesian"]), st.integers(0, 10**6), st.integers(0, 12))
 def test_equal_histories_give_equal_suggestions(strategy: str, seed: int, count: int) -> None:
     history: list[Trial] = []
@@ -80,11 +81,11 @@ def _best_after(strategy: str, seed: int, count: int) -> float:
 
 
 def test_bayesian_search_beats_luck() -> None:
-    seeds = range(12)
+    seeds = range(8)
     bayesian = np.array([_best_after("Bayesian", seed, 15) for seed in seeds])
     random = np.array([_best_after("Random", seed, 15) for seed in seeds])
     assert np.median(bayesian) < np.median(random)
-    assert (bayesian <= random).sum() >= 8
+    assert (bayesian <= random).sum() >= 5
 
 
 def test_running_trials_are_not_suggested_again() -> None:
