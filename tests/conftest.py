@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+# Two test processes on two cores: more BLAS threads than that only wait for each other. Read when numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A loaded machine makes any example slow once; no test asserts a time.
 hypothesis.settings.register_profile("binventory", deadline=None)
 hypothesis.settings.load_profile("binventory")
