@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--account", default=ACCOUNT, help="account number (default %(default)s)")
     parser.add_argument("--region", default=REGION, help="region (default %(default)s)")
     parser.add_argument("--time-scale", type=float, default=1.0, help="speed of rollouts and alarms (default 1)")
+    parser.add_argument("--enforce-iam", action="store_true", help="refuse what policies do not allow")
     parser.add_argument("--watch-parent", action="store_true", help="stop when standard input closes")
     options = parser.parse_args()
     state_dir = options.state_dir.resolve()
@@ -35,13 +36,20 @@ def main() -> None:
     os.environ[PROCESS_MARK] = str(state_dir)
     processes.adopt_orphans()
     processes.sweep(PROCESS_MARK, str(state_dir))
-    hooks.configure(state_dir=state_dir, port=options.port, account=options.account, region=options.region)
+    hooks.configure(
+        state_dir=state_dir,
+        port=options.port,
+        account=options.account,
+        region=options.region,
+        enforce_iam=options.enforce_iam,
+    )
     context = Context(
         state_dir=state_dir,
         port=options.port,
         account=options.account,
         region=options.region,
         time_scale=options.time_scale,
+        enforce_iam=options.enforce_iam,
     )
     os.environ.update(context.environment())  # Lambda functions and anything else started from here inherit it
     try:
@@ -110,6 +118,9 @@ def _application(context: Context) -> Any:
             await send({"type": "http.response.start", "status": status, "headers": encoded})
             await send({"type": "http.response.body", "body": body})
             return
+        if context.enforce_iam and scope["type"] == "http":
+            # Buckets refuse requests without TLS. Loopback has none and needs none, so it passes for it.
+            scope = {**scope, "scheme": "https"}
         await ministack_app(scope, receive, send)
 
     return application

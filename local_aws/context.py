@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ PROCESS_MARK = "BINVENTORY_LOCAL_AWS"
 """Environment variable that every process of a local AWS carries: its state directory. Whatever carries it is stopped
 with that local AWS, and swept up at its next start if the server was killed outright."""
 
+_ACTING: ContextVar[str | None] = ContextVar("acting role", default=None)
 _log = logging.getLogger("local_aws")
 
 
@@ -75,19 +76,30 @@ class Context:
         account: twelve digits.
         region: the only region.
         time_scale: what the waits of a rollout (baking, termination) are multiplied with; 1 is as on AWS.
+        enforce_iam: whether policies are enforced; jobs and endpoints then have the rights of their role only.
     """
 
-    def __init__(self, *, state_dir: Path, port: int, account: str, region: str, time_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        port: int,
+        account: str,
+        region: str,
+        time_scale: float = 1.0,
+        enforce_iam: bool = False,
+    ) -> None:
         self.state_dir = state_dir
         self.account = account
         self.region = region
         self.time_scale = time_scale
+        self.enforce_iam = enforce_iam
         self.endpoint_url = f"http://localhost:{port}"
         self.store = Store(state_dir / "sagemaker.sqlite")
         self.cpu = CpuBudget(os.cpu_count() or 1)
         self.stopping = threading.Event()
         self.metrics = MetricEmitter(self._put_metrics)
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str | None], Any] = {}
         self._clients_lock = threading.Lock()
         self._stop_hooks: list[Callable[[], None]] = []
 
@@ -103,38 +115,62 @@ class Context:
         """Seconds since 1970, to the millisecond, as timestamps go over the wire."""
         return round(time.time(), 3)
 
+    @contextmanager
+    def acting(self, role_arn: str | None) -> Iterator[None]:
+        """Inside, this thread acts as a role: clients, environments and calls have the role's rights.
+
+        None is the service itself, which may do everything. Without enforcement it always is. Threads that are
+        started inside begin as the service.
+        """
+        before = _ACTING.get()
+        _ACTING.set(role_arn if self.enforce_iam else None)
+        try:
+            yield
+        finally:
+            _ACTING.set(before)
+
+    @property
+    def acting_role(self) -> str | None:
+        """The role this thread acts as, if any."""
+        return _ACTING.get()
+
+    def credentials(self) -> dict[str, str]:
+        """The acting role's credentials, else the account's own, as environment variables."""
+        role = _ACTING.get()
+        if role is None:
+            return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        return hooks.role_session(role, "SageMaker", account=self.account)
+
     def client(self, service: str) -> Any:
-        """A boto3 client of this local AWS, shared between threads."""
+        """A boto3 client of this local AWS with the acting role's rights, shared between threads."""
+        role = _ACTING.get()
+        credentials = self.credentials()
         with self._clients_lock:
-            if service not in self._clients:
+            if (service, role) not in self._clients:
                 create_client: Any = boto3.client  # the stubs want the service's name as a literal
-                self._clients[service] = create_client(
+                self._clients[service, role] = create_client(
                     service,
                     endpoint_url=self.endpoint_url,
                     region_name=self.region,
-                    aws_access_key_id="test",
-                    aws_secret_access_key="test",
+                    aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+                    aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+                    aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
                     config=Config(
                         max_pool_connections=64,
                         retries={"total_max_attempts": 3, "mode": "standard"},
                         s3={"addressing_style": "path"},
-                        # Loopback does not lose bits; a model's checksum costs as much as its upload.
-                        request_checksum_calculation="when_required",
-                        response_checksum_validation="when_required",
                     ),
                 )
-            return self._clients[service]
+            return self._clients[service, role]
 
-    @cached_property
+    @property
     def objects(self) -> ObjectStore:
-        """Prefixes in, trees out."""
+        """Prefixes in, trees out, with the acting role's rights."""
         return ObjectStore(self.client("s3"))
 
     def environment(self) -> dict[str, str]:
-        """Variables with which a process reaches this local AWS and nothing else, and by which it is swept up."""
-        return {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+        """Variables with which a process reaches this local AWS, as the acting role, and by which it is swept up."""
+        return self.credentials() | {
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_ENDPOINT_URL": self.endpoint_url,

@@ -9,12 +9,15 @@ context of `core.responses`. tests/contract/test_hooks.py fails, naming the one 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from local_aws.errors import AwsError
 
 if TYPE_CHECKING:
     from local_aws.cloudformation.base import ResourceType
@@ -29,8 +32,9 @@ BudgetNotification = dict[str, Any]
 ServiceHandler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
 
 
-def configure(*, state_dir: Path, port: int, account: str, region: str) -> None:
+def configure(*, state_dir: Path, port: int, account: str, region: str, enforce_iam: bool = False) -> None:
     """Set the variables ministack reads while it is imported; call before anything imports it."""
+    os.environ["AUTH"] = "true" if enforce_iam else "false"
     os.environ.update(
         BIND_HOST="127.0.0.1",
         GATEWAY_PORT=str(port),
@@ -179,3 +183,84 @@ def set_budget_spend(name: str, amount: str, *, account: str) -> list[BudgetNoti
     budget["LastUpdatedTime"] = time.time()
     found: list[BudgetNotification] = budgets._notification_store.get(name, [])
     return found
+
+
+def role_session(role_arn: str, session_name: str, *, account: str) -> dict[str, str]:
+    """Credentials with which SageMaker acts as a role: access key, secret and token as environment variables.
+
+    Raises:
+        AwsError: the role does not exist, or does not trust SageMaker.
+    """
+    from ministack.core.responses import set_request_account_id
+    from ministack.services import iam, sts
+
+    set_request_account_id(account)
+    name = role_arn.rsplit("/", 1)[-1]
+    role = iam._roles.get(name)
+    if role is None or not _trusts_sagemaker(role.get("AssumeRolePolicyDocument")):
+        raise AwsError(
+            "ValidationException",
+            f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
+            "'sagemaker.amazonaws.com' to assume the role.",
+        )
+    digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
+    session = {
+        "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
+        "UserId": f"{name}:{session_name}",
+        "SecretAccessKey": hashlib.sha256(f"secret {digest}".encode()).hexdigest(),
+        "SessionToken": hashlib.sha256(f"token {digest}".encode()).hexdigest(),
+    }
+    access_key = f"ASIA{digest[:16].upper()}"
+    sts.register_session(access_key, session)
+    return {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": session["SessionToken"],
+    }
+
+
+def access_key_of(headers: Headers, query: Mapping[str, list[str]]) -> str:
+    """The access key a request is signed with; empty when it is not signed."""
+    from ministack.core.router import extract_access_key_id
+
+    return str(extract_access_key_id(headers, query) or "")
+
+
+def denial(
+    access_key: str, action: str, resource: str, keys: Mapping[str, str], *, account: str, region: str
+) -> str | None:
+    """Why the holder of an access key may not do this, in IAM's words; None when it may."""
+    from ministack.core import iam_evaluator
+    from ministack.core.responses import set_request_account_id
+
+    set_request_account_id(account)
+    principal = iam_evaluator.resolve_principal(access_key, account)
+    if isinstance(principal, iam_evaluator.AuthError):
+        return str(principal.message)
+    if principal.policies is None:
+        return None  # the account's root
+    context = {"aws:tagkeys": None} | {key.lower(): value for key, value in keys.items()}
+    asked = iam_evaluator.EvalContext(
+        principal_arn=principal.arn,
+        principal_type=principal.type,
+        principal_account=principal.account,
+        action=action,
+        resource_arn=resource,
+        region=region,
+        service_context=context,
+        principal_keys=principal.keys,
+    )
+    if iam_evaluator.evaluate(asked, principal.policies, *principal.limits).decision == "Allow":
+        return None
+    return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}"
+
+
+def _trusts_sagemaker(document: Any) -> bool:
+    policy = json.loads(document) if isinstance(document, str) else document or {}
+    statements = policy.get("Statement", [])
+    for statement in [statements] if isinstance(statements, dict) else statements:
+        services = statement.get("Principal", {}).get("Service", []) if isinstance(statement, dict) else []
+        names = [services] if isinstance(services, str) else services
+        if statement.get("Effect") == "Allow" and "sagemaker.amazonaws.com" in names:
+            return True
+    return False

@@ -35,6 +35,8 @@ class LocalAws:
         keep: leave it running when this process ends (it is then stopped with `stop_running`).
         time_scale: what the minutes of rollouts and alarms are multiplied with: at 0.05 a canary that bakes for five
             minutes on AWS bakes for 15 seconds, and an alarm's period of a minute is three.
+        enforce_iam: policies are enforced: signatures are checked, jobs, endpoints and Lambda functions have the rights
+            of their role only. The credentials of `environment()` are the account's root.
         account: account number, twelve digits.
         region: its only region.
     """
@@ -46,6 +48,7 @@ class LocalAws:
         *,
         keep: bool = False,
         time_scale: float = 1.0,
+        enforce_iam: bool = False,
         account: str = ACCOUNT,
         region: str = REGION,
     ) -> None:
@@ -55,6 +58,7 @@ class LocalAws:
         self.port = port or free_port()
         self._keep = keep
         self._time_scale = time_scale
+        self._enforce_iam = enforce_iam
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LocalAws:
@@ -95,6 +99,8 @@ class LocalAws:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]
         command += ["--account", self.account, "--region", self.region, "--time-scale", str(self._time_scale)]
+        if self._enforce_iam:
+            command.append("--enforce-iam")
         if not self._keep:
             command.append("--watch-parent")
         with self.log_path.open("ab") as log:

@@ -8,11 +8,13 @@ import logging
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from local_aws import hooks
+from local_aws.authorisation import authorise
 from local_aws.context import Context
 from local_aws.engine.runtime import ModelError, invoke, model_error_reply
 from local_aws.errors import AwsError, validation
 from local_aws.hooks import Headers
-from local_aws.wire import Document, Reply, dispatch, error_reply, json_reply
+from local_aws.wire import SAGEMAKER, Document, Reply, dispatch, error_reply, json_reply
 
 ADMIN_PREFIX = "/_local/"
 
@@ -45,10 +47,11 @@ class SageMakerService:
         self, method: str, path: str, headers: Headers, body: bytes, query: dict[str, list[str]]
     ) -> tuple[int, Headers, bytes]:
         """ministack's handler signature."""
+        access_key = hooks.access_key_of(headers, query)
         if path.startswith("/endpoints/"):
-            return await self._invoke(path, headers, body)
+            return await self._invoke(path, headers, body, access_key)
         target = headers.get("x-amz-target", "")
-        return await asyncio.to_thread(dispatch, self._context, target, body)
+        return await asyncio.to_thread(dispatch, self._context, target, body, access_key)
 
     async def administer(self, path: str, body: bytes) -> Reply:
         """Answer a request to `/_local/...`."""
@@ -63,9 +66,12 @@ class SageMakerService:
         except AwsError as error:
             return error_reply(error)
 
-    async def _invoke(self, path: str, headers: Headers, body: bytes) -> Reply:
+    async def _invoke(self, path: str, headers: Headers, body: bytes, access_key: str) -> Reply:
         name, _, action = path.removeprefix("/endpoints/").partition("/")
         try:
+            if self._context.enforce_iam:
+                wanted = {"EndpointName": unquote(name)}
+                authorise(self._context, access_key, SAGEMAKER, "InvokeEndpoint", wanted)
             if action != "invocations":
                 raise AwsError("NotImplemented", f"The local SageMaker runtime does not implement {path}", 501)
             return await invoke(self._context, unquote(name), headers, body)

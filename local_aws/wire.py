@@ -62,7 +62,7 @@ def call(context: Context, name: str, request: Document, service: str = SAGEMAKE
     """Validate `request`, run the operation and validate its reply; raises `AwsError`.
 
     This is what an HTTP request ends in; CloudFormation handlers and pipeline steps use it directly, so that they
-    obey the same rules as everybody else.
+    obey the same rules as everybody else. In a thread that acts as a role, the role must be allowed to.
     """
     handler = OPERATIONS.get((service, name))
     if handler is None:
@@ -72,7 +72,10 @@ def call(context: Context, name: str, request: Document, service: str = SAGEMAKE
     if wrong:
         count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
         raise validation(count + "; ".join(wrong))
-    reply = handler(context, request)
+    if context.acting_role:
+        _authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
+    with context.acting(None):
+        reply = handler(context, request)
     wrong = violations(model.output_shape, reply)
     if wrong:
         raise AwsError("InternalFailure", f"local_aws answers {name} with a wrong shape: {'; '.join(wrong)}", 500)
@@ -91,11 +94,15 @@ def summarise(name: str, member: str, documents: list[Document], service: str = 
     return [{key: value for key, value in document.items() if key in members} for document in documents]
 
 
-def dispatch(context: Context, target: str, body: bytes) -> Reply:
-    """Answer one HTTP request whose `X-Amz-Target` is `target`; never raises."""
+def dispatch(context: Context, target: str, body: bytes, access_key: str = "") -> Reply:
+    """Answer one HTTP request whose `X-Amz-Target` is `target`, signed with `access_key`; never raises."""
     prefix, _, name = target.partition(".")
+    service = _SERVICE_OF_PREFIX.get(prefix, SAGEMAKER)
     try:
-        return json_reply(call(context, name, _decode(body), _SERVICE_OF_PREFIX.get(prefix, SAGEMAKER)))
+        request = _decode(body)
+        if context.enforce_iam:
+            _authorise(context, access_key, service, name, request)
+        return json_reply(call(context, name, request, service))
     except AwsError as error:
         return error_reply(error)
     except Exception as error:
@@ -113,6 +120,12 @@ def error_reply(error: AwsError) -> Reply:
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": error.code}
     document = {"__type": error.code, "message": error.message}
     return Reply(error.status, headers, json.dumps(document).encode())
+
+
+def _authorise(context: Context, access_key: str, service: str, name: str, request: Document) -> None:
+    from local_aws.authorisation import authorise  # which needs this module's Document
+
+    authorise(context, access_key, service, name, request)
 
 
 def _decode(body: bytes) -> Document:

@@ -6,6 +6,7 @@ such a file changes its time stamp; the copy is then not used again.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -65,6 +66,12 @@ class Downloader:
         self._folder = folder
         self._known: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
+
+    def using(self, client: Any) -> Downloader:
+        """The same cache of downloads, read with another client's rights."""
+        other = copy.copy(self)
+        other._client = client
+        return other
 
     def fetch(self, source: DataSource, target: Path, *, role: str, machine: int = 0, machines: int = 1) -> int:
         """Lay out the machine's part of a source in `target`; returns the number of files. Raises `DataError`."""

@@ -211,6 +211,7 @@ def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
                 variant=variant["VariantName"],
                 container=variant["Container"],
                 model_package=variant.get("ModelPackage"),
+                role=variant.get("Role"),
                 startup_seconds=variant["StartupSeconds"],
             ),
             count=variant["Count"],

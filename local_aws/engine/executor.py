@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from local_aws.context import Context
@@ -47,7 +48,8 @@ class PipelineRun:
 
     def stop(self) -> None:
         """StopPipelineExecution: start nothing more and stop the jobs that run."""
-        self._record.change("Stopping")
+        if not self._record.change("Stopping", only_from="Executing"):
+            return
         self._ending.set()
         for name, stored in self._record.read()[STEPS].items():
             step = self._definition.steps[name]
@@ -70,7 +72,7 @@ class PipelineRun:
                 return
             if step.name not in self._running and _is_ready(step, stored):
                 self._running.add(step.name)
-                self._context.start_thread(f"step/{step.name}", _Task(self._run_step, step))
+                self._context.start_thread(f"step/{step.name}", partial(self._run_step, step))
 
     def _conclude(self) -> None:
         execution = self._record.read()
@@ -85,7 +87,8 @@ class PipelineRun:
     def _run_step(self, step: Step) -> None:
         try:
             self._record.begin_step(step)
-            self._with_retries(step)
+            with self._context.acting(self._role()):
+                self._with_retries(step)
             self._record.change_step(step, StepStatus="Succeeded")
         except Interrupted:
             pass
@@ -104,6 +107,12 @@ class PipelineRun:
                 raise
         finally:
             self._ended.put(step.name)
+
+    def _role(self) -> str | None:
+        """The pipeline's role, as which its steps act."""
+        arn = self._record.read()["PipelineArn"]
+        pipelines = self._context.table("Pipeline").all()
+        return next((pipeline["RoleArn"] for pipeline in pipelines if pipeline["PipelineArn"] == arn), None)
 
     def _with_retries(self, step: Step) -> None:
         tried: dict[RetryPolicy, int] = {}
@@ -201,17 +210,6 @@ class PipelineRun:
             )
 
         return Resolver(self._parameters, execution_values(execution, self._context.now()), properties, read_json)
-
-
-class _Task:
-    """A step to run in a thread."""
-
-    def __init__(self, work: Any, step: Step) -> None:
-        self._work = work
-        self._step = step
-
-    def __call__(self) -> None:
-        self._work(self._step)
 
 
 def _is_ready(step: Step, stored: dict[str, Document]) -> bool:

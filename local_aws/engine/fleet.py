@@ -101,8 +101,8 @@ class Fleet:
     def _start_one(self) -> None:
         reason = "it was stopped"
         for _ in range(_START_ATTEMPTS):
-            instance = Instance(self._context, self.spec, self._replace)
             try:
+                instance = Instance(self._context, self.spec, self._replace)
                 instance.start(self._stopped)
             except InstanceFailed as failure:
                 reason = str(failure)

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from local_aws import images
@@ -40,6 +41,7 @@ class InstanceSpec:
         container: Image, Environment, ModelDataUrl or ModelDataSource, as in CreateModel.
         model_package: ARN of the model package it came from, if any.
         startup_seconds: how long it may take until its first healthy ping.
+        role: the model's execution role, as which image and artefact are fetched and the server runs.
     """
 
     endpoint: str
@@ -47,6 +49,7 @@ class InstanceSpec:
     container: Document = field(hash=False)
     model_package: str | None
     startup_seconds: float
+    role: str | None
 
 
 class Instance:
@@ -65,7 +68,9 @@ class Instance:
         self._context = context
         self._lost = lost
         self._root = context.state_dir / "endpoints" / spec.endpoint / self.id
-        self._log = LogStream(context.client("logs"), f"{LOG_GROUP}/{spec.endpoint}", f"{spec.variant}/{self.id}")
+        with self._acting():
+            logs = context.client("logs")
+        self._log = LogStream(logs, f"{LOG_GROUP}/{spec.endpoint}", f"{spec.variant}/{self.id}")
         self._tail: deque[str] = deque(maxlen=12)
         self._container: Container | None = None
         self._idle = threading.Condition()
@@ -74,12 +79,12 @@ class Instance:
 
     def start(self, cancelled: threading.Event) -> None:
         """Start the process and wait for its first healthy ping; raises `InstanceFailed` or `AwsError`."""
-        image = images.resolve(self._context, self.spec.container["Image"])
-        model = self._root / "model"
-        place_model(self._context.objects, self.spec.container, model)
-        self.port = free_port()
-        arguments = ["serve"] if not image.image.command else []  # what SageMaker passes to every serving container
-        process = image.process(base=self._root, environment=self._environment(), arguments=arguments)
+        with self._acting():
+            image = images.resolve(self._context, self.spec.container["Image"])
+            place_model(self._context.objects, self.spec.container, self._root / "model")
+            self.port = free_port()
+            arguments = ["serve"] if not image.image.command else []  # what SageMaker passes to a serving container
+            process = image.process(base=self._root, environment=self._environment(), arguments=arguments)
         self._container = Container.start(process, self._read_line)
         try:
             self._wait_until_healthy(cancelled)
@@ -117,6 +122,9 @@ class Instance:
                 self._container.wait()
         self._log.close()
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def _acting(self) -> AbstractContextManager[None]:
+        return self._context.acting(self.spec.role)
 
     def _environment(self) -> dict[str, str]:
         environment = {key: str(value) for key, value in self.spec.container.get("Environment", {}).items()}

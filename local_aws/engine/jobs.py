@@ -68,8 +68,11 @@ class Jobs:
         """Let `run` run in the background, findable as `family` and `name` until it ends."""
 
         def work() -> None:
+            # A training or processing job acts as its role; tuning and pipelines say themselves who acts.
+            job = self._context.table(family).get(name) if family in {"TrainingJob", "ProcessingJob"} else None
             try:
-                run.run()
+                with self._context.acting((job or {}).get("RoleArn")):
+                    run.run()
             finally:
                 with self._lock:
                     self._running.pop((family, name), None)

@@ -6,8 +6,8 @@ import queue
 import shutil
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -64,25 +64,30 @@ class ProcessingRun:
 
     def stop(self) -> None:
         """StopProcessingJob: SIGTERM, two minutes, SIGKILL."""
-        self._change(ProcessingJobStatus="Stopping")
-        self._messages.put(_STOPPED)
-        self._cancelled.set()
+        if self._change(only_from="InProgress", ProcessingJobStatus="Stopping"):
+            self._messages.put(_STOPPED)
+            self._cancelled.set()
 
     def shut_down(self) -> None:
         """Kill the job at once; its stored state says that it was running."""
         self._messages.put(_SHUT_DOWN)
         self._cancelled.set()
 
-    def _change(self, **members: object) -> None:
+    def _change(self, *, only_from: str | None = None, **members: object) -> bool:
+        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
         members["LastModifiedTime"] = self._context.now()
-        job = self._context.table(FAMILY).update(self._name, lambda stored: stored.update(members))
-        if job is not None:
-            detail = {
-                key: int(value * 1000) if key.endswith("Time") else value
-                for key, value in job.items()
-                if not key.startswith("_")
-            }
+        changed: list[bool] = []
+
+        def change(stored: Document) -> None:
+            if only_from in (None, stored["ProcessingJobStatus"]):
+                stored.update(members)
+                changed.append(True)
+
+        job = self._context.table(FAMILY).update(self._name, change)
+        if job is not None and changed:
+            detail = {key: int(value * 1000) if key.endswith("Time") else value for key, value in job.items()}
             self._context.emit_event("SageMaker Processing Job State Change", detail, [job["ProcessingJobArn"]])
+        return bool(changed)
 
     def _work(self) -> Document:
         """The members that describe the end of the job; none when the local AWS stops first."""
@@ -142,7 +147,7 @@ class ProcessingRun:
         machine.write_config("config/processingjobconfig.json", _job_config(job))
         for item in job.get("ProcessingInputs", []):
             source = item["S3Input"]
-            self._jobs.downloader.fetch(
+            self._jobs.downloader.using(self._context.client("s3")).fetch(
                 DataSource(
                     source["S3Uri"], source["S3DataType"], source.get("S3DataDistributionType") == "ShardedByS3Key"
                 ),
@@ -163,7 +168,11 @@ class ProcessingRun:
             self._streams.append(stream)
             container = Container.start(self._spec(job, machine, threads, port), stream.write)
             self._containers.append(container)
-            self._context.start_thread(f"wait/{machine.name}", _Waiter(container, machine.index, self._messages))
+            self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
+
+    def _await(self, container: Container, index: int) -> None:
+        status = container.wait()
+        self._messages.put((index, status if status is not None else -1))
 
     def _spec(self, job: Document, machine: Machine, threads: int, port: int) -> ContainerSpec:
         application = job["AppSpecification"]
@@ -212,19 +221,6 @@ class ProcessingRun:
                 folder = Path(rebase(output["LocalPath"], machine.root))
                 if folder.is_dir():
                     self._context.objects.upload_tree(folder, output["S3Uri"])
-
-
-class _Waiter:
-    """Reports the end of one container."""
-
-    def __init__(self, container: Container, index: int, messages: queue.Queue[Any]) -> None:
-        self._container = container
-        self._index = index
-        self._messages = messages
-
-    def __call__(self) -> None:
-        status = self._container.wait()
-        self._messages.put((self._index, status if status is not None else -1))
 
 
 def _failed(reason: str, message: str = "") -> Document:

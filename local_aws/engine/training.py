@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,8 +126,8 @@ class TrainingRun:
 
     def stop(self) -> None:
         """StopTrainingJob: SIGTERM, two minutes to save what there is, SIGKILL."""
-        self._record.move("Stopping")
-        self._end(Ending.STOPPED)
+        if self._record.begin_stopping():
+            self._end(Ending.STOPPED)
 
     def shut_down(self) -> None:
         """Kill the job at once; its stored state says that it was running."""
@@ -170,6 +171,8 @@ class TrainingRun:
             ending, reason = self._watch(job, attempt)
         except DataError as error:
             return Ending.FAILED, str(error)
+        except (ClientError, BotoCoreError) as error:
+            return Ending.FAILED, f"ClientError: {error}"
         finally:
             self._training.clear()
             attempt.release()
@@ -184,7 +187,7 @@ class TrainingRun:
         return ending, reason
 
     def _prepare(self, job: Document, attempt: _Attempt) -> None:
-        downloader = self._jobs.downloader
+        downloader = self._jobs.downloader.using(self._context.client("s3"))
         checkpoint = job.get("CheckpointConfig")
         for machine in attempt.machines:
             training_files.write_configuration(job, machine, attempt.machines)
@@ -206,9 +209,9 @@ class TrainingRun:
             spec = training_files.container_spec(
                 job, machine, threads=threads, master_port=port, environment=self._context.environment()
             )
-            container = Container.start(spec, lambda line, stream=stream: self._hear(stream, line))  # type: ignore[misc]
+            container = Container.start(spec, partial(self._hear, stream))
             attempt.containers.append(container)
-            self._context.start_thread(f"wait/{machine.name}", lambda c=container, i=machine.index: self._await(c, i))  # type: ignore[misc]
+            self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
         for sync in attempt.checkpoints:
             sync.start()
 
@@ -252,7 +255,7 @@ class TrainingRun:
         return (runtime, Ending.TOO_LONG) if runtime <= wait else (wait, Ending.WAITED_TOO_LONG)
 
     def _conclude(self, ending: Ending, reason: str) -> None:
-        seconds = max(1, round(self._trained_seconds))
+        seconds = max(1, round(self._trained_seconds)) if self._trained_seconds else None
         self._record.move(
             ending.value,
             FailureReason=reason[:_MAX_REASON] or None,

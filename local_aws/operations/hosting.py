@@ -125,6 +125,7 @@ def plan_of(context: Context, config_name: str) -> Document:
                 "VariantName": variant["VariantName"],
                 "Container": container,
                 "ModelPackage": package,
+                "Role": model.get("ExecutionRoleArn"),
                 "Count": variant.get("InitialInstanceCount", 1),
                 "Weight": variant["InitialVariantWeight"],
                 "StartupSeconds": variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 480),

@@ -1,0 +1,170 @@
+"""With enforcement on, everybody has exactly the rights of their role: callers, endpoints, and SageMaker for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory, connect
+from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
+
+ACCOUNT = "123456789012"
+SAGEMAKER = {"Service": "sagemaker.amazonaws.com"}
+
+
+@pytest.fixture(scope="module")
+def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A local AWS that enforces policies."""
+    with LocalAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def root(strict_aws: LocalAws) -> ClientFactory:
+    """Clients with the account's own rights."""
+    return connect(strict_aws)
+
+
+def statement(*actions: str, resource: str | list[str] = "*", **conditions: Any) -> dict[str, Any]:
+    """One Allow statement."""
+    allowed = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
+    return allowed | ({"Condition": conditions} if conditions else {})
+
+
+def role(root: ClientFactory, name: str, trusted: dict[str, str], *statements: dict[str, Any]) -> str:
+    """A role with one policy; returns its ARN."""
+    iam = root("iam")
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}],
+    }
+    arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    grant(root, name, *statements)
+    return arn
+
+
+def grant(root: ClientFactory, name: str, *statements: dict[str, Any]) -> None:
+    """Replace a role's policy."""
+    policy = {"Version": "2012-10-17", "Statement": list(statements) or [statement("s3:ListAllMyBuckets")]}
+    root("iam").put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(policy))
+
+
+def as_role(aws: LocalAws, root: ClientFactory, arn: str) -> ClientFactory:
+    """Clients of somebody who assumed a role."""
+    given = root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    create: Any = boto3.client
+
+    def client(service: str) -> Any:
+        return create(
+            service,
+            endpoint_url=aws.endpoint_url,
+            region_name=aws.region,
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
+        )
+
+    return client
+
+
+def denied(call: Any, **arguments: Any) -> str:
+    """The message of a call that must be denied."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
+    return caught.value.response["Error"]["Message"]
+
+
+def test_a_caller_needs_the_action_on_the_resource(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """One group may be described, another may not; nothing else may be done."""
+    for name in ("mine", "other"):
+        root("sagemaker").create_model_package_group(ModelPackageGroupName=name)
+    group = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package-group/mine"
+    caller = role(root, "reader", {"AWS": ACCOUNT}, statement("sagemaker:Describe*", resource=group))
+    sagemaker = as_role(strict_aws, root, caller)("sagemaker")
+    assert sagemaker.describe_model_package_group(ModelPackageGroupName="mine")["ModelPackageGroupArn"] == group
+    message = denied(sagemaker.describe_model_package_group, ModelPackageGroupName="other")
+    assert "sagemaker:DescribeModelPackageGroup on resource" in message and "/other" in message
+    assert "assumed-role/reader" in message
+    denied(sagemaker.delete_model_package_group, ModelPackageGroupName="mine")
+    denied(sagemaker.list_models)
+
+
+def test_a_role_must_be_passed_and_tags_allowed(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """CreateModel hands a role to SageMaker: that takes iam:PassRole, for SageMaker, besides the action itself."""
+    serving = role(root, "served", SAGEMAKER)
+    caller = role(root, "deployer", {"AWS": ACCOUNT}, statement("sagemaker:CreateModel"))
+    sagemaker = as_role(strict_aws, root, caller)("sagemaker")
+    model = {
+        "ModelName": "m",
+        "PrimaryContainer": {"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"},
+        "ExecutionRoleArn": serving,
+    }
+    assert f"iam:PassRole on resource: {serving}" in denied(sagemaker.create_model, **model)
+    to_lambda = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    to_sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    create = statement("sagemaker:CreateModel")
+    grant(root, "deployer", create, statement("iam:PassRole", resource=serving, **to_lambda))
+    denied(sagemaker.create_model, **model)
+    grant(root, "deployer", create, statement("iam:PassRole", resource=serving, **to_sagemaker))
+    assert "sagemaker:AddTags" in denied(sagemaker.create_model, **model, Tags=[{"Key": "k", "Value": "v"}])
+    sagemaker.create_model(**model)
+
+
+def test_an_endpoint_has_its_roles_rights_and_no_others(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """Without the right to read the artefact it fails and says so; with it, it serves those who may invoke it."""
+    image = push_image(strict_aws, root)
+    needed = [
+        statement("ecr:BatchGetImage", resource=f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/tiny"),
+        statement("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
+    ]
+    serving = role(root, "serving", SAGEMAKER, *needed)
+    config = create_config(root, "guarded", image)
+    failed = start_endpoint(root, "guarded", config)
+    assert failed["EndpointStatus"] == "Failed"
+    assert "Could not find model data" in failed["FailureReason"]
+    grant(root, "serving", *needed, statement("s3:GetObject", resource="arn:aws:s3:::models/*"))
+    root("sagemaker").delete_endpoint(EndpointName="guarded")
+    wait_gone(root, "guarded")
+    served = start_endpoint(root, "guarded", config)
+    assert served["EndpointStatus"] == "InService", served.get("FailureReason")
+
+    endpoint = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/guarded"
+    may = role(root, "caller", {"AWS": ACCOUNT}, statement("sagemaker:InvokeEndpoint", resource=endpoint))
+    may_not = role(root, "stranger", {"AWS": ACCOUNT})
+    assert ask(as_role(strict_aws, root, may), "guarded")["name"] == "guarded"
+    runtime = as_role(strict_aws, root, may_not)("sagemaker-runtime")
+    denied(runtime.invoke_endpoint, EndpointName="guarded", Body=b"x")
+    root("sagemaker").delete_endpoint(EndpointName="guarded")
+    assert serving.endswith(":role/serving")
+
+
+def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory) -> None:
+    """The endpoint says whom the role would have to trust."""
+    root("iam").delete_role_policy(RoleName="serving", PolicyName="own")
+    root("iam").update_assume_role_policy(
+        RoleName="serving",
+        PolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+                ],
+            }
+        ),
+    )
+    failed = start_endpoint(root, "untrusted", "guarded")
+    assert failed["EndpointStatus"] == "Failed"
+    assert "allows principal 'sagemaker.amazonaws.com'" in failed["FailureReason"]
+
+
+def wait_gone(client: ClientFactory, endpoint: str) -> None:
+    """Return when the endpoint does not exist any more."""
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        wait_while(client, endpoint, "Deleting")
