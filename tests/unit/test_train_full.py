@@ -1,0 +1,126 @@
+"""Fine-tuning everything from the photos: it learns, survives damage, and keeps norms where it is told to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from augmentation import Augmentation, augment, view_random
+from backbones import build_backbone
+from bin_model import BinModel, CountHead, load_model
+from job_container import JobError
+from photo import Preprocessing, open_photo
+from photo_source import PhotoSource
+from sampling import Sampling
+from shards import ShardWriter
+from tests.training_data import jpeg, write_split
+
+
+def run(folder: Path, *flags: str) -> dict[str, Any]:
+    """Fine-tune on the shards of `folder`; the metrics it wrote."""
+    train.main(
+        ["--strategy", "full", "--backbone", "small", "--weights", "none", "--threads", "2",
+         "--train", str(folder / "train"), "--validation", str(folder / "validation"),
+         "--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), *flags]
+    )  # fmt: skip
+    metrics: dict[str, Any] = json.loads((folder / "model" / "metrics.json").read_text())
+    return metrics
+
+
+def damage(folder: Path, photos: int) -> None:
+    """A shard whose photos are none."""
+    writer = ShardWriter(folder / "train-99999.tar")
+    for number in range(photos):
+        writer.add(f"bad{number}", b"\xff\xd8\xff no photo", {"id": f"bad{number}", "count": 1})
+    writer.close()
+
+
+def test_everything_is_trained_and_saved(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", 40)
+    write_split(tmp_path, "validation", 10, first=900)
+    metrics = run(tmp_path, "--epochs", "4", "--batch-size", "8", "--lr", "0.02", "--dropout", "0")
+    assert metrics["history"][-1]["train_loss"] < metrics["history"][0]["train_loss"]
+    model, card = load_model(tmp_path / "model")
+    start = build_backbone("small", 0).network.state_dict()
+    assert not torch.equal(model.backbone.network.state_dict()["0.weight"], start["0.weight"])
+    assert (card.strategy, card.weights) == ("full", "none")
+
+
+def test_an_unreadable_photo_is_left_out_and_too_many_end_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_split(tmp_path, "train", 20)
+    write_split(tmp_path, "validation", 5, first=900)
+    damage(tmp_path / "train", 2)
+    flags = ["--epochs", "1", "--batch-size", "8"]
+    run(tmp_path, *flags, "--max-corrupt-share", "0.2")
+    assert "photo bad0 left out" in capsys.readouterr().err
+    with pytest.raises(JobError, match=r"of 22 photos cannot be read.*bad"):
+        run(tmp_path, *flags)
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_split(tmp_path, "train", 20, shards=2)
+    write_split(tmp_path, "validation", 5, first=900)
+    shard = tmp_path / "train" / "train-00001.tar"
+    shard.write_bytes(shard.read_bytes()[:-2000])
+    with pytest.raises(JobError, match=r"1 of 2 shards .* are damaged.*train-00001\.tar"):
+        run(tmp_path, "--epochs", "1")
+    run(tmp_path, "--epochs", "1", "--max-corrupt-share", "0.5")
+    assert "shard train-00001.tar left out" in capsys.readouterr().err
+
+
+def test_a_split_without_photos_is_an_error(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", 5)
+    (tmp_path / "validation").mkdir()
+    with pytest.raises(JobError, match="split is empty"):
+        run(tmp_path)
+    write_split(tmp_path / "hollow", "validation", 0)
+    (tmp_path / "hollow" / "train").symlink_to(tmp_path / "train")
+    with pytest.raises(JobError, match="hold no photos"):
+        run(tmp_path / "hollow")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_norms_keep_the_statistics_of_the_weights(frozen: bool) -> None:
+    model = BinModel(build_backbone("resnet18", 0), CountHead(512), Preprocessing())
+    model.frozen_norms = frozen
+    before = model.backbone.network.get_buffer("bn1.running_mean").clone()
+    model.train()
+    model(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    assert torch.equal(model.backbone.network.get_buffer("bn1.running_mean"), before) is frozen
+    assert model.head.training
+
+
+def test_views_differ_between_epochs_and_repeat_between_runs(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", 6)
+
+    def epoch(number: int, threads: int) -> torch.Tensor:
+        source = PhotoSource(
+            tmp_path / "train", Preprocessing(), Augmentation(), seed=1, threads=threads, max_corrupt_share=0
+        )
+        plans = Sampling(6, 4, seed=1).epoch(0)
+        return torch.cat([photos for photos, _ in source.batches(plans, number)])
+
+    assert torch.equal(epoch(0, 1), epoch(0, 4))
+    assert not torch.equal(epoch(0, 1), epoch(1, 1))
+
+
+def test_an_augmentation_that_changes_nothing_is_the_photo() -> None:
+    still = Augmentation(smallest_area=1.0, widest_aspect=1.0, flip=0.0, rotation=0.0, colour=0.0)
+    photo = open_photo(jpeg(3, 0)).crop((0, 0, 256, 256))
+    same = augment(photo, 256, view_random(0, "a", 1), still).astype(int)
+    assert np.abs(same - np.asarray(photo, dtype=int)).max() <= 1
+
+
+def test_a_flip_is_a_mirror() -> None:
+    flipped = Augmentation(smallest_area=1.0, widest_aspect=1.0, flip=1.0, rotation=0.0, colour=0.0)
+    photo = open_photo(jpeg(3, 0)).crop((0, 0, 256, 256))
+    mirrored = augment(photo, 256, view_random(0, "a", 1), flipped).astype(int)
+    assert np.abs(mirrored - np.asarray(photo, dtype=int)[:, ::-1]).max() <= 1
