@@ -217,9 +217,8 @@ def speed(folder: Path, *, rounds: int, photos: int, latency: float) -> None:
 def plan(*, kept: float, skipped: float) -> None:
     """Machines and hours for the whole dataset, from measured CPU seconds a photo that is kept, and one that is not."""
     total = WHOLE_KEPT * kept + (WHOLE_LISTED - WHOLE_KEPT) * skipped
-    print(
-        f"the whole dataset: {total / 3600:.2f} core hours ({1000 * kept:.2f} ms a photo kept, {1000 * skipped:.2f} ms else)"
-    )
+    each = f"{1000 * kept:.2f} ms a photo kept, {1000 * skipped:.2f} ms for any other"
+    print(f"the whole dataset: {total / 3600:.2f} core hours, {each}")
     for machines in (1, 2, 4, 8):
         hours = total / 3600 / machines / CORES_A_MACHINE + START_HOURS
         dollars = hours * machines * DOLLARS_AN_HOUR
