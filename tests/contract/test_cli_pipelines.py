@@ -1,0 +1,103 @@
+"""The command line against real executions: a failed job's log, a refusal's reason, parameters, watching."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from binventory.cli import run
+from binventory.errors import Exit
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import IMAGE, ROLE
+
+PIPELINE = "binventory-dev"
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def processing(name: str, script: str) -> dict[str, Any]:
+    """A Processing step that runs a line of shell."""
+    cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    return {
+        "Name": name,
+        "Type": "Processing",
+        "Arguments": {
+            "AppSpecification": {"ImageUri": IMAGE, "ContainerEntrypoint": ["/bin/bash", "-c", script]},
+            "ProcessingResources": {"ClusterConfig": cluster},
+            "RoleArn": ROLE,
+        },
+    }
+
+
+def define(client: ClientFactory, *steps: dict[str, Any]) -> None:
+    """Makes these steps the environment's pipeline."""
+    sagemaker = client("sagemaker")
+    parameters = [{"Name": "Epochs", "Type": "Integer", "DefaultValue": 3}]
+    definition = json.dumps({"Version": "2020-12-01", "Parameters": parameters, "Steps": list(steps)})
+    if any(item["PipelineName"] == PIPELINE for item in sagemaker.list_pipelines()["PipelineSummaries"]):
+        sagemaker.update_pipeline(PipelineName=PIPELINE, PipelineDefinition=definition)
+    else:
+        sagemaker.create_pipeline(
+            PipelineName=PIPELINE, PipelineDefinition=definition, RoleArn=ROLE, ClientRequestToken="t" * 32
+        )
+
+
+def test_a_failed_job_ends_the_command_with_the_end_of_its_log(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(client, processing("Ingest", "for n in $(seq 60); do echo photo $n; done; echo the disk is full; exit 3"))
+    assert run(["train"]) == Exit.FAILED
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert "the disk is full" in captured.err
+    assert "photo 60" in captured.err
+    assert "photo 5" not in {line.strip() for line in lines}, "the tail, not the whole log"
+    assert lines[-3].startswith("Step Ingest failed")
+    assert lines[-2].startswith("Why: ")
+    assert lines[-1].startswith("Do:  ")
+    assert "Ingest failed" in captured.out
+    assert run(["watch"]) == Exit.FAILED
+    assert "Step Ingest failed" in capsys.readouterr().err
+
+
+def test_a_refusal_shows_its_reason(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    message = "accuracy 0.21 is below 0.30"
+    define(client, {"Name": "Refuse", "Type": "Fail", "Arguments": {"ErrorMessage": message}})
+    assert run(["train"]) == Exit.FAILED
+    captured = capsys.readouterr()
+    assert "refused" in captured.err
+    assert message in captured.err
+
+
+def test_a_succeeded_execution_is_shown_as_json(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    define(client, processing("Ingest", "true"))
+    assert run(["train", "--set", "Epochs=5", "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    parameters = client("sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=said["execution"])
+    assert {"Name": "Epochs", "Value": "5"} in parameters["PipelineParameters"]
+    assert run(["watch", said["execution"], "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["execution"] == said["execution"]
+
+
+def test_detached_training_returns_at_once(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    define(client, processing("Ingest", "true"))
+    assert run(["train", "--detach"]) == Exit.OK
+    arn = capsys.readouterr().out.strip()
+    assert client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineArn"]
+    assert run(["watch", arn]) == Exit.OK
+
+
+@pytest.mark.parametrize("text", ["Epochs=many", "Epoch=3"])
+def test_a_wrong_parameter_is_named(text: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    define(client, processing("Ingest", "true"))
+    assert run(["train", "--set", text]) == Exit.FAILED
+    captured = capsys.readouterr()
+    assert text.split("=")[0] in captured.err
+    assert "Do:  " in captured.err
