@@ -109,27 +109,54 @@ def _summary(scores: list[Found], pick: Callable[[list[float]], Any]) -> Found:
     )
 
 
-def simulated(accuracy: float, photos: int, shares: Floats, seed: int = 0) -> tuple[Integers, Floats]:
-    """Counts [n] and calibrated probabilities [n, 5] of a model of a given accuracy, for what others published.
+@dataclass(frozen=True, eq=False)
+class Simulated:
+    """A calibrated model of a given accuracy."""
 
-    The model sees the true count with noise that grows as the count does, and answers with the exact posterior; the
-    amount of noise is searched until the accuracy is met. RMSE is not fitted, so comparing it tests the simulation.
+    counts: Integers
+    """[n]"""
+    probabilities: Floats
+    """[n, 5] exact posteriors."""
+    blind_share: float
+    """Share of photos that tell nothing."""
+    rmse: float
+
+
+def simulate(accuracy: float, rmse: float, photos: int, shares: Floats, seed: int = 0) -> Simulated:
+    """A model that stands for what others published: calibrated, with their accuracy and nearest to their RMSE.
+
+    Some photos tell nothing (the answer is the class shares); the others show the true count with noise that grows as
+    the count does (the answer is the exact posterior). The noise is searched until the accuracy is met, the share of
+    photos that tell nothing is the one with which the RMSE comes nearest.
     """
+    candidates = [
+        found
+        for blind_share in np.arange(0, 0.75, 0.05)
+        if (found := _with_blind_share(accuracy, float(blind_share), photos, shares, seed)) is not None
+    ]
+    return min(candidates, key=lambda found: abs(found.rmse - rmse))
+
+
+def _with_blind_share(accuracy: float, blind_share: float, photos: int, shares: Floats, seed: int) -> Simulated | None:
     generator = np.random.default_rng(seed)
-    values = np.array(CLASSES, dtype=np.float64)
     counts = generator.choice(CLASSES, size=photos, p=shares).astype(np.int64)
-    noise = generator.normal(size=photos)
+    noise, blind = generator.normal(size=photos), generator.random(photos) < blind_share
+    values = np.array(CLASSES, dtype=np.float64)
     low, high = 0.01, 5.0
-    for _ in range(40):
+    for _ in range(30):
         middle = (low + high) / 2
-        probabilities = _posterior(counts, noise, values, shares, middle)
-        correct = (values[probabilities.argmax(axis=1)] == counts).mean()
-        low, high = (middle, high) if correct > accuracy else (low, middle)
-    return counts, _posterior(counts, noise, values, shares, (low + high) / 2)
+        table = _posterior(counts, noise, values, shares, middle)
+        table[blind] = shares
+        guessed = values[table.argmax(axis=1)]
+        low, high = (middle, high) if (guessed == counts).mean() > accuracy else (low, middle)
+    if abs((guessed == counts).mean() - accuracy) > 0.01:
+        return None
+    return Simulated(counts, table, blind_share, float(np.sqrt(((guessed - counts) ** 2).mean())))
 
 
 def _posterior(counts: Integers, noise: Floats, values: Floats, shares: Floats, scale: float) -> Floats:
     deviation = scale * np.sqrt(values)
     seen = counts + deviation[counts - CLASSES[0]] * noise
-    density = np.exp(-0.5 * ((seen[:, None] - values) / deviation) ** 2) / deviation * shares
+    exponent = -0.5 * ((seen[:, None] - values) / deviation) ** 2
+    density = np.exp(exponent - exponent.max(axis=1, keepdims=True)) / deviation * shares
     return np.asarray(density / density.sum(axis=1, keepdims=True))
