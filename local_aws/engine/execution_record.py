@@ -65,20 +65,23 @@ class ExecutionRecord:
         if members.get("StepStatus") not in (None, *previous):
             self._announce_step(step, previous[0])
 
-    def change(self, status: str, reason: str | None = None) -> None:
-        """Set the execution's status."""
+    def change(self, status: str, reason: str | None = None, *, only_from: str | None = None) -> bool:
+        """Set the execution's status (only while it has a certain one, if that is given); whether it did."""
         now = self._context.now()
         previous: list[str] = []
 
         def change(execution: Document) -> None:
+            if only_from not in (None, execution["PipelineExecutionStatus"]):
+                return
             previous.append(execution["PipelineExecutionStatus"])
             execution.update(PipelineExecutionStatus=status, LastModifiedTime=now)
             if reason:
                 execution["FailureReason"] = reason
 
         execution = self._table.update(self.arn, change)
-        if execution is not None:
+        if execution is not None and previous:
             self.announce(execution, previous[0])
+        return bool(previous)
 
     def announce(self, execution: Document, previous: str | None) -> None:
         """Send the event that AWS sends when an execution's status changes."""

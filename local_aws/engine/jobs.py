@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -12,10 +13,13 @@ from local_aws.context import Context
 from local_aws.engine.channels import Downloader
 from local_aws.errors import AwsError, validation
 from local_aws.lifecycle import on_start
+from local_aws.wire import Document
 
 GRACE_VARIABLE = "LOCAL_AWS_STOP_GRACE_SECONDS"
 _STOP_GRACE_SECONDS = 120.0  # what SageMaker gives a job between SIGTERM and SIGKILL
 _SHUTDOWN_SECONDS = 10.0
+_STARTED = time.time()
+"""When this module was imported, which is before the port opens."""
 
 
 def stop_grace() -> float:
@@ -52,6 +56,14 @@ def resumes(*, order: int) -> Callable[[Resume], Resume]:
         return function
 
     return register
+
+
+def from_before(context: Context, family: str) -> list[Document]:
+    """The documents of a family that an earlier local AWS left.
+
+    Clients may be faster than the resuming thread: what they have created by then is running already.
+    """
+    return [document for document in context.table(family).all() if document["CreationTime"] < _STARTED]
 
 
 class Jobs:

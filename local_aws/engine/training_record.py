@@ -81,6 +81,20 @@ class TrainingRecord:
 
         self.announce(self.change(change))
 
+    def begin_stopping(self) -> bool:
+        """Go to `Stopping`, unless the job has ended or is being stopped already; whether it did."""
+        moved: list[bool] = []
+
+        def change(job: Document) -> None:
+            if job["TrainingJobStatus"] == "InProgress":
+                add_transition(job, "Stopping", self._context.now())
+                moved.append(True)
+
+        job = self.change(change)
+        if moved:
+            self.announce(job)
+        return bool(moved)
+
     def announce(self, job: Document) -> None:
         """Send the event that AWS sends when a training job's state changes."""
         detail = {key: value for key, value in job.items() if not key.startswith("_")}

@@ -119,8 +119,8 @@ class TuningRun:
 
     def stop(self) -> None:
         """StopHyperParameterTuningJob: no new trial, and the running ones are stopped."""
-        self._change(HyperParameterTuningJobStatus="Stopping")
-        self._end_trials()
+        if self._change(only_from="InProgress", HyperParameterTuningJobStatus="Stopping"):
+            self._end_trials()
 
     def shut_down(self) -> None:
         """Start nothing more; the trials are shut down on their own."""
@@ -239,13 +239,22 @@ class TuningRun:
             raise KeyError(f"tuning job {self._name} is gone from the store")
         return tuning
 
-    def _change(self, **members: Any) -> None:
+    def _change(self, *, only_from: str | None = None, **members: Any) -> bool:
+        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
         members["LastModifiedTime"] = self._context.now()
         changes = {name: value for name, value in members.items() if value is not None}
-        tuning = self._table.update(self._name, lambda stored: stored.update(changes))
-        if tuning is not None:
+        changed: list[bool] = []
+
+        def change(stored: Document) -> None:
+            if only_from in (None, stored["HyperParameterTuningJobStatus"]):
+                stored.update(changes)
+                changed.append(True)
+
+        tuning = self._table.update(self._name, change)
+        if tuning is not None and changed:
             detail = {key: tuning[key] for key in ("HyperParameterTuningJobName", "HyperParameterTuningJobStatus")}
             self._context.emit_event("SageMaker HyperParameter Tuning Job State Change", detail, [self._arn])
+        return bool(changed)
 
 
 def trial_summary(context: Context, tuning: Document, trial: Document) -> Document | None:

@@ -12,7 +12,7 @@ from local_aws.engine.definition import read_definition
 from local_aws.engine.execution_record import FAMILY as EXECUTIONS
 from local_aws.engine.execution_record import STEPS, ExecutionRecord
 from local_aws.engine.executor import PipelineRun
-from local_aws.engine.jobs import jobs_of, resumes
+from local_aws.engine.jobs import from_before, jobs_of, resumes
 from local_aws.errors import AwsError, conflict, not_found, validation
 from local_aws.listing import cut, list_page
 from local_aws.objects import S3Uri
@@ -234,7 +234,7 @@ def list_steps(context: Context, request: Document) -> Document:
 @resumes(order=2)
 def resume_executions(context: Context) -> None:
     """Go on with the executions that were under way when the local AWS stopped, after their jobs."""
-    for execution in context.table(EXECUTIONS).all():
+    for execution in from_before(context, EXECUTIONS):
         if execution["PipelineExecutionStatus"] == "Executing":
             _run(context, execution["PipelineExecutionArn"])
         elif execution["PipelineExecutionStatus"] == "Stopping":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_aws.context import Context
-from local_aws.engine.jobs import jobs_of, resumes
+from local_aws.engine.jobs import from_before, jobs_of, resumes
 from local_aws.engine.processing import FAMILY, ProcessingRun
 from local_aws.errors import AwsError, in_use, not_found, validation
 from local_aws.listing import list_page
@@ -63,7 +63,7 @@ def stop_processing_job(context: Context, request: Document) -> Document:
 @resumes(order=0)
 def resume_processing_jobs(context: Context) -> None:
     """Start again what was running when the local AWS stopped: outputs go up at the end only, so nothing is doubled."""
-    for job in context.table(FAMILY).all():
+    for job in from_before(context, FAMILY):
         name = job["ProcessingJobName"]
         if job["ProcessingJobStatus"] == "InProgress":
             jobs_of(context).start(FAMILY, name, ProcessingRun(context, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_aws.context import Context
-from local_aws.engine.jobs import jobs_of, reclaim, resumes
+from local_aws.engine.jobs import from_before, jobs_of, reclaim, resumes
 from local_aws.engine.training import TrainingRun
 from local_aws.engine.training_record import FAMILY, RUNNING, add_transition
 from local_aws.engine.training_start import begin_training_job
@@ -58,7 +58,7 @@ def reclaim_spot_capacity(context: Context, request: Document) -> Document:
 @resumes(order=0)
 def resume_training_jobs(context: Context) -> None:
     """Start again what was running when the local AWS stopped; a job that was being stopped is stopped."""
-    for job in context.table(FAMILY).all():
+    for job in from_before(context, FAMILY):
         name = job["TrainingJobName"]
         if job["TrainingJobStatus"] == "InProgress":
             jobs_of(context).start(FAMILY, name, TrainingRun(context, name, resumed=True))

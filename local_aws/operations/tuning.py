@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_aws.context import Context
-from local_aws.engine.jobs import jobs_of, resumes
+from local_aws.engine.jobs import from_before, jobs_of, resumes
 from local_aws.engine.search import CategoricalParameter
 from local_aws.engine.tuner import FAMILY, TRIALS, TuningRun, best_trial, counters, space_of, trial_summaries
 from local_aws.errors import AwsError, in_use, not_found, validation
@@ -99,7 +99,7 @@ def stop_tuning_job(context: Context, request: Document) -> Document:
 @resumes(order=1)
 def resume_tuning_jobs(context: Context) -> None:
     """Take up the tuning jobs that were running when the local AWS stopped, after their training jobs."""
-    for tuning in context.table(FAMILY).all():
+    for tuning in from_before(context, FAMILY):
         name = tuning["HyperParameterTuningJobName"]
         if tuning["HyperParameterTuningJobStatus"] == "InProgress":
             jobs_of(context).start(FAMILY, name, TuningRun(context, name))
