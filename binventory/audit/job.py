@@ -17,7 +17,7 @@ from binventory.audit.events import send_events
 from binventory.audit.ledger import Disagreement, Filters, Ledger
 from binventory.audit.outputs import WRITERS, write_set_aside
 from binventory.audit.page import write_page
-from binventory.audit.plan import DEFAULT_PRICE_PER_HOUR, Plan
+from binventory.audit.plan import Plan
 from binventory.audit.records import Columns
 from binventory.audit.run import Scope, audit_bins
 from binventory.audit.sources import (
@@ -63,7 +63,8 @@ class Request:
     rate: float | None = None
     """Most requests a second to the endpoint."""
     concurrency: int = 8
-    price_per_hour: float = DEFAULT_PRICE_PER_HOUR
+    price_per_hour: float = 0.0
+    """Of the endpoint's instance, dollars, for the plan."""
     bus: str | None = None
     """EventBridge bus for one event a listed bin; None: no events."""
     restart: bool = False

@@ -12,8 +12,6 @@ _LISTED_AT_ONCE: Final = 1000
 # What one instance of the default type is assumed to need for one photo, whatever the concurrency; an upper bound on
 # the safe side of what benchmarks/serving.py measures.
 SECONDS_PER_PHOTO: Final = 0.05
-# On-demand price of ml.m5.large hosting in us-east-1.
-DEFAULT_PRICE_PER_HOUR: Final = 0.115
 
 
 @dataclass(frozen=True)

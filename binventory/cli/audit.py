@@ -12,17 +12,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from binventory.audit import job
 from binventory.audit.ledger import Filters
-from binventory.audit.plan import DEFAULT_PRICE_PER_HOUR, Plan
+from binventory.audit.plan import Plan
 from binventory.audit.records import Columns
 from binventory.audit.run import Scope
 from binventory.audit.summary import Summary
 from binventory.aws import connect
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
+from binventory.cost import prices
 from binventory.errors import Exit, Problem
 from binventory.names import Names
 
 _SHOWN_REASONS = 6
 _SHOWN_SKUS = 5
+_PRICED_REGION = "us-east-1"
 
 
 def register(app: typer.Typer) -> None:
@@ -54,9 +56,10 @@ def audit(
     classes: Annotated[str, typer.Option(help="Counts that the model knows.")] = "1,2,3,4,5",
     rate: Annotated[float | None, typer.Option(min=0.01, help="Most requests a second.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at once.")] = 8,
+    instance: Annotated[str, typer.Option(help="The endpoint's instance type, for the estimate.")] = "ml.m5.large",
     price_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of the endpoint, dollars, for the estimate.")
-    ] = DEFAULT_PRICE_PER_HOUR,
+        float | None, typer.Option(min=0, help="Of the endpoint, dollars; default: the price table's.")
+    ] = None,
     events: Annotated[
         str | None, typer.Option(metavar="BUS", help="Send one event a listed bin to this EventBridge bus.")
     ] = None,
@@ -87,7 +90,7 @@ def audit(
         scope=_scope(classes),
         rate=rate,
         concurrency=concurrency,
-        price_per_hour=price_per_hour,
+        price_per_hour=_hourly(instance) if price_per_hour is None else price_per_hour,
         bus=events,
         restart=restart,
     )
@@ -120,6 +123,15 @@ def _scope(classes: str) -> Scope:
     if len(counts) < 2 or counts[0] < 0:
         raise Problem("--classes is not a list of counts", f"it is {classes!r}", "write 1,2,3,4,5", code=Exit.USAGE)
     return Scope(counts)
+
+
+def _hourly(instance: str) -> float:
+    """The table's price in this region, or in us-east-1 where the table does not know the region."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _PRICED_REGION
+    try:
+        return prices.load(region).instance_hour(instance)
+    except Problem:
+        return prices.load(_PRICED_REGION).instance_hour(instance)
 
 
 def _progress() -> Progress:

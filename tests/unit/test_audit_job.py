@@ -262,6 +262,7 @@ def test_the_command_prints_what_was_found(tmp_path: Path, capsys: pytest.Captur
         ([".", "--predictions", "p.jsonl", "--classes", "one"], "not a list of counts"),
         ([".", "--predictions", "p.jsonl", "--format", "xlsx"], "no format xlsx"),
         (["s3://", "--predictions", "p.jsonl"], "no S3 prefix"),
+        ([".", "--predictions", "p.jsonl", "--columns", "photo="], "not a mapping"),
     ],
 )
 def test_wrong_usage_is_named(
@@ -277,6 +278,19 @@ def test_wrong_usage_is_named(
     (tmp_path / "p.jsonl").write_text("")
     assert run(["audit", *arguments]) == Exit.USAGE
     assert message in capsys.readouterr().err
+
+
+def test_the_price_is_the_tables_or_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder(tmp_path / "bins", 3)
+    with runtime() as endpoint:
+        monkeypatch.setattr("binventory.cli.audit.connect", lambda environment: endpoint.aws)
+        arguments = ["audit", str(folder), "--output", str(tmp_path / "out"), "--format", "csv"]
+        assert run([*arguments, "--instance", "ml.m5.xlarge"]) == Exit.OK
+        assert "endpoint at $0.230 an hour" in capsys.readouterr().err.replace("\n", " ")
+        assert run([*arguments, "--instance", "ml.none"]) == Exit.NOT_READY
+        assert "no price for ml.none" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_not_an_audit(tmp_path: Path) -> None:
