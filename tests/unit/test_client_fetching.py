@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
@@ -25,7 +25,7 @@ from binventory.client import FetchError, FetchPolicy, fetch_photo
 from binventory.client.addresses import Address, checked_url, is_public
 
 PUBLIC = ip_address("93.184.215.14")
-POLICY = FetchPolicy(allowed_hosts=("photos.example", "moved.example", "inside.example"), max_seconds=5.0)
+POLICY = FetchPolicy(allowed_hosts=("photos.example", "moved.example", "inside.example"), max_seconds=60.0)
 
 
 def photo(kind: str = "JPEG") -> bytes:
@@ -259,6 +259,7 @@ def endless_continues(connection: ssl.SSLSocket) -> None:
 
 
 SHORT = FetchPolicy(allowed_hosts=POLICY.allowed_hosts, max_bytes=200_000, max_seconds=0.4)
+LONG = replace(SHORT, max_seconds=60.0)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,8 @@ SHORT = FetchPolicy(allowed_hosts=POLICY.allowed_hosts, max_bytes=200_000, max_s
     ],
 )
 def test_every_trick_of_the_server_is_refused(attacker: Attacker, play: Play, reason: str) -> None:
-    assert refusal(attacker, play, policy=SHORT) == reason
+    # Time is short only where it is the point, so that a busy machine changes no reason.
+    assert refusal(attacker, play, policy=SHORT if reason == "slow" else LONG) == reason
 
 
 def test_a_certificate_of_another_name_or_authority_is_refused(attacker: Attacker) -> None:

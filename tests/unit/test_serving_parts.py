@@ -24,13 +24,14 @@ from PIL import Image
 
 from inference import Counter, input_fn, model_fn, output_fn, predict_fn
 from serving.admission import Limits
-from serving.answers import answer
+from serving.answers import Refusal, answer
 from serving.application import Application
 from serving.artefact import Artefact, ArtefactError, Description, unpack
 from serving.cores import inference_threads, usable_cpus
 from serving.micro_batching import MicroBatcher
 from serving.network import Logits, ModelError, Network, Photos
 from serving.onnx_scan import NotOnnx, keeps_weights_outside
+from serving.requests import Photo
 from serving.telemetry import Metrics
 from tests import grey_model
 
@@ -47,7 +48,7 @@ def model(tmp_path: Path) -> Counter:
 
 
 class Gated(Counter):
-    """A real model whose network waits at a gate, or fails."""
+    """A real model whose network waits at a gate, or fails; says how far the requests have come."""
 
     def __init__(self, folder: Path) -> None:
         artefact = Artefact.read(folder)
@@ -55,8 +56,16 @@ class Gated(Counter):
         self.gate = threading.Event()
         self.failure: Exception | None = None
         self.batches: list[int] = []
+        self.prepared: list[Photo] = []
+        self.arrived = threading.Event()
+
+    def prepare(self, photo: Photo) -> Photos | Refusal:
+        result = super().prepare(photo)
+        self.prepared.append(photo)
+        return result
 
     def logits(self, batch: Photos) -> Logits:
+        self.arrived.set()
         self.gate.wait(30)
         self.batches.append(len(batch))
         if self.failure is not None:
@@ -98,7 +107,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_a_full_house_says_503_and_answers_everyone_it_let_in(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         inside = [asyncio.create_task(post(client, jpeg(250))) for _ in range(3)]
-        await asyncio.sleep(0)
+        await until(lambda: len(counter.prepared) == 3)
         refused = await post(client, jpeg(250))
         assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["reason"] == "busy"
@@ -114,7 +123,7 @@ def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
 
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         inside = asyncio.create_task(post(client, photo))
-        await asyncio.sleep(0)
+        await until(lambda: len(counter.prepared) == 1)
         assert (await post(client, photo)).status_code == 503
         counter.gate.set()
         assert (await inside).status_code == 200
@@ -129,7 +138,7 @@ def test_photos_are_bounded_over_all_requests(tmp_path: Path) -> None:
         np.save(pixels, np.zeros((5, 64, 64, 3), dtype=np.uint8))
         headers = {"content-type": "application/x-npy"}
         inside = asyncio.create_task(client.post("/invocations", content=pixels.getvalue(), headers=headers))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(counter.prepared) == 5)
         assert (await post(client, jpeg(5))).status_code == 503
         counter.gate.set()
         assert len((await inside).json()["predictions"]) == 5
@@ -149,15 +158,16 @@ def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
         assert response.status_code == 408 and response.json()["error"]["reason"] == "slow"
         assert (await post(client, jpeg(5))).status_code == 200
 
-    served(tmp_path, Limits(body_seconds=0.05), play)
+    served(tmp_path, Limits(body_seconds=0.2), play)
 
 
 def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         first = asyncio.create_task(post(client, jpeg(5)))
-        await asyncio.sleep(0.1)  # It is at the gate, alone.
+        await until(counter.arrived.is_set)  # It is at the gate, alone.
         rest = [asyncio.create_task(post(client, jpeg(250))) for _ in range(10)]
-        await asyncio.sleep(0.5)
+        await until(lambda: len(counter.prepared) == 11)
+        await asyncio.sleep(0.2)  # From prepared to queued is a step of the event loop.
         counter.gate.set()
         assert [response.json()["count"] for response in await asyncio.gather(first, *rest)] == [1] + [5] * 10
         assert counter.batches[0] == 1 and sum(counter.batches) == 11 and max(counter.batches) == 8
