@@ -70,20 +70,22 @@ def test_sharded_objects_are_dealt_out(client: ClientFactory) -> None:
     assert sorted(found["algo-1"] + found["algo-2"]) == ["train-2/c.txt", "train/a.txt", "train/b.txt"]
 
 
-def test_an_object_that_changed_is_downloaded_again(client: ClientFactory) -> None:
+def test_what_a_job_does_to_its_input_is_not_seen_by_the_next(client: ClientFactory) -> None:
+    """Jobs share one download of an object; one that writes into it spoils it for nobody else."""
     script = """
         import os, pathlib
-        text = pathlib.Path(os.environ["SM_CHANNEL_DATA"], "x.txt").read_text()
-        pathlib.Path(os.environ["SM_CHANNEL_DATA"], "x.txt").unlink()
-        pathlib.Path(os.environ["SM_MODEL_DIR"], "x.txt").write_text(text)
+        path = pathlib.Path(os.environ["SM_CHANNEL_DATA"], "x.txt")
+        pathlib.Path(os.environ["SM_MODEL_DIR"], "x.txt").write_text(path.read_text())
+        path.chmod(0o644)
+        with path.open("a") as file:
+            file.write(" spoilt")
     """
-    for number, body in enumerate((b"old", b"old", b"new")):
-        client("s3").put_object(Bucket=BUCKET, Key="changing/x.txt", Body=body)
-        data = channel("S3Prefix", f"s3://{BUCKET}/changing/")
-        name = f"changing-{number}"
+    client("s3").put_object(Bucket=BUCKET, Key="shared/x.txt", Body=b"whole")
+    for name in ("spoiler", "successor"):
+        data = channel("S3Prefix", f"s3://{BUCKET}/shared/")
         client("sagemaker").create_training_job(**training_request(client, name, script, InputDataConfig=[data]))
         job = finished_training(client, name)
-        assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"x.txt": body}
+        assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"x.txt": b"whole"}
 
 
 def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: ClientFactory) -> None:

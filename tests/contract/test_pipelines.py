@@ -220,7 +220,7 @@ def test_results_travel_from_step_to_step(client: ClientFactory) -> None:
             {"Name": "Threshold", "Type": "Float", "DefaultValue": 0.9},
         ],
     )
-    arn = execute(client, "spine", Trials="3")
+    arn = execute(client, "spine", Trials="2")
     execution = finished(client, arn)
     steps = steps_of(client, arn)
     assert execution["PipelineExecutionStatus"] == "Succeeded", steps
@@ -234,7 +234,7 @@ def test_results_travel_from_step_to_step(client: ClientFactory) -> None:
     tuning = client("sagemaker").describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=steps["Tune"]["Metadata"]["TuningJob"]["Arn"].rsplit("/", 1)[-1]
     )
-    assert tuning["TrainingJobStatusCounters"]["Completed"] == 3
+    assert tuning["TrainingJobStatusCounters"]["Completed"] == 2
     best = tuning["BestTrainingJob"]["TunedHyperParameters"]["x"]
     assert client("sagemaker").describe_training_job(TrainingJobName=train_name)["HyperParameters"]["x"] == best
     listed = client("sagemaker").list_pipeline_executions(PipelineName="spine")["PipelineExecutionSummaries"]

@@ -84,6 +84,12 @@ def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:
         ("validation:loss", 0.25)
     ]
     assert job["TrainingStartTime"] <= job["TrainingEndTime"]
+    with pytest.raises(ClientError, match="ResourceInUse"):
+        start(client, "contract", script)
+    with pytest.raises(ClientError, match="ResourceNotFound"):
+        client("sagemaker").describe_training_job(TrainingJobName="nobody")
+    listed = client("sagemaker").list_training_jobs(NameContains="contract", StatusEquals="Completed")
+    assert [summary["TrainingJobName"] for summary in listed["TrainingJobSummaries"]] == ["contract"]
     assert any("epoch=2" in line for line in log_lines(client, LOG_GROUP, "contract"))
 
 
@@ -140,10 +146,27 @@ def logs_so_far(client: ClientFactory, name: str) -> list[str]:
         return []
 
 
-def test_a_job_over_its_time_limit_is_stopped_and_says_so(client: ClientFactory) -> None:
-    start(client, "long", "import time; time.sleep(60)", StoppingCondition={"MaxRuntimeInSeconds": 2})
-    job = finished_training(client, "long")
-    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+@pytest.mark.parametrize(
+    ("name", "changes", "secondary"),
+    [
+        ("long", {"StoppingCondition": {"MaxRuntimeInSeconds": 2}}, "MaxRuntimeExceeded"),
+        (
+            # Waiting for capacity counts here, so this limit is reached first.
+            "late",
+            {
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 2, "MaxWaitTimeInSeconds": 2},
+            },
+            "MaxWaitTimeExceeded",
+        ),
+    ],
+)
+def test_a_job_over_a_time_limit_is_stopped_and_says_which(
+    client: ClientFactory, name: str, changes: dict[str, Any], secondary: str
+) -> None:
+    start(client, name, "import time; time.sleep(60)", **changes)
+    job = finished_training(client, name)
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", secondary)
 
 
 def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory, local_aws: Any) -> None:
@@ -246,14 +269,3 @@ def test_several_machines_know_each_other_and_leave_one_model(client: ClientFact
 def test_what_aws_refuses_is_refused(client: ClientFactory, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ClientError, match=words):
         start(client, "refused", "", **changes)
-
-
-def test_names_are_taken_once_and_unknown_ones_are_not_found(client: ClientFactory) -> None:
-    start(client, "twice", "print('once')")
-    with pytest.raises(ClientError, match="ResourceInUse"):
-        start(client, "twice", "print('once')")
-    with pytest.raises(ClientError, match="ResourceNotFound"):
-        client("sagemaker").describe_training_job(TrainingJobName="nobody")
-    finished_training(client, "twice")
-    listed = client("sagemaker").list_training_jobs(NameContains="twice", StatusEquals="Completed")
-    assert [job["TrainingJobName"] for job in listed["TrainingJobSummaries"]] == ["twice"]
