@@ -54,10 +54,11 @@ class Entry:
     port: int
     path: str = "/invocations"
     environment: dict[str, str] = field(default_factory=dict)
+    folder: Path = REPOSITORY
 
     def start(self) -> Contestant:
         """The running process."""
-        return Contestant(self.name, self.command, self.port, self.path, {**_QUIET, **self.environment})
+        return Contestant(self.name, self.command, self.port, self.path, {**_QUIET, **self.environment}, self.folder)
 
 
 @dataclass
@@ -175,13 +176,18 @@ def _entries(work: Path, models: Models) -> Iterator[Entry]:
     except Unavailable as error:
         print(f"note: TorchServe is left out: {error}")
         return
+    logs = work / "logs"
     for tuning in TUNINGS:
         port = free_port()
         command = serve.command(tuning, port, free_port(), free_port())
-        environment = {"PATH": f"{serve.folder / 'bin'}:{os.environ['PATH']}", "LOG_LOCATION": str(work / "logs")}
+        environment = {
+            "PATH": f"{serve.folder / 'bin'}:{os.environ['PATH']}",
+            "LOG_LOCATION": str(logs),
+            "METRICS_LOCATION": str(logs),
+        }
         if tuning.threads is not None:
             environment["OMP_NUM_THREADS"] = str(tuning.threads)
-        yield Entry(tuning.name, tuple(command), port, "/predictions/bins", environment)
+        yield Entry(tuning.name, tuple(command), port, "/predictions/bins", environment, work)
 
 
 def _cold_starts(entries: Sequence[Entry], photo: bytes) -> Iterator[float]:

@@ -54,7 +54,9 @@ class NoAnswer(Exception):
 class Contestant:
     """A server process with everything it starts."""
 
-    def __init__(self, name: str, command: Sequence[str], port: int, path: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], port: int, path: str, environment: dict[str, str], folder: Path
+    ) -> None:
         self.name = name
         self.path = path
         self.port = port
@@ -64,6 +66,7 @@ class Contestant:
         self._process = subprocess.Popen(
             command,
             env={**os.environ, **environment},
+            cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
