@@ -19,11 +19,13 @@ from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
 
 
 def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
-    """Run the command and return its books."""
+    """Run the command and return its books; it fails exactly when a split has nothing, and says so in its books too."""
     status = main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--cores", "2", *arguments]))
-    assert status == 0
     found = sorted((output / "report").glob("books*.json"))
-    return dict(json.loads(found[-1].read_bytes()))
+    books = dict(json.loads(found[-1].read_bytes()))
+    kept = [books["per_split"].get(split, {"kept": 0})["kept"] for split in ("train", "validation", "test")]
+    assert status == (1 if books["machine"]["count"] == 1 and min(kept) == 0 else 0)
+    return books
 
 
 def rows(output: Path, kind: str) -> dict[str, dict[str, Any]]:
@@ -231,6 +233,15 @@ def test_labels_and_metadata_are_held_against_each_other(tmp_path: Path) -> None
         "1234": "photo_missing",
         "../00103": "unsafe_id",
     }
+
+
+def test_a_split_without_photos_fails_the_job_here_and_not_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = bucket(blocks=3, photos=2)
+    objects["bin-images/00200.jpg"] = objects["bin-images/00201.jpg"] = b"broken"
+    ingest(write(tmp_path / "in", objects), tmp_path / "out")
+    assert "no photo was kept for" in capsys.readouterr().err
 
 
 def test_names_that_are_no_ids_are_quarantined(tmp_path: Path) -> None:

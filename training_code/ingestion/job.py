@@ -15,7 +15,7 @@ from typing import Any, Final
 import PIL
 from PIL import features
 
-from ingestion.books import BooksError, Expected, Tally, check, summary
+from ingestion.books import KEPT, BooksError, Expected, Tally, check, summary
 from ingestion.candidates import select
 from ingestion.destination import Destination
 from ingestion.exploration import Exploration, to_document
@@ -24,7 +24,7 @@ from ingestion.ledger import QUARANTINED, SKIPPED, Row, read_kept, read_set_asid
 from ingestion.page import write_page
 from ingestion.plan import Plan, Unit, make_plan
 from ingestion.source import BinSource, SourceError, read_file
-from ingestion.split import SplitError
+from ingestion.split import SPLITS, SplitError
 from ingestion.unit_files import (
     PLAN,
     REPORT,
@@ -225,6 +225,11 @@ def _report(
     write_whole(output / REPORT / f"{machine.name('exploration')}.json", to_json(document))
     write_page(output / REPORT / f"{machine.name('exploration')}.html", document, books, exploration.samples(), output)
     log.info("%s", _in_words(books))
+    if machine.count == 1 and (empty := [split for split in SPLITS if tally.per_split[split][KEPT] == 0]):
+        raise IngestError(
+            f"no photo was kept for {' and '.join(empty)}; see the quarantine files in {output / REPORT}, "
+            "or take more photos or a smaller --block-size"
+        )
     return books
 
 
