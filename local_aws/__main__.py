@@ -109,6 +109,7 @@ def _application(context: Context) -> Any:
     hooks.add_service("sagemaker", ["SageMaker."], service.handle)
     hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
     hooks.correct_ecr()
+    hooks.correct_iam_resources()
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

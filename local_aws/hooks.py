@@ -104,6 +104,26 @@ def correct_ecr() -> None:
     ecr._describe_images = describe_images_or_fail
 
 
+def correct_iam_resources() -> None:
+    """Have DescribeRepositories be checked on the repository it names, as AWS does.
+
+    ministack checks it on `*`, which the image-publishing role of every CDK bootstrap is rightly not allowed.
+    """
+    from ministack.core import iam_actions
+
+    extract = iam_actions.extract_resource_arn
+
+    def extract_with_repositories(service: str, *arguments: Any, **named: Any) -> str:
+        found = str(extract(service, *arguments, **named))
+        if service != "ecr" or found != "*":
+            return found
+        _, _, _, body, _, region, account = arguments
+        names = json.loads(body or b"{}").get("repositoryNames") or []
+        return f"arn:aws:ecr:{region}:{account}:repository/{names[0]}" if names else found
+
+    iam_actions.extract_resource_arn = extract_with_repositories
+
+
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
     """The name CloudFormation generates for a resource without one; another one when the resource is replaced."""
     from ministack.services.cloudformation import provisioners

@@ -133,15 +133,13 @@ def await_job(context: Context, step: Step, name: str) -> Document:
         reason = job.get("FailureReason") or f"The {step.type.lower()} job {name} ended as {status}"
         raise StepFailure(reason, _kind_of(reason), stopped=status == "Stopped")
     if step.type == "Tuning":
-        trials = call(
-            context,
-            "ListTrainingJobsForHyperParameterTuningJob",
-            {
-                kind.name_member: name,
-                "SortBy": "FinalObjectiveMetricValue",
-                "SortOrder": "Ascending" if _minimises(job) else "Descending",
-            },
-        )
+        order = {
+            kind.name_member: name,
+            "SortBy": "FinalObjectiveMetricValue",
+            "SortOrder": "Ascending" if _minimises(job) else "Descending",
+        }
+        with context.acting(None):  # a step's properties are the service's to gather, not the pipeline role's
+            trials = call(context, "ListTrainingJobsForHyperParameterTuningJob", order)
         job["TrainingJobSummaries"] = trials["TrainingJobSummaries"]
     return job
 

@@ -15,6 +15,8 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("core.router", "SERVICE_PATTERNS", dict),
     ("core.responses", "set_request_account_id", None),
     ("core.responses", "set_request_region", None),
+    ("core.iam_evaluator", "EvalContext", None),
+    ("services.iam", "_roles", None),
     ("services.budgets", "_budgets", None),
     ("services.budgets", "_notification_store", None),
     ("services.cloudformation.provisioners", "_RESOURCE_HANDLERS", dict),
@@ -24,6 +26,15 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.cloudwatch", "_metrics", None),
 ]
 FUNCTIONS: list[tuple[str, str, list[str]]] = [
+    (
+        "core.iam_actions",
+        "extract_resource_arn",
+        ["service", "method", "path", "headers", "body", "query_params", "region", "account_id"],
+    ),
+    ("core.iam_evaluator", "resolve_principal", ["access_key_id", "account_id"]),
+    ("core.iam_evaluator", "evaluate", ["ctx"]),
+    ("core.router", "extract_access_key_id", ["headers", "query_params"]),
+    ("services.sts", "register_session", []),
     ("services.cloudformation.provisioners", "_physical_name", ["stack_name", "logical_id", "max_len"]),
     ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
     ("services.cloudwatch", "_evaluate_alarm", ["alarm"]),
