@@ -9,18 +9,27 @@ from botocore.model import StringShape
 from botocore.session import get_session
 from sagemaker.core import image_uris  # type: ignore[import-untyped]
 
-from stacks.images import FrameworkVersion, training_image
+from stacks.images import REPOSITORY, FrameworkVersion, training_image
 from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, REGIONS, SERVING_INSTANCES, Processor, processor_of
 
 
 @pytest.mark.parametrize("version", get_args(FrameworkVersion))
 def test_training_images_are_those_that_sagemaker_core_knows(version: FrameworkVersion) -> None:
-    for region in REGIONS:
-        for instance_type in ("ml.m5.xlarge", "ml.g4dn.xlarge"):
-            known = image_uris.retrieve(
-                "pytorch-amzn2023", region, version=version, instance_type=instance_type, image_scope="training"
-            )
-            assert training_image(version, region, instance_type) == known
+    known = image_uris.config_for_framework("pytorch-amzn2023")["training"]["versions"][version]
+    assert known["repository"] == REPOSITORY
+    for instance_type, processor in (("ml.m5.xlarge", "cpu"), ("ml.g4dn.xlarge", "gpu")):
+        tag = f"{known['tag_prefix']}-{known['container_version'][processor]}"
+        for region in REGIONS:
+            registry = f"{known['registries'][region]}.dkr.ecr.{region}.amazonaws.com"
+            assert training_image(version, region, instance_type) == f"{registry}/{REPOSITORY}:{tag}"
+
+
+def test_the_default_is_what_sagemaker_core_would_choose() -> None:
+    """The table above is read as `sagemaker-core` itself reads it."""
+    chosen = image_uris.retrieve(
+        "pytorch-amzn2023", "eu-west-1", version="2.13", instance_type="ml.g4dn.xlarge", image_scope="training"
+    )
+    assert training_image("2.13", "eu-west-1", "ml.g4dn.xlarge") == chosen
 
 
 def _enum(shape: str) -> set[str]:

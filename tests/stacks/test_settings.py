@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import hypothesis
 import pytest
 import yaml
 from hypothesis import given
@@ -177,6 +178,7 @@ def test_settings_are_frozen() -> None:
 DEV = load("dev")
 
 
+@hypothesis.settings(max_examples=40)
 @given(minimum=st.integers(1, 50), maximum=st.integers(1, 50))
 def test_instances_are_ordered_or_refused(minimum: int, maximum: int) -> None:
     try:
@@ -187,6 +189,7 @@ def test_instances_are_ordered_or_refused(minimum: int, maximum: int) -> None:
         assert serving.min_instances <= serving.max_instances
 
 
+@hypothesis.settings(max_examples=40)
 @given(runtime=st.integers(5, 7200), wait=st.integers(5, 7200))
 def test_the_wait_for_spot_covers_the_run_or_is_refused(runtime: int, wait: int) -> None:
     try:
