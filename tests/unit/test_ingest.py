@@ -83,6 +83,7 @@ DEFECTS: Mapping[str, tuple[str, bytes | None, str]] = {
         b'{"EXPECTED_QUANTITY": 3, "BIN_FCSKU_DATA": {"A": {"quantity": 2}}}',
         "quantity_mismatch",
     ),
+    "metadata without end": ("metadata/{}.json", b" " * (2**20 + 1), "metadata_invalid"),
     "empty bin": ("metadata/{}.json", metadata(0), "count_out_of_range"),
     "full bin": ("metadata/{}.json", metadata(17, skus=3), "count_out_of_range"),
 }

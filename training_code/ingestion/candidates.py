@@ -30,6 +30,8 @@ from ingestion.source import (
 from ingestion.throttle import in_order
 
 _NO_LABEL: Final = Label(None, "")
+# Real records have some thousand bytes; whatever is this large would only fill memory.
+_MAX_METADATA: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -195,6 +197,8 @@ async def read_label(source: BinSource, candidate: Candidate) -> Labelled:
     """The count of a candidate, from its metadata and the label brought for it. Raises bin_labels.RecordError."""
     if candidate.known is not None:
         return candidate.known
+    if candidate.metadata is not None and candidate.metadata.size > _MAX_METADATA:
+        raise RecordError("metadata_invalid", f"{candidate.metadata.size} bytes of metadata, at most {_MAX_METADATA}")
     try:
         data = None if candidate.metadata is None else await source.metadata(candidate.metadata)
     except Changed as error:
