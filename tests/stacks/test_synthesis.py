@@ -1,4 +1,4 @@
-"""Synthesis is a function of the checkout: the same bytes every time. That rules accept them, tests of policies hold."""
+"""Synthesis is a function of the checkout: the same bytes every time. The tests of policies hold it to the rules."""
 
 from __future__ import annotations
 
