@@ -24,41 +24,14 @@ from photo import Preprocessing, prepare  # noqa: E402
 # Multiply-adds of one forward pass at 224 x 224.
 RESNET50_MACS: Final = 4.09e9
 _CALIBRATION_PHOTOS: Final = 32
-
-# Runs where PyTorch is installed, in TorchServe's environment too: one file that knows the network.
-NETWORK: Final = '''
-import torch
-
-
-def declare_missing_operators():
-    """torchvision's import wants two schemas that a CPU torch beside torchvision's CUDA build does not have."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    declare_missing_operators.library = library
-
-
-try:
-    import torchvision
-except RuntimeError:
-    declare_missing_operators()
-from torchvision.models.resnet import Bottleneck, ResNet
-
-
-class BinNetwork(ResNet):
-    """ResNet50 whose last layer is the count head 2048-128-ReLU-5."""
-
-    def __init__(self):
-        super().__init__(Bottleneck, [3, 4, 6, 3])
-        self.fc = torch.nn.Sequential(torch.nn.Linear(2048, 128), torch.nn.ReLU(), torch.nn.Linear(128, 5))
-'''
+# The one file that knows the network; it runs in TorchServe's environment too.
+NETWORK: Final = Path(__file__).with_name("bin_network.py")
 
 
 @dataclass(frozen=True)
 class Models:
     """Where the files are."""
 
-    network: Path
     weights: Path
     fp32: Path
     int8: Path
@@ -66,7 +39,7 @@ class Models:
     @classmethod
     def in_folder(cls, folder: Path) -> Models:
         """The paths in a folder; the two artefacts are folders that the server reads."""
-        return cls(folder / "network.py", folder / "weights.pth", folder / "fp32", folder / "int8")
+        return cls(folder / "weights.pth", folder / "fp32", folder / "int8")
 
 
 def make(folder: Path, photos: Sequence[bytes]) -> Models:
@@ -75,7 +48,6 @@ def make(folder: Path, photos: Sequence[bytes]) -> Models:
     if (models.int8 / "serving.json").exists():
         return models
     folder.mkdir(parents=True, exist_ok=True)
-    models.network.write_text(NETWORK)
     for artefact in (models.fp32, models.int8):
         artefact.mkdir(exist_ok=True)
     _export(models)
@@ -89,9 +61,9 @@ def load_network(models: Models) -> Any:
     """The eager PyTorch network with its weights."""
     import torch
 
-    namespace: dict[str, Any] = {}
-    exec(compile(models.network.read_text(), str(models.network), "exec"), namespace)
-    network = namespace["BinNetwork"]()
+    from benchmarks.endpoint.bin_network import BinNetwork
+
+    network = BinNetwork()
     if models.weights.exists():
         network.load_state_dict(torch.load(models.weights, weights_only=True))
     return network.eval()

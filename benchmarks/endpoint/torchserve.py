@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.endpoint.models import Models
+from benchmarks.endpoint.models import NETWORK, Models
 
 _PACKAGES: Final = (
     "torchserve==0.12.0",
@@ -22,7 +22,7 @@ _PACKAGES: Final = (
     "setuptools==80.10.2",
 )
 _HANDLER: Final = """
-import network  # before torchvision's import below
+import bin_network  # before torchvision's import below
 from ts.torch_handler.image_classifier import ImageClassifier
 
 
@@ -87,7 +87,7 @@ class TorchServe:
         subprocess.run(
             [
                 str(self.folder / "bin/torch-model-archiver"), "--model-name", "bins", "--version", "1", "--force",
-                "--model-file", str(models.network), "--serialized-file", str(models.weights),
+                "--model-file", str(NETWORK), "--serialized-file", str(models.weights),
                 "--handler", str(handler), "--export-path", str(store),
             ],
             check=True, capture_output=True,
