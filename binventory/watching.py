@@ -61,7 +61,9 @@ class StepWatcher:
             return self._tuning(step)
         if step.kind == "TrainingJob":
             return self._training(step)
-        return step.job if step.kind == "ProcessingJob" else step.detail
+        if step.kind == "Condition":
+            return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
+        return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]
 
     def _tuning(self, step: pipeline.Step) -> str:
         self.trials = pipeline.trials(self.aws, step.job)

@@ -72,8 +72,10 @@ def _bound(metric: dict[str, Any], end: str) -> str:
 def _print_transitions(result: Result, console: Console) -> None:
     if result.transitions:
         console.print("\nThe training job was reclaimed and went on from its checkpoint:")
+        transitions = table("status", "")
         for transition in result.transitions:
-            console.print(f"  {transition.status:<12} {transition.message}", markup=False)
+            transitions.add_row(transition.status, transition.message)
+        console.print(transitions)
 
 
 def _print_answers(result: Result, console: Console) -> None:
