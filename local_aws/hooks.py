@@ -105,23 +105,36 @@ def correct_ecr() -> None:
 
 
 def correct_iam_resources() -> None:
-    """Have DescribeRepositories be checked on the repository it names, as AWS does.
+    """Have two actions be checked on the resources that AWS's service authorisation reference names for them.
 
-    ministack checks it on `*`, which the image-publishing role of every CDK bootstrap is rightly not allowed.
+    ministack checks DescribeRepositories on `*`, which the image-publishing role of every CDK bootstrap is rightly not
+    allowed, and PutLogEvents on the log group instead of the stream.
     """
     from ministack.core import iam_actions
 
     extract = iam_actions.extract_resource_arn
 
-    def extract_with_repositories(service: str, *arguments: Any, **named: Any) -> str:
+    def extract_corrected(service: str, *arguments: Any, **named: Any) -> str:
         found = str(extract(service, *arguments, **named))
-        if service != "ecr" or found != "*":
+        if service not in {"ecr", "logs"} or len(arguments) != 7:
             return found
-        _, _, _, body, _, region, account = arguments
-        names = json.loads(body or b"{}").get("repositoryNames") or []
-        return f"arn:aws:ecr:{region}:{account}:repository/{names[0]}" if names else found
+        _, _, headers, body, _, region, account = arguments
+        request = _json_or_nothing(body)
+        if service == "ecr" and found == "*" and request.get("repositoryNames"):
+            return f"arn:aws:ecr:{region}:{account}:repository/{request['repositoryNames'][0]}"
+        if headers.get("x-amz-target", "").endswith(".PutLogEvents") and ":log-stream:" not in found:
+            return f"{found.removesuffix(':*')}:log-stream:{request.get('logStreamName', '')}"
+        return found
 
-    iam_actions.extract_resource_arn = extract_with_repositories
+    iam_actions.extract_resource_arn = extract_corrected
+
+
+def _json_or_nothing(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}  # empty, or in another protocol's encoding
+    return document if isinstance(document, dict) else {}
 
 
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -162,6 +163,27 @@ def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory) 
     failed = start_endpoint(root, "untrusted", "guarded")
     assert failed["EndpointStatus"] == "Failed"
     assert "allows principal 'sagemaker.amazonaws.com'" in failed["FailureReason"]
+
+
+def test_two_actions_are_checked_on_what_aws_checks_them_on(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """PutLogEvents on the stream, DescribeRepositories on the repository it names."""
+    root("ecr").create_repository(repositoryName="named")
+    root("logs").create_log_group(logGroupName="/own")
+    root("logs").create_log_stream(logGroupName="/own", logStreamName="stream")
+    group = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:/own"
+    caller = role(
+        root,
+        "narrow",
+        {"AWS": ACCOUNT},
+        statement("ecr:DescribeRepositories", resource=f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/named"),
+        statement("logs:PutLogEvents", resource=f"{group}:log-stream:stream"),
+    )
+    client = as_role(strict_aws, root, caller)
+    assert len(client("ecr").describe_repositories(repositoryNames=["named"])["repositories"]) == 1
+    denied(client("ecr").describe_repositories)
+    events = [{"timestamp": int(time.time() * 1000), "message": "m"}]
+    client("logs").put_log_events(logGroupName="/own", logStreamName="stream", logEvents=events)
+    denied(client("logs").put_log_events, logGroupName="/own", logStreamName="other", logEvents=events)
 
 
 def wait_gone(client: ClientFactory, endpoint: str) -> None:
