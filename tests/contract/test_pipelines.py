@@ -298,18 +298,14 @@ def test_stopping_stops_the_jobs(client: ClientFactory) -> None:
     assert {name: step["StepStatus"] for name, step in steps_of(client, arn).items()} == {"Long": "Stopped"}
 
 
-def test_a_failed_execution_can_be_retried(client: ClientFactory) -> None:
-    first = processing_step("First", "true")
-    second = processing_step(
-        "Second",
-        f"python3 -c \"import boto3; boto3.client('s3').head_object(Bucket='{BUCKET}', Key='go')\"",
-        output_of("First"),
-    )
-    create(client, "retried", first, second)
+def test_a_failed_execution_can_be_retried(client: ClientFactory, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    second = processing_step("Second", f"test -e {go}", output_of("First"))
+    create(client, "retried", processing_step("First", "true"), second)
     arn = execute(client, "retried")
     assert finished(client, arn)["PipelineExecutionStatus"] == "Failed"
     started = steps_of(client, arn)["First"]["StartTime"]
-    client("s3").put_object(Bucket=BUCKET, Key="go", Body=b"")
+    go.touch()
     client("sagemaker").retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
     assert finished(client, arn)["PipelineExecutionStatus"] == "Succeeded"
     assert steps_of(client, arn)["First"]["StartTime"] == started
@@ -401,8 +397,7 @@ def test_tokens_make_requests_safe_to_repeat(client: ClientFactory) -> None:
 
 def test_an_execution_goes_on_after_a_restart(state_dir: Path) -> None:
     """The job that ran is run again, the step that had ended is not."""
-    look = f"import boto3; boto3.client('s3').head_object(Bucket='{BUCKET}', Key='go')"
-    wait = f'until python3 -c "{look}"; do sleep 0.3; done'
+    go = state_dir.parent / "go"
     with LocalAws(state_dir) as aws:
         client = connect(aws)
         client("s3").create_bucket(Bucket=BUCKET)
@@ -410,7 +405,7 @@ def test_an_execution_goes_on_after_a_restart(state_dir: Path) -> None:
             client,
             "resumed",
             processing_step("First", "true"),
-            processing_step("Second", f"{wait} 2> /dev/null", output_of("First")),
+            processing_step("Second", f"until [ -e {go} ]; do sleep 0.1; done", output_of("First")),
         )
         arn = execute(client, "resumed")
         until(lambda: "Metadata" in steps_of(client, arn).get("Second", {}))
@@ -418,7 +413,7 @@ def test_an_execution_goes_on_after_a_restart(state_dir: Path) -> None:
     assert aws.processes() == []
     with LocalAws(state_dir) as aws:
         client = connect(aws)
-        client("s3").put_object(Bucket=BUCKET, Key="go", Body=b"")
+        go.touch()
         assert finished(client, arn)["PipelineExecutionStatus"] == "Succeeded"
         after = steps_of(client, arn)
     assert after["First"] == before["First"]

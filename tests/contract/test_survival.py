@@ -16,16 +16,15 @@ from tests.contract.jobs import BUCKET, finished_training, log_lines, text_of, t
 from tests.contract.test_tuning import finished as finished_tuning
 from tests.contract.test_tuning import trials_of, tuning_request
 
-# Waits for a file in S3 that the test writes after the restart; keeps count of its starts in its checkpoints.
+# Waits for a file that the test writes after the restart; keeps count of its starts in its checkpoints.
 PATIENT = """
-    import json, os, pathlib, subprocess, sys, time
-    import boto3
+    import os, pathlib, subprocess, time
     starts = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints", os.environ["TRAINING_JOB_NAME"])
     count = int(starts.read_text()) + 1 if starts.exists() else 1
     starts.write_text(str(count))
     subprocess.Popen(["sleep", "300"], start_new_session=True, stdout=-3, stderr=-3)
     print(f"start {count}")
-    while "Contents" not in boto3.client("s3").list_objects_v2(Bucket="jobs", Prefix="go"):
+    while not os.path.exists(os.environ["GO"]):
         time.sleep(0.2)
     print(f"validation:loss={count}")
 """
@@ -67,11 +66,13 @@ def test_jobs_end_with_a_killed_local_aws_and_go_on_with_the_next(state_dir: Pat
     client = connect(aws)
     client("s3").create_bucket(Bucket=BUCKET)
     checkpoints = {"S3Uri": f"s3://{BUCKET}/checkpoints/"}
-    job = training_request(client, "patient", PATIENT, CheckpointConfig=checkpoints, **SPOT)
+    go = state_dir.parent / "go"
+    environment = {"GO": str(go)}
+    job = training_request(client, "patient", PATIENT, CheckpointConfig=checkpoints, Environment=environment, **SPOT)
     client("sagemaker").create_training_job(**job)
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}
     tuning = tuning_request(client, "search", PATIENT, ResourceLimits=limits)
-    tuning["TrainingJobDefinition"]["CheckpointConfig"] = checkpoints
+    tuning["TrainingJobDefinition"] |= {"CheckpointConfig": checkpoints, "Environment": environment}
     client("sagemaker").create_hyper_parameter_tuning_job(**tuning)
     until(lambda: printed(client, "patient", "start 1"))
     until(lambda: checkpointed(client, "patient"))
@@ -85,7 +86,7 @@ def test_jobs_end_with_a_killed_local_aws_and_go_on_with_the_next(state_dir: Pat
 
     with LocalAws(state_dir) as again:
         client = connect(again)
-        client("s3").put_object(Bucket=BUCKET, Key="go", Body=b"")
+        go.touch()
         trained = finished_training(client, "patient")
         assert trained["TrainingJobStatus"] == "Completed", trained.get("FailureReason")
         transitions = [transition["Status"] for transition in trained["SecondaryStatusTransitions"]]
