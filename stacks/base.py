@@ -6,7 +6,8 @@ from aws_cdk import Environment, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.settings import Retention, Settings
+from stacks.settings import Settings
+from stacks.settings_sections import Retention
 
 _RETENTION: dict[Retention, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,

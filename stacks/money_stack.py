@@ -19,7 +19,8 @@ from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
 from stacks.permissions import allow
-from stacks.settings import ServingHours, Settings
+from stacks.settings import Settings
+from stacks.settings_sections import ServingHours
 
 ALERT_PERCENTS = (50, 80, 100)
 COST_TAG = "deployment"

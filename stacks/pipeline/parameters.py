@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 
 from stacks.instances import CPU_JOB_INSTANCES, processor_of
 from stacks.pipeline.expressions import Parameter, ParameterType
-from stacks.settings import JobSettings, Settings
+from stacks.settings import Settings
+from stacks.settings_sections import JobSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import Expression, Parameter
-from stacks.settings import SpotJobSettings
+from stacks.settings_sections import SpotJobSettings
 
 CHECKPOINTS = "/opt/ml/checkpoints"
 _NUMBER = "([0-9.eE+-]+)"
