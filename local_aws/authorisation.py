@@ -49,8 +49,10 @@ class Check(NamedTuple):
 def checks(context: Context, service: str, operation: str, request: Document) -> Iterator[Check]:
     """Every permission that a request needs, the roles it passes included."""
     resources = _resources(context, service, operation, request)
+    approval = request.get("ModelApprovalStatus")
+    keys = {"sagemaker:ModelApprovalStatus": approval} if approval else {}
     for resource in resources:
-        yield Check(f"{service}:{operation}", resource, {})
+        yield Check(f"{service}:{operation}", resource, keys)
     if request.get("Tags") and operation.startswith("Create"):
         yield Check("sagemaker:AddTags", resources[0], {})
     for role in sorted(_passed_roles(request)):
@@ -75,6 +77,9 @@ def _resources(context: Context, service: str, operation: str, request: Document
     for member in ("PipelineExecutionArn", "ModelPackageArn"):
         if member in request:
             return [request[member]]
+    if operation == "ListModelPackages" and "ModelPackageGroupName" in request:
+        group = request["ModelPackageGroupName"].rsplit("/", 1)[-1]
+        return [context.arn("model-package", f"{group}/1")]
     if operation == "CreateModelPackage" and "ModelPackageGroupName" in request:
         # The version's number is not known yet; policies name the group's packages with a wildcard.
         group = request["ModelPackageGroupName"].rsplit("/", 1)[-1]

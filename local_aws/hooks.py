@@ -105,10 +105,10 @@ def correct_ecr() -> None:
 
 
 def correct_iam_resources() -> None:
-    """Have two actions be checked on the resources that AWS's service authorisation reference names for them.
+    """Have three actions be checked on the resources that AWS's service authorisation reference names for them.
 
     ministack checks DescribeRepositories on `*`, which the image-publishing role of every CDK bootstrap is rightly not
-    allowed, and PutLogEvents on the log group instead of the stream.
+    allowed, and CreateLogStream and PutLogEvents on the log group instead of the stream.
     """
     from ministack.core import iam_actions
 
@@ -122,7 +122,8 @@ def correct_iam_resources() -> None:
         request = _json_or_nothing(body)
         if service == "ecr" and found == "*" and request.get("repositoryNames"):
             return f"arn:aws:ecr:{region}:{account}:repository/{request['repositoryNames'][0]}"
-        if headers.get("x-amz-target", "").endswith(".PutLogEvents") and ":log-stream:" not in found:
+        action = headers.get("x-amz-target", "").rpartition(".")[2]
+        if action in {"CreateLogStream", "PutLogEvents"} and ":log-stream:" not in found:
             return f"{found.removesuffix(':*')}:log-stream:{request.get('logStreamName', '')}"
         return found
 

@@ -73,12 +73,8 @@ def pull_training_image(stack: Stack) -> list[iam.PolicyStatement]:
 def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
     """Write the logs and metrics of `TrainingJobs` or `ProcessingJobs`: shared names that SageMaker prescribes."""
     group = f"/aws/sagemaker/{kind}"
-    # A stream is created in its group, which is the resource that the service reference names for it; some checks
-    # name the stream, so both are allowed.
     return [
-        allow(
-            ["logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:CreateLogStream"], [_log_group_arn(stack, group)]
-        ),
+        allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [_log_group_arn(stack, group)]),
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{_log_group_arn(stack, group)}:log-stream:*"]),
         put_metrics(group),
     ]
@@ -88,7 +84,7 @@ def write_log_streams(log_group: logs.ILogGroup) -> iam.PolicyStatement:
     """Write to a log group that exists."""
     # By its name: CDK's `log_group_arn` ends in `:*`, and what is put behind that names nothing.
     arn = _log_group_arn(Stack.of(log_group), log_group.log_group_name)
-    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [arn, f"{arn}:log-stream:*"])
+    return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{arn}:log-stream:*"])
 
 
 def put_metrics(*namespaces: str) -> iam.PolicyStatement:

@@ -165,6 +165,34 @@ def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory) 
     assert "allows principal 'sagemaker.amazonaws.com'" in failed["FailureReason"]
 
 
+def test_who_registers_may_be_kept_from_approving(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """The condition key that keeps a pipeline from approving its own models."""
+    root("sagemaker").create_model_package_group(ModelPackageGroupName="reviewed")
+    arn = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package"
+    resources = [f"{arn}-group/reviewed", f"{arn}/reviewed/*"]
+    pending = {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}}
+    caller = role(
+        root,
+        "registrar",
+        {"AWS": ACCOUNT},
+        statement("sagemaker:CreateModelPackage", "sagemaker:UpdateModelPackage", resource=resources, **pending),
+        statement("sagemaker:ListModelPackages", resource=f"{arn}/reviewed/*"),
+    )
+    sagemaker = as_role(strict_aws, root, caller)("sagemaker")
+    container = {"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"}
+    specification = {
+        "Containers": [container],
+        "SupportedContentTypes": ["image/jpeg"],
+        "SupportedResponseMIMETypes": ["application/json"],
+    }
+    package = {"ModelPackageGroupName": "reviewed", "InferenceSpecification": specification}
+    denied(sagemaker.create_model_package, **package, ModelApprovalStatus="Approved")
+    created = sagemaker.create_model_package(**package, ModelApprovalStatus="PendingManualApproval")["ModelPackageArn"]
+    denied(sagemaker.update_model_package, ModelPackageArn=created, ModelApprovalStatus="Approved")
+    assert len(sagemaker.list_model_packages(ModelPackageGroupName="reviewed")["ModelPackageSummaryList"]) == 1
+    denied(sagemaker.list_model_packages, ModelPackageGroupName="mine")
+
+
 def test_two_actions_are_checked_on_what_aws_checks_them_on(strict_aws: LocalAws, root: ClientFactory) -> None:
     """PutLogEvents on the stream, DescribeRepositories on the repository it names."""
     root("ecr").create_repository(repositoryName="named")
