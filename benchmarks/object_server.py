@@ -27,6 +27,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 BUCKET: Final = "aft-vbi-pds"
+LISTING: Final = "?list"
+"""Stands for a key in the requests that list the bucket."""
 _DATE: Final = "Mon, 01 Jan 2024 00:00:00 GMT"
 _SLOW_DOWN: Final = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
@@ -147,13 +149,14 @@ class _Connection(asyncio.Protocol):
         headers = {name.lower(): value.strip() for name, _, value in (entry.partition(":") for entry in lines)}
         parts = urlsplit(target)
         key = unquote(parts.path).removeprefix(f"/{server.bucket}").removeprefix("/")
-        if not key:
-            self._send(200, "OK", _listing(server, parts.query), content_type="application/xml")
-            return
+        key = key or LISTING
         before = server.requests[key]
         server.requests[key] += 1
         fault = server.fault(key, before) if server.fault else None
-        self._object(method, key, headers.get("range"), fault)
+        if key == LISTING and fault is None:
+            self._send(200, "OK", _listing(server, parts.query), content_type="application/xml")
+        else:
+            self._object(method, key, headers.get("range"), fault)
 
     def _object(self, method: str, key: str, wanted: str | None, fault: Fault | None) -> None:
         assert self._transport is not None

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.object_server import BUCKET, Fault, FaultRule, ObjectServer, Stored
+from benchmarks.object_server import BUCKET, LISTING, Fault, FaultRule, ObjectServer, Stored
 from ingest import main, parse_arguments
 from ingestion import source as source_module
 from ingestion import work as work_module
@@ -64,7 +64,11 @@ def test_faults_cost_time_and_nothing_else(
     keys = sorted(objects)
     with ObjectServer(objects) as server:
         assert ingest(server, folder / "clean") == 0
-    with ObjectServer(objects, fault=lambda key, before: faults.get((keys.index(key), before))) as server:
+
+    def rule(key: str, before: int) -> Fault | None:
+        return faults.get((keys.index(key), before)) if key in objects else None
+
+    with ObjectServer(objects, fault=rule) as server:
         assert ingest(server, folder / "out") == 0
     assert manifests(folder / "out") == manifests(folder / "clean")
 
@@ -152,9 +156,9 @@ def test_photos_that_vanish_or_change_after_the_listing_are_quarantined(tmp_path
     gone, changed = "bin-images/00204.jpg", "bin-images/00301.jpg"
 
     def meddle(key: str, _: int) -> Fault | None:
-        # The listing has been served when the first photo or record is asked for.
-        server.objects.pop(gone, None)
-        server.objects[changed] = Stored(b"", jpeg(777), "0" * 32)
+        if key != LISTING:
+            server.objects.pop(gone, None)
+            server.objects[changed] = Stored(b"", jpeg(777), "0" * 32)
         return None
 
     with ObjectServer(objects, fault=meddle) as server:
@@ -165,20 +169,19 @@ def test_photos_that_vanish_or_change_after_the_listing_are_quarantined(tmp_path
 
 def test_twins_are_found_where_tags_are_not_content_sums(tmp_path: Path) -> None:
     """As in a bucket encrypted with KMS: every object has a tag of its own, equal content or not."""
-    objects = bucket(blocks=10, photos=4)
-    stored = {
-        key: Stored(
-            jpeg(number % 3) if key.startswith("bin") else data, b"", hashlib.sha1(key.encode()).hexdigest()[:32]
-        )
-        for number, (key, data) in enumerate(sorted(objects.items()))
-    }
+    stored: dict[str, Stored] = {}
+    for number, (key, data) in enumerate(sorted(bucket(blocks=10, photos=4).items())):
+        tag = hashlib.sha256(key.encode()).hexdigest()[:32]
+        # The last ten of forty photos are the first ten again.
+        stored[key] = Stored(jpeg(number % 30) if key.startswith("bin-images/") else data, b"", tag)
     with ObjectServer(stored) as server:
         assert ingest(server, tmp_path) == 0
-    manifest = [json.loads(line) for path in (tmp_path / "report").glob("manifest-*") for line in path.open()]
+    lines = [json.loads(line) for path in (tmp_path / "report").glob("manifest-*") for line in path.open()]
     splits: dict[str, set[str]] = {}
-    for row in manifest:
+    for row in lines:
         splits.setdefault(row["source"]["md5"], set()).add(row["split"])
-    assert len(splits) == 3 and all(len(found) == 1 for found in splits.values())
+    assert len(splits) == 30 and all(len(found) == 1 for found in splits.values())
+    assert 30 <= len(lines) < 40
 
 
 def test_etags_that_are_partly_no_content_sums_can_be_ignored(tmp_path: Path) -> None:
@@ -239,18 +242,21 @@ def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tm
     assert files(tmp_path / "out") == files(tmp_path / "clean")
 
 
-def test_listings_longer_than_a_page_are_complete() -> None:
-    objects = {f"bin-images/{number:05}.jpg": b"x" for number in range(2345)}
+@pytest.mark.parametrize("fault", [None, Fault.SLOW_DOWN, Fault.RESET])
+def test_listings_longer_than_a_page_are_complete_and_go_on_after_a_fault(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault | None
+) -> None:
+    objects = {f"bin-images/{number:05}.jpg": b"x" for number in range(4321)}
 
-    async def names(url: str) -> list[str]:
-        return [found.name for found in await BinSource(url).list_photos()]
+    def rule(_: str, before: int) -> Fault | None:
+        return fault if before in (1, 3) else None
 
-    with ObjectServer(objects) as server:
-        os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
-        try:
-            assert asyncio.run(names(PHOTOS)) == [key.removeprefix("bin-images/") for key in sorted(objects)]
-        finally:
-            del os.environ["AWS_ENDPOINT_URL"]
+    with ObjectServer(objects, fault=rule) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
+        found = asyncio.run(BinSource(PHOTOS).list_photos())
+        assert [entry.name for entry in found] == [key.removeprefix("bin-images/") for key in sorted(objects)]
+        # Five pages; a fault costs one request more, not all the pages before it.
+        assert server.requests[LISTING] == (5 if fault is None else 7)
 
 
 def test_a_stalled_request_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

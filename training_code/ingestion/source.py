@@ -128,7 +128,6 @@ class BinSource:
 
     async def has_changed(self, found: Found) -> bool:
         """Whether a listed photo is no longer what the listing said."""
-
         path = PHOTOS + found.name
         try:
             return await self._persist(path, lambda: self._is_changed(path, found))
@@ -139,15 +138,20 @@ class BinSource:
         return _tag((await obstore.head_async(self._store, path))["e_tag"]) != found.etag
 
     async def _list(self, folder: str) -> list[Found]:
-        async def once() -> list[Found]:
-            found: list[Found] = []
-            async for page in obstore.list(self._store, folder, chunk_size=_PAGE):
+        found: list[Found] = []
+
+        async def once() -> None:
+            # A bucket lists in order, so that a listing that broke goes on where it was; a folder starts again.
+            if self.is_folder:
+                found.clear()
+            last = folder + found[-1].name if found else None
+            async for page in obstore.list(self._store, folder, offset=last, chunk_size=_PAGE):
                 for entry in page:
                     name = str(entry["path"]).removeprefix(folder)
                     found.append(Found(name, int(entry["size"]), _tag(entry["e_tag"])))
-            return found
 
-        return sorted(await self._persist(folder, once), key=lambda entry: entry.name)
+        await self._persist(folder, once)
+        return sorted(found, key=lambda entry: entry.name)
 
     async def _read(self, folder: str, found: Found, *, verify: bool = False) -> bytes | None:
         path = folder + found.name
