@@ -15,7 +15,7 @@ setup: $(READY) ## Install everything the project needs into .venv and node_modu
 
 $(READY): requirements.txt package-lock.json pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/npm ci --silent
 	touch $@
