@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Environment, RemovalPolicy, Stack, Tags
+from aws_cdk import DefaultStackSynthesizer, Environment, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -34,6 +34,9 @@ class BinventoryStack(Stack):
             description=f"Binventory {settings.environment}: {purpose}",
             tags=settings.all_tags,
             termination_protection=settings.storage.retain,
+            # The CDK CLI checks the bootstrap's version itself. Checked by the template as well, whoever updates the
+            # stack (promotion, a guard) would need to read the bootstrap's parameter.
+            synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
         )
         self.settings = settings
         for key, value in settings.all_tags.items():

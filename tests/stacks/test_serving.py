@@ -31,6 +31,8 @@ def test_nothing_that_bills_exists_until_a_model_is_served(environment: str) -> 
 def test_serving_needs_a_package_and_the_switch() -> None:
     template = templates("dev")["Serving"]
     parameters = template["Parameters"]
+    # A parameter that is read from elsewhere would ask more rights of promotion and the guards.
+    assert set(parameters) == {"ModelPackageArn", "EndpointState"}
     assert parameters["ModelPackageArn"]["Default"] == ""
     assert parameters["EndpointState"]["Default"] == "off"
     assert parameters["EndpointState"]["AllowedValues"] == ["on", "off"]
