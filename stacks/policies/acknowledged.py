@@ -60,6 +60,16 @@ class AcceptingWildcards:
         """Name in the validation report."""
         return self._pack.name
 
+    @property
+    def version(self) -> str | None:
+        """Version in the validation report."""
+        return self._pack.version
+
+    @property
+    def rule_ids(self) -> list[str] | None:
+        """What is checked."""
+        return self._pack.rule_ids
+
     def validate(self, context: cdk.IPolicyValidationContext) -> cdk.PolicyValidationPluginReport:
         """The pack's findings that are left."""
         report = self._pack.validate(context)
