@@ -13,7 +13,8 @@ from PIL import Image
 from feature_files import feature_file, write_features
 from shards import ShardWriter
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+# The networks of these tests are tiny: a second thread only spins, and takes a core from the test beside.
+torch.set_num_threads(1)
 
 
 def jpeg(count: int, seed: int) -> bytes:

@@ -49,7 +49,10 @@ def in_the_loop(model: BinModel, photos: ShardIndex, views: list[int], seed: int
 
 
 @pytest.mark.parametrize("backbone", ["small", "resnet18"])
-def test_features_are_those_of_the_backbone_in_the_loop(backbone: str, shards: Path) -> None:
+def test_features_are_those_of_the_backbone_in_the_loop(backbone: str, tmp_path: Path) -> None:
+    shards = tmp_path
+    write_split(shards, "train", 9, shards=2)
+    write_split(shards, "validation", 3, first=500)
     flags = ["--backbone", backbone, "--weights", "none", "--seed", "5", "--views", "1", "--calibration-photos", "8"]
     embed.main([*flags, *places(shards), "--output", str(shards / "out")])
     model, _ = load_model(shards / "out" / "backbone")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,23 +20,20 @@ import train
 from job_container import JobError
 from ranks import Ranks
 from sampling import Sampling, lane_range
-from tests.training_data import REPOSITORY, write_embedding, write_split
+from tests.training_data import write_embedding, write_split
+from tests.training_processes import TrainProcess
 
 FLAGS = ("--backbone", "small", "--epochs", "3", "--batch-size", "16", "--dropout", "0", "--lr", "0.05")
 
 
-def start(folder: Path, rank: int, size: int, port: int, flags: Sequence[str]) -> subprocess.Popen[str]:
+def start(folder: Path, rank: int, size: int, port: int, flags: Sequence[str]) -> TrainProcess:
     """One machine of a SageMaker job of `size` machines."""
     hosts = [f"algo-{number + 1}" for number in range(size)]
     environment = {
-        **os.environ, "OMP_NUM_THREADS": "1", "SAGEMAKER_BASE_DIR": str(folder / f"machine{rank}"),
-        "PYTHONPATH": os.pathsep.join(str(REPOSITORY / part) for part in ("training_code", "inference_code")),
-        "SM_HOSTS": json.dumps(hosts), "SM_CURRENT_HOST": hosts[rank],
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "SAGEMAKER_BASE_DIR": str(folder / f"machine{rank}"), "SM_HOSTS": json.dumps(hosts),
+        "SM_CURRENT_HOST": hosts[rank], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    script = str(REPOSITORY / "training_code" / "train.py")
-    command = [sys.executable, script, *flags]
-    return subprocess.Popen(command, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return TrainProcess(folder, f"rank{rank}", flags, environment)
 
 
 def free_port() -> int:
@@ -52,12 +46,11 @@ def train_on(folder: Path, size: int, flags: Sequence[str]) -> tuple[dict[str, T
     """Train on `size` local processes; tensors and metrics of the one model, and what each process printed."""
     port = free_port()
     processes = [start(folder, rank, size, port, flags) for rank in range(size)]
-    printed = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0] * size, printed
+    assert [process.wait() for process in processes] == [0] * size, [process.errors for process in processes]
     models = list(folder.glob("machine*/model/model.safetensors"))
     assert [path.parent.parent.name for path in models] == ["machine0"], "one model, from the first machine"
     metrics = json.loads((models[0].parent / "metrics.json").read_text())
-    return load_file(models[0]), metrics, [out for out, _ in printed]
+    return load_file(models[0]), metrics, [process.printed for process in processes]
 
 
 def alone(folder: Path, lanes: int, flags: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
@@ -104,16 +97,14 @@ def test_a_rank_that_dies_ends_the_job_quickly(tmp_path: Path) -> None:
     flags = [*FLAGS, "--epochs", "9999", "--embedding", str(embedding)]
     port = free_port()
     processes = [start(tmp_path, rank, 2, port, flags) for rank in range(2)]
-    assert processes[0].stdout is not None
-    processes[0].stdout.readline()
+    processes[0].wait_for_lines(1)
     processes[1].kill()
     killed = time.monotonic()
-    _, errors = processes[0].communicate(timeout=60)
-    processes[1].communicate()
-    assert processes[0].returncode == 1
+    assert processes[0].wait(60) == 1
+    processes[1].wait()
     # Not a claim of speed: the default timeout it must not wait for is minutes.
     assert time.monotonic() - killed < 30
-    assert "Traceback" in errors
+    assert "Traceback" in processes[0].errors
     assert (tmp_path / "machine0" / "output" / "failure").read_text()
 
 
@@ -123,9 +114,7 @@ def test_machines_that_read_different_data_are_refused(tmp_path: Path) -> None:
     for rank in range(2):
         embedding = write_embedding(tmp_path / f"embedding{rank}", train=60 + rank)
         processes.append(start(tmp_path, rank, 2, port, [*FLAGS, "--embedding", str(embedding)]))
-    for process in processes:
-        process.communicate(timeout=60)
-    assert [process.returncode for process in processes] == [1, 1]
+    assert [process.wait(60) for process in processes] == [1, 1]
     assert "FullyReplicated" in (tmp_path / "machine0" / "output" / "failure").read_text()
 
 

@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ import train
 from checkpoints import CheckpointFolder, Snapshot
 from fitting import Fit
 from job_container import JobError
-from tests.training_data import REPOSITORY, write_embedding, write_split
+from tests.training_data import write_embedding, write_split
+from tests.training_processes import TrainProcess
 
 FLAGS = ("--backbone", "small", "--epochs", "4", "--batch-size", "16", "--checkpoint-seconds", "0", "--lr", "0.05")
 
@@ -62,7 +61,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, flags: S
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments=st.lists(st.integers(0, 9), min_size=1, max_size=4))
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     optimiser: str, moments: list[int], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
@@ -89,35 +88,23 @@ def test_a_full_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: p
     assert run(tmp_path, "killed", flags) == whole
 
 
-def start(folder: Path, name: str, flags: Sequence[str]) -> subprocess.Popen[str]:
+def start(folder: Path, name: str, flags: Sequence[str]) -> TrainProcess:
     """The script as a process of its own, as SageMaker runs it."""
-    paths = os.pathsep.join(str(REPOSITORY / part) for part in ("training_code", "inference_code"))
-    command = [sys.executable, str(REPOSITORY / "training_code" / "train.py"), *flags]
     places = ["--output", str(folder / name), "--checkpoints", str(folder / f"{name}-checkpoints")]
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "SAGEMAKER_BASE_DIR": str(folder)}
-    return subprocess.Popen([*command, *places], stdout=subprocess.PIPE, text=True, env=environment)
+    return TrainProcess(folder, name, [*flags, *places], {"SAGEMAKER_BASE_DIR": str(folder)})
 
 
 def test_sigkill_of_the_process_at_a_random_moment(tmp_path: Path) -> None:
-    flags = [
-        *FLAGS, "--epochs", "150", "--embedding", str(write_embedding(tmp_path / "embedding")), "--patience", "0",
-    ]  # fmt: skip
-    for attempt in range(2):
+    flags = [*FLAGS, "--epochs", "100", "--embedding", str(write_embedding(tmp_path / "embedding"))]
+    for attempt in range(3):
         process = start(tmp_path, "killed", flags)
-        assert process.stdout is not None
-        lines = random.Random(attempt).randrange(3, 70)
-        for _ in range(lines):
-            if not process.stdout.readline():
-                break
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process.wait_for_lines(random.Random(attempt).randrange(2, 40))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     done = start(tmp_path, "killed", flags)
-    output, _ = done.communicate()
-    assert done.returncode == 0
-    assert "resumed at epoch=" in output
-    whole = start(tmp_path, "whole", flags)
-    whole.communicate()
+    assert done.wait() == 0, done.errors
+    assert "resumed at epoch=" in done.printed
+    assert start(tmp_path, "whole", flags).wait() == 0
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
 
 
@@ -127,12 +114,9 @@ def test_sigterm_saves_at_once_and_says_so(tmp_path: Path) -> None:
         "--embedding", str(write_embedding(tmp_path / "embedding")),
     ]  # fmt: skip
     process = start(tmp_path, "stopped", flags)
-    assert process.stdout is not None
-    for _ in range(3):
-        process.stdout.readline()
+    process.wait_for_lines(3)
     process.terminate()
-    process.communicate()
-    assert process.returncode == 1
+    assert process.wait() == 1
     assert "stopped by SIGTERM" in (tmp_path / "output" / "failure").read_text()
     assert list((tmp_path / "stopped-checkpoints").glob("step-*.safetensors"))
 
