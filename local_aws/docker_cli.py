@@ -100,24 +100,29 @@ def _push(options: argparse.Namespace) -> None:
         raise LookupError(f"{options.reference} is not in an ECR registry; the local AWS has no other")
     if not os.environ.get("AWS_ENDPOINT_URL"):
         raise LookupError("AWS_ENDPOINT_URL is not set: this docker pushes to a local AWS only, never to AWS itself")
-    image = load(digest)
+    if not put_image(boto3.client("ecr", region_name=_region()), match["repository"], match["tag"] or "latest", digest):
+        print("already there", file=sys.stderr)
+    print(f"{options.reference}: {digest}")
+
+
+def put_image(ecr: Any, repository: str, tag: str, digest: str) -> bool:
+    """Name an image of the cache in a registry; False when it has that name already."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
-        "config": {"mediaType": _CONFIG, "size": len(image.image.to_json()), "digest": digest},
+        "config": {"mediaType": _CONFIG, "size": len(load(digest).image.to_json()), "digest": digest},
         "layers": [],
     }
-    ecr: Any = boto3.client("ecr", region_name=_region())
     try:
         ecr.put_image(
-            repositoryName=match["repository"],
-            imageTag=match["tag"] or "latest",
+            repositoryName=repository,
+            imageTag=tag,
             imageManifest=json.dumps(manifest, sort_keys=True),
             imageManifestMediaType=_MANIFEST,
         )
     except ecr.exceptions.ImageAlreadyExistsException:
-        print("already there", file=sys.stderr)
-    print(f"{options.reference}: {digest}")
+        return False
+    return True
 
 
 def _inspect(options: argparse.Namespace) -> None:

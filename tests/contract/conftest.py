@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def connect(aws: LocalAws) -> ClientFactory:
     """A function from a service's name to an unmodified boto3 client of `aws`."""
     create: Any = boto3.client
 
+    @cache
     def client(service: str) -> Any:
         return create(
             service,

@@ -15,7 +15,7 @@ from local_aws.dockerfile import DockerfileError
 from local_aws.image_builder import ImageBuilder
 from local_aws.server import REPOSITORY, LocalAws
 from tests.contract.conftest import ClientFactory
-from tests.contract.serving import IMAGE_FOLDER, docker, push_image
+from tests.contract.serving import IMAGE_FOLDER, docker
 
 
 @pytest.fixture
@@ -154,7 +154,11 @@ def test_the_commands_of_the_cdk(local_aws: LocalAws, client: ClientFactory) -> 
         "login", "--username", "AWS", "--password-stdin", "https://x.dkr.ecr.us-east-1.amazonaws.com", given="p"
     )
     assert (login.returncode, login.stdout.strip()) == (0, "Login Succeeded")
-    uri = push_image(local_aws, client, name="assets")
+    client("ecr").create_repository(repositoryName="assets")
+    uri = f"{local_aws.account}.dkr.ecr.{local_aws.region}.amazonaws.com/assets:1"
+    docker(local_aws, "build", "--tag", "built", IMAGE_FOLDER)
+    docker(local_aws, "tag", "built", uri)
+    docker(local_aws, "push", uri)
     digest = json.loads(docker(local_aws, "inspect", uri))[0]["Id"]
     (image,) = client("ecr").batch_get_image(repositoryName="assets", imageIds=[{"imageTag": "1"}])["images"]
     assert json.loads(image["imageManifest"])["config"]["digest"] == digest
