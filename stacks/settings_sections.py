@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from stacks.images import FrameworkVersion
-from stacks.instances import JobInstance, Processor, ServingInstance, processor_of
+from stacks.instances import JobInstance, ServingInstance
 
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
@@ -117,11 +117,6 @@ class TrainingSettings(SpotJobSettings):
     views: int = Field(ge=1, le=32)
     """Augmented views of each photo that Embed writes."""
     seed: int = Field(ge=0, le=2**31 - 1)
-
-    @property
-    def processor(self) -> Processor:
-        """What the training image must support."""
-        return processor_of(self.instance_type)
 
 
 class TuningSettings(Section):
