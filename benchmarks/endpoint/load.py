@@ -18,7 +18,7 @@ from typing import Final
 
 import psutil
 
-_START_SECONDS: Final = 120.0
+_START_SECONDS: Final = 300.0
 
 
 @dataclass
