@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=0, help="at most this many photos; 0: all")
     parser.add_argument("--only", nargs="*", choices=sorted(PARTS), default=list(PARTS), help="parts to run")
     asked = parser.parse_args()
+    # The parts take minutes: show each line when it is known, in a file too.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as scratch:
         world = prepare_world(Path(scratch), asked.photos)
         print(f"{world.photos} photos ({world.source}), {torch.get_num_threads()} threads, {processor()}")
