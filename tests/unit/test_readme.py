@@ -56,3 +56,8 @@ def test_links_and_folders_exist(page: str, repository: Path) -> None:
 def test_make_targets_exist(readme: str, repository: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z-]+)", readme)) <= targets
+
+
+def test_every_page_is_in_the_table_of_contents(repository: Path) -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (repository / "docs" / "README.md").read_text()))
+    assert listed == {path.name for path in (repository / "docs").glob("*.md")} - {"README.md"}
