@@ -167,7 +167,7 @@ def loader(world: World, split: str, size: int) -> Any:
     ]  # fmt: skip
     plain = [transforms.Resize(pixels.shorter_side), transforms.CenterCrop(pixels.crop)]
     chosen = transforms.Compose([*(augmented if split == "train" else plain), *normalise])
-    dataset = datasets.ImageFolder(str(world.originals(split)), chosen)
+    dataset = datasets.ImageFolder(str(world.originals(split)), chosen, allow_empty=True)
     return torch.utils.data.DataLoader(dataset, batch_size=size, shuffle=split == "train", num_workers=0)
 
 
