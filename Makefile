@@ -24,7 +24,7 @@ rehearse: $(READY) ## Deploy, train, serve and destroy in a local AWS. PHOTOS=di
 	$(BIN)/binventory rehearse $(if $(PHOTOS),--photos $(PHOTOS)) $(ARGS)
 
 test: $(READY) ## Fast tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-rehearsal: $(READY) ## The whole system end to end, through the command line (minutes)
 	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)

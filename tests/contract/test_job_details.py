@@ -110,7 +110,8 @@ def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: Client
 
     until(completed)
     assert set(seen) == {"Downloading", "Training", "Uploading", "Completed"}
-    metrics = client("cloudwatch").list_metrics(Namespace="/aws/sagemaker/TrainingJobs", MetricName="loss")["Metrics"]
+    measured = {"Namespace": "/aws/sagemaker/TrainingJobs", "MetricName": "loss"}
+    metrics = until(lambda: client("cloudwatch").list_metrics(**measured)["Metrics"])
     assert metrics[0]["Dimensions"] == [{"Name": "TrainingJobName", "Value": "measured"}]
 
 

@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 class AdaptiveLimit:
     """How many requests may be in flight: doubles a round while all goes well, halves when the server says slow down.
 
-    As TCP does it: after the first slow-down it grows by one a round. At most one halving is made for each round of
-    requests, because the answers to one burst arrive together and mean one thing.
+    As TCP does it: after the first slow-down it grows by one a round. At most one halving is made for the requests
+    that are in flight together, because their answers arrive together and mean one thing.
     """
 
     def __init__(self, maximum: int, start: int = 32) -> None:
@@ -27,8 +27,7 @@ class AdaptiveLimit:
         self.limit = float(min(start, maximum))
         self.in_flight = 0
         self.slow_downs = 0
-        self._since_cut = 0
-        self._round = 0.0
+        self._sent_before_cut = 0
         self._doubling = True
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -52,17 +51,21 @@ class AdaptiveLimit:
 
     def succeeded(self) -> None:
         """A request came back whole."""
-        self._since_cut += 1
+        self._answered()
         step = 1.0 if self._doubling else 1.0 / self.limit
         self.limit = min(float(self.maximum), self.limit + step)
 
     def slowed(self) -> None:
         """The server asked for fewer requests, or dropped one."""
         self.slow_downs += 1
-        if self._doubling or self._since_cut >= self._round:
-            self.limit = self._round = max(1.0, self.limit / 2)
-            self._since_cut = 0
+        if self._sent_before_cut == 0:
+            self._sent_before_cut = int(self.limit)
+            self.limit = max(1.0, self.limit / 2)
+        self._answered()
         self._doubling = False
+
+    def _answered(self) -> None:
+        self._sent_before_cut = max(0, self._sent_before_cut - 1)
 
     def _wake(self) -> None:
         free = int(self.limit) - self.in_flight
