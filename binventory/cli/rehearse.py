@@ -45,6 +45,9 @@ def rehearse(
     photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = 300,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything up and print how to use and end it.")] = False,
     reclaim: Annotated[bool, typer.Option("--reclaim", help="Interrupt training once, as spot does.")] = False,
+    enforce_iam: Annotated[
+        bool, typer.Option("--enforce-iam", help="Give every job, function and endpoint its role's rights only.")
+    ] = False,
     state_dir: Annotated[Path | None, typer.Option(help="Where state and logs go. Default: a new folder.")] = None,
     end: Annotated[Path | None, typer.Option(metavar="DIR", help="End the rehearsal kept in this folder.")] = None,
     json: JsonFlag = False,
@@ -64,6 +67,7 @@ def rehearse(
         photos_count=photos_count,
         keep=keep,
         reclaim=reclaim,
+        enforce_iam=enforce_iam,
     )
     journal = Journal()
     console = stderr if json else stdout
