@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
+
+from stacks.settings_sections import Section
 
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
 ProviderArn = Annotated[
@@ -12,10 +14,8 @@ ProviderArn = Annotated[
 ]
 
 
-class GithubSettings(BaseModel):
+class GithubSettings(Section):
     """Which GitHub repository may act on this environment, and how its tokens are told apart from others."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     repository: Literal["none"] | RepositoryName = "none"
     """`owner/name`; `none` makes no GitHub stack."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import Arn, ArnComponents, ArnFormat, CfnOutput, Duration
+from aws_cdk import Arn, ArnComponents, CfnOutput, Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.base import BinventoryStack
-from stacks.permissions import allow, read_objects
+from stacks.permissions import allow, log_group_arn, read_objects
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
 
@@ -94,7 +94,7 @@ class GithubStack(BinventoryStack):
         role.add_to_policy(
             allow(
                 ["logs:DescribeLogStreams", "logs:GetLogEvents"],
-                [self._log_group_arn(f"/aws/sagemaker/{kind}") for kind in ("TrainingJobs", "ProcessingJobs")],
+                [f"{log_group_arn(self, f'/aws/sagemaker/{kind}')}:*" for kind in ("TrainingJobs", "ProcessingJobs")],
             )
         )
         for statement in read_objects(storage.data_bucket.bucket_arn, EXECUTIONS_PREFIX):
@@ -141,9 +141,3 @@ class GithubStack(BinventoryStack):
 
     def _sagemaker_arn(self, resource: str, name: str) -> str:
         return self.format_arn(service="sagemaker", resource=resource, resource_name=name)
-
-    def _log_group_arn(self, name: str) -> str:
-        group = self.format_arn(
-            service="logs", resource="log-group", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
-        )
-        return f"{group}:*"

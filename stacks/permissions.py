@@ -74,8 +74,8 @@ def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
     """Write the logs and metrics of `TrainingJobs` or `ProcessingJobs`: shared names that SageMaker prescribes."""
     group = f"/aws/sagemaker/{kind}"
     return [
-        allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [_log_group_arn(stack, group)]),
-        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{_log_group_arn(stack, group)}:log-stream:*"]),
+        allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [log_group_arn(stack, group)]),
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn(stack, group)}:log-stream:*"]),
         put_metrics(group),
     ]
 
@@ -83,7 +83,7 @@ def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
 def write_log_streams(log_group: logs.ILogGroup) -> iam.PolicyStatement:
     """Write to a log group that exists."""
     # By its name: CDK's `log_group_arn` ends in `:*`, and what is put behind that names nothing.
-    arn = _log_group_arn(Stack.of(log_group), log_group.log_group_name)
+    arn = log_group_arn(Stack.of(log_group), log_group.log_group_name)
     return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{arn}:log-stream:*"])
 
 
@@ -97,7 +97,8 @@ def pass_roles(*role_arns: str) -> iam.PolicyStatement:
     return allow(["iam:PassRole"], role_arns, {"StringEquals": {"iam:PassedToService": SAGEMAKER}})
 
 
-def _log_group_arn(stack: Stack, group: str) -> str:
+def log_group_arn(stack: Stack, group: str) -> str:
+    """ARN of a log group by its name, which need not be one of ours."""
     return stack.format_arn(
         service="logs", resource="log-group", resource_name=group, arn_format=ArnFormat.COLON_RESOURCE_NAME
     )
