@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 
 from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda_event_sources as sources
-from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -19,6 +17,7 @@ from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
 from stacks.permissions import allow
+from stacks.schedules import call_on_schedule, every
 from stacks.settings import Settings
 from stacks.settings_sections import ServingHours
 
@@ -106,7 +105,7 @@ class MoneyStack(BinventoryStack):
             handler="budget_guard.handler",
             environment={**self._budget_environment(), "PIPELINE": pipeline},
             statements=[
-                self._view_budget(),
+                permissions.view_budget(self, self._budget_name),
                 allow(
                     ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"],
                     [
@@ -132,9 +131,8 @@ class MoneyStack(BinventoryStack):
             ],
         )
         # Four looks in the limit, but no more than one a minute and no less than one an hour.
-        minutes = min(_HOUR_MINUTES, max(1, math.floor(hours * _HOUR_MINUTES / 4)))
-        unit = "minute" if minutes == 1 else "minutes"
-        self._schedule("IdleGuardSchedule", guard, f"rate({minutes} {unit})", "Looks whether the endpoint is idle")
+        expression = every(min(_HOUR_MINUTES, hours * _HOUR_MINUTES / 4))
+        call_on_schedule(self, "IdleGuardSchedule", guard.function, expression, "Looks whether the endpoint is idle")
 
     def _serving_hours(self, hours: ServingHours) -> None:
         guard = self._guard(
@@ -142,13 +140,14 @@ class MoneyStack(BinventoryStack):
             purpose="turns the endpoint on and off by the clock",
             handler="serving_hours.handler",
             environment=self._budget_environment(),
-            statements=[self._view_budget()],
+            statements=[permissions.view_budget(self, self._budget_name)],
         )
         for state, clock in (("on", hours.start), ("off", hours.end)):
             hour, minute = (int(part) for part in clock.split(":"))
-            self._schedule(
+            call_on_schedule(
+                self,
                 f"Turn{state.title()}",
-                guard,
+                guard.function,
                 f"cron({minute} {hour} ? * {hours.days} *)",
                 f"Turns the endpoint {state}",
                 time_zone=hours.time_zone,
@@ -195,51 +194,6 @@ class MoneyStack(BinventoryStack):
             "BUDGET": self._budget_name,
             "GUARD_PERCENT": str(self.settings.money.guard_percent),
         }
-
-    def _view_budget(self) -> iam.PolicyStatement:
-        arn = self.format_arn(service="budgets", region="", resource="budget", resource_name=self._budget_name)
-        return allow(["budgets:ViewBudget"], [arn])
-
-    def _schedule(
-        self,
-        construct_id: str,
-        guard: PythonFunction,
-        expression: str,
-        description: str,
-        *,
-        time_zone: str = "UTC",
-        event: dict[str, str] | None = None,
-    ) -> None:
-        role = iam.Role(
-            self,
-            f"{construct_id}Role",
-            assumed_by=iam.ServicePrincipal(
-                "scheduler.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": self.account}}
-            ),
-        )
-        policy = iam.Policy(
-            self,
-            f"{construct_id}Policy",
-            roles=[role],
-            statements=[allow(["lambda:InvokeFunction"], [guard.function.function_arn])],
-        )
-        schedule = scheduler.CfnSchedule(
-            self,
-            construct_id,
-            description=description,
-            schedule_expression=expression,
-            schedule_expression_timezone=time_zone,
-            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
-            target=scheduler.CfnSchedule.TargetProperty(
-                arn=guard.function.function_arn,
-                role_arn=role.role_arn,
-                input=json.dumps(event or {}),
-                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
-                    maximum_retry_attempts=3, maximum_event_age_in_seconds=3600
-                ),
-            ),
-        )
-        schedule.node.add_dependency(policy)
 
     def _anomalies(self, threshold_usd: float) -> None:
         monitor = ce.CfnAnomalyMonitor(

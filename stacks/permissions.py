@@ -115,3 +115,10 @@ def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
             {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}},
         ),
     ]
+
+
+def view_budget(stack: Stack, name: str) -> iam.PolicyStatement:
+    """Read how much of a budget is spent."""
+    return allow(
+        ["budgets:ViewBudget"], [stack.format_arn(service="budgets", region="", resource="budget", resource_name=name)]
+    )
