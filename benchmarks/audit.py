@@ -30,7 +30,7 @@ from binventory.audit import job
 from binventory.audit.records import Columns
 from binventory.aws import Aws
 
-from count_metrics import Predictions, measure  # isort: skip
+from evaluation.count_metrics import Predictions, measure  # isort: skip
 
 TIMES: Final = 200
 PAGE_BINS: Final = 10_000

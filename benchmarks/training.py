@@ -36,12 +36,12 @@ from torch import nn  # noqa: E402
 
 import embed  # noqa: E402
 import train  # noqa: E402
-from augmentation import Augmentation  # noqa: E402
-from backbones import torchvision_ready  # noqa: E402
-from bin_model import CLASSES, load_model  # noqa: E402
+from fitting.ranks import Ranks  # noqa: E402
+from modelling.backbones import torchvision_ready  # noqa: E402
+from modelling.bin_model import CLASSES, load_model  # noqa: E402
 from photo import Preprocessing, open_photo, resize_shorter_side  # noqa: E402
-from photo_source import PhotoSource  # noqa: E402
-from ranks import Ranks  # noqa: E402
+from photos.augmentation import Augmentation  # noqa: E402
+from photos.source import PhotoSource  # noqa: E402
 from shards import ShardWriter  # noqa: E402
 
 TRIALS = ((0.001, 32), (0.003, 64), (0.01, 128), (0.03, 256), (0.1, 512))

@@ -7,11 +7,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from bootstrap import REPLICATES
-from calibration import fit_temperature, logits_of
-from count_metrics import Predictions
-from evaluation import Evaluation, evaluate
-from gate import GateSettings
+from evaluation.bootstrap import REPLICATES
+from evaluation.calibration import fit_temperature, logits_of
+from evaluation.count_metrics import Predictions
+from evaluation.gate import GateSettings
+from evaluation.verdict import Evaluation, evaluate
 from shards import Sample
 
 CLASSES = (1, 2, 3, 4, 5)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from feature_files import feature_file, write_features
+from features.files import feature_file, write_features
 from shards import ShardWriter
 
 # The networks of these tests are tiny: a second thread only spins, and takes a core from the test beside.
@@ -48,8 +48,8 @@ def write_embedding(
     scale: Sequence[float] = (1.0,),
 ) -> Path:  # fmt: skip
     """What Embed leaves behind, with features that tell the count apart, on any scale; the backbone is `small`."""
-    from backbones import build_backbone
-    from bin_model import BinModel, ModelCard, save_model
+    from modelling.backbones import build_backbone
+    from modelling.bin_model import BinModel, ModelCard, save_model
     from photo import Preprocessing
 
     generator = torch.Generator().manual_seed(seed)

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmentation import Augmentation
-from backbones import BACKBONES, load_backbone
-from bin_model import BinModel, ModelCard, load_model, save_model
-from command_settings import parse_settings, setting
-from feature_files import feature_file, write_features
-from frozen_backbone import BATCH, FrozenBackbone, calibrate_random_backbone, freeze
-from job_container import JobContainer, JobError, run_job, write_json
+from features.files import feature_file, write_features
+from features.frozen_backbone import BATCH, FrozenBackbone, calibrate_random_backbone, freeze
+from fitting.ranks import hosts_of_job
+from jobs.container import JobContainer, JobError, run_job, write_json
+from jobs.settings import parse_settings, setting
+from modelling.backbones import BACKBONES, load_backbone
+from modelling.bin_model import BinModel, ModelCard, load_model, save_model
 from photo import PhotoError, Preprocessing
-from photo_batches import photo_view, read_ahead, stacked
-from ranks import hosts_of_job
+from photos.augmentation import Augmentation
+from photos.batches import photo_view, read_ahead, stacked
 from shards import Sample, ShardError, list_shards, read_shards
 
 EXAMPLES = """examples:

@@ -16,22 +16,22 @@ from typing import Any, Final
 
 import numpy as np
 
-import evaluation
-from artefact_archive import open_archive, write_archive
-from bin_model import ModelCard, load_model
-from calibration import Temperature, fit_temperature, softmax
-from champion import Champion, find_champion
-from command_settings import parse_settings, setting
-from count_metrics import Predictions, measure
-from evaluation_report import write_report
-from gate import GateSettings
-from graph_runner import Logits, run_graph
-from job_container import JobContainer, JobError, run_job, write_json
-from lineage import code_fingerprint, data_fingerprint
-from onnx_export import export_logits
+from evaluation import verdict
+from evaluation.calibration import Temperature, fit_temperature, softmax
+from evaluation.champion import Champion, find_champion
+from evaluation.count_metrics import Predictions, measure
+from evaluation.gate import GateSettings
+from evaluation.photo_traits import skus_of
+from evaluation.report import write_report
+from jobs.archive import open_archive, write_archive
+from jobs.container import JobContainer, JobError, run_job, write_json
+from jobs.lineage import code_fingerprint, data_fingerprint
+from jobs.settings import parse_settings, setting
+from modelling.bin_model import ModelCard, load_model
+from modelling.graph_runner import Logits, run_graph
+from modelling.onnx_export import export_logits
+from modelling.quantisation import Allowance, PrecisionChoice, choose_precision, quantise
 from photo import PhotoError
-from photo_traits import skus_of
-from quantisation import Allowance, PrecisionChoice, choose_precision, quantise
 from shards import Sample, ShardError, ShardIndex
 
 SERVING_SCHEMA: Final = 1
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         logits = _run(served.graph, splits.test, card)
         test = _predictions(splits.test, logits, card, settings, served.temperature.value)
         champion = _champion(splits.test, card, settings)
-        judged = evaluation.evaluate(
+        judged = verdict.evaluate(
             test=test, photos=splits.test, training_labels=splits.train.counts, temperature=served.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
             champion=None if champion is None else _of_champion(champion, splits.test, card, settings),

@@ -21,25 +21,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bin_model import CLASSES, BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
-from checkpoints import CheckpointFolder
-from command_settings import parse_settings, setting
-from feature_files import read_split
-from feature_source import FeatureSource
-from fitting import Fit, FitSettings, Outcome, Source, Watcher
-from job_container import JobContainer, JobError, StopSignal, run_job
-from mlflow_tracking import MlflowTracking
-from objectives import OBJECTIVES
-from optimiser import OPTIMISERS, Optimiser, Schedule
-from profile_window import RunProfiler, profile_json, profile_rules
-from ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
-from training_report import RunReport, write_run_report
-from watch_rules import parse_rules
-from watching_run import RunWatcher
+from features.files import read_split
+from features.source import FeatureSource
+from fitting.checkpoints import CheckpointFolder
+from fitting.loop import Fit, FitSettings, Outcome, Source, Watcher
+from fitting.objectives import OBJECTIVES
+from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
+from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
+from jobs.container import JobContainer, JobError, StopSignal, run_job
+from jobs.settings import parse_settings, setting
+from modelling.bin_model import CLASSES, BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
+from watching.mlflow_tracking import MlflowTracking
+from watching.profile_window import RunProfiler, profile_json, profile_rules
+from watching.report import RunReport, write_run_report
+from watching.rules import parse_rules
+from watching.watcher import RunWatcher
 
 if TYPE_CHECKING:
     from photo import Preprocessing
-    from photo_source import PhotoSource
+    from photos.source import PhotoSource
 
 EXAMPLES = """examples:
   python train.py --embedding embedding --output model --lr 0.01 --batch-size 64
@@ -173,7 +173,7 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
 
 def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> Task:
     # Here, not above: a trial on features should not wait for torchvision and Pillow.
-    from backbones import load_backbone
+    from modelling.backbones import load_backbone
     from photo import Preprocessing
 
     pixels = Preprocessing()
@@ -191,8 +191,8 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
 
 
 def _photo_source(settings: TrainSettings, folder: Path, pixels: Preprocessing) -> PhotoSource:
-    from augmentation import Augmentation
-    from photo_source import PhotoSource
+    from photos.augmentation import Augmentation
+    from photos.source import PhotoSource
 
     return PhotoSource(
         folder, pixels, Augmentation(), seed=settings.seed, threads=settings.threads,

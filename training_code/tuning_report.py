@@ -14,10 +14,10 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from command_settings import parse_settings, setting
-from job_container import JobError, run_job, write_json
-from line_chart import Line, chart
-from training_report import page
+from jobs.container import JobError, run_job, write_json
+from jobs.settings import parse_settings, setting
+from watching.line_chart import Line, chart
+from watching.report import page
 
 EXAMPLES = """examples:
   python tuning_report.py --job tune-abc123 --output tuning

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 
 from benchmarks.auditing import RUNTIME
 
-from bin_model import CountHead  # isort: skip
-from calibration import fit_temperature, softmax  # isort: skip
-from feature_files import FeatureSet, feature_file, read_split, write_features  # isort: skip
+from modelling.bin_model import CountHead  # isort: skip
+from evaluation.calibration import fit_temperature, softmax  # isort: skip
+from features.files import FeatureSet, feature_file, read_split, write_features  # isort: skip
 
 CLASSES: Final = (1, 2, 3, 4, 5)
 FOLDS: Final = 5

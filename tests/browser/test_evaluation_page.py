@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation_page import render_page
+from evaluation.page import render_page
 from tests.browser.conftest import Watched
 from tests.evaluated import evaluated, samples
 

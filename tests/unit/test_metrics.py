@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference  # type: ignore[import-untyped]
 
-from count_metrics import (
+from evaluation.count_metrics import (
     CALIBRATION_BINS,
     BlockSums,
     Predictions,
@@ -20,7 +20,7 @@ from count_metrics import (
     metrics_of_sums,
     prior_baseline,
 )
-from model_quality import model_quality
+from evaluation.model_quality import model_quality
 
 CLASSES = (1, 2, 3, 4, 5)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bootstrap import interval, replicate_metrics
-from count_metrics import Predictions, measure
-from gate import GateSettings, decide
+from evaluation.bootstrap import interval, replicate_metrics
+from evaluation.count_metrics import Predictions, measure
+from evaluation.gate import GateSettings, decide
 
 CLASSES = (1, 2, 3, 4, 5)
 Array = np.ndarray

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 
-from calibration import COLDEST, HOTTEST, fit_temperature, logits_of, softmax
-from count_metrics import Predictions, measure
+from evaluation.calibration import COLDEST, HOTTEST, fit_temperature, logits_of, softmax
+from evaluation.count_metrics import Predictions, measure
 
 CLASSES = (1, 2, 3, 4, 5)
 

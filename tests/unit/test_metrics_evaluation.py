@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration import reliability
-from count_metrics import measure
-from evaluation import evaluate
-from evaluation_report import JSON_NAME, PAGE_NAME, to_json, write_report
-from gate import GateSettings
-from lineage import code_fingerprint, data_fingerprint
-from photo_traits import skus_of, traits_of
+from evaluation.calibration import reliability
+from evaluation.count_metrics import measure
+from evaluation.gate import GateSettings
+from evaluation.photo_traits import skus_of, traits_of
+from evaluation.report import JSON_NAME, PAGE_NAME, to_json, write_report
+from evaluation.slices import UNKNOWN
+from evaluation.verdict import evaluate
+from jobs.lineage import code_fingerprint, data_fingerprint
 from shards import Sample
-from slices import UNKNOWN
 from tests.evaluated import drawn_photo, evaluated, samples
 
 

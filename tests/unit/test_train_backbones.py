@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones import BACKBONES, Backbone, build_backbone, load_backbone
-from bin_model import BinModel
-from frozen_backbone import calibrate_random_backbone
-from job_container import JobContainer, JobError
+from features.frozen_backbone import calibrate_random_backbone
+from jobs.container import JobContainer, JobError
+from modelling.backbones import BACKBONES, Backbone, build_backbone, load_backbone
+from modelling.bin_model import BinModel
 from photo import Preprocessing
 
 Weights = dict[str, Tensor]

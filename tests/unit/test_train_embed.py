@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import embed
-import feature_files
 import train
-from augmentation import Augmentation
-from bin_model import BinModel, load_model
-from feature_files import FeatureSet, read_split
-from feature_source import FeatureSource
-from job_container import JobError, run_job
-from photo_batches import photo_view
+from features import files as feature_files
+from features.files import FeatureSet, read_split
+from features.source import FeatureSource
+from jobs.container import JobError, run_job
+from modelling.bin_model import BinModel, load_model
+from photos.augmentation import Augmentation
+from photos.batches import photo_view
 from shards import ShardIndex, ShardWriter
 from tests.training_data import write_split
 

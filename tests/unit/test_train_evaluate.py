@@ -19,12 +19,12 @@ from botocore.exceptions import ClientError
 import embed
 import evaluate
 import train
-from artefact_archive import open_archive, write_archive
-from bin_model import load_model
-from count_metrics import Predictions
-from job_container import JobError
-from onnx_export import export_logits
-from quantisation import Allowance, choose_precision
+from evaluation.count_metrics import Predictions
+from jobs.archive import open_archive, write_archive
+from jobs.container import JobError
+from modelling.bin_model import load_model
+from modelling.onnx_export import export_logits
+from modelling.quantisation import Allowance, choose_precision
 from shards import ShardIndex
 from tests.training_data import write_split
 

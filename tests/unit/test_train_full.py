@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import train
-from augmentation import Augmentation, augment, view_random
-from backbones import build_backbone
-from bin_model import BinModel, CountHead, load_model
-from job_container import JobError
+from fitting.sampling import Sampling
+from jobs.container import JobError
+from modelling.backbones import build_backbone
+from modelling.bin_model import BinModel, CountHead, load_model
 from photo import Preprocessing, open_photo
-from photo_source import PhotoSource
-from sampling import Sampling
+from photos.augmentation import Augmentation, augment, view_random
+from photos.source import PhotoSource
 from shards import ShardWriter
 from tests.training_data import jpeg, write_split
 

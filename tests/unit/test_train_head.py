@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 import train
-from bin_model import BinModel, CountHead, load_model
-from feature_files import feature_file, write_features
-from job_container import JobError
-from objectives import cross_entropy, expected_count, ordinal
-from optimiser import Optimiser, Schedule
+from features.files import feature_file, write_features
+from fitting.objectives import cross_entropy, expected_count, ordinal
+from fitting.optimiser import Optimiser, Schedule
+from jobs.container import JobError
+from modelling.bin_model import BinModel, CountHead, load_model
 from tests.training_data import write_embedding
 
 
@@ -68,7 +68,7 @@ def test_the_epoch_with_the_best_validation_loss_is_kept(tmp_path: Path, capsys:
 
 
 def _validation(folder: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    from feature_files import read_split
+    from features.files import read_split
 
     split = read_split(folder / "embedding" / "features", "validation")
     return [(split.features, split.counts)]

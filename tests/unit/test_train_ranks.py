@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import train
-from job_container import JobError
-from ranks import Ranks
-from sampling import Sampling, lane_range
+from fitting.ranks import Ranks
+from fitting.sampling import Sampling, lane_range
+from jobs.container import JobError
 from tests.training_data import write_embedding, write_split
 from tests.training_processes import TrainProcess
 

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import train
-from checkpoints import CheckpointFolder, Snapshot
-from fitting import Fit
-from job_container import JobError
+from fitting.checkpoints import CheckpointFolder, Snapshot
+from fitting.loop import Fit
+from jobs.container import JobError
 from tests.training_data import write_embedding, write_split
 from tests.training_processes import TrainProcess
 

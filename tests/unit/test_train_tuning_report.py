@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import tuning_report
-from job_container import JobError
+from jobs.container import JobError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 import train
-from fitting import EpochResult, StepResult
-from job_container import JobError
-from line_chart import Line, chart
-from profile_window import Measured, StepTime, profile_rules
-from ranks import Ranks
+from fitting.loop import EpochResult, StepResult
+from fitting.ranks import Ranks
+from jobs.container import JobError
 from tests.training_data import write_embedding
-from watch_rules import RULES, LayerSignal, Rule, parse_rules
-from watching_run import RunWatcher, layer_signals
+from watching.line_chart import Line, chart
+from watching.profile_window import Measured, StepTime, profile_rules
+from watching.rules import RULES, LayerSignal, Rule, parse_rules
+from watching.watcher import RunWatcher, layer_signals
 
 
 def layer(

@@ -1,0 +1,60 @@
+"""Confidence intervals by resampling blocks of ids.
+
+Neighbouring ids often show the same bin, so photos are not independent; blocks of ids are.
+Resampling photos one by one would print intervals that are too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.count_metrics import BlockSums, CountMetrics, Floats, Predictions, metrics_of_sums
+
+REPLICATES = 2000
+LEVEL = 0.95
+# Bounds the memory of the weights: at most this many (replicate, block) cells at once, 8 bytes each.
+_CELLS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A percentile interval of a metric and the spread of its replicates."""
+
+    low: float
+    high: float
+    standard_deviation: float
+    level: float = LEVEL
+
+
+def replicate_metrics(predictions: Predictions, *, replicates: int = REPLICATES, seed: int = 0) -> CountMetrics:
+    """Metrics of `replicates` resamples of the blocks; fields have shape [replicates] or [replicates, k].
+
+    The same seed draws the same blocks, so two models measured on the same photos are compared pair by pair.
+    """
+    sums = BlockSums.of(predictions)
+    weights = _block_weights(len(sums.table), replicates, seed)
+    return metrics_of_sums(np.concatenate([chunk @ sums.table for chunk in weights]), sums.classes)
+
+
+def interval(values: Floats, *, level: float = LEVEL) -> Interval:
+    """The central `level` of replicate `values` ([r]); replicates where the metric is undefined (NaN) are left out."""
+    defined = values[~np.isnan(values)]
+    if len(defined) == 0:
+        return Interval(float("nan"), float("nan"), float("nan"), level)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), float(defined.std(ddof=1)) if len(defined) > 1 else 0.0, level)
+
+
+def _block_weights(blocks: int, replicates: int, seed: int) -> Iterator[Floats]:
+    """Chunks [r, B] saying how often each replicate drew each block; B draws a replicate, with replacement."""
+    if replicates < 1:
+        raise ValueError(f"replicates must be at least 1, got {replicates}")
+    generator = np.random.default_rng(seed)
+    share = np.full(blocks, 1 / blocks)
+    step = max(1, _CELLS_AT_ONCE // blocks)
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        yield generator.multinomial(blocks, share, size=size).astype(np.float64)

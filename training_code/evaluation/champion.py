@@ -1,0 +1,73 @@
+"""The model that serves today: the newest approved package of the group, and its answers on our photos."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import boto3
+import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError
+
+from evaluation.calibration import softmax
+from evaluation.count_metrics import Floats
+from jobs.archive import open_archive
+from jobs.container import JobError
+from modelling.graph_runner import run_graph
+from photo import Preprocessing
+from shards import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Champion:
+    """The approved model package and the probabilities [N, k] it gives our photos."""
+
+    arn: str
+    probabilities: Floats
+
+
+def find_champion(group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Champion | None:
+    """The champion's answers; None when the group holds no approved package (the first model has no rival).
+
+    Raises JobError when there is a champion that cannot be fetched or run: a gate that cannot be judged must not pass.
+    """
+    try:
+        sagemaker = boto3.client("sagemaker")
+        found = sagemaker.list_model_packages(
+            ModelPackageGroupName=group, ModelApprovalStatus="Approved", SortBy="CreationTime", SortOrder="Descending",
+            MaxResults=1,
+        )["ModelPackageSummaryList"]  # fmt: skip
+        if not found:
+            return None
+        arn = found[0]["ModelPackageArn"]
+        package = sagemaker.describe_model_package(ModelPackageName=arn)
+        uri = package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
+        with tempfile.TemporaryDirectory() as folder:
+            place = urlparse(uri)
+            archive = Path(folder) / "model.tar.gz"
+            boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(archive))
+            return Champion(arn, _answers(archive, Path(folder) / "model", photos, classes))
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise JobError(f"the champion of model package group {group} cannot be looked up: {error}") from error
+
+
+def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
+    open_archive(archive, folder)
+    try:
+        serving = json.loads((folder / "serving.json").read_text())
+        pixels = serving["preprocessing"]
+        preprocessing = Preprocessing(
+            pixels["shorter_side"], pixels["crop"], tuple(pixels["mean"]), tuple(pixels["std"])
+        )  # fmt: skip
+        same = tuple(serving["classes"]) == classes
+        temperature = float(serving["temperature"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise JobError(f"the champion's serving.json cannot be read: {error}") from error
+    if not same:
+        raise JobError(f"the champion counts {serving['classes']}, this model {list(classes)}: they cannot be compared")
+    logits = run_graph(folder / "model.onnx", photos, preprocessing)
+    return np.asarray(softmax(logits, temperature))

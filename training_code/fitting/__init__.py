@@ -1,0 +1,1 @@
+"""One run of training: plan of samples, loss, optimiser, loop, checkpoints, ranks."""

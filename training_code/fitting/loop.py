@@ -1,0 +1,302 @@
+"""The training loop, for a head on features and for a whole network on photos alike.
+
+Exact resume: everything random is a function of (seed, epoch, step), everything else is in the snapshot, so a run
+that was killed anywhere and resumed ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fitting.checkpoints import CheckpointFolder, Snapshot
+from fitting.objectives import OBJECTIVES
+from fitting.optimiser import Optimiser, Schedule
+from fitting.ranks import Ranks
+from fitting.sampling import StepPlan, lane_range, stream_seed
+from jobs.container import JobError, StopSignal
+from modelling.bin_model import CLASSES
+
+_STEP_STREAM = 0x57E9
+_NOISE = torch.float64
+
+
+class Source(Protocol):
+    """A split that can be trained on or measured."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Photo ids by row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batches(self, plans: Sequence[StepPlan], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and counts (1..5) of each planned step of an epoch."""
+        ...
+
+    def in_order(self, rows: range, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and counts of some rows, each once, as they are served."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long and how to train."""
+
+    epochs: int
+    batch_size: int
+    seed: int
+    loss: str = "cross-entropy"
+    patience: int = 0
+    """Epochs without a better validation loss before training ends; 0: never."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch's numbers, over all ranks."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_rmse: float
+
+    def line(self, word: str = "epoch") -> str:
+        """The line SageMaker's regular expressions read; one string, so that no other output can split it."""
+        return (
+            f"{word}={self.epoch} train:loss={self.train_loss:.6g} train:accuracy={self.train_accuracy:.6g} "
+            f"validation:loss={self.validation_loss:.6g} validation:accuracy={self.validation_accuracy:.6g} "
+            f"validation:rmse={self.validation_rmse:.6g}"
+        )
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One step, as the watch rules see it: `loss` over all ranks, gradients still on the network."""
+
+    epoch: int
+    step: int
+    """Counted from 0 over the whole run."""
+    rate: float
+    loss: float
+    network: nn.Module
+    waited: float = 0.0
+    """Seconds this rank waited for the batch."""
+
+
+class Watcher(Protocol):
+    """Looks at a run while it goes; may raise JobError to end it. Its state travels in the checkpoint."""
+
+    def on_step(self, result: StepResult) -> None:
+        """After the gradients of a step, before the update."""
+        ...
+
+    def on_epoch(self, history: Sequence[EpochResult]) -> None:
+        """After an epoch's measurement; the last of `history` is new."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a restart, as plain values."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a checkpoint."""
+        ...
+
+
+@dataclass
+class _Progress:
+    """Where the run stands. `sums`: loss, hits and samples of the epoch so far."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    history: list[EpochResult] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = -1
+
+    @property
+    def best_result(self) -> EpochResult:
+        return self.history[self.best_epoch]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the network holds the weights of `best`."""
+
+    best: EpochResult
+    history: tuple[EpochResult, ...]
+    steps: int
+    resumed_at: int
+    """The step this process started from; 0 for a run that was never interrupted."""
+
+
+class StoppedBySignal(JobError):
+    """SIGTERM came; the run was saved first."""
+
+
+class Fit:
+    """One run. `network` maps a source's inputs to logits."""
+
+    def __init__(
+        self, network: nn.Module, optimiser: Optimiser, schedule: Schedule, settings: FitSettings, *,
+        train: Source, validation: Source, checkpoints: CheckpointFolder, ranks: Ranks,
+        watchers: Sequence[Watcher] = (), stop: StopSignal | None = None, lanes: int | None = None,
+    ) -> None:  # fmt: skip
+        self.network = network
+        self.optimiser = optimiser
+        self.schedule = schedule
+        self.settings = settings
+        self.train = train
+        self.validation = validation
+        self.checkpoints = checkpoints
+        self.ranks = ranks
+        self.watchers = watchers
+        self.stop = stop
+        self.sampling = ranks.sampling(len(train), settings.batch_size, settings.seed, lanes)
+        self.objective = OBJECTIVES[settings.loss]
+        self.progress = _Progress()
+
+    def run(self) -> Outcome:
+        """Train to the end, from the newest checkpoint if there is one. Raises JobError where the run cannot go on."""
+        self._resume()
+        wrapped = self.ranks.wrap(self.network)
+        resumed_at = self.progress.step
+        while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+            self._train_epoch(wrapped)
+            self._finish_epoch()
+        self.network.load_state_dict(self.progress.best)
+        done = self.progress
+        return Outcome(done.best_result, tuple(done.history), done.step, resumed_at)
+
+    def _train_epoch(self, wrapped: nn.Module) -> None:
+        self.network.train()
+        progress = self.progress
+        plans = self.sampling.epoch(progress.epoch)[progress.step_in_epoch :]
+        asked = time.monotonic()
+        for plan, (inputs, counts) in zip(plans, self.train.batches(plans, progress.epoch), strict=True):
+            self._train_step(wrapped, plan, inputs, counts, time.monotonic() - asked)
+            progress.step += 1
+            progress.step_in_epoch += 1
+            self._save_if_due()
+            asked = time.monotonic()
+
+    def _train_step(self, wrapped: nn.Module, plan: StepPlan, inputs: Tensor, counts: Tensor, waited: float) -> None:
+        progress = self.progress
+        # One stream of random numbers a step and rank: dropout does not depend on what ran before.
+        torch.manual_seed(stream_seed(self.settings.seed, _STEP_STREAM, progress.step, self.ranks.rank))
+        rate = self.schedule.rate(progress.step)
+        targets = self.ranks.on_device(counts - CLASSES[0])
+        with self.ranks.autocast():
+            logits = wrapped(self.ranks.on_device(inputs)).float()
+        losses = self.objective(logits, targets)
+        # Gradients are averaged over ranks; scaled so, the average is the gradient of the global batch's mean loss.
+        loss = losses.sum() * (self.ranks.size / plan.total)
+        loss.backward()
+        hits = (logits.detach().argmax(dim=1) == targets).sum()
+        sums = self.ranks.total(torch.stack([losses.detach().to(_NOISE).sum(), hits.to(_NOISE)]))
+        mean = sums[0] / plan.total
+        if not math.isfinite(mean):
+            self._refuse(plan, rate, mean)
+        for watcher in self.watchers:
+            watcher.on_step(StepResult(progress.epoch, progress.step, rate, mean, self.network, waited))
+        self.optimiser.step(rate)
+        progress.sums = [progress.sums[0] + sums[0], progress.sums[1] + sums[1], progress.sums[2] + plan.total]
+
+    def _refuse(self, plan: StepPlan, rate: float, loss: float) -> None:
+        rows = [row for lane in plan.rows for row in lane]
+        shown = ", ".join(self.train.ids[row] for row in rows[:20]) + (", ..." if len(rows) > 20 else "")
+        raise JobError(
+            f"the loss is {loss} at epoch {self.progress.epoch} step {self.progress.step} with learning rate "
+            f"{rate:.3g}; lower lr, or look at the photos of this batch: {shown}"
+        )
+
+    def _finish_epoch(self) -> None:
+        progress = self.progress
+        loss, hits, samples = progress.sums
+        result = EpochResult(progress.epoch, loss / samples, hits / samples, *self._measure())
+        progress.history.append(result)
+        # The first epoch always counts: with a loss that is not finite there would be no weights to keep.
+        if progress.best_epoch < 0 or result.validation_loss < progress.best_result.validation_loss:
+            progress.best_epoch = result.epoch
+            progress.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        progress.epoch, progress.step_in_epoch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
+        if self.ranks.is_first:
+            print(result.line(), flush=True)
+        for watcher in self.watchers:
+            watcher.on_epoch(progress.history)
+        self._save()
+
+    @torch.no_grad()
+    def _measure(self) -> tuple[float, float, float]:
+        """Loss, accuracy and RMSE of the validation split; every rank takes its lane, every photo counts once."""
+        self.network.eval()
+        self.ranks.align(self.network)
+        sums = torch.zeros(3, dtype=_NOISE)
+        rows = lane_range(len(self.validation), self.ranks.size, self.ranks.rank)
+        for inputs, counts in self.validation.in_order(rows, size=256):
+            targets = self.ranks.on_device(counts - CLASSES[0])
+            with self.ranks.autocast():
+                logits = self.network(self.ranks.on_device(inputs)).float()
+            error = (logits.argmax(dim=1) - targets).to(_NOISE)
+            loss = self.objective(logits, targets).to(_NOISE)
+            sums += torch.stack([loss.sum(), (error == 0).sum(), (error**2).sum()]).cpu()
+        loss_sum, hits, squares = self.ranks.total(sums)
+        count = len(self.validation)
+        return loss_sum / count, hits / count, math.sqrt(squares / count)
+
+    def _out_of_patience(self) -> bool:
+        waited = self.progress.epoch - 1 - self.progress.best_epoch
+        return 0 < self.settings.patience <= waited and bool(self.progress.history)
+
+    def _save_if_due(self) -> None:
+        stopping = self.stop is not None and self.stop.received
+        if stopping or self.checkpoints.due:
+            self._save()
+        if stopping:
+            raise StoppedBySignal(f"stopped by SIGTERM at step {self.progress.step}; a restart continues from there")
+
+    def _save(self) -> None:
+        if not self.ranks.is_first:
+            return
+        progress = self.progress
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state.items()}
+        tensors |= {f"best.{name}": value for name, value in progress.best.items()}
+        values = {
+            "epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch, "step": progress.step,
+            "sums": progress.sums, "best_epoch": progress.best_epoch,
+            "history": [asdict(result) for result in progress.history],
+            "watchers": [watcher.state() for watcher in self.watchers],
+        }  # fmt: skip
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        self.checkpoints.save(progress.step, Snapshot(plain, values))
+
+    def _resume(self) -> None:
+        snapshot = self.ranks.share(self.checkpoints.latest() if self.ranks.is_first else None)
+        if snapshot is None:
+            return
+        values = snapshot.values
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in snapshot.tensors.items() if name.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.optimiser.load(part("optimiser."))
+        self.progress = _Progress(
+            values["epoch"], values["step_in_epoch"], values["step"], values["sums"],
+            [EpochResult(**result) for result in values["history"]], part("best."), values["best_epoch"],
+        )  # fmt: skip
+        for watcher, state in zip(self.watchers, values["watchers"], strict=True):
+            watcher.restore(state)
+        if self.ranks.is_first:
+            print(f"resumed at epoch={self.progress.epoch} step={self.progress.step}", flush=True)

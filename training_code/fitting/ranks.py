@@ -1,0 +1,163 @@
+"""The processes of one training job: who I am, how sums and gradients are shared, and which device is mine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor, distributed, nn
+
+from fitting.sampling import Sampling
+from jobs.container import JobError
+
+if TYPE_CHECKING:
+    from fitting.checkpoints import Snapshot
+
+DEFAULT_PORT: Final = "29400"
+# How long a rank waits for another that is slow but alive. One that died is noticed at once by its closed connection.
+PATIENCE: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `size` of one job. A single process needs no process group and starts none."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process reports, saves and writes the model."""
+        return self.rank == 0
+
+    def sampling(self, samples: int, batch_size: int, seed: int, lanes: int | None = None) -> Sampling:
+        """The plan of this process. More lanes than processes repeat a larger job's order in a smaller one."""
+        lanes = lanes or self.size
+        if min(samples, batch_size) < lanes:
+            raise JobError(
+                f"{samples} training photos in batches of {batch_size} cannot be shared by {lanes} processes; raise "
+                "batch-size or use fewer machines"
+            )
+        return Sampling(samples, batch_size, seed, lanes, tuple(range(self.rank, lanes, self.size)))
+
+    def on_device(self, tensor: Tensor) -> Tensor:
+        """The tensor where the network is."""
+        return tensor.to(self.device, non_blocking=True)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bf16 on a GPU that computes in it; nothing on the CPU, whose results must repeat bit by bit."""
+        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network with its gradients averaged over the ranks."""
+        if self.size == 1:
+            return network
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(network)
+
+    def total(self, sums: Tensor) -> list[float]:
+        """The element-wise sum over the ranks of a float64 vector."""
+        if self.size > 1:
+            sums = sums.to(self.device)
+            distributed.all_reduce(sums)
+        values: list[float] = sums.tolist()
+        return values
+
+    def gather(self, value: float) -> list[float]:
+        """Every rank's value, on every rank."""
+        values = [value]
+        if self.size > 1:
+            gathered: list[float | None] = [None] * self.size
+            distributed.all_gather_object(gathered, value)
+            values = [other for other in gathered if other is not None]
+        return values
+
+    def share(self, snapshot: Snapshot | None) -> Snapshot | None:
+        """The first rank's object, on every rank."""
+        if self.size == 1:
+            return snapshot
+        box = [snapshot]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def align(self, network: nn.Module) -> None:
+        """Give every rank the first one's buffers: batch statistics differ between ranks while they train."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, src=0)
+
+    def require_same(self, what: str, value: str) -> None:
+        """Raise JobError where the ranks do not agree, naming what must be the same."""
+        if self.size == 1:
+            return
+        values: list[str | None] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        odd = [rank for rank, other in enumerate(values) if other != values[0]]
+        if odd:
+            raise JobError(
+                f"{what} differs between machine 0 and machine {odd[0]}: give every machine the same settings and all "
+                "of the data (S3DataDistributionType FullyReplicated); each reads its own part"
+            )
+
+
+@contextlib.contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """This process among those of its job, joined for as long as the context lasts.
+
+    torchrun says who is who by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; a SageMaker job on several machines by
+    SM_HOSTS and SM_CURRENT_HOST, one process a machine. Alone, nothing is joined.
+    """
+    found = _place()
+    if found is None:
+        yield Ranks(device=_device(0))
+        return
+    rank, size = found
+    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=size, timeout=PATIENCE
+    )
+    yield Ranks(rank, size, device)
+    # Not in a finally: a rank that failed must drop its connections at once, not wait for the others.
+    distributed.destroy_process_group()
+
+
+def several_gpus_without_launcher() -> int:
+    """The GPUs of this machine where one process each is wanted and torchrun has not started them; else 0."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return gpus if gpus > 1 and "RANK" not in os.environ else 0
+
+
+def hosts_of_job() -> tuple[list[str], int]:
+    """The machines of the SageMaker job and the place of this one among them."""
+    hosts = sorted(json.loads(os.environ.get("SM_HOSTS", '["localhost"]')))
+    return hosts, hosts.index(os.environ.get("SM_CURRENT_HOST", hosts[0]))
+
+
+def _place() -> tuple[int, int] | None:
+    if "RANK" in os.environ:
+        size = int(os.environ["WORLD_SIZE"])
+        return (int(os.environ["RANK"]), size) if size > 1 else None
+    hosts, place = hosts_of_job()
+    if len(hosts) == 1:
+        return None
+    os.environ.setdefault("MASTER_ADDR", hosts[0])
+    os.environ.setdefault("MASTER_PORT", DEFAULT_PORT)
+    return place, len(hosts)
+
+
+def _device(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)

@@ -1,0 +1,158 @@
+"""The network that counts: a backbone, and a head on its features. Saved as safetensors plus a readable model.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from jobs.container import JobError, write_json
+from modelling.backbones import Backbone, build_backbone
+from photo import Preprocessing
+
+CLASSES: Final = (1, 2, 3, 4, 5)
+HIDDEN: Final = 128
+MODEL_SCHEMA: Final = 1
+# Below this a feature is constant on the training photos; dividing by less would only amplify rounding.
+_SMALLEST_DEVIATION: Final = 1e-6
+
+
+class CountHead(nn.Module):
+    """width-128-ReLU-5 on standardised features.
+
+    Features come on any scale (a random backbone's differ from ImageNet's by orders of magnitude), so each is shifted
+    and scaled by its mean and deviation on the training photos; both are part of the model and stored with it.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int, outputs: int = len(CLASSES), dropout: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        self.hidden = nn.Linear(width, HIDDEN)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(HIDDEN, outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [N, outputs] of features [N, width]."""
+        standard = (features - self.mean) / self.deviation
+        logits: Tensor = self.out(self.dropout(torch.relu(self.hidden(standard))))
+        return logits
+
+    def standardise_on(self, features: Tensor) -> None:
+        """Take mean and deviation from the training features [N, width]; a constant feature is ignored."""
+        deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation < _SMALLEST_DEVIATION, torch.inf, deviation))
+
+
+class BinModel(nn.Module):
+    """Photos as bytes in, logits out: the normalisation is inside, so nobody can forget or repeat it."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, backbone: Backbone, head: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.preprocessing = preprocessing
+        self.frozen_norms = False
+        self.register_buffer("pixel_mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def train(self, mode: bool = True) -> BinModel:
+        """As usual, but batch norms keep their own statistics where `frozen_norms`: those of small batches are poor."""
+        super().train(mode)
+        if mode and self.frozen_norms:
+            for layer in self.backbone.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+        return self
+
+    def normalise(self, photos: Tensor) -> Tensor:
+        """uint8 RGB [N, S, S, 3] to the float input [N, 3, S, S] of the backbone."""
+        return (photos.permute(0, 3, 1, 2).float() - self.pixel_mean) / self.pixel_std
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Logits [N, outputs] of uint8 RGB photos [N, S, S, 3]."""
+        logits: Tensor = self.head(self.backbone(self.normalise(photos)))
+        return logits
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What model.json says beside the weights."""
+
+    backbone: str
+    weights: str
+    strategy: str
+    loss: str = "cross-entropy"
+    classes: tuple[int, ...] = CLASSES
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    schema: int = MODEL_SCHEMA
+
+
+def save_model(model: BinModel, card: ModelCard, folder: Path) -> None:
+    """Write model.safetensors and model.json into `folder`. Equal weights give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    write_json(folder / "model.json", asdict(card))
+
+
+def combine_saved(backbone: Path | None, head: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
+    """Write a model from a saved backbone and a head's tensors without building the network.
+
+    Without a backbone the head is written alone, for a trial whose model nobody serves.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {} if backbone is None else load_file(backbone / "model.safetensors")
+    save_file(tensors | {name: value.detach().cpu().contiguous() for name, value in head.items()},
+              folder / "model.safetensors")  # fmt: skip
+    write_json(folder / "model.json", asdict(card))
+
+
+def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
+    """The model that `save_model` wrote, in evaluation mode. Raises JobError for anything else."""
+    card = read_card(folder / "model.json")
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise JobError(f"model.safetensors cannot be read: {error}") from error
+    backbone = build_backbone(card.backbone, seed=0)
+    model = BinModel(backbone, _head_for(tensors, backbone.width), card.preprocessing)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise JobError(f"model.safetensors does not fit backbone {card.backbone} of model.json: {error}") from error
+    return model.eval(), card
+
+
+def _head_for(tensors: dict[str, Tensor], width: int) -> nn.Module:
+    """A head of the shape that was saved; none for a backbone alone."""
+    last = tensors.get("head.out.weight")
+    return nn.Identity() if last is None else CountHead(width, int(last.shape[0]))
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a saved model. Raises JobError where it is missing or of another schema."""
+    try:
+        values = json.loads(path.read_text())
+        if values["schema"] != MODEL_SCHEMA:
+            raise JobError(f"model.json has schema {values['schema']}, this code reads {MODEL_SCHEMA}")
+        pixels = values.pop("preprocessing")
+        pixels = Preprocessing(pixels["shorter_side"], pixels["crop"], tuple(pixels["mean"]), tuple(pixels["std"]))
+        return ModelCard(**{**values, "classes": tuple(values["classes"]), "preprocessing": pixels})
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise JobError(f"model.json cannot be read: {type(error).__name__}: {error}") from error

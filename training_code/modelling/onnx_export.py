@@ -1,0 +1,68 @@
+"""Networks as ONNX graphs: bytes in, features or logits out, the same file for the same weights."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from modelling.bin_model import BinModel, CountHead
+
+OPSET = 17
+INPUT = "photos"
+
+
+def export_features(model: BinModel, path: Path) -> None:
+    """Write the graph photos uint8 [N, S, S, 3] -> features float32 [N, width]."""
+    _export(_Served(model, nn.Identity()), model.preprocessing.crop, path, "features")
+
+
+def export_logits(model: BinModel, path: Path) -> None:
+    """Write the graph photos uint8 [N, S, S, 3] -> logits float32 [N, outputs], standardisation folded in."""
+    head = model.head
+    served = _fold_standardisation(head) if isinstance(head, CountHead) else head
+    _export(_Served(model, served), model.preprocessing.crop, path, "logits")
+
+
+class _Served(nn.Module):
+    """The model with another head; the original stays untouched."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: BinModel, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.head = head
+        self.register_buffer("scale", 1 / model.pixel_std, persistent=False)
+        self.register_buffer("shift", model.pixel_mean / model.pixel_std, persistent=False)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        pixels = photos.permute(0, 3, 1, 2).float() * self.scale - self.shift
+        answer: Tensor = self.head(self.backbone(pixels))
+        return answer
+
+
+def _fold_standardisation(head: CountHead) -> nn.Module:
+    """The head with (x - mean) / deviation multiplied into its first layer."""
+    hidden = nn.Linear(head.hidden.in_features, head.hidden.out_features)
+    with torch.no_grad():
+        weight = head.hidden.weight.double() / head.deviation.double()
+        hidden.weight.copy_(weight)
+        hidden.bias.copy_(head.hidden.bias.double() - weight @ head.mean.double())
+    return nn.Sequential(hidden, nn.ReLU(), head.out)
+
+
+def _export(network: nn.Module, side: int, path: Path, output: str) -> None:
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    axes = {INPUT: {0: "n"}, output: {0: "n"}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), torch.inference_mode():
+        # The newer exporter needs onnxscript and writes names that change from run to run.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(), (example,), str(path), dynamo=False, opset_version=OPSET,
+            input_names=[INPUT], output_names=[output], dynamic_axes=axes,
+        )  # fmt: skip

@@ -1,0 +1,100 @@
+"""The served graph in int8, kept only where it answers as well as the float one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.count_metrics import Predictions, measure
+from modelling.onnx_export import INPUT
+from photo import Preprocessing, prepare
+from photos.batches import stacked
+from shards import Sample
+
+_CALIBRATION_BATCH: Final = 8
+
+
+@dataclass(frozen=True)
+class PrecisionScore:
+    """What one precision scores on the validation split."""
+
+    accuracy: float
+    rmse: float
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> PrecisionScore:
+        """Score the answers of one graph."""
+        metrics = measure(predictions)
+        return cls(float(metrics.accuracy), float(metrics.rmse))
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """Which precision is served and both scores, so that the model package shows what int8 costs."""
+
+    precision: str
+    fp32: PrecisionScore
+    int8: PrecisionScore | None
+    agreement: float | None
+    """Share of validation photos given the same count by both."""
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How much int8 may lose against fp32 on the validation split."""
+
+    accuracy: float = 0.005
+    rmse: float = 0.01
+
+
+def choose_precision(fp32: Predictions, int8: Predictions | None, allowance: Allowance) -> PrecisionChoice:
+    """int8 if it loses no more than is allowed. Without int8 answers, fp32."""
+    floating = PrecisionScore.of(fp32)
+    if int8 is None:
+        return PrecisionChoice("fp32", floating, None, None, "int8 was not asked for")
+    small = PrecisionScore.of(int8)
+    agreement = float((fp32.counts == int8.counts).mean())
+    lost = floating.accuracy - small.accuracy
+    worse = small.rmse - floating.rmse
+    kept = lost <= allowance.accuracy and worse <= allowance.rmse
+    reason = (
+        f"int8 loses {lost:+.4f} accuracy (allowed {allowance.accuracy:g}) and adds {worse:+.4f} RMSE "
+        f"(allowed {allowance.rmse:g}) on {len(fp32.labels)} validation photos"
+    )
+    return PrecisionChoice("int8" if kept else "fp32", floating, small, agreement, reason)
+
+
+def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Preprocessing) -> None:
+    """Write the int8 twin of a graph: static, per channel, calibrated on training photos.
+
+    Weights take 7 of the 8 bits: x86 without VNNI adds two 8-bit products in 16 bits, which full-range weights
+    overflow, and ml.m5 hosts are of both kinds.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Photos(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            pixels = (prepare(sample.photo, preprocessing) for sample in photos)
+            self._batches: Iterator[NDArray[np.uint8]] = stacked(pixels, _CALIBRATION_BATCH)
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    # It advises on the root logger to run a preprocessing that the exporter's folding makes needless.
+    logging.getLogger().setLevel(logging.ERROR)
+    quantize_static(
+        fp32, int8, Photos(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
