@@ -34,7 +34,8 @@ def log(event: str, *, stream: IO[str] | None = None, **fields: Any) -> None:
 class Metrics:
     """Collects values and writes them as CloudWatch embedded metrics, once an interval or once enough have come.
 
-    Aggregated lines instead of one a request: the log is what is billed. Thread-safe.
+    Aggregated lines instead of one a request: the log is what is billed. Each line carries `properties` as well, which
+    are no metrics but tell readers of the log what the values belong to. Thread-safe.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Metrics:
         *,
         namespace: str,
         dimensions: dict[str, str],
+        properties: dict[str, str] | None = None,
         interval_s: float = 60.0,
         enabled: bool = True,
         stream: IO[str] | None = None,
     ) -> None:
         self._namespace = namespace
         self._dimensions = dimensions
+        self._properties = properties or {}
         self._interval_s = interval_s
         self._enabled = enabled
         self._stream = stream
@@ -96,6 +99,7 @@ class Metrics:
                 ],
             },
             **self._dimensions,
+            **self._properties,
             **values,
             **sums,
         }

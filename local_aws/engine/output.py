@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.embedded_metrics import emit
 from local_aws.metrics import MetricEmitter
 from local_aws.wire import Document
 
@@ -27,12 +28,14 @@ class LogStream:
         client: boto3's `logs` client.
         group: log group, made when absent.
         name: the stream's name, `JOB/algo-1-EPOCH`.
+        metrics: where metrics that are embedded in lines go; None leaves them alone.
     """
 
-    def __init__(self, client: Any, group: str, name: str) -> None:
+    def __init__(self, client: Any, group: str, name: str, metrics: MetricEmitter | None = None) -> None:
         self._client = client
         self._group = group
         self._name = name
+        self._metrics = metrics
         self._pending: list[Document] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -43,6 +46,8 @@ class LogStream:
         """Add one line. CloudWatch Logs has no empty events, so an empty line is left out."""
         if not line:
             return
+        if self._metrics is not None:
+            emit(line, self._metrics)
         with self._lock:
             self._pending.append({"timestamp": int(time.time() * 1000), "message": line})
             if self._thread is None:
