@@ -53,6 +53,7 @@ def serve(counter: Counter, limits: Limits, port: int) -> None:
     metrics = Metrics(
         namespace="Binventory/Endpoint",
         dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
+        properties={"ModelPackage": os.environ.get("MODEL_PACKAGE_ARN", "")},
         enabled=os.environ.get("BINVENTORY_METRICS", "on") != "off",
     )
     uvicorn.run(
