@@ -70,7 +70,9 @@ class Instance:
         self._root = context.state_dir / "endpoints" / spec.endpoint / self.id
         with self._acting():
             logs = context.client("logs")
-        self._log = LogStream(logs, f"{LOG_GROUP}/{spec.endpoint}", f"{spec.variant}/{self.id}")
+        self._log = LogStream(
+            logs, f"{LOG_GROUP}/{spec.endpoint}", f"{spec.variant}/{self.id}", context.metrics
+        )
         self._tail: deque[str] = deque(maxlen=12)
         self._container: Container | None = None
         self._idle = threading.Condition()
