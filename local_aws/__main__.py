@@ -12,8 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
-from local_aws import hooks, processes
+from local_aws import decisions, hooks, processes
 from local_aws.context import PROCESS_MARK, Context
+from local_aws.decisions import DecisionLog
 from local_aws.lifecycle import run_start_hooks
 from local_aws.server import ACCOUNT, REGION
 
@@ -110,6 +111,8 @@ def _application(context: Context) -> Any:
     hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
     hooks.correct_ecr()
     hooks.correct_iam_resources()
+    if context.enforce_iam:
+        hooks.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

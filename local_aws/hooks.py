@@ -4,7 +4,7 @@ ministack has no extension points, so these names of version 1.5.33 are relied u
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
 properties, custom names and tags and `_physical_name`, `services.cloudformation.stacks._runs_on_worker_thread`,
 `services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and `_repositories`, and the request
-context of `core.responses`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
+context of `core.responses`, and in `core.iam_evaluator` the context of a request and `evaluate`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from local_aws.errors import AwsError
 if TYPE_CHECKING:
     from local_aws.cloudformation.base import ResourceType
     from local_aws.context import Context
+    from local_aws.decisions import DecisionLog
 
 Headers = dict[str, str]
 Statistic = Callable[[Sequence[dict[str, Any]]], float | None]
@@ -287,6 +288,46 @@ def denial(
     if iam_evaluator.evaluate(asked, principal.policies, *principal.limits).decision == "Allow":
         return None
     return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}"
+
+
+def record_decisions(log: DecisionLog) -> None:
+    """Have every request that a role's own policies allow written down, wherever ministack or `denial` asks."""
+    from ministack.core import iam_evaluator
+
+    evaluate = iam_evaluator.evaluate
+
+    def evaluate_and_record(asked: Any, policies: Any, *limits: Any) -> Any:
+        found = evaluate(asked, policies, *limits)
+        if found.decision == "Allow" and asked.principal_type == "AssumedRole":
+            keys = {key: value for key, value in asked.service_context.items() if isinstance(value, str)}
+            log.write(asked.principal_arn, asked.action, asked.resource_arn, keys)
+        return found
+
+    iam_evaluator.evaluate = evaluate_and_record
+
+
+def allows(statements: Sequence[Mapping[str, Any]], action: str, resource: str, keys: Mapping[str, str]) -> bool:
+    """Whether a policy of these statements, alone, lets a role of the account make a request: ministack's evaluator.
+
+    Args:
+        statements: as in a policy document; a value of a statement may be one or a list.
+        action: such as `s3:GetObject`.
+        resource: the ARN that is asked for, or `*`.
+        keys: the request's condition keys, in lower case.
+    """
+    from ministack.core import iam_evaluator
+
+    asked = iam_evaluator.EvalContext(
+        principal_arn="arn:aws:sts::123456789012:assumed-role/role/session",
+        principal_type="AssumedRole",
+        principal_account="123456789012",
+        action=action,
+        resource_arn=resource,
+        region="us-east-1",
+        service_context={"aws:tagkeys": None, **keys},
+    )
+    policy = iam_evaluator.parse_policy_document({"Version": "2012-10-17", "Statement": list(statements)})
+    return bool(iam_evaluator.evaluate(asked, [policy]).decision == "Allow")
 
 
 def _trusts_sagemaker(document: Any) -> bool:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from local_aws import processes
+from local_aws import decisions, processes
 from local_aws.loopback import free_port, http_status
 
 ACCOUNT = "123456789012"
@@ -79,6 +79,11 @@ class LocalAws:
     def log_path(self) -> Path:
         """What the server wrote to its standard output and error."""
         return self.state_dir / "server.log"
+
+    @property
+    def decisions_path(self) -> Path:
+        """What the policies of roles allowed, if they are enforced; `local_aws.decisions.read` reads it."""
+        return self.state_dir / decisions.FILE
 
     def environment(self) -> dict[str, str]:
         """Variables with which boto3, the aws CLI and the CDK CLI talk to this local AWS and to nothing else."""

@@ -1,4 +1,4 @@
-"""One instance behind an endpoint: a server process under the hosting contract, watched by its health."""
+"""One instance that serves a model: a server process under the hosting contract, watched by its health."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from local_aws import images
 from local_aws.context import Context
@@ -17,6 +18,7 @@ from local_aws.engine.container import Container
 from local_aws.engine.output import LogStream
 from local_aws.loopback import free_port, http_status
 from local_aws.model_data import place_model
+from local_aws.service_needs import may_publish, pull_problem
 from local_aws.wire import Document
 
 LOG_GROUP = "/aws/sagemaker/Endpoints"
@@ -51,6 +53,25 @@ class InstanceSpec:
     startup_seconds: float
     role: str | None
 
+    @property
+    def log_group(self) -> str:
+        """Where the server's output goes."""
+        return f"{LOG_GROUP}/{self.endpoint}"
+
+    @property
+    def described(self) -> str:
+        """What it is part of, for messages."""
+        return f"production variant {self.variant}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the instances' files lie, below the local AWS's state."""
+        return Path("endpoints") / self.endpoint
+
+    def log_stream(self, instance: str) -> str:
+        """The log stream of one instance."""
+        return f"{self.variant}/{instance}"
+
 
 class Instance:
     """A server process with a port of its own.
@@ -67,12 +88,10 @@ class Instance:
         self.port = 0
         self._context = context
         self._lost = lost
-        self._root = context.state_dir / "endpoints" / spec.endpoint / self.id
+        self._root = context.state_dir / spec.folder / self.id
         with self._acting():
             logs = context.client("logs")
-        self._log = LogStream(
-            logs, f"{LOG_GROUP}/{spec.endpoint}", f"{spec.variant}/{self.id}", context.metrics
-        )
+        self._log = LogStream(logs, spec.log_group, spec.log_stream(self.id), context.metrics)
         self._tail: deque[str] = deque(maxlen=12)
         self._container: Container | None = None
         self._idle = threading.Condition()
@@ -82,6 +101,9 @@ class Instance:
     def start(self, cancelled: threading.Event) -> None:
         """Start the process and wait for its first healthy ping; raises `InstanceFailed` or `AwsError`."""
         with self._acting():
+            if problem := pull_problem(self._context, self.spec.container["Image"]):
+                raise InstanceFailed(problem)
+            may_publish(self._context, LOG_GROUP, "AWS/SageMaker")
             image = images.resolve(self._context, self.spec.container["Image"])
             place_model(self._context.objects, self.spec.container, self._root / "model")
             self.port = free_port()

@@ -80,6 +80,9 @@ class LogStream:
 
     def _make(self) -> None:
         taken = self._client.exceptions.ResourceAlreadyExistsException
+        # SageMaker looks whether the stream of an earlier attempt is there; a new group has none.
+        with contextlib.suppress(ClientError):
+            self._client.describe_log_streams(logGroupName=self._group, logStreamNamePrefix=self._name)
         with contextlib.suppress(taken):
             self._client.create_log_group(logGroupName=self._group)
         with contextlib.suppress(taken):
@@ -104,6 +107,11 @@ class MetricReader:
         self._job = job
         self._values: dict[str, list[tuple[float, float]]] = {}
         self._lock = threading.Lock()
+        self._muted = False
+
+    def mute(self) -> None:
+        """From now on publish nothing: the job's role may not. The values are still the job's."""
+        self._muted = True
 
     def read(self, line: str) -> None:
         """Take the values out of one line."""
@@ -130,4 +138,5 @@ class MetricReader:
             return
         with self._lock:
             self._values.setdefault(name, []).append((value, round(time.time(), 3)))
-        self._emitter.put(self.NAMESPACE, name, value, {"TrainingJobName": self._job})
+        if not self._muted:
+            self._emitter.put(self.NAMESPACE, name, value, {"TrainingJobName": self._job})

@@ -19,6 +19,7 @@ from local_aws.engine.jobs import jobs_of, stop_grace
 from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream
 from local_aws.loopback import free_port
+from local_aws.service_needs import may_publish, pull_problem
 from local_aws.wire import Document
 
 FAMILY = "ProcessingJob"
@@ -94,9 +95,11 @@ class ProcessingRun:
         job = self._context.table(FAMILY).get(self._name)
         if job is None:
             raise KeyError(self._name)
-        problem = image_problem(job["AppSpecification"]["ImageUri"])
+        image = job["AppSpecification"]["ImageUri"]
+        problem = image_problem(image) or pull_problem(self._context, image)
         if problem:
             return _failed(problem)
+        may_publish(self._context, LOG_GROUP)
         with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
             if self._cancelled.is_set():
                 return _stopped() if self._messages.get() == _STOPPED else {}

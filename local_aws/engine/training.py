@@ -26,6 +26,7 @@ from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream, MetricReader
 from local_aws.engine.training_record import TrainingRecord
 from local_aws.loopback import free_port
+from local_aws.service_needs import may_publish, pull_problem
 from local_aws.wire import Document
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -146,9 +147,12 @@ class TrainingRun:
 
     def _attempt(self) -> tuple[Ending, str]:
         job = self._record.read()
-        problem = image_problem(job["AlgorithmSpecification"].get("TrainingImage", ""))
+        image = job["AlgorithmSpecification"].get("TrainingImage", "")
+        problem = image_problem(image) or pull_problem(self._context, image)
         if problem:
             return Ending.FAILED, problem
+        if not may_publish(self._context, MetricReader.NAMESPACE):
+            self._metrics.mute()
         with self._context.cpu.places(self._threads, cancelled=self._cancelled):
             if self._cancelled.is_set():
                 return self._first_ending(), ""

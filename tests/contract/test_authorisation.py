@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws import decisions
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
@@ -122,11 +123,21 @@ def test_an_endpoint_has_its_roles_rights_and_no_others(strict_aws: LocalAws, ro
     """Without the right to read the artefact it fails and says so; with it, it serves those who may invoke it."""
     image = push_image(strict_aws, root)
     needed = [
-        statement("ecr:BatchGetImage", resource=f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/tiny"),
+        statement("ecr:GetAuthorizationToken"),
         statement("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
     ]
     serving = role(root, "serving", SAGEMAKER, *needed)
     config = create_config(root, "guarded", image)
+    failed = start_endpoint(root, "guarded", config)
+    assert failed["EndpointStatus"] == "Failed"
+    assert "Cannot pull image" in failed["FailureReason"]
+    assert "ecr:BatchCheckLayerAvailability" in failed["FailureReason"]
+    pull = ["BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer"]
+    repository = f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/tiny"
+    needed.append(statement(*(f"ecr:{action}" for action in pull), resource=repository))
+    grant(root, "serving", *needed)
+    root("sagemaker").delete_endpoint(EndpointName="guarded")
+    wait_gone(root, "guarded")
     failed = start_endpoint(root, "guarded", config)
     assert failed["EndpointStatus"] == "Failed"
     assert "Could not find model data" in failed["FailureReason"]
@@ -218,3 +229,18 @@ def wait_gone(client: ClientFactory, endpoint: str) -> None:
     """Return when the endpoint does not exist any more."""
     with pytest.raises(ClientError, match="Could not find endpoint"):
         wait_while(client, endpoint, "Deleting")
+
+
+def test_what_a_role_was_allowed_is_written_down(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """Each request once, with the keys that conditions look at; what was denied is not in it."""
+    root("s3").create_bucket(Bucket="witnessed")
+    prefixed = {"StringLike": {"s3:prefix": ["mine/*"]}}
+    bucket = "arn:aws:s3:::witnessed"
+    caller = role(root, "witness", {"AWS": ACCOUNT}, statement("s3:ListBucket", resource=bucket, **prefixed))
+    s3 = as_role(strict_aws, root, caller)("s3")
+    for _ in range(2):
+        s3.list_objects_v2(Bucket="witnessed", Prefix="mine/1")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.list_objects_v2(Bucket="witnessed", Prefix="other/1")
+    (found,) = [decision for decision in decisions.read(strict_aws.decisions_path) if decision.role == "witness"]
+    assert (found.action, found.resource, found.keys["s3:prefix"]) == ("s3:ListBucket", bucket, "mine/1")
