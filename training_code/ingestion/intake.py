@@ -8,8 +8,9 @@ from typing import Final
 
 from PIL import Image
 
+from ingestion.resizing import resize_shorter_side
 from ingestion.source import content_md5
-from photo import open_photo, resize_shorter_side
+from photo import open_photo
 
 SHORTER_SIDE: Final = 256
 JPEG_QUALITY: Final = 90

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -167,7 +168,8 @@ def code_fingerprint() -> str:
     import photo
 
     here = Path(__file__).parent
-    digest = hashlib.sha256(f"{PIL.__version__} {features.version('libjpeg_turbo')}".encode())
+    libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"))
+    digest = hashlib.sha256(repr(libraries).encode())
     for path in (*sorted(here.glob("*.py")), here.parent / "shards.py", Path(photo.__file__)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
