@@ -23,23 +23,24 @@ def textured(width: int, height: int, seed: int) -> Image.Image:
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def apart(image: Image.Image, side: int) -> int:
-    """The most grey levels between the two resizes of one image."""
+def is_the_same_picture(image: Image.Image, side: int) -> bool:
+    """Whether both resizes agree: a value in ten is rounded the other way, and hardly ever one is in both passes."""
     ours, reference = resize_shorter_side(image, side), photo.resize_shorter_side(image, side)
     assert (ours.mode, ours.size) == ("RGB", reference.size)
-    return int(np.abs(np.asarray(ours).astype(int) - np.asarray(reference)).max())
+    levels = np.abs(np.asarray(ours).astype(int) - np.asarray(reference))
+    return int(levels.max()) <= 2 and float((levels > 1).mean()) < 0.001 and float(levels.mean()) < 0.25
 
 
 @given(
     width=st.integers(32, 900), height=st.integers(32, 900), side=st.sampled_from([48, 256]), seed=st.integers(0, 99)
 )
 @settings(max_examples=40, deadline=None)
-def test_resizing_is_within_one_grey_level_of_the_common_one(width: int, height: int, side: int, seed: int) -> None:
-    assert apart(textured(width, height, seed), side) <= 1
+def test_resizing_agrees_with_the_common_one(width: int, height: int, side: int, seed: int) -> None:
+    assert is_the_same_picture(textured(width, height, seed), side)
 
 
 def test_an_image_larger_than_one_block_of_pillows_memory_is_read_to_its_end() -> None:
-    assert apart(textured(3000, 2500, 1), 256) <= 1
+    assert is_the_same_picture(textured(3000, 2500, 1), 256)
 
 
 def test_the_bytes_are_the_same_with_and_without_vector_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,5 +61,4 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 def test_real_photos_are_resized_to_the_same_picture(abid: Path) -> None:
     for path in sorted((abid / "bin-images").glob("*.jpg"))[::20]:
-        # The two passes' roundings can add up; on every third photo one of 116 million values was two levels apart.
-        assert apart(photo.open_photo(path.read_bytes()), 256) <= 2, path.name
+        assert is_the_same_picture(photo.open_photo(path.read_bytes()), 256), path.name
