@@ -1,7 +1,8 @@
 """`photo.resize_shorter_side` with the processor's vector instructions: a fifth of the time, the same picture.
 
 The filter is Pillow's (bilinear with antialiasing); only the rounding between its two passes differs, which moves a
-tenth of the values by one grey level, hardly ever one by two. The result is the same on every processor, with or without vector instructions.
+tenth of the values by one grey level, hardly ever one by two. The result is the same on every processor, with or
+without vector instructions.
 """
 
 from __future__ import annotations
