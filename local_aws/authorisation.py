@@ -22,6 +22,7 @@ _KINDS = {
     "TrainingJob": "training-job",
     "ProcessingJob": "processing-job",
     "HyperParameterTuningJob": "hyper-parameter-tuning-job",
+    "TransformJob": "transform-job",
     "Pipeline": "pipeline",
     "ModelPackageGroup": "model-package-group",
     "Model": "model",

@@ -38,6 +38,14 @@ class RemoteObject(NamedTuple):
     path: str
 
 
+class ObjectName(NamedTuple):
+    """Where one object of a data source is, and its path relative to the source."""
+
+    bucket: str
+    key: str
+    path: str
+
+
 @dataclass(frozen=True)
 class DataSource:
     """What SageMaker's S3DataSource and ProcessingS3Input say about where data come from.
@@ -91,6 +99,17 @@ class Downloader:
             raise DataError(f"ClientError: Data download failed: {source.uri}: {error}") from error
         return len(mine)
 
+    def names(self, source: DataSource) -> Iterator[ObjectName]:
+        """The objects of a source in their order, as they are listed. Raises `DataError`; none is fine."""
+        try:
+            if source.kind == "ManifestFile":
+                yield from self._manifest_names(source.uri)
+            else:
+                for item in self._prefix(source.uri):
+                    yield ObjectName(item.bucket, item.key, item.path)
+        except (ClientError, BotoCoreError, ValueError) as error:
+            raise DataError(f"ClientError: {source.uri} cannot be read: {error}") from error
+
     def list(self, uri: str) -> list[RemoteObject]:
         """The objects under a prefix; none is fine."""
         return list(self._prefix(uri))
@@ -117,15 +136,18 @@ class Downloader:
                     yield RemoteObject(where.bucket, key, entry["ETag"].strip('"'), relative_path(where.key, key))
 
     def _manifest(self, uri: str) -> Iterator[RemoteObject]:
+        for bucket, key, path in self._manifest_names(uri):
+            head = self._client.head_object(Bucket=bucket, Key=key)
+            yield RemoteObject(bucket, key, head["ETag"].strip('"'), path)
+
+    def _manifest_names(self, uri: str) -> Iterator[ObjectName]:
         where = S3Uri.parse(uri)
         lines = json.loads(self._client.get_object(Bucket=where.bucket, Key=where.key)["Body"].read())
         if not isinstance(lines, list) or not lines or "prefix" not in lines[0]:
             raise DataError(f"ClientError: Invalid manifest {uri}: the first entry must be an object with a prefix")
         base = S3Uri.parse(lines[0]["prefix"])
         for name in lines[1:]:
-            key = base.key + str(name)
-            head = self._client.head_object(Bucket=base.bucket, Key=key)
-            yield RemoteObject(base.bucket, key, head["ETag"].strip('"'), str(name))
+            yield ObjectName(base.bucket, base.key + str(name), str(name))
 
     def _place(self, item: RemoteObject, target: Path) -> None:
         path = _inside(target, item.path)

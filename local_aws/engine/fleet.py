@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -98,6 +99,13 @@ class Fleet:
             chosen.acquire()
             return chosen
 
+    def wait_for_one(self, seconds: float) -> Instance | None:
+        """Like `take`, but a crashed instance is given time to be replaced; None when none is healthy by then."""
+        deadline = time.monotonic() + seconds
+        while (instance := self.take()) is None and time.monotonic() < deadline and not self._stopped.is_set():
+            time.sleep(0.05)
+        return instance
+
     def _start_one(self) -> None:
         reason = "it was stopped"
         for _ in range(_START_ATTEMPTS):
@@ -115,8 +123,8 @@ class Fleet:
                 instance.stop(drain=False)
             return
         raise DeploymentFailed(
-            f"The primary container for production variant {self.name} did not pass the ping health check. "
-            f"Please check CloudWatch logs for this endpoint: {reason}"
+            f"The primary container for {self.spec.described} did not pass the ping health check. "
+            f"Please check CloudWatch logs ({self.spec.log_group}): {reason}"
         )
 
     def _adopt(self, instance: Instance) -> bool:

@@ -18,6 +18,7 @@ from local_aws.wire import Document
 GRACE_VARIABLE = "LOCAL_AWS_STOP_GRACE_SECONDS"
 _STOP_GRACE_SECONDS = 120.0  # what SageMaker gives a job between SIGTERM and SIGKILL
 _SHUTDOWN_SECONDS = 10.0
+_ACT_AS_ROLE = {"TrainingJob", "ProcessingJob", "TransformJob"}
 _STARTED = time.time()
 """When this module was imported, which is before the port opens."""
 
@@ -80,8 +81,8 @@ class Jobs:
         """Let `run` run in the background, findable as `family` and `name` until it ends."""
 
         def work() -> None:
-            # A training or processing job acts as its role; tuning and pipelines say themselves who acts.
-            job = self._context.table(family).get(name) if family in {"TrainingJob", "ProcessingJob"} else None
+            # A job acts as its role (a transform job as its model's); tuning and pipelines say themselves who acts.
+            job = self._context.table(family).get(name) if family in _ACT_AS_ROLE else None
             try:
                 with self._context.acting((job or {}).get("RoleArn")):
                     run.run()

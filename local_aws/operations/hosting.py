@@ -119,7 +119,7 @@ def plan_of(context: Context, config_name: str) -> Document:
     variants = []
     for variant in config["ProductionVariants"]:
         model = model_of(context, variant["ModelName"])
-        container, package = _resolve(context, _containers(model)[0])
+        container, package = container_of(context, model)
         variants.append(
             {
                 "VariantName": variant["VariantName"],
@@ -133,6 +133,11 @@ def plan_of(context: Context, config_name: str) -> Document:
             }
         )
     return {"EndpointConfigName": config_name, "Variants": variants}
+
+
+def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
+    """A stored model's container with all that its model package says, and that package's ARN, if it has one."""
+    return _resolve(context, _containers(model)[0])
 
 
 def _containers(model: Document) -> list[Document]:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from local_aws import decisions
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
-from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
+from tests.contract.serving import ask, create_config, push_image, put_artefact, start_endpoint, wait_while
 
 ACCOUNT = "123456789012"
 SAGEMAKER = {"Service": "sagemaker.amazonaws.com"}
@@ -244,3 +244,51 @@ def test_what_a_role_was_allowed_is_written_down(strict_aws: LocalAws, root: Cli
         s3.list_objects_v2(Bucket="witnessed", Prefix="other/1")
     (found,) = [decision for decision in decisions.read(strict_aws.decisions_path) if decision.role == "witness"]
     assert (found.action, found.resource, found.keys["s3:prefix"]) == ("s3:ListBucket", bucket, "mine/1")
+
+
+def test_a_transform_job_has_the_rights_of_its_models_role(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """It fails where the role may not write, and says so; with the right it writes, and no caller needs to."""
+    if "tiny" not in {found["repositoryName"] for found in root("ecr").describe_repositories()["repositories"]}:
+        push_image(strict_aws, root)
+    image = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/tiny:1"
+    root("s3").create_bucket(Bucket="transforms")
+    root("s3").put_object(Bucket="transforms", Key="in/a.jpg", Body=b"photo")
+    pull = ["BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer"]
+    needed = [
+        statement("ecr:GetAuthorizationToken"),
+        statement(*(f"ecr:{action}" for action in pull), resource=f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/tiny"),
+        statement("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
+        statement("s3:GetObject", resource=["arn:aws:s3:::models/*", "arn:aws:s3:::transforms/in/*"]),
+        statement("s3:ListBucket", resource="arn:aws:s3:::transforms"),
+    ]
+    transformer = role(root, "transformer", SAGEMAKER, *needed)
+    job = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:transform-job/strict-*"
+    caller = role(
+        root,
+        "batch-caller",
+        {"AWS": ACCOUNT},
+        statement("sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob", resource=job),
+    )
+    sagemaker = as_role(strict_aws, root, caller)("sagemaker")
+    container = {"Image": image, "ModelDataUrl": put_artefact(root, "strict-batch")}
+    root("sagemaker").create_model(ModelName="strict", PrimaryContainer=container, ExecutionRoleArn=transformer)
+
+    def transformed(name: str) -> dict[str, Any]:
+        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://transforms/in/"}}
+        sagemaker.create_transform_job(
+            TransformJobName=name,
+            ModelName="strict",
+            TransformInput={"DataSource": source},
+            TransformOutput={"S3OutputPath": "s3://transforms/out"},
+            TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        )
+        while (found := sagemaker.describe_transform_job(TransformJobName=name))["TransformJobStatus"] == "InProgress":
+            time.sleep(0.1)
+        return dict(found)
+
+    failed = transformed("strict-1")
+    assert failed["TransformJobStatus"] == "Failed" and "PutObject" in failed["FailureReason"]
+    grant(root, "transformer", *needed, statement("s3:PutObject", resource="arn:aws:s3:::transforms/out/*"))
+    assert transformed("strict-2")["TransformJobStatus"] == "Completed"
+    denied(sagemaker.stop_transform_job, TransformJobName="strict-2")
+    denied(sagemaker.describe_transform_job, TransformJobName="other")

@@ -41,6 +41,7 @@ class Handler(BaseHTTPRequestHandler):
             "bytes": len(body),
             "content_type": self.headers.get("Content-Type"),
             "environment": {key: os.environ.get(key) for key in ("GREETING", "MODE", "MODEL_PACKAGE_ARN")},
+            "batch": os.environ.get("SAGEMAKER_BATCH"),
             "process": os.getpid(),
         }
         self._answer(BEHAVIOUR.get("status", 200), answer)
