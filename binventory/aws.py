@@ -39,6 +39,11 @@ class Aws:
             return self._clients[service]
 
     @property
+    def region(self) -> str:
+        """The region that is asked, such as us-east-1."""
+        return str(self.session.region_name)
+
+    @property
     def is_local(self) -> bool:
         """Whether this is the local AWS."""
         return self.endpoint_url is not None

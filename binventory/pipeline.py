@@ -67,6 +67,17 @@ class Execution:
         return next((step for step in self.steps if step.name == name), None)
 
 
+def definition(aws: Aws, names: Names) -> dict[str, Any]:
+    """The deployed pipeline's definition."""
+    try:
+        found = aws.client("sagemaker").describe_pipeline(PipelineName=names.prefix)
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFound":
+            raise
+        raise _not_deployed(names) from error
+    return dict(json.loads(found["PipelineDefinition"]))
+
+
 def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -> str:
     """Starts the pipeline and returns the execution's ARN."""
     try:
@@ -76,18 +87,22 @@ def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -
         )
     except ClientError as error:
         if error_code(error) == "ResourceNotFound":
-            raise Problem(
-                f"There is no pipeline {names.prefix}",
-                "the training stack is not deployed in this account and region",
-                "deploy first: npx cdk deploy --all",
-                code=Exit.NOT_READY,
-            ) from error
+            raise _not_deployed(names) from error
         raise Problem(
             f"The pipeline {names.prefix} did not start",
             error_message(error),
             "correct the parameter it names; `binventory train --help` lists them",
         ) from error
     return str(reply["PipelineExecutionArn"])
+
+
+def _not_deployed(names: Names) -> Problem:
+    return Problem(
+        f"There is no pipeline {names.prefix}",
+        "the training stack is not deployed in this account and region",
+        "deploy first: npx cdk deploy --all",
+        code=Exit.NOT_READY,
+    )
 
 
 def newest(aws: Aws, names: Names) -> str:

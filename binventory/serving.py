@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,6 +113,13 @@ def describe_stack(aws: Aws, stack: str) -> dict[str, Any]:
             code=Exit.NOT_READY,
         )
     return dict(stacks[0])
+
+
+def template(aws: Aws, stack: str) -> dict[str, Any]:
+    """The template of a stack that is deployed."""
+    describe_stack(aws, stack)
+    body = aws.client("cloudformation").get_template(StackName=stack)["TemplateBody"]
+    return dict(json.loads(body) if isinstance(body, str) else body)
 
 
 def outputs(aws: Aws, stack: str) -> dict[str, str]:

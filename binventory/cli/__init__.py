@@ -17,7 +17,7 @@ from binventory.errors import Exit, Problem
 app = typer.Typer(
     name="binventory",
     help="Counts the items in a warehouse bin from its photo: train, serve and rehearse.",
-    epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something is not ready, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something is not ready, 130 interrupted or declined.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

@@ -10,8 +10,10 @@ import typer
 
 from binventory import serving
 from binventory.aws import Aws, connect
+from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cost.launch import of_endpoint
 from binventory.errors import Exit, Problem
 from binventory.journal import Journal
 from binventory.names import Names
@@ -37,18 +39,29 @@ def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     stdout.print(f"Model     {state.package or 'none approved yet'}", soft_wrap=True)
 
 
-@group.command("on", epilog="Example: binventory endpoint on --env dev")
-def turn_on(timeout: Timeout = 1800, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
+@group.command("on", epilog="Example: binventory endpoint on --env dev --yes")
+def turn_on(
+    yes: YesFlag = False, timeout: Timeout = 1800, env: EnvironmentOption = "dev", json: JsonFlag = False
+) -> None:
     """Brings the endpoint back with the model package it served last. From then on it bills by the hour."""
     aws, names = connect(os.environ), Names(env)
-    if not serving.endpoint_state(aws, names).package:
+    state = serving.endpoint_state(aws, names)
+    if not state.package:
         raise Problem(
             f"The endpoint {names.prefix} cannot be turned on",
             "no model has been approved yet, so there is nothing to serve",
             "approve one: binventory approve",
             code=Exit.NOT_READY,
         )
+    launched = None
+    if not state.switched_on:
+        launched = of_endpoint(
+            serving.template(aws, names.serving_stack), f"The endpoint {names.prefix}, on", names=names, aws=aws
+        )
+        confirm(launched, yes=yes, json=json)
     _switch(aws, names, "on", timeout, json)
+    if launched and not json:
+        show_next(launched, stdout)
 
 
 @group.command("off", epilog="Example: binventory endpoint off")

@@ -9,14 +9,20 @@ import typer
 
 from binventory import pipeline, serving
 from binventory.aws import Aws, connect
+from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cost.definition import check_parameters
+from binventory.cost.launch import Launch, of_endpoint, of_execution
+from binventory.cost.spent import Meter
+from binventory.cost.text import so_far
 from binventory.errors import Exit, Problem
 from binventory.journal import Journal
 from binventory.names import Names
 from binventory.watching import StepWatcher
 
 _PANEL = "Train and serve"
+_MONEY = "Money"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,21 +43,30 @@ def train(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other pipeline parameter; repeatable.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and do not wait.")] = False,
+    yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Starts the pipeline and shows its steps until it has ended; interrupting this leaves the pipeline running."""
+    """Shows what an execution costs, asks, starts it and shows its steps; interrupting this leaves it running."""
     names, aws = Names(env), connect(os.environ)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
     if photos is not None:
         parameters["PhotosUri"] = photos
     if labels is not None:
         parameters["LabelsUri"] = labels
+    definition = pipeline.definition(aws, names)
+    check_parameters(definition, parameters)
+    launched = of_execution(definition, parameters, names=names, aws=aws)
+    confirm(launched, yes=yes, json=json)
     arn = pipeline.start(aws, names, parameters)
-    if detach:
-        print_json({"execution": arn}) if json else stdout.print(arn, soft_wrap=True)
+    if json and detach:
+        print_json({"execution": arn, "launch": launched.to_json()})
         return
-    _follow(aws, arn, json)
+    if not json:
+        stdout.print(f"Started {arn}", soft_wrap=True)
+        show_next(launched, stdout)
+    if not detach:
+        _follow(aws, arn, json)
 
 
 def watch(
@@ -68,18 +83,22 @@ def watch(
 
 def _follow(aws: Aws, arn: str, json: bool) -> None:
     journal = Journal()
-    journal.plan(*pipeline.STEPS)
-    watcher = StepWatcher(aws, journal)
+    journal.plan(*pipeline.STEPS, _MONEY)
+    watcher, meter, bill = StepWatcher(aws, journal), Meter(aws), journal.entry(_MONEY)
     with show(journal, stderr if json else stdout):
+        journal.begin(bill)
         for execution in pipeline.follow(aws, arn, every=1 if aws.is_local else 10):
             watcher.update(execution)
+            spent = meter.read(execution)
+            journal.note(bill, so_far(spent))
+        journal.end(bill, "done")
         journal.skip_waiting()
     if execution.status != "Succeeded":
         raise pipeline.explain(aws, execution)
     package = execution.step("Register")
     registered = package.detail if package else ""
     if json:
-        print_json({"execution": arn, "model_package": registered, "trials": watcher.trials})
+        print_json({"execution": arn, "model_package": registered, "trials": watcher.trials, "spent": spent.to_json()})
         return
     stdout.print(f"\nRegistered {registered}\nServe it: binventory approve {registered}", soft_wrap=True)
 
@@ -91,12 +110,16 @@ def approve(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the endpoint serves it.")] = True,
     note: Annotated[str, typer.Option(help="Kept with the approval.")] = "approved with the binventory command line",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the endpoint.")] = 1800,
+    yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Approves a model; the promotion function then updates the serving stack and the endpoint."""
+    """Approves a model; the promotion function then turns the endpoint on with it, and from then on it bills."""
     names, aws = Names(env), connect(os.environ)
     arn = package or serving.latest_package(aws, names)
+    launched = _launch_of_endpoint(aws, names, arn)
+    if launched:
+        confirm(launched, yes=yes, json=json)
     serving.approve(aws, arn, note)
     console = stderr if json else stdout
     if wait:
@@ -109,6 +132,20 @@ def approve(
         print_json({"model_package": arn, "endpoint": serving.endpoint_state(aws, names)})
         return
     stdout.print(f"Approved {arn}", soft_wrap=True)
+    if launched:
+        show_next(launched, stdout)
+
+
+def _launch_of_endpoint(aws: Aws, names: Names, package: str) -> Launch | None:
+    """What an approval turns on; None where no stack would serve the model, so that nothing comes to bill."""
+    try:
+        template = serving.template(aws, names.serving_stack)
+    except Problem as problem:
+        if problem.code is not Exit.NOT_READY:
+            raise
+        return None
+    title = f"The endpoint {names.prefix}, on with version {package.rsplit('/', 1)[-1]}"
+    return of_endpoint(template, title, names=names, aws=aws)
 
 
 def parse_parameter(text: str) -> tuple[str, str]:

@@ -7,23 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
 from binventory.errors import Exit, Problem
 
 Template = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of the pipeline: what runs it, how often, and for how long at most."""
-
-    step: str
-    instance_type: str
-    instance_count: int
-    runs: int  # trials of a tuning job; 1 otherwise
-    parallel: int
-    spot: bool
-    max_seconds: int
-    volume_gb: int
 
 
 @dataclass(frozen=True)
@@ -70,13 +57,12 @@ def read(folder: Path) -> Assembly:
         json.loads((folder / stack["properties"]["templateFile"]).read_text()) for stack in stacks
     ]
     definition = _definition(templates)
-    defaults = {item["Name"]: item.get("DefaultValue") for item in definition.get("Parameters", [])}
     return Assembly(
         environment=_environment([str(stack["properties"].get("stackName", "")) for stack in stacks]),
         region=stacks[0]["environment"].rsplit("/", 1)[-1],
-        jobs=tuple(job for step in _steps(definition["Steps"]) if (job := _job(step, defaults)) is not None),
-        parameters=defaults,
-        endpoint=_endpoint(templates),
+        jobs=jobs_of(definition),
+        parameters=defaults_of(definition),
+        endpoint=endpoint_of(templates),
         keys=len(_resources(templates, "AWS::KMS::Key")),
         alarms=sum("Condition" not in alarm for alarm in _resources(templates, "AWS::CloudWatch::Alarm")),
         endpoint_alarms=sum("Condition" in alarm for alarm in _resources(templates, "AWS::CloudWatch::Alarm")),
@@ -99,7 +85,7 @@ def _environment(stack_names: list[str]) -> str:
     return parts[1] if len(parts) > 2 else ""
 
 
-def _definition(templates: list[Template]) -> dict[str, Any]:
+def _definition(templates: list[Template]) -> Definition:
     pipelines = _resources(templates, "AWS::SageMaker::Pipeline")
     if not pipelines:
         return {"Parameters": [], "Steps": []}
@@ -117,71 +103,8 @@ def _flat(value: Any) -> str:
     return json.dumps(value).replace('"', "'")
 
 
-def _steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All steps, those inside conditions included."""
-    found = []
-    for step in steps:
-        found.append(step)
-        arguments = step.get("Arguments", {})
-        if step["Type"] == "Condition":
-            found.extend(_steps(arguments.get("IfSteps", [])))
-            found.extend(_steps(arguments.get("ElseSteps", [])))
-    return found
-
-
-def _job(step: dict[str, Any], defaults: dict[str, Any]) -> Job | None:
-    arguments = step.get("Arguments", {})
-    readers = {"Processing": _processing, "Training": _training, "Tuning": _tuning}
-    if step["Type"] not in readers:
-        return None
-    return readers[step["Type"]](step["Name"], _resolved(arguments, defaults))
-
-
-def _resolved(value: Any, defaults: dict[str, Any]) -> Any:
-    """The arguments with parameters replaced by their defaults."""
-    if isinstance(value, dict):
-        get = value.get("Get")
-        if isinstance(get, str) and get.startswith("Parameters."):
-            return defaults.get(get.removeprefix("Parameters."))
-        return {key: _resolved(inner, defaults) for key, inner in value.items()}
-    return [_resolved(inner, defaults) for inner in value] if isinstance(value, list) else value
-
-
-def _processing(name: str, arguments: dict[str, Any]) -> Job:
-    cluster = arguments["ProcessingResources"]["ClusterConfig"]
-    return Job(
-        step=name,
-        instance_type=cluster["InstanceType"],
-        instance_count=int(cluster["InstanceCount"]),
-        runs=1,
-        parallel=1,
-        spot=False,
-        max_seconds=int(arguments["StoppingCondition"]["MaxRuntimeInSeconds"]),
-        volume_gb=int(cluster["VolumeSizeInGB"]),
-    )
-
-
-def _training(name: str, arguments: dict[str, Any], runs: int = 1, parallel: int = 1) -> Job:
-    resources = arguments["ResourceConfig"]
-    return Job(
-        step=name,
-        instance_type=resources["InstanceType"],
-        instance_count=int(resources["InstanceCount"]),
-        runs=runs,
-        parallel=parallel,
-        spot=bool(arguments.get("EnableManagedSpotTraining", False)),
-        max_seconds=int(arguments["StoppingCondition"]["MaxRuntimeInSeconds"]),
-        volume_gb=int(resources["VolumeSizeInGB"]),
-    )
-
-
-def _tuning(name: str, arguments: dict[str, Any]) -> Job:
-    limits = arguments["HyperParameterTuningJobConfig"]["ResourceLimits"]
-    runs, parallel = int(limits["MaxNumberOfTrainingJobs"]), int(limits["MaxParallelTrainingJobs"])
-    return _training(name, arguments["TrainingJobDefinition"], runs, parallel)
-
-
-def _endpoint(templates: list[Template]) -> Endpoint | None:
+def endpoint_of(templates: list[Template]) -> Endpoint | None:
+    """What serves, as the serving stack's template has it; None where no stack has an endpoint."""
     configs = _resources(templates, "AWS::SageMaker::EndpointConfig")
     if not configs:
         return None

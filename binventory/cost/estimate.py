@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binventory.cost.assembly import Assembly, Endpoint, Job
+from binventory.cost.assembly import Assembly, Endpoint
+from binventory.cost.definition import Job
+from binventory.cost.machines import machine
 from binventory.cost.prices import Prices
-from binventory.cost.workload import HOURS_A_MONTH, SERVE_RATE, Workload, seconds, vcpus
+from binventory.cost.workload import HOURS_A_MONTH, SERVE_RATE, Workload, seconds
 
 # What managed spot is charged at, as a share of on demand. AWS publishes no list price for it and says "up to 90%
 # less"; the true share of a finished job is its BillableTimeInSeconds over its TrainingTimeInSeconds.
@@ -102,7 +104,7 @@ def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: fl
         traffic=traffic,
         idle=_idle(assembly, prices, workload),
         serving_on=_serving_on(assembly, prices),
-        execution=tuple(_step(job, prices, workload) for job in assembly.jobs),
+        execution=tuple(step_line(job, prices, workload) for job in assembly.jobs),
         serving=serving,
         break_even=_break_even(assembly.endpoint, prices) if assembly.endpoint else 0.0,
         seed=seed_way(prices),
@@ -134,25 +136,38 @@ def _serving_on(assembly: Assembly, prices: Prices) -> tuple[MonthLine, ...]:
     )
 
 
-def _step(job: Job, prices: Prices, workload: Workload) -> StepLine:
-    hour = prices.instance_hour(job.instance_type) * job.instance_count
+def step_line(job: Job, prices: Prices, workload: Workload) -> StepLine:
+    """What one job of an execution is expected to cost, and at most.
+
+    Raises:
+        Problem: the table holds no price for its instance type.
+    """
+    instance = prices.instance_hour(job.instance_type) * job.instance_count
+    volume = volume_hour(prices, job.instance_type, job.volume_gb) * job.instance_count
     once = min(seconds(job.step, job.instance_type, job.instance_count, workload), float(job.max_seconds))
-    on_demand = hour * once * job.runs / 3600
+    hours = once * job.runs / 3600
     return StepLine(
         step=job.step,
         machines=f"{job.instance_count} x {job.instance_type}",
         runs=f"{job.runs} {'spot' if job.spot else 'on demand'}",
         minutes=once / 60,
-        on_demand=on_demand,
-        expected=on_demand * (SPOT_SHARE if job.spot else 1.0),
-        worst=hour * job.max_seconds * job.runs / 3600,
+        on_demand=(instance + volume) * hours,
+        expected=(instance * (SPOT_SHARE if job.spot else 1.0) + volume) * hours,
+        worst=(instance + volume) * job.max_seconds * job.runs / 3600,
     )
+
+
+def volume_hour(prices: Prices, instance_type: str, volume_gb: int) -> float:
+    """Dollars an hour of the volume that a job's machine asks for; machines with a disk of their own need none."""
+    if machine(instance_type).has_own_disk:
+        return 0.0
+    return volume_gb * prices.unit("volume_gb_month") / HOURS_A_MONTH
 
 
 def _serving(endpoint: Endpoint, prices: Prices, traffic: float) -> tuple[ServingLine, ...]:
     counts = traffic * HOURS_A_MONTH / 24
     hour = prices.instance_hour(endpoint.instance_type)
-    rate = SERVE_RATE * vcpus(endpoint.instance_type)  # counts a second of one instance
+    rate = SERVE_RATE * machine(endpoint.instance_type).vcpus  # counts a second of one instance
     instances = max(endpoint.min_instances, -(-traffic / 86_400 // rate))
     always = instances * hour * HOURS_A_MONTH
     busy = counts / rate / 3600 * hour

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from binventory.cost.estimate import Estimate
+from binventory.cost.spent import Spent
 
 
 def to_json(found: Estimate) -> dict[str, Any]:
@@ -54,6 +55,14 @@ def _heads(before: Estimate | None) -> list[str]:
 def money(dollars: float) -> str:
     """Dollars with the digits that matter: $0.0031, $0.42, $83.95."""
     return f"${dollars:.4f}" if 0 < abs(dollars) < 0.01 else f"${dollars:,.2f}"
+
+
+def so_far(spent: Spent) -> str:
+    """One line: `at most $0.42 so far, spot saved $0.63`."""
+    if spent.dollars is None or spent.saved is None:
+        return f"no price for every instance type in {spent.region}: binventory cost --refresh"
+    amount = f"at most {money(spent.dollars)} so far" if spent.running else money(spent.dollars)
+    return f"{amount}, spot saved {money(spent.saved)}" if spent.saved >= 0.00005 else amount
 
 
 def difference(dollars: float) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from binventory.cost.machines import machine
 from binventory.errors import Exit, Problem
 
 DATASET_PHOTOS = 535_234
 CLASSES = 5
 HOURS_A_MONTH = 730.0
-# vCPUs of a size. ResNet50 needs 4.09 G multiply-adds a photo; the rates below are photos a second and vCPU of an
-# AVX-512 machine, at the share of the peak that was reached (docs/costs.md derives them).
-_VCPUS = {"medium": 2, "large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "9xlarge": 36, "12xlarge": 48}
+# ResNet50 needs 4.09 G multiply-adds a photo; the rates below are photos a second and vCPU of an AVX-512 machine, at
+# the share of the peak that was reached (docs/costs.md derives them).
 EMBED_RATE = 12.0
 INGEST_RATE = 25.0
 HEAD_RATE = 20_000.0
@@ -46,20 +46,11 @@ class Workload:
         return cls(found, int(str(parameters.get("Views") or 1)), int(str(parameters.get("Epochs") or 1)))
 
 
-def vcpus(instance_type: str) -> int:
-    """vCPUs of an instance type, from its size."""
-    return _VCPUS[instance_type.rsplit(".", 1)[-1]]
-
-
-def has_gpu(instance_type: str) -> bool:
-    """Whether an instance type has a GPU, from its family."""
-    return instance_type.split(".")[-2].startswith(("g", "p"))
-
-
 def seconds(step: str, instance_type: str, instance_count: int, work: Workload) -> float:
     """Expected seconds of one run of a step's job."""
-    cores = vcpus(instance_type) * instance_count
-    embed = GPU_EMBED_RATE * instance_count if has_gpu(instance_type) else EMBED_RATE * cores
+    one = machine(instance_type)
+    cores = one.vcpus * instance_count
+    embed = GPU_EMBED_RATE * instance_count if one.gpus else EMBED_RATE * cores
     useful = {
         "Ingest": work.photos / (INGEST_RATE * cores),
         "Embed": work.photos * (0.8 * work.views + 0.2) / embed,

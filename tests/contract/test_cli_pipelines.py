@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import IMAGE, ROLE
 
 PIPELINE = "binventory-dev"
+EPOCHS = {"Name": "Epochs", "Type": "Integer", "DefaultValue": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +38,10 @@ def processing(name: str, script: str) -> dict[str, Any]:
     }
 
 
-def define(client: ClientFactory, *steps: dict[str, Any]) -> None:
+def define(client: ClientFactory, *steps: dict[str, Any], parameters: Sequence[dict[str, Any]] = (EPOCHS,)) -> None:
     """Makes these steps the environment's pipeline."""
     sagemaker = client("sagemaker")
-    parameters = [{"Name": "Epochs", "Type": "Integer", "DefaultValue": 3}]
-    definition = json.dumps({"Version": "2020-12-01", "Parameters": parameters, "Steps": list(steps)})
+    definition = json.dumps({"Version": "2020-12-01", "Parameters": list(parameters), "Steps": list(steps)})
     if any(item["PipelineName"] == PIPELINE for item in sagemaker.list_pipelines()["PipelineSummaries"]):
         sagemaker.update_pipeline(PipelineName=PIPELINE, PipelineDefinition=definition)
     else:
@@ -53,7 +54,7 @@ def test_a_failed_job_ends_the_command_with_the_end_of_its_log(
     client: ClientFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     define(client, processing("Ingest", "for n in $(seq 60); do echo photo $n; done; echo the disk is full; exit 3"))
-    assert run(["train"]) == Exit.FAILED
+    assert run(["train", "--yes"]) == Exit.FAILED
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert "the disk is full" in captured.err
@@ -70,7 +71,7 @@ def test_a_failed_job_ends_the_command_with_the_end_of_its_log(
 def test_a_refusal_shows_its_reason(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     message = "accuracy 0.21 is below 0.30"
     define(client, {"Name": "Refuse", "Type": "Fail", "Arguments": {"ErrorMessage": message}})
-    assert run(["train"]) == Exit.FAILED
+    assert run(["train", "--yes"]) == Exit.FAILED
     captured = capsys.readouterr()
     assert "refused" in captured.err
     assert message in captured.err
@@ -78,7 +79,7 @@ def test_a_refusal_shows_its_reason(client: ClientFactory, capsys: pytest.Captur
 
 def test_a_succeeded_execution_is_shown_as_json(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     define(client, processing("Ingest", "true"))
-    assert run(["train", "--set", "Epochs=5", "--json"]) == Exit.OK
+    assert run(["train", "--yes", "--set", "Epochs=5", "--json"]) == Exit.OK
     said = json.loads(capsys.readouterr().out)
     parameters = client("sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=said["execution"])
     assert {"Name": "Epochs", "Value": "5"} in parameters["PipelineParameters"]
@@ -88,8 +89,8 @@ def test_a_succeeded_execution_is_shown_as_json(client: ClientFactory, capsys: p
 
 def test_detached_training_returns_at_once(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     define(client, processing("Ingest", "true"))
-    assert run(["train", "--detach"]) == Exit.OK
-    arn = capsys.readouterr().out.strip()
+    assert run(["train", "--yes", "--detach", "--json"]) == Exit.OK
+    arn = json.loads(capsys.readouterr().out)["execution"]
     assert client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineArn"]
     assert run(["watch", arn]) == Exit.OK
 
@@ -97,7 +98,7 @@ def test_detached_training_returns_at_once(client: ClientFactory, capsys: pytest
 @pytest.mark.parametrize("text", ["Epochs=many", "Epoch=3"])
 def test_a_wrong_parameter_is_named(text: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     define(client, processing("Ingest", "true"))
-    assert run(["train", "--set", text]) == Exit.FAILED
+    assert run(["train", "--yes", "--set", text]) == Exit.USAGE
     captured = capsys.readouterr()
     assert text.split("=")[0] in captured.err
     assert "Do:  " in captured.err

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from binventory.cli import run
 from binventory.cost import assembly, prices, refresh
-from binventory.cost.assembly import Assembly, Endpoint, Job
+from binventory.cost.assembly import Assembly, Endpoint
+from binventory.cost.definition import Job
 from binventory.cost.estimate import SPOT_SHARE, estimate, serverless_count
+from binventory.cost.machines import machine
 from binventory.cost.text import difference, markdown, money
-from binventory.cost.workload import JOB_OVERHEAD_SECONDS, Workload, has_gpu, seconds
+from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
 from binventory.errors import Exit, Problem
 from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES
 
@@ -54,7 +56,7 @@ def test_every_instance_that_the_settings_allow_has_a_price_and_a_speed(instance
 
 @pytest.mark.parametrize("instance", [*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES])
 def test_the_processor_is_read_from_the_family(instance: str) -> None:
-    assert has_gpu(instance) == (instance in GPU_JOB_INSTANCES)
+    assert bool(machine(instance).gpus) == (instance in GPU_JOB_INSTANCES)
 
 
 def test_a_hand_worked_month() -> None:
@@ -67,10 +69,17 @@ def test_a_hand_worked_month() -> None:
 def test_a_hand_worked_execution() -> None:
     slow = job(step="Evaluate", max_seconds=60)  # its limit cuts it to a minute
     tune = job(step="Tune", runs=5, spot=True, max_seconds=120)
+    volume = 30 * 0.14 / HOURS_A_MONTH
     found = estimate(environment(slow, tune), US, WORK, traffic=1000)
-    assert [line.on_demand for line in found.execution] == pytest.approx([0.23 / 60, 0.23 * 5 * 2 / 60])
-    assert found.execution_expected == pytest.approx(0.23 / 60 + 0.23 * 10 / 60 * SPOT_SHARE)
-    assert found.execution_worst == pytest.approx(0.23 / 60 + 0.23 * 10 / 60)
+    assert [line.on_demand for line in found.execution] == pytest.approx([(0.23 + volume) / 60, (0.23 + volume) / 6])
+    # Spot lowers the instance's price; the volume's stays.
+    assert found.execution_expected == pytest.approx((0.23 + volume) / 60 + (0.23 * SPOT_SHARE + volume) / 6)
+    assert found.execution_worst == pytest.approx((0.23 + volume) / 60 + (0.23 + volume) / 6)
+
+
+def test_a_machine_with_a_disk_of_its_own_pays_for_no_volume() -> None:
+    line = estimate(environment(job(instance_type="ml.g4dn.xlarge", volume_gb=500)), US, WORK, 1000).execution[0]
+    assert line.worst == pytest.approx(0.7364)
 
 
 instances = st.sampled_from([*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES])

@@ -1,0 +1,87 @@
+"""The launch screen: the choice, its price, a question. Every command that bills shows the same one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from binventory.cli.look import stderr, stdout, table
+from binventory.cost.launch import Launch
+from binventory.cost.text import money
+from binventory.errors import Exit, Problem
+
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking; the price is shown all the same.")]
+
+
+def confirm(launch: Launch, *, yes: bool, json: bool = False) -> None:
+    """Shows what something costs and asks whether to start it; returns when it may start.
+
+    Args:
+        launch: what is about to be started.
+        yes: the person has said so already.
+        json: standard output is for JSON, so people are shown things on standard error.
+
+    Raises:
+        Problem: nobody can be asked, because this is no terminal.
+        typer.Exit: the answer was no.
+    """
+    console = stderr if json else stdout
+    if not (json and yes):
+        show_launch(launch, console)
+    if yes:
+        return
+    if not _somebody_is_there():
+        raise Problem(
+            "Nothing was started",
+            "it costs money, and nobody can be asked: this is no terminal",
+            "say so beforehand: --yes",
+            code=Exit.USAGE,
+        )
+    if not _says_yes(console):
+        stderr.print("Nothing was started.")
+        raise typer.Exit(Exit.INTERRUPTED)
+
+
+def show_launch(launch: Launch, console: Console) -> None:
+    """The table, its totals and its notes."""
+    numbers = ("expected", "at worst")
+    console.print(f"[bold]{escape(launch.title)}[/bold]", soft_wrap=True)
+    shown = table("", "choice", "limit", *numbers, right=numbers)
+    for charge in launch.charges:
+        shown.add_row(charge.name, charge.choice, charge.limit, _dollars(charge.expected), _dollars(charge.worst))
+    if len(launch.charges) != 1 or launch.period != "once":
+        name = "In all" if launch.period == "once" else f"In all, {launch.period}"
+        shown.add_row(name, "", "", _dollars(launch.expected), _dollars(launch.worst), style="bold")
+    console.print(shown)
+    for note in launch.notes:
+        console.print(escape(note), style="dim")
+    console.print()
+
+
+def show_next(launch: Launch, console: Console) -> None:
+    """The commands that are useful once it has been started."""
+    if not launch.next_commands:
+        return
+    shown = table("Useful commands", "")
+    for purpose, command in launch.next_commands:
+        shown.add_row(purpose, escape(command))
+    console.print(shown)
+    console.print()
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
+
+
+def _says_yes(console: Console) -> bool:
+    """Asks on the console itself: click's own question leaves a blank on standard output, where JSON goes."""
+    console.print("Start it? [y/N] ", end="", markup=False)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _dollars(amount: float | None) -> str:
+    return "unknown" if amount is None else money(amount)

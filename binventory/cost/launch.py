@@ -1,0 +1,177 @@
+"""What something will cost, for the screen that asks before it is started: training and serving, read from the account.
+
+The account knows what will really run: the deployed pipeline's definition with this start's parameters, the deployed
+serving stack's template. A price that the table does not hold is shown as unknown; it keeps nobody from starting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from binventory.aws import Aws
+from binventory.cost.assembly import Endpoint, Template, endpoint_of
+from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
+from binventory.cost.estimate import step_line
+from binventory.cost.prices import Prices, load
+from binventory.cost.text import money
+from binventory.cost.workload import HOURS_A_MONTH, Workload
+from binventory.errors import Problem
+from binventory.names import Names
+
+LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are what AWS would ask."
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One line of a launch screen. Dollars are None where the table holds no price."""
+
+    name: str
+    choice: str  # what runs: "1 x ml.m5.xlarge, spot"
+    limit: str  # what bounds it: "5 x 60 min"
+    expected: float | None
+    worst: float | None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is about to be started, what it costs, and the commands that are useful next."""
+
+    title: str
+    period: str  # what the dollars are for: "once" or "a month"
+    charges: tuple[Charge, ...]
+    notes: tuple[str, ...] = ()
+    next_commands: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def expected(self) -> float | None:
+        """Dollars expected in all; None when one of them is unknown."""
+        return _sum(charge.expected for charge in self.charges)
+
+    @property
+    def worst(self) -> float | None:
+        """Dollars when everything runs into its limit, on demand; None when one of them is unknown."""
+        return _sum(charge.worst for charge in self.charges)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with the totals."""
+        return {
+            "title": self.title,
+            "period": self.period,
+            "charges": [vars(charge) for charge in self.charges],
+            "expected": self.expected,
+            "worst": self.worst,
+            "notes": list(self.notes),
+        }
+
+
+def _sum(amounts: Any) -> float | None:
+    known = list(amounts)
+    return None if None in known else float(sum(known))
+
+
+def of_jobs(
+    title: str,
+    jobs: tuple[Job, ...],
+    *,
+    region: str,
+    workload: Workload,
+    notes: tuple[str, ...] = (),
+    next_commands: tuple[tuple[str, str], ...] = (),
+) -> Launch:
+    """The launch screen of jobs that end by themselves."""
+    prices, complaints = _prices(region)
+    charges = tuple(_charge(job, prices, workload) for job in jobs)
+    return Launch(title, "once", charges, (*notes, *complaints, *_unpriced(charges, prices)), next_commands)
+
+
+def of_execution(
+    definition: Definition, parameters: Mapping[str, str | int | float], *, names: Names, aws: Aws
+) -> Launch:
+    """The launch screen of an execution of this pipeline definition, started with these parameters."""
+    values = {**defaults_of(definition), **parameters}
+    workload = Workload.of(values, None)
+    return of_jobs(
+        f"One execution of the pipeline {names.prefix}",
+        jobs_of(definition, parameters),
+        region=aws.region,
+        workload=workload,
+        notes=(f"Expected for {workload.photos:,} photos; at worst every job runs into its limit, on demand.",)
+        + ((LOCAL_NOTE,) if aws.is_local else ()),
+        next_commands=(
+            ("how it stands, and its money so far", f"binventory watch --env {names.environment}"),
+            ("what it has cost, and which sizes would do", f"binventory spent --env {names.environment}"),
+        ),
+    )
+
+
+def of_endpoint(template: Template, title: str, *, names: Names, aws: Aws) -> Launch:
+    """The launch screen of the serving stack's endpoint, which bills from now until it is turned off."""
+    prices, complaints = _prices(aws.region)
+    endpoint = endpoint_of([template])
+    charges = (_serving(endpoint, prices),) if endpoint is not None else ()
+    hour = charges[0].expected / HOURS_A_MONTH if charges and charges[0].expected is not None else None
+    notes = [f"It bills {money(hour)} an hour from now on, until it is turned off."] if hour is not None else []
+    notes += [LOCAL_NOTE] if aws.is_local else []
+    return Launch(
+        title,
+        "a month",
+        charges,
+        (*notes, *complaints, *_unpriced(charges, prices)),
+        (
+            ("count a photo", f"binventory count --env {names.environment} PHOTO"),
+            ("whether it bills", f"binventory endpoint status --env {names.environment}"),
+            ("end its bill", f"binventory endpoint off --env {names.environment}"),
+        ),
+    )
+
+
+def _charge(job: Job, prices: Prices | None, workload: Workload) -> Charge:
+    limit = f"{job.max_seconds / 60:.0f} min"
+    expected: float | None = None
+    worst: float | None = None
+    if prices is not None and prices.has_instance(job.instance_type):
+        line = step_line(job, prices, workload)
+        expected, worst = line.expected, line.worst
+    return Charge(
+        name=job.step,
+        choice=f"{job.instance_count} x {job.instance_type}, {'spot' if job.spot else 'on demand'}",
+        limit=f"{job.runs} x {limit}" if job.runs > 1 else limit,
+        expected=expected,
+        worst=worst,
+    )
+
+
+def _serving(endpoint: Endpoint, prices: Prices | None) -> Charge:
+    month = None
+    if prices is not None and prices.has_instance(endpoint.instance_type):
+        month = prices.instance_hour(endpoint.instance_type) * HOURS_A_MONTH
+    fewest, most = endpoint.min_instances, endpoint.max_instances
+    return Charge(
+        name="Endpoint",
+        choice=f"{fewest} x {endpoint.instance_type}, always on",
+        limit=f"{most} instances",
+        expected=None if month is None else fewest * month,
+        worst=None if month is None else most * month,
+    )
+
+
+def _prices(region: str) -> tuple[Prices | None, tuple[str, ...]]:
+    """The region's prices and what has to be said about them."""
+    try:
+        prices = load(region)
+    except Problem as problem:
+        return None, (f"{problem.what}: {problem.cure}.",)
+    warning = prices.warning(date.today())
+    return prices, ((warning,) if warning else ())
+
+
+def _unpriced(charges: tuple[Charge, ...], prices: Prices | None) -> tuple[str, ...]:
+    if prices is None:
+        return ()
+    missing = sorted({charge.choice.split(" x ")[1].split(",")[0] for charge in charges if charge.expected is None})
+    if not missing:
+        return ()
+    return (f"There is no price for {', '.join(missing)} in {prices.region}: binventory cost --refresh reads it.",)

@@ -1,0 +1,167 @@
+"""Price during: what bills shows its price and asks; where nobody can answer it needs --yes; then money so far."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from binventory.cli import run
+from binventory.cost import prices
+from binventory.errors import Exit
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory
+from tests.contract.test_cli_pipelines import PIPELINE, define, processing
+
+SERVING = "binventory-dev-serving"
+HOUR = 0.115 + 10 * 0.14 / 730
+
+
+class Terminal(io.StringIO):
+    """Standard input with somebody in front of it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+
+@pytest.fixture
+def pipeline(client: ClientFactory) -> None:
+    """A pipeline of one job, whose instance type is a parameter."""
+    step = processing("Ingest", "sleep 1")
+    cluster = {"InstanceType": {"Get": "Parameters.Machine"}, "InstanceCount": 2, "VolumeSizeInGB": 10}
+    step["Arguments"]["ProcessingResources"] = {"ClusterConfig": cluster}
+    step["Arguments"]["StoppingCondition"] = {"MaxRuntimeInSeconds": 1800}
+    machine = {"Name": "Machine", "Type": "String", "DefaultValue": "ml.m5.large"}
+    define(client, step, parameters=[machine])
+
+
+@pytest.fixture(scope="module")
+def serving_stack(client: ClientFactory) -> None:
+    """The serving stack's parameters and endpoint, in a template whose condition keeps the endpoint away."""
+    parameters: dict[str, Any] = {
+        "ModelPackageArn": {"Type": "String", "Default": "arn:aws:sagemaker:us-east-1:123456789012:model-package/x/1"},
+        "EndpointState": {"Type": "String", "Default": "off", "AllowedValues": ["on", "off"]},
+    }
+    variant = {"VariantName": "primary", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 2}
+    resources = {
+        "Config": {
+            "Type": "AWS::SageMaker::EndpointConfig",
+            "Condition": "Never",
+            "Properties": {"ProductionVariants": [variant]},
+        },
+        "Topic": {"Type": "AWS::SNS::Topic"},
+    }
+    template = {
+        "Parameters": parameters,
+        "Conditions": {"Never": {"Fn::Equals": [{"Ref": "EndpointState"}, "never"]}},
+        "Resources": resources,
+    }
+    client("cloudformation").create_stack(StackName=SERVING, TemplateBody=json.dumps(template))
+    client("cloudformation").get_waiter("stack_create_complete").wait(
+        StackName=SERVING, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
+
+
+def executions(client: ClientFactory) -> int:
+    return len(client("sagemaker").list_pipeline_executions(PipelineName=PIPELINE)["PipelineExecutionSummaries"])
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_without_a_terminal_training_needs_yes(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    before = executions(client)
+    assert run(["train"]) == Exit.USAGE
+    captured = capsys.readouterr()
+    assert "2 x ml.m5.large, on demand" in captured.out, "the price is shown all the same"
+    assert "30 min" in captured.out
+    assert f"${2 * HOUR / 2:.2f}" in captured.out, "two machines for the half hour that the limit allows"
+    assert "--yes" in captured.err.splitlines()[-1]
+    assert executions(client) == before
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_no_is_taken_for_an_answer(
+    client: ClientFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = executions(client)
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert run(["train", "--json"]) == Exit.INTERRUPTED
+    captured = capsys.readouterr()
+    assert captured.out == "", "what people read does not go where JSON goes"
+    assert "Nothing was started" in captured.err
+    assert executions(client) == before
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_yes_starts_it_and_the_money_so_far_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert run(["train", "--set", "Machine=ml.m5.xlarge"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert "2 x ml.m5.xlarge" in said, "the parameter's price, not the default's"
+    assert "binventory watch" in said
+    assert "Money done" in said
+    assert run(["watch", "--json"]) == Exit.OK
+    spent = json.loads(capsys.readouterr().out)["spent"]
+    (step,) = spent["steps"]
+    (job,) = step["jobs"]
+    assert job["instance_type"] == "ml.m5.xlarge"
+    assert job["billable"] >= 1
+    hour = 2 * (0.23 + 10 * 0.14 / 730)
+    assert spent["dollars"] == pytest.approx(hour * job["billable"] / 3600)
+    assert spent["saved"] == 0
+    assert not spent["running"]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_an_unknown_price_is_said_and_keeps_nobody_from_starting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "--yes", "--detach", "--set", "Machine=ml.r5.large"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert "unknown" in said
+    assert "no price for ml.r5.large" in said
+
+
+def test_turning_the_endpoint_on_shows_what_a_month_costs(
+    serving_stack: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["endpoint", "on"]) == Exit.USAGE
+    captured = capsys.readouterr()
+    hour = prices.load("us-east-1").instance_hour("ml.m5.large")
+    assert f"${2 * hour * 730:.2f}" in captured.out
+    assert f"${2 * hour:.2f} an hour" in captured.out
+    assert "endpoint off" not in captured.out, "nothing was started, so nothing has to be ended"
+    assert "--yes" in captured.err
+
+
+def test_turning_it_off_asks_nothing(serving_stack: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["endpoint", "off"]) == Exit.OK
+    assert "$" not in capsys.readouterr().out
+
+
+def test_an_approval_asks_too_because_it_turns_the_endpoint_on(
+    client: ClientFactory, serving_stack: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client("sagemaker").create_model_package_group(ModelPackageGroupName=PIPELINE)
+    container = {"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/count:1", "ModelDataUrl": "s3://b/m.tar.gz"}
+    arn = client("sagemaker").create_model_package(
+        ModelPackageGroupName=PIPELINE,
+        InferenceSpecification={"Containers": [container]},
+        ModelApprovalStatus="PendingManualApproval",
+    )["ModelPackageArn"]
+    assert run(["approve", "--no-wait"]) == Exit.USAGE
+    assert "a month" in capsys.readouterr().out
+    described = client("sagemaker").describe_model_package(ModelPackageName=arn)
+    assert described["ModelApprovalStatus"] == "PendingManualApproval"
+    assert run(["approve", "--no-wait", "--yes", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["model_package"] == arn
