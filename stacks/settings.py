@@ -130,6 +130,19 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
+    @field_validator("tuning")
+    @classmethod
+    def _hyperband_has_epochs_to_give(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+        training = info.data.get("training")
+        if training is None or value.strategy != "Hyperband" or value.hyperband_min_epochs < training.epochs:
+            return value
+        raise wrong_setting(
+            "must be less than training.epochs ({epochs}): Hyperband shares out the epochs between the two",
+            field="tuning.hyperband_min_epochs",
+            value=value.hyperband_min_epochs,
+            epochs=training.epochs,
+        )
+
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,

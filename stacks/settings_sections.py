@@ -35,6 +35,7 @@ def wrong_setting(message: str, **context: Any) -> PydanticCustomError:
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\w .:/=+@-]*$")]
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w ./=+@-]*$")]
+TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Retention = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731]
 _DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
@@ -119,14 +120,37 @@ class TrainingSettings(SpotJobSettings):
     seed: int = Field(ge=0, le=2**31 - 1)
 
 
+class WarmStartSettings(Section):
+    """Earlier searches that a new one learns from."""
+
+    type: Literal["IdenticalDataAndAlgorithm", "TransferLearning"]
+    """Identical: the same shards and features (step caching reuses them) and code. Transfer: either may differ."""
+    parents: tuple[TuningJobName, ...] = Field(min_length=1, max_length=5)
+    """Names of tuning jobs that have ended, as `binventory train` shows them. SageMaker allows five."""
+
+    @field_validator("parents")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise wrong_setting("must not repeat a tuning job")
+        return value
+
+
 class TuningSettings(Section):
-    """The search for learning rate and batch size."""
+    """The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
 
     jobs: int = Field(ge=1, le=500)
     parallel_jobs: int = Field(ge=1, le=100)
-    strategy: Literal["Bayesian", "Random"]
+    strategy: Literal["Bayesian", "Random", "Hyperband"]
+    early_stopping: Literal["Auto", "Off"] = "Auto"
+    """Auto stops a trial whose validation loss is worse than the median of the earlier trials' running averages."""
+    hyperband_min_epochs: int = Field(default=1, ge=1, le=1000)
+    """Epochs that Hyperband gives every trial before it may stop it; the most it gives is training.epochs."""
+    warm_start: WarmStartSettings | None = None
     learning_rate_min: float = Field(gt=0, le=1)
     learning_rate_max: float = Field(gt=0, le=1)
+    learning_rate_scale: Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"] = "Logarithmic"
+    """The scale on which the range is searched evenly."""
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
 
     @field_validator("parallel_jobs")
@@ -137,12 +161,37 @@ class TuningSettings(Section):
             raise wrong_setting("must be at most jobs ({jobs})", jobs=jobs)
         return value
 
+    @field_validator("early_stopping")
+    @classmethod
+    def _hyperband_stops_by_itself(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("strategy") == "Hyperband" and value != "Off":
+            raise wrong_setting("must be Off with strategy Hyperband, which stops trials by its own rule")
+        return value
+
+    @field_validator("warm_start")
+    @classmethod
+    def _learnt_from(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:
+        strategy = info.data.get("strategy", "Bayesian")
+        if value is not None and strategy != "Bayesian":
+            raise wrong_setting(
+                "wants strategy Bayesian: {strategy} draws its values without looking at earlier trials",
+                strategy=strategy,
+            )
+        return value
+
     @field_validator("learning_rate_max")
     @classmethod
     def _above_the_minimum(cls, value: float, info: ValidationInfo) -> float:
         minimum = info.data.get("learning_rate_min")
         if minimum is not None and value <= minimum:
             raise wrong_setting("must be greater than learning_rate_min ({minimum})", minimum=minimum)
+        return value
+
+    @field_validator("learning_rate_scale")
+    @classmethod
+    def _fits_the_range(cls, value: str, info: ValidationInfo) -> str:
+        if value == "ReverseLogarithmic" and info.data.get("learning_rate_max") == 1:
+            raise wrong_setting("wants learning_rate_max below 1: the scale is the logarithm of 1 - rate")
         return value
 
     @field_validator("batch_sizes")

@@ -9,6 +9,7 @@ from stacks.pipeline.embed import embedding
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.script_mode import METRICS, ScriptJob
+from stacks.settings_sections import WarmStartSettings
 
 TUNE = "Tune"
 TRAIN = "Train"
@@ -19,7 +20,6 @@ OBJECTIVE = "validation:loss"
 
 def tune_step(context: PipelineContext) -> Step:
     """The search for learning rate and batch size."""
-    tuning, parameters = context.settings.tuning, context.parameters
     job = _job(context, part="tune", instance_count=1, hyperparameters={})
     definition: dict[str, Any] = {
         "AlgorithmSpecification": job.algorithm(context),
@@ -27,30 +27,9 @@ def tune_step(context: PipelineContext) -> Step:
         **job.common(context),
     }
     arguments = {
-        "HyperParameterTuningJobConfig": {
-            "Strategy": tuning.strategy,
-            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": OBJECTIVE},
-            "ResourceLimits": {
-                "MaxNumberOfTrainingJobs": parameters.tuning_jobs.value,
-                "MaxParallelTrainingJobs": parameters.tuning_parallel_jobs.value,
-            },
-            "ParameterRanges": {
-                "ContinuousParameterRanges": [
-                    {
-                        "Name": LEARNING_RATE,
-                        "MinValue": str(tuning.learning_rate_min),
-                        "MaxValue": str(tuning.learning_rate_max),
-                        "ScalingType": "Logarithmic",
-                    }
-                ],
-                "CategoricalParameterRanges": [
-                    {"Name": BATCH_SIZE, "Values": [str(size) for size in tuning.batch_sizes]}
-                ],
-            },
-            "TrainingJobEarlyStoppingType": "Auto",
-            "RandomSeed": parameters.seed.value,
-        },
+        "HyperParameterTuningJobConfig": _search(context),
         "TrainingJobDefinition": definition,
+        **_warm_start(context.settings.tuning.warm_start),
         "Tags": context.tags,
     }
     return Step(
@@ -60,6 +39,44 @@ def tune_step(context: PipelineContext) -> Step:
         arguments=arguments,
         retries=JOB_RETRIES,
     )
+
+
+def _search(context: PipelineContext) -> dict[str, Any]:
+    """The HyperParameterTuningJobConfig: what varies, how it is searched, and when trials are stopped."""
+    tuning, parameters = context.settings.tuning, context.parameters
+    search: dict[str, Any] = {
+        "Strategy": tuning.strategy,
+        "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": OBJECTIVE},
+        "ResourceLimits": {
+            "MaxNumberOfTrainingJobs": parameters.tuning_jobs.value,
+            "MaxParallelTrainingJobs": parameters.tuning_parallel_jobs.value,
+        },
+        "ParameterRanges": {
+            "ContinuousParameterRanges": [
+                {
+                    "Name": LEARNING_RATE,
+                    "MinValue": str(tuning.learning_rate_min),
+                    "MaxValue": str(tuning.learning_rate_max),
+                    "ScalingType": tuning.learning_rate_scale,
+                }
+            ],
+            "CategoricalParameterRanges": [{"Name": BATCH_SIZE, "Values": [str(size) for size in tuning.batch_sizes]}],
+        },
+        "TrainingJobEarlyStoppingType": tuning.early_stopping,
+        "RandomSeed": parameters.seed.value,
+    }
+    if tuning.strategy == "Hyperband":
+        # One printed validation loss is one epoch, the resource that is shared out.
+        epochs = {"MinResource": tuning.hyperband_min_epochs, "MaxResource": parameters.epochs.value}
+        search["StrategyConfig"] = {"HyperbandStrategyConfig": epochs}
+    return search
+
+
+def _warm_start(of: WarmStartSettings | None) -> dict[str, Any]:
+    if of is None:
+        return {}
+    parents = [{"HyperParameterTuningJobName": name} for name in of.parents]
+    return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": of.type}}
 
 
 def train_step(context: PipelineContext) -> Step:

@@ -225,6 +225,49 @@ def test_the_search_is_the_one_that_was_asked_for(definition: Json) -> None:
         assert trained[name] == {"Get": f"Steps.Tune.BestTrainingJob.TunedHyperParameters['{name}']"}
 
 
+def _searched(**tuning: object) -> tuple[Json, Json]:
+    """The search and its whole request, checked against the API, with some settings changed."""
+    definition = pipeline_definition(synthesize(changed(load("dev"), "tuning", **tuning))["Training"])
+    request = next(request for name, _, request in requests(definition) if name == "Tune")
+    assert violations(operation_model("CreateHyperParameterTuningJob").input_shape, request) == []
+    return named(definition, "Tune")["Arguments"]["HyperParameterTuningJobConfig"], request
+
+
+def test_hyperband_shares_out_the_epochs_and_nothing_else_stops_trials() -> None:
+    config, request = _searched(strategy="Hyperband", early_stopping="Off", hyperband_min_epochs=2)
+    assert (config["Strategy"], config["TrainingJobEarlyStoppingType"]) == ("Hyperband", "Off")
+    shared = config["StrategyConfig"]["HyperbandStrategyConfig"]
+    # The parameter, not the setting: an execution may ask for other epochs than the default.
+    assert shared == {"MinResource": 2, "MaxResource": {"Get": "Parameters.Epochs"}}
+    assert request["HyperParameterTuningJobConfig"]["StrategyConfig"]["HyperbandStrategyConfig"]["MaxResource"] == 20
+
+
+def test_a_warm_start_names_the_earlier_searches() -> None:
+    config, request = _searched(warm_start={"type": "TransferLearning", "parents": ("old-1", "old-2")})
+    assert request["WarmStartConfig"] == {
+        "ParentHyperParameterTuningJobs": [
+            {"HyperParameterTuningJobName": "old-1"},
+            {"HyperParameterTuningJobName": "old-2"},
+        ],
+        "WarmStartType": "TransferLearning",
+    }
+    assert config["Strategy"] == "Bayesian"
+
+
+def test_the_plain_search_is_that_of_the_seed_and_starts_cold(definition: Json) -> None:
+    arguments = named(definition, "Tune")["Arguments"]
+    assert "WarmStartConfig" not in arguments
+    config = arguments["HyperParameterTuningJobConfig"]
+    assert (config["Strategy"], config["TrainingJobEarlyStoppingType"]) == ("Bayesian", "Auto")
+    assert "StrategyConfig" not in config
+
+
+@pytest.mark.parametrize("scale", ["Linear", "ReverseLogarithmic"])
+def test_the_scale_of_the_learning_rate_is_a_setting(scale: str) -> None:
+    config, _ = _searched(learning_rate_scale=scale)
+    assert config["ParameterRanges"]["ContinuousParameterRanges"][0]["ScalingType"] == scale
+
+
 def test_the_objective_is_among_the_metrics_and_metrics_are_read_from_the_printed_line(definition: Json) -> None:
     line = "epoch=3 train:loss=0.1 train:accuracy=0.5 validation:loss=2.5e-01 validation:accuracy=0.4 validation:rmse=1"
     found = {}

@@ -56,6 +56,10 @@ def _hours(**changes: str) -> str:
     return json.dumps(hours | changes)
 
 
+def _warm_start(**changes: object) -> str:
+    return json.dumps({"type": "TransferLearning", "parents": ["a1b2c3-Tune-x"]} | changes)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
@@ -85,6 +89,23 @@ def _hours(**changes: str) -> str:
         ("TUNING__LEARNING_RATE_MAX", "0.001", ["tuning.learning_rate_max = '0.001'", "than learning_rate_min"]),
         ("TUNING__BATCH_SIZES", "[32, 32]", ["tuning.batch_sizes = [32, 32]", "must not repeat"]),
         ("TUNING__BATCH_SIZES", "[32,", ["BINVENTORY_", '"tuning"']),
+        ("TUNING__STRATEGY", "Grid", ["tuning.strategy = 'Grid'", "'Bayesian', 'Random' or 'Hyperband'"]),
+        ("TUNING__STRATEGY", "Hyperband", ["tuning.early_stopping = 'Auto'", "must be Off with strategy Hyperband"]),
+        ("TUNING__EARLY_STOPPING", "Sometimes", ["tuning.early_stopping = 'Sometimes'", "'Auto' or 'Off'"]),
+        ("TUNING__LEARNING_RATE_SCALE", "Cubic", ["tuning.learning_rate_scale = 'Cubic'", "'Logarithmic'"]),
+        ("TUNING__LEARNING_RATE_MIN", "0", ["tuning.learning_rate_min = '0'", "greater than 0"]),
+        ("TUNING__BATCH_SIZES", "[0]", ["tuning.batch_sizes.0 = 0", "greater than or equal to 1"]),
+        ("TUNING__BATCH_SIZES", "[]", ["tuning.batch_sizes = []", "at least 1 item"]),
+        ("TUNING__JOBS", "501", ["tuning.jobs = '501'", "less than or equal to 500"]),
+        ("TUNING__WARM_START", _warm_start(parents=[]), ["tuning.warm_start.parents = []", "at least 1 item"]),
+        (
+            "TUNING__WARM_START",
+            _warm_start(parents=["a", "a"]),
+            ["tuning.warm_start.parents = ['a', 'a']", "not repeat"],
+        ),
+        ("TUNING__WARM_START", _warm_start(parents=list("abcdef")), ["tuning.warm_start.parents", "at most 5 items"]),
+        ("TUNING__WARM_START", _warm_start(parents=["-a"]), ["tuning.warm_start.parents.0 = '-a'"]),
+        ("TUNING__WARM_START", _warm_start(type="Similar"), ["tuning.warm_start.type = 'Similar'", "TransferLearning"]),
         ("SERVING__MIN_INSTANCES", "9", ["serving.max_instances = 2", "at least min_instances (9)"]),
         ("SERVING__INSTANCE_TYPE", "ml.m6g.large", ["serving.instance_type = 'ml.m6g.large'", "'ml.m5.large'"]),
         ("SERVING__DATA_CAPTURE_PERCENT", "101", ["serving.data_capture_percent = '101'", "less than or equal to 100"]),
@@ -107,6 +128,34 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     monkeypatch: pytest.MonkeyPatch, field: str, value: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv(f"BINVENTORY_{field}", value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    for text in expected:
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"STRATEGY": "Hyperband", "EARLY_STOPPING": "Off", "HYPERBAND_MIN_EPOCHS": "20"},
+            ["tuning.hyperband_min_epochs = 20", "less than training.epochs (20)"],
+        ),
+        (
+            {"STRATEGY": "Random", "WARM_START": _warm_start()},
+            ["tuning.warm_start", "wants strategy Bayesian: Random draws its values"],
+        ),
+        (
+            {"LEARNING_RATE_MAX": "1", "LEARNING_RATE_SCALE": "ReverseLogarithmic"},
+            ["tuning.learning_rate_scale = 'ReverseLogarithmic'", "learning_rate_max below 1"],
+        ),
+    ],
+)
+def test_settings_of_the_search_must_fit_each_other(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], expected: list[str]
+) -> None:
+    for field, value in changes.items():
+        monkeypatch.setenv(f"BINVENTORY_TUNING__{field}", value)
     with pytest.raises(InvalidSettingsError) as caught:
         load("dev")
     for text in expected:
