@@ -6,7 +6,16 @@ import re
 import zoneinfo
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from stacks.images import FrameworkVersion
@@ -37,7 +46,11 @@ TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, patter
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w ./=+@-]*$")]
 TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Retention = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731]
+Retention = Annotated[
+    # Environment variables are text.
+    Literal[1, 3, 7, 14, 30, 90, 180, 365, 731],
+    BeforeValidator(lambda days: int(days) if isinstance(days, str) and days.isdecimal() else days),
+]
 _DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
 _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
