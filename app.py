@@ -8,6 +8,7 @@ import aws_cdk as cdk
 
 from stacks.github_stack import GithubStack
 from stacks.money_stack import MoneyStack
+from stacks.monitoring_stack import MonitoringStack
 from stacks.policies import add_policies, refused
 from stacks.serving_stack import VARIANT, ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
@@ -30,6 +31,7 @@ def build(app: cdk.App, settings: Settings) -> None:
     )
     # The image and the model packages that the endpoint needs come from the training stack.
     serving.add_stack_dependency(training)
+    MonitoringStack(app, "Monitoring", settings=settings, storage=storage, alerts=money.alerts, variant=VARIANT)
     if settings.github.repository != "none":
         GithubStack(app, "Github", settings=settings, storage=storage)
 

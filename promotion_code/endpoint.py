@@ -16,7 +16,7 @@ class Report:
     """What a guard decided, as it is logged and returned."""
 
     outcome: str
-    """`turned off`, `turned on`, `left` or `busy`."""
+    """`turned off`, `turned on`, `started`, `left` or `busy`."""
     reason: str
 
     def logged(self) -> dict[str, str]:

@@ -22,8 +22,10 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from stacks.batch_settings import BatchSettings
 from stacks.github_settings import GithubSettings
 from stacks.instances import Processor, Region, processor_of
+from stacks.monitoring_settings import MonitoringSettings
 from stacks.settings_sections import (
     DataSettings,
     EvaluationSettings,
@@ -74,7 +76,9 @@ class Settings(BaseSettings):
     tuning: TuningSettings
     evaluation: EvaluationSettings
     serving: ServingSettings
+    batch: BatchSettings = BatchSettings()
     money: MoneySettings
+    monitoring: MonitoringSettings = MonitoringSettings()
     github: GithubSettings = GithubSettings()
 
     @field_validator("tags")
@@ -101,6 +105,20 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("monitoring")
+    @classmethod
+    def _reads_kept_logs(cls, value: MonitoringSettings, info: ValidationInfo) -> MonitoringSettings:
+        storage: StorageSettings | None = info.data.get("storage")
+        if storage is not None and value.window_hours > storage.log_retention_days * 24:
+            raise wrong_setting(
+                "must be at most {hours}: the endpoint's log is kept for storage.log_retention_days ({days})",
+                field="monitoring.window_hours",
+                value=value.window_hours,
+                hours=storage.log_retention_days * 24,
+                days=storage.log_retention_days,
+            )
+        return value
+
     @field_validator("evaluation", "ingest")
     @classmethod
     def _runs_on_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
@@ -111,6 +129,19 @@ class Settings(BaseSettings):
                 value=value.instance_type,
             )
         return value
+
+    @field_validator("tuning")
+    @classmethod
+    def _hyperband_has_epochs_to_give(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+        training = info.data.get("training")
+        if training is None or value.strategy != "Hyperband" or value.hyperband_min_epochs < training.epochs:
+            return value
+        raise wrong_setting(
+            "must be less than training.epochs ({epochs}): Hyperband shares out the epochs between the two",
+            field="tuning.hyperband_min_epochs",
+            value=value.hyperband_min_epochs,
+            epochs=training.epochs,
+        )
 
     @property
     def prefix(self) -> str:
@@ -130,19 +161,6 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-    @field_validator("tuning")
-    @classmethod
-    def _hyperband_has_epochs_to_give(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
-        training = info.data.get("training")
-        if training is None or value.strategy != "Hyperband" or value.hyperband_min_epochs < training.epochs:
-            return value
-        raise wrong_setting(
-            "must be less than training.epochs ({epochs}): Hyperband shares out the epochs between the two",
-            field="tuning.hyperband_min_epochs",
-            value=value.hyperband_min_epochs,
-            epochs=training.epochs,
-        )
-
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,

@@ -93,6 +93,12 @@ def gate_step(context: PipelineContext) -> Step:
 def _register_step(context: PipelineContext) -> Step:
     parameters = context.parameters
     serving_instance = context.settings.serving.instance_type
+    measured = {
+        "Statistics": {
+            "ContentType": "application/json",
+            "S3Uri": join(output_uri(NAME, EVALUATION.output), EVALUATION.path, on="/"),
+        }
+    }
     arguments = {
         "ModelPackageGroupName": context.model_package_group,
         "ModelPackageDescription": "Counts the items in a bin from its photo",
@@ -107,16 +113,11 @@ def _register_step(context: PipelineContext) -> Step:
             "SupportedContentTypes": list(CONTENT_TYPES),
             "SupportedResponseMIMETypes": ["application/json"],
             "SupportedRealtimeInferenceInstanceTypes": [serving_instance],
-            "SupportedTransformInstanceTypes": ["ml.m5.large", "ml.m5.xlarge"],
+            "SupportedTransformInstanceTypes": [context.settings.batch.instance_type],
         },
-        "ModelMetrics": {
-            "ModelQuality": {
-                "Statistics": {
-                    "ContentType": "application/json",
-                    "S3Uri": join(output_uri(NAME, EVALUATION.output), EVALUATION.path, on="/"),
-                }
-            }
-        },
+        "ModelMetrics": {"ModelQuality": measured},
+        # What the drift monitor compares live answers with.
+        "DriftCheckBaselines": {"ModelQuality": measured},
         # Where this model came from, readable without the pipeline's history.
         "CustomerMetadataProperties": {
             "backbone": parameters.backbone.text,

@@ -11,10 +11,10 @@ import jsii
 # rules/resources.py holds a bare `*` to actions that know no resource.
 ACCEPTED_WILDCARDS = {
     r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
-    r".*/(executions|checkpoints|capture|bin-images|metadata)/\*": "Objects under one prefix, made at run time.",
+    r".*/(executions|checkpoints|capture|batch|bin-images|metadata)/\*": "Objects under one prefix, made at run time.",
     r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
     r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",
-    r".*:log-group:/aws/sagemaker/\w+:\*": "Events of the log groups that SageMaker prescribes.",
+    r".*:log-group:/aws/sagemaker/\w+(/[\w-]+)?:\*": "Events of the log groups that SageMaker prescribes.",
     r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
     r".*:(stack|model-package|model|endpoint-config|endpoint)/[\w-]+[/-]\*": "The service adds a number to our name.",
     r".*:pipeline/[\w-]+/execution/\*": "SageMaker numbers the executions of the named pipeline.",

@@ -19,7 +19,7 @@ from binventory.pipeline import STEPS
 from binventory.rehearsal import leftovers
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
-STACKS = ("Storage", "Money", "Training", "Serving")
+STACKS = ("Storage", "Money", "Training", "Serving", "Monitoring")
 COMMAND = [sys.executable, "-m", "binventory"]
 
 

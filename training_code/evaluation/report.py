@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.bootstrap import Interval
-from evaluation.count_metrics import PER_CLASS, confusion_matrix
+from evaluation.count_metrics import PER_CLASS, Predictions, confusion_matrix
 from evaluation.model_quality import model_quality
 from evaluation.page import render_page
 from evaluation.photo_traits import LabelledPhoto
@@ -44,6 +44,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "classes": list(test.classes),
             "model": _measured_json(evaluation.model),
             "confusion": confusion_matrix(test).tolist(),
+            "confidence": _confidence_json(test),
             "baselines": {baseline.name: _measured_json(baseline) for baseline in evaluation.baselines},
             "champion": None if evaluation.champion is None else _measured_json(evaluation.champion),
             "calibration": dataclasses.asdict(evaluation.temperature),
@@ -67,6 +68,19 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
             for name in PER_CLASS
         }
     return {**scalars, "classes": classes}
+
+
+def _confidence_json(test: Predictions) -> dict[str, dict[str, float]]:
+    """Mean and variance of the answer's probability by recorded count: drift of the live endpoint shows against it."""
+    sure = test.probabilities.max(axis=1)
+    found = {}
+    for count in test.classes:
+        values = sure[test.labels == count]
+        found[str(count)] = {
+            "mean": float(values.mean()) if len(values) else 0.0,
+            "variance": float(values.var()) if len(values) else 0.0,
+        }
+    return found
 
 
 def _slicing_json(slicing: Slicing) -> list[dict[str, Any]]:

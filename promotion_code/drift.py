@@ -1,0 +1,150 @@
+"""Whether the photos of today look to the model like those it was evaluated on. Arithmetic only.
+
+Two things are compared: which counts the model answers, by the population stability index (PSI), and how sure it is, by
+its mean confidence. Each must both matter (a threshold) and be more than luck on so many photos (one in a thousand).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+# Chance at which a look at unshifted photos calls what it sees a shift.
+FALSE_ALARMS = 0.001
+_PSEUDO_PHOTOS = 0.5
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Confidences of some photos: the probability of the count that was answered."""
+
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered to a number of photos."""
+
+    photos: int
+    shares: Mapping[int, float]
+    """Share of the photos by the count that was answered."""
+    confidence: Confidence
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One comparison."""
+
+    size: float
+    """PSI, or the difference of the mean confidences."""
+    by_luck: float
+    """Size that luck alone reaches once in a thousand looks."""
+    threshold: float
+
+    @property
+    def found(self) -> bool:
+        """Whether it matters and is more than luck."""
+        return self.size >= self.threshold and self.size > self.by_luck
+
+
+class Tally:
+    """Adds up answers; a window may hold millions."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._sum = self._squares = 0.0
+
+    @property
+    def photos(self) -> int:
+        """How many were added."""
+        return self._counts.total()
+
+    def add(self, counts: Sequence[int], confidences: Sequence[float]) -> None:
+        """Adds answers. Raises ValueError where a photo lacks its count or confidence."""
+        if len(counts) != len(confidences):
+            raise ValueError(f"{len(counts)} counts and {len(confidences)} confidences: one of each a photo")
+        self._counts.update(counts)
+        self._sum += math.fsum(confidences)
+        self._squares += math.fsum(confidence**2 for confidence in confidences)
+
+    def answers(self) -> Answers:
+        """What they amount to. Raises ValueError without any."""
+        if not self.photos:
+            raise ValueError("no photo was answered")
+        mean = self._sum / self.photos
+        variance = max(0.0, self._squares / self.photos - mean**2)
+        shares = {count: number / self.photos for count, number in sorted(self._counts.items())}
+        return Answers(self.photos, shares, Confidence(mean, variance))
+
+
+def baseline_of(evaluation: Mapping[str, Any], bins: Mapping[int, float] | None = None) -> Answers:
+    """What the model answered on the test split.
+
+    evaluation: the document of the model package; bins: share of each recorded count among the bins that the endpoint
+    is asked about, when it is not that of the test split (a balanced one, for example): its photos are weighted so.
+    Raises KeyError for a document without what is needed.
+    """
+    ours = evaluation["binventory"]
+    classes = [int(count) for count in ours["classes"]]
+    rows = [[float(photos) for photos in row] for row in ours["confusion"]]
+    photos = round(sum(map(sum, rows)))
+    weights = _weights(classes, rows, bins)
+    shares = {
+        count: sum(weight * row[column] / max(1.0, sum(row)) for weight, row in zip(weights, rows, strict=True))
+        for column, count in enumerate(classes)
+    }
+    parts = [ours["confidence"][str(count)] for count in classes]
+    return Answers(photos, shares, _mixed(weights, parts))
+
+
+def _weights(
+    classes: Sequence[int], rows: Sequence[Sequence[float]], bins: Mapping[int, float] | None
+) -> Sequence[float]:
+    """Share of each recorded count, of those that the test split has."""
+    wanted = [(sum(row) if bins is None else bins.get(count, 0.0)) if sum(row) else 0.0
+              for count, row in zip(classes, rows, strict=True)]  # fmt: skip
+    total = sum(wanted)
+    return [share / total for share in wanted]
+
+
+def _mixed(weights: Sequence[float], parts: Iterable[Mapping[str, float]]) -> Confidence:
+    """Mean and variance over the recorded counts (the law of total variance)."""
+    pairs = [(weight, part) for weight, part in zip(weights, parts, strict=True) if weight]
+    mean = sum(weight * part["mean"] for weight, part in pairs)
+    within = sum(weight * part["variance"] for weight, part in pairs)
+    return Confidence(mean, within + sum(weight * (part["mean"] - mean) ** 2 for weight, part in pairs))
+
+
+def count_shift(baseline: Answers, live: Answers, threshold: float) -> Shift:
+    """PSI of the answered counts. 0.1 is usually called small, 0.25 large."""
+    counts = sorted({*baseline.shares, *live.shares})
+
+    def smoothed(answers: Answers) -> list[float]:
+        total = answers.photos + _PSEUDO_PHOTOS * len(counts)
+        return [(answers.shares.get(count, 0.0) * answers.photos + _PSEUDO_PHOTOS) / total for count in counts]
+
+    before, now = smoothed(baseline), smoothed(live)
+    size = sum((new - old) * math.log(new / old) for old, new in zip(before, now, strict=True))
+    # Between two samples of the same photos, PSI follows chi-square scaled by the samples' sizes.
+    luck = chi_square_quantile(1 - FALSE_ALARMS, len(counts) - 1) * (1 / baseline.photos + 1 / live.photos)
+    return Shift(size, luck, threshold)
+
+
+def confidence_shift(baseline: Answers, live: Answers, threshold: float) -> Shift:
+    """How far the mean confidence has moved, up or down."""
+    error = math.sqrt(baseline.confidence.variance / baseline.photos + live.confidence.variance / live.photos)
+    luck = NormalDist().inv_cdf(1 - FALSE_ALARMS / 2) * error
+    return Shift(abs(live.confidence.mean - baseline.confidence.mean), luck, threshold)
+
+
+def chi_square_quantile(probability: float, degrees: int) -> float:
+    """By Wilson and Hilferty, within two per cent at the far end; 0 without a degree of freedom."""
+    if degrees < 1:
+        return 0.0
+    spread = 2 / (9 * degrees)
+    return degrees * (1 - spread + NormalDist().inv_cdf(probability) * math.sqrt(spread)) ** 3

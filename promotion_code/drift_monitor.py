@@ -1,0 +1,156 @@
+"""Compares what the endpoint answers with the evaluation of the model it serves. It runs on a schedule.
+
+The answers are read from the endpoint's own log, where the server writes every count and confidence as embedded
+metrics: exactly, for nothing, and with the model package they belong to. What it finds it publishes as metrics, for an
+alarm and the dashboard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+
+from budget import current_budget
+from drift import Answers, Shift, Tally, baseline_of, confidence_shift, count_shift
+from endpoint import is_on, serving_stack
+from serving_stack import MODEL_PACKAGE_ARN
+
+NAMESPACE = "Binventory/Monitoring"
+COUNTS, CONFIDENCES, PACKAGE = "PredictedCount", "Confidence", "ModelPackage"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found, as it is logged and returned."""
+
+    outcome: str
+    """`drift`, `no drift`, `too few photos` or `off`."""
+    reason: str
+    photos: int = 0
+    count_shift: float | None = None
+    confidence_shift: float | None = None
+
+    def logged(self) -> dict[str, Any]:
+        """Prints the look as one line and gives it as the function's result."""
+        record = asdict(self)
+        print(json.dumps(record))
+        return record
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Looks once.
+
+    Raises:
+        RuntimeError: the model package carries no evaluation to compare with.
+        botocore.exceptions.ClientError: something cannot be read; the function's error alarm tells people.
+    """
+    published = {"SpentUsd": current_budget().spent}
+    stack = serving_stack()
+    if not is_on(stack):
+        _publish(published)
+        return Look("off", "the endpoint is off").logged()
+    package = stack.parameters()[MODEL_PACKAGE_ARN]
+    evaluation = _evaluation(package)
+    tally = _answers(package)
+    published |= {
+        "Photos": float(tally.photos),
+        "TestAccuracy": float(evaluation["multiclass_classification_metrics"]["accuracy"]["value"]),
+    }
+    least = int(os.environ["MINIMUM_PHOTOS"])
+    if tally.photos < least:
+        _publish(published)
+        reason = f"{tally.photos} photos in the window, {least} are needed"
+        return Look("too few photos", reason, tally.photos).logged()
+    look, found = _compare(_baseline(evaluation, package), tally.answers())
+    _publish(published | found)
+    return look.logged()
+
+
+def _compare(baseline: Answers, live: Answers) -> tuple[Look, dict[str, float]]:
+    counts = count_shift(baseline, live, float(os.environ["COUNT_SHIFT_THRESHOLD"]))
+    confidence = confidence_shift(baseline, live, float(os.environ["CONFIDENCE_SHIFT_THRESHOLD"]))
+    drifted = counts.found or confidence.found
+    means = f"{live.confidence.mean:.3f} against {baseline.confidence.mean:.3f}"
+    reason = (
+        f"counts {_shares(live)} against {_shares(baseline)} on the test split: PSI {_said(counts)}; "
+        f"mean confidence {means}: moved {_said(confidence)}"
+    )
+    look = Look(
+        "drift" if drifted else "no drift", reason, live.photos, round(counts.size, 4), round(confidence.size, 4)
+    )
+    return look, {"CountShift": counts.size, "ConfidenceShift": confidence.size, "Drift": float(drifted)}
+
+
+def _shares(answers: Answers) -> str:
+    return " ".join(f"{count}:{share:.0%}" for count, share in sorted(answers.shares.items()))
+
+
+def _said(shift: Shift) -> str:
+    return f"{shift.size:.3f} (threshold {shift.threshold:g}, luck up to {shift.by_luck:.3f})"
+
+
+def _evaluation(package: str) -> dict[str, Any]:
+    """The document that the pipeline registered with the model package as its baseline."""
+    described = boto3.client("sagemaker").describe_model_package(ModelPackageName=package)
+    try:
+        uri = described["DriftCheckBaselines"]["ModelQuality"]["Statistics"]["S3Uri"]
+    except KeyError:
+        raise RuntimeError(f"{package} carries no drift baseline: register it by the pipeline") from None
+    where = urlsplit(uri)
+    body = boto3.client("s3").get_object(Bucket=where.netloc, Key=where.path.lstrip("/"))["Body"].read()
+    document: dict[str, Any] = json.loads(body)
+    return document
+
+
+def _baseline(evaluation: dict[str, Any], package: str) -> Answers:
+    shares = json.loads(os.environ["COUNT_SHARES"])
+    try:
+        return baseline_of(evaluation, {int(count): share for count, share in shares.items()} or None)
+    except (KeyError, ZeroDivisionError) as error:
+        raise RuntimeError(
+            f"the evaluation of {package} does not hold what drift is measured against ({error!r}): train again, or "
+            "mend monitoring.count_shares"
+        ) from error
+
+
+def _answers(package: str) -> Tally:
+    """What the endpoint answered with this model in the window."""
+    tally = Tally()
+    for line in _lines():
+        counts, confidences = line.get(COUNTS, ()), line.get(CONFIDENCES, ())
+        if line.get(PACKAGE) == package and len(counts) == len(confidences):
+            tally.add([round(count) for count in counts], confidences)
+    return tally
+
+
+def _lines() -> Iterator[dict[str, Any]]:
+    now = time.time()
+    pages = boto3.client("logs").get_paginator("filter_log_events").paginate(
+        logGroupName=os.environ["ENDPOINT_LOGS"],
+        startTime=int((now - float(os.environ["WINDOW_SECONDS"])) * 1000),
+        endTime=int(now * 1000),
+        filterPattern=f'"{COUNTS}"',
+    )  # fmt: skip
+    for page in pages:
+        for event in page["events"]:
+            try:
+                line = json.loads(event["message"])
+            except ValueError:
+                continue  # a word of the container's, not the server's
+            if isinstance(line, dict):
+                yield line
+
+
+def _publish(values: dict[str, float]) -> None:
+    dimensions = [{"Name": "Endpoint", "Value": os.environ["ENDPOINT"]}]
+    boto3.client("cloudwatch").put_metric_data(
+        Namespace=NAMESPACE,
+        MetricData=[{"MetricName": name, "Value": value, "Dimensions": dimensions} for name, value in values.items()],
+    )

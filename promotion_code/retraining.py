@@ -1,0 +1,61 @@
+"""Starts the pipeline when the drift alarm says that the photos have changed; the alarm's topic calls it.
+
+It is careful with money: one execution at a time, none soon after another, none when the budget is spent. The new model
+still has to pass the gate and to be approved before it serves.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from typing import Any
+
+import boto3
+
+from budget import current_budget, guard_percent
+from endpoint import Report, tell
+
+_DAY_SECONDS = 86_400
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+    """Decides for each message; SNS sends one at a time."""
+    alarm = json.loads(event["Records"][0]["Sns"]["Message"])
+    if alarm["NewStateValue"] != "ALARM":
+        return Report("left", f"the alarm is {alarm['NewStateValue']}").logged()
+    pipeline = os.environ["PIPELINE"]
+    objection = _objection(pipeline)
+    if objection:
+        tell(f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
+        return Report("left", objection).logged()
+    started = boto3.client("sagemaker").start_pipeline_execution(
+        PipelineName=pipeline,
+        PipelineExecutionDescription=f"Drift: {alarm['AlarmName']} since {alarm['StateChangeTime']}",
+        # A message may come twice; the same alarm starts the same execution.
+        ClientRequestToken=hashlib.sha256(f"{alarm['AlarmName']} {alarm['StateChangeTime']}".encode()).hexdigest(),
+    )["PipelineExecutionArn"]
+    tell(
+        f"{pipeline}: drift, retraining",
+        f"The photos have drifted, so that {started} was started. A model that passes the gate waits for approval: "
+        "binventory approve",
+    )
+    return Report("started", started).logged()
+
+
+def _objection(pipeline: str) -> str | None:
+    """What speaks against an execution now."""
+    budget = current_budget()
+    if guard_percent() and budget.percent >= guard_percent():
+        return f"{budget}"
+    newest = boto3.client("sagemaker").list_pipeline_executions(
+        PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+    )["PipelineExecutionSummaries"]
+    if not newest:
+        return None
+    if newest[0]["PipelineExecutionStatus"] in {"Executing", "Stopping"}:
+        return f"{newest[0]['PipelineExecutionArn']} is still running"
+    days = float(os.environ["RETRAIN_DAYS"])
+    age = (datetime.datetime.now(datetime.UTC) - newest[0]["StartTime"]).total_seconds() / _DAY_SECONDS
+    return f"the newest execution is {age:.1f} days old, less than {days:g}" if age < days else None

@@ -1,0 +1,96 @@
+"""Drift is found where there is some, and not where there is none."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drift import Answers, Confidence, Tally, baseline_of, chi_square_quantile, confidence_shift, count_shift
+
+SHARES = st.lists(st.integers(1, 100), min_size=2, max_size=6).map(lambda parts: [p / sum(parts) for p in parts])
+
+
+def answers(shares: list[float], photos: int, mean: float = 0.5, variance: float = 0.02) -> Answers:
+    return Answers(photos, dict(enumerate(shares, start=1)), Confidence(mean, variance))
+
+
+@given(shares=SHARES, photos=st.integers(30, 10_000))
+def test_the_same_answers_are_no_drift(shares: list[float], photos: int) -> None:
+    same = answers(shares, photos)
+    assert count_shift(same, same, 0.2).size == pytest.approx(0, abs=1e-12)
+    assert confidence_shift(same, same, 0.1).size == 0
+    assert not count_shift(same, same, 0.2).found and not confidence_shift(same, same, 0.1).found
+
+
+@given(shares=SHARES, photos=st.integers(1000, 100_000))
+def test_one_count_for_everything_is_drift(shares: list[float], photos: int) -> None:
+    always = answers([1.0] + [0.0] * (len(shares) - 1), photos)
+    assert count_shift(answers(shares, photos), always, 0.2).found or shares[0] > 0.5
+
+
+@given(seed=st.integers(0, 2**31), shares=SHARES)
+def test_luck_is_seldom_taken_for_drift(seed: int, shares: list[float]) -> None:
+    """Samples of the same distribution reach what luck is said to reach about once in a thousand draws."""
+    draws = np.random.default_rng(seed)
+    sample = [draws.multinomial(400, shares) / 400 for _ in range(2)]
+    before, now = (answers(list(map(float, part)), 400) for part in sample)
+    shift = count_shift(before, now, threshold=0.2)
+    assert not shift.found
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 4, 5, 9])
+def test_the_quantile_is_near_the_exact_one(degrees: int) -> None:
+    """Against draws: the share of chi-square values above it is a thousandth, give or take a quarter."""
+    values = np.random.default_rng(degrees).chisquare(degrees, 2_000_000)
+    assert (values > chi_square_quantile(0.999, degrees)).mean() == pytest.approx(0.001, rel=0.25)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.floats(0.2, 1)), min_size=1, max_size=60), st.integers(0, 60)
+)  # the same photos in one line of the log or in two
+def test_a_tally_does_not_care_how_the_lines_were_cut(photos: list[tuple[int, float]], cut: int) -> None:
+    whole, parts = Tally(), Tally()
+    for tally, pieces in ((whole, [photos]), (parts, [photos[:cut], photos[cut:]])):
+        for piece in pieces:
+            tally.add([count for count, _ in piece], [sure for _, sure in piece])
+    one, two = whole.answers(), parts.answers()
+    assert (one.photos, one.shares) == (two.photos, two.shares)
+    assert one.confidence.mean == pytest.approx(two.confidence.mean)
+    assert one.confidence.mean == pytest.approx(np.mean([sure for _, sure in photos]))
+    assert one.confidence.variance == pytest.approx(np.var([sure for _, sure in photos]), abs=1e-9)
+
+
+def test_a_photo_needs_a_count_and_a_confidence() -> None:
+    with pytest.raises(ValueError, match="1 counts and 0 confidences"):
+        Tally().add([1], [])
+    with pytest.raises(ValueError, match="no photo"):
+        Tally().answers()
+
+
+EVALUATION = {
+    "binventory": {
+        "classes": [1, 2],
+        # Ones are always right; of twos a quarter is taken for one.
+        "confusion": [[80, 0], [5, 15]],
+        "confidence": {"1": {"mean": 0.9, "variance": 0.0}, "2": {"mean": 0.5, "variance": 0.01}},
+    }
+}
+
+
+def test_the_baseline_is_what_the_model_answered_on_the_test_split() -> None:
+    found = baseline_of(EVALUATION)
+    assert found.photos == 100
+    assert found.shares == {1: pytest.approx(0.85), 2: pytest.approx(0.15)}
+    assert found.confidence.mean == pytest.approx(0.8 * 0.9 + 0.2 * 0.5)
+    assert found.confidence.variance == pytest.approx(0.2 * 0.01 + 0.8 * 0.08**2 + 0.2 * 0.32**2)
+
+
+def test_a_balanced_test_split_is_weighted_to_the_bins_that_are_asked_about() -> None:
+    found = baseline_of(EVALUATION, {1: 0.5, 2: 0.5})
+    assert found.shares == {1: pytest.approx(0.625), 2: pytest.approx(0.375)}
+    assert found.confidence.mean == pytest.approx(0.7)
+    assert math.fsum(found.shares.values()) == pytest.approx(1)
