@@ -8,19 +8,20 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inference import Counter, Reading, input_fn, output_fn
+from inference import Counter, input_fn, output_fn
 from serving.admission import Admission, Disconnected, Limits, Message, Receive, Visit
 from serving.answers import Answer, Prediction, Refusal
 from serving.cores import usable_cpus
 from serving.micro_batching import MicroBatcher, Scored
-from serving.network import ModelError, Photos
+from serving.network import ModelError
 from serving.openapi import document
-from serving.requests import JSON, RequestError, choose_answer
+from serving.requests import JSON, Photo, RequestError, choose_answer, is_one_image
 from serving.telemetry import Metrics, log
+from serving.tickets import Ticket
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -49,18 +50,6 @@ class Reply:
         """An error as JSON with its reason."""
         body = json.dumps({"error": {"reason": error.reason, "message": str(error)}}).encode() + b"\n"
         return cls(error.status, body, headers=tuple((name.encode(), value.encode()) for name, value in error.headers))
-
-
-@dataclass
-class _Clock:
-    """Milliseconds since the last lap."""
-
-    begun: float = field(default_factory=time.perf_counter)
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        elapsed, self.begun = (now - self.begun) * 1000, now
-        return elapsed
 
 
 class Application:
@@ -158,7 +147,7 @@ class Application:
         return Reply.of_json(document())
 
     async def _invocations(self, scope: Scope, receive: Receive) -> Reply:
-        clock = _Clock()
+        begun = time.perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         accept = headers.get("accept", "")
         choose_answer(accept)
@@ -166,33 +155,50 @@ class Application:
             body = await visit.read_body(receive, headers.get("content-length"))
             prediction = await self._predict(body, headers.get("content-type", ""), visit)
         answered, media_type = output_fn(prediction, accept)
-        self._observe(prediction, clock.lap())
+        self._observe(prediction, 1000 * (time.perf_counter() - begun))
         return Reply(200, answered, media_type)
 
     async def _predict(self, body: bytes, content_type: str, visit: Visit) -> Prediction:
-        clock = _Clock()
+        begun = time.perf_counter()
         run = asyncio.get_running_loop().run_in_executor
-        reading: Reading = await run(self._decoders, input_fn, body, content_type)
+        # A single image is its own body: there is nothing to parse that would be worth a change of threads.
+        reading = (
+            input_fn(body, content_type)
+            if is_one_image(content_type)
+            else await run(self._decoders, input_fn, body, content_type)
+        )
         visit.hold_photos(len(reading.photos))
-        prepare = self._counter.prepare
-        prepared = await asyncio.gather(*(run(self._decoders, prepare, photo) for photo in reading.photos))
-        decode_ms = clock.lap()
-        scored = await asyncio.gather(*(self._score(photo) for photo in prepared))
-        timed = [result for result in scored if isinstance(result, Scored)]
-        results = [self._counter.answer(result.scores) if isinstance(result, Scored) else result for result in scored]
+        tickets = [self._send(photo) for photo in reading.photos]
+        outcomes = await asyncio.gather(*(ticket.outcome() for ticket in tickets))
+        timed = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
+        results = [self._counter.answer(each.scores) if isinstance(each, Scored) else each for each in outcomes]
         return Prediction(
             tuple(results),
             reading.batch,
             self._counter.identity,
             {
-                "decode": decode_ms,
+                "decode": 1000 * (max((result.queued_at for result in timed), default=time.perf_counter()) - begun),
                 "queue": max((result.queue_ms for result in timed), default=0.0),
                 "model": max((result.model_ms for result in timed), default=0.0),
             },
         )
 
-    async def _score(self, photo: Photos | Refusal) -> Scored | Refusal:
-        return photo if isinstance(photo, Refusal) else await self._batcher.score(photo)
+    def _send(self, photo: Photo) -> Ticket[Scored | Refusal]:
+        """Send a photo through a decoder to the network; neither comes back to the event loop in between."""
+        ticket: Ticket[Scored | Refusal] = Ticket()
+        self._decoders.submit(self._decode, photo, ticket)
+        return ticket
+
+    def _decode(self, photo: Photo, ticket: Ticket[Scored | Refusal]) -> None:
+        try:
+            prepared = self._counter.prepare(photo)
+            if isinstance(prepared, Refusal):
+                ticket.deliver(prepared)
+            else:
+                self._batcher.enqueue(prepared, ticket.deliver)
+        # Raised in a thread that nobody joins: the request must hear of it.
+        except Exception as error:
+            ticket.deliver(error)
 
     def _observe(self, prediction: Prediction, total_ms: float) -> None:
         parts = prediction.latency_ms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -16,9 +15,10 @@ from serving.network import Logits, Photos
 
 @dataclass(frozen=True)
 class Scored:
-    """One photo's scores [classes], with the milliseconds it waited and the milliseconds its batch took."""
+    """One photo's scores [classes], when it was queued (`time.perf_counter`), how long it waited and its batch took."""
 
     scores: Logits
+    queued_at: float
     queue_ms: float
     model_ms: float
 
@@ -27,8 +27,7 @@ class Scored:
 class _Waiting:
     photo: Photos
     since: float
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Scored]
+    deliver: Callable[[Scored | Exception], None]
 
 
 class MicroBatcher:
@@ -46,16 +45,16 @@ class MicroBatcher:
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
         self._thread.start()
 
-    async def score(self, photo: Photos) -> Scored:
-        """Scores for one photo [height, width, 3]. Raises what the network raised."""
-        loop = asyncio.get_running_loop()
-        entry = _Waiting(photo, time.perf_counter(), loop, loop.create_future())
+    def enqueue(self, photo: Photos, deliver: Callable[[Scored | Exception], None]) -> None:
+        """Have one photo [height, width, 3] scored; `deliver` gets its scores, or what the network raised.
+
+        From any thread, so that a decoder hands its photo on without a turn of the event loop.
+        """
         with self._wake:
             if self._closed:
                 raise RuntimeError("the server is stopping")
-            self._waiting.append(entry)
+            self._waiting.append(_Waiting(photo, time.perf_counter(), deliver))
             self._wake.notify()
-        return await entry.future
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
@@ -77,30 +76,14 @@ class MicroBatcher:
             # Whatever the runtime raises belongs to the requests that met it; the next batch must still run.
             except Exception as error:
                 for entry in batch:
-                    _deliver(entry, error)
+                    entry.deliver(error)
                 continue
             model_ms = (time.perf_counter() - begun) * 1000
             for entry, row in zip(batch, scores, strict=True):
-                _deliver(entry, Scored(row, (begun - entry.since) * 1000, model_ms))
+                entry.deliver(Scored(row, entry.since, (begun - entry.since) * 1000, model_ms))
 
     def _take(self) -> list[_Waiting]:
         with self._wake:
             while not self._waiting and not self._closed:
                 self._wake.wait()
             return [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
-
-
-def _deliver(entry: _Waiting, outcome: Scored | Exception) -> None:
-    def resolve() -> None:
-        if entry.future.cancelled():
-            return
-        if isinstance(outcome, Scored):
-            entry.future.set_result(outcome)
-        else:
-            entry.future.set_exception(outcome)
-
-    try:
-        entry.loop.call_soon_threadsafe(resolve)
-    except RuntimeError:
-        # The loop has closed: nobody is left to hear the answer.
-        return

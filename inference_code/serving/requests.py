@@ -41,7 +41,7 @@ def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo], bool]:
 
     Raises RequestError.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = _media_type(content_type)
     if not body:
         raise RequestError(400, "empty", "the request has no body; send the bytes of a photo")
     parse = _PARSERS.get(media_type)
@@ -55,6 +55,15 @@ def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo], bool]:
     if len(photos) > MAX_PHOTOS:
         raise RequestError(413, "too_many_photos", f"{len(photos)} photos; send at most {MAX_PHOTOS} a request")
     return photos, batch
+
+
+def is_one_image(content_type: str) -> bool:
+    """Whether the body is one encoded photo as it is, with nothing around it to parse."""
+    return _media_type(content_type) in IMAGES
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _one_image(body: bytes) -> tuple[list[Photo], bool]:

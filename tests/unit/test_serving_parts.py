@@ -210,7 +210,7 @@ def test_a_closed_batcher_takes_nothing_more(model: Counter) -> None:
     batcher = MicroBatcher(model.logits, largest=8)
     batcher.close()
     with pytest.raises(RuntimeError, match="stopping"):
-        asyncio.run(batcher.score(np.zeros((224, 224, 3), dtype=np.uint8)))
+        batcher.enqueue(np.zeros((224, 224, 3), dtype=np.uint8), lambda outcome: None)
 
 
 def test_a_client_that_left_is_not_answered(tmp_path: Path) -> None:
