@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks.endpoint.load import Contestant, NoAnswer, Sample, free_port
 from benchmarks.endpoint.models import REPOSITORY, RESNET50_MACS, Models, make
 from benchmarks.endpoint.processor import Processor, peak_gmacs, this_processor
-from benchmarks.endpoint.torchserve import TUNINGS, TorchServe, Unavailable
+from benchmarks.endpoint.torchserve import TUNINGS, Ports, TorchServe, Unavailable
 
 sys.path.insert(0, str(REPOSITORY / "inference_code"))
 
@@ -179,7 +179,7 @@ def _entries(work: Path, models: Models) -> Iterator[Entry]:
         return
     for tuning in TUNINGS:
         port = free_port()
-        command = serve.command(tuning, port, free_port(), free_port())
+        command = serve.command(tuning, Ports(port, free_port(), free_port(), free_port(), free_port()))
         # Its process id file lies in the temporary folder: one instance a folder.
         temporary = work / "tmp" / str(tuning.first_worker_port)
         temporary.mkdir(parents=True, exist_ok=True)
@@ -286,8 +286,9 @@ def _claims(
     rate = samples[OURS, 16].rate
     yield Claim("p50_at_1_times_torchserve", samples[SHIPPED, 1].quantile(0.5) / p50, 5.0, at_least=True)
     yield Claim("rate_at_16_times_torchserve", rate / samples[SHIPPED, 16].rate, 16.0, at_least=True)
-    best = max(samples[name, 16].rate for name in tuned)
-    yield Claim("rate_at_16_times_best_tuned_torchserve", rate / best, 5.0, at_least=True)
+    if len(tuned) == len(TUNINGS):
+        best = max(samples[name, 16].rate for name in tuned)
+        yield Claim("rate_at_16_times_best_tuned_torchserve", rate / best, 5.0, at_least=True)
     yield Claim("memory_of_torchserve_times", peaks[SHIPPED] / peaks[OURS], 5.0, at_least=True)
 
 

@@ -44,6 +44,17 @@ class Tuning:
     threads: int | None = None
 
 
+@dataclass(frozen=True)
+class Ports:
+    """What one instance listens on; no two instances may share any."""
+
+    inference: int
+    management: int
+    metrics: int
+    grpc_inference: int
+    grpc_management: int
+
+
 TUNINGS: Final = (
     Tuning("torchserve as shipped", 9000),
     Tuning("torchserve one worker", 9100, workers=1),
@@ -93,12 +104,15 @@ class TorchServe:
             check=True, capture_output=True,
         )  # fmt: skip
 
-    def command(self, tuning: Tuning, port: int, management_port: int, metrics_port: int) -> list[str]:
+    def command(self, tuning: Tuning, ports: Ports) -> list[str]:
         """The command that serves the archive on loopback ports."""
         lines = [
-            f"inference_address=http://127.0.0.1:{port}",
-            f"management_address=http://127.0.0.1:{management_port}",
-            f"metrics_address=http://127.0.0.1:{metrics_port}",
+            f"inference_address=http://127.0.0.1:{ports.inference}",
+            f"management_address=http://127.0.0.1:{ports.management}",
+            f"metrics_address=http://127.0.0.1:{ports.metrics}",
+            # It opens gRPC unasked, and an instance that cannot have these ports ends without a word.
+            f"grpc_inference_port={ports.grpc_inference}",
+            f"grpc_management_port={ports.grpc_management}",
             # Its own sampling of the machine would disturb its neighbours in the benchmark.
             "disable_system_metrics=true",
             "install_py_dep_per_model=false",
