@@ -64,6 +64,26 @@ ServingInstance = Literal[
     "ml.c7i.xlarge",
     "ml.c7i.2xlarge",
 ]
+# Transform jobs run the same image, on what SageMaker offers them.
+BatchInstance = Literal[
+    "ml.m5.large",
+    "ml.m5.xlarge",
+    "ml.m5.2xlarge",
+    "ml.m5.4xlarge",
+    "ml.m6i.large",
+    "ml.m6i.xlarge",
+    "ml.m6i.2xlarge",
+    "ml.m6i.4xlarge",
+    "ml.c5.xlarge",
+    "ml.c5.2xlarge",
+    "ml.c5.4xlarge",
+    "ml.c6i.xlarge",
+    "ml.c6i.2xlarge",
+    "ml.c6i.4xlarge",
+    "ml.c7i.xlarge",
+    "ml.c7i.2xlarge",
+    "ml.c7i.4xlarge",
+]
 # The regions whose training images AWS publishes from one account (see images.py).
 Region = Literal[
     "us-east-1",

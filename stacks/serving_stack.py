@@ -13,6 +13,7 @@ from constructs import Construct
 
 from stacks import permissions
 from stacks.base import BinventoryStack
+from stacks.batch_transform import BatchTransform
 from stacks.endpoint_alarms import EndpointAlarms
 from stacks.settings import Settings
 from stacks.storage_stack import CAPTURE_PREFIX, EXECUTIONS_PREFIX, StorageStack
@@ -60,6 +61,7 @@ class ServingStack(BinventoryStack):
             resources += self._autoscaling(endpoint)
         for resource in resources:
             resource.cfn_options.condition = self._serving
+        BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository)
         # The name is known while nothing is served: whoever calls gets SageMaker's own "not found" then.
         CfnOutput(self, "EndpointName", value=self.endpoint_name)
 

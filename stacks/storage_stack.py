@@ -13,6 +13,9 @@ from stacks.settings import Settings
 CAPTURE_PREFIX = "capture"
 EXECUTIONS_PREFIX = "executions"
 CHECKPOINTS_PREFIX = "checkpoints"
+BATCH_PREFIX = "batch"
+# Answers of transform jobs are fetched and deleted at their end; what an interruption leaves goes with time.
+_BATCH_DAYS = 14
 
 
 class StorageStack(BinventoryStack):
@@ -45,6 +48,7 @@ class StorageStack(BinventoryStack):
         expirations = {
             EXECUTIONS_PREFIX: storage.executions_expire_days,
             CHECKPOINTS_PREFIX: storage.checkpoints_expire_days,
+            BATCH_PREFIX: _BATCH_DAYS,
             CAPTURE_PREFIX: self.settings.serving.data_capture_expire_days,
         }
         # Not versioned: everything here is computed from photos that live elsewhere, and can be computed again.

@@ -128,10 +128,16 @@ def test_capture_is_a_setting_and_so_is_its_permission(unscaled: dict[str, Any])
     assert {option["CaptureMode"] for option in capture["CaptureOptions"]} == {"Input", "Output"}
     assert "DataCaptureConfig" not in only(unscaled, "AWS::SageMaker::EndpointConfig")["Properties"]
 
-    def actions(template: dict[str, Any]) -> set[str]:
-        return {action for _, statement in statements(template) for action in as_list(statement["Action"])}
+    def permissions(template: dict[str, Any]) -> set[tuple[str, str]]:
+        return {
+            (action, flat(resource))
+            for _, statement in statements(template)
+            for action in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        }
 
-    assert actions(captured) - actions(unscaled) == {"s3:PutObject"}
+    ((action, resource),) = permissions(captured) - permissions(unscaled)
+    assert action == "s3:PutObject" and resource.endswith("/capture/*")
 
 
 def test_the_endpoint_is_named_while_it_is_off() -> None:

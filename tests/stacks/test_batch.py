@@ -1,0 +1,68 @@
+"""Batch Transform's part of the serving stack: a role that reads photos and nothing more, and what the client reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from stacks.settings import InvalidSettingsError, load
+from tests.stacks.templates import as_list, changed, flat, pipeline_definition, statements, synthesize, templates
+
+
+def allowed(template: dict[str, object], action: str) -> set[str]:
+    """The resources on which the batch role may do something."""
+    return {
+        flat(resource)
+        for name, statement in statements(template)
+        if name.startswith("Batch") and action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def test_the_role_reads_photos_and_writes_answers_and_nothing_else() -> None:
+    serving = templates("dev")["Serving"]
+    written = allowed(serving, "s3:PutObject")
+    assert len(written) == 1 and written.pop().endswith("/batch/*")
+    read = allowed(serving, "s3:GetObject")
+    assert any(resource.endswith(":s3:::aft-vbi-pds/*") for resource in read)
+    assert len(read) == 3
+    assert not allowed(serving, "s3:DeleteObject")
+    groups = allowed(serving, "logs:CreateLogGroup")
+    assert len(groups) == 1 and groups.pop().endswith(":/aws/sagemaker/TransformJobs")
+
+
+def test_more_prefixes_may_be_opened_by_settings() -> None:
+    settings = changed(
+        load("dev"), "batch", photos_uris=("s3://ours/bins/", "s3://ours/more/", "s3://theirs/"), instance_count=3
+    )
+    serving = synthesize(settings)["Serving"]
+    read = allowed(serving, "s3:GetObject")
+    assert {resource for resource in read if "ours" in resource} == {
+        "arn:<AWS::Partition>:s3:::ours/bins/*",
+        "arn:<AWS::Partition>:s3:::ours/more/*",
+    }
+    outputs = {name: output["Value"] for name, output in serving["Outputs"].items()}
+    assert outputs["BatchPhotosUris"] == "s3://aft-vbi-pds/ s3://ours/bins/ s3://ours/more/ s3://theirs/"
+    assert outputs["BatchInstanceCount"] == "3"
+    assert flat(outputs["BatchOutputUri"]).endswith("/batch/")
+
+
+def test_a_model_package_supports_what_transform_jobs_run_on() -> None:
+    settings = changed(load("dev"), "batch", instance_type="ml.c6i.4xlarge")
+    definition = pipeline_definition(synthesize(settings)["Training"])
+    assert '"SupportedTransformInstanceTypes": ["ml.c6i.4xlarge"]' in str(definition).replace("'", '"')
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("PHOTOS_URIS", '["s3://ours/bins"]', "with the slash at its end"),
+        ("PHOTOS_URIS", '["s3://ours/*/"]', "must be a prefix"),
+        ("INSTANCE_TYPE", "ml.t2.medium", "ml.m5.large"),
+        ("INSTANCE_COUNT", "0", "greater than or equal to 1"),
+    ],
+)
+def test_wrong_settings_are_named(field: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"BINVENTORY_BATCH__{field}", value)
+    with pytest.raises(InvalidSettingsError, match=said) as caught:
+        load("dev")
+    assert f"batch.{field.lower()}" in str(caught.value)
