@@ -15,6 +15,7 @@ from rich.table import Table
 
 from binventory.errors import Problem
 from binventory.serving import Answer
+from binventory.times import duration as duration
 
 stdout = Console(highlight=False, soft_wrap=False)
 stderr = Console(stderr=True, highlight=False)
@@ -47,17 +48,6 @@ def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return vars(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def duration(seconds: float | None) -> str:
-    """A time for people: 0.4 s, 12 s, 3:05."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
