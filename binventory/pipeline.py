@@ -233,6 +233,13 @@ def explain(aws: Aws, execution: Execution) -> Problem:
     )
 
 
+def output(aws: Aws, step: Step, name: str) -> str | None:
+    """S3 address of an output of a processing step, without a slash at its end; None where it has no such output."""
+    job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=step.job)
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return next((str(one["S3Output"]["S3Uri"]).rstrip("/") for one in outputs if one["OutputName"] == name), None)
+
+
 def read_json(aws: Aws, uri: str) -> Any:
     """The JSON document at an s3:// URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
