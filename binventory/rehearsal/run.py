@@ -253,19 +253,14 @@ class _Rehearsal:
     def _output(self, execution: pipeline.Execution, step: str, name: str) -> str:
         found = execution.step(step)
         assert found is not None, f"{step} has run"
-        job = self.aws.client("sagemaker").describe_processing_job(ProcessingJobName=found.job)
-        uris = [
-            output["S3Output"]["S3Uri"]
-            for output in job["ProcessingOutputConfig"]["Outputs"]
-            if output["OutputName"] == name
-        ]
-        if not uris:
+        uri = pipeline.output(self.aws, found, name)
+        if uri is None:
             raise Problem(
                 f"Step {step} has no output {name}",
                 f"its job {found.job} names none",
                 "see stacks/pipeline: the rehearsal reads this output",
             )
-        return str(uris[0]).rstrip("/")
+        return uri
 
     def _test_photos(self) -> list[tuple[str, int]]:
         """Some ids of the test split with their recorded quantity, spread over the split."""
