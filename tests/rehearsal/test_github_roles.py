@@ -1,104 +1,25 @@
-"""The workflows' own steps, by the same shell, with what a GitHub token gets there: its role's rights and no others.
-
-The local AWS enforces policies and trust conditions; it does not check who signed a token, so tokens are written here.
-"""
+"""The workflows' own steps, by the same shell, with what a GitHub token gets there: its role's rights and no others."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import pytest
-import yaml
-from botocore import UNSIGNED
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
-from tests.conftest import REPOSITORY
+from tests.github_account import Account, checkout, step
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
-
-ISSUER = "https://token.actions.githubusercontent.com"
-GITHUB = {
-    "BINVENTORY_GITHUB__REPOSITORY": "acme/bins",
-    "BINVENTORY_GITHUB__OWNER_ID": "11",
-    "BINVENTORY_GITHUB__REPOSITORY_ID": "22",
-}
-
-
-@dataclass(frozen=True)
-class Account:
-    """A local account into which an administrator has deployed the stacks once."""
-
-    aws: LocalAws
-    folder: Path
-
-    def shell(self, script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Runs a script as a GitHub runner does: bash, ended by the first failure, also inside a pipe."""
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
-        return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
-            cwd=self.folder,
-            env={**inherited, **self.aws.environment(), **GITHUB, "CI": "true", **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def credentials(self, intent: str, subject: str) -> dict[str, str]:
-        """What the runner gets for a token with this subject; raises ClientError where the role does not trust it."""
-        sts = boto3.client(
-            "sts",
-            endpoint_url=self.aws.endpoint_url,
-            region_name=self.aws.region,
-            config=Config(signature_version=UNSIGNED),
-        )
-        given = sts.assume_role_with_web_identity(
-            RoleArn=f"arn:aws:iam::{self.aws.account}:role/binventory-dev-github-{intent}",
-            RoleSessionName="GitHubActions",
-            WebIdentityToken=token(subject),
-        )["Credentials"]
-        return {
-            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": given["SessionToken"],
-        }
-
-
-def token(subject: str) -> str:
-    """A token shaped like GitHub's."""
-    claims = {"iss": ISSUER, "aud": "sts.amazonaws.com", "sub": subject, "iat": 1, "exp": 4102444800}
-    parts = [{"alg": "RS256", "typ": "JWT", "kid": "local"}, claims]
-    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
-    return ".".join([*encoded, base64.urlsafe_b64encode(b"unsigned").decode()])
-
-
-def step(workflow: str, name: str) -> str:
-    """The script of one step."""
-    jobs = yaml.safe_load((REPOSITORY / f".github/workflows/{workflow}.yml").read_text())["jobs"]
-    return str(next(step["run"] for job in jobs.values() for step in job["steps"] if step.get("name") == name))
 
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """Bootstrapped, with every stack deployed by an administrator."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for entry in REPOSITORY.iterdir():
-        if entry.name not in {"cdk.out", ".git"}:
-            (folder / entry.name).symlink_to(entry)
     with LocalAws(tmp_path_factory.mktemp("aws"), enforce_iam=True) as aws:
-        account = Account(aws, folder)
-        bootstrap = f"(cd /tmp && {REPOSITORY}/node_modules/.bin/cdk bootstrap aws://{aws.account}/{aws.region})"
-        deploy = "node_modules/.bin/cdk deploy --all --require-approval never -c env=dev"
-        done = account.shell(f"source .venv/bin/activate\n{bootstrap}\n{deploy}", {})
-        assert done.returncode == 0, done.stdout + done.stderr
+        account = Account(aws, checkout(tmp_path_factory.mktemp("checkout")))
+        account.deploy()
         yield account
 
 
@@ -168,12 +89,6 @@ def test_destroying_leaves_the_role_that_acts(account: Account) -> None:
     rights = account.credentials("deploy", "repo:acme/bins:environment:dev")
     done = account.shell(step("destroy", "Destroy"), {**rights, "BINVENTORY_ENV": "dev"})
     assert done.returncode == 0, done.stdout + done.stderr
-    stacks = boto3.client(
-        "cloudformation",
-        endpoint_url=account.aws.endpoint_url,
-        region_name=account.aws.region,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    ).list_stacks()["StackSummaries"]
+    stacks = account.client("cloudformation").list_stacks()["StackSummaries"]
     left = {stack["StackName"] for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"}
     assert {stack for stack in left if stack.startswith("binventory-")} == {"binventory-dev-github"}

@@ -1,0 +1,113 @@
+"""An account in a local AWS that enforces policies, and the tokens with which GitHub's runners act in it.
+
+The local AWS enforces policies and trust conditions; it does not check who signed a token, so tokens are written here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+from botocore import UNSIGNED
+from botocore.config import Config
+
+from local_aws.server import LocalAws
+from tests.conftest import REPOSITORY
+
+ISSUER = "https://token.actions.githubusercontent.com"
+GITHUB = {
+    "BINVENTORY_GITHUB__REPOSITORY": "acme/bins",
+    "BINVENTORY_GITHUB__OWNER_ID": "11",
+    "BINVENTORY_GITHUB__REPOSITORY_ID": "22",
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """A local account into which an administrator has deployed the stacks once."""
+
+    aws: LocalAws
+    folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Variables that change settings, for the administrator and every workflow alike."""
+
+    def shell(self, script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Runs a script as a GitHub runner does: bash, ended by the first failure, also inside a pipe."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env={**inherited, **self.aws.environment(), **GITHUB, **self.settings, "CI": "true", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def deploy(self) -> None:
+        """Bootstraps the account and deploys every stack, as its administrator."""
+        bootstrap = (
+            f"(cd /tmp && {REPOSITORY}/node_modules/.bin/cdk bootstrap aws://{self.aws.account}/{self.aws.region})"
+        )
+        deploy = "node_modules/.bin/cdk deploy --all --require-approval never -c env=dev"
+        done = self.shell(f"source .venv/bin/activate\n{bootstrap}\n{deploy}", {})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def client(self, service: str) -> Any:
+        """A client with the administrator's rights."""
+        create: Any = boto3.client
+        return create(
+            service,
+            endpoint_url=self.aws.endpoint_url,
+            region_name=self.aws.region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def credentials(self, intent: str, subject: str) -> dict[str, str]:
+        """What the runner gets for a token with this subject; raises ClientError where the role does not trust it."""
+        sts = boto3.client(
+            "sts",
+            endpoint_url=self.aws.endpoint_url,
+            region_name=self.aws.region,
+            config=Config(signature_version=UNSIGNED),
+        )
+        given = sts.assume_role_with_web_identity(
+            RoleArn=f"arn:aws:iam::{self.aws.account}:role/binventory-dev-github-{intent}",
+            RoleSessionName="GitHubActions",
+            WebIdentityToken=token(subject),
+        )["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": given["SessionToken"],
+        }
+
+
+def token(subject: str) -> str:
+    """A token shaped like GitHub's."""
+    claims = {"iss": ISSUER, "aud": "sts.amazonaws.com", "sub": subject, "iat": 1, "exp": 4102444800}
+    parts = [{"alg": "RS256", "typ": "JWT", "kid": "local"}, claims]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join([*encoded, base64.urlsafe_b64encode(b"unsigned").decode()])
+
+
+def step(workflow: str, name: str) -> str:
+    """The script of one step."""
+    jobs = yaml.safe_load((REPOSITORY / f".github/workflows/{workflow}.yml").read_text())["jobs"]
+    return str(next(step["run"] for job in jobs.values() for step in job["steps"] if step.get("name") == name))
+
+
+def checkout(folder: Path) -> Path:
+    """A folder that looks like the repository, with a `cdk.out` of its own."""
+    for entry in REPOSITORY.iterdir():
+        if entry.name not in {"cdk.out", ".git"}:
+            (folder / entry.name).symlink_to(entry)
+    return folder
