@@ -10,7 +10,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.aws import error_code, error_message
-from binventory.cli import audit, cost, count, doctor, endpoint, rehearse, render, review, train
+from binventory.cli import audit, cost, count, doctor, endpoint, rehearse, render, review, train, watch
 from binventory.cli.look import print_problem, stderr
 from binventory.errors import Exit, Problem
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (rehearse, render, train, endpoint, count, audit, cost, doctor, review):
+for group in (rehearse, render, train, watch, endpoint, count, audit, cost, doctor, review):
     group.register(app)
 
 
