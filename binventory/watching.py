@@ -31,6 +31,9 @@ class StepWatcher:
         self.level = level
         self.reclaim_at = reclaim_at  # URL of the local AWS; "" for no reclaim
         self.trials: tuple[pipeline.Trial, ...] = ()
+        self.tail: tuple[str, ...] = ()
+        """The last lines of the job that runs now; read only when `tail_lines` asks for some."""
+        self.tail_lines = 0
 
     def update(self, execution: pipeline.Execution) -> None:
         """Takes over what has changed since the last look."""
@@ -43,6 +46,8 @@ class StepWatcher:
             self.journal.note(entry, self._note(step))
             if step.status in {"Succeeded", "Failed", "Stopped"}:
                 self.journal.end(entry, "done" if step.status == "Succeeded" else "failed")
+            elif self.tail_lines:
+                self.tail = self._tail(step)
 
     def transitions(self, execution: pipeline.Execution) -> tuple[Transition, ...]:
         """What happened to the training job."""
@@ -53,6 +58,14 @@ class StepWatcher:
         return tuple(
             Transition(item["Status"], item.get("StatusMessage", "")) for item in job["SecondaryStatusTransitions"]
         )
+
+    def _tail(self, step: pipeline.Step) -> tuple[str, ...]:
+        """The end of the log of a step's job; of the newest trial when the step tunes."""
+        if step.kind == "TuningJob":
+            job = self.trials[-1].job if self.trials else ""
+            lines = pipeline.job_log(self.aws, "TrainingJob", job) if job else ()
+            return tuple(lines[-self.tail_lines :])
+        return pipeline.log_tail(self.aws, step, self.tail_lines) if step.job else ()
 
     def _note(self, step: pipeline.Step) -> str:
         if step.status == "Failed":

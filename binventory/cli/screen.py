@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from binventory.cli.look import duration
 from binventory.journal import Entry, Journal
+from binventory.times import duration
 
 _MARKS = {"waiting": "·", "running": "", "done": "✓", "failed": "✗", "skipped": "-"}
 _STYLES = {"waiting": "dim", "running": "bold", "done": "green", "failed": "bold red", "skipped": "dim"}
 
 
+Below = Callable[[Console], RenderableType | None]
+"""What is shown under the steps on a terminal, for a console of that size."""
+
+
 @contextmanager
-def show(journal: Journal, console: Console) -> Iterator[None]:
+def show(journal: Journal, console: Console, below: Below | None = None) -> Iterator[None]:
     """Shows the journal until the block ends."""
     if console.is_terminal and not console.is_dumb_terminal:
-        with Live(_LiveTable(journal), console=console, refresh_per_second=8, transient=False):
+        with Live(_LiveTable(journal, below), console=console, refresh_per_second=8, transient=False):
             yield
         return
     shown: set[tuple[str, str]] = set()
@@ -48,8 +52,9 @@ def _line(entry: Entry, now: float) -> str:
 class _LiveTable:
     """Rendered anew at every refresh, from the journal as it is then."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, below: Below | None) -> None:
         self.journal = journal
+        self.below = below
         self.spinner = Spinner("dots")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -67,3 +72,6 @@ class _LiveTable:
             grid.add_row(mark, name, duration(entry.seconds(now)), f"[dim]{escape(entry.note)}[/dim]")
         grid.add_row("", Text("Elapsed", style="dim"), duration(now), "")
         yield grid
+        more = self.below(console) if self.below else None
+        if more is not None:
+            yield more

@@ -12,17 +12,14 @@ from binventory.aws import Aws, connect
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cli.watch import follow
 from binventory.cost.definition import check_parameters
 from binventory.cost.launch import Launch, of_endpoint, of_execution
-from binventory.cost.spent import Meter
-from binventory.cost.text import so_far
 from binventory.errors import Exit, Problem
 from binventory.journal import Journal
 from binventory.names import Names
-from binventory.watching import StepWatcher
 
 _PANEL = "Train and serve"
-_MONEY = "Money"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +29,6 @@ def register(app: typer.Typer) -> None:
         epilog="Example: binventory train --photos s3://aft-vbi-pds/ --set Epochs=20 --set TuningJobs=10",
         rich_help_panel=_PANEL,
     )(train)
-    app.command("watch", epilog="Example: binventory watch", rich_help_panel=_PANEL)(watch)
     app.command("approve", epilog="Example: binventory approve", rich_help_panel=_PANEL)(approve)
 
 
@@ -66,41 +62,7 @@ def train(
         stdout.print(f"Started {arn}", soft_wrap=True)
         show_next(launched, stdout)
     if not detach:
-        _follow(aws, arn, json)
-
-
-def watch(
-    execution: Annotated[
-        str | None, typer.Argument(metavar="[ARN]", help="Pipeline execution. Default: the newest.")
-    ] = None,
-    env: EnvironmentOption = "dev",
-    json: JsonFlag = False,
-) -> None:
-    """Shows a pipeline execution until it has ended; interrupting this leaves it running."""
-    aws = connect(os.environ)
-    _follow(aws, execution or pipeline.newest(aws, Names(env)), json)
-
-
-def _follow(aws: Aws, arn: str, json: bool) -> None:
-    journal = Journal()
-    journal.plan(*pipeline.STEPS, _MONEY)
-    watcher, meter, bill = StepWatcher(aws, journal), Meter(aws), journal.entry(_MONEY)
-    with show(journal, stderr if json else stdout):
-        journal.begin(bill)
-        for execution in pipeline.follow(aws, arn, every=1 if aws.is_local else 10):
-            watcher.update(execution)
-            spent = meter.read(execution)
-            journal.note(bill, so_far(spent))
-        journal.end(bill, "done")
-        journal.skip_waiting()
-    if execution.status != "Succeeded":
-        raise pipeline.explain(aws, execution)
-    package = execution.step("Register")
-    registered = package.detail if package else ""
-    if json:
-        print_json({"execution": arn, "model_package": registered, "trials": watcher.trials, "spent": spent.to_json()})
-        return
-    stdout.print(f"\nRegistered {registered}\nServe it: binventory approve {registered}", soft_wrap=True)
+        follow(aws, arn, json)
 
 
 def approve(

@@ -1,0 +1,148 @@
+"""`binventory watch` and `report`: a pipeline execution while it runs, and afterwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from binventory import pipeline
+from binventory.aws import Aws, connect
+from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
+from binventory.cli.screen import Below, show
+from binventory.cost.spent import Meter
+from binventory.cost.text import so_far
+from binventory.journal import Journal
+from binventory.names import Names
+from binventory.report.page import render
+from binventory.report.record import read
+from binventory.watching import StepWatcher
+
+_PANEL = "Train and serve"
+_MONEY = "Money"
+_WIDE = 140
+"""Columns from which trials and log stand side by side."""
+_TAIL = 8
+_BUSY = frozenset({"InProgress", "Stopping"})
+
+ExecutionArgument = Annotated[
+    str | None, typer.Argument(metavar="[EXECUTION]", help="ARN or its last part. Default: the newest.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("watch", epilog="Example: binventory watch", rich_help_panel=_PANEL)(watch)
+    app.command("report", epilog="Example: binventory report -o run.html", rich_help_panel=_PANEL)(report)
+
+
+def watch(execution: ExecutionArgument = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
+    """Shows a pipeline execution until it has ended; interrupting this leaves it running."""
+    aws = connect(os.environ)
+    follow(aws, _chosen(aws, Names(env), execution), json)
+
+
+def report(
+    execution: ExecutionArgument = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the page is written.")] = Path(
+        "run.html"
+    ),
+    env: EnvironmentOption = "dev",
+    json: JsonFlag = False,
+) -> None:
+    """Writes an execution as one HTML page: timeline, trials, learning curves, evaluation and cost."""
+    aws = connect(os.environ)
+    record = read(aws, _chosen(aws, Names(env), execution))
+    output.write_text(render(record), encoding="utf-8")
+    if json:
+        print_json({"execution": record.execution.arn, "status": record.execution.status, "page": output.resolve()})
+        return
+    stdout.print(f"{record.execution.id}, {record.execution.status}: {output}", soft_wrap=True)
+
+
+def follow(aws: Aws, arn: str, json: bool) -> None:
+    """Shows an execution until it has ended, then says what it came to. Raises Problem when it failed."""
+    console = stderr if json else stdout
+    journal = Journal()
+    journal.plan(*pipeline.STEPS, _MONEY)
+    watcher, meter, bill = StepWatcher(aws, journal), Meter(aws), journal.entry(_MONEY)
+    watcher.tail_lines = _TAIL if console.is_terminal else 0
+    with show(journal, console, below(watcher)):
+        journal.begin(bill)
+        for execution in pipeline.follow(aws, arn, every=1 if aws.is_local else 10):
+            watcher.update(execution)
+            spent = meter.read(execution)
+            journal.note(bill, so_far(spent))
+        watcher.tail = ()
+        journal.end(bill, "done")
+        journal.skip_waiting()
+    if execution.status != "Succeeded":
+        raise pipeline.explain(aws, execution)
+    package = execution.step("Register")
+    registered = package.detail if package else ""
+    if json:
+        print_json({"execution": arn, "model_package": registered, "trials": watcher.trials, "spent": spent.to_json()})
+        return
+    if watcher.trials and not console.is_terminal:
+        stdout.print()
+        stdout.print(trials_table(watcher.trials))
+    stdout.print(
+        f"\nRegistered {registered}\nServe it:     binventory approve {registered}\n"
+        f"Look back:    binventory report {execution.id}",
+        soft_wrap=True,
+    )
+
+
+def below(watcher: StepWatcher) -> Below:
+    """Trials and log under the steps; side by side where there is room."""
+
+    def draw(console: Console) -> RenderableType | None:
+        parts: list[RenderableType] = []
+        if watcher.trials:
+            parts.append(Panel(trials_table(watcher.trials), title="Trials", title_align="left", border_style="dim"))
+        if watcher.tail:
+            log = Text("\n".join(watcher.tail), style="dim", no_wrap=True, overflow="ellipsis")
+            parts.append(Panel(log, title="Log", title_align="left", border_style="dim"))
+        if len(parts) == 2 and console.width >= _WIDE:
+            side_by_side = Table.grid(expand=True, padding=(0, 1, 0, 0))
+            side_by_side.add_column()
+            side_by_side.add_column(ratio=1)
+            side_by_side.add_row(*parts)
+            return side_by_side
+        return Group(*parts) if parts else None
+
+    return draw
+
+
+def trials_table(trials: tuple[pipeline.Trial, ...]) -> Table:
+    """What was tried so far, the best one in bold."""
+    made = table("trial", "learning rate", "batch size", "objective", "", right=("batch size", "objective"))
+    losses = [trial.objective for trial in trials if trial.objective is not None]
+    for number, trial in enumerate(trials, start=1):
+        given = trial.hyperparameters
+        best = trial.objective is not None and trial.objective == min(losses)
+        status = "running" if trial.status in _BUSY else "best" if best else trial.status.lower()
+        cells = (
+            str(number),
+            _short(given.get("lr", "")),
+            given.get("batch-size", ""),
+            "" if trial.objective is None else f"{trial.objective:.4f}",
+            status,
+        )
+        made.add_row(*map(escape, cells), style="bold" if best else "")
+    return made
+
+
+def _short(rate: str) -> str:
+    return f"{float(rate):.4g}" if rate else ""
+
+
+def _chosen(aws: Aws, names: Names, execution: str | None) -> str:
+    return pipeline.find(aws, names, execution) if execution else pipeline.newest(aws, names)

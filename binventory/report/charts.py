@@ -1,0 +1,164 @@
+"""The report's pictures as SVG text. Colours come from the page's style, so they follow light, dark and print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 640, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 40
+_ROW = 24
+_SERIES = 6
+"""Styles that the page has for series: `s0` to `s5`."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line; `faint` ones are context for the others."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point with its label; the best one is drawn larger."""
+
+    x: float
+    y: float
+    label: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A span of time, in seconds since the start."""
+
+    name: str
+    start: float
+    end: float
+    note: str
+    style: str
+    level: int = 0
+
+
+@dataclass(frozen=True)
+class _Axis:
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    @classmethod
+    def over(cls, values: Sequence[float], start: float, end: float, *, log: bool = False) -> _Axis:
+        scaled = [math.log10(value) if log else value for value in values]
+        low, high = min(scaled), max(scaled)
+        margin = (high - low) * 0.04 or 0.5
+        return cls(low - margin, high + margin, start, end, log)
+
+    def place(self, value: float) -> float:
+        scaled = math.log10(value) if self.log else value
+        return self.start + (scaled - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Place and label of some round values: tens on a wide logarithmic axis, 1-2-5 elsewhere."""
+        if self.log:
+            tens = range(math.floor(self.low), math.ceil(self.high) + 1)
+            values = [base * 10.0**ten for ten in tens for base in ((1,) if self.high - self.low > 2.5 else (1, 2, 5))]
+            kept = [value for value in values if self.low <= math.log10(value) <= self.high]
+            return [(self.place(value), f"{value:g}") for value in kept]
+        step = 10 ** math.floor(math.log10((self.high - self.low) / 4))
+        step = next(step * m for m in (1, 2, 5, 10, 20) if (self.high - self.low) / (step * m) <= 6)
+        first = math.ceil(self.low / step)
+        count = math.floor(self.high / step) - first + 1
+        return [(self.place((first + i) * step), f"{(first + i) * step:g}") for i in range(count)]
+
+
+def lines(title: str, series: Sequence[Series], *, x_label: str, log_y: bool = False) -> str:
+    """A line chart; the faint series share one place in the legend."""
+    kept = [Series(one.name, [p for p in one.points if not log_y or p[1] > 0], one.faint) for one in series]
+    points = [point for one in kept for point in one.points]
+    if not points:
+        return ""
+    x_axis = _Axis.over([x for x, _ in points], _LEFT, WIDTH - _RIGHT)
+    y_axis = _Axis.over([y for _, y in points], HEIGHT - _BOTTOM, _TOP, log=log_y)
+    drawn, legend, strong = [], [], 0
+    for one in kept:
+        style = "faint" if one.faint else f"s{strong % _SERIES}"
+        strong += not one.faint
+        path = " ".join(f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}" for x, y in one.points)
+        drawn.append(f'<polyline class="line {style}" points="{path}"><title>{escape(one.name)}</title></polyline>')
+        name = "trials" if one.faint else one.name
+        entry = f'<span><i class="{style}"></i>{escape(name)}</span>'
+        if entry not in legend:
+            legend.append(entry)
+    return _figure(title, _grid(x_axis, y_axis, x_label) + "".join(drawn), " ".join(legend))
+
+
+def scatter(title: str, dots: Sequence[Dot], *, x_label: str, log_x: bool, log_y: bool) -> str:
+    """A scatter chart with a label at each dot."""
+    if not dots:
+        return ""
+    x_axis = _Axis.over([dot.x for dot in dots], _LEFT, WIDTH - _RIGHT, log=log_x)
+    y_axis = _Axis.over([dot.y for dot in dots], HEIGHT - _BOTTOM, _TOP, log=log_y)
+    drawn = []
+    for dot in dots:
+        x, y = x_axis.place(dot.x), y_axis.place(dot.y)
+        anchor, side = ("end", -9) if x > WIDTH * 0.8 else ("start", 9)
+        drawn.append(
+            f'<circle class="dot {"best" if dot.best else ""}" cx="{x:.1f}" cy="{y:.1f}" r="{6 if dot.best else 4}"/>'
+            f'<text x="{x + side:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(dot.label)}</text>'
+        )
+    return _figure(title, _grid(x_axis, y_axis, x_label) + "".join(drawn), "")
+
+
+def timeline(title: str, bars: Sequence[Bar]) -> str:
+    """One row a bar, in minutes from the start."""
+    if not bars:
+        return ""
+    names = 132
+    height = _TOP + _ROW * len(bars) + 34
+    longest = max(bar.end for bar in bars) or 1.0
+    axis = _Axis(0.0, longest / 60, names, WIDTH - _RIGHT)
+    floor = height - 34
+    drawn = [
+        f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{floor}"/>'
+        f'<text x="{at:.1f}" y="{floor + 16}" text-anchor="middle">{label}</text>'
+        for at, label in axis.ticks()
+    ]
+    drawn.append(f'<text x="{(names + WIDTH) / 2:.0f}" y="{height - 4}" text-anchor="middle">minutes</text>')
+    for row, bar in enumerate(bars):
+        y = _TOP + _ROW * row
+        start, end = axis.place(bar.start / 60), axis.place(bar.end / 60)
+        thick = 14 if bar.level == 0 else 8
+        drawn.append(
+            f'<text x="{12 * bar.level}" y="{y + 16}">{escape(bar.name)}</text>'
+            f'<rect class="bar {bar.style}" x="{start:.1f}" y="{y + 12 - thick / 2:.1f}" height="{thick}" rx="2" '
+            f'width="{max(2.0, end - start):.1f}"><title>{escape(bar.note)}</title></rect>'
+        )
+    return _figure(title, "".join(drawn), "", height=height)
+
+
+def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str) -> str:
+    floor = HEIGHT - _BOTTOM
+    middle = (_LEFT + WIDTH) / 2
+    parts = [f'<text x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>']
+    for place, label in y_axis.ticks():
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{label}</text>')
+    for place, label in x_axis.ticks():
+        parts.append(f'<line class="grid" x1="{place:.1f}" x2="{place:.1f}" y1="{_TOP}" y2="{floor}"/>')
+        parts.append(f'<text x="{place:.1f}" y="{floor + 16}" text-anchor="middle">{label}</text>')
+    return "".join(parts)
+
+
+def _figure(title: str, drawing: str, legend: str, *, height: int = HEIGHT) -> str:
+    key = f'<p class="legend">{legend}</p>' if legend else ""
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(title, quote=True)}">{drawing}</svg>{key}</figure>'
+    )

@@ -1,0 +1,113 @@
+"""Everything a report shows, read from the services once; what an execution does not have is left empty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory import pipeline
+from binventory.aws import Aws
+from binventory.cost.spent import Meter, Spent
+from binventory.errors import Exit, Problem
+
+_METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a training job printed after an epoch: `train:loss`, `validation:accuracy` and so on."""
+
+    number: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one training job learned."""
+
+    job: str
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One execution, for people who were not there."""
+
+    execution: pipeline.Execution
+    description: str
+    started: datetime
+    ended: datetime
+    parameters: dict[str, str]
+    trials: tuple[pipeline.Trial, ...]
+    trial_curves: tuple[Curve, ...]
+    training: Curve | None
+    evaluation: dict[str, Any]
+    """evaluation.json; empty when the execution did not come so far."""
+    spent: Spent
+
+    @property
+    def best(self) -> pipeline.Trial | None:
+        """The trial with the smallest objective."""
+        scored = [trial for trial in self.trials if trial.objective is not None]
+        return min(scored, key=lambda trial: trial.objective or 0.0, default=None)
+
+
+def read(aws: Aws, arn: str) -> RunRecord:
+    """Reads an execution, whether it has ended or not. Raises Problem where there is none."""
+    try:
+        described = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
+    except ClientError as error:
+        raise Problem(
+            f"There is no execution {arn}",
+            str(error.response.get("Error", {}).get("Message", error)),
+            "without an argument the newest one is taken",
+            code=Exit.USAGE,
+        ) from error
+    execution = pipeline.look(aws, arn)
+    tune, train = execution.step("Tune"), execution.step("Train")
+    trials = pipeline.trials(aws, tune.job) if tune is not None and tune.job else ()
+    return RunRecord(
+        execution=execution,
+        description=described.get("PipelineExecutionDescription", ""),
+        started=described["CreationTime"],
+        ended=described["LastModifiedTime"],
+        parameters=_parameters(aws, arn),
+        trials=trials,
+        trial_curves=tuple(_curve(aws, trial.job) for trial in trials),
+        training=_curve(aws, train.job) if train is not None and train.job else None,
+        evaluation=_evaluation(aws, execution),
+        spent=Meter(aws).read(execution),
+    )
+
+
+def epochs(lines: Sequence[str]) -> tuple[Epoch, ...]:
+    """The epochs in a training job's log. One that was run again after a reclaim counts as it was the last time."""
+    found: dict[int, Epoch] = {}
+    for line in lines:
+        if line.startswith("epoch="):
+            values = {name: float(value) for name, value in _METRIC.findall(line)}
+            number = int(values.pop("epoch"))
+            found[number] = Epoch(number, values)
+    return tuple(found[number] for number in sorted(found))
+
+
+def _curve(aws: Aws, job: str) -> Curve:
+    return Curve(job, epochs(pipeline.job_log(aws, "TrainingJob", job)))
+
+
+def _parameters(aws: Aws, arn: str) -> dict[str, str]:
+    reply = aws.client("sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)
+    return {item["Name"]: item["Value"] for item in reply["PipelineParameters"]}
+
+
+def _evaluation(aws: Aws, execution: pipeline.Execution) -> dict[str, Any]:
+    step = execution.step("Evaluate")
+    if step is None or step.status != "Succeeded":
+        return {}
+    uri = pipeline.output(aws, step, "evaluation")
+    return dict(pipeline.read_json(aws, f"{uri}/evaluation.json")) if uri else {}
