@@ -125,6 +125,29 @@ def newest(aws: Aws, names: Names) -> str:
     return str(found[0]["PipelineExecutionArn"])
 
 
+def find(aws: Aws, names: Names, execution: str) -> str:
+    """ARN of an execution that is named by its ARN or by the last part of it."""
+    if execution.startswith("arn:"):
+        return execution
+    sagemaker = aws.client("sagemaker")
+    try:
+        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=names.prefix)
+        arns = [str(item["PipelineExecutionArn"]) for page in pages for item in page["PipelineExecutionSummaries"]]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFound":
+            raise
+        raise _not_deployed(names) from error
+    found = next((arn for arn in arns if arn.rsplit("/", 1)[-1] == execution), None)
+    if found is None:
+        raise Problem(
+            f"There is no execution {execution} of the pipeline {names.prefix}",
+            f"the newest of {len(arns)} is {arns[0].rsplit('/', 1)[-1]}" if arns else "it has not run",
+            f"list them: aws sagemaker list-pipeline-executions --pipeline-name {names.prefix}",
+            code=Exit.USAGE,
+        )
+    return found
+
+
 def look(aws: Aws, arn: str) -> Execution:
     """The execution as it is now."""
     sagemaker = aws.client("sagemaker")

@@ -10,20 +10,20 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.aws import error_code, error_message
-from binventory.cli import audit, cost, count, doctor, endpoint, rehearse, render, review, train, watch
+from binventory.cli import audit, cost, count, doctor, endpoint, leftovers, rehearse, render, review, spent, train, watch
 from binventory.cli.look import print_problem, stderr
 from binventory.errors import Exit, Problem
 
 app = typer.Typer(
     name="binventory",
     help="Counts the items in a warehouse bin from its photo: train, serve and rehearse.",
-    epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something is not ready, 130 interrupted or declined.",
+    epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130 interrupted or declined.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (rehearse, render, train, watch, endpoint, count, audit, cost, doctor, review):
+for group in (rehearse, render, train, watch, endpoint, count, audit, cost, spent, leftovers, doctor, review):
     group.register(app)
 
 

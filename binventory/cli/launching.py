@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from binventory.cli.look import stderr, stdout, table
 from binventory.cost.launch import Launch
-from binventory.cost.text import money
+from binventory.cost.text import money_or_unknown
 from binventory.errors import Exit, Problem
 
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking; the price is shown all the same.")]
@@ -52,10 +52,12 @@ def show_launch(launch: Launch, console: Console) -> None:
     console.print(f"[bold]{escape(launch.title)}[/bold]", soft_wrap=True)
     shown = table("", "choice", "limit", *numbers, right=numbers)
     for charge in launch.charges:
-        shown.add_row(charge.name, charge.choice, charge.limit, _dollars(charge.expected), _dollars(charge.worst))
+        shown.add_row(
+            charge.name, charge.choice, charge.limit, money_or_unknown(charge.expected), money_or_unknown(charge.worst)
+        )
     if len(launch.charges) != 1 or launch.period != "once":
         name = "In all" if launch.period == "once" else f"In all, {launch.period}"
-        shown.add_row(name, "", "", _dollars(launch.expected), _dollars(launch.worst), style="bold")
+        shown.add_row(name, "", "", money_or_unknown(launch.expected), money_or_unknown(launch.worst), style="bold")
     console.print(shown)
     for note in launch.notes:
         console.print(escape(note), style="dim")
@@ -81,7 +83,3 @@ def _says_yes(console: Console) -> bool:
     """Asks on the console itself: click's own question leaves a blank on standard output, where JSON goes."""
     console.print("Start it? [y/N] ", end="", markup=False)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
-
-
-def _dollars(amount: float | None) -> str:
-    return "unknown" if amount is None else money(amount)

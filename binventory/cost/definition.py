@@ -68,6 +68,21 @@ def jobs_of(definition: Definition, given: Parameters | None = None) -> tuple[Jo
     return tuple(job for step in _steps(definition["Steps"]) if (job := _job(step, values)) is not None)
 
 
+def instance_parameters(definition: Definition) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By step: the parameter that sets its instance type, and the types that it allows."""
+    allowed = {item["Name"]: tuple(item.get("EnumValues", ())) for item in definition.get("Parameters", [])}
+    found = {}
+    for step in _steps(definition["Steps"]):
+        arguments = step.get("Arguments", {})
+        arguments = arguments.get("TrainingJobDefinition", arguments)
+        resources = arguments.get("ResourceConfig") or arguments.get("ProcessingResources", {}).get("ClusterConfig", {})
+        instance_type = resources.get("InstanceType")
+        if isinstance(instance_type, dict):
+            name = str(instance_type.get("Get", "")).removeprefix("Parameters.")
+            found[step["Name"]] = (name, allowed.get(name, ()))
+    return found
+
+
 def _steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All steps, those inside conditions included."""
     found = []

@@ -57,6 +57,16 @@ def money(dollars: float) -> str:
     return f"${dollars:.4f}" if 0 < abs(dollars) < 0.01 else f"${dollars:,.2f}"
 
 
+def money_or_unknown(dollars: float | None) -> str:
+    """Dollars, or that the table holds no price for them."""
+    return "unknown" if dollars is None else money(dollars)
+
+
+def percent(value: float) -> str:
+    """A share that is given in per cent: 0.4%, 20%."""
+    return f"{value:.1f}%" if 0 < value < 1 else f"{value:.0f}%"
+
+
 def so_far(spent: Spent) -> str:
     """One line: `at most $0.42 so far, spot saved $0.63`."""
     if spent.dollars is None or spent.saved is None:

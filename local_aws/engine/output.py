@@ -8,6 +8,7 @@ import math
 import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -106,12 +107,18 @@ class MetricReader:
         self._emitter = emitter
         self._job = job
         self._values: dict[str, list[tuple[float, float]]] = {}
+        self._listeners: list[tuple[str, Callable[[float], None]]] = []
         self._lock = threading.Lock()
         self._muted = False
 
     def mute(self) -> None:
         """From now on publish nothing: the job's role may not. The values are still the job's."""
         self._muted = True
+
+    @property
+    def muted(self) -> bool:
+        """Whether the job's role may not publish."""
+        return self._muted
 
     def read(self, line: str) -> None:
         """Take the values out of one line."""
@@ -133,10 +140,21 @@ class MetricReader:
         with self._lock:
             return [value for value, _ in self._values.get(name, [])]
 
+    def listen(self, name: str, listener: Callable[[float], None]) -> None:
+        """Call `listener` with every value of a metric, those that were read already included."""
+        with self._lock:
+            earlier = [value for value, _ in self._values.get(name, [])]
+            self._listeners.append((name, listener))
+        for value in earlier:
+            listener(value)
+
     def _add(self, name: str, value: float) -> None:
         if not math.isfinite(value):
             return
         with self._lock:
             self._values.setdefault(name, []).append((value, round(time.time(), 3)))
+            listeners = [listener for metric, listener in self._listeners if metric == name]
+        for listener in listeners:
+            listener(value)
         if not self._muted:
             self._emitter.put(self.NAMESPACE, name, value, {"TrainingJobName": self._job})

@@ -18,6 +18,7 @@ from local_aws.engine.images import image_problem
 from local_aws.engine.jobs import jobs_of, stop_grace
 from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream
+from local_aws.engine.usage import UsageSampler, Watched
 from local_aws.loopback import free_port
 from local_aws.service_needs import may_publish, pull_problem
 from local_aws.wire import Document
@@ -46,6 +47,7 @@ class ProcessingRun:
         self._cancelled = threading.Event()
         self._containers: list[Container] = []
         self._streams: list[LogStream] = []
+        self._publishes = True
 
     def run(self) -> None:
         """Run the job to its end."""
@@ -99,7 +101,7 @@ class ProcessingRun:
         problem = image_problem(image) or pull_problem(self._context, image)
         if problem:
             return _failed(problem)
-        may_publish(self._context, LOG_GROUP)
+        self._publishes = may_publish(self._context, LOG_GROUP)
         with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
             if self._cancelled.is_set():
                 return _stopped() if self._messages.get() == _STOPPED else {}
@@ -114,10 +116,14 @@ class ProcessingRun:
                 self._prepare(job, machine, machines)
         except DataError as error:
             return _failed(str(error))
+        usage: UsageSampler | None = None
         try:
             self._start(job, machines)
+            usage = self._sampler(job, machines)
             changes = self._watch(job, machines)
         finally:
+            if usage is not None:
+                usage.stop()
             end_containers(self._containers, 0.0)
             for stream in self._streams:
                 stream.close()
@@ -172,6 +178,17 @@ class ProcessingRun:
             container = Container.start(self._spec(job, machine, threads, port), stream.write)
             self._containers.append(container)
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
+
+    def _sampler(self, job: Document, machines: list[Machine]) -> UsageSampler:
+        volume = job["ProcessingResources"]["ClusterConfig"].get("VolumeSizeInGB", 1)
+        watched = [
+            Watched(f"{self._name}/{machine.name}", container.process.pid, machine.root, volume)
+            for machine, container in zip(machines, self._containers, strict=True)
+        ]
+        sampler = UsageSampler(self._context.metrics, LOG_GROUP, watched)
+        if self._publishes:
+            sampler.start(self._context.start_thread)
+        return sampler
 
     def _await(self, container: Container, index: int) -> None:
         status = container.wait()

@@ -7,6 +7,7 @@ import queue
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,12 +26,15 @@ from local_aws.engine.jobs import jobs_of, stop_grace
 from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream, MetricReader
 from local_aws.engine.training_record import TrainingRecord
+from local_aws.engine.usage import UsageSampler, Watched
 from local_aws.loopback import free_port
 from local_aws.service_needs import may_publish, pull_problem
 from local_aws.wire import Document
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _MAX_REASON = 1024
+# Nothing is sold here and the market sets AWS's price; this share of on demand is a stand-in, so that savings show.
+_SPOT_PRICE = 0.4
 
 
 class Ending(enum.Enum):
@@ -66,6 +70,7 @@ class _Attempt:
     containers: list[Container] = field(default_factory=list)
     checkpoints: list[CheckpointSync] = field(default_factory=list)
     streams: list[LogStream] = field(default_factory=list)
+    usage: UsageSampler | None = None
 
     def finish(self, grace: float) -> None:
         """End every process: SIGTERM, `grace` seconds, SIGKILL. Returns when none is left."""
@@ -73,6 +78,8 @@ class _Attempt:
 
     def release(self) -> None:
         """End what still runs, send up the last checkpoints and the last lines of the log."""
+        if self.usage is not None:
+            self.usage.stop()
         self.finish(0.0)
         for sync in self.checkpoints:
             sync.finish()
@@ -133,6 +140,10 @@ class TrainingRun:
     def shut_down(self) -> None:
         """Kill the job at once; its stored state says that it was running."""
         self._end(Ending.SHUT_DOWN)
+
+    def listen(self, metric: str, listener: Callable[[float], None]) -> None:
+        """Call `listener` with every value of a metric that the job prints."""
+        self._metrics.listen(metric, listener)
 
     def reclaim(self) -> bool:
         """Take the spot capacity away; False when the job has none or is not training now."""
@@ -218,6 +229,17 @@ class TrainingRun:
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
         for sync in attempt.checkpoints:
             sync.start()
+        if not self._metrics.muted:
+            attempt.usage = self._sampler(job, attempt)
+            attempt.usage.start(self._context.start_thread)
+
+    def _sampler(self, job: Document, attempt: _Attempt) -> UsageSampler:
+        volume = job["ResourceConfig"].get("VolumeSizeInGB", 1)
+        watched = [
+            Watched(f"{self._record.name}/{machine.name}", container.process.pid, machine.root, volume)
+            for machine, container in zip(attempt.machines, attempt.containers, strict=True)
+        ]
+        return UsageSampler(self._context.metrics, MetricReader.NAMESPACE, watched)
 
     def _hear(self, stream: LogStream, line: str) -> None:
         stream.write(line)
@@ -265,8 +287,15 @@ class TrainingRun:
             FailureReason=reason[:_MAX_REASON] or None,
             FinalMetricDataList=self._metrics.final() or None,
             TrainingTimeInSeconds=seconds,
-            BillableTimeInSeconds=seconds,
+            BillableTimeInSeconds=_billable(self._record.read(), seconds),
         )
+
+
+def _billable(job: Document, seconds: int | None) -> int | None:
+    """The seconds that AWS would bill: fewer than it took, where spot capacity is cheaper than on demand."""
+    if seconds is None or not job.get("EnableManagedSpotTraining"):
+        return seconds
+    return max(1, round(seconds * _SPOT_PRICE))
 
 
 def _failure(machine: Machine, status: int) -> str:

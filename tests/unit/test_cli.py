@@ -47,7 +47,7 @@ def problem(capsys: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     return what, why, cure
 
 
-COMMANDS = ("rehearse", "render", "train", "watch", "approve", "count", "audit", "cost", "doctor", "endpoint")
+COMMANDS = ("rehearse", "render", "train", "watch", "approve", "count", "audit", "cost", "spent", "doctor", "endpoint")
 
 
 def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,101 @@
+"""`binventory spent`: what an execution has cost, what spot saved, and which sizes would have done."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from typing import Annotated
+
+import typer
+from botocore.exceptions import ClientError
+from rich.markup import escape
+
+from binventory import pipeline
+from binventory.aws import Aws, connect, error_code
+from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
+from binventory.cost import prices, report, usage
+from binventory.cost.report import Report
+from binventory.cost.spent import Meter, Spent
+from binventory.cost.text import money_or_unknown
+from binventory.cost.usage import Usage
+from binventory.names import Names
+
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
+_LOCAL_NOTE = "In the local AWS this computer stands in for every instance, and nothing is billed."
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("spent", epilog="Example: binventory spent --markdown", rich_help_panel="Money")(spent)
+
+
+def spent(
+    execution: Annotated[
+        str | None, typer.Argument(metavar="[ARN|ID]", help="Pipeline execution. Default: the newest.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="For a workflow's summary.")] = False,
+    env: EnvironmentOption = "dev",
+    json: JsonFlag = False,
+) -> None:
+    """Reads what an execution cost from its jobs: billed seconds, spot savings, and whether a smaller size would do."""
+    aws, names = connect(os.environ), Names(env)
+    found = _report(aws, names, pipeline.find(aws, names, execution) if execution else pipeline.newest(aws, names))
+    if json:
+        print_json(found.to_json())
+    elif markdown:
+        print(report.markdown(found), end="")
+    else:
+        _print(found)
+
+
+def _report(aws: Aws, names: Names, arn: str) -> Report:
+    known = prices.load(aws.region)
+    money = Meter(aws).read(pipeline.look(aws, arn))
+    used, notes = _used(aws, money)
+    notes += ("Some jobs still run; their figures are upper bounds.",) if money.running else ()
+    notes += (_LOCAL_NOTE,) if aws.is_local else ()
+    warning = known.warning(date.today())
+    return report.make(money, used, pipeline.definition(aws, names), known, (*notes, *((warning,) if warning else ())))
+
+
+def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, ...]]:
+    """The metrics; without the right to read them the bill is still worth printing."""
+    try:
+        return usage.read(aws, money.jobs, usage.utc_now()), ()
+    except ClientError as error:
+        if error_code(error) not in _DENIED:
+            raise
+        return None, ("These credentials may not read metrics (cloudwatch:GetMetricData), so no size is advised.",)
+
+
+def _print(found: Report) -> None:
+    stdout.print(f"[bold]{found.execution.rsplit('/', 1)[-1]}[/bold] in {found.region}\n")
+    bill = table(
+        "step",
+        "machines",
+        "jobs",
+        "ran",
+        "billed",
+        "cost",
+        "spot saved",
+        right=("jobs", "ran", "billed", "cost", "spot saved"),
+    )
+    for step in found.steps:
+        took = (duration(step.seconds), duration(step.billable))
+        bill.add_row(step.step, step.machines, str(step.jobs), *took, *report.cost_cells(step))
+    bill.add_row("In all", "", "", "", "", money_or_unknown(found.dollars), money_or_unknown(found.saved), style="bold")
+    stdout.print(bill)
+    stdout.print()
+    sizes = table("step", "CPU", "memory", "disk", "GPU", "size", right=("CPU", "memory", "disk", "GPU"))
+    for step in found.steps:
+        if step.advice is not None:
+            sizes.add_row(step.step, *report.usage_cells(step), escape(step.advice.text))
+    if sizes.row_count:
+        stdout.print(sizes)
+        stdout.print("CPU is per cent of one vCPU. Take a size with --set:", style="dim")
+        for step in found.steps:
+            if step.advice is not None and step.advice.better and step.knob:
+                stdout.print(f"  binventory train --set {step.knob}={step.advice.better}")
+        stdout.print()
+    for note in (f"Prices of {found.prices_read}.", *found.notes):
+        stdout.print(escape(note), style="dim")

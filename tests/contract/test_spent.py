@@ -1,0 +1,101 @@
+"""Price after: billed seconds, spot savings and a size, from a real execution's jobs and their real metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from binventory.aws import Aws
+from binventory.cli import run
+from binventory.errors import Exit
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import BUCKET, training_request
+from tests.contract.test_cli_pipelines import PIPELINE, define, processing
+
+ALLOWED = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.4xlarge"]
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def execution(client: ClientFactory, local_aws: LocalAws) -> Iterator[str]:
+    """An execution with a processing job on demand and a training job on spot, each of a few seconds."""
+    client("s3").create_bucket(Bucket=BUCKET)
+    ingest = processing("Ingest", "sleep 3")
+    resources = {"InstanceType": {"Get": "Parameters.Machine"}, "InstanceCount": 1, "VolumeSizeInGB": 1}
+    train = training_request(
+        client,
+        "spent",
+        "import time; time.sleep(3)",
+        EnableManagedSpotTraining=True,
+        ResourceConfig=resources,
+        StoppingCondition={"MaxRuntimeInSeconds": 120, "MaxWaitTimeInSeconds": 200},
+    )
+    del train["TrainingJobName"]
+    machine = {"Name": "Machine", "Type": "String", "DefaultValue": "ml.m5.4xlarge", "EnumValues": ALLOWED}
+    define(client, ingest, {"Name": "Train", "Type": "Training", "Arguments": train}, parameters=[machine])
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in local_aws.environment().items():
+            patched.setenv(name, value)
+        assert run(["train", "--yes"]) == Exit.OK
+    listed = client("sagemaker").list_pipeline_executions(PipelineName=PIPELINE)
+    yield listed["PipelineExecutionSummaries"][0]["PipelineExecutionArn"]
+
+
+def test_the_bill_of_an_execution(execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["spent", execution, "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    ingest, train = sorted(said["steps"], key=lambda step: str(step["step"]))
+    steps = client("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=execution)
+    (arn,) = [s["Metadata"]["TrainingJob"]["Arn"] for s in steps["PipelineExecutionSteps"] if s["StepName"] == "Train"]
+    job = client("sagemaker").describe_training_job(TrainingJobName=arn.rsplit("/", 1)[-1])
+    volume = 0.14 / 730
+    assert train["dollars"] == pytest.approx((0.922 + volume) * job["BillableTimeInSeconds"] / 3600)
+    assert train["on_demand"] == pytest.approx((0.922 + volume) * job["TrainingTimeInSeconds"] / 3600)
+    assert ingest["on_demand"] == ingest["dollars"] > 0
+    assert said["saved"] == pytest.approx(train["on_demand"] - train["dollars"])
+    assert said["dollars"] == pytest.approx(train["dollars"] + ingest["dollars"])
+    assert train["advice"]["better"] == "ml.m5.large", "three seconds of sleep need no sixteen vCPUs"
+    assert train["knob"] == "Machine"
+
+
+def test_the_table_and_the_summary_say_the_same(execution: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["spent", execution.rsplit("/", 1)[-1]]) == Exit.OK
+    table = " ".join(capsys.readouterr().out.split())
+    assert "vCPU used: ml.m5.large would do, saving 88%" in table
+    assert "binventory train --set Machine=ml.m5.large" in table
+    assert "stands in for every instance" in table
+    assert run(["spent", "--markdown"]) == Exit.OK
+    summary = capsys.readouterr().out
+    assert "| Train | 1 x ml.m5.4xlarge, spot | 1 |" in summary
+    assert "ml.m5.large would do" in summary
+
+
+def test_an_unknown_execution_is_said(execution: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["spent", "nosuchthing"]) == Exit.USAGE
+    assert execution.rsplit("/", 1)[-1] in capsys.readouterr().err, "the newest one is named"
+
+
+def test_without_the_right_to_metrics_the_bill_is_printed_all_the_same(
+    execution: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    denied: Any = boto3.client("cloudwatch", region_name="us-east-1")
+    original = Aws.client
+    with Stubber(denied) as stub:
+        stub.add_client_error("get_metric_data", "AccessDenied", http_status_code=403)
+        monkeypatch.setattr(Aws, "client", lambda aws, name: denied if name == "cloudwatch" else original(aws, name))
+        assert run(["spent", execution, "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert said["dollars"] > 0
+    assert all(step["advice"] is None for step in said["steps"])
+    assert any("GetMetricData" in note for note in said["notes"])

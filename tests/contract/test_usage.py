@@ -1,0 +1,79 @@
+"""A job's machines publish what they use where SageMaker's do, and a spot job is billed for less than its time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import BUCKET, IMAGE, ROLE, finished_training, training_request, until
+
+BUSY = """
+import os, time
+block = bytearray(200 * 1024 * 1024)
+with open(os.path.join(os.environ["SM_MODEL_DIR"], "weights"), "wb") as file:
+    file.write(os.urandom(30 * 1024 * 1024))
+end = time.monotonic() + 4
+while time.monotonic() < end:
+    pass
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bucket(client: ClientFactory) -> None:
+    client("s3").create_bucket(Bucket=BUCKET)
+
+
+def values(client: ClientFactory, kind: str, metric: str, host: str) -> list[float]:
+    """What CloudWatch holds of one metric of one machine."""
+    now = datetime.now(UTC)
+    query: dict[str, Any] = {
+        "Metric": {
+            "Namespace": f"/aws/sagemaker/{kind}",
+            "MetricName": metric,
+            "Dimensions": [{"Name": "Host", "Value": host}],
+        },
+        "Period": 60,
+        "Stat": "Maximum",
+    }
+    reply = client("cloudwatch").get_metric_data(
+        MetricDataQueries=[{"Id": "m", "MetricStat": query}],
+        StartTime=now - timedelta(minutes=10),
+        EndTime=now + timedelta(minutes=1),
+    )
+    found: list[float] = reply["MetricDataResults"][0]["Values"]
+    return found
+
+
+def test_a_training_job_publishes_and_spot_is_billed_for_less(client: ClientFactory) -> None:
+    stopping = {"MaxRuntimeInSeconds": 120, "MaxWaitTimeInSeconds": 200}
+    client("sagemaker").create_training_job(
+        **training_request(client, "busy", BUSY, EnableManagedSpotTraining=True, StoppingCondition=stopping)
+    )
+    job = finished_training(client, "busy")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert 0 < job["BillableTimeInSeconds"] < job["TrainingTimeInSeconds"]
+    busiest = until(lambda: values(client, "TrainingJobs", "CPUUtilization", "busy/algo-1"))
+    assert 10 < max(busiest) <= 220, "one core, in per cent of a core, or less where others want it too"
+    (memory,) = values(client, "TrainingJobs", "MemoryUtilization", "busy/algo-1")
+    assert 0 < memory < 100
+    (disk,) = values(client, "TrainingJobs", "DiskUtilization", "busy/algo-1")
+    assert 0 <= disk < 100
+    assert values(client, "TrainingJobs", "CPUUtilization", "busy/algo-2") == []
+
+
+def test_each_machine_of_a_processing_job_publishes(client: ClientFactory) -> None:
+    cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    client("sagemaker").create_processing_job(
+        ProcessingJobName="both",
+        ProcessingResources={"ClusterConfig": cluster},
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["/bin/bash", "-c", "sleep 3"]},
+        RoleArn=ROLE,
+    )
+    for host in ("both/algo-1", "both/algo-2"):
+        found = until(partial(values, client, "ProcessingJobs", "CPUUtilization", host))
+        assert min(found) >= 0, "a sleeping machine uses next to nothing"
+        assert max(found) < 50
