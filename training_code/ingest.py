@@ -5,7 +5,7 @@ In a SageMaker Processing job this runs with the paths under /opt/ml that its de
     python ingest.py --photos-uri ../shared/abid --labels-uri ../shared/abid/labels.csv --output out
     python ingest.py --photos-uri s3://aft-vbi-pds/ --limit-per-class 2000 --output out
     python ingest.py --photos-uri s3://my-bucket/bins/ --labels-uri ids.csv --seed 7 --output out
-    python ingest.py --merge out            # after several machines: join their books and explorations
+    python ingest.py --merge out            # several machines wrote to folders of their own, now joined in `out`
 
 Run again with the same arguments, it does only what is missing and leaves the same bytes.
 """
@@ -21,7 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingestion.destination import Destination
-from ingestion.job import IngestError, IngestSettings, Machine, ingest, merge
+from ingestion.job import ingest
+from ingestion.report import merge
+from ingestion.run import IngestError, IngestSettings, Machine
 from ingestion.work import Limits
 
 
@@ -35,7 +37,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         "--photos-uri", help="s3://bucket/prefix/, file:///folder or a folder, holding bin-images/ and metadata/"
     )
     what.add_argument(
-        "--merge", type=Path, metavar="FOLDER", help="join the reports of several machines in one output folder"
+        "--merge",
+        type=Path,
+        metavar="FOLDER",
+        help="write the whole report of several machines that did not share a folder",
     )
     parser.add_argument(
         "--labels-uri",
@@ -72,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
     """Run one machine's share, or merge what several have written. Returns the exit status."""
     try:
         if args.merge is not None:
-            merge(args.merge)
+            asyncio.run(merge(args.merge))
             return 0
         settings = IngestSettings(
             photos_uri=args.photos_uri,
@@ -85,7 +90,9 @@ def main(args: argparse.Namespace) -> int:
         )
         limits = Limits(args.cores, args.concurrency, args.memory_mb * 1024 * 1024)
         machine = Machine.read(args.resource_config)
-        destination = Destination.read(args.resource_config.with_name("processingjobconfig.json"))
+        destination = Destination.read(
+            args.resource_config.with_name("processingjobconfig.json"), shared=machine.count > 1
+        )
         asyncio.run(ingest(settings, machine, args.output, limits=limits, destination=destination))
     except IngestError as error:
         print(f"ingest failed: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ from shards import ShardIndex, read_shards
 from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
 
 
+def start(photos: Path, output: Path, *arguments: str) -> int:
+    """Run the command; gives its exit status."""
+    return main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--cores", "2", *arguments]))
+
+
 def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
     """Run the command and return its books; it fails exactly when a split has nothing, and says so in its books too."""
-    status = main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--cores", "2", *arguments]))
-    found = sorted((output / "report").glob("books*.json"))
-    books = dict(json.loads(found[-1].read_bytes()))
+    status = start(photos, output, *arguments)
+    books = dict(json.loads((output / "report/books.json").read_bytes()))
     kept = [books["per_split"].get(split, {"kept": 0})["kept"] for split in ("train", "validation", "test")]
-    assert status == (1 if books["machine"]["count"] == 1 and min(kept) == 0 else 0)
+    assert status == (1 if min(kept) == 0 else 0)
     return books
 
 
@@ -119,44 +124,75 @@ def test_the_books_balance_whatever_is_wrong(
     assert {sample.id for sample in read_shards(shards)} == kept.keys()
 
 
-def test_three_machines_make_what_one_makes_and_their_reports_merge(tmp_path: Path) -> None:
+def without_parts(output: Path) -> dict[str, bytes]:
+    """The files of an output folder but for each machine's own books."""
+    return {name: data for name, data in files(output).items() if "/books-" not in name}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_three_machines_make_what_one_makes_in_whatever_order_they_end(tmp_path: Path, order: tuple[int, ...]) -> None:
     photos = write(tmp_path / "in", {**bucket(blocks=9), "metadata/00200.json": b"{"})
     shared = ("--shard-photos", "10")
     ingest(photos, tmp_path / "one", *shared)
-    for index in (2, 0, 1):
-        ingest(photos, tmp_path / "three", *shared, "--resource-config", machine(tmp_path, index, 3))
-    each = [json.loads(p.read_bytes()) for p in sorted((tmp_path / "three" / "report").glob("books-*.json"))]
-    assert len(each) == 3 and sum(books["listed"] for books in each) == 72 and all(b["kept"] > 0 for b in each)
-    assert main(parse_arguments(["--merge", str(tmp_path / "three")])) == 0
-    one, three = files(tmp_path / "one"), files(tmp_path / "three")
-    assert {name: three[name] for name in one if name != "report/books.json"} == {
-        name: data for name, data in one.items() if name != "report/books.json"
-    }
-    books = {name: json.loads(found["report/books.json"]) for name, found in (("one", one), ("three", three))}
-    del books["one"]["machine"]
-    assert books["one"] == books["three"]
+    for index in order:
+        assert not (tmp_path / "three/report/books.json").exists()
+        assert start(photos, tmp_path / "three", *shared, "--resource-config", machine(tmp_path, index, 3)) == 0
+    assert without_parts(tmp_path / "three") == files(tmp_path / "one")
+    parts = [json.loads(p.read_bytes()) for p in sorted((tmp_path / "three" / "report").glob("books-*.json"))]
+    assert len(parts) == 3 and sum(books["listed"] for books in parts) == 72 and all(b["kept"] > 0 for b in parts)
 
 
-def test_machines_do_not_meet_on_disk_either(tmp_path: Path) -> None:
+def test_machines_that_meet_nowhere_are_merged_by_hand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     photos = write(tmp_path / "in", bucket(blocks=9))
     ingest(photos, tmp_path / "one", "--shard-photos", "10")
-    for index in range(3):
-        arguments = ("--shard-photos", "10", "--resource-config", machine(tmp_path, index, 3))
-        ingest(photos, tmp_path / f"machine-{index}", *arguments)
-        shutil.copytree(tmp_path / f"machine-{index}", tmp_path / "joined", dirs_exist_ok=True)
+    with caplog.at_level(logging.INFO):
+        for index in range(3):
+            arguments = ("--shard-photos", "10", "--resource-config", machine(tmp_path, index, 3))
+            assert start(photos, tmp_path / f"machine-{index}", *arguments) == 0
+            shutil.copytree(tmp_path / f"machine-{index}", tmp_path / "joined", dirs_exist_ok=True)
+    assert caplog.text.count("other machines are still at work") == 3
     assert main(parse_arguments(["--merge", str(tmp_path / "joined")])) == 0
-    one, joined = files(tmp_path / "one"), files(tmp_path / "joined")
-    assert {n: d for n, d in one.items() if "books" not in n} == {n: joined[n] for n in one if "books" not in n}
+    assert without_parts(tmp_path / "joined") == files(tmp_path / "one")
 
 
-def test_merge_names_the_machine_whose_books_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fewer_machines_leave_nothing_of_more(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", bucket(blocks=9))
+    for index in range(3):
+        assert start(photos, tmp_path / "out", "--resource-config", machine(tmp_path, index, 3)) == 0
+    ingest(photos, tmp_path / "out")
+    ingest(photos, tmp_path / "one")
+    assert files(tmp_path / "out") == files(tmp_path / "one")
+
+
+def test_parts_of_another_run_are_not_joined(tmp_path: Path) -> None:
+    photos = write(tmp_path / "in", bucket())
+    for index, seed in enumerate(("1", "1", "2")):
+        arguments = ("--seed", seed, "--resource-config", machine(tmp_path, index, 3))
+        assert start(photos, tmp_path / "out", *arguments) == 0
+    assert not (tmp_path / "out/report/books.json").exists()
+    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+
+
+def test_merge_names_what_it_found_when_a_machine_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos = write(tmp_path / "in", bucket())
     for index in (0, 2):
-        ingest(photos, tmp_path / "out", "--resource-config", machine(tmp_path, index, 3))
+        start(photos, tmp_path / "out", "--resource-config", machine(tmp_path, index, 3))
     assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
-    assert "machines 0, 2 are not one run of 3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "books-00-of-03.json, books-02-of-03.json are not the books of one run of 3 machines" in said
     assert main(parse_arguments(["--merge", str(tmp_path / "in")])) == 1
     assert "books-MM-of-NN.json" in capsys.readouterr().err
+
+
+def test_merge_holds_the_parts_against_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = write(tmp_path / "in", bucket(blocks=9))
+    for index in range(2):
+        start(photos, tmp_path / "out", "--shard-photos", "10", "--resource-config", machine(tmp_path, index, 2))
+    next((tmp_path / "out/report").glob("manifest-*.jsonl")).unlink()
+    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+    assert "the books do not balance" in capsys.readouterr().err
 
 
 def test_a_second_run_reads_nothing_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,5 @@
-"""Where a processing job's output will lie, so that a retried job finds what an earlier attempt has finished.
+"""Where a processing job's output will lie: there a retried job finds what an earlier attempt has finished, and the
+machines of one job find each other's rows.
 
 SageMaker uploads output only when a job has ended well; a machine that is lost takes its disk with it. So every
 finished unit goes up at once, its mark last, to the place where the job's own upload would put it, and the next attempt
@@ -14,20 +15,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import obstore
 from obstore.exceptions import BaseError
 
+from ingestion.ledger import Kept
 from ingestion.plan import Unit
 from ingestion.source import open_store
 from ingestion.split import SPLITS
 from ingestion.unit_files import REPORT, Finished, finished_unit, mark_path, unit_paths
 
-_CHUNK = 16 * 1024 * 1024
-_RETRIES = 8
+_CHUNK: Final = 16 * 1024 * 1024
+_RETRIES: Final = 8
+_AT_ONCE: Final = 16
 
 log = logging.getLogger(__name__)
+
+
+class DestinationError(RuntimeError):
+    """The machines of a job cannot reach each other's files; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +42,11 @@ class Destination:
     """The S3 prefixes of a job's outputs, by the folder each comes from."""
 
     prefixes: Mapping[str, str]
+    shared: bool = False
+    """Whether several machines meet there, so that the result depends on it."""
 
     @classmethod
-    def read(cls, job_config: Path) -> Destination | None:
+    def read(cls, job_config: Path, *, shared: bool) -> Destination | None:
         """From a job's processingjobconfig.json; None where there is none, or not all outputs go to S3."""
         try:
             outputs = json.loads(job_config.read_bytes())["ProcessingOutputConfig"]["Outputs"]
@@ -46,7 +55,7 @@ class Destination:
             return None
         if not all(prefixes.get(folder, "").startswith("s3://") for folder in (*SPLITS, REPORT)):
             return None
-        return cls(prefixes)
+        return cls(prefixes, shared)
 
     async def restore(self, output: Path, units: Sequence[Unit]) -> None:
         """Fetch the units that an earlier attempt has finished for the same data, settings and code."""
@@ -58,15 +67,53 @@ class Destination:
     async def publish(self, output: Path, mark: Finished) -> None:
         """Put a finished unit's files where the job's upload will put them, the mark last.
 
-        This saves time and nothing else, so that a failure is a warning.
+        For a single machine this saves time and nothing else, so that a failure is a warning.
         """
         try:
             for path in (*unit_paths(output, mark), mark_path(output, mark.unit)):
-                store, key = self._place(output, path)
-                await obstore.put_async(store, key, path, chunk_size=_CHUNK, max_concurrency=4)
+                await self.put(output, path)
+        except DestinationError as error:
+            if self.shared:
+                raise
+            log.warning("%s is finished but could not be saved for a retry: %s", mark.unit, error)
+
+    async def put(self, output: Path, path: Path) -> None:
+        """Put one file of the output folder where the job's upload will put it. Raises DestinationError."""
+        store, key = self._place(output, path)
+        try:
+            await obstore.put_async(store, key, path, chunk_size=_CHUNK, max_concurrency=4)
         except (BaseError, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            log.warning("%s is finished but could not be saved for a retry: %s", mark.unit, reason)
+            raise DestinationError(_cure(f"{path.name} could not be written", error)) from error
+
+    async def fetch(self, output: Path, paths: Sequence[Path]) -> bool:
+        """Fetch files into an output folder; False when one of them is not there. Raises DestinationError."""
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def fetch(path: Path) -> bool:
+            async with limit:
+                try:
+                    await self._fetch(output, path)
+                except FileNotFoundError:
+                    return False
+                return True
+
+        try:
+            return all(await asyncio.gather(*(fetch(path) for path in paths)))
+        except (BaseError, OSError) as error:
+            raise DestinationError(_cure("what other machines wrote could not be read", error)) from error
+
+    async def photos(self, rows: Sequence[Kept]) -> dict[str, bytes]:
+        """The photos of these rows, by id, from the shards of all machines. Raises DestinationError."""
+
+        async def read(row: Kept) -> bytes:
+            store, key = self._place(Path(), Path(row.shard))
+            return bytes(await obstore.get_range_async(store, key, start=row.offset, length=row.size))
+
+        try:
+            found = await asyncio.gather(*(read(row) for row in rows))
+        except (BaseError, OSError) as error:
+            raise DestinationError(_cure("shards of other machines could not be read", error)) from error
+        return {row.id: photo for row, photo in zip(rows, found, strict=True)}
 
     async def _restore(self, output: Path, unit: Unit) -> bool:
         path = mark_path(output, unit.name)
@@ -96,3 +143,8 @@ class Destination:
         folder, *rest = path.relative_to(output).parts
         bucket, _, prefix = self.prefixes[folder].removeprefix("s3://").partition("/")
         return open_store(bucket, "", retries=_RETRIES), "/".join([*([prefix] if prefix else []), *rest])
+
+
+def _cure(what: str, error: BaseException) -> str:
+    reason = str(error).partition("\n")[0][:300]
+    return f"{what}: {reason}. Machines of one job meet at its output in S3: grant s3:GetObject and s3:PutObject there"

@@ -13,7 +13,6 @@ from PIL import Image
 
 from ingestion.ledger import Kept
 from ingestion.unit_files import write_whole
-from shards import read_at
 
 _THUMBNAIL: Final = 150
 _QUALITY: Final = 72
@@ -46,15 +45,15 @@ def write_page(
     document: Mapping[str, Any],
     books: Mapping[str, Any],
     samples: Mapping[int, Sequence[Kept]],
-    output: Path,
+    photos: Mapping[str, bytes],
 ) -> None:
-    """Write the page. The photos of `samples` are read from the shards in `output`; absent shards are left out."""
+    """Write the page. `photos`: the JPEGs of `samples` by id; absent ones are left out."""
     body = "\n".join(
         (
             _tiles(document, books),
             _books(books),
             _classes(document),
-            _grids(samples, output),
+            _grids(samples, photos),
             _quantities(document),
             _skus(document),
             _set_aside(document),
@@ -119,17 +118,17 @@ def _classes(document: Mapping[str, Any]) -> str:
     return f"{head}<div class=two>{tables}</div>"
 
 
-def _grids(samples: Mapping[int, Sequence[Kept]], output: Path) -> str:
+def _grids(samples: Mapping[int, Sequence[Kept]], photos: Mapping[str, bytes]) -> str:
     parts: list[str] = []
     for count, rows in sorted(samples.items()):
-        figures = "".join(_figure(row, output) for row in rows if (output / row.shard).is_file())
+        figures = "".join(_figure(row, photos[row.id]) for row in rows if row.id in photos)
         if figures:
             parts.append(f"<h2>{count} item{'s' if count > 1 else ''}</h2><div class=grid>{figures}</div>")
     return "".join(parts)
 
 
-def _figure(row: Kept, output: Path) -> str:
-    with Image.open(io.BytesIO(read_at(output / row.shard, row.offset, row.size))) as image:
+def _figure(row: Kept, photo: bytes) -> str:
+    with Image.open(io.BytesIO(photo)) as image:
         image.thumbnail((_THUMBNAIL * 2, _THUMBNAIL))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=_QUALITY)

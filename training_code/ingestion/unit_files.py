@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -185,10 +185,9 @@ def mark_path(output: Path, unit: str) -> Path:
     return output / REPORT / "units" / f"{unit}.json"
 
 
-def read_marks(output: Path) -> list[Finished]:
-    """The marks of all finished units, by name."""
-    marks = (Finished.read(path) for path in sorted((output / REPORT / "units").glob("*.json")))
-    return [mark for mark in marks if mark is not None]
+def rows_are_whole(output: Path, files: Mapping[str, str]) -> bool:
+    """Whether the row files named are those whose SHA-256 is given."""
+    return all(_sha256(output / REPORT / name) == digest for name, digest in files.items())
 
 
 def sweep(output: Path, keep: Iterable[str]) -> None:

@@ -1,0 +1,179 @@
+"""The books and the exploration, from the rows that were written: of one machine, or of all of them together.
+
+Every machine balances its own rows and leaves its books as a part, `books-MM-of-NN.json`. The whole report is made of
+all rows: the same bytes, whichever machine makes it and however many did the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from ingestion.books import KEPT, BooksError, Expected, Tally, check, summary
+from ingestion.exploration import Exploration, to_document
+from ingestion.ledger import QUARANTINED, SKIPPED, Kept, Row, read_kept, read_set_aside, to_line
+from ingestion.page import write_page
+from ingestion.plan import Plan
+from ingestion.run import Facts, IngestError, Machine
+from ingestion.split import SPLITS
+from ingestion.unit_files import PLAN, REPORT, Finished, mark_path, to_json, write_rows, write_whole
+from shards import read_at
+
+_SCHEMA: Final = 1
+WHOLE: Final = ("books.json", "exploration.json", "exploration.html")
+
+PhotosOf = Callable[[Sequence[Kept]], Awaitable[Mapping[str, bytes]]]
+"""From rows to their photos in the shards, by id; absent ones are left out."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The books of one machine of several, as far as the others need them."""
+
+    machine: Machine
+    facts: Facts
+    plan_files: Mapping[str, str]
+    """SHA-256 of the files with the rows that were decided before any photo was read, where this machine wrote them."""
+
+    @classmethod
+    def read(cls, path: Path) -> Part | None:
+        """A machine's part, or None where there is none that can be read."""
+        try:
+            books = json.loads(path.read_bytes())
+            facts = {field.name: books[field.name] for field in fields(Facts)}
+            facts |= {"plan": Expected(**facts["plan"]), "units": tuple(facts["units"])}
+            return cls(Machine(**books["machine"]), Facts(**facts), books["plan_files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def sweep_reports(output: Path, machine: Machine) -> None:
+    """Remove what an earlier run reported: the whole, this machine's part, and parts of another number of machines."""
+    others = {name for index, name in enumerate(machine.parts()) if index != machine.index and machine.count > 1}
+    for path in (output / REPORT).glob("books-*-of-*.json"):
+        if path.name not in others:
+            path.unlink(missing_ok=True)
+    for name in WHOLE:
+        (output / REPORT / name).unlink(missing_ok=True)
+
+
+def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
+    """The rows of ids that were set aside before any photo was read; gives each file's SHA-256 by its name."""
+    files: dict[str, str] = {}
+    for fate, kind in ((QUARANTINED, "quarantine"), (SKIPPED, "skipped")):
+        content = b"".join(to_line(row) for row in plan.set_aside if row.fate == fate)
+        name = f"{kind}-{PLAN}.jsonl"
+        write_rows(report / name, content)
+        if content:
+            files[name] = hashlib.sha256(content).hexdigest()
+    return files
+
+
+def write_part(output: Path, part: Part, expected: Expected, marks: Sequence[Finished]) -> None:
+    """Balance one machine's rows and write its books. Raises BooksError."""
+    tally = Tally()
+    units = [*([PLAN] if part.plan_files else []), *(mark.unit for mark in marks)]
+    for row in _rows(output / REPORT, units):
+        tally.add(row)
+    check(tally, expected, marks)
+    own = {"machine": asdict(part.machine), "plan_files": part.plan_files}
+    books = {"schema": _SCHEMA, **own, **asdict(part.facts), **summary(tally, marks)}
+    write_whole(output / REPORT / part.machine.parts()[part.machine.index], to_json(books))
+    log.info("machine %s of %s: %s", part.machine.index + 1, part.machine.count, _in_words(books))
+
+
+async def write_report(output: Path, marks: Sequence[Finished], facts: Facts, photos: PhotosOf) -> dict[str, Any]:
+    """Read every row of every machine once, balance the books, and write them beside the exploration.
+
+    Raises BooksError when they do not balance, IngestError when a split has no photo.
+    """
+    report = output / REPORT
+    tally, exploration = Tally(), Exploration(int(str(facts.settings["seed"])))
+    for row in _rows(report, [PLAN, *(mark.unit for mark in marks)]):
+        tally.add(row)
+        exploration.add(row)
+    check(tally, facts.plan, marks)
+    books = {"schema": _SCHEMA, **asdict(facts), **summary(tally, marks)}
+    samples = exploration.samples()
+    found = await photos([row for rows in samples.values() for row in rows])
+    write_whole(report / "books.json", to_json(books))
+    document = {"schema": _SCHEMA, **to_document(exploration)}
+    write_whole(report / "exploration.json", to_json(document))
+    write_page(report / "exploration.html", document, books, samples, found)
+    log.info("%s", _in_words(books))
+    if empty := [split for split in SPLITS if tally.per_split[split][KEPT] == 0]:
+        raise IngestError(
+            f"no photo was kept for {' and '.join(empty)}; see the quarantine files in {report}, "
+            "or take more photos or a smaller --block-size"
+        )
+    return books
+
+
+def read_parts(output: Path, names: Iterable[str]) -> list[Part] | None:
+    """The parts with these names, when all are there and tell of one run; else None."""
+    parts = [Part.read(output / REPORT / name) for name in names]
+    whole = [part for part in parts if part is not None]
+    one_run = len(whole) == len(parts) and all(part.facts == whole[0].facts for part in whole)
+    return whole if one_run else None
+
+
+async def merge(output: Path) -> None:
+    """Write the whole report from the parts of several machines that lie in one output folder.
+
+    Raises IngestError when a machine's part is missing or the whole does not balance.
+    """
+    found = sorted((output / REPORT).glob("books-*-of-*.json"))
+    first = Part.read(found[0]) if found else None
+    if first is None:
+        raise IngestError(f"{output / REPORT} holds no books-MM-of-NN.json; give the folder that the machines wrote to")
+    parts = read_parts(output, first.machine.parts())
+    if parts is None:
+        names = ", ".join(path.name for path in found)
+        raise IngestError(f"{names} are not the books of one run of {first.machine.count} machines")
+    try:
+        await write_report(output, marks_of(output, first.facts.units), first.facts, photos_in(output))
+    except BooksError as error:
+        raise IngestError(str(error)) from error
+
+
+def marks_of(output: Path, units: Iterable[str]) -> list[Finished]:
+    """The marks of these units, as far as they are there."""
+    marks = (Finished.read(mark_path(output, unit)) for unit in units)
+    return [mark for mark in marks if mark is not None]
+
+
+def photos_in(output: Path) -> PhotosOf:
+    """Photos from the shards of an output folder."""
+
+    async def read(rows: Sequence[Kept]) -> Mapping[str, bytes]:
+        shards = {row.id: output / row.shard for row in rows}
+        return {row.id: read_at(shards[row.id], row.offset, row.size) for row in rows if shards[row.id].is_file()}
+
+    return read
+
+
+def _rows(report: Path, units: Sequence[str]) -> Iterator[Row]:
+    """Every row of the units named, those of the plan among them."""
+    yield from read_kept(_existing(report, "manifest", units))
+    yield from read_set_aside(_existing(report, "quarantine", units))
+    yield from read_set_aside(_existing(report, "skipped", units))
+
+
+def _existing(report: Path, kind: str, units: Sequence[str]) -> Iterator[Path]:
+    return (path for unit in units if (path := report / f"{kind}-{unit}.jsonl").exists())
+
+
+def _in_words(books: Mapping[str, Any]) -> str:
+    skipped, quarantined = sum(books["skipped"].values()), sum(books["quarantined"].values())
+    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(books["quarantined"].items()))
+    return (
+        f"books balance: {books['listed']:,} listed = {books['kept']:,} kept + {skipped:,} skipped + "
+        f"{quarantined:,} quarantined" + (f" ({reasons})" if reasons else "")
+    )

@@ -1,0 +1,70 @@
+"""What decides a run, and what the machines that share it have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingestion.books import Expected
+
+NO_LABELS = "none"
+
+
+class IngestError(RuntimeError):
+    """The run failed; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """What decides the result. How many machines and threads do the work does not."""
+
+    photos_uri: str
+    labels_uri: str = NO_LABELS
+    limit_per_class: int = 0
+    seed: int = 0
+    block_size: int = 100
+    shard_photos: int = 0
+    ignore_etags: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Which machine of how many this is."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def read(cls, resource_config: Path) -> Machine:
+        """From a job's resourceconfig.json; without the file there is one machine."""
+        if not resource_config.is_file():
+            return cls()
+        try:
+            config = json.loads(resource_config.read_bytes())
+            hosts = sorted(config["hosts"])
+            return cls(hosts.index(config["current_host"]), len(hosts))
+        except (ValueError, KeyError, TypeError) as error:
+            raise IngestError(f"{resource_config} must name current_host and hosts: {error}") from error
+
+    def parts(self) -> list[str]:
+        """The names of the books of all machines, this one's at its index."""
+        return [f"books-{index:02}-of-{self.count:02}.json" for index in range(self.count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What all machines of a run agree on without asking each other; it heads every machine's books."""
+
+    settings: Mapping[str, object]
+    rule: str
+    """How blocks were put into splits."""
+    blocks: Mapping[str, int]
+    """Blocks in each split."""
+    fingerprint: Mapping[str, str]
+    """Of the data as listed, and of the code."""
+    plan: Expected
+    """All ids of all machines."""
+    units: tuple[str, ...]
+    """The names of all shards that were planned."""
