@@ -1,0 +1,147 @@
+"""What is left of an environment in the account: everything of its name or tag that no stack of it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from binventory.account import machines, sagemaker, services
+from binventory.account.things import Kind, Look, Thing, entries
+from binventory.aws import Aws
+from binventory.cost import prices
+from binventory.cost.prices import Prices
+from binventory.errors import Problem
+from binventory.names import Names
+
+KINDS: tuple[Kind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
+TAG = "deployment"
+ENDS_BY = "ends-by"  # tag of a machine that ends itself: when it must have
+_TOLD_ELSEWHERE = re.compile(
+    r":sagemaker:[^:]*:\d*:([a-z-]+-job|pipeline|model-package|experiment[a-z-]*)/"
+    r"|:ec2:[^:]*:\d*:(instance|volume|snapshot|network-interface|spot-instances-request)/"
+)
+_AT_REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+
+
+@dataclass(frozen=True)
+class Strays:
+    """What was found, and what was looked at, so that an empty list means something."""
+
+    environment: str
+    found: tuple[Thing, ...]
+    kinds: tuple[str, ...]
+
+    @property
+    def dollars_a_month(self) -> float:
+        """What those with a known price cost in a month."""
+        return sum(thing.dollars_a_month or 0.0 for thing in self.found)
+
+    @property
+    def unpriced(self) -> int:
+        """How many have no known price."""
+        return sum(thing.dollars_a_month is None for thing in self.found)
+
+
+def find(aws: Aws, names: Names) -> Strays:
+    """Looks through the account and region. Only reads."""
+    look = Look(aws, _prices(aws.region))
+    held, live = _held(aws, names), _live_executions(aws, names)
+    tagged = _tagged(aws, names)
+    found: list[Thing] = []
+    for kind in KINDS:
+        for thing in kind.find(look):
+            ours = _named(thing.name, names) or thing.tags.get(TAG) == names.prefix or thing.arn in tagged
+            for arn in [arn for arn in tagged if thing.arn == arn or thing.name in _forms(arn)]:
+                del tagged[arn]
+            if ours and not _in_use(thing, held, live):
+                found.append(thing)
+    found += [thing for thing in tagged.values() if not held & _forms(thing.arn)]
+    return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "whatever carries the tag"))
+
+
+def _prices(region: str) -> Prices | None:
+    try:
+        return prices.load(region)
+    except Problem:
+        return None
+
+
+def _named(name: str, names: Names) -> bool:
+    """Whether a name is the prefix, or begins with it, also as a part of a path."""
+    return re.search(rf"(^|/){re.escape(names.prefix)}($|[-_/.])", name) is not None
+
+
+def _in_use(thing: Thing, held: set[str], live: set[str]) -> bool:
+    """Whether a stack holds it, or it is at work for one."""
+    if thing.kind == "stack":
+        return thing.tags["status"] in _AT_REST or thing.tags["status"].endswith("_IN_PROGRESS")
+    if thing.kind == "running job":
+        return any(execution in thing.name for execution in live)
+    if ends_by := thing.tags.get(ENDS_BY):
+        return datetime.now(UTC) < datetime.fromisoformat(ends_by)
+    return bool(held & ({thing.name} | _forms(thing.arn)))
+
+
+def _held(aws: Aws, names: Names) -> set[str]:
+    """Names and ARNs of everything in the environment's stacks."""
+    held: set[str] = set()
+    for stack in entries(aws, "cloudformation", "describe_stacks", "Stacks"):
+        if stack["StackName"].startswith(f"{names.prefix}-"):
+            name = stack["StackName"]
+            resources = entries(aws, "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=name)
+            for resource in resources:
+                held |= _forms(resource.get("PhysicalResourceId", ""))
+    return held
+
+
+def _forms(identifier: str) -> set[str]:
+    """A physical id or ARN, and the name at its end."""
+    return {identifier, *re.split(r"[/|]", identifier)[-1:], identifier.rsplit(":", 1)[-1]} - {""}
+
+
+def _live_executions(aws: Aws, names: Names) -> set[str]:
+    """Ids of the executions that run, whose jobs do what they should."""
+    pipelines = {raw["PipelineName"] for raw in entries(aws, "sagemaker", "list_pipelines", "PipelineSummaries")}
+    if names.prefix not in pipelines:
+        return set()
+    listed = entries(
+        aws,
+        "sagemaker",
+        "list_pipeline_executions",
+        "PipelineExecutionSummaries",
+        PipelineName=names.prefix,
+    )
+    return {
+        raw["PipelineExecutionArn"].rsplit("/", 1)[-1]
+        for raw in listed
+        if raw["PipelineExecutionStatus"] in ("Executing", "Stopping")
+    }
+
+
+def _tagged(aws: Aws, names: Names) -> dict[str, Thing]:
+    """Everything that carries the environment's tag, of kinds that are listed and of others, by ARN."""
+    filters = [{"Key": TAG, "Values": [names.prefix]}]
+    listed = entries(aws, "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters)
+    return {
+        raw["ResourceARN"]: _of_arn(raw["ResourceARN"]) for raw in listed if not _told_elsewhere(raw["ResourceARN"])
+    }
+
+
+def _of_arn(arn: str) -> Thing:
+    """A thing of which only the ARN is known."""
+    _, _, service, _, _, resource = arn.split(":", 5)
+    return Thing(f"{service} resource", resource, arn, None)
+
+
+def _told_elsewhere(arn: str) -> bool:
+    """What the listings tell more about, and records that AWS keeps for nothing: jobs that ended, for example."""
+    return _TOLD_ELSEWHERE.search(arn) is not None
+
+
+def of_account(aws: Aws) -> Iterator[tuple[str, tuple[Thing, ...]]]:
+    """Everything in the account, whosever it is, by kind. For an account that must be empty."""
+    look = Look(aws, None)
+    for kind in KINDS:
+        yield kind.label, tuple(replace(thing, remove=()) for thing in kind.find(look))

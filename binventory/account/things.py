@@ -1,0 +1,90 @@
+"""A thing in the account, and how the things of one kind are listed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.aws import Aws, error_code
+from binventory.cost.prices import Prices
+from binventory.cost.workload import HOURS_A_MONTH
+from binventory.errors import Problem
+
+FREE = 0.0
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing. Dollars are for a month in which nobody touches it; None: nobody knows."""
+
+    kind: str
+    name: str
+    arn: str = ""
+    dollars_a_month: float | None = FREE
+    remove: tuple[str, ...] = ()  # commands, to be run in this order
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a listing needs: the account, and its region's prices where the table has the region."""
+
+    aws: Aws
+    prices: Prices | None
+
+    def instance_month(self, instance_type: str, count: int = 1) -> float | None:
+        """Dollars for a month of SageMaker instances; None where the table does not hold the type."""
+        return self._known(lambda prices: prices.instance_hour(instance_type), count * HOURS_A_MONTH)
+
+    def machine_month(self, instance_type: str) -> float | None:
+        """Dollars for a month of an EC2 instance on demand; None where the table does not hold the type."""
+        return self._known(lambda prices: prices.ec2_hour(instance_type), HOURS_A_MONTH)
+
+    def unit(self, name: str, quantity: float = 1.0) -> float | None:
+        """Dollars for a quantity of what is priced by the unit, such as `s3_gb_month`."""
+        return self._known(lambda prices: prices.unit(name), quantity)
+
+    def _known(self, price: Callable[[Prices], float], quantity: float) -> float | None:
+        if self.prices is None:
+            return None
+        try:
+            return price(self.prices) * quantity
+        except Problem:
+            return None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The things of one kind: their name in the plural, and how to list all of the account's."""
+
+    label: str
+    find: Callable[[Look], Iterator[Thing]]
+
+
+def entries(aws: Aws, service: str, operation: str, key: str, **request: Any) -> Iterator[dict[str, Any]]:
+    """What a list operation answers, page after page. Nothing where the local AWS does not have the operation."""
+    client = aws.client(service)
+    try:
+        if not client.can_paginate(operation):
+            yield from getattr(client, operation)(**request).get(key, ())
+            return
+        for page in client.get_paginator(operation).paginate(**request):
+            yield from page.get(key, ())
+    except ClientError as error:
+        # What the local AWS cannot list it cannot have made either.
+        if not (aws.is_local and error_code(error) in {"NotImplemented", "400"}):
+            raise
+
+
+def command(*words: str) -> str:
+    """A command line of these words, quoted where a shell needs it."""
+    return shlex.join(words)
+
+
+def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as EC2 and SageMaker write them."""
+    return {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}

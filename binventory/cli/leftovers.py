@@ -1,0 +1,64 @@
+"""`binventory leftovers`: what of an environment is still in the account though no stack holds it."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+from rich.markup import escape
+
+from binventory.account import strays
+from binventory.account.strays import Strays
+from binventory.aws import connect
+from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
+from binventory.cost.text import money
+from binventory.errors import Exit
+from binventory.names import Names
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("leftovers", epilog="Example: binventory leftovers --env dev --json", rich_help_panel="Money")(
+        leftovers
+    )
+
+
+def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
+    """Finds what is left of an environment: by its tag and its name, held by none of its stacks.
+
+    Only reads. Says what each costs and which command removes it. Exits with 1 when there is any.
+    """
+    found = strays.find(connect(os.environ), Names(env))
+    if json:
+        print_json(
+            {
+                "environment": found.environment,
+                "strays": [vars(thing) for thing in found.found],
+                "dollars_a_month": round(found.dollars_a_month, 4),
+                "unpriced": found.unpriced,
+                "looked_at": found.kinds,
+            }
+        )
+    else:
+        _show(found)
+    if found.found:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show(found: Strays) -> None:
+    if not found.found:
+        stdout.print(f"Nothing of {found.environment} is left outside its stacks.")
+        stdout.print(f"Looked at: {', '.join(found.kinds)}", style="dim")
+        return
+    shown = table("what", "name", "a month", right=("a month",))
+    for thing in found.found:
+        cost = "unknown" if thing.dollars_a_month is None else money(thing.dollars_a_month)
+        shown.add_row(thing.kind, escape(thing.name), cost)
+    unknown = f", and {found.unpriced} of unknown cost" if found.unpriced else ""
+    shown.add_row("In all", f"{len(found.found)}{unknown}", money(found.dollars_a_month), style="bold")
+    stdout.print(shown)
+    stdout.print("\n[bold]Remove them with[/bold]")
+    for thing in found.found:
+        for line in thing.remove or (f"# no command is known for {thing.arn}",):
+            # Whole lines, so that they can be copied from a narrow terminal.
+            stdout.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,258 @@
+"""`binventory leftovers` on a local AWS with planted strays: all are found, priced, and go by the printed commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import xform_name
+
+from binventory.account import strays
+from binventory.aws import Aws, connect
+from binventory.cli import leftovers, run
+from binventory.errors import Exit
+from binventory.names import Names
+from local_aws.server import LocalAws
+
+NAME = "binventory-dev"
+TAGS = [{"Key": "deployment", "Value": NAME}]
+BUCKET_STACK = {"Resources": {"Held": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{NAME}-held"}}}}
+
+
+@pytest.fixture(scope="module")
+def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+        yield started
+
+
+@pytest.fixture
+def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    connected = connect(local_aws.environment())
+    # Clients take longer to make than to use: the command gets those of the test.
+    monkeypatch.setattr(leftovers, "connect", lambda environment: connected)
+    return connected
+
+
+def _serving(aws: Aws) -> tuple[str, str]:
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_model(
+        ModelName=f"{NAME}-m",
+        PrimaryContainer={"Image": image, "ModelDataUrl": "s3://bins/model.tar.gz"},
+        ExecutionRoleArn="arn:aws:iam::123456789012:role/any",
+    )
+    variant = {"VariantName": "v", "ModelName": f"{NAME}-m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName=f"{NAME}-c", ProductionVariants=[variant])
+    return ("model", f"{NAME}-m"), ("endpoint config", f"{NAME}-c")  # type: ignore[return-value]
+
+
+def _network(aws: Aws) -> Iterator[tuple[str, str]]:
+    ec2 = aws.client("ec2")
+    specification = [{"ResourceType": "instance", "Tags": TAGS}]
+    started = ec2.run_instances(
+        ImageId="ami-1", InstanceType="t3.2xlarge", MinCount=1, MaxCount=1, TagSpecifications=specification
+    )
+    yield "instance", started["Instances"][0]["InstanceId"]
+    volume = ec2.create_volume(
+        AvailabilityZone="us-east-1a", Size=100, TagSpecifications=[{"ResourceType": "volume", "Tags": TAGS}]
+    )["VolumeId"]
+    yield "volume", volume
+    snapshot = ec2.create_snapshot(VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": TAGS}])[
+        "SnapshotId"
+    ]
+    yield "snapshot", snapshot
+    ec2.create_launch_template(LaunchTemplateName=f"{NAME}-t", LaunchTemplateData={"InstanceType": "t3.2xlarge"})
+    yield "launch template", f"{NAME}-t"
+
+
+def _alerts(aws: Aws) -> Iterator[tuple[str, str]]:
+    cloudwatch = aws.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=f"{NAME}-alarm", Namespace="N", MetricName="M", Statistic="Sum", Period=60, EvaluationPeriods=1,
+        Threshold=1, ComparisonOperator="GreaterThanThreshold",
+    )  # fmt: skip
+    yield "alarm", f"{NAME}-alarm"
+    cloudwatch.put_dashboard(DashboardName=NAME, DashboardBody=json.dumps({"widgets": []}))
+    yield "dashboard", NAME
+    topic = aws.client("sns").create_topic(Name=f"{NAME}-alerts")["TopicArn"]
+    yield "topic", f"{NAME}-alerts"
+    events = aws.client("events")
+    events.put_rule(Name=f"{NAME}-rule", ScheduleExpression="rate(1 day)")
+    events.put_targets(Rule=f"{NAME}-rule", Targets=[{"Id": "one", "Arn": topic}])
+    yield "event rule", f"{NAME}-rule"
+    aws.client("scheduler").create_schedule(
+        Name=f"{NAME}-schedule", ScheduleExpression="rate(1 day)", FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": topic, "RoleArn": "arn:aws:iam::123456789012:role/any"},
+    )  # fmt: skip
+    yield "schedule", f"{NAME}-schedule"
+    limit = {"BudgetName": NAME, "BudgetType": "COST", "TimeUnit": "MONTHLY"}
+    aws.client("budgets").create_budget(
+        AccountId="123456789012", Budget={**limit, "BudgetLimit": {"Amount": "1", "Unit": "USD"}}
+    )
+    yield "budget", NAME
+
+
+def _rest(aws: Aws) -> Iterator[tuple[str, str]]:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="bins-nobody-remembers")
+    s3.put_bucket_tagging(Bucket="bins-nobody-remembers", Tagging={"TagSet": TAGS})
+    s3.put_bucket_versioning(Bucket="bins-nobody-remembers", VersioningConfiguration={"Status": "Enabled"})
+    for _ in range(2):
+        s3.put_object(Bucket="bins-nobody-remembers", Key="photo", Body=b"0" * 1000)
+    yield "bucket", "bins-nobody-remembers"
+    aws.client("logs").create_log_group(logGroupName=f"/aws/lambda/{NAME}-promotion")
+    yield "log group", f"/aws/lambda/{NAME}-promotion"
+    aws.client("ecr").create_repository(repositoryName="images", tags=TAGS)
+    yield "image repository", "images"
+    iam = aws.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    iam.create_role(RoleName=f"{NAME}-role", AssumeRolePolicyDocument=document)
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
+    iam.put_role_policy(RoleName=f"{NAME}-role", PolicyName="own", PolicyDocument=json.dumps(policy))
+    iam.attach_role_policy(RoleName=f"{NAME}-role", PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess")
+    iam.create_instance_profile(InstanceProfileName=f"{NAME}-profile")
+    iam.add_role_to_instance_profile(InstanceProfileName=f"{NAME}-profile", RoleName=f"{NAME}-role")
+    yield "role", f"{NAME}-role"
+    aws.client("sagemaker").create_model_package_group(ModelPackageGroupName=NAME)
+    aws.client("sagemaker").create_model_package(
+        ModelPackageGroupName=NAME,
+        InferenceSpecification={
+            "Containers": [{"Image": "any:1", "ModelDataUrl": "s3://bins/model.tar.gz"}],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )
+    yield "model package group", NAME
+    key = aws.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    aws.client("kms").create_alias(AliasName=f"alias/{NAME}", TargetKeyId=key)
+    yield "key", NAME
+
+
+PLANTERS: tuple[Callable[[Aws], Any], ...] = (_serving, _network, _alerts, _rest)
+
+
+def obey(command: str, aws: Aws) -> None:
+    """Runs a printed command; those of the aws CLI through the operation of the same name."""
+    words = shlex.split(command)
+    if words[0] == "python":
+        environment = {**os.environ, "PATH": os.environ["PATH"]}
+        subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
+        return
+    program, service, operation, *flags = words
+    assert program == "aws"
+    client = aws.client(service)
+    model = client.meta.service_model.operation_model(
+        client.meta.method_to_api_mapping[operation.replace("-", "_")]
+    ).input_shape
+    members = {xform_name(name, "-"): (name, shape) for name, shape in model.members.items()}
+    request: dict[str, Any] = {}
+    while flags:
+        flag = flags.pop(0).removeprefix("--")
+        name, shape = members[flag]
+        values = []
+        while flags and not flags[0].startswith("--"):
+            values.append(flags.pop(0))
+        request[name] = _typed(shape.type_name, values)
+    getattr(client, operation.replace("-", "_"))(**request)
+
+
+def _typed(kind: str, values: list[str]) -> Any:
+    if kind == "boolean":
+        return True
+    if kind == "list":
+        return values
+    return int(values[0]) if kind == "integer" else values[0]
+
+
+def _ask(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code = run(["leftovers", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_planted_strays_are_found_priced_and_go_by_the_printed_commands(
+    aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.client("s3").create_bucket(Bucket="somebody-elses")
+    aws.client("logs").create_log_group(logGroupName=f"/aws/lambda/{NAME}elopment")
+    aws.client("cloudformation").create_stack(StackName=f"{NAME}-storage", TemplateBody=json.dumps(BUCKET_STACK))
+    planted = {stray for plant in PLANTERS for stray in plant(aws)}
+    code, said = _ask(capsys)
+    assert code == Exit.FAILED
+    found = {(stray["kind"], stray["name"]): stray for stray in said["strays"]}
+    assert set(found) == planted
+    dollars = {kind: stray["dollars_a_month"] for (kind, _), stray in found.items()}
+    assert dollars["instance"] == pytest.approx(0.3328 * 730)
+    assert dollars["volume"] == pytest.approx(8)
+    assert dollars["bucket"] == pytest.approx(2000 / 1e9 * 0.023)
+    assert dollars["role"] == dollars["model"] == 0
+    assert said["dollars_a_month"] == pytest.approx(sum(value or 0 for value in dollars.values()), abs=1e-3)
+    order = sorted(found.values(), key=lambda stray: stray["kind"] == "role")
+    for stray in order:
+        for command in stray["remove"]:
+            obey(command, aws)
+    assert run(["leftovers"]) == Exit.OK
+    assert f"Nothing of {NAME} is left" in capsys.readouterr().out
+    assert {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]} == {
+        "somebody-elses", f"{NAME}-held",
+    }  # fmt: skip
+
+
+def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    def start(ends_by: datetime) -> str:
+        tags = [*TAGS, {"Key": strays.ENDS_BY, "Value": ends_by.isoformat()}]
+        specification = [{"ResourceType": "instance", "Tags": tags}]
+        started = aws.client("ec2").run_instances(
+            ImageId="ami-1", InstanceType="p9.huge", MinCount=1, MaxCount=1, TagSpecifications=specification
+        )
+        return str(started["Instances"][0]["InstanceId"])
+
+    now = datetime.now(UTC)
+    working, stuck = start(now + timedelta(hours=1)), start(now - timedelta(minutes=1))
+    strays_found = strays.find(aws, Names())
+    assert [thing.name for thing in strays_found.found] == [stuck]
+    # A type without a price is said to have none.
+    assert (strays_found.dollars_a_month, strays_found.unpriced) == (0, 1)
+    leftovers._show(strays_found)
+    text = capsys.readouterr().out
+    assert "unknown" in text
+    assert f"aws ec2 terminate-instances --instance-ids {stuck}" in text
+    aws.client("ec2").terminate_instances(InstanceIds=[working, stuck])
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        (NAME, True),
+        (f"{NAME}-serving", True),
+        (f"/aws/sagemaker/Endpoints/{NAME}", True),
+        (f"{NAME}2", False),
+        (f"my-{NAME}", False),
+        ("binventory-prod", False),
+    ],
+)
+def test_a_name_is_ours_when_it_begins_with_the_prefix(name: str, ours: bool) -> None:
+    assert strays._named(name, Names()) is ours
+
+
+def test_without_credentials_three_lines_say_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert run(["leftovers"]) == Exit.NOT_READY
+    assert "No AWS credentials were found" in capsys.readouterr().err
