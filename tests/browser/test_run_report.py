@@ -55,7 +55,7 @@ def test_shows_the_whole_run_without_a_complaint_or_a_request(watched: Watched, 
 
 def test_every_bar_lies_inside_its_picture(watched: Watched, page_file: Path) -> None:
     watched.open(page_file)
-    inside = """shapes => shapes.every(shape => { 
+    inside = """shapes => shapes.every(shape => {
       const box = shape.getBBox(), view = shape.ownerSVGElement.viewBox.baseVal;
       return box.x >= 0 && box.y >= 0 && box.x + box.width <= view.width && box.y + box.height <= view.height; })"""
     assert watched.page.locator("svg rect, svg circle, svg polyline").evaluate_all(inside)
