@@ -30,6 +30,7 @@ class Dot:
     x: float
     y: float
     label: str
+    note: str
     best: bool = False
 
 
@@ -104,14 +105,15 @@ def scatter(title: str, dots: Sequence[Dot], *, x_label: str, log_x: bool, log_y
     if not dots:
         return ""
     x_axis = _Axis.over([dot.x for dot in dots], _LEFT, WIDTH - _RIGHT, log=log_x)
-    y_axis = _Axis.over([dot.y for dot in dots], HEIGHT - _BOTTOM, _TOP, log=log_y)
+    y_axis = _Axis.over([dot.y for dot in dots], HEIGHT - _BOTTOM, _TOP + 14, log=log_y)
     drawn = []
     for dot in dots:
         x, y = x_axis.place(dot.x), y_axis.place(dot.y)
-        anchor, side = ("end", -9) if x > WIDTH * 0.8 else ("start", 9)
+        radius = 6 if dot.best else 4
         drawn.append(
-            f'<circle class="dot {"best" if dot.best else ""}" cx="{x:.1f}" cy="{y:.1f}" r="{6 if dot.best else 4}"/>'
-            f'<text x="{x + side:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">{escape(dot.label)}</text>'
+            f'<circle class="dot {"best" if dot.best else ""}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
+            f"<title>{escape(dot.note)}</title></circle>"
+            f'<text x="{x:.1f}" y="{y - radius - 4:.1f}" text-anchor="middle">{escape(dot.label)}</text>'
         )
     return _figure(title, _grid(x_axis, y_axis, x_label) + "".join(drawn), "")
 

@@ -122,7 +122,8 @@ def _tuning_picture(record: RunRecord) -> str:
         rate = _number(trial.hyperparameters.get("lr", ""))
         if rate is not None and rate > 0 and trial.objective is not None:
             batch = trial.hyperparameters.get("batch-size", "")
-            dots.append(charts.Dot(rate, trial.objective, f"{number}: batch {batch}", best=trial is record.best))
+            note = f"trial {number}: {trial.objective:.4f} with batches of {batch}"
+            dots.append(charts.Dot(rate, trial.objective, f"{number}", note, best=trial is record.best))
     heights = [dot.y for dot in dots]
     wide = bool(heights) and min(heights) > 0 and max(heights) / min(heights) > _WIDE
     title = "Objective (smaller is better) by learning rate"
