@@ -6,6 +6,7 @@ import sys
 
 import aws_cdk as cdk
 
+from stacks import role_standards
 from stacks.github_stack import GithubStack
 from stacks.money_stack import MoneyStack
 from stacks.monitoring_stack import MonitoringStack
@@ -34,6 +35,7 @@ def build(app: cdk.App, settings: Settings) -> None:
     MonitoringStack(app, "Monitoring", settings=settings, storage=storage, alerts=money.alerts, variant=VARIANT)
     if settings.github.repository != "none":
         GithubStack(app, "Github", settings=settings, storage=storage)
+    role_standards.apply(app, settings.security)
 
 
 def main() -> int:

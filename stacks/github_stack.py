@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.base import BinventoryStack
-from stacks.permissions import allow, log_group_arn, read_objects
+from stacks.permissions import allow, log_group_arns, read_objects
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
 
@@ -94,7 +94,7 @@ class GithubStack(BinventoryStack):
         role.add_to_policy(
             allow(
                 ["logs:DescribeLogStreams", "logs:GetLogEvents"],
-                [f"{log_group_arn(self, f'/aws/sagemaker/{kind}')}:*" for kind in ("TrainingJobs", "ProcessingJobs")],
+                log_group_arns(self, *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs"))),
             )
         )
         for statement in read_objects(storage.data_bucket.bucket_arn, EXECUTIONS_PREFIX):

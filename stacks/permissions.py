@@ -74,7 +74,7 @@ def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
     """Write the logs and metrics of `TrainingJobs` or `ProcessingJobs`: shared names that SageMaker prescribes."""
     group = f"/aws/sagemaker/{kind}"
     return [
-        allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], [log_group_arn(stack, group)]),
+        allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], log_group_arns(stack, group)),
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn(stack, group)}:log-stream:*"]),
         put_metrics(group),
     ]
@@ -102,6 +102,11 @@ def log_group_arn(stack: Stack, group: str) -> str:
     return stack.format_arn(
         service="logs", resource="log-group", resource_name=group, arn_format=ArnFormat.COLON_RESOURCE_NAME
     )
+
+
+def log_group_arns(stack: Stack, *groups: str) -> list[str]:
+    """Both forms in which CloudWatch Logs names a group when it asks for rights: with a stream behind it, or none."""
+    return [f"{log_group_arn(stack, group)}{end}" for group in groups for end in ("", ":*")]
 
 
 def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:

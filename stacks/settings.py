@@ -26,6 +26,7 @@ from stacks.batch_settings import BatchSettings
 from stacks.github_settings import GithubSettings
 from stacks.instances import Processor, Region, processor_of
 from stacks.monitoring_settings import MonitoringSettings
+from stacks.security_settings import NetworkSettings, SecuritySettings
 from stacks.settings_sections import (
     DataSettings,
     EvaluationSettings,
@@ -80,6 +81,8 @@ class Settings(BaseSettings):
     money: MoneySettings
     monitoring: MonitoringSettings = MonitoringSettings()
     github: GithubSettings = GithubSettings()
+    security: SecuritySettings = SecuritySettings()
+    network: NetworkSettings = NetworkSettings()
 
     @field_validator("tags")
     @classmethod
@@ -127,6 +130,18 @@ class Settings(BaseSettings):
                 "must be a CPU instance: this step computes nothing that a GPU would speed up",
                 field=f"{info.field_name}.instance_type",
                 value=value.instance_type,
+            )
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _falls_back_from_spot(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
+        embed = info.data.get("embed")
+        if value.on_demand_after_reclaims and not value.spot and embed is not None and not embed.spot:
+            raise wrong_setting(
+                "must be 0: neither embed.spot nor training.spot is true, so nothing can be reclaimed",
+                field="training.on_demand_after_reclaims",
+                value=value.on_demand_after_reclaims,
             )
         return value
 
