@@ -1,0 +1,71 @@
+"""The stacks as the CDK CLI deploys them into a local AWS, and what tests ask and do there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+
+NAME = "binventory-dev"
+
+
+class Deployed:
+    """All stacks in a local AWS."""
+
+    def __init__(self, aws: LocalAws, repository: Path, settings: Mapping[str, str]) -> None:
+        self.aws = aws
+        self._repository = repository
+        self._settings = dict(settings)
+        create: Any = boto3.client
+        self.client: Callable[[str], Any] = lambda service: create(
+            service,
+            endpoint_url=aws.endpoint_url,
+            region_name=aws.region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def cdk(self, *arguments: str) -> None:
+        """Runs the CDK CLI as people do."""
+        environment = {**os.environ, **self.aws.environment(), **self._settings, "CDK_VALIDATION": "false"}
+        command = ["node_modules/.bin/cdk", *arguments]
+        run = subprocess.run(command, cwd=self._repository, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    def spend(self, amount: float) -> None:
+        """Makes the budget know of costs, and tell of them."""
+        body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
+        request = urllib.request.Request(f"{self.aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def endpoint(self) -> str:
+        """The endpoint's state; `absent` without one."""
+        try:
+            return str(self.client("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"])
+        except ClientError as error:
+            assert "Could not find" in str(error), error
+            return "absent"
+
+    def stack(self) -> tuple[str, dict[str, str]]:
+        """State and parameters of the serving stack."""
+        stack = self.client("cloudformation").describe_stacks(StackName=f"{NAME}-serving")["Stacks"][0]
+        return stack["StackStatus"], {item["ParameterKey"]: item["ParameterValue"] for item in stack["Parameters"]}
+
+    def wait(self, state: str, seconds: float) -> None:
+        """Waits until the endpoint has the state and the stack is at rest."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.endpoint() == state and self.stack()[0].endswith("_COMPLETE"):
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"the endpoint is {self.endpoint()}, not {state}; the stack: {self.stack()}")
