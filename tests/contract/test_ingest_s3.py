@@ -34,8 +34,8 @@ def s3(local_aws: LocalAws, client: Callable[[str], Any], monkeypatch: pytest.Mo
     return s3
 
 
-def config(folder: Path) -> str:
-    """A job's configuration as SageMaker writes it; gives the path of resourceconfig.json."""
+def config(folder: Path, *, machines: int = 1) -> str:
+    """The configuration of a job's first machine as SageMaker writes it; gives the path of resourceconfig.json."""
     outputs = [
         {
             "OutputName": name,
@@ -49,7 +49,8 @@ def config(folder: Path) -> str:
     ]
     folder.mkdir()
     (folder / "processingjobconfig.json").write_text(json.dumps({"ProcessingOutputConfig": {"Outputs": outputs}}))
-    (folder / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
+    hosts = [f"algo-{number + 1}" for number in range(machines)]
+    (folder / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": hosts}))
     return str(folder / "resourceconfig.json")
 
 
@@ -100,6 +101,16 @@ def test_a_job_that_cannot_save_for_a_retry_still_finishes(
     path.write_text(path.read_text().replace(DATA, "no-such-bucket"))
     assert ingest(tmp_path / "out", "--resource-config", job) == 0
     assert "could not be saved for a retry" in caplog.text
+
+
+def test_several_machines_fail_when_they_cannot_meet(
+    s3: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = config(tmp_path / "config", machines=2)
+    path = tmp_path / "config" / "processingjobconfig.json"
+    path.write_text(path.read_text().replace(DATA, "no-such-bucket"))
+    assert ingest(tmp_path / "out", "--resource-config", job) == 1
+    assert "grant s3:GetObject and s3:PutObject" in capsys.readouterr().err
 
 
 def test_a_folder_makes_the_same_shards_as_the_bucket(s3: Any, tmp_path: Path) -> None:
