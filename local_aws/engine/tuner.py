@@ -5,74 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 from local_aws.context import Context
 from local_aws.engine.jobs import jobs_of
-from local_aws.engine.search import CategoricalParameter, NumberParameter, Parameter, Trial, suggest
+from local_aws.engine.search import Trial, suggest
+from local_aws.engine.stopping import rule_of
 from local_aws.engine.training_record import FAMILY as TRAINING
 from local_aws.engine.training_start import begin_training_job
+from local_aws.engine.trial_watch import TrialWatch
+from local_aws.engine.tuning_record import (
+    FAMILY,
+    TRIALS,
+    best_trial,
+    not_improving,
+    objective_of,
+    ranges_of,
+    space_of,
+)
+from local_aws.engine.warm_start import earlier_trials
 from local_aws.errors import AwsError
 from local_aws.wire import Document
 
-FAMILY = "HyperParameterTuningJob"
-TRIALS = "_Trials"
 _MOST_SEED = 2**31
-_COUNTERS = {
-    "Completed": "Completed",
-    "Failed": "NonRetryableError",
-    "Stopped": "Stopped",
-    "InProgress": "InProgress",
-    "Stopping": "InProgress",
-}
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a tuning job looks for."""
-
-    metric: str
-    minimise: bool
-
-    def loss(self, job: Document) -> float | None:
-        """The final objective of a training job that completed, smaller being better; None when it has none."""
-        if job["TrainingJobStatus"] != "Completed":
-            return None
-        value = self.value(job)
-        return None if value is None else (value if self.minimise else -value)
-
-    def value(self, job: Document) -> float | None:
-        """The last value of the objective's metric that a training job printed."""
-        found = [m["Value"] for m in job.get("FinalMetricDataList", []) if m["MetricName"] == self.metric]
-        return float(found[-1]) if found else None
-
-
-def objective_of(tuning: Document) -> Objective:
-    """The objective of a stored tuning job."""
-    stated = tuning["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective") or tuning[
-        "TrainingJobDefinition"
-    ].get("TuningObjective")
-    return Objective(stated["MetricName"], stated["Type"] == "Minimize")
-
-
-def space_of(ranges: Document) -> list[Parameter]:
-    """The search space that ParameterRanges describe; the numbers in it are text on the wire."""
-    space: list[Parameter] = [
-        NumberParameter(item["Name"], float(item["MinValue"]), float(item["MaxValue"]), item.get("ScalingType", "Auto"))
-        for item in ranges.get("ContinuousParameterRanges", [])
-    ]
-    space += [
-        NumberParameter(
-            item["Name"], float(item["MinValue"]), float(item["MaxValue"]), item.get("ScalingType", "Auto"), True
-        )
-        for item in ranges.get("IntegerParameterRanges", [])
-    ]
-    space += [
-        CategoricalParameter(item["Name"], tuple(item["Values"]))
-        for item in ranges.get("CategoricalParameterRanges", [])
-    ]
-    return space
 
 
 class TuningRun:
@@ -88,11 +43,14 @@ class TuningRun:
         self._arn: str = tuning["HyperParameterTuningJobArn"]
         self._strategy: str = config["Strategy"]
         self._definition: Document = tuning["TrainingJobDefinition"]
-        self._ranges: Document = config.get("ParameterRanges") or self._definition.get("HyperParameterRanges") or {}
-        self._space = space_of(self._ranges)
+        self._space = space_of(ranges_of(tuning))
         self._objective = objective_of(tuning)
         self._limits: Document = config["ResourceLimits"]
-        self._target = config.get("TuningJobCompletionCriteria", {}).get("TargetObjectiveMetricValue")
+        criteria = config.get("TuningJobCompletionCriteria", {})
+        self._target = criteria.get("TargetObjectiveMetricValue")
+        self._most_idle = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
+        rule = rule_of(config, self._definition.get("StaticHyperParameters", {}))
+        self._watch = TrialWatch(context, name, rule) if rule else None
         self._seed: int = config.get("RandomSeed", _digest(self._arn, str(tuning["CreationTime"])) % _MOST_SEED)
         self._lock = threading.Lock()
         self._ending = threading.Event()
@@ -103,6 +61,8 @@ class TuningRun:
         parallel = min(self._limits["MaxParallelTrainingJobs"], self._most())
         threads = max(1, self._context.cpu.total // parallel)
         unfinished = [trial["Name"] for trial in self._read()[TRIALS] if self._is_running(trial["Name"])]
+        for name in unfinished:
+            self._follow(name)
         self._start_timer()
         slots = [
             threading.Thread(target=self._fill_slot, args=(unfinished[index : index + 1], threads), daemon=True)
@@ -156,11 +116,21 @@ class TuningRun:
     def _await(self, name: str) -> None:
         self._jobs.wait(TRAINING, name)
         job = self._context.table(TRAINING).get(name)
-        value = self._objective.value(job) if job else None
-        if job is None or value is None or self._target is None:
-            return
-        if value <= self._target if self._objective.minimise else value >= self._target:
+        if job is not None and (self._reached_target(job) or self._stands_still()):
             self._end_trials()
+
+    def _reached_target(self, job: Document) -> bool:
+        value = self._objective.value(job)
+        if value is None or self._target is None:
+            return False
+        return bool(value <= self._target if self._objective.minimise else value >= self._target)
+
+    def _stands_still(self) -> bool:
+        return self._most_idle is not None and not_improving(self._context, self._read()) >= self._most_idle
+
+    def _follow(self, name: str) -> None:
+        if self._watch is not None:
+            self._watch.follow(name)
 
     def _next_trial(self, threads: int) -> str | None:
         """Suggest a point and start its training job; None when there is nothing more to try."""
@@ -168,7 +138,7 @@ class TuningRun:
             trials = self._read()[TRIALS]
             if len(trials) >= self._most():
                 return None
-            values = suggest(self._strategy, self._space, [self._as_trial(trial) for trial in trials], self._seed)
+            values = self._suggest(trials)
             if values is None:
                 return None
             name = f"{self._name}-{len(trials) + 1:03d}-{_digest(self._arn, str(self._seed), str(len(trials))):08x}"
@@ -185,7 +155,14 @@ class TuningRun:
                 self._change(FailureReason=f"ClientError: {error.message}")
                 self._ending.set()
                 return None
+            self._follow(name)
             return name
+
+    def _suggest(self, trials: list[Document]) -> dict[str, str] | None:
+        known = [self._as_trial(trial) for trial in trials]
+        if self._strategy != "Grid":  # which counts its own points only
+            known = earlier_trials(self._context, self._read(), self._space) + known
+        return suggest(self._strategy, self._space, known, self._seed)
 
     def _as_trial(self, trial: Document) -> Trial:
         job = self._context.table(TRAINING).get(trial["Name"])
@@ -255,54 +232,6 @@ class TuningRun:
             detail = {key: tuning[key] for key in ("HyperParameterTuningJobName", "HyperParameterTuningJobStatus")}
             self._context.emit_event("SageMaker HyperParameter Tuning Job State Change", detail, [self._arn])
         return bool(changed)
-
-
-def trial_summary(context: Context, tuning: Document, trial: Document) -> Document | None:
-    """A trial as ListTrainingJobsForHyperParameterTuningJob shows it; None before its training job exists."""
-    job = context.table(TRAINING).get(trial["Name"])
-    if job is None:
-        return None
-    objective = objective_of(tuning)
-    value = objective.value(job)
-    summary = {
-        "TrainingJobName": job["TrainingJobName"],
-        "TrainingJobArn": job["TrainingJobArn"],
-        "CreationTime": job["CreationTime"],
-        "TrainingJobStatus": job["TrainingJobStatus"],
-        "TunedHyperParameters": trial["Values"],
-        "ObjectiveStatus": "Pending",
-    }
-    for member in ("TrainingStartTime", "TrainingEndTime", "FailureReason"):
-        if member in job:
-            summary[member] = job[member]
-    if job["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}:
-        summary["ObjectiveStatus"] = "Failed" if objective.loss(job) is None else "Succeeded"
-    if value is not None and summary["ObjectiveStatus"] != "Pending":
-        summary["FinalHyperParameterTuningJobObjectiveMetric"] = {"MetricName": objective.metric, "Value": value}
-    return summary
-
-
-def trial_summaries(context: Context, tuning: Document) -> list[Document]:
-    """Every trial that has a training job, in the order they were suggested."""
-    summaries = [trial_summary(context, tuning, trial) for trial in tuning[TRIALS]]
-    return [summary for summary in summaries if summary is not None]
-
-
-def best_trial(context: Context, tuning: Document) -> Document | None:
-    """The trial with the best objective; None while there is none."""
-    succeeded = [s for s in trial_summaries(context, tuning) if s["ObjectiveStatus"] == "Succeeded"]
-    sign = 1 if objective_of(tuning).minimise else -1
-    return min(succeeded, key=lambda s: sign * s["FinalHyperParameterTuningJobObjectiveMetric"]["Value"], default=None)
-
-
-def counters(summaries: list[Document]) -> tuple[Document, Document]:
-    """TrainingJobStatusCounters and ObjectiveStatusCounters of some trials."""
-    jobs = dict.fromkeys(("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0)
-    objectives = dict.fromkeys(("Succeeded", "Pending", "Failed"), 0)
-    for summary in summaries:
-        jobs[_COUNTERS[summary["TrainingJobStatus"]]] += 1
-        objectives[summary["ObjectiveStatus"]] += 1
-    return jobs, objectives
 
 
 def _digest(*parts: str) -> int:

@@ -5,7 +5,20 @@ from __future__ import annotations
 from local_aws.context import Context
 from local_aws.engine.jobs import from_before, jobs_of, resumes
 from local_aws.engine.search import CategoricalParameter
-from local_aws.engine.tuner import FAMILY, TRIALS, TuningRun, best_trial, counters, space_of, trial_summaries
+from local_aws.engine.stopping import rule_of
+from local_aws.engine.tuner import TuningRun
+from local_aws.engine.tuning_record import (
+    FAMILY,
+    TRIALS,
+    best_trial,
+    counters,
+    not_improving,
+    overall_best_trial,
+    ranges_of,
+    space_of,
+    trial_summaries,
+)
+from local_aws.engine.warm_start import check_warm_start
 from local_aws.errors import AwsError, in_use, not_found, validation
 from local_aws.listing import cut, list_page
 from local_aws.operations.tags import set_tags
@@ -19,6 +32,7 @@ _SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "Creat
 def create_tuning_job(context: Context, request: Document) -> Document:
     """Accept a tuning job and start it."""
     _check(request)
+    check_warm_start(context, request)
     name = request["HyperParameterTuningJobName"]
     now = context.now()
     tuning = {key: value for key, value in request.items() if key != "Tags"} | {
@@ -118,23 +132,32 @@ def _find(context: Context, request: Document) -> Document:
 def _shown(context: Context, tuning: Document) -> Document:
     summaries = trial_summaries(context, tuning)
     jobs, objectives = counters(summaries)
-    best = best_trial(context, tuning)
-    shown = tuning | {"TrainingJobStatusCounters": jobs, "ObjectiveStatusCounters": objectives}
-    return shown | ({"BestTrainingJob": best} if best else {})
+    end = tuning.get("HyperParameterTuningEndTime", context.now())
+    shown = tuning | {
+        "TrainingJobStatusCounters": jobs,
+        "ObjectiveStatusCounters": objectives,
+        "TuningJobCompletionDetails": {
+            "NumberOfTrainingJobsObjectiveNotImproving": not_improving(context, tuning),
+        },
+        "ConsumedResources": {"RuntimeInSeconds": max(0, round(end - tuning["CreationTime"]))},
+    }
+    best, overall = best_trial(context, tuning), overall_best_trial(context, tuning)
+    return (
+        shown | ({"BestTrainingJob": best} if best else {}) | ({"OverallBestTrainingJob": overall} if overall else {})
+    )
 
 
 def _check(request: Document) -> None:
     """What AWS refuses although its shape is right, and what does not run locally."""
     config = request["HyperParameterTuningJobConfig"]
     definition = request.get("TrainingJobDefinition")
-    if definition is None or "WarmStartConfig" in request:
-        raise AwsError(
-            "NotImplemented",
-            "Locally a tuning job has one TrainingJobDefinition; TrainingJobDefinitions and WarmStartConfig do not run",
-            501,
-        )
-    if config["Strategy"] == "Hyperband":
-        raise AwsError("NotImplemented", "Strategy Hyperband does not run locally; Bayesian, Random and Grid do", 501)
+    _refuse_what_does_not_run(request)
+    if definition is None:
+        raise validation("TrainingJobDefinition is required")
+    try:
+        rule_of(config, definition.get("StaticHyperParameters", {}))
+    except ValueError as error:
+        raise validation(str(error)) from None
     objective = config.get("HyperParameterTuningJobObjective") or definition.get("TuningObjective")
     if objective is None:
         raise validation("HyperParameterTuningJobObjective is required")
@@ -147,8 +170,20 @@ def _check(request: Document) -> None:
     if "ResourceConfig" not in definition:
         raise AwsError("NotImplemented", "Locally TrainingJobDefinition.ResourceConfig is required", 501)
     _check_limits(config)
-    ranges = config.get("ParameterRanges") or definition.get("HyperParameterRanges") or {}
-    _check_ranges(config["Strategy"], ranges, definition.get("StaticHyperParameters", {}))
+    _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
+
+
+def _refuse_what_does_not_run(request: Document) -> None:
+    """Members that would change the outcome must not be passed over in silence."""
+    criteria = request["HyperParameterTuningJobConfig"].get("TuningJobCompletionCriteria", {})
+    asked = {
+        "TrainingJobDefinitions": "TrainingJobDefinitions" in request,
+        "Autotune": "Autotune" in request,
+        "ConvergenceDetected": criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled",
+    }
+    names = [name for name, given in asked.items() if given]
+    if names:
+        raise AwsError("NotImplemented", f"{', '.join(names)} does not run locally", 501)
 
 
 def _check_limits(config: Document) -> None:

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.contract.conftest import ClientFactory
-from tests.contract.jobs import BUCKET, IMAGE, ROLE, archive_members, source, until
+from tests.contract.jobs import BUCKET, IMAGE, ROLE, archive_members, log_lines, source, until
 
 BOWL = """
     import json, os, pathlib, sys
@@ -21,7 +21,7 @@ BOWL = """
         raise ValueError("too far")
     print(f"validation:loss={loss:.6f}")
 """
-RANGES = {
+RANGES: dict[str, list[dict[str, Any]]] = {
     "ContinuousParameterRanges": [{"Name": "x", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}],
     "CategoricalParameterRanges": [{"Name": "shape", "Values": ["round", "flat"]}],
 }
@@ -135,6 +135,153 @@ def test_reaching_the_target_ends_the_search_and_seeds_repeat_it(client: ClientF
     assert (job["HyperParameterTuningJobStatus"], job["TrainingJobStatusCounters"]["Completed"]) == ("Completed", 1)
 
 
+EPOCHS = """
+    import json, os, time
+    hp = json.loads(os.environ["SM_HPS"])
+    for epoch in range(hp["epochs"]):
+        print(f"validation:loss={hp['x'] + 0.001 / (epoch + 1):.6f}", flush=True)
+        time.sleep(0.05)
+"""
+
+
+def epochs_of(client: ClientFactory, trial: dict[str, Any]) -> int:
+    lines = log_lines(client, "/aws/sagemaker/TrainingJobs", trial["TrainingJobName"])
+    return sum(line.startswith("validation:loss=") for line in lines)
+
+
+def long_request(client: ClientFactory, name: str, trials: int, epochs: int, **config: Any) -> dict[str, Any]:
+    """A search over x, of which less is better at every one of the epochs."""
+    limits = {"MaxNumberOfTrainingJobs": trials, "MaxParallelTrainingJobs": 2}
+    ranges = {"ContinuousParameterRanges": RANGES["ContinuousParameterRanges"]}
+    request = tuning_request(client, name, EPOCHS, ResourceLimits=limits, ParameterRanges=ranges, **config)
+    request["TrainingJobDefinition"]["StaticHyperParameters"]["epochs"] = str(epochs)
+    return request
+
+
+def stopped_and_completed(client: ClientFactory, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The trials of a finished search by how they ended, after the counters were held against them."""
+    job, trials = finished(client, name), trials_of(client, name)
+    assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
+    by_status = {
+        status: [trial for trial in trials if trial["TrainingJobStatus"] == status]
+        for status in ("Stopped", "Completed")
+    }
+    counted = job["TrainingJobStatusCounters"]
+    assert {status: counted[status] for status in by_status} == {k: len(v) for k, v in by_status.items()}
+    # A stopped trial has told something, so its objective counts.
+    assert job["ObjectiveStatusCounters"] == {"Succeeded": len(trials), "Pending": 0, "Failed": 0}
+    values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials]
+    assert job["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == min(values)
+    return by_status["Stopped"], by_status["Completed"]
+
+
+def test_early_stopping_ends_the_trials_that_are_worse_than_the_median(client: ClientFactory) -> None:
+    request = long_request(client, "early", 4, 30, TrainingJobEarlyStoppingType="Auto", RandomSeed=5)
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    stopped, completed = stopped_and_completed(client, "early")
+    assert stopped and completed
+    best = min(stopped + completed, key=lambda trial: float(trial["TunedHyperParameters"]["x"]))
+    assert best in completed
+    assert all(epochs_of(client, trial) == 30 for trial in completed)
+    assert all(epochs_of(client, trial) < 30 for trial in stopped)
+    described = client("sagemaker").describe_training_job(TrainingJobName=stopped[0]["TrainingJobName"])
+    assert "Stopping" in [transition["Status"] for transition in described["SecondaryStatusTransitions"]]
+
+
+def test_hyperband_stops_trials_at_its_rungs_and_gives_the_best_everything(client: ClientFactory) -> None:
+    # A bracket of three trials with a rung after 10 of 30 epochs; the fourth trial is in the one that has no rung.
+    request = long_request(
+        client, "bands", 4, 30, Strategy="Hyperband",
+        StrategyConfig={"HyperbandStrategyConfig": {"MinResource": 10, "MaxResource": 30}},
+    )  # fmt: skip
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    stopped, completed = stopped_and_completed(client, "bands")
+    assert stopped and completed
+    best = min(stopped + completed, key=lambda trial: float(trial["TunedHyperParameters"]["x"]))
+    assert best in completed
+    for trial in stopped:
+        assert 10 <= epochs_of(client, trial) < 30
+
+
+def test_a_warm_start_learns_from_its_parents(client: ClientFactory) -> None:
+    parent = finished(client, "early")
+    warm = {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "early"}],
+        "WarmStartType": "IdenticalDataAndAlgorithm",
+    }
+    request = long_request(client, "warm", 1, 2, Strategy="Bayesian") | {"WarmStartConfig": warm}
+    request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"] = 1
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    job = finished(client, "warm")
+    assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["WarmStartConfig"] == warm
+    [trial] = trials_of(client, "warm")
+    # Where less is better, the Gaussian process of the parent's trials looks below their median.
+    known = sorted(float(found["TunedHyperParameters"]["x"]) for found in trials_of(client, "early"))
+    assert float(trial["TunedHyperParameters"]["x"]) < known[len(known) // 2]
+    overall = job["OverallBestTrainingJob"]
+    best = min([parent["BestTrainingJob"], job["BestTrainingJob"]], key=objective)
+    assert (overall["TrainingJobName"], overall["TuningJobName"]) == (best["TrainingJobName"], best["TuningJobName"])
+
+
+def objective(trial: dict[str, Any]) -> float:
+    return float(trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])
+
+
+@pytest.mark.parametrize(
+    ("parents", "kind", "change", "words"),
+    [
+        (["nobody"], "TransferLearning", {}, "can't find the parent tuning job nobody"),
+        (["bowl", "bowl"], "TransferLearning", {}, "must be different"),
+        (["bowl"], "TransferLearning", {"extra": "1"}, "number of static and tunable hyperparameters, 5, must be"),
+        (["bowl"], "IdenticalDataAndAlgorithm", {}, "the training image differs .* use TransferLearning"),
+    ],
+)
+def test_a_warm_start_that_aws_would_refuse(
+    client: ClientFactory, parents: list[str], kind: str, change: dict[str, str], words: str
+) -> None:
+    request = tuning_request(client, "cold")
+    definition = request["TrainingJobDefinition"]
+    definition["StaticHyperParameters"] |= change
+    definition["AlgorithmSpecification"]["TrainingImage"] = IMAGE.replace("2.13", "2.12")
+    request["WarmStartConfig"] = {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": name} for name in parents],
+        "WarmStartType": kind,
+    }
+    with pytest.raises(ClientError, match=words):
+        client("sagemaker").create_hyper_parameter_tuning_job(**request)
+
+
+def test_a_parent_must_have_looked_for_the_same_in_ranges_of_the_same_type(client: ClientFactory) -> None:
+    warm = {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "bowl"}],
+        "WarmStartType": "TransferLearning",
+    }
+    more = {"Type": "Maximize", "MetricName": "validation:loss"}
+    request = tuning_request(client, "cold", HyperParameterTuningJobObjective=more) | {"WarmStartConfig": warm}
+    with pytest.raises(ClientError, match="objective of parent tuning job bowl"):
+        client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    shapes = [{"Name": "x", "Values": ["0", "1"]}, *RANGES["CategoricalParameterRanges"]]
+    request = tuning_request(client, "cold", ParameterRanges={"CategoricalParameterRanges": shapes})
+    with pytest.raises(ClientError, match="type of x must be that in parent tuning job bowl"):
+        client("sagemaker").create_hyper_parameter_tuning_job(**request | {"WarmStartConfig": warm})
+
+
+def test_a_search_that_no_longer_improves_ends(client: ClientFactory) -> None:
+    flat = """
+        print("validation:loss=1.0")
+    """
+    request = tuning_request(
+        client, "flat", flat,
+        ResourceLimits={"MaxNumberOfTrainingJobs": 50, "MaxParallelTrainingJobs": 1},
+        TuningJobCompletionCriteria={"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}},
+    )  # fmt: skip
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    job = finished(client, "flat")
+    assert job["TrainingJobStatusCounters"]["Completed"] == 4
+    assert job["TuningJobCompletionDetails"]["NumberOfTrainingJobsObjectiveNotImproving"] == 3
+
+
 def test_stopping_stops_the_trials(client: ClientFactory) -> None:
     client("sagemaker").create_hyper_parameter_tuning_job(
         **tuning_request(client, "stopped", script="import time; time.sleep(60)")
@@ -183,9 +330,26 @@ def test_stopping_stops_the_trials(client: ClientFactory) -> None:
             "given once",
         ),
         ({"Strategy": "Grid"}, "categorical parameter ranges only"),
-        ({"Strategy": "Hyperband"}, "NotImplemented"),
+        ({"Strategy": "Hyperband"}, "MaxResource is missing in HyperbandStrategyConfig"),
+        ({"Strategy": "Hyperband", "TrainingJobEarlyStoppingType": "Auto"}, "must be Off with strategy Hyperband"),
+        (
+            {
+                "Strategy": "Hyperband",
+                "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 3, "MaxResource": 3}},
+            },
+            "MinResource 3 and MaxResource 3",
+        ),
+        ({"StrategyConfig": {"HyperbandStrategyConfig": {"MaxResource": 3}}}, "with strategy Hyperband only"),
+        ({"Autotune": {"Mode": "Enabled"}}, "Autotune does not run locally"),
+        (
+            {"TuningJobCompletionCriteria": {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}},
+            "ConvergenceDetected does not run locally",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(client: ClientFactory, config: dict[str, Any], words: str) -> None:
+    request = tuning_request(client, "refused", **config)
+    if "Autotune" in config:
+        request["Autotune"] = request["HyperParameterTuningJobConfig"].pop("Autotune")
     with pytest.raises(ClientError, match=words):
-        client("sagemaker").create_hyper_parameter_tuning_job(**tuning_request(client, "refused", **config))
+        client("sagemaker").create_hyper_parameter_tuning_job(**request)
