@@ -1,7 +1,7 @@
 """A read-only S3 over HTTP for measuring and for breaking: one bucket from memory, latency added, faults on request.
 
 Slow local S3 servers measure themselves, not their clients; this one answers some thousands of requests a second and
-speaks what readers need: GET, HEAD, ranges and ListObjectsV2, with MD5 ETags as S3 has them.
+speaks what readers need: GET, HEAD, ranges, If-Match and ListObjectsV2, with MD5 ETags as S3 has them.
 
     with ObjectServer({"bin-images/00001.jpg": data}, latency=0.1) as server:
         boto3.client("s3", endpoint_url=server.endpoint_url, ...)
@@ -88,6 +88,8 @@ class ObjectServer:
         self.latency = latency
         self.fault = fault
         self.requests: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
+        """Bytes of bodies, by key."""
         self.in_flight = 0
         self.most_in_flight = 0
         self._port = port
@@ -156,9 +158,9 @@ class _Connection(asyncio.Protocol):
         if key == LISTING and fault is None:
             self._send(200, "OK", _listing(server, parts.query), content_type="application/xml")
         else:
-            self._object(method, key, headers.get("range"), fault)
+            self._object(method, key, headers, fault)
 
-    def _object(self, method: str, key: str, wanted: str | None, fault: Fault | None) -> None:
+    def _object(self, method: str, key: str, headers: Mapping[str, str], fault: Fault | None) -> None:
         assert self._transport is not None
         found = self._server.objects.get(key)
         if fault is Fault.STALL:
@@ -171,12 +173,15 @@ class _Connection(asyncio.Protocol):
             self._send(403, "Forbidden", [])
         elif found is None:
             self._send(404, "Not Found", [b"<Error><Code>NoSuchKey</Code></Error>"], content_type="application/xml")
+        elif headers.get("if-match", found.etag).strip('"') != found.etag:
+            self._send(412, "Precondition Failed", [])
         elif method == "HEAD":
             self._send(200, "OK", [], etag=found.etag, size=found.size)
         else:
-            self._body(found, wanted, fault)
+            self._server.sent[key] += self._body(found, headers.get("range"), fault)
 
-    def _body(self, found: Stored, wanted: str | None, fault: Fault | None) -> None:
+    def _body(self, found: Stored, wanted: str | None, fault: Fault | None) -> int:
+        """Send what is wanted of the object, as far as the fault allows; gives the bytes sent."""
         assert self._transport is not None
         first, _, last = (wanted or "bytes=0-").removeprefix("bytes=").partition("-")
         start, end = int(first), min(int(last) + 1 if last else found.size, found.size)
@@ -191,6 +196,7 @@ class _Connection(asyncio.Protocol):
         self._send(status, reason, body, etag=found.etag, size=end - start, span=span if wanted else "")
         if fault is Fault.DROP:
             self._transport.close()
+        return sum(len(part) for part in body)
 
     def _send(
         self,

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -260,21 +259,53 @@ def test_listings_longer_than_a_page_are_complete_and_go_on_after_a_fault(
         assert server.requests[LISTING] == (5 if fault is None else 7)
 
 
+async def read_first() -> bytes | None:
+    """The first photo of the bucket."""
+    source = BinSource(PHOTOS)
+    return await source.photo((await source.list_photos())[0])
+
+
 def test_a_stalled_request_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "_TIMEOUT", "300ms")
     objects = {"bin-images/1.jpg": b"abc", "metadata/1.json": metadata(1)}
     rule: FaultRule = lambda key, before: Fault.STALL if before == 0 else None  # noqa: E731
-
-    async def read() -> Any:
-        source = BinSource(PHOTOS)
-        return await source.photo((await source.list_photos())[0])
-
     with ObjectServer(objects, fault=rule) as server:
         os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
         try:
-            assert asyncio.run(read()) == b"abc"
+            assert asyncio.run(read_first()) == b"abc"
         finally:
             del os.environ["AWS_ENDPOINT_URL"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 6), st.integers(300_000, 3_000_000))
+def test_a_large_download_goes_on_where_the_connection_dropped(drops: int, size: int) -> None:
+    """Half of what is asked for arrives each time, so the drops cost nothing but what the last chunks held."""
+    data = os.urandom(size)
+    rule: FaultRule = lambda key, before: Fault.DROP if key != LISTING and before < drops else None  # noqa: E731
+    with ObjectServer({"bin-images/1.jpg": data}, fault=rule) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
+        patch.setattr(source_module, "_FIRST_PAUSE", 0.001)
+        assert asyncio.run(read_first()) == data
+        assert server.requests["bin-images/1.jpg"] == drops + 1
+        assert server.sent["bin-images/1.jpg"] <= size + drops * 2 * source_module._CHUNK
+
+
+def test_a_photo_that_is_replaced_while_its_download_is_interrupted_is_not_pieced_together(tmp_path: Path) -> None:
+    objects = bucket()
+    key, old = "bin-images/00204.jpg", jpeg(1)
+    old += bytes(400_000 - len(old))
+
+    def meddle(asked: str, before: int) -> Fault | None:
+        if asked != key or before > 0:
+            return None
+        server.objects[key] = Stored(old[:-1] + b"x", b"", "0" * 32)
+        return Fault.DROP
+
+    with ObjectServer(objects | {key: old}, fault=meddle) as server:
+        assert ingest(server, tmp_path) == 0
+    rows = [json.loads(line) for path in (tmp_path / "report").glob("quarantine-*") for line in path.open()]
+    assert {row["id"]: row["reason"] for row in rows} == {"00204": "changed_while_reading"}
 
 
 def test_an_endpoint_that_does_not_answer_names_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
