@@ -21,12 +21,13 @@ import torch
 from numpy.typing import NDArray
 
 from features.files import feature_file, write_features
-from features.frozen_backbone import BATCH, FrozenBackbone, calibrate_random_backbone, freeze
+from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
 from fitting.ranks import hosts_of_job
 from jobs.container import JobContainer, JobError, run_job, write_json
 from jobs.settings import parse_settings, setting
 from modelling.backbones import BACKBONES, load_backbone
 from modelling.bin_model import BinModel, ModelCard, load_model, save_model
+from modelling.openvino_graph import BATCH
 from photo import PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
@@ -52,7 +53,7 @@ class EmbedSettings:
     views: int = setting("augmented views of each training photo, besides the photo itself", 0, low=0, high=64)
     seed: int = setting("seed of random weights and of the views", 0, low=0, high=2**31)
     precision: str = setting("numbers the backbone computes in", "auto", choices=("auto", "fp32", "bf16"))
-    calibration_photos: int = setting("training photos that set a random backbone's batch norms", 96, low=2, high=4096)
+    calibration_photos: int = setting("training photos that set a random backbone's batch norms", 32, low=2, high=4096)
     max_corrupt_share: float = setting("share of photos or shards that may be unreadable", 0.01, low=0, high=1)
     train: Path | None = setting("folder of training shards (default: the channel)", None)
     validation: Path | None = setting("folder of validation shards (default: the channel)", None)

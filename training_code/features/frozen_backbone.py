@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modelling.bin_model import BinModel
 from modelling.onnx_export import export_features
+from modelling.openvino_graph import OpenvinoGraph, Photos
 
-Photos = NDArray[np.uint8]
-BATCH: Final = 8
-_STREAMS: Final = "OPTIMAL_NUMBER_OF_INFER_REQUESTS"
 # How far the fast engine may be from plain PyTorch on the first photos, relative to the norm of the features.
 _TOLERANCE: Final = {"fp32": 1e-3, "bf16": 5e-2}
 
@@ -91,48 +87,20 @@ def _on_cuda(model: BinModel) -> FrozenBackbone:
 
 
 def _on_openvino(model: BinModel, precision: str) -> FrozenBackbone | None:
-    try:
-        import openvino
-    except ImportError:
-        return None
-    core = openvino.Core()
-    if precision == "auto":
-        precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
     with tempfile.TemporaryDirectory() as folder:
         export_features(model, Path(folder) / "features.onnx")
-        graph = core.read_model(Path(folder) / "features.onnx")
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision)}
-    compiled = core.compile_model(graph, "CPU", hints)
-    frozen = FrozenBackbone(f"openvino {precision}", lambda batches: _stream(compiled, batches))
-    return frozen if _agrees(frozen, _on_torch(model), model.preprocessing.crop, _TOLERANCE[precision]) else None
+        try:
+            graph = OpenvinoGraph(Path(folder) / "features.onnx", precision)
+        except ImportError:
+            return None
+    frozen = FrozenBackbone(
+        f"openvino {graph.precision}", lambda batches: (torch.from_numpy(found) for found in graph.run(batches))
+    )
+    tolerance = _TOLERANCE[graph.precision]
+    return frozen if _agrees(frozen, _on_torch(model), model.preprocessing.crop, tolerance) else None
 
 
 def _agrees(fast: FrozenBackbone, plain: FrozenBackbone, side: int, tolerance: float) -> bool:
     probe = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
     ours, theirs = next(fast.run([probe])), next(plain.run([probe]))
     return bool((ours - theirs).norm() <= tolerance * theirs.norm())
-
-
-def _stream(compiled: Any, batches: Iterable[Photos]) -> Iterator[Tensor]:
-    """Features in the order of the batches, with one batch in flight on each of the engine's streams.
-
-    No callbacks: one that is still returning while the queue is dropped deadlocks on the interpreter's lock.
-    """
-    idle = [compiled.create_infer_request() for _ in range(int(compiled.get_property(_STREAMS)))]
-    busy: deque[Any] = deque()
-
-    def oldest() -> Tensor:
-        request = busy.popleft()
-        request.wait()
-        idle.append(request)
-        return torch.from_numpy(request.get_output_tensor(0).data.copy())
-
-    for batch in batches:
-        if not idle:
-            yield oldest()
-        request = idle.pop()
-        # The input is shared, not copied: its producer does not touch it again.
-        request.start_async({0: batch}, share_inputs=True)
-        busy.append(request)
-    while busy:
-        yield oldest()

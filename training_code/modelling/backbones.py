@@ -42,13 +42,23 @@ class Backbone(nn.Module):
 
 def build_backbone(name: str, seed: int) -> Backbone:
     """The named backbone with random weights drawn from `seed`. Raises JobError for an unknown name."""
-    if name not in BACKBONES:
-        raise JobError(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name == SMALL_BACKBONE:
-            return Backbone(name, _small_network(), 64)
-        network = _torchvision_models().get_model(name, weights=None)
+        return _build(name)
+
+
+def empty_backbone(name: str) -> Backbone:
+    """The named backbone without any weights, to be loaded with `assign`: drawing a ResNet50's takes two seconds."""
+    with torch.device("meta"):
+        return _build(name)
+
+
+def _build(name: str) -> Backbone:
+    if name not in BACKBONES:
+        raise JobError(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
+    if name == SMALL_BACKBONE:
+        return Backbone(name, _small_network(), 64)
+    network = _torchvision_models().get_model(name, weights=None)
     return Backbone(name, network, _drop_classifier(network))
 
 
@@ -59,9 +69,9 @@ def load_backbone(name: str, weights: str, seed: int, container: JobContainer) -
     the job's channel `weights`. Otherwise an s3:// uri or a path of a file. Raises JobError where they are missing
     or belong to another network.
     """
-    backbone = build_backbone(name, seed)
     if weights == "none":
-        return backbone
+        return build_backbone(name, seed)
+    backbone = empty_backbone(name)
     if name == SMALL_BACKBONE and weights == "torchvision":
         raise JobError(f"torchvision has no weights for backbone {name!r}; use weights none or a file")
     source, tensors = _read_weights(name, weights, container)
@@ -196,4 +206,6 @@ def _install(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> Non
     broken = [key for key in expected if not torch.isfinite(tensors[key]).all()]
     if broken:
         raise JobError(f"weights {source} hold values that are not finite, first in {broken[0]}")
-    backbone.network.load_state_dict({key: tensors[key] for key in expected})
+    backbone.network.load_state_dict(
+        {key: tensors[key].to(value.dtype) for key, value in expected.items()}, assign=True
+    )

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from jobs.container import JobError, write_json
-from modelling.backbones import Backbone, build_backbone
+from modelling.backbones import Backbone, empty_backbone
 from photo import Preprocessing
 
 CLASSES: Final = (1, 2, 3, 4, 5)
@@ -130,10 +130,10 @@ def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise JobError(f"model.safetensors cannot be read: {error}") from error
-    backbone = build_backbone(card.backbone, seed=0)
+    backbone = empty_backbone(card.backbone)
     model = BinModel(backbone, _head_for(tensors, backbone.width), card.preprocessing)
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise JobError(f"model.safetensors does not fit backbone {card.backbone} of model.json: {error}") from error
     return model.eval(), card
