@@ -74,6 +74,23 @@ def test_a_shard_is_a_plain_tar_in_webdataset_order(tmp_path: Path) -> None:
         assert {(member.mtime, member.uid, member.gid) for member in tar} == {(0, 0, 0)}
 
 
+@given(st.from_regex(r"[0-9A-Za-z_-]{1,95}", fullmatch=True), st.integers(0, 70_000))
+def test_members_have_the_headers_that_tarfile_writes(
+    tmp_path_factory: pytest.TempPathFactory, name: str, size: int
+) -> None:
+    path = tmp_path_factory.mktemp("shard") / "a.tar"
+    write(path, [Sample(name, bytes(size), 3)])
+    info = tarfile.TarInfo(f"{name}.jpg")
+    info.size, info.mode = size, 0o644
+    assert path.read_bytes()[: tarfile.BLOCKSIZE] == info.tobuf(tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize("name", ["a" * 97, "ä"])
+def test_names_that_a_tar_header_cannot_hold_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ShardError, match="100 characters at most"):
+        ShardWriter(tmp_path / "a.tar").add(name, b"", {"id": name, "count": 1})
+
+
 @pytest.mark.parametrize("kept", [0, 100, 600, 1500, 2048, 2300])
 def test_a_cut_shard_is_an_error(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "a.tar"
