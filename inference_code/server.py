@@ -57,7 +57,13 @@ def serve(counter: Counter, limits: Limits, port: int) -> None:
         enabled=os.environ.get("BINVENTORY_METRICS", "on") != "off",
     )
     uvicorn.run(
-        Application(counter, limits=limits, metrics=metrics),
+        Application(
+            counter,
+            limits=limits,
+            metrics=metrics,
+            # SageMaker says so in the containers of its transform jobs.
+            in_transform_job=os.environ.get("SAGEMAKER_BATCH") == "true",
+        ),
         host=os.environ.get("BINVENTORY_BIND_HOST", "0.0.0.0"),
         port=port,
         lifespan="on",
@@ -81,8 +87,17 @@ def load(model: Path) -> Counter:
             counter = model_fn(folder, package=package)
     else:
         counter = model_fn(model, package=package)
+    _check_classes(counter)
     self_test(counter)
     return counter
+
+
+def _check_classes(counter: Counter) -> None:
+    """A model of other counts would answer, and answer wrongly; whoever deploys says which counts callers expect."""
+    expected = os.environ.get("BINVENTORY_CLASSES", "")
+    found = ",".join(str(count) for count in counter.description.classes)
+    if expected and found != expected:
+        raise ArtefactError(f"serving.json: the model counts {found}, but this endpoint promises {expected}")
 
 
 def self_test(counter: Counter) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, Endpoint, Pace, Predictions
 from binventory.audit.csv_records import CsvRecords
 from binventory.audit.events import send_events
@@ -32,7 +33,11 @@ from binventory.audit.sources import (
 )
 from binventory.audit.summary import Summary, summarise
 from binventory.aws import Aws
+from binventory.batch.estimate import PHOTOS_A_JOB
+from binventory.batch.site import Site, find_site
+from binventory.batch.transform import Batch
 from binventory.errors import Exit, Problem
+from binventory.names import Names
 
 FORMATS: Final = (*WRITERS, "html")
 PAGE_NAME: Final = "audit.html"
@@ -55,6 +60,11 @@ class Request:
     predictions: Path | None = None
     """Answers given before; None: ask the endpoint."""
     endpoint: str = ""
+    batch: bool | None = None
+    """Ask transform jobs instead of the endpoint; None: from 20,000 bins of an S3 prefix on."""
+    environment: str = "dev"
+    """Whose serving stack says where transform jobs run."""
+    photos_a_job: int = PHOTOS_A_JOB
     filters: Filters = field(default_factory=Filters)
     formats: tuple[str, ...] = FORMATS
     page_bins: int = 2000
@@ -79,6 +89,13 @@ class Request:
                 "give some of these, separated by commas",
                 code=Exit.USAGE,
             )
+        if self.batch and (self.predictions is not None or not self.source.startswith("s3://")):
+            raise Problem(
+                "There is nothing for a transform job to count",
+                "it counts photos of an S3 prefix, and asks no answers given before",
+                "give s3://bucket/prefix/ and no --predictions, or leave out --batch",
+                code=Exit.USAGE,
+            )
 
     @property
     def needs_aws(self) -> bool:
@@ -92,6 +109,10 @@ class Progress:
 
     planned: Callable[[Plan], None] = lambda plan: None
     """Called before anything is asked; raising stops the audit."""
+    launched: Callable[[int, Site], None] = lambda bins, site: None
+    """Called instead of `planned` where transform jobs will be started, with the most bins they can count."""
+    transformed: Callable[[str, int], None] = lambda name, done: None
+    """Called while a transform job runs, with its name and how many of its photos are answered."""
     audited: Callable[[int], None] = lambda count: None
     drawn: Callable[[int], None] = lambda count: None
     sent: Callable[[int], None] = lambda count: None
@@ -118,14 +139,11 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
     if request.restart:
         _forget(request.output)
     with ExitStack() as stack:
-        counter = _counter(request, aws, stack)
+        total, bins = _bins(request, store, stack)
+        counter = _counter(request, aws, store, total, stack, heard)
         identity = _identity(request, store, counter)
         ledger = stack.enter_context(closing(Ledger(request.output / LEDGER_NAME, identity)))
-        total, bins = _bins(request, store, stack)
-        heard.planned(_plan(request, total))
-        audit_bins(
-            bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
-        )
+        _count(request, bins, total, store, counter, ledger, heard)
         summary = summarise(ledger, identity=identity, filters=request.filters, classes=len(request.scope.classes))
         audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         files = _write(request, store, ledger, summary, audit, heard)
@@ -153,13 +171,42 @@ def _store(request: Request, aws: Aws | None) -> Store:
     return Folder(folder)
 
 
-def _counter(request: Request, aws: Aws | None, stack: ExitStack) -> Counter:
+def _count(
+    request: Request,
+    bins: Iterable[Bin],
+    total: int,
+    store: Store,
+    counter: Counter | TransformJobs,
+    ledger: Ledger,
+    heard: Progress,
+) -> None:
+    """Say what it will cost, then fill the ledger."""
+    if isinstance(counter, TransformJobs) and isinstance(store, Prefix):
+        heard.launched(total, counter.batch.site)
+        audit_in_batches(
+            bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
+        )
+    elif not isinstance(counter, TransformJobs):
+        heard.planned(_plan(request, total))
+        audit_bins(
+            bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
+        )
+
+
+def _counter(
+    request: Request, aws: Aws | None, store: Store, total: int, stack: ExitStack, heard: Progress
+) -> Counter | TransformJobs:
     if request.predictions is not None:
         predictions = Predictions(request.predictions, request.output / "predictions.sqlite")
         stack.callback(predictions.close)
         return predictions
     if aws is None:
         raise AssertionError("a request without predictions needs AWS")
+    if request.batch if request.batch is not None else isinstance(store, Prefix) and total >= LARGE:
+        batch = Batch(aws, find_site(aws, Names(request.environment)), "audit")
+        return TransformJobs(
+            batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
+        )
     return Endpoint(aws, request.endpoint, Pace(request.rate))
 
 
@@ -180,7 +227,7 @@ def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterat
     return total, bins_with_metadata(store)
 
 
-def _identity(request: Request, store: Store, counter: Counter) -> Mapping[str, str]:
+def _identity(request: Request, store: Store, counter: Counter | TransformJobs) -> Mapping[str, str]:
     records = "metadata" if request.records is None else f"{request.records} as {request.columns}"
     return {
         "source": store.address,

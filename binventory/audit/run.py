@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +24,15 @@ class Scope:
     """What the model can say."""
 
     classes: tuple[int, ...] = (1, 2, 3, 4, 5)
+
+    def require(self, table: Mapping[int, float]) -> None:
+        """Raises a Problem when an answer is about other counts."""
+        if tuple(table) != self.classes:
+            raise Problem(
+                "The model counts other quantities than this audit assumes",
+                f"it answers {', '.join(map(str, table))}, assumed were {', '.join(map(str, self.classes))}",
+                f"say so: --classes {','.join(map(str, table))}",
+            )
 
 
 def audit_bins(
@@ -61,21 +70,17 @@ def audit_one(found: Bin, store: Store, counter: Counter, scope: Scope) -> Count
     try:
         record = found.record()
         if record.recorded not in scope.classes:
-            return _out_of_scope(found, record.recorded, scope)
+            return out_of_scope(found, record.recorded, scope)
         photo = read_photo(store, found.photo) if counter.needs_photo else b""
         table = counter.probabilities(found.image_id, photo)
     except (RecordError, PhotoUnreadableError, PhotoRefusedError) as error:
         return SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
-    if tuple(table) != scope.classes:
-        raise Problem(
-            "The model counts other quantities than this audit assumes",
-            f"it answers {', '.join(map(str, table))}, assumed were {', '.join(map(str, scope.classes))}",
-            f"say so: --classes {','.join(map(str, table))}",
-        )
+    scope.require(table)
     return Counted(record, found.photo, table)
 
 
-def _out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
+def out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
+    """What becomes of a record whose quantity the model does not know."""
     reason = "recorded_below_scope" if recorded < scope.classes[0] else "recorded_above_scope"
     detail = f"the model knows {scope.classes[0]} to {scope.classes[-1]} items only"
     return SetAside(found.image_id, found.photo, "out_of_scope", reason, detail, recorded)

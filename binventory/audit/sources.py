@@ -125,6 +125,15 @@ class Prefix:
             for entry in page.get("Contents", []):
                 yield str(entry["Key"])[len(start) :]
 
+    def size(self, path: str) -> int | None:
+        """Bytes of an object, unread; None when there is none."""
+        try:
+            return int(self.aws.client("s3").head_object(Bucket=self.bucket, Key=self.prefix + path)["ContentLength"])
+        except ClientError as error:
+            if error_code(error) in {"NoSuchKey", "404"}:
+                return None
+            raise
+
     def read(self, path: str, limit: int) -> bytes | None:
         """Reads the object's first limit + 1 bytes."""
         try:

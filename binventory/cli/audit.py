@@ -17,6 +17,9 @@ from binventory.audit.records import Columns
 from binventory.audit.run import Scope
 from binventory.audit.summary import Summary
 from binventory.aws import connect
+from binventory.batch.estimate import launch
+from binventory.batch.site import Site
+from binventory.cli.launching import confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
 from binventory.cost import prices
 from binventory.errors import Exit, Problem
@@ -65,6 +68,12 @@ def audit(
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    batch: Annotated[
+        bool | None,
+        typer.Option(
+            "--batch/--no-batch", help="Transform jobs instead of the endpoint; default: from 20,000 bins on."
+        ),
+    ] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint; default: the environment's.")] = None,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
@@ -84,6 +93,8 @@ def audit(
         columns=_columns(columns),
         predictions=predictions,
         endpoint=endpoint or Names(env).prefix,
+        batch=batch,
+        environment=env,
         filters=Filters(threshold=threshold, top=budget or top),
         formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
         page_bins=page_bins,
@@ -95,7 +106,7 @@ def audit(
         restart=restart,
     )
     with _progress() as shown:
-        result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, ask=not yes))
+        result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, yes=yes, json=json))
     if json:
         print_json({**result.summary.to_json(), "files": [str(path) for path in result.files], "events": result.events})
         return
@@ -145,8 +156,12 @@ def _progress() -> Progress:
     )
 
 
-def _listener(shown: Progress, *, ask: bool) -> job.Progress:
-    """Shows the plan, asks where a person can answer and money is spent, then moves the bars."""
+def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
+    """Shows the plan, asks where money is spent, then moves the bars.
+
+    The endpoint bills anyway, so nobody need be there to answer for it; transform jobs are started for this alone.
+    """
+    transformed = shown.add_task("Transform job", total=None, visible=False)
     audited = shown.add_task("Comparing", total=None)
     drawn = shown.add_task("Drawing the page", total=None, visible=False)
     sent = shown.add_task("Sending events", total=None, visible=False)
@@ -160,12 +175,21 @@ def _listener(shown: Progress, *, ask: bool) -> job.Progress:
             f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, about ${plan.dollars:.2f} "
             f"(endpoint at ${plan.price_per_hour:.3f} an hour, S3 requests, events)."
         )
-        if ask and sys.stdin.isatty():
+        if not yes and sys.stdin.isatty():
             typer.confirm("Go on?", abort=True, err=True)
+        shown.start()
+
+    def launched(bins: int, site: Site) -> None:
+        shown.update(audited, total=bins)
+        shown.stop()
+        aws = connect(os.environ)
+        confirm(launch(bins, site, region=aws.region, local=aws.is_local), yes=yes, json=json)
         shown.start()
 
     return job.Progress(
         planned=planned,
+        launched=launched,
+        transformed=lambda name, done: shown.update(transformed, description=name, completed=done, visible=True),
         audited=lambda count: shown.advance(audited, count),
         drawn=lambda count: _advance(shown, drawn, count),
         sent=lambda count: _advance(shown, sent, count),

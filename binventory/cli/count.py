@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json as json_format
 import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from binventory import serving
-from binventory.aws import connect
-from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stdout, table
+from binventory.aws import Aws, connect
+from binventory.batch.counting import CountedPhoto, count_prefix
+from binventory.batch.estimate import launch
+from binventory.batch.site import find_site
+from binventory.cli.launching import YesFlag, confirm
+from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
 from binventory.client import DATASET_HOSTS, FetchPolicy
+from binventory.errors import Exit, Problem
 from binventory.names import Names
+
+_SHOWN_PHOTOS = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -21,16 +33,37 @@ def register(app: typer.Typer) -> None:
 
 
 def count(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="JPEG or PNG files, or https addresses.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO...", help="JPEG or PNG files, https addresses, or one s3://bucket/prefix."),
+    ],
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST", help="Fetch addresses of this host too (.example.com: of its domain)."),
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With s3://: write the answers here, JSON Lines, one photo a line.")
+    ] = None,
+    yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Counts the items in photos through the endpoint. Addresses are fetched here, never by the endpoint."""
+    """Counts photos through the endpoint, or a whole S3 prefix in a transform job, which needs no endpoint.
+
+    Addresses are fetched here, never by the endpoint.
+    """
     aws, names = connect(os.environ), Names(env)
+    prefixes = [photo for photo in photos if photo.startswith("s3://")]
+    if prefixes:
+        if len(photos) > 1:
+            raise Problem(
+                "An S3 prefix is counted alone",
+                f"{len(photos)} photos and prefixes were given",
+                "give one s3://bucket/prefix",
+                code=Exit.USAGE,
+            )
+        _count_prefix(aws, names, prefixes[0], output, yes=yes, json=json)
+        return
     policy = FetchPolicy(allowed_hosts=(*DATASET_HOSTS, *(allow_host or ())))
     answers = {photo: serving.count(aws, names, photo if "://" in photo else Path(photo), policy) for photo in photos}
     if json:
@@ -40,3 +73,54 @@ def count(
     for name, answer in answers.items():
         shown.add_row(name, str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
     stdout.print(shown)
+
+
+def _count_prefix(aws: Aws, names: Names, uri: str, output: Path | None, *, yes: bool, json: bool) -> None:
+    site = find_site(aws, names)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=stderr, transient=True)
+    task = progress.add_task("Counting", total=None)
+    finished = 0
+
+    def agreed(total: int) -> None:
+        confirm(launch(total, site, region=aws.region, local=aws.is_local), yes=yes, json=json)
+        progress.update(task, total=total)
+        progress.start()
+
+    def heard(name: str, done: int) -> None:
+        progress.update(task, description=name, completed=finished + done)
+
+    def counted() -> Iterator[CountedPhoto]:
+        nonlocal finished
+        for found in count_prefix(aws, site, uri, agreed=agreed, heard=heard):
+            finished += 1
+            yield found
+
+    try:
+        _show_counted(counted(), output, json=json)
+    finally:
+        progress.stop()
+
+
+def _show_counted(found: Iterator[CountedPhoto], output: Path | None, *, json: bool) -> None:
+    """Writes every answer, keeps a few for the table; with --json and no file all of them go to standard output."""
+    first: list[CountedPhoto] = []
+    totals: Counter[str] = Counter()
+    with output.open("w", encoding="utf-8") if output else nullcontext() as stream:
+        for photo in found:
+            totals["none" if photo.count is None else str(photo.count)] += 1
+            if len(first) < _SHOWN_PHOTOS or (json and not output):
+                first.append(photo)
+            if stream:
+                stream.write(json_format.dumps(vars(photo)) + "\n")
+    if json:
+        print_json({"photos": sum(totals.values()), "counts": dict(sorted(totals.items()))} if output else first)
+        return
+    shown = table("photo", "count", "probabilities", right=("count",))
+    for photo in first:
+        shown.add_row(photo.photo, "" if photo.count is None else str(photo.count), photo.error or bars(photo))
+    stdout.print(shown)
+    number = sum(totals.values())
+    if number > len(first):
+        stdout.print(f"... and {number - len(first):,} more{f', all in {output}' if output else ': see --output'}")
+    stdout.print(", ".join(f"{amount:,} x {name}" for name, amount in sorted(totals.items())))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
@@ -14,7 +15,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from binventory.errors import Problem
-from binventory.serving import Answer
 from binventory.times import duration as duration
 
 stdout = Console(highlight=False, soft_wrap=False)
@@ -58,6 +58,14 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def bars(answer: Answer) -> str:
+class Counted(Protocol):
+    """Something that says how probable each count is."""
+
+    @property
+    def probabilities(self) -> Mapping[int, float]:
+        """By count."""
+
+
+def bars(answer: Counted) -> str:
     """The probabilities of an answer in one cell: `1 .02  2 .10 ...`."""
     return "  ".join(f"{number} {share:.2f}".replace("0.", ".") for number, share in answer.probabilities.items())

@@ -62,6 +62,11 @@ def in_account(aws: Aws) -> Leftovers:
                 if item["ProcessingJobStatus"] in _JOBS_RUNNING
             ),
             *(
+                item["TransformJobName"]
+                for item in sagemaker.list_transform_jobs()["TransformJobSummaries"]
+                if item["TransformJobStatus"] in _JOBS_RUNNING
+            ),
+            *(
                 item["HyperParameterTuningJobName"]
                 for item in sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
                 if item["HyperParameterTuningJobStatus"] in _JOBS_RUNNING

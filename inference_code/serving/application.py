@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 LARGEST_BATCH: Final = 8
+# Refusals that a photo earns, whoever sends it.
+_OF_THE_PHOTO: Final = {400, 413, 415}
 # What Batch Transform may send: its records are whole photos.
 _TRANSFORM_MEGABYTES: Final = 6
 
@@ -55,8 +57,9 @@ class Reply:
 class Application:
     """Answers photos. Create it with a model that passed its self-test: /ping reports on exactly that model."""
 
-    def __init__(self, counter: Counter, *, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, counter: Counter, *, limits: Limits, metrics: Metrics, in_transform_job: bool = False) -> None:
         self._counter = counter
+        self._in_transform_job = in_transform_job
         self._metrics = metrics
         self._house = Admission(limits)
         self._decoders = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="decoder")
@@ -96,7 +99,7 @@ class Application:
         except RequestError as error:
             self._metrics.count("Refused" if error.status == 503 else "ClientErrors")
             log("refused", status=error.status, reason=error.reason)
-            reply = Reply.of_error(error)
+            reply = self._refusal(error)
         except Disconnected:
             return
         except ModelError as error:
@@ -120,6 +123,11 @@ class Application:
             }
         )
         await send({"type": "http.response.body", "body": reply.body})
+
+    def _refusal(self, error: RequestError) -> Reply:
+        """The error; in a transform job as an answer like any other, for one bad photo must not fail the job."""
+        reply = Reply.of_error(error)
+        return replace(reply, status=200) if self._in_transform_job and error.status in _OF_THE_PHOTO else reply
 
     def _route(self, scope: Scope) -> Callable[[Scope, Receive], Awaitable[Reply]]:
         method, path = scope["method"], scope["path"]

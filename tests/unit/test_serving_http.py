@@ -233,6 +233,17 @@ def test_batch_transform_is_told_what_it_may_send(endpoint: Endpoint) -> None:
     assert parameters["MaxConcurrentTransforms"] >= 1 and parameters["MaxPayloadInMB"] == 6
 
 
+def test_in_a_transform_job_a_bad_photo_is_an_answer_and_a_bad_route_is_not(base: Path, tmp_path: Path) -> None:
+    with running(tmp_path, base, SAGEMAKER_BATCH="true") as endpoint:
+        for body, kind, reason in (
+            (b"no photo", "image/jpeg", "not_jpeg_or_png"),
+            (b"{}", "text/plain", "content_type"),
+        ):
+            answer = endpoint.post(body, kind)
+            assert (answer.status_code, answer.json()["error"]["reason"]) == (200, reason)
+        assert httpx.get(f"{endpoint.url}/invocations").status_code == 405
+
+
 def test_concurrent_photos_get_their_own_answers(endpoint: Endpoint) -> None:
     wrong: list[tuple[int, int]] = []
 

@@ -1,7 +1,9 @@
 """A serving container in a few lines: it does what `model/behaviour.json` of its artefact says.
 
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
-A request body of b"die" ends the process; one of b"refuse" gets a 400.
+counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3".
+A request body of b"die" ends the process; one of b"refuse" gets a 400 (in a transform job of a count model, an answer
+with an error).
 """
 
 from __future__ import annotations
@@ -32,10 +34,14 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if body == b"die":
             os._exit(3)
-        if body == b"refuse":
-            self._answer(400, {"error": "refused"})
-            return
         time.sleep(BEHAVIOUR.get("seconds", 0))
+        if body == b"refuse":
+            in_place = "counts" in BEHAVIOUR and "SAGEMAKER_BATCH" in os.environ
+            self._answer(200 if in_place else 400, {"error": {"reason": "unreadable", "message": "it is no photo"}})
+            return
+        if "counts" in BEHAVIOUR:
+            self._answer(200, self._count(int(body.split()[1])))
+            return
         answer = {
             "name": BEHAVIOUR.get("name"),
             "bytes": len(body),
@@ -45,6 +51,17 @@ class Handler(BaseHTTPRequestHandler):
             "process": os.getpid(),
         }
         self._answer(BEHAVIOUR.get("status", 200), answer)
+
+    def _count(self, count: int) -> dict[str, object]:
+        shares = {str(each): 0.8 if each == count else 0.05 for each in BEHAVIOUR["counts"]}
+        package = os.environ.get("MODEL_PACKAGE_ARN")
+        return {
+            "count": count,
+            "probabilities": shares,
+            "expected_count": 3.0,
+            "entropy": 0.8,
+            "model": {"package": package},
+        }
 
     def log_message(self, format: str, *args: object) -> None:
         """One line a request, as a container's log."""

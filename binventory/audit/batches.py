@@ -1,0 +1,156 @@
+"""The audit of a large prefix: group by group through transform jobs, no photo on this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from binventory.audit.counters import PhotoRefusedError, parse_probabilities
+from binventory.audit.ledger import Counted, Ledger, SetAside
+from binventory.audit.records import Record, RecordError
+from binventory.audit.run import Scope, out_of_scope
+from binventory.audit.sources import Bin, Prefix
+from binventory.batch.estimate import PHOTOS_A_JOB
+from binventory.batch.transform import Batch, Heard, Photos
+from binventory.errors import Problem
+from binventory.parallel import ordered_map
+
+LARGE: Final = 20_000
+"""Bins of a prefix from which transform jobs are the default."""
+MAX_PAYLOAD_BYTES: Final = 6 * 1024 * 1024
+"""What the server lets Batch Transform send; one larger photo would fail its job."""
+
+
+@dataclass(frozen=True)
+class TransformJobs:
+    """How an audit's photos are answered: the audit's `Counter` where it is no matter of one photo."""
+
+    batch: Batch
+    listed: bool
+    """Whether the photos are known to exist because they were listed; a CSV may name any."""
+    heard: Heard = lambda name, done: None
+    photos_a_job: int = PHOTOS_A_JOB
+
+    @property
+    def name(self) -> str:
+        """Who answers, as a resumed audit is told apart from another."""
+        return f"transform jobs with {self.batch.site.package}"
+
+
+def audit_in_batches(
+    bins: Iterable[Bin],
+    store: Prefix,
+    jobs: TransformJobs,
+    ledger: Ledger,
+    *,
+    scope: Scope,
+    concurrency: int,
+    on_done: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Count every bin that the ledger does not hold yet; only photos whose record can be judged are paid for.
+
+    A group goes into the ledger as a whole. A run that was cut off makes the same groups again, so that it finds the
+    job it left behind. Raises Problem.
+    """
+    jobs.batch.site.require_readable(store.address)
+    for group in _groups(bins, store, jobs, ledger, scope, concurrency, on_done):
+        photos = Photos(store.address, [found.photo for found, _ in group])
+        with jobs.batch.answers(photos, jobs.heard) as answers:
+            ledger.add(_judged(group, dict(answers), scope))
+        on_done(len(group))
+
+
+_Judgeable = tuple[Bin, Record]
+
+
+def _groups(
+    bins: Iterable[Bin],
+    store: Prefix,
+    jobs: TransformJobs,
+    ledger: Ledger,
+    scope: Scope,
+    concurrency: int,
+    on_done: Callable[[int], None],
+) -> Iterator[list[_Judgeable]]:
+    """Bins for one job each, in the order they are listed; what needs no answer goes into the ledger at once."""
+
+    def examine(found: Bin) -> _Judgeable | SetAside:
+        try:
+            record = found.record()
+        except RecordError as error:
+            return SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
+        if record.recorded not in scope.classes:
+            return out_of_scope(found, record.recorded, scope)
+        problem = None if jobs.listed else _unanswerable(found, store)
+        return problem or (found, record)
+
+    group: list[_Judgeable] = []
+    aside: list[SetAside] = []
+
+    def put_aside() -> None:
+        ledger.add(aside)
+        on_done(len(aside))
+        aside.clear()
+
+    try:
+        for result in ordered_map(examine, _not_yet(bins, ledger, on_done), threads=concurrency):
+            if isinstance(result, SetAside):
+                aside.append(result)
+            else:
+                group.append(result)
+            if len(aside) >= 256:
+                put_aside()
+            if len(group) >= jobs.photos_a_job:
+                put_aside()
+                yield group
+                group = []
+    finally:
+        put_aside()
+    if group:
+        yield group
+
+
+def _not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]) -> Iterator[Bin]:
+    for found in bins:
+        if ledger.holds(found.image_id):
+            on_done(1)
+        else:
+            yield found
+
+
+def _unanswerable(found: Bin, store: Prefix) -> SetAside | None:
+    """A photo that a record names but no job could answer: SageMaker would fail on its absence."""
+    size = store.size(found.photo)
+    if size is None:
+        return SetAside(
+            found.image_id, found.photo, "not_audited", "no_photo", f"there is no photo {found.photo[:200]}"
+        )
+    if size > MAX_PAYLOAD_BYTES:
+        detail = f"{found.photo[:200]} has more than {MAX_PAYLOAD_BYTES} bytes"
+        return SetAside(found.image_id, found.photo, "not_audited", "photo_too_large", detail)
+    return None
+
+
+def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -> Iterator[Counted | SetAside]:
+    for found, record in group:
+        try:
+            table = _probabilities(answers.get(found.photo))
+        except PhotoRefusedError as error:
+            yield SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
+            continue
+        scope.require(table)
+        yield Counted(record, found.photo, table)
+
+
+def _probabilities(answer: Any) -> Mapping[int, float]:
+    if answer is None:
+        raise PhotoRefusedError("no_prediction", "the transform job has no answer for it")
+    if isinstance(answer, dict) and "error" in answer:
+        raise PhotoRefusedError("refused", str(answer["error"].get("message", ""))[:300])
+    try:
+        return parse_probabilities(answer)
+    except ValueError as error:
+        raise Problem(
+            "The transform job does not answer as a count model does", str(error), "check which model package it ran"
+        ) from error

@@ -1,0 +1,1 @@
+"""Whole prefixes of photos through Batch Transform: no endpoint, no photo on this computer."""

@@ -1,0 +1,89 @@
+"""Counts every photo below an S3 prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from binventory.aws import Aws, error_message
+from binventory.batch.estimate import PHOTOS_A_JOB
+from binventory.batch.site import Site
+from binventory.batch.transform import Batch, Heard, Photos
+from binventory.errors import Exit, Problem
+
+_PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class CountedPhoto:
+    """One photo: what the model says, or why it says nothing."""
+
+    photo: str
+    """`s3://bucket/key`."""
+    count: int | None
+    probabilities: dict[int, float] = field(default_factory=dict)
+    error: str = ""
+
+
+def photos_below(aws: Aws, uri: str) -> Iterator[str]:
+    """Keys of the JPEG and PNG files below `s3://bucket/prefix`, in S3's order, as they are listed."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    try:
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                if entry["Key"].lower().endswith(_PHOTO_SUFFIXES):
+                    yield entry["Key"]
+    except ClientError as error:
+        raise Problem(
+            f"{uri} cannot be listed",
+            error_message(error),
+            "check the bucket's name and that you may list it",
+            code=Exit.NOT_READY,
+        ) from error
+
+
+def count_prefix(
+    aws: Aws,
+    site: Site,
+    uri: str,
+    *,
+    agreed: Callable[[int], None],
+    heard: Heard = lambda name, done: None,
+    photos_a_job: int = PHOTOS_A_JOB,
+) -> Iterator[CountedPhoto]:
+    """Every photo below `s3://bucket/prefix`, in groups of one job each, sorted by key within it.
+
+    agreed: called with the number of photos before anything is started; raising leaves everything as it was.
+    Raises Problem.
+    """
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    site.require_readable(uri)
+    total = sum(1 for _ in photos_below(aws, uri))
+    if not total:
+        raise Problem(
+            f"There are no photos below {uri}",
+            "no key there ends in .jpg, .jpeg or .png",
+            "check the prefix: aws s3 ls " + uri,
+            code=Exit.USAGE,
+        )
+    agreed(total)
+    batch = Batch(aws, site, "count")
+    keys = photos_below(aws, uri)
+    while group := list(islice(keys, photos_a_job)):
+        with batch.answers(Photos(f"s3://{bucket}/", group), heard) as answers:
+            found = dict(answers)
+            yield from (_counted(f"s3://{bucket}/{key}", found.get(key)) for key in group)
+
+
+def _counted(photo: str, answer: Any) -> CountedPhoto:
+    if not isinstance(answer, dict):
+        return CountedPhoto(photo, None, error="no answer: it is too large, or could not be read")
+    if "error" in answer:
+        return CountedPhoto(photo, None, error=str(answer["error"].get("message", "refused")))
+    shares = {int(count): float(share) for count, share in answer["probabilities"].items()}
+    return CountedPhoto(photo, int(answer["count"]), shares)

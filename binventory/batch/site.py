@@ -1,0 +1,67 @@
+"""Where an environment's transform jobs run: read from the serving stack, whose settings decide it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from binventory import serving
+from binventory.aws import Aws
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a transform job needs to know."""
+
+    names: Names
+    role: str
+    """ARN that the model acts as: it reads photos and writes answers."""
+    output: str
+    """`s3://bucket/prefix/` for manifests and answers."""
+    instance_type: str
+    instance_count: int
+    readable: tuple[str, ...]
+    """Prefixes whose photos the role may read."""
+    package: str
+    """ARN of the model package that counts."""
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+
+    def require_readable(self, uri: str) -> None:
+        """Raises a Problem for photos that the role may not read, before anything is started."""
+        if any(uri.startswith(prefix) for prefix in self.readable):
+            return
+        raise Problem(
+            f"Transform jobs of {self.names.prefix} may not read {uri}",
+            f"their role reads {', '.join(self.readable)}",
+            "add the prefix to batch.photos_uris in settings, and deploy the serving stack",
+            code=Exit.NOT_READY,
+        )
+
+
+def find_site(aws: Aws, names: Names) -> Site:
+    """The site of an environment, with the package its endpoint serves, else the newest approved one.
+
+    Raises Problem when the stack is not deployed or no model has been approved.
+    """
+    outputs = serving.outputs(aws, names.serving_stack)
+    if "BatchRoleArn" not in outputs:
+        raise Problem(
+            f"The stack {names.serving_stack} knows no transform jobs",
+            "it was deployed by an older version",
+            "deploy it again: npx cdk deploy --all",
+            code=Exit.NOT_READY,
+        )
+    package = serving.endpoint_state(aws, names).package or serving.latest_package(aws, names, status="Approved")
+    return Site(
+        names=names,
+        role=outputs["BatchRoleArn"],
+        output=outputs["BatchOutputUri"],
+        instance_type=outputs["BatchInstanceType"],
+        instance_count=int(outputs["BatchInstanceCount"]),
+        readable=tuple(outputs["BatchPhotosUris"].split()),
+        package=package,
+        subnets=tuple(outputs.get("BatchSubnetIds", "").split()),
+        security_groups=tuple(outputs.get("BatchSecurityGroupIds", "").split()),
+    )

@@ -1,0 +1,228 @@
+"""A list of photos through one transform job: model made, job started or found again, answers read, all cleaned up."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from binventory.aws import Aws, error_code, error_message
+from binventory.batch.estimate import limit_seconds
+from binventory.batch.site import Site
+from binventory.errors import Problem
+from binventory.parallel import ordered_map
+
+MANIFEST: Final = "manifest.json"
+ANSWERS: Final = "answers/"
+_LOG_GROUP: Final = "/aws/sagemaker/TransformJobs"
+_LOG_LINES: Final = 12
+_READERS: Final = 16
+_DELETED_AT_ONCE: Final = 1000
+_RUNNING: Final = {"InProgress", "Stopping"}
+_STOP_SECONDS: Final = 600.0
+
+Heard = Callable[[str, int], None]
+"""Called while a job runs: the job's name, and how many of its photos have been answered."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What one job counts."""
+
+    prefix: str
+    """`s3://bucket/prefix/`, or without a prefix."""
+    paths: Sequence[str]
+    """Keys below the prefix."""
+
+    @property
+    def manifest(self) -> bytes:
+        """SageMaker's manifest file."""
+        return json.dumps([{"prefix": self.prefix}, *self.paths]).encode()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs transform jobs of one environment. `purpose` becomes part of their names: count, audit."""
+
+    aws: Aws
+    site: Site
+    purpose: str
+    poll_seconds: float = 15.0
+
+    @contextmanager
+    def answers(self, photos: Photos, heard: Heard = lambda name, done: None) -> Iterator[Iterator[tuple[str, Any]]]:
+        """Has the photos counted and gives (path, the server's JSON answer), for those that have one, in any order.
+
+        The job's name follows from photos and model: a run that lost its connection finds its job again, and what has
+        been answered is not paid for twice. Ctrl-C and every other end stop the job. When the block has ended well,
+        model, manifest and answers are deleted.
+
+        Raises Problem when the job gives no answers at all.
+        """
+        name = self._started_or_found(photos)
+        try:
+            self._wait(name, len(photos.paths), heard)
+        except BaseException:
+            self._stop(name)
+            self._clean(name)
+            raise
+        yield self._read(name, photos)
+        self._clean(name)
+
+    def _started_or_found(self, photos: Photos) -> str:
+        identity = hashlib.sha256(photos.manifest + self.site.package.encode()).hexdigest()[:12]
+        for attempt in itertools.count(1):
+            name = f"{self.site.names.prefix}-{self.purpose}-{identity}-{attempt}"
+            status = self._status(name)
+            if status is None:
+                self._start(name, photos)
+                return name
+            if status["TransformJobStatus"] in _RUNNING or any(True for _ in self._answer_keys(name)):
+                return name
+        raise AssertionError("unreachable: attempts do not end")
+
+    def _start(self, name: str, photos: Photos) -> None:
+        site = self.site
+        sagemaker = self.aws.client("sagemaker")
+        bucket, folder = self._place(name)
+        tags = [
+            {"Key": "project", "Value": site.names.project},
+            {"Key": "environment", "Value": site.names.environment},
+        ]
+        try:
+            self.aws.client("s3").put_object(Bucket=bucket, Key=folder + MANIFEST, Body=photos.manifest)
+            network = {"Subnets": list(site.subnets), "SecurityGroupIds": list(site.security_groups)}
+            sagemaker.create_model(
+                ModelName=name,
+                ExecutionRoleArn=site.role,
+                EnableNetworkIsolation=True,
+                Containers=[
+                    {"ModelPackageName": site.package, "Environment": {"MODEL_PACKAGE_ARN": site.package}},
+                ],
+                Tags=tags,
+                **({"VpcConfig": network} if site.subnets else {}),
+            )
+            sagemaker.create_transform_job(
+                TransformJobName=name,
+                ModelName=name,
+                TransformInput={
+                    "DataSource": {
+                        "S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": f"s3://{bucket}/{folder}{MANIFEST}"}
+                    },
+                    # The server looks at the bytes, so this does for PNG as well.
+                    "ContentType": "image/jpeg",
+                    "SplitType": "None",
+                },
+                TransformOutput={"S3OutputPath": f"s3://{bucket}/{folder}{ANSWERS}", "Accept": "application/json"},
+                TransformResources={"InstanceType": site.instance_type, "InstanceCount": site.instance_count},
+                ModelClientConfig={"InvocationsTimeoutInSeconds": 60, "InvocationsMaxRetries": 3},
+                Tags=tags,
+            )
+        except ClientError as error:
+            self._clean(name)
+            raise Problem(
+                "The transform job was not started",
+                f"{error_code(error)}: {error_message(error)}",
+                "check that you may create models and transform jobs, pass the role, and write below "
+                f"s3://{bucket}/{folder.split('/')[0]}/",
+            ) from error
+
+    def _wait(self, name: str, photos: int, heard: Heard) -> None:
+        deadline = time.monotonic() + limit_seconds(photos, self.site)
+        every = 0.3 if self.aws.is_local else self.poll_seconds
+        while True:
+            status = self._status(name)
+            heard(name, sum(1 for _ in self._answer_keys(name)))
+            if status is None or status["TransformJobStatus"] not in _RUNNING:
+                break
+            if time.monotonic() > deadline:
+                raise Problem(
+                    f"The transform job {name} was stopped",
+                    f"it was still running after {limit_seconds(photos, self.site) / 60:.0f} minutes",
+                    f"look at its logs in {_LOG_GROUP}, then run the same command again",
+                )
+            time.sleep(every)
+        # One photo that fails makes SageMaker call a job failed whose other answers are all there.
+        if status is None or not any(True for _ in self._answer_keys(name)):
+            raise Problem(
+                f"The transform job {name} gave no answers",
+                (status or {}).get("FailureReason") or f"it is {(status or {}).get('TransformJobStatus', 'gone')}",
+                f"look at its logs in {_LOG_GROUP}, then run the same command again",
+                log=self._log(name),
+            )
+
+    def _read(self, name: str, photos: Photos) -> Iterator[tuple[str, Any]]:
+        known = set(photos.paths)
+        s3 = self.aws.client("s3")
+        bucket, folder = self._place(name)
+        above = photos.prefix.removeprefix("s3://").partition("/")[2]
+
+        def read(key: str) -> tuple[str, Any]:
+            path = key.removeprefix(folder + ANSWERS).removesuffix(".out")
+            body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            # SageMaker puts answers below the input's path relative to the prefix, or with it.
+            return path if path in known else path.removeprefix(above), json.loads(body)
+
+        found = ordered_map(read, self._answer_keys(name), threads=_READERS)
+        return ((path, answer) for path, answer in found if path in known)
+
+    def _answer_keys(self, name: str) -> Iterator[str]:
+        bucket, folder = self._place(name)
+        return self._keys(bucket, folder + ANSWERS, ".out")
+
+    def _keys(self, bucket: str, prefix: str, ending: str = "") -> Iterator[str]:
+        pages = self.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return (entry["Key"] for page in pages for entry in page.get("Contents", []) if entry["Key"].endswith(ending))
+
+    def _place(self, name: str) -> tuple[str, str]:
+        """Bucket and folder of a job's manifest and answers."""
+        bucket, _, prefix = self.site.output.removeprefix("s3://").partition("/")
+        return bucket, f"{prefix}{name}/"
+
+    def _status(self, name: str) -> dict[str, Any] | None:
+        try:
+            return dict(self.aws.client("sagemaker").describe_transform_job(TransformJobName=name))
+        except ClientError as error:
+            if error_code(error) in {"ResourceNotFound", "ValidationException"}:
+                return None
+            raise
+
+    def _stop(self, name: str) -> None:
+        """Returns when the job no longer runs: its bill ends then, and only then its model may go."""
+        with contextlib.suppress(ClientError):  # it may have ended by itself
+            self.aws.client("sagemaker").stop_transform_job(TransformJobName=name)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while (self._status(name) or {}).get("TransformJobStatus") in _RUNNING and time.monotonic() < deadline:
+            time.sleep(0.2 if self.aws.is_local else 5.0)
+
+    def _clean(self, name: str) -> None:
+        s3 = self.aws.client("s3")
+        with contextlib.suppress(ClientError):  # it was never made, or somebody was faster
+            self.aws.client("sagemaker").delete_model(ModelName=name)
+        bucket, folder = self._place(name)
+        keys = self._keys(bucket, folder)
+        while batch := [{"Key": key} for key in itertools.islice(keys, _DELETED_AT_ONCE)]:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+
+    def _log(self, name: str) -> tuple[str, ...]:
+        logs = self.aws.client("logs")
+        try:
+            streams = logs.describe_log_streams(logGroupName=_LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
+            lines = [
+                event["message"]
+                for stream in streams
+                for event in logs.get_log_events(
+                    logGroupName=_LOG_GROUP, logStreamName=stream["logStreamName"], limit=_LOG_LINES
+                )["events"]
+            ]
+        except ClientError:
+            return ()
+        return tuple(lines[-_LOG_LINES:])

@@ -1,0 +1,194 @@
+"""Prefixes counted and audited by transform jobs: through the command line, against a local AWS."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from binventory import cli
+from binventory.audit import job
+from binventory.aws import Aws
+from binventory.batch.site import find_site
+from binventory.batch.transform import Batch, Photos
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+from local_aws.server import LocalAws
+from tests.audited import write_bin
+from tests.contract.batch_site import BUCKET, DATA, photo_that_says, set_up
+from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import until
+
+
+@pytest.fixture(scope="module")
+def package(local_aws: LocalAws, client: ClientFactory) -> str:
+    return set_up(local_aws, client, seconds=0.03)
+
+
+@pytest.fixture
+def environment(local_aws: LocalAws, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command line finds of the account."""
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def aws(local_aws: LocalAws, package: str) -> Aws:
+    return Aws(boto3.Session("test", "test", region_name=local_aws.region), local_aws.endpoint_url)
+
+
+@pytest.fixture
+def nothing_left(client: ClientFactory, package: str) -> Iterator[None]:
+    """No model, no manifest, no answer and no running job is left behind."""
+    yield
+    assert client("sagemaker").list_models()["Models"] == []
+    assert client("s3").list_objects_v2(Bucket=DATA)["KeyCount"] == 0
+    assert client("sagemaker").list_transform_jobs(StatusEquals="InProgress")["TransformJobSummaries"] == []
+
+
+def put(client: ClientFactory, prefix: str, counts: dict[str, int | None]) -> str:
+    for name, count in counts.items():
+        body = b"refuse" if count is None else photo_that_says(count)
+        client("s3").put_object(Bucket=BUCKET, Key=f"{prefix}{name}", Body=body)
+    return f"s3://{BUCKET}/{prefix}"
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_a_prefix_is_counted_at_its_price_and_nothing_is_left(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    uri = put(client, "count/", {"a.jpg": 3, "deep/b.JPG": 5, "c.png": None, "d.json": 1})
+    answers = tmp_path / "answers.jsonl"
+    assert cli.run(["count", uri, "--yes", "--output", str(answers)]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "Count 3 photos" in shown and "1 x ml.m5.xlarge" in shown
+    found = {row["photo"].removeprefix(uri): row for row in map(json.loads, answers.read_text().splitlines())}
+    assert {name: row["count"] for name, row in found.items()} == {"a.jpg": 3, "deep/b.JPG": 5, "c.png": None}
+    assert found["c.png"]["error"] == "it is no photo"
+    (job_run,) = client("sagemaker").list_transform_jobs(NameContains="count")["TransformJobSummaries"]
+    assert job_run["TransformJobStatus"] == "Completed", "a bad photo fails no job"
+    tags = client("sagemaker").list_tags(ResourceArn=job_run["TransformJobArn"])["Tags"]
+    assert {"Key": "environment", "Value": "dev"} in tags
+    assert cli.run(["count", uri, "--yes", "--json"]) == Exit.OK
+    assert [row["count"] for row in json.loads(capsys.readouterr().out)] == [3, None, 5]
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_nothing_is_started_unasked_or_for_nothing(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = put(client, "unasked/", {"a.jpg": 3})
+    before = len(client("sagemaker").list_transform_jobs()["TransformJobSummaries"])
+    assert cli.run(["count", uri]) == Exit.USAGE
+    assert "--yes" in capsys.readouterr().err
+    assert cli.run(["count", f"s3://{BUCKET}/no-such-prefix/", "--yes"]) == Exit.USAGE
+    assert cli.run(["count", "s3://another-bucket/", "--yes"]) == Exit.NOT_READY
+    assert "batch.photos_uris" in capsys.readouterr().err
+    assert cli.run(["count", "s3://elsewhere/bins/", "--yes"]) == Exit.NOT_READY
+    assert cli.run(["count", uri, "photo.jpg"]) == Exit.USAGE
+    assert cli.run(["audit", "photos/", "--batch"]) == Exit.USAGE
+    assert cli.run(["count", uri, "--env", "prod"]) == Exit.NOT_READY
+    assert len(client("sagemaker").list_transform_jobs()["TransformJobSummaries"]) == before
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
+    put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(40)})
+
+    def interrupted(name: str, done: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    batch = Batch(aws, find_site(aws, Names("dev")), "count")
+    photos = Photos(f"s3://{BUCKET}/long/", [f"{number:03d}.jpg" for number in range(40)])
+    with pytest.raises(KeyboardInterrupt), batch.answers(photos, interrupted):
+        raise AssertionError("there must be no answers")
+    (run,) = [each for each in jobs(client, "count") if each["TransformJobStatus"] == "Stopped"]
+    with batch.answers(photos) as answers:
+        assert len(dict(answers)) == 40
+    assert run["TransformJobName"].removesuffix("-1") + "-2" in {
+        each["TransformJobName"] for each in jobs(client, "count")
+    }
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_run_that_was_cut_off_finds_its_job_again(client: ClientFactory, aws: Aws) -> None:
+    names = [f"{number}.jpg" for number in range(30)]
+    put(client, "cut/", dict.fromkeys(names, 2))
+    batch = Batch(aws, find_site(aws, Names("dev")), "cut")
+    photos = Photos(f"s3://{BUCKET}/cut/", names)
+    lost = threading.Thread(target=batch._started_or_found, args=(photos,))  # a computer that dies after the start
+    lost.start()
+    lost.join()
+    with batch.answers(photos) as answers:
+        assert len(dict(answers)) == 30
+    assert len(jobs(client, "cut")) == 1
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_an_audit_by_transform_jobs_equals_one_by_answers_and_goes_on_where_it_stopped(
+    client: ClientFactory, aws: Aws, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bins"
+    for number in range(24):
+        recorded = number % 5 + 1
+        shown = recorded if number % 7 else (recorded + 1) % 5 + 1
+        write_bin(folder, f"{number * 10:05d}", recorded, photo=photo_that_says(shown))
+    write_bin(folder, "six", 6, photo=photo_that_says(5))
+    write_bin(folder, "unreadable", 2, photo=b"refuse")
+    write_bin(folder, "no-record", 2)
+    (folder / "metadata" / "no-record.json").unlink()
+    for path in folder.rglob("*.*"):
+        key = f"audit/{path.relative_to(folder).as_posix()}"
+        client("s3").put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+    request = job.Request(f"s3://{BUCKET}/audit/", tmp_path / "out", batch=True, formats=("jsonl",), photos_a_job=10)
+    heard: list[int] = []
+
+    def cut_off(name: str, done: int) -> None:
+        if len({each["TransformJobName"] for each in jobs(client, "audit")}) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run_audit(request, lambda: aws, job.Progress(transformed=cut_off))
+    result = job.run_audit(request, lambda: aws, job.Progress(audited=heard.append))
+    assert sum(heard) == 27
+    assert (result.summary.counted, result.summary.out_of_scope, result.summary.not_audited) == (24, 1, 2)
+    names = sorted(each["TransformJobName"] for each in jobs(client, "audit"))
+    assert len(names) == 4, "three groups of ten; only the one that was stopped ran twice"
+    listed = [json.loads(line) for line in (tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()]
+    assert {row["image_id"] for row in listed[:4]} == {"00000", "00070", "00140", "00210"}
+    assert not list(tmp_path.glob("out/*.sqlite-wal"))
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_records_of_a_csv_may_name_photos_that_are_not_there(client: ClientFactory, aws: Aws, tmp_path: Path) -> None:
+    put(client, "csv/", {"a.jpg": 3, "b.jpg": 4})
+    client("s3").put_object(Bucket=BUCKET, Key="csv/huge.jpg", Body=b"x" * (6 * 1024 * 1024 + 1))
+    records = tmp_path / "stock.csv"
+    records.write_text("image_id,count\na,3\nb,2\ngone,1\nhuge,2\n")
+    request = job.Request(f"s3://{BUCKET}/csv/", tmp_path / "out", records=records, batch=True, formats=("jsonl",))
+    summary = job.run_audit(request, lambda: aws).summary
+    assert summary.counted == 2
+    assert {reason for _, reason, _ in summary.reasons} == {"no_photo", "photo_too_large"}
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_job_without_any_answer_is_a_failure_with_its_log(client: ClientFactory, aws: Aws) -> None:
+    put(client, "broken/", {"a.jpg": 3})
+    client("s3").put_object(Bucket=BUCKET, Key="broken/die.jpg", Body=b"count many")
+    batch = Batch(aws, find_site(aws, Names("dev")), "broken")
+    with (
+        pytest.raises(Problem, match="gave no answers") as caught,
+        batch.answers(Photos(f"s3://{BUCKET}/broken/", ["die.jpg"])),
+    ):
+        raise AssertionError("there must be no answers")
+    assert caught.value.log
+
+
+def jobs(client: ClientFactory, purpose: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = until(
+        lambda: client("sagemaker").list_transform_jobs(NameContains=f"dev-{purpose}-")["TransformJobSummaries"]
+    )
+    return found
