@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     report = Report("left", f"{budget}; the endpoint is off")
     if is_on(stack):
         report = switch(stack, "off", str(budget))
-    stopped = _stop_executions(os.environ["PIPELINE"])
+    stopped = sum(_stop_executions(pipeline) for pipeline in os.environ["PIPELINES"].split())
     if report.outcome == "turned off" or stopped:
         tell(
             f"{budget.name}: the budget is spent",

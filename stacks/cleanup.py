@@ -61,10 +61,10 @@ class Cleanup(Construct):
             ],
         )
 
-    def stop_executions(self, pipeline: str, of: IDependable) -> None:
+    def stop_executions(self, pipeline: str, of: IDependable, construct_id: str = "Executions") -> None:
         """Stops a pipeline's executions before the pipeline is deleted."""
         self._before_deletion(
-            "Executions",
+            construct_id,
             subject={"PipelineName": pipeline},
             of=[of],
             statements=[

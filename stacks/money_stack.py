@@ -18,6 +18,7 @@ from stacks.base import BinventoryStack
 from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
 from stacks.permissions import allow
 from stacks.schedules import call_on_schedule, every
+from stacks.pipeline_names import pipeline_names
 from stacks.settings import Settings
 from stacks.settings_sections import ServingHours
 
@@ -98,19 +99,20 @@ class MoneyStack(BinventoryStack):
             self._budget_guard(topic)
 
     def _budget_guard(self, topic: sns.Topic) -> None:
-        pipeline = self.settings.prefix
+        pipelines = pipeline_names(self.settings)
         guard = self._guard(
             "BudgetGuard",
             purpose="turns the endpoint off and stops executions when the budget is spent",
             handler="budget_guard.handler",
-            environment={**self._budget_environment(), "PIPELINE": pipeline},
+            environment={**self._budget_environment(), "PIPELINES": " ".join(pipelines)},
             statements=[
                 permissions.view_budget(self, self._budget_name),
                 allow(
                     ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"],
                     [
-                        self._sagemaker_arn("pipeline", pipeline),
-                        self._sagemaker_arn("pipeline", f"{pipeline}/execution/*"),
+                        self._sagemaker_arn("pipeline", name)
+                        for pipeline in pipelines
+                        for name in (pipeline, f"{pipeline}/execution/*")
                     ],
                 ),
             ],

@@ -131,6 +131,8 @@ class TrainingSettings(SpotJobSettings):
     views: int = Field(ge=1, le=32)
     """Augmented views of each photo that Embed writes."""
     seed: int = Field(ge=0, le=2**31 - 1)
+    on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)
+    """Reclaims of one spot job after which its execution goes on on demand; 0: it waits for spot capacity."""
 
 
 class WarmStartSettings(Section):

@@ -10,7 +10,7 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from stacks.assets import INFERENCE_CODE, write_source_archive
 from stacks.base import BinventoryStack
@@ -18,10 +18,12 @@ from stacks.cleanup import Cleanup
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
 from stacks.pipeline.parameters import Parameters
+from stacks.pipeline_names import continuing_pipeline
 from stacks.pipeline_roles import JobAccess, PipelineRoles
 from stacks.promotion import Promotion
 from stacks.settings import Settings
 from stacks.storage_stack import StorageStack
+from stacks.spot_fallback import SpotFallback
 
 
 class TrainingStack(BinventoryStack):
@@ -83,10 +85,19 @@ class TrainingStack(BinventoryStack):
         Promotion(self, "Promotion", model_package_group=name, alerts=alerts)
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
+        continuing: dict[str, IDependable] = {}
+        if settings.training.on_demand_after_reclaims:
+            fallback = SpotFallback(self, "SpotFallback", context=context, pipeline_role=roles.pipeline, alerts=alerts)
+            fallback.node.add_dependency(roles, group)
+            continuing = fallback.pipelines
 
     def _code(self) -> tuple[s3_assets.Asset, str]:
         with tempfile.TemporaryDirectory() as folder:
             archive = write_source_archive(Path(folder))
+            for first, of in continuing.items():
+                cleanup.stop_executions(
+                    continuing_pipeline(settings, first), of=of, construct_id=f"ExecutionsFrom{first}"
+                )
             asset = s3_assets.Asset(
                 self,
                 "Code",

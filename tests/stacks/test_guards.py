@@ -92,7 +92,7 @@ def environment(aws: ClientFactory, _local_aws: LocalAws, monkeypatch: pytest.Mo
         "ACCOUNT": "123456789012",
         "BUDGET": made.name,
         "GUARD_PERCENT": "100",
-        "PIPELINE": made.name,
+        "PIPELINES": made.name,
         "ENDPOINT": made.name,
         "VARIANT": "primary",
         "IDLE_SECONDS": "3600",

@@ -1,0 +1,146 @@
+"""Ends the wait for spot capacity: a job that was reclaimed too often goes on on demand.
+
+EventBridge calls it when a training job is interrupted or starts again. The event is a hint; what counts is the job's
+own history. A running execution cannot change its machines, so another pipeline goes on with it: the one that begins
+with the step of the reclaimed job. That one is started first and the waiting execution stopped then, both by requests
+that may be repeated, so that a call that dies in between is made good by the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from endpoint import Report, tell
+
+EXECUTION = "ContinuedExecution"
+_RUNNING = "Executing"
+_PART = re.compile(r"(\w+)((?:\['[^']+'\])?)")
+_DESCRIBE = {
+    "ProcessingJob": ("describe_processing_job", "ProcessingJobName"),
+    "TrainingJob": ("describe_training_job", "TrainingJobName"),
+    "TuningJob": ("describe_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A running pipeline execution and where its steps' results are described."""
+
+    arn: str
+    jobs: Mapping[str, tuple[str, str]]
+    """Kind and ARN of each step's job, by the step's name."""
+
+    @property
+    def id(self) -> str:
+        """The last part of the ARN."""
+        return self.arn.rsplit("/", 1)[-1]
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+    """Decides about the job that the event names.
+
+    Raises:
+        botocore.exceptions.ClientError, RuntimeError: the execution goes on waiting; Lambda tries again.
+    """
+    name = event.get("detail", {}).get("TrainingJobName", "")
+    sagemaker = boto3.client("sagemaker")
+    job = sagemaker.describe_training_job(TrainingJobName=name)
+    limit = int(os.environ["RECLAIMS"])
+    reclaims = sum(item["Status"] == "Interrupted" for item in job.get("SecondaryStatusTransitions", []))
+    if not job.get("EnableManagedSpotTraining"):
+        return Report("left", f"{name} does not run on spot").logged()
+    if reclaims < limit:
+        return Report("left", f"{name} was reclaimed {reclaims} times; {limit} are waited for").logged()
+    found = _step_of(sagemaker, os.environ["PIPELINE"], job)
+    if found is None:
+        return Report("left", f"{name} belongs to no running execution of {os.environ['PIPELINE']}").logged()
+    step, execution = found
+    started = _go_on(sagemaker, step, execution)
+    sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
+    reason = f"{name} was reclaimed {reclaims} times; step {step} and what follows run on demand in {started}"
+    tell(
+        f"{os.environ['PIPELINE']}: spot capacity is short, going on on demand",
+        f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
+    )
+    return Report("started", reason).logged()
+
+
+def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, Execution] | None:
+    """The step that a job (or the search that it is a trial of) belongs to, in an execution that runs."""
+    wanted = {job["TrainingJobArn"], job.get("TuningJobArn", "")}
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+    for page in pages:
+        for summary in page["PipelineExecutionSummaries"]:
+            if summary["PipelineExecutionStatus"] != _RUNNING:
+                continue
+            execution = Execution(summary["PipelineExecutionArn"], dict(_jobs(sagemaker, summary)))
+            for step, (_, arn) in execution.jobs.items():
+                if arn in wanted:
+                    return step, execution
+    return None
+
+
+def _jobs(sagemaker: Any, summary: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    arn = summary["PipelineExecutionArn"]
+    for page in sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn):
+        for step in page["PipelineExecutionSteps"]:
+            for kind, described in step.get("Metadata", {}).items():
+                if kind in _DESCRIBE:
+                    yield step["StepName"], (kind, described["Arn"])
+
+
+def _go_on(sagemaker: Any, step: str, execution: Execution) -> str:
+    """Starts the pipeline that begins with `step`; returns the ARN of its execution, the same one for every call."""
+    pipeline = json.loads(os.environ["CONTINUATIONS"])[step]
+    pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
+        PipelineExecutionArn=execution.arn
+    )
+    values = {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
+    values |= {name: _result(sagemaker, execution, path) for name, path in pipeline["given"].items()}
+    values[EXECUTION] = execution.id
+    reply = sagemaker.start_pipeline_execution(
+        PipelineName=pipeline["name"],
+        PipelineExecutionDescription=f"Continues {execution.arn} on demand",
+        PipelineParameters=[{"Name": name, "Value": values[name]} for name in pipeline["takes"] if name in values],
+        ClientRequestToken=_token(execution.arn),
+    )
+    return str(reply["PipelineExecutionArn"])
+
+
+def _result(sagemaker: Any, execution: Execution, path: str) -> str:
+    """A property of a finished step, for example `Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']`."""
+    _, step, *rest = path.split(".")
+    if step not in execution.jobs:
+        raise RuntimeError(f"step {step} of {execution.arn} has no job yet, but {path} is needed")
+    kind, arn = execution.jobs[step]
+    operation, member = _DESCRIBE[kind]
+    value: Any = getattr(sagemaker, operation)(**{member: arn.rsplit("/", 1)[-1]})
+    for part in rest:
+        value = _member(value, part)
+    return str(value)
+
+
+def _member(value: Any, part: str) -> Any:
+    match = _PART.fullmatch(part)
+    if match is None:
+        raise RuntimeError(f"{part} is no member of a step's result")
+    value = value[match.group(1)]
+    key = match.group(2)[2:-2]
+    if not key:
+        return value
+    if isinstance(value, list):
+        return next(item for item in value if item["OutputName"] == key)
+    return value[key]
+
+
+def _token(arn: str) -> str:
+    """The same for every call about an execution, so that a repeated request is the same request."""
+    return hashlib.sha256(arn.encode()).hexdigest()

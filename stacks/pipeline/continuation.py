@@ -1,0 +1,104 @@
+"""The pipelines that go on where an execution was given up: on demand, from the step that spot capacity kept failing.
+
+A running execution cannot change to on demand: SageMaker refuses `MaxWaitTimeInSeconds` there and demands it on spot,
+and an expression can give a value but not leave a member out. Nor can a pipeline join again after a condition. So each
+step that runs on spot has a second pipeline that starts with it. What the steps before it have found out comes in as
+parameters, by the names below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.definition import steps
+from stacks.pipeline.parameters import Parameters
+from stacks.pipeline_names import SPOT_STEPS, continuing_pipeline
+
+EXECUTION = "ContinuedExecution"
+"""Id of the execution that is continued; its checkpoints are."""
+_NAMES = {
+    **{f"Steps.Ingest.ProcessingOutputConfig.Outputs['{split}'].S3Output.S3Uri": f"{split.capitalize()}Shards"
+       for split in ("train", "validation", "test")},
+    "Steps.Ingest.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",
+    "Steps.Embed.ModelArtifacts.S3ModelArtifacts": "Embedding",
+    "Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']": "LearningRate",
+    "Steps.Tune.BestTrainingJob.TunedHyperParameters['batch-size']": "BatchSize",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """One such pipeline."""
+
+    name: str
+    first: str
+    """The step it begins with."""
+    definition: dict[str, Any]
+    given: dict[str, str]
+    """Parameters that an earlier step's result goes into: the property's path by the parameter's name."""
+
+
+def continuations(context: PipelineContext) -> tuple[Continuation, ...]:
+    """The pipelines, one for each step that may be reclaimed. The context's settings must not ask for spot."""
+    return tuple(_continuation(context, first) for first in SPOT_STEPS)
+
+
+def _continuation(context: PipelineContext, first: str) -> Continuation:
+    rendered = [step.render() for step in steps(context)]
+    kept, given = cut(rendered, first)
+    used = set(_parameters_in(kept))
+    parameters = [item.render() for item in Parameters.of(context.settings).all() if item.name in used]
+    # Without a default: an execution that does not say what it continues must not start.
+    parameters += [{"Name": name, "Type": "String"} for name in sorted(used & {*given, EXECUTION})]
+    definition = {"Version": "2020-12-01", "Metadata": {}, "Parameters": parameters, "Steps": kept}
+    return Continuation(continuing_pipeline(context.settings, first), first, definition, given)
+
+
+def cut(rendered: list[dict[str, Any]], first: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The steps from `first` on, with parameters for what earlier steps gave; and those parameters' properties."""
+    names = [step["Name"] for step in rendered]
+    place = names.index(first)
+    given: dict[str, str] = {}
+    kept = [_replaced(step, set(names[:place]), given) for step in rendered[place:]]
+    for step in kept:
+        _continue_checkpoints(step)
+    return kept, given
+
+
+def _replaced(value: Any, gone: set[str], given: dict[str, str]) -> Any:
+    """`value` with every property of a step that is not among the pipeline's own replaced by a parameter."""
+    if isinstance(value, list):
+        return [_replaced(item, gone, given) for item in value]
+    if not isinstance(value, dict):
+        return value
+    path = value.get("Get")
+    if isinstance(path, str) and path.startswith("Steps.") and path.split(".")[1] in gone:
+        given[_NAMES[path]] = path
+        return {"Get": f"Parameters.{_NAMES[path]}"}
+    return {key: _replaced(item, gone, given) for key, item in value.items()}
+
+
+def _continue_checkpoints(step: dict[str, Any]) -> None:
+    """Let a job find the checkpoints of the execution that is continued, and write on beside them."""
+    arguments = step["Arguments"]
+    config = arguments.get("TrainingJobDefinition", arguments).get("CheckpointConfig")
+    if config is None or "Std:Join" not in config["S3Uri"]:
+        return
+    parts = config["S3Uri"]["Std:Join"]["Values"]
+    here, there = {"Get": "Execution.PipelineExecutionId"}, {"Get": f"Parameters.{EXECUTION}"}
+    config["S3Uri"]["Std:Join"]["Values"] = [there if part == here else part for part in parts]
+
+
+def _parameters_in(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _parameters_in(item)
+    elif isinstance(value, dict):
+        path = value.get("Get")
+        if isinstance(path, str) and path.startswith("Parameters."):
+            yield path.removeprefix("Parameters.")
+        for item in value.values():
+            yield from _parameters_in(item)

@@ -1,0 +1,141 @@
+"""On demand after too many reclaims: the pipelines that go on, and the function that starts them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_sns as sns
+from constructs import Construct, IDependable
+
+from stacks.base import BinventoryStack
+from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.permissions import allow
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.continuation import Continuation, continuations
+from stacks.settings import Settings
+
+
+class SpotFallback(Construct):
+    """One pipeline for each step that may be reclaimed, a rule for every interruption, and the decision."""
+
+    def __init__(
+        self,
+        scope: BinventoryStack,
+        construct_id: str,
+        *,
+        context: PipelineContext,
+        pipeline_role: iam.IRole,
+        alerts: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = scope
+        self._settings = context.settings
+        found = continuations(dataclasses.replace(context, settings=on_demand(context.settings)))
+        self.pipelines: dict[str, IDependable] = {item.first: self._pipeline(item, pipeline_role) for item in found}
+        function = self._function(found, alerts)
+        events.Rule(
+            self,
+            "Interrupted",
+            rule_name=f"{self._settings.prefix}-spot-interrupted",
+            description="A training job lost its spot capacity, or starts (again)",
+            event_pattern=events.EventPattern(
+                source=["aws.sagemaker"],
+                detail_type=["SageMaker Training Job State Change"],
+                # `Starting` as well: it follows every interruption, should the event of that be lost.
+                detail={"SecondaryStatus": ["Interrupted", "Starting"]},
+            ),
+            targets=[targets.LambdaFunction(function, retry_attempts=10, max_event_age=Duration.hours(6))],
+        )
+
+    def _pipeline(self, of: Continuation, role: iam.IRole) -> sagemaker.CfnPipeline:
+        return sagemaker.CfnPipeline(
+            self,
+            of.first,
+            pipeline_name=of.name,
+            pipeline_display_name=of.name,
+            pipeline_description=f"Continues an execution on demand from step {of.first}",
+            role_arn=role.role_arn,
+            pipeline_definition={"PipelineDefinitionBody": self._stack.to_json_string(of.definition)},
+        )
+
+    def _function(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> lambda_.Function:
+        settings, prefix = self._settings, self._settings.prefix
+        given = {
+            item.first: {
+                "name": item.name,
+                "given": item.given,
+                "takes": [parameter["Name"] for parameter in item.definition["Parameters"]],
+            }
+            for item in found
+        }
+        function = PythonFunction(
+            self,
+            "Fallback",
+            stack=self._stack,
+            of=FunctionProperties(
+                name=f"{prefix}-spot-fallback",
+                purpose="continues an execution on demand when spot capacity is reclaimed too often",
+                code=PROMOTION_CODE,
+                handler="spot_fallback.handler",
+                timeout=Duration.minutes(2),
+                statements=self._statements(found, alerts),
+                environment={
+                    "ALERTS_TOPIC": alerts.topic_arn,
+                    "CONTINUATIONS": json.dumps(given, sort_keys=True),
+                    "PIPELINE": prefix,
+                    "RECLAIMS": str(settings.training.on_demand_after_reclaims),
+                },
+                errors_to=alerts,
+            ),
+        ).function
+        function.configure_async_invoke(retry_attempts=2, max_event_age=Duration.hours(6))
+        return function
+
+    def _statements(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> list[iam.PolicyStatement]:
+        prefix = self._settings.prefix
+        executions = self._arn("pipeline", f"{prefix}/execution/*")
+        jobs = {
+            "DescribeProcessingJob": [("processing-job", "Ingest")],
+            "DescribeTrainingJob": [("training-job", step) for step in ("Embed", "Tune", "Train")],
+            "DescribeHyperParameterTuningJob": [("hyper-parameter-tuning-job", "Tune")],
+        }
+        # SageMaker names jobs after the execution and the step, and writes the names in lower case into their ARNs.
+        describe = [
+            allow([f"sagemaker:{action}"],
+                  [self._arn(kind, f"*-{name}-*") for kind, step in kinds for name in (step, step.lower())])
+            for action, kinds in jobs.items()
+        ]  # fmt: skip
+        return [
+            *describe,
+            allow(["sagemaker:ListPipelineExecutions"], [self._arn("pipeline", prefix)]),
+            allow(
+                [
+                    "sagemaker:ListPipelineExecutionSteps",
+                    "sagemaker:ListPipelineParametersForExecution",
+                    "sagemaker:StopPipelineExecution",
+                ],
+                [executions],
+            ),
+            allow(["sagemaker:StartPipelineExecution"], [self._arn("pipeline", item.name) for item in found]),
+            allow(["sns:Publish"], [alerts.topic_arn]),
+        ]
+
+    def _arn(self, resource: str, name: str) -> str:
+        return self._stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
+
+
+def on_demand(settings: Settings) -> Settings:
+    """The settings without spot."""
+    return settings.model_copy(
+        update={
+            "embed": settings.embed.model_copy(update={"spot": False}),
+            "training": settings.training.model_copy(update={"spot": False}),
+        }
+    )

@@ -1,0 +1,289 @@
+"""On demand after too many reclaims: the pipelines that go on, and the function that starts them, on real jobs."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+import spot_fallback
+from local_aws.server import LocalAws
+from local_aws.shapes import operation_model, violations
+from stacks.pipeline.continuation import cut
+from stacks.settings import load
+from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
+from tests.contract.test_pipelines import define, finished, processing_step, steps_of
+from tests.stacks.conftest import ClientFactory
+from tests.stacks.templates import changed, flat, resources, synthesize
+from tests.stacks.test_pipeline import all_steps, expressions, requests
+
+Json = dict[str, Any]
+GIVEN = {
+    "Embed": {"IngestReport", "TestShards", "TrainShards", "ValidationShards"},
+    "Tune": {"Embedding", "TestShards", "TrainShards", "ValidationShards"},
+    "Train": {"BatchSize", "Embedding", "LearningRate", "TestShards", "TrainShards", "ValidationShards"},
+}
+
+
+@pytest.fixture(scope="module")
+def template() -> Json:
+    """The training stack with the setting on."""
+    return synthesize(changed(load("dev"), "training", on_demand_after_reclaims=2))["Training"]
+
+
+def definitions(template: Json) -> dict[str, Json]:
+    """Every pipeline's definition by the pipeline's name."""
+    return {
+        pipeline["Properties"]["PipelineName"]: json.loads(
+            flat(pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"])
+        )
+        for pipeline in resources(template, "AWS::SageMaker::Pipeline").values()
+    }
+
+
+@pytest.mark.parametrize("first", GIVEN)
+def test_a_pipeline_goes_on_with_each_step_and_needs_nothing_from_before(template: Json, first: str) -> None:
+    found = definitions(template)
+    main, ours = found["binventory-dev"], found[f"binventory-dev-on-demand-{first.lower()}"]
+    names = [step["Name"] for step in main["Steps"]]
+    assert [step["Name"] for step in ours["Steps"]] == names[names.index(first) :]
+    declared = {item["Name"]: item for item in ours["Parameters"]}
+    used = {path.split(".")[1] for path in expressions(ours["Steps"]) if path.startswith("Parameters.")}
+    assert set(declared) == used
+    required = {name for name, item in declared.items() if "DefaultValue" not in item}
+    assert required == GIVEN[first] | {"ContinuedExecution"}
+    own = {step["Name"] for step in all_steps(ours)}
+    assert {path.split(".")[1] for path in expressions(ours["Steps"]) if path.startswith("Steps.")} <= own
+
+
+@pytest.mark.parametrize("first", GIVEN)
+def test_it_runs_the_same_jobs_without_spot_on_the_same_checkpoints(template: Json, first: str) -> None:
+    found = definitions(template)
+    ours = found[f"binventory-dev-on-demand-{first.lower()}"]
+    for item in ours["Parameters"]:
+        item.setdefault("DefaultValue", "s3://bucket/key")
+    main = {name: request for name, _, request in requests(found["binventory-dev"])}
+    for name, operation, request in requests(ours):
+        assert violations(operation_model(operation).input_shape, request) == [], name
+        job = request.get("TrainingJobDefinition", request)
+        if "EnableManagedSpotTraining" not in job:
+            continue
+        assert job["EnableManagedSpotTraining"] is False
+        assert "MaxWaitTimeInSeconds" not in job["StoppingCondition"]
+        theirs = main[name].get("TrainingJobDefinition", main[name])
+        assert theirs["EnableManagedSpotTraining"] is True
+        same = ("AlgorithmSpecification", "ResourceConfig", "RoleArn", "RetryStrategy", "Environment")
+        assert {key: job[key] for key in same} == {key: theirs[key] for key in same}
+    train = next(step for step in ours["Steps"] if step["Name"] == "Train")
+    place = train["Arguments"]["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"]
+    assert {"Get": "Parameters.ContinuedExecution"} in place and {"Get": "Execution.PipelineExecutionId"} not in place
+
+
+def test_the_function_hears_of_interruptions_and_knows_every_pipeline(template: Json) -> None:
+    rules = {
+        rule["Properties"]["Name"]: rule["Properties"] for rule in resources(template, "AWS::Events::Rule").values()
+    }
+    pattern = rules["binventory-dev-spot-interrupted"]["EventPattern"]
+    assert pattern["detail-type"] == ["SageMaker Training Job State Change"]
+    assert "Interrupted" in pattern["detail"]["SecondaryStatus"]
+    functions = [item["Properties"] for item in resources(template, "AWS::Lambda::Function").values()]
+    (function,) = [item for item in functions if item["FunctionName"] == "binventory-dev-spot-fallback"]
+    variables = {name: flat(value) for name, value in function["Environment"]["Variables"].items()}
+    assert variables["RECLAIMS"] == "2"
+    assert len(json.dumps(variables)) < 4096, "Lambda takes no more"
+    known = json.loads(variables["CONTINUATIONS"])
+    assert {item["name"] for item in known.values()} == set(definitions(template)) - {"binventory-dev"}
+
+
+def test_without_the_setting_there_is_one_pipeline() -> None:
+    template = synthesize(load("dev"))["Training"]
+    assert len(resources(template, "AWS::SageMaker::Pipeline")) == 1
+    assert "on-demand" not in json.dumps(template)
+
+
+COUNTING = """
+    import json, os, pathlib, time
+    hp = json.loads(os.environ["SM_HPS"])
+    folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
+    done = folder / "step"
+    start = int(done.read_text()) if done.exists() else 0
+    print(f"starts at {start} with {hp['shards']}", flush=True)
+    (folder / "step.part").write_text(str(start + 1))
+    os.replace(folder / "step.part", done)
+    print(f"saved {start + 1}", flush=True)
+    time.sleep(0 if hp["ends"] else 60)
+"""
+
+
+def _train_step(aws: ClientFactory, *, spot: bool) -> Json:
+    limits = {"MaxRuntimeInSeconds": 100, **({"MaxWaitTimeInSeconds": 200} if spot else {})}
+    shards = {"Get": "Steps.Ingest.ProcessingOutputConfig.Outputs['train'].S3Output.S3Uri"}
+    checkpoints = [f"s3://{BUCKET}/checkpoints", {"Get": "Execution.PipelineExecutionId"}, "train", ""]
+    return {
+        "Name": "Train",
+        "Type": "Training",
+        "Arguments": {
+            "AlgorithmSpecification": {"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+            "HyperParameters": {
+                "sagemaker_program": "train.py",
+                "sagemaker_submit_directory": source(aws, "counting", COUNTING),
+                "shards": shards,
+                "ends": json.dumps(not spot),
+            },
+            "RoleArn": ROLE,
+            "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/output"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "StoppingCondition": limits,
+            "EnableManagedSpotTraining": spot,
+            "CheckpointConfig": {"S3Uri": {"Std:Join": {"On": "/", "Values": checkpoints}}},
+        },
+    }
+
+
+class Environment:
+    """A pipeline of two steps whose second waits on spot, the pipeline that continues it, and a queue of messages."""
+
+    def __init__(self, aws: ClientFactory, endpoint_url: str) -> None:
+        self.aws = aws
+        self._url = endpoint_url
+        self.name = f"bins-{uuid.uuid4().hex[:8]}"
+        ingest = processing_step("Ingest", "mkdir -p $out; echo shard > $out/0")
+        ingest["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["OutputName"] = "train"
+        kept, self.given = cut([ingest, _train_step(aws, spot=False)], "Train")
+        required = [{"Name": name, "Type": "String"} for name in (*self.given, spot_fallback.EXECUTION)]
+        self._create(self.name, define(ingest, _train_step(aws, spot=True)))
+        self._create(f"{self.name}-train", define(*kept, parameters=required))
+        self.takes = [item["Name"] for item in required]
+        self.topic: str = aws("sns").create_topic(Name=self.name)["TopicArn"]
+        self._queue: str = aws("sqs").create_queue(QueueName=self.name)["QueueUrl"]
+        attributes = aws("sqs").get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])["Attributes"]
+        aws("sns").subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=attributes["QueueArn"])
+
+    def _create(self, name: str, definition: str) -> None:
+        self.aws("sagemaker").create_pipeline(
+            PipelineName=name, PipelineDefinition=definition, RoleArn=ROLE, ClientRequestToken=uuid.uuid4().hex
+        )
+
+    def start(self) -> tuple[str, str]:
+        """Starts the pipeline; the execution's ARN and its training job, which is training."""
+        arn = self.aws("sagemaker").start_pipeline_execution(PipelineName=self.name)["PipelineExecutionArn"]
+        step = until(lambda: steps_of(self.aws, arn).get("Train", {}).get("Metadata"))
+        job = step["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
+        self.saved(job, 1)
+        return str(arn), str(job)
+
+    def saved(self, job: str, count: int) -> None:
+        """Waits until the job's checkpoint says so many times."""
+        described = self.aws("sagemaker").describe_training_job(TrainingJobName=job)
+        prefix = described["CheckpointConfig"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+
+        def found() -> bool:
+            listed = self.aws("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}step")
+            return any(
+                self.aws("s3").get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read() == str(count).encode()
+                for item in listed.get("Contents", [])
+            )
+
+        until(found)
+
+    def reclaim(self, job: str) -> None:
+        """Takes the job's spot capacity away, once it has saved after the last time."""
+        before = self._interruptions(job)
+        self.saved(job, before + 1)
+        body = json.dumps({"TrainingJobName": job}).encode()
+        request = urllib.request.Request(f"{self._url}/_local/sagemaker/reclaim", data=body, method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+        until(lambda: self._interruptions(job) == before + 1)
+
+    def _interruptions(self, job: str) -> int:
+        described = self.aws("sagemaker").describe_training_job(TrainingJobName=job)
+        return sum(item["Status"] == "Interrupted" for item in described["SecondaryStatusTransitions"])
+
+    def continued(self) -> list[str]:
+        """ARNs of the executions that go on on demand."""
+        listed = self.aws("sagemaker").list_pipeline_executions(PipelineName=f"{self.name}-train")
+        return [item["PipelineExecutionArn"] for item in listed["PipelineExecutionSummaries"]]
+
+    def told(self) -> list[str]:
+        """The messages so far."""
+        messages = self.aws("sqs").receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(message["Body"])["Message"] for message in messages]
+
+
+@pytest.fixture
+def environment(aws: ClientFactory, _local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """An environment, and the variables of its function."""
+    try:
+        aws("s3").create_bucket(Bucket=BUCKET)
+    except ClientError as error:
+        assert "BucketAlreadyOwnedByYou" in str(error)
+    made = Environment(aws, _local_aws.endpoint_url)
+    goes_on = {"Train": {"name": f"{made.name}-train", "given": made.given, "takes": made.takes}}
+    variables = {
+        "PIPELINE": made.name,
+        "RECLAIMS": "2",
+        "ALERTS_TOPIC": made.topic,
+        "CONTINUATIONS": json.dumps(goes_on),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+def event(job: str) -> Json:
+    return {"detail": {"TrainingJobName": job, "SecondaryStatus": "Interrupted"}}
+
+
+def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it_was(environment: Environment) -> None:
+    aws = environment.aws
+    execution, job = environment.start()
+    environment.reclaim(job)
+    assert "reclaimed 1 times; 2 are waited for" in spot_fallback.handler(event(job), None)["reason"]
+    assert environment.continued() == []
+    environment.reclaim(job)
+    answer = spot_fallback.handler(event(job), None)
+    assert answer["outcome"] == "started"
+    # Events come twice: the same execution goes on, and nothing else is started.
+    assert spot_fallback.handler(event(job), None)["outcome"] == "left"
+    (continued,) = environment.continued()
+    assert continued in answer["reason"]
+    assert finished(aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    done = finished(aws, continued)
+    assert done["PipelineExecutionStatus"] == "Succeeded", done.get("FailureReason")
+    assert execution in done["PipelineExecutionDescription"]
+    step = steps_of(aws, continued)["Train"]
+    described = aws("sagemaker").describe_training_job(
+        TrainingJobName=step["Metadata"]["TrainingJob"]["Arn"].rsplit("/", 1)[-1]
+    )
+    assert described["EnableManagedSpotTraining"] is False
+    lines = log_lines(aws, "/aws/sagemaker/TrainingJobs", described["TrainingJobName"])
+    identifier = execution.rsplit("/", 1)[-1]
+    (start,) = [line for line in lines if line.startswith("starts at")]
+    assert int(start.split()[2]) >= 2, "the third start finds what two reclaimed ones have saved"
+    assert start.endswith(f"with s3://{BUCKET}/{identifier}/Ingest"), "and the shards of the execution it continues"
+    (message,) = environment.told()
+    assert f"binventory watch {continued}" in message
+
+
+def test_a_start_that_is_refused_leaves_the_execution_waiting(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution, job = environment.start()
+    monkeypatch.setenv("RECLAIMS", "0")
+    monkeypatch.setenv("CONTINUATIONS", json.dumps({"Train": {"name": "gone", "given": {}, "takes": []}}))
+    with pytest.raises(ClientError, match="gone"):
+        spot_fallback.handler(event(job), None)
+    status = environment.aws("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)
+    assert status["PipelineExecutionStatus"] == "Executing"
+    assert environment.told() == []
+    # Somebody else's job, and one that is over.
+    monkeypatch.setenv("PIPELINE", f"{environment.name}-train")
+    assert "belongs to no running execution" in spot_fallback.handler(event(job), None)["reason"]
+    environment.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution)
+    assert finished(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    monkeypatch.setenv("PIPELINE", environment.name)
+    assert "belongs to no running execution" in spot_fallback.handler(event(job), None)["reason"]
