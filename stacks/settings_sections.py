@@ -69,10 +69,13 @@ class StorageSettings(Section):
     executions_expire_days: int = Field(ge=1, le=3650)
     """Age at which the shards and features of a pipeline execution are deleted; they can be computed again."""
     checkpoints_expire_days: int = Field(ge=1, le=365)
+    """Age at which checkpoints of training jobs are deleted."""
     models_infrequent_access_days: int = Field(ge=30, le=3650)
     """Age at which model artefacts move to a cheaper class. S3 allows no less than 30 days."""
     previous_versions_expire_days: int = Field(ge=1, le=3650)
+    """Age at which overwritten and deleted models are deleted for good."""
     logs_expire_days: int = Field(ge=1, le=3650)
+    """Age at which the buckets' access logs are deleted."""
     log_retention_days: Retention
     """CloudWatch Logs retention of the log groups the stacks own."""
 
@@ -94,15 +97,20 @@ class JobSettings(Section):
     """A job: its machines and its limit."""
 
     instance_type: JobInstance
+    """The machine."""
     instance_count: int = Field(default=1, ge=1, le=20)
+    """How many of them share the work."""
     volume_gb: int = Field(ge=10, le=1024)
+    """Disk of each."""
     max_runtime_minutes: int = Field(ge=5, le=5 * 24 * 60)
+    """When the job is stopped, whatever it is doing."""
 
 
 class SpotJobSettings(JobSettings):
     """A training job that may run on managed spot."""
 
     spot: bool
+    """Run on spot capacity, for about a third of the price; a reclaimed job goes on from its checkpoint."""
     max_wait_minutes: int = Field(ge=5, le=5 * 24 * 60)
     """Time for waiting and running together; only spot jobs wait."""
 
@@ -124,15 +132,17 @@ class TrainingSettings(SpotJobSettings):
     framework_version: FrameworkVersion
     """Version of AWS's PyTorch training image."""
     strategy: Literal["head", "full"]
+    """`head` fits the last layers on features that are computed once; `full` trains the whole network."""
     backbone: Literal["resnet50"]
+    """The network below the head."""
     weights: Annotated[str, _s3_uri_or("torchvision", "none")]
     """Where the backbone starts: torchvision's ImageNet weights, an S3 object, or explicitly nothing."""
     epochs: int = Field(ge=1, le=1000)
+    """Passes over the training split."""
     views: int = Field(ge=1, le=32)
     """Augmented views of each photo that Embed writes."""
     seed: int = Field(ge=0, le=2**31 - 1)
-    on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)
-    """Reclaims of one spot job after which its execution goes on on demand; 0: it waits for spot capacity."""
+    """Equal seeds split, shuffle and initialise alike."""
 
 
 class WarmStartSettings(Section):
@@ -155,18 +165,24 @@ class TuningSettings(Section):
     """The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
 
     jobs: int = Field(ge=1, le=500)
+    """Trials in all."""
     parallel_jobs: int = Field(ge=1, le=100)
+    """Trials at a time."""
     strategy: Literal["Bayesian", "Random", "Hyperband"]
+    """How the next trial is chosen."""
     early_stopping: Literal["Auto", "Off"] = "Auto"
     """Auto stops a trial whose validation loss is worse than the median of the earlier trials' running averages."""
     hyperband_min_epochs: int = Field(default=1, ge=1, le=1000)
     """Epochs that Hyperband gives every trial before it may stop it; the most it gives is training.epochs."""
     warm_start: WarmStartSettings | None = None
     learning_rate_min: float = Field(gt=0, le=1)
+    """Least learning rate that is tried."""
     learning_rate_max: float = Field(gt=0, le=1)
+    """Largest learning rate that is tried."""
     learning_rate_scale: Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"] = "Logarithmic"
     """The scale on which the range is searched evenly."""
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
+    """Batch sizes that are tried."""
 
     @field_validator("parallel_jobs")
     @classmethod
@@ -228,13 +244,17 @@ class ServingSettings(Section):
     """The endpoint, its scaling and how it is replaced."""
 
     instance_type: ServingInstance
+    """The machine behind the endpoint; it bills by the hour while the endpoint is on."""
     min_instances: int = Field(ge=1, le=50)
+    """Machines of an endpoint that is on."""
     max_instances: int = Field(ge=1, le=50)
+    """Most machines that autoscaling may add up to."""
     invocations_per_instance_minute: int = Field(ge=1)
     """Load that autoscaling aims at."""
     data_capture_percent: Percent
     """Share of requests and answers that is kept for audits; 0 keeps none."""
     data_capture_expire_days: int = Field(ge=1, le=3650)
+    """Age at which captured requests and answers are deleted."""
     canary_percent: int = Field(ge=1, le=50)
     """Share of the fleet that gets the new model first. SageMaker allows at most half."""
     canary_minutes: int = Field(ge=1, le=60)
@@ -242,6 +262,7 @@ class ServingSettings(Section):
     server_errors_per_minute: int = Field(ge=1)
     """5xx answers in a minute that raise the alarm and roll a deployment back."""
     latency_p95_milliseconds: int = Field(ge=1, le=60_000)
+    """Latency that one in twenty answers may reach before the alarm rings and a deployment is rolled back."""
 
     @field_validator("max_instances")
     @classmethod
@@ -260,6 +281,7 @@ class ServingHours(Section):
     start: Annotated[str, StringConstraints(pattern=_CLOCK)]
     """For example `07:00`."""
     end: Annotated[str, StringConstraints(pattern=_CLOCK)]
+    """For example `19:00`."""
     time_zone: str
     """For example `Europe/Berlin`."""
 
@@ -284,6 +306,7 @@ class MoneySettings(Section):
     monthly_budget_usd: float = Field(gt=0, le=1_000_000)
     """Alerts go out at 50, 80 and 100% of it, and when it is forecast to be exceeded."""
     alert_emails: tuple[Email, ...] = Field(default=(), max_length=10)
+    """Who is told by mail; each has to confirm the subscription."""
     guard_percent: int = Field(ge=0, le=1000)
     """Share of the budget at which the endpoint is turned off and executions are stopped; 0: never."""
     idle_hours: float = Field(ge=0, le=14 * 24)
