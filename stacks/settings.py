@@ -64,11 +64,15 @@ class Settings(BaseSettings):
     )
 
     project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,18}[a-z0-9]$")]
+    """First part of every name."""
     environment: EnvironmentName
+    """Second part of every name."""
     account: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] | None = None
     """The only account these stacks may go to; absent: the one the CDK command line is signed in to."""
     region: Region
+    """Where everything is deployed."""
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=40)
+    """Tags on everything that bills, beside the stacks' own."""
     storage: StorageSettings
     data: DataSettings
     ingest: JobSettings
