@@ -1,8 +1,8 @@
 """The work: photos read, checked, resized and written as shards, many at once and always in the order of the plan.
 
-Every core has a process with its own share of the units: a share is one stream in which requests run on an event loop,
-decoding on a thread beside it, and the loop writes. What is in memory is bounded by a window of results and a budget of
-photo bytes.
+Every core has a process that takes the next unit whenever it has room: to it the units are one stream in which requests
+run on an event loop, decoding on a thread beside it, and the loop writes. What is in memory is bounded by a window of
+results and a budget of photo bytes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ingestion.candidates import read_label
 from ingestion.destination import Destination
@@ -31,6 +31,11 @@ from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import ByteBudget, in_order
 from ingestion.unit_files import Finished, Outcome, UnitWriter, finished_unit
 from photo import PhotoError
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    UnitQueue = Queue[Unit | None]
 
 _REREADS: Final = 5
 CHANGED: Final = "changed_while_reading"
@@ -54,7 +59,7 @@ class Limits:
     """Requests in flight."""
     photo_bytes: int = 64 * 1024 * 1024
     """Bytes of photos held between request and decoding."""
-    window: int = 1024
+    window: int = 512
     """Photos under way from request to shard; each that waits for its turn holds its resized JPEG."""
 
     def divided(self, parts: int) -> Limits:
@@ -70,11 +75,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The units of one process, and what it needs to do them."""
+    """What one of several processes needs to do units; `number` tells them apart."""
 
     url: str
     content_tags: bool
-    units: tuple[Unit, ...]
     output: Path
     rule: str
     limits: Limits
@@ -149,7 +153,6 @@ async def run_units(
         Share(
             url=source.url,
             content_tags=source.content_tags,
-            units=tuple(missing[number::parts]),
             output=output,
             rule=rule,
             limits=limits.divided(parts),
@@ -160,19 +163,24 @@ async def run_units(
     ]
     counters = Counters.shared(parts) if parts > 1 else Counters.private()
     with Progress(counters, photos):
-        marks = await (_in_processes(shares, counters) if parts > 1 else run_share(shares[0], counters, source))
+        if parts > 1:
+            marks = await _in_processes(shares, missing, counters)
+        else:
+            marks = await run_share(shares[0], missing, counters, source)
     done.update({mark.unit: mark for mark in marks})
     return tuple(done[unit.name] for unit in units)
 
 
-async def _in_processes(shares: Sequence[Share], counters: Counters) -> list[Finished]:
+async def _in_processes(shares: Sequence[Share], units: Sequence[Unit], counters: Counters) -> list[Finished]:
     loop = asyncio.get_running_loop()
+    # Forking a process in which the object store's threads run would copy their locks, taken.
+    context = multiprocessing.get_context("spawn")
+    # Units are copied when they are asked for, so that no process holds those of the others.
+    waiting: UnitQueue = context.Queue()
+    for unit in (*units, *(None for _ in shares)):
+        waiting.put(unit)
     pool = ProcessPoolExecutor(
-        len(shares),
-        # Forking a process in which the object store's threads run would copy their locks, taken.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(counters, os.getpid()),
+        len(shares), mp_context=context, initializer=_start_worker, initargs=(counters, waiting, os.getpid())
     )
     try:
         work = [loop.run_in_executor(pool, _work, share) for share in shares]
@@ -185,31 +193,36 @@ async def _in_processes(shares: Sequence[Share], counters: Counters) -> list[Fin
             await asyncio.gather(*work, return_exceptions=True)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        # After a failure nobody takes the rest.
+        waiting.cancel_join_thread()
+        waiting.close()
 
 
-_counters: Counters | None = None
+_shared: tuple[Counters, UnitQueue] | None = None
 
 
-def _start_worker(counters: Counters, parent: int) -> None:
-    global _counters
-    _counters = counters.of_child(parent)
+def _start_worker(counters: Counters, waiting: UnitQueue, parent: int) -> None:
+    global _shared
+    _shared = counters.of_child(parent), waiting
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
 
 
 def _work(share: Share) -> list[Finished]:
-    assert _counters is not None, "the pool starts every worker with its counters"
-    return asyncio.run(run_share(share, _counters))
+    assert _shared is not None, "the pool starts every worker with counters and queue"
+    counters, waiting = _shared
+    units = cast(Iterator[Unit], iter(waiting.get, None))
+    return asyncio.run(run_share(share, units, counters))
 
 
-async def run_share(share: Share, counters: Counters, source: BinSource | None = None) -> list[Finished]:
-    """One stream through all units: the next unit's downloads start while the last one's photos are being written."""
+async def run_share(
+    share: Share, units: Iterable[Unit], counters: Counters, source: BinSource | None = None
+) -> list[Finished]:
+    """One stream through the units: the next one's downloads start while the last one's photos are being written."""
     if source is None:
         source = BinSource(share.url, concurrency=share.limits.concurrency)
         source.content_tags = share.content_tags
     intake = Intake(source, share.limits)
-    work: Iterable[tuple[Unit, Candidate]] = (
-        (unit, candidate) for unit in share.units for candidate in unit.candidates
-    )
+    work: Iterable[tuple[Unit, Candidate]] = ((unit, candidate) for unit in units for candidate in unit.candidates)
     marks: list[Finished] = []
     uploads: list[asyncio.Task[None]] = []
     writer: UnitWriter | None = None
