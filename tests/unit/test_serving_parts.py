@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -491,3 +492,16 @@ def test_metrics_are_written_when_their_interval_has_passed() -> None:
     metrics.count("Refused")
     metrics.observe(Latency=1.0)
     assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_the_last_values_before_a_quiet_hour_are_written_without_another_request() -> None:
+    stream = io.StringIO()
+    metrics = Metrics(namespace="N", dimensions={}, properties={"ModelPackage": "p"}, interval_s=0.2, stream=stream)
+    metrics.observe(Latency=1.0)
+    metrics.observe(Latency=2.0)
+    assert stream.getvalue() == ""
+    deadline = time.monotonic() + 30
+    while not stream.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["Latency"], line["ModelPackage"]) == ([1.0, 2.0], "p")
