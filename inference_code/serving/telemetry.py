@@ -57,6 +57,7 @@ class Metrics:
         self._values: dict[str, list[float]] = {}
         self._sums: Counter[str] = Counter()
         self._written = time.monotonic()
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def observe(self, **values: float) -> None:
@@ -65,23 +66,33 @@ class Metrics:
             for name, value in values.items():
                 self._values.setdefault(name, []).append(round(value, 3))
             full = any(len(self._values[name]) >= _MOST_VALUES for name in values)
-            if full or time.monotonic() - self._written >= self._interval_s:
-                self._write()
+            self._write_or_wait(full)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a sum."""
         with self._lock:
             self._sums[name] += amount
-            if time.monotonic() - self._written >= self._interval_s:
-                self._write()
+            self._write_or_wait(False)
 
     def flush(self) -> None:
         """Write what has been collected."""
         with self._lock:
             self._write()
 
+    def _write_or_wait(self, full: bool) -> None:
+        """Write when it is time; else make sure that the last values before a quiet hour are written as well."""
+        if full or time.monotonic() - self._written >= self._interval_s:
+            self._write()
+        elif self._timer is None:
+            self._timer = threading.Timer(self._interval_s, self.flush)
+            self._timer.daemon = True
+            self._timer.start()
+
     def _write(self) -> None:
         self._written = time.monotonic()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         values, self._values = self._values, {}
         sums, self._sums = self._sums, Counter()
         names = [*values, *sums]
