@@ -243,18 +243,9 @@ def _save(task: Task, outcome: Outcome, settings: TrainSettings, container: JobC
         save_model(task.network, card, output)
         return
     head = {f"head.{name}": value for name, value in task.network.state_dict().items()}
-    whole = settings.artefact == "model" or (settings.artefact == "auto" and not _is_trial(container))
+    whole = settings.artefact == "model" or (settings.artefact == "auto" and not container.is_trial)
     backbone = (settings.embedding or container.channel("embedding")) / "backbone"
     combine_saved(backbone if whole else None, head, card, output)
-
-
-def _is_trial(container: JobContainer) -> bool:
-    """Whether a tuning job started this one: SageMaker then adds the objective to the hyperparameters."""
-    try:
-        given = json.loads((container.base / "input" / "config" / "hyperparameters.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return "_tuning_objective_metric" in given
 
 
 def launch(arguments: list[str]) -> int:

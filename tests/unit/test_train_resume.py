@@ -185,8 +185,18 @@ def test_a_changed_setting_starts_afresh(tmp_path: Path) -> None:
     assert run(tmp_path, "other", other) == fresh
 
 
-def test_trials_that_share_a_folder_do_not_see_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def as_trial(base: Path) -> None:
+    """Make `base` the job folder of a trial: SageMaker adds the objective to a trial's hyperparameters."""
+    config = base / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text('{"_tuning_objective_metric": "validation:loss"}')
+
+
+def test_trials_that_share_a_folder_do_not_see_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    as_trial(tmp_path)
     flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding")), "--output", str(tmp_path / "model")]
     for name in ("trial-1", "trial-10"):
         monkeypatch.setenv("TRAINING_JOB_NAME", name)
@@ -194,6 +204,33 @@ def test_trials_that_share_a_folder_do_not_see_each_other(tmp_path: Path, monkey
     folders = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert folders == ["trial-1", "trial-10"]
     assert all(list((tmp_path / "checkpoints" / name).glob("step-*")) for name in folders)
+    said = capsys.readouterr()
+    assert "resumed" not in said.out and "skipped" not in said.err, "the same values, and yet none of the other's work"
+
+
+def test_a_job_that_takes_anothers_place_goes_on_with_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training that SageMaker retries, or that goes on on demand, has a new name and the same checkpoint prefix."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding"))]
+    whole = run(tmp_path, "whole", flags)
+    monkeypatch.setenv("TRAINING_JOB_NAME", "pipelines-a-Train-x")
+    with monkeypatch.context() as patch:
+        saves = iter(range(5))
+
+        def dying(self: Fit) -> None:
+            if next(saves, None) is None:
+                raise Killed
+            self._save()
+
+        patch.setattr(Fit, "_save_if_due", dying)
+        with pytest.raises(Killed):
+            train.main([*flags, "--output", str(tmp_path / "model")])
+    monkeypatch.setenv("TRAINING_JOB_NAME", "pipelines-b-Train-y")
+    train.main([*flags, "--output", str(tmp_path / "model")])
+    assert "resumed at epoch=" in capsys.readouterr().out
+    assert result(tmp_path / "model") == whole
 
 
 def test_a_missing_embedding_names_the_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,22 @@ class JobContainer:
         return os.environ.get("TRAINING_JOB_NAME", "job")
 
     @property
+    def is_trial(self) -> bool:
+        """Whether a tuning job started this one: SageMaker then adds the objective to the hyperparameters."""
+        try:
+            given = json.loads((self.base / "input" / "config" / "hyperparameters.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return "_tuning_objective_metric" in given
+
+    @property
     def own_checkpoints(self) -> Path:
-        """This job's own folder among the checkpoints: the trials of a tuning job share one S3 prefix."""
-        return self.checkpoints / self.job_name
+        """Where this job's checkpoints are: a trial's in a folder of its own, because trials share one S3 prefix.
+
+        Any other job has the prefix to itself, and goes on with what a job before it has left there: one that SageMaker
+        lost, or one on spot that is continued on demand.
+        """
+        return self.checkpoints / self.job_name if self.is_trial else self.checkpoints
 
     @property
     def failure(self) -> Path:
