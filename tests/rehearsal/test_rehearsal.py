@@ -8,33 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from binventory.pipeline import STEPS
 from binventory.rehearsal import leftovers
+from tests.rehearsal.kept import COMMAND, WATCHFUL, binventory, client
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
 STACKS = ("Storage", "Money", "Training", "Serving", "Monitoring")
-COMMAND = [sys.executable, "-m", "binventory"]
-
-
-def binventory(repository: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
-    """Runs the command line as a person would; fails with everything it printed."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=repository,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_path: Path) -> None:
@@ -57,30 +41,6 @@ def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_
     assert leftovers.on_machine(state, 0).found["processes"] == ()
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A rehearsal that stays up for the tests below."""
-    repository = Path(__file__).resolve().parent.parent.parent
-    state = tmp_path_factory.mktemp("kept")
-    arguments = ("rehearse", "--keep", "--json", "--photos-count", "180", "--state-dir", str(state))
-    yield json.loads(binventory(repository, *arguments))
-    assert "no process" in binventory(repository, "rehearse", "--end", str(state))
-    assert not state.exists()
-
-
-def client(kept: dict[str, Any], service: str) -> Any:
-    """A boto3 client made of nothing but the printed exports."""
-    exports = kept["kept"]
-    make: Any = boto3.client
-    return make(
-        service,
-        endpoint_url=exports["AWS_ENDPOINT_URL"],
-        region_name=exports["AWS_REGION"],
-        aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
 def test_plain_boto3_works_against_a_kept_rehearsal(kept: dict[str, Any]) -> None:
     sagemaker = client(kept, "sagemaker")
     executions = sagemaker.list_pipeline_executions(PipelineName="binventory-dev")["PipelineExecutionSummaries"]
@@ -96,7 +56,7 @@ def test_plain_boto3_works_against_a_kept_rehearsal(kept: dict[str, Any]) -> Non
 
 
 def test_a_second_deploy_changes_nothing(kept: dict[str, Any], repository: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, **kept["kept"]}
+    environment = {**os.environ, **WATCHFUL, **kept["kept"]}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     cdk = [str(repository / "node_modules" / ".bin" / "cdk"), "deploy", "--all", "--require-approval", "never"]
     done = subprocess.run(

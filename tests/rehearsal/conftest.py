@@ -1,0 +1,22 @@
+"""One rehearsal that stays up for all tests that only look at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rehearsal.kept import WATCHFUL, binventory
+
+
+@pytest.fixture(scope="session")
+def kept(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What `binventory rehearse --keep --json` said; ended after the last test."""
+    state = tmp_path_factory.mktemp("kept")
+    arguments = ("rehearse", "--keep", "--json", "--photos-count", "180", "--state-dir", str(state))
+    yield json.loads(binventory(repository, *arguments, environment=WATCHFUL))
+    assert "no process" in binventory(repository, "rehearse", "--end", str(state))
+    assert not state.exists()

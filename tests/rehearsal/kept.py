@@ -1,0 +1,48 @@
+"""A rehearsal that stays up: how tests start it, and talk to it as people do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+COMMAND = [sys.executable, "-m", "binventory"]
+# The drift monitor looks every minute at the last six, and may start the pipeline.
+WATCHFUL = {
+    "BINVENTORY_MONITORING__LOOK_EVERY_MINUTES": "1",
+    "BINVENTORY_MONITORING__WINDOW_HOURS": "0.1",
+    "BINVENTORY_MONITORING__MINIMUM_PHOTOS": "100",
+    "BINVENTORY_MONITORING__RETRAIN": "true",
+    "BINVENTORY_MONITORING__RETRAIN_DAYS": "0",
+}
+
+
+def binventory(repository: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    """Runs the command line as a person would; fails with everything it printed."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=repository,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def client(kept: dict[str, Any], service: str) -> Any:
+    """A boto3 client made of nothing but the printed exports."""
+    exports = kept["kept"]
+    make: Any = boto3.client
+    return make(
+        service,
+        endpoint_url=exports["AWS_ENDPOINT_URL"],
+        region_name=exports["AWS_REGION"],
+        aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+    )
