@@ -10,11 +10,14 @@ from typing import Annotated
 
 import boto3
 import typer
+from rich.table import Table
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cost import assembly, prices, text
-from binventory.cost.estimate import SPOT_SHARE, Estimate, StepLine, estimate
+from binventory.cost.estimate import Estimate, estimate
+from binventory.cost.lines import SPOT_SHARE, StepLine
 from binventory.cost.refresh import refresh as refresh_prices
+from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
 from binventory.rehearsal.cdk import Cdk
@@ -52,8 +55,7 @@ def cost(
     """Prices an environment before it exists: a month, one pipeline execution, a thousand counts."""
     if refresh:
         wanted = region or "us-east-1"
-        number = refresh_prices(boto3.client("pricing", region_name="us-east-1"), wanted, date.today())
-        stderr.print(f"Read {number} instance prices of {wanted}.")
+        _refresh(wanted)
     found = _estimate(folder, env, photos, traffic, region)
     before = _estimate(diff, env, photos, traffic, region) if diff is not None else None
     if json:
@@ -65,6 +67,16 @@ def cost(
     known = prices.load(found.region)
     if warning := known.warning(date.today()):
         stderr.print(warning, style="yellow")
+
+
+def _refresh(region: str) -> None:
+    # The Price List answers in a few regions only; us-east-1 knows the prices of all of them.
+    found = refresh_prices(boto3.client("pricing", region_name="us-east-1"), region, date.today())
+    stderr.print(f"Read {found.instances} instance prices of {region}, and {', '.join(found.units) or 'no others'}.")
+    if found.kept:
+        stderr.print(f"Not found, kept with their old date: {', '.join(found.kept)}.", style="yellow")
+    if found.unknown:
+        stderr.print(f"Not found, so unknown in {region}: {', '.join(found.unknown)}.", style="yellow")
 
 
 def _estimate(folder: Path | None, env: str, photos: int | None, traffic: float, region: str | None) -> Estimate:
@@ -85,35 +97,72 @@ def _synthesized(env: str) -> assembly.Assembly:
 def _print(found: Estimate, before: Estimate | None) -> None:
     known = prices.load(found.region)
     stdout.print(f"[bold]{found.environment}[/bold] in {found.region}, prices of {known.read} ({known.source})\n")
-    totals = table("", *(["cost"] if before is None else ["before", "after", "difference"]), right=("cost",))
+    totals = table("", *text.heads(before), right=tuple(text.heads(before)))
     for name, values in text.rows(found, before):
         totals.add_row(name, *values)
     stdout.print(totals)
     if before is not None:
+        _print_changes(found, before)
         return
     month = table("by the month", "", "dollars", right=("dollars",))
     for line in (*found.idle, *found.serving_on):
         month.add_row(line.name, line.quantity, money(line.dollars))
-    stdout.print()
-    stdout.print(month)
-    stdout.print()
-    stdout.print(_steps("one execution", found.execution, worst=True))
+    _print_below(month)
+    _print_below(_steps("execution", found.execution))
     stdout.print(f"{found.workload.photos:,} photos; spot taken at {SPOT_SHARE:.0%} of on demand", style="dim")
+    _print_serving(found)
+    _print_roads(found)
+    for note in found.notes:
+        stdout.print(note, style="dim")
+
+
+def _print_changes(found: Estimate, before: Estimate) -> None:
+    changed = text.changes(found, before)
+    if changed:
+        shown = table("what changes", *text.heads(before), right=tuple(text.heads(before)))
+        for name, values in changed:
+            shown.add_row(name, *values)
+        _print_below(shown)
+
+
+def _print_serving(found: Estimate) -> None:
     serving = table(f"{found.traffic:,.0f} counts a day", "a thousand", "a month", "", right=("a thousand", "a month"))
     for way in found.serving:
-        serving.add_row(way.mode, money(way.per_thousand), money(way.month), way.note)
-    stdout.print()
-    stdout.print(serving)
-    stdout.print(f"The endpoint is cheaper than serverless above {found.break_even:,.0f} counts a day.", style="dim")
-    stdout.print()
-    stdout.print(_steps("the notebook way", found.seed, worst=False))
+        serving.add_row(*text.mode_cells(way))
+    _print_below(serving)
+    evens = table(*text.EVEN_HEADS)
+    for even in found.break_evens:
+        evens.add_row(*text.even_cells(even))
+    _print_below(evens)
 
 
-def _steps(title: str, lines: tuple[StepLine, ...], *, worst: bool) -> object:
-    numbers = ("minutes", "on demand", "expected", *(("at worst",) if worst else ()))
-    shown = table(title, "machines", "runs", *numbers, right=numbers)
+def _print_roads(found: Estimate) -> None:
+    """Other roads to the same training, and what the notebook way spent."""
+    if found.roads:
+        shown = table("embed and train once", "machines", "min", "dollars", right=("min", "dollars"))
+        for road in found.roads:
+            shown.add_row(road.road, road.machines, f"{road.minutes:,.0f}", money(road.dollars))
+        _print_below(shown)
+    seed = table("the notebook way", "machines", "runs", "min", "dollars", right=("min", "dollars"))
+    for line in found.seed:
+        step, machines, runs, minutes, _, dollars, *_ = text.step_cells(line)
+        seed.add_row(step, machines, runs, minutes, dollars)
+    _print_below(seed)
+    trained = sum(line.expected for line in found.seed if line.step != ENDPOINT_MONTH)
+    stdout.print(
+        f"Its tuning and trainings: {money(trained)}. One execution here: {money(found.execution_expected)}.",
+        style="dim",
+    )
+
+
+def _print_below(shown: Table) -> None:
+    stdout.print()
+    stdout.print(shown)
+
+
+def _steps(title: str, lines: tuple[StepLine, ...]) -> Table:
+    shown = table(*text.STEP_HEADS, right=tuple(text.STEP_HEADS[3:]))
+    shown.columns[0].header = title
     for line in lines:
-        minutes = f"{line.minutes:,.1f}" if line.minutes < 10 else f"{line.minutes:,.0f}"
-        cells = [line.step, line.machines, line.runs, minutes, money(line.on_demand), money(line.expected)]
-        shown.add_row(*cells, *([money(line.worst)] if worst else []))
+        shown.add_row(*text.step_cells(line))
     return shown

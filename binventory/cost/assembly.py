@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
 from binventory.errors import Exit, Problem
 
 Template = dict[str, Any]
+# What the endpoint's server publishes through its log; no template names them. A test counts them in the server.
+ENDPOINT_METRICS = 11
+_ENDPOINT_NAMESPACE = "Binventory/Endpoint"
+# A metric in a dashboard's body: ["Namespace","Name",...
+_SHOWN = re.compile(r'\["([^"/]+/[^"]+)","([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """The machines of a Batch Transform job."""
+
+    instance_type: str
+    instance_count: int
+
+
+@dataclass(frozen=True)
 class Assembly:
     """Everything that bills in one environment."""
 
@@ -32,10 +46,15 @@ class Assembly:
     jobs: tuple[Job, ...]
     parameters: dict[str, Any]  # defaults of the pipeline's parameters
     endpoint: Endpoint | None
+    batch: Batch | None
     keys: int
     alarms: int
     endpoint_alarms: int
     dashboards: int
+    metrics: int  # of our own, whether or not the endpoint is on
+    endpoint_metrics: int
+    interface_endpoints: int  # one in each availability zone
+    nat_gateways: int
 
 
 def read(folder: Path) -> Assembly:
@@ -57,16 +76,22 @@ def read(folder: Path) -> Assembly:
         json.loads((folder / stack["properties"]["templateFile"]).read_text()) for stack in stacks
     ]
     definition = _definition(templates)
+    alarms = _resources(templates, "AWS::CloudWatch::Alarm")
     return Assembly(
         environment=_environment([str(stack["properties"].get("stackName", "")) for stack in stacks]),
         region=stacks[0]["environment"].rsplit("/", 1)[-1],
         jobs=jobs_of(definition),
         parameters=defaults_of(definition),
         endpoint=endpoint_of(templates),
+        batch=_batch(templates),
         keys=len(_resources(templates, "AWS::KMS::Key")),
-        alarms=sum("Condition" not in alarm for alarm in _resources(templates, "AWS::CloudWatch::Alarm")),
-        endpoint_alarms=sum("Condition" in alarm for alarm in _resources(templates, "AWS::CloudWatch::Alarm")),
+        alarms=sum("Condition" not in alarm for alarm in alarms),
+        endpoint_alarms=sum("Condition" in alarm for alarm in alarms),
         dashboards=len(_resources(templates, "AWS::CloudWatch::Dashboard")),
+        metrics=_metrics(templates),
+        endpoint_metrics=ENDPOINT_METRICS,
+        interface_endpoints=_interface_endpoints(templates),
+        nat_gateways=len(_resources(templates, "AWS::EC2::NatGateway")),
     )
 
 
@@ -118,3 +143,30 @@ def endpoint_of(templates: list[Template]) -> Endpoint | None:
         if "EndpointState" in template.get("Parameters", {})
     ]
     return Endpoint(variant["InstanceType"], fewest, most, "on" in states or not states)
+
+
+def _batch(templates: list[Template]) -> Batch | None:
+    outputs = {name: output["Value"] for template in templates for name, output in template.get("Outputs", {}).items()}
+    if "BatchInstanceType" not in outputs:
+        return None
+    return Batch(str(outputs["BatchInstanceType"]), int(outputs.get("BatchInstanceCount", 1)))
+
+
+def _metrics(templates: list[Template]) -> int:
+    """How many metrics of our own alarms and dashboards name, without those of the endpoint's server."""
+    named = {
+        (alarm["Properties"].get("Namespace", ""), alarm["Properties"].get("MetricName", ""))
+        for alarm in _resources(templates, "AWS::CloudWatch::Alarm")
+    }
+    for dashboard in _resources(templates, "AWS::CloudWatch::Dashboard"):
+        named.update(_SHOWN.findall(_flat(dashboard["Properties"]["DashboardBody"])))
+    return sum(bool(space) and not space.startswith(("AWS/", "/aws/", _ENDPOINT_NAMESPACE)) for space, _ in named)
+
+
+def _interface_endpoints(templates: list[Template]) -> int:
+    """Interface endpoints bill by the hour and availability zone; gateway endpoints are free."""
+    return sum(
+        max(1, len(endpoint["Properties"].get("SubnetIds", [])))
+        for endpoint in _resources(templates, "AWS::EC2::VPCEndpoint")
+        if endpoint["Properties"].get("VpcEndpointType") == "Interface"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from binventory.errors import Exit, Problem
@@ -31,6 +31,10 @@ class Job:
     spot: bool
     max_seconds: int
     volume_gb: int
+
+    def on_spot(self) -> Job:
+        """The same job on spot capacity."""
+        return replace(self, spot=True)
 
 
 def defaults_of(definition: Definition) -> dict[str, Any]:

@@ -6,6 +6,7 @@ serving stack's template. A price that the table does not hold is shown as unkno
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +15,7 @@ from typing import Any
 from binventory.aws import Aws
 from binventory.cost.assembly import Endpoint, Template, endpoint_of
 from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
-from binventory.cost.estimate import step_line
+from binventory.cost.lines import step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
@@ -132,9 +133,10 @@ def _charge(job: Job, prices: Prices | None, workload: Workload) -> Charge:
     limit = f"{job.max_seconds / 60:.0f} min"
     expected: float | None = None
     worst: float | None = None
-    if prices is not None and prices.has_instance(job.instance_type):
-        line = step_line(job, prices, workload)
-        expected, worst = line.expected, line.worst
+    if prices is not None:
+        with contextlib.suppress(Problem):  # a price that is missing shows as unknown
+            line = step_line(job, prices, workload)
+            expected, worst = line.expected, line.worst
     return Charge(
         name=job.step,
         choice=f"{job.instance_count} x {job.instance_type}, {'spot' if job.spot else 'on demand'}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ class Prices:
     region: str
     read: date
     source: str
-    _values: dict[str, Any]
+    _values: dict[str, Any] = field(repr=False)
 
     def instance_hour(self, instance_type: str) -> float:
         """On-demand price of an ml.* instance for an hour; AWS lists the same for jobs and endpoints."""
@@ -43,16 +43,27 @@ class Prices:
         """Whether an instance type is in the table."""
         return instance_type in self._values["instance_hour"]
 
+    def estimated(self, instance_type: str) -> str:
+        """How the price of an instance type was arrived at when nobody read it from AWS; "" for one that was read."""
+        return str(self._values.get("estimated", {}).get(instance_type, ""))
+
     def age_days(self, today: date) -> int:
-        """How old the table is."""
-        return (today - self.read).days
+        """How old the region's prices are; those that a refresh did not find keep their age."""
+        return (today - min((self.read, *self._kept.values()))).days
 
     def warning(self, today: date) -> str:
-        """Says so when the table is older than it should be; "" otherwise."""
-        age = self.age_days(today)
-        if age <= MAX_AGE_DAYS:
-            return ""
-        return f"These prices were read {age} days ago ({self.read}): renew them with binventory cost --refresh."
+        """Says so when prices are older than they should be; "" otherwise."""
+        stale = sorted(name for name, read in self._kept.items() if (today - read).days > MAX_AGE_DAYS)
+        cure = f"renew them with binventory cost --refresh --region {self.region}"
+        if (today - self.read).days > MAX_AGE_DAYS:
+            return f"The prices of {self.region} were read {(today - self.read).days} days ago ({self.read}): {cure}."
+        if stale:
+            return f"The last refresh of {self.region} did not find {', '.join(stale)}; those prices are older: {cure}."
+        return ""
+
+    @property
+    def _kept(self) -> dict[str, date]:
+        return {name: date.fromisoformat(text) for name, text in self._values.get("kept", {}).items()}
 
     def _look(self, group: str, name: str) -> float:
         value = self._values.get(group, {}).get(name)
@@ -64,7 +75,7 @@ class Prices:
         return Problem(
             f"There is no price for {name} in {self.region}",
             f"the table read on {self.read} does not hold it",
-            "renew the table with credentials for AWS: binventory cost --refresh",
+            f"renew the table with credentials for AWS: binventory cost --refresh --region {self.region}",
             code=Exit.NOT_READY,
         )
 
@@ -78,8 +89,8 @@ def load(region: str, table: Path = TABLE) -> Prices:
         known = ", ".join(sorted(document["regions"]))
         raise Problem(
             f"There are no prices for the region {region}",
-            f"the table read on {document['read']} holds {known}",
+            f"the table holds {known}",
             f"read them with credentials for AWS: binventory cost --refresh --region {region}",
             code=Exit.NOT_READY,
         )
-    return Prices(region, date.fromisoformat(document["read"]), document["source"], values)
+    return Prices(region, date.fromisoformat(values["read"]), values["source"], {**document["everywhere"], **values})

@@ -14,7 +14,7 @@ from typing import Any
 
 from binventory import pipeline
 from binventory.aws import Aws
-from binventory.cost.estimate import volume_hour
+from binventory.cost.lines import volume_hour
 from binventory.cost.prices import Prices, load
 from binventory.errors import Problem
 
@@ -210,9 +210,12 @@ def processing_job(described: dict[str, Any], prices: Prices | None, now: dateti
 
 
 def _priced(job: JobSpent, volume_gb: int, prices: Prices | None) -> JobSpent:
-    if prices is None or not prices.has_instance(job.instance_type):
+    if prices is None:
         return job
-    hour = prices.instance_hour(job.instance_type) + volume_hour(prices, job.instance_type, volume_gb)
+    try:
+        hour = prices.instance_hour(job.instance_type) + volume_hour(prices, job.instance_type, volume_gb)
+    except Problem:
+        return job
     hour *= job.instance_count
     # Spot lowers the billed seconds, never what is paid for one of them.
     return JobSpent(

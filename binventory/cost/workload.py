@@ -10,6 +10,7 @@ from binventory.errors import Exit, Problem
 DATASET_PHOTOS = 535_234
 CLASSES = 5
 HOURS_A_MONTH = 730.0
+DAYS_A_MONTH = HOURS_A_MONTH / 24
 # ResNet50 needs 4.09 G multiply-adds a photo; the rates below are photos a second and vCPU of an AVX-512 machine, at
 # the share of the peak that was reached (docs/costs.md derives them).
 EMBED_RATE = 12.0

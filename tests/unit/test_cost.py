@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import json
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
 from binventory.cli import run
-from binventory.cost import assembly, prices, refresh
-from binventory.cost.assembly import Assembly, Endpoint
+from binventory.cost import assembly, prices
+from binventory.cost.assembly import Assembly, Batch, Endpoint
 from binventory.cost.definition import Job
-from binventory.cost.estimate import SPOT_SHARE, estimate, serverless_count
+from binventory.cost.estimate import estimate
+from binventory.cost.lines import SPOT_SHARE
 from binventory.cost.machines import machine
+from binventory.cost.roads import roads, seed_way
+from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
 from binventory.errors import Exit, Problem
 from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES
+from tests.conftest import REPOSITORY
 
 US = prices.load("us-east-1")
 WORK = Workload(photos=10_000, views=3, epochs=20)
@@ -45,7 +49,22 @@ def job(**changes: Any) -> Job:
 
 def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
     """An environment with these jobs."""
-    return Assembly("dev", "us-east-1", jobs, {}, endpoint, keys=1, alarms=2, endpoint_alarms=3, dashboards=0)
+    return Assembly(
+        environment="dev",
+        region="us-east-1",
+        jobs=jobs,
+        parameters={},
+        endpoint=endpoint,
+        batch=None,
+        keys=1,
+        alarms=2,
+        endpoint_alarms=3,
+        dashboards=1,
+        metrics=4,
+        endpoint_metrics=11,
+        interface_endpoints=2,
+        nat_gateways=1,
+    )
 
 
 @pytest.mark.parametrize("instance", sorted({*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES, *SERVING_INSTANCES}))
@@ -61,9 +80,22 @@ def test_the_processor_is_read_from_the_family(instance: str) -> None:
 
 def test_a_hand_worked_month() -> None:
     found = estimate(environment(endpoint=Endpoint("ml.m5.large", 2, 4, False)), US, WORK, traffic=1000)
-    assert found.serving_month == pytest.approx(2 * 0.115 * 730 + 3 * 0.10)
-    # 0.3 GB of shards and 0.2 GB of models, 0.6 GB of image, 1 GB of logs, a key, two alarms
-    assert found.idle_month == pytest.approx(0.5 * 0.023 + 0.6 * 0.1 + 0.03 + 1 + 0.2)
+    assert found.serving_month == pytest.approx(2 * 0.115 * 730 + 3 * 0.10 + 11 * 0.30)
+    # 0.3 GB of shards and 0.2 GB of models, 0.6 GB of image, 1 GB of logs; a key, 2 alarms, 4 metrics, a dashboard;
+    # two endpoints of a network and a gateway by the hour
+    stored = 0.5 * 0.023 + 0.6 * 0.1 + 0.03
+    assert found.idle_month == pytest.approx(stored + 1 + 0.2 + 4 * 0.3 + 3 + (2 * 0.01 + 0.045) * 730)
+
+
+def test_the_server_publishes_as_many_metrics_as_are_priced() -> None:
+    source = (REPOSITORY / "inference_code/serving/telemetry.py").read_text()
+    (units,) = [
+        node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign | ast.Assign) and "_UNITS" in ast.unparse(node).split("=")[0]
+    ]
+    assert isinstance(units, ast.Dict)
+    assert len(units.keys) == assembly.ENDPOINT_METRICS
 
 
 def test_a_hand_worked_execution() -> None:
@@ -119,16 +151,58 @@ def test_more_photos_never_cost_less(few: int, many: int) -> None:
     assert totals[0] <= totals[1]
 
 
-def test_at_the_break_even_the_endpoint_and_serverless_cost_the_same() -> None:
-    endpoint = Endpoint("ml.m5.large", 1, 2, True)
-    found = estimate(environment(endpoint=endpoint), US, WORK, traffic=1000)
-    assert found.break_even * serverless_count(US) == pytest.approx(24 * 0.115)
-    below, above = (
-        {way.mode: way.month for way in estimate(environment(endpoint=endpoint), US, WORK, traffic).serving}
-        for traffic in (found.break_even * 0.9, found.break_even * 1.1)
-    )
-    assert below["serverless"] < below["realtime"]
-    assert above["serverless"] > above["realtime"]
+@given(
+    st.sampled_from(SERVING_INSTANCES),
+    st.integers(1, 5),
+    st.one_of(st.none(), st.builds(Batch, instances, st.integers(1, 5))),
+)
+def test_at_a_break_even_two_ways_cost_the_same_and_change_places_there(
+    name: str, fewest: int, batch: Batch | None
+) -> None:
+    ways = {way.name: way for way in modes(Endpoint(name, fewest, 9, True), batch, US)}
+    for even in break_evens(tuple(ways.values())):
+        below, above = ways[even.below], ways[even.above]
+        assert below.day(even.counts_a_day) == pytest.approx(above.day(even.counts_a_day))
+        assert below.day(even.counts_a_day * 0.9) < above.day(even.counts_a_day * 0.9)
+        assert below.day(even.counts_a_day * 0.99) - above.day(even.counts_a_day * 0.99) < 1e-9
+
+
+def test_a_hand_worked_break_even_of_the_endpoint_and_serverless() -> None:
+    found = estimate(environment(endpoint=Endpoint("ml.m5.large", 1, 2, True)), US, WORK, traffic=1000)
+    (even,) = [e.counts_a_day for e in found.break_evens if (e.below, e.above) == ("serverless", "realtime")]
+    assert even * serverless_count(US) == pytest.approx(24 * 0.115)
+
+
+@given(st.sampled_from(SERVING_INSTANCES), st.floats(1, 1e8), st.floats(1, 1e8))
+def test_more_counts_never_cost_less(name: str, few: float, many: float) -> None:
+    few, many = sorted((few, many))
+    for way in modes(Endpoint(name, 1, 9, True), None, US):
+        assert way.day(few) <= way.day(many) * (1 + 1e-12)
+
+
+def test_a_thousand_counts_of_an_endpoint_are_its_day_shared_among_them() -> None:
+    found = estimate(environment(endpoint=Endpoint("ml.m5.large", 1, 2, True)), US, WORK, traffic=5000)
+    realtime = {line.mode: line for line in found.serving}["realtime"]
+    assert realtime.per_thousand == pytest.approx(24 * 0.115 / 5)
+    assert realtime.month == pytest.approx(730 * 0.115)
+
+
+@given(jobs, st.integers(1, 600_000))
+def test_the_roads_keep_their_order(some: Job, photos: int) -> None:
+    work = Workload(photos, 3, 20)
+    on_demand, spot, ec2 = roads([replace(some, step="Train")], US, work)
+    assert spot.dollars < on_demand.dollars
+    assert ec2.dollars > 0
+    assert roads([replace(some, step="Ingest")], US, work) == ()
+
+
+def test_the_notebook_way_worked_by_hand() -> None:
+    tuning, training, again, ec2, endpoint = seed_way(US)
+    assert tuning.expected == pytest.approx(5 * 7 / 60 * 0.461)
+    assert training.expected == pytest.approx(4 * 0.461)
+    assert again.expected == pytest.approx(2 * 0.204)
+    assert ec2.expected == pytest.approx(0.3328 * SPOT_SHARE)
+    assert endpoint.expected == pytest.approx(730 * 0.115)
 
 
 @pytest.mark.parametrize("name", ["photos", "views", "epochs"])
@@ -147,56 +221,29 @@ def test_a_missing_price_is_said_not_guessed() -> None:
 def test_old_prices_say_so() -> None:
     assert US.warning(US.read + timedelta(days=prices.MAX_AGE_DAYS)) == ""
     assert "binventory cost --refresh" in US.warning(US.read + timedelta(days=prices.MAX_AGE_DAYS + 1))
+    ireland = prices.load("eu-west-1")
+    assert ireland.instance_hour("ml.m5.xlarge") > US.instance_hour("ml.m5.xlarge")
+    assert "2023" in ireland.warning(US.read), "every region has a date of its own"
 
 
-def product(usage: str, *amounts: str, unit: str = "Hrs") -> str:
-    """A product as GetProducts returns it."""
-    dimensions = {str(n): {"unit": unit, "pricePerUnit": {"USD": text}} for n, text in enumerate(amounts)}
-    document = {
-        "product": {"attributes": {"usagetype": usage, "regionCode": "eu-west-1"}},
-        "terms": {"OnDemand": {"term": {"priceDimensions": dimensions}}},
-    }
-    return json.dumps(document)
+def test_an_estimated_price_is_told_from_one_that_was_read() -> None:
+    found = estimate(environment(job(instance_type="ml.m7i.xlarge"), job()), US, WORK, 1000)
+    (note,) = found.notes
+    assert "ml.m7i.xlarge is an estimate" in note
 
 
-@pytest.fixture
-def copied_table(tmp_path: Path) -> Path:
-    path = tmp_path / "prices.json"
-    path.write_text(prices.TABLE.read_text())
-    return path
-
-
-def test_a_refresh_reads_all_pages_and_dates_the_table(copied_table: Path) -> None:
-    pricing = boto3.client("pricing", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-    first = [product("EU-Train:ml.m5.large", "0.128"), product("EU-Host:ml.m5.large", "0.130")]
-    second = [
-        product("EU-Processing:ml.c5.xlarge", "0.230"),
-        product("EU-Notebk:ml.t3.medium", "0.05"),
-        product("EU-Train:ml.m5.xlarge", "9.99", unit="GB-Mo"),
-        product("EU-Host:ml.t2.medium", "0.0000"),
+# Two metrics of our own, one of which an alarm names too; the endpoint's and AWS's are counted elsewhere or free.
+DASHBOARD = {
+    "Fn::Join": [
+        "",
+        [
+            '{"widgets":[{"properties":{"region":"',
+            {"Ref": "AWS::Region"},
+            '","metrics":[["Binventory/Monitoring","Drift"],["Binventory/Monitoring","Photos","Endpoint","x"],'
+            '["Binventory/Endpoint","Refused"],["AWS/SageMaker","Invocations"]]}}]}',
+        ],
     ]
-    with Stubber(pricing) as stub:
-        stub.add_response("get_products", {"FormatVersion": "aws_v1", "PriceList": first, "NextToken": "more"})
-        stub.add_response("get_products", {"FormatVersion": "aws_v1", "PriceList": second})
-        today = date(2027, 1, 2)
-        assert refresh.refresh(pricing, "eu-west-1", today, copied_table) == 2
-    known = prices.load("eu-west-1", copied_table)
-    assert known.instance_hour("ml.m5.large") == 0.130, "the highest of training and hosting"
-    assert known.instance_hour("ml.c5.xlarge") == 0.230
-    assert known.read == today
-    with pytest.raises(Problem):
-        known.instance_hour("ml.m5.xlarge")
-    assert prices.load("us-east-1", copied_table).instance_hour("ml.m5.large") == 0.115
-
-
-def test_a_refresh_that_finds_nothing_leaves_the_table(copied_table: Path) -> None:
-    pricing = boto3.client("pricing", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-    before = copied_table.read_text()
-    with Stubber(pricing) as stub:
-        stub.add_response("get_products", {"FormatVersion": "aws_v1", "PriceList": []})
-        with pytest.raises(Problem, match="no SageMaker prices for eu-west-1"):
-            refresh.refresh(pricing, "eu-west-1", date(2027, 1, 2), copied_table)
-    assert copied_table.read_text() == before
+}
 
 
 def write_assembly(folder: Path, **changes: Any) -> Path:
@@ -246,12 +293,24 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
         "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
         "Scaling": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {"MaxCapacity": 3}},
         "Latency": {"Type": "AWS::CloudWatch::Alarm", "Condition": "On", "Properties": {}},
-        "Failures": {"Type": "AWS::CloudWatch::Alarm", "Properties": {}},
+        "Drift": {
+            "Type": "AWS::CloudWatch::Alarm",
+            "Properties": {"Namespace": "Binventory/Monitoring", "MetricName": "Drift"},
+        },
+        "Board": {"Type": "AWS::CloudWatch::Dashboard", "Properties": {"DashboardBody": DASHBOARD}},
+        "Registry": {
+            "Type": "AWS::EC2::VPCEndpoint",
+            "Properties": {"VpcEndpointType": "Interface", "SubnetIds": [{"Ref": "A"}, {"Ref": "B"}]},
+        },
+        "Store": {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Gateway"}},
+        "Nat": {"Type": "AWS::EC2::NatGateway", "Properties": {}},
         "Key": {"Type": "AWS::KMS::Key", "Properties": {}},
     }
     folder.mkdir()
     parameters = {"EndpointState": {"Type": "String", "Default": values["state"]}}
-    (folder / "All.template.json").write_text(json.dumps({"Parameters": parameters, "Resources": resources}))
+    outputs = {"BatchInstanceType": {"Value": "ml.c5.xlarge"}, "BatchInstanceCount": {"Value": "3"}}
+    template = {"Parameters": parameters, "Resources": resources, "Outputs": outputs}
+    (folder / "All.template.json").write_text(json.dumps(template))
     stack = {
         "type": "aws:cloudformation:stack",
         "environment": "aws://unknown-account/us-east-1",
@@ -269,7 +328,9 @@ def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
         ("Evaluate", "ml.c5.xlarge", 1, False, 600),
     ]
     assert read.endpoint == Endpoint("ml.m5.large", 1, 3, on_by_default=False)
-    assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 0)
+    assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 1)
+    assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
+    assert read.batch == Batch("ml.c5.xlarge", 3)
     assert Workload.of(read.parameters, None).photos == 500
 
 
@@ -284,15 +345,41 @@ def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest
     text = capsys.readouterr().out
     assert "| before | after | difference |" in text
     assert "| A month with the endpoint off | $" in text
-    assert text.count("none") == 2, "only the execution changes"
+    totals, lines = text.split("<summary>What changes</summary>")
+    assert totals.count("none") == 2, "only the execution changes"
+    assert "| Tune, an execution | $" in lines
+    assert "Evaluate" not in lines.split("</details>")[0], "what stays is not listed"
 
 
 def test_the_command_prints_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", str(write_assembly(tmp_path / "out")), "--traffic", "5000"]) == Exit.OK
     text = capsys.readouterr().out
-    for expected in ("us-east-1", "Endpoint", "Tune", "7 spot", "serverless", "batch transform", "notebook way"):
+    wanted = (
+        "us-east-1",
+        "Endpoint",
+        "Tune",
+        "7 spot",
+        "saved",
+        "serverless",
+        "batch transform",
+        "break-even",
+        "notebook way",
+    )
+    for expected in wanted:
         assert expected in text
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_a_region_that_the_table_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "sa-east-1"]) == Exit.NOT_READY
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--refresh --region sa-east-1" in captured.err
+
+
+def test_a_price_that_a_region_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "eu-west-1"]) == Exit.NOT_READY
+    assert "no price for ml." in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_assembly_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

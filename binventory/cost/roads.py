@@ -1,0 +1,85 @@
+"""The same training by other roads: SageMaker on demand, managed spot, EC2 spot; and what the notebook way spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from binventory.cost.definition import Job
+from binventory.cost.lines import SPOT_SHARE, StepLine, step_line
+from binventory.cost.prices import Prices
+from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
+
+EC2_INSTANCE = "t3.2xlarge"
+EC2_VOLUME_GB = 100
+ENDPOINT_MONTH = "Endpoint, a month"
+TRAINING_STEPS = ("Embed", "Train")
+
+
+@dataclass(frozen=True)
+class RoadLine:
+    """One road for embedding and training once."""
+
+    road: str
+    machines: str
+    minutes: float
+    dollars: float
+    note: str
+
+
+def roads(jobs: Sequence[Job], prices: Prices, workload: Workload) -> tuple[RoadLine, ...]:
+    """The training by each road; empty where the pipeline has no such steps.
+
+    Raises:
+        Problem: the table holds no price for one of the machines.
+    """
+    training = [job for job in jobs if job.step in TRAINING_STEPS]
+    if not training:
+        return ()
+    lines = [step_line(job, prices, workload) for job in training]
+    machines = " and ".join(dict.fromkeys(line.machines for line in lines))
+    minutes = sum(line.minutes for line in lines)
+    spot = [step_line(job.on_spot(), prices, workload) for job in training]
+    hours = sum(seconds(step, EC2_INSTANCE, 1, workload) for step in TRAINING_STEPS) / 3600
+    disk = EC2_VOLUME_GB * prices.unit("ebs_gb_month") / HOURS_A_MONTH
+    ec2 = prices.ec2_hour(EC2_INSTANCE)
+    return (
+        RoadLine(
+            "SageMaker on demand", machines, minutes, sum(line.on_demand for line in lines), "never waits, never stops"
+        ),
+        RoadLine(
+            "SageMaker managed spot",
+            machines,
+            minutes,
+            sum(line.expected for line in spot),
+            "may wait or be reclaimed; goes on from its checkpoint",
+        ),
+        RoadLine(
+            "EC2 spot",
+            f"1 x {EC2_INSTANCE}",
+            hours * 60,
+            hours * (ec2 * SPOT_SHARE + disk),
+            "the same code on a machine that ends itself; no trials, no metrics",
+        ),
+    )
+
+
+def seed_way(prices: Prices) -> tuple[StepLine, ...]:
+    """What the notebook way that this project replaces spent on the same work.
+
+    Raises:
+        Problem: the table holds no price for one of its machines.
+    """
+
+    def line(step: str, machines: str, runs: int, spot: bool, hourly: float, minutes: float) -> StepLine:
+        dollars = runs * hourly * minutes / 60
+        return StepLine(step, machines, runs, spot, minutes, dollars, dollars * (SPOT_SHARE if spot else 1), dollars)
+
+    large, medium = prices.instance_hour("ml.m5.2xlarge"), prices.instance_hour("ml.c5.xlarge")
+    return (
+        line("Tuning", "1 x ml.m5.2xlarge", 5, False, large, 7),
+        line("Training", "4 x ml.m5.2xlarge", 1, False, 4 * large, 60),
+        line("Training again", "2 x ml.c5.xlarge", 1, False, 2 * medium, 60),
+        line("Training on EC2", f"1 x {EC2_INSTANCE}", 1, True, prices.ec2_hour(EC2_INSTANCE), 60),
+        line(ENDPOINT_MONTH, "1 x ml.m5.large", 1, False, prices.instance_hour("ml.m5.large"), 60 * HOURS_A_MONTH),
+    )

@@ -1,0 +1,129 @@
+"""What a thousand counts cost in each way to serve, and at which traffic one way overtakes another.
+
+Every way costs so much a day whatever comes, and so much a count. Two straight lines cross once: the break-even.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from binventory.cost.assembly import Batch, Endpoint
+from binventory.cost.machines import machine
+from binventory.cost.prices import Prices
+from binventory.cost.workload import DAYS_A_MONTH, JOB_OVERHEAD_SECONDS, SERVE_RATE
+
+SERVERLESS_GB = 4
+PHOTO_MB = 0.05
+# An asynchronous endpoint that scales to zero is up for a while before its first answer and after its last one.
+ASYNC_IDLE_SECONDS = 1200.0
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to serve: dollars a day that it takes whatever comes, dollars a count, and what to know about it."""
+
+    name: str
+    fixed_day: float
+    per_count: float
+    capacity_day: float  # counts a day up to which the fixed part stays what it is
+    note: str
+
+    def day(self, counts: float) -> float:
+        """Dollars of a day with so many counts."""
+        steps = max(1, math.ceil(counts / self.capacity_day)) if math.isfinite(self.capacity_day) else 1
+        return self.fixed_day * steps + self.per_count * counts
+
+
+@dataclass(frozen=True)
+class ServingLine:
+    """A way to serve at the traffic asked for: dollars a thousand counts, and a month of it."""
+
+    mode: str
+    per_thousand: float
+    month: float
+    note: str
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The traffic at which two ways cost the same."""
+
+    below: str  # the cheaper one with less traffic
+    above: str  # the cheaper one with more
+    counts_a_day: float
+
+
+def modes(endpoint: Endpoint, batch: Batch | None, prices: Prices) -> tuple[Mode, ...]:
+    """The ways to serve with this endpoint's machine (and the batch jobs' own, where there is one).
+
+    Raises:
+        Problem: the table holds no price for one of them.
+    """
+    hour = prices.instance_hour(endpoint.instance_type)
+    rate = SERVE_RATE * machine(endpoint.instance_type).vcpus  # counts a second of one machine
+    batch = batch or Batch(endpoint.instance_type, 1)
+    batch_hour = prices.instance_hour(batch.instance_type) * batch.instance_count
+    batch_rate = SERVE_RATE * machine(batch.instance_type).vcpus * batch.instance_count
+    fewest = endpoint.min_instances
+    return (
+        Mode(
+            "realtime",
+            fewest * hour * 24,
+            0.0,
+            fewest * rate * _DAY,
+            f"{fewest} x {endpoint.instance_type}, always on",
+        ),
+        Mode(
+            "serverless",
+            0.0,
+            serverless_count(prices),
+            math.inf,
+            f"{SERVERLESS_GB} GB, bills only while it counts; no data capture",
+        ),
+        Mode(
+            "async",
+            ASYNC_IDLE_SECONDS / 3600 * hour,
+            hour / 3600 / rate,
+            math.inf,
+            "up once a day, scales to zero; minutes until the first answer",
+        ),
+        Mode(
+            "batch transform",
+            JOB_OVERHEAD_SECONDS / 3600 * batch_hour,
+            batch_hour / 3600 / batch_rate,
+            math.inf,
+            f"a job a day on {batch.instance_count} x {batch.instance_type}; no endpoint",
+        ),
+    )
+
+
+def serverless_count(prices: Prices) -> float:
+    """Dollars of one count on a serverless endpoint: its memory for the time of one answer, and the photo's bytes."""
+    vcpus_of_memory = SERVERLESS_GB / 1.7  # what AWS gives a function of this memory, roughly
+    time = 1 / (SERVE_RATE * vcpus_of_memory)
+    processed = PHOTO_MB / 1024 * prices.unit("serverless_gb_processed")
+    return time * SERVERLESS_GB * prices.unit("serverless_gb_second") + processed
+
+
+def lines(ways: tuple[Mode, ...], traffic: float) -> tuple[ServingLine, ...]:
+    """Each way at `traffic` counts a day."""
+    return tuple(
+        ServingLine(way.name, way.day(traffic) / traffic * 1000, way.day(traffic) * DAYS_A_MONTH, way.note)
+        for way in ways
+    )
+
+
+def break_evens(ways: tuple[Mode, ...]) -> tuple[BreakEven, ...]:
+    """Every pair that changes places, within what the machines of each can answer in a day."""
+    found = []
+    for one, other in itertools.combinations(ways, 2):
+        low, high = sorted((one, other), key=lambda way: way.fixed_day)
+        if low.per_count <= high.per_count:
+            continue  # cheaper at every traffic
+        counts = (high.fixed_day - low.fixed_day) / (low.per_count - high.per_count)
+        if 0 < counts <= min(low.capacity_day, high.capacity_day):
+            found.append(BreakEven(low.name, high.name, counts))
+    return tuple(sorted(found, key=lambda item: item.counts_a_day))
