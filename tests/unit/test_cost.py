@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
 from binventory.errors import Exit, Problem
-from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES
+from stacks.instances import CPU_JOB_INSTANCES, EC2_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES, BatchInstance
 from tests.conftest import REPOSITORY
 
 US = prices.load("us-east-1")
@@ -67,10 +67,18 @@ def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
     )
 
 
-@pytest.mark.parametrize("instance", sorted({*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES, *SERVING_INSTANCES}))
+ALLOWED = {*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES, *SERVING_INSTANCES, *get_args(BatchInstance)}
+
+
+@pytest.mark.parametrize("instance", sorted(ALLOWED))
 def test_every_instance_that_the_settings_allow_has_a_price_and_a_speed(instance: str) -> None:
     assert 0 < US.instance_hour(instance) < 50
     assert seconds("Embed", instance, 1, WORK) > JOB_OVERHEAD_SECONDS
+
+
+@pytest.mark.parametrize("instance", EC2_INSTANCES)
+def test_every_ec2_machine_that_the_settings_allow_is_cheaper_than_the_same_at_sagemaker(instance: str) -> None:
+    assert 0 < US.ec2_hour(instance) < US.instance_hour(f"ml.{instance}")
 
 
 @pytest.mark.parametrize("instance", [*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES])
