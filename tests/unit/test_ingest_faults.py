@@ -242,21 +242,46 @@ def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tm
     assert files(tmp_path / "out") == files(tmp_path / "clean")
 
 
-@pytest.mark.parametrize("fault", [None, Fault.SLOW_DOWN, Fault.RESET])
-def test_listings_longer_than_a_page_are_complete_and_go_on_after_a_fault(
-    monkeypatch: pytest.MonkeyPatch, fault: Fault | None
-) -> None:
-    objects = {f"bin-images/{number:05}.jpg": b"x" for number in range(4321)}
+def listed(server: ObjectServer) -> list[str]:
+    """What the source finds in the server's bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
+        return [entry.name for entry in asyncio.run(BinSource(PHOTOS).list_photos())]
+
+
+NAMES = st.text("0129.ajz", min_size=1, max_size=7).map(lambda text: f"{text}.jpg")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(NAMES, max_size=60), st.integers(1, 9), st.sets(st.integers(0, 30), max_size=5))
+def test_whatever_the_names_every_one_is_listed_once_and_in_order(names: set[str], page: int, broken: set[int]) -> None:
+    objects = {f"bin-images/{name}": b"x" for name in names}
+
+    def rule(_: str, before: int) -> Fault | None:
+        return Fault.RESET if before in broken else None
+
+    with ObjectServer(objects, fault=rule) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_module, "_PAGE", page)
+        patch.setattr(source_module, "_FIRST_PAUSE", 0.001)
+        assert listed(server) == sorted(names)
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET])
+def test_a_long_listing_takes_few_turns_and_a_fault_costs_one_request(fault: Fault) -> None:
+    names = [f"{number:05}.jpg" for number in range(0, 100_000, 7)]
+    objects = dict.fromkeys((f"bin-images/{name}" for name in names), b"x")
+    with ObjectServer(objects, latency=0.05) as server:
+        assert listed(server) == names
+        asked = server.requests[LISTING]
+        # Fifteen full pages are there; ten parts at once end in a page each that is not full.
+        assert 15 <= asked <= 25 and server.most_in_flight >= 8
 
     def rule(_: str, before: int) -> Fault | None:
         return fault if before in (1, 3) else None
 
     with ObjectServer(objects, fault=rule) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
-        found = asyncio.run(BinSource(PHOTOS).list_photos())
-        assert [entry.name for entry in found] == [key.removeprefix("bin-images/") for key in sorted(objects)]
-        # Five pages; a fault costs one request more, not all the pages before it.
-        assert server.requests[LISTING] == (5 if fault is None else 7)
+        assert listed(server) == names
+        assert server.requests[LISTING] == asked + 2
 
 
 async def read_first() -> bytes | None:
