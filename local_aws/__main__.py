@@ -102,7 +102,7 @@ def _application(context: Context) -> Any:
     """ministack's ASGI application with SageMaker hooked in, engines started once it serves."""
     from ministack.app import app as ministack_app
 
-    from local_aws import alarms, cloudformation, operations  # noqa: F401 - alarms registers itself
+    from local_aws import alarms, cloudformation, operations, stack_events  # noqa: F401 - alarms registers itself
     from local_aws.service import ADMIN_PREFIX, SageMakerService
 
     operations.register_all()
@@ -114,6 +114,7 @@ def _application(context: Context) -> Any:
     if context.enforce_iam:
         hooks.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
+    stack_events.publish(context)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"].startswith(ADMIN_PREFIX):

@@ -178,10 +178,12 @@ class Context:
             PROCESS_MARK: str(self.state_dir),
         }
 
-    def emit_event(self, detail_type: str, detail: Document, resources: list[str]) -> None:
-        """Send an event of source `aws.sagemaker` through the local EventBridge. Call it from a worker thread."""
+    def emit_event(
+        self, detail_type: str, detail: Document, resources: list[str], source: str = "aws.sagemaker"
+    ) -> None:
+        """Send an event of an AWS service through the local EventBridge. Call it from a worker thread."""
         hooks.put_aws_event(
-            source="aws.sagemaker",
+            source=source,
             detail_type=detail_type,
             detail=detail,
             resources=resources,

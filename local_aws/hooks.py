@@ -2,9 +2,10 @@
 
 ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
-properties, custom names and tags and `_physical_name`, `services.cloudformation.stacks._runs_on_worker_thread`,
-`services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and `_repositories`, and the request
-context of `core.responses`, and in `core.iam_evaluator` the context of a request and `evaluate`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
+properties, custom names and tags and `_physical_name`, in `services.cloudformation.stacks` `_runs_on_worker_thread`
+and `_add_event`, `services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and
+`_repositories`, the request context of `core.responses`, and in `core.iam_evaluator` the context of a request and
+`evaluate`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -82,6 +83,30 @@ def add_resource_types(types: Iterable[ResourceType], context: Context) -> None:
         return resource_type in names or runs_on_worker_thread(resource_type)
 
     stacks._runs_on_worker_thread = ours_too
+
+
+def on_stack_status(tell: Callable[[str, str, str], None]) -> None:
+    """Have `tell(stack id, status, reason)` hear of every state that a stack enters; called on the event loop."""
+    from ministack.services.cloudformation import changesets, handlers, stacks
+
+    add_event = stacks._add_event
+
+    def add_and_tell(
+        stack_id: str,
+        stack_name: str,
+        logical_id: str,
+        kind: str,
+        status: str,
+        reason: str = "",
+        *more: str,
+        **named: str,
+    ) -> None:
+        add_event(stack_id, stack_name, logical_id, kind, status, reason, *more, **named)
+        if kind == "AWS::CloudFormation::Stack" and logical_id == stack_name:
+            tell(stack_id, status, reason)
+
+    for module in (changesets, handlers, stacks):
+        module._add_event = add_and_tell
 
 
 def correct_ecr() -> None:

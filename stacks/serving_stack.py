@@ -22,6 +22,8 @@ Tracking = autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfiguration
 TrackedMetric = autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty
 
 VARIANT = "primary"
+# What callers are promised: a package whose model counts anything else never gets a request.
+CLASSES = "1,2,3,4,5"
 MODEL_PACKAGE_ARN = "ModelPackageArn"
 ENDPOINT_STATE = "EndpointState"
 
@@ -123,8 +125,12 @@ class ServingStack(BinventoryStack):
             containers=[
                 sagemaker.CfnModel.ContainerDefinitionProperty(
                     model_package_name=package,
-                    # The container names both in its answers and metrics.
-                    environment={"MODEL_PACKAGE_ARN": package, "BINVENTORY_ENDPOINT": self.endpoint_name},
+                    # The container names package and endpoint in its answers and metrics, and refuses other classes.
+                    environment={
+                        "MODEL_PACKAGE_ARN": package,
+                        "BINVENTORY_ENDPOINT": self.endpoint_name,
+                        "BINVENTORY_CLASSES": CLASSES,
+                    },
                 )
             ],
         )

@@ -21,6 +21,7 @@ from stacks.pipeline.parameters import Parameters
 from stacks.pipeline_names import continuing_pipeline
 from stacks.pipeline_roles import JobAccess, PipelineRoles
 from stacks.promotion import Promotion
+from stacks.rollout_check import RolloutCheck
 from stacks.settings import Settings
 from stacks.storage_stack import StorageStack
 from stacks.spot_fallback import SpotFallback
@@ -83,6 +84,7 @@ class TrainingStack(BinventoryStack):
             cleanup.delete_model_packages(name, of=group)
             cleanup.stop_executions(name, of=pipeline)
         Promotion(self, "Promotion", model_package_group=name, alerts=alerts)
+        RolloutCheck(self, "RolloutCheck", endpoint=name, alerts=alerts)
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
         continuing: dict[str, IDependable] = {}

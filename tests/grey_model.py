@@ -69,6 +69,14 @@ def write(folder: Path, *, onnx: bytes | None = None, **changes: object) -> Path
     return folder
 
 
+def pack(folder: Path, path: Path) -> Path:
+    """A model folder as a model.tar.gz."""
+    with tarfile.open(path, "w:gz") as tar:
+        for file in sorted(folder.iterdir()):
+            tar.add(file, file.name)
+    return path
+
+
 def archive(path: Path) -> Path:
     """The same as a model.tar.gz."""
     with tarfile.open(path, "w:gz") as tar:

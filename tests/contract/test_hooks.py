@@ -37,6 +37,14 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.sts", "register_session", []),
     ("services.cloudformation.provisioners", "_physical_name", ["stack_name", "logical_id", "max_len"]),
     ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
+    *(
+        (
+            f"services.cloudformation.{module}",
+            "_add_event",
+            ["stack_id", "stack_name", "logical_id", "resource_type", "status", "reason"],
+        )
+        for module in ("changesets", "handlers", "stacks")
+    ),
     ("services.cloudwatch", "_evaluate_alarm", ["alarm"]),
     ("services.cloudwatch", "_evaluate_all_alarms", []),
     ("services.cloudwatch", "_evaluate_parent_alarms", ["child"]),

@@ -314,6 +314,13 @@ def test_a_model_that_cannot_answer_never_opens_the_port(tmp_path: Path, broken:
     assert words in server.events()[0]["message"]
 
 
+def test_a_model_of_other_counts_than_promised_never_opens_the_port(tmp_path: Path) -> None:
+    grey_model.write(tmp_path / "model", classes=[0, 1, 2, 3, 4])
+    with running(tmp_path, tmp_path, BINVENTORY_CLASSES="1,2,3,4,5") as server:
+        assert server.process.wait(30) == 1
+    assert "counts 0,1,2,3,4, but this endpoint promises 1,2,3,4,5" in server.events()[0]["message"]
+
+
 def test_a_wrong_setting_is_named(base: Path, tmp_path: Path) -> None:
     for value in ("many", "0"):
         with running(tmp_path, base, BINVENTORY_MAX_REQUESTS=value) as server:

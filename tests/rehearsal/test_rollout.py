@@ -1,0 +1,259 @@
+"""Broken model packages, promoted on purpose: the rollout is undone, people are told, and callers keep their answers.
+
+Everything is the real thing: the deployed stacks, the promotion function, the serving image, ONNX models, two instances
+and a canary. Only time runs faster.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from local_aws.server import LocalAws
+from tests import grey_model
+from tests.rehearsal.deployed import NAME, Deployed
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
+SETTINGS = {
+    "BINVENTORY_SERVING__MIN_INSTANCES": "2",
+    "BINVENTORY_SERVING__LATENCY_P95_MILLISECONDS": "250",
+    "BINVENTORY_SERVING__SERVER_ERRORS_PER_MINUTE": "1",
+    "BINVENTORY_MONEY__IDLE_HOURS": "24",
+}
+BUCKET = "packages"
+BRIGHT = 230
+
+
+def broken_on_bright_photos() -> bytes:
+    """A graph that passes the self-test and gives no number for a bright photo: the server answers 500."""
+    nodes = [
+        helper.make_node("Cast", ["photos"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Sub", ["limit", "mean"], ["left"]),
+        helper.make_node("Sqrt", ["left"], ["root"]),
+        helper.make_node("Unsqueeze", ["root", "axis"], ["column"]),
+        helper.make_node("Mul", ["column", "weights"], ["logits"]),
+    ]
+    return _graph(nodes, limit=np.float32(BRIGHT - 30), axis=np.array([1]), weights=np.ones((1, 5), np.float32))
+
+
+def slow() -> bytes:
+    """A graph of right answers that multiplies large matrices first."""
+    size, rounds = 1536, 24
+    nodes = [
+        helper.make_node("Cast", ["photos"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["large", "mean"], ["m0"]),
+        *(helper.make_node("MatMul", [f"m{turn}", "large"], [f"m{turn + 1}"]) for turn in range(rounds)),
+        helper.make_node("ReduceMean", [f"m{rounds}"], ["one"], axes=[0, 1], keepdims=0),
+        helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["scores"]),
+        helper.make_node("Add", ["scores", "one"], ["logits"]),
+    ]
+    return _graph(nodes, large=np.full((size, size), 1e-6, np.float32), weights=np.full((3, 5), 0.01, np.float32))
+
+
+def _graph(nodes: list[Any], **constants: Any) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "broken",
+        [helper.make_tensor_value_info("photos", TensorProto.UINT8, ["n", 224, 224, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def photo(grey: int) -> bytes:
+    """The JPEG bytes of an evenly grey photo."""
+    stream = io.BytesIO()
+    Image.new("RGB", (320, 280), (grey, grey, grey)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+class Rollouts:
+    """A deployed system whose alerts can be read."""
+
+    def __init__(self, deployed: Deployed, folder: Path) -> None:
+        self._deployed = deployed
+        self._folder = folder
+        self.client = deployed.client
+        definition = self.client("sagemaker").describe_pipeline(PipelineName=NAME)["PipelineDefinition"]
+        self._image = next(_images(json.loads(definition)))
+        self.client("s3").create_bucket(Bucket=BUCKET)
+        outputs = self.client("cloudformation").describe_stacks(StackName=f"{NAME}-money")["Stacks"][0]["Outputs"]
+        topic = next(item["OutputValue"] for item in outputs if item["OutputKey"] == "AlertsTopicArn")
+        sqs = self.client("sqs")
+        self._queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])["Attributes"]
+        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=attributes["QueueArn"])
+
+    def approve(self, name: str, onnx: bytes | None = None, **description: Any) -> str:
+        """Registers a package of the real image with this model and approves it; returns its ARN."""
+        folder = grey_model.write(self._folder / name, onnx=onnx, **description)
+        archive = grey_model.pack(folder, self._folder / f"{name}.tar.gz")
+        self.client("s3").put_object(Bucket=BUCKET, Key=f"{name}/model.tar.gz", Body=archive.read_bytes())
+        container = {"Image": self._image, "ModelDataUrl": f"s3://{BUCKET}/{name}/model.tar.gz"}
+        sagemaker = self.client("sagemaker")
+        package = sagemaker.create_model_package(
+            ModelPackageGroupName=NAME,
+            ModelApprovalStatus="PendingManualApproval",
+            InferenceSpecification={
+                "Containers": [container],
+                "SupportedContentTypes": ["image/jpeg"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+        )["ModelPackageArn"]
+        sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
+        return str(package)
+
+    def settled(self, seconds: float = 180) -> tuple[str, str]:
+        """The serving stack's state and package once the update that was just asked for has ended."""
+        deadline = time.monotonic() + seconds
+        begun = False
+        while time.monotonic() < deadline:
+            status, parameters = self._deployed.stack()
+            begun = begun or status.endswith("_IN_PROGRESS")
+            if begun and not status.endswith("_IN_PROGRESS"):
+                return status, parameters["ModelPackageArn"]
+            time.sleep(0.05)
+        raise AssertionError(f"the serving stack is still {status}")
+
+    def alert(self, subject: str, seconds: float = 30) -> str:
+        """The text of the next alert with this subject."""
+        deadline = time.monotonic() + seconds
+        seen = []
+        while time.monotonic() < deadline:
+            for message in self.client("sqs").receive_message(QueueUrl=self._queue).get("Messages", []):
+                self.client("sqs").delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+                told = json.loads(message["Body"])
+                seen.append(told.get("Subject"))
+                if told.get("Subject") == subject:
+                    return str(told["Message"])
+            time.sleep(0.2)
+        raise AssertionError(f"no alert {subject!r} among {seen}")
+
+
+def _images(document: Any) -> Iterator[str]:
+    """Image URIs of the model packages that a pipeline definition registers."""
+    if isinstance(document, dict):
+        if "InferenceSpecification" in document:
+            yield document["InferenceSpecification"]["Containers"][0]["Image"]
+        for value in document.values():
+            yield from _images(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _images(value)
+
+
+class Callers:
+    """People who photograph bins all day: which package answered each of them, and what went wrong."""
+
+    def __init__(self, rollouts: Rollouts, photos: list[bytes], callers: int = 2) -> None:
+        self.answers: Counter[str] = Counter()
+        self.errors: list[str] = []
+        self._runtime = rollouts.client("sagemaker-runtime")
+        self._photos = photos
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+
+    @contextmanager
+    def calling(self) -> Iterator[Callers]:
+        """They call inside the block; at its end each has its last answer."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+
+    def _call(self) -> None:
+        turn = 0
+        while not self._stop.wait(0.05):
+            turn += 1
+            body = self._photos[turn % len(self._photos)]
+            try:
+                reply = self._runtime.invoke_endpoint(EndpointName=NAME, Body=body, ContentType="image/jpeg")
+                self.answers[json.loads(reply["Body"].read())["model"]["package"]] += 1
+            except ClientError as error:
+                self.errors.append(str(error))
+
+
+@pytest.fixture(scope="module")
+def rollouts(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
+    """Two instances in service; a minute of rollouts and alarms takes 1.2 s."""
+    with LocalAws(tmp_path_factory.mktemp("local-aws"), time_scale=0.02) as aws:
+        deployed = Deployed(aws, repository, SETTINGS)
+        deployed.cdk("bootstrap")
+        deployed.cdk("deploy", "--all", "--require-approval", "never")
+        yield Rollouts(deployed, tmp_path_factory.mktemp("packages"))
+        deployed.cdk("destroy", "--all", "--force")
+
+
+def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> None:
+    good = rollouts.approve("good")
+    assert rollouts.settled()[1] == good
+
+    with Callers(rollouts, [photo(60), photo(120)]).calling() as callers:
+        for name, description, reason in (
+            ("crashes", {"temperature": -1}, "temperature must be positive"),
+            ("other-classes", {"classes": [0, 1, 2, 3, 4]}, "this endpoint promises 1,2,3,4,5"),
+        ):
+            rollouts.approve(name, **description)
+            status, package = rollouts.settled()
+            assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good)
+            told = rollouts.alert(f"{NAME}: promotion rolled back")
+            assert reason in told and f"the endpoint serves {good}" in told
+    assert callers.errors == []
+    assert set(callers.answers) == {good}, "a package that cannot be loaded never gets a request"
+
+    for name, graph in (("answers-500", broken_on_bright_photos()), ("answers-slowly", slow())):
+        with Callers(rollouts, [photo(BRIGHT)]).calling() as callers:
+            rollouts.approve(name, graph)
+            status, package = rollouts.settled()
+            assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good), name
+            errors = len(callers.errors)
+            callers.answers.clear()
+            time.sleep(1)
+            assert len(callers.errors) == errors, "none once it is undone"
+            assert set(callers.answers) == {good}
+        assert "ALARM" in rollouts.alert(f"{NAME}: promotion rolled back")
+        assert bool(callers.errors) == (name == "answers-500"), "only the canary's share, until the alarm"
+
+    with Callers(rollouts, [photo(120)]).calling() as callers:
+        better = rollouts.approve("better")
+        assert rollouts.settled() == ("UPDATE_COMPLETE", better)
+    assert callers.errors == []
+    assert set(callers.answers) == {good, better}, "a good update loses no request"
+
+
+def test_an_endpoint_changed_by_hand_is_noticed_at_the_next_update(rollouts: Rollouts) -> None:
+    sagemaker = rollouts.client("sagemaker")
+    before = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"]
+    model = sagemaker.describe_endpoint_config(EndpointConfigName=before)["ProductionVariants"][0]
+    by_hand = {key: model[key] for key in ("VariantName", "ModelName", "InstanceType", "InitialInstanceCount")}
+    sagemaker.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[by_hand])
+    sagemaker.update_endpoint(EndpointName=NAME, EndpointConfigName="by-hand")
+    while sagemaker.describe_endpoint(EndpointName=NAME)["EndpointStatus"] != "InService":
+        time.sleep(0.1)
+    invoked = rollouts.client("lambda").invoke(FunctionName=f"{NAME}-rollout-check", Payload=b"{}")
+    assert json.loads(invoked["Payload"].read())["outcome"] == "differs"
+    told = rollouts.alert(f"{NAME}: not what was asked for")
+    # The stack knows its configuration by an ARN, in small letters.
+    assert "by-hand" in told and before.lower() in told.lower()
