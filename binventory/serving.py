@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from binventory.aws import Aws, error_code, error_message
 from binventory.client import CountError, FetchError, FetchPolicy, count_photo
+from binventory.cost import lineage
 from binventory.errors import Exit, Problem
 from binventory.names import Names
 
@@ -59,10 +60,17 @@ class StackEvent:
 
 
 def approve(aws: Aws, package: str, note: str) -> None:
-    """Approves a model package; its event makes the promotion Lambda update the serving stack."""
+    """Approves a model package; its event makes the promotion Lambda update the serving stack.
+
+    What its execution cost goes into its lineage with the approval, since only then all of its jobs have ended.
+    """
+    price = lineage.of_package(aws, package)
     try:
         aws.client("sagemaker").update_model_package(
-            ModelPackageArn=package, ModelApprovalStatus="Approved", ApprovalDescription=note
+            ModelPackageArn=package,
+            ModelApprovalStatus="Approved",
+            ApprovalDescription=note,
+            **({"CustomerMetadataProperties": price} if price else {}),
         )
     except ClientError as error:
         raise Problem(

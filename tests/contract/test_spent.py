@@ -99,3 +99,42 @@ def test_without_the_right_to_metrics_the_bill_is_printed_all_the_same(
     assert said["dollars"] > 0
     assert all(step["advice"] is None for step in said["steps"])
     assert any("GetMetricData" in note for note in said["notes"])
+
+
+def package_of(client: ClientFactory, **properties: str) -> str:
+    """A model package of the environment's group with these properties."""
+    sagemaker = client("sagemaker")
+    groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
+    if PIPELINE not in {group["ModelPackageGroupName"] for group in groups}:
+        sagemaker.create_model_package_group(ModelPackageGroupName=PIPELINE)
+    container = {"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/count:1", "ModelDataUrl": "s3://b/m.tar.gz"}
+    arn: str = sagemaker.create_model_package(
+        ModelPackageGroupName=PIPELINE,
+        InferenceSpecification={"Containers": [container]},
+        ModelApprovalStatus="PendingManualApproval",
+        CustomerMetadataProperties=properties,
+    )["ModelPackageArn"]
+    return arn
+
+
+def test_an_approved_model_carries_what_it_cost_to_make(
+    execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arn = package_of(client, pipeline_execution=execution, code="abc")
+    assert run(["approve", arn, "--no-wait", "--yes"]) == Exit.OK
+    kept = client("sagemaker").describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
+    capsys.readouterr()
+    assert run(["spent", execution, "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert kept["cost_usd"] == f"{said['dollars']:.4f}"
+    assert kept["cost_saved_by_spot_usd"] == f"{said['saved']:.4f}"
+    assert kept["cost_prices"].startswith("us-east-1 20")
+    assert kept["code"] == "abc", "what it carried stays"
+
+
+def test_a_model_of_unknown_price_is_approved_all_the_same(execution: str, client: ClientFactory) -> None:
+    gone = package_of(client, pipeline_execution=f"{execution}gone")
+    assert run(["approve", gone, "--no-wait", "--yes"]) == Exit.OK
+    described = client("sagemaker").describe_model_package(ModelPackageName=gone)
+    assert described["ModelApprovalStatus"] == "Approved"
+    assert "cost_usd" not in described["CustomerMetadataProperties"]

@@ -1,0 +1,35 @@
+"""What a model cost to make, kept with the model: read from its execution's jobs, written beside its lineage."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from binventory import pipeline
+from binventory.aws import Aws
+from binventory.cost.prices import load
+from binventory.cost.spent import Meter
+
+EXECUTION = "pipeline_execution"
+
+
+def of_package(aws: Aws, package: str) -> dict[str, str]:
+    """Properties for a model package: dollars of the execution that made it, and what spot saved on it.
+
+    Empty where nobody knows: the package names no execution, its jobs are gone or may not be read, or the table holds
+    no price for one of them. A model is not held back for want of its price.
+    """
+    try:
+        described = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
+        execution = described.get("CustomerMetadataProperties", {}).get(EXECUTION, "")
+        if not execution:
+            return {}
+        spent = Meter(aws).read(pipeline.look(aws, execution))
+    except ClientError:
+        return {}
+    if spent.dollars is None or spent.saved is None:
+        return {}
+    return {
+        "cost_usd": f"{spent.dollars:.4f}",
+        "cost_saved_by_spot_usd": f"{spent.saved:.4f}",
+        "cost_prices": f"{spent.region} {load(spent.region).read}",
+    }
