@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -37,7 +38,15 @@ class Deployed:
 
     def cdk(self, *arguments: str) -> None:
         """Runs the CDK CLI as people do."""
-        environment = {**os.environ, **self.aws.environment(), **self._settings, "CDK_VALIDATION": "false"}
+        # cdk.json says `python3 app.py`: the interpreter of these tests, activated or not.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {
+            **os.environ,
+            **self.aws.environment(),
+            **self._settings,
+            "CDK_VALIDATION": "false",
+            "PATH": path,
+        }
         command = ["node_modules/.bin/cdk", *arguments]
         run = subprocess.run(command, cwd=self._repository, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
