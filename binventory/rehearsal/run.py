@@ -1,4 +1,4 @@
-"""The rehearsal itself: seven steps from an empty machine to counted photos, and back to an empty machine."""
+"""The rehearsal itself: eight steps from an empty machine to counted photos, and back to an empty machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from binventory.aws import Aws, connect
 from binventory.errors import Exit, Problem
 from binventory.journal import Entry, Journal
 from binventory.names import Names
-from binventory.rehearsal import leftovers, source
+from binventory.rehearsal import auditing, leftovers, source
+from binventory.rehearsal.auditing import Audited
 from binventory.rehearsal.cdk import Cdk, progress
 from binventory.watching import StepWatcher, Transition
 from local_aws.server import LocalAws, LocalAwsError, stop_running
 
 BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket", "Pipeline")
-AFTER = ("Approve and promote", "Count test photos", "Destroy", "Prove that nothing is left")
+AFTER = (
+    "Approve and promote",
+    "Count test photos",
+    "Audit them in a transform job",
+    "Destroy",
+    "Prove that nothing is left",
+)
 TEST_PHOTOS = 10
 _PROMOTION_SECONDS = 180.0
 # A rehearsal proves the machinery, not the model: the backbone's weights are random, and a dozen test photos may all be
@@ -75,6 +82,7 @@ class Result:
     package: str = ""
     transitions: tuple[Transition, ...] = ()
     counted: tuple[Counted, ...] = ()
+    audited: tuple[Audited, ...] = ()
     checked: str = ""
     kept: dict[str, str] = field(default_factory=dict)  # exports of a kept local AWS
 
@@ -90,7 +98,7 @@ class Result:
 
 
 def rehearse(options: Options, journal: Journal) -> Result:
-    """Runs the seven steps. Whatever happens, nothing is left running, unless `keep` asks for it."""
+    """Runs the eight steps. Whatever happens, nothing is left running, unless `keep` asks for it."""
     return _Rehearsal(options, journal).run()
 
 
@@ -111,7 +119,7 @@ class _Rehearsal:
         self.local = LocalAws(options.state_dir / "aws", keep=options.keep, enforce_iam=options.enforce_iam)
         journal.plan(*BEFORE)
         journal.plan(*pipeline.STEPS, level=1)
-        journal.plan(*(AFTER[:2] if options.keep else AFTER))
+        journal.plan(*(AFTER[:3] if options.keep else AFTER))
 
     def run(self) -> Result:
         """All steps; the clean-up runs even after Ctrl-C."""
@@ -123,6 +131,7 @@ class _Rehearsal:
             self.learn(found)
             self.promote()
             self.count()
+            self.audit()
             if self.options.keep:
                 self.result.kept = keep(self.options, self.local)
             else:
@@ -216,8 +225,30 @@ class _Rehearsal:
             right = sum(item.answer.count == item.recorded for item in counted)
             self.journal.note(entry, f"{right} of {len(counted)} agree with the record")
 
+    def audit(self) -> None:
+        """Step 7: the same photos by Batch Transform, which must see what the endpoint saw."""
+        with self.journal.step(AFTER[2]) as entry:
+            records = {item.image_id: item.recorded for item in self.result.counted}
+            source_uri = f"s3://{source.PUBLIC_BUCKET}/"
+            audited = auditing.audit(self.aws, self.names, source_uri, records, self.options.state_dir / "audit")
+            likely = {found.image_id: found.likely for found in audited}
+            differing = [item.image_id for item in self.result.counted if likely[item.image_id] != item.answer.count]
+            if differing:
+                raise Problem(
+                    "The transform job counts otherwise than the endpoint",
+                    f"it differs on {', '.join(differing)}",
+                    "both run one image and one artefact: look at which package each was given",
+                )
+            self.result.audited = audited
+            worst = audited[0]
+            self.journal.note(
+                entry,
+                f"{len(audited)} events received, worst {worst.image_id}: recorded {worst.recorded} has "
+                f"probability {worst.recorded_probability:.2f}",
+            )
+
     def destroy(self) -> None:
-        """Step 7: everything goes, and is looked for."""
+        """Step 8: everything goes, and is looked for."""
         with self.journal.step("Destroy") as entry:
             self.cdk.destroy(self._say(entry))
             self.journal.note(entry, "source bucket and bootstrap stack")

@@ -1,0 +1,112 @@
+"""The rehearsal's audit: the counted photos again, by a transform job, and an event a bin where somebody listens."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from binventory.audit import job
+from binventory.audit.events import DETAIL_TYPE, SOURCE
+from binventory.audit.records import Columns
+from binventory.aws import Aws
+from binventory.errors import Problem
+from binventory.names import Names
+
+_LISTENER = "rehearsed-audit"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the audit said about one photo, and that its event arrived."""
+
+    image_id: str
+    recorded: int
+    likely: int
+    recorded_probability: float
+
+
+def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folder: Path) -> tuple[Audited, ...]:
+    """Audits the photos of `records` below `source` by transform job; returns them as their events brought them.
+
+    Raises Problem when an event is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "records.csv"
+    with table.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image_id", "count", "photo"])
+        writer.writerows((image_id, count, f"bin-images/{image_id}.jpg") for image_id, count in records.items())
+    queue = _listen(aws)
+    try:
+        request = job.Request(
+            source,
+            folder / "audit",
+            records=table,
+            columns=Columns(photo="photo"),
+            batch=True,
+            environment=names.environment,
+            bus="default",
+        )
+        sent = job.run_audit(request, lambda: aws).events
+        details = list(_received(aws, queue, sent))
+    finally:
+        _deafen(aws, queue)
+    if len(details) < sent or sent != len(records):
+        raise Problem(
+            "Events of the audit are missing",
+            f"{len(records)} bins were audited, {sent} events sent and {len(details)} received",
+            "look at the local AWS's log: EventBridge delivers to SQS",
+        )
+    return tuple(
+        Audited(found["image_id"], found["recorded"], found["likely"], found["recorded_probability"])
+        for found in sorted(details, key=lambda found: int(found["rank"]))
+    )
+
+
+def _listen(aws: Aws) -> str:
+    """A queue behind a rule, as an inventory system would have; returns the queue's URL."""
+    sqs, events = aws.client("sqs"), aws.client("events")
+    queue = str(sqs.create_queue(QueueName=_LISTENER)["QueueUrl"])
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    rule = events.put_rule(Name=_LISTENER, EventPattern=json.dumps({"source": [SOURCE], "detail-type": [DETAIL_TYPE]}))[
+        "RuleArn"
+    ]
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": arn,
+                "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+            }
+        ],
+    }
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps(policy)})
+    events.put_targets(Rule=_LISTENER, Targets=[{"Id": "queue", "Arn": arn}])
+    return queue
+
+
+def _received(aws: Aws, queue: str, expected: int) -> Iterable[dict[str, Any]]:
+    sqs = aws.client("sqs")
+    left = expected
+    while left > 0:
+        messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
+        if not messages:
+            return
+        for message in messages:
+            yield json.loads(message["Body"])["detail"]
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        left -= len(messages)
+
+
+def _deafen(aws: Aws, queue: str) -> None:
+    events = aws.client("events")
+    events.remove_targets(Rule=_LISTENER, Ids=["queue"])
+    events.delete_rule(Name=_LISTENER)
+    aws.client("sqs").delete_queue(QueueUrl=queue)
