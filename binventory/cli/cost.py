@@ -143,6 +143,10 @@ def _print_roads(found: Estimate) -> None:
         for road in found.roads:
             shown.add_row(road.road, road.machines, f"{road.minutes:,.0f}", money(road.dollars))
         _print_below(shown)
+    grown = table("photos; executions", *text.GROWTH_HEADS[1:], right=tuple(text.GROWTH_HEADS[1:]))
+    for photos in found.growth:
+        grown.add_row(*text.growth_cells(photos))
+    _print_below(grown)
     seed = table("the notebook way", "machines", "runs", "min", "dollars", right=("min", "dollars"))
     for line in found.seed:
         step, machines, runs, minutes, _, dollars, *_ = text.step_cells(line)

@@ -55,6 +55,7 @@ class Assembly:
     endpoint_metrics: int
     interface_endpoints: int  # one in each availability zone
     nat_gateways: int
+    executions_kept_days: int  # until the shards and features of an execution expire
 
 
 def read(folder: Path) -> Assembly:
@@ -92,6 +93,7 @@ def read(folder: Path) -> Assembly:
         endpoint_metrics=ENDPOINT_METRICS,
         interface_endpoints=_interface_endpoints(templates),
         nat_gateways=len(_resources(templates, "AWS::EC2::NatGateway")),
+        executions_kept_days=_kept_days(templates),
     )
 
 
@@ -170,3 +172,14 @@ def _interface_endpoints(templates: list[Template]) -> int:
         for endpoint in _resources(templates, "AWS::EC2::VPCEndpoint")
         if endpoint["Properties"].get("VpcEndpointType") == "Interface"
     )
+
+
+def _kept_days(templates: list[Template]) -> int:
+    """Age at which a lifecycle rule deletes what lies under executions/; a year where none does."""
+    rules = [
+        rule
+        for bucket in _resources(templates, "AWS::S3::Bucket")
+        for rule in bucket.get("Properties", {}).get("LifecycleConfiguration", {}).get("Rules", [])
+    ]
+    days = [int(rule["ExpirationInDays"]) for rule in rules if rule.get("Prefix") == "executions/"]
+    return min(days, default=365)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from binventory.cost.assembly import Assembly
+from binventory.cost.growth import GrowthLine, growth, stored_gb
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.roads import RoadLine, roads, seed_way
@@ -12,8 +13,6 @@ from binventory.cost.serving_modes import BreakEven, ServingLine, break_evens, l
 from binventory.cost.workload import HOURS_A_MONTH, Workload
 
 IMAGE_GB = 0.6
-SHARD_GB_A_PHOTO = 0.00003
-MODEL_GB = 0.2
 LOG_GB_A_MONTH = 1.0
 
 
@@ -41,7 +40,8 @@ class Estimate:
     break_evens: tuple[BreakEven, ...]
     roads: tuple[RoadLine, ...]
     seed: tuple[StepLine, ...]
-    notes: tuple[str, ...]  # prices that nobody read from AWS
+    growth: tuple[GrowthLine, ...]
+    notes: tuple[str, ...]  # limits that are too short, prices that nobody read from AWS
 
     @property
     def idle_month(self) -> float:
@@ -76,6 +76,7 @@ def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: fl
         Problem: the table does not hold a price that is needed.
     """
     ways = modes(assembly.endpoint, assembly.batch, prices) if assembly.endpoint else ()
+    execution = tuple(step_line(job, prices, workload) for job in assembly.jobs)
     return Estimate(
         environment=assembly.environment,
         region=prices.region,
@@ -83,17 +84,18 @@ def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: fl
         traffic=traffic,
         idle=_idle(assembly, prices, workload),
         serving_on=_serving_on(assembly, prices),
-        execution=tuple(step_line(job, prices, workload) for job in assembly.jobs),
+        execution=execution,
         serving=lines(ways, traffic),
         break_evens=break_evens(ways),
         roads=roads(assembly.jobs, prices, workload),
         seed=seed_way(prices),
-        notes=_notes(assembly, prices),
+        growth=growth(assembly, prices, workload),
+        notes=(*(line.too_short_note for line in execution if line.too_short), *_notes(assembly, prices)),
     )
 
 
 def _idle(assembly: Assembly, prices: Prices, workload: Workload) -> tuple[MonthLine, ...]:
-    shards = workload.photos * SHARD_GB_A_PHOTO + MODEL_GB
+    stored = stored_gb(workload)
     network = [
         ("VPC endpoints", assembly.interface_endpoints, "interface_endpoint_hour", HOURS_A_MONTH),
         ("NAT gateways", assembly.nat_gateways, "nat_gateway_hour", HOURS_A_MONTH),
@@ -103,7 +105,7 @@ def _idle(assembly: Assembly, prices: Prices, workload: Workload) -> tuple[Month
         ("Dashboards", assembly.dashboards, "dashboard_month", 1),
     ]
     return (
-        MonthLine("S3, one execution's shards and models", f"{shards:.1f} GB", shards * prices.unit("s3_gb_month")),
+        MonthLine("S3, what one execution leaves", f"{stored:.1f} GB", stored * prices.unit("s3_gb_month")),
         MonthLine("Serving image", f"{IMAGE_GB} GB", IMAGE_GB * prices.unit("registry_gb_month")),
         MonthLine("Logs", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH * prices.unit("log_gb_stored_month")),
         *(

@@ -6,7 +6,6 @@ serving stack's template. A price that the table does not hold is shown as unkno
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +14,7 @@ from typing import Any
 from binventory.aws import Aws
 from binventory.cost.assembly import Endpoint, Template, endpoint_of
 from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
-from binventory.cost.lines import step_line
+from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
@@ -84,8 +83,12 @@ def of_jobs(
 ) -> Launch:
     """The launch screen of jobs that end by themselves."""
     prices, complaints = _prices(region)
-    charges = tuple(_charge(job, prices, workload) for job in jobs)
-    return Launch(title, "once", charges, (*notes, *complaints, *_unpriced(charges, prices)), next_commands)
+    charges, said = [], dict.fromkeys((*notes, *complaints))
+    for job in jobs:
+        charge, more = _charge(job, prices, workload)
+        charges.append(charge)
+        said.update(dict.fromkeys(more))
+    return Launch(title, "once", tuple(charges), tuple(said), next_commands)
 
 
 def of_execution(
@@ -112,15 +115,17 @@ def of_endpoint(template: Template, title: str, *, names: Names, aws: Aws) -> La
     """The launch screen of the serving stack's endpoint, which bills from now until it is turned off."""
     prices, complaints = _prices(aws.region)
     endpoint = endpoint_of([template])
-    charges = (_serving(endpoint, prices),) if endpoint is not None else ()
-    hour = charges[0].expected / HOURS_A_MONTH if charges and charges[0].expected is not None else None
-    notes = [f"It bills {money(hour)} an hour from now on, until it is turned off."] if hour is not None else []
-    notes += [LOCAL_NOTE] if aws.is_local else []
+    charges: tuple[Charge, ...] = ()
+    notes: tuple[str, ...] = ()
+    if endpoint is not None:
+        charge, notes = _serving(endpoint, prices)
+        charges = (charge,)
+    notes += (LOCAL_NOTE,) if aws.is_local else ()
     return Launch(
         title,
         "a month",
         charges,
-        (*notes, *complaints, *_unpriced(charges, prices)),
+        (*notes, *complaints),
         (
             ("count a photo", f"binventory count --env {names.environment} PHOTO"),
             ("whether it bills", f"binventory endpoint status --env {names.environment}"),
@@ -129,35 +134,54 @@ def of_endpoint(template: Template, title: str, *, names: Names, aws: Aws) -> La
     )
 
 
-def _charge(job: Job, prices: Prices | None, workload: Workload) -> Charge:
-    limit = f"{job.max_seconds / 60:.0f} min"
-    expected: float | None = None
-    worst: float | None = None
+def _charge(job: Job, prices: Prices | None, workload: Workload) -> tuple[Charge, tuple[str, ...]]:
+    """One line, and what has to be said about it; a price that is missing shows as unknown."""
+    line: StepLine | None = None
+    said: tuple[str, ...] = ()
     if prices is not None:
-        with contextlib.suppress(Problem):  # a price that is missing shows as unknown
+        try:
             line = step_line(job, prices, workload)
-            expected, worst = line.expected, line.worst
-    return Charge(
+        except Problem as problem:
+            said = (_unpriced(problem),)
+        else:
+            how = prices.estimated(job.instance_type)
+            said = (f"The price of {job.instance_type} is an estimate: {how}.",) if how else ()
+            said += (line.too_short_note,) if line.too_short else ()
+    limit = f"{job.max_seconds / 60:.0f} min"
+    charge = Charge(
         name=job.step,
         choice=f"{job.instance_count} x {job.instance_type}, {'spot' if job.spot else 'on demand'}",
         limit=f"{job.runs} x {limit}" if job.runs > 1 else limit,
-        expected=expected,
-        worst=worst,
+        expected=line.expected if line else None,
+        worst=line.worst if line else None,
     )
+    return charge, said
 
 
-def _serving(endpoint: Endpoint, prices: Prices | None) -> Charge:
-    month = None
-    if prices is not None and prices.has_instance(endpoint.instance_type):
-        month = prices.instance_hour(endpoint.instance_type) * HOURS_A_MONTH
+def _serving(endpoint: Endpoint, prices: Prices | None) -> tuple[Charge, tuple[str, ...]]:
+    month: float | None = None
+    said: tuple[str, ...] = ()
+    if prices is not None:
+        try:
+            month = prices.instance_hour(endpoint.instance_type) * HOURS_A_MONTH
+        except Problem as problem:
+            said = (_unpriced(problem),)
     fewest, most = endpoint.min_instances, endpoint.max_instances
-    return Charge(
+    charge = Charge(
         name="Endpoint",
         choice=f"{fewest} x {endpoint.instance_type}, always on",
         limit=f"{most} instances",
         expected=None if month is None else fewest * month,
         worst=None if month is None else most * month,
     )
+    if month is not None:
+        hour = money(fewest * month / HOURS_A_MONTH)
+        said = (f"It bills {hour} an hour from now on, until it is turned off.",)
+    return charge, said
+
+
+def _unpriced(problem: Problem) -> str:
+    return f"{problem.what}: {problem.cure}."
 
 
 def _prices(region: str) -> tuple[Prices | None, tuple[str, ...]]:
@@ -165,15 +189,6 @@ def _prices(region: str) -> tuple[Prices | None, tuple[str, ...]]:
     try:
         prices = load(region)
     except Problem as problem:
-        return None, (f"{problem.what}: {problem.cure}.",)
+        return None, (_unpriced(problem),)
     warning = prices.warning(date.today())
     return prices, ((warning,) if warning else ())
-
-
-def _unpriced(charges: tuple[Charge, ...], prices: Prices | None) -> tuple[str, ...]:
-    if prices is None:
-        return ()
-    missing = sorted({charge.choice.split(" x ")[1].split(",")[0] for charge in charges if charge.expected is None})
-    if not missing:
-        return ()
-    return (f"There is no price for {', '.join(missing)} in {prices.region}: binventory cost --refresh reads it.",)

@@ -23,10 +23,24 @@ class StepLine:
     machines: str
     runs: int
     spot: bool
-    minutes: float  # of one run
+    minutes: float  # of one run, which ends at its limit at the latest
+    needed_minutes: float  # what the work is expected to take
     on_demand: float
     expected: float
     worst: float
+
+    @property
+    def too_short(self) -> bool:
+        """Whether its limit is expected to stop it before it is done."""
+        return self.needed_minutes > self.minutes
+
+    @property
+    def too_short_note(self) -> str:
+        """What to do about a limit that is too short."""
+        return (
+            f"{self.step} is expected to need {self.needed_minutes:,.0f} minutes and is stopped after "
+            f"{self.minutes:,.0f}: raise its max_runtime_minutes, or give it more or larger machines."
+        )
 
     @property
     def saved(self) -> float:
@@ -42,7 +56,8 @@ def step_line(job: Job, prices: Prices, workload: Workload) -> StepLine:
     """
     instance = prices.instance_hour(job.instance_type) * job.instance_count
     volume = volume_hour(prices, job.instance_type, job.volume_gb) * job.instance_count
-    once = min(seconds(job.step, job.instance_type, job.instance_count, workload), float(job.max_seconds))
+    needed = seconds(job.step, job.instance_type, job.instance_count, workload)
+    once = min(needed, float(job.max_seconds))
     hours = once * job.runs / 3600
     return StepLine(
         step=job.step,
@@ -50,6 +65,7 @@ def step_line(job: Job, prices: Prices, workload: Workload) -> StepLine:
         runs=job.runs,
         spot=job.spot,
         minutes=once / 60,
+        needed_minutes=needed / 60,
         on_demand=(instance + volume) * hours,
         expected=(instance * (SPOT_SHARE if job.spot else 1.0) + volume) * hours,
         worst=(instance + volume) * job.max_seconds * job.runs / 3600,

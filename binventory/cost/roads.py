@@ -73,7 +73,8 @@ def seed_way(prices: Prices) -> tuple[StepLine, ...]:
 
     def line(step: str, machines: str, runs: int, spot: bool, hourly: float, minutes: float) -> StepLine:
         dollars = runs * hourly * minutes / 60
-        return StepLine(step, machines, runs, spot, minutes, dollars, dollars * (SPOT_SHARE if spot else 1), dollars)
+        expected = dollars * (SPOT_SHARE if spot else 1)
+        return StepLine(step, machines, runs, spot, minutes, minutes, dollars, expected, dollars)
 
     large, medium = prices.instance_hour("ml.m5.2xlarge"), prices.instance_hour("ml.c5.xlarge")
     return (

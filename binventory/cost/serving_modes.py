@@ -19,6 +19,8 @@ PHOTO_MB = 0.05
 # An asynchronous endpoint that scales to zero is up for a while before its first answer and after its last one.
 ASYNC_IDLE_SECONDS = 1200.0
 _DAY = 86_400
+# Lines that all but run in parallel cross where nobody counts.
+_MOST_A_DAY = 1e9
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,6 @@ def break_evens(ways: tuple[Mode, ...]) -> tuple[BreakEven, ...]:
         if low.per_count <= high.per_count:
             continue  # cheaper at every traffic
         counts = (high.fixed_day - low.fixed_day) / (low.per_count - high.per_count)
-        if 0 < counts <= min(low.capacity_day, high.capacity_day):
+        if 0 < counts <= min(low.capacity_day, high.capacity_day, _MOST_A_DAY):
             found.append(BreakEven(low.name, high.name, counts))
     return tuple(sorted(found, key=lambda item: item.counts_a_day))

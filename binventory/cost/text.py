@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from binventory.cost.estimate import Estimate
+from binventory.cost.growth import EXECUTIONS, GrowthLine
 from binventory.cost.lines import StepLine
 from binventory.cost.serving_modes import BreakEven, ServingLine
 from binventory.cost.spent import Spent
@@ -39,6 +40,7 @@ def markdown(found: Estimate, before: Estimate | None = None) -> str:
         [mode_cells(line) for line in found.serving],
     )
     text += _folded("Break-even points", EVEN_HEADS, [even_cells(even) for even in found.break_evens])
+    text += _folded("A month by photos and executions", GROWTH_HEADS, [growth_cells(line) for line in found.growth])
     text += [f"{note}  " for note in found.notes]
     return "\n".join(text) + "\n"
 
@@ -99,6 +101,15 @@ def step_cells(line: StepLine) -> list[str]:
 def mode_cells(line: ServingLine) -> list[str]:
     """One way to serve at the traffic asked for."""
     return [line.mode, money(line.per_thousand), money(line.month), line.note]
+
+
+GROWTH_HEADS = ["photos", *(f"{times} a month" for times in EXECUTIONS)]
+
+
+def growth_cells(line: GrowthLine) -> list[str]:
+    """A month with so many photos, by the number of executions."""
+    amounts = zip(line.dollars, line.stored_gb, strict=True)
+    return [f"{line.photos:,}", *(f"{money(dollars)} ({gb:,.0f} GB)" for dollars, gb in amounts)]
 
 
 EVEN_HEADS = ["break-even, counts a day", "cheaper below", "cheaper above"]

@@ -18,7 +18,8 @@ from binventory.cost import assembly, prices
 from binventory.cost.assembly import Assembly, Batch, Endpoint
 from binventory.cost.definition import Job
 from binventory.cost.estimate import estimate
-from binventory.cost.lines import SPOT_SHARE
+from binventory.cost.growth import month
+from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
 from binventory.cost.roads import roads, seed_way
 from binventory.cost.serving_modes import break_evens, modes, serverless_count
@@ -64,6 +65,7 @@ def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
         endpoint_metrics=11,
         interface_endpoints=2,
         nat_gateways=1,
+        executions_kept_days=30,
     )
 
 
@@ -89,9 +91,10 @@ def test_the_processor_is_read_from_the_family(instance: str) -> None:
 def test_a_hand_worked_month() -> None:
     found = estimate(environment(endpoint=Endpoint("ml.m5.large", 2, 4, False)), US, WORK, traffic=1000)
     assert found.serving_month == pytest.approx(2 * 0.115 * 730 + 3 * 0.10 + 11 * 0.30)
-    # 0.3 GB of shards and 0.2 GB of models, 0.6 GB of image, 1 GB of logs; a key, 2 alarms, 4 metrics, a dashboard;
+    # 0.3 GB of shards, 0.2132 GB of features (2.6 views of 8.2 kB), 0.2 GB of models, 0.6 GB of image, 1 GB of logs;
+    # a key, 2 alarms, 4 metrics, a dashboard;
     # two endpoints of a network and a gateway by the hour
-    stored = 0.5 * 0.023 + 0.6 * 0.1 + 0.03
+    stored = 0.7132 * 0.023 + 0.6 * 0.1 + 0.03
     assert found.idle_month == pytest.approx(stored + 1 + 0.2 + 4 * 0.3 + 3 + (2 * 0.01 + 0.045) * 730)
 
 
@@ -115,6 +118,18 @@ def test_a_hand_worked_execution() -> None:
     # Spot lowers the instance's price; the volume's stays.
     assert found.execution_expected == pytest.approx((0.23 + volume) / 60 + (0.23 * SPOT_SHARE + volume) / 6)
     assert found.execution_worst == pytest.approx((0.23 + volume) / 60 + (0.23 + volume) / 6)
+
+
+def test_a_job_that_needs_more_than_its_limit_is_told() -> None:
+    short, long = (job(step="Embed", max_seconds=limit) for limit in (60, 360_000))
+    line = step_line(short, US, WORK)
+    assert line.too_short
+    assert line.minutes == 1, "it is stopped then, and costs no more"
+    (note,) = estimate(environment(short), US, WORK, 1000).notes
+    assert "Embed" in note
+    assert "max_runtime_minutes" in note
+    assert not step_line(long, US, WORK).too_short
+    assert estimate(environment(long), US, WORK, 1000).notes == ()
 
 
 def test_a_machine_with_a_disk_of_its_own_pays_for_no_volume() -> None:
@@ -202,6 +217,25 @@ def test_the_roads_keep_their_order(some: Job, photos: int) -> None:
     assert spot.dollars < on_demand.dollars
     assert ec2.dollars > 0
     assert roads([replace(some, step="Ingest")], US, work) == ()
+
+
+def test_a_hand_worked_month_of_executions() -> None:
+    slow = job(step="Evaluate", max_seconds=3600, volume_gb=0)
+    one = step_line(slow, US, WORK).expected
+    gb, dollars = month(environment(slow), US, WORK, executions=4)
+    # 0.5132 GB an execution expire after 30 days; 0.2 GB of models an execution stay for a year, in a cheaper class.
+    data, models = 4 * 0.5132 * 30 / (730 / 24), 4 * 12 * 0.2
+    assert gb == pytest.approx(data + models)
+    assert dollars == pytest.approx(4 * one + data * 0.023 + models * 0.0125)
+
+
+@given(jobs, st.integers(1, 300_000), st.integers(0, 300_000), st.integers(1, 60), st.integers(0, 60))
+def test_more_photos_or_executions_never_make_a_month_cheaper(
+    some: Job, photos: int, more_photos: int, times: int, more_times: int
+) -> None:
+    _, less = month(environment(some), US, Workload(photos, 3, 20), times)
+    _, more = month(environment(some), US, Workload(photos + more_photos, 3, 20), times + more_times)
+    assert less <= more * (1 + 1e-12)
 
 
 def test_the_notebook_way_worked_by_hand() -> None:
@@ -312,6 +346,17 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
         },
         "Store": {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Gateway"}},
         "Nat": {"Type": "AWS::EC2::NatGateway", "Properties": {}},
+        "Data": {
+            "Type": "AWS::S3::Bucket",
+            "Properties": {
+                "LifecycleConfiguration": {
+                    "Rules": [
+                        {"ExpirationInDays": 3, "Prefix": "batch/", "Status": "Enabled"},
+                        {"ExpirationInDays": 21, "Prefix": "executions/", "Status": "Enabled"},
+                    ]
+                }
+            },
+        },
         "Key": {"Type": "AWS::KMS::Key", "Properties": {}},
     }
     folder.mkdir()
@@ -339,6 +384,7 @@ def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
     assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 1)
     assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
     assert read.batch == Batch("ml.c5.xlarge", 3)
+    assert read.executions_kept_days == 21
     assert Workload.of(read.parameters, None).photos == 500
 
 
