@@ -33,6 +33,7 @@ def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_
     for item in said["counted"]:
         assert 1 <= item["answer"]["count"] <= 5
         assert sum(item["answer"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert {item["image_id"] for item in said["audited"]} == {item["image_id"] for item in said["counted"]}
     statuses = [transition["status"] for transition in said["transitions"]]
     assert "Interrupted" in statuses
     assert statuses.index("Interrupted") < len(statuses) - 1 - statuses[::-1].index("Training")
