@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTHON ?= python3
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup rehearse test test-rehearsal check format lock clean
+.PHONY: help setup rehearse test test-rehearsal check format lock wheels clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -44,6 +44,12 @@ lock: requirements.in ## Write requirements.txt from requirements.in in a fresh 
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet --disable-pip-version-check -r requirements.in
 	{ echo "# Written by make lock from requirements.in."; build/lock/bin/pip freeze --all --exclude pip | sed -E 's/\+cpu$$//'; } > requirements.txt
+
+wheels: $(READY) ## Bring the packages that jobs install, for jobs in a network (network.mode)
+	rm -rf build/wheels
+	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+		--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+		--dest build/wheels --requirement training_code/requirements.txt
 
 clean: ## Remove what the project installed and built
 	rm -rf $(VENV) node_modules build cdk.out .cache .rehearsal*

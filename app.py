@@ -7,9 +7,12 @@ import sys
 import aws_cdk as cdk
 
 from stacks import role_standards
+from stacks.assets import MissingWheelsError
+from stacks.ec2_stack import Ec2Stack
 from stacks.github_stack import GithubStack
 from stacks.money_stack import MoneyStack
 from stacks.monitoring_stack import MonitoringStack
+from stacks.network_stack import job_network
 from stacks.policies import add_policies, refused
 from stacks.serving_stack import VARIANT, ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
@@ -20,8 +23,9 @@ from stacks.training_stack import TrainingStack
 def build(app: cdk.App, settings: Settings) -> None:
     """Adds the stacks of one environment."""
     storage = StorageStack(app, "Storage", settings=settings)
-    money = MoneyStack(app, "Money", settings=settings, variant=VARIANT)
-    training = TrainingStack(app, "Training", settings=settings, storage=storage, alerts=money.alerts)
+    money = MoneyStack(app, "Money", settings=settings, variant=VARIANT, keys=storage.keys)
+    network = job_network(app, settings)
+    training = TrainingStack(app, "Training", settings=settings, storage=storage, alerts=money.alerts, network=network)
     serving = ServingStack(
         app,
         "Serving",
@@ -29,10 +33,15 @@ def build(app: cdk.App, settings: Settings) -> None:
         storage=storage,
         alerts=money.alerts,
         image_repository=training.serving_image.repository,
+        network=network,
     )
     # The image and the model packages that the endpoint needs come from the training stack.
     serving.add_stack_dependency(training)
     MonitoringStack(app, "Monitoring", settings=settings, storage=storage, alerts=money.alerts, variant=VARIANT)
+    if settings.ec2.enabled:
+        Ec2Stack(
+            app, "Ec2", settings=settings, storage=storage, code=training.code, model_package_group=settings.prefix
+        )
     if settings.github.repository != "none":
         GithubStack(app, "Github", settings=settings, storage=storage)
     role_standards.apply(app, settings.security)
@@ -42,11 +51,10 @@ def main() -> int:
     """Synthesizes one environment, `-c env=prod` or else dev; returns the exit status."""
     app = cdk.App()
     try:
-        settings = load(app.node.try_get_context("env") or "dev")
-    except InvalidSettingsError as error:
+        build(app, load(app.node.try_get_context("env") or "dev"))
+    except (InvalidSettingsError, MissingWheelsError) as error:
         print(f"The settings are not usable:\n{error}", file=sys.stderr)
         return 2
-    build(app, settings)
     add_policies(app)
     try:
         app.synth()

@@ -5,14 +5,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAINING_CODE = REPOSITORY / "training_code"
 INFERENCE_CODE = REPOSITORY / "inference_code"
+WHEELS = "wheels"
+"""Folder of the archive with the packages that the training image lacks, for jobs that reach no package index."""
+WHEELHOUSE = REPOSITORY / "build" / WHEELS
+"""Where `make wheels` puts them."""
 SHARED_MODULES = (INFERENCE_CODE / "photo.py",)
 """What training and serving must agree on: written once, in the serving folder, and packed with the training code."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
@@ -27,17 +34,41 @@ class SourceArchive:
     """Of the uncompressed archive: compressors differ between machines, and the hash must not."""
 
 
-def write_source_archive(folder: Path) -> SourceArchive:
-    """Packs the training code into `folder`, flat, as the jobs import it.
+def write_source_archive(folder: Path, wheelhouse: Path | None = None) -> SourceArchive:
+    """Packs the training code into `folder`, flat, as the jobs import it, and the wheels of a folder beside it.
 
     Raises:
         FileExistsError: two files would have the same name in the archive.
+        MissingWheelsError: the folder of wheels lacks one that the training code's lock names.
     """
-    packed = _tar(dict(sorted(_members())))
+    wheels = {f"{WHEELS}/{path.name}": path for path in complete_wheels(wheelhouse)} if wheelhouse else {}
+    packed = _tar(dict(sorted([*_members(), *wheels.items()])))
     path = folder / "sourcedir.tar.gz"
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
         compressed.write(packed)
     return SourceArchive(path=path, sha256=hashlib.sha256(packed).hexdigest())
+
+
+class MissingWheelsError(Exception):
+    """Jobs in a network reach no package index, and what they install is not there; the message says the cure."""
+
+
+def complete_wheels(wheelhouse: Path) -> list[Path]:
+    """The wheels in a folder, in the order of their names.
+
+    Raises:
+        MissingWheelsError: the training code's lock names one that is not there.
+    """
+    wheels = sorted(wheelhouse.glob("*.whl"))
+    have = {(name, str(version)) for name, version, *_ in (parse_wheel_filename(path.name) for path in wheels)}
+    lock = (TRAINING_CODE / "requirements.txt").read_text()
+    pins = re.findall(r"^([\w.-]+)==([^\s\\]+)", lock, re.MULTILINE)
+    if missing := [f"{name}=={version}" for name, version in pins if (canonicalize_name(name), version) not in have]:
+        raise MissingWheelsError(
+            f"network.mode\n    jobs reach no package index there, and {WHEELHOUSE.relative_to(REPOSITORY)}/ lacks "
+            f"{', '.join(missing)}: run `make wheels`"
+        )
+    return wheels
 
 
 def _members() -> Iterator[tuple[str, Path]]:

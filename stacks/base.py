@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from aws_cdk import DefaultStackSynthesizer, Environment, RemovalPolicy, Stack, Tags
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks.keys import Keys
 from stacks.settings import Settings
 from stacks.settings_sections import Retention
 
@@ -25,7 +28,16 @@ _RETENTION: dict[Retention, logs.RetentionDays] = {
 class BinventoryStack(Stack):
     """A stack named after its environment and role, with the tags on itself and on everything in it."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, role: str, purpose: str) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        role: str,
+        purpose: str,
+        keys: Keys | None = None,
+    ) -> None:
         super().__init__(
             scope,
             construct_id,
@@ -39,6 +51,7 @@ class BinventoryStack(Stack):
             synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
         )
         self.settings = settings
+        self.keys = keys
         for key, value in settings.all_tags.items():
             Tags.of(self).add(key, value)
 
@@ -54,5 +67,20 @@ class BinventoryStack(Stack):
             construct_id,
             log_group_name=name,
             retention=_RETENTION[self.settings.storage.log_retention_days],
+            encryption_key=self.keys.notices if self.keys else None,
             removal_policy=self.removal_policy,
         )
+
+    def topic(self, construct_id: str, *services: str) -> sns.Topic:
+        """A topic that speaks TLS only, to which these services may publish for this account."""
+        topic = sns.Topic(self, construct_id, enforce_ssl=True, master_key=self.keys.notices if self.keys else None)
+        for service in services:
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=[iam.ServicePrincipal(service)],
+                    resources=[topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
+            )
+        return topic

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from aws_cdk import Aws, CfnOutput, Stack
+from aws_cdk import Aws, CfnOutput, Fn, Stack
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks import permissions
+from stacks.pipeline.surroundings import JobNetwork
 from stacks.settings import Settings
 from stacks.storage_stack import BATCH_PREFIX, EXECUTIONS_PREFIX, StorageStack
 
@@ -23,9 +24,17 @@ class BatchTransform(Construct):
     """
 
     def __init__(
-        self, stack: Stack, construct_id: str, *, settings: Settings, storage: StorageStack, images: ecr.IRepository
+        self,
+        stack: Stack,
+        construct_id: str,
+        *,
+        settings: Settings,
+        storage: StorageStack,
+        images: ecr.IRepository,
+        network: JobNetwork | None = None,
     ) -> None:
         super().__init__(stack, construct_id)
+        self._network = network
         batch = settings.batch
         self._photos = batch.readable(settings.data.photos_uri)
         role = iam.Role(
@@ -42,6 +51,11 @@ class BatchTransform(Construct):
             "BatchInstanceCount": str(batch.instance_count),
             "BatchPhotosUris": " ".join(self._photos),
         }
+        if network is not None:
+            outputs["BatchSubnetIds"] = Fn.join(" ", list(network.subnet_ids))
+            outputs["BatchSecurityGroupIds"] = Fn.join(" ", list(network.security_group_ids))
+        if storage.keys:
+            outputs["BatchKeyArn"] = storage.keys.data.key_arn
         for name, value in outputs.items():
             CfnOutput(stack, name, value=value)
 
@@ -58,5 +72,6 @@ class BatchTransform(Construct):
         yield from permissions.read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
         # Manifests are read from the place that answers are written to.
         yield from permissions.read_and_write_objects(storage.data_bucket.bucket_arn, BATCH_PREFIX)
+        yield from permissions.join_network(stack, self._network)
         yield from permissions.pull_images(images.repository_arn)
         yield from permissions.write_job_logs(stack, "TransformJobs")

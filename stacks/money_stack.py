@@ -16,9 +16,10 @@ from constructs import Construct
 from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.keys import Keys
 from stacks.permissions import allow
-from stacks.schedules import call_on_schedule, every
 from stacks.pipeline_names import pipeline_names
+from stacks.schedules import call_on_schedule, every
 from stacks.settings import Settings
 from stacks.settings_sections import ServingHours
 
@@ -30,14 +31,17 @@ _HOUR_MINUTES = 60
 class MoneyStack(BinventoryStack):
     """Everything is told to one topic. What is turned off is turned off by updating the serving stack."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, variant: str) -> None:
-        super().__init__(scope, construct_id, settings=settings, role="money", purpose="the budget and its guards")
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: Settings, variant: str, keys: Keys | None = None
+    ) -> None:
+        purpose = "the budget and its guards"
+        super().__init__(scope, construct_id, settings=settings, role="money", purpose=purpose, keys=keys)
         self._variant = variant
         self._budget_name = settings.prefix
-        self.alerts = self._topic("Alerts", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com")
+        self.alerts = self.topic("Alerts", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com")
         for address in settings.money.alert_emails:
             self.alerts.add_subscription(subscriptions.EmailSubscription(address))
-        self._budget(self._topic("BudgetAlerts", "budgets.amazonaws.com"))
+        self._budget(self.topic("BudgetAlerts", "budgets.amazonaws.com"))
         if settings.money.idle_hours:
             self._idle_guard(settings.money.idle_hours)
         if settings.money.serving_hours:
@@ -45,19 +49,6 @@ class MoneyStack(BinventoryStack):
         if settings.money.anomaly_usd:
             self._anomalies(settings.money.anomaly_usd)
         CfnOutput(self, "AlertsTopicArn", value=self.alerts.topic_arn)
-
-    def _topic(self, construct_id: str, *services: str) -> sns.Topic:
-        topic = sns.Topic(self, construct_id, enforce_ssl=True)
-        for service in services:
-            topic.add_to_resource_policy(
-                iam.PolicyStatement(
-                    actions=["sns:Publish"],
-                    principals=[iam.ServicePrincipal(service)],
-                    resources=[topic.topic_arn],
-                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
-                )
-            )
-        return topic
 
     def _budget(self, topic: sns.Topic) -> None:
         money = self.settings.money

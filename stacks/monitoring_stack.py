@@ -36,7 +36,12 @@ class MonitoringStack(BinventoryStack):
         variant: str,
     ) -> None:
         super().__init__(
-            scope, construct_id, settings=settings, role="monitoring", purpose="the dashboard and the drift monitor"
+            scope,
+            construct_id,
+            settings=settings,
+            role="monitoring",
+            purpose="the dashboard and the drift monitor",
+            keys=storage.keys,
         )
         self._alerts = alerts
         monitor = self._monitor(storage)
@@ -109,15 +114,7 @@ class MonitoringStack(BinventoryStack):
 
     def _retraining(self) -> sns.Topic:
         pipeline = self.settings.prefix
-        topic = sns.Topic(self, "DriftTopic", enforce_ssl=True)
-        topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["sns:Publish"],
-                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-                resources=[topic.topic_arn],
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
-            )
-        )
+        topic = self.topic("DriftTopic", "cloudwatch.amazonaws.com")
         retraining = self._function(
             "Retraining",
             purpose="starts the pipeline when the photos have drifted",

@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
 from stacks.images import REGISTRY_ACCOUNT, REPOSITORY
+from stacks.pipeline.surroundings import JobNetwork
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 
@@ -85,6 +86,34 @@ def write_log_streams(log_group: logs.ILogGroup) -> iam.PolicyStatement:
     # By its name: CDK's `log_group_arn` ends in `:*`, and what is put behind that names nothing.
     arn = log_group_arn(Stack.of(log_group), log_group.log_group_name)
     return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{arn}:log-stream:*"])
+
+
+def join_network(stack: Stack, network: JobNetwork | None) -> list[iam.PolicyStatement]:
+    """Give a job's machines their interfaces in our subnets, with our security groups; nothing without a network."""
+    if network is None:
+        return []
+
+    def arns(resource: str, *names: str) -> list[str]:
+        return [stack.format_arn(service="ec2", resource=resource, resource_name=name) for name in names]
+
+    interfaces = arns("network-interface", "*")  # their ids are only known when they exist
+    places = [*arns("subnet", *network.subnet_ids), *arns("security-group", *network.security_group_ids)]
+    kinds = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+    return [
+        allow(["ec2:CreateNetworkInterface"], [*interfaces, *places]),
+        allow(
+            [
+                "ec2:CreateNetworkInterfacePermission",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DeleteNetworkInterfacePermission",
+            ],
+            interfaces,
+            # Not the interfaces of others: each is in a subnet, and these are ours.
+            {"ArnEquals": {"ec2:Subnet": arns("subnet", *network.subnet_ids)}},
+        ),
+        # EC2 has no resource for what is only looked at.
+        allow([f"ec2:Describe{kind}" for kind in kinds], ["*"]),
+    ]
 
 
 def put_metrics(*namespaces: str) -> iam.PolicyStatement:

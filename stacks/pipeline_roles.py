@@ -14,6 +14,7 @@ from constructs import Construct
 from stacks import permissions
 from stacks.permissions import allow
 from stacks.pipeline.context import JobRoles
+from stacks.pipeline.surroundings import JobNetwork
 from stacks.settings import Settings
 from stacks.storage_stack import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
 
@@ -27,6 +28,7 @@ class JobAccess:
     model_bucket: s3.IBucket
     code: s3_assets.Asset
     model_package_group: str
+    network: JobNetwork | None = None
 
 
 class PipelineRoles(Construct):
@@ -92,6 +94,7 @@ class PipelineRoles(Construct):
         yield allow(["s3:GetObject"], [code.bucket.arn_for_objects(code.s3_object_key)])
         yield allow(["s3:ListBucket"], [code.bucket.bucket_arn], {"StringLike": {"s3:prefix": [code.s3_object_key]}})
         yield from permissions.pull_training_image(self._stack)
+        yield from permissions.join_network(self._stack, self._access.network)
         yield from permissions.write_job_logs(self._stack, log_kind)
 
     def _pipeline(self) -> Iterable[iam.PolicyStatement]:

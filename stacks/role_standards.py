@@ -20,6 +20,7 @@ def apply(app: App, security: SecuritySettings) -> None:
     if not wanted:
         return
     for construct in app.node.find_all():
-        if CfnResource.is_cfn_resource(construct) and getattr(construct, "cfn_resource_type", "") == "AWS::IAM::Role":
+        # Not every role is a CfnRole: the providers of CDK's custom resources make theirs as plain resources.
+        if isinstance(construct, CfnResource) and construct.cfn_resource_type == "AWS::IAM::Role":
             for name, value in wanted.items():
                 construct.add_property_override(name, value)

@@ -14,6 +14,11 @@ SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]{8,17}$")]
 SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$")]
 
 
+InterfaceEndpoint = Literal[
+    "ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "sagemaker.api", "sagemaker.runtime", "sts"
+]
+
+
 class SecuritySettings(Section):
     """What a strict account asks for. Everything is off by default."""
 
@@ -34,6 +39,17 @@ class NetworkSettings(Section):
     endpoints bill by the hour; `binventory cost` says how much. `existing` takes the ids below."""
     cidr: Annotated[str, StringConstraints(pattern=r"^10\.\d{1,3}\.\d{1,3}\.0/2[0-4]$")] = "10.20.0.0/22"
     """Addresses of a created network; each job's machine takes one, each interface endpoint one a zone."""
+    endpoints: tuple[InterfaceEndpoint, ...] = (
+        "ecr.api",
+        "ecr.dkr",
+        "kms",
+        "logs",
+        "monitoring",
+        "sagemaker.api",
+        "sts",
+    )
+    """Interface endpoints of a created network. Each bills about 15 USD a month in two zones. The pipeline's own code
+    calls `sagemaker.api` only; the others are for what SageMaker does in the network on a role's behalf."""
     subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=16)
     security_group_ids: tuple[SecurityGroupId, ...] = Field(default=(), max_length=5)
 

@@ -15,6 +15,7 @@ from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.batch_transform import BatchTransform
 from stacks.endpoint_alarms import EndpointAlarms
+from stacks.pipeline.surroundings import JobNetwork
 from stacks.settings import Settings
 from stacks.storage_stack import CAPTURE_PREFIX, EXECUTIONS_PREFIX, StorageStack
 
@@ -40,9 +41,13 @@ class ServingStack(BinventoryStack):
         storage: StorageStack,
         alerts: sns.ITopic,
         image_repository: ecr.IRepository,
+        network: JobNetwork | None = None,
     ) -> None:
-        super().__init__(scope, construct_id, settings=settings, role="serving", purpose="the endpoint")
+        super().__init__(
+            scope, construct_id, settings=settings, role="serving", purpose="the endpoint", keys=storage.keys
+        )
         self._storage = storage
+        self._network = network
         self._model_package_arn = self._model_package_parameter()
         self._serving = self._serving_condition()
         self.endpoint_name = settings.prefix
@@ -63,7 +68,7 @@ class ServingStack(BinventoryStack):
             resources += self._autoscaling(endpoint)
         for resource in resources:
             resource.cfn_options.condition = self._serving
-        BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository)
+        BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)
         # The name is known while nothing is served: whoever calls gets SageMaker's own "not found" then.
         CfnOutput(self, "EndpointName", value=self.endpoint_name)
 
@@ -104,6 +109,7 @@ class ServingStack(BinventoryStack):
         statements = [
             *permissions.read_objects(self._storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX),
             *permissions.pull_images(image_repository.repository_arn),
+            *permissions.join_network(self, self._network),
             permissions.write_log_streams(log_group),
             permissions.put_metrics("/aws/sagemaker/Endpoints", "AWS/SageMaker"),
         ]
@@ -122,6 +128,7 @@ class ServingStack(BinventoryStack):
             execution_role_arn=role.role_arn,
             # The container never needs the network: it gets photos, not addresses.
             enable_network_isolation=True,
+            vpc_config=self._vpc_config(),
             containers=[
                 sagemaker.CfnModel.ContainerDefinitionProperty(
                     model_package_name=package,
@@ -154,6 +161,14 @@ class ServingStack(BinventoryStack):
                 )
             ],
             data_capture_config=self._data_capture(),
+            kms_key_id=self.keys.data.key_arn if self.keys else None,
+        )
+
+    def _vpc_config(self) -> sagemaker.CfnModel.VpcConfigProperty | None:
+        if self._network is None:
+            return None
+        return sagemaker.CfnModel.VpcConfigProperty(
+            subnets=list(self._network.subnet_ids), security_group_ids=list(self._network.security_group_ids)
         )
 
     def _data_capture(self) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:

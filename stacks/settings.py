@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from stacks.batch_settings import BatchSettings
+from stacks.ec2_settings import Ec2Settings
 from stacks.github_settings import GithubSettings
 from stacks.instances import Processor, Region, processor_of
 from stacks.monitoring_settings import MonitoringSettings
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     money: MoneySettings
     monitoring: MonitoringSettings = MonitoringSettings()
     github: GithubSettings = GithubSettings()
+    ec2: Ec2Settings = Ec2Settings()
     security: SecuritySettings = SecuritySettings()
     network: NetworkSettings = NetworkSettings()
 
@@ -123,6 +125,19 @@ class Settings(BaseSettings):
                 value=value.window_hours,
                 hours=storage.log_retention_days * 24,
                 days=storage.log_retention_days,
+            )
+        return value
+
+    @field_validator("network")
+    @classmethod
+    def _brings_its_weights(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        training = info.data.get("training")
+        if value.mode != "none" and training is not None and training.weights == "torchvision":
+            raise wrong_setting(
+                "must be an s3:// address or none with network.mode {mode}: jobs reach no other place",
+                field="training.weights",
+                value=training.weights,
+                mode=value.mode,
             )
         return value
 

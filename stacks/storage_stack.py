@@ -8,6 +8,7 @@ from constructs import Construct
 
 from stacks.base import BinventoryStack
 from stacks.cleanup import Cleanup
+from stacks.keys import Keys
 from stacks.settings import Settings
 
 CAPTURE_PREFIX = "capture"
@@ -23,6 +24,8 @@ class StorageStack(BinventoryStack):
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
         super().__init__(scope, construct_id, settings=settings, role="storage", purpose="the buckets")
+        if settings.security.customer_keys:
+            self.keys = Keys(self, "Keys", prefix=settings.prefix, removal_policy=self.removal_policy)
         self.log_bucket = self._log_bucket()
         self.data_bucket = self._data_bucket()
         self.model_bucket = self._model_bucket()
@@ -90,12 +93,16 @@ class StorageStack(BinventoryStack):
     def _bucket(
         self, construct_id: str, *, versioned: bool, logs_to: s3.Bucket | None, rules: list[s3.LifecycleRule]
     ) -> s3.Bucket:
+        # S3 delivers access logs to buckets with a key of S3's own only.
+        key = self.keys.data if self.keys and logs_to else None
         return s3.Bucket(
             self,
             construct_id,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            encryption=s3.BucketEncryption.S3_MANAGED,
+            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
+            encryption_key=key,
+            bucket_key_enabled=True if key else None,
             enforce_ssl=True,
             minimum_tls_version=1.2,
             versioned=versioned,

@@ -12,32 +12,46 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
-from stacks.assets import INFERENCE_CODE, write_source_archive
+from stacks.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
 from stacks.base import BinventoryStack
 from stacks.cleanup import Cleanup
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
 from stacks.pipeline.parameters import Parameters
+from stacks.pipeline.surroundings import JobNetwork, Surroundings
 from stacks.pipeline_names import continuing_pipeline
 from stacks.pipeline_roles import JobAccess, PipelineRoles
 from stacks.promotion import Promotion
 from stacks.rollout_check import RolloutCheck
 from stacks.settings import Settings
-from stacks.storage_stack import StorageStack
 from stacks.spot_fallback import SpotFallback
+from stacks.storage_stack import StorageStack
 
 
 class TrainingStack(BinventoryStack):
     """From photos to an approved model package, and the function that puts an approved one behind the endpoint."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack, alerts: sns.ITopic
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        storage: StorageStack,
+        alerts: sns.ITopic,
+        network: JobNetwork | None = None,
     ) -> None:
         super().__init__(
-            scope, construct_id, settings=settings, role="training", purpose="the pipeline and the model registry"
+            scope,
+            construct_id,
+            settings=settings,
+            role="training",
+            purpose="the pipeline and the model registry",
+            keys=storage.keys,
         )
         name = settings.prefix
-        code, code_hash = self._code()
+        code, code_hash = self._code(WHEELHOUSE if network else None)
+        self.code = code
         self.serving_image = self._serving_image()
         group = sagemaker.CfnModelPackageGroup(
             self,
@@ -55,6 +69,7 @@ class TrainingStack(BinventoryStack):
                 model_bucket=storage.model_bucket,
                 code=code,
                 model_package_group=name,
+                network=network,
             ),
         )
         context = PipelineContext(
@@ -64,9 +79,14 @@ class TrainingStack(BinventoryStack):
             data_bucket=storage.data_bucket.bucket_name,
             model_bucket=storage.model_bucket.bucket_name,
             code_uri=code.s3_object_url,
+            code_key=code.s3_object_key,
             code_hash=code_hash,
             serving_image=self.serving_image.image_uri,
             model_package_group=name,
+            surroundings=Surroundings(
+                data_key=storage.keys.data.key_arn if storage.keys else None,
+                network=network,
+            ),
         )
         pipeline = sagemaker.CfnPipeline(
             self,
@@ -79,27 +99,27 @@ class TrainingStack(BinventoryStack):
         )
         # Executions start as soon as the pipeline exists, so its roles must be complete before it.
         pipeline.node.add_dependency(roles, group)
-        if not settings.storage.retain:
-            cleanup = Cleanup(self, "Cleanup")
-            cleanup.delete_model_packages(name, of=group)
-            cleanup.stop_executions(name, of=pipeline)
-        Promotion(self, "Promotion", model_package_group=name, alerts=alerts)
-        RolloutCheck(self, "RolloutCheck", endpoint=name, alerts=alerts)
-        CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
-        CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
         continuing: dict[str, IDependable] = {}
         if settings.training.on_demand_after_reclaims:
             fallback = SpotFallback(self, "SpotFallback", context=context, pipeline_role=roles.pipeline, alerts=alerts)
             fallback.node.add_dependency(roles, group)
             continuing = fallback.pipelines
-
-    def _code(self) -> tuple[s3_assets.Asset, str]:
-        with tempfile.TemporaryDirectory() as folder:
-            archive = write_source_archive(Path(folder))
+        if not settings.storage.retain:
+            cleanup = Cleanup(self, "Cleanup")
+            cleanup.delete_model_packages(name, of=group)
+            cleanup.stop_executions(name, of=pipeline)
             for first, of in continuing.items():
                 cleanup.stop_executions(
                     continuing_pipeline(settings, first), of=of, construct_id=f"ExecutionsFrom{first}"
                 )
+        Promotion(self, "Promotion", model_package_group=name, alerts=alerts)
+        RolloutCheck(self, "RolloutCheck", endpoint=name, alerts=alerts)
+        CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
+        CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
+
+    def _code(self, wheelhouse: Path | None) -> tuple[s3_assets.Asset, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = write_source_archive(Path(folder), wheelhouse)
             asset = s3_assets.Asset(
                 self,
                 "Code",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stacks.images import training_image
 from stacks.pipeline.expressions import EXECUTION_ID, Expression, join
 from stacks.pipeline.parameters import Parameters
+from stacks.pipeline.surroundings import Surroundings
 from stacks.settings import Settings
 
 
@@ -31,9 +32,12 @@ class PipelineContext:
     model_bucket: str
     code_uri: str
     """S3 address of the source archive."""
+    code_key: str
+    """Its object's key."""
     code_hash: str
     serving_image: str
     model_package_group: str
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def training_image(self, instance_type: str) -> str:
         """AWS's PyTorch training image for the processor of an instance type."""

@@ -39,18 +39,23 @@ class ProcessingJob:
                 "ContainerEntrypoint": ["/bin/bash", "-c", self._command(), self.script],
                 "ContainerArguments": list(self.arguments),
             },
-            "Environment": context.environment,
+            "Environment": {**context.environment, **context.surroundings.packages(_CODE)},
             "ProcessingInputs": [_input(name, uri) for name, uri in {"code": context.code_uri, **self.inputs}.items()],
-            "ProcessingOutputConfig": {"Outputs": [_output(name, uri) for name, uri in self.outputs.items()]},
+            "ProcessingOutputConfig": {
+                "Outputs": [_output(name, uri) for name, uri in self.outputs.items()],
+                **context.surroundings.results(),
+            },
             "ProcessingResources": {
                 "ClusterConfig": {
                     "InstanceType": self.instance_type.value,
                     "InstanceCount": self.instance_count,
                     "VolumeSizeInGB": self.job.volume_gb,
+                    **context.surroundings.volume(self.job.instance_type),
                 }
             },
             "RoleArn": self.role_arn,
             "StoppingCondition": {"MaxRuntimeInSeconds": self.job.max_runtime_minutes * 60},
+            **context.surroundings.of_processing(),
             "Tags": context.tags,
         }
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import Expression, Parameter
 from stacks.settings_sections import SpotJobSettings
 
 CHECKPOINTS = "/opt/ml/checkpoints"
+_CODE = "/opt/ml/code"
+_CODE_CHANNEL = "/opt/ml/input/data/code"
 _NUMBER = "([0-9.eE+-]+)"
 METRICS = (
     "train:loss",
@@ -19,6 +21,8 @@ METRICS = (
     "validation:loss",
     "validation:accuracy",
     "validation:rmse",
+    "train:gradient-norm",
+    "watch:fired",
 )
 
 
@@ -41,9 +45,11 @@ class ScriptJob:
     def static_hyperparameters(self, context: PipelineContext) -> dict[str, str | Expression]:
         """The script's own and those that tell the training toolkit what to run, which it reads as JSON."""
         return {
-            **self.hyperparameters,
+            **self._hyperparameters(context),
             "sagemaker_program": json.dumps(f"{self.script}.py"),
-            "sagemaker_submit_directory": f'"{context.code_uri}"',
+            "sagemaker_submit_directory": json.dumps(f"{_CODE_CHANNEL}/{context.code_key}")
+            if context.surroundings.network
+            else f'"{context.code_uri}"',
             "sagemaker_region": json.dumps(context.settings.region),
             "sagemaker_container_log_level": "20",
         }
@@ -61,15 +67,17 @@ class ScriptJob:
     def common(self, context: PipelineContext) -> dict[str, Any]:
         """The fields that a training job and a tuning job's definition of its trials share."""
         return {
-            "InputDataConfig": list(self.channels),
+            "InputDataConfig": [*self.channels, *self._isolated_channels(context)],
             "OutputDataConfig": {
                 "S3OutputPath": self.output_uri,
                 "CompressionType": "GZIP" if self.compress_output else "NONE",
+                **context.surroundings.results(),
             },
             "ResourceConfig": {
                 "InstanceType": self.instance_type.value,
                 "InstanceCount": self.instance_count,
                 "VolumeSizeInGB": self.job.volume_gb,
+                **context.surroundings.volume(self.job.instance_type),
             },
             "RoleArn": context.roles.training,
             "EnableManagedSpotTraining": self.job.spot,
@@ -77,7 +85,8 @@ class ScriptJob:
             "CheckpointConfig": {"S3Uri": self.checkpoint_uri, "LocalPath": CHECKPOINTS},
             "RetryStrategy": {"MaximumRetryAttempts": 2},
             "EnableInterContainerTrafficEncryption": True,
-            "Environment": context.environment,
+            "Environment": {**context.environment, **context.surroundings.packages(_CODE)},
+            **context.surroundings.of_training(),
         }
 
     def render(self, context: PipelineContext) -> dict[str, Any]:
@@ -89,8 +98,25 @@ class ScriptJob:
             "Tags": context.tags,
         }
 
+    def _hyperparameters(self, context: PipelineContext) -> dict[str, str | Expression]:
+        given = dict(self.hyperparameters)
+        if _weights_by_channel(context):
+            given["weights"] = "channel"
+        return given
+
+    def _isolated_channels(self, context: PipelineContext) -> list[dict[str, Any]]:
+        """What a container that reaches nothing cannot fetch by itself: its code, and the backbone's weights."""
+        found: dict[str, str | Expression] = {"code": context.code_uri} if context.surroundings.network else {}
+        if _weights_by_channel(context):
+            found["weights"] = context.parameters.weights.value
+        return [{**channel(name, uri), "InputMode": "File"} for name, uri in found.items()]
+
     def _stopping_condition(self) -> dict[str, int]:
         condition = {"MaxRuntimeInSeconds": self.job.max_runtime_minutes * 60}
         if self.job.spot:
             condition["MaxWaitTimeInSeconds"] = self.job.max_wait_minutes * 60
         return condition
+
+
+def _weights_by_channel(context: PipelineContext) -> bool:
+    return context.surroundings.network is not None and context.settings.training.weights.startswith("s3://")

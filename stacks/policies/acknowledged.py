@@ -18,6 +18,7 @@ ACCEPTED_WILDCARDS = {
     r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
     r".*:(stack|model-package|model|endpoint-config|endpoint)/[\w-]+[/-]\*": "The service adds a number to our name.",
     r".*:pipeline/[\w-]+/execution/\*": "SageMaker numbers the executions of the named pipeline.",
+    r".*:ec2:.*:network-interface/\*": "EC2 numbers the interfaces of jobs; their subnets are named.",
     r"\*": "Actions that know no resource in IAM, which rules/resources.py checks one by one.",
 }
 # Rules that ask for something this system does differently, everywhere and on purpose.

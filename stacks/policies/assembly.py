@@ -52,6 +52,11 @@ class Step:
         found: Json = self.arguments.get("TrainingJobDefinition", self.arguments)
         return found
 
+    def default_of(self, parameter: str) -> Any:
+        """Default of a pipeline parameter; None without such a parameter."""
+        defaults = {item["Name"]: item.get("DefaultValue") for item in _definition(self.pipeline)["Parameters"]}
+        return defaults.get(parameter)
+
     @property
     def instance_count(self) -> Any:
         """Number of machines, or the pipeline parameter that gives it."""

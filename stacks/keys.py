@@ -1,0 +1,107 @@
+"""Keys of one's own: one for data, one for notices. Each opens for this account, through the named services only.
+
+Their policies are written as AWS writes those of its own keys: who may read a bucket may have its objects decrypted, by
+S3 and on that request; nobody can take the key anywhere else. So no role's rights differ with and without them.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+_ADMINISTER = [
+    f"kms:{verb}"
+    for verb in (
+        *("CancelKeyDeletion", "CreateAlias", "DeleteAlias", "DescribeKey", "DisableKey", "EnableKey"),
+        *("EnableKeyRotation", "DisableKeyRotation", "GetKeyPolicy", "GetKeyRotationStatus", "ListGrants"),
+        *("ListKeyPolicies", "ListResourceTags", "PutKeyPolicy", "RevokeGrant", "ScheduleKeyDeletion"),
+        *("TagResource", "UntagResource", "UpdateAlias", "UpdateKeyDescription"),
+    )
+]
+_USE = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"]
+# Services that publish to the topics by themselves.
+_PUBLISHERS = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com")
+
+
+class Keys(Construct):
+    """`data` for buckets and volumes, `notices` for topics and log groups."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, prefix: str, removal_policy: RemovalPolicy) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = Stack.of(self)
+        self._prefix = prefix
+        self._removal_policy = removal_policy
+        data = [self._through("s3"), self._grants()]
+        self.data = self._key("Data", "photos, features, models and the volumes they are worked on", data)
+        notices = [self._through("sns"), self._publishing(), self._logging()]
+        self.notices = self._key("Notices", "alerts and logs", notices)
+
+    def _key(self, name: str, of: str, statements: list[iam.PolicyStatement]) -> kms.Key:
+        return kms.Key(
+            self,
+            name,
+            alias=f"alias/{self._prefix}-{name.lower()}",
+            description=f"{self._prefix}: {of}",
+            enable_key_rotation=True,
+            pending_window=Duration.days(7),
+            policy=iam.PolicyDocument(statements=[self._administration(), *statements]),
+            removal_policy=self._removal_policy,
+        )
+
+    def _administration(self) -> iam.PolicyStatement:
+        """The account's administrators change the key; not even they decrypt with it directly."""
+        return iam.PolicyStatement(
+            sid="Administer", actions=_ADMINISTER, resources=["*"], principals=[iam.AccountRootPrincipal()]
+        )
+
+    def _through(self, service: str) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            sid=f"Through{service.title()}",
+            actions=_USE,
+            resources=["*"],
+            principals=[iam.AnyPrincipal()],
+            conditions={"StringEquals": self._caller_by(service)},
+        )
+
+    def _caller_by(self, service: str) -> dict[str, str]:
+        return {
+            "kms:CallerAccount": self._stack.account,
+            "kms:ViaService": f"{service}.{self._stack.region}.{Aws.URL_SUFFIX}",
+        }
+
+    def _grants(self) -> iam.PolicyStatement:
+        """SageMaker hands the key on to the machines whose volumes it encrypts."""
+        return iam.PolicyStatement(
+            sid="Volumes",
+            actions=["kms:CreateGrant"],
+            resources=["*"],
+            principals=[iam.AnyPrincipal()],
+            conditions={
+                "StringEquals": self._caller_by("sagemaker"),
+                "Bool": {"kms:GrantIsForAWSResource": "true"},
+            },
+        )
+
+    def _publishing(self) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            sid="Publish",
+            actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+            resources=["*"],
+            principals=[iam.ServicePrincipal(service) for service in _PUBLISHERS],
+            conditions={"StringEquals": {"aws:SourceAccount": self._stack.account}},
+        )
+
+    def _logging(self) -> iam.PolicyStatement:
+        groups = [
+            self._stack.format_arn(service="logs", resource=f"log-group:{start}{self._prefix}*")
+            for start in ("/aws/lambda/", "/aws/sagemaker/Endpoints/", "/binventory/")
+        ]
+        return iam.PolicyStatement(
+            sid="Logs",
+            actions=["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
+            resources=["*"],
+            principals=[iam.ServicePrincipal(f"logs.{self._stack.region}.{Aws.URL_SUFFIX}")],
+            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+        )

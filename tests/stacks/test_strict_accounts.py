@@ -1,0 +1,217 @@
+"""What strict accounts ask for: keys of their own and a network without a way out, everywhere or nowhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stacks import training_stack
+from stacks.assets import TRAINING_CODE, MissingWheelsError, complete_wheels
+from stacks.policies.assembly import Assembly, Template
+from stacks.policies.pack import all_rules
+from stacks.settings import load
+from tests.rights import Deployment
+from tests.stacks.templates import as_list, changed, flat, pipeline_definition, resources, synthesize, templates
+from tests.unit.test_train_requirements import pins
+
+Json = dict[str, Any]
+RULES = {rule.id: rule for rule in all_rules()}
+WEIGHTS = "s3://weights/resnet50.safetensors"
+
+
+@pytest.fixture(scope="module")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that are called like the wheels that the training code's lock names."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for name, (version, _) in pins(TRAINING_CODE / "requirements.txt").items():
+        (folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def strict(wheelhouse: Path) -> dict[str, Json]:
+    """dev with keys and a network of its own."""
+    settings = changed(load("dev"), "training", weights=WEIGHTS)
+    settings = changed(changed(settings, "security", customer_keys=True), "network", mode="create")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_stack, "WHEELHOUSE", wheelhouse)
+        return synthesize(settings)
+
+
+def assembly_of(stacks: dict[str, Json]) -> Assembly:
+    return Assembly([Template(name, Path(f"{name}.template.json"), body) for name, body in stacks.items()])
+
+
+def jobs(stacks: dict[str, Json]) -> dict[str, Json]:
+    """The request of each job of the pipeline; of a tuning job, the definition of its trials."""
+    steps = pipeline_definition(stacks["Training"])["Steps"]
+    found = {step["Name"]: step["Arguments"] for step in steps if step["Type"] in ("Processing", "Training", "Tuning")}
+    return {name: arguments.get("TrainingJobDefinition", arguments) for name, arguments in found.items()}
+
+
+def test_without_the_settings_there_is_no_key_and_no_network() -> None:
+    for template in templates("dev").values():
+        assert not resources(template, "AWS::KMS::Key")
+        assert not resources(template, "AWS::EC2::VPC")
+    assert "VpcConfig" not in json.dumps(templates("dev"))
+    assert "ec2:CreateNetworkInterface" not in json.dumps(templates("dev"))
+
+
+def test_no_rule_objects_to_the_strict_settings(strict: dict[str, Json]) -> None:
+    assembly = assembly_of(strict)
+    assert {rule.id: [(found.where, found.detail) for found in rule.find(assembly)] for rule in all_rules()} == {
+        rule.id: [] for rule in all_rules()
+    }
+
+
+def test_training_is_isolated_and_brought_what_it_needs(strict: dict[str, Json]) -> None:
+    for name in ("Embed", "Tune", "Train"):
+        job = jobs(strict)[name]
+        assert job["EnableNetworkIsolation"] is True
+        assert len(job["VpcConfig"]["Subnets"]) == 2
+        channels = {channel["ChannelName"]: channel for channel in job["InputDataConfig"]}
+        assert {"code", "weights"} <= set(channels)
+        assert channels["weights"]["DataSource"]["S3DataSource"]["S3Uri"] == {"Get": "Parameters.Weights"}
+        parameters = job.get("HyperParameters") or job["StaticHyperParameters"]
+        assert parameters["weights"] == "channel"
+        directory = json.loads(parameters["sagemaker_submit_directory"])
+        code = channels["code"]["DataSource"]["S3DataSource"]["S3Uri"]
+        assert directory == f"/opt/ml/input/data/code/{code.rsplit('/', 1)[-1]}"
+        assert job["Environment"]["PIP_NO_INDEX"] == "1"
+
+
+def test_processing_is_in_the_network_and_installs_from_the_wheels(strict: dict[str, Json]) -> None:
+    for name in ("Ingest", "Evaluate"):
+        job = jobs(strict)[name]
+        assert len(job["NetworkConfig"]["VpcConfig"]["SecurityGroupIds"]) == 1
+        assert job["NetworkConfig"]["EnableNetworkIsolation"] is False  # it asks S3 or SageMaker itself
+        assert job["Environment"]["PIP_FIND_LINKS"] == "/opt/ml/processing/code/wheels"
+
+
+def test_a_wheel_that_is_missing_is_named_with_the_cure(wheelhouse: Path, tmp_path: Path) -> None:
+    assert len(complete_wheels(wheelhouse)) == len(list(wheelhouse.iterdir()))
+    with pytest.raises(MissingWheelsError, match=r"onnxruntime==.*make wheels"):
+        complete_wheels(tmp_path)
+
+
+def test_nothing_leads_out_of_the_network(strict: dict[str, Json]) -> None:
+    network = strict["Network"]
+    types = {resource["Type"] for resource in network["Resources"].values()}
+    assert types == {
+        "AWS::EC2::RouteTable",
+        "AWS::EC2::SecurityGroup",
+        "AWS::EC2::Subnet",
+        "AWS::EC2::SubnetRouteTableAssociation",
+        "AWS::EC2::VPC",
+        "AWS::EC2::VPCEndpoint",
+    }
+    services = {
+        flat(endpoint["Properties"]["ServiceName"]).rsplit("us-east-1.", 1)[-1]
+        for endpoint in resources(network, "AWS::EC2::VPCEndpoint").values()
+    }
+    assert services >= {"s3", "ecr.api", "ecr.dkr", "logs", "sts", "kms"}
+
+
+def test_every_endpoint_keeps_other_accounts_out(strict: dict[str, Json]) -> None:
+    account = {"Ref": "AWS::AccountId"}
+    for name, endpoint in resources(strict["Network"], "AWS::EC2::VPCEndpoint").items():
+        statements = as_list(endpoint["Properties"]["PolicyDocument"]["Statement"])
+        for statement in statements:
+            if statement["Sid"] != "Layers":  # AWS's own bucket of image layers: read only
+                assert statement["Condition"]["StringEquals"]["aws:PrincipalAccount"] == account, name
+            if statement["Action"] == "*":
+                assert account in as_list(statement["Condition"]["StringEqualsIfExists"]["aws:ResourceAccount"]), name
+
+
+def test_the_keys_open_for_this_account_through_named_services_only(strict: dict[str, Json]) -> None:
+    keys = resources(strict["Storage"], "AWS::KMS::Key")
+    assert len(keys) == 2
+    for name, key in keys.items():
+        assert key["Properties"]["EnableKeyRotation"] is True
+        for statement in key["Properties"]["KeyPolicy"]["Statement"]:
+            if statement["Sid"] == "Administer":
+                assert not {"kms:Decrypt", "kms:Encrypt", "kms:CreateGrant", "kms:*"} & set(statement["Action"])
+                continue
+            conditions = statement["Condition"]
+            account = {**conditions.get("StringEquals", {}), **conditions.get("ArnLike", {})}
+            assert {"kms:CallerAccount", "aws:SourceAccount", "kms:EncryptionContext:aws:logs:arn"} & set(account), name
+            if statement["Principal"] == {"AWS": "*"}:
+                assert "kms:ViaService" in conditions["StringEquals"], name
+
+
+def test_keys_change_no_role(strict: dict[str, Json]) -> None:
+    settings = changed(load("dev"), "security", customer_keys=True)
+    with_keys = Deployment(synthesize(settings)).roles()
+    assert with_keys == Deployment(templates("dev")).roles()
+
+
+def edit_definition(old: str, new: str) -> Callable[[dict[str, Json]], None]:
+    def edit(stacks: dict[str, Json]) -> None:
+        (pipeline,) = resources(stacks["Training"], "AWS::SageMaker::Pipeline").values()
+        pieces = pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]["Fn::Join"][1]
+        before = list(pieces)
+        pieces[:] = [piece.replace(old, new) if isinstance(piece, str) else piece for piece in pieces]
+        assert pieces != before, "the mistake was not made"
+
+    return edit
+
+
+def drop(stack: str, kind: str, name: str) -> Callable[[dict[str, Json]], None]:
+    return lambda stacks: next(iter(resources(stacks[stack], kind).values()))["Properties"].pop(name)
+
+
+@pytest.mark.parametrize(
+    ("rule", "mistake", "word"),
+    [
+        ("BV-CustomerKeys", drop("Money", "AWS::SNS::Topic", "KmsMasterKeyId"), "KmsMasterKeyId"),
+        ("BV-CustomerKeys", drop("Serving", "AWS::SageMaker::EndpointConfig", "KmsKeyId"), "KmsKeyId"),
+        ("BV-CustomerKeys", drop("Training", "AWS::Logs::LogGroup", "KmsKeyId"), "KmsKeyId"),
+        ("BV-CustomerKeys", edit_definition('"VolumeKmsKeyId":', '"Volume":'), "step Train"),
+        ("BV-CustomerKeys", edit_definition('"KmsKeyId":', '"Key":'), "OutputDataConfig.KmsKeyId"),
+        ("BV-JobNetwork", drop("Serving", "AWS::SageMaker::Model", "VpcConfig"), "VpcConfig"),
+        ("BV-JobNetwork", edit_definition('"EnableNetworkIsolation":true', '"EnableNetworkIsolation":false'), "Embed"),
+        ("BV-JobNetwork", edit_definition('"NetworkConfig":', '"Network":'), "step Ingest"),
+    ],
+)
+def test_a_place_that_was_forgotten_is_found(
+    strict: dict[str, Json], rule: str, mistake: Callable[[dict[str, Json]], None], word: str
+) -> None:
+    stacks = copy.deepcopy(strict)
+    mistake(stacks)
+    assert word in "; ".join(f"{found.where} {found.detail}" for found in RULES[rule].find(assembly_of(stacks)))
+
+
+def test_an_existing_network_is_taken_as_it_is(wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_stack, "WHEELHOUSE", wheelhouse)
+    ids = {"subnet_ids": ["subnet-0123456789abcdef0"], "security_group_ids": ["sg-0123456789abcdef0"]}
+    settings = changed(changed(load("dev"), "training", weights="none"), "network", mode="existing", **ids)
+    stacks = synthesize(settings)
+    assert "Network" not in stacks
+    for name in ("Embed", "Tune", "Train"):
+        assert jobs(stacks)[name]["VpcConfig"] == {
+            "Subnets": ids["subnet_ids"],
+            "SecurityGroupIds": ids["security_group_ids"],
+        }
+    assert "weights" not in {channel["ChannelName"] for channel in jobs(stacks)["Embed"]["InputDataConfig"]}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("network", {"mode": "create"}, "must be an s3:// address or none with network.mode create"),
+        ("network", {"mode": "existing"}, "must both be given"),
+        ("network", {"subnet_ids": ["subnet-0123456789abcdef0"]}, "must be absent unless network.mode is existing"),
+        ("network", {"cidr": "0.0.0.0/0"}, "string_pattern_mismatch"),
+        ("security", {"permissions_boundary": "AdministratorAccess"}, "string_pattern_mismatch"),
+        ("security", {"role_path": "workloads"}, "string_pattern_mismatch"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_wrong(section: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        changed(load("dev"), section, **values)
