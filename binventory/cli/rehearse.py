@@ -88,6 +88,7 @@ def _print_kept(result: Result, state_dir: Path) -> None:
     console.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
     for name, value in result.kept.items():
         console.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+    console.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / run.EXPORTS))}", soft_wrap=True)
     console.print("\nThen, for example:\n")
     console.print("  binventory endpoint status")
     console.print(f"  aws sagemaker list-pipeline-executions --pipeline-name {result.execution.split('/')[-3]}")

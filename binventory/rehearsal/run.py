@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,8 @@ AFTER = (
     "Prove that nothing is left",
 )
 TEST_PHOTOS = 10
+EXPORTS = "environment.sh"
+"""File of a kept rehearsal with the exports, for `source`."""
 _TIE = 0.01
 _PROMOTION_SECONDS = 180.0
 # A rehearsal proves the machinery, not the model: the backbone's weights are random, and a dozen test photos may all be
@@ -352,8 +355,10 @@ def unbootstrap(aws: Aws) -> None:
 
 
 def keep(options: Options, local: LocalAws) -> dict[str, str]:
-    """Notes what a kept local AWS needs to be used and ended; returns the exports."""
+    """Notes what a kept local AWS needs to be used (`environment.sh`) and ended; returns the exports."""
     exports = local.environment()
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    (options.state_dir / EXPORTS).write_text("\n".join(lines) + "\n")
     record = {"port": local.port, "environment": exports, "prefix": options.names.prefix}
     (options.state_dir / "rehearsal.json").write_text(json.dumps(record, indent=2))
     return exports

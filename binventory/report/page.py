@@ -75,7 +75,7 @@ def _bars(record: RunRecord) -> Iterator[charts.Bar]:
             if step.kind == "TuningJob":
                 for number, job in enumerate(jobs.get(step.name, ()), start=1):
                     if job.started is not None:
-                        style = "trial" if job.status == "Completed" else job.status
+                        style = "Failed" if job.status == "Failed" else "trial"
                         yield _bar(record, f"trial {number}", job.started, job.ended, style, level=1)
 
 
