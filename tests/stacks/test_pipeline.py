@@ -277,9 +277,11 @@ def test_the_objective_is_among_the_metrics_and_metrics_are_read_from_the_printe
         found[metric["Name"]] = float(match.group(1))
     assert found["validation:loss"] == 0.25
     assert found["train:loss"] == 0.1
-    assert len(found) == 5
+    assert (found["train:gradient-norm"], found["watch:fired"]) == (0.02, 1)
+    assert len(found) == 7
 
 
+    line += "\nwatch epoch=3 train:gradient-norm=0.02 watch:fired=1"
 def test_caching_finds_the_same_work_again_and_never_a_training(definition: Json) -> None:
     cached = {step["Name"] for step in definition["Steps"] if step.get("CacheConfig", {}).get("Enabled")}
     assert cached == {"Ingest", "Embed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -122,6 +123,22 @@ def test_a_rule_that_warns_says_so_once_and_in_the_report(tmp_path: Path, capsys
     assert reports["exploding-tensor"]["triggered"] == 0
 
 
+def test_every_epoch_prints_what_cloudwatch_makes_metrics_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedding = write_embedding(tmp_path / "embedding")
+    flags = ["--backbone", "small", "--embedding", str(embedding), "--epochs", "3", "--output", str(tmp_path / "model"),
+             "--checkpoints", str(tmp_path / "checkpoints")]  # fmt: skip
+    train.main([*flags, "--watch", "class-imbalance=warn:0.5"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("watch ")]
+    norms = json.loads((tmp_path / "model" / "metrics.json").read_text())["gradient_norms"].values()
+    for epoch, (line, *layers) in enumerate(zip(lines, *norms, strict=True)):
+        values = dict(part.split("=") for part in line.split()[1:])
+        assert values["epoch"] == str(epoch) and values["watch:fired"] == "1"
+        whole = sum(layer**2 for layer in layers) ** 0.5
+        assert float(values["train:gradient-norm"]) == pytest.approx(whole, rel=1e-4)
+
+
 def test_a_rule_that_stops_ends_the_job_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(JobError, match="watch rule loss-not-decreasing stopped the run"):
         watched("stop", tmp_path, capsys)
@@ -178,6 +195,16 @@ def fired(measured: Measured) -> set[str]:
     return {report.rule for report in profile_rules(measured) if report.triggered}
 
 
+def test_a_profile_rule_counts_the_steps_it_fires_on() -> None:
+    from dataclasses import replace
+
+    steps = {report.rule: report for report in profile_rules(replace(HEALTHY, **TROUBLES["step-outliers"]))}  # type: ignore[arg-type]
+    assert (steps["step-outliers"].triggered, steps["step-outliers"].data_points) == (7, 100)
+    waits = (StepTime(0.08, 0.1),) * 90 + (StepTime(0.0, 0.1),) * 10
+    io = {report.rule: report for report in profile_rules(replace(HEALTHY, steps=waits))}["io-bottleneck"]
+    assert (io.triggered, io.data_points) == (90, 100)
+
+
 def test_a_healthy_profile_fires_nothing() -> None:
     assert fired(HEALTHY) == set()
     assert {report.rule for report in profile_rules(HEALTHY)} == set(TROUBLES)
@@ -227,6 +254,7 @@ def test_the_page_is_self_contained_and_shows_curves_rules_and_operators(tmp_pat
     assert page.outside == [] and "script" not in page.tags
     assert page.tags.count("svg") == 5
     assert all(rule.name in text for rule in RULES) and all(name in text for name in TROUBLES)
+    assert all(escape(rule.recommendation) in text for rule in RULES), "what would help is said before it is needed"
     profile = json.loads((tmp_path / "model" / "profile.json").read_text())
     assert any("addmm" in row["operator"] or "linear" in row["operator"] for row in profile["operators"])
     assert profile["steps"] == 3 * 8 - 1

@@ -147,10 +147,12 @@ def profile_rules(measured: Measured) -> list[RuleReport]:
     idle_cores = measured.threads > 0 and measured.threads < measured.cores and waited > 0.2
     rule = _Table()
     rule.add("io-bottleneck", "share of the steps' time spent waiting for batches", 0.5, waited, len(steps),
-             "Raise threads, use a machine with more cores, or embed once and train on features.")  # fmt: skip
+             "Raise threads, use a machine with more cores, or embed once and train on features.",
+             times=sum(step.waited > 0.5 * step.total for step in steps))  # fmt: skip
     rule.add("step-outliers", "share of steps longer than the mean by 3 deviations", 0.05,
              outliers / max(1, len(steps)), len(steps),
-             "Look for other load on the machine, large photos, or checkpoints that are too frequent.")  # fmt: skip
+             "Look for other load on the machine, large photos, or checkpoints that are too frequent.",
+             times=outliers)  # fmt: skip
     rule.add("initialisation-time", "share of the run before its first step", 0.5,
              measured.initialisation / run if run else 0.0, 1,
              "Train longer in one job, or make fewer and larger shards.")  # fmt: skip
@@ -175,11 +177,16 @@ class _Table:
     def __init__(self) -> None:
         self.reports: list[RuleReport] = []
 
-    def add(self, name: str, checks: str, threshold: float, value: float, points: int, cure: str) -> None:
-        """A rule that fires when `value` is above its threshold and there was anything to look at."""
+    def add(
+        self, name: str, checks: str, threshold: float, value: float, points: int, cure: str, *, times: int = 1
+    ) -> None:
+        """A rule that fires when `value` is above its threshold and there was anything to look at.
+
+        `times` is how many of the data points it fires on, where they can be told apart.
+        """
         fired = points > 0 and value > threshold
         seen = f"{value:.3g}" if points else "no data points (no GPU, no window, or nothing to decode)"
-        self.reports.append(RuleReport(name, f"{checks} (now {seen})", threshold, "warn", points, int(fired),
+        self.reports.append(RuleReport(name, f"{checks} (now {seen})", threshold, "warn", points, times if fired else 0,
                                        f"{value:.3g}" if fired else "", cure))  # fmt: skip
 
 

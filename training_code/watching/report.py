@@ -99,7 +99,7 @@ def rule_table(rules: Sequence[RuleReport]) -> str:
     for rule in rules:
         cells = (
             rule.rule, rule.checks, f"{rule.threshold:g}", str(rule.triggered), str(rule.data_points), rule.first,
-            rule.recommendation if rule.triggered else "",
+            rule.recommendation,
         )  # fmt: skip
         fired = ' class="fired"' if rule.triggered else ""
         rows.append(f"<tr{fired}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")

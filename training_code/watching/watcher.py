@@ -56,12 +56,18 @@ class RunWatcher:
             self._judge(rule, rule.on_step(result.step, layers))
 
     def on_epoch(self, history: Sequence[EpochResult]) -> None:
-        """Close the epoch's curves and look at the losses."""
-        for name, total in self._sums.items():
-            self.curves.gradients.setdefault(name, []).append(total / self._looked)
+        """Close the epoch's curves, look at the losses, and print what CloudWatch makes metrics of."""
+        norms = {name: total / self._looked for name, total in self._sums.items()}
+        for name, norm in norms.items():
+            self.curves.gradients.setdefault(name, []).append(norm)
         self._sums, self._looked = {}, 0
         for rule in self.rules:
             self._judge(rule, rule.on_epoch(history))
+        if self._speak and norms:
+            # The norm over all layers, as if they were one.
+            whole = math.sqrt(sum(norm**2 for norm in norms.values()))
+            fired = sum(rule.triggered > 0 for rule in self.rules)
+            print(f"watch epoch={history[-1].epoch} train:gradient-norm={whole:.6g} watch:fired={fired}", flush=True)
 
     def reports(self) -> list[RuleReport]:
         """What every rule saw."""
