@@ -106,10 +106,10 @@ def below(watcher: StepWatcher) -> Below:
     def draw(console: Console) -> RenderableType | None:
         parts: list[RenderableType] = []
         if watcher.trials:
-            parts.append(Panel(trials_table(watcher.trials), title="Trials", title_align="left", border_style="dim", expand=False))
+            parts.append(_panel(trials_table(watcher.trials), "Trials"))
         if watcher.tail:
             log = Text("\n".join(watcher.tail), style="dim", no_wrap=True, overflow="ellipsis")
-            parts.append(Panel(log, title="Log", title_align="left", border_style="dim", expand=False))
+            parts.append(_panel(log, "Log"))
         if len(parts) == 2 and console.width >= _WIDE:
             side_by_side = Table.grid(expand=True, padding=(0, 1, 0, 0))
             side_by_side.add_column()
@@ -119,6 +119,10 @@ def below(watcher: StepWatcher) -> Below:
         return Group(*parts) if parts else None
 
     return draw
+
+
+def _panel(inside: RenderableType, title: str) -> Panel:
+    return Panel(inside, title=title, title_align="left", border_style="dim", expand=False)
 
 
 def trials_table(trials: tuple[pipeline.Trial, ...]) -> Table:
