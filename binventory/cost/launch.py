@@ -16,7 +16,6 @@ from binventory.cost.assembly import Endpoint, Template, endpoint_of
 from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
-from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
 from binventory.errors import Problem
 from binventory.names import Names
@@ -175,8 +174,8 @@ def _serving(endpoint: Endpoint, prices: Prices | None) -> tuple[Charge, tuple[s
         worst=None if month is None else most * month,
     )
     if month is not None:
-        hour = money(fewest * month / HOURS_A_MONTH)
-        said = (f"It bills {hour} an hour from now on, until it is turned off.",)
+        hour = fewest * month / HOURS_A_MONTH
+        said = (f"It bills ${hour:.3f} an hour from now on, until it is turned off.",)
     return charge, said
 
 

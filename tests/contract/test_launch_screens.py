@@ -139,7 +139,7 @@ def test_turning_the_endpoint_on_shows_what_a_month_costs(
     captured = capsys.readouterr()
     hour = prices.load("us-east-1").instance_hour("ml.m5.large")
     assert f"${2 * hour * 730:.2f}" in captured.out
-    assert f"${2 * hour:.2f} an hour" in captured.out
+    assert f"${2 * hour:.3f} an hour" in captured.out
     assert "endpoint off" not in captured.out, "nothing was started, so nothing has to be ended"
     assert "--yes" in captured.err
 

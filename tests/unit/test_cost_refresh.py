@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from binventory.cli import run
 from binventory.cost import prices, refresh
-from binventory.errors import Problem
+from binventory.errors import Exit, Problem
 
 TODAY = date(2027, 1, 2)
 
@@ -156,3 +158,29 @@ def test_a_refresh_that_finds_nothing_leaves_the_table(copied_table: Path, prici
     with pytest.raises(Problem, match="no SageMaker prices for eu-west-1"):
         refresh.refresh(pricing({})[0], "eu-west-1", TODAY, copied_table)
     assert copied_table.read_text() == before
+
+
+def test_the_command_says_what_it_found_and_what_not(
+    copied_table: Path, pricing: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, _ = pricing(REPLIES)
+    monkeypatch.setattr("binventory.cli.cost.boto3.client", lambda *_, **__: client)
+    monkeypatch.setattr("binventory.cli.cost.refresh_prices", partial(refresh.refresh, table=copied_table))
+    assert run(["cost", str(copied_table.parent), "--refresh", "--region", "eu-west-1"]) == Exit.USAGE
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Read 2 instance prices of eu-west-1, and s3_gb_month, volume_gb_month." in said
+    assert "kept with their old date: ml.g4dn.12xlarge" in said
+    assert "unknown in eu-west-1: ebs_gb_month" in said
+    assert prices.load("eu-west-1", copied_table).read == date.today()
+
+
+def test_without_credentials_a_refresh_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert run(["cost", "--refresh"]) == Exit.NOT_READY
+    assert "credentials" in capsys.readouterr().err
