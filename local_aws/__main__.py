@@ -103,6 +103,7 @@ def _application(context: Context) -> Any:
     from ministack.app import app as ministack_app
 
     from local_aws import alarms, cloudformation, operations, stack_events  # noqa: F401 - alarms registers itself
+    from local_aws.engine import spot_machines
     from local_aws.service import ADMIN_PREFIX, SageMakerService
 
     operations.register_all()
@@ -115,6 +116,7 @@ def _application(context: Context) -> Any:
         hooks.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
     stack_events.publish(context)
+    spot_machines.serve(context)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"].startswith(ADMIN_PREFIX):

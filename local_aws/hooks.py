@@ -1,4 +1,4 @@
-"""The only module that touches ministack's internals.
+"""The only module, with ec2_hooks.py for EC2's, that touches ministack's internals.
 
 ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
@@ -245,11 +245,13 @@ def set_budget_spend(name: str, amount: str, *, account: str) -> list[BudgetNoti
     return found
 
 
-def role_session(role_arn: str, session_name: str, *, account: str) -> dict[str, str]:
-    """Credentials with which SageMaker acts as a role: access key, secret and token as environment variables.
+def role_session(
+    role_arn: str, session_name: str, *, account: str, service: str = "sagemaker.amazonaws.com"
+) -> dict[str, str]:
+    """Credentials with which a service acts as a role: access key, secret and token as environment variables.
 
     Raises:
-        AwsError: the role does not exist, or does not trust SageMaker.
+        AwsError: the role does not exist, or does not trust the service.
     """
     from ministack.core.responses import set_request_account_id
     from ministack.services import iam, sts
@@ -257,11 +259,11 @@ def role_session(role_arn: str, session_name: str, *, account: str) -> dict[str,
     set_request_account_id(account)
     name = role_arn.rsplit("/", 1)[-1]
     role = iam._roles.get(name)
-    if role is None or not _trusts_sagemaker(role.get("AssumeRolePolicyDocument")):
+    if role is None or not _trusts(service, role.get("AssumeRolePolicyDocument")):
         raise AwsError(
             "ValidationException",
             f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
-            "'sagemaker.amazonaws.com' to assume the role.",
+            f"'{service}' to assume the role.",
         )
     digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
     session = {
@@ -355,12 +357,12 @@ def allows(statements: Sequence[Mapping[str, Any]], action: str, resource: str, 
     return bool(iam_evaluator.evaluate(asked, [policy]).decision == "Allow")
 
 
-def _trusts_sagemaker(document: Any) -> bool:
+def _trusts(service: str, document: Any) -> bool:
     policy = json.loads(document) if isinstance(document, str) else document or {}
     statements = policy.get("Statement", [])
     for statement in [statements] if isinstance(statements, dict) else statements:
         services = statement.get("Principal", {}).get("Service", []) if isinstance(statement, dict) else []
         names = [services] if isinstance(services, str) else services
-        if statement.get("Effect") == "Allow" and "sagemaker.amazonaws.com" in names:
+        if statement.get("Effect") == "Allow" and service in names:
             return True
     return False

@@ -45,6 +45,10 @@ GpuJobInstance = Literal[
     "ml.p3.2xlarge",
 ]
 JobInstance = Literal[CpuJobInstance, GpuJobInstance]
+# x86 machines of the EC2 road; all run the Deep Learning AMI.
+Ec2Instance = Literal[
+    "t3.2xlarge", "m5.2xlarge", "c5.4xlarge", "c6i.4xlarge", "g4dn.xlarge", "g4dn.2xlarge", "g5.xlarge", "g6.xlarge"
+]
 # The serving image is built for x86 processors, so neither GPU nor Graviton types are offered.
 ServingInstance = Literal[
     "ml.t2.medium",
@@ -105,6 +109,7 @@ Region = Literal[
 ]
 CPU_JOB_INSTANCES: tuple[str, ...] = get_args(CpuJobInstance)
 GPU_JOB_INSTANCES: tuple[str, ...] = get_args(GpuJobInstance)
+EC2_INSTANCES: tuple[str, ...] = get_args(Ec2Instance)
 SERVING_INSTANCES: tuple[str, ...] = get_args(ServingInstance)
 REGIONS: tuple[str, ...] = get_args(Region)
 

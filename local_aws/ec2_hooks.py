@@ -1,0 +1,75 @@
+"""What ministack's EC2 lacks: it starts an instance as a record and leaves out what the launch template says of it.
+
+Touches these internals of version 1.5.33: in `services.ec2` `_ACTION_MAP`, `_instances`, `_launch_templates`, `_tags`,
+`_p` and `_parse_member_list`. tests/contract/test_hooks.py names the one that moved, when ministack is upgraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Launched:
+    """An instance that has just begun."""
+
+    instance_id: str
+    user_data: str  # in base64, as the API has it
+    tags: Mapping[str, str]
+    profile: str  # ARN of its instance profile, "" without one
+
+
+def run_machines(begun: Callable[[Launched], None], ended: Callable[[Sequence[str]], None]) -> None:
+    """Have RunInstances take what its launch template says, as AWS does, and tell of instances that begin and end."""
+    from ministack.services import ec2
+
+    run_instances, terminate_instances = ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"]
+
+    def run_as_templated(request: dict[str, Any]) -> Any:
+        data = _launch_template_data(request)
+        if data is None:
+            return run_instances(request)
+        before = set(ec2._instances)
+        reply = run_instances({**_templated(data), **request})
+        for instance_id in set(ec2._instances) - before:
+            tags = _tags(data, ec2._tags.get(instance_id, []))
+            ec2._tags[instance_id] = [{"Key": key, "Value": value} for key, value in tags.items()]
+            profile = str(data.get("IamInstanceProfile", {}).get("Arn", ""))
+            begun(Launched(instance_id, str(data.get("UserData", "")), tags, profile))
+        return reply
+
+    def terminate_and_tell(request: dict[str, Any]) -> Any:
+        reply = terminate_instances(request)
+        ended(ec2._parse_member_list(request, "InstanceId"))
+        return reply
+
+    ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"] = run_as_templated, terminate_and_tell
+
+
+def _launch_template_data(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The newest data of the launch template that a request names; None where it names none."""
+    from ministack.services import ec2
+
+    wanted = {ec2._p(request, f"LaunchTemplate.LaunchTemplate{by}") for by in ("Name", "Id")} - {""}
+    for template in ec2._launch_templates.values():
+        if wanted & {template["LaunchTemplateName"], template["LaunchTemplateId"]}:
+            return dict(template["Versions"][-1].get("LaunchTemplateData", {}))
+    return None
+
+
+def _templated(data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Request parameters that stand for a launch template's data."""
+    given = {name: data.get(name) for name in ("ImageId", "InstanceType", "UserData")}
+    given["IamInstanceProfile.Arn"] = data.get("IamInstanceProfile", {}).get("Arn")
+    return {name: [str(value)] for name, value in given.items() if value}
+
+
+def _tags(data: Mapping[str, Any], asked: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """An instance's tags: the template's, and over them those of the request."""
+    tags: dict[str, str] = {}
+    for specification in data.get("TagSpecifications", ()):
+        if specification.get("ResourceType") == "instance":
+            tags |= {str(tag["Key"]): str(tag["Value"]) for tag in specification.get("Tags", ())}
+    return tags | {tag["Key"]: tag["Value"] for tag in asked}

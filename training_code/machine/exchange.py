@@ -1,0 +1,72 @@
+"""Files to and from S3: whole prefixes, and only what has changed since it was last sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+
+
+class Exchange:
+    """One machine's traffic with S3, by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._s3: Any = boto3.client("s3")
+        self._sent: dict[Path, tuple[int, int]] = {}
+
+    def fetch(self, uri: str, folder: Path) -> int:
+        """Puts everything under a prefix into a folder; returns how many files that were."""
+        bucket, prefix = _split(uri)
+        count = 0
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                path = folder / item["Key"][len(prefix) :]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._s3.download_file(bucket, item["Key"], str(path))
+                self._sent[path] = _state(path)
+                count += 1
+        return count
+
+    def send(self, path: Path, uri: str) -> None:
+        """Sends a file, or the files of a folder that are new or have changed. What is half written is left out."""
+        if path.is_file():
+            self._send_file(path, uri)
+            return
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and file.suffix != ".partial":
+                self._send_file(file, f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}")
+
+    def read_json(self, uri: str) -> Any:
+        """The document at an address."""
+        bucket, key = _split(uri)
+        return json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def write_json(self, uri: str, value: Any) -> None:
+        """Writes a document to an address."""
+        bucket, key = _split(uri)
+        self._s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(value, indent=2, sort_keys=True).encode())
+
+    def _send_file(self, path: Path, uri: str) -> None:
+        try:
+            state = _state(path)
+            if self._sent.get(path) == state:
+                return
+            bucket, key = _split(uri)
+            self._s3.upload_file(str(path), bucket, key)
+        except FileNotFoundError:
+            return  # an older checkpoint that made room for a newer one
+        self._sent[path] = state
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// address."""
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.lstrip("/")

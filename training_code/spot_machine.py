@@ -1,0 +1,154 @@
+"""Embed, train and evaluate on a machine of its own, an EC2 spot instance, that may be taken away at any moment.
+
+The machine's tag `run` names the plan that `binventory train --on ec2` left in S3. Checkpoints, the log and a status go
+to S3 every half minute and at the end, whatever the end is: done, failed, out of time, or taken back by spot. Started
+again with the same plan on another machine it goes on from the checkpoints. Its user data ends the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+import traceback
+import urllib.error
+from pathlib import Path
+from typing import Any, Final
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.container import JobError
+from machine.exchange import Exchange
+from machine.metadata import InstanceMetadata
+from machine.plan import SPLITS, STEPS, Plan
+from machine.steps import Steps, Stopped
+
+_SEND_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 5.0  # as often as AWS advises
+
+
+class SpotMachine:
+    """One run on this machine; `results` is the S3 prefix of the run's plan, status and log."""
+
+    def __init__(self, results: str, root: Path, minutes: float) -> None:
+        self._results = results
+        self._root = root
+        self._deadline = time.monotonic() + 60 * minutes
+        self._exchange = Exchange()
+        self._metadata = InstanceMetadata()
+        self._stop = threading.Event()
+        self._why = ""
+        self._sent = self._looked = 0.0
+        self._status: dict[str, Any] = {"state": "running", "step": "", "started": _now()}
+
+    def work(self) -> int:
+        """Runs the plan; returns the exit status: 0 only when everything is done and sent."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self._end_because("timed out", "the machine is shut down"))
+        plan: Plan | None = None
+        steps: Steps | None = None
+        state, reason = "succeeded", ""
+        try:
+            plan = Plan.of(self._exchange.read_json(f"{self._results}/run.json"))
+            steps = Steps(plan, self._root / "work", Path(__file__).parent)
+            self._run(plan, steps)
+        except Stopped:
+            state, reason = self._why.split(": ", 1)[0], self._why.split(": ", 1)[1]
+        except JobError as error:
+            state, reason = "failed", str(error)
+        except Exception as error:
+            traceback.print_exc()
+            state, reason = "failed", f"{type(error).__name__}: {error}"
+        print(f"{state}{': ' * bool(reason)}{reason}", flush=True)
+        if plan is not None and steps is not None:
+            self._send_checkpoints(plan, steps)
+        self._say(state=state, reason=reason, ended=_now())
+        return 0 if state == "succeeded" else 1
+
+    def _run(self, plan: Plan, steps: Steps) -> None:
+        self._say(step="fetch")
+        for split in SPLITS:
+            if not self._exchange.fetch(plan.shards[split], steps.data / split):
+                raise JobError(f"there are no shards under {plan.shards[split]}: run the pipeline's Ingest first")
+        for step, folder in steps.checkpoints.items():
+            found = self._exchange.fetch(f"{plan.checkpoints}{step}/", folder)
+            if found:
+                print(f"going on from {found} checkpoint files of {step}", flush=True)
+        for step in STEPS:
+            self._say(step=step)
+            steps.run(step, lambda: self._must_stop(plan, steps))
+        self._say(step="send")
+        self._exchange.send(steps.model, f"{plan.models}train/model.tar.gz")
+        self._exchange.send(steps.evaluated, plan.models)
+
+    def _must_stop(self, plan: Plan, steps: Steps) -> bool:
+        """Asked twice a second while a step runs; sends and looks when it is time."""
+        now = time.monotonic()
+        if now >= self._looked + _LOOK_SECONDS:
+            self._looked = now
+            self._look()
+        if now >= self._deadline:
+            self._end_because("timed out", "the limit of the run's time is reached")
+        if now >= self._sent + _SEND_SECONDS and not self._stop.is_set():
+            self._sent = now
+            self._send_while_running(plan, steps)
+        return self._stop.is_set()
+
+    def _send_while_running(self, plan: Plan, steps: Steps) -> None:
+        try:
+            self._send_checkpoints(plan, steps)
+            self._say()
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            # The next half minute brings another try; the training need not end for it.
+            print(f"warning: nothing was sent ({error})", file=sys.stderr, flush=True)
+
+    def _look(self) -> None:
+        try:
+            notice = self._metadata.interruption()
+        except (urllib.error.URLError, OSError) as error:
+            print(f"warning: the instance metadata cannot be read ({error})", file=sys.stderr, flush=True)
+            return
+        if notice:
+            self._end_because("reclaimed", f"spot takes the machine back: {notice}")
+
+    def _end_because(self, state: str, reason: str) -> None:
+        if not self._stop.is_set():
+            self._why = f"{state}: {reason}"
+            self._stop.set()
+
+    def _send_checkpoints(self, plan: Plan, steps: Steps) -> None:
+        for step, folder in steps.checkpoints.items():
+            self._exchange.send(folder, f"{plan.checkpoints}{step}")
+
+    def _say(self, **changes: Any) -> None:
+        """Writes the status and sends the log."""
+        self._status |= {**changes, "heard": _now()}
+        log = self._root / "log.txt"
+        if log.is_file():
+            self._exchange.send(log, f"{self._results}/log.txt")
+        self._exchange.write_json(f"{self._results}/status.json", self._status)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def main() -> int:
+    """Runs what the machine's tag asks for; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--executions", required=True, help="s3:// prefix under which the runs are")
+    parser.add_argument("--root", required=True, type=Path, help="folder for everything on this machine")
+    parser.add_argument("--minutes", required=True, type=float, help="time after which the run is ended")
+    given = parser.parse_args()
+    run = InstanceMetadata().tag("run")
+    if not run:
+        print(json.dumps({"error": "the instance has no tag `run`, or its tags are not in its metadata"}), flush=True)
+        return 1
+    return SpotMachine(f"{given.executions.rstrip('/')}/{run}", given.root, given.minutes).work()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
