@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +43,44 @@ def result(output: Path) -> tuple[bytes, dict[str, Any]]:
     return (output / "model.safetensors").read_bytes(), {key: metrics[key] for key in ("best", "history")}
 
 
-def killed_at(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, flags: Sequence[str], moment: int) -> bool:
-    """Start the run and end it after `moment` steps of this attempt, before the step is saved; False if it finished."""
-    steps = iter(range(moment))
-    real = Fit._save_if_due
+PLACES = ("before saving", "while writing", "after naming")
 
-    def dying(self: Fit) -> None:
-        if next(steps, None) is None:
+
+def killed_at(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, flags: Sequence[str], moment: int,
+    place: str = PLACES[0],
+) -> bool:  # fmt: skip
+    """Start the run and end it after `moment` passes of a place of this attempt; False if it finished."""
+    passes = iter(range(moment))
+    real_save, real_sync, real_replace = Fit._save_if_due, os.fsync, os.replace
+
+    def die_in_time() -> None:
+        if next(passes, None) is None:
             raise Killed
-        real(self)
+
+    def before_saving(self: Fit) -> None:
+        die_in_time()
+        real_save(self)
+
+    def while_writing(descriptor: int) -> None:
+        try:
+            die_in_time()
+        except Killed:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)  # half of it is on the disk
+            raise
+        real_sync(descriptor)
+
+    def after_naming(source: Path, target: Path) -> None:
+        real_replace(source, target)
+        die_in_time()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "_save_if_due", dying)
+        if place == PLACES[0]:
+            patch.setattr(Fit, "_save_if_due", before_saving)
+        elif place == PLACES[1]:
+            patch.setattr(os, "fsync", while_writing)
+        else:
+            patch.setattr(os, "replace", after_naming)
         try:
             run(folder, name, flags)
         except Killed:
@@ -61,18 +89,21 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, flags: S
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(moments=st.lists(st.integers(0, 9), min_size=1, max_size=4))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(PLACES)), min_size=1, max_size=4))
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(
-    optimiser: str, moments: list[int], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    optimiser: str, kills: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     folder = tmp_path_factory.mktemp("resume")
     flags = [*FLAGS, "--optimiser", optimiser, "--embedding", str(write_embedding(folder / "embedding", views=2))]
     whole = run(folder, "whole", flags)
-    for moment in moments:
-        if not killed_at(monkeypatch, folder, "killed", flags, moment):
+    for moment, place in kills:
+        if not killed_at(monkeypatch, folder, "killed", flags, moment, place):
             break
     assert run(folder, "killed", flags) == whole
+    left = sorted(path.name for path in (folder / "killed-checkpoints").iterdir())
+    assert len(left) == 2 and all(name.endswith(".safetensors") for name in left), "no pieces of what was torn"
 
 
 def test_a_full_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,21 +177,45 @@ def test_another_runs_checkpoint_is_not_taken(tmp_path: Path, capsys: pytest.Cap
     assert "other settings or data" in capsys.readouterr().err
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint_and_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@contextlib.contextmanager
+def no_room_beyond(size: int) -> Iterator[None]:
+    """The system refuses to let any file grow beyond so many bytes, in the middle of a write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_keeps_the_last_good_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = CheckpointFolder(tmp_path, "mine", every_seconds=0)
     folder.save(1, snapshot(1))
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    assert not folder.save(2, snapshot(2))
-    assert "No space left on device" in capsys.readouterr().err
+    (good,) = tmp_path.iterdir()
+    with no_room_beyond(good.stat().st_size // 2):
+        assert not folder.save(2, snapshot(2))
+    assert "checkpoint of step 2 not written" in capsys.readouterr().err
     found = folder.latest()
     assert found is not None and found.values == {"step": 1}
-    assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == [good]
+    assert folder.save(3, snapshot(3)), "when there is room again"
+
+
+def test_training_goes_on_without_room_for_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding"))]
+    whole = run(tmp_path, "whole", flags)
+    real = CheckpointFolder._write
+
+    def cramped(self: CheckpointFolder, path: Path, data: bytes) -> None:
+        with no_room_beyond(len(data) // 2):
+            real(self, path, data)
+
+    monkeypatch.setattr(CheckpointFolder, "_write", cramped)
+    assert run(tmp_path, "cramped", flags) == whole
+    assert "the last good one is kept" in capsys.readouterr().err
+    assert list((tmp_path / "cramped-checkpoints").iterdir()) == []
 
 
 def test_the_interval_is_in_seconds(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ class CheckpointFolder:
             print(f"warning: checkpoint of step {step} not written ({error}); the last good one is kept",
                   file=sys.stderr, flush=True)  # fmt: skip
             return False
-        for old in self._files()[: -self._keep]:
+        # What a killed process had begun to write belongs to nobody.
+        for old in [*self._files()[: -self._keep], *self.folder.glob("step-*.partial")]:
             old.unlink(missing_ok=True)
         return True
 
