@@ -1,0 +1,64 @@
+"""The README and the tutorial, followed word for word on a fresh clone: every block of shell is typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CLONE = "git clone <this repository> binventory"
+
+
+def blocks(page: Path) -> list[str]:
+    """The shell blocks of a page, in order."""
+    return _BLOCK.findall(page.read_text())
+
+
+def follow(page: Path, repository: Path, folder: Path) -> str:
+    """Types all blocks into one shell that stops at the first command that fails; returns what it printed.
+
+    The clone gets this checkout's installation: `make setup` finds that everything is there.
+    """
+    typed = "".join(blocks(page))
+    clone = f"git clone --quiet {repository} binventory"
+    # An installation is newer than what it was made from, also when the clone is younger than both.
+    ready = "; ".join(
+        [
+            f"ln -s {repository}/.venv binventory/.venv",
+            f"ln -s {repository}/node_modules binventory/node_modules",
+            "touch -d 2000-01-01 binventory/requirements.txt binventory/package-lock.json binventory/pyproject.toml",
+        ]
+    )
+    assert typed.count(CLONE) == 1
+    script = "set -e\n" + typed.replace(CLONE, f"{clone}; {ready}")
+    # The installed package is this checkout; the clone's own modules come first, as after its own `make setup`.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BINVENTORY_"))}
+    environment["PYTHONPATH"] = str(folder / "binventory")
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    run = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, f"{page.name}:\n{run.stdout}\n{run.stderr}"
+    return run.stdout
+
+
+def test_the_tutorial(repository: Path, tmp_path: Path) -> None:
+    said = follow(repository / "docs" / "tutorial.md", repository, tmp_path)
+    clone = tmp_path / "binventory"
+    assert "<title>" in (clone / "run.html").read_text()
+    assert (clone / "audit" / "audit.html").is_file()
+    assert '"switched_on": true' in said
+    assert "no process, port or file" in said
+    assert not (clone / "rehearsal").exists()
+
+
+def test_the_readme(repository: Path, tmp_path: Path) -> None:
+    said = follow(repository / "README.md", repository, tmp_path)
+    assert "Prove that nothing is left" in said
+    assert "Rehearsed in" in said
