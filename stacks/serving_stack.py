@@ -16,10 +16,10 @@ from stacks.base import BinventoryStack
 from stacks.batch_transform import BatchTransform
 from stacks.endpoint_alarms import EndpointAlarms
 from stacks.pipeline.surroundings import JobNetwork
+from stacks.serving_modes import AsyncEndpoint, Tracking, production_variant
 from stacks.settings import Settings
 from stacks.storage_stack import CAPTURE_PREFIX, EXECUTIONS_PREFIX, StorageStack
 
-Tracking = autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty
 TrackedMetric = autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty
 
 VARIANT = "primary"
@@ -48,6 +48,8 @@ class ServingStack(BinventoryStack):
         )
         self._storage = storage
         self._network = network
+        is_async = settings.serving.mode == "async"
+        self._async = AsyncEndpoint(self, settings.serving, storage, alerts) if is_async else None
         self._model_package_arn = self._model_package_parameter()
         self._serving = self._serving_condition()
         self.endpoint_name = settings.prefix
@@ -64,13 +66,16 @@ class ServingStack(BinventoryStack):
         )
         endpoint = self._endpoint(configuration)
         resources: list[CfnResource] = [model, configuration, endpoint, *self.alarms.alarms]
-        if settings.serving.max_instances > settings.serving.min_instances:
+        if settings.serving.mode != "serverless" and settings.serving.max_instances > settings.serving.min_instances:
             resources += self._autoscaling(endpoint)
         for resource in resources:
             resource.cfn_options.condition = self._serving
         BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)
         # The name is known while nothing is served: whoever calls gets SageMaker's own "not found" then.
         CfnOutput(self, "EndpointName", value=self.endpoint_name)
+        CfnOutput(self, "ServingMode", value=settings.serving.mode)
+        if self._async:
+            CfnOutput(self, "AsyncInputUri", value=self._async.input_uri)
 
     def _model_package_parameter(self) -> CfnParameter:
         return CfnParameter(
@@ -117,6 +122,8 @@ class ServingStack(BinventoryStack):
             statements.append(
                 permissions.allow(["s3:PutObject"], [self._storage.data_bucket.arn_for_objects(f"{CAPTURE_PREFIX}/*")])
             )
+        if self._async:
+            statements += self._async.statements()
         self._policy = iam.Policy(self, "Policy", roles=[role], statements=statements)
         return role
 
@@ -126,8 +133,9 @@ class ServingStack(BinventoryStack):
             self,
             "Model",
             execution_role_arn=role.role_arn,
-            # The container never needs the network: it gets photos, not addresses.
-            enable_network_isolation=True,
+            # The container never needs the network: it gets photos, not addresses. Serverless endpoints know no
+            # isolation; their container still fetches nothing, and its role reads the model's artefact only.
+            enable_network_isolation=self.settings.serving.mode != "serverless",
             vpc_config=self._vpc_config(),
             containers=[
                 sagemaker.CfnModel.ContainerDefinitionProperty(
@@ -149,19 +157,12 @@ class ServingStack(BinventoryStack):
         return sagemaker.CfnEndpointConfig(
             self,
             "EndpointConfig",
-            production_variants=[
-                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-                    # SageMaker keeps scaling and weights by this name, so it never changes.
-                    variant_name=VARIANT,
-                    model_name=model.attr_model_name,
-                    instance_type=serving.instance_type,
-                    initial_instance_count=serving.min_instances,
-                    initial_variant_weight=1,
-                    container_startup_health_check_timeout_in_seconds=120,
-                )
-            ],
+            # SageMaker keeps scaling and weights by the variant's name, so it never changes.
+            production_variants=[production_variant(serving, name=VARIANT, model_name=model.attr_model_name)],
+            async_inference_config=self._async.config if self._async else None,
             data_capture_config=self._data_capture(),
-            kms_key_id=self.keys.data.key_arn if self.keys else None,
+            # A serverless endpoint has no volume to encrypt.
+            kms_key_id=self.keys.data.key_arn if self.keys and serving.mode != "serverless" else None,
         )
 
     def _vpc_config(self) -> sagemaker.CfnModel.VpcConfigProperty | None:
@@ -188,6 +189,14 @@ class ServingStack(BinventoryStack):
         )
 
     def _endpoint(self, configuration: sagemaker.CfnEndpointConfig) -> sagemaker.CfnEndpoint:
+        if self.settings.serving.mode == "serverless":
+            # SageMaker itself shifts all requests at once, to a new version that has passed its health check.
+            return sagemaker.CfnEndpoint(
+                self,
+                "Endpoint",
+                endpoint_name=self.endpoint_name,
+                endpoint_config_name=configuration.attr_endpoint_config_name,
+            )
         endpoint = sagemaker.CfnEndpoint(
             self,
             "Endpoint",
@@ -211,7 +220,7 @@ class ServingStack(BinventoryStack):
     def _blue_green(self) -> sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty:
         serving = self.settings.serving
         baking = serving.canary_minutes * 60
-        if serving.min_instances == 1:
+        if serving.min_instances <= 1:
             # A canary is at most half of the fleet, and half of one instance is none: the new fleet takes over at
             # once, and the old one waits as long as a canary would bake, ready to take back.
             routing = sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
@@ -244,6 +253,8 @@ class ServingStack(BinventoryStack):
             resource_id=f"endpoint/{self.endpoint_name}/variant/{VARIANT}",
         )
         target.add_resource_dependency(endpoint)
+        if self._async:
+            return [target, *self._async.scaling(target, self.endpoint_name)]
         policy = autoscaling.CfnScalingPolicy(
             self,
             "ScalingPolicy",

@@ -141,6 +141,18 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("network")
+    @classmethod
+    def _has_machines_to_put_there(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        serving: ServingSettings | None = info.data.get("serving")
+        if value.mode != "none" and serving is not None and serving.mode == "serverless":
+            raise wrong_setting(
+                "must be none with serving.mode serverless: SageMaker puts serverless endpoints into no network",
+                field="network.mode",
+                value=value.mode,
+            )
+        return value
+
     @field_validator("evaluation", "ingest")
     @classmethod
     def _runs_on_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:

@@ -15,6 +15,7 @@ CAPTURE_PREFIX = "capture"
 EXECUTIONS_PREFIX = "executions"
 CHECKPOINTS_PREFIX = "checkpoints"
 BATCH_PREFIX = "batch"
+ASYNC_PREFIX = "async"
 # Answers of transform jobs are fetched and deleted at their end; what an interruption leaves goes with time.
 _BATCH_DAYS = 14
 
@@ -52,6 +53,7 @@ class StorageStack(BinventoryStack):
             EXECUTIONS_PREFIX: storage.executions_expire_days,
             CHECKPOINTS_PREFIX: storage.checkpoints_expire_days,
             BATCH_PREFIX: _BATCH_DAYS,
+            ASYNC_PREFIX: self.settings.serving.asynchronous.expire_days,
             CAPTURE_PREFIX: self.settings.serving.data_capture_expire_days,
         }
         # Not versioned: everything here is computed from photos that live elsewhere, and can be computed again.

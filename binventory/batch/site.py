@@ -27,6 +27,8 @@ class Site:
     """ARN of the model package that counts."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+    key: str = ""
+    """ARN of the customer's key for answers and volumes; "": AWS's own keys."""
 
     def require_readable(self, uri: str) -> None:
         """Raises a Problem for photos that the role may not read, before anything is started."""
@@ -64,4 +66,5 @@ def find_site(aws: Aws, names: Names) -> Site:
         package=package,
         subnets=tuple(outputs.get("BatchSubnetIds", "").split()),
         security_groups=tuple(outputs.get("BatchSecurityGroupIds", "").split()),
+        key=outputs.get("BatchKeyArn", ""),
     )

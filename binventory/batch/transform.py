@@ -121,8 +121,16 @@ class Batch:
                     "ContentType": "image/jpeg",
                     "SplitType": "None",
                 },
-                TransformOutput={"S3OutputPath": f"s3://{bucket}/{folder}{ANSWERS}", "Accept": "application/json"},
-                TransformResources={"InstanceType": site.instance_type, "InstanceCount": site.instance_count},
+                TransformOutput={
+                    "S3OutputPath": f"s3://{bucket}/{folder}{ANSWERS}",
+                    "Accept": "application/json",
+                    **({"KmsKeyId": site.key} if site.key else {}),
+                },
+                TransformResources={
+                    "InstanceType": site.instance_type,
+                    "InstanceCount": site.instance_count,
+                    **({"VolumeKmsKeyId": site.key} if site.key else {}),
+                },
                 ModelClientConfig={"InvocationsTimeoutInSeconds": 60, "InvocationsMaxRetries": 3},
                 Tags=tags,
             )

@@ -11,7 +11,7 @@ import jsii
 # rules/resources.py holds a bare `*` to actions that know no resource.
 ACCEPTED_WILDCARDS = {
     r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
-    r".*/(executions|checkpoints|capture|batch|bin-images|metadata)/\*": "Objects under one prefix, made at run time.",
+    r".*/(executions|checkpoints|capture|batch|async|bin-images|metadata)/\*": "Objects under one prefix of a bucket.",
     r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
     r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",
     r".*:log-group:/aws/sagemaker/\w+(/[\w-]+)?:\*": "Events of the log groups that SageMaker prescribes.",

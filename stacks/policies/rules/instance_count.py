@@ -12,6 +12,8 @@ def _find(assembly: Assembly) -> Iterator[Finding]:
     for config in assembly.of_type("AWS::SageMaker::EndpointConfig"):
         if config.tags.get("environment") != "prod":
             continue
+        if "AsyncInferenceConfig" in config.properties:
+            continue  # requests wait in a queue for the next machine
         for variant in config.properties["ProductionVariants"]:
             count = variant.get("InitialInstanceCount")
             # Serverless variants have no instances to count.

@@ -1,0 +1,110 @@
+"""Ways to serve by settings: each with what SageMaker offers it, wrong combinations named before anything is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stacks.settings import InvalidSettingsError, Settings, load
+from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize
+
+
+def served(mode: str, **values: object) -> dict[str, Any]:
+    """The serving template of a mode."""
+    settings: Settings = changed(load("dev"), "serving", mode=mode, data_capture_percent=0, **values)
+    return synthesize(settings)["Serving"]
+
+
+@pytest.fixture(scope="module")
+def serverless() -> dict[str, Any]:
+    return served("serverless", serverless={"memory_mb": 3072, "max_concurrency": 7})
+
+
+@pytest.fixture(scope="module")
+def queued() -> dict[str, Any]:
+    return served("async", min_instances=0, asynchronous={"success_topic": "none", "idle_minutes": 5})
+
+
+def test_a_serverless_endpoint_has_memory_and_concurrency_and_no_machines(serverless: dict[str, Any]) -> None:
+    config = only(serverless, "AWS::SageMaker::EndpointConfig")["Properties"]
+    (variant,) = config["ProductionVariants"]
+    assert variant["ServerlessConfig"] == {"MemorySizeInMB": 3072, "MaxConcurrency": 7}
+    assert {"InstanceType", "InitialInstanceCount"}.isdisjoint(variant)
+    assert "DataCaptureConfig" not in config
+    endpoint = only(serverless, "AWS::SageMaker::Endpoint")["Properties"]
+    assert "DeploymentConfig" not in endpoint
+    assert not resources(serverless, "AWS::ApplicationAutoScaling::ScalableTarget")
+    assert only(serverless, "AWS::SageMaker::Model")["Properties"]["EnableNetworkIsolation"] is False
+    assert serverless["Outputs"]["ServingMode"]["Value"] == "serverless"
+
+
+def test_an_asynchronous_endpoint_queues_and_scales_to_zero(queued: dict[str, Any]) -> None:
+    config = only(queued, "AWS::SageMaker::EndpointConfig")["Properties"]
+    asynchronous = config["AsyncInferenceConfig"]
+    assert asynchronous["ClientConfig"] == {"MaxConcurrentInvocationsPerInstance": 4}
+    output = asynchronous["OutputConfig"]
+    assert flat(output["S3OutputPath"]).endswith("/async/output/")
+    assert flat(output["S3FailurePath"]).endswith("/async/failures/")
+    assert set(output["NotificationConfig"]) == {"ErrorTopic"}
+    assert config["ProductionVariants"][0]["InitialInstanceCount"] == 1
+    assert only(queued, "AWS::ApplicationAutoScaling::ScalableTarget")["Properties"]["MinCapacity"] == 0
+    policies = resources(queued, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    kinds = {policy["Properties"]["PolicyType"]: policy["Properties"] for policy in policies.values()}
+    tracked = kinds["TargetTrackingScaling"]["TargetTrackingScalingPolicyConfiguration"]
+    assert tracked["CustomizedMetricSpecification"]["MetricName"] == "ApproximateBacklogSizePerInstance"
+    assert tracked["ScaleInCooldown"] == 300
+    (first,) = (name for name, each in policies.items() if each["Properties"]["PolicyType"] == "StepScaling")
+    alarms = resources(queued, "AWS::CloudWatch::Alarm").values()
+    (waiting,) = (each for each in alarms if each["Properties"]["MetricName"] == "HasBacklogWithoutCapacity")
+    assert waiting["Properties"]["AlarmActions"] == [{"Ref": first}]
+    assert waiting["Condition"] == "Serving"
+    deployment = only(queued, "AWS::SageMaker::Endpoint")["Properties"]["DeploymentConfig"]
+    assert deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
+
+
+def test_the_queue_asks_for_exactly_its_rights(queued: dict[str, Any]) -> None:
+    written = {
+        flat(resource).rpartition(">")[2]
+        for name, statement in statements(queued)
+        if name.startswith("Policy") and "s3:PutObject" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+    assert written == {"/async/*"}
+    published = [statement for _, statement in statements(queued) if as_list(statement["Action"]) == ["sns:Publish"]]
+    assert len(published) == 1
+    silent = served("async", asynchronous={"error_topic": "none"})
+    assert "NotificationConfig" not in str(only(silent, "AWS::SageMaker::EndpointConfig"))
+    assert not [each for _, each in statements(silent) if "sns:Publish" in as_list(each["Action"])]
+
+
+@pytest.mark.parametrize(
+    ("variables", "field", "said"),
+    [
+        ({"SERVING__MODE": "serverless"}, "serving.data_capture_percent", "must be 0 with mode serverless"),
+        ({"SERVING__MODE": "async"}, "serving.data_capture_percent", "must be 0 with mode async"),
+        ({"SERVING__MODE": "batch"}, "serving.mode", "'realtime', 'serverless' or 'async'"),
+        ({"SERVING__MIN_INSTANCES": "0"}, "serving.min_instances", "only with mode async"),
+        ({"SERVING__SERVERLESS__MEMORY_MB": "1000"}, "serving.serverless.memory_mb", "1024"),
+        ({"SERVING__SERVERLESS__MAX_CONCURRENCY": "201"}, "serving.serverless.max_concurrency", "200"),
+        ({"SERVING__ASYNCHRONOUS__ERROR_TOPIC": "me"}, "serving.asynchronous.error_topic", "ARN of an SNS topic"),
+        (
+            {
+                "SERVING__MODE": "serverless",
+                "SERVING__DATA_CAPTURE_PERCENT": "0",
+                "NETWORK__MODE": "create",
+                "TRAINING__WEIGHTS": "none",
+            },
+            "network.mode",
+            "into no network",
+        ),
+    ],
+)
+def test_wrong_combinations_are_named(
+    variables: dict[str, str], field: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"BINVENTORY_{name}", value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    assert field in str(caught.value) and said in str(caught.value)
