@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from stacks.backbones import WITHOUT_PRETRAINED_WEIGHTS, Backbone
 from stacks.images import FrameworkVersion
 from stacks.instances import JobInstance, ServingInstance
 
@@ -134,16 +135,26 @@ class TrainingSettings(SpotJobSettings):
     """Version of AWS's PyTorch training image."""
     strategy: Literal["head", "full"]
     """`head` fits the last layers on features that are computed once; `full` trains the whole network."""
-    backbone: Literal["resnet50"]
-    """The network below the head."""
+    backbone: Backbone
+    """The network below the head, by torchvision's name; `small` is a few layers of our own, for rehearsals."""
     weights: Annotated[str, _s3_uri_or("torchvision", "none")]
     """Where the backbone starts: torchvision's ImageNet weights, an S3 object, or explicitly nothing."""
     epochs: int = Field(ge=1, le=1000)
     """Passes over the training split."""
-    views: int = Field(ge=1, le=32)
-    """Augmented views of each photo that Embed writes."""
+    views: int = Field(ge=0, le=32)
+    """Augmented views of each training photo that Embed writes beside the photo itself."""
     seed: int = Field(ge=0, le=2**31 - 1)
     """Equal seeds split, shuffle and initialise alike."""
+
+    @field_validator("weights")
+    @classmethod
+    def _exist(cls, value: str, info: ValidationInfo) -> str:
+        backbone = info.data.get("backbone")
+        if value == "torchvision" and backbone in WITHOUT_PRETRAINED_WEIGHTS:
+            raise wrong_setting(
+                "torchvision has none for backbone {backbone}; use none or an s3:// uri", backbone=backbone
+            )
+        return value
 
 
 class WarmStartSettings(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from stacks.backbones import BACKBONES
 from stacks.instances import CPU_JOB_INSTANCES, processor_of
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
@@ -42,7 +43,7 @@ class Parameters:
             labels_uri=_text("LabelsUri", settings.data.labels_uri),
             limit_per_class=_integer("LimitPerClass", settings.data.limit_per_class),
             strategy=_text("Strategy", training.strategy, "head", "full"),
-            backbone=_text("Backbone", training.backbone, "resnet50"),
+            backbone=_text("Backbone", training.backbone, *BACKBONES),
             weights=_text("Weights", training.weights),
             views=_integer("Views", training.views),
             epochs=_integer("Epochs", training.epochs),

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from features.frozen_backbone import calibrate_random_backbone
 from jobs.container import JobContainer, JobError
-from modelling.backbones import BACKBONES, Backbone, build_backbone, load_backbone
+from modelling.backbones import BACKBONES, SMALL_BACKBONE, Backbone, build_backbone, load_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing
+from stacks import backbones as offered
 
 Weights = dict[str, Tensor]
 
@@ -189,3 +190,8 @@ def test_calibration_makes_a_random_deep_network_tell_photos_apart() -> None:
 def test_a_network_without_batch_norms_needs_no_calibration() -> None:
     model = BinModel(build_backbone("small", 0), torch.nn.Identity(), Preprocessing())
     assert not calibrate_random_backbone(model, [])
+
+
+def test_the_settings_offer_the_networks_that_exist() -> None:
+    assert set(offered.BACKBONES) == set(BACKBONES)
+    assert {SMALL_BACKBONE} == offered.WITHOUT_PRETRAINED_WEIGHTS
