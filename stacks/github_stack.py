@@ -73,8 +73,9 @@ class GithubStack(BinventoryStack):
                     "sagemaker:DescribePipeline",
                     "sagemaker:StartPipelineExecution",
                     "sagemaker:DescribePipelineExecution",
+                    "sagemaker:ListPipelineExecutions",
                     "sagemaker:ListPipelineExecutionSteps",
-                    "sagemaker:StopPipelineExecution",
+                    "sagemaker:ListPipelineParametersForExecution",
                 ],
                 [pipeline, f"{pipeline}/execution/*"],
             )
@@ -97,7 +98,9 @@ class GithubStack(BinventoryStack):
                 log_group_arns(self, *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs"))),
             )
         )
-        for statement in read_objects(storage.data_bucket.bucket_arn, EXECUTIONS_PREFIX):
+        # The evaluation that its report shows, and how busy the machines were.
+        role.add_to_policy(allow(["cloudwatch:GetMetricData"], ["*"]))
+        for statement in read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX):
             role.add_to_policy(statement)
         role.add_to_policy(self._describe_stacks())
 

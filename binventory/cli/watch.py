@@ -21,6 +21,7 @@ from binventory.cost.spent import Meter
 from binventory.cost.text import so_far
 from binventory.journal import Journal
 from binventory.names import Names
+from binventory.report.markdown import markdown as as_markdown
 from binventory.report.page import render
 from binventory.report.record import read
 from binventory.watching import StepWatcher
@@ -54,6 +55,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the page is written.")] = Path(
         "run.html"
     ),
+    markdown: Annotated[bool, typer.Option("--markdown", help="For a workflow's summary.")] = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
@@ -63,6 +65,9 @@ def report(
     output.write_text(render(record), encoding="utf-8")
     if json:
         print_json({"execution": record.execution.arn, "status": record.execution.status, "page": output.resolve()})
+        return
+    if markdown:
+        print(as_markdown(record))
         return
     stdout.print(f"{record.execution.id}, {record.execution.status}: {output}", soft_wrap=True)
 

@@ -17,7 +17,7 @@ from binventory.report import charts
 from binventory.report.record import Curve, RunRecord
 from binventory.times import duration
 
-_METRICS: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
+METRICS: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
 _WIDE: Final = 10.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
@@ -159,7 +159,7 @@ def _evaluation(record: RunRecord) -> dict[str, Any]:
     rows = [
         [name.replace("_", " "), _value(model[name]), _interval(model[name])]
         + [_value(baseline[name]) for baseline in baselines.values()]
-        for name in _METRICS
+        for name in METRICS
         if model.get(name, {}).get("value") is not None
     ]  # fmt: skip
     gate = ours["gate"]

@@ -1,0 +1,27 @@
+"""An execution in the summary of a workflow: its state, and what the evaluation measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from binventory.report.page import METRICS
+from binventory.report.record import RunRecord
+
+
+def markdown(record: RunRecord) -> str:
+    """A heading, the metrics of the test split as a table, and the reason where the execution failed."""
+    execution = record.execution
+    lines = [f"### Pipeline execution {execution.id}: {execution.status}", ""]
+    if execution.failure:
+        lines += [f"> {line}" for line in execution.failure.splitlines()] + [""]
+    rows = list(_metrics(record))
+    lines += ["| metric of the test split | value |", "|---|---:|", *rows, ""] if rows else ["No evaluation.", ""]
+    return "\n".join(lines)
+
+
+def _metrics(record: RunRecord) -> Iterator[str]:
+    model = record.evaluation.get("binventory", {}).get("model", {})
+    for name in METRICS:
+        value = model.get(name, {}).get("value")
+        if value is not None:
+            yield f"| {name.replace('_', ' ')} | {value:.4f} |"

@@ -1,0 +1,209 @@
+"""No right too many: every part of every role's policies is what lets some request of a rehearsal through.
+
+Everything a role is for is done once while policies are enforced, and what they allowed is written down. Then each
+statement, action and resource of each role is taken away in turn: one of those requests must be denied without it.
+The requests that prove it are kept in tests/stacks/witnessed.json, where a fast test holds the templates to them;
+`WITNESS=1 make test-rehearsal ARGS=tests/rehearsal/test_rights.py` writes them anew after a change of rights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from binventory.aws import connect
+from binventory.rehearsal import source
+from local_aws import decisions
+from local_aws.server import LocalAws
+from tests.github_account import Account, checkout, step
+from tests.rights import Deployment, Request, generalise, survivors, with_every_role, witnesses
+from tests.stacks.templates import synthesize
+from tests.stacks.test_rights import WITNESSED, excused
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
+NAME = "binventory-dev"
+# The rights are those of tests.rights.with_every_role; the rest makes the work short.
+SETTINGS = {
+    "CDK_VALIDATION": "false",
+    "BINVENTORY_MONEY__IDLE_HOURS": "0.01",
+    "BINVENTORY_MONEY__SERVING_HOURS": json.dumps(
+        {"days": "MON-FRI", "start": "07:00", "end": "19:00", "time_zone": "UTC"}
+    ),
+    "BINVENTORY_TRAINING__WEIGHTS": "none",
+    "BINVENTORY_TRAINING__EPOCHS": "2",
+    "BINVENTORY_TRAINING__VIEWS": "1",
+    "BINVENTORY_TUNING__JOBS": "2",
+    "BINVENTORY_TUNING__PARALLEL_JOBS": "1",
+    "BINVENTORY_EVALUATION__ACCURACY_THRESHOLD": "0",
+    "BINVENTORY_SERVING__DATA_CAPTURE_PERCENT": "100",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Request]]]:
+    """What each role was allowed while everything was done that it is for."""
+    with LocalAws(tmp_path_factory.mktemp("aws"), enforce_iam=True, time_scale=0.02) as aws:
+        account = Account(aws, checkout(tmp_path_factory.mktemp("checkout")), SETTINGS)
+        account.deploy()
+        roles = physical_names(account)
+        photos = source.render(tmp_path_factory.mktemp("photos"), 90)
+        source.fill(connect(aws.environment()), photos, lambda done, total: None)
+        for act in ACTS:
+            act(account)
+        yield requests_of(aws, roles)
+
+
+def train(account: Account) -> None:
+    """The scheduled workflow trains, and shows the log of an execution that fails."""
+    summary = {"GITHUB_STEP_SUMMARY": str(account.folder / "summary.md")}
+    for parameter, status in (("", 0), ("PhotosUri=s3://aft-vbi-pds/nothing-here/", 1)):
+        rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
+        done = account.shell(step("train", "Train and wait"), {**rights, **summary, "PARAMETER": parameter})
+        assert done.returncode == status, done.stdout + done.stderr
+
+
+def promote(account: Account) -> None:
+    """A person approves; the next training compares itself with the champion."""
+    sagemaker = account.client("sagemaker")
+    package = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"][0]
+    sagemaker.update_model_package(ModelPackageArn=package["ModelPackageArn"], ModelApprovalStatus="Approved")
+    wait_for(account, "InService")
+    rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
+    done = account.shell(step("train", "Train and wait"), {**rights, "PARAMETER": "TuningJobs=1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def count(account: Account) -> None:
+    """The smoke test after a deployment."""
+    rights = account.credentials("deploy", "repo:acme/bins:environment:dev")
+    changed = {"BINVENTORY_ENV": "dev", "GITHUB_STEP_SUMMARY": str(account.folder / "summary.md"), "FLAG": ""}
+    for name in ("Show the diff", "Deploy", "Count a photo through the endpoint"):
+        done = account.shell(step("deploy", name), {**rights, **changed})
+        assert done.returncode == 0, done.stdout + done.stderr
+    looking = account.credentials("diff", "repo:acme/bins:pull_request")
+    done = account.shell(step("pull-request", "Diff against what is deployed"), {**looking, **changed})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def guards(account: Account) -> None:
+    """The functions that the clock, the budget and people's absence call."""
+    invoke(account, "drift-monitor")
+    invoke(account, "serving-hours", EndpointState="off")
+    wait_for(account, "absent")
+    invoke(account, "serving-hours", EndpointState="on")
+    wait_for(account, "InService")
+    time.sleep(40)  # idle for longer than the limit
+    invoke(account, "idle-guard")
+    wait_for(account, "absent")
+    invoke(account, "serving-hours", EndpointState="on")
+    wait_for(account, "InService")
+    sagemaker = account.client("sagemaker")
+    execution = sagemaker.start_pipeline_execution(PipelineName=NAME)["PipelineExecutionArn"]
+    spend(account, 1_000_000)
+    wait_for(account, "absent")
+    deadline = time.monotonic() + 60
+    while status_of(sagemaker, execution) in ("Executing", "Stopping") and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert status_of(sagemaker, execution) == "Stopped"
+    spend(account, 0)
+
+
+def destroy(account: Account) -> None:
+    """The workflow destroys everything while an execution runs."""
+    account.client("sagemaker").start_pipeline_execution(PipelineName=NAME)
+    rights = account.credentials("deploy", "repo:acme/bins:environment:dev")
+    done = account.shell(step("destroy", "Destroy"), {**rights, "BINVENTORY_ENV": "dev"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+ACTS: tuple[Callable[[Account], None], ...] = (train, promote, count, guards, destroy)
+
+
+def invoke(account: Account, function: str, **event: str) -> None:
+    """Calls a function as its schedule does."""
+    reply = account.client("lambda").invoke(FunctionName=f"{NAME}-{function}", Payload=json.dumps(event).encode())
+    assert "FunctionError" not in reply, reply["Payload"].read()
+
+
+def spend(account: Account, amount: float) -> None:
+    """Makes the budget know of costs, and tell of them."""
+    import urllib.request
+
+    body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
+    request = urllib.request.Request(f"{account.aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def wait_for(account: Account, state: str, seconds: float = 120) -> None:
+    """Waits until the endpoint has the state and the serving stack is at rest."""
+    deadline = time.monotonic() + seconds
+    while (found := endpoint(account)) != (state, True):
+        assert time.monotonic() < deadline, f"the endpoint is {found[0]}, not {state}"
+        time.sleep(0.5)
+
+
+def endpoint(account: Account) -> tuple[str, bool]:
+    """The endpoint's state, and whether its stack is at rest."""
+    stack = account.client("cloudformation").describe_stacks(StackName=f"{NAME}-serving")["Stacks"][0]
+    rests = stack["StackStatus"].endswith("_COMPLETE")
+    try:
+        return str(account.client("sagemaker").describe_endpoint(EndpointName=NAME)["EndpointStatus"]), rests
+    except ClientError as error:
+        assert "Could not find" in str(error), error
+        return "absent", rests
+
+
+def status_of(sagemaker: Any, execution: str) -> str:
+    """State of a pipeline execution."""
+    found = sagemaker.describe_pipeline_execution(PipelineExecutionArn=execution)
+    return str(found["PipelineExecutionStatus"])
+
+
+def physical_names(account: Account) -> dict[str, str]:
+    """What CloudFormation made up, to what `Deployment` calls it."""
+    names = Deployment(synthesize(with_every_role())).names()
+    found = {}
+    for stack in account.client("cloudformation").describe_stacks()["Stacks"]:
+        role = stack["StackName"].removeprefix(f"{NAME}-").title()
+        for item in account.client("cloudformation").describe_stack_resources(StackName=stack["StackName"])[
+            "StackResources"
+        ]:
+            name = names.get((role, item["LogicalResourceId"]))
+            physical = re.split(r"[:/]", item["PhysicalResourceId"])[-1]
+            if name is not None and len(physical) > len("binventory-dev-") and physical not in name:
+                found[physical] = name
+    return found
+
+
+def requests_of(aws: LocalAws, names: dict[str, str]) -> dict[str, list[Request]]:
+    """What was allowed, by role, with the names of `Deployment`; the roles of `cdk bootstrap` are not ours."""
+    longest_first = sorted(names.items(), key=lambda item: -len(item[0]))
+
+    def named(text: str) -> str:
+        for physical, name in longest_first:
+            text = text.replace(physical, name)
+        return generalise(text)
+
+    found: dict[str, dict[Request, None]] = {}
+    for decision in decisions.read(aws.decisions_path):
+        role = named(decision.role)
+        if role.startswith("cdk-"):
+            continue
+        keys = tuple(sorted((key, named(value)) for key, value in decision.keys.items()))
+        found.setdefault(role, {})[Request(decision.action, named(decision.resource), keys)] = None
+    return {role: list(requests) for role, requests in found.items()}
+
+
+def test_every_part_of_every_policy_lets_something_through(made: dict[str, list[Request]]) -> None:
+    roles = Deployment(synthesize(with_every_role())).roles()
+    if os.environ.get("WITNESS"):
+        WITNESSED.write_text(witnesses(roles, made))
+    left = [mutant for mutant in survivors(roles, made) if not excused(mutant)]
+    assert [f"{mutant.role}: {mutant.without}" for mutant in left] == []
