@@ -60,6 +60,8 @@ def test_a_healthy_bucket_is_kept_whole_and_split_by_blocks(tmp_path: Path) -> N
     manifest = rows(tmp_path / "out", "manifest")
     by_block: dict[str, set[str]] = {}
     for row in manifest.values():
+        mark = json.loads((tmp_path / f"out/report/units/{Path(row['shard']).stem}.json").read_bytes())
+        assert mark["fingerprint"].startswith(row["fingerprint"]) and len(row["fingerprint"]) == 16
         assert row["block"] == str(int(row["id"]) // 100)
         by_block.setdefault(row["block"], set()).add(row["split"])
     assert len(by_block) == 6 and all(len(splits) == 1 for splits in by_block.values())

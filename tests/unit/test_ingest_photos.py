@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from PIL import Image
 
 import photo
 from ingestion import resizing
+from ingestion.intake import SourcePhoto, take_in
 from ingestion.resizing import resize_shorter_side
+from ingestion.source import content_md5
 
 
 def textured(width: int, height: int, seed: int) -> Image.Image:
@@ -62,3 +65,20 @@ def test_threads_do_not_disturb_each_other() -> None:
 def test_real_photos_are_resized_to_the_same_picture(abid: Path) -> None:
     for path in sorted((abid / "bin-images").glob("*.jpg"))[::20]:
         assert is_the_same_picture(photo.open_photo(path.read_bytes()), 256), path.name
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "orientation"), [("RGB", "JPEG", 1), ("RGB", "JPEG", 6), ("L", "JPEG", 1), ("CMYK", "JPEG", 1)]
+)
+def test_the_manifest_tells_of_the_photo_as_it_came(mode: str, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = io.BytesIO()
+    textured(600, 400, 1).convert(mode).save(out, kind, exif=exif)
+    data = out.getvalue()
+    taken = take_in(data, content_md5(data))
+    assert taken.source == SourcePhoto(len(data), kind, mode, 600, 400, content_md5(data))
+    turned = orientation == 6
+    assert (taken.width, taken.height) == ((256, 384) if turned else (384, 256))
+    with Image.open(io.BytesIO(taken.jpeg)) as shard:
+        assert (shard.mode, shard.size, dict(shard.getexif())) == ("RGB", (taken.width, taken.height), {})

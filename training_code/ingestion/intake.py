@@ -51,11 +51,16 @@ def take_in(data: bytes, md5: str) -> ShardPhoto:
     """
     if content_md5(data) != md5:
         raise DamagedPhoto(f"its {len(data)} bytes are not the content that was listed")
-    image = resize_shorter_side(open_photo(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS), SHORTER_SIDE)
+    original = open_photo(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+    image = resize_shorter_side(original, SHORTER_SIDE)
     # Pillow copies a JPEG's comment into what it writes; nothing but pixels may travel on.
     image.info.clear()
     out = io.BytesIO()
     image.save(out, "JPEG", quality=JPEG_QUALITY)
-    with Image.open(io.BytesIO(data)) as header:
-        source = SourcePhoto(len(data), header.format or "", header.mode, header.width, header.height, md5)
-    return ShardPhoto(out.getvalue(), image.width, image.height, source)
+    return ShardPhoto(out.getvalue(), image.width, image.height, _as_it_came(original, data, md5))
+
+
+def _as_it_came(original: Image.Image, data: bytes, md5: str) -> SourcePhoto:
+    # A photo that was turned or converted no longer knows its format, so that its header is read once more.
+    header = Image.open(io.BytesIO(data)) if original.format is None else original
+    return SourcePhoto(len(data), header.format or "", header.mode, header.width, header.height, md5)

@@ -29,6 +29,8 @@ class Kept:
     split: str
     rule: str
     """The rule that chose the split."""
+    fingerprint: str
+    """Of the data, settings and code that the shard was made of, as in its mark; the first 16 of 64 digits."""
     shard: str
     offset: int
     """Of the JPEG in the shard, in bytes."""

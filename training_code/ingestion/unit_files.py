@@ -31,6 +31,7 @@ PLAN: Final = "plan"
 """Stands for a unit's name in the files of rows that were decided before any photo was read."""
 ROW_FILES: Final = ("manifest", "quarantine", "skipped")
 
+_SHORT: Final = 16
 _OURS: Final = re.compile(
     r"(?:(?:manifest|quarantine|skipped)-)?((?:train|validation|test)-\d{5})\.(?:tar|jsonl|json)(?:\.part)?"
 )
@@ -135,6 +136,7 @@ class UnitWriter:
             block=candidate.block,
             split=self._unit.split,
             rule=self._rule,
+            fingerprint=self._unit.fingerprint[:_SHORT],
             shard=f"{self._unit.split}/{self._unit.name}.tar",
             offset=offset,
             size=len(photo.jpeg),
