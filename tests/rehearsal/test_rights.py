@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -46,9 +47,19 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Made:
+    """What was done."""
+
+    requests: dict[str, list[Request]]
+    """What each role was allowed."""
+    failed: list[str]
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Request]]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """What each role was allowed while everything was done that it is for."""
+    failed = []
     with LocalAws(tmp_path_factory.mktemp("aws"), enforce_iam=True, time_scale=0.02) as aws:
         account = Account(aws, checkout(tmp_path_factory.mktemp("checkout")), SETTINGS)
         account.deploy()
@@ -56,8 +67,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Re
         photos = source.render(tmp_path_factory.mktemp("photos"), 90)
         source.fill(connect(aws.environment()), photos, lambda done, total: None)
         for act in ACTS:
-            act(account)
-        yield requests_of(aws, roles)
+            try:
+                act(account)
+            except AssertionError as error:  # the others still show what their rights are for
+                failed.append(f"{act.__name__}: {error}")
+        yield Made(requests_of(aws, roles), failed)
 
 
 def train(account: Account) -> None:
@@ -65,8 +79,9 @@ def train(account: Account) -> None:
     summary = {"GITHUB_STEP_SUMMARY": str(account.folder / "summary.md")}
     for parameter, status in (("", 0), ("PhotosUri=s3://aft-vbi-pds/nothing-here/", 1)):
         rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
-        done = account.shell(step("train", "Train and wait"), {**rights, **summary, "PARAMETER": parameter})
-        assert done.returncode == status, done.stdout + done.stderr
+        for name in ("Train and wait", "Write metrics and cost to the summary, and the evaluation as a page"):
+            done = account.shell(step("train", name), {**rights, **summary, "PARAMETER": parameter})
+            assert done.returncode == (status if name == "Train and wait" else 0), done.stdout + done.stderr
 
 
 def promote(account: Account) -> None:
@@ -77,7 +92,8 @@ def promote(account: Account) -> None:
     wait_for(account, "InService")
     rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
     done = account.shell(step("train", "Train and wait"), {**rights, "PARAMETER": "TuningJobs=1"})
-    assert done.returncode == 0, done.stdout + done.stderr
+    # Two epochs on a few photos: the champion may well win.
+    assert done.returncode == 0 or "The pipeline refused the model" in done.stderr, done.stdout + done.stderr
 
 
 def count(account: Account) -> None:
@@ -89,6 +105,13 @@ def count(account: Account) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     looking = account.credentials("diff", "repo:acme/bins:pull_request")
     done = account.shell(step("pull-request", "Diff against what is deployed"), {**looking, **changed})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def batch(account: Account) -> None:
+    """A person counts a prefix; the transform job has the role that was passed to it."""
+    count = "source .venv/bin/activate\nbinventory count s3://aft-vbi-pds/bin-images/ --yes"
+    done = account.shell(count, {"BINVENTORY_ENV": "dev"})
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -123,7 +146,7 @@ def destroy(account: Account) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-ACTS: tuple[Callable[[Account], None], ...] = (train, promote, count, guards, destroy)
+ACTS: tuple[Callable[[Account], None], ...] = (train, promote, count, batch, guards, destroy)
 
 
 def invoke(account: Account, function: str, **event: str) -> None:
@@ -201,9 +224,13 @@ def requests_of(aws: LocalAws, names: dict[str, str]) -> dict[str, list[Request]
     return {role: list(requests) for role, requests in found.items()}
 
 
-def test_every_part_of_every_policy_lets_something_through(made: dict[str, list[Request]]) -> None:
+def test_everything_is_done_with_the_roles_own_rights(made: Made) -> None:
+    assert made.failed == []
+
+
+def test_every_part_of_every_policy_lets_something_through(made: Made) -> None:
     roles = Deployment(synthesize(with_every_role())).roles()
     if os.environ.get("WITNESS"):
-        WITNESSED.write_text(witnesses(roles, made))
-    left = [mutant for mutant in survivors(roles, made) if not excused(mutant)]
+        WITNESSED.write_text(witnesses(roles, made.requests))
+    left = [mutant for mutant in survivors(roles, made.requests) if not excused(mutant)]
     assert [f"{mutant.role}: {mutant.without}" for mutant in left] == []
