@@ -20,7 +20,9 @@ class Ec2Settings(Section):
     """The optional stack that `binventory train --on ec2` starts machines from."""
 
     enabled: bool = False
+    """Deploy the stack. It bills nothing itself."""
     instance_type: Ec2Instance = "t3.2xlarge"
+    """The machine; a type with GPUs uses them."""
     image_parameter: ImageParameter = (
         "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.9-ubuntu-24.04/latest/ami-id"
     )
@@ -30,7 +32,8 @@ class Ec2Settings(Section):
     max_runtime_minutes: int = Field(default=180, ge=10, le=24 * 60)
     """Age at which a run is ended, with its last checkpoint saved."""
     vpc_id: VpcId | None = None
-    subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=6)
+    """Network of `subnet_ids`."""
+    subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=6, validate_default=True)
     """Public subnets of your own network; without any the stack makes a small network, which costs nothing."""
 
     @field_validator("subnet_ids")

@@ -148,11 +148,15 @@ class Ec2Stack(BinventoryStack):
         )
 
     def _user_data(self) -> str:
+        minutes = self.settings.ec2.max_runtime_minutes
+        # Three ends, each behind the one before: the run's own, that of its process, that of the machine.
         variables = {
             "AWS_DEFAULT_REGION": self.region,
             "CODE_URI": self._code.s3_object_url,
             "EXECUTIONS_URI": f"s3://{self._storage.data_bucket.bucket_name}/{EXECUTIONS_PREFIX}",
-            "MAX_MINUTES": str(self.settings.ec2.max_runtime_minutes),
+            "MAX_MINUTES": str(minutes),
+            "LIMIT_SECONDS": str(60 * minutes + 180),
+            "BRAKE_MINUTES": str(minutes + 10),
         }
         exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
         return f"#!/bin/bash\n{exports}{USER_DATA.read_text()}"

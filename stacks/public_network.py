@@ -8,6 +8,9 @@ from constructs import Construct
 
 _SUBNETS = ("10.20.0.0/24", "10.20.1.0/24")
 _ANYWHERE = "0.0.0.0/0"
+_FLOW = "No flow log: one closed machine at a time speaks HTTPS here, and the log would bill."
+_OUT = "The way out is what the network is for; the machines' security group lets nothing in."
+_DEFAULT = "No machine is in the default group; emptying it needs a function with rights on the network."
 
 
 class PublicNetwork(Construct):
@@ -26,6 +29,9 @@ class PublicNetwork(Construct):
             self, "Out", route_table_id=routes.ref, destination_cidr_block=_ANYWHERE, gateway_id=gateway.ref
         )
         out.node.add_dependency(attached)
+        _accept(vpc, _FLOW, "AwsSolutions::AwsSolutions-VPC7", "NIST.800.53.R5::NIST.800.53.R5-VPCFlowLogsEnabled")
+        _accept(vpc, _DEFAULT, "NIST.800.53.R5::NIST.800.53.R5-VPCDefaultSecurityGroupClosed")
+        _accept(out, _OUT, "NIST.800.53.R5::NIST.800.53.R5-VPCNoUnrestrictedRouteToIGW")
         self.vpc_id = vpc.ref
         self.subnet_ids = [self._subnet(vpc, routes, number, block) for number, block in enumerate(_SUBNETS)]
         ec2.CfnVPCEndpoint(
@@ -51,3 +57,8 @@ class PublicNetwork(Construct):
             self, f"Association{number}", subnet_id=subnet.ref, route_table_id=routes.ref
         )
         return subnet.ref
+
+
+def _accept(what: Construct, reason: str, *findings: str) -> None:
+    for finding in findings:
+        cdk.Validations.of(what).acknowledge(cdk.Acknowledgment(id=finding, reason=reason))

@@ -37,7 +37,7 @@ _log = logging.getLogger("local_aws.spot_machines")
 _SHUTDOWN = """#!/bin/bash
 case "$2" in
   now) end=$(date +%s) ;;
-  +*) end=$(( $(date +%s) + ${2#+} * 60 )) ;;
+  +*) end=$(( $(date +%s) + ${2#+} * @MINUTE@ )) ;;
 esac
 echo "$end" > "@FILE@.new" && mv "@FILE@.new" "@FILE@"
 """
@@ -61,7 +61,8 @@ class Machine:
         tools.mkdir(parents=True)
         script, shutdown = self.root / "user-data.sh", tools / "shutdown"
         script.write_bytes(base64.b64decode(self._launched.user_data))
-        shutdown.write_text(_SHUTDOWN.replace("@FILE@", str(self._end)))
+        minute = max(1, round(60 * self._context.time_scale))
+        shutdown.write_text(_SHUTDOWN.replace("@FILE@", str(self._end)).replace("@MINUTE@", str(minute)))
         shutdown.chmod(0o755)
         metadata = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         threading.Thread(target=metadata.serve_forever, name="instance-metadata", daemon=True).start()

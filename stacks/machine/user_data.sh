@@ -6,7 +6,7 @@ root=${BINVENTORY_ROOT:-/opt/binventory}
 python=${BINVENTORY_PYTHON:-/opt/pytorch/bin/python}
 
 # The brake comes first and needs nothing that could fail or hang later.
-shutdown -P "+$((MAX_MINUTES + 10))"
+shutdown -P "+$BRAKE_MINUTES"
 trap 'shutdown -P now' EXIT
 trap 'exit 143' TERM INT HUP
 
@@ -37,6 +37,6 @@ timeout 900 "$python" -m pip install --quiet --disable-pip-version-check --root-
   --requirement "$root/code/requirements.txt" || give_up "the packages could not be installed"
 
 # The script ends itself at its limit; a script that cannot is ended here, and the brake above is behind both.
-timeout --signal=TERM --kill-after=90 "$((MAX_MINUTES * 60 + 180))" \
+timeout --signal=TERM --kill-after=90 "$LIMIT_SECONDS" \
   "$python" "$root/code/spot_machine.py" --executions "$EXECUTIONS_URI" --root "$root" --minutes "$MAX_MINUTES" \
   || give_up "the run did not end well"

@@ -51,6 +51,20 @@ def put(stack: str, kind: str, **properties: object) -> Callable[[Stacks], None]
     return lambda stacks: first(stacks[stack], kind).update(properties)
 
 
+def machine(**mistake: object) -> Callable[[Stacks], None]:
+    """Adds a launch template that is right but for a mistake."""
+    tags = [{"Key": "deployment", "Value": "binventory-dev"}]
+    right = {
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "InstanceMarketOptions": {"MarketType": "spot"},
+        "MetadataOptions": {"HttpTokens": "required"},
+        "BlockDeviceMappings": [{"Ebs": {"Encrypted": True, "DeleteOnTermination": True}}],
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
+    }
+    resource = {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateData": {**right, **mistake}}}
+    return lambda stacks: stacks["Storage"]["Resources"].update(Machine=resource)
+
+
 # rule -> (a mistake, a word that the finding must say)
 MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
     ("BV-ModelIsolation", put("Serving", "AWS::SageMaker::Model", EnableNetworkIsolation=False), "False"),
@@ -75,6 +89,10 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
         lambda stacks: policy_statement(stacks, Action="s3:DeleteObject", Resource="*"),
         "s3:DeleteObject",
     ),
+    ("BV-SpotMachine", machine(InstanceInitiatedShutdownBehavior="stop"), "'stop'"),
+    ("BV-SpotMachine", machine(MetadataOptions={"HttpTokens": "optional"}), "'optional'"),
+    ("BV-SpotMachine", machine(BlockDeviceMappings=[{"Ebs": {"DeleteOnTermination": True}}]), "Encrypted"),
+    ("BV-SpotMachine", machine(TagSpecifications=[]), "instance, volume"),
     ("BV-WidePermissions", lambda stacks: policy_statement(stacks, Action="s3:*"), "s3:*"),
     (
         "BV-WidePermissions",
