@@ -145,7 +145,7 @@ def whole_ingest(photos: int, endpoint: str) -> Measured:
         said = (Path(folder) / "log").read_text()
     if status != 0 or f"= {photos:,} kept" not in said:
         raise SystemExit(f"ingest did not keep all {photos} photos:\n{said}")
-    return Measured(photos, seconds, usage.ru_utime + usage.ru_stime, peak)
+    return Measured(photos, seconds, usage.ru_utime + usage.ru_stime, peak=peak)
 
 
 def peak_memory(process: psutil.Popen) -> int:
