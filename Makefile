@@ -40,9 +40,6 @@ check: $(READY) ## Lint, formatting, types and workflows
 docs: $(READY) ## Draw the pictures and write the references in docs/ from the code
 	$(BIN)/python -m docs.generate
 
-docs: $(READY) ## Draw the pictures and write the references in docs/ from the code
-	$(BIN)/python -m docs.generate
-
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
