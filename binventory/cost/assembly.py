@@ -21,12 +21,15 @@ _SHOWN = re.compile(r'\["([^"/]+/[^"]+)","([^"]+)"')
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What serves, while it is on."""
+    """What serves, while it is on. A serverless one has memory instead of machines."""
 
-    instance_type: str
+    instance_type: str  # "" for serverless
     min_instances: int
     max_instances: int
     on_by_default: bool
+    mode: str = "realtime"  # realtime | serverless | async
+    memory_gb: float = 0.0
+    concurrency: int = 0  # requests at once at most, serverless
 
 
 @dataclass(frozen=True)
@@ -135,16 +138,27 @@ def endpoint_of(templates: list[Template]) -> Endpoint | None:
     configs = _resources(templates, "AWS::SageMaker::EndpointConfig")
     if not configs:
         return None
-    variant = configs[0]["Properties"]["ProductionVariants"][0]
-    targets = _resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
-    fewest = int(variant["InitialInstanceCount"])
-    most = int(targets[0]["Properties"]["MaxCapacity"]) if targets else fewest
+    properties = configs[0]["Properties"]
+    variant = properties["ProductionVariants"][0]
     states = [
         template["Parameters"]["EndpointState"].get("Default", "off")
         for template in templates
         if "EndpointState" in template.get("Parameters", {})
     ]
-    return Endpoint(variant["InstanceType"], fewest, most, "on" in states or not states)
+    is_on = "on" in states or not states
+    if "ServerlessConfig" in variant:
+        serverless = variant["ServerlessConfig"]
+        memory = int(serverless["MemorySizeInMB"]) / 1024
+        return Endpoint("", 0, 0, is_on, "serverless", memory, int(serverless["MaxConcurrency"]))
+    targets = _resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
+    fewest = int(targets[0]["Properties"].get("MinCapacity", variant["InitialInstanceCount"])) if targets else None
+    return Endpoint(
+        instance_type=variant["InstanceType"],
+        min_instances=int(variant["InitialInstanceCount"]) if fewest is None else fewest,
+        max_instances=int(targets[0]["Properties"]["MaxCapacity"]) if targets else int(variant["InitialInstanceCount"]),
+        on_by_default=is_on,
+        mode="async" if "AsyncInferenceConfig" in properties else "realtime",
+    )
 
 
 def _batch(templates: list[Template]) -> Batch | None:

@@ -9,8 +9,8 @@ from binventory.cost.growth import GrowthLine, growth, stored_gb
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.roads import RoadLine, roads, seed_way
-from binventory.cost.serving_modes import BreakEven, ServingLine, break_evens, lines, modes
-from binventory.cost.workload import HOURS_A_MONTH, Workload
+from binventory.cost.serving_modes import BreakEven, Mode, ServingLine, break_evens, lines, modes
+from binventory.cost.workload import DAYS_A_MONTH, HOURS_A_MONTH, Workload
 
 IMAGE_GB = 0.6
 LOG_GB_A_MONTH = 1.0
@@ -83,7 +83,7 @@ def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: fl
         workload=workload,
         traffic=traffic,
         idle=_idle(assembly, prices, workload),
-        serving_on=_serving_on(assembly, prices),
+        serving_on=_serving_on(assembly, prices, ways, traffic),
         execution=execution,
         serving=lines(ways, traffic),
         break_evens=break_evens(ways),
@@ -116,17 +116,22 @@ def _idle(assembly: Assembly, prices: Prices, workload: Workload) -> tuple[Month
     )
 
 
-def _serving_on(assembly: Assembly, prices: Prices) -> tuple[MonthLine, ...]:
+def _serving_on(assembly: Assembly, prices: Prices, ways: tuple[Mode, ...], traffic: float) -> tuple[MonthLine, ...]:
     endpoint = assembly.endpoint
     if endpoint is None:
         return ()
-    month = endpoint.min_instances * prices.instance_hour(endpoint.instance_type) * HOURS_A_MONTH
-    alarms = assembly.endpoint_alarms * prices.unit("alarm_month")
-    metrics = assembly.endpoint_metrics * prices.unit("custom_metric_month")
+    way = next(way for way in ways if way.name == endpoint.mode)
+    quantity = f"{endpoint.min_instances} x {endpoint.instance_type}"
+    if not endpoint.min_instances:
+        quantity = f"{endpoint.mode}, {traffic:,.0f} counts a day"
     return (
-        MonthLine("Endpoint", f"{endpoint.min_instances} x {endpoint.instance_type}", month),
-        MonthLine("Its alarms", str(assembly.endpoint_alarms), alarms),
-        MonthLine("Its metrics", str(assembly.endpoint_metrics), metrics),
+        MonthLine("Endpoint", quantity, way.day(traffic) * DAYS_A_MONTH),
+        MonthLine("Its alarms", str(assembly.endpoint_alarms), assembly.endpoint_alarms * prices.unit("alarm_month")),
+        MonthLine(
+            "Its metrics",
+            str(assembly.endpoint_metrics),
+            assembly.endpoint_metrics * prices.unit("custom_metric_month"),
+        ),
     )
 
 

@@ -16,6 +16,8 @@ from binventory.cost.assembly import Endpoint, Template, endpoint_of
 from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
+from binventory.cost.serving_modes import serverless_count
+from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
 from binventory.errors import Problem
 from binventory.names import Names
@@ -158,25 +160,39 @@ def _charge(job: Job, prices: Prices | None, workload: Workload) -> tuple[Charge
 
 
 def _serving(endpoint: Endpoint, prices: Prices | None) -> tuple[Charge, tuple[str, ...]]:
-    month: float | None = None
+    """The endpoint's line and what has to be said about it; a price that is missing shows as unknown."""
+    serverless = endpoint.mode == "serverless"
+    how = {"realtime": "always on", "async": "answers to S3"}.get(endpoint.mode, "")
+    choice = f"{endpoint.min_instances} x {endpoint.instance_type}, {how}"
+    limit = f"{endpoint.max_instances} instances"
+    if serverless:
+        choice, limit = f"serverless, {endpoint.memory_gb:g} GB", f"{endpoint.concurrency} at once"
+    expected = worst = None
     said: tuple[str, ...] = ()
     if prices is not None:
         try:
-            month = prices.instance_hour(endpoint.instance_type) * HOURS_A_MONTH
+            expected, worst, note = (_serverless if serverless else _machines)(endpoint, prices)
+            said = (note,)
         except Problem as problem:
             said = (_unpriced(problem),)
-    fewest, most = endpoint.min_instances, endpoint.max_instances
-    charge = Charge(
-        name="Endpoint",
-        choice=f"{fewest} x {endpoint.instance_type}, always on",
-        limit=f"{most} instances",
-        expected=None if month is None else fewest * month,
-        worst=None if month is None else most * month,
-    )
-    if month is not None:
-        hour = fewest * month / HOURS_A_MONTH
-        said = (f"It bills ${hour:.3f} an hour from now on, until it is turned off.",)
-    return charge, said
+    return Charge("Endpoint", choice, limit, expected, worst), said
+
+
+def _machines(endpoint: Endpoint, prices: Prices) -> tuple[float, float, str]:
+    """A month at the fewest and at the most machines."""
+    hour = prices.instance_hour(endpoint.instance_type)
+    note = f"It bills ${endpoint.min_instances * hour:.3f} an hour from now on, until it is turned off."
+    if not endpoint.min_instances:
+        note = f"It bills ${hour:.3f} an hour for each machine that requests bring up, and nothing without requests."
+    return endpoint.min_instances * hour * HOURS_A_MONTH, endpoint.max_instances * hour * HOURS_A_MONTH, note
+
+
+def _serverless(endpoint: Endpoint, prices: Prices) -> tuple[float, float, str]:
+    """A month without requests, and one in which as many as it lets in run all the time."""
+    second = endpoint.memory_gb * prices.unit("serverless_gb_second")
+    a_thousand = money(1000 * serverless_count(prices, endpoint.memory_gb))
+    note = f"It bills by the count, about {a_thousand} a thousand, and nothing without requests."
+    return 0.0, endpoint.concurrency * second * 3600 * HOURS_A_MONTH, note
 
 
 def _unpriced(problem: Problem) -> str:

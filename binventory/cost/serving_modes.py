@@ -14,7 +14,9 @@ from binventory.cost.machines import machine
 from binventory.cost.prices import Prices
 from binventory.cost.workload import DAYS_A_MONTH, JOB_OVERHEAD_SECONDS, SERVE_RATE
 
-SERVERLESS_GB = 4
+SERVERLESS_GB = 4.0
+# What the other ways are compared with where the endpoint itself has no machine.
+REFERENCE_INSTANCE = "ml.m5.large"
 PHOTO_MB = 0.05
 # An asynchronous endpoint that scales to zero is up for a while before its first answer and after its last one.
 ASYNC_IDLE_SECONDS = 1200.0
@@ -59,33 +61,32 @@ class BreakEven:
 
 
 def modes(endpoint: Endpoint, batch: Batch | None, prices: Prices) -> tuple[Mode, ...]:
-    """The ways to serve with this endpoint's machine (and the batch jobs' own, where there is one).
+    """The ways to serve with this endpoint's machine or memory (and the batch jobs' machines, where they are known).
 
     Raises:
         Problem: the table holds no price for one of them.
     """
-    hour = prices.instance_hour(endpoint.instance_type)
-    rate = SERVE_RATE * machine(endpoint.instance_type).vcpus  # counts a second of one machine
-    batch = batch or Batch(endpoint.instance_type, 1)
+    name = endpoint.instance_type or REFERENCE_INSTANCE
+    hour = prices.instance_hour(name)
+    rate = SERVE_RATE * machine(name).vcpus  # counts a second of one machine
+    batch = batch or Batch(name, 1)
     batch_hour = prices.instance_hour(batch.instance_type) * batch.instance_count
     batch_rate = SERVE_RATE * machine(batch.instance_type).vcpus * batch.instance_count
-    fewest = endpoint.min_instances
+    fewest = max(1, endpoint.min_instances)
+    memory = endpoint.memory_gb or SERVERLESS_GB
+    never_zero = endpoint.mode == "async" and endpoint.min_instances > 0
     return (
-        Mode(
-            "realtime",
-            fewest * hour * 24,
-            0.0,
-            fewest * rate * _DAY,
-            f"{fewest} x {endpoint.instance_type}, always on",
-        ),
+        Mode("realtime", fewest * hour * 24, 0.0, fewest * rate * _DAY, f"{fewest} x {name}, always on"),
         Mode(
             "serverless",
             0.0,
-            serverless_count(prices),
+            serverless_count(prices, memory),
             math.inf,
-            f"{SERVERLESS_GB} GB, bills only while it counts; no data capture",
+            f"{memory:g} GB, bills only while it counts; no data capture",
         ),
-        Mode(
+        Mode("async", fewest * hour * 24, 0.0, fewest * rate * _DAY, f"{fewest} x {name}, never fewer")
+        if never_zero
+        else Mode(
             "async",
             ASYNC_IDLE_SECONDS / 3600 * hour,
             hour / 3600 / rate,
@@ -102,12 +103,12 @@ def modes(endpoint: Endpoint, batch: Batch | None, prices: Prices) -> tuple[Mode
     )
 
 
-def serverless_count(prices: Prices) -> float:
+def serverless_count(prices: Prices, memory_gb: float = SERVERLESS_GB) -> float:
     """Dollars of one count on a serverless endpoint: its memory for the time of one answer, and the photo's bytes."""
-    vcpus_of_memory = SERVERLESS_GB / 1.7  # what AWS gives a function of this memory, roughly
+    vcpus_of_memory = memory_gb / 1.7  # what AWS gives a function of this memory, roughly
     time = 1 / (SERVE_RATE * vcpus_of_memory)
     processed = PHOTO_MB / 1024 * prices.unit("serverless_gb_processed")
-    return time * SERVERLESS_GB * prices.unit("serverless_gb_second") + processed
+    return time * memory_gb * prices.unit("serverless_gb_second") + processed
 
 
 def lines(ways: tuple[Mode, ...], traffic: float) -> tuple[ServingLine, ...]:

@@ -9,16 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binventory.aws import Aws
 from binventory.cli import run
 from binventory.cost import assembly, prices
 from binventory.cost.assembly import Assembly, Batch, Endpoint
 from binventory.cost.definition import Job
 from binventory.cost.estimate import estimate
 from binventory.cost.growth import month
+from binventory.cost.launch import of_endpoint
 from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
 from binventory.cost.roads import roads, seed_way
@@ -26,6 +29,7 @@ from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
 from binventory.errors import Exit, Problem
+from binventory.names import Names
 from stacks.instances import CPU_JOB_INSTANCES, EC2_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES, BatchInstance
 from tests.conftest import REPOSITORY
 
@@ -386,6 +390,68 @@ def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
     assert read.batch == Batch("ml.c5.xlarge", 3)
     assert read.executions_kept_days == 21
     assert Workload.of(read.parameters, None).photos == 500
+
+
+def serving_template(variant: dict[str, Any], fewest: int | None = None, **properties: Any) -> dict[str, Any]:
+    """The serving stack's template in one of the ways to serve."""
+    config = {"ProductionVariants": [{"VariantName": "primary", **variant}], **properties}
+    resources: dict[str, Any] = {"Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": config}}
+    if fewest is not None:
+        scaling = {"MinCapacity": fewest, "MaxCapacity": 3}
+        resources["Scaling"] = {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": scaling}
+    return {"Parameters": {"EndpointState": {"Default": "off"}}, "Resources": resources}
+
+
+MACHINE = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+SERVERLESS = serving_template({"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 10}})
+ASYNC = serving_template(MACHINE, 0, AsyncInferenceConfig={"OutputConfig": {}})
+ASYNC_ALWAYS = serving_template(MACHINE, 1, AsyncInferenceConfig={"OutputConfig": {}})
+
+
+def test_a_serverless_endpoint_is_priced_by_its_counts() -> None:
+    endpoint = assembly.endpoint_of([SERVERLESS])
+    assert endpoint == Endpoint("", 0, 0, False, "serverless", memory_gb=2, concurrency=10)
+    found = estimate(environment(endpoint=endpoint), US, WORK, traffic=24_000)
+    assert found.serving_on[0].dollars == pytest.approx(24_000 * 730 / 24 * serverless_count(US, 2))
+
+
+def test_an_asynchronous_endpoint_is_priced_by_what_never_goes_away() -> None:
+    asleep, awake = assembly.endpoint_of([ASYNC]), assembly.endpoint_of([ASYNC_ALWAYS])
+    assert asleep is not None
+    assert awake is not None
+    assert (asleep.mode, asleep.min_instances, awake.min_instances) == ("async", 0, 1)
+    months = [
+        estimate(environment(endpoint=endpoint), US, WORK, 100).serving_on[0].dollars for endpoint in (asleep, awake)
+    ]
+    assert months[0] < months[1] / 10
+    assert months[1] == pytest.approx(730 * 0.115)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected", "worst", "said"),
+    [
+        (serving_template(MACHINE, 1), 730 * 0.115, 3 * 730 * 0.115, "an hour from now on"),
+        (ASYNC, 0, 3 * 730 * 0.115, "nothing without requests"),
+        (SERVERLESS, 0, 10 * 2 * 0.00002 * 3600 * 730, "by the count"),
+    ],
+    ids=["realtime", "async", "serverless"],
+)
+def test_the_launch_screen_of_every_way_to_serve(
+    template: dict[str, Any], expected: float, worst: float, said: str
+) -> None:
+    aws = Aws(boto3.Session(region_name="us-east-1"))
+    shown = of_endpoint(template, "on", names=Names(), aws=aws)
+    assert shown.expected == pytest.approx(expected)
+    assert shown.worst == pytest.approx(worst)
+    assert any(said in note for note in shown.notes)
+
+
+@pytest.mark.parametrize("template", [SERVERLESS, ASYNC], ids=["serverless", "async"])
+def test_the_launch_screen_without_prices_says_unknown(template: dict[str, Any]) -> None:
+    for region in ("sa-east-1", "ap-south-1"):
+        shown = of_endpoint(template, "on", names=Names(), aws=Aws(boto3.Session(region_name=region)))
+        assert shown.worst is None
+        assert any(region in note and "--refresh" in note for note in shown.notes)
 
 
 def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
