@@ -28,6 +28,7 @@ class BatchSettings(Section):
     """The machines of a transform job, and which photos it may read."""
 
     instance_type: BatchInstance = "ml.m5.xlarge"
+    """The machine."""
     instance_count: int = Field(default=1, ge=1, le=20)
     """Machines a job; they share the photos between them."""
     photos_uris: tuple[Prefix, ...] = Field(default=(), max_length=10)

@@ -23,6 +23,7 @@ class GithubSettings(Section):
     """Number of the owner. With both numbers, tokens with an immutable subject (repositories made since 2026) are
     accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints them."""
     repository_id: int | None = Field(default=None, ge=1)
+    """Number of the repository, beside that of its owner."""
     branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]{0,200}$")] = "main"
     """The only branch whose workflows may train."""
     provider: Literal["create"] | ProviderArn = "create"

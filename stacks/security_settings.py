@@ -51,7 +51,9 @@ class NetworkSettings(Section):
     """Interface endpoints of a created network. Each bills about 15 USD a month in two zones. The pipeline's own code
     calls `sagemaker.api` only; the others are for what SageMaker does in the network on a role's behalf."""
     subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=16)
+    """Private subnets of your own network, with mode `existing`."""
     security_group_ids: tuple[SecurityGroupId, ...] = Field(default=(), max_length=5)
+    """Security groups of jobs and endpoint there."""
 
     @field_validator("subnet_ids", "security_group_ids")
     @classmethod

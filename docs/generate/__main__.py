@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import aws_cdk as cdk
 
@@ -20,12 +19,11 @@ def main() -> None:
     context = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
     app = cdk.App(context=context, builtin_cloud_formation_validation=False, analytics_reporting=False)
     application.build(app, load("dev"))
-    templates: dict[str, dict[str, Any]] = {stack.id.split(".")[0]: stack.template for stack in app.synth().stacks}
-    for name, content in generated(templates).items():
-        path = REPOSITORY / "docs" / name
+    for name, content in generated(Path(app.synth().directory), REPOSITORY).items():
+        path = REPOSITORY / name
         if not path.is_file() or path.read_text() != content:
             path.write_text(content)
-            print(f"docs/{name}")
+            print(name)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from pathlib import Path
 from typing import Any
 
 from docs.generate.commands_page import commands_page
+from docs.generate.costs_table import with_costs
 from docs.generate.pipeline_picture import pipeline_picture
 from docs.generate.settings_page import settings_page
 from docs.generate.stacks_picture import stacks_picture
 
 
-def generated(templates: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """The content of each generated file by its path below docs/, from the templates of the dev environment."""
+def generated(assembly: Path, repository: Path) -> dict[str, str]:
+    """The content of each generated file by its path in the repository.
+
+    assembly: the synthesized dev environment. Of the README only the table between two marks is written.
+    """
+    manifest = json.loads((assembly / "manifest.json").read_text())["artifacts"]
+    templates: dict[str, dict[str, Any]] = {
+        name: json.loads((assembly / artifact["properties"]["templateFile"]).read_text())
+        for name, artifact in manifest.items()
+        if artifact["type"] == "aws:cloudformation:stack"
+    }
     return {
-        "pictures/stacks.svg": stacks_picture(templates),
-        "pictures/pipeline.svg": pipeline_picture(templates),
-        "settings.md": settings_page(),
-        "cli.md": commands_page(),
+        "README.md": with_costs((repository / "README.md").read_text(), assembly),
+        "docs/cli.md": commands_page(),
+        "docs/pictures/pipeline.svg": pipeline_picture(templates),
+        "docs/pictures/stacks.svg": stacks_picture(templates),
+        "docs/settings.md": settings_page(),
     }

@@ -120,7 +120,7 @@ def _afterwards(templates: Mapping[str, dict[str, Any]], y: int) -> list[Box]:
     endpoint = _one(templates["Serving"], "AWS::SageMaker::Endpoint", "EndpointName", "")
     monitor = _one(templates["Monitoring"], "AWS::Lambda::Function", "FunctionName", "drift-monitor")
     cards = [
-        ("A person approves", ["·event rule", f"·{rule['Name']}"], False),
+        ("A person approves", ["·event rule", f"·{rule['Name'].removeprefix(endpoint['EndpointName'] + '-')}"], False),
         ("Promotion", ["·function", *_wrapped(promotion["Description"])], False),
         ("Endpoint", [f"·{endpoint['EndpointName']}", "canary or all at once,", "alarms, rollback"], True),
         ("Drift monitor", ["·function, by the clock", *_wrapped(monitor["Description"])], False),

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stacks.instances import JobInstance, Region, ServingInstance
+from stacks.instances import BatchInstance, JobInstance, Region, ServingInstance
 from stacks.settings import ENVIRONMENT_PREFIX, Settings, load
 
 HEAD = f"""# Settings
@@ -25,10 +25,10 @@ Written from the code by `make docs`; edit the fields in `stacks/`, not this pag
 synthesis; an error names the field, its value and what is allowed. Any field can be overridden by a variable
 `{ENVIRONMENT_PREFIX}SECTION__FIELD`, for example `{ENVIRONMENT_PREFIX}TRAINING__EPOCHS=3`.
 """
-_MANY = 10
 _LISTS = {
     typing.get_args(JobInstance): "instance types of jobs",
     typing.get_args(ServingInstance): "instance types of endpoints",
+    typing.get_args(BatchInstance): "instance types of transform jobs",
     typing.get_args(Region): "regions",
 }
 """Long lists of allowed values by what they are called; each stands once, at the end of the page."""
@@ -108,7 +108,7 @@ def _kind(annotation: Any) -> str:
         return simple[annotation]
     if origin is typing.Literal:
         shown = [f"`{argument}`" for argument in arguments]
-        if len(shown) > _MANY:
+        if arguments in _LISTS:
             return f"one of the {len(shown)} {_LISTS[arguments]}"
         return " or ".join(shown) if len(shown) <= 4 else "one of " + ", ".join(shown)
     if origin is typing.Annotated:

@@ -1,0 +1,43 @@
+"""The five steps to a real account and what each costs, from the same estimate as `binventory cost`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from binventory.cost import assembly as assemblies
+from binventory.cost import prices
+from binventory.cost.estimate import estimate
+from binventory.cost.text import money
+from binventory.cost.workload import Workload
+
+START, END = "<!-- written by make docs -->", "<!-- end -->"
+PHOTOS = 10_000
+
+
+def with_costs(readme: str, assembly: Path) -> str:
+    """The README with the table of steps between its two marks written anew."""
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{_table(assembly)}{END}{after}"
+
+
+def _table(assembly: Path) -> str:
+    found = assemblies.read(assembly)
+    known = prices.load(found.region)
+    costs = estimate(found, known, Workload.of(found.parameters, photos=PHOTOS), traffic=1000)
+    worst = f"about {money(costs.execution_expected)} for {PHOTOS:,} photos, at most {money(costs.execution_worst)}"
+    steps = [
+        ("`binventory doctor`", "says what is missing: tools, sign-in, quotas", "nothing"),
+        ("`npx cdk bootstrap`", "once an account and region", "cents a month of storage"),
+        ("`npx cdk deploy --all -c env=dev`", "the stacks; no endpoint yet", f"{money(costs.idle_month)} a month"),
+        ("`binventory train`", "shows its price and asks", worst),
+        (
+            "`binventory approve`",
+            "puts the model behind the endpoint",
+            f"{money(costs.serving_month)} a month while on",
+        ),
+    ]
+    rows = [f"| {n} | {command} | {what} | {cost} |" for n, (command, what, cost) in enumerate(steps, start=1)]
+    head = ["| | type | what it does | costs |", "|---|---|---|---|"]
+    note = f"List prices of {known.read} in {found.region}; `binventory cost` shows how they come about."
+    return "\n".join([*head, *rows, "", note, ""])
