@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import ast
-import json
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, get_args
 
-import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.aws import Aws
-from binventory.cli import run
 from binventory.cost import assembly, prices
 from binventory.cost.assembly import Assembly, Batch, Endpoint
 from binventory.cost.definition import Job
 from binventory.cost.estimate import estimate
 from binventory.cost.growth import month
-from binventory.cost.launch import of_endpoint
 from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
 from binventory.cost.roads import roads, seed_way
 from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.errors import Problem
 from stacks.instances import CPU_JOB_INSTANCES, EC2_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES, BatchInstance
 from tests.conftest import REPOSITORY
 
@@ -276,235 +269,6 @@ def test_an_estimated_price_is_told_from_one_that_was_read() -> None:
     found = estimate(environment(job(instance_type="ml.m7i.xlarge"), job()), US, WORK, 1000)
     (note,) = found.notes
     assert "ml.m7i.xlarge is an estimate" in note
-
-
-# Two metrics of our own, one of which an alarm names too; the endpoint's and AWS's are counted elsewhere or free.
-DASHBOARD = {
-    "Fn::Join": [
-        "",
-        [
-            '{"widgets":[{"properties":{"region":"',
-            {"Ref": "AWS::Region"},
-            '","metrics":[["Binventory/Monitoring","Drift"],["Binventory/Monitoring","Photos","Endpoint","x"],'
-            '["Binventory/Endpoint","Refused"],["AWS/SageMaker","Invocations"]]}}]}',
-        ],
-    ]
-}
-
-
-def write_assembly(folder: Path, **changes: Any) -> Path:
-    """A cloud assembly as small as one can be: a pipeline with tokens and parameters, an endpoint, alarms, a key."""
-    values = {"instance": "ml.m5.xlarge", "state": "off", **changes}
-    training = {
-        "ResourceConfig": {
-            "InstanceType": {"Get": "Parameters.TrainingInstanceType"},
-            "InstanceCount": 1,
-            "VolumeSizeInGB": 30,
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
-        "EnableManagedSpotTraining": True,
-        "RoleArn": "TOKEN",
-    }
-    limits = {"MaxNumberOfTrainingJobs": {"Get": "Parameters.TuningJobs"}, "MaxParallelTrainingJobs": 2}
-    cluster = {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
-    evaluate = {
-        "ProcessingResources": {"ClusterConfig": cluster},
-        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
-    }
-    tune = {
-        "HyperParameterTuningJobConfig": {"ResourceLimits": limits},
-        "TrainingJobDefinition": training,
-    }
-    register = {"Name": "Register", "Type": "RegisterModel", "Arguments": {}}
-    gate = {"IfSteps": [{"Name": "Evaluate", "Type": "Processing", "Arguments": evaluate}], "ElseSteps": [register]}
-    definition = {
-        "Parameters": [
-            {"Name": "TrainingInstanceType", "Type": "String", "DefaultValue": values["instance"]},
-            {"Name": "TuningJobs", "Type": "Integer", "DefaultValue": 7},
-            {"Name": "LimitPerClass", "Type": "Integer", "DefaultValue": 100},
-        ],
-        "Steps": [
-            {"Name": "Tune", "Type": "Tuning", "Arguments": tune},
-            {"Name": "Gate", "Type": "Condition", "Arguments": gate},
-        ],
-    }
-    before, after = json.dumps(definition).split("TOKEN")
-    body = {"Fn::Join": ["", [before, {"Fn::GetAtt": ["Role", "Arn"]}, after]]}
-    variant = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
-    resources = {
-        "Pipeline": {
-            "Type": "AWS::SageMaker::Pipeline",
-            "Properties": {"PipelineDefinition": {"PipelineDefinitionBody": body}},
-        },
-        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
-        "Scaling": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {"MaxCapacity": 3}},
-        "Latency": {"Type": "AWS::CloudWatch::Alarm", "Condition": "On", "Properties": {}},
-        "Drift": {
-            "Type": "AWS::CloudWatch::Alarm",
-            "Properties": {"Namespace": "Binventory/Monitoring", "MetricName": "Drift"},
-        },
-        "Board": {"Type": "AWS::CloudWatch::Dashboard", "Properties": {"DashboardBody": DASHBOARD}},
-        "Registry": {
-            "Type": "AWS::EC2::VPCEndpoint",
-            "Properties": {"VpcEndpointType": "Interface", "SubnetIds": [{"Ref": "A"}, {"Ref": "B"}]},
-        },
-        "Store": {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Gateway"}},
-        "Nat": {"Type": "AWS::EC2::NatGateway", "Properties": {}},
-        "Data": {
-            "Type": "AWS::S3::Bucket",
-            "Properties": {
-                "LifecycleConfiguration": {
-                    "Rules": [
-                        {"ExpirationInDays": 3, "Prefix": "batch/", "Status": "Enabled"},
-                        {"ExpirationInDays": 21, "Prefix": "executions/", "Status": "Enabled"},
-                    ]
-                }
-            },
-        },
-        "Key": {"Type": "AWS::KMS::Key", "Properties": {}},
-    }
-    folder.mkdir()
-    parameters = {"EndpointState": {"Type": "String", "Default": values["state"]}}
-    outputs = {"BatchInstanceType": {"Value": "ml.c5.xlarge"}, "BatchInstanceCount": {"Value": "3"}}
-    template = {"Parameters": parameters, "Resources": resources, "Outputs": outputs}
-    (folder / "All.template.json").write_text(json.dumps(template))
-    stack = {
-        "type": "aws:cloudformation:stack",
-        "environment": "aws://unknown-account/us-east-1",
-        "properties": {"templateFile": "All.template.json", "stackName": "binventory-dev-all"},
-    }
-    (folder / "manifest.json").write_text(json.dumps({"artifacts": {"All": stack, "Tree": {"type": "cdk:tree"}}}))
-    return folder
-
-
-def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
-    read = assembly.read(write_assembly(tmp_path / "out"))
-    assert (read.environment, read.region) == ("dev", "us-east-1")
-    assert [(item.step, item.instance_type, item.runs, item.spot, item.max_seconds) for item in read.jobs] == [
-        ("Tune", "ml.m5.xlarge", 7, True, 3600),
-        ("Evaluate", "ml.c5.xlarge", 1, False, 600),
-    ]
-    assert read.endpoint == Endpoint("ml.m5.large", 1, 3, on_by_default=False)
-    assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 1)
-    assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
-    assert read.batch == Batch("ml.c5.xlarge", 3)
-    assert read.executions_kept_days == 21
-    assert Workload.of(read.parameters, None).photos == 500
-
-
-def serving_template(variant: dict[str, Any], fewest: int | None = None, **properties: Any) -> dict[str, Any]:
-    """The serving stack's template in one of the ways to serve."""
-    config = {"ProductionVariants": [{"VariantName": "primary", **variant}], **properties}
-    resources: dict[str, Any] = {"Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": config}}
-    if fewest is not None:
-        scaling = {"MinCapacity": fewest, "MaxCapacity": 3}
-        resources["Scaling"] = {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": scaling}
-    return {"Parameters": {"EndpointState": {"Default": "off"}}, "Resources": resources}
-
-
-MACHINE = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
-SERVERLESS = serving_template({"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 10}})
-ASYNC = serving_template(MACHINE, 0, AsyncInferenceConfig={"OutputConfig": {}})
-ASYNC_ALWAYS = serving_template(MACHINE, 1, AsyncInferenceConfig={"OutputConfig": {}})
-
-
-def test_a_serverless_endpoint_is_priced_by_its_counts() -> None:
-    endpoint = assembly.endpoint_of([SERVERLESS])
-    assert endpoint == Endpoint("", 0, 0, False, "serverless", memory_gb=2, concurrency=10)
-    found = estimate(environment(endpoint=endpoint), US, WORK, traffic=24_000)
-    assert found.serving_on[0].dollars == pytest.approx(24_000 * 730 / 24 * serverless_count(US, 2))
-
-
-def test_an_asynchronous_endpoint_is_priced_by_what_never_goes_away() -> None:
-    asleep, awake = assembly.endpoint_of([ASYNC]), assembly.endpoint_of([ASYNC_ALWAYS])
-    assert asleep is not None
-    assert awake is not None
-    assert (asleep.mode, asleep.min_instances, awake.min_instances) == ("async", 0, 1)
-    months = [
-        estimate(environment(endpoint=endpoint), US, WORK, 100).serving_on[0].dollars for endpoint in (asleep, awake)
-    ]
-    assert months[0] < months[1] / 10
-    assert months[1] == pytest.approx(730 * 0.115)
-
-
-@pytest.mark.parametrize(
-    ("template", "expected", "worst", "said"),
-    [
-        (serving_template(MACHINE, 1), 730 * 0.115, 3 * 730 * 0.115, "an hour from now on"),
-        (ASYNC, 0, 3 * 730 * 0.115, "nothing without requests"),
-        (SERVERLESS, 0, 10 * 2 * 0.00002 * 3600 * 730, "by the count"),
-    ],
-    ids=["realtime", "async", "serverless"],
-)
-def test_the_launch_screen_of_every_way_to_serve(
-    template: dict[str, Any], expected: float, worst: float, said: str
-) -> None:
-    aws = Aws(boto3.Session(region_name="us-east-1"))
-    shown = of_endpoint(template, "on", names=Names(), aws=aws)
-    assert shown.expected == pytest.approx(expected)
-    assert shown.worst == pytest.approx(worst)
-    assert any(said in note for note in shown.notes)
-
-
-@pytest.mark.parametrize("template", [SERVERLESS, ASYNC], ids=["serverless", "async"])
-def test_the_launch_screen_without_prices_says_unknown(template: dict[str, Any]) -> None:
-    for region in ("sa-east-1", "ap-south-1"):
-        shown = of_endpoint(template, "on", names=Names(), aws=Aws(boto3.Session(region_name=region)))
-        assert shown.worst is None
-        assert any(region in note and "--refresh" in note for note in shown.notes)
-
-
-def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old = write_assembly(tmp_path / "old")
-    new = write_assembly(tmp_path / "new", instance="ml.m5.4xlarge")
-    assert run(["cost", str(new), "--diff", str(old), "--json"]) == Exit.OK
-    said = json.loads(capsys.readouterr().out)
-    assert said["after"]["totals"]["execution_worst"] > said["before"]["totals"]["execution_worst"]
-    assert said["after"]["totals"]["idle_month"] == said["before"]["totals"]["idle_month"]
-    assert run(["cost", str(new), "--diff", str(old), "--markdown"]) == Exit.OK
-    text = capsys.readouterr().out
-    assert "| before | after | difference |" in text
-    assert "| A month with the endpoint off | $" in text
-    totals, lines = text.split("<summary>What changes</summary>")
-    assert totals.count("none") == 2, "only the execution changes"
-    assert "| Tune, an execution | $" in lines
-    assert "Evaluate" not in lines.split("</details>")[0], "what stays is not listed"
-
-
-def test_the_command_prints_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["cost", str(write_assembly(tmp_path / "out")), "--traffic", "5000"]) == Exit.OK
-    text = capsys.readouterr().out
-    wanted = (
-        "us-east-1",
-        "Endpoint",
-        "Tune",
-        "7 spot",
-        "saved",
-        "serverless",
-        "batch transform",
-        "break-even",
-        "notebook way",
-    )
-    for expected in wanted:
-        assert expected in text
-    assert max(len(line) for line in text.splitlines()) <= 80
-
-
-def test_a_region_that_the_table_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "sa-east-1"]) == Exit.NOT_READY
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "--refresh --region sa-east-1" in captured.err
-
-
-def test_a_price_that_a_region_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "eu-west-1"]) == Exit.NOT_READY
-    assert "no price for ml." in capsys.readouterr().err
-
-
-def test_a_folder_that_is_no_assembly_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["cost", str(tmp_path)]) == Exit.USAGE
-    assert "cdk synth" in capsys.readouterr().err
 
 
 def test_amounts_read_well() -> None:

@@ -1,0 +1,181 @@
+"""`binventory cost` on a cloud assembly as small as one can be: quantities, tables, JSON, Markdown, differences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from binventory.cli import run
+from binventory.cost import assembly
+from binventory.cost.assembly import Batch, Endpoint
+from binventory.cost.workload import Workload
+from binventory.errors import Exit
+
+# Two metrics of our own, one of which an alarm names too; the endpoint's and AWS's are counted elsewhere or free.
+DASHBOARD = {
+    "Fn::Join": [
+        "",
+        [
+            '{"widgets":[{"properties":{"region":"',
+            {"Ref": "AWS::Region"},
+            '","metrics":[["Binventory/Monitoring","Drift"],["Binventory/Monitoring","Photos","Endpoint","x"],'
+            '["Binventory/Endpoint","Refused"],["AWS/SageMaker","Invocations"]]}}]}',
+        ],
+    ]
+}
+
+
+def write_assembly(folder: Path, **changes: Any) -> Path:
+    """A cloud assembly as small as one can be: a pipeline with tokens and parameters, an endpoint, alarms, a key."""
+    values = {"instance": "ml.m5.xlarge", "state": "off", **changes}
+    training = {
+        "ResourceConfig": {
+            "InstanceType": {"Get": "Parameters.TrainingInstanceType"},
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 30,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
+        "EnableManagedSpotTraining": True,
+        "RoleArn": "TOKEN",
+    }
+    limits = {"MaxNumberOfTrainingJobs": {"Get": "Parameters.TuningJobs"}, "MaxParallelTrainingJobs": 2}
+    cluster = {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
+    evaluate = {
+        "ProcessingResources": {"ClusterConfig": cluster},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+    }
+    tune = {
+        "HyperParameterTuningJobConfig": {"ResourceLimits": limits},
+        "TrainingJobDefinition": training,
+    }
+    register = {"Name": "Register", "Type": "RegisterModel", "Arguments": {}}
+    gate = {"IfSteps": [{"Name": "Evaluate", "Type": "Processing", "Arguments": evaluate}], "ElseSteps": [register]}
+    definition = {
+        "Parameters": [
+            {"Name": "TrainingInstanceType", "Type": "String", "DefaultValue": values["instance"]},
+            {"Name": "TuningJobs", "Type": "Integer", "DefaultValue": 7},
+            {"Name": "LimitPerClass", "Type": "Integer", "DefaultValue": 100},
+        ],
+        "Steps": [
+            {"Name": "Tune", "Type": "Tuning", "Arguments": tune},
+            {"Name": "Gate", "Type": "Condition", "Arguments": gate},
+        ],
+    }
+    before, after = json.dumps(definition).split("TOKEN")
+    body = {"Fn::Join": ["", [before, {"Fn::GetAtt": ["Role", "Arn"]}, after]]}
+    variant = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    resources = {
+        "Pipeline": {
+            "Type": "AWS::SageMaker::Pipeline",
+            "Properties": {"PipelineDefinition": {"PipelineDefinitionBody": body}},
+        },
+        "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
+        "Scaling": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {"MaxCapacity": 3}},
+        "Latency": {"Type": "AWS::CloudWatch::Alarm", "Condition": "On", "Properties": {}},
+        "Drift": {
+            "Type": "AWS::CloudWatch::Alarm",
+            "Properties": {"Namespace": "Binventory/Monitoring", "MetricName": "Drift"},
+        },
+        "Board": {"Type": "AWS::CloudWatch::Dashboard", "Properties": {"DashboardBody": DASHBOARD}},
+        "Registry": {
+            "Type": "AWS::EC2::VPCEndpoint",
+            "Properties": {"VpcEndpointType": "Interface", "SubnetIds": [{"Ref": "A"}, {"Ref": "B"}]},
+        },
+        "Store": {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Gateway"}},
+        "Nat": {"Type": "AWS::EC2::NatGateway", "Properties": {}},
+        "Data": {
+            "Type": "AWS::S3::Bucket",
+            "Properties": {
+                "LifecycleConfiguration": {
+                    "Rules": [
+                        {"ExpirationInDays": 3, "Prefix": "batch/", "Status": "Enabled"},
+                        {"ExpirationInDays": 21, "Prefix": "executions/", "Status": "Enabled"},
+                    ]
+                }
+            },
+        },
+        "Key": {"Type": "AWS::KMS::Key", "Properties": {}},
+    }
+    folder.mkdir()
+    parameters = {"EndpointState": {"Type": "String", "Default": values["state"]}}
+    outputs = {"BatchInstanceType": {"Value": "ml.c5.xlarge"}, "BatchInstanceCount": {"Value": "3"}}
+    template = {"Parameters": parameters, "Resources": resources, "Outputs": outputs}
+    (folder / "All.template.json").write_text(json.dumps(template))
+    stack = {
+        "type": "aws:cloudformation:stack",
+        "environment": "aws://unknown-account/us-east-1",
+        "properties": {"templateFile": "All.template.json", "stackName": "binventory-dev-all"},
+    }
+    (folder / "manifest.json").write_text(json.dumps({"artifacts": {"All": stack, "Tree": {"type": "cdk:tree"}}}))
+    return folder
+
+
+def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
+    read = assembly.read(write_assembly(tmp_path / "out"))
+    assert (read.environment, read.region) == ("dev", "us-east-1")
+    assert [(item.step, item.instance_type, item.runs, item.spot, item.max_seconds) for item in read.jobs] == [
+        ("Tune", "ml.m5.xlarge", 7, True, 3600),
+        ("Evaluate", "ml.c5.xlarge", 1, False, 600),
+    ]
+    assert read.endpoint == Endpoint("ml.m5.large", 1, 3, on_by_default=False)
+    assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 1)
+    assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
+    assert read.batch == Batch("ml.c5.xlarge", 3)
+    assert read.executions_kept_days == 21
+    assert Workload.of(read.parameters, None).photos == 500
+
+
+def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = write_assembly(tmp_path / "old")
+    new = write_assembly(tmp_path / "new", instance="ml.m5.4xlarge")
+    assert run(["cost", str(new), "--diff", str(old), "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert said["after"]["totals"]["execution_worst"] > said["before"]["totals"]["execution_worst"]
+    assert said["after"]["totals"]["idle_month"] == said["before"]["totals"]["idle_month"]
+    assert run(["cost", str(new), "--diff", str(old), "--markdown"]) == Exit.OK
+    text = capsys.readouterr().out
+    assert "| before | after | difference |" in text
+    assert "| A month with the endpoint off | $" in text
+    totals, lines = text.split("<summary>What changes</summary>")
+    assert totals.count("none") == 2, "only the execution changes"
+    assert "| Tune, an execution | $" in lines
+    assert "Evaluate" not in lines.split("</details>")[0], "what stays is not listed"
+
+
+def test_the_command_prints_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", str(write_assembly(tmp_path / "out")), "--traffic", "5000"]) == Exit.OK
+    text = capsys.readouterr().out
+    wanted = (
+        "us-east-1",
+        "Endpoint",
+        "Tune",
+        "7 spot",
+        "saved",
+        "serverless",
+        "batch transform",
+        "break-even",
+        "notebook way",
+    )
+    for expected in wanted:
+        assert expected in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_a_region_that_the_table_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "sa-east-1"]) == Exit.NOT_READY
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--refresh --region sa-east-1" in captured.err
+
+
+def test_a_price_that_a_region_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "eu-west-1"]) == Exit.NOT_READY
+    assert "no price for ml." in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_assembly_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", str(tmp_path)]) == Exit.USAGE
+    assert "cdk synth" in capsys.readouterr().err
