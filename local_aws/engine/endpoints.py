@@ -216,6 +216,7 @@ def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
             ),
             count=variant["Count"],
             weight=variant["Weight"],
+            serverless=variant.get("ServerlessConfig"),
         )
         for variant in stored["Variants"]
     ]

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from local_aws.context import Context
 from local_aws.engine.instance import Instance, InstanceFailed, InstanceSpec
@@ -31,11 +31,13 @@ class VariantPlan:
         spec: what each instance runs.
         count: number of instances.
         weight: its share of the endpoint's requests, relative to the other variants.
+        serverless: its ServerlessConfig, if it has one.
     """
 
     spec: InstanceSpec
     count: int
     weight: float
+    serverless: Document | None = field(default=None, hash=False)
 
     @property
     def name(self) -> str:
@@ -60,6 +62,11 @@ class Fleet:
     def count(self) -> int:
         """Healthy instances."""
         return len(self._instances)
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether requests may be sent here."""
+        return bool(self._instances)
 
     def start(self) -> None:
         """Bring up all instances; raises `DeploymentFailed` when one does not become healthy."""
@@ -151,6 +158,14 @@ class Fleet:
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
 
+def _fleet(context: Context, plan: VariantPlan) -> Fleet:
+    if plan.serverless is None:
+        return Fleet(context, plan)
+    from local_aws.engine.serverless import ServerlessFleet  # which is a Fleet
+
+    return ServerlessFleet(context, plan)
+
+
 class Deployment:
     """All variants of one endpoint configuration, running.
 
@@ -162,13 +177,13 @@ class Deployment:
 
     def __init__(self, context: Context, config_name: str, plans: Sequence[VariantPlan]) -> None:
         self.config_name = config_name
-        self.fleets = {plan.name: Fleet(context, plan) for plan in plans}
+        self.fleets = {plan.name: _fleet(context, plan) for plan in plans}
 
     def start(self) -> None:
         """Bring up every variant; on failure everything is stopped again and `DeploymentFailed` raised."""
         try:
             with ThreadPoolExecutor(max_workers=len(self.fleets)) as pool:
-                list(pool.map(Fleet.start, self.fleets.values()))
+                list(pool.map(lambda fleet: fleet.start(), self.fleets.values()))
         except DeploymentFailed:
             self.stop(drain=False)
             raise
@@ -185,7 +200,7 @@ class Deployment:
             instance = fleet.take() if fleet else None
             return (fleet, instance) if fleet and instance else None
         fleets = list(self.fleets.values())
-        weights = [fleet.weight if fleet.count else 0.0 for fleet in fleets]
+        weights = [fleet.weight if fleet.can_answer else 0.0 for fleet in fleets]
         if not any(weights):
             return None
         fleet = random.choices(fleets, weights)[0]

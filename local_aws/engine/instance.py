@@ -54,6 +54,11 @@ class InstanceSpec:
     role: str | None
 
     @property
+    def dimensions(self) -> dict[str, str]:
+        """Of its metrics."""
+        return {"EndpointName": self.endpoint, "VariantName": self.variant}
+
+    @property
     def log_group(self) -> str:
         """Where the server's output goes."""
         return f"{LOG_GROUP}/{self.endpoint}"

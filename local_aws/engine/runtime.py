@@ -11,9 +11,10 @@ from local_aws.context import Context
 from local_aws.engine.endpoints import FAMILY, endpoints_of
 from local_aws.engine.fleet import Fleet
 from local_aws.engine.instance import LOG_GROUP, Instance
+from local_aws.engine.serverless import COLD_START_SECONDS
 from local_aws.errors import AwsError
 from local_aws.hooks import Headers
-from local_aws.wire import Reply
+from local_aws.wire import Document, Reply
 
 if TYPE_CHECKING:
     import httpx
@@ -103,9 +104,15 @@ async def _take(context: Context, name: str, variant: str | None) -> tuple[Fleet
         names = [item["VariantName"] for item in document["Plan"]["Variants"]]
         if variant is not None and variant not in names:
             raise AwsError("ValidationError", f"Endpoint {name} has no variant {variant}; it has {', '.join(names)}")
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline + (COLD_START_SECONDS if _is_cold(document, variant) else 0.0):
             raise AwsError("ServiceUnavailable", f"Endpoint {name} has no healthy instance at the moment", 503)
         await asyncio.sleep(0.05)
+
+
+def _is_cold(document: Document, variant: str | None) -> bool:
+    """Whether the request may wait for a serverless variant to start."""
+    variants = document["Plan"]["Variants"]
+    return any(item.get("ServerlessConfig") for item in variants if variant in (None, item["VariantName"]))
 
 
 async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: Headers, body: bytes) -> _Answer:

@@ -1,0 +1,111 @@
+"""Serverless endpoints through boto3: processes come with requests and go without them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory, connect
+from tests.contract.jobs import until
+from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A local AWS whose five warm minutes take three seconds."""
+    with LocalAws(tmp_path_factory.mktemp("quick"), time_scale=0.01) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def client(quick: LocalAws) -> ClientFactory:
+    return connect(quick)
+
+
+@pytest.fixture(scope="module")
+def image(quick: LocalAws, client: ClientFactory) -> str:
+    return push_image(quick, client)
+
+
+def serverless(client: ClientFactory, image: str, name: str, **behaviour: Any) -> dict[str, Any]:
+    container = {"Image": image, "ModelDataUrl": put_artefact(client, name, **behaviour)}
+    client("sagemaker").create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {
+        "VariantName": "primary",
+        "ModelName": name,
+        "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 2},
+    }
+    client("sagemaker").create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    return start_endpoint(client, name, name)
+
+
+def test_a_process_comes_with_a_request_and_goes_when_nothing_comes(client: ClientFactory, image: str) -> None:
+    described = serverless(client, image, "cold")
+    assert described["EndpointStatus"] == "InService", described.get("FailureReason")
+    (variant,) = described["ProductionVariants"]
+    assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
+    first = ask(client, "cold")["process"]
+    assert ask(client, "cold")["process"] == first, "warm"
+    until(lambda: not psutil.pid_exists(first), seconds=30)
+    again = ask(client, "cold")["process"]
+    assert again != first
+
+
+def test_requests_at_once_have_processes_of_their_own_up_to_the_limit(client: ClientFactory, image: str) -> None:
+    serverless(client, image, "parallel", seconds=1.5)
+    answers: list[object] = []
+    lock = threading.Lock()
+
+    def one() -> None:
+        try:
+            answer: object = ask(client, "parallel")["process"]
+        except ClientError as error:
+            answer = error.response["Error"]["Code"]
+        with lock:
+            answers.append(answer)
+
+    ask(client, "parallel")
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    until(lambda: _throttled(client) or len(answers) == 2, seconds=10)
+    for thread in threads:
+        thread.join()
+    assert len(set(answers)) == 2 and all(isinstance(answer, int) for answer in answers), answers
+
+
+def _throttled(client: ClientFactory) -> bool:
+    """Both processes busy: a third request is told to come back."""
+    try:
+        ask(client, "parallel")
+    except ClientError as error:
+        return error.response["Error"]["Code"] == "ThrottlingException"
+    return False
+
+
+def test_a_model_that_cannot_start_never_gets_in_service(client: ClientFactory, image: str) -> None:
+    described = serverless(client, image, "broken", crash=True)
+    assert described["EndpointStatus"] == "Failed"
+    assert "ping health check" in str(described["FailureReason"])
+
+
+def test_an_update_loses_no_request(client: ClientFactory, image: str) -> None:
+    serverless(client, image, "before")
+    container = {"Image": image, "ModelDataUrl": put_artefact(client, "after")}
+    client("sagemaker").create_model(ModelName="after", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {
+        "VariantName": "primary",
+        "ModelName": "after",
+        "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 2},
+    }
+    client("sagemaker").create_endpoint_config(EndpointConfigName="after", ProductionVariants=[variant])
+    client("sagemaker").update_endpoint(EndpointName="before", EndpointConfigName="after")
+    until(lambda: ask(client, "before")["name"] == "after", seconds=30)
