@@ -30,6 +30,7 @@ LEVEL: Final = 0.95
 # Half of the resolution is spent below p = 1/4, where records are decided: bins are even in the square root of p.
 _BINS: Final = 512
 _BLOCK_LIMIT: Final = 4096
+_REPLICATES_AT_ONCE: Final = 100
 _HALVINGS: Final = 40
 _Z: Final = 1.96
 # Half of the 95% quantile of chi squared with one degree of freedom.
@@ -86,11 +87,8 @@ def estimate_wrong_share(
         raise ValueError("no record was audited: there is nothing to estimate")
     used = total > 0
     mean_probability = sums[used] / total[used]
-    weights = np.random.default_rng(seed).multinomial(
-        len(counts), np.full(len(counts), 1 / len(counts)), size=replicates
-    )
     share = float(_most_likely_share(total[None, used], mean_probability, classes)[0])
-    draws = _most_likely_share(weights.astype(np.float64) @ counts[:, used], mean_probability, classes)
+    draws = _resampled_shares(counts[:, used], mean_probability, classes, replicates, seed)
     resampled = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     likely = _likelihood_interval(total[used], mean_probability, classes, share)
     return WrongShare(
@@ -135,6 +133,18 @@ def expected_finds(recorded_probabilities: ArrayLike, share: WrongShare) -> Find
         high=min(float(len(p)), most + above),
         by_chance=len(p) * share.share,
     )
+
+
+def _resampled_shares(counts: Floats, probability: Floats, classes: int, replicates: int, seed: int) -> Floats:
+    """[r] shares of as many bootstrap samples of the blocks, `counts` [blocks, b]; a few samples in memory at once."""
+    draw = np.random.default_rng(seed)
+    evenly = np.full(len(counts), 1 / len(counts))
+    found = []
+    for start in range(0, replicates, _REPLICATES_AT_ONCE):
+        size = min(_REPLICATES_AT_ONCE, replicates - start)
+        weights = draw.multinomial(len(counts), evenly, size=size).astype(np.float64)
+        found.append(_most_likely_share(weights @ counts, probability, classes))
+    return np.concatenate(found)
 
 
 def _most_likely_share(weights: Floats, probability: Floats, classes: int) -> Floats:
