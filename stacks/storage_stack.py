@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_cdk import CfnOutput, Duration
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -97,7 +98,7 @@ class StorageStack(BinventoryStack):
     ) -> s3.Bucket:
         # S3 delivers access logs to buckets with a key of S3's own only.
         key = self.keys.data if self.keys and logs_to else None
-        return s3.Bucket(
+        bucket = s3.Bucket(
             self,
             construct_id,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
@@ -118,3 +119,18 @@ class StorageStack(BinventoryStack):
             ],
             removal_policy=self.removal_policy,
         )
+        # Whatever an identity or a later policy allows: other accounts stay out, AWS's own deliveries excepted.
+        bucket.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="OtherAccounts",
+                effect=iam.Effect.DENY,
+                actions=["s3:*"],
+                resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+                principals=[iam.AnyPrincipal()],
+                conditions={
+                    "StringNotEquals": {"aws:PrincipalAccount": self.account},
+                    "Bool": {"aws:PrincipalIsAWSService": "false"},
+                },
+            )
+        )
+        return bucket

@@ -21,7 +21,7 @@ def test_buckets_are_closed_and_encrypted(environment: str) -> None:
 
 
 @ENVIRONMENTS
-def test_every_bucket_refuses_what_is_not_tls(environment: str) -> None:
+def test_every_bucket_refuses_what_is_not_tls_and_other_accounts(environment: str) -> None:
     template = templates(environment)["Storage"]
     policies = {
         flat(policy["Properties"]["Bucket"]): policy["Properties"]["PolicyDocument"]["Statement"]
@@ -32,6 +32,11 @@ def test_every_bucket_refuses_what_is_not_tls(environment: str) -> None:
         conditions = [item["Condition"] for item in denials]
         assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
         assert {"NumericLessThan": {"s3:TlsVersion": 1.2}} in conditions
+        # Other accounts, whatever they were allowed; AWS's own deliveries of logs come from no account.
+        assert {
+            "StringNotEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}},
+            "Bool": {"aws:PrincipalIsAWSService": "false"},
+        } in conditions
         assert all(item["Principal"] == {"AWS": "*"} and len(item["Resource"]) == 2 for item in denials)
 
 

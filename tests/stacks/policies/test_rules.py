@@ -65,6 +65,8 @@ def machine(**mistake: object) -> Callable[[Stacks], None]:
     return lambda stacks: stacks["Storage"]["Resources"].update(Machine=resource)
 
 
+EVERYBODY = {"Effect": "Allow", "Principal": {"AWS": "*"}}
+SERVICE_OF_ANYBODY = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Action": "sns:Publish"}
 # rule -> (a mistake, a word that the finding must say)
 MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
     ("BV-ModelIsolation", put("Serving", "AWS::SageMaker::Model", EnableNetworkIsolation=False), "False"),
@@ -110,6 +112,20 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
             PolicyDocument={"Statement": [{"Effect": "Allow", "Action": "s3:GetObject"}]}
         ),
         "aws:SecureTransport",
+    ),
+    (
+        "BV-OwnAccount",
+        put("Money", "AWS::SNS::TopicPolicy", PolicyDocument={"Statement": [SERVICE_OF_ANYBODY]}),
+        "cloudwatch.amazonaws.com of any account",
+    ),
+    (
+        "BV-OwnAccount",
+        put(
+            "Training",
+            "AWS::IAM::Role",
+            AssumeRolePolicyDocument={"Statement": [{**EVERYBODY, "Action": "sts:AssumeRole"}]},
+        ),
+        "* of any account",
     ),
     ("BV-LogRetention", put("Training", "AWS::Logs::LogGroup", RetentionInDays=None), "RetentionInDays"),
     ("BV-LogRetention", put("Training", "AWS::Lambda::Function", LoggingConfig={}), "LoggingConfig"),
@@ -157,6 +173,7 @@ def test_a_container_that_runs_as_root_is_found(dockerfile: str, found: bool, tm
 
 def rules_without_a_mistake() -> Iterator[str]:
     tried = {rule for rule, _, _ in MISTAKES} | {"BV-InstanceCount", "BV-RootContainer"}
+    tried |= {"BV-CustomerKeys", "BV-JobNetwork"}  # in tests/stacks/test_strict_accounts.py
     return (rule for rule in RULES if rule not in tried)
 
 

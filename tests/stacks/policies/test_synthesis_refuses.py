@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from stacks.policies.acknowledged import is_accepted
+from stacks.policies.pack import all_rules
 
 # The app as it is, with one more thing in it that somebody might add.
 CANARY = """
 import sys
 import app
-from aws_cdk import aws_iam as iam, aws_s3 as s3
+from aws_cdk import aws_iam as iam, aws_s3 as s3, aws_sagemaker as sagemaker, aws_sns as sns
 build = app.build
 def build_with_canary(root, settings):
     build(root, settings)
@@ -55,22 +56,32 @@ def test_the_shipped_app_passes_every_pack(repository: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("canary", "rule"),
-    [
-        ("s3.CfnBucket(stack, 'Canary')", "BV-PrivateBuckets"),
-        (
-            "iam.Role(stack, 'Canary', assumed_by=iam.AnyPrincipal()).add_to_policy("
-            "iam.PolicyStatement(actions=['s3:*'], resources=['*']))",
-            "BV-WidePermissions",
-        ),
-    ],
-)
-def test_a_canary_is_refused_without_a_traceback(repository: Path, tmp_path: Path, canary: str, rule: str) -> None:
-    done = synthesize(repository, tmp_path, canary)
-    said = done.stdout + done.stderr
+# What somebody might add, with the rule that refuses it and a word of the cure that is printed.
+PLANTED = {
+    "s3.CfnBucket(stack, 'Public')": ("BV-PrivateBuckets", "set enforce_ssl and block_public_access"),
+    "iam.Role(stack, 'Wild', assumed_by=iam.AnyPrincipal()).add_to_policy("
+    "iam.PolicyStatement(actions=['s3:*'], resources=['*']))": ("BV-WidePermissions", "List the actions"),
+    "sagemaker.CfnModel(stack, 'Open', execution_role_arn='arn:aws:iam::123456789012:role/r')": (
+        "BV-ModelIsolation",
+        "Set EnableNetworkIsolation to true",
+    ),
+    "sns.Topic(stack, 'Told').add_to_resource_policy(iam.PolicyStatement("
+    "actions=['sns:Publish'], principals=[iam.AnyPrincipal()], resources=['*']))": (
+        "BV-OwnAccount",
+        "aws:SourceAccount",
+    ),
+}
+
+
+def test_what_is_planted_is_refused_with_its_cure_and_without_a_traceback(repository: Path, tmp_path: Path) -> None:
+    done = synthesize(repository, tmp_path, "; ".join(PLANTED))
+    said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 1, said
-    assert rule in said
+    for rule, cure in PLANTED.values():
+        assert rule in said
+        assert cure in said
+        link = next(known.link for known in all_rules() if known.id == rule)
+        assert link in said
     assert "AwsSolutions" in said
     assert "Traceback" not in said
 
