@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# vCPUs of a size; the sizes that the settings allow, and those the notebook way used.
-_VCPUS = {"medium": 2, "large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "9xlarge": 36, "12xlarge": 48}
-# GiB a vCPU, by the letter of the family; GPU families are listed whole.
-_GIB_A_VCPU = {"c": 2.0, "m": 4.0}
+from binventory.errors import Exit, Problem
+
+_VCPUS = {
+    "medium": 2,
+    "large": 2,
+    "xlarge": 4,
+    "2xlarge": 8,
+    "4xlarge": 16,
+    "8xlarge": 32,
+    "9xlarge": 36,
+    "12xlarge": 48,
+    "16xlarge": 64,
+    "18xlarge": 72,
+    "24xlarge": 96,
+}
+# GiB a vCPU, by the letter of the family.
+_GIB_A_VCPU = {"c": 2.0, "m": 4.0, "r": 8.0, "g": 4.0}
 _BURSTABLE_GIB = {"medium": 4.0, "large": 8.0, "xlarge": 16.0, "2xlarge": 32.0}
 _GPUS = {"12xlarge": 4}
 _P3_GIB = 61.0
@@ -42,13 +55,20 @@ def machine(instance_type: str) -> Machine:
     """The machine behind a type such as `ml.m5.xlarge`.
 
     Raises:
-        KeyError: nobody told this table about the size or the family.
+        Problem: nobody told this table about the size or the family.
     """
     family, size = instance_type.split(".")[-2:]
-    vcpus = _VCPUS[size]
-    if family.startswith("p"):
-        return Machine(instance_type, vcpus, _P3_GIB, 1)
-    if family.startswith("g"):
-        return Machine(instance_type, vcpus, vcpus * 4.0, _GPUS.get(size, 1))
-    memory = _BURSTABLE_GIB[size] if family.startswith("t") else vcpus * _GIB_A_VCPU[family[0]]
-    return Machine(instance_type, vcpus, memory, 0)
+    vcpus, letter = _VCPUS.get(size), family[:1]
+    if instance_type.endswith("p3.2xlarge"):
+        return Machine(instance_type, 8, _P3_GIB, 1)
+    if letter == "t" and size in _BURSTABLE_GIB:
+        return Machine(instance_type, _VCPUS[size], _BURSTABLE_GIB[size], 0)
+    if vcpus is None or letter not in _GIB_A_VCPU:
+        raise Problem(
+            f"Nothing is known about {instance_type}",
+            "its size or family is not in the table of machines",
+            "choose one of the types that the settings allow, or add it to binventory/cost/machines.py",
+            code=Exit.USAGE,
+        )
+    gpus = _GPUS.get(size, 1) if letter == "g" else 0
+    return Machine(instance_type, vcpus, vcpus * _GIB_A_VCPU[letter], gpus)

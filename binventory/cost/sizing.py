@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from binventory.cost.machines import Machine, machine
 from binventory.cost.prices import Prices
 from binventory.cost.usage import Usage
+from binventory.errors import Problem
 
 # A minute's mean hides its own peaks, so a size is only called large enough with this much room above it.
 HEADROOM = 1.2
@@ -32,7 +33,10 @@ def advise(instance_type: str, used: Usage, allowed: Sequence[str], prices: Pric
     Burstable types are never advised: they slow down when their credit is used. A GPU job stays in its family, since
     per cent of one GPU say nothing about another.
     """
-    ran = machine(instance_type)
+    try:
+        ran = machine(instance_type)
+    except Problem as problem:
+        return Advice(instance_type, "", 0.0, problem.what)
     if used.cpu is None or used.memory is None:
         return Advice(instance_type, "", 0.0, "no metrics: it ran for less than a minute, or they may not be published")
     said = _said(ran, used)

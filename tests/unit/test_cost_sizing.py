@@ -68,6 +68,28 @@ def test_without_metrics_nothing_is_advised() -> None:
     assert together([]) == nothing
 
 
+def test_an_unknown_machine_is_said_and_not_measured_with() -> None:
+    for name in ("ml.x9.large", "ml.m5.metal", "ml.p5.48xlarge"):
+        assert advise(name, used(10), CPU_JOB_INSTANCES, US).text == f"Nothing is known about {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "vcpus", "gib", "gpus"),
+    [
+        ("ml.t2.medium", 2, 4, 0),
+        ("ml.m7i.4xlarge", 16, 64, 0),
+        ("ml.c5.9xlarge", 36, 72, 0),
+        ("ml.r5.large", 2, 16, 0),
+        ("ml.g4dn.12xlarge", 48, 192, 4),
+        ("ml.g5.xlarge", 4, 16, 1),
+        ("ml.p3.2xlarge", 8, 61, 1),
+    ],
+)
+def test_machines_are_as_aws_lists_them(name: str, vcpus: int, gib: float, gpus: int) -> None:
+    found = machine(name)
+    assert (found.vcpus, found.memory_gib, found.gpus) == (vcpus, gib, gpus)
+
+
 @given(st.sampled_from(JOBS), st.floats(0, 1), st.floats(0, 100), st.floats(0, 1))
 def test_what_is_advised_holds_what_was_used_and_is_cheaper(
     name: str, processor: float, memory: float, gpu: float
