@@ -53,6 +53,7 @@ Retention = Annotated[
     Literal[1, 3, 7, 14, 30, 90, 180, 365, 731],
     BeforeValidator(lambda days: int(days) if isinstance(days, str) and days.isdecimal() else days),
 ]
+_MLFLOW = r"^(none|https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+)$"
 _DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
 _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
@@ -145,6 +146,10 @@ class TrainingSettings(SpotJobSettings):
     """Augmented views of each training photo that Embed writes beside the photo itself."""
     seed: int = Field(ge=0, le=2**31 - 1)
     """Equal seeds split, shuffle and initialise alike."""
+    mlflow: Annotated[str, StringConstraints(pattern=_MLFLOW, max_length=1024)] = "none"
+    """An MLflow server (https://...), file:///opt/ml/output/data/... to keep its runs beside the model, or none."""
+    on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)
+    """Reclaims of one spot job after which its execution goes on on demand; 0: it waits for spot capacity."""
 
     @field_validator("weights")
     @classmethod

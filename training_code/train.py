@@ -110,9 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
         classes = {count: int((task.counts == count).sum()) for count in CLASSES}
         watcher = RunWatcher(rules, classes, every=settings.watch_every, speak=ranks.is_first)
         profiler = RunProfiler(settings.profile_steps, ranks, 0 if head else settings.threads)
-        tracking = _tracking(settings, container) if ranks.is_first else None
+        tracking = _tracking(settings, container, ranks)
         started = time.monotonic()
-        fit = _prepare(task, settings, container, ranks, stop, [watcher, profiler, *([tracking] if tracking else [])])
+        fit = _prepare(task, settings, container, ranks, stop, [watcher, profiler, *tracking])
         outcome = fit.run()
         measured = profiler.measured()
         if not ranks.is_first:
@@ -125,14 +125,15 @@ def main(arguments: list[str] | None = None) -> None:
             watcher.reports(), profile_json(measured, profiler.operators), profile_rules(measured),
         )  # fmt: skip
         write_run_report(output, report, seconds=time.monotonic() - started)
-        if tracking:
-            tracking.finish(output)
+        for tracker in tracking:
+            tracker.finish(output)
 
 
-def _tracking(settings: TrainSettings, container: JobContainer) -> MlflowTracking | None:
+def _tracking(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> list[MlflowTracking]:
+    """On every rank, because checkpoints hold the state of every watcher; the first one reports."""
     if settings.mlflow == "none":
-        return None
-    return MlflowTracking(settings.mlflow, container.job_name, _asked(settings))
+        return []
+    return [MlflowTracking(settings.mlflow, container.job_name, _asked(settings), active=ranks.is_first)]
 
 
 def _prepare(

@@ -9,7 +9,7 @@ from stacks.pipeline.embed import embedding
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.script_mode import METRICS, ScriptJob
-from stacks.settings_sections import WarmStartSettings
+from stacks.settings_sections import TrainingSettings, WarmStartSettings
 
 TUNE = "Tune"
 TRAIN = "Train"
@@ -110,7 +110,7 @@ def _job(
     *,
     part: str,
     instance_count: Expression | int,
-    hyperparameters: dict[str, Expression],
+    hyperparameters: dict[str, str | Expression],
 ) -> ScriptJob:
     parameters = context.parameters
     return ScriptJob(
@@ -124,6 +124,7 @@ def _job(
             "weights": parameters.weights.text,
             "epochs": parameters.epochs.text,
             "seed": parameters.seed.text,
+            **_tracking(context.settings.training),
             **hyperparameters,
         },
         channels=(
@@ -136,3 +137,8 @@ def _job(
         checkpoint_uri=join(f"s3://{context.data_bucket}/checkpoints", EXECUTION_ID, part, "", on="/"),
         metrics=METRICS,
     )
+
+
+def _tracking(training: TrainingSettings) -> dict[str, Expression | str]:
+    """Nothing unless it is set: jobs without tracking should not look as if they had one."""
+    return {} if training.mlflow == "none" else {"mlflow": training.mlflow}

@@ -254,6 +254,16 @@ def test_a_warm_start_names_the_earlier_searches() -> None:
     assert config["Strategy"] == "Bayesian"
 
 
+def test_mlflow_is_a_setting_that_tuning_and_training_get() -> None:
+    server = "https://mlflow.example.com/"
+    tracked = pipeline_definition(synthesize(changed(load("dev"), "training", mlflow=server))["Training"])
+    assert named(tracked, "Train")["Arguments"]["HyperParameters"]["mlflow"] == server
+    search = named(tracked, "Tune")["Arguments"]["TrainingJobDefinition"]
+    assert search["StaticHyperParameters"]["mlflow"] == server
+    plain = pipeline_definition(templates("dev")["Training"])
+    assert "mlflow" not in named(plain, "Train")["Arguments"]["HyperParameters"]
+
+
 def test_the_plain_search_is_that_of_the_seed_and_starts_cold(definition: Json) -> None:
     arguments = named(definition, "Tune")["Arguments"]
     assert "WarmStartConfig" not in arguments

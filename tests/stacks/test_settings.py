@@ -88,6 +88,8 @@ def _warm_start(**changes: object) -> str:
         ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
         ("TRAINING__BACKBONE", "resnet51", ["training.backbone = 'resnet51'", "'resnet50'", "'vit_b_16'"]),
         ("TRAINING__BACKBONE", "small", ["training.weights", "torchvision has none for backbone small"]),
+        ("TRAINING__MLFLOW", "./mlruns", ["training.mlflow = './mlruns'", "match pattern"]),
+        ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
         ("TRAINING__VIEWS", "-1", ["training.views = '-1'", "greater than or equal to 0"]),
         ("TUNING__PARALLEL_JOBS", "50", ["tuning.parallel_jobs = '50'", "at most jobs (5)"]),
         ("TUNING__LEARNING_RATE_MAX", "0.001", ["tuning.learning_rate_max = '0.001'", "than learning_rate_min"]),

@@ -270,7 +270,7 @@ def test_a_chart_survives_values_that_cannot_be_drawn() -> None:
 
 def test_mlflow_is_asked_for_before_work_starts(tmp_path: Path) -> None:
     embedding = write_embedding(tmp_path / "embedding")
-    with pytest.raises(JobError, match="mlflow is set but the package is not installed"):
+    with pytest.raises(JobError, match=r"mlflow is set but not installed: pip install -r requirements-mlflow\.txt"):
         train.main(["--backbone", "small", "--embedding", str(embedding), "--mlflow", "file:///nowhere"])
 
 

@@ -42,6 +42,11 @@ class JobContainer:
         return os.environ.get("TRAINING_JOB_NAME", "job")
 
     @property
+    def is_job(self) -> bool:
+        """Whether SageMaker runs this, and not a person."""
+        return "TRAINING_JOB_NAME" in os.environ
+
+    @property
     def is_trial(self) -> bool:
         """Whether a tuning job started this one: SageMaker then adds the objective to the hyperparameters."""
         try:
