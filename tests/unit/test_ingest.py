@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +130,7 @@ def without_parts(output: Path) -> dict[str, bytes]:
     return {name: data for name, data in files(output).items() if "/books-" not in name}
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_three_machines_make_what_one_makes_in_whatever_order_they_end(tmp_path: Path, order: tuple[int, ...]) -> None:
     photos = write(tmp_path / "in", {**bucket(blocks=9), "metadata/00200.json": b"{"})
     shared = ("--shard-photos", "10")
