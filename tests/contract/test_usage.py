@@ -13,10 +13,10 @@ from tests.contract.jobs import BUCKET, IMAGE, ROLE, finished_training, training
 
 BUSY = """
 import os, time
-block = bytearray(200 * 1024 * 1024)
+block = bytearray(50 * 1024 * 1024)
 with open(os.path.join(os.environ["SM_MODEL_DIR"], "weights"), "wb") as file:
     file.write(os.urandom(30 * 1024 * 1024))
-end = time.monotonic() + 4
+end = time.monotonic() + 2.5
 while time.monotonic() < end:
     pass
 """
