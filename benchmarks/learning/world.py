@@ -1,0 +1,149 @@
+"""The same photos for the published recipe and for ours, and the printing of figures."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.learning import REPOSITORY
+
+import train  # isort: skip
+from features.frozen_backbone import calibrate_random_backbone  # isort: skip
+from modelling.backbones import build_backbone  # isort: skip
+from modelling.bin_model import CLASSES, BinModel  # isort: skip
+from photo import Preprocessing, open_photo, prepare, resize_shorter_side  # isort: skip
+from photos.batches import stacked  # isort: skip
+from shards import ShardWriter, list_shards, read_shards  # isort: skip
+
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class World:
+    """The same photos twice: class folders of originals for the recipe, shards for ours."""
+
+    folder: Path
+    photos: int
+    source: str
+    weights: str
+    """Of the backbone, for both: what the `weights` setting of embed.py takes."""
+
+    def originals(self, split: str) -> Path:
+        """Class folders of a split."""
+        return self.folder / "originals" / split
+
+    def shards(self, split: str) -> Path:
+        """Shards of a split."""
+        return self.folder / "shards" / split
+
+
+def prepare_world(folder: Path, limit: int, weights: str) -> World:
+    """Both layouts of the photos, split by blocks of 100 ids, and the weights that both start from."""
+    photos, source = real_photos() or rendered_photos(folder)
+    random.Random(0).shuffle(photos)
+    photos = photos[: limit or None]
+    world = World(folder, len(photos), source, str(folder / "random.safetensors") if weights == "none" else weights)
+    blocks = sorted({int(path.stem) // 100 for path, _ in photos})
+    held_out = set(random.Random(0).sample(blocks, max(1, len(blocks) // 10)))
+    for split in SPLITS:
+        chosen = [(path, count) for path, count in photos if (int(path.stem) // 100 in held_out) != (split == "train")]
+        _write_split(world, split, chosen)
+        print(f"{split}: {len(chosen)} photos")
+    if weights == "none":
+        _write_random_weights(world)
+    return world
+
+
+def _write_split(world: World, split: str, photos: list[tuple[Path, int]]) -> None:
+    world.shards(split).mkdir(parents=True)
+    for count in CLASSES:
+        (world.originals(split) / str(count)).mkdir(parents=True)
+    writer = ShardWriter(world.shards(split) / f"{split}-00000.tar")
+    for path, count in photos:
+        (world.originals(split) / str(count) / path.name).symlink_to(path)
+        buffer = io.BytesIO()
+        resize_shorter_side(open_photo(path.read_bytes()), 256).save(buffer, "JPEG", quality=92)
+        writer.add(path.stem, buffer.getvalue(), {"id": path.stem, "count": count, "items": []})
+    writer.close()
+
+
+def _write_random_weights(world: World) -> None:
+    """Random weights as a file, ready before the clock starts, as pretrained ones would be."""
+    model = BinModel(build_backbone("resnet50", seed=0), torch.nn.Identity(), Preprocessing()).eval()
+    shard = list_shards(world.shards("train"))[0]
+    photos = (prepare(sample.photo, model.preprocessing) for sample in islice(read_shards([shard]), 32))
+    calibrate_random_backbone(model, stacked(photos, 32))
+    save_file(model.backbone.network.state_dict(), world.weights)
+
+
+def real_folder() -> Path | None:
+    """Real photos, laid out like the public bucket, where they are at hand."""
+    folder = REPOSITORY.parent / "shared" / "abid"
+    return folder if folder.is_dir() else None
+
+
+def real_photos() -> tuple[list[tuple[Path, int]], str] | None:
+    """The photos of ../shared/abid with a count of 1 to 5."""
+    folder = real_folder()
+    if folder is None:
+        return None
+    with (folder / "labels.csv").open() as file:
+        rows = [(row["image_id"], row["count"]) for row in csv.DictReader(file)]
+    named = {str(count) for count in CLASSES}
+    return [(folder / "bin-images" / f"{name}.jpg", int(count)) for name, count in rows if count in named], "real"
+
+
+def rendered_photos(folder: Path) -> tuple[list[tuple[Path, int]], str]:
+    """Rendered bins, where no real photos are at hand."""
+    from binventory.render import render_bucket
+
+    bucket = render_bucket(folder / "bucket", photos=300, seed=0)
+    usable = [(name, count) for name, count in bucket.counts.items() if count in CLASSES]
+    return [(folder / "bucket" / "bin-images" / f"{name}.jpg", count) for name, count in usable], "rendered"
+
+
+def trial(embedding: Path, lr: float, size: int, *flags: str, epochs: int, output: Path) -> dict[str, Any]:
+    """One training on features, its head left in `output`/model; its metrics."""
+    train.main(
+        ["--embedding", str(embedding), "--output", str(output / "model"), "--checkpoints", str(output / "saved"),
+         "--artefact", "head", "--epochs", str(epochs), "--lr", str(lr), "--batch-size", str(size), *flags]
+    )  # fmt: skip
+    metrics: dict[str, Any] = json.loads((output / "model" / "metrics.json").read_text())
+    return metrics
+
+
+def claim(name: str, value: float, goal: float, *, at_most: bool = False) -> None:
+    """Print one measured figure against its goal."""
+    held = value <= goal if at_most else value >= goal
+    print(f"claim: {name} {value:.3g} goal {goal:g} {'held' if held else 'missed'}", flush=True)
+
+
+def rounded(values: list[float]) -> str:
+    """Losses in short."""
+    return " ".join(f"{value:.3f}" for value in values)
+
+
+def processor() -> str:
+    """The processor and the vector instructions that decide how fast it multiplies."""
+    text = Path("/proc/cpuinfo").read_text()
+    name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "unknown")
+    flags = text.split()
+    return f"{name}, " + ", ".join(flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Our scripts report to SageMaker; here only the figures matter."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
