@@ -115,7 +115,7 @@ def _warm_start(**changes: object) -> str:
         ("SERVING__MIN_INSTANCES", "9", ["serving.max_instances = 2", "at least min_instances (9)"]),
         ("SERVING__INSTANCE_TYPE", "ml.m6g.large", ["serving.instance_type = 'ml.m6g.large'", "'ml.m5.large'"]),
         ("SERVING__DATA_CAPTURE_PERCENT", "101", ["serving.data_capture_percent = '101'", "less than or equal to 100"]),
-        ("STORAGE__LOG_RETENTION_DAYS", "8", ["storage.log_retention_days = '8'"]),
+        ("STORAGE__LOG_RETENTION_DAYS", "8", ["storage.log_retention_days = 8"]),
         ("MONEY__MONTHLY_BUDGET_USD", "0", ["money.monthly_budget_usd = '0'", "greater than 0"]),
         ("MONEY__IDLE_HOURS", "-1", ["money.idle_hours = '-1'", "greater than or equal to 0"]),
         ("MONEY__ALERT_EMAILS", '["nobody"]', ["money.alert_emails.0 = 'nobody'"]),
