@@ -84,11 +84,29 @@ class Account:
             RoleSessionName="GitHubActions",
             WebIdentityToken=token(subject),
         )["Credentials"]
-        return {
-            "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": given["SessionToken"],
-        }
+        return _variables(given)
+
+    def chained(self, rights: Mapping[str, str], role: str) -> dict[str, str]:
+        """What the holder of these rights gets by assuming another role, as `role-chaining` does."""
+        create: Any = boto3.client
+        sts = create(
+            "sts",
+            endpoint_url=self.aws.endpoint_url,
+            region_name=self.aws.region,
+            aws_access_key_id=rights["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=rights["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=rights["AWS_SESSION_TOKEN"],
+        )
+        arn = f"arn:aws:iam::{self.aws.account}:role/{role}"
+        return _variables(sts.assume_role(RoleArn=arn, RoleSessionName="GitHubActions")["Credentials"])
+
+
+def _variables(given: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": given["SessionToken"],
+    }
 
 
 def token(subject: str) -> str:

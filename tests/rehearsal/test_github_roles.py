@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
+from tests.conftest import REPOSITORY
 from tests.github_account import Account, checkout, step
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
@@ -83,6 +88,59 @@ def test_the_main_branch_deploys_with_exactly_its_role(account: Account, tmp_pat
     assert "The endpoint is off" in (tmp_path / "summary.md").read_text()
     again = account.shell(step("deploy", "Show the diff"), {**rights, **changed})
     assert "Number of stacks with differences: 0" in again.stdout
+
+
+def test_a_deployment_whose_smoke_test_fails_is_taken_back(account: Account, tmp_path: Path) -> None:
+    rights = account.credentials("deploy", "repo:acme/bins:environment:dev")
+    variables = {**rights, "BINVENTORY_ENV": "dev", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    there = Account(account.aws, commits(tmp_path / "clone", epochs=("31", "32")), account.settings)
+    done = there.shell(step("deploy", "Deploy"), variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert epochs(account) == 32
+    before = there.shell("git rev-parse HEAD^", {}).stdout.strip()
+    done = there.shell(step("deploy", "Roll back"), {**variables, "BEFORE": before})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert epochs(account) == 31
+    assert before in (tmp_path / "summary.md").read_text()
+
+
+def commits(folder: Path, *, epochs: tuple[str, ...]) -> Path:
+    """A clone of what is checked out here, with a commit for each number of epochs in settings/dev.yaml."""
+    folder.mkdir()
+    for name in ("app.py", "cdk.json", "settings", "stacks", "training_code", "inference_code", "promotion_code"):
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, folder / name)
+    shutil.copytree(REPOSITORY / "cleanup_code", folder / "cleanup_code")
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    dev = folder / "settings/dev.yaml"
+    for number in epochs:
+        dev.write_text(re.sub(r"  epochs: \d+", f"  epochs: {number}", dev.read_text()))
+        subprocess.run([*git, "add", "--all"], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--message", f"{number} epochs"], check=True)
+    for name in (".venv", "node_modules"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    return folder
+
+
+def epochs(account: Account) -> int:
+    """The default of the deployed pipeline's parameter."""
+    found = account.client("sagemaker").describe_pipeline(PipelineName="binventory-dev")["PipelineDefinition"]
+    return next(int(item["DefaultValue"]) for item in json.loads(found)["Parameters"] if item["Name"] == "Epochs")
+
+
+def test_the_night_looks_for_drift_leftovers_and_cost(account: Account, tmp_path: Path) -> None:
+    rights = account.credentials("diff", "repo:acme/bins:ref:refs/heads/main")
+    summary = tmp_path / "summary.md"
+    variables = {"BINVENTORY_ENV": "dev", "GITHUB_STEP_SUMMARY": str(summary)}
+    done = account.shell(step("nightly", "Compare the account with its templates"), {**rights, **variables})
+    assert done.returncode == 0, done.stdout + done.stderr
+    lookup = account.chained(rights, f"cdk-hnb659fds-lookup-role-{account.aws.account}-{account.aws.region}")
+    for name in ("Look for leftovers", "Report the cost"):
+        done = account.shell(step("nightly", name), {**lookup, **variables})
+        assert done.returncode == 0, f"{name}\n{done.stdout}{done.stderr}"
+    assert "### Leftovers" in summary.read_text()
+    assert "$" in summary.read_text()
 
 
 def test_destroying_leaves_the_role_that_acts(account: Account) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -142,3 +143,84 @@ def test_a_release_needs_its_text_in_the_changelog(tmp_path: Path, tag: str, sta
         check=False,
     )
     assert done.returncode == status, done.stdout + done.stderr
+
+
+# Where each step's script is run by the same shell: a test, or why none can.
+RUN_BY = {
+    "Audit the locks": "needs the vulnerability database, which only the network has",
+    "Check": "is `make check` itself",
+    "Check and test": "is `make check test` itself",
+    "Compare the account with its templates": "tests/rehearsal/test_github_roles.py",
+    "Compare the confirmation": "tests/unit/test_workflows.py",
+    "Count a photo through the endpoint": "tests/rehearsal/test_github_roles.py",
+    "Deploy": "tests/rehearsal/test_github_roles.py",
+    "Destroy": "tests/rehearsal/test_github_roles.py",
+    "Diff against what is deployed": "tests/rehearsal/test_github_roles.py",
+    "Find this version in the changelog": "tests/unit/test_workflows.py",
+    "List what is inside": "tests/unit/test_workflows.py",
+    "Look for leftovers": "tests/rehearsal/test_github_roles.py",
+    "Price what will be deployed": "tests/rehearsal/test_github_roles.py",
+    "Publish": "publishes a release on GitHub",
+    "Rehearse": "is `make rehearse` itself; tests/rehearsal/test_rehearsal.py runs the same command",
+    "Report the cost": "tests/rehearsal/test_github_roles.py",
+    "Roll back": "tests/rehearsal/test_github_roles.py",
+    "Say what would be lost": "tests/rehearsal/test_github_roles.py",
+    "Show the diff": "tests/rehearsal/test_github_roles.py",
+    "Stop if data would be lost": "tests/rehearsal/test_github_roles.py",
+    "Test": "is `make test` itself",
+    "Train and wait": "tests/rehearsal/test_rights.py",
+    "Was losing data allowed?": "tests/unit/test_workflows.py",
+    "Write metrics and cost to the summary, and the evaluation as a page": "tests/rehearsal/test_rights.py",
+}
+
+
+def test_every_step_that_can_run_here_is_run_by_a_test() -> None:
+    named = {step["name"] for _, _, job in jobs() for step in job["steps"] if "run" in step}
+    assert named == set(RUN_BY)
+    for name, where in RUN_BY.items():
+        if where.startswith("tests/"):
+            assert name in (REPOSITORY / where).read_text(), f"{where} does not run {name!r}"
+
+
+def script(name: str) -> str:
+    """The script of the step with this name."""
+    return str(next(step["run"] for _, _, job in jobs() for step in job["steps"] if step.get("name") == name))
+
+
+@pytest.mark.parametrize(
+    ("labels", "flag"), [("bug\nallow-replacement\n", "--allow-replacement"), ("allow-replacement-not\n", ""), ("", "")]
+)
+def test_losing_data_takes_the_whole_label(tmp_path: Path, labels: str, flag: str) -> None:
+    # In the place of GitHub's command line: answers with the labels of the pull request that the commit came by.
+    github = tmp_path / "gh"
+    github.write_text(f"#!/bin/sh\n[ \"$1 $2\" = 'api repos/acme/bins/commits/abc/pulls' ] && printf '{labels}'\n")
+    github.chmod(0o755)
+    output = tmp_path / "output"
+    output.touch()
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_OUTPUT": str(output), "GH_TOKEN": "none"}
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script("Was losing data allowed?")],
+        env={**variables, "REPOSITORY": "acme/bins", "COMMIT": "abc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert output.read_text().strip() == (f"flag={flag}" if flag else "")
+
+
+def test_what_is_inside_is_listed_with_its_hashes() -> None:
+    make = script("List what is inside").removeprefix("make ").split()
+    # What make would set up first is there already.
+    done = subprocess.run(
+        ["make", "--old-file=.venv/.ready", *make], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = {path.name: json.loads(path.read_text()) for path in (REPOSITORY / "build/sbom").glob("*.cdx.json")}
+    assert set(listed) == {f"{name}requirements.cdx.json" for name in ("", "training_code-", "inference_code-")}
+    for name, document in listed.items():
+        components = {item["name"]: item for item in document["components"]}
+        assert document["bomFormat"] == "CycloneDX"
+        assert "onnxruntime" in components or "openvino" in components, name
+        if name.startswith(("training", "inference")):
+            assert all(item["externalReferences"][0]["hashes"] for item in components.values()), name
