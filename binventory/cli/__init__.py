@@ -11,19 +11,31 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.aws import error_code, error_message
 from binventory.cli import audit, cost, count, doctor, endpoint, leftovers, rehearse, render, review, spent, train, watch
+from binventory.cli.help_look import tidy_help
 from binventory.cli.look import print_problem, stderr
 from binventory.errors import Exit, Problem
 
 app = typer.Typer(
     name="binventory",
     help="Counts the items in a warehouse bin from its photo: train, serve and rehearse.",
-    epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130 interrupted or declined.",
+    epilog="""
+Examples:
+
+  binventory rehearse                  all of it in a local AWS, from nothing to nothing
+
+  binventory cost                      what an environment would cost
+
+  binventory audit s3://bucket/bins/   the bins that disagree with their record, worst first
+
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130 interrupted or declined.
+""",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (rehearse, render, train, watch, endpoint, count, audit, cost, spent, leftovers, doctor, review):
+tidy_help()
+for group in (rehearse, render, doctor, review, train, watch, endpoint, count, audit, cost, spent, leftovers):
     group.register(app)
 
 
