@@ -67,7 +67,7 @@ def train(
 
 def approve(
     package: Annotated[
-        str | None, typer.Argument(metavar="[ARN]", help="Model package. Default: the newest that is pending.")
+        str | None, typer.Argument(metavar="ARN", help="Model package. Default: the newest that is pending.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the endpoint serves it.")] = True,
     note: Annotated[str, typer.Option(help="Kept with the approval.")] = "approved with the binventory command line",
