@@ -21,11 +21,11 @@ app = typer.Typer(
     epilog="""
 Examples:
 
-  binventory rehearse                  all of it in a local AWS, from nothing to nothing
+  binventory rehearse                  all of it, in a local AWS
 
   binventory cost                      what an environment would cost
 
-  binventory audit s3://bucket/bins/   the bins that disagree with their record, worst first
+  binventory audit s3://bucket/bins/   bins that disagree, worst first
 
 Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130 interrupted or declined.
 """,
