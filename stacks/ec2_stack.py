@@ -42,11 +42,12 @@ class Ec2Stack(BinventoryStack):
         profile = iam.CfnInstanceProfile(
             self, "Profile", instance_profile_name=self.stack_name, roles=[self._role().role_name]
         )
+        closed = self._security_group(vpc_id)
         template = ec2.CfnLaunchTemplate(
             self,
             "LaunchTemplate",
             launch_template_name=self.stack_name,
-            launch_template_data=self._machine(profile, self._security_group(vpc_id)),
+            launch_template_data=self._machine(profile, closed),
             tag_specifications=[
                 ec2.CfnLaunchTemplate.LaunchTemplateTagSpecificationProperty(
                     resource_type="launch-template", tags=self._tags()
@@ -56,6 +57,8 @@ class Ec2Stack(BinventoryStack):
         CfnOutput(self, "LaunchTemplateName", value=self.stack_name)
         CfnOutput(self, "LaunchTemplateVersion", value=template.attr_latest_version_number)
         CfnOutput(self, "SubnetIds", value=Fn.join(",", subnet_ids))
+        CfnOutput(self, "SecurityGroupId", value=closed.attr_group_id)
+        CfnOutput(self, "VolumeGb", value=str(settings.ec2.volume_gb))
         CfnOutput(self, "InstanceType", value=settings.ec2.instance_type)
         CfnOutput(self, "MaxRuntimeMinutes", value=str(settings.ec2.max_runtime_minutes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from binventory.aws import Aws, connect
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.cli.watch import follow
 from binventory.cost.definition import check_parameters
 from binventory.cost.launch import Launch, of_endpoint, of_execution
@@ -20,6 +22,13 @@ from binventory.journal import Journal
 from binventory.names import Names
 
 _PANEL = "Train and serve"
+
+
+class Road(StrEnum):
+    """Where a training runs."""
+
+    SAGEMAKER = "sagemaker"
+    EC2 = "ec2"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +48,11 @@ def train(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other pipeline parameter; repeatable.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and do not wait.")] = False,
+    on: Annotated[
+        Road, typer.Option("--on", help="ec2: embed, train and evaluate on one spot machine, on shards that exist.")
+    ] = Road.SAGEMAKER,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="ec2: go on from this run's checkpoints.")] = None,
+    watch_run: Annotated[str | None, typer.Option("--watch", metavar="RUN", help="ec2: only look at this run.")] = None,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
@@ -46,6 +60,17 @@ def train(
     """Shows what an execution costs, asks, starts it and shows its steps; interrupting this leaves it running."""
     names, aws = Names(env), connect(os.environ)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
+    if on is Road.EC2:
+        _no_photos(photos, labels)
+        train_on_ec2(aws, names, Ec2Options(parameters, resume, watch_run, detach, yes, json))
+        return
+    if resume or watch_run:
+        raise Problem(
+            "--resume and --watch are for --on ec2",
+            "an execution of the pipeline goes on by itself",
+            "look at it with: binventory watch",
+            code=Exit.USAGE,
+        )
     if photos is not None:
         parameters["PhotosUri"] = photos
     if labels is not None:
@@ -63,6 +88,16 @@ def train(
         show_next(launched, stdout)
     if not detach:
         follow(aws, arn, json)
+
+
+def _no_photos(photos: str | None, labels: str | None) -> None:
+    if photos or labels:
+        raise Problem(
+            "--photos and --labels are not for --on ec2",
+            "a machine trains on the shards of the newest execution that has ingested",
+            "ingest them with the pipeline first: binventory train --photos ...",
+            code=Exit.USAGE,
+        )
 
 
 def approve(

@@ -1,0 +1,121 @@
+"""`binventory train --on ec2`: the price, the start, the steps, and what becomes of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from binventory import pipeline
+from binventory.aws import Aws
+from binventory.cli.launching import confirm, show_next
+from binventory.cli.look import print_json, stderr, stdout
+from binventory.cli.screen import show
+from binventory.cost.definition import defaults_of
+from binventory.errors import Exit, Problem
+from binventory.journal import Journal
+from binventory.machines import plan as plans
+from binventory.machines import price, runs
+from binventory.machines.plan import Place
+from binventory.names import Names
+
+_ENDED_WELL = "succeeded"
+
+
+@dataclass(frozen=True)
+class Ec2Options:
+    """What was asked for on the command line."""
+
+    values: Mapping[str, str | int | float]
+    resume: str | None  # a run whose checkpoints are gone on from
+    watch: str | None  # a run that is only looked at
+    detach: bool
+    yes: bool
+    json: bool
+
+
+def train_on_ec2(aws: Aws, names: Names, asked: Ec2Options) -> None:
+    """Starts a run, or goes on with one, and follows it to its end; interrupting this leaves it running.
+
+    Raises:
+        Problem: the stack is not deployed, a machine works on the run already, spot has none, or the run ended early.
+    """
+    if asked.resume and asked.values:
+        raise Problem(
+            "--set and --resume do not go together",
+            "checkpoints fit the values they were made with",
+            "leave one of them out",
+            code=Exit.USAGE,
+        )
+    where = plans.place(aws, names)
+    if asked.watch:
+        _follow(aws, names, where, runs.read_plan(aws, where, asked.watch), asked.json)
+        return
+    plan = _plan(aws, names, where, asked)
+    run = str(plan["run"])
+    values = {**defaults_of(pipeline.definition(aws, names)), **asked.values}
+    launched = price.launch(aws, names, where, run, values)
+    confirm(launched, yes=asked.yes, json=asked.json)
+    runs.write_plan(aws, where, plan)
+    machine = runs.start(aws, names, where, run)
+    if not asked.json:
+        stdout.print(f"Started {machine} on {run}", soft_wrap=True)
+        show_next(launched, stdout)
+    elif asked.detach:
+        print_json({"run": run, "machine": machine, "launch": launched.to_json()})
+    if not asked.detach:
+        _follow(aws, names, where, plan, asked.json)
+
+
+def _plan(aws: Aws, names: Names, where: Place, asked: Ec2Options) -> dict[str, Any]:
+    if asked.resume is None:
+        return plans.make(aws, names, where, plans.new_run(), asked.values)
+    plan = runs.read_plan(aws, where, asked.resume)
+    if machine := runs.machine_of(aws, asked.resume):
+        raise Problem(
+            f"The run {asked.resume} is still at work",
+            f"{machine} works on it, and two would overwrite each other's checkpoints",
+            f"look at it: binventory train --on ec2 --watch {asked.resume}",
+            code=Exit.USAGE,
+        )
+    return plan
+
+
+def _follow(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json: bool) -> None:
+    run = str(plan["run"])
+    journal = Journal()
+    journal.plan(*runs.STEPS)
+    with show(journal, stderr if json else stdout):
+        at = ""
+        for status in runs.follow(aws, where, run, every=1 if aws.is_local else 10):
+            if status.step in runs.STEPS and status.step != at:
+                if at:
+                    journal.end(journal.entry(at), "done")
+                at = status.step
+                journal.begin(journal.entry(at))
+        if at:
+            journal.end(journal.entry(at), "done" if status.state == _ENDED_WELL else "failed")
+        journal.skip_waiting()
+    if status.state != _ENDED_WELL:
+        raise runs.explain(aws, where, run, status)
+    _finish(aws, names, where, plan, json)
+
+
+def _finish(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json: bool) -> None:
+    """Registers a model that the gate lets pass, and says why it does not otherwise."""
+    run = str(plan["run"])
+    found = runs.evaluation(aws, where, run)
+    gate = found["binventory"]["gate"]
+    if not gate["passed"]:
+        raise Problem(
+            f"The gate refused the model of {run}",
+            "; ".join(gate["reasons"]) or "it is not good enough",
+            f"its evaluation: {where.models(run)}/evaluation/evaluation.html",
+        )
+    package = runs.registered(aws, names, where, run) or runs.register(aws, names, where, plan)
+    accuracy = found["multiclass_classification_metrics"]["accuracy"]["value"]
+    if json:
+        print_json({"run": run, "model_package": package, "accuracy": accuracy})
+        return
+    stdout.print(f"\nAccuracy on the test split {accuracy:.3f}\nRegistered {package}", soft_wrap=True)
+    stdout.print(f"Serve it: binventory approve {package}", soft_wrap=True)

@@ -1,0 +1,158 @@
+"""What a machine is asked to do: the shards of an earlier execution, and flags for the same three scripts."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory import pipeline
+from binventory.aws import Aws, error_message
+from binventory.cost.definition import defaults_of
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+
+SPLITS = ("train", "validation", "test")
+# Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.
+_FLAGS = {
+    "embed": {"Strategy": "strategy", "Backbone": "backbone", "Weights": "weights", "Views": "views", "Seed": "seed"},
+    "train": {
+        "Strategy": "strategy", "Backbone": "backbone", "Weights": "weights", "Epochs": "epochs", "Seed": "seed",
+        "LearningRate": "lr", "BatchSize": "batch-size",
+    },
+    "evaluate": {"AccuracyThreshold": "accuracy-threshold", "Seed": "seed"},
+}  # fmt: skip
+_TUNED = {"lr": "LearningRate", "batch-size": "BatchSize"}
+KNOWN = tuple(sorted({name for flags in _FLAGS.values() for name in flags}))
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the stacks say: where runs are written, and what machines are started from."""
+
+    data_bucket: str
+    model_bucket: str
+    launch_template: str
+    subnet_ids: tuple[str, ...]
+    security_group: str
+    instance_type: str
+    max_minutes: int
+    volume_gb: int
+
+    def results(self, run: str) -> str:
+        """Prefix of a run's plan, status and log, without a slash at its end."""
+        return f"s3://{self.data_bucket}/executions/{run}"
+
+    def models(self, run: str) -> str:
+        """Prefix of a run's models and evaluation, without a slash at its end."""
+        return f"s3://{self.model_bucket}/executions/{run}"
+
+
+def place(aws: Aws, names: Names) -> Place:
+    """Reads the stacks' outputs. Raises Problem where the optional stack is not deployed."""
+    storage, ec2 = _outputs(aws, f"{names.prefix}-storage"), _outputs(aws, f"{names.prefix}-ec2")
+    return Place(
+        data_bucket=storage["DataBucketName"],
+        model_bucket=storage["ModelBucketName"],
+        launch_template=ec2["LaunchTemplateName"],
+        subnet_ids=tuple(ec2["SubnetIds"].split(",")),
+        security_group=ec2["SecurityGroupId"],
+        instance_type=ec2["InstanceType"],
+        max_minutes=int(ec2["MaxRuntimeMinutes"]),
+        volume_gb=int(ec2["VolumeGb"]),
+    )
+
+
+def _outputs(aws: Aws, stack: str) -> dict[str, str]:
+    try:
+        found = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" not in error_message(error):
+            raise
+        raise Problem(
+            f"The stack {stack} is not deployed",
+            "machines are started from it, and it is off unless settings ask for it",
+            "set ec2.enabled in settings/, then: npx cdk deploy --all",
+            code=Exit.NOT_READY,
+        ) from error
+    return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", ())}
+
+
+def new_run() -> str:
+    """A name for a run, sorted by time."""
+    return f"ec2-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str | int | float]) -> dict[str, Any]:
+    """The plan of a run on the shards of the newest execution that has ingested, with its best trial's values.
+
+    Raises:
+        Problem: a value has a name that means nothing here, or nothing has been ingested.
+    """
+    unknown = sorted(set(given) - set(KNOWN))
+    if unknown:
+        raise Problem(
+            f"--set {unknown[0]} means nothing on EC2",
+            f"a machine takes {', '.join(KNOWN)}: it embeds, trains once and evaluates",
+            "leave it out, or train with the pipeline: binventory train",
+            code=Exit.USAGE,
+        )
+    execution = _ingested(aws, names)
+    values = {**defaults_of(pipeline.definition(aws, names)), **_parameters_of(aws, execution)}
+    values |= {**_tuned(aws, execution), **given}
+    return {
+        "run": run,
+        "execution": execution.arn,
+        "shards": _shards(aws, execution),
+        "checkpoints": f"s3://{where.data_bucket}/checkpoints/{run}/",
+        "models": f"{where.models(run)}/",
+        "flags": {
+            step: {flag: str(values[name]) for name, flag in flags.items() if values.get(name) is not None}
+            | ({"model-package-group": names.prefix} if step == "evaluate" else {})
+            for step, flags in _FLAGS.items()
+        },
+    }
+
+
+def _ingested(aws: Aws, names: Names) -> pipeline.Execution:
+    pages = aws.client("sagemaker").get_paginator("list_pipeline_executions")
+    for page in pages.paginate(PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending"):
+        for raw in page["PipelineExecutionSummaries"]:
+            execution = pipeline.look(aws, raw["PipelineExecutionArn"])
+            ingest = execution.step("Ingest")
+            if ingest is not None and ingest.status == "Succeeded":
+                return execution
+    raise Problem(
+        "There are no shards to train on",
+        f"no execution of the pipeline {names.prefix} has ingested photos",
+        "run the pipeline once: binventory train",
+        code=Exit.NOT_READY,
+    )
+
+
+def _shards(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+    ingest = execution.step("Ingest")
+    assert ingest is not None, "only executions that have ingested are asked"
+    job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=ingest.job)
+    outputs = {item["OutputName"]: item["S3Output"]["S3Uri"] for item in job["ProcessingOutputConfig"]["Outputs"]}
+    return {split: outputs[split] for split in SPLITS}
+
+
+def _parameters_of(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+    pages = aws.client("sagemaker").get_paginator("list_pipeline_parameters_for_execution")
+    found = pages.paginate(PipelineExecutionArn=execution.arn)
+    return {item["Name"]: item["Value"] for page in found for item in page["PipelineParameters"]}
+
+
+def _tuned(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+    """The best trial's values, if the execution has come so far."""
+    tune = execution.step("Tune")
+    if tune is None or tune.status != "Succeeded":
+        return {}
+    job = aws.client("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tune.job)
+    best = job.get("BestTrainingJob", {}).get("TunedHyperParameters", {})
+    return {_TUNED[name]: value.strip('"') for name, value in best.items() if name in _TUNED}

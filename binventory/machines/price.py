@@ -1,0 +1,67 @@
+"""What a run on a machine costs, for the screen that asks before it is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from binventory.aws import Aws
+from binventory.cost import prices
+from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
+from binventory.cost.lines import SPOT_SHARE
+from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
+from binventory.errors import Problem
+from binventory.machines.plan import Place
+from binventory.names import Names
+
+_STEPS = ("Embed", "Train", "Evaluate")
+
+
+def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, Any]) -> Launch:
+    """Expected for the pipeline's workload at the usual share of the on-demand price; at worst its limit, on demand."""
+    workload = Workload.of(dict(values), None)
+    hours = sum(seconds(step, where.instance_type, 1, workload) for step in _STEPS) / 3600
+    limit = where.max_minutes / 60
+    notes = [f"Expected for {workload.photos:,} photos. It ends itself, also when it fails or hangs."]
+    if hours > limit:
+        notes.append(
+            f"It is expected to need {60 * hours:,.0f} minutes and is ended after {where.max_minutes}: "
+            "raise ec2.max_runtime_minutes, or take a larger ec2.instance_type."
+        )
+    hour, disk, said = _hourly(aws.region, where)
+    known = hour is not None and disk is not None
+    charge = Charge(
+        name="Machine",
+        choice=f"1 x {where.instance_type}, spot",
+        limit=f"{where.max_minutes} min",
+        expected=min(hours, limit) * (hour * SPOT_SHARE + disk) if hour is not None and disk is not None else None,
+        worst=limit * (hour + disk) if hour is not None and disk is not None else None,
+    )
+    if not known:
+        notes.append(
+            f"There is no price for {where.instance_type} in {aws.region}: binventory cost --refresh reads it."
+        )
+    stop = "aws ec2 terminate-instances --instance-ids ID"
+    return Launch(
+        f"One run on EC2 spot: {run}",
+        "once",
+        (charge,),
+        (*notes, *said, *((LOCAL_NOTE,) if aws.is_local else ())),
+        (
+            ("how it stands", f"binventory train --on ec2 --env {names.environment} --watch {run}"),
+            ("go on after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
+            ("end it now", stop),
+        ),
+    )
+
+
+def _hourly(region: str, where: Place) -> tuple[float | None, float | None, tuple[str, ...]]:
+    """Dollars an hour of the machine on demand and of its disk; None for what the table does not hold."""
+    try:
+        table = prices.load(region)
+        warning = table.warning(date.today())
+        disk = where.volume_gb * table.unit("ebs_gb_month") / HOURS_A_MONTH
+        return table.ec2_hour(where.instance_type), disk, ((warning,) if warning else ())
+    except Problem:
+        return None, None, ()

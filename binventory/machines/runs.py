@@ -1,0 +1,224 @@
+"""Runs on machines: started, followed by what they write to S3, explained when they end early, registered when good."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from binventory import pipeline
+from binventory.account.strays import ENDS_BY
+from binventory.aws import Aws, error_code, error_message
+from binventory.errors import Exit, Problem
+from binventory.machines.plan import Place
+from binventory.names import Names
+
+STEPS = ("fetch", "embed", "train", "evaluate", "send")
+# Another subnet is another zone, with spot capacity and prices of its own.
+_TRY_ELSEWHERE = frozenset({"InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "Unsupported"})
+_BRAKE_MINUTES = 10  # after its limit the machine ends itself, whatever the script does
+_LOG_LINES = 40
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run was at one moment: the machine's own words, and EC2's."""
+
+    state: str  # starting | running | succeeded | failed | timed out | reclaimed | gone
+    step: str
+    reason: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will follow."""
+        return self.state not in ("starting", "running")
+
+
+def write_plan(aws: Aws, where: Place, plan: Mapping[str, Any]) -> None:
+    """Leaves the plan where the machine looks for it."""
+    _put(aws, f"{where.results(plan['run'])}/run.json", plan)
+
+
+def read_plan(aws: Aws, where: Place, run: str) -> dict[str, Any]:
+    """The plan of an earlier run. Raises Problem where there is none."""
+    found = _get(aws, f"{where.results(run)}/run.json")
+    if found is None:
+        raise Problem(
+            f"There is no run {run}",
+            f"nothing lies at {where.results(run)}/run.json; executions expire after a while",
+            "start a new one: binventory train --on ec2",
+            code=Exit.USAGE,
+        )
+    return found
+
+
+def start(aws: Aws, names: Names, where: Place, run: str) -> str:
+    """Starts a machine on the run and returns its id. Raises Problem where spot has none to give."""
+    _put(aws, f"{where.results(run)}/status.json", {"state": "starting", "step": "", "reason": ""})
+    ends_by = datetime.now(UTC) + timedelta(minutes=where.max_minutes + _BRAKE_MINUTES)
+    tags = {"Name": f"{names.prefix}-{run}", "run": run, ENDS_BY: ends_by.isoformat(timespec="seconds")}
+    specification = [
+        {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+    ]
+    refused = ""
+    for subnet in where.subnet_ids:
+        try:
+            started = aws.client("ec2").run_instances(
+                LaunchTemplate={"LaunchTemplateName": where.launch_template, "Version": "$Latest"},
+                # Whole: what a request says of an interface replaces what the template says.
+                NetworkInterfaces=[
+                    {
+                        "DeviceIndex": 0,
+                        "SubnetId": subnet,
+                        "Groups": [where.security_group],
+                        "AssociatePublicIpAddress": True,
+                        "DeleteOnTermination": True,
+                    }
+                ],
+                MinCount=1,
+                MaxCount=1,
+                ClientToken=f"{run}-{subnet}-{int(time.time())}"[:64],
+                TagSpecifications=specification,
+            )
+            return str(started["Instances"][0]["InstanceId"])
+        except ClientError as error:
+            if error_code(error) not in _TRY_ELSEWHERE:
+                raise
+            refused = error_message(error)
+    raise Problem(
+        f"There is no {where.instance_type} to be had on spot",
+        refused,
+        f"try later, set another ec2.instance_type, or go on with: binventory train --on ec2 --resume {run}",
+    )
+
+
+def machine_of(aws: Aws, run: str) -> str | None:
+    """Id of the machine that works on a run; None without one."""
+    filters = [
+        {"Name": "tag:run", "Values": [run]},
+        {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down"]},
+    ]
+    found = aws.client("ec2").describe_instances(Filters=filters)["Reservations"]
+    return str(found[0]["Instances"][0]["InstanceId"]) if found else None
+
+
+def follow(aws: Aws, where: Place, run: str, *, every: float) -> Iterator[Status]:
+    """Yields the run's status until it has ended and its machine is gone; the last one yielded is final."""
+    while True:
+        there = machine_of(aws, run) is not None
+        # After the look at the machine: its last words come before its end.
+        said = _get(aws, f"{where.results(run)}/status.json") or {}
+        status = Status(said.get("state", "starting"), said.get("step", ""), said.get("reason", ""))
+        if not there:
+            yield status if status.ended else Status("gone", status.step, "the machine ended without a last word")
+            return
+        yield status
+        time.sleep(every)
+
+
+def explain(aws: Aws, where: Place, run: str, status: Status) -> Problem:
+    """Why a run did not succeed, with the end of its log."""
+    again = f"binventory train --on ec2 --resume {run}"
+    cure = {
+        "failed": "the end of its log is above; correct it and start again: binventory train --on ec2",
+        "timed out": f"raise ec2.max_runtime_minutes in settings/ and deploy, then go on from its checkpoints: {again}",
+    }.get(status.state, f"go on from its checkpoints: {again}")
+    return Problem(
+        f"The run {run} {status.state if status.state != 'gone' else 'broke off'}{_at(status.step)}",
+        status.reason or "it gives no reason",
+        cure,
+        log=log_tail(aws, where, run),
+    )
+
+
+def _at(step: str) -> str:
+    return f" at {step}" if step else ""
+
+
+def log_tail(aws: Aws, where: Place, run: str) -> tuple[str, ...]:
+    """The last lines of the run's log."""
+    bucket, key = _split(f"{where.results(run)}/log.txt")
+    try:
+        text = aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode(errors="replace")
+    except ClientError as error:
+        if error_code(error) not in ("NoSuchKey", "404"):
+            raise
+        return ()
+    return tuple(text.splitlines()[-_LOG_LINES:])
+
+
+def evaluation(aws: Aws, where: Place, run: str) -> dict[str, Any]:
+    """What evaluate.py found out, the gate's decision included."""
+    found = _get(aws, f"{where.models(run)}/evaluation/evaluation.json")
+    if found is None:
+        raise Problem(f"The run {run} has no evaluation", "evaluate.py wrote none", "see its log in S3")
+    return found
+
+
+def register(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any]) -> str:
+    """Registers the run's model as the pipeline would have, waiting for approval; returns the package's ARN."""
+    definition = pipeline.definition(aws, names)
+    arguments = json.loads(json.dumps(_register_step(definition["Steps"])))
+    run, models = str(plan["run"]), where.models(str(plan["run"]))
+    container = arguments["InferenceSpecification"]["Containers"][0]
+    container["ModelDataUrl"] = f"{models}/serving/model.tar.gz"
+    measured = {"Statistics": {"ContentType": "application/json", "S3Uri": f"{models}/evaluation/evaluation.json"}}
+    arguments |= {"ModelMetrics": {"ModelQuality": measured}, "DriftCheckBaselines": {"ModelQuality": measured}}
+    arguments["CustomerMetadataProperties"] = {
+        "backbone": plan["flags"]["embed"].get("backbone", ""),
+        "pipeline_execution": plan["execution"],
+        "shards": plan["shards"]["train"],
+        "training_job": run,
+        "weights": plan["flags"]["embed"].get("weights", ""),
+    }
+    return str(aws.client("sagemaker").create_model_package(**arguments)["ModelPackageArn"])
+
+
+def registered(aws: Aws, names: Names, where: Place, run: str) -> str | None:
+    """ARN of the run's package, if it has been registered already."""
+    sagemaker = aws.client("sagemaker")
+    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=names.prefix)
+    for arn in (item["ModelPackageArn"] for page in pages for item in page["ModelPackageSummaryList"]):
+        found = sagemaker.describe_model_package(ModelPackageName=arn)
+        if found["InferenceSpecification"]["Containers"][0].get("ModelDataUrl", "").startswith(where.models(run)):
+            return str(arn)
+    return None
+
+
+def _register_step(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Arguments of the step that registers, wherever it stands in the definition."""
+    for step in steps:
+        if step["Type"] == "RegisterModel":
+            return dict(step["Arguments"])
+        inner = step.get("Arguments", {}).get("IfSteps", [])
+        if inner:
+            return _register_step(inner)
+    raise Problem(
+        "The model cannot be registered", "the pipeline's definition has no step for it", "deploy it: npx cdk deploy"
+    )
+
+
+def _get(aws: Aws, uri: str) -> dict[str, Any] | None:
+    bucket, key = _split(uri)
+    try:
+        return dict(json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()))
+    except ClientError as error:
+        if error_code(error) not in ("NoSuchKey", "404"):
+            raise
+        return None
+
+
+def _put(aws: Aws, uri: str, value: Mapping[str, Any]) -> None:
+    bucket, key = _split(uri)
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(value, indent=2, sort_keys=True).encode())
+
+
+def _split(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.lstrip("/")
