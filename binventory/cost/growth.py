@@ -16,6 +16,8 @@ SHARD_GB_A_PHOTO = 30e-6
 # 2,048 numbers of 4 bytes for each view; only the training split, four fifths, has more than one.
 FEATURE_GB_A_VIEW = 8.2e-6
 MODEL_GB = 0.2
+# The longest that SageMaker lets a training job run.
+_LONGEST_SECONDS = 28 * 86_400
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def month(assembly: Assembly, prices: Prices, workload: Workload, executions: fl
     data = at_a_time * (stored_gb(workload) - MODEL_GB)
     models = executions * 12 * MODEL_GB
     stored = data * prices.unit("s3_gb_month") + models * prices.unit("s3_infrequent_gb_month")
-    running = sum(step_line(job, prices, workload).expected for job in assembly.jobs)
+    # As if limits had been raised to what the work needs: otherwise too much work would seem to cost no more.
+    jobs = [replace(job, max_seconds=max(job.max_seconds, _LONGEST_SECONDS)) for job in assembly.jobs]
+    running = sum(step_line(job, prices, workload).expected for job in jobs)
     return data + models, stored + executions * running
 
 

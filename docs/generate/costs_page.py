@@ -1,0 +1,86 @@
+"""The figures of docs/costs.md: how a month grows, ways to serve, roads to a model, as `binventory cost` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from binventory.cost import assembly as assemblies
+from binventory.cost import prices
+from binventory.cost.assembly import Assembly
+from binventory.cost.estimate import Estimate, estimate
+from binventory.cost.roads import ENDPOINT_MONTH
+from binventory.cost.text import EVEN_HEADS, GROWTH_HEADS, even_cells, growth_cells, mode_cells, money, step_cells
+from binventory.cost.workload import Workload
+from docs.generate.costs_table import END, START
+
+PHOTOS = (10_000, 100_000)
+TRAFFIC = 10_000
+
+
+def with_figures(page: str, assembly: Path) -> str:
+    """The page with what stands between its two marks written anew."""
+    before, _, rest = page.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{_figures(assemblies.read(assembly))}{END}{after}"
+
+
+def _figures(read: Assembly) -> str:
+    few, many = (_estimate(read, photos) for photos in PHOTOS)
+    known = prices.load(few.region)
+    lines = [
+        f"Default settings of `{few.environment}`, list prices of {known.read} in {few.region}.",
+        "",
+        "A month of executions, and what lies in S3 once as much expires as is added. Limits are taken as raised to "
+        "what the work needs; the endpoint, alarms and dashboard come on top:",
+        "",
+        *_table(GROWTH_HEADS, map(growth_cells, few.growth)),
+        f"Ways to serve, {TRAFFIC:,} counts a day:",
+        "",
+        *_table(["way", "a thousand counts", "a month", ""], map(mode_cells, few.serving)),
+        *_table(EVEN_HEADS, map(even_cells, few.break_evens)),
+        "Embed and Train once, by three roads:",
+        "",
+        *_roads(few, many),
+        "What the notebook way spent on the same work:",
+        "",
+        *_seed(few),
+    ]
+    return "\n".join(lines)
+
+
+def _estimate(read: Assembly, photos: int) -> Estimate:
+    return estimate(read, prices.load(read.region), Workload.of(read.parameters, photos=photos), TRAFFIC)
+
+
+def _roads(few: Estimate, many: Estimate) -> list[str]:
+    heads = ["", *(f"{found.workload.photos:,} photos" for found in (few, many)), "machines", ""]
+    rows = [
+        [
+            one.road,
+            *(f"{money(road.dollars)} in {road.minutes:,.0f} min" for road in (one, other)),
+            one.machines,
+            one.note,
+        ]
+        for one, other in zip(few.roads, many.roads, strict=True)
+    ]
+    return _table(heads, rows)
+
+
+def _seed(found: Estimate) -> list[str]:
+    rows = []
+    for line in found.seed:
+        step, machines, runs, minutes, _, dollars, *_ = step_cells(line)
+        rows.append([step, machines, runs, "" if step == ENDPOINT_MONTH else minutes, dollars])
+    trained = sum(line.expected for line in found.seed if line.step != ENDPOINT_MONTH)
+    here = money(found.execution_expected)
+    return [
+        *_table(["", "machines", "runs", "minutes", "dollars"], rows),
+        f"In all {money(trained)} for its tuning and trainings, and an endpoint that is always on. "
+        f"One execution here: {here}.",
+        "",
+    ]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
