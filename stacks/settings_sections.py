@@ -21,8 +21,8 @@ from pydantic_core import PydanticCustomError
 from stacks.backbones import WITHOUT_PRETRAINED_WEIGHTS, Backbone
 from stacks.images import FrameworkVersion
 from stacks.instances import JobInstance, ServingInstance
-
 from stacks.mode_settings import AsyncSettings, Mode, ServerlessSettings
+
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
 
@@ -260,6 +260,12 @@ class EvaluationSettings(JobSettings):
 class ServingSettings(Section):
     """The endpoint, its scaling and how it is replaced."""
 
+    mode: Mode = "realtime"
+    """realtime: machines that always run. serverless: capacity on demand. async: a queue, answers to S3."""
+    serverless: ServerlessSettings = ServerlessSettings()
+    """Read with mode serverless, which has no machines, canary, data capture or network isolation."""
+    asynchronous: AsyncSettings = AsyncSettings()
+    """Read with mode async."""
     instance_type: ServingInstance
     """The machine behind the endpoint; it bills by the hour while the endpoint is on."""
     min_instances: int = Field(ge=0, le=50)
@@ -276,16 +282,25 @@ class ServingSettings(Section):
     """Share of the fleet that gets the new model first. SageMaker allows at most half."""
     canary_minutes: int = Field(ge=1, le=60)
     """How long the canary must stay free of alarms before the rest follows."""
-    mode: Mode = "realtime"
-    """realtime: machines that always run. serverless: capacity on demand. async: a queue, answers to S3."""
-    serverless: ServerlessSettings = ServerlessSettings()
-    """Read with mode serverless, which has no machines, canary, data capture or network isolation."""
-    asynchronous: AsyncSettings = AsyncSettings()
-    """Read with mode async."""
     server_errors_per_minute: int = Field(ge=1)
     """5xx answers in a minute that raise the alarm and roll a deployment back."""
     latency_p95_milliseconds: int = Field(ge=1, le=60_000)
     """Latency that one in twenty answers may reach before the alarm rings and a deployment is rolled back."""
+
+    @field_validator("min_instances")
+    @classmethod
+    def _none_only_where_requests_can_wait(cls, value: int, info: ValidationInfo) -> int:
+        if not value and info.data.get("mode") != "async":
+            raise wrong_setting("must be at least 1: only with mode async can requests wait for a machine")
+        return value
+
+    @field_validator("data_capture_percent")
+    @classmethod
+    def _captured_where_that_exists(cls, value: int, info: ValidationInfo) -> int:
+        mode = info.data.get("mode")
+        if value and mode not in {None, "realtime"}:
+            raise wrong_setting("must be 0 with mode {mode}: SageMaker captures realtime endpoints only", mode=mode)
+        return value
 
     @field_validator("max_instances")
     @classmethod
@@ -303,21 +318,6 @@ class ServingHours(Section):
     """As cron writes them, for example `MON-FRI`."""
     start: Annotated[str, StringConstraints(pattern=_CLOCK)]
     """For example `07:00`."""
-    @field_validator("min_instances")
-    @classmethod
-    def _none_only_where_requests_can_wait(cls, value: int, info: ValidationInfo) -> int:
-        if not value and info.data.get("mode") != "async":
-            raise wrong_setting("must be at least 1: only with mode async can requests wait for a machine")
-        return value
-
-    @field_validator("data_capture_percent")
-    @classmethod
-    def _captured_where_that_exists(cls, value: int, info: ValidationInfo) -> int:
-        mode = info.data.get("mode")
-        if value and mode not in {None, "realtime"}:
-            raise wrong_setting("must be 0 with mode {mode}: SageMaker captures realtime endpoints only", mode=mode)
-        return value
-
     end: Annotated[str, StringConstraints(pattern=_CLOCK)]
     """For example `19:00`."""
     time_zone: str
