@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def cost(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[CDK_OUT]", help="Cloud assembly. Default: synthesized now.")
+        Path | None, typer.Argument(metavar="CDK_OUT", help="Cloud assembly. Default: synthesized now.")
     ] = None,
     photos: Annotated[
         int | None, typer.Option(help="Photos an execution works on. Default: from the settings.")

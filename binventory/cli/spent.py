@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def spent(
     execution: Annotated[
-        str | None, typer.Argument(metavar="[ARN|ID]", help="Pipeline execution. Default: the newest.")
+        str | None, typer.Argument(metavar="EXECUTION", help="Pipeline execution. Default: the newest.")
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="For a workflow's summary.")] = False,
     env: EnvironmentOption = "dev",

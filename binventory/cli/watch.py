@@ -34,7 +34,7 @@ _TAIL = 8
 _BUSY = frozenset({"InProgress", "Stopping"})
 
 ExecutionArgument = Annotated[
-    str | None, typer.Argument(metavar="[EXECUTION]", help="ARN or its last part. Default: the newest.")
+    str | None, typer.Argument(metavar="EXECUTION", help="ARN or its last part. Default: the newest.")
 ]
 
 
@@ -88,6 +88,10 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
         watcher.tail = ()
         journal.end(bill, "done")
         journal.skip_waiting()
+    if execution.status == "Stopped" and (further := pipeline.continued(aws, arn)):
+        console.print(f"\nSpot capacity was reclaimed too often; it goes on on demand: {further}", soft_wrap=True)
+        follow(aws, further, json)
+        return
     if execution.status != "Succeeded":
         raise pipeline.explain(aws, execution)
     package = execution.step("Register")
