@@ -17,6 +17,7 @@ from binventory.names import Names
 
 STEPS = ("Ingest", "Embed", "Tune", "Train", "Evaluate", "Gate", "Register")
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})
+_SPOT_STEPS = ("train", "tune", "embed")
 _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
 
 
@@ -167,6 +168,27 @@ def follow(aws: Aws, arn: str, *, every: float = 1.0) -> Iterator[Execution]:
         if execution.status not in RUNNING:
             return
         time.sleep(every)
+
+
+def continued(aws: Aws, arn: str) -> str | None:
+    """ARN of the execution that goes on on demand where this one was stopped for want of spot; None without one."""
+    sagemaker = aws.client("sagemaker")
+    name = arn.split("/")[-3]
+    for first in _SPOT_STEPS:
+        try:
+            listed = sagemaker.list_pipeline_executions(
+                PipelineName=f"{name}-on-demand-{first}", SortOrder="Descending"
+            )
+        except ClientError as error:
+            if error_code(error) not in {"ResourceNotFound", "AccessDeniedException"}:
+                raise
+            continue
+        for summary in listed["PipelineExecutionSummaries"]:
+            found = str(summary["PipelineExecutionArn"])
+            described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=found)
+            if arn in described.get("PipelineExecutionDescription", ""):
+                return found
+    return None
 
 
 def _step(raw: dict[str, Any]) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 import uuid
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 import spot_fallback
+from binventory import pipeline
+from binventory.aws import connect
+from binventory.cli import watch
 from local_aws.server import LocalAws
 from local_aws.shapes import operation_model, violations
 from stacks.pipeline.continuation import cut
@@ -156,7 +160,7 @@ class Environment:
         kept, self.given = cut([ingest, _train_step(aws, spot=False)], "Train")
         required = [{"Name": name, "Type": "String"} for name in (*self.given, spot_fallback.EXECUTION)]
         self._create(self.name, define(ingest, _train_step(aws, spot=True)))
-        self._create(f"{self.name}-train", define(*kept, parameters=required))
+        self._create(f"{self.name}-on-demand-train", define(*kept, parameters=required))
         self.takes = [item["Name"] for item in required]
         self.topic: str = aws("sns").create_topic(Name=self.name)["TopicArn"]
         self._queue: str = aws("sqs").create_queue(QueueName=self.name)["QueueUrl"]
@@ -205,7 +209,7 @@ class Environment:
 
     def continued(self) -> list[str]:
         """ARNs of the executions that go on on demand."""
-        listed = self.aws("sagemaker").list_pipeline_executions(PipelineName=f"{self.name}-train")
+        listed = self.aws("sagemaker").list_pipeline_executions(PipelineName=f"{self.name}-on-demand-train")
         return [item["PipelineExecutionArn"] for item in listed["PipelineExecutionSummaries"]]
 
     def told(self) -> list[str]:
@@ -222,7 +226,7 @@ def environment(aws: ClientFactory, _local_aws: LocalAws, monkeypatch: pytest.Mo
     except ClientError as error:
         assert "BucketAlreadyOwnedByYou" in str(error)
     made = Environment(aws, _local_aws.endpoint_url)
-    goes_on = {"Train": {"name": f"{made.name}-train", "given": made.given, "takes": made.takes}}
+    goes_on = {"Train": {"name": f"{made.name}-on-demand-train", "given": made.given, "takes": made.takes}}
     variables = {
         "PIPELINE": made.name,
         "RECLAIMS": "2",
@@ -238,7 +242,9 @@ def event(job: str) -> Json:
     return {"detail": {"TrainingJobName": job, "SecondaryStatus": "Interrupted"}}
 
 
-def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it_was(environment: Environment) -> None:
+def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it_was(
+    environment: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
     aws = environment.aws
     execution, job = environment.start()
     environment.reclaim(job)
@@ -267,6 +273,15 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert start.endswith(f"with s3://{BUCKET}/{identifier}/Ingest"), "and the shards of the execution it continues"
     (message,) = environment.told()
     assert f"binventory watch {continued}" in message
+    # Whoever watches the execution that was given up is led to the one that goes on.
+    line = connect(os.environ)
+    assert pipeline.continued(line, execution) == continued
+    assert pipeline.continued(line, continued) is None
+    capsys.readouterr()
+    watch.follow(line, execution, json=True)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["execution"] == continued
+    assert "it goes on on demand" in shown.err
 
 
 def test_a_start_that_is_refused_leaves_the_execution_waiting(
@@ -281,7 +296,7 @@ def test_a_start_that_is_refused_leaves_the_execution_waiting(
     assert status["PipelineExecutionStatus"] == "Executing"
     assert environment.told() == []
     # Somebody else's job, and one that is over.
-    monkeypatch.setenv("PIPELINE", f"{environment.name}-train")
+    monkeypatch.setenv("PIPELINE", f"{environment.name}-on-demand-train")
     assert "belongs to no running execution" in spot_fallback.handler(event(job), None)["reason"]
     environment.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution)
     assert finished(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"

@@ -1,0 +1,98 @@
+"""A training that is reclaimed once too often goes on on demand by itself: deployed, each role with its own rights."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rehearsal.kept import binventory, client
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
+NAME = "binventory-dev"
+# One trial, and epochs enough for a reclaim in the middle of the training.
+PARAMETERS = {"Epochs": "1500", "TuningJobs": "1", "TuningParallelJobs": "1"}
+
+
+@pytest.fixture(scope="module")
+def deployed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Everything deployed with the setting on, and one execution done, whose shards and features are taken again."""
+    state = tmp_path_factory.mktemp("kept")
+    arguments = ("rehearse", "--keep", "--enforce-iam", "--json", "--photos-count", "120", "--state-dir", str(state))
+    setting = {"BINVENTORY_TRAINING__ON_DEMAND_AFTER_RECLAIMS": "1"}
+    yield json.loads(binventory(repository, *arguments, environment=setting))
+    assert "no process" in binventory(repository, "rehearse", "--end", str(state))
+
+
+def until(check: Callable[[], Any], seconds: float) -> Any:
+    """Poll until `check` gives something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"nothing came of {check} in {seconds:.0f} s")
+
+
+def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> None:
+    sagemaker = client(deployed, "sagemaker")
+    first = sagemaker.list_pipeline_executions(PipelineName=NAME)["PipelineExecutionSummaries"][0]
+    given = sagemaker.list_pipeline_parameters_for_execution(PipelineExecutionArn=first["PipelineExecutionArn"])
+    values = {item["Name"]: item["Value"] for item in given["PipelineParameters"]} | PARAMETERS
+    execution = sagemaker.start_pipeline_execution(
+        PipelineName=NAME, PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()]
+    )["PipelineExecutionArn"]
+
+    def steps(arn: str) -> dict[str, Any]:
+        listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
+        return {step["StepName"]: step for step in listed}
+
+    def job_of(arn: str) -> str:
+        metadata = steps(arn).get("Train", {}).get("Metadata", {})
+        return str(metadata["TrainingJob"]["Arn"].rsplit("/", 1)[-1]) if metadata else ""
+
+    def lines(job: str) -> list[str]:
+        logs, group = client(deployed, "logs"), "/aws/sagemaker/TrainingJobs"
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
+        return [
+            event["message"]
+            for stream in streams
+            for event in logs.get_log_events(
+                logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True
+            )["events"]
+        ]
+
+    job = until(lambda: job_of(execution), 300)
+    until(lambda: any(line.startswith("epoch=") for line in lines(job)), 120)
+    body = json.dumps({"TrainingJobName": job}).encode()
+    url = f"{deployed['kept']['AWS_ENDPOINT_URL']}/_local/sagemaker/reclaim"
+    urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=30).close()
+
+    def continued() -> str:
+        found = sagemaker.list_pipeline_executions(PipelineName=f"{NAME}-on-demand-train")
+        return "".join(item["PipelineExecutionArn"] for item in found["PipelineExecutionSummaries"])
+
+    arn = until(continued, 120)
+
+    def status(of: str) -> str:
+        described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=of)["PipelineExecutionStatus"]
+        return "" if described in {"Executing", "Stopping"} else str(described)
+
+    assert until(lambda: status(execution), 120) == "Stopped"
+    assert until(lambda: status(arn), 600) == "Succeeded", steps(arn)
+    assert list(steps(arn)) and {"Ingest", "Embed", "Tune"}.isdisjoint(steps(arn)), "what was done is not done again"
+    described = sagemaker.describe_training_job(TrainingJobName=job_of(arn))
+    assert described["EnableManagedSpotTraining"] is False
+    before = sagemaker.describe_training_job(TrainingJobName=job)["HyperParameters"]
+    same = ("lr", "batch-size", "epochs", "seed")
+    assert {name: described["HyperParameters"][name] for name in same} == {name: before[name] for name in same}
+    assert any(line.startswith("resumed at epoch=") for line in lines(job_of(arn))), "from the checkpoint of spot"
+    packages = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"]
+    newest = sagemaker.describe_model_package(ModelPackageName=packages[0]["ModelPackageArn"])
+    assert newest["CustomerMetadataProperties"]["pipeline_execution"] == arn
