@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.aws import Aws, error_code, error_message
-from binventory.client import CountError, FetchError, FetchPolicy, count_photo
+from binventory.client import CountError, FetchError, FetchPolicy, Queue, count_photo, count_queued
 from binventory.cost import lineage
 from binventory.errors import Exit, Problem
 from binventory.names import Names
@@ -227,11 +227,35 @@ def _not_promoted(names: Names, why: str) -> Problem:
     )
 
 
-def count(aws: Aws, names: Names, photo: bytes | Path | str, policy: FetchPolicy | None = None) -> Answer:
-    """Counts the items in a photo, given as its bytes, as a file, or as an https URL that `policy` lets through."""
-    began = time.perf_counter()
+def find_queue(aws: Aws, names: Names) -> Queue | None:
+    """How to ask the endpoint where it is asynchronous; None where it answers at once, or there is no stack."""
     try:
-        found = count_photo(photo, endpoint=names.prefix, runtime=aws.client("sagemaker-runtime"), policy=policy)
+        uri = outputs(aws, names.serving_stack).get("AsyncInputUri")
+    except Problem:
+        return None  # the request itself will say what is missing
+    if uri is None:
+        return None
+    return Queue(names.prefix, uri, aws.client("sagemaker-runtime"), aws.client("s3"))
+
+
+def count(
+    aws: Aws,
+    names: Names,
+    photo: bytes | Path | str,
+    policy: FetchPolicy | None = None,
+    queue: Queue | None = None,
+) -> Answer:
+    """Counts the items in a photo, given as its bytes, as a file, or as an https URL that `policy` lets through.
+
+    queue: from `find_queue`; None: the endpoint answers at once.
+    """
+    began = time.perf_counter()
+    runtime = aws.client("sagemaker-runtime")
+    try:
+        if queue is not None:
+            found = count_queued(photo, queue, policy=policy)
+        else:
+            found = count_photo(photo, endpoint=names.prefix, runtime=runtime, policy=policy)
     except CountError as error:
         raise _not_counted(names, error) from error
     except FetchError as error:

@@ -35,6 +35,7 @@ _LISTED_BY = {
     "StartPipelineExecution": "Pipeline",
     "UpdateEndpointWeightsAndCapacities": "Endpoint",
     "InvokeEndpoint": "Endpoint",
+    "InvokeEndpointAsync": "Endpoint",
 }
 _ROLE_MEMBERS = {"RoleArn", "ExecutionRoleArn"}
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from local_aws import hooks
 from local_aws.authorisation import authorise
 from local_aws.context import Context
+from local_aws.engine.async_runtime import invoke_async
 from local_aws.engine.runtime import ModelError, invoke, model_error_reply
 from local_aws.errors import AwsError, validation
 from local_aws.hooks import Headers
@@ -71,7 +72,10 @@ class SageMakerService:
         try:
             if self._context.enforce_iam:
                 wanted = {"EndpointName": unquote(name)}
-                authorise(self._context, access_key, SAGEMAKER, "InvokeEndpoint", wanted)
+                operation = "InvokeEndpointAsync" if action == "async-invocations" else "InvokeEndpoint"
+                authorise(self._context, access_key, SAGEMAKER, operation, wanted)
+            if action == "async-invocations":
+                return await asyncio.to_thread(invoke_async, self._context, unquote(name), headers, body)
             if action != "invocations":
                 raise AwsError("NotImplemented", f"The local SageMaker runtime does not implement {path}", 501)
             return await invoke(self._context, unquote(name), headers, body)

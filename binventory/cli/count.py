@@ -6,6 +6,7 @@ import json as json_format
 import os
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from binventory.errors import Exit, Problem
 from binventory.names import Names
 
 _SHOWN_PHOTOS = 20
+_AT_ONCE = 16
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +67,13 @@ def count(
         _count_prefix(aws, names, prefixes[0], output, yes=yes, json=json)
         return
     policy = FetchPolicy(allowed_hosts=(*DATASET_HOSTS, *(allow_host or ())))
-    answers = {photo: serving.count(aws, names, photo if "://" in photo else Path(photo), policy) for photo in photos}
+    queue = serving.find_queue(aws, names)
+    with ThreadPoolExecutor(_AT_ONCE if queue else 1) as pool:  # what waits in a queue can wait together
+
+        def ask(photo: str) -> serving.Answer:
+            return serving.count(aws, names, photo if "://" in photo else Path(photo), policy, queue)
+
+        answers = dict(zip(photos, pool.map(ask, photos), strict=True))
     if json:
         print_json(answers)
         return

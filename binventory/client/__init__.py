@@ -3,5 +3,17 @@
 from binventory.client.addresses import FetchError
 from binventory.client.counting import Count, CountError, count_photo
 from binventory.client.fetching import DATASET_HOSTS, Fetched, FetchPolicy, fetch_photo
+from binventory.client.queueing import Queue, count_queued
 
-__all__ = ["DATASET_HOSTS", "Count", "CountError", "FetchError", "FetchPolicy", "Fetched", "count_photo", "fetch_photo"]
+__all__ = [
+    "DATASET_HOSTS",
+    "Count",
+    "CountError",
+    "FetchError",
+    "FetchPolicy",
+    "Fetched",
+    "Queue",
+    "count_photo",
+    "count_queued",
+    "fetch_photo",
+]

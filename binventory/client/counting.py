@@ -58,7 +58,7 @@ def count_photo(
     FetchError when the URL is not fetched, CountError when the endpoint has no answer, OSError when the file cannot be
     read.
     """
-    data = _bytes_of(photo, policy)
+    data = photo_bytes(photo, policy)
     client: Runtime = runtime or boto3.client("sagemaker-runtime")
     for attempt in range(_ATTEMPTS):
         try:
@@ -68,22 +68,24 @@ def count_photo(
                 ContentType="image/png" if data.startswith(_PNG) else "image/jpeg",
                 Accept="application/json",
             )
-            return _count(json.loads(reply["Body"].read()))
+            return count_of(json.loads(reply["Body"].read()))
         except ClientError as error:
-            problem = _problem(error)
+            problem = problem_of(error)
             if problem.reason != "busy" or attempt == _ATTEMPTS - 1:
                 raise problem from error
             pause(2.0**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _bytes_of(photo: bytes | Path | str, policy: FetchPolicy | None) -> bytes:
+def photo_bytes(photo: bytes | Path | str, policy: FetchPolicy | None) -> bytes:
+    """A photo given as bytes, as a file's path, or as an https URL that `policy` lets through."""
     if isinstance(photo, str):
         return fetch_photo(photo, policy).photo
     return photo if isinstance(photo, bytes) else photo.read_bytes()
 
 
-def _count(answer: Mapping[str, Any]) -> Count:
+def count_of(answer: Mapping[str, Any]) -> Count:
+    """The server's JSON answer."""
     return Count(
         count=answer["count"],
         probabilities={int(count): share for count, share in answer["probabilities"].items()},
@@ -93,7 +95,8 @@ def _count(answer: Mapping[str, Any]) -> Count:
     )
 
 
-def _problem(error: ClientError) -> CountError:
+def problem_of(error: ClientError) -> CountError:
+    """A refusal by the endpoint, or by AWS before it."""
     code = error.response.get("Error", {}).get("Code", "")
     said: Any = error.response.get("OriginalMessage", "")
     try:

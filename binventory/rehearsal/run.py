@@ -19,6 +19,8 @@ from binventory.names import Names
 from binventory.rehearsal import auditing, leftovers, source
 from binventory.rehearsal.auditing import Audited
 from binventory.rehearsal.cdk import Cdk, progress
+from binventory.report.page import render
+from binventory.report.record import read
 from binventory.watching import StepWatcher, Transition
 from local_aws.server import LocalAws, LocalAwsError, stop_running
 
@@ -51,6 +53,7 @@ class Options:
     keep: bool = False
     reclaim: bool = False
     enforce_iam: bool = False
+    report: Path | None = None  # where the execution's page is written
     names: Names = field(default_factory=Names)
 
     def parameters(self, found: source.Source) -> dict[str, str | int | float]:
@@ -202,6 +205,8 @@ class _Rehearsal:
             self.journal.note(entry, "backbone weights: none (random), said aloud: this model is for rehearsal only")
             execution = self._follow(arn)
             self.result.execution = arn
+            if self.options.report is not None:
+                self.options.report.write_text(render(read(self.aws, arn)), encoding="utf-8")
             if execution.status != "Succeeded":
                 raise pipeline.explain(self.aws, execution)
             self.result.evaluation = self._evaluation(execution)
@@ -226,9 +231,10 @@ class _Rehearsal:
         """Step 6: test photos through plain boto3."""
         with self.journal.step("Count test photos") as entry:
             counted = []
+            queue = serving.find_queue(self.aws, self.names)
             for image_id, recorded in self._test_photos():
                 photo = self._photo(image_id)
-                counted.append(Counted(image_id, recorded, serving.count(self.aws, self.names, photo)))
+                counted.append(Counted(image_id, recorded, serving.count(self.aws, self.names, photo, queue=queue)))
                 self.result.counted = tuple(counted)
                 self.journal.note(entry, f"{len(counted)} photos")
             right = sum(item.answer.count == item.recorded for item in counted)

@@ -32,6 +32,7 @@ class Live:
     def __init__(self) -> None:
         self.traffic = Traffic()
         self.current: Deployment | None = None
+        self.asynchronous = False
         self.changing = threading.Lock()
         self.deleted = threading.Event()
 
@@ -82,6 +83,11 @@ class Endpoints:
         live = self._live.get(name)
         return live.traffic.take(variant) if live else None
 
+    def is_asynchronous(self, name: str) -> bool:
+        """Whether it takes requests through a queue only."""
+        live = self._live.get(name)
+        return live.asynchronous if live else False
+
     def variants(self, name: str) -> dict[str, Document]:
         """How the current deployment's variants stand, by name."""
         live = self._live.get(name)
@@ -123,6 +129,7 @@ class Endpoints:
             if not self._context.stopping.is_set():
                 self._set_status(name, "Failed", str(failure))
             return
+        live.asynchronous = bool(document["Plan"].get("Async"))
         live.traffic.set((live.current, 1.0))
         self._set_status(name, "InService", document.get("FailureReason"))
 
@@ -142,6 +149,7 @@ class Endpoints:
                 self._set_status(name, "InService", str(undone))
             return
         live.current = green
+        live.asynchronous = bool(target.get("Async"))
         self._adopt(name, target)
         self._set_status(name, "InService", None)
 

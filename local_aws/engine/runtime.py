@@ -61,6 +61,8 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if len(body) > MAX_BODY:
         raise AwsError("ValidationError", f"The body has {len(body)} bytes; at most {MAX_BODY} are taken", 413)
     started = time.perf_counter()
+    if endpoints_of(context).is_asynchronous(endpoint_name):
+        raise AwsError("ValidationError", f"Endpoint {endpoint_name} is asynchronous; use InvokeEndpointAsync")
     fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
     try:
         answer = await _forward(context, fleet, instance, headers, body)

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from local_aws import images
 from local_aws.context import Context
+from local_aws.engine.async_queue import async_queue_of
 from local_aws.engine.endpoints import FAMILY, announce, endpoints_of
 from local_aws.errors import AwsError, validation
 from local_aws.listing import list_page
@@ -40,6 +41,8 @@ def create_endpoint(context: Context, request: Document) -> Document:
     set_tags(context, arn, request.get("Tags"))
     announce(context, endpoint)
     endpoints_of(context).create(name)
+    if plan.get("Async"):
+        async_queue_of(context)
     return {"EndpointArn": arn}
 
 
@@ -52,6 +55,8 @@ def describe_endpoint(context: Context, request: Document) -> Document:
     variants = [_variant(context, variant, running) for variant in endpoint["Plan"]["Variants"]]
     if endpoint["EndpointStatus"] not in {"Creating", "Failed"}:
         reply["ProductionVariants"] = variants
+    if endpoint["Plan"].get("Async"):
+        reply["AsyncInferenceConfig"] = endpoint["Plan"]["Async"]
     pending = endpoint.get("Pending")
     if pending:
         reply["PendingDeploymentSummary"] = {

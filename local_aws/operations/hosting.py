@@ -63,6 +63,7 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
         raise validation(f"Production variant names must be unique, got {', '.join(names)}")
     for variant in variants:
         _check_variant(context, variant)
+    _check_async(request)
     if request.get("ShadowProductionVariants"):
         raise validation("The local SageMaker does not run ShadowProductionVariants; AWS does")
     arn = context.arn("endpoint-config", name)
@@ -132,7 +133,8 @@ def plan_of(context: Context, config_name: str) -> Document:
                 "ServerlessConfig": variant.get("ServerlessConfig"),
             }
         )
-    return {"EndpointConfigName": config_name, "Variants": variants}
+    plan = {"EndpointConfigName": config_name, "Variants": variants}
+    return plan | ({"Async": config["AsyncInferenceConfig"]} if config.get("AsyncInferenceConfig") else {})
 
 
 def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
@@ -171,6 +173,18 @@ def _check_variant(context: Context, variant: Document) -> None:
             )
     elif not (variant.get("InstanceType") and variant.get("InitialInstanceCount")):
         raise validation(f"Production variant {name} needs InstanceType and InitialInstanceCount, or ServerlessConfig")
+
+
+def _check_async(request: Document) -> None:
+    asynchronous = request.get("AsyncInferenceConfig")
+    if not asynchronous:
+        return
+    if not asynchronous["OutputConfig"].get("S3OutputPath"):
+        raise validation("AsyncInferenceConfig.OutputConfig needs an S3OutputPath")
+    if any(variant.get("ServerlessConfig") for variant in request["ProductionVariants"]):
+        raise validation("An endpoint cannot be both serverless and asynchronous")
+    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+        raise validation("Data capture is not supported for asynchronous endpoints")
 
 
 def _resolve(context: Context, container: Document) -> tuple[Document, str | None]:

@@ -68,7 +68,7 @@ def test_a_prefix_is_counted_at_its_price_and_nothing_is_left(
     assert "Count 3 photos" in shown and "1 x ml.m5.xlarge" in shown
     found = {row["photo"].removeprefix(uri): row for row in map(json.loads, answers.read_text().splitlines())}
     assert {name: row["count"] for name, row in found.items()} == {"a.jpg": 3, "deep/b.JPG": 5, "c.png": None}
-    assert found["c.png"]["error"] == "it is no photo"
+    assert found["c.png"]["error"] == "refused, it is no photo"
     (job_run,) = client("sagemaker").list_transform_jobs(NameContains="count")["TransformJobSummaries"]
     assert job_run["TransformJobStatus"] == "Completed", "a bad photo fails no job"
     tags = client("sagemaker").list_tags(ResourceArn=job_run["TransformJobArn"])["Tags"]

@@ -37,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(BEHAVIOUR.get("seconds", 0))
         if body == b"refuse":
             in_place = "counts" in BEHAVIOUR and "SAGEMAKER_BATCH" in os.environ
-            self._answer(200 if in_place else 400, {"error": {"reason": "unreadable", "message": "it is no photo"}})
+            error = {"reason": "unreadable", "message": "refused, it is no photo"}
+            self._answer(200 if in_place else 400, {"error": error})
             return
         if "counts" in BEHAVIOUR:
             self._answer(200, self._count(int(body.split()[1])))

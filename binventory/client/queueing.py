@@ -1,0 +1,91 @@
+"""Asks an asynchronous endpoint: the photo goes to S3, a request into the queue, and the answer comes from S3."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from botocore.exceptions import ClientError
+
+from binventory.client.counting import Count, CountError, count_of, photo_bytes, problem_of
+from binventory.client.fetching import FetchPolicy
+
+_MISSING: Final = {"NoSuchKey", "404", "NotFound"}
+
+
+class AsyncRuntime(Protocol):
+    """What is used of boto3's `sagemaker-runtime` client."""
+
+    def invoke_endpoint_async(self, **request: Any) -> Any:
+        """As boto3 documents it."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Where an asynchronous endpoint's client works."""
+
+    endpoint: str
+    input_uri: str
+    """`s3://bucket/prefix/` for photos; the endpoint's role may read it."""
+    runtime: AsyncRuntime
+    s3: Any
+    patience: float = 900.0
+    """Seconds to wait for an answer: the first machine of an idle endpoint takes minutes."""
+
+
+def count_queued(
+    photo: bytes | Path | str,
+    queue: Queue,
+    *,
+    policy: FetchPolicy | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Count:
+    """The count in a photo given as bytes, as a file's path, or as an https URL (a str), whenever it comes.
+
+    The photo is removed from S3 again. Raises as `count_photo` does, and CountError (`late`) when no answer came.
+    """
+    data = photo_bytes(photo, policy)
+    bucket, _, prefix = queue.input_uri.removeprefix("s3://").partition("/")
+    key = f"{prefix}{hashlib.sha256(data).hexdigest()}-{time.time_ns()}"
+    queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
+    try:
+        return _answer(queue, f"s3://{bucket}/{key}", pause)
+    finally:
+        with contextlib.suppress(ClientError):  # without the right to delete it goes when it expires
+            queue.s3.delete_object(Bucket=bucket, Key=key)
+
+
+def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Count:
+    try:
+        reply = queue.runtime.invoke_endpoint_async(
+            EndpointName=queue.endpoint, InputLocation=location, ContentType="image/jpeg", Accept="application/json"
+        )
+    except ClientError as error:
+        raise problem_of(error) from error
+    deadline = time.monotonic() + queue.patience
+    wait = 0.1
+    while time.monotonic() < deadline:
+        if (answer := _read(queue, reply["OutputLocation"])) is not None:
+            return count_of(json.loads(answer))
+        if (failure := _read(queue, reply["FailureLocation"])) is not None:
+            raise CountError("refused", failure.decode("utf-8", "replace")[:500])
+        pause(wait)
+        wait = min(wait * 1.5, 5.0)
+    raise CountError("late", f"no answer within {queue.patience:.0f} s; it will come to {reply['OutputLocation']}")
+
+
+def _read(queue: Queue, uri: str) -> bytes | None:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    try:
+        body: bytes = queue.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _MISSING:
+            return None
+        raise problem_of(error) from error
+    return body

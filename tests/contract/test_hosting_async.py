@@ -1,0 +1,213 @@
+"""Asynchronous endpoints through boto3: a queue, answers in S3, notices, and no instance while nothing waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from binventory import cli
+from binventory.errors import Exit
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory, connect
+from tests.contract.jobs import text_of, until
+from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint, wait_while
+
+BUCKET = "queued"
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A local AWS whose five minutes take three seconds."""
+    with LocalAws(tmp_path_factory.mktemp("quick"), time_scale=0.01) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def client(quick: LocalAws) -> ClientFactory:
+    found = connect(quick)
+    found("s3").create_bucket(Bucket=BUCKET)
+    for name in ("good", "refuse"):
+        found("s3").put_object(Bucket=BUCKET, Key=f"in/{name}", Body=name.encode())
+    return found
+
+
+@pytest.fixture(scope="module")
+def image(quick: LocalAws, client: ClientFactory) -> str:
+    return push_image(quick, client)
+
+
+@pytest.fixture(scope="module")
+def topics(client: ClientFactory) -> dict[str, str]:
+    """Topics and, behind each, a queue of the same name."""
+    found = {}
+    for name in ("answers", "failures"):
+        topic = client("sns").create_topic(Name=name)["TopicArn"]
+        queue = client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        arn = client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        found[name] = topic
+    return found
+
+
+@pytest.fixture(scope="module")
+def endpoint(client: ClientFactory, image: str, topics: dict[str, str]) -> str:
+    described = queued(client, image, "async", topics=topics)
+    assert described["EndpointStatus"] == "InService", described.get("FailureReason")
+    assert described["AsyncInferenceConfig"]["OutputConfig"]["S3OutputPath"] == f"s3://{BUCKET}/out"
+    return "async"
+
+
+def config(image_model: str, **output: Any) -> dict[str, Any]:
+    return {
+        "EndpointConfigName": image_model,
+        "ProductionVariants": [
+            {
+                "VariantName": "primary",
+                "ModelName": image_model,
+                "InstanceType": "ml.m5.large",
+                "InitialInstanceCount": 1,
+            }
+        ],
+        "AsyncInferenceConfig": {
+            "OutputConfig": {
+                "S3OutputPath": f"s3://{BUCKET}/out",
+                "S3FailurePath": f"s3://{BUCKET}/failed",
+                **output,
+            }
+        },
+    }
+
+
+def queued(
+    client: ClientFactory, image: str, name: str, topics: dict[str, str] | None = None, **behaviour: Any
+) -> dict[str, Any]:
+    container = {"Image": image, "ModelDataUrl": put_artefact(client, name, **behaviour)}
+    client("sagemaker").create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    notices = (
+        {"NotificationConfig": {"SuccessTopic": topics["answers"], "ErrorTopic": topics["failures"]}} if topics else {}
+    )
+    client("sagemaker").create_endpoint_config(**config(name, **notices))
+    return start_endpoint(client, name, name)
+
+
+def put(client: ClientFactory, endpoint: str, key: str = "good", **options: Any) -> dict[str, Any]:
+    reply: dict[str, Any] = client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=endpoint, **({"InputLocation": f"s3://{BUCKET}/in/{key}", "ContentType": "image/jpeg"} | options)
+    )
+    return reply
+
+
+def stored(client: ClientFactory, uri: str) -> str:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    until(lambda: client("s3").list_objects_v2(Bucket=bucket, Prefix=key)["KeyCount"], seconds=30)
+    return text_of(client, uri)
+
+
+def notice(client: ClientFactory, name: str) -> dict[str, Any]:
+    queue = client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
+    (message,) = until(lambda: client("sqs").receive_message(QueueUrl=queue).get("Messages"), seconds=10)
+    client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    said: dict[str, Any] = json.loads(json.loads(message["Body"])["Message"])
+    return said
+
+
+def test_an_answer_goes_to_s3_and_is_announced(client: ClientFactory, endpoint: str) -> None:
+    reply = put(client, endpoint, InferenceId="mine", CustomAttributes="trace=1")
+    assert reply["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert reply["InferenceId"] == "mine"
+    answer = json.loads(stored(client, reply["OutputLocation"]))
+    assert (answer["bytes"], answer["content_type"]) == (4, "image/jpeg")
+    said = notice(client, "answers")
+    assert said["invocationStatus"] == "Completed" and said["inferenceId"] == "mine"
+    assert said["responseParameters"]["outputLocation"] == reply["OutputLocation"]
+
+
+def test_a_failure_goes_to_its_own_place(client: ClientFactory, endpoint: str) -> None:
+    reply = put(client, endpoint, "refuse")
+    assert "(400)" in stored(client, reply["FailureLocation"])
+    assert notice(client, "failures")["invocationStatus"] == "Failed"
+    missing = put(client, endpoint, "nowhere")
+    assert "NoSuchKey" in stored(client, missing["FailureLocation"])
+    assert "NoSuchKey" in notice(client, "failures")["failureReason"]
+
+
+def test_a_small_photo_may_come_with_the_request_and_choose_its_place(client: ClientFactory, endpoint: str) -> None:
+    reply = client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=endpoint, Body=b"inside", ContentType="image/png", S3OutputPathExtension="day", Filename="a.json"
+    )
+    assert reply["OutputLocation"] == f"s3://{BUCKET}/out/day/a.json"
+    assert json.loads(stored(client, reply["OutputLocation"]))["bytes"] == 6
+
+
+def test_what_can_never_be_answered_is_refused(client: ClientFactory, endpoint: str, image: str) -> None:
+    with pytest.raises(ClientError, match="InvokeEndpointAsync"):
+        ask(client, endpoint)
+    with pytest.raises(ClientError, match="not found"):
+        put(client, "no-such-endpoint")
+    with pytest.raises(ClientError, match="exactly one of"):
+        client("sagemaker-runtime").invoke_endpoint_async(EndpointName=endpoint)
+    both = config("async") | {"EndpointConfigName": "both"}
+    both["ProductionVariants"] = [
+        {
+            "VariantName": "primary",
+            "ModelName": "async",
+            "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1},
+        }
+    ]
+    with pytest.raises(ClientError, match="both serverless and asynchronous"):
+        client("sagemaker").create_endpoint_config(**both)
+
+
+def test_machines_go_when_nothing_waits_and_come_back(client: ClientFactory, image: str) -> None:
+    queued(client, image, "scaled", seconds=0.2)
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/scaled/variant/primary",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    client("application-autoscaling").register_scalable_target(**target, MinCapacity=0, MaxCapacity=2)
+
+    def instances() -> int:
+        described = client("sagemaker").describe_endpoint(EndpointName="scaled")
+        return int(described["ProductionVariants"][0]["CurrentInstanceCount"])
+
+    until(lambda: instances() == 0, seconds=30)
+    replies = [put(client, "scaled") for _ in range(6)]
+    for reply in replies:
+        assert json.loads(stored(client, reply["OutputLocation"]))["name"] == "scaled"
+    until(lambda: instances() == 0, seconds=30)
+
+
+def test_the_command_line_waits_for_its_answers(
+    client: ClientFactory, image: str, quick: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued(client, image, "counting", counts=[1, 2, 3, 4, 5])
+    client("sagemaker").create_endpoint(EndpointName="binventory-dev", EndpointConfigName="counting")
+    wait_while(client, "binventory-dev", "Creating")
+    template = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {"AsyncInputUri": {"Value": f"s3://{BUCKET}/photos/"}},
+    }
+    client("cloudformation").create_stack(StackName="binventory-dev-serving", TemplateBody=json.dumps(template))
+    until(lambda: "COMPLETE" in client("cloudformation").describe_stacks()["Stacks"][0]["StackStatus"])
+    for name, value in quick.environment().items():
+        monkeypatch.setenv(name, value)
+    photos = []
+    for count in (2, 5):
+        photos.append(str(tmp_path / f"{count}.jpg"))
+        Path(photos[-1]).write_bytes(f"count {count}".encode())
+    said = StringIO()
+    with redirect_stdout(said):
+        assert cli.run(["count", *photos, "--json"]) == Exit.OK
+    assert [answer["count"] for answer in json.loads(said.getvalue()).values()] == [2, 5]
+    assert client("s3").list_objects_v2(Bucket=BUCKET, Prefix="photos/")["KeyCount"] == 0
+    refused = tmp_path / "refuse.jpg"
+    refused.write_bytes(b"refuse")
+    assert cli.run(["count", str(refused)]) == Exit.FAILED
