@@ -48,6 +48,9 @@ def rehearse(
     enforce_iam: Annotated[
         bool, typer.Option("--enforce-iam", help="Give every job, function and endpoint its role's rights only.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the pipeline's run as an HTML page, also when it fails.")
+    ] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where state and logs go. Default: a new folder.")] = None,
     end: Annotated[Path | None, typer.Option(metavar="DIR", help="End the rehearsal kept in this folder.")] = None,
     json: JsonFlag = False,
@@ -68,6 +71,7 @@ def rehearse(
         keep=keep,
         reclaim=reclaim,
         enforce_iam=enforce_iam,
+        report=report.resolve() if report is not None else None,
     )
     journal = Journal()
     console = stderr if json else stdout

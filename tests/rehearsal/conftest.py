@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.conftest import browser, watched  # noqa: F401  # fixtures for the pages that a run writes
 from tests.rehearsal.kept import WATCHFUL, binventory
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from binventory.pipeline import STEPS
 from binventory.rehearsal import leftovers
+from tests.browser.conftest import Watched
 from tests.rehearsal.kept import COMMAND, WATCHFUL, binventory, client
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
@@ -23,7 +24,9 @@ STACKS = ("Storage", "Money", "Training", "Serving", "Monitoring")
 
 def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    said = json.loads(binventory(repository, "rehearse", "--reclaim", "--json", "--state-dir", str(state)))
+    page = tmp_path / "run.html"
+    flags = ("--reclaim", "--json", "--report", str(page), "--state-dir", str(state))
+    said = json.loads(binventory(repository, "rehearse", *flags))
     assert [step["name"] for step in said["steps"] if step["seconds"] is None] == []
     assert {step["name"] for step in said["steps"]} >= set(STEPS)
     assert len(said["trials"]) == 5
@@ -38,8 +41,23 @@ def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_
     assert "Interrupted" in statuses
     assert statuses.index("Interrupted") < len(statuses) - 1 - statuses[::-1].index("Training")
     assert statuses[-1] == "Completed"
+    assert said["execution"].rsplit("/", 1)[-1] in page.read_text()
     assert not state.exists()
     assert leftovers.on_machine(state, 0).found["processes"] == ()
+
+
+def test_a_run_becomes_a_page_that_a_browser_shows(
+    kept: dict[str, Any], repository: Path, tmp_path: Path, watched: Watched
+) -> None:
+    page = tmp_path / "run.html"
+    binventory(repository, "report", "--output", str(page), environment=kept["kept"])
+    watched.open(page)
+    assert watched.page.locator("h1").inner_text().endswith("Succeeded")
+    bars = watched.page.locator("svg rect.bar").count()
+    assert bars == len(STEPS) + len(kept["trials"])
+    assert watched.page.locator("svg polyline").count() > len(kept["trials"])
+    assert watched.page.locator("svg circle.dot").count() == len(kept["trials"])
+    watched.assert_quiet()
 
 
 def test_plain_boto3_works_against_a_kept_rehearsal(kept: dict[str, Any]) -> None:
