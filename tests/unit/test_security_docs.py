@@ -21,6 +21,23 @@ def test_every_path_that_a_security_page_names_exists(repository: Path, page: st
     assert missing == []
 
 
+def test_every_control_names_tests_that_exist(repository: Path) -> None:
+    text = (repository / "docs/security.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and line.count(" | ") == 2][1:]
+    held = [re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row) for row in rows]
+    assert len(rows) > 30
+    assert [row for row, tests in zip(rows, held, strict=True) if not tests] == []
+    for path, name in (test for tests in held for test in tests):
+        assert f"def {name}(" in (repository / path).read_text(), f"{path} has no {name}"
+
+
+def test_the_limits_are_numbered(repository: Path) -> None:
+    table = (repository / "SECURITY.md").read_text().partition("## Limits")[2].partition("## ")[0]
+    numbers = re.findall(r"^\| (\d+) \|", table, re.MULTILINE)
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+    assert len(numbers) >= 7
+
+
 def test_the_limits_are_those_of_the_code(repository: Path) -> None:
     import photo
     from serving import artefact, requests
