@@ -79,6 +79,17 @@ def definition(aws: Aws, names: Names) -> dict[str, Any]:
     return dict(json.loads(found["PipelineDefinition"]))
 
 
+def definition_on_demand(aws: Aws, names: Names) -> dict[str, Any] | None:
+    """The definition that goes on with Embed on demand after too many reclaims; None where the settings have none."""
+    try:
+        found = aws.client("sagemaker").describe_pipeline(PipelineName=f"{names.prefix}-on-demand-embed")
+    except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "AccessDenied", "AccessDeniedException"}:
+            raise
+        return None
+    return dict(json.loads(found["PipelineDefinition"]))
+
+
 def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -> str:
     """Starts the pipeline and returns the execution's ARN."""
     try:

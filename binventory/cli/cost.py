@@ -112,7 +112,7 @@ def _print(found: Estimate, before: Estimate | None) -> None:
     stdout.print(f"{found.workload.photos:,} photos; spot taken at {SPOT_SHARE:.0%} of on demand", style="dim")
     _print_serving(found)
     _print_roads(found)
-    for note in found.notes:
+    for note in text.notes(found):
         stdout.print(note, style="dim")
 
 

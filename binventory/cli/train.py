@@ -77,7 +77,8 @@ def train(
         parameters["LabelsUri"] = labels
     definition = pipeline.definition(aws, names)
     check_parameters(definition, parameters)
-    launched = of_execution(definition, parameters, names=names, aws=aws)
+    again = pipeline.definition_on_demand(aws, names)
+    launched = of_execution(definition, parameters, names=names, aws=aws, again=again)
     confirm(launched, yes=yes, json=json)
     arn = pipeline.start(aws, names, parameters)
     if json and detach:

@@ -47,6 +47,7 @@ class Assembly:
     environment: str
     region: str
     jobs: tuple[Job, ...]
+    again: tuple[Job, ...]  # what may run once more on demand, after too many reclaims of the first spot job
     parameters: dict[str, Any]  # defaults of the pipeline's parameters
     endpoint: Endpoint | None
     batch: Batch | None
@@ -79,12 +80,13 @@ def read(folder: Path) -> Assembly:
     templates: list[Template] = [
         json.loads((folder / stack["properties"]["templateFile"]).read_text()) for stack in stacks
     ]
-    definition = _definition(templates)
+    definition, *others = _definitions(templates)
     alarms = _resources(templates, "AWS::CloudWatch::Alarm")
     return Assembly(
         environment=_environment([str(stack["properties"].get("stackName", "")) for stack in stacks]),
         region=stacks[0]["environment"].rsplit("/", 1)[-1],
         jobs=jobs_of(definition),
+        again=max((jobs_of(other) for other in others), key=len, default=()),
         parameters=defaults_of(definition),
         endpoint=endpoint_of(templates),
         batch=_batch(templates),
@@ -115,12 +117,12 @@ def _environment(stack_names: list[str]) -> str:
     return parts[1] if len(parts) > 2 else ""
 
 
-def _definition(templates: list[Template]) -> Definition:
+def _definitions(templates: list[Template]) -> list[Definition]:
+    """The pipelines' definitions, that of a whole execution first; the others go on with a part of it on demand."""
     pipelines = _resources(templates, "AWS::SageMaker::Pipeline")
-    if not pipelines:
-        return {"Parameters": [], "Steps": []}
-    body = pipelines[0]["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]
-    return dict(json.loads(_flat(body)))
+    bodies = [pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"] for pipeline in pipelines]
+    found = [dict(json.loads(_flat(body))) for body in bodies]
+    return sorted(found, key=lambda definition: -len(definition["Steps"])) or [{"Parameters": [], "Steps": []}]
 
 
 def _flat(value: Any) -> str:

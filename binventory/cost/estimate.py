@@ -36,6 +36,7 @@ class Estimate:
     idle: tuple[MonthLine, ...]
     serving_on: tuple[MonthLine, ...]
     execution: tuple[StepLine, ...]
+    again: tuple[StepLine, ...]
     serving: tuple[ServingLine, ...]
     break_evens: tuple[BreakEven, ...]
     roads: tuple[RoadLine, ...]
@@ -65,8 +66,8 @@ class Estimate:
 
     @property
     def execution_worst(self) -> float:
-        """Dollars of one execution in which every job runs into its limit, on demand."""
-        return sum(line.worst for line in self.execution)
+        """Dollars when every job runs into its limit, on demand, and once more after reclaims where settings say so."""
+        return sum(line.worst for line in (*self.execution, *self.again))
 
 
 def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: float) -> Estimate:
@@ -85,6 +86,7 @@ def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: fl
         idle=_idle(assembly, prices, workload),
         serving_on=_serving_on(assembly, prices, ways, traffic),
         execution=execution,
+        again=tuple(step_line(job, prices, workload) for job in assembly.again),
         serving=lines(ways, traffic),
         break_evens=break_evens(ways),
         roads=roads(assembly.jobs, prices, workload),

@@ -79,6 +79,7 @@ def of_jobs(
     *,
     region: str,
     workload: Workload,
+    again: tuple[Job, ...] = (),
     notes: tuple[str, ...] = (),
     next_commands: tuple[tuple[str, str], ...] = (),
 ) -> Launch:
@@ -89,13 +90,27 @@ def of_jobs(
         charge, more = _charge(job, prices, workload)
         charges.append(charge)
         said.update(dict.fromkeys(more))
+    if again:
+        lines = [_charge(job, prices, workload)[0] for job in again]
+        steps = ", ".join(line.name for line in lines)
+        charges.append(
+            Charge("Again", f"{steps}, on demand", "after reclaims", 0.0, _sum(line.worst for line in lines))
+        )
     return Launch(title, "once", tuple(charges), tuple(said), next_commands)
 
 
 def of_execution(
-    definition: Definition, parameters: Mapping[str, str | int | float], *, names: Names, aws: Aws
+    definition: Definition,
+    parameters: Mapping[str, str | int | float],
+    *,
+    names: Names,
+    aws: Aws,
+    again: Definition | None = None,
 ) -> Launch:
-    """The launch screen of an execution of this pipeline definition, started with these parameters."""
+    """The launch screen of an execution of this pipeline definition, started with these parameters.
+
+    `again` is the definition that goes on on demand after too many reclaims; it counts in the worst case.
+    """
     values = {**defaults_of(definition), **parameters}
     workload = Workload.of(values, None)
     return of_jobs(
@@ -103,6 +118,7 @@ def of_execution(
         jobs_of(definition, parameters),
         region=aws.region,
         workload=workload,
+        again=jobs_of(again, values) if again else (),
         notes=(f"Expected for {workload.photos:,} photos; at worst every job runs into its limit, on demand.",)
         + ((LOCAL_NOTE,) if aws.is_local else ()),
         next_commands=(

@@ -41,7 +41,7 @@ def markdown(found: Estimate, before: Estimate | None = None) -> str:
     )
     text += _folded("Break-even points", EVEN_HEADS, [even_cells(even) for even in found.break_evens])
     text += _folded("A month by photos and executions", GROWTH_HEADS, [growth_cells(line) for line in found.growth])
-    text += [f"{note}  " for note in found.notes]
+    text += [f"{note}  " for note in notes(found)]
     return "\n".join(text) + "\n"
 
 
@@ -101,6 +101,15 @@ def step_cells(line: StepLine) -> list[str]:
 def mode_cells(line: ServingLine) -> list[str]:
     """One way to serve at the traffic asked for."""
     return [line.mode, money(line.per_thousand), money(line.month), line.note]
+
+
+def notes(found: Estimate) -> tuple[str, ...]:
+    """What has to be said about an estimate."""
+    if not found.again:
+        return found.notes
+    steps = ", ".join(line.step for line in found.again)
+    more = money(sum(line.worst for line in found.again))
+    return (f"After too many reclaims {steps} run on demand: the worst case counts {more} for that.", *found.notes)
 
 
 GROWTH_HEADS = ["photos", *(f"{times} a month" for times in EXECUTIONS)]

@@ -13,6 +13,7 @@ from binventory.cost import prices
 from binventory.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import ROLE
 from tests.contract.test_cli_pipelines import PIPELINE, define, processing
 
 SERVING = "binventory-dev-serving"
@@ -120,6 +121,27 @@ def test_yes_starts_it_and_the_money_so_far_is_shown(
     assert spent["dollars"] == pytest.approx(hour * job["billable"] / 3600)
     assert spent["saved"] == 0
     assert not spent["running"]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_what_may_run_again_on_demand_is_in_the_worst_case(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = processing("Embed", "true")
+    step["Arguments"]["StoppingCondition"] = {"MaxRuntimeInSeconds": 3600}
+    definition = json.dumps({"Version": "2020-12-01", "Parameters": [], "Steps": [step]})
+    name = f"{PIPELINE}-on-demand-embed"
+    client("sagemaker").create_pipeline(
+        PipelineName=name, PipelineDefinition=definition, RoleArn=ROLE, ClientRequestToken="u" * 32
+    )
+    try:
+        assert run(["train"]) == Exit.USAGE
+        shown = capsys.readouterr().out
+    finally:
+        client("sagemaker").delete_pipeline(PipelineName=name)
+    (line,) = [line for line in shown.splitlines() if line.startswith("Again")]
+    assert "Embed, on demand" in line
+    assert f"${0.115 + 0.14 / 730:.2f}" in line, "an hour of one machine"
 
 
 @pytest.mark.usefixtures("pipeline")

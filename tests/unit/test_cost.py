@@ -51,6 +51,7 @@ def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
         environment="dev",
         region="us-east-1",
         jobs=jobs,
+        again=(),
         parameters={},
         endpoint=endpoint,
         batch=None,

@@ -30,7 +30,7 @@ DASHBOARD = {
 
 def write_assembly(folder: Path, **changes: Any) -> Path:
     """A cloud assembly as small as one can be: a pipeline with tokens and parameters, an endpoint, alarms, a key."""
-    values = {"instance": "ml.m5.xlarge", "state": "off", **changes}
+    values = {"instance": "ml.m5.xlarge", "state": "off", "again": False, **changes}
     training = {
         "ResourceConfig": {
             "InstanceType": {"Get": "Parameters.TrainingInstanceType"},
@@ -65,6 +65,11 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
         ],
     }
     before, after = json.dumps(definition).split("TOKEN")
+    again: dict[str, Any] = {"Parameters": [], "Steps": [{"Name": "Evaluate", "Type": "Processing", "Arguments": evaluate}]}
+    more_pipelines: dict[str, Any] = {}
+    if values["again"]:
+        second = {"PipelineDefinition": {"PipelineDefinitionBody": json.dumps(again)}}
+        more_pipelines = {"Again": {"Type": "AWS::SageMaker::Pipeline", "Properties": second}}
     body = {"Fn::Join": ["", [before, {"Fn::GetAtt": ["Role", "Arn"]}, after]]}
     variant = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     resources = {
@@ -72,6 +77,7 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
             "Type": "AWS::SageMaker::Pipeline",
             "Properties": {"PipelineDefinition": {"PipelineDefinitionBody": body}},
         },
+        **more_pipelines,
         "Config": {"Type": "AWS::SageMaker::EndpointConfig", "Properties": {"ProductionVariants": [variant]}},
         "Scaling": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {"MaxCapacity": 3}},
         "Latency": {"Type": "AWS::CloudWatch::Alarm", "Condition": "On", "Properties": {}},
@@ -162,6 +168,22 @@ def test_the_command_prints_tables(tmp_path: Path, capsys: pytest.CaptureFixture
     for expected in wanted:
         assert expected in text
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_what_may_run_again_on_demand_counts_in_the_worst_case(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    once, again = (write_assembly(tmp_path / str(again), again=again) for again in (False, True))
+    worst = []
+    for folder in (once, again):
+        assert run(["cost", str(folder), "--json"]) == Exit.OK
+        worst.append(json.loads(capsys.readouterr().out))
+    evaluate = next(line["worst"] for line in worst[0]["execution"] if line["step"] == "Evaluate")
+    totals = [said["totals"] for said in worst]
+    assert totals[1]["execution_worst"] == pytest.approx(totals[0]["execution_worst"] + evaluate)
+    assert totals[1]["execution_expected"] == totals[0]["execution_expected"]
+    assert run(["cost", str(again)]) == Exit.OK
+    assert "After too many reclaims Evaluate run on demand" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_region_that_the_table_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

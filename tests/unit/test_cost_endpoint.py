@@ -26,6 +26,7 @@ def serving(endpoint: Endpoint | None) -> Assembly:
         environment="dev",
         region="us-east-1",
         jobs=(),
+        again=(),
         parameters={},
         endpoint=endpoint,
         batch=None,
