@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from binventory.aws import Aws, connect, error_message
 from binventory.errors import Problem
 from binventory.names import Names
+from binventory.permission_checks import examine_rights
 
 State = Literal["good", "missing", "unknown"]
 _BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
@@ -54,8 +55,9 @@ def examine(repository: Path, names: Names, instances: dict[str, set[str]]) -> I
     if credentials.state != "good":
         return
     yield _asked("bootstrap", partial(_bootstrap, aws))
-    for stack in ("storage", "training", "serving"):
+    for stack in ("storage", "money", "training", "serving", "monitoring"):
         yield _asked(f"stack {stack}", partial(_stack, aws, f"{names.prefix}-{stack}"))
+    yield _asked("permissions", partial(_permissions, aws, names))
     for use, types in instances.items():
         for instance in sorted(types):
             name = f"{instance} for {use}"
@@ -114,6 +116,18 @@ def _docker() -> Check:
 def _identity(aws: Aws) -> Check:
     identity = aws.client("sts").get_caller_identity()
     return Check("credentials", "good", f"account {identity['Account']}, {identity['Arn']}")
+
+
+def _permissions(aws: Aws, names: Names) -> Check:
+    identity = aws.client("sts").get_caller_identity()
+    answers = list(examine_rights(aws, names, identity["Arn"], identity["Account"]))
+    denied = [answer.right for answer in answers if not answer.allowed]
+    if not denied:
+        return Check("permissions", "good", "may " + ", ".join(answer.right.command for answer in answers))
+    found = "may not " + ", ".join(right.command for right in denied)
+    cure = "if you are to do this, ask for: " + ", ".join(f"{right.action} on {right.resource}" for right in denied)
+    # Whoever only counts needs none of the others, so this is told and not demanded.
+    return Check("permissions", "unknown", found, cure)
 
 
 def _bootstrap(aws: Aws) -> Check:

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Looks at tools, credentials, bootstrap, stacks and quotas; exits with 3 when something is missing."""
+    """Looks at tools, sign-in, bootstrap, stacks, permissions and quotas; exits with 3 when something is missing."""
     checks = list(examine(_REPOSITORY, Names(env), _instances(env)))
     if json:
         print_json(checks)
@@ -44,4 +44,5 @@ def _instances(env: str) -> dict[str, set[str]]:
         "training job usage": {instance for instance, spot in train.items() if not spot},
         "spot training job usage": {instance for instance, spot in train.items() if spot},
         "endpoint usage": {settings.serving.instance_type},
+        "transform job usage": {settings.batch.instance_type},
     }

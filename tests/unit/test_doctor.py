@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from binventory.aws import connect
 from binventory.cli import run
 from binventory.doctor import examine
 from binventory.errors import Exit
@@ -51,15 +52,13 @@ def test_a_bare_account_lacks_bootstrap_and_stacks(signed_in: LocalAws, capsys: 
     assert signed_in.account in checks["credentials"]["found"]
     assert signed_in.endpoint_url in checks["region"]["found"]
     assert checks["bootstrap"]["cure"] == "run: npx cdk bootstrap"
-    for stack in ("storage", "training", "serving"):
+    for stack in ("storage", "money", "training", "serving", "monitoring"):
         assert checks[f"stack {stack}"]["state"] == "missing"
         assert checks[f"stack {stack}"]["cure"] == "run: npx cdk deploy --all"
     assert any(name.endswith("for endpoint usage") for name in checks)
 
 
 def test_an_old_bootstrap_is_found(signed_in: LocalAws, repository: Path) -> None:
-    from binventory.aws import connect
-
     ssm = connect(signed_in.environment()).client("ssm")
     for version, state in (("5", "missing"), ("30", "good")):
         ssm.put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value=version, Type="String", Overwrite=True)
@@ -73,6 +72,35 @@ def test_another_cdk_than_the_pinned_one_is_found(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"devDependencies": {"aws-cdk": "2.0.1"}}')
     found = next(check for check in examine(tmp_path, Names(), {}) if check.name == "cdk")
     assert (found.state, found.found, found.cure) == ("missing", "not installed, wanted 2.0.1", "run: make setup")
+
+
+def test_the_account_itself_may_do_everything(signed_in: LocalAws, repository: Path) -> None:
+    found = {check.name: check for check in examine(repository, Names(), {})}["permissions"]
+    assert (found.state, found.found) == ("good", "may deploy, train, approve, endpoint, count")
+
+
+def test_a_role_that_only_counts_is_told_what_it_may_not(
+    signed_in: LocalAws, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = connect(signed_in.environment())
+    anyone = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    endpoint = f"arn:aws:sagemaker:{signed_in.region}:{signed_in.account}:endpoint/binventory-dev"
+    count = {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint", "Resource": endpoint}
+    iam = aws.client("iam")
+    role = iam.create_role(RoleName="counter", AssumeRolePolicyDocument=_document(anyone))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="counter", PolicyName="count", PolicyDocument=_document(count))
+    session = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", session["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", session["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
+    found = {check.name: check for check in examine(repository, Names(), {})}["permissions"]
+    assert (found.state, found.found) == ("unknown", "may not deploy, train, approve, endpoint")
+    assert "sagemaker:StartPipelineExecution on arn:aws:sagemaker:" in found.cure
+    assert "InvokeEndpoint" not in found.cure
+
+
+def _document(statement: Mapping[str, object]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def test_the_table_names_the_cure(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:

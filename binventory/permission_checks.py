@@ -1,0 +1,69 @@
+"""Whether who is signed in may do what the commands do, asked of IAM's policy simulator: nothing is tried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from binventory.aws import Aws
+from binventory.names import Names
+
+
+@dataclass(frozen=True)
+class Right:
+    """What a command needs."""
+
+    command: str
+    action: str
+    resource: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What IAM says about it."""
+
+    right: Right
+    allowed: bool
+
+
+def rights(names: Names, account: str, region: str) -> tuple[Right, ...]:
+    """The right that each command fails without first."""
+    prefix = names.prefix
+
+    def arn(service: str, resource: str) -> str:
+        return f"arn:aws:{service}:{region}:{account}:{resource}"
+
+    deploy_role = f"arn:aws:iam::{account}:role/cdk-hnb659fds-deploy-role-{account}-{region}"
+    return (
+        Right("deploy", "sts:AssumeRole", deploy_role),
+        Right("train", "sagemaker:StartPipelineExecution", arn("sagemaker", f"pipeline/{prefix}")),
+        Right("approve", "sagemaker:UpdateModelPackage", arn("sagemaker", f"model-package/{prefix}/1")),
+        Right("endpoint", "cloudformation:UpdateStack", arn("cloudformation", f"stack/{names.serving_stack}/1")),
+        Right("count", "sagemaker:InvokeEndpoint", arn("sagemaker", f"endpoint/{prefix}")),
+    )
+
+
+def policy_source(caller: str) -> str | None:
+    """Whose policies count: a session's role or the user itself; None for the account's root, which may do all.
+
+    `arn:aws:sts::1:assumed-role/Role/session` acts with the policies of `arn:aws:iam::1:role/Role`.
+    """
+    if caller.endswith(":root"):
+        return None
+    if ":assumed-role/" in caller:
+        head, _, rest = caller.partition(":assumed-role/")
+        return f"{head.replace(':sts:', ':iam:')}:role/{rest.split('/')[0]}"
+    return caller
+
+
+def examine_rights(aws: Aws, names: Names, caller: str, account: str) -> Iterator[Answer]:
+    """Asks about each right. Raises ClientError where the caller may not ask."""
+    source = policy_source(caller)
+    for right in rights(names, account, aws.region):
+        if source is None:
+            yield Answer(right, True)
+            continue
+        reply = aws.client("iam").simulate_principal_policy(
+            PolicySourceArn=source, ActionNames=[right.action], ResourceArns=[right.resource]
+        )
+        yield Answer(right, reply["EvaluationResults"][0]["EvalDecision"] == "allowed")
