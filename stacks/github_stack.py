@@ -98,8 +98,7 @@ class GithubStack(BinventoryStack):
                 log_group_arns(self, *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs"))),
             )
         )
-        # The evaluation that its report shows, and how busy the machines were.
-        role.add_to_policy(allow(["cloudwatch:GetMetricData"], ["*"]))
+        # The evaluation that its report shows. How busy the machines were it cannot say: metrics have no resource.
         for statement in read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX):
             role.add_to_policy(statement)
         role.add_to_policy(self._describe_stacks())
