@@ -27,6 +27,7 @@ from fitting.checkpoints import CheckpointFolder
 from fitting.loop import Fit, FitSettings, Outcome, Source, Watcher
 from fitting.objectives import OBJECTIVES
 from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
+from fitting.precision import PRECISIONS, MixedPrecision
 from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
 from jobs.container import JobContainer, JobError, StopSignal, run_job
 from jobs.settings import parse_settings, setting
@@ -66,6 +67,8 @@ class TrainSettings:
     optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS)
     weight_decay: float = setting("decay of weights towards zero", 0.01, low=0, high=10)
     dropout: float = setting("share of the head's hidden units dropped while training", 0.5, low=0, high=0.95)
+    precision: str = setting("numbers to compute in; auto: bf16 or else fp16 on a GPU, fp32 on a CPU", "auto",
+                             choices=PRECISIONS)  # fmt: skip
     warm_up_epochs: float = setting("epochs in which the learning rate rises to its peak", 1.0, low=0, high=1000)
     schedule: str = setting("learning rate after the warm-up", "cosine", choices=("cosine", "constant"))
     patience: int = setting("epochs without a better validation loss before the end; 0: never", 0, low=0, high=10_000)
@@ -156,6 +159,7 @@ def _prepare(
     return Fit(
         task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
         checkpoints=checkpoints, ranks=ranks, stop=stop, watchers=watchers,
+        precision=MixedPrecision.of(settings.precision, ranks.device),
     )  # fmt: skip
 
 

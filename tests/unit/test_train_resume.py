@@ -106,12 +106,16 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     assert len(left) == 2 and all(name.endswith(".safetensors") for name in left), "no pieces of what was torn"
 
 
-def test_a_full_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_full_training_resumes_to_the_same_bits(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_split(tmp_path, "train", 24, shards=2)
     write_split(tmp_path, "validation", 10, first=900)
     flags = [
         "--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "2", "--batch-size", "8",
-        "--checkpoint-seconds", "0", "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
+        "--precision", precision, "--checkpoint-seconds", "0",
+        "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
     ]  # fmt: skip
     whole = run(tmp_path, "whole", flags)
     assert killed_at(monkeypatch, tmp_path, "killed", flags, 2)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fitting.precision import MixedPrecision
 from modelling.bin_model import BinModel
 from modelling.onnx_export import export_features
 from modelling.openvino_graph import OpenvinoGraph, Photos
@@ -31,12 +32,12 @@ class FrozenBackbone:
 def freeze(model: BinModel, precision: str = "auto") -> FrozenBackbone:
     """The fastest engine whose features agree with plain PyTorch's: CUDA, else OpenVINO, else PyTorch.
 
-    `precision` is fp32, bf16 or auto: bf16 where the processor computes in it. An engine that fails its check on
-    three probe photos is not used.
+    `precision` is fp32, bf16 or auto: bf16 (on a GPU without it fp16) where the hardware computes in it. An engine
+    that fails its check on three probe photos is not used.
     """
     model = model.eval()
     if torch.cuda.is_available():
-        return _on_cuda(model)
+        return _on_cuda(model, precision)
     fast = _on_openvino(model, precision)
     return fast if fast is not None else _on_torch(model)
 
@@ -73,17 +74,17 @@ def _on_torch(model: BinModel) -> FrozenBackbone:
     return FrozenBackbone("torch fp32", run)
 
 
-def _on_cuda(model: BinModel) -> FrozenBackbone:
+def _on_cuda(model: BinModel, precision: str) -> FrozenBackbone:
     network = model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-    kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    numbers = MixedPrecision.of(precision, torch.device("cuda"))
 
     def run(batches: Iterable[Photos]) -> Iterator[Tensor]:
         for batch in batches:
-            with torch.inference_mode(), torch.autocast("cuda", dtype=kind):
+            with torch.inference_mode(), numbers.autocast():
                 photos = torch.from_numpy(batch).to("cuda", non_blocking=True)
                 yield network.backbone(network.normalise(photos)).float().cpu()
 
-    return FrozenBackbone(f"cuda {str(kind).removeprefix('torch.')}", run)
+    return FrozenBackbone(f"cuda {numbers.kind}", run)
 
 
 def _on_openvino(model: BinModel, precision: str) -> FrozenBackbone | None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fitting.checkpoints import CheckpointFolder, Snapshot
 from fitting.objectives import OBJECTIVES
 from fitting.optimiser import Optimiser, Schedule
+from fitting.precision import MixedPrecision
 from fitting.ranks import Ranks
 from fitting.sampling import StepPlan, lane_range, stream_seed
 from jobs.container import JobError, StopSignal
@@ -151,6 +152,7 @@ class Fit:
         self, network: nn.Module, optimiser: Optimiser, schedule: Schedule, settings: FitSettings, *,
         train: Source, validation: Source, checkpoints: CheckpointFolder, ranks: Ranks,
         watchers: Sequence[Watcher] = (), stop: StopSignal | None = None, lanes: int | None = None,
+        precision: MixedPrecision | None = None,
     ) -> None:  # fmt: skip
         self.network = network
         self.optimiser = optimiser
@@ -164,6 +166,7 @@ class Fit:
         self.stop = stop
         self.sampling = ranks.sampling(len(train), settings.batch_size, settings.seed, lanes)
         self.objective = OBJECTIVES[settings.loss]
+        self.precision = precision or MixedPrecision.of("auto", ranks.device)
         self.progress = _Progress()
 
     def run(self) -> Outcome:
@@ -196,12 +199,13 @@ class Fit:
         torch.manual_seed(stream_seed(self.settings.seed, _STEP_STREAM, progress.step, self.ranks.rank))
         rate = self.schedule.rate(progress.step)
         targets = self.ranks.on_device(counts - CLASSES[0])
-        with self.ranks.autocast():
+        with self.precision.autocast():
             logits = wrapped(self.ranks.on_device(inputs)).float()
         losses = self.objective(logits, targets)
         # Gradients are averaged over ranks; scaled so, the average is the gradient of the global batch's mean loss.
         loss = losses.sum() * (self.ranks.size / plan.total)
-        loss.backward()
+        self.precision.scaled(loss).backward()
+        self.precision.unscale(self.network)
         hits = (logits.detach().argmax(dim=1) == targets).sum()
         sums = self.ranks.total(torch.stack([losses.detach().to(_NOISE).sum(), hits.to(_NOISE)]))
         mean = sums[0] / plan.total
@@ -245,7 +249,7 @@ class Fit:
         rows = lane_range(len(self.validation), self.ranks.size, self.ranks.rank)
         for inputs, counts in self.validation.in_order(rows, size=256):
             targets = self.ranks.on_device(counts - CLASSES[0])
-            with self.ranks.autocast():
+            with self.precision.autocast():
                 logits = self.network(self.ranks.on_device(inputs)).float()
             error = (logits.argmax(dim=1) - targets).to(_NOISE)
             loss = self.objective(logits, targets).to(_NOISE)
@@ -276,7 +280,7 @@ class Fit:
             "epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch, "step": progress.step,
             "sums": progress.sums, "best_epoch": progress.best_epoch,
             "history": [asdict(result) for result in progress.history],
-            "watchers": [watcher.state() for watcher in self.watchers],
+            "watchers": [watcher.state() for watcher in self.watchers], "loss_scale": self.precision.state(),
         }  # fmt: skip
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         self.checkpoints.save(progress.step, Snapshot(plain, values))
@@ -296,6 +300,7 @@ class Fit:
             values["epoch"], values["step_in_epoch"], values["step"], values["sums"],
             [EpochResult(**result) for result in values["history"]], part("best."), values["best_epoch"],
         )  # fmt: skip
+        self.precision.restore(values["loss_scale"])
         for watcher, state in zip(self.watchers, values["watchers"], strict=True):
             watcher.restore(state)
         if self.ranks.is_first:

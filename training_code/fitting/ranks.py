@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -51,12 +50,6 @@ class Ranks:
     def on_device(self, tensor: Tensor) -> Tensor:
         """The tensor where the network is."""
         return tensor.to(self.device, non_blocking=True)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """bf16 on a GPU that computes in it; nothing on the CPU, whose results must repeat bit by bit."""
-        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return contextlib.nullcontext()
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network with its gradients averaged over the ranks."""
