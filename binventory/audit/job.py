@@ -73,7 +73,7 @@ class Request:
     rate: float | None = None
     """Most requests a second to the endpoint."""
     concurrency: int = 8
-    price_per_hour: float = 0.0
+    price_per_hour: float | None = 0.0
     """Of the endpoint's instance, dollars, for the plan."""
     bus: str | None = None
     """EventBridge bus for one event a listed bin; None: no events."""

@@ -23,8 +23,8 @@ class Plan:
     from_s3: bool
     rate: float | None
     """Most requests a second, if limited."""
-    price_per_hour: float
-    """Of the endpoint's instance, dollars; it bills while it is on, asked or not."""
+    price_per_hour: float | None
+    """Of the endpoint's instance, dollars; it bills while it is on, asked or not. None: the price table has none."""
     events: int = 0
     """Most events that can be sent."""
 
@@ -36,9 +36,11 @@ class Plan:
         return self.bins * max(SECONDS_PER_PHOTO, 1 / self.rate if self.rate else 0.0)
 
     @property
-    def dollars(self) -> float:
-        """Expected cost: the endpoint's time, S3 requests, events."""
-        endpoint = self.seconds / 3600 * self.price_per_hour if self.asks_endpoint else 0.0
+    def dollars(self) -> float | None:
+        """Expected cost: the endpoint's time, S3 requests, events. None where the endpoint's price is not known."""
+        if self.asks_endpoint and self.price_per_hour is None:
+            return None
+        endpoint = self.seconds / 3600 * (self.price_per_hour or 0.0) if self.asks_endpoint else 0.0
         requests = 0.0
         if self.from_s3:
             photos = self.bins if self.asks_endpoint else 0

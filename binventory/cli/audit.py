@@ -27,7 +27,6 @@ from binventory.names import Names
 
 _SHOWN_REASONS = 6
 _SHOWN_SKUS = 5
-_PRICED_REGION = "us-east-1"
 
 
 def register(app: typer.Typer) -> None:
@@ -136,13 +135,14 @@ def _scope(classes: str) -> Scope:
     return Scope(counts)
 
 
-def _hourly(instance: str) -> float:
-    """The table's price in this region, or in us-east-1 where the table does not know the region."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _PRICED_REGION
+def _hourly(instance: str) -> float | None:
+    """The table's price; None in a region that it does not hold. Raises Problem for an unknown instance type."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
     try:
-        return prices.load(region).instance_hour(instance)
+        table_of_region = prices.load(region)
     except Problem:
-        return prices.load(_PRICED_REGION).instance_hour(instance)
+        return None
+    return table_of_region.instance_hour(instance)
 
 
 def _progress() -> Progress:
@@ -171,10 +171,11 @@ def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
         if not plan.asks_endpoint and not plan.events:
             return
         shown.stop()
-        stderr.print(
-            f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, about ${plan.dollars:.2f} "
-            f"(endpoint at ${plan.price_per_hour:.3f} an hour, S3 requests, events)."
-        )
+        price = "the table has no price for this endpoint here, see --price-per-hour"
+        if plan.dollars is not None:
+            hour = f"endpoint at ${plan.price_per_hour:.3f} an hour, " if plan.asks_endpoint else ""
+            price = f"about ${plan.dollars:.2f} ({hour}S3 requests, events)"
+        stderr.print(f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, {price}.")
         if not yes and sys.stdin.isatty():
             typer.confirm("Go on?", abort=True, err=True)
         shown.start()

@@ -17,7 +17,7 @@ from stacks.pipeline.expressions import (
 )
 from stacks.pipeline.ingest import SPLITS, shards
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob, output_uri
-from stacks.pipeline.train import TRAIN, model_archive
+from stacks.pipeline.train import BATCH_SIZE, LEARNING_RATE, TRAIN, TUNE, best_trial, model_archive
 
 NAME = "Evaluate"
 EVALUATION = PropertyFile(name="Evaluation", output="evaluation", path="evaluation.json")
@@ -118,15 +118,19 @@ def _register_step(context: PipelineContext) -> Step:
         "ModelMetrics": {"ModelQuality": measured},
         # What the drift monitor compares live answers with.
         "DriftCheckBaselines": {"ModelQuality": measured},
-        # Where this model came from, readable without the pipeline's history.
+        # Where this model came from, readable without the pipeline's history. Data fingerprint, calibration and the
+        # rest of its making are in the evaluation above; what the run has cost is added once that is known.
         "CustomerMetadataProperties": {
             "backbone": parameters.backbone.text,
+            "batch_size": best_trial(BATCH_SIZE),
             "code": context.code_hash,
+            "learning_rate": best_trial(LEARNING_RATE),
             "photos_uri": parameters.photos_uri.text,
             "pipeline_execution": EXECUTION_ARN,
             "shards": shards("train"),
             "strategy": parameters.strategy.text,
             "training_job": get(f"Steps.{TRAIN}.TrainingJobName"),
+            "tuning_job": get(f"Steps.{TUNE}.HyperParameterTuningJobName"),
             "weights": parameters.weights.text,
         },
     }

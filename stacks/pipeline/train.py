@@ -85,7 +85,7 @@ def train_step(context: PipelineContext) -> Step:
         context,
         part="train",
         instance_count=context.parameters.training_instance_count.value,
-        hyperparameters={name: _best(name) for name in (LEARNING_RATE, BATCH_SIZE)},
+        hyperparameters={name: best_trial(name) for name in (LEARNING_RATE, BATCH_SIZE)},
     )
     return Step(
         name=TRAIN,
@@ -101,7 +101,8 @@ def model_archive() -> Expression:
     return get(f"Steps.{TRAIN}.ModelArtifacts.S3ModelArtifacts")
 
 
-def _best(name: str) -> Expression:
+def best_trial(name: str) -> Expression:
+    """The best trial's value of a hyperparameter."""
     return get(f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['{name}']")
 
 

@@ -342,7 +342,15 @@ def test_the_gate_registers_or_refuses_with_the_reason(definition: Json) -> None
 def test_a_registered_model_waits_for_a_person_and_says_where_it_comes_from(definition: Json) -> None:
     register = named(definition, "Register")["Arguments"]
     assert register["ModelApprovalStatus"] == "PendingManualApproval"
-    assert set(register["CustomerMetadataProperties"]) >= {"code", "pipeline_execution", "shards", "training_job"}
+    assert set(register["CustomerMetadataProperties"]) >= {
+        "batch_size",
+        "code",
+        "learning_rate",
+        "pipeline_execution",
+        "shards",
+        "training_job",
+        "tuning_job",
+    }
     (container,) = register["InferenceSpecification"]["Containers"]
     assert "dkr.ecr" in container["Image"]
     assert "Tags" not in register  # a version has its group's tags; SageMaker refuses its own

@@ -286,11 +286,15 @@ def test_the_price_is_the_tables_or_says_what_it_lacks(
     folder = write_folder(tmp_path / "bins", 3)
     with runtime() as endpoint:
         monkeypatch.setattr("binventory.cli.audit.connect", lambda environment: endpoint.aws)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
         arguments = ["audit", str(folder), "--output", str(tmp_path / "out"), "--format", "csv"]
         assert run([*arguments, "--instance", "ml.m5.xlarge"]) == Exit.OK
         assert "endpoint at $0.230 an hour" in capsys.readouterr().err.replace("\n", " ")
         assert run([*arguments, "--instance", "ml.none"]) == Exit.NOT_READY
         assert "no price for ml.none" in capsys.readouterr().err
+        monkeypatch.setenv("AWS_REGION", "il-central-1")
+        assert run(arguments) == Exit.OK
+        assert "--price-per-hour" in capsys.readouterr().err, "never another region's price"
 
 
 def test_an_empty_folder_is_not_an_audit(tmp_path: Path) -> None:
