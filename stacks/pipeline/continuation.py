@@ -24,6 +24,7 @@ _NAMES = {
        for split in ("train", "validation", "test")},
     "Steps.Ingest.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",
     "Steps.Embed.ModelArtifacts.S3ModelArtifacts": "Embedding",
+    "Steps.Tune.HyperParameterTuningJobName": "TuningJob",
     "Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']": "LearningRate",
     "Steps.Tune.BestTrainingJob.TunedHyperParameters['batch-size']": "BatchSize",
 }  # fmt: skip
@@ -76,6 +77,8 @@ def _replaced(value: Any, gone: set[str], given: dict[str, str]) -> Any:
         return value
     path = value.get("Get")
     if isinstance(path, str) and path.startswith("Steps.") and path.split(".")[1] in gone:
+        if path not in _NAMES:
+            raise LookupError(f"{path} has no parameter that brings it into a continuing pipeline: name one in _NAMES")
         given[_NAMES[path]] = path
         return {"Get": f"Parameters.{_NAMES[path]}"}
     return {key: _replaced(item, gone, given) for key, item in value.items()}

@@ -280,6 +280,7 @@ def test_the_scale_of_the_learning_rate_is_a_setting(scale: str) -> None:
 
 def test_the_objective_is_among_the_metrics_and_metrics_are_read_from_the_printed_line(definition: Json) -> None:
     line = "epoch=3 train:loss=0.1 train:accuracy=0.5 validation:loss=2.5e-01 validation:accuracy=0.4 validation:rmse=1"
+    line += "\nwatch epoch=3 train:gradient-norm=0.02 watch:fired=1"
     found = {}
     for metric in dict(_training_definitions(definition))["Tune"]["AlgorithmSpecification"]["MetricDefinitions"]:
         match = re.search(metric["Regex"], line)
@@ -291,7 +292,6 @@ def test_the_objective_is_among_the_metrics_and_metrics_are_read_from_the_printe
     assert len(found) == 7
 
 
-    line += "\nwatch epoch=3 train:gradient-norm=0.02 watch:fired=1"
 def test_caching_finds_the_same_work_again_and_never_a_training(definition: Json) -> None:
     cached = {step["Name"] for step in definition["Steps"] if step.get("CacheConfig", {}).get("Enabled")}
     assert cached == {"Ingest", "Embed"}

@@ -85,12 +85,11 @@ def _warm_start(**changes: object) -> str:
         ("INGEST__INSTANCE_TYPE", "ml.g5.xlarge", ["ingest.instance_type = 'ml.g5.xlarge'", "must be a CPU instance"]),
         ("EVALUATION__ACCURACY_THRESHOLD", "1.5", ["evaluation.accuracy_threshold = '1.5'", "less than or equal to 1"]),
         ("EVALUATION__ACCURACY_THRESHOLD", "nan", ["evaluation.accuracy_threshold = 'nan'", "finite"]),
-        ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
         ("TRAINING__BACKBONE", "resnet51", ["training.backbone = 'resnet51'", "'resnet50'", "'vit_b_16'"]),
         ("TRAINING__BACKBONE", "small", ["training.weights", "torchvision has none for backbone small"]),
+        ("TRAINING__VIEWS", "-1", ["training.views = '-1'", "greater than or equal to 0"]),
         ("TRAINING__MLFLOW", "./mlruns", ["training.mlflow = './mlruns'", "match pattern"]),
         ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
-        ("TRAINING__VIEWS", "-1", ["training.views = '-1'", "greater than or equal to 0"]),
         ("TUNING__PARALLEL_JOBS", "50", ["tuning.parallel_jobs = '50'", "at most jobs (5)"]),
         ("TUNING__LEARNING_RATE_MAX", "0.001", ["tuning.learning_rate_max = '0.001'", "than learning_rate_min"]),
         ("TUNING__BATCH_SIZES", "[32, 32]", ["tuning.batch_sizes = [32, 32]", "must not repeat"]),
@@ -173,7 +172,7 @@ def test_nothing_falls_back_from_spot_that_does_not_run_there(monkeypatch: pytes
     monkeypatch.setenv("BINVENTORY_TRAINING__SPOT", "false")
     assert load("dev").training.on_demand_after_reclaims == 2, "Embed runs on spot"
     monkeypatch.setenv("BINVENTORY_EMBED__SPOT", "false")
-    with pytest.raises(InvalidSettingsError, match=r"on_demand_after_reclaims = 2\n +must be 0: neither"):
+    with pytest.raises(InvalidSettingsError, match=r"must be 0: neither embed\.spot nor training\.spot"):
         load("dev")
 
 

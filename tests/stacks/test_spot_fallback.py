@@ -29,7 +29,7 @@ Json = dict[str, Any]
 GIVEN = {
     "Embed": {"IngestReport", "TestShards", "TrainShards", "ValidationShards"},
     "Tune": {"Embedding", "TestShards", "TrainShards", "ValidationShards"},
-    "Train": {"BatchSize", "Embedding", "LearningRate", "TestShards", "TrainShards", "ValidationShards"},
+    "Train": {"BatchSize", "Embedding", "LearningRate", "TestShards", "TrainShards", "TuningJob", "ValidationShards"},
 }
 
 
@@ -85,6 +85,12 @@ def test_it_runs_the_same_jobs_without_spot_on_the_same_checkpoints(template: Js
     train = next(step for step in ours["Steps"] if step["Name"] == "Train")
     place = train["Arguments"]["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"]
     assert {"Get": "Parameters.ContinuedExecution"} in place and {"Get": "Execution.PipelineExecutionId"} not in place
+
+
+def test_a_result_that_no_parameter_brings_along_fails_the_synthesis() -> None:
+    step = {"Name": "Second", "Arguments": {"of": {"Get": "Steps.First.NewProperty"}}}
+    with pytest.raises(LookupError, match=r"Steps\.First\.NewProperty has no parameter"):
+        cut([{"Name": "First"}, step], "Second")
 
 
 def test_the_function_hears_of_interruptions_and_knows_every_pipeline(template: Json) -> None:
