@@ -25,3 +25,9 @@ class Problem(Exception):
         self.cure = cure
         self.code = code
         self.log = log
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for --json."""
+        return {
+            "what": self.what, "why": self.why, "cure": self.cure, "exit_code": int(self.code), "log": list(self.log),
+        }  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.summary import print_result
+from binventory.errors import Problem
 from binventory.journal import Journal
 from binventory.rehearsal import run
 from binventory.rehearsal.run import Options, Result
@@ -75,16 +76,30 @@ def rehearse(
     )
     journal = Journal()
     console = stderr if json else stdout
-    with show(journal, console):
-        result = run.rehearse(options, journal)
+    result = Result()
+    try:
+        with show(journal, console):
+            run.rehearse(options, journal, result)
+    except Problem as problem:
+        if json:
+            print_json({**_found(options, journal, result), "problem": problem.to_json()})
+        raise
     if json:
-        steps = [{"name": entry.name, "seconds": entry.seconds(0)} for entry in journal.snapshot()]
-        print_json({"steps": steps, **result.to_json(), "state_dir": str(options.state_dir)})
+        print_json(_found(options, journal, result))
         return
     print_result(result, journal, stdout)
     if keep:
         _print_kept(result, options.state_dir)
     stdout.print(f"\nRehearsed in {duration(journal.now())}.")
+
+
+def _found(options: Options, journal: Journal, result: Result) -> dict[str, Any]:
+    """What a rehearsal has to say for --json, also when it has broken off."""
+    steps = [
+        {"name": entry.name, "state": entry.state, "seconds": entry.seconds(journal.now())}
+        for entry in journal.snapshot()
+    ]
+    return {"steps": steps, **result.to_json(), "state_dir": str(options.state_dir)}
 
 
 def _print_kept(result: Result, state_dir: Path) -> None:

@@ -109,19 +109,22 @@ class Result:
         return asdict(self)
 
 
-def rehearse(options: Options, journal: Journal) -> Result:
-    """Runs the eight steps. Whatever happens, nothing is left running, unless `keep` asks for it."""
-    return _Rehearsal(options, journal).run()
+def rehearse(options: Options, journal: Journal, result: Result | None = None) -> Result:
+    """Runs the eight steps. Whatever happens, nothing is left running, unless `keep` asks for it.
+
+    `result` is filled as it goes, for whoever wants what a failed rehearsal has found.
+    """
+    return _Rehearsal(options, journal, Result() if result is None else result).run()
 
 
 class _Rehearsal:
     """The steps in their order; each is one method."""
 
-    def __init__(self, options: Options, journal: Journal) -> None:
+    def __init__(self, options: Options, journal: Journal, result: Result) -> None:
         self.options = options
         self.names = options.names
         self.journal = journal
-        self.result = Result()
+        self.result = result
         self.aws: Aws
         self.cdk: Cdk
         if options.photos is not None:

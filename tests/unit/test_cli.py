@@ -107,6 +107,22 @@ def test_a_folder_without_photos_is_refused_before_anything_starts(
     assert not state.exists()
 
 
+def test_a_rehearsal_that_breaks_off_is_json_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINVENTORY_MONEY__IDLE_HOURS", "-1")
+    assert run(["rehearse", "--json", "--state-dir", str(tmp_path / "state")]) == Exit.FAILED
+    captured = capsys.readouterr()
+    said = json.loads(captured.out)
+    steps = {step["name"]: step["state"] for step in said["steps"]}
+    assert steps["Start the local AWS"] == "done"
+    assert "failed" in steps.values()
+    assert (steps["Pipeline"], said["execution"]) == ("skipped", "")
+    assert "idle_hours" in " ".join(said["problem"]["log"])
+    assert said["problem"]["exit_code"] == Exit.FAILED
+    assert f"Do:  {said['problem']['cure']}" in captured.err
+
+
 def test_only_a_kept_rehearsal_can_be_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["rehearse", "--end", str(tmp_path)]) == Exit.USAGE
     assert str(tmp_path) in problem(capsys)[0]
