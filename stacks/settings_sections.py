@@ -142,6 +142,10 @@ class TrainingSettings(SpotJobSettings):
     """Where the backbone starts: torchvision's ImageNet weights, an S3 object, or explicitly nothing."""
     epochs: int = Field(ge=1, le=1000)
     """Passes over the training split."""
+    loss: Literal["cross-entropy", "ordinal", "expected-count"] = "cross-entropy"
+    """What is minimised. A count is ordinal: the other two ask that a wrong answer be near, see training.md."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Numbers that training computes in; auto: bf16 on a GPU that has it, else fp16; fp32 on a CPU."""
     views: int = Field(ge=0, le=32)
     """Augmented views of each training photo that Embed writes beside the photo itself."""
     seed: int = Field(ge=0, le=2**31 - 1)

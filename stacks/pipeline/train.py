@@ -125,6 +125,8 @@ def _job(
             "weights": parameters.weights.text,
             "epochs": parameters.epochs.text,
             "seed": parameters.seed.text,
+            "loss": context.settings.training.loss,
+            "precision": context.settings.training.precision,
             **_tracking(context.settings.training),
             **hyperparameters,
         },

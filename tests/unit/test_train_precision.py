@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import train
-from fitting.precision import MixedPrecision
+from fitting.objectives import OBJECTIVES
+from fitting.precision import PRECISIONS, MixedPrecision
 from modelling.bin_model import load_model
+from stacks.settings_sections import TrainingSettings
 from tests.training_data import write_split
 
 CPU = torch.device("cpu")
@@ -116,3 +119,9 @@ def test_everything_is_trained_in_half_precision_and_kept_in_full(precision: str
     assert card.training["hyperparameters"]["precision"] == precision
     assert {value.dtype for value in model.parameters()} == {torch.float32}
     assert card.metrics["train_loss"] < 1.7
+
+
+def test_the_settings_offer_what_train_takes() -> None:
+    fields = TrainingSettings.model_fields
+    assert get_args(fields["precision"].annotation) == PRECISIONS
+    assert get_args(fields["loss"].annotation) == tuple(OBJECTIVES)
