@@ -1,0 +1,85 @@
+"""One look: every command has an example and JSON, help fits the terminal, colours can be off, the shell completes."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+
+from binventory.cli import app, look, run
+from binventory.errors import Exit, Problem
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by what is typed."""
+    root: Any = typer.main.get_command(app)
+    for name, command in root.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {sub}", inner) for sub, inner in command.commands.items())
+        else:
+            yield name, command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_and_json(name: str) -> None:
+    command = COMMANDS[name]
+    assert f"binventory {name.split()[0]}" in command.epilog
+    assert "--json" in {flag for parameter in command.params for flag in parameter.opts}
+    assert all(parameter.help for parameter in command.params)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_the_terminal_and_says_no_types_of_python(
+    name: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERMINAL_WIDTH", str(width))
+    assert run([*name.split(), "--help"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= width
+    assert not re.search(r"<(bool|str|int|float)>|\[\[", said)
+    assert "Example" in said or name == "endpoint"
+
+
+def test_colours_respect_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> str:
+        stream = io.StringIO()
+        monkeypatch.setattr(look, "stderr", Console(file=stream, force_terminal=True, color_system="truecolor"))
+        look.print_problem(Problem("It failed", "the disk is full", "make room"))
+        return stream.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert re.search(r"\x1b\[[\d;]*31m", shown()), "red"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[\d;]*3\dm", shown())
+
+
+def test_an_error_is_three_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--set", "no equals sign"]) != Exit.OK
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("Why: ") and lines[2].startswith("Do:  ")
+
+
+@pytest.mark.parametrize(("typed", "wanted"), [("en", "endpoint"), ("lef", "leftovers"), ("rep", "report")])
+def test_the_shell_completes(
+    typed: str, wanted: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_BINVENTORY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"binventory {typed}")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setattr(sys, "argv", ["binventory"])
+    with pytest.raises(SystemExit) as ended:
+        app(prog_name="binventory")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == [wanted]
