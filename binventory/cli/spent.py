@@ -21,7 +21,10 @@ from binventory.cost.usage import Usage
 from binventory.names import Names
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
-_LOCAL_NOTE = "In the local AWS this computer stands in for every instance, and nothing is billed."
+_LOCAL_NOTE = (
+    "In the local AWS nothing is billed, and this computer stands in for every instance: "
+    "a size says what was used here, not what AWS's machines would have used."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -92,10 +95,10 @@ def _print(found: Report) -> None:
             sizes.add_row(step.step, *report.usage_cells(step), escape(step.advice.text))
     if sizes.row_count:
         stdout.print(sizes)
-        stdout.print("CPU is per cent of one vCPU. Take a size with --set:", style="dim")
-        for step in found.steps:
-            if step.advice is not None and step.advice.better and step.knob:
-                stdout.print(f"  binventory train --set {step.knob}={step.advice.better}")
+        stdout.print("CPU is per cent of one vCPU.", style="dim")
+        if found.take:
+            sets = " ".join(f"--set {knob}={name}" for knob, name in found.take.items())
+            stdout.print(f"To take these sizes: binventory train {sets}", soft_wrap=True)
         stdout.print()
     for note in (f"Prices of {found.prices_read}.", *found.notes):
         stdout.print(escape(note), style="dim")

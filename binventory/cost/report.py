@@ -46,6 +46,7 @@ class Report:
     dollars: float | None
     saved: float | None
     notes: tuple[str, ...]
+    take: dict[str, str]  # pipeline parameters and the instance types that would have done
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -63,7 +64,18 @@ def make(
     knobs = instance_parameters(definition)
     steps = tuple(_step(step, used, *knobs.get(step.step, ("", ())), prices) for step in spent.steps)
     read = f"{prices.read} ({prices.source})"
-    return Report(spent.execution, spent.region, read, steps, spent.dollars, spent.saved, notes)
+    take = _take(steps, prices)
+    return Report(spent.execution, spent.region, read, steps, spent.dollars, spent.saved, notes, take)
+
+
+def _take(steps: Sequence[StepReport], prices: Prices) -> dict[str, str]:
+    """By parameter the type that holds all of its steps: the dearest of those advised, if each was advised one."""
+    found = {}
+    for knob in dict.fromkeys(step.knob for step in steps if step.knob):
+        better = [step.advice.better if step.advice else "" for step in steps if step.knob == knob]
+        if all(better):
+            found[knob] = max(better, key=prices.instance_hour)
+    return found
 
 
 def _step(

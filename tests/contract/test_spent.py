@@ -73,7 +73,7 @@ def test_the_table_and_the_summary_say_the_same(execution: str, capsys: pytest.C
     assert run(["spent", execution.rsplit("/", 1)[-1]]) == Exit.OK
     table = " ".join(capsys.readouterr().out.split())
     assert "vCPU used: ml.m5.large would do, saving 88%" in table
-    assert "binventory train --set Machine=ml.m5.large" in table
+    assert "To take these sizes: binventory train --set Machine=ml.m5.large" in table
     assert "stands in for every instance" in table
     assert run(["spent", "--markdown"]) == Exit.OK
     summary = capsys.readouterr().out

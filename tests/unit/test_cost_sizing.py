@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binventory.aws import Aws
-from binventory.cost import prices
+from binventory.cost import prices, report
 from binventory.cost.machines import machine
 from binventory.cost.sizing import advise
-from binventory.cost.spent import JobSpent
+from binventory.cost.spent import JobSpent, Spent, StepSpent
 from binventory.cost.usage import Level, Usage, read, together
 from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
 
@@ -154,3 +154,48 @@ def test_old_jobs_are_asked_for_by_the_periods_that_cloudwatch_still_keeps(age: 
     assert {stat["Metric"]["Dimensions"][0]["Value"] for stat in asked} == set(hosts)
     assert found.cpu == Level(40, 50)
     assert found.memory is None
+
+
+def step_spent(step: str, instance_type: str, name: str) -> StepSpent:
+    """A step of one job that took ten minutes."""
+    job = JobSpent(
+        name=name,
+        kind="TrainingJob",
+        status="Completed",
+        instance_type=instance_type,
+        instance_count=1,
+        spot=False,
+        started=None,
+        ended=None,
+        seconds=600,
+        billable=600,
+        on_demand=0.1,
+        dollars=0.1,
+    )
+    return StepSpent(step, (job,))
+
+
+@pytest.mark.parametrize(
+    ("tune", "train", "take"),
+    [
+        (20.0, 300.0, {"Machine": "ml.c5.xlarge"}),  # the smaller one would hold Tune, but both hang on one parameter
+        (20.0, 20.0, {"Machine": "ml.m5.large"}),
+        (20.0, 800.0, {}),  # one of them needs what it has
+    ],
+)
+def test_steps_that_share_a_parameter_get_a_size_that_holds_them_all(
+    tune: float, train: float, take: dict[str, str]
+) -> None:
+    resources = {"InstanceType": {"Get": "Parameters.Machine"}}
+    definition = {
+        "Parameters": [
+            {"Name": "Machine", "Type": "String", "EnumValues": ["ml.m5.large", "ml.c5.xlarge", "ml.m5.2xlarge"]}
+        ],
+        "Steps": [
+            {"Name": "Tune", "Type": "Tuning", "Arguments": {"TrainingJobDefinition": {"ResourceConfig": resources}}},
+            {"Name": "Train", "Type": "Training", "Arguments": {"ResourceConfig": resources}},
+        ],
+    }
+    steps = (step_spent("Tune", "ml.m5.2xlarge", "a"), step_spent("Train", "ml.m5.2xlarge", "b"))
+    made = report.make(Spent("arn", "us-east-1", steps), {"a": used(tune), "b": used(train, memory=1)}, definition, US)
+    assert made.take == take
