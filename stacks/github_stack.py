@@ -8,6 +8,7 @@ from constructs import Construct
 
 from stacks.base import BinventoryStack
 from stacks.permissions import allow, log_group_arns, read_objects
+from stacks.pipeline_names import pipeline_names
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
 
@@ -66,7 +67,8 @@ class GithubStack(BinventoryStack):
             # A pipeline outlives the default hour; GitHub ends a job after six.
             duration=Duration.hours(6),
         )
-        pipeline = self._sagemaker_arn("pipeline", self.settings.prefix)
+        # Those too that an execution goes on in when spot gives it up, or the workflow could not follow it there.
+        pipelines = [self._sagemaker_arn("pipeline", name) for name in pipeline_names(self.settings)]
         role.add_to_policy(
             allow(
                 [
@@ -77,7 +79,7 @@ class GithubStack(BinventoryStack):
                     "sagemaker:ListPipelineExecutionSteps",
                     "sagemaker:ListPipelineParametersForExecution",
                 ],
-                [pipeline, f"{pipeline}/execution/*"],
+                [name for pipeline in pipelines for name in (pipeline, f"{pipeline}/execution/*")],
             )
         )
         role.add_to_policy(

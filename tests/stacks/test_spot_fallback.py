@@ -22,7 +22,7 @@ from stacks.settings import load
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.test_pipelines import define, finished, processing_step, steps_of
 from tests.stacks.conftest import ClientFactory
-from tests.stacks.templates import changed, flat, resources, synthesize
+from tests.stacks.templates import as_list, changed, flat, resources, statements, synthesize
 from tests.stacks.test_pipeline import all_steps, expressions, requests
 
 Json = dict[str, Any]
@@ -107,6 +107,22 @@ def test_the_function_hears_of_interruptions_and_knows_every_pipeline(template: 
     assert len(json.dumps(variables)) < 4096, "Lambda takes no more"
     known = json.loads(variables["CONTINUATIONS"])
     assert {item["name"] for item in known.values()} == set(definitions(template)) - {"binventory-dev"}
+
+
+def test_a_workflow_may_follow_where_it_goes_on_and_the_budget_guard_stops_it_there() -> None:
+    settings = changed(load("dev"), "training", on_demand_after_reclaims=2)
+    stacks = synthesize(changed(settings, "github", repository="somebody/binventory"))
+    for stack, action in (("Github", "ListPipelineExecutions"), ("Money", "StopPipelineExecution")):
+        allowed = [
+            flat(resource)
+            for _, statement in statements(stacks[stack])
+            if f"sagemaker:{action}" in as_list(statement["Action"])
+            for resource in as_list(statement["Resource"])
+        ]
+        for first in GIVEN:
+            assert any(
+                item.endswith(f"pipeline/binventory-dev-on-demand-{first.lower()}/execution/*") for item in allowed
+            )
 
 
 def test_without_the_setting_there_is_one_pipeline() -> None:
