@@ -1,0 +1,54 @@
+"""The network and the keys come up and go in the local AWS, as CloudFormation would make them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+
+from stacks.base import BinventoryStack
+from stacks.keys import Keys
+from stacks.network_stack import NetworkStack
+from stacks.settings import load
+from tests.stacks.conftest import ClientFactory
+from tests.stacks.served import create_stack
+from tests.stacks.templates import changed
+
+
+def templates_alone() -> dict[str, dict[str, Any]]:
+    """The network stack, and one that has nothing but the keys, a topic and a log group."""
+    settings = changed(changed(load("dev"), "training", weights="none"), "network", mode="create")
+    app = cdk.App(builtin_cloud_formation_validation=False)
+    NetworkStack(app, "Network", settings=settings)
+    keys = BinventoryStack(app, "Keys", settings=settings, role="keys", purpose="keys")
+    keys.keys = Keys(keys, "Own", prefix=settings.prefix, removal_policy=cdk.RemovalPolicy.DESTROY)
+    keys.topic("Told", "cloudwatch.amazonaws.com")
+    keys.log_group(keys, "Logs", "/aws/lambda/binventory-dev-keys")
+    return {stack.id: stack.template for stack in app.synth().stacks}
+
+
+@pytest.mark.parametrize("name", ["Network", "Keys"])
+def test_it_is_made_and_removed_again(aws: ClientFactory, name: str) -> None:
+    create_stack(aws, f"strict-{name}", templates_alone()[name])
+    cloudformation = aws("cloudformation")
+    made = cloudformation.describe_stack_resources(StackName=f"strict-{name}")["StackResources"]
+    assert {item["ResourceStatus"] for item in made} == {"CREATE_COMPLETE"}
+    if name == "Network":
+        outputs = cloudformation.describe_stacks(StackName=f"strict-{name}")["Stacks"][0]["Outputs"]
+        ids = {item["OutputKey"]: item["OutputValue"].split() for item in outputs}
+        found = aws("ec2").describe_subnets(SubnetIds=ids["SubnetIds"])["Subnets"]
+        assert {subnet["CidrBlock"] for subnet in found} == {"10.20.0.0/23", "10.20.2.0/23"}
+        assert len({subnet["AvailabilityZone"] for subnet in found}) == 2
+    cloudformation.delete_stack(StackName=f"strict-{name}")
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=f"strict-{name}", WaiterConfig={"Delay": 0.2, "MaxAttempts": 100}
+    )
+
+
+def test_the_network_policies_are_json_that_ec2_takes() -> None:
+    for resource in templates_alone()["Network"]["Resources"].values():
+        if resource["Type"] == "AWS::EC2::SecurityGroup":
+            text = json.dumps(resource["Properties"])
+            assert "'" not in text, "EC2 refuses apostrophes in descriptions"
