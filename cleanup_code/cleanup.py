@@ -14,12 +14,13 @@ from typing import Any
 
 import boto3
 
-from leftovers import delete_model_packages, empty_bucket, stop_executions
+import job_logs
+from leftovers import delete_model_packages, empty_bucket, end_pipeline
 
 ACTS = {
     "BucketName": empty_bucket,
     "ModelPackageGroupName": delete_model_packages,
-    "PipelineName": stop_executions,
+    "PipelineName": end_pipeline,
 }
 _STACK_ENDS = ("DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
 
@@ -39,6 +40,8 @@ def handler(event: dict[str, Any], context: Any) -> None:
 def clean_up(event: dict[str, Any]) -> str:
     """Does what the request asks for and says what was done."""
     properties = event["ResourceProperties"]
+    if "JobLogRetentionDays" in properties:
+        return _bound_job_logs(event["RequestType"], int(properties["JobLogRetentionDays"]))
     subject = next(name for name in ACTS if name in properties)
     name = properties[subject]
     if event["RequestType"] != "Delete":
@@ -49,6 +52,13 @@ def clean_up(event: dict[str, Any]) -> str:
         return f"{name} is left as it is: its stack stays ({status})"
     count = ACTS[subject](name)
     return f"{name}: {count} removed"
+
+
+def _bound_job_logs(request: str, days: int) -> str:
+    if request == "Delete":
+        return "the groups of SageMaker's job logs are the account's, and stay"
+    made = job_logs.bound(days)
+    return f"{', '.join(made)} made, kept for {days} days" if made else "the groups of job logs were there already"
 
 
 def _answer(event: dict[str, Any], status: str, reason: str) -> None:

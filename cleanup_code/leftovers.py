@@ -9,6 +9,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
+import job_logs
+
 _BATCH = 1000
 _POLL_SECONDS = 5.0
 _STOP_SECONDS = 12 * 60.0
@@ -63,13 +65,22 @@ def stop_executions(pipeline: str) -> int:
     return len(running)
 
 
+def end_pipeline(pipeline: str) -> int:
+    """Stops what runs and deletes the job logs of every execution; returns how many executions and streams."""
+    stopped = stop_executions(pipeline)
+    sagemaker = boto3.client("sagemaker")
+    ids = [arn.rsplit("/", 1)[-1] for arn in _executions(sagemaker, pipeline)]
+    return stopped + job_logs.delete_streams(ids)
+
+
 def _executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
+    """ARNs of the executions in these states; of all without any."""
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     return [
         execution["PipelineExecutionArn"]
         for page in pages
         for execution in page["PipelineExecutionSummaries"]
-        if execution["PipelineExecutionStatus"] in states
+        if not states or execution["PipelineExecutionStatus"] in states
     ]
 
 

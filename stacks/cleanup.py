@@ -11,7 +11,7 @@ from constructs import Construct, IDependable
 
 from stacks.base import BinventoryStack
 from stacks.functions import CLEANUP_CODE, FunctionProperties, PythonFunction
-from stacks.permissions import allow
+from stacks.permissions import allow, log_group_arn
 
 
 class Cleanup(Construct):
@@ -74,9 +74,26 @@ class Cleanup(Construct):
                         self._sagemaker_arn("pipeline", pipeline),
                         self._sagemaker_arn("pipeline", f"{pipeline}/execution/*"),
                     ],
-                )
+                ),
+                allow(["logs:DescribeLogStreams"], self._job_log_groups()),
+                allow(["logs:DeleteLogStream"], [f"{arn}:log-stream:*" for arn in self._job_log_groups()]),
             ],
         )
+
+    def bound_job_logs(self, days: int) -> None:
+        """Gives the logs of SageMaker's jobs an end, where this account has none of them yet."""
+        groups = self._job_log_groups()
+        self._before_deletion(
+            "JobLogs",
+            subject={"JobLogRetentionDays": str(days)},
+            of=[],
+            statements=[
+                allow(["logs:CreateLogGroup", "logs:PutRetentionPolicy"], [*groups, *(f"{arn}:*" for arn in groups)])
+            ],
+        )
+
+    def _job_log_groups(self) -> list[str]:
+        return [log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in ("ProcessingJobs", "TrainingJobs")]
 
     def _before_deletion(
         self,

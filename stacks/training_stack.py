@@ -104,8 +104,9 @@ class TrainingStack(BinventoryStack):
             fallback = SpotFallback(self, "SpotFallback", context=context, pipeline_role=roles.pipeline, alerts=alerts)
             fallback.node.add_dependency(roles, group)
             continuing = fallback.pipelines
+        cleanup = Cleanup(self, "Cleanup")
+        cleanup.bound_job_logs(settings.storage.log_retention_days)
         if not settings.storage.retain:
-            cleanup = Cleanup(self, "Cleanup")
             cleanup.delete_model_packages(name, of=group)
             cleanup.stop_executions(name, of=pipeline)
             for first, of in continuing.items():

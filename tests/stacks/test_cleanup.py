@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import job_logs
 import leftovers
 from cleanup import handler
 from tests.stacks.conftest import ClientFactory
@@ -180,3 +181,47 @@ def test_a_pipeline_without_executions_needs_nothing(aws: ClientFactory, ask: An
         RoleArn="arn:aws:iam::123456789012:role/pipeline",
     )
     assert ask("Delete", going, PipelineName=name)["Reason"] == f"{name}: 0 removed"
+
+
+def test_the_logs_of_a_pipelines_jobs_go_with_it_and_others_stay(aws: ClientFactory, ask: Any, going: str) -> None:
+    name = f"bins-{uuid.uuid4().hex[:8]}"
+    end = {"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}
+    aws("sagemaker").create_pipeline(
+        PipelineName=name,
+        PipelineDefinition=json.dumps({"Version": "2020-12-01", "Metadata": {}, "Parameters": [], "Steps": [end]}),
+        ClientRequestToken=uuid.uuid4().hex,
+        RoleArn="arn:aws:iam::123456789012:role/pipeline",
+    )
+    started = aws("sagemaker").start_pipeline_execution(PipelineName=name)["PipelineExecutionArn"]
+    execution = started.rsplit("/", 1)[-1]
+    logs = aws("logs")
+    assert ask("Create", going, JobLogRetentionDays="7")["Status"] == "SUCCESS"
+    ours = [f"pipelines-{execution}-Train-x/algo-1", f"{execution}-Tune-x-001/algo-1"]
+    for group in job_logs.GROUPS:
+        for stream in (*ours, f"somebody-elses-{name}/algo-1"):
+            logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    assert ask("Delete", going, PipelineName=name)["Status"] == "SUCCESS"
+    for group in job_logs.GROUPS:
+        left = {stream["logStreamName"] for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]}
+        assert not left & set(ours)
+        assert f"somebody-elses-{name}/algo-1" in left
+
+
+def test_job_logs_get_an_end_unless_the_account_has_decided(aws: ClientFactory, ask: Any, standing: str) -> None:
+    logs = aws("logs")
+
+    def kept() -> dict[str, int | None]:
+        found = logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/")["logGroups"]
+        return {group["logGroupName"]: group.get("retentionInDays") for group in found}
+
+    first, second = job_logs.GROUPS
+    for group in set(kept()) & {first, second}:
+        logs.delete_log_group(logGroupName=group)
+    logs.create_log_group(logGroupName=first)
+    logs.put_retention_policy(logGroupName=first, retentionInDays=90)
+    assert second in ask("Create", standing, JobLogRetentionDays="14")["Reason"]
+    assert kept() | {first: 90, second: 14} == kept()
+    assert "were there already" in ask("Update", standing, JobLogRetentionDays="30")["Reason"]
+    assert kept() | {first: 90, second: 14} == kept()
+    assert "stay" in ask("Delete", standing, JobLogRetentionDays="14")["Reason"]
+    assert set(kept()) >= {first, second}
