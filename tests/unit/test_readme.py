@@ -9,6 +9,8 @@ import pytest
 
 from binventory.cli import run
 from binventory.errors import Exit
+from binventory.pipeline import STEPS
+from binventory.rehearsal.run import AFTER, BEFORE
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,12 @@ def test_every_flag_of_the_rehearsal_is_in_the_readme(readme: str, capsys: pytes
 def test_exit_codes_are_the_documented_ones(readme: str) -> None:
     line = next(line for line in readme.splitlines() if line.startswith("Exit codes:"))
     assert {int(code) for code in re.findall(r"\d+", line)} == {int(code) for code in Exit}
+
+
+def test_the_rehearsal_it_shows_has_the_steps_of_a_rehearsal(readme: str) -> None:
+    shown = readme.split("step                         took  result\n")[1].split("\n\n")[0]
+    names = [line[:29].strip() for line in shown.splitlines() if line[:29].strip()]
+    assert names == [*BEFORE, *STEPS, *AFTER]
 
 
 def test_the_folders_it_names_exist(readme: str, repository: Path) -> None:
