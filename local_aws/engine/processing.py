@@ -20,7 +20,7 @@ from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream
 from local_aws.engine.usage import UsageSampler, Watched
 from local_aws.loopback import free_port
-from local_aws.service_needs import may_publish, pull_problem
+from local_aws.service_needs import may_publish, network_problem, pull_problem
 from local_aws.wire import Document
 
 FAMILY = "ProcessingJob"
@@ -98,7 +98,7 @@ class ProcessingRun:
         if job is None:
             raise KeyError(self._name)
         image = job["AppSpecification"]["ImageUri"]
-        problem = image_problem(image) or pull_problem(self._context, image)
+        problem = image_problem(image) or pull_problem(self._context, image) or network_problem(self._context, job)
         if problem:
             return _failed(problem)
         self._publishes = may_publish(self._context, LOG_GROUP)

@@ -28,7 +28,7 @@ from local_aws.engine.output import LogStream, MetricReader
 from local_aws.engine.training_record import TrainingRecord
 from local_aws.engine.usage import UsageSampler, Watched
 from local_aws.loopback import free_port
-from local_aws.service_needs import may_publish, pull_problem
+from local_aws.service_needs import may_publish, network_problem, pull_problem
 from local_aws.wire import Document
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -159,7 +159,7 @@ class TrainingRun:
     def _attempt(self) -> tuple[Ending, str]:
         job = self._record.read()
         image = job["AlgorithmSpecification"].get("TrainingImage", "")
-        problem = image_problem(image) or pull_problem(self._context, image)
+        problem = image_problem(image) or pull_problem(self._context, image) or network_problem(self._context, job)
         if problem:
             return Ending.FAILED, problem
         if not may_publish(self._context, MetricReader.NAMESPACE):

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from local_aws import decisions
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
+from tests.contract.jobs import finished_training, training_request
 from tests.contract.serving import ask, create_config, push_image, put_artefact, start_endpoint, wait_while
 
 ACCOUNT = "123456789012"
@@ -292,3 +293,26 @@ def test_a_transform_job_has_the_rights_of_its_models_role(strict_aws: LocalAws,
     assert transformed("strict-2")["TransformJobStatus"] == "Completed"
     denied(sagemaker.stop_transform_job, TransformJobName="strict-2")
     denied(sagemaker.describe_transform_job, TransformJobName="other")
+
+
+def test_a_job_in_a_network_needs_the_right_to_its_interfaces(root: ClientFactory) -> None:
+    """It fails and says which right is missing; with all of them it gets as far as its code."""
+    pull = statement("ecr:*")
+    worker = role(root, "worker", SAGEMAKER, pull)
+    network = {"Subnets": ["subnet-0123456789abcdef0"], "SecurityGroupIds": ["sg-0123456789abcdef0"]}
+    if "jobs" not in {bucket["Name"] for bucket in root("s3").list_buckets()["Buckets"]}:
+        root("s3").create_bucket(Bucket="jobs")
+
+    def failure(name: str) -> str:
+        request = training_request(root, name, "pass", RoleArn=worker, VpcConfig=network)
+        root("sagemaker").create_training_job(**request)
+        job = finished_training(root, name)
+        assert job["VpcConfig"] == network
+        return str(job["FailureReason"])
+
+    assert "Cannot join the network" in failure("outside") and "ec2:DescribeDhcpOptions" in failure("still-outside")
+    described = statement("ec2:Describe*")
+    grant(root, "worker", pull, described)
+    assert "ec2:CreateNetworkInterface on resource" in failure("without-an-interface")
+    grant(root, "worker", pull, described, statement("ec2:*NetworkInterface*"))
+    assert "Cannot join the network" not in failure("inside")
