@@ -47,6 +47,16 @@ class Watched:
         assert self.complaints == []
         assert self.outside == []
 
+    def assert_fits(self, width: int) -> None:
+        """Nothing has to be scrolled for sideways, but what scrolls by itself."""
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width
+        self.assert_quiet()
+
+    def assert_prints(self) -> None:
+        """The page becomes paper."""
+        assert self.page.pdf(format="A4").startswith(b"%PDF")
+        self.assert_quiet()
+
 
 def _watch(context: BrowserContext) -> Watched:
     watched = Watched(context.new_page())

@@ -41,14 +41,12 @@ def test_hostile_lineage_is_text(watched: Watched, page_file: Path) -> None:
 
 def test_fits_a_phone(phone: Watched, page_file: Path) -> None:
     phone.open(page_file)
-    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
-    phone.assert_quiet()
+    phone.assert_fits(360)
 
 
 def test_prints(watched: Watched, page_file: Path) -> None:
     watched.open(page_file)
-    assert watched.page.pdf(format="A4").startswith(b"%PDF")
-    watched.assert_quiet()
+    watched.assert_prints()
 
 
 def test_says_so_when_the_gate_opens(watched: Watched, tmp_path: Path) -> None:

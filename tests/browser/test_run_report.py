@@ -83,14 +83,12 @@ def test_can_be_read_in_both_colour_schemes(browser: Browser, page_file: Path, s
 
 def test_fits_a_phone(phone: Watched, page_file: Path) -> None:
     phone.open(page_file)
-    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
-    phone.assert_quiet()
+    phone.assert_fits(360)
 
 
 def test_prints(watched: Watched, page_file: Path) -> None:
     watched.open(page_file)
-    assert watched.page.pdf(format="A4").startswith(b"%PDF")
-    watched.assert_quiet()
+    watched.assert_prints()
 
 
 def test_a_failed_run_shows_its_reason_and_nothing_it_does_not_have(watched: Watched, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_exit_codes_are_the_documented_ones(readme: str) -> None:
 
 def test_the_rehearsal_it_shows_has_the_steps_of_a_rehearsal(readme: str) -> None:
     shown = readme.split("step                         took  result\n")[1].split("\n\n")[0]
-    names = [line[:29].strip() for line in shown.splitlines() if line[:29].strip()]
+    names = [line.split("  ")[0] for line in map(str.strip, re.findall(r"^ {0,2}\S.*$", shown, flags=re.MULTILINE))]
     assert names == [*BEFORE, *STEPS, *AFTER]
 
 
