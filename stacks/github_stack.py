@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.base import BinventoryStack
-from stacks.permissions import allow, log_group_arns, read_objects
+from stacks.permissions import allow, log_group_arns
 from stacks.pipeline_names import pipeline_names
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
@@ -101,8 +101,7 @@ class GithubStack(BinventoryStack):
             )
         )
         # The evaluation that its report shows. How busy the machines were it cannot say: metrics have no resource.
-        for statement in read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX):
-            role.add_to_policy(statement)
+        role.add_to_policy(allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]))
         role.add_to_policy(self._describe_stacks())
 
     def _role(self, intent: str, description: str, *, claims: list[str], duration: Duration | None = None) -> iam.Role:
