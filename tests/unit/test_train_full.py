@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import train
 from fitting.sampling import Sampling
@@ -124,3 +125,19 @@ def test_a_flip_is_a_mirror() -> None:
     photo = open_photo(jpeg(3, 0)).crop((0, 0, 256, 256))
     mirrored = augment(photo, 256, view_random(0, "a", 1), flipped).astype(int)
     assert np.abs(mirrored - np.asarray(photo, dtype=int)[:, ::-1]).max() <= 1
+
+
+def test_colour_jitter_stays_within_its_share_and_rotation_about_the_centre() -> None:
+    grey = open_photo(jpeg(1, 0)).resize((64, 64)).convert("L").point(lambda _: 128).convert("RGB")
+    bright = {
+        int(augment(grey, 64, view_random(0, "a", view), Augmentation(rotation=0.0, colour=0.2))[32, 32, 0])
+        for view in range(40)
+    }
+    assert len(bright) > 10
+    assert 128 * 0.8 - 2 <= min(bright) <= max(bright) <= 128 * 1.2 + 2
+    turned = Augmentation(smallest_area=1.0, widest_aspect=1.0, flip=0.0, rotation=10.0, colour=0.0)
+    photo = np.zeros((65, 65, 3), dtype=np.uint8)
+    photo[30:35, 30:35] = 255
+    for view in range(10):
+        found = augment(Image.fromarray(photo), 65, view_random(0, "b", view), turned)
+        assert found[32, 32, 0] > 200 and found[10:55, 10:55].sum() == pytest.approx(photo.sum(), rel=0.1)
