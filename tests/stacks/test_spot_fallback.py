@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import urllib.request
 import uuid
+import zipfile
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from binventory.aws import connect
 from binventory.cli import watch
 from local_aws.server import LocalAws
 from local_aws.shapes import operation_model, violations
+from stacks.functions import PROMOTION_CODE
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
@@ -131,6 +134,7 @@ def test_without_the_setting_there_is_one_pipeline() -> None:
     assert "on-demand" not in json.dumps(template)
 
 
+VARIABLES = ("PIPELINE", "ALERTS_TOPIC", "CONTINUATIONS")
 COUNTING = """
     import json, os, pathlib, time
     hp = json.loads(os.environ["SM_HPS"])
@@ -234,6 +238,24 @@ class Environment:
         listed = self.aws("sagemaker").list_pipeline_executions(PipelineName=f"{self.name}-on-demand-train")
         return [item["PipelineExecutionArn"] for item in listed["PipelineExecutionSummaries"]]
 
+    def deploy(self, template: Json, variables: dict[str, str]) -> None:
+        """The function and its rule as the stack has them, but for their names."""
+        (rule,) = [
+            item["Properties"]
+            for item in resources(template, "AWS::Events::Rule").values()
+            if item["Properties"]["Name"] == "binventory-dev-spot-interrupted"
+        ]
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as packed:
+            for path in PROMOTION_CODE.glob("*.py"):
+                packed.write(path, path.name)
+        function = self.aws("lambda").create_function(
+            FunctionName=self.name, Runtime="python3.14", Role=ROLE, Handler="spot_fallback.handler",
+            Code={"ZipFile": archive.getvalue()}, Timeout=120, Environment={"Variables": variables},
+        )["FunctionArn"]  # fmt: skip
+        self.aws("events").put_rule(Name=self.name, EventPattern=json.dumps(rule["EventPattern"]))
+        self.aws("events").put_targets(Rule=self.name, Targets=[{"Id": "function", "Arn": function}])
+
     def told(self) -> list[str]:
         """The messages so far."""
         messages = self.aws("sqs").receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", [])
@@ -304,6 +326,19 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     shown = capsys.readouterr()
     assert json.loads(shown.out)["execution"] == continued
     assert "it goes on on demand" in shown.err
+
+
+def test_the_stacks_rule_brings_the_event_to_the_function(environment: Environment, template: Json) -> None:
+    """Nobody calls anything here: the reclaim does it."""
+    environment.deploy(template, {name: os.environ[name] for name in VARIABLES} | {"RECLAIMS": "1"})
+    execution, job = environment.start()
+    assert environment.continued() == [], "the start of a job is an event too, and no reclaim"
+    environment.reclaim(job)
+    (continued,) = until(environment.continued)
+    assert finished(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    assert finished(environment.aws, continued)["PipelineExecutionStatus"] == "Succeeded"
+    assert len(environment.continued()) == 1, "however many events told of it"
+    assert len(set(until(environment.told))) == 1
 
 
 def test_a_start_that_is_refused_leaves_the_execution_waiting(
