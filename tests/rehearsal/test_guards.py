@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from binventory.render import render_bucket
 from local_aws.server import LocalAws
+from tests.contract.jobs import until
 from tests.contract.serving import ask, push_image, put_artefact
 from tests.rehearsal.deployed import NAME, Deployed
 
@@ -28,8 +30,33 @@ def deployed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         deployed.cdk("destroy", "--all", "--force")
 
 
-def test_an_approval_a_spent_budget_and_a_quiet_minute(deployed: Deployed) -> None:
+def _fill_bucket(deployed: Deployed, folder: Path) -> None:
+    """A few hundred photos."""
+    s3 = deployed.client("s3")
+    s3.create_bucket(Bucket="photos")
+    for path in (path for path in render_bucket(folder, photos=400).folder.rglob("*") if path.is_file()):
+        s3.upload_file(str(path), "photos", path.relative_to(folder).as_posix())
+
+
+def _start_execution(deployed: Deployed) -> str:
+    """An execution that is at work."""
+    parameters = [{"Name": "PhotosUri", "Value": "s3://photos/"}, {"Name": "Weights", "Value": "none"}]
+    started = deployed.client("sagemaker").start_pipeline_execution(PipelineName=NAME, PipelineParameters=parameters)
+    arn = str(started["PipelineExecutionArn"])
+    list_steps = deployed.client("sagemaker").list_pipeline_execution_steps
+    until(lambda: list_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"])
+    assert _status(deployed, arn) == "Executing"
+    return arn
+
+
+def _status(deployed: Deployed, execution: str) -> str:
+    found = deployed.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)
+    return str(found["PipelineExecutionStatus"])
+
+
+def test_an_approval_a_spent_budget_and_a_quiet_minute(deployed: Deployed, tmp_path: Path) -> None:
     client = deployed.client
+    _fill_bucket(deployed, tmp_path)
     image = push_image(deployed.aws, client)
     package = client("sagemaker").create_model_package(
         ModelPackageGroupName=NAME,
@@ -49,9 +76,17 @@ def test_an_approval_a_spent_budget_and_a_quiet_minute(deployed: Deployed) -> No
     deployed.spend(9)  # 90%: told, and left alone
     time.sleep(3)
     assert deployed.endpoint() == "InService"
+    execution = _start_execution(deployed)
     deployed.spend(12)
     deployed.wait("absent", 60)
     assert deployed.stack()[1]["EndpointState"] == "off"
+    until(lambda: _status(deployed, execution) == "Stopped")
+    events = client("cloudformation").describe_stack_events(StackName=f"{NAME}-serving")["StackEvents"]
+    turned_off = next(event for event in events if event["ResourceStatus"] == "UPDATE_IN_PROGRESS")
+    stopped = client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)["LastModifiedTime"]
+    assert turned_off["Timestamp"] <= stopped
+    jobs = client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"]
+    assert "InProgress" not in {job["ProcessingJobStatus"] for job in jobs}
 
     deployed.spend(0)
     parameters = [

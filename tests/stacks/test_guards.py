@@ -6,6 +6,7 @@ import json
 import urllib.request
 import uuid
 
+import boto3
 import pytest
 
 import budget_guard
@@ -14,6 +15,7 @@ import serving_hours
 from local_aws.server import LocalAws
 from tests.contract.jobs import until
 from tests.contract.serving import ask, create_config, push_image, start_endpoint
+from tests.contract.test_cli_pipelines import processing
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import TEMPLATE, create_stack, parameters, register, settled_parameters
 
@@ -121,6 +123,35 @@ def test_at_the_cap_the_endpoint_goes_and_people_are_told_once(environment: Envi
     assert "binventory endpoint on" in message
     assert budget_guard.handler({}, None)["outcome"] == "left"
     assert environment.told() == []
+
+
+def test_at_the_cap_the_endpoint_goes_first_and_running_executions_second(environment: Environment) -> None:
+    aws = environment.aws
+    body = {**PIPELINE, "Steps": [processing("Sleep", "sleep 300")]}
+    aws("sagemaker").update_pipeline(PipelineName=environment.name, PipelineDefinition=json.dumps(body))
+    arn = aws("sagemaker").start_pipeline_execution(PipelineName=environment.name)["PipelineExecutionArn"]
+
+    def status() -> str:
+        found = aws("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
+        return str(found["PipelineExecutionStatus"])
+
+    until(lambda: aws("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"])
+    assert status() == "Executing"
+    environment.spend(LIMIT)
+    called: list[str] = []
+    session = boto3.Session()
+    session.events.register("before-call", lambda model, **_: called.append(model.name))
+    boto3.DEFAULT_SESSION, before = session, boto3.DEFAULT_SESSION
+    try:
+        answer = budget_guard.handler({}, None)
+    finally:
+        boto3.DEFAULT_SESSION = before
+    assert answer["outcome"] == "turned off"
+    assert "executions stopped: 1" in answer["reason"]
+    assert called.index("UpdateStack") < called.index("StopPipelineExecution") < called.index("Publish")
+    until(lambda: status() == "Stopped")
+    (message,) = environment.told()
+    assert "The endpoint: turned off. Pipeline executions stopped: 1." in message
 
 
 def test_an_environment_without_a_serving_stack_can_be_guarded(
