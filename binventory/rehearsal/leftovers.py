@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psutil
 
+from binventory.account import strays
 from binventory.aws import Aws
 
-_JOBS_RUNNING = {"InProgress", "Stopping"}
+_JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs")
 
 
 @dataclass(frozen=True)
@@ -34,57 +35,27 @@ class Leftovers:
 
 
 def in_account(aws: Aws) -> Leftovers:
-    """Everything of ours that the account still holds."""
-    sagemaker, events = aws.client("sagemaker"), aws.client("events")
-    stacks = aws.client("cloudformation").list_stacks()["StackSummaries"]
-    found = {
-        "stacks": [item["StackName"] for item in stacks if item["StackStatus"] != "DELETE_COMPLETE"],
-        "buckets": [item["Name"] for item in aws.client("s3").list_buckets()["Buckets"]],
-        "pipelines": [item["PipelineName"] for item in sagemaker.list_pipelines()["PipelineSummaries"]],
-        "endpoints": [item["EndpointName"] for item in sagemaker.list_endpoints()["Endpoints"]],
-        "endpoint configs": [
-            item["EndpointConfigName"] for item in sagemaker.list_endpoint_configs()["EndpointConfigs"]
-        ],
-        "models": [item["ModelName"] for item in sagemaker.list_models()["Models"]],
-        "model package groups": [
-            item["ModelPackageGroupName"]
-            for item in sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
-        ],
-        "running jobs": [
-            *(
-                item["TrainingJobName"]
-                for item in sagemaker.list_training_jobs()["TrainingJobSummaries"]
-                if item["TrainingJobStatus"] in _JOBS_RUNNING
-            ),
-            *(
-                item["ProcessingJobName"]
-                for item in sagemaker.list_processing_jobs()["ProcessingJobSummaries"]
-                if item["ProcessingJobStatus"] in _JOBS_RUNNING
-            ),
-            *(
-                item["TransformJobName"]
-                for item in sagemaker.list_transform_jobs()["TransformJobSummaries"]
-                if item["TransformJobStatus"] in _JOBS_RUNNING
-            ),
-            *(
-                item["HyperParameterTuningJobName"]
-                for item in sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
-                if item["HyperParameterTuningJobStatus"] in _JOBS_RUNNING
-            ),
-        ],
-        "functions": [item["FunctionName"] for item in aws.client("lambda").list_functions()["Functions"]],
-        "event rules": [item["Name"] for item in events.list_rules()["Rules"]],
-        "roles": [
-            item["RoleName"]
-            for item in aws.client("iam").list_roles()["Roles"]
-            if not item["Path"].startswith("/aws-service-role/")
-        ],
-        "image repositories": [
-            item["repositoryName"] for item in aws.client("ecr").describe_repositories()["repositories"]
-        ],
-        "alarms": [item["AlarmName"] for item in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
-    }
-    return Leftovers({kind: tuple(names) for kind, names in found.items()})
+    """Everything that the account still holds, whosever it is: a rehearsal's account is made for it alone."""
+    found = {}
+    for kind, things in strays.of_account(aws):
+        names = [thing.name for thing in things]
+        found[kind] = tuple(_not_shared(aws, names) if kind == "log groups" else names)
+    return Leftovers(found)
+
+
+def _not_shared(aws: Aws, groups: list[str]) -> list[str]:
+    """Without the groups that an account's jobs share, if nothing is in them and what comes has an end."""
+    logs = aws.client("logs")
+    left = []
+    for group in groups:
+        if group.startswith(_JOB_LOGS):
+            described = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"][0]
+            streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
+            if described.get("retentionInDays") and not streams:
+                continue
+            group = f"{group} ({len(streams)} streams)"
+        left.append(group)
+    return left
 
 
 def on_machine(state_dir: Path, port: int) -> Leftovers:
