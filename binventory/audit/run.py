@@ -11,7 +11,7 @@ from typing import Final
 from binventory.audit.counters import Counter, PhotoRefusedError
 from binventory.audit.ledger import Counted, Ledger, SetAside
 from binventory.audit.records import RecordError
-from binventory.audit.sources import Bin, PhotoUnreadableError, Store, read_photo
+from binventory.audit.sources import Bin, Folder, PhotoUnreadableError, Store, read_photo
 from binventory.errors import Problem
 
 # Bins a transaction: large enough to cost nothing, small enough that an interruption loses little.
@@ -57,7 +57,15 @@ def audit_bins(
         finished.clear()
 
     try:
-        for result in _in_flight(_not_yet(bins, ledger, on_done), store, counter, scope, concurrency):
+        left = _not_yet(bins, ledger, on_done)
+        # Nothing to wait for where answers and records are on this computer: threads would only cost.
+        at_hand = not counter.needs_photo and isinstance(store, Folder)
+        results = (
+            (audit_one(found, store, counter, scope) for found in left)
+            if at_hand
+            else _in_flight(left, store, counter, scope, concurrency)
+        )
+        for result in results:
             finished.append(result)
             if len(finished) >= _BATCH:
                 keep()

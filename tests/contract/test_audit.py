@@ -14,7 +14,9 @@ from binventory.audit.ledger import Filters
 from binventory.aws import Aws
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions
+from tests.contract.batch_site import photo_that_says
 from tests.contract.conftest import ClientFactory
+from tests.contract.serving import create_config, push_image, start_endpoint
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,22 @@ def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Pat
         "skus",
     }
     assert max(len(json.dumps(detail)) for detail in details.values()) < 8192
+
+
+def test_an_audit_through_an_endpoint_finds_what_its_photos_contradict(
+    client: ClientFactory, aws: Aws, local_aws: LocalAws, tmp_path: Path
+) -> None:
+    image = push_image(local_aws, client)
+    start_endpoint(client, "asked", create_config(client, "asked", image, counts=[1, 2, 3, 4, 5]))
+    folder = tmp_path / "bins"
+    for number in range(20):
+        recorded = number % 5 + 1
+        write_bin(folder, f"{number * 10:05d}", recorded, photo=photo_that_says(1 if number == 13 else recorded))
+    write_bin(folder, "refused", 2, photo=b"refuse")
+    upload(client, folder, "asked-photos", "")
+    request = job.Request("s3://asked-photos/", tmp_path / "out", endpoint="asked", formats=("jsonl",), rate=200)
+    summary = job.run_audit(request, lambda: aws).summary
+    assert (summary.counted, summary.not_audited) == (20, 1)
+    worst = json.loads((tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()[0])
+    assert (worst["image_id"], worst["recorded"], worst["likely"]) == ("00130", 4, 1)
+    assert [reason for _, reason, _ in summary.reasons] == ["refused"]

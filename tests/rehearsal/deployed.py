@@ -26,7 +26,7 @@ class Deployed:
     def __init__(self, aws: LocalAws, repository: Path, settings: Mapping[str, str]) -> None:
         self.aws = aws
         self._repository = repository
-        self._settings = dict(settings)
+        self.settings = dict(settings)
         create: Any = boto3.client
         self.client: Callable[[str], Any] = lambda service: create(
             service,
@@ -43,7 +43,7 @@ class Deployed:
         environment = {
             **os.environ,
             **self.aws.environment(),
-            **self._settings,
+            **self.settings,
             "CDK_VALIDATION": "false",
             "PATH": path,
         }
