@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.contract.jobs import until
 from tests.rehearsal.kept import binventory, client
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
@@ -27,17 +27,6 @@ def deployed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     setting = {"BINVENTORY_TRAINING__ON_DEMAND_AFTER_RECLAIMS": "1"}
     yield json.loads(binventory(repository, *arguments, environment=setting))
     assert "no process" in binventory(repository, "rehearse", "--end", str(state))
-
-
-def until(check: Callable[[], Any], seconds: float) -> Any:
-    """Poll until `check` gives something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = check()
-        if found:
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"nothing came of {check} in {seconds:.0f} s")
 
 
 def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> None:
@@ -68,8 +57,8 @@ def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> Non
             )["events"]
         ]
 
-    job = until(lambda: job_of(execution), 300)
-    until(lambda: any(line.startswith("epoch=") for line in lines(job)), 120)
+    job = until(lambda: job_of(execution), seconds=300)
+    until(lambda: any(line.startswith("epoch=") for line in lines(job)), seconds=120)
     body = json.dumps({"TrainingJobName": job}).encode()
     url = f"{deployed['kept']['AWS_ENDPOINT_URL']}/_local/sagemaker/reclaim"
     urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=30).close()
@@ -78,14 +67,14 @@ def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> Non
         found = sagemaker.list_pipeline_executions(PipelineName=f"{NAME}-on-demand-train")
         return "".join(item["PipelineExecutionArn"] for item in found["PipelineExecutionSummaries"])
 
-    arn = until(continued, 120)
+    arn = until(continued, seconds=120)
 
     def status(of: str) -> str:
         described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=of)["PipelineExecutionStatus"]
         return "" if described in {"Executing", "Stopping"} else str(described)
 
-    assert until(lambda: status(execution), 120) == "Stopped"
-    assert until(lambda: status(arn), 600) == "Succeeded", steps(arn)
+    assert until(lambda: status(execution), seconds=120) == "Stopped"
+    assert until(lambda: status(arn), seconds=600) == "Succeeded", steps(arn)
     assert list(steps(arn)) and {"Ingest", "Embed", "Tune"}.isdisjoint(steps(arn)), "what was done is not done again"
     described = sagemaker.describe_training_job(TrainingJobName=job_of(arn))
     assert described["EnableManagedSpotTraining"] is False
