@@ -53,7 +53,10 @@ def count_queued(
     data = photo_bytes(photo, policy)
     bucket, _, prefix = queue.input_uri.removeprefix("s3://").partition("/")
     key = f"{prefix}{hashlib.sha256(data).hexdigest()}-{time.time_ns()}"
-    queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
+    try:
+        queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
+    except ClientError as error:
+        raise CountError(str(error.response["Error"]["Code"]), f"the photo was not queued: {error}") from error
     try:
         return _answer(queue, f"s3://{bucket}/{key}", pause)
     finally:

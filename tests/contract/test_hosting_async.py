@@ -9,11 +9,15 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from binventory import cli
-from binventory.errors import Exit
+from binventory import cli, serving
+from binventory.aws import Aws
+from binventory.client import CountError, Queue, count_queued
+from binventory.errors import Exit, Problem
+from binventory.names import Names
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import text_of, until
@@ -211,3 +215,22 @@ def test_the_command_line_waits_for_its_answers(
     refused = tmp_path / "refuse.jpg"
     refused.write_bytes(b"refuse")
     assert cli.run(["count", str(refused)]) == Exit.FAILED
+
+
+def test_an_answer_that_does_not_come_is_late_and_what_is_missing_is_named(
+    client: ClientFactory, image: str, quick: LocalAws, tmp_path: Path
+) -> None:
+    queued(client, image, "slow", seconds=5, counts=[1, 2, 3, 4, 5])
+    queue = Queue("slow", f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"), patience=0.5)
+    with pytest.raises(CountError, match="it will come to s3://") as late:
+        count_queued(b"count 3", queue)
+    assert late.value.reason == "late"
+    aws = Aws(boto3.Session("test", "test", region_name=quick.region), quick.endpoint_url)
+    nowhere = Queue("slow", "s3://no-such-bucket/", client("sagemaker-runtime"), client("s3"))
+    with pytest.raises(Problem, match="not counted"):
+        serving.count(aws, Names("dev"), b"count 3", queue=nowhere)
+    absent = Queue("absent", f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"))
+    with pytest.raises(Problem, match="There is no endpoint"):
+        serving.count(aws, Names("dev"), b"count 3", queue=absent)
+    with pytest.raises(Problem, match="was not read"):
+        serving.count(aws, Names("dev"), tmp_path / "absent.jpg", queue=queue)
