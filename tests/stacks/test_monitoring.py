@@ -189,7 +189,14 @@ class Endpoint:
         self.stack = stack
         return stack
 
-    def says(self, photos: int, shares: tuple[float, ...] = SHARES, sure: float = SURE, package: str = "") -> None:
+    def says(
+        self,
+        photos: int,
+        shares: tuple[float, ...] = SHARES,
+        sure: float = SURE,
+        package: str = "",
+        hours_ago: float = 0.01,
+    ) -> None:
         """Writes what the server would for so many photos, 100 a line, between other lines of a container."""
         draws = np.random.default_rng(photos)
         counts = draws.choice(range(1, 6), size=photos, p=shares).tolist()
@@ -199,11 +206,11 @@ class Endpoint:
                         "Confidence": confidences[at : at + 100]})
             for at in range(0, photos, 100)
         ]  # fmt: skip
-        now = int(time.time() * 1000)
+        then = int((time.time() - hours_ago * 3600) * 1000)
         self.aws("logs").put_log_events(
             logGroupName=self.log_group,
             logStreamName="primary/i-1",
-            logEvents=[{"timestamp": now, "message": line} for line in ["PredictedCount is not JSON here", *lines]],
+            logEvents=[{"timestamp": then, "message": line} for line in ["PredictedCount is not JSON here", *lines]],
         )
 
     def published(self) -> dict[str, float]:
@@ -277,6 +284,16 @@ def test_too_few_photos_are_not_judged(endpoint: Endpoint) -> None:
 def test_answers_of_the_model_before_do_not_count(endpoint: Endpoint) -> None:
     endpoint.says(900, shares=(0, 0, 0, 0, 1), package="arn:aws:sagemaker:us-east-1:123456789012:model-package/old/1")
     assert drift_monitor.handler({}, None)["photos"] == 0
+
+
+def test_of_a_busy_day_evenly_spread_parts_are_read(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift_monitor, "MOST_PHOTOS", drift_monitor.SLICES * 300)
+    hours = (1, 5, 9, 23)
+    for hour in hours:
+        endpoint.says(1000, hours_ago=hour)
+    endpoint.says(1000, hours_ago=25)
+    look = drift_monitor.handler({}, None)
+    assert (look["outcome"], look["photos"]) == ("no drift", len(hours) * 300)
 
 
 def test_an_endpoint_that_is_off_only_has_its_spend_published(
