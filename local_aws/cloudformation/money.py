@@ -1,11 +1,21 @@
-"""AWS::Budgets::Budget, by ministack's own Budgets service."""
+"""AWS::Budgets::Budget, by ministack's own Budgets service, and Cost Anomaly Detection's types, as records.
+
+There are no bills here in which anything could be unusual, so a monitor and its subscription only exist, are checked
+against the API's shapes, refer to each other and go.
+"""
 
 from __future__ import annotations
 
+import json
+import uuid
 from typing import Any
+
+import botocore.session
+from botocore.validate import ParamValidator
 
 from local_aws.cloudformation.base import Created, ResourceType, Update
 from local_aws.context import Context
+from local_aws.errors import validation
 from local_aws.wire import Document
 
 
@@ -33,6 +43,48 @@ def _delete(context: Context, physical_id: str, properties: Document) -> None:
         client.delete_budget(AccountId=context.account, BudgetName=physical_id)
     except client.exceptions.NotFoundException:
         return
+
+
+def _create_monitor(context: Context, name: str, properties: Document) -> Created:
+    monitor = {key: value for key, value in properties.items() if key in ("MonitorName", "MonitorType")}
+    if "MonitorSpecification" in properties:
+        monitor["MonitorSpecification"] = json.loads(properties["MonitorSpecification"])
+    _check("CreateAnomalyMonitor", {"AnomalyMonitor": monitor})
+    arn = _anomaly_arn(context, "anomalymonitor")
+    return arn, {"MonitorArn": arn}
+
+
+def _create_subscription(context: Context, name: str, properties: Document) -> Created:
+    subscription = dict(properties)
+    if "ThresholdExpression" in subscription:
+        subscription["ThresholdExpression"] = json.loads(subscription["ThresholdExpression"])
+    subscription.pop("ResourceTags", None)
+    _check("CreateAnomalySubscription", {"AnomalySubscription": subscription})
+    arn = _anomaly_arn(context, "anomalysubscription")
+    return arn, {"SubscriptionArn": arn}
+
+
+def _check(operation: str, request: Document) -> None:
+    model = botocore.session.get_session().get_service_model("ce").operation_model(operation)
+    shape = model.input_shape
+    assert shape is not None, "operations that create have an input"
+    report = ParamValidator().validate(request, shape)
+    if report.has_errors():
+        raise validation(report.generate_report())
+
+
+def _anomaly_arn(context: Context, kind: str) -> str:
+    return f"arn:aws:ce::{context.account}:{kind}/{uuid.uuid4()}"
+
+
+def _keep(context: Context, change: Update) -> Created:
+    """Nothing but the record changes; the ARN stays."""
+    attribute = "MonitorArn" if ":anomalymonitor/" in change.physical_id else "SubscriptionArn"
+    return change.physical_id, {attribute: change.physical_id}
+
+
+def _forget(context: Context, physical_id: str, properties: Document) -> None:
+    """There is nothing but the stack's own record."""
 
 
 def _api_budget(budget: Document) -> Document:
@@ -64,4 +116,8 @@ def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).lower() == "true"
 
 
-TYPES = [ResourceType("AWS::Budgets::Budget", _create, _update, _delete, taggable=False)]
+TYPES = [
+    ResourceType("AWS::Budgets::Budget", _create, _update, _delete, taggable=False),
+    ResourceType("AWS::CE::AnomalyMonitor", _create_monitor, _keep, _forget, taggable=False),
+    ResourceType("AWS::CE::AnomalySubscription", _create_subscription, _keep, _forget, taggable=False),
+]

@@ -30,13 +30,15 @@ def fill_account(client: ClientFactory, folder: Path) -> None:
     deploy_machines(client)
 
 
-def deploy_machines(client: ClientFactory, *, code: str = "code.tar.gz", limit: int = 300, brake: int = 60) -> None:
+def deploy_machines(
+    client: ClientFactory, *, code: str = "code.tar.gz", minutes: int = 4, limit: int = 300, brake: int = 60
+) -> None:
     """The stack that machines are started from, as CloudFormation makes it; deployed anew for other limits."""
     variables = {
         "AWS_DEFAULT_REGION": "us-east-1",
         "CODE_URI": f"s3://{DATA}/{code}",
         "EXECUTIONS_URI": f"s3://{DATA}/executions",
-        "MAX_MINUTES": "4",
+        "MAX_MINUTES": str(minutes),
         "LIMIT_SECONDS": str(limit),
         "BRAKE_MINUTES": str(brake),
     }

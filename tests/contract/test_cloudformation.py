@@ -11,8 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
+from stacks.settings import load
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import ROLE, ask, push_image, put_artefact
+from tests.stacks.templates import changed, only, resources, synthesize
 
 Template = dict[str, Any]
 
@@ -291,6 +293,27 @@ def test_budgets_providers_and_pipelines(local_aws: LocalAws, client: ClientFact
     assert client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"] == []
     assert client("budgets").describe_budgets(AccountId=local_aws.account).get("Budgets", []) == []
     assert client("sagemaker").list_pipelines()["PipelineSummaries"] == []
+
+
+def test_anomaly_detection_as_the_money_stack_asks_for_it(client: ClientFactory) -> None:
+    money = synthesize(changed(load("dev"), "money", anomaly_usd=20))["Money"]
+    monitor, subscription = only(money, "AWS::CE::AnomalyMonitor"), only(money, "AWS::CE::AnomalySubscription")
+    (subscriber,) = subscription["Properties"]["Subscribers"]
+    subscriber["Address"] = "arn:aws:sns:us-east-1:123456789012:alerts"
+    (name,) = resources(money, "AWS::CE::AnomalyMonitor")
+    template = {"Resources": {name: monitor, "Alerts": subscription}, "Outputs": {"Monitor": {"Value": {"Ref": name}}}}
+    stack = Stack(client, "anomalies")
+    assert stack.create(template) == "CREATE_COMPLETE", stack.reasons()
+    arn = stack.outputs()["Monitor"]
+    assert arn.startswith("arn:aws:ce::123456789012:anomalymonitor/")
+    subscription["Properties"]["Frequency"] = "DAILY"
+    assert stack.update(template) == "UPDATE_COMPLETE", stack.reasons()
+    assert stack.outputs()["Monitor"] == arn
+    stack.delete()
+    wrong = {"Type": "AWS::CE::AnomalyMonitor", "Properties": {"MonitorName": "bins", "MonitorType": 7}}
+    refused = Stack(client, "no-anomalies")
+    assert refused.create({"Resources": {"Wrong": wrong}}) == "ROLLBACK_COMPLETE"
+    assert "MonitorType" in refused.reasons()
 
 
 def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> None:

@@ -73,6 +73,13 @@ def test_a_step_that_fails_says_why_and_the_machine_ends(
     assert "no photo can be read" in text(client, "ec2-broken", "log.txt")
 
 
+def test_a_step_that_hangs_is_stopped_at_the_runs_limit(client: ClientFactory, account: None, tmp_path: Path) -> None:
+    hanging = 'import time; print("hanging", flush=True); time.sleep(3600)\n'
+    _run_with(client, "ec2-slow", {"embed.py": hanging}, tmp_path, minutes=0)
+    status = json.loads(text(client, "ec2-slow", "status.json"))
+    assert (status["state"], status["step"]) == ("timed out", "embed")
+
+
 def test_a_script_that_hangs_is_ended_by_its_limit(
     aws: LocalAws, client: ClientFactory, account: None, tmp_path: Path
 ) -> None:
