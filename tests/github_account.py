@@ -126,6 +126,6 @@ def step(workflow: str, name: str) -> str:
 def checkout(folder: Path) -> Path:
     """A folder that looks like the repository, with a `cdk.out` of its own."""
     for entry in REPOSITORY.iterdir():
-        if entry.name not in {"cdk.out", ".git"}:
+        if entry.name not in {"build", "cdk.out", ".git"}:
             (folder / entry.name).symlink_to(entry)
     return folder

@@ -167,6 +167,7 @@ RUN_BY = {
     "Say what would be lost": "tests/rehearsal/test_github_roles.py",
     "Show the diff": "tests/rehearsal/test_github_roles.py",
     "Stop if data would be lost": "tests/rehearsal/test_github_roles.py",
+    "Synthesize and report what the policies say": "tests/stacks/policies/test_synthesis_refuses.py",
     "Test": "is `make test` itself",
     "Train and wait": "tests/rehearsal/test_rights.py",
     "Was losing data allowed?": "tests/unit/test_workflows.py",

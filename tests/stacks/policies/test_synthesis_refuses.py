@@ -11,6 +11,7 @@ import pytest
 
 from stacks.policies.acknowledged import is_accepted
 from stacks.policies.pack import all_rules
+from tests.github_account import checkout, step
 
 # The app as it is, with one more thing in it that somebody might add.
 CANARY = """
@@ -51,9 +52,23 @@ def synthesize(repository: Path, folder: Path, canary: str) -> subprocess.Comple
     )
 
 
-def test_the_shipped_app_passes_every_pack(repository: Path, tmp_path: Path) -> None:
-    done = synthesize(repository, tmp_path, "pass")
+def test_the_shipped_app_passes_every_pack_and_the_workflow_reports_it(repository: Path, tmp_path: Path) -> None:
+    script = step("pull-request", "Synthesize and report what the policies say")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=checkout(tmp_path),
+        env={**os.environ, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "AWS_EC2_METADATA_DISABLED": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+    reported = (tmp_path / "summary.md").read_text()
+    for environment in ("dev", "prod"):
+        assert f"### Policies: {environment}" in reported
+    # The CDK lists the packs that have found or acknowledged something.
+    assert reported.count("| NIST.800.53.R5 | success | 0 |") == 2
+    assert "failure" not in reported
 
 
 # What somebody might add, with the rule that refuses it and a word of the cure that is printed.
