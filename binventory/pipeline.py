@@ -220,8 +220,10 @@ def _step(raw: dict[str, Any]) -> Step:
 
 def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:
     """The trials of a tuning job, oldest first."""
-    reply = aws.client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job(
-        HyperParameterTuningJobName=tuning_job, SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
+    pages = (
+        aws.client("sagemaker")
+        .get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+        .paginate(HyperParameterTuningJobName=tuning_job, SortBy="CreationTime", SortOrder="Ascending")
     )
     return tuple(
         Trial(
@@ -230,7 +232,8 @@ def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:
             raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
             raw.get("TunedHyperParameters", {}),
         )
-        for raw in reply["TrainingJobSummaries"]
+        for page in pages
+        for raw in page["TrainingJobSummaries"]
     )
 
 
