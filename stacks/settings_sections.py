@@ -22,6 +22,7 @@ from stacks.backbones import WITHOUT_PRETRAINED_WEIGHTS, Backbone
 from stacks.images import FrameworkVersion
 from stacks.instances import JobInstance, ServingInstance
 from stacks.mode_settings import AsyncSettings, Mode, ServerlessSettings
+from stacks.watch_settings import WatchRules
 
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
@@ -150,6 +151,10 @@ class TrainingSettings(SpotJobSettings):
     """Augmented views of each training photo that Embed writes beside the photo itself."""
     seed: int = Field(ge=0, le=2**31 - 1)
     """Equal seeds split, shuffle and initialise alike."""
+    watch: WatchRules = "default"
+    """Rules that watch a training: `default` warns, `off`, or changes such as overfit=stop:0.3,overtraining=off."""
+    profile_steps: int = Field(default=0, ge=0, le=1000)
+    """Steps of each training whose operators torch.profiler measures; 0: none, the report times the steps alone."""
     mlflow: Annotated[str, StringConstraints(pattern=_MLFLOW, max_length=1024)] = "none"
     """An MLflow server (https://...), file:///opt/ml/output/data/... to keep its runs beside the model, or none."""
     on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)

@@ -127,7 +127,7 @@ def _job(
             "seed": parameters.seed.text,
             "loss": context.settings.training.loss,
             "precision": context.settings.training.precision,
-            **_tracking(context.settings.training),
+            **_watching(context.settings.training),
             **hyperparameters,
         },
         channels=(
@@ -142,6 +142,7 @@ def _job(
     )
 
 
-def _tracking(training: TrainingSettings) -> dict[str, Expression | str]:
-    """Nothing unless it is set: jobs without tracking should not look as if they had one."""
-    return {} if training.mlflow == "none" else {"mlflow": training.mlflow}
+def _watching(training: TrainingSettings) -> dict[str, Expression | str]:
+    """What looks at a training from beside. Tracking is left out where it is not set: nothing should look for it."""
+    tracking = {} if training.mlflow == "none" else {"mlflow": training.mlflow}
+    return {"watch": training.watch, "profile-steps": str(training.profile_steps), **tracking}

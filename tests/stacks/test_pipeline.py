@@ -12,9 +12,12 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from local_aws.shapes import operation_model, violations
+from stacks import watch_settings
 from stacks.instances import processor_of
 from stacks.settings import load
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
+from watching import rules as watching_rules
+from watching.rules import parse_rules
 
 Json = dict[str, Any]
 REQUESTS = {
@@ -262,6 +265,19 @@ def test_mlflow_is_a_setting_that_tuning_and_training_get() -> None:
     assert search["StaticHyperParameters"]["mlflow"] == server
     plain = pipeline_definition(templates("dev")["Training"])
     assert "mlflow" not in named(plain, "Train")["Arguments"]["HyperParameters"]
+
+
+def test_the_rules_that_watch_are_settings_that_the_script_reads_alike() -> None:
+    asked = "overfit=stop:0.3, overtraining=off"
+    settings = changed(load("dev"), "training", watch=asked, profile_steps=5)
+    watched = pipeline_definition(synthesize(settings)["Training"])
+    given = named(watched, "Train")["Arguments"]["HyperParameters"]
+    assert (given["watch"], given["profile-steps"]) == (asked, "5")
+    rules = {rule.name: rule for rule in parse_rules(given["watch"])}
+    assert (rules["overfit"].action, rules["overfit"].threshold) == ("stop", 0.3)
+    assert set(watch_settings.RULES) - set(rules) == {"overtraining"}
+    assert tuple(rule.name for rule in watching_rules.RULES) == watch_settings.RULES
+    assert watching_rules.ACTIONS == watch_settings.ACTIONS
 
 
 def test_the_plain_search_is_that_of_the_seed_and_starts_cold(definition: Json) -> None:
