@@ -131,18 +131,10 @@ class Meter:
 
     def _jobs(self, step: pipeline.Step) -> Iterable[JobSpent]:
         if step.kind == "TuningJob" and step.job:
-            for name in self._trials(step.job):
-                yield self._job("TrainingJob", name)
+            for trial in pipeline.trials(self._aws, step.job):
+                yield self._job("TrainingJob", trial.job)
         elif step.kind in {"TrainingJob", "ProcessingJob"} and step.job:
             yield self._job(step.kind, step.job)
-
-    def _trials(self, tuning_job: str) -> list[str]:
-        pages = (
-            self._aws.client("sagemaker")
-            .get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
-            .paginate(HyperParameterTuningJobName=tuning_job, SortBy="CreationTime", SortOrder="Ascending")
-        )
-        return [raw["TrainingJobName"] for page in pages for raw in page["TrainingJobSummaries"]]
 
     def _job(self, kind: str, name: str) -> JobSpent:
         if name in self._ended:
