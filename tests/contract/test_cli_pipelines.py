@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,3 +103,27 @@ def test_a_wrong_parameter_is_named(text: str, client: ClientFactory, capsys: py
     captured = capsys.readouterr()
     assert text.split("=")[0] in captured.err
     assert "Do:  " in captured.err
+
+
+def test_a_failed_execution_becomes_a_page_with_its_reason(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    define(client, processing("Ingest", "echo the disk is full; exit 3"))
+    assert run(["train", "--yes"]) == Exit.FAILED
+    capsys.readouterr()
+    page = tmp_path / "run.html"
+    assert run(["report", "--output", str(page), "--json"]) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert (said["status"], said["page"]) == ("Failed", str(page))
+    assert "exit code: 3" in page.read_text()
+    # The last part of the ARN names an execution as well.
+    assert run(["report", said["execution"].rsplit("/", 1)[-1], "-o", str(page)]) == Exit.OK
+
+
+@pytest.mark.parametrize("execution", ["nothing", "arn:aws:sagemaker:us-east-1:123456789012:pipeline/x/execution/y"])
+def test_an_execution_that_does_not_exist_is_refused(
+    execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(client, processing("Ingest", "true"))
+    assert run(["report", execution]) == Exit.USAGE
+    assert "There is no execution" in capsys.readouterr().err
