@@ -7,8 +7,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -17,11 +17,13 @@ from botocore.exceptions import ClientError
 
 from binventory.audit.records import RecordError, checked_image_id
 from binventory.aws import Aws, error_code, error_message
+from binventory.client import CountError, Queue, count_queued
 from binventory.errors import Exit, Problem
 
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
 _BUSY_CODES: Final = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
+_NO_ENDPOINT: Final = {"ValidationError", "ValidationException"}
 _SUM_TOLERANCE: Final = 0.01
 
 
@@ -76,6 +78,9 @@ class Endpoint:
     pace: Pace
     patience: float = 1.0
     """Seconds before the first repeated attempt when the endpoint is busy; doubles each time."""
+    find_queue: Callable[[], Queue | None] = lambda: None
+    """How to ask when the endpoint refuses direct questions; None: it is absent, not asynchronous."""
+    _queues: list[Queue] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -89,6 +94,8 @@ class Endpoint:
 
     def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
         """Repeats while the endpoint is busy; a refusal of this photo is final."""
+        if self._queues:
+            return self._queued(photo, self._queues[0])
         kind = "image/png" if photo.startswith(b"\x89PNG") else "image/jpeg"
         for attempt in range(_ATTEMPTS):
             self.pace.wait()
@@ -102,6 +109,9 @@ class Endpoint:
                 if error_code(error) == "ModelError" and isinstance(status, int) and status not in _BUSY:
                     said = str(error.response.get("OriginalMessage") or error_message(error))
                     raise PhotoRefusedError("refused", said[:300]) from error
+                if error_code(error) in _NO_ENDPOINT and (queue := self.find_queue()) is not None:
+                    self._queues.append(queue)
+                    return self._queued(photo, queue)
                 if not _is_busy(error) or attempt == _ATTEMPTS - 1:
                     raise _unanswered(self.endpoint, error) from error
             except ValueError as error:
@@ -112,6 +122,19 @@ class Endpoint:
                 ) from error
             time.sleep(self.patience * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _queued(self, photo: bytes, queue: Queue) -> Mapping[int, float]:
+        self.pace.wait()
+        try:
+            return dict(sorted(count_queued(photo, queue).probabilities.items()))
+        except CountError as error:
+            if error.reason == "refused":
+                raise PhotoRefusedError("refused", str(error)[:300]) from error
+            raise Problem(
+                f"The endpoint {self.endpoint} stopped answering",
+                str(error),
+                "run the same command again: it goes on where it stopped; or audit by transform jobs: --batch",
+            ) from error
 
 
 def parse_probabilities(answer: Any) -> Mapping[int, float]:
@@ -243,7 +266,7 @@ def _is_busy(error: ClientError) -> bool:
 
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:
-    if error_code(error) in {"ValidationError", "ValidationException"}:
+    if error_code(error) in _NO_ENDPOINT:
         return Problem(
             f"There is no endpoint {endpoint}",
             "it is off, or no model has been approved yet",

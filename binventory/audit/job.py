@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from binventory import serving
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, Endpoint, Pace, Predictions
 from binventory.audit.csv_records import CsvRecords
@@ -207,7 +208,8 @@ def _counter(
         return TransformJobs(
             batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
         )
-    return Endpoint(aws, request.endpoint, Pace(request.rate))
+    names = Names(request.environment)
+    return Endpoint(aws, request.endpoint, Pace(request.rate), find_queue=lambda: serving.find_queue(aws, names))
 
 
 def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:

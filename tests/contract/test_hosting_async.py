@@ -19,6 +19,7 @@ from binventory.client import CountError, Queue, count_queued
 from binventory.errors import Exit, Problem
 from binventory.names import Names
 from local_aws.server import LocalAws
+from tests.audited import write_bin
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import text_of, until
 from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint, wait_while
@@ -212,6 +213,14 @@ def test_the_command_line_waits_for_its_answers(
         assert cli.run(["count", *photos, "--json"]) == Exit.OK
     assert [answer["count"] for answer in json.loads(said.getvalue()).values()] == [2, 5]
     assert client("s3").list_objects_v2(Bucket=BUCKET, Prefix="photos/")["KeyCount"] == 0
+    for name, recorded in (("a", 2), ("b", 4), ("bad", 1)):
+        shown = b"refuse" if name == "bad" else b"count 2"
+        write_bin(tmp_path / "bins", name, recorded, photo=shown)
+    said = StringIO()
+    with redirect_stdout(said):
+        arguments = ["audit", str(tmp_path / "bins"), "--output", str(tmp_path / "out"), "--format", "csv", "--json"]
+        assert cli.run(arguments) == Exit.OK
+    assert (json.loads(said.getvalue())["counted"], json.loads(said.getvalue())["not_audited"]) == (2, 1)
     refused = tmp_path / "refuse.jpg"
     refused.write_bytes(b"refuse")
     assert cli.run(["count", str(refused)]) == Exit.FAILED
