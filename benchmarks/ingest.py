@@ -84,6 +84,11 @@ class Measured:
         """Photos a second."""
         return self.photos / self.seconds
 
+    @property
+    def rate_alone(self) -> float:
+        """Photos a second if it and the server kept all cores busy; neighbours lengthen CPU times, so rather low."""
+        return self.photos * CORES / (self.cpu + self.server)
+
 
 def clocked(photos: int, work: Callable[[], object]) -> Measured:
     """Run the work in this process."""
@@ -240,6 +245,14 @@ def speed(folder: Path, *, rounds: int, photos: int, latency: float) -> None:
     print(
         f"of the limit with ingest's own resize: {ratio(INGEST, OWN):.2f} of the photos a second; "
         f"decoding and resizing are {cpu[OWN] / cpu[INGEST]:.2f} of all CPU that ingest uses, its start included",
+        flush=True,
+    )
+    alone = {name: statistics.median(m.rate_alone for m in measured) for name, measured in seen.items()}
+    sequential = statistics.median(m.rate for m in seen[SEQUENTIAL])
+    print(
+        f"computed from CPU times, as if no other program ran: ingest {alone[INGEST]:.0f} photos/s, "
+        f"{alone[INGEST] / sequential:.0f} times sequential, {alone[INGEST] / alone[PILLOW]:.2f} of the limit with "
+        f"Pillow, {alone[INGEST] / alone[OWN]:.2f} of the limit with its own resize",
         flush=True,
     )
     plan(kept=cpu[INGEST], skipped=cpu[BARE])
