@@ -1,14 +1,19 @@
 """What ministack's EC2 lacks: it starts an instance as a record and leaves out what the launch template says of it.
 
 Touches these internals of version 1.5.33: in `services.ec2` `_ACTION_MAP`, `_instances`, `_launch_templates`, `_tags`,
-`_p` and `_parse_member_list`. tests/contract/test_hooks.py names the one that moved, when ministack is upgraded.
+`_p` and `_parse_member_list`, in `services.ssm` `_public_parameter` and `_PUBLIC_AMI_PARAMETERS`.
+tests/contract/test_hooks.py names the one that moved, when ministack is upgraded.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+_DEEP_LEARNING = re.compile(r"/aws/service/deeplearning/ami/(x86_64|arm64)/[\w.-]+/latest/ami-id")
+_DEEP_LEARNING_IMAGE = "ami-0dee91ea4a1a00001"
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,20 @@ def _tags(data: Mapping[str, Any], asked: Iterable[Mapping[str, str]]) -> dict[s
         if specification.get("ResourceType") == "instance":
             tags |= {str(tag["Key"]): str(tag["Value"]) for tag in specification.get("Tags", ())}
     return tags | {tag["Key"]: tag["Value"] for tag in asked}
+
+
+def know_deep_learning_images() -> None:
+    """Have SSM hold the public parameters of AWS's Deep Learning AMIs; ministack knows two of Amazon Linux.
+
+    Every one of them names the same image, which exists no more than ministack's other ones do.
+    """
+    from ministack.services import ssm
+
+    known = ssm._public_parameter
+
+    def public_parameter(name: str) -> Any:
+        if _DEEP_LEARNING.fullmatch(name):
+            ssm._PUBLIC_AMI_PARAMETERS.setdefault(name, _DEEP_LEARNING_IMAGE)
+        return known(name)
+
+    ssm._public_parameter = public_parameter

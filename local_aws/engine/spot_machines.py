@@ -157,6 +157,7 @@ def serve(context: Context) -> None:
                 _MACHINES[instance_id].end()
 
     ec2_hooks.run_machines(begun, ended)
+    ec2_hooks.know_deep_learning_images()
 
 
 @admin("interrupt", area="ec2")
