@@ -65,7 +65,10 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
         ],
     }
     before, after = json.dumps(definition).split("TOKEN")
-    again: dict[str, Any] = {"Parameters": [], "Steps": [{"Name": "Evaluate", "Type": "Processing", "Arguments": evaluate}]}
+    again: dict[str, Any] = {
+        "Parameters": [],
+        "Steps": [{"Name": "Evaluate", "Type": "Processing", "Arguments": evaluate}],
+    }
     more_pipelines: dict[str, Any] = {}
     if values["again"]:
         second = {"PipelineDefinition": {"PipelineDefinitionBody": json.dumps(again)}}
