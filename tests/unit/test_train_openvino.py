@@ -59,3 +59,14 @@ def test_an_empty_backbone_holds_nothing_until_it_is_loaded() -> None:
     photos = torch.ones(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(empty.eval()(photos), full.eval()(photos))
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "efficientnet_b0"])
+def test_every_family_of_networks_runs_fast_and_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = BinModel(build_backbone(name, 0), torch.nn.Identity(), Preprocessing())
+    if name == "vit_b_16":
+        # Its twelve blocks are alike; one is enough.
+        encoder = model.get_submodule("backbone.network.encoder")
+        encoder.layers = encoder.get_submodule("layers")[:1]  # type: ignore[index]
+    assert freeze(model, "fp32").engine == "openvino fp32"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -59,10 +61,21 @@ def _export(network: nn.Module, side: int, path: Path, output: str) -> None:
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     axes = {INPUT: {0: "n"}, output: {0: "n"}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), _plain_attention():
         # The newer exporter needs onnxscript and writes names that change from run to run.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(), (example,), str(path), dynamo=False, opset_version=OPSET,
             input_names=[INPUT], output_names=[output], dynamic_axes=axes,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as plain operators: the fused one of inference has no ONNX form."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
