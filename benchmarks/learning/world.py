@@ -7,7 +7,8 @@ import csv
 import io
 import json
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -121,6 +122,24 @@ def trial(embedding: Path, lr: float, size: int, *flags: str, epochs: int, outpu
     )  # fmt: skip
     metrics: dict[str, Any] = json.loads((output / "model" / "metrics.json").read_text())
     return metrics
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a piece of work took: seconds on the clock, and of processor time over all threads."""
+
+    wall: float
+    processor: float
+
+    @classmethod
+    def of(cls, work: Callable[[], object]) -> Spent:
+        """Do it and see."""
+        wall, processor = time.perf_counter(), time.process_time()
+        work()
+        return cls(time.perf_counter() - wall, time.process_time() - processor)
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s ({self.processor:.1f} s of processor time)"
 
 
 def claim(name: str, value: float, goal: float, *, at_most: bool = False) -> None:
