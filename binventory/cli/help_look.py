@@ -6,7 +6,6 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperOption
 
-
 _WORDS = {"STR": "TEXT", "INT": "NUMBER", "FLOAT": "NUMBER"}
 
 
