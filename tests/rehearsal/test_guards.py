@@ -103,5 +103,8 @@ def test_an_approval_a_spent_budget_and_a_quiet_minute(deployed: Deployed, tmp_p
     assert deployed.stack()[1]["ModelPackageArn"] == package  # the same model comes back
     deployed.wait("absent", 240)  # nobody calls, the schedule fires
     assert deployed.stack()[1] | {"EndpointState": "off"} == deployed.stack()[1]
+    ringing = client("cloudwatch").describe_alarms(StateValue="ALARM")["MetricAlarms"]
+    of_endpoint = [alarm for alarm in ringing if "EndpointName" in {item["Name"] for item in alarm["Dimensions"]}]
+    assert of_endpoint == []  # what is turned off on purpose alarms nobody
     assert client("sagemaker").list_endpoint_configs()["EndpointConfigs"] == []
     assert client("sagemaker").list_models()["Models"] == []
