@@ -6,7 +6,8 @@ from typing import Any
 
 import boto3
 
-GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs")
+TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
+GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", TRANSFORM_GROUP)
 
 
 def bound(days: int) -> list[str]:
@@ -26,10 +27,11 @@ def bound(days: int) -> list[str]:
     return made
 
 
-def delete_streams(execution_ids: list[str]) -> int:
-    """Deletes the logs of the executions' jobs and trials; returns how many streams."""
+def delete_streams(pipeline: str, execution_ids: list[str]) -> int:
+    """Deletes the logs of the executions' jobs and trials and of the transform jobs; returns how many streams."""
     logs = boto3.client("logs")
-    deleted = 0
+    # The command line names transform jobs after the environment, as the pipeline is, and what they are for.
+    deleted = sum(_delete(logs, TRANSFORM_GROUP, f"{pipeline}-{purpose}-") for purpose in ("audit", "count"))
     for group in GROUPS:
         for execution in execution_ids:
             # SageMaker names jobs `pipelines-<execution>-...`, and those of a search after the execution alone.

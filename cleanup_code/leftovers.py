@@ -70,7 +70,7 @@ def end_pipeline(pipeline: str) -> int:
     stopped = stop_executions(pipeline)
     sagemaker = boto3.client("sagemaker")
     ids = [arn.rsplit("/", 1)[-1] for arn in _executions(sagemaker, pipeline)]
-    return stopped + job_logs.delete_streams(ids)
+    return stopped + job_logs.delete_streams(pipeline, ids)
 
 
 def _executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:

@@ -13,6 +13,8 @@ from stacks.base import BinventoryStack
 from stacks.functions import CLEANUP_CODE, FunctionProperties, PythonFunction
 from stacks.permissions import allow, log_group_arn
 
+_JOB_LOGS = ("ProcessingJobs", "TrainingJobs", "TransformJobs")
+
 
 class Cleanup(Construct):
     """The function of one stack, which may empty that stack's things and no others."""
@@ -93,7 +95,7 @@ class Cleanup(Construct):
         )
 
     def _job_log_groups(self) -> list[str]:
-        return [log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in ("ProcessingJobs", "TrainingJobs")]
+        return [log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in _JOB_LOGS]
 
     def _before_deletion(
         self,

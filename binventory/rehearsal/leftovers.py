@@ -11,7 +11,7 @@ import psutil
 from binventory.account import strays
 from binventory.aws import Aws
 
-_JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs")
+_JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/TransformJobs")
 
 
 @dataclass(frozen=True)
