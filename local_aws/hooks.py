@@ -153,7 +153,15 @@ def correct_iam_resources() -> None:
             return f"{found.removesuffix(':*')}:log-stream:{request.get('logStreamName', '')}"
         return found
 
+    extract_action = iam_actions.extract_iam_action
+
+    def action_corrected(*arguments: Any, **named: Any) -> Any:
+        # AWS has one right for reading budgets, whatever the operation is called.
+        found = extract_action(*arguments, **named)
+        return "budgets:ViewBudget" if str(found).startswith("budgets:Describe") else found
+
     iam_actions.extract_resource_arn = extract_corrected
+    iam_actions.extract_iam_action = action_corrected
 
 
 def _json_or_nothing(body: bytes) -> dict[str, Any]:

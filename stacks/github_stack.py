@@ -44,7 +44,6 @@ class GithubStack(BinventoryStack):
         claims = ["pull_request", f"ref:refs/heads/{self.github.branch}"]
         role = self._role("diff", "Reads what is deployed and changes nothing", claims=claims)
         role.add_to_policy(self._assume_bootstrap_roles("lookup"))
-        role.add_to_policy(self._describe_stacks())
 
     def _deploy_role(self) -> None:
         claims = [f"environment:{self.settings.environment}"]
@@ -87,7 +86,6 @@ class GithubStack(BinventoryStack):
                 [
                     "sagemaker:DescribeTrainingJob",
                     "sagemaker:DescribeProcessingJob",
-                    "sagemaker:DescribeHyperParameterTuningJob",
                     "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
                 ],
                 # SageMaker names what a pipeline starts `pipelines-<execution>-<step>-<random>`, cut for tuning.
@@ -102,7 +100,6 @@ class GithubStack(BinventoryStack):
         )
         # The evaluation that its report shows. How busy the machines were it cannot say: metrics have no resource.
         role.add_to_policy(allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]))
-        role.add_to_policy(self._describe_stacks())
 
     def _role(self, intent: str, description: str, *, claims: list[str], duration: Duration | None = None) -> iam.Role:
         subjects = [subject for claim in claims for subject in self.github.subjects(claim)]

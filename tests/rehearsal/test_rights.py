@@ -98,6 +98,8 @@ def promote(account: Account) -> None:
 
 def count(account: Account) -> None:
     """The smoke test after a deployment."""
+    invoke(account, "serving-hours", EndpointState="on")  # the idle guard may have been there
+    wait_for(account, "InService")
     rights = account.credentials("deploy", "repo:acme/bins:environment:dev")
     changed = {"BINVENTORY_ENV": "dev", "GITHUB_STEP_SUMMARY": str(account.folder / "summary.md"), "FLAG": ""}
     for name in ("Show the diff", "Deploy", "Count a photo through the endpoint"):
