@@ -316,3 +316,13 @@ def test_a_job_in_a_network_needs_the_right_to_its_interfaces(root: ClientFactor
     assert "ec2:CreateNetworkInterface on resource" in failure("without-an-interface")
     grant(root, "worker", pull, described, statement("ec2:*NetworkInterface*"))
     assert "Cannot join the network" not in failure("inside")
+
+
+def test_one_right_reads_budgets(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """DescribeBudget has no right of its own name."""
+    limit = {"Amount": "10", "Unit": "USD"}
+    budget = {"BudgetName": "mine", "BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": limit}
+    root("budgets").create_budget(AccountId=ACCOUNT, Budget=budget)
+    viewer = role(root, "viewer", {"AWS": ACCOUNT}, statement("budgets:ViewBudget"))
+    found = as_role(strict_aws, root, viewer)("budgets").describe_budget(AccountId=ACCOUNT, BudgetName="mine")
+    assert found["Budget"]["BudgetName"] == "mine"
