@@ -134,7 +134,7 @@ def correct_iam_resources() -> None:
     """Have three actions be checked on the resources that AWS's service authorisation reference names for them.
 
     ministack checks DescribeRepositories on `*`, which the image-publishing role of every CDK bootstrap is rightly not
-    allowed, and CreateLogStream and PutLogEvents on the log group instead of the stream.
+    allowed, and CreateLogStream, PutLogEvents and DeleteLogStream on the log group instead of the stream.
     """
     from ministack.core import iam_actions
 
@@ -149,7 +149,7 @@ def correct_iam_resources() -> None:
         if service == "ecr" and found == "*" and request.get("repositoryNames"):
             return f"arn:aws:ecr:{region}:{account}:repository/{request['repositoryNames'][0]}"
         action = headers.get("x-amz-target", "").rpartition(".")[2]
-        if action in {"CreateLogStream", "PutLogEvents"} and ":log-stream:" not in found:
+        if action in {"CreateLogStream", "PutLogEvents", "DeleteLogStream"} and ":log-stream:" not in found:
             return f"{found.removesuffix(':*')}:log-stream:{request.get('logStreamName', '')}"
         return found
 
