@@ -10,7 +10,20 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.aws import error_code, error_message
-from binventory.cli import audit, cost, count, doctor, endpoint, leftovers, rehearse, render, review, spent, train, watch
+from binventory.cli import (
+    audit,
+    cost,
+    count,
+    doctor,
+    endpoint,
+    leftovers,
+    rehearse,
+    render,
+    review,
+    spent,
+    train,
+    watch,
+)
 from binventory.cli.help_look import tidy_help
 from binventory.cli.look import print_problem, stderr
 from binventory.errors import Exit, Problem
