@@ -31,8 +31,7 @@ class GrowthLine:
 
 def stored_gb(workload: Workload) -> float:
     """What one execution leaves in S3: shards and features, which expire, and models, which stay."""
-    features = FEATURE_GB_A_VIEW * (0.8 * workload.views + 0.2)
-    return workload.photos * (SHARD_GB_A_PHOTO + features) + MODEL_GB
+    return workload.photos * (SHARD_GB_A_PHOTO + FEATURE_GB_A_VIEW * workload.passes) + MODEL_GB
 
 
 def month(assembly: Assembly, prices: Prices, workload: Workload, executions: float) -> tuple[float, float]:

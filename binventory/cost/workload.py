@@ -18,6 +18,7 @@ INGEST_RATE = 25.0
 HEAD_RATE = 20_000.0
 SERVE_RATE = 20.0
 GPU_EMBED_RATE = 900.0  # photos a second of one T4 or better, all of an instance's GPUs counted as one
+TRAIN_SHARE = 0.8
 JOB_OVERHEAD_SECONDS = 150.0  # from start to the first useful second: image, code, packages
 
 
@@ -27,24 +28,30 @@ class Workload:
 
     photos: int
     views: int
+    """Augmented views of each training photo, besides the photo itself."""
     epochs: int
 
     def __post_init__(self) -> None:
-        for name in ("photos", "views", "epochs"):
-            if getattr(self, name) < 1:
+        for name, least in (("photos", 1), ("views", 0), ("epochs", 1)):
+            if getattr(self, name) < least:
                 raise Problem(
                     f"--{name} {getattr(self, name)} is not possible",
-                    "it must be at least 1",
-                    f"give a positive number for --{name}",
+                    f"it must be at least {least}",
+                    f"give a larger number for --{name}",
                     code=Exit.USAGE,
                 )
+
+    @property
+    def passes(self) -> float:
+        """How often the backbone sees a photo, on average: once, and once for each view of the training split."""
+        return 1 + TRAIN_SHARE * self.views
 
     @classmethod
     def of(cls, parameters: dict[str, object], photos: int | None) -> Workload:
         """From the pipeline's parameter defaults; `photos` overrides how many there are."""
         limit = int(str(parameters.get("LimitPerClass") or 0))
         found = photos if photos is not None else (limit * CLASSES or DATASET_PHOTOS)
-        return cls(found, int(str(parameters.get("Views") or 1)), int(str(parameters.get("Epochs") or 1)))
+        return cls(found, int(str(parameters.get("Views", 0))), int(str(parameters.get("Epochs") or 1)))
 
 
 def seconds(step: str, instance_type: str, instance_count: int, work: Workload) -> float:
@@ -54,9 +61,9 @@ def seconds(step: str, instance_type: str, instance_count: int, work: Workload) 
     embed = GPU_EMBED_RATE * instance_count if one.gpus else EMBED_RATE * cores
     useful = {
         "Ingest": work.photos / (INGEST_RATE * cores),
-        "Embed": work.photos * (0.8 * work.views + 0.2) / embed,
-        "Tune": work.photos * 0.8 * work.epochs / (HEAD_RATE * cores),
-        "Train": work.photos * 0.8 * work.epochs / (HEAD_RATE * cores),
+        "Embed": work.photos * work.passes / embed,
+        "Tune": work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
+        "Train": work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
         "Evaluate": work.photos * 0.3 / embed,
     }
     return JOB_OVERHEAD_SECONDS + useful.get(step, 0.0)

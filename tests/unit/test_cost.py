@@ -89,10 +89,11 @@ def test_the_processor_is_read_from_the_family(instance: str) -> None:
 def test_a_hand_worked_month() -> None:
     found = estimate(environment(endpoint=Endpoint("ml.m5.large", 2, 4, False)), US, WORK, traffic=1000)
     assert found.serving_month == pytest.approx(2 * 0.115 * 730 + 3 * 0.10 + 11 * 0.30)
-    # 0.3 GB of shards, 0.2132 GB of features (2.6 views of 8.2 kB), 0.2 GB of models, 0.6 GB of image, 1 GB of logs;
+    # 0.3 GB of shards, 0.2788 GB of features (3.4 of 8.2 kB: each photo, and three views of eight in ten),
+    # 0.2 GB of models, 0.6 GB of image, 1 GB of logs;
     # a key, 2 alarms, 4 metrics, a dashboard;
     # two endpoints of a network and a gateway by the hour
-    stored = 0.7132 * 0.023 + 0.6 * 0.1 + 0.03
+    stored = 0.7788 * 0.023 + 0.6 * 0.1 + 0.03
     assert found.idle_month == pytest.approx(stored + 1 + 0.2 + 4 * 0.3 + 3 + (2 * 0.01 + 0.045) * 730)
 
 
@@ -221,8 +222,8 @@ def test_a_hand_worked_month_of_executions() -> None:
     slow = job(step="Evaluate", max_seconds=3600, volume_gb=0)
     one = step_line(slow, US, WORK).expected
     gb, dollars = month(environment(slow), US, WORK, executions=4)
-    # 0.5132 GB an execution expire after 30 days; 0.2 GB of models an execution stay for a year, in a cheaper class.
-    data, models = 4 * 0.5132 * 30 / (730 / 24), 4 * 12 * 0.2
+    # 0.5788 GB an execution expire after 30 days; 0.2 GB of models an execution stay for a year, in a cheaper class.
+    data, models = 4 * 0.5788 * 30 / (730 / 24), 4 * 12 * 0.2
     assert gb == pytest.approx(data + models)
     assert dollars == pytest.approx(4 * one + data * 0.023 + models * 0.0125)
 
@@ -245,10 +246,16 @@ def test_the_notebook_way_worked_by_hand() -> None:
     assert endpoint.expected == pytest.approx(730 * 0.115)
 
 
-@pytest.mark.parametrize("name", ["photos", "views", "epochs"])
-def test_impossible_work_is_refused(name: str) -> None:
-    with pytest.raises(Problem, match=f"--{name} 0"):
-        Workload(**{"photos": 1, "views": 1, "epochs": 1, name: 0})
+@pytest.mark.parametrize(("name", "least"), [("photos", 1), ("views", 0), ("epochs", 1)])
+def test_impossible_work_is_refused(name: str, least: int) -> None:
+    Workload(**{"photos": 1, "views": 1, "epochs": 1, name: least})
+    with pytest.raises(Problem, match=f"--{name} {least - 1}"):
+        Workload(**{"photos": 1, "views": 1, "epochs": 1, name: least - 1})
+
+
+def test_every_view_is_another_pass_of_the_backbone_over_the_training_split() -> None:
+    once, twice = (seconds("Embed", "ml.c5.4xlarge", 1, Workload(100_000, views, 1)) for views in (0, 1))
+    assert (twice - JOB_OVERHEAD_SECONDS) / (once - JOB_OVERHEAD_SECONDS) == pytest.approx(1.8)
 
 
 def test_a_missing_price_is_said_not_guessed() -> None:
