@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,9 +93,20 @@ def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Pr
             batch = next(self._batches, None)
             return None if batch is None else {INPUT: batch}
 
-    # It advises on the root logger to run a preprocessing that the exporter's folding makes needless.
-    logging.getLogger().setLevel(logging.ERROR)
-    quantize_static(
-        fp32, int8, Photos(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-    )  # fmt: skip
+    with _without_advice():
+        quantize_static(
+            fp32, int8, Photos(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Quantising advises, on the root logger, to run a preprocessing that the exporter's folding makes needless."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
