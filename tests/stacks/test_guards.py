@@ -14,7 +14,7 @@ import idle_guard
 import serving_hours
 from local_aws.server import LocalAws
 from tests.contract.jobs import until
-from tests.contract.serving import ask, create_config, push_image, start_endpoint
+from tests.contract.serving import ask, create_config, start_endpoint
 from tests.contract.test_cli_pipelines import processing
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import TEMPLATE, create_stack, parameters, register, settled_parameters
@@ -165,14 +165,6 @@ def test_an_environment_without_a_serving_stack_can_be_guarded(
 
 class TestIdleGuard:
     """The endpoint that nobody calls."""
-
-    @pytest.fixture
-    def image(self, environment: Environment, _local_aws: LocalAws) -> str:
-        """The image of a tiny server."""
-        found = environment.aws("ecr").describe_repositories()["repositories"]
-        if any(entry["repositoryName"] == "tiny" for entry in found):
-            return "123456789012.dkr.ecr.us-east-1.amazonaws.com/tiny:1"
-        return push_image(_local_aws, environment.aws)
 
     @pytest.fixture
     def endpoint(self, environment: Environment, image: str) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from local_aws.server import LocalAws
 from rollout_check import handler
-from tests.contract.serving import ROLE, create_config, push_image, put_artefact, wait_while
+from tests.contract.serving import ROLE, create_config, put_artefact, wait_while
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import create_stack
 from tests.stacks.templates import flat, resources, templates
@@ -91,18 +90,6 @@ class Serving:
         return [
             {"ParameterKey": key, "ParameterValue": value} for key, value in {"Image": self.image, **values}.items()
         ]
-
-
-@pytest.fixture(scope="module")
-def image(_local_aws: LocalAws) -> str:
-    """The tiny image's URI."""
-    import boto3
-
-    exports = _local_aws.environment()
-    make: Any = boto3.Session(
-        exports["AWS_ACCESS_KEY_ID"], exports["AWS_SECRET_ACCESS_KEY"], region_name=exports["AWS_REGION"]
-    ).client
-    return push_image(_local_aws, lambda service: make(service, endpoint_url=exports["AWS_ENDPOINT_URL"]))
 
 
 @pytest.fixture
