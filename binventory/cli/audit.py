@@ -42,7 +42,9 @@ def audit(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder or s3://bucket/prefix with photos.")],
     output: Annotated[Path, typer.Option(help="Folder for the results; a second run goes on there.")] = Path("audit"),
     records: Annotated[Path | None, typer.Option(help="CSV of records; default: metadata JSON beside photos.")] = None,
-    columns: Annotated[str, typer.Option(help="Columns of the CSV: image_id=A,count=B[,photo=C,sku=D,name=E].")] = "",
+    columns: Annotated[
+        str, typer.Option(help="Columns of the CSV: image_id=A,count=B; also photo, sku and name.")
+    ] = "",
     predictions: Annotated[
         Path | None, typer.Option(help="Answers given before (CSV, JSON Lines, Parquet, Batch Transform folder).")
     ] = None,

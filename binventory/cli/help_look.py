@@ -1,4 +1,7 @@
-"""Help without what says nothing: typer writes `<bool>` beside every flag and `<str>` beside every named argument."""
+"""Help without what says nothing: typer writes `<bool>` beside every flag and `<str>` beside every named argument.
+
+What it leaves of a line is the description's: at 80 columns typer ends a longer word with an ellipsis.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,20 @@ def _option_type(option: TyperOption, ctx: Any) -> str | None:
     if option.is_flag:
         return None
     kind = option.display_type(ctx).strip("<>").removesuffix(" range").upper()
-    return option.metavar or _WORDS.get(kind, kind)
+    word = option.metavar or ("" if _range(option) else _WORDS.get(kind, kind))
+    return f"{word} {_range(option)}".strip()
+
+
+def _range(option: TyperOption) -> str:
+    """`1-64` or `≥1`, where typer says `NUMBER [1<=x<=64]`; empty without bounds."""
+    low, high = option.min, option.max
+    if low is None:
+        return "" if high is None else f"≤{high}"
+    return f"≥{low}" if high is None else f"{low}-{high}"
+
+
+def _no_range(option: TyperOption) -> None:
+    """Nothing after the type: the type says it."""
 
 
 def _argument_type(argument: TyperArgument, ctx: Any) -> str | None:
@@ -26,4 +42,5 @@ def tidy_help() -> None:
     """Has typer's help columns say only what people can type. Typer has no setting for it."""
     replace: Any = setattr  # methods of a class that is not ours
     replace(TyperOption, "display_type_rich", _option_type)
+    replace(TyperOption, "_get_number_range_help_str", _no_range)
     replace(TyperArgument, "display_type_rich", _argument_type)
