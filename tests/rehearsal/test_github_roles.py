@@ -58,12 +58,30 @@ def test_a_token_from_elsewhere_is_refused(account: Account, intent: str, subjec
 
 def test_a_pull_request_sees_the_diff_and_the_price(account: Account, tmp_path: Path) -> None:
     rights = account.credentials("diff", "repo:acme/bins:pull_request")
+    base = commits(account.folder / "base", epochs=("20",))
+    dev = base / "settings/dev.yaml"
+    dev.write_text(dev.read_text().replace("instance_type: ml.m5.large", "instance_type: ml.m5.xlarge"))
     for name in ("Diff against what is deployed", "Price what will be deployed", "Say what would be lost"):
         summary = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
         done = account.shell(step("pull-request", name), {**rights, **summary})
         assert done.returncode == 0, f"{name}\n{done.stdout}{done.stderr}"
     assert "Number of stacks with differences: 0" in (account.folder / "cdk.diff").read_text()
-    assert "$" in (tmp_path / "summary.md").read_text()
+    (endpoint,) = re.findall(r"\| A month of the endpoint, more \|(.*)", (tmp_path / "summary.md").read_text())
+    before, now, difference = (cell.strip() for cell in endpoint.strip(" |").split("|"))
+    assert float(before.strip("$")) > float(now.strip("$"))
+    assert difference.startswith("-")
+
+
+def test_a_base_branch_that_cannot_be_synthesized_is_said(account: Account, tmp_path: Path) -> None:
+    rights = account.credentials("diff", "repo:acme/bins:pull_request")
+    shutil.rmtree(account.folder / "base", ignore_errors=True)
+    (account.folder / "base").mkdir()
+    environment = {**rights, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    done = account.shell(step("pull-request", "Price what will be deployed"), environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    comment = (account.folder / "cost.md").read_text()
+    assert comment.startswith("The base branch cannot be synthesized")
+    assert "| One pipeline execution | $" in comment
 
 
 def test_a_pull_request_cannot_deploy(account: Account) -> None:
@@ -133,10 +151,8 @@ def test_the_night_looks_for_drift_leftovers_and_cost(account: Account, tmp_path
     rights = account.credentials("diff", "repo:acme/bins:ref:refs/heads/main")
     summary = tmp_path / "summary.md"
     variables = {"BINVENTORY_ENV": "dev", "GITHUB_STEP_SUMMARY": str(summary)}
-    done = account.shell(step("nightly", "Compare the account with its templates"), {**rights, **variables})
-    assert done.returncode == 0, done.stdout + done.stderr
     lookup = account.chained(rights, f"cdk-hnb659fds-lookup-role-{account.aws.account}-{account.aws.region}")
-    for name in ("Look for leftovers", "Report the cost"):
+    for name in ("Compare the account with its templates", "Look for leftovers", "Report the cost"):
         done = account.shell(step("nightly", name), {**lookup, **variables})
         assert done.returncode == 0, f"{name}\n{done.stdout}{done.stderr}"
     assert "### Leftovers" in summary.read_text()
