@@ -131,10 +131,11 @@ def correct_ecr() -> None:
 
 
 def correct_iam_resources() -> None:
-    """Have three actions be checked on the resources that AWS's service authorisation reference names for them.
+    """Have some actions be checked on the resources that AWS's service authorisation reference names for them.
 
     ministack checks DescribeRepositories on `*`, which the image-publishing role of every CDK bootstrap is rightly not
-    allowed, and CreateLogStream, PutLogEvents and DeleteLogStream on the log group instead of the stream.
+    allowed, what reads a budget on `*` too, and CreateLogStream, PutLogEvents and DeleteLogStream on the log group
+    instead of the stream.
     """
     from ministack.core import iam_actions
 
@@ -142,12 +143,14 @@ def correct_iam_resources() -> None:
 
     def extract_corrected(service: str, *arguments: Any, **named: Any) -> str:
         found = str(extract(service, *arguments, **named))
-        if service not in {"ecr", "logs"} or len(arguments) != 7:
+        if service not in {"budgets", "ecr", "logs"} or len(arguments) != 7:
             return found
         _, _, headers, body, _, region, account = arguments
         request = _json_or_nothing(body)
         if service == "ecr" and found == "*" and request.get("repositoryNames"):
             return f"arn:aws:ecr:{region}:{account}:repository/{request['repositoryNames'][0]}"
+        if service == "budgets" and request.get("BudgetName"):
+            return f"arn:aws:budgets::{account}:budget/{request['BudgetName']}"
         action = headers.get("x-amz-target", "").rpartition(".")[2]
         if action in {"CreateLogStream", "PutLogEvents", "DeleteLogStream"} and ":log-stream:" not in found:
             return f"{found.removesuffix(':*')}:log-stream:{request.get('logStreamName', '')}"

@@ -323,6 +323,9 @@ def test_one_right_reads_budgets(strict_aws: LocalAws, root: ClientFactory) -> N
     limit = {"Amount": "10", "Unit": "USD"}
     budget = {"BudgetName": "mine", "BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": limit}
     root("budgets").create_budget(AccountId=ACCOUNT, Budget=budget)
-    viewer = role(root, "viewer", {"AWS": ACCOUNT}, statement("budgets:ViewBudget"))
-    found = as_role(strict_aws, root, viewer)("budgets").describe_budget(AccountId=ACCOUNT, BudgetName="mine")
+    own = statement("budgets:ViewBudget", resource=f"arn:aws:budgets::{ACCOUNT}:budget/mine")
+    viewer = as_role(strict_aws, root, role(root, "viewer", {"AWS": ACCOUNT}, own))
+    found = viewer("budgets").describe_budget(AccountId=ACCOUNT, BudgetName="mine")
     assert found["Budget"]["BudgetName"] == "mine"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        viewer("budgets").describe_budget(AccountId=ACCOUNT, BudgetName="yours")

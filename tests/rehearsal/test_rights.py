@@ -227,7 +227,7 @@ def requests_of(aws: LocalAws, names: dict[str, str]) -> dict[str, list[Request]
 
 
 def test_everything_is_done_with_the_roles_own_rights(made: Made) -> None:
-    assert made.failed == []
+    assert not made.failed, "\n".join(made.failed)
 
 
 def test_every_part_of_every_policy_lets_something_through(made: Made) -> None:
@@ -235,4 +235,5 @@ def test_every_part_of_every_policy_lets_something_through(made: Made) -> None:
     if os.environ.get("WITNESS"):
         WITNESSED.write_text(witnesses(roles, made.requests))
     left = [mutant for mutant in survivors(roles, made.requests) if not excused(mutant)]
-    assert [f"{mutant.role}: {mutant.without}" for mutant in left] == []
+    named = [f"{mutant.role}: {mutant.without}" for mutant in left]
+    assert not named, "\n".join(named)
