@@ -9,9 +9,10 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct, IDependable
 
+from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.functions import CLEANUP_CODE, FunctionProperties, PythonFunction
-from stacks.permissions import allow, log_group_arn
+from stacks.permissions import allow
 
 _JOB_LOGS = ("ProcessingJobs", "TrainingJobs", "TransformJobs")
 
@@ -22,7 +23,7 @@ class Cleanup(Construct):
     def __init__(self, scope: BinventoryStack, construct_id: str) -> None:
         super().__init__(scope, construct_id)
         self._stack = scope
-        own_stack = scope.format_arn(service="cloudformation", resource="stack", resource_name=f"{scope.stack_name}/*")
+        own_stack = permissions.stack_arn(scope, scope.stack_name)
         self._function = PythonFunction(
             self,
             "Empty",
@@ -58,7 +59,7 @@ class Cleanup(Construct):
             statements=[
                 allow(
                     ["sagemaker:DeleteModelPackage", "sagemaker:ListModelPackages"],
-                    [self._sagemaker_arn("model-package", f"{group}/*")],
+                    [permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*")],
                 )
             ],
         )
@@ -70,13 +71,7 @@ class Cleanup(Construct):
             subject={"PipelineName": pipeline},
             of=[of],
             statements=[
-                allow(
-                    ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"],
-                    [
-                        self._sagemaker_arn("pipeline", pipeline),
-                        self._sagemaker_arn("pipeline", f"{pipeline}/execution/*"),
-                    ],
-                ),
+                permissions.stop_executions(self._stack, pipeline),
                 allow(["logs:DescribeLogStreams"], self._job_log_groups()),
                 allow(["logs:DeleteLogStream"], [f"{arn}:log-stream:*" for arn in self._job_log_groups()]),
             ],
@@ -95,7 +90,7 @@ class Cleanup(Construct):
         )
 
     def _job_log_groups(self) -> list[str]:
-        return [log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in _JOB_LOGS]
+        return [permissions.log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in _JOB_LOGS]
 
     def _before_deletion(
         self,
@@ -115,6 +110,3 @@ class Cleanup(Construct):
         policy = iam.Policy(self, f"{construct_id}Policy", roles=[self._function.role], statements=list(statements))
         # Deleted in the opposite order: first this, with everything it needs still there.
         resource.node.add_dependency(*of, policy, self._function)
-
-    def _sagemaker_arn(self, resource: str, name: str) -> str:
-        return self._stack.format_arn(service="sagemaker", resource=resource, resource_name=name)

@@ -106,7 +106,7 @@ class Ec2Stack(BinventoryStack):
                 # The champion that a new model is compared with.
                 allow(
                     ["sagemaker:ListModelPackages", "sagemaker:DescribeModelPackage"],
-                    [self.format_arn(service="sagemaker", resource="model-package", resource_name=f"{self._group}/*")],
+                    [permissions.sagemaker_arn(self, "model-package", f"{self._group}/*")],
                 ),
             ],
         )

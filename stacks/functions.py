@@ -18,8 +18,8 @@ from stacks import permissions
 from stacks.assets import REPOSITORY
 from stacks.base import BinventoryStack
 
-PROMOTION_CODE = REPOSITORY / "promotion_code"
 CLEANUP_CODE = REPOSITORY / "cleanup_code"
+_PROMOTION_CODE = REPOSITORY / "promotion_code"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +84,33 @@ class PythonFunction(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(topic))
+
+
+def promotion_function(
+    scope: Construct,
+    construct_id: str,
+    *,
+    stack: BinventoryStack,
+    module: str,
+    purpose: str,
+    timeout: Duration,
+    statements: Sequence[iam.PolicyStatement],
+    environment: Mapping[str, str],
+    errors_to: sns.ITopic,
+) -> lambda_.Function:
+    """The function of one module of promotion_code, and named after it: `idle_guard` is `binventory-dev-idle-guard`."""
+    return PythonFunction(
+        scope,
+        construct_id,
+        stack=stack,
+        of=FunctionProperties(
+            name=f"{stack.settings.prefix}-{module.replace('_', '-')}",
+            purpose=purpose,
+            code=_PROMOTION_CODE,
+            handler=f"{module}.handler",
+            timeout=timeout,
+            statements=statements,
+            environment=environment,
+            errors_to=errors_to,
+        ),
+    ).function

@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.base import BinventoryStack
-from stacks.permissions import allow, log_group_arns
+from stacks.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
 from stacks.pipeline_names import pipeline_names
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
@@ -54,7 +54,7 @@ class GithubStack(BinventoryStack):
         role.add_to_policy(
             allow(
                 ["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"],
-                [self._sagemaker_arn("endpoint", self.settings.prefix)],
+                [sagemaker_arn(self, "endpoint", self.settings.prefix)],
             )
         )
 
@@ -67,7 +67,7 @@ class GithubStack(BinventoryStack):
             duration=Duration.hours(6),
         )
         # Those too that an execution goes on in when spot gives it up, or the workflow could not follow it there.
-        pipelines = [self._sagemaker_arn("pipeline", name) for name in pipeline_names(self.settings)]
+        pipelines = pipeline_arns(self, *pipeline_names(self.settings))
         role.add_to_policy(
             allow(
                 [
@@ -78,7 +78,7 @@ class GithubStack(BinventoryStack):
                     "sagemaker:ListPipelineExecutionSteps",
                     "sagemaker:ListPipelineParametersForExecution",
                 ],
-                [name for pipeline in pipelines for name in (pipeline, f"{pipeline}/execution/*")],
+                pipelines,
             )
         )
         role.add_to_policy(
@@ -89,7 +89,7 @@ class GithubStack(BinventoryStack):
                     "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
                 ],
                 # SageMaker names what a pipeline starts `pipelines-<execution>-<step>-<random>`, cut for tuning.
-                [self._sagemaker_arn(kind, "*") for kind in JOB_KINDS],
+                [sagemaker_arn(self, kind, "*") for kind in JOB_KINDS],
             )
         )
         role.add_to_policy(
@@ -138,6 +138,3 @@ class GithubStack(BinventoryStack):
     def _describe_stacks(self) -> iam.PolicyStatement:
         stacks = self.format_arn(service="cloudformation", resource="stack", resource_name=f"{self.settings.prefix}-*")
         return allow(["cloudformation:DescribeStacks"], [stacks])
-
-    def _sagemaker_arn(self, resource: str, name: str) -> str:
-        return self.format_arn(service="sagemaker", resource=resource, resource_name=name)

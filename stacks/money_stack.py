@@ -8,6 +8,7 @@ from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
@@ -15,13 +16,13 @@ from constructs import Construct
 
 from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.functions import promotion_function
 from stacks.keys import Keys
 from stacks.permissions import allow
 from stacks.pipeline_names import pipeline_names
-from stacks.schedules import call_on_schedule, every
 from stacks.settings import Settings
 from stacks.settings_sections import ServingHours
+from stacks.triggers import call_on_schedule, every
 
 ALERT_PERCENTS = (50, 80, 100)
 COST_TAG = "deployment"
@@ -94,44 +95,37 @@ class MoneyStack(BinventoryStack):
         guard = self._guard(
             "BudgetGuard",
             purpose="turns the endpoint off and stops executions when the budget is spent",
-            handler="budget_guard.handler",
+            module="budget_guard",
             environment={**self._budget_environment(), "PIPELINES": " ".join(pipelines)},
             statements=[
                 permissions.view_budget(self, self._budget_name),
-                allow(
-                    ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"],
-                    [
-                        self._sagemaker_arn("pipeline", name)
-                        for pipeline in pipelines
-                        for name in (pipeline, f"{pipeline}/execution/*")
-                    ],
-                ),
+                permissions.stop_executions(self, *pipelines),
             ],
         )
-        guard.function.add_event_source(sources.SnsEventSource(topic))
+        guard.add_event_source(sources.SnsEventSource(topic))
 
     def _idle_guard(self, hours: float) -> None:
         endpoint = self.settings.prefix
         guard = self._guard(
             "IdleGuard",
             purpose="turns the endpoint off when nobody has called it for a while",
-            handler="idle_guard.handler",
+            module="idle_guard",
             environment={"ENDPOINT": endpoint, "VARIANT": self._variant, "IDLE_SECONDS": f"{hours * 3600:.0f}"},
             statements=[
-                allow(["sagemaker:DescribeEndpoint"], [self._sagemaker_arn("endpoint", endpoint)]),
+                allow(["sagemaker:DescribeEndpoint"], [permissions.sagemaker_arn(self, "endpoint", endpoint)]),
                 # CloudWatch has no resource level for reading metrics.
                 allow(["cloudwatch:GetMetricStatistics"], ["*"]),
             ],
         )
         # Four looks in the limit, but no more than one a minute and no less than one an hour.
         expression = every(min(_HOUR_MINUTES, hours * _HOUR_MINUTES / 4))
-        call_on_schedule(self, "IdleGuardSchedule", guard.function, expression, "Looks whether the endpoint is idle")
+        call_on_schedule(self, "IdleGuardSchedule", guard, expression, "Looks whether the endpoint is idle")
 
     def _serving_hours(self, hours: ServingHours) -> None:
         guard = self._guard(
             "ServingHours",
             purpose="turns the endpoint on and off by the clock",
-            handler="serving_hours.handler",
+            module="serving_hours",
             environment=self._budget_environment(),
             statements=[permissions.view_budget(self, self._budget_name)],
         )
@@ -140,7 +134,7 @@ class MoneyStack(BinventoryStack):
             call_on_schedule(
                 self,
                 f"Turn{state.title()}",
-                guard.function,
+                guard,
                 f"cron({minute} {hour} ? * {hours.days} *)",
                 f"Turns the endpoint {state}",
                 time_zone=hours.time_zone,
@@ -152,33 +146,29 @@ class MoneyStack(BinventoryStack):
         construct_id: str,
         *,
         purpose: str,
-        handler: str,
+        module: str,
         environment: dict[str, str],
         statements: list[iam.PolicyStatement],
-    ) -> PythonFunction:
+    ) -> lambda_.Function:
         serving_stack = self.settings.stack_name("serving")
-        return PythonFunction(
+        return promotion_function(
             self,
             construct_id,
             stack=self,
-            of=FunctionProperties(
-                name=f"{self.settings.prefix}-{handler.split('.')[0].replace('_', '-')}",
-                purpose=purpose,
-                code=PROMOTION_CODE,
-                handler=handler,
-                timeout=Duration.minutes(1),
-                statements=[
-                    *permissions.change_stack(self, serving_stack),
-                    allow(["sns:Publish"], [self.alerts.topic_arn]),
-                    *statements,
-                ],
-                environment={
-                    "SERVING_STACK": serving_stack,
-                    "ALERTS_TOPIC": self.alerts.topic_arn,
-                    **environment,
-                },
-                errors_to=self.alerts,
-            ),
+            module=module,
+            purpose=purpose,
+            timeout=Duration.minutes(1),
+            statements=[
+                *permissions.change_stack(self, serving_stack),
+                allow(["sns:Publish"], [self.alerts.topic_arn]),
+                *statements,
+            ],
+            environment={
+                "SERVING_STACK": serving_stack,
+                "ALERTS_TOPIC": self.alerts.topic_arn,
+                **environment,
+            },
+            errors_to=self.alerts,
         )
 
     def _budget_environment(self) -> dict[str, str]:
@@ -215,6 +205,3 @@ class MoneyStack(BinventoryStack):
                 }
             ),
         )
-
-    def _sagemaker_arn(self, resource: str, name: str) -> str:
-        return self.format_arn(service="sagemaker", resource=resource, resource_name=name)

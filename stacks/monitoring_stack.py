@@ -8,6 +8,7 @@ from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -15,11 +16,11 @@ from constructs import Construct
 from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.dashboard import MONITORING, Dashboard
-from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.functions import promotion_function
 from stacks.permissions import allow
-from stacks.schedules import call_on_schedule, every
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
+from stacks.triggers import call_on_schedule, every
 
 
 class MonitoringStack(BinventoryStack):
@@ -48,7 +49,7 @@ class MonitoringStack(BinventoryStack):
         call_on_schedule(
             self,
             "MonitorSchedule",
-            monitor.function,
+            monitor,
             every(settings.monitoring.look_every_minutes),
             "Looks whether the photos have drifted",
         )
@@ -58,7 +59,7 @@ class MonitoringStack(BinventoryStack):
         Dashboard(self, "Overview", settings=settings, variant=variant, drift=alarm)
         CfnOutput(self, "DashboardName", value=settings.prefix)
 
-    def _monitor(self, storage: StorageStack) -> PythonFunction:
+    def _monitor(self, storage: StorageStack) -> lambda_.Function:
         monitoring = self.settings.monitoring
         name = self.settings.prefix
         serving_stack = self.settings.stack_name("serving")
@@ -67,10 +68,12 @@ class MonitoringStack(BinventoryStack):
         return self._function(
             "Monitor",
             purpose="compares the endpoint's answers with its model's evaluation",
-            handler="drift_monitor.handler",
+            module="drift_monitor",
             statements=[
-                allow(["cloudformation:DescribeStacks"], [self._arn("cloudformation", "stack", f"{serving_stack}/*")]),
-                allow(["sagemaker:DescribeModelPackage"], [self._arn("sagemaker", "model-package", f"{name}/*")]),
+                allow(["cloudformation:DescribeStacks"], [permissions.stack_arn(self, serving_stack)]),
+                allow(
+                    ["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(self, "model-package", f"{name}/*")]
+                ),
                 allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]),
                 allow(["logs:FilterLogEvents"], [log_group_arn, f"{log_group_arn}:*"]),
                 permissions.put_metrics(MONITORING),
@@ -118,11 +121,11 @@ class MonitoringStack(BinventoryStack):
         retraining = self._function(
             "Retraining",
             purpose="starts the pipeline when the photos have drifted",
-            handler="retraining.handler",
+            module="retraining",
             statements=[
                 allow(
                     ["sagemaker:ListPipelineExecutions", "sagemaker:StartPipelineExecution"],
-                    [self._arn("sagemaker", "pipeline", pipeline)],
+                    [permissions.sagemaker_arn(self, "pipeline", pipeline)],
                 ),
                 allow(["sns:Publish"], [self._alerts.topic_arn]),
             ],
@@ -133,7 +136,7 @@ class MonitoringStack(BinventoryStack):
                 "ALERTS_TOPIC": self._alerts.topic_arn,
             },
         )
-        retraining.function.add_event_source(sources.SnsEventSource(topic))
+        retraining.add_event_source(sources.SnsEventSource(topic))
         return topic
 
     def _function(
@@ -141,26 +144,19 @@ class MonitoringStack(BinventoryStack):
         construct_id: str,
         *,
         purpose: str,
-        handler: str,
+        module: str,
         statements: list[iam.PolicyStatement],
         environment: dict[str, str],
-    ) -> PythonFunction:
+    ) -> lambda_.Function:
         budget = self.settings.prefix
-        return PythonFunction(
+        return promotion_function(
             self,
             construct_id,
             stack=self,
-            of=FunctionProperties(
-                name=f"{self.settings.prefix}-{handler.split('.')[0].replace('_', '-')}",
-                purpose=purpose,
-                code=PROMOTION_CODE,
-                handler=handler,
-                timeout=Duration.minutes(5),
-                statements=[permissions.view_budget(self, budget), *statements],
-                environment={"ACCOUNT": self.account, "BUDGET": budget, **environment},
-                errors_to=self._alerts,
-            ),
+            module=module,
+            purpose=purpose,
+            timeout=Duration.minutes(5),
+            statements=[permissions.view_budget(self, budget), *statements],
+            environment={"ACCOUNT": self.account, "BUDGET": budget, **environment},
+            errors_to=self._alerts,
         )
-
-    def _arn(self, service: str, resource: str, name: str) -> str:
-        return self.format_arn(service=service, resource=resource, resource_name=name)

@@ -126,6 +126,30 @@ def pass_roles(*role_arns: str) -> iam.PolicyStatement:
     return allow(["iam:PassRole"], role_arns, {"StringEquals": {"iam:PassedToService": SAGEMAKER}})
 
 
+def sagemaker_arn(stack: Stack, resource: str, name: str) -> str:
+    """ARN of something of SageMaker's in the stack's account and region; both parts may end in a pattern."""
+    return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
+
+
+def step_job_arns(stack: Stack, kind: str, *steps: str) -> list[str]:
+    """ARNs of the jobs that the pipelines' steps start: SageMaker names them after the execution and the step.
+
+    Only the step is known beforehand, and SageMaker writes it in lower case into ARNs.
+    """
+    return [sagemaker_arn(stack, kind, f"*-{name}-*") for step in steps for name in (step, step.lower())]
+
+
+def pipeline_arns(stack: Stack, *pipelines: str) -> list[str]:
+    """ARNs of pipelines and of all their executions."""
+    names = [name for pipeline in pipelines for name in (pipeline, f"{pipeline}/execution/*")]
+    return [sagemaker_arn(stack, "pipeline", name) for name in names]
+
+
+def stack_arn(stack: Stack, name: str) -> str:
+    """ARN of a stack by its name, which may end in a pattern: the id behind it changes with every creation."""
+    return stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{name}/*")
+
+
 def log_group_arn(stack: Stack, group: str) -> str:
     """ARN of a log group by its name, which need not be one of ours."""
     return stack.format_arn(
@@ -140,7 +164,7 @@ def log_group_arns(stack: Stack, *groups: str) -> list[str]:
 
 def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
     """Change the parameters of a stack. CloudFormation acts with the role that deployed it, which cannot be swapped."""
-    arn = stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stack_name}/*")
+    arn = stack_arn(stack, stack_name)
     return [
         allow(["cloudformation:DescribeStacks"], [arn]),
         allow(
@@ -149,6 +173,12 @@ def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
             {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}},
         ),
     ]
+
+
+def stop_executions(stack: Stack, *pipelines: str) -> iam.PolicyStatement:
+    """Find and stop what runs in these pipelines."""
+    actions = ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"]
+    return allow(actions, pipeline_arns(stack, *pipelines))
 
 
 def view_budget(stack: Stack, name: str) -> iam.PolicyStatement:

@@ -85,7 +85,7 @@ class PipelineRoles(Construct):
         yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
         yield allow(
             ["sagemaker:ListModelPackages", "sagemaker:DescribeModelPackage"],
-            [self._sagemaker_arn("model-package", f"{access.model_package_group}/*")],
+            [permissions.sagemaker_arn(self._stack, "model-package", f"{access.model_package_group}/*")],
         )
         yield from self._any_job("ProcessingJobs")
 
@@ -101,17 +101,12 @@ class PipelineRoles(Construct):
         """SageMaker Pipelines names its jobs after the execution and the step; only the step is known beforehand."""
         access = self._access
         jobs = {
-            "ProcessingJob": [("processing-job", step) for step in ("Ingest", "Evaluate")],
-            "TrainingJob": [("training-job", step) for step in ("Embed", "Train")],
-            "HyperParameterTuningJob": [("hyper-parameter-tuning-job", "Tune")],
+            "ProcessingJob": ("processing-job", "Ingest", "Evaluate"),
+            "TrainingJob": ("training-job", "Embed", "Train"),
+            "HyperParameterTuningJob": ("hyper-parameter-tuning-job", "Tune"),
         }
-        for kind, resources in jobs.items():
-            # SageMaker writes the names of jobs in lower case into their ARNs.
-            arns = [
-                self._sagemaker_arn(resource, f"*-{name}-*")
-                for resource, step in resources
-                for name in (step, step.lower())
-            ]
+        for kind, (resource, *steps) in jobs.items():
+            arns = permissions.step_job_arns(self._stack, resource, *steps)
             verbs = ("Create", "Describe", "Stop")
             yield allow([*(f"sagemaker:{verb}{kind}" for verb in verbs), "sagemaker:AddTags"], arns)
         yield permissions.pass_roles(self.ingest.role_arn, self.training.role_arn, self.evaluate.role_arn)
@@ -120,17 +115,16 @@ class PipelineRoles(Construct):
         yield allow(
             ["sagemaker:CreateModelPackage"],
             [
-                self._sagemaker_arn("model-package-group", group),
-                self._sagemaker_arn("model-package", f"{group}/*"),
+                permissions.sagemaker_arn(self._stack, "model-package-group", group),
+                permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*"),
             ],
             {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}},
         )
-        yield allow(["sagemaker:DescribeModelPackage"], [self._sagemaker_arn("model-package", f"{group}/*")])
+        yield allow(
+            ["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*")]
+        )
         # The property file that the gate looks into, and the archive and figures that a registration refers to.
         yield from permissions.read_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
 
     def _read_object(self, uri: str) -> iam.PolicyStatement:
         return allow(["s3:GetObject"], [f"arn:{Aws.PARTITION}:s3:::{uri.removeprefix('s3://')}"])
-
-    def _sagemaker_arn(self, resource: str, name: str) -> str:
-        return self._stack.format_arn(service="sagemaker", resource=resource, resource_name=name)

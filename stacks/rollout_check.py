@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from aws_cdk import Duration
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.functions import promotion_function
 from stacks.permissions import allow
+from stacks.triggers import call_on_event
 
 # The states in which an update of a stack ends.
 ENDED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED")
@@ -21,48 +22,41 @@ class RolloutCheck(Construct):
 
     def __init__(self, scope: BinventoryStack, construct_id: str, *, endpoint: str, alerts: sns.ITopic) -> None:
         super().__init__(scope, construct_id)
-        name = f"{scope.settings.prefix}-rollout-check"
         stack = scope.settings.stack_name("serving")
-        stack_arn = scope.format_arn(service="cloudformation", resource="stack", resource_name=f"{stack}/*")
-        endpoint_arn = scope.format_arn(service="sagemaker", resource="endpoint", resource_name=endpoint)
-        function = PythonFunction(
+        stack_arn = permissions.stack_arn(scope, stack)
+        endpoint_arn = permissions.sagemaker_arn(scope, "endpoint", endpoint)
+        function = promotion_function(
             self,
             "Check",
             stack=scope,
-            of=FunctionProperties(
-                name=name,
-                purpose="tells when the endpoint does not serve what its stack asks for",
-                code=PROMOTION_CODE,
-                handler="rollout_check.handler",
-                timeout=Duration.minutes(1),
-                statements=[
-                    allow(
-                        [
-                            "cloudformation:DescribeStackEvents",
-                            "cloudformation:DescribeStacks",
-                            "cloudformation:ListStackResources",
-                        ],
-                        [stack_arn],
-                    ),
-                    allow(["sagemaker:DescribeEndpoint"], [endpoint_arn]),
-                    allow(["sns:Publish"], [alerts.topic_arn]),
-                ],
-                environment={"SERVING_STACK": stack, "ENDPOINT": endpoint, "ALERTS_TOPIC": alerts.topic_arn},
-                errors_to=alerts,
-            ),
-        ).function
-        events.Rule(
+            module="rollout_check",
+            purpose="tells when the endpoint does not serve what its stack asks for",
+            timeout=Duration.minutes(1),
+            statements=[
+                allow(
+                    [
+                        "cloudformation:DescribeStackEvents",
+                        "cloudformation:DescribeStacks",
+                        "cloudformation:ListStackResources",
+                    ],
+                    [stack_arn],
+                ),
+                allow(["sagemaker:DescribeEndpoint"], [endpoint_arn]),
+                allow(["sns:Publish"], [alerts.topic_arn]),
+            ],
+            environment={"SERVING_STACK": stack, "ENDPOINT": endpoint, "ALERTS_TOPIC": alerts.topic_arn},
+            errors_to=alerts,
+        )
+        call_on_event(
             self,
             "Ended",
-            rule_name=name,
+            function,
+            name=f"{scope.settings.prefix}-rollout-check",
             description="An update of the serving stack has ended",
-            event_pattern=events.EventPattern(
-                source=["aws.cloudformation"],
-                detail_type=["CloudFormation Stack Status Change"],
-                detail={
-                    "stack-id": events.Match.prefix(stack_arn.removesuffix("*")),
-                    "status-details": {"status": list(ENDED)},
-                },
-            ),
-            targets=[targets.LambdaFunction(function, retry_attempts=10, max_event_age=Duration.hours(6))],
+            source="aws.cloudformation",
+            detail_type="CloudFormation Stack Status Change",
+            detail={
+                "stack-id": events.Match.prefix(stack_arn.removesuffix("*")),
+                "status-details": {"status": list(ENDED)},
+            },
         )

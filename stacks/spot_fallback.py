@@ -6,20 +6,21 @@ import dataclasses
 import json
 
 from aws_cdk import Duration
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
+from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import PROMOTION_CODE, FunctionProperties, PythonFunction
+from stacks.functions import promotion_function
 from stacks.permissions import allow
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.continuation import Continuation, continuations
+from stacks.pipeline_names import SPOT_STEPS
 from stacks.settings import Settings
+from stacks.triggers import KEPT, call_on_event
 
 
 class SpotFallback(Construct):
@@ -40,18 +41,16 @@ class SpotFallback(Construct):
         found = continuations(dataclasses.replace(context, settings=on_demand(context.settings)))
         self.pipelines: dict[str, IDependable] = {item.first: self._pipeline(item, pipeline_role) for item in found}
         function = self._function(found, alerts)
-        events.Rule(
+        call_on_event(
             self,
             "Interrupted",
-            rule_name=f"{self._settings.prefix}-spot-interrupted",
+            function,
+            name=f"{self._settings.prefix}-spot-interrupted",
             description="A training job lost its spot capacity, or starts (again)",
-            event_pattern=events.EventPattern(
-                source=["aws.sagemaker"],
-                detail_type=["SageMaker Training Job State Change"],
-                # `Starting` as well: it follows every interruption, should the event of that be lost.
-                detail={"SecondaryStatus": ["Interrupted", "Starting"]},
-            ),
-            targets=[targets.LambdaFunction(function, retry_attempts=10, max_event_age=Duration.hours(6))],
+            source="aws.sagemaker",
+            detail_type="SageMaker Training Job State Change",
+            # `Starting` as well: it follows every interruption, should the event of that be lost.
+            detail={"SecondaryStatus": ["Interrupted", "Starting"]},
         )
 
     def _pipeline(self, of: Continuation, role: iam.IRole) -> sagemaker.CfnPipeline:
@@ -66,7 +65,6 @@ class SpotFallback(Construct):
         )
 
     def _function(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> lambda_.Function:
-        settings, prefix = self._settings, self._settings.prefix
         given = {
             item.first: {
                 "name": item.name,
@@ -75,46 +73,40 @@ class SpotFallback(Construct):
             }
             for item in found
         }
-        function = PythonFunction(
+        function = promotion_function(
             self,
             "Fallback",
             stack=self._stack,
-            of=FunctionProperties(
-                name=f"{prefix}-spot-fallback",
-                purpose="continues an execution on demand when spot capacity is reclaimed too often",
-                code=PROMOTION_CODE,
-                handler="spot_fallback.handler",
-                timeout=Duration.minutes(2),
-                statements=self._statements(found, alerts),
-                environment={
-                    "ALERTS_TOPIC": alerts.topic_arn,
-                    "CONTINUATIONS": json.dumps(given, sort_keys=True),
-                    "PIPELINE": prefix,
-                    "RECLAIMS": str(settings.training.on_demand_after_reclaims),
-                },
-                errors_to=alerts,
-            ),
-        ).function
-        function.configure_async_invoke(retry_attempts=2, max_event_age=Duration.hours(6))
+            module="spot_fallback",
+            purpose="continues an execution on demand when spot capacity is reclaimed too often",
+            timeout=Duration.minutes(2),
+            statements=self._statements(found, alerts),
+            environment={
+                "ALERTS_TOPIC": alerts.topic_arn,
+                "CONTINUATIONS": json.dumps(given, sort_keys=True),
+                "PIPELINE": self._settings.prefix,
+                "RECLAIMS": str(self._settings.training.on_demand_after_reclaims),
+            },
+            errors_to=alerts,
+        )
+        function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
         return function
 
     def _statements(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> list[iam.PolicyStatement]:
         prefix = self._settings.prefix
-        executions = self._arn("pipeline", f"{prefix}/execution/*")
+        executions = permissions.sagemaker_arn(self._stack, "pipeline", f"{prefix}/execution/*")
         jobs = {
-            "DescribeProcessingJob": [("processing-job", "Ingest")],
-            "DescribeTrainingJob": [("training-job", step) for step in ("Embed", "Tune", "Train")],
-            "DescribeHyperParameterTuningJob": [("hyper-parameter-tuning-job", "Tune")],
+            "DescribeProcessingJob": ("processing-job", "Ingest"),
+            "DescribeTrainingJob": ("training-job", *SPOT_STEPS),
+            "DescribeHyperParameterTuningJob": ("hyper-parameter-tuning-job", "Tune"),
         }
-        # SageMaker names jobs after the execution and the step, and writes the names in lower case into their ARNs.
         describe = [
-            allow([f"sagemaker:{action}"],
-                  [self._arn(kind, f"*-{name}-*") for kind, step in kinds for name in (step, step.lower())])
-            for action, kinds in jobs.items()
-        ]  # fmt: skip
+            allow([f"sagemaker:{action}"], permissions.step_job_arns(self._stack, kind, *steps))
+            for action, (kind, *steps) in jobs.items()
+        ]
         return [
             *describe,
-            allow(["sagemaker:ListPipelineExecutions"], [self._arn("pipeline", prefix)]),
+            allow(["sagemaker:ListPipelineExecutions"], [permissions.sagemaker_arn(self._stack, "pipeline", prefix)]),
             allow(
                 [
                     "sagemaker:ListPipelineExecutionSteps",
@@ -123,12 +115,12 @@ class SpotFallback(Construct):
                 ],
                 [executions],
             ),
-            allow(["sagemaker:StartPipelineExecution"], [self._arn("pipeline", item.name) for item in found]),
+            allow(
+                ["sagemaker:StartPipelineExecution"],
+                [permissions.sagemaker_arn(self._stack, "pipeline", item.name) for item in found],
+            ),
             allow(["sns:Publish"], [alerts.topic_arn]),
         ]
-
-    def _arn(self, resource: str, name: str) -> str:
-        return self._stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
 
 
 def on_demand(settings: Settings) -> Settings:

@@ -1,18 +1,24 @@
-"""A function called by the clock."""
+"""What calls a function: the clock, or something that happened."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
-from aws_cdk import Stack
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from stacks.permissions import allow
+
+KEPT = Duration.hours(6)
+"""How long an event that cannot be handled is tried again."""
 
 
 def every(minutes: float) -> str:
@@ -62,3 +68,32 @@ def call_on_schedule(
         ),
     )
     schedule.node.add_dependency(policy)
+
+
+def call_on_event(
+    scope: Construct,
+    construct_id: str,
+    function: lambda_.IFunction,
+    *,
+    name: str,
+    description: str,
+    source: str,
+    detail_type: str,
+    detail: Mapping[str, Any],
+) -> None:
+    """Has EventBridge call a function for every event of a kind; one that cannot be delivered is kept for six hours.
+
+    Args:
+        name: the rule's name.
+        source: who sends the event, for example `aws.sagemaker`.
+        detail_type: what kind it is, for example `SageMaker Training Job State Change`.
+        detail: what its detail must hold, in EventBridge's patterns.
+    """
+    events.Rule(
+        scope,
+        construct_id,
+        rule_name=name,
+        description=description,
+        event_pattern=events.EventPattern(source=[source], detail_type=[detail_type], detail=detail),
+        targets=[targets.LambdaFunction(function, retry_attempts=10, max_event_age=KEPT)],
+    )
