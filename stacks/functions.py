@@ -19,7 +19,7 @@ from stacks.assets import REPOSITORY
 from stacks.base import BinventoryStack
 
 CLEANUP_CODE = REPOSITORY / "cleanup_code"
-_PROMOTION_CODE = REPOSITORY / "promotion_code"
+PROMOTION_CODE = REPOSITORY / "promotion_code"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def promotion_function(
         of=FunctionProperties(
             name=f"{stack.settings.prefix}-{module.replace('_', '-')}",
             purpose=purpose,
-            code=_PROMOTION_CODE,
+            code=PROMOTION_CODE,
             handler=f"{module}.handler",
             timeout=timeout,
             statements=statements,
