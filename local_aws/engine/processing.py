@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import queue
-import shutil
-import threading
 import time
 from functools import partial
 from pathlib import Path
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.context import Context
 from local_aws.engine.channels import DataError, DataSource
 from local_aws.engine.container import Container, ContainerSpec, end_containers, rebase
 from local_aws.engine.images import image_problem
+from local_aws.engine.job_run import JobRun
 from local_aws.engine.jobs import jobs_of, stop_grace
 from local_aws.engine.machine import Machine
 from local_aws.engine.output import LogStream
@@ -23,51 +20,28 @@ from local_aws.loopback import free_port
 from local_aws.service_needs import may_publish, network_problem, pull_problem
 from local_aws.wire import Document
 
-FAMILY = "ProcessingJob"
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 _STOPPED = "Stopped"
 _SHUT_DOWN = "the local AWS stops"
 _MAX_TEXT = 1024
 
 
-class ProcessingRun:
-    """Runs the stored processing job `name`.
+class ProcessingRun(JobRun):
+    """Runs a processing job on its machines."""
 
-    Args:
-        context: the local AWS.
-        name: the processing job.
-    """
+    KIND = "Processing"
 
     def __init__(self, context: Context, name: str) -> None:
-        self._context = context
+        super().__init__(context, name)
         self._jobs = jobs_of(context)
-        self._name = name
-        self._folder = context.state_dir / "jobs" / name
         self._messages: queue.Queue[str | tuple[int, int]] = queue.Queue()
-        self._cancelled = threading.Event()
         self._containers: list[Container] = []
         self._streams: list[LogStream] = []
         self._publishes = True
 
-    def run(self) -> None:
-        """Run the job to its end."""
-        changes: Document = {}
-        try:
-            changes = self._work()
-        except (ClientError, BotoCoreError, OSError) as error:
-            changes = _failed(f"ClientError: {error}")
-        except Exception as error:
-            changes = _failed(f"InternalServerError: {error!r}")
-            raise
-        finally:
-            if changes and not self._context.stopping.is_set():
-                now = self._context.now()
-                self._change(**changes, ProcessingEndTime=now)
-                shutil.rmtree(self._folder, ignore_errors=True)
-
     def stop(self) -> None:
         """StopProcessingJob: SIGTERM, two minutes, SIGKILL."""
-        if self._change(only_from="InProgress", ProcessingJobStatus="Stopping"):
+        if self._begin_stopping():
             self._messages.put(_STOPPED)
             self._cancelled.set()
 
@@ -76,35 +50,15 @@ class ProcessingRun:
         self._messages.put(_SHUT_DOWN)
         self._cancelled.set()
 
-    def _change(self, *, only_from: str | None = None, **members: object) -> bool:
-        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
-        members["LastModifiedTime"] = self._context.now()
-        changed: list[bool] = []
-
-        def change(stored: Document) -> None:
-            if only_from in (None, stored["ProcessingJobStatus"]):
-                stored.update(members)
-                changed.append(True)
-
-        job = self._context.table(FAMILY).update(self._name, change)
-        if job is not None and changed:
-            detail = {key: int(value * 1000) if key.endswith("Time") else value for key, value in job.items()}
-            self._context.emit_event("SageMaker Processing Job State Change", detail, [job["ProcessingJobArn"]])
-        return bool(changed)
-
-    def _work(self) -> Document:
-        """The members that describe the end of the job; none when the local AWS stops first."""
-        job = self._context.table(FAMILY).get(self._name)
-        if job is None:
-            raise KeyError(self._name)
+    def _work(self, job: Document) -> Document:
         image = job["AppSpecification"]["ImageUri"]
         problem = image_problem(image) or pull_problem(self._context, image) or network_problem(self._context, job)
         if problem:
-            return _failed(problem)
+            return self._failed(problem)
         self._publishes = may_publish(self._context, LOG_GROUP)
         with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
             if self._cancelled.is_set():
-                return _stopped() if self._messages.get() == _STOPPED else {}
+                return self._status(_STOPPED) if self._messages.get() == _STOPPED else {}
             return self._on_machines(job)
 
     def _on_machines(self, job: Document) -> Document:
@@ -115,7 +69,7 @@ class ProcessingRun:
             for machine in machines:
                 self._prepare(job, machine, machines)
         except DataError as error:
-            return _failed(str(error))
+            return self._failed(str(error))
         usage: UsageSampler | None = None
         try:
             self._start(job, machines)
@@ -218,22 +172,18 @@ class ProcessingRun:
                 message = self._messages.get(timeout=max(0.0, limit - time.monotonic()))
             except queue.Empty:
                 end_containers(self._containers, stop_grace())
-                return _failed("ClientError: Processing job runtime exceeded MaxRuntimeInSeconds provided") | {
-                    "ProcessingJobStatus": _STOPPED
-                }
+                reason = "ClientError: Processing job runtime exceeded MaxRuntimeInSeconds provided"
+                return self._failed(reason) | self._status(_STOPPED)
             if isinstance(message, str):
                 end_containers(self._containers, stop_grace() if message == _STOPPED else 0.0)
-                return _stopped() if message == _STOPPED else {}
+                return self._status(_STOPPED) if message == _STOPPED else {}
             index, status = message
             if status != 0:
                 end_containers(self._containers, 0.0)
-                return _failed(
-                    f"AlgorithmError: See job logs for more information, exit code: {status}",
-                    machines[index].read_text("output/message", _MAX_TEXT),
-                )
+                reason = f"AlgorithmError: See job logs for more information, exit code: {status}"
+                return self._failed(reason) | _exit_message(machines[index])
             waiting -= 1
-        text = machines[0].read_text("output/message", _MAX_TEXT)
-        return {"ProcessingJobStatus": "Completed"} | ({"ExitMessage": text} if text else {})
+        return self._status("Completed") | _exit_message(machines[0])
 
     def _upload(self, job: Document, machines: list[Machine]) -> None:
         for output in _outputs(job):
@@ -243,13 +193,10 @@ class ProcessingRun:
                     self._context.objects.upload_tree(folder, output["S3Uri"])
 
 
-def _failed(reason: str, message: str = "") -> Document:
-    changes = {"ProcessingJobStatus": "Failed", "FailureReason": reason[:_MAX_TEXT]}
-    return changes | ({"ExitMessage": message} if message else {})
-
-
-def _stopped() -> Document:
-    return {"ProcessingJobStatus": _STOPPED}
+def _exit_message(machine: Machine) -> Document:
+    """What a machine left as its last words; nothing when it left none."""
+    text = machine.read_text("output/message", _MAX_TEXT)
+    return {"ExitMessage": text} if text else {}
 
 
 def _outputs(job: Document) -> list[Document]:

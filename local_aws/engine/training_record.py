@@ -8,7 +8,6 @@ from local_aws.context import Context
 from local_aws.wire import Document
 
 FAMILY = "TrainingJob"
-RUNNING = frozenset({"InProgress", "Stopping"})
 
 _MESSAGES = {
     "Starting": "Preparing the instances for training",

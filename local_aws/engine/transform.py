@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from local_aws.context import Context
 from local_aws.engine.channels import DataError, DataSource, ObjectName
 from local_aws.engine.fleet import DeploymentFailed, Fleet, VariantPlan
 from local_aws.engine.instance import InstanceSpec
+from local_aws.engine.job_run import JobRun
 from local_aws.engine.jobs import jobs_of
 from local_aws.engine.output import LogStream
 from local_aws.engine.transform_limits import Limits
@@ -22,10 +20,8 @@ from local_aws.engine.transformer import Stopped, Transformer
 from local_aws.objects import S3Uri
 from local_aws.wire import Document
 
-FAMILY = "TransformJob"
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
 _STARTUP_SECONDS = 480.0
-_MAX_REASON = 1024
 
 
 @dataclass(frozen=True)
@@ -52,40 +48,20 @@ class TransformSpec(InstanceSpec):
         return f"{self.endpoint}/{instance}"
 
 
-class TransformRun:
-    """Runs the stored transform job `name`.
+class TransformRun(JobRun):
+    """Runs a transform job on its model's servers."""
 
-    Args:
-        context: the local AWS.
-        name: the transform job.
-    """
+    KIND = "Transform"
+    UNSEEN = frozenset({"Container", "ModelPackage", "RoleArn"})
 
     def __init__(self, context: Context, name: str) -> None:
-        self._context = context
-        self._name = name
-        self._folder = context.state_dir / "jobs" / name
-        self._cancelled = threading.Event()
+        super().__init__(context, name)
         self._shut_down = False
         self._written: list[S3Uri] = []
 
-    def run(self) -> None:
-        """Run the job to its end."""
-        changes: Document = {}
-        try:
-            changes = self._work()
-        except (ClientError, BotoCoreError, OSError) as error:
-            changes = _failed(f"ClientError: {error}")
-        except Exception as error:
-            changes = _failed(f"InternalServerError: {error!r}")
-            raise
-        finally:
-            if changes and not self._context.stopping.is_set():
-                self._change(**changes, TransformEndTime=self._context.now())
-            shutil.rmtree(self._folder, ignore_errors=True)
-
     def stop(self) -> None:
         """StopTransformJob: what is being answered is abandoned, what was written is removed."""
-        if self._change(only_from="InProgress", TransformJobStatus="Stopping"):
+        if self._begin_stopping():
             self._cancelled.set()
 
     def shut_down(self) -> None:
@@ -93,28 +69,7 @@ class TransformRun:
         self._shut_down = True
         self._cancelled.set()
 
-    def _change(self, *, only_from: str | None = None, **members: object) -> bool:
-        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
-        members["LastModifiedTime"] = self._context.now()
-        changed: list[bool] = []
-
-        def change(stored: Document) -> None:
-            if only_from in (None, stored["TransformJobStatus"]):
-                stored.update(members)
-                changed.append(True)
-
-        job = self._context.table(FAMILY).update(self._name, change)
-        if job is not None and changed:
-            shown = {key: value for key, value in job.items() if key not in {"Container", "ModelPackage", "RoleArn"}}
-            detail = {key: int(value * 1000) if key.endswith("Time") else value for key, value in shown.items()}
-            self._context.emit_event("SageMaker Transform Job State Change", detail, [job["TransformJobArn"]])
-        return bool(changed)
-
-    def _work(self) -> Document:
-        """The members that describe the end of the job; none when the local AWS stops first."""
-        job = self._context.table(FAMILY).get(self._name)
-        if job is None:
-            raise KeyError(self._name)
+    def _work(self, job: Document) -> Document:
         with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
             if not self._cancelled.is_set():
                 try:
@@ -122,13 +77,13 @@ class TransformRun:
                 except (DataError, DeploymentFailed) as error:
                     blame = "" if isinstance(error, DataError) else "AlgorithmError: "
                     if not self._cancelled.is_set():
-                        return _failed(f"{blame}{error}")
+                        return self._failed(f"{blame}{error}")
                 except Stopped:
                     pass
         if self._shut_down:
             return {}
         self._remove_output()
-        return {"TransformJobStatus": "Stopped"}
+        return self._status("Stopped")
 
     def _on_instances(self, job: Document) -> Document:
         self._change(TransformStartTime=self._context.now())
@@ -145,9 +100,10 @@ class TransformRun:
             fleet.stop(drain=False)
             log.close()
         if not transformer.failed:
-            return {"TransformJobStatus": "Completed"}
+            return self._status("Completed")
         first = transformer.first_failure
-        return _failed(f"{first.blame}: See job logs for more information. {transformer.failed} failed, first {first}")
+        reason = f"{first.blame}: See job logs for more information. {transformer.failed} failed, first {first}"
+        return self._failed(reason)
 
     def _start(self, fleet: Fleet) -> None:
         """Bring the servers up; a stop meanwhile ends them."""
@@ -206,7 +162,3 @@ def _at_least_one(objects: Iterator[ObjectName], uri: str) -> Iterator[ObjectNam
     if first is None:
         raise DataError(f'ClientError: Data download failed:No S3 objects found under S3 URL "{uri}"')
     return chain([first], objects)
-
-
-def _failed(reason: str) -> Document:
-    return {"TransformJobStatus": "Failed", "FailureReason": reason[:_MAX_REASON]}

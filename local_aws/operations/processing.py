@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from local_aws.context import Context
-from local_aws.engine.jobs import from_before, jobs_of, resumes
-from local_aws.engine.processing import FAMILY, ProcessingRun
-from local_aws.errors import AwsError, in_use, not_found, validation
-from local_aws.listing import list_page
-from local_aws.operations.tags import set_tags
-from local_aws.wire import Document, describe, operation, summarise
+from local_aws.engine.jobs import resumes
+from local_aws.engine.processing import ProcessingRun
+from local_aws.errors import AwsError, validation
+from local_aws.operations.job_kind import JobKind
+from local_aws.wire import Document, describe, operation
 
+_KIND = JobKind("ProcessingJob", "processing job", ProcessingRun)
 _DEFAULT_RUNTIME_SECONDS = 86_400
 
 
@@ -17,65 +17,32 @@ _DEFAULT_RUNTIME_SECONDS = 86_400
 def create_processing_job(context: Context, request: Document) -> Document:
     """Accept a processing job and start it."""
     _check(request)
-    name = request["ProcessingJobName"]
-    job = {key: value for key, value in request.items() if key != "Tags"} | {
-        "ProcessingJobArn": context.arn("processing-job", name),
-        "ProcessingJobStatus": "InProgress",
-        "CreationTime": context.now(),
-        "LastModifiedTime": context.now(),
-    }
-    job.setdefault("StoppingCondition", {"MaxRuntimeInSeconds": _DEFAULT_RUNTIME_SECONDS})
-    if not context.table(FAMILY).insert(name, job):
-        raise in_use(f"Job name must be unique within an AWS account and region, and a job with name {name} exists")
-    set_tags(context, job["ProcessingJobArn"], request.get("Tags"))
-    jobs_of(context).start(FAMILY, name, ProcessingRun(context, name))
-    return {"ProcessingJobArn": job["ProcessingJobArn"]}
+    stopping = request.get("StoppingCondition", {"MaxRuntimeInSeconds": _DEFAULT_RUNTIME_SECONDS})
+    return _KIND.create(context, request, {"StoppingCondition": stopping})
 
 
 @operation("DescribeProcessingJob")
 def describe_processing_job(context: Context, request: Document) -> Document:
     """Everything about one processing job."""
-    return describe("DescribeProcessingJob", _find(context, request["ProcessingJobName"]))
+    return describe("DescribeProcessingJob", _KIND.find(context, request))
 
 
 @operation("ListProcessingJobs")
 def list_processing_jobs(context: Context, request: Document) -> Document:
     """Processing jobs, newest first unless asked otherwise."""
-    page = list_page(context.table(FAMILY).all(), request, name="ProcessingJobName", status="ProcessingJobStatus")
-    shown = summarise("ListProcessingJobs", "ProcessingJobSummaries", page.documents)
-    return page.reply("ProcessingJobSummaries", shown)
+    return _KIND.reply(_KIND.page(context, request))
 
 
 @operation("StopProcessingJob")
 def stop_processing_job(context: Context, request: Document) -> Document:
     """Ask a running processing job to end."""
-    job = _find(context, request["ProcessingJobName"])
-    if job["ProcessingJobStatus"] not in {"InProgress", "Stopping"}:
-        raise validation(
-            f"The request was rejected because the processing job is in status {job['ProcessingJobStatus']}."
-        )
-    run = jobs_of(context).find(FAMILY, request["ProcessingJobName"])
-    if run is not None and job["ProcessingJobStatus"] == "InProgress":
-        run.stop()
-    return {}
+    return _KIND.stop(context, request)
 
 
 @resumes(order=0)
 def resume_processing_jobs(context: Context) -> None:
     """Start again what was running when the local AWS stopped: outputs go up at the end only, so nothing is doubled."""
-    for job in from_before(context, FAMILY):
-        name = job["ProcessingJobName"]
-        if job["ProcessingJobStatus"] == "InProgress":
-            jobs_of(context).start(FAMILY, name, ProcessingRun(context, name))
-        elif job["ProcessingJobStatus"] == "Stopping":
-            context.table(FAMILY).put(name, job | {"ProcessingJobStatus": "Stopped"})
-
-
-def _find(context: Context, name: str) -> Document:
-    job = context.table(FAMILY).get(name)
-    if job is None:
-        raise not_found(f"Could not find requested job with name: {name}")
-    return job
+    _KIND.resume(context)
 
 
 def _check(request: Document) -> None:

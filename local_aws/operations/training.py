@@ -5,12 +5,14 @@ from __future__ import annotations
 from local_aws.context import Context
 from local_aws.engine.jobs import from_before, jobs_of, reclaim, resumes
 from local_aws.engine.training import TrainingRun
-from local_aws.engine.training_record import FAMILY, RUNNING, add_transition
+from local_aws.engine.training_record import FAMILY, add_transition
 from local_aws.engine.training_start import begin_training_job
-from local_aws.errors import not_found, validation
-from local_aws.listing import list_page
+from local_aws.errors import validation
+from local_aws.operations.job_kind import JobKind
 from local_aws.service import admin
-from local_aws.wire import Document, describe, operation, summarise
+from local_aws.wire import Document, describe, operation
+
+_KIND = JobKind("TrainingJob", "training job", TrainingRun, missing="Requested resource not found.")
 
 
 @operation("CreateTrainingJob")
@@ -23,26 +25,19 @@ def create_training_job(context: Context, request: Document) -> Document:
 @operation("DescribeTrainingJob")
 def describe_training_job(context: Context, request: Document) -> Document:
     """Everything about one training job."""
-    return describe("DescribeTrainingJob", _find(context, request["TrainingJobName"]))
+    return describe("DescribeTrainingJob", _KIND.find(context, request))
 
 
 @operation("ListTrainingJobs")
 def list_training_jobs(context: Context, request: Document) -> Document:
     """Training jobs, newest first unless asked otherwise."""
-    page = list_page(context.table(FAMILY).all(), request, name="TrainingJobName", status="TrainingJobStatus")
-    return page.reply("TrainingJobSummaries", summarise("ListTrainingJobs", "TrainingJobSummaries", page.documents))
+    return _KIND.reply(_KIND.page(context, request))
 
 
 @operation("StopTrainingJob")
 def stop_training_job(context: Context, request: Document) -> Document:
     """Ask a running training job to end."""
-    job = _find(context, request["TrainingJobName"])
-    if job["TrainingJobStatus"] not in RUNNING:
-        raise validation(f"The request was rejected because the training job is in status {job['TrainingJobStatus']}.")
-    run = jobs_of(context).find(FAMILY, request["TrainingJobName"])
-    if run is not None and job["TrainingJobStatus"] == "InProgress":
-        run.stop()
-    return {}
+    return _KIND.stop(context, request)
 
 
 @admin("reclaim")
@@ -64,10 +59,3 @@ def resume_training_jobs(context: Context) -> None:
             jobs_of(context).start(FAMILY, name, TrainingRun(context, name, resumed=True))
         elif job["TrainingJobStatus"] == "Stopping":
             context.table(FAMILY).update(name, lambda stored: add_transition(stored, "Stopped", context.now()))
-
-
-def _find(context: Context, name: str) -> Document:
-    job = context.table(FAMILY).get(name)
-    if job is None:
-        raise not_found("Requested resource not found.")
-    return job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from local_aws.context import Context
-from local_aws.engine.jobs import from_before, jobs_of, resumes
+from local_aws.engine.jobs import resumes
 from local_aws.engine.search import CategoricalParameter
 from local_aws.engine.stopping import rule_of
 from local_aws.engine.tuner import TuningRun
@@ -19,11 +19,18 @@ from local_aws.engine.tuning_record import (
     trial_summaries,
 )
 from local_aws.engine.warm_start import check_warm_start
-from local_aws.errors import AwsError, in_use, not_found, validation
-from local_aws.listing import cut, list_page
-from local_aws.operations.tags import set_tags
-from local_aws.wire import Document, describe, operation, summarise
+from local_aws.errors import AwsError, validation
+from local_aws.listing import cut
+from local_aws.operations.job_kind import JobKind
+from local_aws.wire import Document, describe, operation
 
+_KIND = JobKind(
+    FAMILY,
+    "hyperparameter tuning job",
+    TuningRun,
+    taken="Hyperparameter tuning job names must be unique within an AWS account and region, {} exists",
+    missing="Amazon SageMaker can't find a tuning job with the name {}.",
+)
 _MOST_PARALLEL = 100
 _SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "CreationTime": "CreationTime"}
 
@@ -33,37 +40,19 @@ def create_tuning_job(context: Context, request: Document) -> Document:
     """Accept a tuning job and start it."""
     _check(request)
     check_warm_start(context, request)
-    name = request["HyperParameterTuningJobName"]
-    now = context.now()
-    tuning = {key: value for key, value in request.items() if key != "Tags"} | {
-        "HyperParameterTuningJobArn": context.arn("hyper-parameter-tuning-job", name),
-        "HyperParameterTuningJobStatus": "InProgress",
-        "CreationTime": now,
-        "LastModifiedTime": now,
-        TRIALS: [],
-    }
-    if not context.table(FAMILY).insert(name, tuning):
-        raise in_use(f"Hyperparameter tuning job names must be unique within an AWS account and region, {name} exists")
-    set_tags(context, tuning["HyperParameterTuningJobArn"], request.get("Tags"))
-    jobs_of(context).start(FAMILY, name, TuningRun(context, name))
-    return {"HyperParameterTuningJobArn": tuning["HyperParameterTuningJobArn"]}
+    return _KIND.create(context, request, {TRIALS: []})
 
 
 @operation("DescribeHyperParameterTuningJob")
 def describe_tuning_job(context: Context, request: Document) -> Document:
     """Everything about one tuning job, its best trial included."""
-    return describe("DescribeHyperParameterTuningJob", _shown(context, _find(context, request)))
+    return describe("DescribeHyperParameterTuningJob", _shown(context, _KIND.find(context, request)))
 
 
 @operation("ListHyperParameterTuningJobs")
 def list_tuning_jobs(context: Context, request: Document) -> Document:
     """Tuning jobs, newest first unless asked otherwise."""
-    page = list_page(
-        context.table(FAMILY).all(),
-        request,
-        name="HyperParameterTuningJobName",
-        status="HyperParameterTuningJobStatus",
-    )
+    page = _KIND.page(context, request)
     documents = [
         _shown(context, tuning)
         | {
@@ -72,14 +61,13 @@ def list_tuning_jobs(context: Context, request: Document) -> Document:
         }
         for tuning in page.documents
     ]
-    shown = summarise("ListHyperParameterTuningJobs", "HyperParameterTuningJobSummaries", documents)
-    return page.reply("HyperParameterTuningJobSummaries", shown)
+    return _KIND.reply(page._replace(documents=documents))
 
 
 @operation("ListTrainingJobsForHyperParameterTuningJob")
 def list_trials(context: Context, request: Document) -> Document:
     """The trials of one tuning job."""
-    tuning = _find(context, request)
+    tuning = _KIND.find(context, request)
     summaries = trial_summaries(context, tuning)
     if "StatusEquals" in request:
         summaries = [s for s in summaries if s["TrainingJobStatus"] == request["StatusEquals"]]
@@ -100,33 +88,13 @@ def list_trials(context: Context, request: Document) -> Document:
 @operation("StopHyperParameterTuningJob")
 def stop_tuning_job(context: Context, request: Document) -> Document:
     """Start no more trials and stop the running ones."""
-    tuning = _find(context, request)
-    status = tuning["HyperParameterTuningJobStatus"]
-    if status not in {"InProgress", "Stopping"}:
-        raise validation(f"The request was rejected because the hyperparameter tuning job is in status {status}.")
-    run = jobs_of(context).find(FAMILY, request["HyperParameterTuningJobName"])
-    if run is not None and status == "InProgress":
-        run.stop()
-    return {}
+    return _KIND.stop(context, request)
 
 
 @resumes(order=1)
 def resume_tuning_jobs(context: Context) -> None:
     """Take up the tuning jobs that were running when the local AWS stopped, after their training jobs."""
-    for tuning in from_before(context, FAMILY):
-        name = tuning["HyperParameterTuningJobName"]
-        if tuning["HyperParameterTuningJobStatus"] == "InProgress":
-            jobs_of(context).start(FAMILY, name, TuningRun(context, name))
-        elif tuning["HyperParameterTuningJobStatus"] == "Stopping":
-            context.table(FAMILY).put(name, tuning | {"HyperParameterTuningJobStatus": "Stopped"})
-
-
-def _find(context: Context, request: Document) -> Document:
-    name = request["HyperParameterTuningJobName"]
-    tuning = context.table(FAMILY).get(name)
-    if tuning is None:
-        raise not_found(f"Amazon SageMaker can't find a tuning job with the name {name}.")
-    return tuning
+    _KIND.resume(context)
 
 
 def _shown(context: Context, tuning: Document) -> Document:
