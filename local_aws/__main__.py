@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
-from local_aws import decisions, hooks, processes
+from local_aws import decisions, hooks, iam_hooks, processes
 from local_aws.context import PROCESS_MARK, Context
 from local_aws.decisions import DecisionLog
 from local_aws.lifecycle import run_start_hooks
@@ -111,9 +111,9 @@ def _application(context: Context) -> Any:
     hooks.add_service("sagemaker", ["SageMaker."], service.handle)
     hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
     hooks.correct_ecr()
-    hooks.correct_iam_resources()
+    iam_hooks.correct_requests()
     if context.enforce_iam:
-        hooks.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
+        iam_hooks.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
     stack_events.publish(context)
     spot_machines.serve(context)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from local_aws import hooks
+from local_aws import iam_hooks
 from local_aws.errors import AwsError
 from local_aws.wire import Document
 
@@ -64,7 +64,7 @@ def checks(context: Context, service: str, operation: str, request: Document) ->
 def authorise(context: Context, access_key: str, service: str, operation: str, request: Document) -> None:
     """Raise AccessDeniedException unless the holder of `access_key` may make this request."""
     for check in checks(context, service, operation, request):
-        denied = hooks.denial(
+        denied = iam_hooks.denial(
             access_key, check.action, check.resource, check.keys, account=context.account, region=context.region
         )
         if denied:

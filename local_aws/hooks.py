@@ -1,16 +1,15 @@
-"""The only module, with ec2_hooks.py for EC2's, that touches ministack's internals.
+"""The only module, with ec2_hooks.py for EC2's and iam_hooks.py for IAM's, that touches ministack's internals.
 
 ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
 properties, custom names and tags and `_physical_name`, in `services.cloudformation.stacks` `_runs_on_worker_thread`
 and `_add_event`, `services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and
-`_repositories`, the request context of `core.responses`, and in `core.iam_evaluator` the context of a request and
-`evaluate`. tests/contract/test_hooks.py fails, naming the one that moved, when ministack is upgraded.
+`_repositories`, and the request context of `core.responses`. tests/contract/test_hooks.py fails, naming the one that
+moved, when ministack is upgraded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -18,12 +17,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_aws.errors import AwsError
-
 if TYPE_CHECKING:
     from local_aws.cloudformation.base import ResourceType
     from local_aws.context import Context
-    from local_aws.decisions import DecisionLog
 
 Headers = dict[str, str]
 Statistic = Callable[[Sequence[dict[str, Any]]], float | None]
@@ -130,51 +126,6 @@ def correct_ecr() -> None:
     ecr._describe_images = describe_images_or_fail
 
 
-def correct_iam_resources() -> None:
-    """Have some actions be checked on the resources that AWS's service authorisation reference names for them.
-
-    ministack checks DescribeRepositories on `*`, which the image-publishing role of every CDK bootstrap is rightly not
-    allowed, what reads a budget on `*` too, and CreateLogStream, PutLogEvents and DeleteLogStream on the log group
-    instead of the stream.
-    """
-    from ministack.core import iam_actions
-
-    extract = iam_actions.extract_resource_arn
-
-    def extract_corrected(service: str, *arguments: Any, **named: Any) -> str:
-        found = str(extract(service, *arguments, **named))
-        if service not in {"budgets", "ecr", "logs"} or len(arguments) != 7:
-            return found
-        _, _, headers, body, _, region, account = arguments
-        request = _json_or_nothing(body)
-        if service == "ecr" and found == "*" and request.get("repositoryNames"):
-            return f"arn:aws:ecr:{region}:{account}:repository/{request['repositoryNames'][0]}"
-        if service == "budgets" and request.get("BudgetName"):
-            return f"arn:aws:budgets::{account}:budget/{request['BudgetName']}"
-        action = headers.get("x-amz-target", "").rpartition(".")[2]
-        if action in {"CreateLogStream", "PutLogEvents", "DeleteLogStream"} and ":log-stream:" not in found:
-            return f"{found.removesuffix(':*')}:log-stream:{request.get('logStreamName', '')}"
-        return found
-
-    extract_action = iam_actions.extract_iam_action
-
-    def action_corrected(*arguments: Any, **named: Any) -> Any:
-        # AWS has one right for reading budgets, whatever the operation is called.
-        found = extract_action(*arguments, **named)
-        return "budgets:ViewBudget" if str(found).startswith("budgets:Describe") else found
-
-    iam_actions.extract_resource_arn = extract_corrected
-    iam_actions.extract_iam_action = action_corrected
-
-
-def _json_or_nothing(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}  # empty, or in another protocol's encoding
-    return document if isinstance(document, dict) else {}
-
-
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
     """The name CloudFormation generates for a resource without one; another one when the resource is replaced."""
     from ministack.services.cloudformation import provisioners
@@ -254,126 +205,3 @@ def set_budget_spend(name: str, amount: str, *, account: str) -> list[BudgetNoti
     budget["LastUpdatedTime"] = time.time()
     found: list[BudgetNotification] = budgets._notification_store.get(name, [])
     return found
-
-
-def role_session(
-    role_arn: str, session_name: str, *, account: str, service: str = "sagemaker.amazonaws.com"
-) -> dict[str, str]:
-    """Credentials with which a service acts as a role: access key, secret and token as environment variables.
-
-    Raises:
-        AwsError: the role does not exist, or does not trust the service.
-    """
-    from ministack.core.responses import set_request_account_id
-    from ministack.services import iam, sts
-
-    set_request_account_id(account)
-    name = role_arn.rsplit("/", 1)[-1]
-    role = iam._roles.get(name)
-    if role is None or not _trusts(service, role.get("AssumeRolePolicyDocument")):
-        raise AwsError(
-            "ValidationException",
-            f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
-            f"'{service}' to assume the role.",
-        )
-    digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
-    session = {
-        "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
-        "UserId": f"{name}:{session_name}",
-        "SecretAccessKey": hashlib.sha256(f"secret {digest}".encode()).hexdigest(),
-        "SessionToken": hashlib.sha256(f"token {digest}".encode()).hexdigest(),
-    }
-    access_key = f"ASIA{digest[:16].upper()}"
-    sts.register_session(access_key, session)
-    return {
-        "AWS_ACCESS_KEY_ID": access_key,
-        "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": session["SessionToken"],
-    }
-
-
-def access_key_of(headers: Headers, query: Mapping[str, list[str]]) -> str:
-    """The access key a request is signed with; empty when it is not signed."""
-    from ministack.core.router import extract_access_key_id
-
-    return str(extract_access_key_id(headers, query) or "")
-
-
-def denial(
-    access_key: str, action: str, resource: str, keys: Mapping[str, str], *, account: str, region: str
-) -> str | None:
-    """Why the holder of an access key may not do this, in IAM's words; None when it may."""
-    from ministack.core import iam_evaluator
-    from ministack.core.responses import set_request_account_id
-
-    set_request_account_id(account)
-    principal = iam_evaluator.resolve_principal(access_key, account)
-    if isinstance(principal, iam_evaluator.AuthError):
-        return str(principal.message)
-    if principal.policies is None:
-        return None  # the account's root
-    context = {"aws:tagkeys": None} | {key.lower(): value for key, value in keys.items()}
-    asked = iam_evaluator.EvalContext(
-        principal_arn=principal.arn,
-        principal_type=principal.type,
-        principal_account=principal.account,
-        action=action,
-        resource_arn=resource,
-        region=region,
-        service_context=context,
-        principal_keys=principal.keys,
-    )
-    if iam_evaluator.evaluate(asked, principal.policies, *principal.limits).decision == "Allow":
-        return None
-    return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}"
-
-
-def record_decisions(log: DecisionLog) -> None:
-    """Have every request that a role's own policies allow written down, wherever ministack or `denial` asks."""
-    from ministack.core import iam_evaluator
-
-    evaluate = iam_evaluator.evaluate
-
-    def evaluate_and_record(asked: Any, policies: Any, *limits: Any) -> Any:
-        found = evaluate(asked, policies, *limits)
-        if found.decision == "Allow" and asked.principal_type == "AssumedRole":
-            keys = {key: value for key, value in asked.service_context.items() if isinstance(value, str)}
-            log.write(asked.principal_arn, asked.action, asked.resource_arn, keys)
-        return found
-
-    iam_evaluator.evaluate = evaluate_and_record
-
-
-def allows(statements: Sequence[Mapping[str, Any]], action: str, resource: str, keys: Mapping[str, str]) -> bool:
-    """Whether a policy of these statements, alone, lets a role of the account make a request: ministack's evaluator.
-
-    Args:
-        statements: as in a policy document; a value of a statement may be one or a list.
-        action: such as `s3:GetObject`.
-        resource: the ARN that is asked for, or `*`.
-        keys: the request's condition keys, in lower case.
-    """
-    from ministack.core import iam_evaluator
-
-    asked = iam_evaluator.EvalContext(
-        principal_arn="arn:aws:sts::123456789012:assumed-role/role/session",
-        principal_type="AssumedRole",
-        principal_account="123456789012",
-        action=action,
-        resource_arn=resource,
-        region="us-east-1",
-        service_context={"aws:tagkeys": None, **keys},
-    )
-    policy = iam_evaluator.parse_policy_document({"Version": "2012-10-17", "Statement": list(statements)})
-    return bool(iam_evaluator.evaluate(asked, [policy]).decision == "Allow")
-
-
-def _trusts(service: str, document: Any) -> bool:
-    policy = json.loads(document) if isinstance(document, str) else document or {}
-    statements = policy.get("Statement", [])
-    for statement in [statements] if isinstance(statements, dict) else statements:
-        services = statement.get("Principal", {}).get("Service", []) if isinstance(statement, dict) else []
-        names = [services] if isinstance(services, str) else services
-        if statement.get("Effect") == "Allow" and service in names:
-            return True
-    return False

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from local_aws import ec2_hooks, hooks, processes
+from local_aws import ec2_hooks, iam_hooks, processes
 from local_aws.context import Context
 from local_aws.ec2_hooks import Launched
 from local_aws.errors import validation
@@ -137,7 +137,7 @@ class Machine:
             return {}
         name = self._launched.profile.rsplit("/", 1)[-1]
         profile = self._context.client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-        return hooks.role_session(
+        return iam_hooks.role_session(
             profile["Roles"][0]["Arn"], self._launched.instance_id, account=self._context.account, service=_EC2
         )
 

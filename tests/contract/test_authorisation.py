@@ -329,3 +329,12 @@ def test_one_right_reads_budgets(strict_aws: LocalAws, root: ClientFactory) -> N
     assert found["Budget"]["BudgetName"] == "mine"
     with pytest.raises(ClientError, match="AccessDenied"):
         viewer("budgets").describe_budget(AccountId=ACCOUNT, BudgetName="yours")
+
+
+def test_metrics_are_held_to_their_namespace(strict_aws: LocalAws, root: ClientFactory) -> None:
+    own = statement("cloudwatch:PutMetricData", StringEquals={"cloudwatch:namespace": "Mine"})
+    publisher = as_role(strict_aws, root, role(root, "publisher", {"AWS": ACCOUNT}, own))("cloudwatch")
+    data = [{"MetricName": "shift", "Value": 0.25}]
+    publisher.put_metric_data(Namespace="Mine", MetricData=data)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        publisher.put_metric_data(Namespace="Others", MetricData=data)

@@ -36,6 +36,8 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
         "extract_resource_arn",
         ["service", "method", "path", "headers", "body", "query_params", "region", "account_id"],
     ),
+    ("core.iam_actions", "extract_iam_action", ["service", "method", "path", "headers", "body", "query_params"]),
+    ("core.iam_actions", "request_tag_context", ["service", "iam_action", "body", "params"]),
     ("core.iam_evaluator", "resolve_principal", ["access_key_id", "account_id"]),
     ("core.iam_evaluator", "evaluate", ["ctx"]),
     ("core.router", "extract_access_key_id", ["headers", "query_params"]),

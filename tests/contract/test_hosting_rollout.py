@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
+from tests.callers import Callers
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
 
@@ -40,38 +38,9 @@ def image(fast_aws: LocalAws, client: ClientFactory) -> str:
     return push_image(fast_aws, client)
 
 
-class Load:
-    """Requests from several callers at once, and what became of each."""
-
-    def __init__(self, client: ClientFactory, endpoint: str, callers: int = 3) -> None:
-        self.answers: Counter[str] = Counter()
-        self.errors: list[str] = []
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._call, args=(client, endpoint)) for _ in range(callers)]
-
-    @contextmanager
-    def running(self) -> Iterator[Load]:
-        """Callers are at work inside the block, and at its end each has its last answer."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
-
-    def _call(self, client: ClientFactory, endpoint: str) -> None:
-        runtime = client("sagemaker-runtime")
-        while not self._stop.wait(0.03):
-            try:
-                name = ask(lambda service: runtime, endpoint)["name"]
-                with self._lock:
-                    self.answers[name] += 1
-            except ClientError as error:
-                with self._lock:
-                    self.errors.append(str(error))
+def load(client: ClientFactory, endpoint: str) -> Callers:
+    """Three callers; what answers them is an artefact, by its name."""
+    return Callers(lambda turn: str(ask(client, endpoint)["name"]), people=3, pause=0.03)
 
 
 def alarm(client: ClientFactory, endpoint: str, metric: str, threshold: float, statistic: str = "Sum") -> str:
@@ -110,15 +79,15 @@ def test_a_good_update_loses_no_request(client: ClientFactory, image: str, kind:
     old, new = (create_config(client, f"{endpoint}-{name}", image, instances=2) for name in ("old", "new"))
     start_endpoint(client, endpoint, old)
     config = canary([alarm(client, endpoint, "Invocation5XXErrors", 1)], minutes=1, kind=kind)
-    with Load(client, endpoint).running() as load:
+    with load(client, endpoint).calling() as callers:
         time.sleep(0.3)
         client("sagemaker").update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=config)
         during = client("sagemaker").describe_endpoint(EndpointName=endpoint)
         assert during["EndpointStatus"] == "Updating"
         assert during["PendingDeploymentSummary"]["EndpointConfigName"] == new
         after = wait_while(client, endpoint, "Updating")
-    assert load.errors == []
-    assert set(load.answers) == {old, new}
+    assert callers.errors == []
+    assert set(callers.answers) == {old, new}
     assert (after["EndpointConfigName"], after["EndpointStatus"]) == (new, "InService")
     assert "FailureReason" not in after and "PendingDeploymentSummary" not in after
     assert {ask(client, endpoint)["name"] for _ in range(5)} == {new}
@@ -130,11 +99,11 @@ def test_a_package_that_crashes_at_load_never_gets_a_request(client: ClientFacto
     old = create_config(client, "load-old", image)
     start_endpoint(client, "load", old)
     new = create_config(client, "load-new", image, crash=True)
-    with Load(client, "load").running() as load:
+    with load(client, "load").calling() as callers:
         client("sagemaker").update_endpoint(EndpointName="load", EndpointConfigName=new, DeploymentConfig=canary([]))
         after = wait_while(client, "load", "Updating")
-    assert load.errors == []
-    assert set(load.answers) == {old}
+    assert callers.errors == []
+    assert set(callers.answers) == {old}
     assert (after["EndpointConfigName"], after["EndpointStatus"]) == (old, "InService")
     assert "cannot load the model" in after["FailureReason"]
     client("sagemaker").delete_endpoint(EndpointName="load")
@@ -154,20 +123,20 @@ def test_a_bad_package_is_undone_when_its_alarm_rings(
     start_endpoint(client, endpoint, old)
     new = create_config(client, f"{endpoint}-new", image, **behaviour)
     ringing = alarm(client, endpoint, metric, threshold, statistic)
-    with Load(client, endpoint).running() as load:
+    with load(client, endpoint).calling() as callers:
         client("sagemaker").update_endpoint(
             EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=canary([ringing], minutes=30)
         )
         after = wait_while(client, endpoint, "Updating", seconds=60)
-        errors = len(load.errors)
-        load.answers.clear()
+        errors = len(callers.errors)
+        callers.answers.clear()
         time.sleep(0.5)
-        assert len(load.errors) == errors, "none once it is undone"
-        assert set(load.answers) == {old}
+        assert len(callers.errors) == errors, "none once it is undone"
+        assert set(callers.answers) == {old}
     assert (after["EndpointConfigName"], after["EndpointStatus"]) == (old, "InService")
     assert ringing in after["FailureReason"] and "ALARM" in after["FailureReason"]
-    assert all("500" in error for error in load.errors)
-    assert bool(load.errors) == ("status" in behaviour)
+    assert all("500" in error for error in callers.errors)
+    assert bool(callers.errors) == ("status" in behaviour)
     client("sagemaker").delete_endpoint(EndpointName=endpoint)
 
 
@@ -177,10 +146,10 @@ def test_another_endpoints_errors_do_not_undo_an_update(client: ClientFactory, i
     start_endpoint(client, "quiet", create_config(client, "quiet-old", image))
     new = create_config(client, "quiet-new", image)
     config = canary([alarm(client, "quiet", "Invocation5XXErrors", 1)], minutes=3)
-    with Load(client, "noisy").running() as load:
+    with load(client, "noisy").calling() as callers:
         client("sagemaker").update_endpoint(EndpointName="quiet", EndpointConfigName=new, DeploymentConfig=config)
         assert wait_while(client, "quiet", "Updating")["EndpointConfigName"] == new
-    assert load.errors
+    assert callers.errors
     for name in ("noisy", "quiet"):
         client("sagemaker").delete_endpoint(EndpointName=name)
 

@@ -67,7 +67,7 @@ def test_a_warm_start_learns_from_the_search_before(searched: dict[str, Any], re
         **searched["kept"],
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    cdk = ["node_modules/.bin/cdk", "deploy", "binventory-dev-training", "--exclusively", "--require-approval", "never"]
+    cdk = ["node_modules/.bin/cdk", "deploy", "Training", "--exclusively", "--require-approval", "never"]
     run = subprocess.run(
         [*cdk, "--output", str(tmp_path)], cwd=repository, env={**os.environ, **environment, "PATH": path},
         capture_output=True, text=True, check=False,
