@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from botocore.exceptions import ClientError
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from local_aws.server import LocalAws
 from tests import grey_model
+from tests.callers import Callers
 from tests.rehearsal.deployed import NAME, Deployed
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
@@ -160,39 +157,16 @@ def _images(document: Any) -> Iterator[str]:
             yield from _images(value)
 
 
-class Callers:
-    """People who photograph bins all day: which package answered each of them, and what went wrong."""
+def callers_with(rollouts: Rollouts, *photos: bytes) -> Callers:
+    """Two people who photograph these in turn; what answers them is a package."""
+    runtime = rollouts.client("sagemaker-runtime")
 
-    def __init__(self, rollouts: Rollouts, photos: list[bytes], callers: int = 2) -> None:
-        self.answers: Counter[str] = Counter()
-        self.errors: list[str] = []
-        self._runtime = rollouts.client("sagemaker-runtime")
-        self._photos = photos
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+    def package(turn: int) -> str:
+        body = photos[turn % len(photos)]
+        reply = runtime.invoke_endpoint(EndpointName=NAME, Body=body, ContentType="image/jpeg")
+        return str(json.loads(reply["Body"].read())["model"]["package"])
 
-    @contextmanager
-    def calling(self) -> Iterator[Callers]:
-        """They call inside the block; at its end each has its last answer."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
-
-    def _call(self) -> None:
-        turn = 0
-        while not self._stop.wait(0.05):
-            turn += 1
-            body = self._photos[turn % len(self._photos)]
-            try:
-                reply = self._runtime.invoke_endpoint(EndpointName=NAME, Body=body, ContentType="image/jpeg")
-                self.answers[json.loads(reply["Body"].read())["model"]["package"]] += 1
-            except ClientError as error:
-                self.errors.append(str(error))
+    return Callers(package, people=2, pause=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +184,7 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
     good = rollouts.approve("good")
     assert rollouts.settled()[1] == good
 
-    with Callers(rollouts, [photo(60), photo(120)]).calling() as callers:
+    with callers_with(rollouts, photo(60), photo(120)).calling() as callers:
         for name, description, reason in (
             ("crashes", {"temperature": -1}, "temperature must be positive"),
             ("other-classes", {"classes": [0, 1, 2, 3, 4]}, "this endpoint promises 1,2,3,4,5"),
@@ -224,7 +198,7 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
     assert set(callers.answers) == {good}, "a package that cannot be loaded never gets a request"
 
     for name, graph in (("answers-500", broken_on_bright_photos()), ("answers-slowly", slow())):
-        with Callers(rollouts, [photo(BRIGHT)]).calling() as callers:
+        with callers_with(rollouts, photo(BRIGHT)).calling() as callers:
             rollouts.approve(name, graph)
             status, package = rollouts.settled()
             assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good), name
@@ -236,7 +210,7 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
         assert "ALARM" in rollouts.alert(f"{NAME}: promotion rolled back")
         assert bool(callers.errors) == (name == "answers-500"), "only the canary's share, until the alarm"
 
-    with Callers(rollouts, [photo(120)]).calling() as callers:
+    with callers_with(rollouts, photo(120)).calling() as callers:
         better = rollouts.approve("better")
         assert rollouts.settled() == ("UPDATE_COMPLETE", better)
     assert callers.errors == []
