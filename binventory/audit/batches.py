@@ -9,7 +9,7 @@ from typing import Any, Final
 from binventory.audit.counters import PhotoRefusedError, parse_probabilities
 from binventory.audit.ledger import Counted, Ledger, SetAside
 from binventory.audit.records import Record, RecordError
-from binventory.audit.run import Scope, out_of_scope
+from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.transform import Batch, Heard, Photos
@@ -94,7 +94,7 @@ def _groups(
         aside.clear()
 
     try:
-        for result in ordered_map(examine, _not_yet(bins, ledger, on_done), threads=concurrency):
+        for result in ordered_map(examine, not_yet(bins, ledger, on_done), threads=concurrency):
             if isinstance(result, SetAside):
                 aside.append(result)
             else:
@@ -109,14 +109,6 @@ def _groups(
         put_aside()
     if group:
         yield group
-
-
-def _not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]) -> Iterator[Bin]:
-    for found in bins:
-        if ledger.holds(found.image_id):
-            on_done(1)
-        else:
-            yield found
 
 
 def _unanswerable(found: Bin, store: Prefix) -> SetAside | None:

@@ -57,7 +57,7 @@ def audit_bins(
         finished.clear()
 
     try:
-        left = _not_yet(bins, ledger, on_done)
+        left = not_yet(bins, ledger, on_done)
         # Nothing to wait for where answers and records are on this computer: threads would only cost.
         at_hand = not counter.needs_photo and isinstance(store, Folder)
         results = (
@@ -94,7 +94,8 @@ def out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
     return SetAside(found.image_id, found.photo, "out_of_scope", reason, detail, recorded)
 
 
-def _not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]) -> Iterator[Bin]:
+def not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]) -> Iterator[Bin]:
+    """The bins that the ledger does not hold; the others are done already."""
     for found in bins:
         if ledger.holds(found.image_id):
             on_done(1)

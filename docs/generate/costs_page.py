@@ -12,17 +12,15 @@ from binventory.cost.estimate import Estimate, estimate
 from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import EVEN_HEADS, GROWTH_HEADS, even_cells, growth_cells, mode_cells, money, step_cells
 from binventory.cost.workload import Workload
-from docs.generate.costs_table import END, START
+from docs.generate.costs_table import between_marks
 
 PHOTOS = (10_000, 100_000)
 TRAFFIC = 10_000
 
 
 def with_figures(page: str, assembly: Path) -> str:
-    """The page with what stands between its two marks written anew."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{_figures(assemblies.read(assembly))}{END}{after}"
+    """The page with its figures written anew."""
+    return between_marks(page, _figures(assemblies.read(assembly)))
 
 
 def _figures(read: Assembly) -> str:

@@ -10,15 +10,20 @@ from binventory.cost.estimate import estimate
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
 
-START, END = "<!-- written by make docs -->", "<!-- end -->"
+_START, _END = "<!-- written by make docs -->", "<!-- end -->"
 PHOTOS = 10_000
 
 
+def between_marks(page: str, written: str) -> str:
+    """The page with what stands between its two marks replaced."""
+    before, _, rest = page.partition(_START)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_START}\n{written}{_END}{after}"
+
+
 def with_costs(readme: str, assembly: Path) -> str:
-    """The README with the table of steps between its two marks written anew."""
-    before, _, rest = readme.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{_table(assembly)}{END}{after}"
+    """The README with the table of steps written anew."""
+    return between_marks(readme, _table(assembly))
 
 
 def _table(assembly: Path) -> str:
