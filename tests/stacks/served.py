@@ -25,6 +25,13 @@ TEMPLATE: dict[str, Any] = {
         },
     },
 }
+# The smallest pipeline that there is: it ends at once.
+PIPELINE: dict[str, Any] = {
+    "Version": "2020-12-01",
+    "Metadata": {},
+    "Parameters": [],
+    "Steps": [{"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}],
+}
 
 
 def create_stack(aws: ClientFactory, name: str, template: dict[str, Any], **arguments: Any) -> None:
@@ -34,8 +41,8 @@ def create_stack(aws: ClientFactory, name: str, template: dict[str, Any], **argu
     cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
 
 
-def register(aws: ClientFactory, group: str, status: str = "Approved") -> str:
-    """Registers a model package; returns its ARN."""
+def register(aws: ClientFactory, group: str, status: str = "Approved", **more: Any) -> str:
+    """Registers a model package, with more members of the request if any are given; returns its ARN."""
     arn: str = aws("sagemaker").create_model_package(
         ModelPackageGroupName=group,
         ModelApprovalStatus=status,
@@ -44,8 +51,16 @@ def register(aws: ClientFactory, group: str, status: str = "Approved") -> str:
             "SupportedContentTypes": ["image/jpeg"],
             "SupportedResponseMIMETypes": ["application/json"],
         },
+        **more,
     )["ModelPackageArn"]
     return arn
+
+
+def create_budget(aws: ClientFactory, name: str, dollars: float) -> None:
+    """Creates a monthly budget, of which nothing is spent."""
+    limit = {"Amount": f"{dollars:g}", "Unit": "USD"}
+    budget = {"BudgetName": name, "BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": limit}
+    aws("budgets").create_budget(AccountId="123456789012", Budget=budget)
 
 
 def settled_parameters(aws: ClientFactory, stack: str) -> dict[str, str]:

@@ -17,15 +17,17 @@ from tests.contract.jobs import until
 from tests.contract.serving import ask, create_config, start_endpoint
 from tests.contract.test_cli_pipelines import processing
 from tests.stacks.conftest import ClientFactory
-from tests.stacks.served import TEMPLATE, create_stack, parameters, register, settled_parameters
+from tests.stacks.served import (
+    PIPELINE,
+    TEMPLATE,
+    create_budget,
+    create_stack,
+    parameters,
+    register,
+    settled_parameters,
+)
 
 LIMIT = 50.0
-PIPELINE = {
-    "Version": "2020-12-01",
-    "Metadata": {},
-    "Parameters": [],
-    "Steps": [{"Name": "End", "Type": "Fail", "Arguments": {"ErrorMessage": "done"}}],
-}
 
 
 class Environment:
@@ -45,15 +47,7 @@ class Environment:
             TEMPLATE,
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
         )
-        aws("budgets").create_budget(
-            AccountId="123456789012",
-            Budget={
-                "BudgetName": self.name,
-                "BudgetType": "COST",
-                "TimeUnit": "MONTHLY",
-                "BudgetLimit": {"Amount": str(LIMIT), "Unit": "USD"},
-            },
-        )
+        create_budget(aws, self.name, LIMIT)
         aws("sagemaker").create_pipeline(
             PipelineName=self.name,
             PipelineDefinition=json.dumps(PIPELINE),

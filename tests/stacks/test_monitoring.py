@@ -18,9 +18,8 @@ import retraining
 from local_aws.server import LocalAws
 from stacks.settings import InvalidSettingsError, load
 from tests.stacks.conftest import ClientFactory
-from tests.stacks.served import IMAGE, TEMPLATE, create_stack
+from tests.stacks.served import PIPELINE, TEMPLATE, create_budget, create_stack, register
 from tests.stacks.templates import changed, flat, only, resources, statements, synthesize, templates
-from tests.stacks.test_guards import PIPELINE
 
 BUCKET = "monitored-models"
 SHARES = (0.1, 0.2, 0.4, 0.2, 0.1)
@@ -134,15 +133,7 @@ class Endpoint:
         aws("s3").create_bucket(Bucket=BUCKET)
         aws("sagemaker").create_model_package_group(ModelPackageGroupName=self.name)
         self.package = self.register(self.evaluation())
-        aws("budgets").create_budget(
-            AccountId="123456789012",
-            Budget={
-                "BudgetName": self.name,
-                "BudgetType": "COST",
-                "TimeUnit": "MONTHLY",
-                "BudgetLimit": {"Amount": "50", "Unit": "USD"},
-            },
-        )
+        create_budget(aws, self.name, 50)
         self.deploy("on")
         aws("logs").create_log_group(logGroupName=self.log_group)
         aws("logs").create_log_stream(logGroupName=self.log_group, logStreamName="primary/i-1")
@@ -163,22 +154,13 @@ class Endpoint:
 
     def register(self, evaluation: dict[str, Any] | None) -> str:
         """A model package with the evaluation as its baseline, or without any."""
-        baseline = {}
+        baseline: dict[str, Any] = {}
         if evaluation is not None:
             key = f"executions/{uuid.uuid4().hex}/evaluation.json"
             self.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(evaluation).encode())
             statistics = {"ContentType": "application/json", "S3Uri": f"s3://{BUCKET}/{key}"}
             baseline = {"DriftCheckBaselines": {"ModelQuality": {"Statistics": statistics}}}
-        arn: str = self.aws("sagemaker").create_model_package(
-            ModelPackageGroupName=self.name,
-            InferenceSpecification={
-                "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://bucket/model.tar.gz"}],
-                "SupportedContentTypes": ["image/jpeg"],
-                "SupportedResponseMIMETypes": ["application/json"],
-            },
-            **baseline,
-        )["ModelPackageArn"]
-        return arn
+        return register(self.aws, self.name, **baseline)
 
     def deploy(self, state: str, package: str | None = None) -> str:
         """A serving stack of its own in that state; returns its name."""

@@ -25,6 +25,7 @@ from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Worklo
 from binventory.errors import Problem
 from stacks.instances import CPU_JOB_INSTANCES, EC2_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES, BatchInstance
 from tests.conftest import REPOSITORY
+from tests.priced import nothing_but
 
 US = prices.load("us-east-1")
 WORK = Workload(photos=10_000, views=3, epochs=20)
@@ -47,14 +48,9 @@ def job(**changes: Any) -> Job:
 
 def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
     """An environment with these jobs."""
-    return Assembly(
-        environment="dev",
-        region="us-east-1",
+    return nothing_but(
         jobs=jobs,
-        again=(),
-        parameters={},
         endpoint=endpoint,
-        batch=None,
         keys=1,
         alarms=2,
         endpoint_alarms=3,
@@ -63,7 +59,6 @@ def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
         endpoint_metrics=11,
         interface_endpoints=2,
         nat_gateways=1,
-        executions_kept_days=30,
     )
 
 

@@ -9,37 +9,16 @@ import pytest
 
 from binventory.aws import Aws
 from binventory.cost import assembly, prices
-from binventory.cost.assembly import Assembly, Endpoint
+from binventory.cost.assembly import Endpoint
 from binventory.cost.estimate import estimate
 from binventory.cost.launch import of_endpoint
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.workload import Workload
 from binventory.names import Names
+from tests.priced import nothing_but
 
 US = prices.load("us-east-1")
 WORK = Workload(photos=10_000, views=3, epochs=20)
-
-
-def serving(endpoint: Endpoint | None) -> Assembly:
-    """An environment with this endpoint and nothing else."""
-    return Assembly(
-        environment="dev",
-        region="us-east-1",
-        jobs=(),
-        again=(),
-        parameters={},
-        endpoint=endpoint,
-        batch=None,
-        keys=0,
-        alarms=0,
-        endpoint_alarms=0,
-        dashboards=0,
-        metrics=0,
-        endpoint_metrics=0,
-        interface_endpoints=0,
-        nat_gateways=0,
-        executions_kept_days=30,
-    )
 
 
 def serving_template(variant: dict[str, Any], fewest: int | None = None, **properties: Any) -> dict[str, Any]:
@@ -61,7 +40,7 @@ ASYNC_ALWAYS = serving_template(MACHINE, 1, AsyncInferenceConfig={"OutputConfig"
 def test_a_serverless_endpoint_is_priced_by_its_counts() -> None:
     endpoint = assembly.endpoint_of([SERVERLESS])
     assert endpoint == Endpoint("", 0, 0, False, "serverless", memory_gb=2, concurrency=10)
-    found = estimate(serving(endpoint), US, WORK, traffic=24_000)
+    found = estimate(nothing_but(endpoint=endpoint), US, WORK, traffic=24_000)
     assert found.serving_on[0].dollars == pytest.approx(24_000 * 730 / 24 * serverless_count(US, 2))
 
 
@@ -70,7 +49,9 @@ def test_an_asynchronous_endpoint_is_priced_by_what_never_goes_away() -> None:
     assert asleep is not None
     assert awake is not None
     assert (asleep.mode, asleep.min_instances, awake.min_instances) == ("async", 0, 1)
-    months = [estimate(serving(endpoint), US, WORK, 100).serving_on[0].dollars for endpoint in (asleep, awake)]
+    months = [
+        estimate(nothing_but(endpoint=endpoint), US, WORK, 100).serving_on[0].dollars for endpoint in (asleep, awake)
+    ]
     assert months[0] < months[1] / 10
     assert months[1] == pytest.approx(730 * 0.115)
 
