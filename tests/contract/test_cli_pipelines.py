@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,42 +11,13 @@ from binventory.cli import run
 from binventory.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
-from tests.contract.jobs import IMAGE, ROLE
-
-PIPELINE = "binventory-dev"
-EPOCHS = {"Name": "Epochs", "Type": "Integer", "DefaultValue": 3}
+from tests.contract.environment import define, processing
 
 
 @pytest.fixture(autouse=True)
 def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
     for name, value in local_aws.environment().items():
         monkeypatch.setenv(name, value)
-
-
-def processing(name: str, script: str) -> dict[str, Any]:
-    """A Processing step that runs a line of shell."""
-    cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
-    return {
-        "Name": name,
-        "Type": "Processing",
-        "Arguments": {
-            "AppSpecification": {"ImageUri": IMAGE, "ContainerEntrypoint": ["/bin/bash", "-c", script]},
-            "ProcessingResources": {"ClusterConfig": cluster},
-            "RoleArn": ROLE,
-        },
-    }
-
-
-def define(client: ClientFactory, *steps: dict[str, Any], parameters: Sequence[dict[str, Any]] = (EPOCHS,)) -> None:
-    """Makes these steps the environment's pipeline."""
-    sagemaker = client("sagemaker")
-    definition = json.dumps({"Version": "2020-12-01", "Parameters": list(parameters), "Steps": list(steps)})
-    if any(item["PipelineName"] == PIPELINE for item in sagemaker.list_pipelines()["PipelineSummaries"]):
-        sagemaker.update_pipeline(PipelineName=PIPELINE, PipelineDefinition=definition)
-    else:
-        sagemaker.create_pipeline(
-            PipelineName=PIPELINE, PipelineDefinition=definition, RoleArn=ROLE, ClientRequestToken="t" * 32
-        )
 
 
 def test_a_failed_job_ends_the_command_with_the_end_of_its_log(

@@ -13,9 +13,8 @@ import pytest
 
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import BUCKET, ROLE, archive_members, finished_training, training_request, until
-from tests.contract.test_pipelines import create, execute, get, processing_step, steps_of
-from tests.contract.test_pipelines import finished as finished_execution
-from tests.contract.test_tuning import tuning_request
+from tests.contract.pipelines import create, execute, finished_execution, get, processing_step, steps_of
+from tests.contract.tunings import tuning_request
 
 LIST_CHANNEL = """
     import json, os, pathlib

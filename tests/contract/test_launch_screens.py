@@ -13,8 +13,8 @@ from binventory.cost import prices
 from binventory.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
+from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import ROLE
-from tests.contract.test_cli_pipelines import PIPELINE, define, processing
 
 SERVING = "binventory-dev-serving"
 HOUR = 0.115 + 10 * 0.14 / 730

@@ -13,8 +13,19 @@ from botocore.exceptions import ClientError
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, source, until
-
-OUTPUT = "/opt/ml/processing/output"
+from tests.contract.pipelines import (
+    REPORT,
+    create,
+    define,
+    execute,
+    finished_execution,
+    get,
+    join,
+    json_get,
+    output_of,
+    processing_step,
+    steps_of,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,95 +33,10 @@ def bucket(client: ClientFactory) -> None:
     client("s3").create_bucket(Bucket=BUCKET)
 
 
-def get(path: str) -> dict[str, str]:
-    return {"Get": path}
-
-
-def join(*values: Any, on: str = "") -> dict[str, Any]:
-    return {"Std:Join": {"On": on, "Values": list(values)}}
-
-
-def processing_step(name: str, script: str, *arguments: Any, **members: Any) -> dict[str, Any]:
-    """A Processing step that runs a line of shell and has one output, `out`."""
-    return {
-        "Name": name,
-        "Type": "Processing",
-        "Arguments": {
-            "AppSpecification": {
-                "ImageUri": IMAGE,
-                "ContainerEntrypoint": ["/bin/bash", "-c", f"set -e; out={OUTPUT}; {script}", name],
-                "ContainerArguments": list(arguments) or ["none"],
-            },
-            "ProcessingOutputConfig": {
-                "Outputs": [
-                    {
-                        "OutputName": "out",
-                        "S3Output": {
-                            "S3Uri": join(f"s3://{BUCKET}", get("Execution.PipelineExecutionId"), name, on="/"),
-                            "LocalPath": OUTPUT,
-                            "S3UploadMode": "EndOfJob",
-                        },
-                    }
-                ]
-            },
-            "ProcessingResources": {
-                "ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
-            },
-            "RoleArn": ROLE,
-        },
-    } | members
-
-
-def output_of(step: str) -> dict[str, str]:
-    return get(f"Steps.{step}.ProcessingOutputConfig.Outputs['out'].S3Output.S3Uri")
-
-
-def json_get(step: str, path: str) -> dict[str, Any]:
-    return {"Std:JsonGet": {"PropertyFile": get(f"Steps.{step}.PropertyFiles.report"), "Path": path}}
-
-
-REPORT = {"PropertyFiles": [{"PropertyFileName": "report", "OutputName": "out", "FilePath": "report.json"}]}
-
-
-def define(*steps: dict[str, Any], parameters: list[dict[str, Any]] | None = None) -> str:
-    return json.dumps({"Version": "2020-12-01", "Parameters": parameters or [], "Steps": list(steps)})
-
-
-def create(client: ClientFactory, name: str, *steps: dict[str, Any], **members: Any) -> None:
-    client("sagemaker").create_pipeline(
-        PipelineName=name,
-        PipelineDefinition=define(*steps, **members),
-        RoleArn=ROLE,
-        ClientRequestToken=uuid.uuid4().hex,
-    )
-
-
-def execute(client: ClientFactory, name: str, **parameters: str) -> str:
-    given = [{"Name": key, "Value": value} for key, value in parameters.items()]
-    arn: str = client("sagemaker").start_pipeline_execution(PipelineName=name, PipelineParameters=given)[
-        "PipelineExecutionArn"
-    ]
-    return arn
-
-
-def finished(client: ClientFactory, arn: str) -> dict[str, Any]:
-    def described() -> dict[str, Any] | None:
-        execution: dict[str, Any] = client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
-        return execution if execution["PipelineExecutionStatus"] not in {"Executing", "Stopping"} else None
-
-    execution: dict[str, Any] = until(described)
-    return execution
-
-
-def steps_of(client: ClientFactory, arn: str) -> dict[str, dict[str, Any]]:
-    listed = client("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=arn, SortOrder="Ascending")
-    return {step["StepName"]: step for step in listed["PipelineExecutionSteps"]}
-
-
 def run(client: ClientFactory, name: str, *steps: dict[str, Any], **parameters: str) -> dict[str, dict[str, Any]]:
     create(client, name, *steps)
     arn = execute(client, name, **parameters)
-    finished(client, arn)
+    finished_execution(client, arn)
     return steps_of(client, arn)
 
 
@@ -221,7 +147,7 @@ def test_results_travel_from_step_to_step(client: ClientFactory) -> None:
         ],
     )
     arn = execute(client, "spine", Trials="2")
-    execution = finished(client, arn)
+    execution = finished_execution(client, arn)
     steps = steps_of(client, arn)
     assert execution["PipelineExecutionStatus"] == "Succeeded", steps
     assert list(steps) == ["Prepare", "Tune", "Train", "Evaluate", "Gate", "Register"]
@@ -268,7 +194,7 @@ def test_a_fail_step_says_why(client: ClientFactory) -> None:
     }
     create(client, "refusing", gate, parameters=[{"Name": "T", "Type": "Float"}])
     arn = execute(client, "refusing", T="1.5")
-    assert finished(client, arn)["PipelineExecutionStatus"] == "Failed"
+    assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Failed"
     step = steps_of(client, arn)["Refuse"]
     assert (step["FailureReason"], step["Metadata"]) == ("below 1.5", {"Fail": {"ErrorMessage": "below 1.5"}})
 
@@ -280,12 +206,12 @@ def test_an_equal_step_is_taken_from_the_cache(client: ClientFactory) -> None:
     after = processing_step("After", "echo $1", output_of("Count"))
     create(client, "cached", step, after, parameters=[{"Name": "N", "Type": "String", "DefaultValue": "1"}])
     first = execute(client, "cached")
-    assert finished(client, first)["PipelineExecutionStatus"] == "Succeeded"
+    assert finished_execution(client, first)["PipelineExecutionStatus"] == "Succeeded"
     again, other = execute(client, "cached"), execute(client, "cached", N="2")
-    assert finished(client, again)["PipelineExecutionStatus"] == "Succeeded"
+    assert finished_execution(client, again)["PipelineExecutionStatus"] == "Succeeded"
     assert steps_of(client, again)["Count"]["CacheHitResult"] == {"SourcePipelineExecutionArn": first}
     assert steps_of(client, again)["Count"]["Metadata"] == steps_of(client, first)["Count"]["Metadata"]
-    finished(client, other)
+    finished_execution(client, other)
     assert "CacheHitResult" not in steps_of(client, other)["Count"]
 
 
@@ -294,7 +220,7 @@ def test_stopping_stops_the_jobs(client: ClientFactory) -> None:
     arn = execute(client, "stopping")
     until(lambda: "Metadata" in steps_of(client, arn).get("Long", {}))
     client("sagemaker").stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
-    assert finished(client, arn)["PipelineExecutionStatus"] == "Stopped"
+    assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Stopped"
     assert {name: step["StepStatus"] for name, step in steps_of(client, arn).items()} == {"Long": "Stopped"}
 
 
@@ -303,11 +229,11 @@ def test_a_failed_execution_can_be_retried(client: ClientFactory, tmp_path: Path
     second = processing_step("Second", f"test -e {go}", output_of("First"))
     create(client, "retried", processing_step("First", "true"), second)
     arn = execute(client, "retried")
-    assert finished(client, arn)["PipelineExecutionStatus"] == "Failed"
+    assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Failed"
     started = steps_of(client, arn)["First"]["StartTime"]
     go.touch()
     client("sagemaker").retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
-    assert finished(client, arn)["PipelineExecutionStatus"] == "Succeeded"
+    assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Succeeded"
     assert steps_of(client, arn)["First"]["StartTime"] == started
 
 
@@ -387,7 +313,7 @@ def test_tokens_make_requests_safe_to_repeat(client: ClientFactory) -> None:
         for _ in range(2)
     }
     assert len(executions) == 1
-    finished(client, executions.pop())
+    finished_execution(client, executions.pop())
     sagemaker.update_pipeline(PipelineName="token", PipelineDescription="counts")
     assert sagemaker.describe_pipeline(PipelineName="token")["PipelineDescription"] == "counts"
     sagemaker.delete_pipeline(PipelineName="token", ClientRequestToken=uuid.uuid4().hex)
@@ -414,7 +340,7 @@ def test_an_execution_goes_on_after_a_restart(state_dir: Path) -> None:
     with LocalAws(state_dir) as aws:
         client = connect(aws)
         go.touch()
-        assert finished(client, arn)["PipelineExecutionStatus"] == "Succeeded"
+        assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Succeeded"
         after = steps_of(client, arn)
     assert after["First"] == before["First"]
     assert after["Second"]["Metadata"] == before["Second"]["Metadata"]

@@ -15,8 +15,8 @@ from binventory.cli import run
 from binventory.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
+from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import BUCKET, training_request
-from tests.contract.test_cli_pipelines import PIPELINE, define, processing
 
 ALLOWED = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.4xlarge"]
 

@@ -13,8 +13,7 @@ from botocore.exceptions import ClientError
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import BUCKET, finished_training, log_lines, text_of, training_request, until
-from tests.contract.test_tuning import finished as finished_tuning
-from tests.contract.test_tuning import trials_of, tuning_request
+from tests.contract.tunings import finished_tuning, trials_of, tuning_request
 
 # Waits for a file that the test writes after the restart; keeps count of its starts in its checkpoints.
 PATIENT = """

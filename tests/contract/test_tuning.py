@@ -9,22 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.contract.conftest import ClientFactory
-from tests.contract.jobs import BUCKET, IMAGE, ROLE, archive_members, log_lines, source, until
-
-BOWL = """
-    import json, os, pathlib, sys
-    hp = json.loads(os.environ["SM_HPS"])
-    loss = (hp["x"] - 0.3) ** 2 + (0.0 if hp["shape"] == "round" else 1.0)
-    seen = {"arguments": sys.argv[1:], "threads": os.environ["OMP_NUM_THREADS"]}
-    pathlib.Path(os.environ["SM_MODEL_DIR"], "seen.json").write_text(json.dumps(seen))
-    if hp["x"] > hp.get("limit", 2):
-        raise ValueError("too far")
-    print(f"validation:loss={loss:.6f}")
-"""
-RANGES: dict[str, list[dict[str, Any]]] = {
-    "ContinuousParameterRanges": [{"Name": "x", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}],
-    "CategoricalParameterRanges": [{"Name": "shape", "Values": ["round", "flat"]}],
-}
+from tests.contract.jobs import BUCKET, IMAGE, archive_members, log_lines, until
+from tests.contract.tunings import RANGES, finished_tuning, trials_of, tuning_request
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,56 +18,9 @@ def bucket(client: ClientFactory) -> None:
     client("s3").create_bucket(Bucket=BUCKET)
 
 
-def tuning_request(client: ClientFactory, name: str, script: str = BOWL, **config: Any) -> dict[str, Any]:
-    """A CreateHyperParameterTuningJob request for `script`; `config` replaces members of the configuration."""
-    return {
-        "HyperParameterTuningJobName": name,
-        "HyperParameterTuningJobConfig": {
-            "Strategy": "Random",
-            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "validation:loss"},
-            "ResourceLimits": {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 2},
-            "ParameterRanges": RANGES,
-            "RandomSeed": 1,
-        }
-        | config,
-        "TrainingJobDefinition": {
-            "AlgorithmSpecification": {
-                "TrainingImage": IMAGE,
-                "TrainingInputMode": "File",
-                "MetricDefinitions": [{"Name": "validation:loss", "Regex": "validation:loss=([0-9.eE+-]+)"}],
-            },
-            "RoleArn": ROLE,
-            "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/trials"},
-            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-            "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 120},
-            "EnableManagedSpotTraining": True,
-            "StaticHyperParameters": {
-                "sagemaker_program": "train.py",
-                "sagemaker_submit_directory": source(client, name, script),
-            },
-        },
-    }
-
-
-def finished(client: ClientFactory, name: str) -> dict[str, Any]:
-    def described() -> dict[str, Any] | None:
-        job: dict[str, Any] = client("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        return job if job["HyperParameterTuningJobStatus"] not in {"InProgress", "Stopping"} else None
-
-    job: dict[str, Any] = until(described)
-    return job
-
-
-def trials_of(client: ClientFactory, name: str, **request: Any) -> list[dict[str, Any]]:
-    trials: list[dict[str, Any]] = client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job(
-        HyperParameterTuningJobName=name, **request
-    )["TrainingJobSummaries"]
-    return trials
-
-
 def test_trials_run_and_the_best_one_is_named(client: ClientFactory) -> None:
     client("sagemaker").create_hyper_parameter_tuning_job(**tuning_request(client, "bowl"))
-    job = finished(client, "bowl")
+    job = finished_tuning(client, "bowl")
     assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
     assert job["TrainingJobStatusCounters"]["Completed"] == 3
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 3, "Pending": 0, "Failed": 0}
@@ -105,7 +44,7 @@ def test_trials_run_and_the_best_one_is_named(client: ClientFactory) -> None:
     with pytest.raises(ClientError, match="ResourceInUse"):
         client("sagemaker").create_hyper_parameter_tuning_job(**tuning_request(client, "bowl"))
     with pytest.raises(ClientError, match="ResourceNotFound"):
-        finished(client, "nobody")
+        finished_tuning(client, "nobody")
 
 
 def test_failing_trials_are_counted_and_when_all_fail_so_does_the_job(client: ClientFactory) -> None:
@@ -113,7 +52,7 @@ def test_failing_trials_are_counted_and_when_all_fail_so_does_the_job(client: Cl
     request = tuning_request(client, "hopeless", ResourceLimits=limits)
     request["TrainingJobDefinition"]["StaticHyperParameters"]["limit"] = "-1"
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
-    job = finished(client, "hopeless")
+    job = finished_tuning(client, "hopeless")
     assert job["HyperParameterTuningJobStatus"] == "Failed"
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
     assert "BestTrainingJob" not in job
@@ -128,7 +67,7 @@ def test_reaching_the_target_ends_the_search_and_seeds_repeat_it(client: ClientF
         TuningJobCompletionCriteria={"TargetObjectiveMetricValue": 3.0},
     )
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
-    job = finished(client, "target")
+    job = finished_tuning(client, "target")
     # Its first values are those of any other job with the same seed and ranges.
     [same] = [trial for trial in trials_of(client, "bowl") if "-001-" in trial["TrainingJobName"]]
     assert job["BestTrainingJob"]["TunedHyperParameters"] == same["TunedHyperParameters"]
@@ -162,7 +101,7 @@ def long_request(
 
 def stopped_and_completed(client: ClientFactory, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The trials of a finished search by how they ended, after the counters were held against them."""
-    job, trials = finished(client, name), trials_of(client, name)
+    job, trials = finished_tuning(client, name), trials_of(client, name)
     assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
     by_status = {
         status: [trial for trial in trials if trial["TrainingJobStatus"] == status]
@@ -208,7 +147,7 @@ def test_hyperband_stops_trials_at_its_rungs_and_gives_the_best_everything(clien
 
 
 def test_a_warm_start_learns_from_its_parents(client: ClientFactory) -> None:
-    parent = finished(client, "early")
+    parent = finished_tuning(client, "early")
     warm = {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "early"}],
         "WarmStartType": "IdenticalDataAndAlgorithm",
@@ -216,7 +155,7 @@ def test_a_warm_start_learns_from_its_parents(client: ClientFactory) -> None:
     request = long_request(client, "warm", 1, 2, Strategy="Bayesian") | {"WarmStartConfig": warm}
     request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"] = 1
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
-    job = finished(client, "warm")
+    job = finished_tuning(client, "warm")
     assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
     assert job["WarmStartConfig"] == warm
     [trial] = trials_of(client, "warm")
@@ -281,7 +220,7 @@ def test_a_search_that_no_longer_improves_ends(client: ClientFactory) -> None:
         TuningJobCompletionCriteria={"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}},
     )  # fmt: skip
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
-    job = finished(client, "flat")
+    job = finished_tuning(client, "flat")
     assert job["TrainingJobStatusCounters"]["Completed"] == 4
     assert job["TuningJobCompletionDetails"]["NumberOfTrainingJobsObjectiveNotImproving"] == 3
 
@@ -292,7 +231,7 @@ def test_stopping_stops_the_trials(client: ClientFactory) -> None:
     )
     until(lambda: len(trials_of(client, "stopped", StatusEquals="InProgress")) == 2)
     client("sagemaker").stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="stopped")
-    assert finished(client, "stopped")["HyperParameterTuningJobStatus"] == "Stopped"
+    assert finished_tuning(client, "stopped")["HyperParameterTuningJobStatus"] == "Stopped"
     assert {trial["TrainingJobStatus"] for trial in trials_of(client, "stopped")} == {"Stopped"}
     with pytest.raises(ClientError, match="ValidationException"):
         client("sagemaker").stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="stopped")

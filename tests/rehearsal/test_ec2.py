@@ -13,9 +13,9 @@ from binventory.cli import run
 from binventory.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
+from tests.contract.environment import processing
 from tests.contract.jobs import ROLE, until
 from tests.contract.machines import DATA, MODELS, NAME, SPLITS, fill_account, interrupt, log_of, state
-from tests.contract.test_cli_pipelines import processing
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(600)]
 EPOCHS = 1500

@@ -13,9 +13,9 @@ import budget_guard
 import idle_guard
 import serving_hours
 from local_aws.server import LocalAws
+from tests.contract.environment import processing
 from tests.contract.jobs import until
 from tests.contract.serving import ask, create_config, start_endpoint
-from tests.contract.test_cli_pipelines import processing
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import (
     PIPELINE,

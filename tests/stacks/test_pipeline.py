@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from botocore.session import get_session
@@ -15,17 +13,11 @@ from local_aws.shapes import operation_model, violations
 from stacks import watch_settings
 from stacks.instances import processor_of
 from stacks.settings import load
+from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
 from watching import rules as watching_rules
 from watching.rules import parse_rules
 
-Json = dict[str, Any]
-REQUESTS = {
-    "Processing": ("CreateProcessingJob", {"ProcessingJobName": "pipelines-a1b2c3-Ingest-x"}),
-    "Training": ("CreateTrainingJob", {"TrainingJobName": "pipelines-a1b2c3-Train-x"}),
-    "Tuning": ("CreateHyperParameterTuningJob", {"HyperParameterTuningJobName": "a1b2c3-Tune-x"}),
-    "RegisterModel": ("CreateModelPackage", {}),
-}
 SPLITS = ("train", "validation", "test")
 
 
@@ -33,79 +25,6 @@ SPLITS = ("train", "validation", "test")
 def definition(request: pytest.FixtureRequest) -> Json:
     """The definition of an environment."""
     return pipeline_definition(templates(request.param)["Training"])
-
-
-def all_steps(definition: Json) -> Iterator[Json]:
-    """The steps, with those of the branches after the condition they hang on."""
-    for step in definition["Steps"]:
-        yield step
-        if step["Type"] == "Condition":
-            yield from step["Arguments"]["IfSteps"]
-            yield from step["Arguments"]["ElseSteps"]
-
-
-def named(definition: Json, name: str) -> Json:
-    """A step by its name."""
-    return next(step for step in all_steps(definition) if step["Name"] == name)
-
-
-def resolved(value: Any, defaults: dict[str, Any]) -> Any:
-    """A request as SageMaker makes it when the execution runs, with samples for what earlier steps give."""
-    if isinstance(value, list):
-        return [resolved(item, defaults) for item in value]
-    if not isinstance(value, dict):
-        return value.replace("<AWS::AccountId>", "123456789012") if isinstance(value, str) else value
-    if "Get" in value:
-        return _sample(value["Get"], defaults)
-    if "Std:Join" in value:
-        parts = [str(resolved(item, defaults)) for item in value["Std:Join"]["Values"]]
-        return value["Std:Join"]["On"].join(parts)
-    return {key: resolved(item, defaults) for key, item in value.items()}
-
-
-def _sample(path: str, defaults: dict[str, Any]) -> Any:
-    head, _, rest = path.partition(".")
-    if head == "Parameters":
-        return defaults[rest]
-    if head == "Execution":
-        return {"PipelineExecutionId": "a1b2c3", "PipelineExecutionArn": "arn:aws:sagemaker:r:1:pipeline/p"}[rest]
-    if "TunedHyperParameters" in path:
-        return "0.01"
-    return "name" if path.endswith("Name") else "s3://bucket/key"
-
-
-def expressions(value: Any) -> Iterator[str]:
-    """Every `Get` in a value."""
-    if isinstance(value, dict):
-        if "Get" in value:
-            yield value["Get"]
-        for item in value.values():
-            yield from expressions(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from expressions(item)
-
-
-def requests(definition: Json) -> Iterator[tuple[str, str, Json]]:
-    """Name, operation and request of every step that calls one."""
-    defaults = {item["Name"]: item["DefaultValue"] for item in definition["Parameters"]}
-    for step in all_steps(definition):
-        if step["Type"] in REQUESTS:
-            operation, name = REQUESTS[step["Type"]]
-            text = {**name, **resolved(copy.deepcopy(step["Arguments"]), defaults)}
-            yield step["Name"], operation, _with_plain_names(text)
-
-
-def _with_plain_names(value: Any) -> Any:
-    """Tokens of the template as the names CloudFormation puts there."""
-    if isinstance(value, dict):
-        return {key: _with_plain_names(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_plain_names(item) for item in value]
-    if isinstance(value, str):
-        value = re.sub(r"<[^<>]*\.Arn>", "arn:aws:iam::123456789012:role/name", value)
-        return re.sub(r"<[^<>]*>", "name", value)
-    return value
 
 
 def test_every_step_is_a_request_that_sagemaker_takes(definition: Json) -> None:

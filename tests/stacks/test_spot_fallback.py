@@ -23,10 +23,10 @@ from stacks.functions import PROMOTION_CODE
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
-from tests.contract.test_pipelines import define, finished, processing_step, steps_of
+from tests.contract.pipelines import define, finished_execution, processing_step, steps_of
 from tests.stacks.conftest import ClientFactory
+from tests.stacks.definitions import all_steps, expressions, requests
 from tests.stacks.templates import as_list, changed, flat, resources, statements, synthesize
-from tests.stacks.test_pipeline import all_steps, expressions, requests
 
 Json = dict[str, Any]
 GIVEN = {
@@ -299,8 +299,8 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert environment.continued() == []
     environment.reclaim(job)
     (continued,) = until(environment.continued)
-    assert finished(aws, execution)["PipelineExecutionStatus"] == "Stopped"
-    done = finished(aws, continued)
+    assert finished_execution(aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    done = finished_execution(aws, continued)
     assert done["PipelineExecutionStatus"] == "Succeeded", done.get("FailureReason")
     assert execution in done["PipelineExecutionDescription"]
     step = steps_of(aws, continued)["Train"]
@@ -343,6 +343,6 @@ def test_a_start_that_is_refused_leaves_the_execution_waiting(
     monkeypatch.setenv("PIPELINE", f"{environment.name}-on-demand-train")
     assert "belongs to no running execution" in spot_fallback.handler(event(job), None)["reason"]
     environment.aws("sagemaker").stop_pipeline_execution(PipelineExecutionArn=execution)
-    assert finished(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"
+    assert finished_execution(environment.aws, execution)["PipelineExecutionStatus"] == "Stopped"
     monkeypatch.setenv("PIPELINE", environment.name)
     assert "belongs to no running execution" in spot_fallback.handler(event(job), None)["reason"]
