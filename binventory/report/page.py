@@ -166,7 +166,7 @@ def _evaluation(record: RunRecord) -> dict[str, Any]:
     heat = []
     for count, row in zip(ours["classes"], ours["confusion"], strict=True):
         total = sum(row) or 1
-        heat.append({"count": count, "cells": [{"photos": n, "share": round(60 * n / total)} for n in row]})
+        heat.append({"count": count, "cells": [{"photos": n, "share": round(50 * n / total)} for n in row]})
     return {
         "columns": ["this model", "95% interval", *baselines],
         "metrics": rows,

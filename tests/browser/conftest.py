@@ -12,6 +12,22 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+# Contrast ratio that WCAG 2 asks of text (AA).
+LEAST_CONTRAST = 4.5
+# Of an element's text with what lies behind it, half-transparent layers blended.
+_CONTRAST = """element => {
+  const parse = text => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
+  const over = ([r, g, b, a], below) => [r, g, b].map((value, i) => a * value + (1 - a) * below[i]);
+  const channel = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const layers = [];
+  for (let at = element; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
+  const behind = layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255]);
+  const style = getComputedStyle(element);
+  const front = over(parse(element.tagName === 'text' ? style.fill : style.color), behind);
+  const [a, b] = [light(front), light(behind)];
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}"""
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -51,6 +67,13 @@ class Watched:
         """Nothing has to be scrolled for sideways, but what scrolls by itself."""
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width
         self.assert_quiet()
+
+    def assert_readable(self, *selectors: str) -> None:
+        """The text of every element that is selected stands out from what lies behind it."""
+        for selector in selectors:
+            contrasts = self.page.locator(selector).evaluate_all(f"elements => elements.map({_CONTRAST})")
+            assert contrasts, f"nothing is {selector}"
+            assert min(contrasts) >= LEAST_CONTRAST, selector
 
     def assert_prints(self) -> None:
         """The page becomes paper."""
@@ -98,4 +121,16 @@ def phone(browser: Browser) -> Iterator[Watched]:
         accept_downloads=True, viewport={"width": 360, "height": 740}, device_scale_factor=2, has_touch=True
     )
     yield _watch(context)
+    context.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def shaded(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A fresh page for a reader who likes it light, then for one who likes it dark; the page must follow."""
+    context = browser.new_context(color_scheme=request.param)
+    watched = _watch(context)
+    yield watched
+    shade = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (shade != "rgb(255, 255, 255)") == (request.param == "dark")
+    watched.assert_quiet()
     context.close()

@@ -39,6 +39,11 @@ def test_hostile_lineage_is_text(watched: Watched, page_file: Path) -> None:
     watched.assert_quiet()
 
 
+def test_can_be_read_in_both_colour_schemes(shaded: Watched, page_file: Path) -> None:
+    shaded.open(page_file)
+    shaded.assert_readable("p", "th", "td", "small", "svg text", ".verdict", ".weak", "figcaption")
+
+
 def test_fits_a_phone(phone: Watched, page_file: Path) -> None:
     phone.open(page_file)
     phone.assert_fits(360)

@@ -9,8 +9,9 @@ from html import escape
 
 WIDTH, HEIGHT = 640, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 14, 40
-# Okabe and Ito's palette, told apart by colour-blind readers; dashes tell the lines apart without colour.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# The page's variables hold Okabe and Ito's palette, told apart by colour-blind readers, lighter ones on dark; dashes
+# tell the lines apart without colour.
+_COLOURS = tuple(f"var(--c{number})" for number in range(7))
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 

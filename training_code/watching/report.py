@@ -15,14 +15,20 @@ from watching.rules import RuleReport
 from watching.watcher import Curves
 
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:68rem;margin:0 auto;padding:1rem;color:#1a1a1a;background:#fff}
+:root{--ink:#1a1a1a;--paper:#fff;--line:#ddd;--fired:#d55e00;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;
+--c4:#e69f00;--c5:#56b4e9;--c6:#000}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--line:#30363d;--fired:#ff9e64;--c0:#58a6ff;
+--c1:#ff9e64;--c2:#3fcf9b;--c3:#e3a3c7;--c4:#e3b341;--c5:#79c0ff;--c6:#fff}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:68rem;margin:0 auto;padding:1rem;color:var(--ink);
+background:var(--paper)}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}figure{margin:1rem 0}figcaption{font-weight:600}
-svg{width:100%;height:auto;font-size:12px}.grid{stroke:#ddd}.charts{display:grid;gap:1rem}
+svg{width:100%;height:auto;font-size:12px}svg text{fill:var(--ink)}.grid{stroke:var(--line)}
+.charts{display:grid;gap:1rem}
 @media(min-width:60rem){.charts{grid-template-columns:1fr 1fr}}
 .legend span{margin-right:1rem}.legend i{display:inline-block;width:1rem;height:.3rem;margin-right:.3rem;
 vertical-align:middle}.table{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
-tr.fired td:first-child{border-left:.3rem solid #d55e00}
+th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
+tr.fired td:first-child{border-left:.3rem solid var(--fired)}
 """
 
 
@@ -82,7 +88,7 @@ def render(report: RunReport) -> str:
 def page(title: str, body: str) -> str:
     """An HTML document around `body`."""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head>'
