@@ -9,9 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 CLASSES = (1, 2, 3, 4, 5)
 CENTRES = (0.0, 64.0, 128.0, 192.0, 255.0)
+
+
+def photo(level: int, kind: str = "JPEG", size: tuple[int, int] = (320, 280)) -> bytes:
+    """An evenly grey photo of a level from 0 to 255."""
+    stream = io.BytesIO()
+    Image.new("RGB", size, (level, level, level)).save(stream, kind)
+    return stream.getvalue()
 
 
 def graph(*, classes: int = 5, crop: int = 224, poison: float = 0.0) -> bytes:

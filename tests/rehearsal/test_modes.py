@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from local_aws.server import LocalAws
 from tests import grey_model
@@ -43,12 +41,6 @@ def deployed(
         assert found.endpoint() == "absent"
 
 
-def photo(level: int, kind: str) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (320, 280), (level, level, level)).save(stream, kind)
-    return stream.getvalue()
-
-
 def approve(deployed: Deployed, folder: Path, name: str) -> str:
     """Registers a package of the real image with the grey model, as the pipeline would, and approves it."""
     client = deployed.client
@@ -74,7 +66,7 @@ def test_a_model_is_promoted_asked_and_replaced(deployed: Deployed, repository: 
     files = []
     for name, (level, _) in PHOTOS.items():
         files.append(tmp_path / name)
-        files[-1].write_bytes(photo(level, "PNG" if name.endswith("png") else "JPEG"))
+        files[-1].write_bytes(grey_model.photo(level, "PNG" if name.endswith("png") else "JPEG"))
         deployed.client("s3").put_object(Bucket="warehouse", Key=f"bins/{name}", Body=files[-1].read_bytes())
     environment = deployed.aws.environment()
 

@@ -6,7 +6,6 @@ and a canary. Only time runs faster.
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 from local_aws.server import LocalAws
 from tests import grey_model
@@ -73,13 +71,6 @@ def _graph(nodes: list[Any], **constants: Any) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(model.SerializeToString())
-
-
-def photo(grey: int) -> bytes:
-    """The JPEG bytes of an evenly grey photo."""
-    stream = io.BytesIO()
-    Image.new("RGB", (320, 280), (grey, grey, grey)).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 class Rollouts:
@@ -184,7 +175,7 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
     good = rollouts.approve("good")
     assert rollouts.settled()[1] == good
 
-    with callers_with(rollouts, photo(60), photo(120)).calling() as callers:
+    with callers_with(rollouts, grey_model.photo(60), grey_model.photo(120)).calling() as callers:
         for name, description, reason in (
             ("crashes", {"temperature": -1}, "temperature must be positive"),
             ("other-classes", {"classes": [0, 1, 2, 3, 4]}, "this endpoint promises 1,2,3,4,5"),
@@ -198,7 +189,7 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
     assert set(callers.answers) == {good}, "a package that cannot be loaded never gets a request"
 
     for name, graph in (("answers-500", broken_on_bright_photos()), ("answers-slowly", slow())):
-        with callers_with(rollouts, photo(BRIGHT)).calling() as callers:
+        with callers_with(rollouts, grey_model.photo(BRIGHT)).calling() as callers:
             rollouts.approve(name, graph)
             status, package = rollouts.settled()
             assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good), name
@@ -210,7 +201,7 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
         assert "ALARM" in rollouts.alert(f"{NAME}: promotion rolled back")
         assert bool(callers.errors) == (name == "answers-500"), "only the canary's share, until the alarm"
 
-    with callers_with(rollouts, photo(120)).calling() as callers:
+    with callers_with(rollouts, grey_model.photo(120)).calling() as callers:
         better = rollouts.approve("better")
         assert rollouts.settled() == ("UPDATE_COMPLETE", better)
     assert callers.errors == []

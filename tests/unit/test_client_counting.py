@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import boto3
 import httpx
 import pytest
 from botocore.config import Config
-from PIL import Image
 
 from binventory.client import Count, CountError, FetchError, count_photo
 from tests import grey_model
@@ -93,16 +91,10 @@ def runtime(front: Front) -> Any:
     )
 
 
-def photo(level: int, kind: str = "JPEG") -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64), (level, level, level)).save(stream, kind)
-    return stream.getvalue()
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_bytes_and_files_are_counted(runtime: Any, front: Front, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "bin"
-    path.write_bytes(photo(200, kind))
+    path.write_bytes(grey_model.photo(200, kind))
     for source in (path, path.read_bytes()):
         count = count_photo(source, endpoint="binventory-dev", runtime=runtime)
         assert isinstance(count, Count)
@@ -137,21 +129,21 @@ def test_a_busy_endpoint_is_asked_again_with_growing_pauses(runtime: Any, front:
         aws_error(503, "ServiceUnavailable"),
         aws_error(400, "ThrottlingException"),
     ]
-    assert count_photo(photo(5), endpoint="e", runtime=runtime, pause=pauses.append).count == 1
+    assert count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=pauses.append).count == 1
     assert pauses == [1.0, 2.0, 4.0]
 
 
 def test_an_endpoint_that_stays_busy_is_given_up(runtime: Any, front: Front) -> None:
     front.troubles = [aws_error(503, "ServiceUnavailable")] * 9
     with pytest.raises(CountError) as refused:
-        count_photo(photo(5), endpoint="e", runtime=runtime, pause=lambda _: None)
+        count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=lambda _: None)
     assert refused.value.reason == "busy" and len(front.asked) == 4
 
 
 def test_other_errors_of_aws_are_named_and_not_repeated(runtime: Any, front: Front) -> None:
     front.troubles = [aws_error(400, "ValidationError")]
     with pytest.raises(CountError) as refused:
-        count_photo(photo(5), endpoint="absent", runtime=runtime)
+        count_photo(grey_model.photo(5), endpoint="absent", runtime=runtime)
     assert refused.value.reason == "ValidationError" and len(front.asked) == 1
 
 

@@ -37,12 +37,6 @@ def endpoint(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
         yield server
 
 
-def grey(level: int, kind: str = "JPEG", size: tuple[int, int] = (320, 240)) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size, (level, level, level)).save(stream, kind)
-    return stream.getvalue()
-
-
 def in_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -58,7 +52,7 @@ def test_ping_answers(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(("level", "count"), LEVELS.items())
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_photo_is_counted(endpoint: Endpoint, level: int, count: int, kind: str) -> None:
-    answer = endpoint.post(grey(level, kind), f"image/{kind.lower()}").json()
+    answer = endpoint.post(grey_model.photo(level, kind), f"image/{kind.lower()}").json()
     assert answer["count"] == count
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert max(answer["probabilities"], key=answer["probabilities"].get) == str(count)
@@ -68,7 +62,7 @@ def test_a_photo_is_counted(endpoint: Endpoint, level: int, count: int, kind: st
 
 
 def test_the_declared_image_type_does_not_matter_the_bytes_do(endpoint: Endpoint) -> None:
-    assert endpoint.post(grey(200, "PNG"), "image/jpeg").json()["count"] == 4
+    assert endpoint.post(grey_model.photo(200, "PNG"), "image/jpeg").json()["count"] == 4
 
 
 def test_pixels_are_counted_like_the_photo_they_came_from(endpoint: Endpoint, abid: Path) -> None:
@@ -80,12 +74,12 @@ def test_pixels_are_counted_like_the_photo_they_came_from(endpoint: Endpoint, ab
 
 
 def test_a_json_photo_is_counted(endpoint: Endpoint) -> None:
-    body = json.dumps({"photo": in_base64(grey(70))}).encode()
+    body = json.dumps({"photo": in_base64(grey_model.photo(70))}).encode()
     assert endpoint.post(body, "application/json; charset=utf-8").json()["count"] == 2
 
 
 def batches() -> dict[str, bytes]:
-    photos = [grey(level) for level in LEVELS]
+    photos = [grey_model.photo(level) for level in LEVELS]
     pixels = io.BytesIO()
     np.save(pixels, np.stack([np.full((240, 320, 3), level, dtype=np.uint8) for level in LEVELS]))
     return {
@@ -103,13 +97,15 @@ def test_a_batch_is_counted_in_order(endpoint: Endpoint, content_type: str) -> N
 
 def test_more_photos_than_one_micro_batch_are_counted(endpoint: Endpoint) -> None:
     levels = [5, 250] * 32
-    body = json.dumps({"photos": [in_base64(grey(level, size=(64, 64))) for level in levels]}).encode()
+    body = json.dumps({"photos": [in_base64(grey_model.photo(level, size=(64, 64))) for level in levels]}).encode()
     predictions = endpoint.post(body, "application/json").json()["predictions"]
     assert [prediction["count"] for prediction in predictions] == [1, 5] * 32
 
 
 def test_one_bad_photo_leaves_the_rest_of_its_batch_answered(endpoint: Endpoint) -> None:
-    body = json.dumps({"photos": [in_base64(grey(5)), in_base64(b"GIF89a"), in_base64(grey(250))]}).encode()
+    body = json.dumps(
+        {"photos": [in_base64(grey_model.photo(5)), in_base64(b"GIF89a"), in_base64(grey_model.photo(250))]}
+    ).encode()
     first, bad, last = endpoint.post(body, "application/json").json()["predictions"]
     assert (first["count"], last["count"]) == (1, 5)
     assert bad["error"]["reason"] == "not_jpeg_or_png"
@@ -122,7 +118,7 @@ def test_json_lines_out(endpoint: Endpoint) -> None:
 
 
 def test_csv_out(endpoint: Endpoint) -> None:
-    body = json.dumps({"photos": [in_base64(grey(5)), in_base64(b"no")]}).encode()
+    body = json.dumps({"photos": [in_base64(grey_model.photo(5)), in_base64(b"no")]}).encode()
     response = endpoint.post(body, "application/json", accept="text/csv; header=present")
     counted, refused = csv.DictReader(io.StringIO(response.text))
     assert counted["count"] == "1" and float(counted["probability_1"]) > 0.5 and counted["error"] == ""
@@ -139,7 +135,7 @@ def test_accept_follows_the_clients_preference(endpoint: Endpoint) -> None:
         ("application/xml, text/csv", "text/csv"),
         ("application/x-ndjson", "application/jsonlines"),
     ]:
-        response = endpoint.post(grey(5), "image/jpeg", accept=accept)
+        response = endpoint.post(grey_model.photo(5), "image/jpeg", accept=accept)
         assert response.headers["content-type"] == media_type, accept
 
 
@@ -157,10 +153,10 @@ ZEROS = np.zeros((64, 64, 3), dtype=np.uint8)
     [
         (b"", "image/jpeg", 400, "empty"),
         (b"not a photo", "image/jpeg", 400, "not_jpeg_or_png"),
-        (grey(5)[:-200], "image/jpeg", 400, "unreadable"),
-        (grey(5, size=(1, 1)), "image/jpeg", 400, "too_small"),
-        (grey(5), "image/gif", 415, "content_type"),
-        (grey(5), "", 415, "content_type"),
+        (grey_model.photo(5)[:-200], "image/jpeg", 400, "unreadable"),
+        (grey_model.photo(5, size=(1, 1)), "image/jpeg", 400, "too_small"),
+        (grey_model.photo(5), "image/gif", 415, "content_type"),
+        (grey_model.photo(5), "", 415, "content_type"),
         (b'{"url": "http://169.254.169.254/latest/meta-data"}', "application/json", 415, "url"),
         (b'{"photo": 5}', "application/json", 400, "base64"),
         (b'{"photo": "***"}', "application/json", 400, "base64"),
@@ -194,7 +190,7 @@ def test_a_bad_request_gets_its_reason_and_the_next_one_works(
     response = endpoint.post(body, content_type)
     assert (response.status_code, response.json()["error"]["reason"]) == (status, reason)
     assert response.json()["error"]["message"]
-    assert endpoint.post(grey(5), "image/jpeg").json()["count"] == 1
+    assert endpoint.post(grey_model.photo(5), "image/jpeg").json()["count"] == 1
 
 
 def test_a_url_is_never_fetched_and_the_answer_says_who_fetches(endpoint: Endpoint) -> None:
@@ -203,9 +199,9 @@ def test_a_url_is_never_fetched_and_the_answer_says_who_fetches(endpoint: Endpoi
 
 
 def test_an_answer_nobody_can_write_is_refused(endpoint: Endpoint) -> None:
-    assert endpoint.post(grey(5), "image/jpeg", accept="image/png").status_code == 406
-    assert endpoint.post(grey(5), "image/jpeg", accept="text/csv;q=0").status_code == 406
-    assert endpoint.post(grey(5), "image/jpeg", accept="text/csv;q=high").status_code == 406
+    assert endpoint.post(grey_model.photo(5), "image/jpeg", accept="image/png").status_code == 406
+    assert endpoint.post(grey_model.photo(5), "image/jpeg", accept="text/csv;q=0").status_code == 406
+    assert endpoint.post(grey_model.photo(5), "image/jpeg", accept="text/csv;q=high").status_code == 406
 
 
 def test_a_body_without_a_length_is_capped_too(endpoint: Endpoint) -> None:
@@ -249,7 +245,7 @@ def test_concurrent_photos_get_their_own_answers(endpoint: Endpoint) -> None:
 
     def ask(level: int, count: int) -> None:
         for _ in range(4):
-            got = endpoint.post(grey(level), "image/jpeg").json()["count"]
+            got = endpoint.post(grey_model.photo(level), "image/jpeg").json()["count"]
             if got != count:
                 wrong.append((count, got))
 
@@ -263,7 +259,7 @@ def test_concurrent_photos_get_their_own_answers(endpoint: Endpoint) -> None:
 
 def test_logs_are_structured_and_hold_no_photo(base: Path, tmp_path: Path) -> None:
     with running(tmp_path, base, BINVENTORY_ENDPOINT="bins") as server:
-        server.post(grey(250), "image/jpeg")
+        server.post(grey_model.photo(250), "image/jpeg")
         server.post(b'{"url": "https://secret.example/bin.jpg"}', "application/json")
     events = server.events()
     assert {event.get("event") for event in events} == {"ready", "refused", None}
@@ -277,13 +273,13 @@ def test_logs_are_structured_and_hold_no_photo(base: Path, tmp_path: Path) -> No
 
 def test_metrics_can_be_switched_off(base: Path, tmp_path: Path) -> None:
     with running(tmp_path, base, BINVENTORY_METRICS="off") as server:
-        server.post(grey(250), "image/jpeg")
+        server.post(grey_model.photo(250), "image/jpeg")
     assert "_aws" not in server.output.read_text()
 
 
 def test_sigterm_lets_the_request_under_way_finish(base: Path, tmp_path: Path) -> None:
     with running(tmp_path, base) as server:
-        photo = grey(200)
+        photo = grey_model.photo(200)
         with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
             head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: {len(photo)}"
             connection.sendall(head.encode() + b"\r\n\r\n" + photo[:50])
@@ -336,7 +332,9 @@ def test_an_archive_is_served_by_hand(tmp_path: Path) -> None:
         try:
             wait_until(lambda: listening(port) or process.poll() is not None)
             answer = httpx.post(
-                f"http://127.0.0.1:{port}/invocations", content=grey(120), headers={"content-type": "image/jpeg"}
+                f"http://127.0.0.1:{port}/invocations",
+                content=grey_model.photo(120),
+                headers={"content-type": "image/jpeg"},
             )
             assert answer.json()["count"] == 3
         finally:

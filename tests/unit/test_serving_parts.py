@@ -1,4 +1,4 @@
-"""The server's parts where HTTP cannot reach: full houses, hostile artefacts, failing models, threads and cores."""
+"""The server's parts where HTTP cannot reach: full houses, failing models, threads and cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import os
-import tarfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,32 +14,21 @@ from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import numpy_helper
-from onnx.external_data_helper import set_external_data
-from PIL import Image
 
 from inference import Counter, input_fn, model_fn, output_fn, predict_fn
 from serving.admission import Limits
 from serving.answers import Refusal, answer
 from serving.application import Application
-from serving.artefact import Artefact, ArtefactError, Description, unpack
+from serving.artefact import Artefact, Description
 from serving.cores import inference_threads, usable_cpus
 from serving.micro_batching import MicroBatcher
 from serving.network import Logits, ModelError, Network, Photos
-from serving.onnx_scan import NotOnnx, keeps_weights_outside
 from serving.requests import Photo
 from serving.telemetry import Metrics
 from tests import grey_model
-
-
-def jpeg(level: int, size: tuple[int, int] = (64, 64)) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size, (level, level, level)).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -107,20 +95,20 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_a_full_house_says_503_and_answers_everyone_it_let_in(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
-        inside = [asyncio.create_task(post(client, jpeg(250))) for _ in range(3)]
+        inside = [asyncio.create_task(post(client, grey_model.photo(250))) for _ in range(3)]
         await until(lambda: len(counter.prepared) == 3)
-        refused = await post(client, jpeg(250))
+        refused = await post(client, grey_model.photo(250))
         assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["reason"] == "busy"
         counter.gate.set()
         assert [response.json()["count"] for response in await asyncio.gather(*inside)] == [5, 5, 5]
-        assert (await post(client, jpeg(5))).json()["count"] == 1
+        assert (await post(client, grey_model.photo(5))).json()["count"] == 1
 
     served(tmp_path, Limits(requests=3), play)
 
 
 def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
-    photo = jpeg(250)
+    photo = grey_model.photo(250)
 
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         inside = asyncio.create_task(post(client, photo))
@@ -140,10 +128,10 @@ def test_photos_are_bounded_over_all_requests(tmp_path: Path) -> None:
         headers = {"content-type": "application/x-npy"}
         inside = asyncio.create_task(client.post("/invocations", content=pixels.getvalue(), headers=headers))
         await until(lambda: len(counter.prepared) == 5)
-        assert (await post(client, jpeg(5))).status_code == 503
+        assert (await post(client, grey_model.photo(5))).status_code == 503
         counter.gate.set()
         assert len((await inside).json()["predictions"]) == 5
-        assert (await post(client, jpeg(5))).status_code == 200
+        assert (await post(client, grey_model.photo(5))).status_code == 200
 
     served(tmp_path, Limits(photos=5), play)
 
@@ -157,16 +145,16 @@ def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
         counter.gate.set()
         response = await post(client, slow())
         assert response.status_code == 408 and response.json()["error"]["reason"] == "slow"
-        assert (await post(client, jpeg(5))).status_code == 200
+        assert (await post(client, grey_model.photo(5))).status_code == 200
 
     served(tmp_path, Limits(body_seconds=0.2), play)
 
 
 def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
-        first = asyncio.create_task(post(client, jpeg(5)))
+        first = asyncio.create_task(post(client, grey_model.photo(5)))
         await until(counter.arrived.is_set)  # It is at the gate, alone.
-        rest = [asyncio.create_task(post(client, jpeg(250))) for _ in range(10)]
+        rest = [asyncio.create_task(post(client, grey_model.photo(250))) for _ in range(10)]
         await until(lambda: len(counter.prepared) == 11)
         await asyncio.sleep(0.2)  # From prepared to queued is a step of the event loop.
         counter.gate.set()
@@ -183,10 +171,10 @@ def test_a_failing_model_is_a_500_that_spares_the_next_request(
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         counter.gate.set()
         counter.failure = failure
-        response = await post(client, jpeg(5))
+        response = await post(client, grey_model.photo(5))
         assert (response.status_code, response.json()["error"]["reason"]) == (500, reason)
         counter.failure = None
-        assert (await post(client, jpeg(5))).json()["count"] == 1
+        assert (await post(client, grey_model.photo(5))).json()["count"] == 1
 
     served(tmp_path, Limits(), play)
     event = json.loads(capsys.readouterr().out.splitlines()[0])
@@ -242,190 +230,16 @@ def test_limits_must_be_positive(field: str) -> None:
 
 
 def test_the_four_functions_count_a_photo(model: Counter) -> None:
-    body, media_type = output_fn(predict_fn(input_fn(jpeg(200), "image/jpeg"), model), "application/json")
+    body, media_type = output_fn(predict_fn(input_fn(grey_model.photo(200), "image/jpeg"), model), "application/json")
     assert media_type == "application/json" and json.loads(body)["count"] == 4
 
 
 def test_predicting_together_equals_predicting_alone(model: Counter) -> None:
-    photos = [jpeg(level) for level in (3, 60, 131, 190, 249)]
+    photos = [grey_model.photo(level) for level in (3, 60, 131, 190, 249)]
     together = model.logits(np.stack([p for p in map(model.prepare, photos) if isinstance(p, np.ndarray)]))
     for photo, scores in zip(photos, together, strict=True):
         alone = predict_fn(input_fn(photo, "image/jpeg"), model).results[0]
         assert alone == model.answer(scores)
-
-
-# The artefact
-
-
-def test_every_missing_field_is_named(tmp_path: Path) -> None:
-    for field in ("schema", "classes", "preprocessing", "temperature", "precision"):
-        fields = grey_model.description()
-        del fields[field]
-        with pytest.raises(ArtefactError, match=field):
-            Description.parse(json.dumps(fields))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"classes": []}, "classes"),
-        ({"classes": [1, 1]}, "repeat"),
-        ({"classes": ["1"]}, "classes"),
-        ({"classes": [True, 2]}, "classes"),
-        ({"temperature": 0}, "temperature"),
-        ({"temperature": float("nan")}, "temperature"),
-        ({"precision": "fp64"}, "precision"),
-        ({"preprocessing": {"shorter_side": 10, "crop": 224, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "crop"),
-        ({"preprocessing": 5}, "serving.json"),
-    ],
-)
-def test_a_description_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArtefactError, match=words):
-        Description.parse(json.dumps(grey_model.description(**change)))
-
-
-def test_a_description_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    folder = grey_model.write(tmp_path / "model")
-    for content in (b"{", b"\xff\xfe", b"[]"):
-        (folder / "serving.json").write_bytes(content)
-        with pytest.raises(ArtefactError, match=r"serving\.json"):
-            Artefact.read(folder)
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "serving.json"])
-def test_a_folder_with_a_file_missing_linked_or_too_large_is_refused(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = grey_model.write(tmp_path / "model")
-    content = (folder / name).read_bytes()
-    (folder / name).unlink()
-    with pytest.raises(ArtefactError, match="is missing"):
-        Artefact.read(folder)
-    (tmp_path / "elsewhere").write_bytes(content)
-    (folder / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ArtefactError, match="is a link"):
-        Artefact.read(folder)
-    (folder / name).unlink()
-    (folder / name).write_bytes(content)
-    monkeypatch.setattr(f"serving.artefact.MAX_{'MODEL' if name == 'model.onnx' else 'DESCRIPTION'}_BYTES", 10)
-    with pytest.raises(ArtefactError, match="more than the 10"):
-        Artefact.read(folder)
-
-
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="no folder"):
-        Artefact.read(tmp_path / "nowhere")
-
-
-def test_a_graph_with_another_interface_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="it must take uint8"):
-        model_fn(grey_model.write(tmp_path / "a", onnx=grey_model.graph(crop=200)))
-    with pytest.raises(ArtefactError, match="classes"):
-        model_fn(grey_model.write(tmp_path / "b", onnx=grey_model.graph(classes=4)))
-
-
-def test_weights_outside_the_graph_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = tmp_path / "secret"
-    secret.write_bytes(np.ones(15, dtype=np.float32).tobytes())
-    for number, location in enumerate(("../secret", str(secret), "secret")):
-        graph = onnx.load_from_string(grey_model.graph())
-        weights = next(tensor for tensor in graph.graph.initializer if tensor.name == "weights")
-        set_external_data(weights, location)
-        weights.ClearField("raw_data")
-        folder = grey_model.write(tmp_path / str(number), onnx=graph.SerializeToString())
-        (folder / "secret").write_bytes(secret.read_bytes())
-        monkeypatch.chdir(folder)
-        with pytest.raises(ArtefactError, match="outside itself"):
-            model_fn(folder)
-
-
-def test_weights_outside_are_found_wherever_a_graph_can_hold_them() -> None:
-    tensor = numpy_helper.from_array(np.ones(3, dtype=np.float32), "weights")
-    set_external_data(tensor, "elsewhere")
-    body = onnx.helper.make_graph([], "body", [], [], [tensor])
-    for node in (
-        onnx.helper.make_node("Constant", [], ["y"], value=tensor),
-        onnx.helper.make_node("If", ["x"], ["y"], then_branch=body, else_branch=body),
-    ):
-        model = onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [], []))
-        assert keeps_weights_outside(model.SerializeToString())
-    assert not keeps_weights_outside(grey_model.graph())
-
-
-@given(data=st.binary(max_size=300))
-def test_bytes_that_are_no_onnx_model_are_called_that(data: bytes) -> None:
-    for content in (data, grey_model.graph()[: len(data)]):
-        try:
-            assert keeps_weights_outside(content) in (True, False)
-        except NotOnnx as error:
-            assert str(error)
-
-
-def tar_of(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for member, data in members:
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
-
-
-def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type = kind
-    member.linkname = target
-    return member
-
-
-@pytest.mark.parametrize(
-    ("member", "words"),
-    [
-        (entry("../evil"), "outside"),
-        (entry("/etc/evil"), "outside"),
-        (entry("a/../../evil"), "outside"),
-        (entry("../model-sibling/evil"), "outside"),
-        (entry("link", tarfile.SYMTYPE, "/etc/passwd"), "link"),
-        (entry("link", tarfile.LNKTYPE, "model.onnx"), "link"),
-        (entry("device", tarfile.CHRTYPE), "link or a device"),
-        (entry("pipe", tarfile.FIFOTYPE), "link or a device"),
-    ],
-)
-def test_a_hostile_archive_is_refused_before_anything_is_written(
-    tmp_path: Path, member: tarfile.TarInfo, words: str
-) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    archive = tar_of(tmp_path / "model.tar.gz", (entry("model.onnx"), b"x"), (member, b""))
-    with pytest.raises(ArtefactError, match=words):
-        unpack(archive, folder)
-    assert list(folder.iterdir()) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.tar.gz"]
-
-
-def test_an_archive_larger_than_any_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = tar_of(tmp_path / "many.tar.gz", *((entry(f"file-{number}"), b"") for number in range(65)))
-    with pytest.raises(ArtefactError, match="more than"):
-        unpack(many, tmp_path / "out")
-    monkeypatch.setattr("serving.artefact.MAX_MODEL_BYTES", 1000)
-    monkeypatch.setattr("serving.artefact.MAX_DESCRIPTION_BYTES", 0)
-    with pytest.raises(ArtefactError, match="more than"):
-        unpack(tar_of(tmp_path / "large.tar.gz", (entry("model.onnx"), bytes(1001))), tmp_path / "out")
-
-
-def test_an_archive_that_is_none_or_broken_is_refused(tmp_path: Path) -> None:
-    whole = grey_model.archive(tmp_path / "model.tar.gz").read_bytes()
-    for content in (b"", b"no archive", whole[: len(whole) // 2]):
-        (tmp_path / "broken.tar.gz").write_bytes(content)
-        with pytest.raises(ArtefactError, match="cannot be unpacked"):
-            unpack(tmp_path / "broken.tar.gz", tmp_path / "out")
-
-
-def test_a_pickle_in_the_artefact_is_dead_weight(tmp_path: Path) -> None:
-    folder = grey_model.write(tmp_path / "model")
-    (folder / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
-    (folder / "inference.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
-    model = model_fn(folder, threads=1)
-    assert predict_fn(input_fn(jpeg(5), "image/jpeg"), model).results[0]
-    assert not (tmp_path / "owned").exists()
 
 
 # What the numbers mean
