@@ -12,11 +12,11 @@ from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cost.definition import defaults_of
+from binventory.ec2 import plan as plans
+from binventory.ec2 import price, runs
+from binventory.ec2.plan import Place
 from binventory.errors import Exit, Problem
 from binventory.journal import Journal
-from binventory.machines import plan as plans
-from binventory.machines import price, runs
-from binventory.machines.plan import Place
 from binventory.names import Names
 
 _ENDED_WELL = "succeeded"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from binventory.aws import connect
-from binventory.machines import plan
+from binventory.ec2 import plan
 from binventory.names import Names
 from local_aws.server import LocalAws
 from stacks.settings import load

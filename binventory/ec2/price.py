@@ -11,8 +11,8 @@ from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.lines import SPOT_SHARE
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
+from binventory.ec2.plan import Place
 from binventory.errors import Problem
-from binventory.machines.plan import Place
 from binventory.names import Names
 
 _STEPS = ("Embed", "Train", "Evaluate")

@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 from binventory import pipeline
 from binventory.account.strays import ENDS_BY
 from binventory.aws import Aws, error_code, error_message
+from binventory.ec2.plan import Place
 from binventory.errors import Exit, Problem
-from binventory.machines.plan import Place
 from binventory.names import Names
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
