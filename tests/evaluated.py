@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation.bootstrap import REPLICATES
-from evaluation.calibration import fit_temperature, logits_of
+from evaluation.calibration import fit_temperature
 from evaluation.count_metrics import Predictions
 from evaluation.gate import GateSettings
 from evaluation.verdict import Evaluation, evaluate
@@ -63,7 +63,8 @@ def evaluated(
         test=test,
         photos=photos,
         training_labels=[3, 3, 2, 4, 5, 1],
-        temperature=fit_temperature(logits_of(test.probabilities), test.labels, classes=CLASSES),
+        # The logarithms of probabilities are logits that give them.
+        temperature=fit_temperature(np.log(test.probabilities), test.labels, classes=CLASSES),
         gate=GateSettings(accuracy_threshold=threshold, replicates=replicates),
         champion=None if champion_skill is None else predictions_for(photos, champion_skill, seed=2),
         training_skus=frozenset({"B000000003", "B000000004"}),

@@ -258,11 +258,7 @@ def _is_busy(error: ClientError) -> bool:
     status = error.response.get("OriginalStatusCode") or error.response.get("ResponseMetadata", {}).get(
         "HTTPStatusCode"
     )
-    return status in _BUSY or error_code(error) in {
-        "ThrottlingException",
-        "ServiceUnavailable",
-        "ModelNotReadyException",
-    }
+    return status in _BUSY or error_code(error) in _BUSY_CODES
 
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:

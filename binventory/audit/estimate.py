@@ -47,10 +47,6 @@ class WrongShare:
     photos: int
     classes: int
 
-    def probability_wrong(self, recorded_probability: ArrayLike) -> Floats:
-        """Probability that a record is wrong, from the calibrated probability of what it says."""
-        return posterior(recorded_probability, self.share, self.classes)
-
 
 def posterior(recorded_probability: ArrayLike, share: float, classes: int) -> Floats:
     """Bayes' rule for the mixture above; elementwise over `recorded_probability`, at a given share of wrong records."""

@@ -47,10 +47,6 @@ class Prices:
         """How the price of an instance type was arrived at when nobody read it from AWS; "" for one that was read."""
         return str(self._values.get("estimated", {}).get(instance_type, ""))
 
-    def age_days(self, today: date) -> int:
-        """How old the region's prices are; those that a refresh did not find keep their age."""
-        return (today - min((self.read, *self._kept.values()))).days
-
     def warning(self, today: date) -> str:
         """Says so when prices are older than they should be; "" otherwise."""
         stale = sorted(name for name, read in self._kept.items() if (today - read).days > MAX_AGE_DAYS)

@@ -176,18 +176,7 @@ def update_model_package(context: Context, request: Document) -> Document:
 
     def change(package: Document) -> None:
         before.update(package)
-        for member in (
-            "ModelApprovalStatus",
-            "ApprovalDescription",
-            "InferenceSpecification",
-            "SourceUri",
-            "ModelCard",
-        ):
-            if member in request:
-                package[member] = request[member]
-        for member in ("ModelPackageRegistrationType", "ModelLifeCycle"):
-            if member in request:
-                package[member] = request[member]
+        package.update({member: request[member] for member in _CHANGEABLE if member in request})
         properties = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
         for key in request.get("CustomerMetadataPropertiesToRemove", []):
             properties.pop(key, None)

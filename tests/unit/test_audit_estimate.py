@@ -55,7 +55,7 @@ def test_an_unsure_model_widens_the_interval_and_does_not_accuse() -> None:
 def test_posteriors_are_calibrated_and_say_how_many_are_found() -> None:
     probabilities, wrong = audited(2, 40_000, 0.1)
     found = estimate(probabilities)
-    chances = found.probability_wrong(probabilities)
+    chances = posterior(probabilities, found.share, CLASSES)
     for low, high in ((0, 0.05), (0.05, 0.2), (0.2, 0.5), (0.5, 1)):
         inside = (chances >= low) & (chances < high)
         assert wrong[inside].mean() == pytest.approx(chances[inside].mean(), abs=0.03)

@@ -25,11 +25,6 @@ class Temperature:
     calibration_error_before: float
     calibration_error_after: float
 
-    @property
-    def at_limit(self) -> bool:
-        """Whether the fit ran into its bounds: the logits say nothing (hottest) or separate perfectly (coldest)."""
-        return self.value <= COLDEST * 1.001 or self.value >= HOTTEST * 0.999
-
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     """[n, k] probabilities of `logits` [n, k] at `temperature`."""
@@ -93,8 +88,3 @@ def reliability(predictions: Predictions) -> tuple[ReliabilityBin, ...]:
         )
         for number in np.unique(place)
     )
-
-
-def logits_of(probabilities: ArrayLike) -> Floats:
-    """[n, k] logits that give `probabilities` [n, k], for a model that is only known by its answers."""
-    return np.asarray(np.log(np.clip(np.asarray(probabilities, dtype=np.float64), np.finfo(np.float64).tiny, 1)))
