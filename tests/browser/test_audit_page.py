@@ -164,9 +164,7 @@ def test_keys_typed_into_a_field_or_with_a_modifier_do_nothing_else(open_page: W
 def test_can_be_read_in_both_colour_schemes(shaded: Watched, page_file: Path) -> None:
     shaded.open(page_file)
     shaded.page.wait_for_selector("html[data-ready=true]")
-    shaded.assert_readable(
-        "p", "dt", "dd", "small", ".row span", "button:enabled", "kbd", "input", "select"
-    )
+    shaded.assert_readable("p", "dt", "dd", "small", ".row span", "button:enabled", "kbd", "input", "select")
 
 
 def test_fits_a_phone_and_works_by_touch(phone: Watched, page_file: Path) -> None:
