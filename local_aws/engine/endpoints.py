@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 
 from local_aws.context import Context
+from local_aws.engine.data_capture import DataCapture
 from local_aws.engine.fleet import Deployment, DeploymentFailed, Fleet, Traffic, VariantPlan
 from local_aws.engine.instance import Instance, InstanceSpec
 from local_aws.engine.rollout import RolledBack, Rollout, RolloutPlan
@@ -33,6 +34,7 @@ class Live:
         self.traffic = Traffic()
         self.current: Deployment | None = None
         self.asynchronous = False
+        self.capture: DataCapture | None = None
         self.changing = threading.Lock()
         self.deleted = threading.Event()
 
@@ -88,6 +90,11 @@ class Endpoints:
         live = self._live.get(name)
         return live.asynchronous if live else False
 
+    def capture(self, name: str) -> DataCapture | None:
+        """What keeps a sample of its traffic, if something does."""
+        live = self._live.get(name)
+        return live.capture if live else None
+
     def variants(self, name: str) -> dict[str, Document]:
         """How the current deployment's variants stand, by name."""
         live = self._live.get(name)
@@ -129,7 +136,7 @@ class Endpoints:
             if not self._context.stopping.is_set():
                 self._set_status(name, "Failed", str(failure))
             return
-        live.asynchronous = bool(document["Plan"].get("Async"))
+        self._serve(name, live, document["Plan"])
         live.traffic.set((live.current, 1.0))
         self._set_status(name, "InService", document.get("FailureReason"))
 
@@ -149,9 +156,13 @@ class Endpoints:
                 self._set_status(name, "InService", str(undone))
             return
         live.current = green
-        live.asynchronous = bool(target.get("Async"))
+        self._serve(name, live, target)
         self._adopt(name, target)
         self._set_status(name, "InService", None)
+
+    def _serve(self, name: str, live: Live, plan: Document) -> None:
+        live.asynchronous = bool(plan.get("Async"))
+        live.capture = DataCapture(self._context, name, plan["Capture"]) if plan.get("Capture") else None
 
     def _rescale(self, name: str, live: Live) -> None:
         document = self._context.table(FAMILY).get(name)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from local_aws.context import Context
+from local_aws.engine.data_capture import Message
 from local_aws.engine.endpoints import FAMILY, endpoints_of
 from local_aws.engine.fleet import Fleet
 from local_aws.engine.instance import LOG_GROUP, Instance
@@ -72,9 +73,13 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     _measure(context, fleet, response.status_code, answer.seconds, time.perf_counter() - started)
     if not response.is_success:
         raise ModelError(context, fleet, instance, response.status_code, response.text[:1024])
+    content_type = response.headers.get("content-type", "application/octet-stream")
+    if capture := endpoints_of(context).capture(endpoint_name):
+        asked = Message(body, headers.get("content-type", "application/octet-stream"))
+        capture.note(fleet.name, fleet.spec.role, asked, Message(response.content, content_type))
     reply_headers = {
         # In lower case ministack leaves it alone; it would make a container's JSON `application/x-amz-json-1.1`.
-        "content-type": response.headers.get("content-type", "application/octet-stream"),
+        "content-type": content_type,
         "x-Amzn-Invoked-Production-Variant": fleet.name,
     }
     custom = response.headers.get("x-amzn-sagemaker-custom-attributes")

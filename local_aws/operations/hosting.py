@@ -134,7 +134,11 @@ def plan_of(context: Context, config_name: str) -> Document:
             }
         )
     plan = {"EndpointConfigName": config_name, "Variants": variants}
-    return plan | ({"Async": config["AsyncInferenceConfig"]} if config.get("AsyncInferenceConfig") else {})
+    if config.get("AsyncInferenceConfig"):
+        plan["Async"] = config["AsyncInferenceConfig"]
+    if config.get("DataCaptureConfig", {}).get("EnableCapture"):
+        plan["Capture"] = config["DataCaptureConfig"]
+    return plan
 
 
 def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
