@@ -128,6 +128,7 @@ class MoneyStack(BinventoryStack):
             module="serving_hours",
             environment=self._budget_environment(),
             statements=[permissions.view_budget(self, self._budget_name)],
+            tells=False,
         )
         for state, clock in (("on", hours.start), ("off", hours.end)):
             hour, minute = (int(part) for part in clock.split(":"))
@@ -149,8 +150,11 @@ class MoneyStack(BinventoryStack):
         module: str,
         environment: dict[str, str],
         statements: list[iam.PolicyStatement],
+        tells: bool = True,
     ) -> lambda_.Function:
+        """A function that changes the serving stack; one that `tells` may send people messages."""
         serving_stack = self.settings.stack_name("serving")
+        topic = self.alerts.topic_arn
         return promotion_function(
             self,
             construct_id,
@@ -160,12 +164,12 @@ class MoneyStack(BinventoryStack):
             timeout=Duration.minutes(1),
             statements=[
                 *permissions.change_stack(self, serving_stack),
-                allow(["sns:Publish"], [self.alerts.topic_arn]),
+                *([allow(["sns:Publish"], [topic])] if tells else []),
                 *statements,
             ],
             environment={
                 "SERVING_STACK": serving_stack,
-                "ALERTS_TOPIC": self.alerts.topic_arn,
+                **({"ALERTS_TOPIC": topic} if tells else {}),
                 **environment,
             },
             errors_to=self.alerts,

@@ -74,10 +74,14 @@ def pull_training_image(stack: Stack) -> list[iam.PolicyStatement]:
 def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
     """Write the logs and metrics of `TrainingJobs` or `ProcessingJobs`: shared names that SageMaker prescribes."""
     group = f"/aws/sagemaker/{kind}"
+    return [*write_logs(stack, group), put_metrics(group)]
+
+
+def write_logs(stack: Stack, group: str) -> list[iam.PolicyStatement]:
+    """Write to a log group of SageMaker's, which asks for it to be made even where a stack has made it."""
     return [
         allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], log_group_arns(stack, group)),
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn(stack, group)}:log-stream:*"]),
-        put_metrics(group),
     ]
 
 

@@ -115,7 +115,7 @@ class ServingStack(BinventoryStack):
             *permissions.read_objects(self._storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX),
             *permissions.pull_images(image_repository.repository_arn),
             *permissions.join_network(self, self._network),
-            permissions.write_log_streams(log_group),
+            *permissions.write_logs(self, log_group.log_group_name),
             permissions.put_metrics("/aws/sagemaker/Endpoints", "AWS/SageMaker"),
         ]
         if self.settings.serving.data_capture_percent:
