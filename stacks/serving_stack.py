@@ -6,7 +6,6 @@ from aws_cdk import CfnCondition, CfnOutput, CfnParameter, CfnResource, Fn
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -53,8 +52,11 @@ class ServingStack(BinventoryStack):
         self._model_package_arn = self._model_package_parameter()
         self._serving = self._serving_condition()
         self.endpoint_name = settings.prefix
-        log_group = self.log_group(self, "EndpointLogs", f"/aws/sagemaker/Endpoints/{self.endpoint_name}")
-        model = self._model(self._role(log_group, image_repository))
+        group_name = f"/aws/sagemaker/Endpoints/{self.endpoint_name}"
+        log_group = self.log_group(self, "EndpointLogs", group_name)
+        model = self._model(self._role(group_name, image_repository))
+        # The role may make the group, so that it has to go after whatever acts as the role.
+        self._policy.node.add_dependency(log_group)
         configuration = self._configuration(model)
         self.alarms = EndpointAlarms(
             self,
@@ -104,7 +106,7 @@ class ServingStack(BinventoryStack):
             ),
         )
 
-    def _role(self, log_group: logs.LogGroup, image_repository: ecr.IRepository) -> iam.Role:
+    def _role(self, log_group: str, image_repository: ecr.IRepository) -> iam.Role:
         role = iam.Role(
             self,
             "Role",
@@ -115,7 +117,7 @@ class ServingStack(BinventoryStack):
             *permissions.read_objects(self._storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX),
             *permissions.pull_images(image_repository.repository_arn),
             *permissions.join_network(self, self._network),
-            *permissions.write_logs(self, log_group.log_group_name),
+            *permissions.write_logs(self, log_group),
             permissions.put_metrics("/aws/sagemaker/Endpoints", "AWS/SageMaker"),
         ]
         if self.settings.serving.data_capture_percent:

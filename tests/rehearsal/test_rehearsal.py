@@ -95,7 +95,7 @@ def test_the_endpoint_goes_off_and_comes_back_with_the_same_model(kept: dict[str
     off = status()
     assert (off["status"], off["switched_on"], off["package"]) == ("absent", False, before["package"])
     assert client(kept, "sagemaker").list_endpoint_configs()["EndpointConfigs"] == []
-    binventory(repository, "endpoint", "on", environment=kept["kept"])
+    binventory(repository, "endpoint", "on", "--yes", environment=kept["kept"])
     assert status() == before
 
 
