@@ -16,7 +16,7 @@ from tests.rehearsal.kept import binventory, client
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
 NAME = "binventory-dev"
 # One trial, and epochs enough for a reclaim in the middle of the training.
-PARAMETERS = {"Epochs": "1500", "TuningJobs": "1", "TuningParallelJobs": "1"}
+PARAMETERS = {"Epochs": "600", "TuningJobs": "1", "TuningParallelJobs": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> Non
             )["events"]
         ]
 
-    job = until(lambda: job_of(execution), seconds=300)
+    job = until(lambda: job_of(execution), seconds=600)
     until(lambda: any(line.startswith("epoch=") for line in lines(job)), seconds=120)
     body = json.dumps({"TrainingJobName": job}).encode()
     url = f"{deployed['kept']['AWS_ENDPOINT_URL']}/_local/sagemaker/reclaim"
