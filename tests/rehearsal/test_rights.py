@@ -121,8 +121,6 @@ def guards(account: Account) -> None:
     """The functions that the clock, the budget and people's absence call."""
     turn_on(account)
     invoke(account, "drift-monitor")
-    invoke(account, "serving-hours", EndpointState="off")
-    wait_for(account, "absent")
     turn_on(account)
     time.sleep(40)  # idle for longer than the limit
     invoke(account, "idle-guard")
@@ -157,7 +155,9 @@ def invoke(account: Account, function: str, **event: str) -> None:
 
 
 def turn_on(account: Account) -> None:
-    """Has an endpoint, also where the idle guard has been."""
+    """A new endpoint, which the idle guard leaves its time."""
+    invoke(account, "serving-hours", EndpointState="off")
+    wait_for(account, "absent")
     invoke(account, "serving-hours", EndpointState="on")
     wait_for(account, "InService")
 
