@@ -59,6 +59,11 @@ class InstanceSpec:
         return {"EndpointName": self.endpoint, "VariantName": self.variant}
 
     @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Where its metrics go."""
+        return LOG_GROUP, "AWS/SageMaker"
+
+    @property
     def log_group(self) -> str:
         """Where the server's output goes."""
         return f"{LOG_GROUP}/{self.endpoint}"
@@ -108,7 +113,7 @@ class Instance:
         with self._acting():
             if problem := pull_problem(self._context, self.spec.container["Image"]):
                 raise InstanceFailed(problem)
-            may_publish(self._context, LOG_GROUP, "AWS/SageMaker")
+            may_publish(self._context, *self.spec.namespaces)
             image = images.resolve(self._context, self.spec.container["Image"])
             place_model(self._context.objects, self.spec.container, self._root / "model")
             self.port = free_port()

@@ -29,6 +29,11 @@ class TransformSpec(InstanceSpec):
     """An instance of a transform job; `endpoint` is the job's name."""
 
     @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Transform jobs publish beside their logs only."""
+        return (LOG_GROUP,)
+
+    @property
     def log_group(self) -> str:
         """All transform jobs share one."""
         return LOG_GROUP
