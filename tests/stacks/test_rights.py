@@ -50,7 +50,6 @@ UNWITNESSED = [
         "Lambda writes the log of a function by its role; the local one writes it by itself.",
     ),
     ("RolloutCheck", "DescribeStackEvents|sns:Publish", "Asked and told when a rollout was undone, which is rare."),
-    ("BatchRole", "cloudwatch:PutMetricData", "SageMaker publishes what a transform job's machines do; here none are."),
     ("Schedule|TurnO", "lambda:InvokeFunction", "The local Scheduler calls functions without asking for the right."),
 ]
 CURE = "give it back, or run WITNESS=1 make test-rehearsal ARGS=tests/rehearsal/test_rights.py if the work changed"
