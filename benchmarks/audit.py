@@ -1,6 +1,6 @@
 """How many wrong records an audit finds: on real photos, with records made wrong on purpose, against random inspection.
 
-    python -m benchmarks.audit                    # some ten minutes on 2 cores: embeds the photos, trains five heads
+    python -m benchmarks.audit                    # two minutes on 2 cores: embeds the photos, trains five heads
     python -m benchmarks.audit --only page        # opening the HTML page with 10,000 bins
 
 The model is a head on the features of a *random* frozen backbone, trained on the few hundred photos of ../shared/abid:
