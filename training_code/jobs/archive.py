@@ -16,10 +16,10 @@ _LARGEST = 2 * 1024**3
 def write_archive(path: Path, files: Mapping[str, Path]) -> None:
     """Write a .tar.gz of name -> file. No time, owner or mode of this machine gets into it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Level 1: weights hardly compress, and the level costs more time than the bytes it saves.
+    # Stored: weights hardly compress, and what one zlib makes of them is not what the next one does.
     with (
         path.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=1) as packed,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
         for name in sorted(files):
