@@ -19,6 +19,8 @@ STEPS = ("Ingest", "Embed", "Tune", "Train", "Evaluate", "Gate", "Register")
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})
 _SPOT_STEPS = ("train", "tune", "embed")
 _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
+# A loss from which on its decimals say nothing.
+_DIVERGED = 10_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Trial:
     status: str
     objective: float | None
     hyperparameters: Mapping[str, str]
+
+    @property
+    def loss(self) -> str:
+        """The objective as people read it: empty without one, and short where a trial has diverged."""
+        if self.objective is None:
+            return ""
+        return f"{self.objective:.4f}" if abs(self.objective) < _DIVERGED else f"{self.objective:.2g}"
 
 
 @dataclass(frozen=True)

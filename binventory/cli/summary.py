@@ -36,9 +36,10 @@ def _print_trials(result: Result, console: Console) -> None:
     losses = [trial.objective for trial in result.trials if trial.objective is not None]
     for number, trial in enumerate(result.trials, start=1):
         given = trial.hyperparameters
-        loss = "" if trial.objective is None else f"{trial.objective:.4f}"
         best = " best" if losses and trial.objective == min(losses) else ""
-        trials.add_row(f"{number}{best}", f"{float(given.get('lr', 'nan')):.4f}", given.get("batch-size", ""), loss)
+        trials.add_row(
+            f"{number}{best}", f"{float(given.get('lr', 'nan')):.4f}", given.get("batch-size", ""), trial.loss
+        )
     console.print()
     console.print(trials)
 

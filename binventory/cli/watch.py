@@ -146,7 +146,7 @@ def trials_table(trials: tuple[pipeline.Trial, ...]) -> Table:
             str(number),
             _short(given.get("lr", "")),
             given.get("batch-size", ""),
-            "" if trial.objective is None else f"{trial.objective:.4f}",
+            trial.loss,
             status,
         )
         made.add_row(*map(escape, cells), style="bold" if best else "")

@@ -108,7 +108,7 @@ def _tuning(record: RunRecord) -> dict[str, Any]:
         {
             "best": trial is record.best,
             "given": [_short(trial.hyperparameters.get(name, "")) for name in tuned],
-            "objective": "" if trial.objective is None else f"{trial.objective:.4f}",
+            "objective": trial.loss,
             "status": trial.status,
         }
         for trial in record.trials
@@ -122,7 +122,7 @@ def _tuning_picture(record: RunRecord) -> str:
         rate = _number(trial.hyperparameters.get("lr", ""))
         if rate is not None and rate > 0 and trial.objective is not None:
             batch = trial.hyperparameters.get("batch-size", "")
-            note = f"trial {number}: {trial.objective:.4f} with batches of {batch}"
+            note = f"trial {number}: {trial.loss} with batches of {batch}"
             dots.append(charts.Dot(rate, trial.objective, f"{number}", note, best=trial is record.best))
     heights = [dot.y for dot in dots]
     wide = bool(heights) and min(heights) > 0 and max(heights) / min(heights) > _WIDE

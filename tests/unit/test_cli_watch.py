@@ -63,3 +63,11 @@ def test_the_best_trial_and_the_running_one_are_named(watcher: StepWatcher) -> N
 def test_without_trials_and_log_there_is_nothing(watcher: StepWatcher) -> None:
     watcher.trials, watcher.tail = (), ()
     assert below(watcher)(Console()) is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "shown"),
+    [(None, ""), (1.52041, "1.5204"), (-0.5, "-0.5000"), (98813.2, "9.9e+04"), (4.8e15, "4.8e+15")],
+)
+def test_the_loss_of_a_trial_that_diverged_stays_short(objective: float | None, shown: str) -> None:
+    assert Trial("t", "Completed", objective, {}).loss == shown
