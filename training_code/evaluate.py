@@ -10,7 +10,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -137,14 +136,10 @@ def _model_folder(path: Path, scratch: Path) -> Path:
 
 def _prepare_serving(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Served:
     """Choose the precision on the validation split and fit the temperature of the chosen graph there."""
-    # Quantising works on one core most of the time, and what it leaves free is enough for the other graph.
-    with ThreadPoolExecutor(1) as beside:
-        floating = beside.submit(_run, folder / "fp32.onnx", splits.validation, card)
-        if settings.precision == "auto":
-            chosen = _spread(splits.train, settings.calibration_photos)
-            quantise(folder / "fp32.onnx", folder / "int8.onnx", chosen, card.preprocessing)
-        answers = {"fp32": floating.result()}
+    answers = {"fp32": _run(folder / "fp32.onnx", splits.validation, card)}
     if settings.precision == "auto":
+        chosen = _spread(splits.train, settings.calibration_photos)
+        quantise(folder / "fp32.onnx", folder / "int8.onnx", chosen, card.preprocessing)
         answers["int8"] = _run(folder / "int8.onnx", splits.validation, card)
     scored = {name: _predictions(splits.validation, logits, card, settings) for name, logits in answers.items()}
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
