@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -16,6 +13,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
+from tests.rehearsal.kept import cdk
 
 NAME = "binventory-dev"
 
@@ -38,18 +36,8 @@ class Deployed:
 
     def cdk(self, *arguments: str) -> None:
         """Runs the CDK CLI as people do."""
-        # cdk.json says `python3 app.py`: the interpreter of these tests, activated or not.
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {
-            **os.environ,
-            **self.aws.environment(),
-            **self.settings,
-            "CDK_VALIDATION": "false",
-            "PATH": path,
-        }
-        command = ["node_modules/.bin/cdk", *arguments]
-        run = subprocess.run(command, cwd=self._repository, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, run.stdout + run.stderr
+        environment = {**self.aws.environment(), **self.settings, "CDK_VALIDATION": "false"}
+        cdk(self._repository, *arguments, environment=environment)
 
     def spend(self, amount: float) -> None:
         """Makes the budget know of costs, and tell of them."""

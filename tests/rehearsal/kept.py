@@ -35,6 +35,22 @@ def binventory(repository: Path, *arguments: str, environment: dict[str, str] | 
     return done.stdout
 
 
+def cdk(repository: Path, *arguments: str, environment: dict[str, str]) -> str:
+    """Runs the CDK CLI as a person would; fails with everything it printed."""
+    # cdk.json says `python3 app.py`: the interpreter of these tests, activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["node_modules/.bin/cdk", *arguments],
+        cwd=repository,
+        env={**os.environ, **environment, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def client(kept: dict[str, Any], service: str) -> Any:
     """A boto3 client made of nothing but the printed exports."""
     exports = kept["kept"]

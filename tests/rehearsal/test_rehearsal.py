@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from binventory.pipeline import STEPS
 from binventory.rehearsal import leftovers
 from tests.browser.conftest import Watched
-from tests.rehearsal.kept import COMMAND, WATCHFUL, binventory, client
+from tests.rehearsal.kept import COMMAND, WATCHFUL, binventory, cdk, client
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
 STACKS = ("Storage", "Money", "Training", "Serving", "Monitoring")
@@ -75,14 +74,8 @@ def test_plain_boto3_works_against_a_kept_rehearsal(kept: dict[str, Any]) -> Non
 
 
 def test_a_second_deploy_changes_nothing(kept: dict[str, Any], repository: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, **WATCHFUL, **kept["kept"]}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    cdk = [str(repository / "node_modules" / ".bin" / "cdk"), "deploy", "--all", "--require-approval", "never"]
-    done = subprocess.run(
-        [*cdk, "--output", str(tmp_path)], cwd=repository, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    said = done.stdout + done.stderr
+    deploy = ("deploy", "--all", "--require-approval", "never", "--output", str(tmp_path))
+    said = cdk(repository, *deploy, environment={**WATCHFUL, **kept["kept"]})
     assert said.count("(no changes)") == len(STACKS), said
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.jobs import until
-from tests.rehearsal.kept import binventory, client
+from tests.rehearsal.kept import binventory, cdk, client
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
 HYPERBAND = {
@@ -67,13 +64,8 @@ def test_a_warm_start_learns_from_the_search_before(searched: dict[str, Any], re
         "BINVENTORY_TUNING__WARM_START": json.dumps(warm),
         **searched["kept"],
     }
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    cdk = ["node_modules/.bin/cdk", "deploy", "Training", "--exclusively", "--require-approval", "never"]
-    run = subprocess.run(
-        [*cdk, "--output", str(tmp_path)], cwd=repository, env={**os.environ, **environment, "PATH": path},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout + run.stderr
+    deploy = ("deploy", "Training", "--exclusively", "--require-approval", "never", "--output", str(tmp_path))
+    cdk(repository, *deploy, environment=environment)
     execution = client(searched, "sagemaker").list_pipeline_executions(PipelineName="binventory-dev")
     arn = execution["PipelineExecutionSummaries"][0]["PipelineExecutionArn"]
     said = client(searched, "sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)

@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 from local_aws.server import LocalAws
+from tests.contract.conftest import connect
 from tests.contract.serving import push_image
 
 ClientFactory = Callable[[str], Any]
@@ -23,11 +24,7 @@ def _local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 @pytest.fixture(scope="session")
 def image(_local_aws: LocalAws) -> str:
     """The URI of a tiny server's image, pushed once: every file of this folder shares the one registry."""
-    exports = _local_aws.environment()
-    make: Any = boto3.Session(
-        exports["AWS_ACCESS_KEY_ID"], exports["AWS_SECRET_ACCESS_KEY"], region_name=exports["AWS_REGION"]
-    ).client
-    return push_image(_local_aws, lambda service: make(service, endpoint_url=exports["AWS_ENDPOINT_URL"]))
+    return push_image(_local_aws, connect(_local_aws))
 
 
 @pytest.fixture
