@@ -32,6 +32,13 @@ class Message:
     content_type: str
 
 
+@dataclass(frozen=True)
+class _Exchange:
+    asked: Message
+    answered: Message
+    happened: datetime
+
+
 class DataCapture:
     """Keeps a sample of one endpoint's traffic.
 
@@ -51,7 +58,7 @@ class DataCapture:
         headers = config.get("CaptureContentTypeHeader", {})
         self._encodings = dict.fromkeys(headers.get("CsvContentTypes", ("text/csv",)), "CSV")
         self._encodings |= dict.fromkeys(headers.get("JsonContentTypes", ("application/json",)), "JSON")
-        self._pending: dict[tuple[str, str | None], list[bytes]] = defaultdict(list)
+        self._pending: dict[tuple[str, str | None], list[_Exchange]] = defaultdict(list)
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
@@ -59,20 +66,23 @@ class DataCapture:
         """Keep this exchange if the sample takes it; returns at once. It is written as the model's role."""
         if random.uniform(0, 100) >= self._percent:
             return
-        sides = {"Input": asked, "Output": answered}
-        captured = {_SIDES[mode]: self._captured(mode, sides[mode]) for mode in self._modes}
-        happened = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        event = {
-            "captureData": captured,
-            "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceTime": happened},
-            "eventVersion": "0",
-        }
+        # Encoded later, on the writer's thread: this one answers every request.
         with self._lock:
-            self._pending[variant, role].append(json.dumps(event).encode() + b"\n")
+            self._pending[variant, role].append(_Exchange(asked, answered, datetime.now(UTC)))
             if self._timer is None:
                 self._timer = threading.Timer(_GATHER_SECONDS, self._write)
                 self._timer.daemon = True
                 self._timer.start()
+
+    def _line(self, exchange: _Exchange) -> bytes:
+        sides = {"Input": exchange.asked, "Output": exchange.answered}
+        happened = exchange.happened.isoformat(timespec="seconds").replace("+00:00", "Z")
+        event = {
+            "captureData": {_SIDES[mode]: self._captured(mode, sides[mode]) for mode in self._modes},
+            "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceTime": happened},
+            "eventVersion": "0",
+        }
+        return json.dumps(event).encode() + b"\n"
 
     def _captured(self, mode: str, message: Message) -> Document:
         encoding = self._encodings.get(message.content_type.partition(";")[0].strip(), "BASE64")
@@ -90,7 +100,7 @@ class DataCapture:
             pending, self._timer = dict(self._pending), None
             self._pending.clear()
         encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._key} if self._key else {}
-        for (variant, role), lines in pending.items():
+        for (variant, role), exchanges in pending.items():
             now = datetime.now(UTC)
             folder = f"{self._endpoint}/{variant}/{now:%Y/%m/%d/%H}"
             key = "/".join(part for part in (self._destination.key.strip("/"), folder) if part)
@@ -99,8 +109,8 @@ class DataCapture:
                     self._context.client("s3").put_object(
                         Bucket=self._destination.bucket,
                         Key=f"{key}/{now:%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl",
-                        Body=b"".join(lines),
+                        Body=b"".join(map(self._line, exchanges)),
                         **encryption,
                     )
             except (ClientError, BotoCoreError) as error:
-                _log.warning("%d captured requests of %s were lost: %s", len(lines), self._endpoint, error)
+                _log.warning("%d captured requests of %s were lost: %s", len(exchanges), self._endpoint, error)
