@@ -25,6 +25,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "training_code"), str(REPOSITORY / "inference_code")]
 
 from ingestion.intake import take_in  # noqa: E402
+from ingestion.resizing import Workbench  # noqa: E402
 from ingestion.source import content_md5  # noqa: E402
 from shards import Sample, ShardIndex, ShardWriter, read_shards  # noqa: E402
 
@@ -142,7 +143,8 @@ def formats() -> list[Format]:
 def resized(folder: Path, photos: int) -> list[Sample]:
     """As many samples as asked for from the photos of a folder, resized as ingest does."""
     originals = [path.read_bytes() for path in sorted((folder / "bin-images").glob("*.jpg"))]
-    jpegs = [take_in(data, content_md5(data)).jpeg for data in originals[:photos]]
+    bench = Workbench()
+    jpegs = [take_in(data, content_md5(data), bench).jpeg for data in originals[:photos]]
     return [
         Sample(f"{number:06}", jpegs[number % len(jpegs)], number % 5 + 1, (f"B{number:09}",))
         for number in range(photos)

@@ -67,7 +67,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="read every photo once more to compare contents; for buckets where only some ETags are MD5 sums",
     )
-    parser.add_argument("--concurrency", type=_whole(1), default=256, help="most requests in flight")
+    parser.add_argument("--concurrency", type=_whole(1), default=512, help="most requests in flight")
     parser.add_argument("--cores", type=_whole(1), default=os.cpu_count() or 1, help="photos decoded at once")
     parser.add_argument("--memory-mb", type=_whole(1), default=64, help="photo bytes held between request and decoding")
     return parser.parse_args(argv)

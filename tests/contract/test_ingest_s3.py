@@ -13,6 +13,7 @@ import pytest
 from ingest import main, parse_arguments
 from ingestion import work as work_module
 from ingestion.intake import take_in
+from ingestion.resizing import Workbench
 from local_aws.server import LocalAws
 from tests.unit.bin_bucket import bucket, files, write
 
@@ -67,12 +68,12 @@ def test_a_retried_job_goes_on_where_the_lost_machine_was(
     arguments = ("--shard-photos", "10", "--resource-config", job)
     taken = 0
 
-    def until_lost(data: bytes, md5: str) -> Any:
+    def until_lost(data: bytes, md5: str, bench: Workbench) -> Any:
         nonlocal taken
         taken += 1
         if taken > 45:
             raise RuntimeError("the machine is lost")
-        return take_in(data, md5)
+        return take_in(data, md5, bench)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
         patch.setattr(work_module, "take_in", until_lost)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cykooz_resizer import CpuExtensions, Resizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 import photo
-from ingestion import resizing
-from ingestion.intake import SourcePhoto, take_in
-from ingestion.resizing import resize_shorter_side
+from ingestion import plain_jpeg
+from ingestion.intake import ShardPhoto, SourcePhoto, take_in
+from ingestion.resizing import Workbench, four_channels
 from ingestion.source import content_md5
 
 
@@ -26,11 +28,16 @@ def textured(width: int, height: int, seed: int) -> Image.Image:
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def resized(image: Image.Image, side: int, bench: Workbench | None = None) -> NDArray[np.uint8]:
+    """What ingest's resize makes of an RGB image, [height, width, 3]."""
+    return (bench or Workbench()).resize_shorter_side(four_channels(image), side)[:, :, :3]
+
+
 def is_the_same_picture(image: Image.Image, side: int) -> bool:
     """Whether both resizes agree: a value in ten is rounded the other way, and hardly ever one is in both passes."""
-    ours, reference = resize_shorter_side(image, side), photo.resize_shorter_side(image, side)
-    assert (ours.mode, ours.size) == ("RGB", reference.size)
-    levels = np.abs(np.asarray(ours).astype(int) - np.asarray(reference))
+    ours, reference = resized(image, side), np.asarray(photo.resize_shorter_side(image, side))
+    assert ours.shape == reference.shape
+    levels = np.abs(ours.astype(int) - reference)
     return int(levels.max()) <= 2 and float((levels > 1).mean()) < 0.001 and float(levels.mean()) < 0.25
 
 
@@ -46,25 +53,111 @@ def test_an_image_larger_than_one_block_of_pillows_memory_is_read_to_its_end() -
     assert is_the_same_picture(textured(3000, 2500, 1), 256)
 
 
-def test_the_bytes_are_the_same_with_and_without_vector_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_are_the_same_with_and_without_vector_instructions() -> None:
     images = [textured(300 + 7 * n, 400 - 5 * n, n) for n in range(8)]
-    fast = [resize_shorter_side(image, 256).tobytes() for image in images]
+    fast = [resized(image, 256).tobytes() for image in images]
     plain = Resizer()
     plain.cpu_extensions = CpuExtensions.none
-    monkeypatch.setattr(resizing, "_resizer", lambda: plain)
-    assert [resize_shorter_side(image, 256).tobytes() for image in images] == fast
+    assert [resized(image, 256, Workbench(plain)).tobytes() for image in images] == fast
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_a_workbench_keeps_nothing_of_the_photo_before() -> None:
     images = [textured(300 + 7 * n, 400 - 5 * n, n) for n in range(24)]
-    alone = [resize_shorter_side(image, 256).tobytes() for image in images]
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda image: resize_shorter_side(image, 256).tobytes(), images)) == alone
+    alone = [resized(image, 256).tobytes() for image in images]
+    bench = Workbench()
+    assert [resized(image, 256, bench).tobytes() for image in images] == alone
 
 
 def test_real_photos_are_resized_to_the_same_picture(abid: Path) -> None:
     for path in sorted((abid / "bin-images").glob("*.jpg"))[::20]:
         assert is_the_same_picture(photo.open_photo(path.read_bytes()), 256), path.name
+
+
+def encoded(image: Image.Image, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def taken_in(data: bytes) -> ShardPhoto:
+    return take_in(data, content_md5(data), Workbench())
+
+
+def taken_in_by_pillow(data: bytes) -> ShardPhoto:
+    """The way of the photos that are not plain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_jpeg, "size_of", lambda data: None)
+        return taken_in(data)
+
+
+@given(
+    width=st.integers(32, 700),
+    height=st.integers(32, 700),
+    quality=st.integers(1, 100),
+    subsampling=st.sampled_from([0, 1, 2]),
+    progressive=st.booleans(),
+    comment=st.binary(max_size=20),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_plain_jpeg_gives_the_bytes_that_it_gives_by_pillow(
+    width: int, height: int, quality: int, subsampling: int, progressive: bool, comment: bytes
+) -> None:
+    options = {"quality": quality, "subsampling": subsampling, "progressive": progressive, "comment": comment}
+    data = encoded(textured(width, height, width), **options)
+    if max(width, height) <= 8 * min(width, height):
+        assert plain_jpeg.size_of(data) == (width, height)
+        assert taken_in(data) == taken_in_by_pillow(data)
+
+
+def test_real_photos_are_plain_and_give_the_bytes_that_they_give_by_pillow(abid: Path) -> None:
+    for path in sorted((abid / "bin-images").glob("*.jpg"))[::10]:
+        data = path.read_bytes()
+        assert plain_jpeg.size_of(data) is not None, path.name
+        assert taken_in(data) == taken_in_by_pillow(data), path.name
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(content) + 2).to_bytes(2) + content
+
+
+@pytest.mark.parametrize("marker", [*range(0xE1, 0xF0), 0xC1, 0xC3, 0xC9, 0xDC])
+def test_a_jpeg_with_a_segment_that_may_mean_something_is_not_plain(marker: int) -> None:
+    data = encoded(textured(300, 260, 1))
+    assert plain_jpeg.size_of(data[:20] + segment(marker, b"some content") + data[20:]) is None
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_damage_ends_as_it_does_with_pillow(data: st.DataObject) -> None:
+    whole = bytearray(encoded(textured(280, 260, 1), quality=40))
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    hurt = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    assert outcome(taken_in, hurt) == outcome(taken_in_by_pillow, hurt)
+
+
+def outcome(take: Callable[[bytes], ShardPhoto], data: bytes) -> ShardPhoto | str:
+    try:
+        return take(data)
+    except photo.PhotoError as error:
+        return error.reason
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((24, 60), "too_small"), ((300, 33), "aspect_ratio"), ((5100, 5000), "too_many_pixels")]
+)
+def test_a_plain_jpeg_of_a_wrong_size_is_refused_before_it_is_decoded(size: tuple[int, int], reason: str) -> None:
+    data = encoded(Image.new("RGB", size))
+    assert plain_jpeg.size_of(data) == size
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(photo.PhotoError) as refused:
+        patch.setattr(Workbench, "decode", None)
+        taken_in(data)
+    assert refused.value.reason == reason
+
+
+def test_a_photo_larger_than_the_memory_that_is_kept_is_taken_in() -> None:
+    large = encoded(textured(2400, 2000, 1))
+    assert taken_in(large) == taken_in_by_pillow(large)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +169,7 @@ def test_the_manifest_tells_of_the_photo_as_it_came(mode: str, kind: str, orient
     out = io.BytesIO()
     textured(600, 400, 1).convert(mode).save(out, kind, exif=exif)
     data = out.getvalue()
-    taken = take_in(data, content_md5(data))
+    taken = taken_in(data)
     assert taken.source == SourcePhoto(len(data), kind, mode, 600, 400, content_md5(data))
     turned = orientation == 6
     assert (taken.width, taken.height) == ((256, 384) if turned else (384, 256))

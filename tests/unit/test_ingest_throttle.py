@@ -40,7 +40,7 @@ def test_no_more_requests_fly_than_allowed_and_none_is_forgotten(maximum: int, f
         limit = AdaptiveLimit(maximum, start=maximum)
 
         async def request(fate: str) -> None:
-            async with limit.slot():
+            async with limit:
                 assert limit.in_flight <= maximum
                 await asyncio.sleep(0)
                 limit.slowed() if fate == "slow" else limit.succeeded()

@@ -98,7 +98,7 @@ def code_fingerprint() -> str:
     import photo
 
     here = Path(__file__).parent
-    libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"))
+    libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
     for path in (*sorted(here.glob("*.py")), here.parent / "shards.py", Path(photo.__file__)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ingestion.ids import is_bin_id
+from ingestion.packing import Packed
 
 CLASSES: Final = (1, 2, 3, 4, 5)
 AUDITED: Final = "audit"
@@ -44,7 +45,7 @@ class BinRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class Label(Packed):
     """One row of a labels file; `count` is None in a plain list of ids."""
 
     count: int | None
@@ -52,7 +53,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(Packed):
     """What a bin holds, as far as it is known, and who says so."""
 
     count: int

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from ingestion.ids import block_of, draw
 from ingestion.labels import Label, Labelled
 from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
+from ingestion.packing import Packed
 from ingestion.source import BinSource, Found, content_md5
 from ingestion.split import SPLITS, split_blocks
 from ingestion.throttle import in_order
@@ -30,7 +31,7 @@ _DIGESTS_AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Packed):
     """An id that will be ingested, with what is known before its photo is read."""
 
     id: str

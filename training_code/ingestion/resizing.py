@@ -7,30 +7,63 @@ without vector instructions.
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
+import numpy as np
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
+from numpy.typing import NDArray
 from PIL import Image
 
+from ingestion import plain_jpeg
+from ingestion.plain_jpeg import CHANNELS
 from photo import resized_size
 
 _BILINEAR: Final = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.bilinear))
-# A resizer keeps its working memory between calls and serves one thread at a time.
-_of_thread: Final = threading.local()
+# What both libraries call four channels of which none is an alpha channel, which would be multiplied into the others.
+_FOUR: Final = "CMYK"
+# Bytes; memory that no photo has filled yet costs nothing.
+_ROOM: Final = 16 * 1024 * 1024
 
 
-def resize_shorter_side(image: Image.Image, side: int) -> Image.Image:
-    """The RGB image with its shorter side at `side` pixels, aspect ratio kept; the interpreter is free meanwhile."""
-    size = resized_size(image.size, side)
-    if size == image.size:
-        return image
-    resized = Image.new("RGB", size)
-    _resizer().resize_pil(image, resized, _BILINEAR)
-    return resized
+class Workbench:
+    """Decodes and resizes one photo after the other in memory that it keeps: for one thread at a time.
+
+    The arrays it gives, uint8 [height, width, CHANNELS], hold their values until it is asked again.
+    """
+
+    def __init__(self, resizer: Resizer | None = None) -> None:
+        self._resizer = resizer or Resizer()
+        self._decoded = np.empty(_ROOM, np.uint8)
+        self._resized = np.empty(_ROOM, np.uint8)
+
+    def decode(self, data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+        """As `plain_jpeg.decode`."""
+        return plain_jpeg.decode(data, size, _room(self._decoded, size))
+
+    def resize_shorter_side(self, pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+        """The pixels with the shorter side at `side`, aspect ratio kept; the interpreter is free meanwhile."""
+        height, width, _ = pixels.shape
+        size = resized_size((width, height), side)
+        if size == (width, height):
+            return pixels
+        resized = _room(self._resized, size)
+        self._resizer.resize_pil(_shared(pixels), _shared(resized), _BILINEAR)
+        return resized
 
 
-def _resizer() -> Resizer:
-    if not hasattr(_of_thread, "resizer"):
-        _of_thread.resizer = Resizer()
-    return _of_thread.resizer
+def four_channels(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an RGB image, [height, width, CHANNELS]."""
+    return np.asarray(image.convert("RGBX"))
+
+
+def _room(kept: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Room for an image of this size; what is larger than most gets memory of its own, which is given back."""
+    shape = size[1], size[0], CHANNELS
+    needed = size[0] * size[1] * CHANNELS
+    return kept[:needed].reshape(shape) if needed <= kept.size else np.empty(shape, np.uint8)
+
+
+def _shared(pixels: NDArray[np.uint8]) -> Image.Image:
+    """An image that lies in the array's memory."""
+    height, width, _ = pixels.shape
+    return Image.frombuffer(_FOUR, (width, height), pixels, "raw", _FOUR, 0, 1)

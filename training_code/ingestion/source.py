@@ -26,6 +26,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import LocalStore, S3Store
 
+from ingestion.packing import Packed
 from ingestion.throttle import AdaptiveLimit
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _PAGE: Final = 1000
 _DIGITS: Final = "0123456789"
 _DEEPEST: Final = 4
 # A part of a listing is cut again only when it is longer than this: every cut asks for pages that are hardly filled.
-_PAGES_ALONE: Final = 3
+_PAGES_ALONE: Final = 2
 _TIMEOUT: Final = "60s"
 _PROBES: Final = 3
 # Larger objects go on where a connection dropped. For the others (real bin photos have 60 kB) asking again costs no
@@ -79,7 +80,7 @@ class Changed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Found(Packed):
     """One object of a listing."""
 
     name: str
@@ -97,7 +98,7 @@ def content_md5(data: bytes) -> str:
 class BinSource:
     """Photos and metadata below one URL: `s3://bucket/prefix/`, `file:///folder` or a path."""
 
-    def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
+    def __init__(self, url: str, *, concurrency: int = 512, attempts: int = _ATTEMPTS) -> None:
         self.url = url
         self.limit = AdaptiveLimit(concurrency)
         self.content_tags = False
@@ -131,10 +132,12 @@ class BinSource:
         """
         if self.is_folder or not all(is_md5(found.etag) for found in photos):
             return
-        for found in photos[:: max(1, len(photos) // _PROBES)][:_PROBES]:
-            data = await self.photo(found)
-            # One that fits is proof; one that does not may have been damaged on its way.
-            self.content_tags = self.content_tags or (data is not None and content_md5(data) == found.etag)
+        probes = photos[:: max(1, len(photos) // _PROBES)][:_PROBES]
+        contents = await asyncio.gather(*(self.photo(found) for found in probes))
+        # One that fits is proof; one that does not may have been damaged on its way.
+        self.content_tags = any(
+            data is not None and content_md5(data) == found.etag for data, found in zip(contents, probes, strict=True)
+        )
 
     async def has_changed(self, found: Found) -> bool:
         """Whether a listed photo is no longer what the listing said."""
@@ -234,7 +237,7 @@ class BinSource:
         """Run one request until it succeeds, is refused for good, or has been tried often enough."""
         for attempt in range(self._attempts):
             try:
-                async with self.limit.slot():
+                async with self.limit:
                     result = await once()
             except FileNotFoundError:
                 raise

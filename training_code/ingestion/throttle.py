@@ -31,8 +31,7 @@ class AdaptiveLimit:
         self._doubling = True
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> None:
         """Wait for a place, hold it for the body."""
         while self.in_flight >= int(self.limit):
             turn = asyncio.get_running_loop().create_future()
@@ -43,11 +42,10 @@ class AdaptiveLimit:
                 self._wake()
                 raise
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            self._wake()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.in_flight -= 1
+        self._wake()
 
     def succeeded(self) -> None:
         """A request came back whole."""

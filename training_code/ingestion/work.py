@@ -1,24 +1,28 @@
 """The work: photos read, checked, resized and written as shards, many at once and always in the order of the plan.
 
 Every core has a process that takes the next unit whenever it has room: to it the units are one stream in which requests
-run on an event loop, decoding on a thread beside it, and the loop writes. What is in memory is bounded by a window of
-results and a budget of photo bytes.
+run on the object store's threads, and the event loop decodes and writes. (A thread for decoding would have no core of
+its own, and would contend with the loop for the interpreter.) What is in memory is bounded by a window of results and
+a budget of photo bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
+
+import uvloop
 
 from ingestion.candidates import read_label
 from ingestion.destination import Destination
@@ -27,6 +31,7 @@ from ingestion.labels import CLASSES, Labelled, RecordError
 from ingestion.ledger import QUARANTINED, SKIPPED
 from ingestion.plan import Candidate, Unit
 from ingestion.progress import Counters, Progress
+from ingestion.resizing import Workbench
 from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import ByteBudget, in_order
 from ingestion.unit_files import Finished, Outcome, UnitWriter, finished_unit
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 _REREADS: Final = 5
 CHANGED: Final = "changed_while_reading"
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
 # A process takes most of a second to start: as long as some hundred photos take.
 _WORTH_A_PROCESS: Final = 300
 
@@ -55,8 +61,8 @@ class Limits:
 
     cores: int
     """Photos decoded at once."""
-    concurrency: int = 256
-    """Requests in flight."""
+    concurrency: int = 512
+    """Requests in flight; an answer counts until the loop, which decodes as well, has taken it."""
     photo_bytes: int = 64 * 1024 * 1024
     """Bytes of photos held between request and decoding."""
     window: int = 512
@@ -92,7 +98,7 @@ class Intake:
     def __init__(self, source: BinSource, limits: Limits) -> None:
         self._source = source
         self._budget = ByteBudget(limits.photo_bytes)
-        self._pool = ThreadPoolExecutor(limits.cores, thread_name_prefix="decode")
+        self._bench = Workbench()
 
     async def outcome(self, candidate: Candidate) -> Outcome:
         """Read, check and resize one candidate. What is wrong with a bin is an outcome; SourceError is an outage."""
@@ -110,13 +116,12 @@ class Intake:
 
     async def _photo(self, candidate: Candidate) -> ShardPhoto:
         """Read until the bytes are those that were listed; a damaged body is asked for again."""
-        loop = asyncio.get_running_loop()
         for _ in range(_REREADS):
             try:
                 data = await self._source.photo(candidate.photo)
                 if data is None:
                     raise PhotoError("photo_missing", "it was listed and is gone")
-                return await loop.run_in_executor(self._pool, take_in, data, candidate.md5)
+                return take_in(data, candidate.md5, self._bench)
             except DamagedPhoto as error:
                 if await self._source.has_changed(candidate.photo):
                     raise PhotoError(CHANGED, "its content changed after it was listed") from error
@@ -125,10 +130,6 @@ class Intake:
             f"{self._source.url}: photo {candidate.id} arrives damaged every time. Check the network; "
             "where ETags are not MD5 sums, as with KMS encryption, give --ignore-etags"
         )
-
-    def close(self) -> None:
-        """Stop the decoding threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 async def run_units(
@@ -177,7 +178,8 @@ async def _in_processes(shares: Sequence[Share], units: Sequence[Unit], counters
     context = multiprocessing.get_context("spawn")
     # Units are copied when they are asked for, so that no process holds those of the others.
     waiting: UnitQueue = context.Queue()
-    for unit in (*units, *(None for _ in shares)):
+    # The smallest last, so that all processes end at about the same time.
+    for unit in (*sorted(units, key=lambda unit: -len(unit.candidates)), *(None for _ in shares)):
         waiting.put(unit)
     pool = ProcessPoolExecutor(
         len(shares), mp_context=context, initializer=_start_worker, initargs=(counters, waiting, os.getpid())
@@ -204,6 +206,9 @@ _shared: tuple[Counters, UnitQueue] | None = None
 def _start_worker(counters: Counters, waiting: UnitQueue, parent: int) -> None:
     global _shared
     _shared = counters.of_child(parent), waiting
+    # Nearly all of a photo's tasks and futures are freed as they go: cycles among them are looked for seldom.
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
 
 
@@ -211,7 +216,7 @@ def _work(share: Share) -> list[Finished]:
     assert _shared is not None, "the pool starts every worker with counters and queue"
     counters, waiting = _shared
     units = cast(Iterator[Unit], iter(waiting.get, None))
-    return asyncio.run(run_share(share, units, counters))
+    return uvloop.run(run_share(share, units, counters))
 
 
 async def run_share(
@@ -244,7 +249,6 @@ async def run_share(
     finally:
         if writer is not None:
             writer.discard()
-        intake.close()
         # Also after a failure: what is saved is what the retry need not do.
         await asyncio.gather(*uploads)
     return marks
