@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+import typer.rich_utils
 from rich.console import Console
 
 from binventory.cli import app, look, run
@@ -42,8 +43,8 @@ def test_every_command_has_an_example_and_json(name: str) -> None:
 def test_help_fits_the_terminal_and_says_no_types_of_python(
     name: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERMINAL_WIDTH", str(width))
+    # Set where it was read to, since typer reads the environment once for all tests of a process.
+    monkeypatch.setattr(typer.rich_utils, "MAX_WIDTH", width)
     assert run([*name.split(), "--help"]) == Exit.OK
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= width
