@@ -67,9 +67,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="read every photo once more to compare contents; for buckets where only some ETags are MD5 sums",
     )
-    parser.add_argument("--concurrency", type=_whole(1), default=512, help="most requests in flight")
+    parser.add_argument("--concurrency", type=_whole(1), help="most requests in flight; 192 a core unless given")
     parser.add_argument("--cores", type=_whole(1), default=os.cpu_count() or 1, help="photos decoded at once")
-    parser.add_argument("--memory-mb", type=_whole(1), default=64, help="photo bytes held between request and decoding")
+    parser.add_argument(
+        "--memory-mb", type=_whole(1), help="photo bytes held between request and decoding; 8 a core unless given"
+    )
     return parser.parse_args(argv)
 
 
@@ -88,7 +90,8 @@ def main(args: argparse.Namespace) -> int:
             shard_photos=args.shard_photos,
             ignore_etags=args.ignore_etags,
         )
-        limits = Limits(args.cores, args.concurrency, args.memory_mb * 1024 * 1024)
+        photo_bytes = args.memory_mb and args.memory_mb * 1024 * 1024
+        limits = Limits.of(args.cores, concurrency=args.concurrency, photo_bytes=photo_bytes)
         machine = Machine.read(args.resource_config)
         destination = Destination.read(
             args.resource_config.with_name("processingjobconfig.json"), shared=machine.count > 1

@@ -48,28 +48,11 @@ async def _ingest(
 ) -> None:
     make_folders(output)
     source = BinSource(settings.photos_uri, concurrency=limits.concurrency)
-    labels = await _read_labels(settings.labels_uri)
-    selection = await select(
-        source,
-        labels,
-        seed=settings.seed,
-        block_size=settings.block_size,
-        limit=settings.limit_per_class,
-        ignore_etags=settings.ignore_etags,
-    )
-    plan = await make_plan(
-        source,
-        selection.candidates,
-        selection.set_aside,
-        seed=settings.seed,
-        block_size=settings.block_size,
-        shard_photos=settings.shard_photos,
-        code=code_fingerprint(),
-    )
+    plan = await _make_plan(settings, source)
     units = plan.share(machine.index, machine.count)
     log.info(
         "%s listed, %s to ingest in %s shards, %s set aside; machine %s of %s takes %s shards",
-        *(f"{plan.listed:,}", f"{len(selection.candidates):,}", len(plan.units), f"{len(plan.set_aside):,}"),
+        *(f"{plan.listed:,}", f"{plan.candidates:,}", len(plan.units), f"{len(plan.set_aside):,}"),
         *(machine.index + 1, machine.count, len(units)),
     )
     sweep(output, [unit.name for unit in plan.units])
@@ -90,6 +73,28 @@ async def _ingest(
         part = Part(machine, facts, plan_files)
         write_part(output, part, _expected(units, plan if machine.index == 0 else None), marks)
         await join(output, part, destination)
+
+
+async def _make_plan(settings: IngestSettings, source: BinSource) -> Plan:
+    """In a function of its own, so that what the listing was sorted into is given back before the work begins."""
+    labels = await _read_labels(settings.labels_uri)
+    selection = await select(
+        source,
+        labels,
+        seed=settings.seed,
+        block_size=settings.block_size,
+        limit=settings.limit_per_class,
+        ignore_etags=settings.ignore_etags,
+    )
+    return await make_plan(
+        source,
+        selection.candidates,
+        selection.set_aside,
+        seed=settings.seed,
+        block_size=settings.block_size,
+        shard_photos=settings.shard_photos,
+        code=code_fingerprint(),
+    )
 
 
 @cache

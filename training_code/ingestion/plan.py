@@ -82,6 +82,11 @@ class Plan:
     fingerprint: str
     """Of the data as listed and the settings."""
 
+    @property
+    def candidates(self) -> int:
+        """Ids that will be ingested."""
+        return sum(len(unit.candidates) for unit in self.units)
+
     def share(self, machine: int, machines: int) -> tuple[Unit, ...]:
         """The units of one machine of several. Units come in order of a hash of their blocks, so every n-th is fair."""
         return self.units[machine::machines]

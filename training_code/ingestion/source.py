@@ -98,7 +98,7 @@ def content_md5(data: bytes) -> str:
 class BinSource:
     """Photos and metadata below one URL: `s3://bucket/prefix/`, `file:///folder` or a path."""
 
-    def __init__(self, url: str, *, concurrency: int = 512, attempts: int = _ATTEMPTS) -> None:
+    def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
         self.url = url
         self.limit = AdaptiveLimit(concurrency)
         self.content_tags = False

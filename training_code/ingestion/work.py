@@ -61,12 +61,17 @@ class Limits:
 
     cores: int
     """Photos decoded at once."""
-    concurrency: int = 512
+    concurrency: int
     """Requests in flight; an answer counts until the loop, which decodes as well, has taken it."""
-    photo_bytes: int = 64 * 1024 * 1024
+    photo_bytes: int
     """Bytes of photos held between request and decoding."""
-    window: int = 512
+    window: int
     """Photos under way from request to shard; each that waits for its turn holds its resized JPEG."""
+
+    @classmethod
+    def of(cls, cores: int, *, concurrency: int | None = None, photo_bytes: int | None = None) -> Limits:
+        """What keeps so many cores busy where an answer takes a tenth of a second, unless told otherwise."""
+        return cls(cores, concurrency or 192 * cores, photo_bytes or 8 * 1024 * 1024 * cores, 256 * cores)
 
     def divided(self, parts: int) -> Limits:
         """The limits of one of several processes."""
@@ -176,6 +181,8 @@ async def _in_processes(shares: Sequence[Share], units: Sequence[Unit], counters
     loop = asyncio.get_running_loop()
     # Forking a process in which the object store's threads run would copy their locks, taken.
     context = multiprocessing.get_context("spawn")
+    # Each of the object store's threads would otherwise have an arena of its own for what it allocates and frees.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     # Units are copied when they are asked for, so that no process holds those of the others.
     waiting: UnitQueue = context.Queue()
     # The smallest last, so that all processes end at about the same time.
