@@ -68,7 +68,7 @@ def serve(counter: Counter, limits: Limits, port: int) -> None:
         port=port,
         lifespan="on",
         ws="none",
-        loop="asyncio",
+        loop="uvloop",
         http="h11",
         log_config=None,
         access_log=False,
