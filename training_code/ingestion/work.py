@@ -60,7 +60,7 @@ class Limits:
     """What a run may use of the machine."""
 
     cores: int
-    """Photos decoded at once."""
+    """Processes, each of which decodes one photo at a time; fewer where there is little to do."""
     concurrency: int
     """Requests in flight; an answer counts until the loop, which decodes as well, has taken it."""
     photo_bytes: int
