@@ -44,6 +44,7 @@ from ingestion.plain_jpeg import size_of  # noqa: E402
 from ingestion.resizing import Workbench  # noqa: E402
 from ingestion.source import BinSource  # noqa: E402
 from ingestion.throttle import in_order  # noqa: E402
+from ingestion.work import Limits  # noqa: E402
 from photo import open_photo, resize_shorter_side  # noqa: E402
 
 # The whole dataset: what is listed, and at most what has a count of 1 to 5.
@@ -112,10 +113,10 @@ def boto3_sequential(endpoint: str, photos: int) -> Measured:
 
 
 def bare_download(photos: int) -> Measured:
-    """Ingest's own reader, without decoding or writing."""
+    """Ingest's own reader, with as many requests in flight, without decoding or writing."""
 
     async def run() -> Measured:
-        source = BinSource(URL)
+        source = BinSource(URL, concurrency=Limits.of(CORES).concurrency)
         found = (await source.list_photos())[:photos]
         began, cpu = time.perf_counter(), time.process_time()
         async for _ in in_order(found, source.photo, 1024):
