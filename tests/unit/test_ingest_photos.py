@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def test_the_bytes_are_the_same_with_and_without_vector_instructions() -> None:
     plain = Resizer()
     plain.cpu_extensions = CpuExtensions.none
     assert [resized(image, 256, Workbench(plain)).tobytes() for image in images] == fast
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    images = [textured(300 + 7 * n, 400 - 5 * n, n) for n in range(24)]
+    alone = [resized(image, 256).tobytes() for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda image: resized(image, 256).tobytes(), images)) == alone
 
 
 def test_a_workbench_keeps_nothing_of_the_photo_before() -> None:

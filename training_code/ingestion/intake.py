@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -57,7 +56,7 @@ def take_in(data: bytes, md5: str, bench: Workbench) -> ShardPhoto:
         raise DamagedPhoto(f"its {len(data)} bytes are not the content that was listed")
     pixels, source = _plain(bench, data, md5) or _any(data, md5)
     resized = bench.resize_shorter_side(pixels, SHORTER_SIDE)
-    jpeg = simplejpeg.encode_jpeg(resized, JPEG_QUALITY, "RGBX", "420")
+    jpeg = plain_jpeg.encode(resized, JPEG_QUALITY)
     return ShardPhoto(jpeg, resized.shape[1], resized.shape[0], source)
 
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 CHANNELS: Final = 4
 """Red, green, blue and a byte without meaning: vector instructions like four, and Pillow keeps its RGB like that."""
 
+_LAYOUT: Final = "RGBX"
 _JFIF: Final = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
-# Quantisation and Huffman tables, restart intervals, comments, baseline and progressive frames.
+# Baseline and progressive.
 _FRAMES: Final = (0xC0, 0xC2)
+# Beside them quantisation and Huffman tables, restart intervals, comments, and what JFIF says.
 _HARMLESS: Final = (0xDB, 0xC4, 0xDD, 0xFE, 0xE0, *_FRAMES)
 _SCAN: Final = 0xDA
 
@@ -50,10 +52,16 @@ def decode(data: bytes, size: tuple[int, int], buffer: NDArray[np.uint8]) -> NDA
     """
     width, height = size
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGBX", buffer=buffer)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, _LAYOUT, buffer=buffer)
     except ValueError:
         return None
     return pixels if pixels.shape == (height, width, CHANNELS) else None
+
+
+def encode(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """A JPEG, 4:2:0, of pixels [height, width, CHANNELS]."""
+    jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality, _LAYOUT, "420")
+    return jpeg
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
