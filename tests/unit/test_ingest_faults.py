@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from benchmarks.object_server import BUCKET, LISTING, Fault, FaultRule, ObjectServer, Stored
 from ingest import main, parse_arguments
 from ingestion import source as source_module
-from ingestion import work as work_module
+from ingestion import workers as workers_module
 from ingestion.source import BinSource, SourceError
 from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
 
@@ -343,7 +343,7 @@ def test_an_endpoint_that_does_not_answer_names_the_network(monkeypatch: pytest.
 @pytest.fixture
 def many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small buckets get a process for every core too."""
-    monkeypatch.setattr(work_module, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(workers_module, "_WORTH_A_PROCESS", 1)
 
 
 @pytest.mark.usefixtures("many_processes")

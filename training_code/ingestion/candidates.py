@@ -6,8 +6,9 @@ Whatever is not taken becomes a row that says why, so that nothing listed is eve
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -57,15 +58,26 @@ class Selection:
 
 
 async def select(
-    source: BinSource, labels: Labels | None, *, seed: int, block_size: int, limit: int, ignore_etags: bool
+    source: BinSource,
+    labels: Labels | None,
+    *,
+    seed: int,
+    block_size: int,
+    limit: int,
+    ignore_etags: bool,
+    expect: Callable[[int], None],
 ) -> Selection:
     """List the source and choose the candidates.
 
     `labels` None: every photo of the source, labelled by its metadata. `limit`: at most so many of each class
-    (0: all), drawn by the seed; metadata is then read only until every class is full.
+    (0: all), drawn by the seed; metadata is then read only until every class is full. While the source is listed,
+    `expect` is told how many candidates there may be.
     """
     selection = Selection(block_size)
-    listings = await asyncio.gather(source.list_photos(), source.list_metadata())
+    most = min(len(labels.by_id) if labels else sys.maxsize, limit * len(CLASSES) if limit else sys.maxsize)
+    listings = await asyncio.gather(
+        source.list_photos(lambda listed: expect(min(most, listed))), source.list_metadata()
+    )
     photos, metadata = _named(listings[0], PHOTO_SUFFIX), _named(listings[1], METADATA_SUFFIX)
     if not photos.by_id:
         raise SourceError(f"{source.url} lists no photo; it must hold bin-images/<id>.jpg")

@@ -25,7 +25,8 @@ from ingestion.run import NO_LABELS, Facts, IngestError, IngestSettings, Machine
 from ingestion.source import BinSource, SourceError, read_file
 from ingestion.split import SplitError
 from ingestion.unit_files import REPORT, make_folders, sweep
-from ingestion.work import Limits, WorkError, run_units
+from ingestion.work import Limits
+from ingestion.workers import WorkError, Workers, run_units
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +39,24 @@ async def ingest(
     `destination`: where the job's output will be uploaded to; a retried job goes on from what it finds there.
     """
     try:
-        await _ingest(settings, machine, output, limits=limits, destination=destination)
+        with Workers(limits.cores) as workers:
+            await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
     except (SourceError, LabelsError, SplitError, WorkError, BooksError, DestinationError) as error:
         raise IngestError(str(error)) from error
 
 
 async def _ingest(
-    settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits, destination: Destination | None
+    settings: IngestSettings,
+    machine: Machine,
+    output: Path,
+    *,
+    limits: Limits,
+    workers: Workers,
+    destination: Destination | None,
 ) -> None:
     make_folders(output)
     source = BinSource(settings.photos_uri, concurrency=limits.concurrency)
-    plan = await _make_plan(settings, source)
+    plan = await _make_plan(settings, source, workers)
     units = plan.share(machine.index, machine.count)
     log.info(
         "%s listed, %s to ingest in %s shards, %s set aside; machine %s of %s takes %s shards",
@@ -58,7 +66,9 @@ async def _ingest(
     sweep(output, [unit.name for unit in plan.units])
     sweep_reports(output, machine)
     plan_files = write_plan_rows(output / REPORT, plan) if machine.index == 0 else {}
-    marks = await run_units(source, units, output, rule=plan.rule, limits=limits, destination=destination)
+    marks = await run_units(
+        source, units, output, rule=plan.rule, limits=limits, workers=workers, destination=destination
+    )
     facts = Facts(
         settings=asdict(settings),
         rule=plan.rule,
@@ -75,7 +85,7 @@ async def _ingest(
         await join(output, part, destination)
 
 
-async def _make_plan(settings: IngestSettings, source: BinSource) -> Plan:
+async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> Plan:
     """In a function of its own, so that what the listing was sorted into is given back before the work begins."""
     labels = await _read_labels(settings.labels_uri)
     selection = await select(
@@ -85,6 +95,7 @@ async def _make_plan(settings: IngestSettings, source: BinSource) -> Plan:
         block_size=settings.block_size,
         limit=settings.limit_per_class,
         ignore_etags=settings.ignore_etags,
+        expect=workers.start,
     )
     return await make_plan(
         source,

@@ -32,11 +32,6 @@ class Counters:
     parent: int | None = None
 
     @classmethod
-    def private(cls) -> Counters:
-        """Counters of a single process."""
-        return cls([0] * (_FIELDS + 1))
-
-    @classmethod
     def shared(cls, processes: int) -> Counters:
         """Counters in memory that child processes share."""
         array = multiprocessing.get_context("spawn").Array("q", processes * _FIELDS + 1, lock=False)

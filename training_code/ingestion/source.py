@@ -106,9 +106,12 @@ class BinSource:
         self._attempts = attempts
         self._store, self.is_folder = _open(url, concurrency)
 
-    async def list_photos(self) -> list[Found]:
-        """Everything directly or deeper below `bin-images/`, sorted by name."""
-        return await self._list(PHOTOS)
+    async def list_photos(self, so_far: Callable[[int], None] | None = None) -> list[Found]:
+        """Everything directly or deeper below `bin-images/`, sorted by name.
+
+        `so_far` is told how many photos there are whenever more have been found.
+        """
+        return await self._list(PHOTOS, so_far)
 
     async def list_metadata(self) -> list[Found]:
         """Everything below `metadata/`, sorted by name."""
@@ -150,17 +153,25 @@ class BinSource:
     async def _is_changed(self, path: str, found: Found) -> bool:
         return _tag((await obstore.head_async(self._store, path))["e_tag"]) != found.etag
 
-    async def _list(self, folder: str) -> list[Found]:
+    async def _list(self, folder: str, so_far: Callable[[int], None] | None = None) -> list[Found]:
         found: list[Found] = []
+
+        def add(entries: Iterable[Found]) -> None:
+            found.extend(entries)
+            if so_far is not None:
+                so_far(len(found))
+
         if self.is_folder:
             async for page in obstore.list(self._store, folder):
-                found += _entries(folder, page)
+                add(_entries(folder, page))
         else:
-            await self._list_between(folder, "", None, "", found)
+            await self._list_between(folder, "", None, "", add)
         return sorted(found, key=lambda entry: entry.name)
 
-    async def _list_between(self, folder: str, after: str, last: str | None, common: str, found: list[Found]) -> None:
-        """Add what lies after one name and up to another to `found`; all names in between start with `common`.
+    async def _list_between(
+        self, folder: str, after: str, last: str | None, common: str, add: Callable[[Iterable[Found]], None]
+    ) -> None:
+        """Add what lies after one name and up to another; all names in between start with `common`.
 
         Half a million keys are 536 pages of a tenth of a second. What follows a full page is therefore listed in
         parts, all at once: one for each digit that may come next, since ids are numbers.
@@ -169,7 +180,7 @@ class BinSource:
         while True:
             page = await self._persist(folder, partial(self._page, folder, after))
             wanted = [entry for entry in page if last is None or entry.name <= last]
-            found += wanted
+            add(wanted)
             if len(page) < _PAGE or len(wanted) < len(page):
                 return
             after = page[-1].name
@@ -185,7 +196,7 @@ class BinSource:
         prefixes = (after[: len(common) + 1], *cuts)
         ends = (*cuts, last)
         parts = zip(starts, ends, prefixes, strict=True)
-        await asyncio.gather(*(self._list_between(folder, *part, found) for part in parts))
+        await asyncio.gather(*(self._list_between(folder, *part, add) for part in parts))
 
     async def _page(self, folder: str, after: str) -> list[Found]:
         """One page of a bucket's listing."""

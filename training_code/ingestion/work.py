@@ -9,20 +9,12 @@ a budget of photo bytes.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import multiprocessing
-import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
-
-import uvloop
+from typing import Final
 
 from ingestion.candidates import read_label
 from ingestion.destination import Destination
@@ -30,29 +22,17 @@ from ingestion.intake import DamagedPhoto, ShardPhoto, take_in
 from ingestion.labels import CLASSES, Labelled, RecordError
 from ingestion.ledger import QUARANTINED, SKIPPED
 from ingestion.plan import Candidate, Unit
-from ingestion.progress import Counters, Progress
+from ingestion.progress import Counters
 from ingestion.resizing import Workbench
 from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import ByteBudget, in_order
-from ingestion.unit_files import Finished, Outcome, UnitWriter, finished_unit
+from ingestion.unit_files import Finished, Outcome, UnitWriter
 from photo import PhotoError
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
-
-    UnitQueue = Queue[Unit | None]
 
 _REREADS: Final = 5
 CHANGED: Final = "changed_while_reading"
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
-# A process takes most of a second to start: as long as some hundred photos take.
-_WORTH_A_PROCESS: Final = 300
 
 log = logging.getLogger(__name__)
-
-
-class WorkError(RuntimeError):
-    """A worker ended without finishing; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,95 +115,6 @@ class Intake:
             f"{self._source.url}: photo {candidate.id} arrives damaged every time. Check the network; "
             "where ETags are not MD5 sums, as with KMS encryption, give --ignore-etags"
         )
-
-
-async def run_units(
-    source: BinSource,
-    units: Sequence[Unit],
-    output: Path,
-    *,
-    rule: str,
-    limits: Limits,
-    destination: Destination | None = None,
-) -> tuple[Finished, ...]:
-    """Do the units' missing work and return the marks of all of them, in order."""
-    if destination is not None:
-        await destination.restore(output, units)
-    done = {unit.name: mark for unit in units if (mark := finished_unit(output, unit)) is not None}
-    missing = [unit for unit in units if unit.name not in done]
-    if done:
-        log.info("%s of %s shards are finished already", len(done), len(units))
-    photos = sum(len(unit.candidates) for unit in missing)
-    parts = max(1, min(limits.cores, len(missing), photos // _WORTH_A_PROCESS))
-    shares = [
-        Share(
-            url=source.url,
-            content_tags=source.content_tags,
-            output=output,
-            rule=rule,
-            limits=limits.divided(parts),
-            number=number,
-            destination=destination,
-        )
-        for number in range(parts)
-    ]
-    counters = Counters.shared(parts) if parts > 1 else Counters.private()
-    with Progress(counters, photos):
-        if parts > 1:
-            marks = await _in_processes(shares, missing, counters)
-        else:
-            marks = await run_share(shares[0], missing, counters, source)
-    done.update({mark.unit: mark for mark in marks})
-    return tuple(done[unit.name] for unit in units)
-
-
-async def _in_processes(shares: Sequence[Share], units: Sequence[Unit], counters: Counters) -> list[Finished]:
-    loop = asyncio.get_running_loop()
-    # Forking a process in which the object store's threads run would copy their locks, taken.
-    context = multiprocessing.get_context("spawn")
-    # Each of the object store's threads would otherwise have an arena of its own for what it allocates and frees.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-    # Units are copied when they are asked for, so that no process holds those of the others.
-    waiting: UnitQueue = context.Queue()
-    # The smallest last, so that all processes end at about the same time.
-    for unit in (*sorted(units, key=lambda unit: -len(unit.candidates)), *(None for _ in shares)):
-        waiting.put(unit)
-    pool = ProcessPoolExecutor(
-        len(shares), mp_context=context, initializer=_start_worker, initargs=(counters, waiting, os.getpid())
-    )
-    try:
-        work = [loop.run_in_executor(pool, _work, share) for share in shares]
-        try:
-            return [mark for marks in await asyncio.gather(*work) for mark in marks]
-        except BrokenProcessPool as error:
-            raise WorkError("a worker process was killed; if memory ran out, give a smaller --memory-mb") from error
-        finally:
-            counters.stop()
-            await asyncio.gather(*work, return_exceptions=True)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        # After a failure nobody takes the rest.
-        waiting.cancel_join_thread()
-        waiting.close()
-
-
-_shared: tuple[Counters, UnitQueue] | None = None
-
-
-def _start_worker(counters: Counters, waiting: UnitQueue, parent: int) -> None:
-    global _shared
-    _shared = counters.of_child(parent), waiting
-    # Nearly all of a photo's tasks and futures are freed as they go: cycles among them are looked for seldom.
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-
-
-def _work(share: Share) -> list[Finished]:
-    assert _shared is not None, "the pool starts every worker with counters and queue"
-    counters, waiting = _shared
-    units = cast(Iterator[Unit], iter(waiting.get, None))
-    return uvloop.run(run_share(share, units, counters))
 
 
 async def run_share(

@@ -1,0 +1,189 @@
+"""The processes that do the work: one a core, each of which takes the next unit whenever it has room for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, cast
+
+import uvloop
+
+from ingestion.destination import Destination
+from ingestion.plan import Unit
+from ingestion.progress import Counters, Progress
+from ingestion.source import BinSource
+from ingestion.unit_files import Finished, finished_unit
+from ingestion.work import Limits, Share, run_share
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    UnitQueue = Queue[Unit | None]
+
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+# A process takes most of a second to start: as long as some hundred photos take.
+_WORTH_A_PROCESS: Final = 300
+# What a worker's libraries would otherwise take of the machine: an arena of memory for each of the object store's
+# threads, and threads of its own for numpy's matrices, which nothing here multiplies.
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+log = logging.getLogger(__name__)
+
+
+class WorkError(RuntimeError):
+    """A worker ended without finishing; the message says what to change."""
+
+
+def worthwhile(cores: int, photos: int) -> int:
+    """How many processes to do so many photos with."""
+    return max(1, min(cores, photos // _WORTH_A_PROCESS))
+
+
+class Workers:
+    """Up to so many processes, which end with the `with` block."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.counters = Counters.shared(most)
+        self._crew: _Crew | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._crew is not None:
+            self._crew.dismiss()
+
+    def start(self, photos: int) -> None:
+        """Have as many ready as so many photos are worth: their start need not wait until it is known which photos."""
+        wanted = worthwhile(self.most, photos)
+        if wanted > 1:
+            self._crew = self._crew or _Crew(self.most, self.counters)
+            self._crew.start(wanted)
+
+    async def run(self, shares: Sequence[Share], units: Sequence[Unit]) -> list[Finished]:
+        """Do the units, by as many processes as there are shares. The first error ends them all."""
+        self._crew = self._crew or _Crew(self.most, self.counters)
+        try:
+            return await self._crew.run(shares, units)
+        except BrokenProcessPool as error:
+            raise WorkError("a worker process was killed; if memory ran out, give a smaller --memory-mb") from error
+
+
+class _Crew:
+    """Processes and the queue of units that they share."""
+
+    def __init__(self, most: int, counters: Counters) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        # Forking a process in which the object store's threads run would copy their locks, taken.
+        context = multiprocessing.get_context("spawn")
+        # Units are copied when they are asked for, so that no process holds those of the others.
+        self._waiting: UnitQueue = context.Queue()
+        self._counters = counters
+        shared = counters, self._waiting, os.getpid()
+        self._pool = ProcessPoolExecutor(most, mp_context=context, initializer=_start_worker, initargs=shared)
+        self._started = 0
+
+    def start(self, processes: int) -> None:
+        """Have so many processes, without waiting for them."""
+        # One that was killed shows when it is needed.
+        with suppress(BrokenProcessPool):
+            while self._started < processes:
+                self._started += 1
+                self._pool.submit(_nothing)
+
+    async def run(self, shares: Sequence[Share], units: Sequence[Unit]) -> list[Finished]:
+        """Give out the units; an error stops all processes. Raises BrokenProcessPool when one was killed."""
+        # The smallest last, so that all processes end at about the same time.
+        for unit in (*sorted(units, key=lambda unit: -len(unit.candidates)), *(None for _ in shares)):
+            self._waiting.put(unit)
+        loop = asyncio.get_running_loop()
+        work = [loop.run_in_executor(self._pool, _work, share) for share in shares]
+        try:
+            return [mark for marks in await asyncio.gather(*work) for mark in marks]
+        finally:
+            self._counters.stop()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    def dismiss(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        # After a failure nobody takes the rest.
+        self._waiting.cancel_join_thread()
+        self._waiting.close()
+
+
+async def run_units(
+    source: BinSource,
+    units: Sequence[Unit],
+    output: Path,
+    *,
+    rule: str,
+    limits: Limits,
+    workers: Workers,
+    destination: Destination | None = None,
+) -> tuple[Finished, ...]:
+    """Do the units' missing work and return the marks of all of them, in order."""
+    if destination is not None:
+        await destination.restore(output, units)
+    done = {unit.name: mark for unit in units if (mark := finished_unit(output, unit)) is not None}
+    missing = [unit for unit in units if unit.name not in done]
+    if done:
+        log.info("%s of %s shards are finished already", len(done), len(units))
+    photos = sum(len(unit.candidates) for unit in missing)
+    parts = min(worthwhile(workers.most, photos), max(1, len(missing)))
+    shares = [
+        Share(
+            url=source.url,
+            content_tags=source.content_tags,
+            output=output,
+            rule=rule,
+            limits=limits.divided(parts),
+            number=number,
+            destination=destination,
+        )
+        for number in range(parts)
+    ]
+    with Progress(workers.counters, photos):
+        if parts > 1:
+            marks = await workers.run(shares, missing)
+        else:
+            marks = await run_share(shares[0], missing, workers.counters, source)
+    done.update({mark.unit: mark for mark in marks})
+    return tuple(done[unit.name] for unit in units)
+
+
+_shared: tuple[Counters, UnitQueue] | None = None
+
+
+def _start_worker(counters: Counters, waiting: UnitQueue, parent: int) -> None:
+    global _shared
+    _shared = counters.of_child(parent), waiting
+    # Nearly all of a photo's tasks and futures are freed as they go: cycles among them are looked for seldom.
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+
+
+def _nothing() -> None:
+    """A process starts when it is given something to do."""
+
+
+def _work(share: Share) -> list[Finished]:
+    assert _shared is not None, "the pool starts every worker with counters and queue"
+    counters, waiting = _shared
+    units = cast(Iterator[Unit], iter(waiting.get, None))
+    return uvloop.run(run_share(share, units, counters))
