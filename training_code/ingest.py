@@ -26,6 +26,8 @@ from ingestion.report import merge
 from ingestion.run import IngestError, IngestSettings, Machine
 from ingestion.work import Limits
 
+_INTERRUPTED = 130
+
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """The command line; every wrong value is refused here."""
@@ -76,7 +78,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run one machine's share, or merge what several have written. Returns the exit status."""
+    """Run one machine's share, or merge what several have written. Returns the exit status, 130 after Ctrl-C."""
     try:
         if args.merge is not None:
             asyncio.run(merge(args.merge))
@@ -100,6 +102,9 @@ def main(args: argparse.Namespace) -> int:
     except IngestError as error:
         print(f"ingest failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("ingest stopped; finished shards are kept: run the same command again and it goes on", file=sys.stderr)
+        return _INTERRUPTED
     return 0
 
 

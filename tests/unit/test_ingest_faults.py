@@ -6,26 +6,19 @@ import asyncio
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.object_server import BUCKET, LISTING, Fault, FaultRule, ObjectServer, Stored
+from benchmarks.object_server import LISTING, Fault, FaultRule, ObjectServer, Stored
 from ingest import main, parse_arguments
 from ingestion import source as source_module
-from ingestion import workers as workers_module
 from ingestion.source import BinSource, SourceError
 from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
-
-PHOTOS = f"s3://{BUCKET}/"
+from tests.unit.bin_ingest import PHOTOS, ingest
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +27,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "_FIRST_PAUSE", 0.001)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
-
-
-def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:
-    """Run the command against the server."""
-    os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
-    try:
-        return main(parse_arguments(["--photos-uri", PHOTOS, "--output", str(output), "--cores", "2", *arguments]))
-    finally:
-        del os.environ["AWS_ENDPOINT_URL"]
 
 
 def manifests(output: Path) -> dict[str, bytes]:
@@ -217,31 +201,6 @@ def test_memory_in_flight_is_bounded(tmp_path: Path) -> None:
         assert server.most_in_flight <= 7
 
 
-def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tmp_path: Path) -> None:
-    objects = bucket(blocks=10, photos=20)
-    arguments = ["--photos-uri", PHOTOS, "--shard-photos", "20", "--concurrency", "2", "--output"]
-    code = Path(source_module.__file__).parents[1]
-    with ObjectServer(objects, latency=0.02) as server:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": server.endpoint_url,
-            "PYTHONPATH": f"{code}:{code.parent / 'inference_code'}",
-        }
-        command = [sys.executable, str(code / "ingest.py"), *arguments, str(tmp_path / "out")]
-        worker = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        marks = tmp_path / "out/report/units"
-        while worker.poll() is None and not (marks.is_dir() and list(marks.glob("*.json"))):
-            time.sleep(0.005)
-        worker.send_signal(signal.SIGKILL)
-        assert worker.wait() == -signal.SIGKILL, "the worker was done before it could be killed"
-        server.latency = 0.0
-        finished = len(list(marks.glob("*.json")))
-        assert 0 < finished < 10
-        assert ingest(server, tmp_path / "out", *arguments[2:-1]) == 0
-        assert ingest(server, tmp_path / "clean", *arguments[2:-1]) == 0
-    assert files(tmp_path / "out") == files(tmp_path / "clean")
-
-
 def listed(server: ObjectServer) -> list[str]:
     """What the source finds in the server's bucket."""
     with pytest.MonkeyPatch.context() as patch:
@@ -338,43 +297,3 @@ def test_an_endpoint_that_does_not_answer_names_the_network(monkeypatch: pytest.
     monkeypatch.setattr(source_module, "_LONGEST_PAUSE", 0.001)
     with pytest.raises(SourceError, match="Check the network and the endpoint"):
         asyncio.run(BinSource(PHOTOS).list_photos())
-
-
-@pytest.fixture
-def many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small buckets get a process for every core too."""
-    monkeypatch.setattr(workers_module, "_WORTH_A_PROCESS", 1)
-
-
-@pytest.mark.usefixtures("many_processes")
-def test_any_number_of_processes_makes_the_same_bytes_and_one_outage_ends_them_all(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    objects = bucket(blocks=9)
-
-    def denied(key: str, before: int) -> Fault | None:
-        return Fault.DENY if key == "bin-images/00504.jpg" else None
-
-    with ObjectServer(objects, fault=denied, latency=0.01) as server:
-        assert ingest(server, tmp_path / "two", "--shard-photos", "10", "--cores", "2") == 1
-    assert "s3:GetObject" in capsys.readouterr().err
-    with ObjectServer(objects) as server:
-        assert ingest(server, tmp_path / "two", "--shard-photos", "10", "--cores", "2") == 0
-        assert ingest(server, tmp_path / "one", "--shard-photos", "10", "--cores", "1") == 0
-    assert files(tmp_path / "two") == files(tmp_path / "one")
-
-
-@pytest.mark.usefixtures("many_processes")
-def test_a_worker_that_is_killed_fails_the_job_with_the_likely_cause(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def kill(key: str, _: int) -> Fault | None:
-        # The resource tracker of multiprocessing is a child too, and no worker.
-        workers = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
-        if workers and key.startswith("bin-images/003"):
-            workers[0].kill()
-        return None
-
-    with ObjectServer(bucket(blocks=9), fault=kill) as server:
-        assert ingest(server, tmp_path, "--shard-photos", "10", "--cores", "2") == 1
-    assert "--memory-mb" in capsys.readouterr().err

@@ -7,11 +7,12 @@ import gc
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, cast
@@ -20,7 +21,7 @@ import uvloop
 
 from ingestion.destination import Destination
 from ingestion.plan import Unit
-from ingestion.progress import Counters, Progress
+from ingestion.progress import Counters, Progress, Stopped
 from ingestion.source import BinSource
 from ingestion.unit_files import Finished, finished_unit
 from ingestion.work import Limits, Share, run_share
@@ -64,7 +65,7 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._crew is not None:
-            self._crew.dismiss()
+            self._crew.dismiss(finished=error is None)
 
     def start(self, photos: int) -> None:
         """Have as many ready as so many photos are worth: their start need not wait until it is known which photos."""
@@ -100,7 +101,7 @@ class _Crew:
     def start(self, processes: int) -> None:
         """Have so many processes, without waiting for them."""
         # One that was killed shows when it is needed.
-        with suppress(BrokenProcessPool):
+        with suppress(BrokenProcessPool), _interrupts_later():
             while self._started < processes:
                 self._started += 1
                 self._pool.submit(_nothing)
@@ -111,19 +112,23 @@ class _Crew:
         for unit in (*sorted(units, key=lambda unit: -len(unit.candidates)), *(None for _ in shares)):
             self._waiting.put(unit)
         loop = asyncio.get_running_loop()
-        work = [loop.run_in_executor(self._pool, _work, share) for share in shares]
+        with _interrupts_later():
+            work = [loop.run_in_executor(self._pool, _work, share) for share in shares]
         try:
             return [mark for marks in await asyncio.gather(*work) for mark in marks]
         finally:
             self._counters.stop()
             await asyncio.gather(*work, return_exceptions=True)
 
-    def dismiss(self) -> None:
+    def dismiss(self, *, finished: bool) -> None:
         """End the processes."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        # After a failure nobody takes the rest.
-        self._waiting.cancel_join_thread()
         self._waiting.close()
+        if finished:
+            self._waiting.join_thread()
+        else:
+            # Nobody takes what its thread still holds.
+            self._waiting.cancel_join_thread()
 
 
 async def run_units(
@@ -166,6 +171,16 @@ async def run_units(
     return tuple(done[unit.name] for unit in units)
 
 
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Put Ctrl-C off for the body, and in the processes that start in it until they have work."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _shared: tuple[Counters, UnitQueue] | None = None
 
 
@@ -186,4 +201,12 @@ def _work(share: Share) -> list[Finished]:
     assert _shared is not None, "the pool starts every worker with counters and queue"
     counters, waiting = _shared
     units = cast(Iterator[Unit], iter(waiting.get, None))
-    return uvloop.run(run_share(share, units, counters))
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return uvloop.run(run_share(share, units, counters))
+    except KeyboardInterrupt:
+        # Ctrl-C reaches every process of a terminal; the main one says what it means.
+        raise Stopped("interrupted") from None
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,45 @@
+"""The ingest command on a local bucket: in this process, or as one of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.object_server import BUCKET, ObjectServer
+from ingest import main, parse_arguments
+from ingestion import source
+
+PHOTOS = f"s3://{BUCKET}/"
+
+
+def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:
+    """Run the command against the server."""
+    os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
+    try:
+        return main(parse_arguments(["--photos-uri", PHOTOS, "--output", str(output), "--cores", "2", *arguments]))
+    finally:
+        del os.environ["AWS_ENDPOINT_URL"]
+
+
+def ingest_process(server: ObjectServer, output: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The same in a process group of its own, as a terminal would start it; its standard error is a pipe."""
+    code = Path(source.__file__).parents[1]
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": server.endpoint_url,
+        "PYTHONPATH": f"{code}:{code.parent / 'inference_code'}",
+    }
+    command = [sys.executable, str(code / "ingest.py"), "--photos-uri", PHOTOS, "--output", str(output), *arguments]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )

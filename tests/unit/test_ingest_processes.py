@@ -1,0 +1,128 @@
+"""Ingest as processes that start, share the work, are killed and are interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.object_server import LISTING, Fault, ObjectServer
+from ingestion import workers as workers_module
+from tests.unit.bin_bucket import bucket, files
+from tests.unit.bin_ingest import ingest, ingest_process
+
+
+@pytest.fixture(autouse=True)
+def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket is public."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tmp_path: Path) -> None:
+    objects = bucket(blocks=10, photos=20)
+    arguments = ["--shard-photos", "20", "--concurrency", "2"]
+    with ObjectServer(objects, latency=0.02) as server:
+        worker = ingest_process(server, tmp_path / "out", *arguments)
+        marks = tmp_path / "out/report/units"
+        while worker.poll() is None and not (marks.is_dir() and list(marks.glob("*.json"))):
+            time.sleep(0.005)
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+        assert worker.returncode == -signal.SIGKILL, "the worker was done before it could be killed"
+        server.latency = 0.0
+        finished = len(list(marks.glob("*.json")))
+        assert 0 < finished < 10
+        assert ingest(server, tmp_path / "out", *arguments) == 0
+        assert ingest(server, tmp_path / "clean", *arguments) == 0
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """Its worker processes; the resource tracker of multiprocessing is a child too, and no worker."""
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.fixture
+def many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small buckets get a process for every core too."""
+    monkeypatch.setattr(workers_module, "_WORTH_A_PROCESS", 1)
+
+
+@pytest.mark.usefixtures("many_processes")
+def test_any_number_of_processes_makes_the_same_bytes_and_one_outage_ends_them_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = bucket(blocks=9)
+
+    def denied(key: str, before: int) -> Fault | None:
+        return Fault.DENY if key == "bin-images/00504.jpg" else None
+
+    with ObjectServer(objects, fault=denied, latency=0.01) as server:
+        assert ingest(server, tmp_path / "two", "--shard-photos", "10", "--cores", "2") == 1
+    assert "s3:GetObject" in capsys.readouterr().err
+    with ObjectServer(objects) as server:
+        assert ingest(server, tmp_path / "two", "--shard-photos", "10", "--cores", "2") == 0
+        assert ingest(server, tmp_path / "one", "--shard-photos", "10", "--cores", "1") == 0
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+
+
+@pytest.mark.usefixtures("many_processes")
+def test_a_worker_that_is_killed_fails_the_job_with_the_likely_cause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill(key: str, _: int) -> Fault | None:
+        workers = workers_of(psutil.Process())
+        if workers and key.startswith("bin-images/003"):
+            workers[0].kill()
+        return None
+
+    with ObjectServer(bucket(blocks=9), fault=kill) as server:
+        assert ingest(server, tmp_path, "--shard-photos", "10", "--cores", "2") == 1
+    assert "--memory-mb" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("many_processes")
+def test_processes_are_ready_when_the_listing_ends(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def count(key: str, _: int) -> Fault | None:
+        if key != LISTING and not seen:
+            seen.append(len(workers_of(psutil.Process())))
+        return None
+
+    with ObjectServer(bucket(blocks=9), fault=count) as server:
+        assert ingest(server, tmp_path) == 0
+    # The first request after the listing is one of the probes, before anything is planned.
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("when", ["while listing", "at work"])
+def test_ctrl_c_ends_all_processes_in_one_line_and_the_next_run_goes_on(tmp_path: Path, when: str) -> None:
+    objects = bucket(blocks=12, photos=60)
+    arguments = ["--shard-photos", "60", "--cores", "2"]
+    marks = tmp_path / "out/report/units"
+    with ObjectServer(objects, latency=0.02) as server:
+        process = ingest_process(server, tmp_path / "out", *arguments)
+        if when == "while listing":
+            while len(workers_of(psutil.Process(process.pid))) < 2:
+                time.sleep(0.005)
+        else:
+            while not list(marks.glob("*.json")):
+                time.sleep(0.005)
+        children = psutil.Process(process.pid).children()
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert said.count("\n") == 1 and "finished shards are kept" in said
+        assert not any(child.is_running() for child in psutil.wait_procs(children, timeout=10)[1])
+        assert not list((tmp_path / "out").rglob("*.part"))
+        assert len(list(marks.glob("*.json"))) < 12
+        server.latency = 0.0
+        assert ingest(server, tmp_path / "out", *arguments) == 0
+        assert ingest(server, tmp_path / "clean", *arguments) == 0
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
