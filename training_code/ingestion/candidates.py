@@ -43,6 +43,10 @@ class Selection:
     candidates: list[Candidate] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
 
+    def block_of(self, bin_id: str) -> str:
+        """The name of an id's block, the same object for all ids of the block: there are half a million."""
+        return sys.intern(block_of(bin_id, self.block_size))
+
     def refuse(
         self,
         bin_id: str,
@@ -53,7 +57,7 @@ class Selection:
         items: tuple[str, ...] = (),
     ) -> None:
         """Note an id that is not taken."""
-        block = block_of(bin_id, self.block_size)
+        block = self.block_of(bin_id)
         self.set_aside.append(SetAside(bin_id, fate, reason, detail, block, count=count, items=items))
 
 
@@ -82,17 +86,21 @@ async def select(
     if not photos.by_id:
         raise SourceError(f"{source.url} lists no photo; it must hold bin-images/<id>.jpg")
     if labels is None:
-        labels = _everything(photos, metadata, selection)
-    for bin_id, reason, detail in labels.refused:
-        selection.refuse(bin_id, QUARANTINED, reason, detail)
+        _refuse_other_names(photos, metadata, selection)
+        ids: Iterable[str] = photos.by_id.keys() | metadata.by_id.keys()
+    else:
+        ids = labels.by_id
+        for bin_id, reason, detail in labels.refused:
+            selection.refuse(bin_id, QUARANTINED, reason, detail)
     pool: list[Candidate] = []
-    for bin_id, label in sorted(labels.by_id.items()):
+    for bin_id in sorted(ids):
+        label = _NO_LABEL if labels is None else labels.by_id[bin_id]
         photo, described = photos.by_id.get(bin_id), metadata.by_id.get(bin_id)
         if photo is None:
             detail = "it has a label or metadata, the source has no photo"
             selection.refuse(bin_id, QUARANTINED, "photo_missing", detail, label.count)
         else:
-            candidate = Candidate(bin_id, photo, label, described)
+            candidate = Candidate(bin_id, photo, label, described, selection.block_of(bin_id))
             if _usable(candidate, selection):
                 pool.append(candidate)
     if not ignore_etags:
@@ -124,13 +132,12 @@ def _named(found: Iterable[Found], suffix: str) -> _Named:
     return _Named(by_id, others)
 
 
-def _everything(photos: _Named, metadata: _Named, selection: Selection) -> Labels:
-    """Every id that has a photo or metadata, without a label; names that are no id are set aside."""
+def _refuse_other_names(photos: _Named, metadata: _Named, selection: Selection) -> None:
+    """Set aside what lies in the source and has no id for a name."""
     for folder, named in ((PHOTOS, photos), (METADATA, metadata)):
         for name in named.others:
             detail = "a name has letters, digits, - and _ only, and ends in .jpg or .json"
             selection.refuse(f"{folder}{name}", QUARANTINED, "unexpected_name", detail)
-    return Labels(dict.fromkeys({**photos.by_id, **metadata.by_id}, _NO_LABEL), ())
 
 
 def _usable(candidate: Candidate, selection: Selection) -> bool:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ingestion.ids import block_of, draw
+from ingestion.ids import draw
 from ingestion.labels import Label, Labelled
 from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
 from ingestion.packing import Packed
@@ -40,11 +39,16 @@ class Candidate(Packed):
     """What a labels file says; its count is None without one."""
     metadata: Found | None
     """None where there is no metadata file."""
+    block: str
     known: Labelled | None = None
     """Its count, where sampling has read it already."""
-    block: str = ""
-    """Given by the plan, as is the next."""
-    md5: str = ""
+    read_md5: str = ""
+    """Of the photo's content, where the listing does not tell it."""
+
+    @property
+    def md5(self) -> str:
+        """What the photo's content must have."""
+        return self.read_md5 or self.photo.etag
 
     def told(self) -> int | None:
         """The count that the labels file gives, if any."""
@@ -58,6 +62,9 @@ class Digests(NamedTuple):
     """MD5; empty when the photo is gone."""
     metadata: str
     """MD5 or another tag that changes with the content; empty where there is none."""
+
+
+DigestsOf = Callable[[Candidate], Digests]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +109,28 @@ async def make_plan(
     shard_photos: int,
     code: str,
 ) -> Plan:
-    """Split the candidates by blocks, refuse content that stands in two splits, and cut the splits into units."""
-    blocks = {candidate.id: block_of(candidate.id, block_size) for candidate in candidates}
-    split = split_blocks(Counter(blocks.values()), seed)
-    split_by_id = {bin_id: split.split_of[block] for bin_id, block in blocks.items()}
+    """Split the candidates by blocks, refuse content that stands in two splits, and cut the splits into units.
+
+    Candidates come sorted by their ids.
+    """
+    split = split_blocks(Counter(candidate.block for candidate in candidates), seed)
     digests = await _digests(source, candidates)
-    twins = _twins_in_other_splits(digests, split_by_id)
+    twins = _twins_in_other_splits(candidates, digests, split.split_of)
+    members: dict[str, list[Candidate]] = {name: [] for name in SPLITS}
+    for candidate in candidates:
+        if candidate.id not in twins:
+            md5 = digests(candidate).photo
+            known = candidate if md5 == candidate.md5 else replace(candidate, read_md5=md5)
+            members[split.split_of[candidate.block]].append(known)
     context = [code, split.rule, str(seed), str(block_size)]
     size = shard_photos or min(_MOST, max(_FEWEST, len(candidates) // _SHARDS))
     units: list[Unit] = []
     for name in SPLITS:
-        members = [
-            replace(candidate, block=blocks[candidate.id], md5=digests[candidate.id].photo)
-            for candidate in candidates
-            if split_by_id[candidate.id] == name and candidate.id not in twins
-        ]
-        for number, group in enumerate(_cut(members, seed=seed, size=size)):
+        for number, group in enumerate(_cut(members[name], seed=seed, size=size)):
             unit = f"{name}-{number:05}"
             units.append(Unit(unit, name, tuple(group), _fingerprint([*context, unit], group, digests)))
     rows = [replace(row, split=split.split_of.get(row.block, NO_SPLIT)) for row in set_aside]
-    rows += [_refused_twin(twin, first, blocks[twin], split_by_id) for twin, first in twins.items()]
+    rows += [_refused_twin(twin, first, split.split_of) for twin, first in twins.values()]
     return Plan(
         listed=len(candidates) + len(set_aside),
         units=tuple(units),
@@ -132,12 +141,12 @@ async def make_plan(
     )
 
 
-def _refused_twin(twin: str, first: str, block: str, split_by_id: Mapping[str, str]) -> SetAside:
-    detail = f"the same content as {first}, which is in {split_by_id[first]}"
-    return SetAside(twin, QUARANTINED, "same_content_in_other_split", detail, block, split_by_id[twin])
+def _refused_twin(twin: Candidate, first: Candidate, split_of: Mapping[str, str]) -> SetAside:
+    detail = f"the same content as {first.id}, which is in {split_of[first.block]}"
+    return SetAside(twin.id, QUARANTINED, "same_content_in_other_split", detail, twin.block, split_of[twin.block])
 
 
-async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[str, Digests]:
+async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> DigestsOf:
     """What identifies the content of every candidate's photo and metadata.
 
     Taken from the listing where its tags are the content's MD5 sums; else every photo is read once for it.
@@ -154,27 +163,29 @@ async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> dict[s
         )
 
     if source.content_tags:
-        return {c.id: Digests(c.photo.etag, _etag(c.metadata)) for c in candidates}
-    return {candidate.id: found async for candidate, found in in_order(candidates, read, _DIGESTS_AT_ONCE)}
+        return lambda candidate: Digests(candidate.photo.etag, _etag(candidate.metadata))
+    found = {candidate.id: digests async for candidate, digests in in_order(candidates, read, _DIGESTS_AT_ONCE)}
+    return lambda candidate: found[candidate.id]
 
 
 def _etag(found: Found | None) -> str:
     return "" if found is None else found.etag
 
 
-def _twins_in_other_splits(digests: Mapping[str, Digests], split_by_id: Mapping[str, str]) -> dict[str, str]:
-    """The ids to refuse because the same content stands in another split, with the id that stays.
+def _twins_in_other_splits(
+    candidates: Iterable[Candidate], digests: DigestsOf, split_of: Mapping[str, str]
+) -> dict[str, tuple[Candidate, Candidate]]:
+    """By their ids, those to refuse because the same content stands in another split, each with the one that stays.
 
     The smallest id of equal photos stays, with all its twins in its own split; twins in other splits go.
     """
-    by_digest: dict[str, list[str]] = defaultdict(list)
-    for bin_id, digest in digests.items():
-        if digest.photo:
-            by_digest[digest.photo].append(bin_id)
-    twins: dict[str, str] = {}
-    for ids in by_digest.values():
-        first = min(ids)
-        twins.update({i: first for i in ids if split_by_id[i] != split_by_id[first]})
+    smallest: dict[str, Candidate] = {}
+    twins: dict[str, tuple[Candidate, Candidate]] = {}
+    for candidate in candidates:
+        if digest := digests(candidate).photo:
+            first = smallest.setdefault(digest, candidate)
+            if split_of[first.block] != split_of[candidate.block]:
+                twins[candidate.id] = candidate, first
     return twins
 
 
@@ -192,10 +203,9 @@ def _cut(candidates: Iterable[Candidate], *, seed: int, size: int) -> list[list[
     return [sorted(group, key=lambda c: (draw(seed, "order", c.id), c.id)) for group in groups]
 
 
-def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digests: Mapping[str, Digests]) -> str:
+def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digests: DigestsOf) -> str:
     """SHA-256 of what the result depends on; the order of the candidates is part of it."""
-    digest = hashlib.sha256(json.dumps(context).encode())
+    digest = hashlib.sha256(repr(context).encode())
     for c in candidates:
-        known = (c.id, c.photo.size, c.label.count, c.label.source, *digests[c.id])
-        digest.update(json.dumps(known).encode())
+        digest.update(repr((c.id, c.photo.size, c.label.count, c.label.source, *digests(c))).encode())
     return digest.hexdigest()

@@ -54,6 +54,8 @@ _DIGITS: Final = "0123456789"
 _DEEPEST: Final = 4
 # A part of a listing is cut again only when it is longer than this: every cut asks for pages that are hardly filled.
 _PAGES_ALONE: Final = 2
+# More than a megabyte each while it is read.
+_PAGES_AT_ONCE: Final = 24
 _TIMEOUT: Final = "60s"
 _PROBES: Final = 3
 # Larger objects go on where a connection dropped. For the others (real bin photos have 60 kB) asking again costs no
@@ -104,6 +106,7 @@ class BinSource:
         self.content_tags = False
         """Whether ETags are known to be the MD5 sums of the content; see `probe`."""
         self._attempts = attempts
+        self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._store, self.is_folder = _open(url, concurrency)
 
     async def list_photos(self, so_far: Callable[[int], None] | None = None) -> list[Found]:
@@ -200,8 +203,9 @@ class BinSource:
 
     async def _page(self, folder: str, after: str) -> list[Found]:
         """One page of a bucket's listing."""
-        async for page in obstore.list(self._store, folder, offset=folder + after, chunk_size=_PAGE):
-            return _entries(folder, page)
+        async with self._pages:
+            async for page in obstore.list(self._store, folder, offset=folder + after, chunk_size=_PAGE):
+                return _entries(folder, page)
         return []
 
     async def _read(self, folder: str, found: Found, *, verify: bool = False) -> bytes | None:
