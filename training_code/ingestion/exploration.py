@@ -7,6 +7,7 @@ bytes a photo to find repeated content, and some dozens of numbers.
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
@@ -79,8 +80,10 @@ class Exploration:
 
     def _add_set_aside(self, row: SetAside) -> None:
         self.reasons[row.fate][row.reason] += 1
-        if row.fate == QUARANTINED and len(self.examples[row.reason]) < _EXAMPLES:
-            self.examples[row.reason].append(f"{row.id}: {row.detail}")
+        if row.fate == QUARANTINED:
+            examples = self.examples[row.reason]
+            insort(examples, f"{row.id}: {row.detail}")
+            del examples[_EXAMPLES:]
 
 
 def to_document(exploration: Exploration) -> dict[str, object]:
@@ -108,20 +111,24 @@ def to_document(exploration: Exploration) -> dict[str, object]:
             "seen_twice": repeats[2],
             "seen_3_to_9": sum(number for times, number in repeats.items() if 3 <= times <= 9),
             "seen_10_or_more": sum(number for times, number in repeats.items() if times >= 10),
-            "most_seen": sorted(exploration.skus.items(), key=lambda entry: (-entry[1], entry[0]))[:_TOP_SKUS],
+            "most_seen": heapq.nsmallest(_TOP_SKUS, exploration.skus.items(), key=lambda entry: (-entry[1], entry[0])),
         },
         "source_photos": {
-            "formats": dict(exploration.formats),
-            "modes": dict(exploration.modes),
+            "formats": _most_first(exploration.formats),
+            "modes": _most_first(exploration.modes),
             "widths_from": _sorted(exploration.widths),
             "heights_from": _sorted(exploration.heights),
             "kilobytes_from": _sorted(exploration.kilobytes),
             "repeated_content": sum(number - 1 for number in exploration.contents.values() if number > 1),
         },
-        "set_aside": {fate: dict(reasons) for fate, reasons in exploration.reasons.items()},
-        "quarantine_examples": dict(exploration.examples),
+        "set_aside": {fate: _most_first(reasons) for fate, reasons in sorted(exploration.reasons.items())},
+        "quarantine_examples": dict(sorted(exploration.examples.items())),
         "samples": {str(count): [row.id for row in rows] for count, rows in exploration.samples().items()},
     }
+
+
+def _most_first(counter: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counter.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def _sorted(counter: Counter[int]) -> dict[str, int]:

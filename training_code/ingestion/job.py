@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import PIL
 from PIL import features
 
+from ingestion.accounts import Accounts
 from ingestion.books import BooksError, Expected
 from ingestion.candidates import select
 from ingestion.destination import Destination, DestinationError
@@ -24,9 +25,9 @@ from ingestion.report import Part, photos_in, sweep_reports, write_part, write_p
 from ingestion.run import NO_LABELS, Facts, IngestError, IngestSettings, Machine
 from ingestion.source import BinSource, SourceError, read_file
 from ingestion.split import SplitError
-from ingestion.unit_files import REPORT, make_folders, sweep
+from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
 from ingestion.work import Limits
-from ingestion.workers import WorkError, Workers, run_units
+from ingestion.workers import WorkError, Workers, finished_before, run_units
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,40 @@ async def _ingest(
 ) -> None:
     make_folders(output)
     source = BinSource(settings.photos_uri, concurrency=limits.concurrency)
+    task = await _task(settings, machine, output, source, workers)
+    rows = ([PLAN] if task.plan_files else []) + [unit.name for unit in task.units]
+    accounts = Accounts(output, rows, seed=settings.seed)
+    done = await finished_before(output, task.units, destination)
+    names = {mark.unit for mark in done}
+    task.units[:] = (unit for unit in task.units if unit.name not in names)
+    async with accounts.following():
+        done += await run_units(
+            source, task.units, output, rule=task.facts.rule, limits=limits, workers=workers, destination=destination
+        )
+    if machine.count == 1:
+        await write_report(output, done, task.facts, accounts, photos_in(output))
+    else:
+        part = Part(machine, task.facts, task.plan_files)
+        write_part(output, part, task.expected, accounts.tally, done)
+        await join(output, part, destination)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What one machine has to do."""
+
+    facts: Facts
+    units: list[Unit]
+    expected: Expected
+    """Of its own units, and of the plan's rows where it writes them."""
+    plan_files: Mapping[str, str]
+    """As in `report.Part`."""
+
+
+async def _task(settings: IngestSettings, machine: Machine, output: Path, source: BinSource, workers: Workers) -> _Task:
+    """Make the plan, in which every photo takes memory, and keep of it what this machine needs."""
     plan = await _make_plan(settings, source, workers)
-    units = plan.share(machine.index, machine.count)
+    units = list(plan.share(machine.index, machine.count))
     log.info(
         "%s listed, %s to ingest in %s shards, %s set aside; machine %s of %s takes %s shards",
         *(f"{plan.listed:,}", f"{plan.candidates:,}", len(plan.units), f"{len(plan.set_aside):,}"),
@@ -65,10 +98,7 @@ async def _ingest(
     )
     sweep(output, [unit.name for unit in plan.units])
     sweep_reports(output, machine)
-    plan_files = write_plan_rows(output / REPORT, plan) if machine.index == 0 else {}
-    marks = await run_units(
-        source, units, output, rule=plan.rule, limits=limits, workers=workers, destination=destination
-    )
+    first = machine.index == 0
     facts = Facts(
         settings=asdict(settings),
         rule=plan.rule,
@@ -77,12 +107,12 @@ async def _ingest(
         plan=_expected(plan.units, plan),
         units=tuple(unit.name for unit in plan.units),
     )
-    if machine.count == 1:
-        await write_report(output, marks, facts, photos_in(output))
-    else:
-        part = Part(machine, facts, plan_files)
-        write_part(output, part, _expected(units, plan if machine.index == 0 else None), marks)
-        await join(output, part, destination)
+    return _Task(
+        facts=facts,
+        units=units,
+        expected=_expected(units, plan if first else None),
+        plan_files=write_plan_rows(output / REPORT, plan) if first else {},
+    )
 
 
 async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> Plan:

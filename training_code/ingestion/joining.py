@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingestion.destination import Destination
-from ingestion.report import WHOLE, Part, marks_of, photos_in, read_parts, write_report
+from ingestion.report import WHOLE, Part, marks_of, photos_in, read_parts, write_whole_report
 from ingestion.unit_files import REPORT, make_folders, rows_are_whole, write_whole
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
     if destination is None:
         parts = read_parts(output, part.machine.parts())
         if parts is not None:
-            await write_report(output, marks_of(output, part.facts.units), part.facts, photos_in(output))
+            await write_whole_report(output, part.facts, photos_in(output))
     else:
         names = [*part.plan_files, part.machine.parts()[part.machine.index]]
         # Its own books last: they promise that everything else is there.
@@ -36,9 +36,7 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
         with tempfile.TemporaryDirectory() as folder:
             parts = await _gathered(Path(folder), part, destination)
             if parts is not None:
-                await write_report(
-                    Path(folder), marks_of(Path(folder), part.facts.units), part.facts, destination.photos
-                )
+                await write_whole_report(Path(folder), part.facts, destination.photos)
                 for name in WHOLE:
                     write_whole(output / REPORT / name, (Path(folder) / REPORT / name).read_bytes())
     if parts is None:

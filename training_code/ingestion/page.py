@@ -129,7 +129,7 @@ def _grids(samples: Mapping[int, Sequence[Kept]], photos: Mapping[str, bytes]) -
 
 def _figure(row: Kept, photo: bytes) -> str:
     with Image.open(io.BytesIO(photo)) as image:
-        image.thumbnail((_THUMBNAIL * 2, _THUMBNAIL))
+        image.thumbnail((_THUMBNAIL * 2, _THUMBNAIL), Image.Resampling.BILINEAR)
         out = io.BytesIO()
         image.save(out, "JPEG", quality=_QUALITY)
     data = base64.b64encode(out.getvalue()).decode()

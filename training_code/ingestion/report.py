@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from ingestion.accounts import Accounts
 from ingestion.books import KEPT, BooksError, Expected, Tally, check, summary
-from ingestion.exploration import Exploration, to_document
-from ingestion.ledger import QUARANTINED, SKIPPED, Kept, Row, read_kept, read_set_aside, to_line
+from ingestion.exploration import to_document
+from ingestion.ledger import QUARANTINED, SKIPPED, Kept, to_line
 from ingestion.page import write_page
 from ingestion.plan import Plan
 from ingestion.run import Facts, IngestError, Machine
@@ -76,12 +77,8 @@ def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
     return files
 
 
-def write_part(output: Path, part: Part, expected: Expected, marks: Sequence[Finished]) -> None:
+def write_part(output: Path, part: Part, expected: Expected, tally: Tally, marks: Sequence[Finished]) -> None:
     """Balance one machine's rows and write its books. Raises BooksError."""
-    tally = Tally()
-    units = [*([PLAN] if part.plan_files else []), *(mark.unit for mark in marks)]
-    for row in _rows(output / REPORT, units):
-        tally.add(row)
     check(tally, expected, marks)
     own = {"machine": asdict(part.machine), "plan_files": part.plan_files}
     books = {"schema": _SCHEMA, **own, **asdict(part.facts), **summary(tally, marks)}
@@ -89,16 +86,21 @@ def write_part(output: Path, part: Part, expected: Expected, marks: Sequence[Fin
     log.info("machine %s of %s: %s", part.machine.index + 1, part.machine.count, _in_words(books))
 
 
-async def write_report(output: Path, marks: Sequence[Finished], facts: Facts, photos: PhotosOf) -> dict[str, Any]:
-    """Read every row of every machine once, balance the books, and write them beside the exploration.
+async def write_whole_report(output: Path, facts: Facts, photos: PhotosOf) -> None:
+    """`write_report` of all machines' rows, which lie in the output folder."""
+    accounts = Accounts(output, (PLAN, *facts.units), seed=int(str(facts.settings["seed"])))
+    accounts.take_finished()
+    await write_report(output, marks_of(output, facts.units), facts, accounts, photos)
+
+
+async def write_report(
+    output: Path, marks: Sequence[Finished], facts: Facts, accounts: Accounts, photos: PhotosOf
+) -> None:
+    """Balance the books of all rows and write them beside the exploration.
 
     Raises BooksError when they do not balance, IngestError when a split has no photo.
     """
-    report = output / REPORT
-    tally, exploration = Tally(), Exploration(int(str(facts.settings["seed"])))
-    for row in _rows(report, [PLAN, *(mark.unit for mark in marks)]):
-        tally.add(row)
-        exploration.add(row)
+    report, tally, exploration = output / REPORT, accounts.tally, accounts.exploration
     check(tally, facts.plan, marks)
     books = {"schema": _SCHEMA, **asdict(facts), **summary(tally, marks)}
     samples = exploration.samples()
@@ -113,7 +115,6 @@ async def write_report(output: Path, marks: Sequence[Finished], facts: Facts, ph
             f"no photo was kept for {' and '.join(empty)}; see the quarantine files in {report}, "
             "or take more photos or a smaller --block-size"
         )
-    return books
 
 
 def read_parts(output: Path, names: Iterable[str]) -> list[Part] | None:
@@ -138,7 +139,7 @@ async def merge(output: Path) -> None:
         names = ", ".join(path.name for path in found)
         raise IngestError(f"{names} are not the books of one run of {first.machine.count} machines")
     try:
-        await write_report(output, marks_of(output, first.facts.units), first.facts, photos_in(output))
+        await write_whole_report(output, first.facts, photos_in(output))
     except BooksError as error:
         raise IngestError(str(error)) from error
 
@@ -157,17 +158,6 @@ def photos_in(output: Path) -> PhotosOf:
         return {row.id: read_at(shards[row.id], row.offset, row.size) for row in rows if shards[row.id].is_file()}
 
     return read
-
-
-def _rows(report: Path, units: Sequence[str]) -> Iterator[Row]:
-    """Every row of the units named, those of the plan among them."""
-    yield from read_kept(_existing(report, "manifest", units))
-    yield from read_set_aside(_existing(report, "quarantine", units))
-    yield from read_set_aside(_existing(report, "skipped", units))
-
-
-def _existing(report: Path, kind: str, units: Sequence[str]) -> Iterator[Path]:
-    return (path for unit in units if (path := report / f"{kind}-{unit}.jsonl").exists())
 
 
 def _in_words(books: Mapping[str, Any]) -> str:

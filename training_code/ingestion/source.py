@@ -55,7 +55,7 @@ _DEEPEST: Final = 4
 # A part of a listing is cut again only when it is longer than this: every cut asks for pages that are hardly filled.
 _PAGES_ALONE: Final = 2
 # More than a megabyte each while it is read.
-_PAGES_AT_ONCE: Final = 24
+_PAGES_AT_ONCE: Final = 12
 _TIMEOUT: Final = "60s"
 _PROBES: Final = 3
 # Larger objects go on where a connection dropped. For the others (real bin photos have 60 kB) asking again costs no

@@ -23,7 +23,7 @@ from ingestion.destination import Destination
 from ingestion.plan import Unit
 from ingestion.progress import Counters, Progress, Stopped
 from ingestion.source import BinSource
-from ingestion.unit_files import Finished, finished_unit
+from ingestion.unit_files import Finished, finished_unit, mark_path
 from ingestion.work import Limits, Share, run_share
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Workers:
             self._crew = self._crew or _Crew(self.most, self.counters)
             self._crew.start(wanted)
 
-    async def run(self, shares: Sequence[Share], units: Sequence[Unit]) -> list[Finished]:
+    async def run(self, shares: Sequence[Share], units: list[Unit]) -> list[Finished]:
         """Do the units, by as many processes as there are shares. The first error ends them all."""
         self._crew = self._crew or _Crew(self.most, self.counters)
         try:
@@ -106,10 +106,9 @@ class _Crew:
                 self._started += 1
                 self._pool.submit(_nothing)
 
-    async def run(self, shares: Sequence[Share], units: Sequence[Unit]) -> list[Finished]:
+    async def run(self, shares: Sequence[Share], units: list[Unit]) -> list[Finished]:
         """Give out the units; an error stops all processes. Raises BrokenProcessPool when one was killed."""
-        # The smallest last, so that all processes end at about the same time.
-        for unit in (*sorted(units, key=lambda unit: -len(unit.candidates)), *(None for _ in shares)):
+        for unit in (*_taken(units), *(None for _ in shares)):
             self._waiting.put(unit)
         loop = asyncio.get_running_loop()
         with _interrupts_later():
@@ -133,23 +132,19 @@ class _Crew:
 
 async def run_units(
     source: BinSource,
-    units: Sequence[Unit],
+    units: list[Unit],
     output: Path,
     *,
     rule: str,
     limits: Limits,
     workers: Workers,
     destination: Destination | None = None,
-) -> tuple[Finished, ...]:
-    """Do the units' missing work and return the marks of all of them, in order."""
-    if destination is not None:
-        await destination.restore(output, units)
-    done = {unit.name: mark for unit in units if (mark := finished_unit(output, unit)) is not None}
-    missing = [unit for unit in units if unit.name not in done]
-    if done:
-        log.info("%s of %s shards are finished already", len(done), len(units))
-    photos = sum(len(unit.candidates) for unit in missing)
-    parts = min(worthwhile(workers.most, photos), max(1, len(missing)))
+) -> list[Finished]:
+    """Do the units and return their marks. They are taken out of the list, so that what is done can be forgotten."""
+    photos = sum(len(unit.candidates) for unit in units)
+    parts = min(worthwhile(workers.most, photos), max(1, len(units)))
+    # The smallest last, so that all processes end at about the same time.
+    units.sort(key=lambda unit: -len(unit.candidates))
     shares = [
         Share(
             url=source.url,
@@ -164,11 +159,29 @@ async def run_units(
     ]
     with Progress(workers.counters, photos):
         if parts > 1:
-            marks = await workers.run(shares, missing)
+            return await workers.run(shares, units)
+        return await run_share(shares[0], _taken(units), workers.counters, source)
+
+
+async def finished_before(output: Path, units: Sequence[Unit], destination: Destination | None) -> list[Finished]:
+    """The marks of units that an earlier run has finished. Marks that no longer hold are removed."""
+    if destination is not None:
+        await destination.restore(output, units)
+    done = []
+    for unit in units:
+        mark = finished_unit(output, unit)
+        if mark is None:
+            mark_path(output, unit.name).unlink(missing_ok=True)
         else:
-            marks = await run_share(shares[0], missing, workers.counters, source)
-    done.update({mark.unit: mark for mark in marks})
-    return tuple(done[unit.name] for unit in units)
+            done.append(mark)
+    if done:
+        log.info("%s of %s shards are finished already", len(done), len(units))
+    return done
+
+
+def _taken(units: list[Unit]) -> Iterator[Unit]:
+    while units:
+        yield units.pop(0)
 
 
 @contextmanager
