@@ -233,7 +233,7 @@ def _listing(server: ObjectServer, query: str) -> list[bytes]:
     begin = bisect_right(server.keys, max(after, prefix)) if after else _first(server.keys, prefix)
     page: list[str] = []
     more = False
-    for key in server.keys[begin:]:
+    for key in server.keys[begin : begin + most + 1]:
         if not key.startswith(prefix):
             break
         if len(page) == most:
