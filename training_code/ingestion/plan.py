@@ -21,9 +21,9 @@ from ingestion.source import BinSource, Found, content_md5
 from ingestion.split import SPLITS, split_blocks
 from ingestion.throttle import in_order
 
-# About this many shards whatever the size of the data, so a retried machine never repeats more than a small part,
-# within bounds that make shards of 100 to 500 MB of the whole dataset.
-_SHARDS: Final = 27
+# About this many shards whatever the size of the data, so a retried machine never repeats more than a small part and
+# all processes of a few machines end together, within bounds that make shards of 100 to 500 MB of the whole dataset.
+_SHARDS: Final = 48
 _FEWEST: Final = 256
 _MOST: Final = 20_000
 _DIGESTS_AT_ONCE: Final = 32
