@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -81,6 +81,8 @@ class Workers:
             return await self._crew.run(shares, units)
         except BrokenProcessPool as error:
             raise WorkError("a worker process was killed; if memory ran out, give a smaller --memory-mb") from error
+        except Stopped as error:
+            raise WorkError("a worker process was interrupted; run again: finished shards are kept") from error
 
 
 class _Crew:
@@ -120,14 +122,15 @@ class _Crew:
             await asyncio.gather(*work, return_exceptions=True)
 
     def dismiss(self, *, finished: bool) -> None:
-        """End the processes."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the processes, and wait for that: a second Ctrl-C must not leave them behind."""
+        if not finished:
+            # Nobody takes what the queue's thread still holds.
+            self._waiting.cancel_join_thread()
+        with _interrupts_later():
+            self._pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.close()
         if finished:
             self._waiting.join_thread()
-        else:
-            # Nobody takes what its thread still holds.
-            self._waiting.cancel_join_thread()
 
 
 async def run_units(
@@ -215,11 +218,25 @@ def _work(share: Share) -> list[Finished]:
     counters, waiting = _shared
     units = cast(Iterator[Unit], iter(waiting.get, None))
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        return uvloop.run(run_share(share, units, counters))
-    except KeyboardInterrupt:
+        return uvloop.run(_until_interrupted(run_share(share, units, counters)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
         # Ctrl-C reaches every process of a terminal; the main one says what it means.
         raise Stopped("interrupted") from None
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _until_interrupted(work: Coroutine[None, None, list[Finished]]) -> list[Finished]:
+    """The work, cancelled by the first Ctrl-C; further ones do not disturb its ending."""
+    task = asyncio.ensure_future(work)
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return await task
