@@ -8,11 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.object_server import BUCKET, ObjectServer
 from ingest import main, parse_arguments
 from ingestion import source
 
 PHOTOS = f"s3://{BUCKET}/"
+
+
+def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket is public: whatever the environment has of credentials is not for it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:

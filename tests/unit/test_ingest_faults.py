@@ -18,15 +18,14 @@ from ingest import main, parse_arguments
 from ingestion import source as source_module
 from ingestion.source import BinSource, SourceError
 from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
-from tests.unit.bin_ingest import PHOTOS, ingest
+from tests.unit.bin_ingest import PHOTOS, forget_credentials, ingest
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts as short as a local server allows, and no credentials: the bucket is public."""
     monkeypatch.setattr(source_module, "_FIRST_PAUSE", 0.001)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
+    forget_credentials(monkeypatch)
 
 
 def manifests(output: Path) -> dict[str, bytes]:

@@ -13,14 +13,13 @@ import pytest
 from benchmarks.object_server import LISTING, Fault, ObjectServer
 from ingestion import workers as workers_module
 from tests.unit.bin_bucket import bucket, files
-from tests.unit.bin_ingest import ingest, ingest_process
+from tests.unit.bin_ingest import forget_credentials, ingest, ingest_process
 
 
 @pytest.fixture(autouse=True)
 def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket is public."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
+    forget_credentials(monkeypatch)
 
 
 def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -57,11 +57,6 @@ class Accounts:
 
 def _rows(report: Path, unit: str) -> Iterator[Row]:
     """Every row of one unit, or of the plan."""
-    yield from read_kept(_existing(report, "manifest", unit))
-    yield from read_set_aside(_existing(report, "quarantine", unit))
-    yield from read_set_aside(_existing(report, "skipped", unit))
-
-
-def _existing(report: Path, kind: str, unit: str) -> Sequence[Path]:
-    path = report / f"{kind}-{unit}.jsonl"
-    return [path] if path.exists() else []
+    yield from read_kept(report / f"manifest-{unit}.jsonl")
+    yield from read_set_aside(report / f"quarantine-{unit}.jsonl")
+    yield from read_set_aside(report / f"skipped-{unit}.jsonl")

@@ -111,7 +111,7 @@ def to_document(exploration: Exploration) -> dict[str, object]:
             "seen_twice": repeats[2],
             "seen_3_to_9": sum(number for times, number in repeats.items() if 3 <= times <= 9),
             "seen_10_or_more": sum(number for times, number in repeats.items() if times >= 10),
-            "most_seen": heapq.nsmallest(_TOP_SKUS, exploration.skus.items(), key=lambda entry: (-entry[1], entry[0])),
+            "most_seen": heapq.nsmallest(_TOP_SKUS, exploration.skus.items(), key=_rank),
         },
         "source_photos": {
             "formats": _most_first(exploration.formats),
@@ -128,7 +128,13 @@ def to_document(exploration: Exploration) -> dict[str, object]:
 
 
 def _most_first(counter: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counter.items(), key=lambda entry: (-entry[1], entry[0])))
+    return dict(sorted(counter.items(), key=_rank))
+
+
+def _rank(entry: tuple[str, int]) -> tuple[int, str]:
+    """The most frequent first, by name where they are equal."""
+    name, number = entry
+    return -number, name
 
 
 def _sorted(counter: Counter[int]) -> dict[str, int]:

@@ -61,8 +61,6 @@ async def _ingest(
     rows = ([PLAN] if task.plan_files else []) + [unit.name for unit in task.units]
     accounts = Accounts(output, rows, seed=settings.seed)
     done = await finished_before(output, task.units, destination)
-    names = {mark.unit for mark in done}
-    task.units[:] = (unit for unit in task.units if unit.name not in names)
     async with accounts.following():
         done += await run_units(
             source, task.units, output, rule=task.facts.rule, limits=limits, workers=workers, destination=destination

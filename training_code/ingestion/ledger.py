@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -71,23 +71,23 @@ def _fields(value: Kept | SetAside | SourcePhoto) -> dict[str, object]:
 _JSON: Final = json.JSONEncoder(default=_fields, sort_keys=True, separators=(",", ":"))
 
 
-def read_kept(paths: Iterable[Path]) -> Iterator[Kept]:
-    """The rows of manifest files, in order."""
-    for record in _lines(paths):
+def read_kept(path: Path) -> Iterator[Kept]:
+    """The rows of a manifest file, in order; none where there is no file, since one without rows is not written."""
+    for record in _lines(path):
         record["items"] = tuple(record["items"])
         record["source"] = SourcePhoto(**record["source"])
         yield Kept(**record)
 
 
-def read_set_aside(paths: Iterable[Path]) -> Iterator[SetAside]:
-    """The rows of quarantine and skipped files, in order."""
-    for record in _lines(paths):
+def read_set_aside(path: Path) -> Iterator[SetAside]:
+    """The rows of a quarantine or skipped file, in order; none where there is no file."""
+    for record in _lines(path):
         record["items"] = tuple(record["items"])
         yield SetAside(**record)
 
 
-def _lines(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    for path in paths:
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
         with path.open("rb") as stream:
             for line in stream:
                 yield json.loads(line)

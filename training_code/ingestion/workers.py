@@ -166,20 +166,20 @@ async def run_units(
         return await run_share(shares[0], _taken(units), workers.counters, source)
 
 
-async def finished_before(output: Path, units: Sequence[Unit], destination: Destination | None) -> list[Finished]:
-    """The marks of units that an earlier run has finished. Marks that no longer hold are removed."""
+async def finished_before(output: Path, units: list[Unit], destination: Destination | None) -> list[Finished]:
+    """The marks of units that an earlier run has finished, which are taken out of the list.
+
+    Marks that no longer hold are removed.
+    """
     if destination is not None:
         await destination.restore(output, units)
-    done = []
+    done = {unit.name: mark for unit in units if (mark := finished_unit(output, unit)) is not None}
+    units[:] = [unit for unit in units if unit.name not in done]
     for unit in units:
-        mark = finished_unit(output, unit)
-        if mark is None:
-            mark_path(output, unit.name).unlink(missing_ok=True)
-        else:
-            done.append(mark)
+        mark_path(output, unit.name).unlink(missing_ok=True)
     if done:
-        log.info("%s of %s shards are finished already", len(done), len(units))
-    return done
+        log.info("%s of %s shards are finished already", len(done), len(done) + len(units))
+    return list(done.values())
 
 
 def _taken(units: list[Unit]) -> Iterator[Unit]:
