@@ -11,7 +11,7 @@ from constructs import Construct, IDependable
 
 from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import CLEANUP_CODE, FunctionProperties, PythonFunction
+from stacks.functions import FunctionProperties, PythonFunction
 from stacks.permissions import allow
 
 _JOB_LOGS = ("ProcessingJobs", "TrainingJobs", "TransformJobs")
@@ -31,7 +31,6 @@ class Cleanup(Construct):
             of=FunctionProperties(
                 name=f"{scope.stack_name}-cleanup",
                 purpose="empties what is in the way when the stack is destroyed",
-                code=CLEANUP_CODE,
                 handler="cleanup.handler",
                 timeout=Duration.minutes(15),
                 statements=[allow(["cloudformation:DescribeStacks"], [own_stack])],

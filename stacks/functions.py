@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -18,8 +17,8 @@ from stacks import permissions
 from stacks.assets import REPOSITORY
 from stacks.base import BinventoryStack
 
-CLEANUP_CODE = REPOSITORY / "cleanup_code"
-PROMOTION_CODE = REPOSITORY / "promotion_code"
+LAMBDA_CODE = REPOSITORY / "lambda_code"
+"""One archive for all functions: it is small and uploaded once, and no function can lack a module that it shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,6 @@ class FunctionProperties:
     name: str
     purpose: str
     """What it does, in words that follow the function's name."""
-    code: Path
     handler: str
     timeout: Duration
     statements: Sequence[iam.PolicyStatement]
@@ -63,7 +61,7 @@ class PythonFunction(Construct):
             description=of.purpose,
             runtime=lambda_.Runtime.PYTHON_3_14,
             handler=of.handler,
-            code=lambda_.Code.from_asset(str(of.code), exclude=["**/__pycache__", "**/.*"]),
+            code=lambda_.Code.from_asset(str(LAMBDA_CODE), exclude=["**/__pycache__", "**/.*"]),
             role=self.role,
             log_group=log_group,
             memory_size=256,
@@ -86,7 +84,7 @@ class PythonFunction(Construct):
         alarm.add_alarm_action(actions.SnsAction(topic))
 
 
-def promotion_function(
+def module_function(
     scope: Construct,
     construct_id: str,
     *,
@@ -98,7 +96,7 @@ def promotion_function(
     environment: Mapping[str, str],
     errors_to: sns.ITopic,
 ) -> lambda_.Function:
-    """The function of one module of promotion_code, and named after it: `idle_guard` is `binventory-dev-idle-guard`."""
+    """The function of one module of lambda_code, and named after it: `idle_guard` is `binventory-dev-idle-guard`."""
     return PythonFunction(
         scope,
         construct_id,
@@ -106,7 +104,6 @@ def promotion_function(
         of=FunctionProperties(
             name=f"{stack.settings.prefix}-{module.replace('_', '-')}",
             purpose=purpose,
-            code=PROMOTION_CODE,
             handler=f"{module}.handler",
             timeout=timeout,
             statements=statements,

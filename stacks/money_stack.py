@@ -16,7 +16,7 @@ from constructs import Construct
 
 from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import promotion_function
+from stacks.functions import module_function
 from stacks.keys import Keys
 from stacks.permissions import allow
 from stacks.pipeline_names import pipeline_names
@@ -155,7 +155,7 @@ class MoneyStack(BinventoryStack):
         """A function that changes the serving stack; one that `tells` may send people messages."""
         serving_stack = self.settings.stack_name("serving")
         topic = self.alerts.topic_arn
-        return promotion_function(
+        return module_function(
             self,
             construct_id,
             stack=self,

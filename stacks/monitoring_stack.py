@@ -16,7 +16,7 @@ from constructs import Construct
 from stacks import permissions
 from stacks.base import BinventoryStack
 from stacks.dashboard import MONITORING, Dashboard
-from stacks.functions import promotion_function
+from stacks.functions import module_function
 from stacks.permissions import allow
 from stacks.settings import Settings
 from stacks.storage_stack import EXECUTIONS_PREFIX, StorageStack
@@ -149,7 +149,7 @@ class MonitoringStack(BinventoryStack):
         environment: dict[str, str],
     ) -> lambda_.Function:
         budget = self.settings.prefix
-        return promotion_function(
+        return module_function(
             self,
             construct_id,
             stack=self,

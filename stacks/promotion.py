@@ -8,7 +8,7 @@ from constructs import Construct
 
 from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import promotion_function
+from stacks.functions import module_function
 from stacks.permissions import allow
 from stacks.triggers import KEPT, call_on_event
 
@@ -23,7 +23,7 @@ class Promotion(Construct):
         prefix = scope.settings.prefix
         serving_stack = scope.settings.stack_name("serving")
         packages = permissions.sagemaker_arn(scope, "model-package", f"{model_package_group}/*")
-        function = promotion_function(
+        function = module_function(
             self,
             "Promote",
             stack=scope,

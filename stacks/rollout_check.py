@@ -9,7 +9,7 @@ from constructs import Construct
 
 from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import promotion_function
+from stacks.functions import module_function
 from stacks.permissions import allow
 from stacks.triggers import call_on_event
 
@@ -25,7 +25,7 @@ class RolloutCheck(Construct):
         stack = scope.settings.stack_name("serving")
         stack_arn = permissions.stack_arn(scope, stack)
         endpoint_arn = permissions.sagemaker_arn(scope, "endpoint", endpoint)
-        function = promotion_function(
+        function = module_function(
             self,
             "Check",
             stack=scope,

@@ -14,7 +14,7 @@ from constructs import Construct, IDependable
 
 from stacks import permissions
 from stacks.base import BinventoryStack
-from stacks.functions import promotion_function
+from stacks.functions import module_function
 from stacks.permissions import allow
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.continuation import Continuation, continuations
@@ -73,7 +73,7 @@ class SpotFallback(Construct):
             }
             for item in found
         }
-        function = promotion_function(
+        function = module_function(
             self,
             "Fallback",
             stack=self._stack,

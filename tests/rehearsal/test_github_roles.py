@@ -125,10 +125,9 @@ def test_a_deployment_whose_smoke_test_fails_is_taken_back(account: Account, tmp
 def commits(folder: Path, *, epochs: tuple[str, ...]) -> Path:
     """A clone of what is checked out here, with a commit for each number of epochs in settings/dev.yaml."""
     folder.mkdir()
-    for name in ("app.py", "cdk.json", "settings", "stacks", "training_code", "inference_code", "promotion_code"):
+    for name in ("app.py", "cdk.json", "settings", "stacks", "training_code", "inference_code", "lambda_code"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, folder / name)
-    shutil.copytree(REPOSITORY / "cleanup_code", folder / "cleanup_code")
     subprocess.run(["git", "init", "--quiet", folder], check=True)
     git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.com"]
     dev = folder / "settings/dev.yaml"

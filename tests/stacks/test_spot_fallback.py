@@ -19,7 +19,7 @@ from binventory.aws import connect
 from binventory.cli import watch
 from local_aws.server import LocalAws
 from local_aws.shapes import operation_model, violations
-from stacks.functions import PROMOTION_CODE
+from stacks.functions import LAMBDA_CODE
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
@@ -247,7 +247,7 @@ class Environment:
         ]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in PROMOTION_CODE.glob("*.py"):
+            for path in LAMBDA_CODE.glob("*.py"):
                 packed.write(path, path.name)
         function = self.aws("lambda").create_function(
             FunctionName=self.name, Runtime="python3.14", Role=ROLE, Handler="spot_fallback.handler",

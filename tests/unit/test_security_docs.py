@@ -12,7 +12,7 @@ import pytest
 def test_every_path_that_a_security_page_names_exists(repository: Path, page: str) -> None:
     text = (repository / page).read_text()
     named = re.findall(
-        r"`((?:stacks|tests|inference_code|training_code|binventory|promotion_code|\.github)/[\w./-]*)`", text
+        r"`((?:stacks|tests|inference_code|training_code|binventory|lambda_code|\.github)/[\w./-]*)`", text
     )
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     assert named or links
