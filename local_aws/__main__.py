@@ -12,10 +12,11 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
-from local_aws import decisions, hooks, iam_hooks, processes
+from local_aws import decisions, processes
 from local_aws.context import PROCESS_MARK, Context
 from local_aws.decisions import DecisionLog
 from local_aws.lifecycle import run_start_hooks
+from local_aws.ministack import hooks, iam
 from local_aws.server import ACCOUNT, REGION
 
 _log = logging.getLogger("local_aws")
@@ -100,8 +101,6 @@ def _end(status: int) -> NoReturn:
 
 def _application(context: Context) -> Any:
     """ministack's ASGI application with SageMaker hooked in, engines started once it serves."""
-    from ministack.app import app as ministack_app
-
     from local_aws import alarms, cloudformation, operations, stack_events  # noqa: F401 - alarms registers itself
     from local_aws.engine import spot_machines
     from local_aws.service import ADMIN_PREFIX, SageMakerService
@@ -111,12 +110,13 @@ def _application(context: Context) -> Any:
     hooks.add_service("sagemaker", ["SageMaker."], service.handle)
     hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
     hooks.correct_ecr()
-    iam_hooks.correct_requests()
+    iam.correct_requests()
     if context.enforce_iam:
-        iam_hooks.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
+        iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
     stack_events.publish(context)
     spot_machines.serve(context)
+    ministack_application = hooks.application()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"].startswith(ADMIN_PREFIX):
@@ -128,7 +128,7 @@ def _application(context: Context) -> Any:
         if context.enforce_iam and scope["type"] == "http":
             # Buckets refuse requests without TLS. Loopback has none and needs none, so it passes for it.
             scope = {**scope, "scheme": "https"}
-        await ministack_app(scope, receive, send)
+        await ministack_application(scope, receive, send)
 
     return application
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from local_aws import hooks
 from local_aws.context import Context
 from local_aws.lifecycle import on_start
+from local_aws.ministack import hooks
 from local_aws.wire import Document
 
 _EVERY_SECONDS = 1.0

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from local_aws import iam_hooks
 from local_aws.errors import AwsError
+from local_aws.ministack import iam
 from local_aws.wire import Document
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def checks(context: Context, service: str, operation: str, request: Document) ->
 def authorise(context: Context, access_key: str, service: str, operation: str, request: Document) -> None:
     """Raise AccessDeniedException unless the holder of `access_key` may make this request."""
     for check in checks(context, service, operation, request):
-        denied = iam_hooks.denial(
+        denied = iam.denial(
             access_key, check.action, check.resource, check.keys, account=context.account, region=context.region
         )
         if denied:

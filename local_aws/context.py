@@ -15,8 +15,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local_aws import hooks, iam_hooks
 from local_aws.metrics import MetricEmitter
+from local_aws.ministack import hooks, iam
 from local_aws.objects import ObjectStore
 from local_aws.store import Store, Table
 from local_aws.wire import Document
@@ -139,7 +139,7 @@ class Context:
         role = _ACTING.get()
         if role is None:
             return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        return iam_hooks.role_session(role, "SageMaker", account=self.account)
+        return iam.role_session(role, "SageMaker", account=self.account)
 
     def client(self, service: str) -> Any:
         """A boto3 client of this local AWS with the acting role's rights, shared between threads."""

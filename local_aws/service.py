@@ -8,13 +8,13 @@ import logging
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from local_aws import iam_hooks
 from local_aws.authorisation import authorise
 from local_aws.context import Context
 from local_aws.engine.async_runtime import invoke_async
 from local_aws.engine.runtime import ModelError, invoke, model_error_reply
 from local_aws.errors import AwsError, validation
-from local_aws.hooks import Headers
+from local_aws.ministack import iam
+from local_aws.ministack.hooks import Headers
 from local_aws.wire import SAGEMAKER, Document, Reply, dispatch, error_reply, json_reply
 
 ADMIN_PREFIX = "/_local/"
@@ -48,7 +48,7 @@ class SageMakerService:
         self, method: str, path: str, headers: Headers, body: bytes, query: dict[str, list[str]]
     ) -> tuple[int, Headers, bytes]:
         """ministack's handler signature."""
-        access_key = iam_hooks.access_key_of(headers, query)
+        access_key = iam.access_key_of(headers, query)
         if path.startswith("/endpoints/"):
             return await self._invoke(path, headers, body, access_key)
         target = headers.get("x-amz-target", "")

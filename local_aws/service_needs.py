@@ -10,8 +10,8 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
-from local_aws import iam_hooks
 from local_aws.context import Context
+from local_aws.ministack import iam
 from local_aws.wire import Document
 
 _IMAGE = re.compile(
@@ -65,7 +65,7 @@ def _first_denial(context: Context, needs: Iterable[tuple[str, str]], keys: Mapp
         return None
     access_key = context.credentials()["AWS_ACCESS_KEY_ID"]
     for action, resource in needs:
-        denied = iam_hooks.denial(access_key, action, resource, keys, account=context.account, region=context.region)
+        denied = iam.denial(access_key, action, resource, keys, account=context.account, region=context.region)
         if denied:
             return denied
     return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from local_aws import hooks
 from local_aws.context import Context
+from local_aws.ministack import hooks
 
 
 def publish(context: Context) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local_aws import iam_hooks
+from local_aws.ministack import iam
 from stacks.settings import Settings, load
 from tests.stacks.templates import as_list, changed
 
@@ -164,7 +164,7 @@ def killer(mutant: Mutant, requests: Iterable[Request]) -> Request | None:
 
 def allows(statements: Sequence[Json], request: Request) -> bool:
     """Whether these statements alone allow the request."""
-    return iam_hooks.allows(statements, request.action, request.resource, dict(request.keys))
+    return iam.allows(statements, request.action, request.resource, dict(request.keys))
 
 
 def survivors(roles: Mapping[str, Sequence[Json]], requests: Mapping[str, Sequence[Request]]) -> Iterator[Mutant]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from local_aws import hooks
 from local_aws.context import Context
+from local_aws.ministack import hooks
 from local_aws.shapes import operation_model
 from local_aws.wire import Document, call
 

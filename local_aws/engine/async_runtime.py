@@ -8,7 +8,7 @@ from local_aws.context import Context
 from local_aws.engine.async_queue import async_queue_of
 from local_aws.engine.endpoints import FAMILY
 from local_aws.errors import AwsError
-from local_aws.hooks import Headers
+from local_aws.ministack.hooks import Headers
 from local_aws.shapes import operation_model, violations
 from local_aws.wire import Document, Reply
 

@@ -14,7 +14,7 @@ from local_aws.engine.fleet import Fleet
 from local_aws.engine.instance import LOG_GROUP, Instance
 from local_aws.engine.serverless import COLD_START_SECONDS
 from local_aws.errors import AwsError
-from local_aws.hooks import Headers
+from local_aws.ministack.hooks import Headers
 from local_aws.wire import Document, Reply
 
 if TYPE_CHECKING:

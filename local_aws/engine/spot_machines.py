@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from local_aws import ec2_hooks, iam_hooks, processes
+from local_aws import processes
 from local_aws.context import Context
-from local_aws.ec2_hooks import Launched
 from local_aws.errors import validation
+from local_aws.ministack import ec2, iam
+from local_aws.ministack.ec2 import Launched
 from local_aws.service import admin
 from local_aws.wire import Document
 
@@ -137,7 +138,7 @@ class Machine:
             return {}
         name = self._launched.profile.rsplit("/", 1)[-1]
         profile = self._context.client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-        return iam_hooks.role_session(
+        return iam.role_session(
             profile["Roles"][0]["Arn"], self._launched.instance_id, account=self._context.account, service=_EC2
         )
 
@@ -156,8 +157,8 @@ def serve(context: Context) -> None:
             if instance_id in _MACHINES:
                 _MACHINES[instance_id].end()
 
-    ec2_hooks.run_machines(begun, ended)
-    ec2_hooks.know_deep_learning_images()
+    ec2.run_machines(begun, ended)
+    ec2.know_deep_learning_images()
 
 
 @admin("interrupt", area="ec2")

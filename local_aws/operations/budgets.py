@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from decimal import Decimal, InvalidOperation
 
-from local_aws import hooks
 from local_aws.context import Context
 from local_aws.errors import AwsError, validation
+from local_aws.ministack import hooks
 from local_aws.service import admin
 from local_aws.wire import Document
 

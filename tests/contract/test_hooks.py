@@ -77,7 +77,7 @@ def part(module: str, name: str) -> Any:
 def test_a_part_is_where_it_was(module: str, name: str, kind: type | None) -> None:
     """Present, and of the kind that is added to."""
     found = part(module, name)
-    assert found is not None, f"ministack.{module}.{name} is gone: local_aws/hooks.py needs another way in"
+    assert found is not None, f"ministack.{module}.{name} is gone: local_aws/ministack/ needs another way in"
     assert kind is None or isinstance(found, kind)
 
 
@@ -85,7 +85,7 @@ def test_a_part_is_where_it_was(module: str, name: str, kind: type | None) -> No
 def test_a_function_is_called_as_it_was(module: str, name: str, parameters: list[str]) -> None:
     """Present, with the parameters that local_aws passes or replaces."""
     found = part(module, name)
-    assert callable(found), f"ministack.{module}.{name} is gone: local_aws/hooks.py needs another way in"
+    assert callable(found), f"ministack.{module}.{name} is gone: local_aws/ministack/ needs another way in"
     assert [item for item in parameters if item not in inspect.signature(found).parameters] == []
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from local_aws.errors import AwsError
-from local_aws.hooks import Headers
+from local_aws.ministack.hooks import Headers
 
 if TYPE_CHECKING:
     from local_aws.decisions import DecisionLog

@@ -1,4 +1,4 @@
-"""The only module, with ec2_hooks.py for EC2's and iam_hooks.py for IAM's, that touches ministack's internals.
+"""Every touch of ministack's internals, but those of EC2 (ec2.py) and IAM (iam.py).
 
 ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
@@ -46,6 +46,13 @@ def configure(*, state_dir: Path, port: int, account: str, region: str, enforce_
         S3_DATA_DIR=str(state_dir / "s3"),
         LOG_LEVEL=os.environ.get("LOG_LEVEL", "WARNING"),
     )
+
+
+def application() -> Any:
+    """ministack's ASGI application."""
+    from ministack.app import app
+
+    return app
 
 
 def add_service(name: str, target_prefixes: Iterable[str], handler: ServiceHandler) -> None:

@@ -1,0 +1,1 @@
+"""The only modules that import ministack, whose internals they correct and extend."""
