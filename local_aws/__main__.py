@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
-from local_aws import decisions, processes
-from local_aws.context import PROCESS_MARK, Context
-from local_aws.decisions import DecisionLog
-from local_aws.lifecycle import run_start_hooks
+from local_aws.core import decisions, processes
+from local_aws.core.context import PROCESS_MARK, Context
+from local_aws.core.decisions import DecisionLog
+from local_aws.core.lifecycle import run_start_hooks
 from local_aws.ministack import hooks, iam
 from local_aws.server import ACCOUNT, REGION
 
@@ -101,11 +101,12 @@ def _end(status: int) -> NoReturn:
 
 def _application(context: Context) -> Any:
     """ministack's ASGI application with SageMaker hooked in, engines started once it serves."""
-    from local_aws import alarms, cloudformation, operations, stack_events  # noqa: F401 - alarms registers itself
-    from local_aws.engine import spot_machines
+    from local_aws import cloudformation, registry
+    from local_aws.cloudformation import stack_events
+    from local_aws.other_services import alarms, ec2_machines  # noqa: F401 - alarms registers itself
     from local_aws.service import ADMIN_PREFIX, SageMakerService
 
-    operations.register_all()
+    registry.register_all()
     service = SageMakerService(context)
     hooks.add_service("sagemaker", ["SageMaker."], service.handle)
     hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
@@ -115,7 +116,7 @@ def _application(context: Context) -> Any:
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
     hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
     stack_events.publish(context)
-    spot_machines.serve(context)
+    ec2_machines.serve(context)
     ministack_application = hooks.application()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from local_aws import decisions, processes
-from local_aws.loopback import free_port, http_status
+from local_aws.core import decisions, processes
+from local_aws.core.loopback import free_port, http_status
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -139,7 +139,7 @@ class LocalAws:
 
     def processes(self) -> list[int]:
         """The ids of every process that belongs to this local AWS, its server included; empty after `stop`."""
-        from local_aws.context import PROCESS_MARK
+        from local_aws.core.context import PROCESS_MARK
 
         running = {process.pid for process in processes.marked(PROCESS_MARK, str(self.state_dir))}
         if self._process is not None and self._process.poll() is None:
@@ -152,7 +152,7 @@ class LocalAws:
         shutil.rmtree(self.state_dir, ignore_errors=True)
 
     def _forget(self) -> None:
-        from local_aws.context import PROCESS_MARK
+        from local_aws.core.context import PROCESS_MARK
 
         processes.sweep(PROCESS_MARK, str(self.state_dir))
         (self.state_dir / "pid").unlink(missing_ok=True)
@@ -178,7 +178,7 @@ class LocalAws:
 
 def stop_running(state_dir: Path) -> bool:
     """Stop a local AWS that was left running with `keep=True`; False when none runs in `state_dir`."""
-    from local_aws.context import PROCESS_MARK
+    from local_aws.core.context import PROCESS_MARK
 
     state_dir = state_dir.resolve()
     try:

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from local_aws.authorisation import authorise
-from local_aws.context import Context
-from local_aws.engine.async_runtime import invoke_async
-from local_aws.engine.runtime import ModelError, invoke, model_error_reply
-from local_aws.errors import AwsError, validation
+from local_aws.core.authorisation import authorise
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.wire import SAGEMAKER, Document, Reply, dispatch, error_reply, json_reply
+from local_aws.hosting.async_runtime import invoke_async
+from local_aws.hosting.runtime import ModelError, invoke, model_error_reply
 from local_aws.ministack import iam
 from local_aws.ministack.hooks import Headers
-from local_aws.wire import SAGEMAKER, Document, Reply, dispatch, error_reply, json_reply
 
 ADMIN_PREFIX = "/_local/"
 

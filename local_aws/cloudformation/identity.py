@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from local_aws.cloudformation.base import Created, ResourceType, Update
-from local_aws.context import Context
-from local_aws.wire import Document
+from local_aws.cloudformation.resource_type import Created, ResourceType, Update
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
 
 _ANY_THUMBPRINT = "0" * 40  # AWS finds it out by itself when a template gives none
 

@@ -13,10 +13,10 @@ from typing import Any
 import botocore.session
 from botocore.validate import ParamValidator
 
-from local_aws.cloudformation.base import Created, ResourceType, Update
-from local_aws.context import Context
-from local_aws.errors import validation
-from local_aws.wire import Document
+from local_aws.cloudformation.resource_type import Created, ResourceType, Update
+from local_aws.core.context import Context
+from local_aws.core.errors import validation
+from local_aws.core.wire import Document
 
 
 def _create(context: Context, name: str, properties: Document) -> Created:

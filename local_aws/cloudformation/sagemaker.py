@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from local_aws.cloudformation.base import Created, ResourceType, Update, request
-from local_aws.context import Context
-from local_aws.errors import AwsError
-from local_aws.wire import Document, call
+from local_aws.cloudformation.resource_type import Created, ResourceType, Update, request
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.wire import Document, call
 
 _POLL_SECONDS = 0.1
 _SETTLED = {"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}

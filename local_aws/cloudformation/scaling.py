@@ -1,10 +1,10 @@
-"""AWS::ApplicationAutoScaling::*, by the application autoscaling service in `local_aws.operations.scaling`."""
+"""AWS::ApplicationAutoScaling::*, by the application autoscaling service in `local_aws.hosting.autoscaling`."""
 
 from __future__ import annotations
 
-from local_aws.cloudformation.base import Created, ResourceType, Update
-from local_aws.context import Context
-from local_aws.wire import Document
+from local_aws.cloudformation.resource_type import Created, ResourceType, Update
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
 
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 

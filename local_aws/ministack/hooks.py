@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from local_aws.cloudformation.base import ResourceType
-    from local_aws.context import Context
+    from local_aws.cloudformation.resource_type import ResourceType
+    from local_aws.core.context import Context
 
 Headers = dict[str, str]
 Statistic = Callable[[Sequence[dict[str, Any]]], float | None]

@@ -13,11 +13,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from local_aws.errors import AwsError
+from local_aws.core.errors import AwsError
 from local_aws.ministack.hooks import Headers
 
 if TYPE_CHECKING:
-    from local_aws.decisions import DecisionLog
+    from local_aws.core.decisions import DecisionLog
 
 
 def correct_requests() -> None:

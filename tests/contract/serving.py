@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local_aws.docker_cli import put_image
-from local_aws.image_builder import ImageBuilder
+from local_aws.images.builder import ImageBuilder
+from local_aws.images.docker_cli import put_image
 from local_aws.server import REGION, LocalAws
 from tests.contract.conftest import ClientFactory
 

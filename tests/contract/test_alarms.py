@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_aws.alarms import evaluate, period_values
+from local_aws.other_services.alarms import evaluate, period_values
 
 VALUES = st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=8)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws import images
-from local_aws.dockerfile import DockerfileError
-from local_aws.image_builder import ImageBuilder
+from local_aws.images.builder import ImageBuilder
+from local_aws.images.cache import load_image
+from local_aws.images.dockerfile import DockerfileError
 from local_aws.server import REPOSITORY, LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import IMAGE_FOLDER, docker
@@ -71,7 +71,7 @@ def test_an_image_starts_as_its_dockerfile_says(tmp_path: Path, cache: Path) -> 
         },
     )
     digest = ImageBuilder(folder, arguments={"MODE": "fancy"}).build()
-    process = images.load(digest).process(base=tmp_path / "ml", environment={})
+    process = load_image(digest).process(base=tmp_path / "ml", environment={})
     done = subprocess.run(process.command, env=dict(process.environment), cwd=process.directory, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["part", ["one.txt", "two.txt"], "fancy", "7", [f"{tmp_path}/ml/model"]]
@@ -97,7 +97,7 @@ def test_packages_are_installed_once_for_the_same_requirements(tmp_path: Path, c
     text = "# nothing is needed here, so nothing is downloaded\n"
     folder = context_of(tmp_path, dockerfile, **{"requirements.txt": text, "main.py": "import sys; print(sys.prefix)"})
     said: list[str] = []
-    process = images.load(ImageBuilder(folder, say=said.append).build()).process(base=tmp_path, environment={})
+    process = load_image(ImageBuilder(folder, say=said.append).build()).process(base=tmp_path, environment={})
     done = subprocess.run(
         process.command,
         env=dict(process.environment),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_aws.engine.container import rebase
-from local_aws.engine.definition import seconds_of
-from local_aws.engine.expressions import ExpressionError, Resolver, look_up, parse_path, references
+from local_aws.images.container import rebase
+from local_aws.pipelines.definition import seconds_of
+from local_aws.pipelines.expressions import ExpressionError, Resolver, look_up, parse_path, references
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,8}", fullmatch=True)
 PARTS = st.one_of(NAMES, st.integers(0, 99))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_aws.engine.search import CategoricalParameter, NumberParameter, Trial, suggest
+from local_aws.tuning.search import CategoricalParameter, NumberParameter, Trial, suggest
 
 BATCHES = ("32", "64", "128", "256", "512")
 SPACE = (NumberParameter("lr", 0.001, 0.1, "Logarithmic"), CategoricalParameter("batch-size", BATCHES))

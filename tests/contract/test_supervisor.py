@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local_aws.engine.container import Container, ContainerSpec, end_containers
+from local_aws.images.container import Container, ContainerSpec, end_containers
 from tests.contract.jobs import until
 
 
@@ -78,7 +78,7 @@ def test_the_death_of_the_owner_ends_the_job(tmp_path: Path, how: signal.Signals
 import os, sys, time
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from local_aws.engine.container import Container, ContainerSpec
+from local_aws.images.container import Container, ContainerSpec
 spec = ContainerSpec(["/bin/bash", "-c", {DAEMONS!r} + "exec sleep 102"], dict(os.environ), Path("."))
 Container.start(spec, print)
 print("started", flush=True)

@@ -16,14 +16,14 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_aws.context import Context
-from local_aws.errors import AwsError
-from local_aws.listing import cut, list_page
-from local_aws.objects import ObjectStore, S3Uri
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.listing import cut, list_page
+from local_aws.core.objects import ObjectStore, S3Uri
+from local_aws.core.shapes import operation_model, violations
+from local_aws.core.store import Store
+from local_aws.core.wire import OPERATIONS, call
 from local_aws.server import LocalAws
-from local_aws.shapes import operation_model, violations
-from local_aws.store import Store
-from local_aws.wire import OPERATIONS, call
 from tests.contract.conftest import ClientFactory
 
 GOOD_CONFIG: dict[str, Any] = {

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from binventory.aws import connect
 from binventory.rehearsal import source
-from local_aws import decisions
+from local_aws.core import decisions
 from local_aws.server import LocalAws
 from tests.github_account import Account, checkout, step
 from tests.rights import Deployment, Request, generalise, survivors, with_every_role, witnesses

@@ -9,7 +9,7 @@ import pytest
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from local_aws.shapes import operation_model, violations
+from local_aws.core.shapes import operation_model, violations
 from stacks import watch_settings
 from stacks.instances import processor_of
 from stacks.settings import load

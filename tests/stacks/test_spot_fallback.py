@@ -17,8 +17,8 @@ import spot_fallback
 from binventory import pipeline
 from binventory.aws import connect
 from binventory.cli import watch
+from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
-from local_aws.shapes import operation_model, violations
 from stacks.functions import LAMBDA_CODE
 from stacks.pipeline.continuation import cut
 from stacks.settings import load

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from local_aws.engine.stopping import REDUCTION, Hyperband, MedianRule, rule_of
+from local_aws.tuning.stopping import REDUCTION, Hyperband, MedianRule, rule_of
 
 LOSSES = st.floats(0, 10, allow_nan=False)
 BANDS = st.tuples(st.integers(1, 9), st.integers(2, 300)).filter(lambda pair: pair[0] < pair[1])

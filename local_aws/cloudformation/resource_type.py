@@ -1,0 +1,105 @@
+"""How a resource type plugs into ministack's CloudFormation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.model import ListShape, MapShape, Shape, StructureShape
+
+from local_aws.core.context import Context
+from local_aws.core.shapes import operation_model
+from local_aws.core.wire import Document, call
+from local_aws.ministack import hooks
+
+Attributes = dict[str, Any]
+Created = tuple[str, Attributes]
+"""A resource's physical id (what Ref gives) and its attributes (what Fn::GetAtt gives)."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """An update in place.
+
+    Args:
+        physical_id: of the resource as it is.
+        old: its properties now.
+        new: its properties to be.
+    """
+
+    physical_id: str
+    old: Document
+    new: Document
+
+
+@dataclass(frozen=True)
+class ResourceType:
+    """One resource type. The functions may block; what they raise becomes the resource's status reason.
+
+    Args:
+        name: `AWS::SageMaker::Model`.
+        create: from the context, a generated name for resources whose template gives none, and the properties.
+        update: changes what can be changed in place.
+        delete: removes it; silent when it is gone already.
+        replacing: properties a change of which needs a new resource.
+        name_property: the property that names it: with the same explicit name it cannot be replaced.
+        taggable: it has a `Tags` list, to which stack tags are added.
+    """
+
+    name: str
+    create: Callable[[Context, str, Document], Created]
+    update: Callable[[Context, Update], Created]
+    delete: Callable[[Context, str, Document], None]
+    replacing: tuple[str, ...] = ()
+    name_property: str | None = None
+    taggable: bool = True
+
+    def handlers(self, context: Context) -> dict[str, Any]:
+        """The functions with the signatures that ministack calls."""
+
+        def create(logical_id: str, properties: Document, stack_name: str) -> Created:
+            return self.create(context, hooks.physical_name(stack_name, logical_id, 63), properties)
+
+        def update(physical_id: str, old: Document, new: Document, stack_name: str) -> Created:
+            return self.update(context, Update(physical_id, old, new))
+
+        def delete(physical_id: str, properties: Document) -> None:
+            self.delete(context, physical_id, properties)
+
+        return {"create": create, "update": update, "delete": delete}
+
+
+def request(context: Context, operation: str, properties: Document) -> Document:
+    """Run a SageMaker operation with template properties: members it does not have are left out, numbers and booleans
+    that a template writes as text are read as what the operation wants."""
+    shape = operation_model(operation).input_shape
+    members = dict(shape.members) if isinstance(shape, StructureShape) else {}
+    wanted = {key: coerce(members[key], value) for key, value in properties.items() if key in members}
+    return call(context, operation, wanted)
+
+
+def coerce(shape: Shape, value: Any) -> Any:
+    """A template's value as an operation's shape wants it."""
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
+        members = dict(shape.members)
+        return {key: coerce(members[key], item) if key in members else item for key, item in value.items()}
+    if isinstance(shape, ListShape) and isinstance(value, list):
+        return [coerce(shape.member, item) for item in value]
+    if isinstance(shape, MapShape) and isinstance(value, dict):
+        return {key: coerce(shape.value, item) for key, item in value.items()}
+    if isinstance(value, str):
+        return _coerce_text(shape.type_name, value)
+    if shape.type_name == "string" and isinstance(value, (int, float)):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return value
+
+
+def _coerce_text(kind: str, text: str) -> Any:
+    if kind == "boolean" and text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    convert = {"integer": int, "long": int, "float": float, "double": float}.get(kind)
+    try:
+        return convert(text) if convert else text
+    except ValueError:
+        return text

@@ -1,0 +1,224 @@
+"""What an operation or engine may use: the stored resources, the rest of the local AWS, time, processors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local_aws.core.metrics import MetricEmitter
+from local_aws.core.objects import ObjectStore
+from local_aws.core.store import Store, Table
+from local_aws.core.wire import Document
+from local_aws.ministack import hooks, iam
+
+PROCESS_MARK = "BINVENTORY_LOCAL_AWS"
+"""Environment variable that every process of a local AWS carries: its state directory. Whatever carries it is stopped
+with that local AWS, and swept up at its next start if the server was killed outright."""
+
+_ACTING: ContextVar[str | None] = ContextVar("acting role", default=None)
+_log = logging.getLogger("local_aws")
+
+
+class CpuBudget:
+    """Processor places shared by all jobs, so that parallel trials do not slow each other down.
+
+    A job waits in line for its places; a job that asks for more than there are gets them all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._free = total
+        self._changed = threading.Condition()
+        self._line: list[object] = []
+
+    @contextmanager
+    def places(self, wanted: int, *, cancelled: threading.Event | None = None) -> Iterator[int]:
+        """Hold `wanted` places (at most all, at least one); yields how many. First come, first served.
+
+        With `cancelled`, waiting ends early when it is set, and 0 places are yielded.
+        """
+        count = max(1, min(wanted, self.total))
+        ticket = object()
+        with self._changed:
+            self._line.append(ticket)
+            while self._line[0] is not ticket or self._free < count:
+                if cancelled is not None and cancelled.is_set():
+                    count = 0
+                    break
+                self._changed.wait(0.2 if cancelled is not None else None)
+            self._line.remove(ticket)
+            self._free -= count
+            self._changed.notify_all()
+        try:
+            yield count
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify_all()
+
+
+class Context:
+    """One local AWS, as its own handlers and engines see it. Safe to share between threads.
+
+    Args:
+        state_dir: where everything of this local AWS is kept.
+        port: the port of its endpoint on loopback.
+        account: twelve digits.
+        region: the only region.
+        time_scale: what the waits of a rollout (baking, termination) are multiplied with; 1 is as on AWS.
+        enforce_iam: whether policies are enforced; jobs and endpoints then have the rights of their role only.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        port: int,
+        account: str,
+        region: str,
+        time_scale: float = 1.0,
+        enforce_iam: bool = False,
+    ) -> None:
+        self.state_dir = state_dir
+        self.account = account
+        self.region = region
+        self.time_scale = time_scale
+        self.enforce_iam = enforce_iam
+        self.endpoint_url = f"http://localhost:{port}"
+        self.store = Store(state_dir / "sagemaker.sqlite")
+        self.cpu = CpuBudget(os.cpu_count() or 1)
+        self.stopping = threading.Event()
+        self.metrics = MetricEmitter(self._put_metrics)
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._clients_lock = threading.Lock()
+        self._stop_hooks: list[Callable[[], None]] = []
+
+    def table(self, family: str) -> Table:
+        """Stored resources of one family, for example `TrainingJob`, keyed by name."""
+        return self.store.table(family)
+
+    def arn(self, kind: str, name: str) -> str:
+        """`arn:aws:sagemaker:REGION:ACCOUNT:KIND/NAME`; SageMaker writes names in lower case there."""
+        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
+
+    def now(self) -> float:
+        """Seconds since 1970, to the millisecond, as timestamps go over the wire."""
+        return round(time.time(), 3)
+
+    @contextmanager
+    def acting(self, role_arn: str | None) -> Iterator[None]:
+        """Inside, this thread acts as a role: clients, environments and calls have the role's rights.
+
+        None is the service itself, which may do everything. Without enforcement it always is. Threads that are
+        started inside begin as the service.
+        """
+        before = _ACTING.get()
+        _ACTING.set(role_arn if self.enforce_iam else None)
+        try:
+            yield
+        finally:
+            _ACTING.set(before)
+
+    @property
+    def acting_role(self) -> str | None:
+        """The role this thread acts as, if any."""
+        return _ACTING.get()
+
+    def credentials(self) -> dict[str, str]:
+        """The acting role's credentials, else the account's own, as environment variables."""
+        role = _ACTING.get()
+        if role is None:
+            return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        return iam.role_session(role, "SageMaker", account=self.account)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of this local AWS with the acting role's rights, shared between threads."""
+        role = _ACTING.get()
+        credentials = self.credentials()
+        with self._clients_lock:
+            if (service, role) not in self._clients:
+                create_client: Any = boto3.client  # the stubs want the service's name as a literal
+                self._clients[service, role] = create_client(
+                    service,
+                    endpoint_url=self.endpoint_url,
+                    region_name=self.region,
+                    aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+                    aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+                    aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+                    config=Config(
+                        max_pool_connections=64,
+                        retries={"total_max_attempts": 3, "mode": "standard"},
+                        s3={"addressing_style": "path"},
+                    ),
+                )
+            return self._clients[service, role]
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Prefixes in, trees out, with the acting role's rights."""
+        return ObjectStore(self.client("s3"))
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which a process reaches this local AWS, as the acting role, and by which it is swept up."""
+        return self.credentials() | {
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            PROCESS_MARK: str(self.state_dir),
+        }
+
+    def emit_event(
+        self, detail_type: str, detail: Document, resources: list[str], source: str = "aws.sagemaker"
+    ) -> None:
+        """Send an event of an AWS service through the local EventBridge. Call it from a worker thread."""
+        hooks.put_aws_event(
+            source=source,
+            detail_type=detail_type,
+            detail=detail,
+            resources=resources,
+            account=self.account,
+            region=self.region,
+        )
+
+    def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """Run `work` in the background; an exception that escapes it is logged with the name."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                if not self.stopping.is_set():
+                    _log.exception("background work %s failed", name)
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def on_stop(self, hook: Callable[[], None]) -> None:
+        """Have `hook` called when the local AWS stops; the last one added is called first."""
+        self._stop_hooks.append(hook)
+
+    def stop(self) -> None:
+        """Tell every engine to stop and wait until it did; the store is closed last."""
+        self.stopping.set()
+        for hook in reversed(self._stop_hooks):
+            try:
+                hook()
+            except Exception:
+                _log.exception("stopping failed in %s", hook)
+        self.metrics.stop()
+        self.store.close()
+
+    def _put_metrics(self, namespace: str, data: list[Document]) -> None:
+        self.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)

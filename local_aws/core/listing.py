@@ -1,0 +1,87 @@
+"""The List* operations' common vocabulary: filters by name, status and time, sorting, pages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from local_aws.core.errors import validation
+from local_aws.core.wire import Document
+
+DEFAULT_PAGE = 100
+
+
+class Page(NamedTuple):
+    """Part of a listing and, when there is more, the token that continues it."""
+
+    documents: list[Document]
+    next_token: str | None
+
+    def reply(self, member: str, summaries: list[Document]) -> Document:
+        """The List reply: `summaries` under `member`, plus NextToken when there is more."""
+        return {member: summaries} | ({"NextToken": self.next_token} if self.next_token else {})
+
+
+def list_page(
+    documents: Iterable[Document],
+    request: Document,
+    *,
+    name: str,
+    status: str | None = None,
+    sort_fields: dict[str, str] | None = None,
+    newest_first: bool = True,
+) -> Page:
+    """Filter, sort and cut a listing the way SageMaker's List* operations do.
+
+    Args:
+        documents: stored resources with `CreationTime` and perhaps `LastModifiedTime`.
+        request: the List request: NameContains, StatusEquals, CreationTimeAfter/Before, LastModifiedTimeAfter/Before,
+            SortBy, SortOrder, MaxResults, NextToken are read, whichever of them it carries.
+        name: the document's member that holds its name.
+        status: the member that holds its status, where StatusEquals is allowed.
+        sort_fields: member to sort by for each SortBy value that is not itself a member's name.
+        newest_first: the order where the request names none.
+    """
+    fields = {"Name": name, "Status": status or name} | (sort_fields or {})
+    kept = [document for document in documents if _matches(document, request, name, status)]
+    sort_by = str(request.get("SortBy", "CreationTime"))
+    field = fields.get(sort_by, sort_by)
+    descending = request.get("SortOrder", "Descending" if newest_first else "Ascending") == "Descending"
+    kept.sort(key=lambda document: document.get(field) or document.get("CreationTime", 0), reverse=descending)
+    return cut(kept, request)
+
+
+def cut(documents: list[Document], request: Document) -> Page:
+    """The page of a complete, ordered listing that MaxResults and NextToken ask for."""
+    start = _offset(request.get("NextToken"))
+    end = start + int(request.get("MaxResults") or DEFAULT_PAGE)
+    token = base64.urlsafe_b64encode(json.dumps({"from": end}).encode()).decode() if end < len(documents) else None
+    return Page(documents[start:end], token)
+
+
+def _matches(document: Document, request: Document, name: str, status: str | None) -> bool:
+    wanted = request.get("NameContains")
+    if wanted and wanted.lower() not in str(document.get(name, "")).lower():
+        return False
+    wanted_status = request.get("StatusEquals")
+    if wanted_status and status and document.get(status) != wanted_status:
+        return False
+    for member in ("CreationTime", "LastModifiedTime"):
+        moment = document.get(member, document.get("CreationTime", 0))
+        if moment <= request.get(f"{member}After", float("-inf")):
+            return False
+        if moment >= request.get(f"{member}Before", float("inf")):
+            return False
+    return True
+
+
+def _offset(token: str | None) -> int:
+    if token is None:
+        return 0
+    try:
+        return int(json.loads(base64.urlsafe_b64decode(token))["from"])
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        raise validation("NextToken is not one that this operation returned") from None

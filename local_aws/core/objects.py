@@ -1,0 +1,132 @@
+"""S3 for the engines: whole prefixes in and whole trees out, many objects at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from local_aws.core.errors import validation
+
+_PARALLEL = 16
+# Over loopback parts only cost: one request a file, however large, halves the time of a model's upload.
+_WHOLE = TransferConfig(multipart_threshold=1 << 40, use_threads=False)
+
+
+class S3Uri(NamedTuple):
+    """A bucket and a key or prefix."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> S3Uri:
+        """Split `s3://bucket/key`; raises a ValidationException that shows what was given."""
+        parts = urlsplit(uri, allow_fragments=False)
+        if parts.scheme not in {"s3", "https"} or not parts.netloc:
+            raise validation(f"Expected an S3 URI like s3://bucket/key, got {uri!r}")
+        if parts.scheme == "https":  # https://s3.region.amazonaws.com/bucket/key, as image assets and older SDKs write
+            bucket, _, key = parts.path.lstrip("/").partition("/")
+            return cls(bucket, key)
+        return cls(parts.netloc, parts.path.lstrip("/"))
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+class ObjectStore:
+    """Copies between S3 and folders with one shared client. Raises botocore's `ClientError` when S3 refuses."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def keys(self, uri: str) -> Iterator[str]:
+        """Every key that starts with the URI's key, in S3's order; folder markers (keys ending in /) are left out."""
+        where = S3Uri.parse(uri)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=where.key)
+        for page in pages:
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):
+                    yield entry["Key"]
+
+    def exists(self, uri: str) -> bool:
+        """Whether one object is there."""
+        where = S3Uri.parse(uri)
+        try:
+            self._client.head_object(Bucket=where.bucket, Key=where.key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return False
+            raise
+        return True
+
+    def download_file(self, uri: str, target: Path) -> None:
+        """Fetch one object into `target`, in one step: a reader never sees half a file."""
+        where = S3Uri.parse(uri)
+        self._fetch(where.bucket, where.key, target)
+
+    def download_prefix(self, uri: str, directory: Path) -> list[Path]:
+        """Fetch every object under a prefix into `directory`, as SageMaker lays out a channel.
+
+        The part of each key after the prefix's last `/` becomes the relative path, so `s3://b/data/train` with the
+        keys `data/train/1.jpg` and `data/train-2.jpg` gives `train/1.jpg` and `train-2.jpg`; with `s3://b/data/train/`
+        it gives `1.jpg`. A URI that names exactly one object gives that file. Returns the paths in key order.
+        """
+        where = S3Uri.parse(uri)
+        directory.mkdir(parents=True, exist_ok=True)
+        keys = list(self.keys(uri))
+        base = _base_of(where.key, keys)
+        targets = [_inside(directory, key[len(base) :]) for key in keys]
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(lambda pair: self._fetch(where.bucket, *pair), zip(keys, targets, strict=True)))
+        return targets
+
+    def upload_file(self, source: Path, uri: str) -> None:
+        """Store one file as one object."""
+        where = S3Uri.parse(uri)
+        self._client.upload_file(str(source), where.bucket, where.key, Config=_WHOLE)
+
+    def upload_tree(self, directory: Path, uri: str) -> list[str]:
+        """Store every file under `directory` below the prefix (a `/` is put between); returns the keys, sorted."""
+        where = S3Uri.parse(uri)
+        prefix = where.key.rstrip("/") + "/" if where.key else ""
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        keys = [prefix + path.relative_to(directory).as_posix() for path in files]
+
+        def store(pair: tuple[Path, str]) -> None:
+            self._client.upload_file(str(pair[0]), where.bucket, pair[1], Config=_WHOLE)
+
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(store, zip(files, keys, strict=True)))
+        return keys
+
+    def _fetch(self, bucket: str, key: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+        with partial.open("wb") as file:
+            for chunk in iter(lambda: body.read(1 << 20), b""):
+                file.write(chunk)
+        partial.replace(target)
+
+
+def _base_of(prefix: str, keys: list[str]) -> str:
+    """What to cut off each key: all of a folder prefix, else up to the last slash, unless it is a folder's name."""
+    if prefix.endswith("/") or not prefix:
+        return prefix
+    if keys and all(key.startswith(prefix + "/") for key in keys):
+        return prefix + "/"
+    return prefix[: prefix.rfind("/") + 1]
+
+
+def _inside(directory: Path, relative: str) -> Path:
+    target = (directory / relative).resolve()
+    if not target.is_relative_to(directory.resolve()):
+        raise validation(f"The S3 key {relative!r} would be written outside its channel's folder")
+    return target

@@ -1,0 +1,124 @@
+"""Resources that survive a restart: tables of JSON documents in one SQLite file, safe to use from any thread."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_aws.core.wire import Document
+
+
+class Store:
+    """The tables of one local AWS.
+
+    Args:
+        path: the SQLite file; made when absent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS documents (family TEXT, key TEXT, serial INTEGER, body TEXT,"
+            " PRIMARY KEY (family, key)) WITHOUT ROWID"
+        )
+        last = self._connection.execute("SELECT COALESCE(MAX(serial), 0) FROM documents").fetchone()[0]
+        self.serials = itertools.count(last + 1)
+
+    def table(self, family: str) -> Table:
+        """The table of one resource family, for example `TrainingJob`."""
+        return Table(self, family)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything inside happens at once or, when it raises, not at all. Transactions nest."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Write everything out and release the file."""
+        with self._lock:
+            self._connection.close()
+
+
+class Table:
+    """Documents by key, in the order they were first put. What is returned is a copy: change it freely."""
+
+    def __init__(self, store: Store, family: str) -> None:
+        self._store = store
+        self._family = family
+
+    def get(self, key: str) -> Document | None:
+        """The document under `key`, or None."""
+        with self._store.transaction() as connection:
+            row = connection.execute(
+                "SELECT body FROM documents WHERE family = ? AND key = ?", (self._family, key)
+            ).fetchone()
+        return None if row is None else _decode(row[0])
+
+    def insert(self, key: str, document: Document) -> bool:
+        """Put a document under a new key; False (and nothing changed) when the key is taken."""
+        with self._store.transaction():
+            if self.get(key) is not None:
+                return False
+            self.put(key, document)
+            return True
+
+    def put(self, key: str, document: Document) -> None:
+        """Put a document under `key`, in place of any other."""
+        with self._store.transaction() as connection:
+            connection.execute(
+                "INSERT INTO documents VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (family, key) DO UPDATE SET body = excluded.body",
+                (self._family, key, next(self._store.serials), json.dumps(document)),
+            )
+
+    def update(self, key: str, change: Callable[[Document], None]) -> Document | None:
+        """Let `change` alter the document under `key` in place, atomically; returns it, or None when absent."""
+        with self._store.transaction():
+            document = self.get(key)
+            if document is None:
+                return None
+            change(document)
+            self.put(key, document)
+            return document
+
+    def delete(self, key: str) -> bool:
+        """Remove a document; False when there was none."""
+        with self._store.transaction() as connection:
+            cursor = connection.execute("DELETE FROM documents WHERE family = ? AND key = ?", (self._family, key))
+            return cursor.rowcount > 0
+
+    def all(self) -> list[Document]:
+        """Every document, oldest first."""
+        return [document for _, document in self.items()]
+
+    def items(self) -> list[tuple[str, Document]]:
+        """Every key and document, oldest first."""
+        with self._store.transaction() as connection:
+            rows = connection.execute(
+                "SELECT key, body FROM documents WHERE family = ? ORDER BY serial", (self._family,)
+            ).fetchall()
+        return [(key, _decode(body)) for key, body in rows]
+
+
+def _decode(body: str) -> Document:
+    document: Document = json.loads(body)
+    return document

@@ -1,0 +1,74 @@
+"""Tags of every SageMaker resource, kept by ARN."""
+
+from __future__ import annotations
+
+from local_aws.core.context import Context
+from local_aws.core.errors import validation
+from local_aws.core.listing import cut
+from local_aws.core.wire import Document, operation
+
+_FAMILY = "Tags"
+_MOST = 50
+
+
+def set_tags(context: Context, arn: str, tags: list[Document] | None) -> None:
+    """Give a new resource its tags, in place of any an earlier one of that name had."""
+    merged = {tag["Key"]: tag["Value"] for tag in tags or []}
+    if len(merged) != len(tags or []):
+        raise validation("Duplicate tag keys found. Tag keys must be unique")
+    if merged:
+        context.table(_FAMILY).put(arn.lower(), merged)
+    else:
+        context.table(_FAMILY).delete(arn.lower())
+
+
+def get_tags(context: Context, arn: str) -> list[Document]:
+    """The tags of a resource, as a list of Key and Value."""
+    return [{"Key": key, "Value": value} for key, value in (context.table(_FAMILY).get(arn.lower()) or {}).items()]
+
+
+def drop_tags(context: Context, arn: str) -> None:
+    """Forget the tags of a resource that is gone."""
+    context.table(_FAMILY).delete(arn.lower())
+
+
+@operation("AddTags")
+def add_tags(context: Context, request: Document) -> Document:
+    """Add or overwrite tags."""
+    arn = _own(context, request["ResourceArn"])
+    with context.store.transaction():
+        merged = context.table(_FAMILY).get(arn) or {}
+        merged.update({tag["Key"]: tag["Value"] for tag in request["Tags"]})
+        if len(merged) > _MOST:
+            raise validation(f"A resource can have at most {_MOST} tags")
+        context.table(_FAMILY).put(arn, merged)
+    return {"Tags": get_tags(context, arn)}
+
+
+@operation("ListTags")
+def list_tags(context: Context, request: Document) -> Document:
+    """The tags of one resource."""
+    page = cut(get_tags(context, _own(context, request["ResourceArn"])), request)
+    return page.reply("Tags", page.documents)
+
+
+@operation("DeleteTags")
+def delete_tags(context: Context, request: Document) -> Document:
+    """Remove tags by key; keys that are not there are ignored."""
+    arn = _own(context, request["ResourceArn"])
+
+    def remove(tags: Document) -> None:
+        for key in request["TagKeys"]:
+            tags.pop(key, None)
+
+    context.table(_FAMILY).update(arn, remove)
+    return {}
+
+
+def _own(context: Context, arn: str) -> str:
+    prefix = f"arn:aws:sagemaker:{context.region}:{context.account}:"
+    if not arn.startswith(prefix):
+        raise validation(
+            f"Invalid ARN: {arn} does not name a SageMaker resource of this account and region ({prefix}...)"
+        )
+    return arn.lower()

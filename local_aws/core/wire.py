@@ -1,0 +1,150 @@
+"""SageMaker's wire protocol (JSON 1.1): which function answers which operation, and how requests and errors look.
+
+A handler is a function of a `Context` and the decoded request that returns the decoded reply:
+
+    @operation("DescribeModel")
+    def describe_model(context: Context, request: dict[str, Any]) -> dict[str, Any]: ...
+
+Requests that contradict botocore's input shape never reach it, replies that contradict the output shape never leave.
+Timestamps are seconds since 1970, both ways, as on the real wire.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from botocore.model import OperationNotFoundError
+
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.shapes import operation_model, violations
+
+if TYPE_CHECKING:
+    from local_aws.core.context import Context
+
+Document: TypeAlias = dict[str, Any]
+"""A request, a reply or a stored resource: decoded JSON with the member names of AWS's model."""
+
+Handler: TypeAlias = Callable[["Context", Document], Document]
+
+SAGEMAKER = "sagemaker"
+_SERVICE_OF_PREFIX = {"SageMaker": SAGEMAKER, "AnyScaleFrontendService": "application-autoscaling"}
+OPERATIONS: dict[tuple[str, str], Handler] = {}
+"""Handlers by service and operation."""
+
+_log = logging.getLogger("local_aws.core.wire")
+
+
+class Reply(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def operation(name: str, service: str = SAGEMAKER) -> Callable[[Handler], Handler]:
+    """Make the decorated function answer the operation `name`."""
+    operation_model(name, service)  # a misspelt name fails at import
+
+    def register(handler: Handler) -> Handler:
+        if (service, name) in OPERATIONS:
+            raise ValueError(f"two handlers for {name}: {OPERATIONS[service, name].__module__}, {handler.__module__}")
+        OPERATIONS[service, name] = handler
+        return handler
+
+    return register
+
+
+def call(context: Context, name: str, request: Document, service: str = SAGEMAKER) -> Document:
+    """Validate `request`, run the operation and validate its reply; raises `AwsError`.
+
+    This is what an HTTP request ends in; CloudFormation handlers and pipeline steps use it directly, so that they
+    obey the same rules as everybody else. In a thread that acts as a role, the role must be allowed to.
+    """
+    handler = OPERATIONS.get((service, name))
+    if handler is None:
+        raise _unimplemented(name, service)
+    model = operation_model(name, service)
+    wrong = violations(model.input_shape, request)
+    if wrong:
+        count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
+        raise validation(count + "; ".join(wrong))
+    if context.acting_role:
+        _authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
+    with context.acting(None):
+        reply = handler(context, request)
+    wrong = violations(model.output_shape, reply)
+    if wrong:
+        raise AwsError("InternalFailure", f"local_aws answers {name} with a wrong shape: {'; '.join(wrong)}", 500)
+    return reply
+
+
+def describe(name: str, document: Document) -> Document:
+    """The part of a stored document that SageMaker's Describe operation `name` shows."""
+    members = _members(operation_model(name).output_shape)
+    return {key: value for key, value in document.items() if key in members and value is not None}
+
+
+def summarise(name: str, member: str, documents: list[Document], service: str = SAGEMAKER) -> list[Document]:
+    """The parts of stored documents that the List operation `name` shows under `member`."""
+    members = _members(_members(operation_model(name, service).output_shape)[member].member)
+    return [{key: value for key, value in document.items() if key in members} for document in documents]
+
+
+def dispatch(context: Context, target: str, body: bytes, access_key: str = "") -> Reply:
+    """Answer one HTTP request whose `X-Amz-Target` is `target`, signed with `access_key`; never raises."""
+    prefix, _, name = target.partition(".")
+    service = _SERVICE_OF_PREFIX.get(prefix, SAGEMAKER)
+    try:
+        request = _decode(body)
+        if context.enforce_iam:
+            _authorise(context, access_key, service, name, request)
+        return json_reply(call(context, name, request, service))
+    except AwsError as error:
+        return error_reply(error)
+    except Exception as error:
+        _log.exception("%s failed", name)
+        return error_reply(AwsError("InternalFailure", f"{name} failed inside local_aws: {error!r}", 500))
+
+
+def json_reply(document: Document) -> Reply:
+    """A successful answer."""
+    return Reply(200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(document).encode())
+
+
+def error_reply(error: AwsError) -> Reply:
+    """An error as SageMaker writes it."""
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": error.code}
+    document = {"__type": error.code, "message": error.message}
+    return Reply(error.status, headers, json.dumps(document).encode())
+
+
+def _authorise(context: Context, access_key: str, service: str, name: str, request: Document) -> None:
+    from local_aws.core.authorisation import authorise  # which needs this module's Document
+
+    authorise(context, access_key, service, name, request)
+
+
+def _decode(body: bytes) -> Document:
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError as error:
+        raise AwsError("SerializationException", f"The request body is not JSON: {error}") from None
+    if not isinstance(request, dict):
+        raise AwsError("SerializationException", "The request body must be a JSON object")
+    return request
+
+
+def _members(shape: Any) -> dict[str, Any]:
+    return dict(shape.members)
+
+
+def _unimplemented(name: str, service: str) -> AwsError:
+    try:
+        operation_model(name, service)
+    except OperationNotFoundError:
+        return AwsError("UnknownOperationException", f"{service} has no operation {name!r}")
+    return AwsError("NotImplemented", f"The local {service} does not implement {name}; AWS does", 501)

@@ -1,1 +1,0 @@
-"""What really runs behind the operations: jobs, trials, pipelines and endpoint processes."""

@@ -1,0 +1,216 @@
+"""Asynchronous endpoints: requests wait in a queue, answers go to S3, instances go when nothing waits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
+
+import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.lifecycle import on_start
+from local_aws.core.objects import S3Uri
+from local_aws.core.wire import Document
+from local_aws.hosting.async_scaling import AsyncScaling
+from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
+from local_aws.hosting.live_endpoints import endpoints_of
+
+FAMILY = "AsyncRequest"
+_AT_ONCE = 32
+_LOOK_SECONDS = 0.1
+_BUSY_SECONDS = 0.02
+_DEFAULT_TTL = 21_600
+_DEFAULT_TIMEOUT = 900
+_DEFAULT_AT_ONCE = 4
+
+
+class AsyncQueue:
+    """The queues of one local AWS, all endpoints together; stored, so that a restart loses no request."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="async-inference")
+        self._working: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._http = urllib3.PoolManager(maxsize=_AT_ONCE, retries=False)
+        self._scaling = AsyncScaling(context)
+        context.on_stop(lambda: self._pool.shutdown(wait=False, cancel_futures=True))
+        context.start_thread("asynchronous endpoints", self._run)
+
+    def put(self, endpoint: Document, request: Document) -> Document:
+        """Queue a request; returns it with where its answer or failure will be."""
+        output = endpoint["Plan"]["Async"]["OutputConfig"]
+        identifier = uuid.uuid4().hex
+        name = request.pop("Filename", None) or f"{identifier}.out"
+        extension = request.pop("S3OutputPathExtension", "").strip("/")
+        folder = "/".join(part for part in (output["S3OutputPath"].rstrip("/"), extension) if part)
+        failures = output.get("S3FailurePath", output["S3OutputPath"]).rstrip("/")
+        stored = request | {
+            "Id": identifier,
+            "EndpointName": endpoint["EndpointName"],
+            "InferenceId": request.get("InferenceId") or str(uuid.uuid4()),
+            "OutputLocation": f"{folder}/{name}",
+            "FailureLocation": f"{failures}/{identifier}-error.out",
+            "Received": self._context.now(),
+        }
+        self._context.table(FAMILY).put(identifier, stored)
+        return stored
+
+    def _run(self) -> None:
+        while not self._context.stopping.wait(_LOOK_SECONDS):
+            waiting = self._context.table(FAMILY).all()
+            for name, endpoint in self._asynchronous():
+                mine = [request for request in waiting if request["EndpointName"] == name]
+                self._start(endpoint, mine)
+                self._scaling.look(endpoint, len(mine))
+
+    def _asynchronous(self) -> list[tuple[str, Document]]:
+        return [(name, item) for name, item in self._context.table(ENDPOINTS).items() if item["Plan"].get("Async")]
+
+    def _start(self, endpoint: Document, waiting: list[Document]) -> None:
+        """Begin as many requests as the instances take at once, the oldest first."""
+        name = endpoint["EndpointName"]
+        client = endpoint["Plan"]["Async"].get("ClientConfig", {})
+        instances = sum(
+            variant["CurrentInstanceCount"] for variant in endpoints_of(self._context).variants(name).values()
+        )
+        room = instances * client.get("MaxConcurrentInvocationsPerInstance", _DEFAULT_AT_ONCE)
+        with self._lock:
+            room -= sum(working == name for working in self._working.values())
+            fresh = [request for request in waiting if request["Id"] not in self._working]
+            for request in fresh:
+                expired = self._context.now() - request["Received"] > request.get("RequestTTLSeconds", _DEFAULT_TTL)
+                if room <= 0 and not expired:
+                    continue
+                room -= 1
+                self._working[request["Id"]] = name
+                self._pool.submit(self._answer, endpoint, request, expired)
+
+    def _answer(self, endpoint: Document, request: Document, expired: bool) -> None:
+        variant = endpoint["Plan"]["Variants"][0]
+        try:
+            with self._context.acting(variant.get("Role")):
+                self._finish(endpoint, request, "the request expired in the queue" if expired else None)
+        except (ClientError, BotoCoreError) as error:
+            self._notify(endpoint, request, failure=f"the answer was not stored: {error}")
+        finally:
+            if not self._context.stopping.is_set():
+                self._context.table(FAMILY).delete(request["Id"])
+            with self._lock:
+                self._working.pop(request["Id"], None)
+
+    def _finish(self, endpoint: Document, request: Document, failure: str | None) -> None:
+        answer: urllib3.BaseHTTPResponse | None = None
+        if failure is None:
+            try:
+                answer = self._ask(request)
+            except (ClientError, AwsError, urllib3.exceptions.HTTPError) as error:
+                failure = str(error)
+        if answer is not None and answer.status == 200:
+            self._store(request["OutputLocation"], answer.data, answer.headers.get("content-type"))
+            self._notify(endpoint, request, content_type=answer.headers.get("content-type"))
+            return
+        if answer is not None:
+            said = answer.data[:1024].decode("utf-8", "replace")
+            failure = f"Received error ({answer.status}) from model with message {said!r}"
+        self._store(request["FailureLocation"], str(failure).encode(), "text/plain")
+        self._notify(endpoint, request, failure=failure)
+
+    def _ask(self, request: Document) -> urllib3.BaseHTTPResponse:
+        body = self._body(request)
+        found = None
+        while found is None:
+            if self._context.stopping.is_set():
+                raise AwsError("ServiceUnavailable", "the local AWS stops", 503)
+            found = endpoints_of(self._context).take(request["EndpointName"], None)
+            if found is None:
+                time.sleep(_BUSY_SECONDS)
+        fleet, instance = found
+        wanted = {
+            "Content-Type": request.get("ContentType"),
+            "Accept": request.get("Accept"),
+            "X-Amzn-SageMaker-Custom-Attributes": request.get("CustomAttributes"),
+            "X-Amzn-SageMaker-Inference-Id": request["InferenceId"],
+        }
+        started = time.perf_counter()
+        try:
+            answer = self._http.request(
+                "POST",
+                f"http://127.0.0.1:{instance.port}/invocations",
+                body=body,
+                headers={name: value for name, value in wanted.items() if value},
+                timeout=float(request.get("InvocationTimeoutSeconds", _DEFAULT_TIMEOUT)),
+            )
+        finally:
+            instance.release()
+        put, dimensions = self._context.metrics.put, fleet.spec.dimensions
+        put("AWS/SageMaker", "Invocations", 1, dimensions, unit="None")
+        put("AWS/SageMaker", "Invocation4XXErrors", float(400 <= answer.status < 500), dimensions, unit="None")
+        put("AWS/SageMaker", "Invocation5XXErrors", float(answer.status >= 500), dimensions, unit="None")
+        milliseconds = (time.perf_counter() - started) * 1e6
+        put("AWS/SageMaker", "ModelLatency", milliseconds, dimensions, unit="Microseconds")
+        return answer
+
+    def _body(self, request: Document) -> bytes:
+        if "Body" in request:
+            return bytes.fromhex(request["Body"])
+        where = S3Uri.parse(request["InputLocation"])
+        body: bytes = self._context.client("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"].read()
+        return body
+
+    def _store(self, uri: str, body: bytes, content_type: str | None) -> None:
+        where = S3Uri.parse(uri)
+        self._context.client("s3").put_object(
+            Bucket=where.bucket, Key=where.key, Body=body, ContentType=content_type or "application/octet-stream"
+        )
+
+    def _notify(
+        self, endpoint: Document, request: Document, *, failure: str | None = None, content_type: str | None = None
+    ) -> None:
+        topics = endpoint["Plan"]["Async"]["OutputConfig"].get("NotificationConfig", {})
+        topic = topics.get("ErrorTopic" if failure else "SuccessTopic")
+        if not topic:
+            return
+        asked = {"endpointName": request["EndpointName"], "inputLocation": request.get("InputLocation", "")}
+        message: Document = {
+            "awsRegion": self._context.region,
+            "receivedTime": request["Received"],
+            "eventTime": self._context.now(),
+            "invocationStatus": "Failed" if failure else "Completed",
+            "requestParameters": asked,
+            "inferenceId": request["InferenceId"],
+            "eventVersion": "1.0",
+            "eventSource": "aws:sagemaker",
+            "eventName": "InferenceResult",
+        }
+        where = request["FailureLocation" if failure else "OutputLocation"]
+        message |= {"responseParameters": {"contentType": content_type or "text/plain", "outputLocation": where}}
+        message |= {"failureReason": failure} if failure else {}
+        with contextlib.suppress(ClientError, BotoCoreError):  # as on AWS, an answer does not fail for its notice
+            self._context.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
+
+
+_QUEUES: WeakKeyDictionary[Context, AsyncQueue] = WeakKeyDictionary()
+_QUEUES_LOCK = threading.Lock()
+
+
+def async_queue_of(context: Context) -> AsyncQueue:
+    """The queues of this local AWS."""
+    with _QUEUES_LOCK:
+        if context not in _QUEUES:
+            _QUEUES[context] = AsyncQueue(context)
+        return _QUEUES[context]
+
+
+@on_start
+def resume(context: Context) -> None:
+    """Go on with what waited when the local AWS stopped, and watch over endpoints that scale to zero."""
+    if any(item["Plan"].get("Async") for item in context.table(ENDPOINTS).all()):
+        async_queue_of(context)

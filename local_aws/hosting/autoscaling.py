@@ -1,0 +1,146 @@
+"""Application autoscaling: scalable targets and policies of endpoint variants."""
+
+from __future__ import annotations
+
+import uuid
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.listing import cut
+from local_aws.core.wire import Document, operation, summarise
+
+SERVICE = "application-autoscaling"
+TARGETS = "ScalableTarget"
+POLICIES = "ScalingPolicy"
+ACTIVITIES = "ScalingActivity"
+_KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+
+
+@operation("RegisterScalableTarget", SERVICE)
+def register_scalable_target(context: Context, request: Document) -> Document:
+    """Make a resource scalable, or change its bounds."""
+    key = target_key(request)
+    with context.store.transaction():
+        target = context.table(TARGETS).get(key)
+        if target is None:
+            if "MinCapacity" not in request or "MaxCapacity" not in request:
+                raise AwsError("ValidationException", "A new scalable target needs MinCapacity and MaxCapacity")
+            identifier = uuid.uuid4().hex
+            arn = f"arn:aws:application-autoscaling:{context.region}:{context.account}:scalable-target/{identifier}"
+            target = {
+                "CreationTime": context.now(),
+                "RoleARN": _role(context),
+                "ScalableTargetARN": arn,
+                "SuspendedState": {},
+            }
+        target |= {member: value for member, value in request.items() if member != "Tags"}
+        if target["MinCapacity"] > target["MaxCapacity"]:
+            raise AwsError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
+        context.table(TARGETS).put(key, target)
+    return {"ScalableTargetARN": target["ScalableTargetARN"]}
+
+
+@operation("DescribeScalableTargets", SERVICE)
+def describe_scalable_targets(context: Context, request: Document) -> Document:
+    """The scalable targets of a service."""
+    wanted = request.get("ResourceIds")
+    found = [
+        target
+        for target in context.table(TARGETS).all()
+        if target["ServiceNamespace"] == request["ServiceNamespace"]
+        and (not wanted or target["ResourceId"] in wanted)
+        and request.get("ScalableDimension") in (None, target["ScalableDimension"])
+    ]
+    page = cut(found, request)
+    return page.reply(
+        "ScalableTargets", summarise("DescribeScalableTargets", "ScalableTargets", page.documents, SERVICE)
+    )
+
+
+@operation("DeregisterScalableTarget", SERVICE)
+def deregister_scalable_target(context: Context, request: Document) -> Document:
+    """Forget a scalable target and its policies."""
+    key = target_key(request)
+    with context.store.transaction():
+        if not context.table(TARGETS).delete(key):
+            raise _not_found("scalable target", request)
+        for policy_key, policy in context.table(POLICIES).items():
+            if target_key(policy) == key:
+                context.table(POLICIES).delete(policy_key)
+    return {}
+
+
+@operation("PutScalingPolicy", SERVICE)
+def put_scaling_policy(context: Context, request: Document) -> Document:
+    """Create or change a policy of a scalable target."""
+    key = f"{target_key(request)}|{request['PolicyName']}"
+    with context.store.transaction():
+        if context.table(TARGETS).get(target_key(request)) is None:
+            raise _not_found("scalable target", request)
+        policy = context.table(POLICIES).get(key)
+        if policy is None:
+            arn = f"arn:aws:autoscaling:{context.region}:{context.account}:scalingPolicy:{uuid.uuid4()}"
+            path = f"resource/{request['ServiceNamespace']}/{request['ResourceId']}"
+            policy = {
+                "PolicyARN": f"{arn}:{path}:policyName/{request['PolicyName']}",
+                "CreationTime": context.now(),
+            }
+        policy |= request
+        context.table(POLICIES).put(key, policy)
+    return {"PolicyARN": policy["PolicyARN"], "Alarms": []}
+
+
+@operation("DescribeScalingPolicies", SERVICE)
+def describe_scaling_policies(context: Context, request: Document) -> Document:
+    """The policies of a service, perhaps of one resource."""
+    names = request.get("PolicyNames")
+    found = [
+        policy
+        for policy in context.table(POLICIES).all()
+        if policy["ServiceNamespace"] == request["ServiceNamespace"]
+        and request.get("ResourceId") in (None, policy["ResourceId"])
+        and request.get("ScalableDimension") in (None, policy["ScalableDimension"])
+        and (not names or policy["PolicyName"] in names)
+    ]
+    page = cut(found, request)
+    return page.reply(
+        "ScalingPolicies", summarise("DescribeScalingPolicies", "ScalingPolicies", page.documents, SERVICE)
+    )
+
+
+@operation("DeleteScalingPolicy", SERVICE)
+def delete_scaling_policy(context: Context, request: Document) -> Document:
+    """Forget a policy."""
+    if not context.table(POLICIES).delete(f"{target_key(request)}|{request['PolicyName']}"):
+        raise _not_found("scaling policy", request)
+    return {}
+
+
+@operation("DescribeScalingActivities", SERVICE)
+def describe_scaling_activities(context: Context, request: Document) -> Document:
+    """What was scaled, the latest first."""
+    found = [
+        activity
+        for activity in reversed(context.table(ACTIVITIES).all())
+        if activity["ServiceNamespace"] == request["ServiceNamespace"]
+        and request.get("ResourceId") in (None, activity["ResourceId"])
+    ]
+    page = cut(found, request)
+    return page.reply(
+        "ScalingActivities", summarise("DescribeScalingActivities", "ScalingActivities", page.documents, SERVICE)
+    )
+
+
+def target_key(document: Document) -> str:
+    """What identifies a scalable target."""
+    return "|".join(document[member] for member in _KEYS)
+
+
+def _not_found(what: str, request: Document) -> AwsError:
+    return AwsError("ObjectNotFoundException", f"No {what} found for {', '.join(request[key] for key in _KEYS)}")
+
+
+def _role(context: Context) -> str:
+    name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+    path = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
+    return f"arn:aws:iam::{context.account}:role/{path}/{name}"

@@ -1,0 +1,116 @@
+"""Data capture: a sample of what an endpoint was asked and answered, in the bucket that its configuration names."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import random
+import threading
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.core.context import Context
+from local_aws.core.objects import S3Uri
+from local_aws.core.wire import Document
+
+_log = logging.getLogger("local_aws.data_capture")
+# SageMaker gathers for minutes.
+_GATHER_SECONDS = 1.0
+_SIDES = {"Input": "endpointInput", "Output": "endpointOutput"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request or an answer."""
+
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    asked: Message
+    answered: Message
+    happened: datetime
+
+
+class DataCapture:
+    """Keeps a sample of one endpoint's traffic.
+
+    Args:
+        context: the local AWS.
+        endpoint: the endpoint's name.
+        config: its DataCaptureConfig.
+    """
+
+    def __init__(self, context: Context, endpoint: str, config: Document) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._percent = float(config["InitialSamplingPercentage"])
+        self._destination = S3Uri.parse(config["DestinationS3Uri"])
+        self._key = config.get("KmsKeyId")
+        self._modes = [option["CaptureMode"] for option in config["CaptureOptions"]]
+        headers = config.get("CaptureContentTypeHeader", {})
+        self._encodings = dict.fromkeys(headers.get("CsvContentTypes", ("text/csv",)), "CSV")
+        self._encodings |= dict.fromkeys(headers.get("JsonContentTypes", ("application/json",)), "JSON")
+        self._pending: dict[tuple[str, str | None], list[_Exchange]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def note(self, variant: str, role: str | None, asked: Message, answered: Message) -> None:
+        """Keep this exchange if the sample takes it; returns at once. It is written as the model's role."""
+        if random.uniform(0, 100) >= self._percent:
+            return
+        # Encoded later, on the writer's thread: this one answers every request.
+        with self._lock:
+            self._pending[variant, role].append(_Exchange(asked, answered, datetime.now(UTC)))
+            if self._timer is None:
+                self._timer = threading.Timer(_GATHER_SECONDS, self._write)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _line(self, exchange: _Exchange) -> bytes:
+        sides = {"Input": exchange.asked, "Output": exchange.answered}
+        happened = exchange.happened.isoformat(timespec="seconds").replace("+00:00", "Z")
+        event = {
+            "captureData": {_SIDES[mode]: self._captured(mode, sides[mode]) for mode in self._modes},
+            "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceTime": happened},
+            "eventVersion": "0",
+        }
+        return json.dumps(event).encode() + b"\n"
+
+    def _captured(self, mode: str, message: Message) -> Document:
+        encoding = self._encodings.get(message.content_type.partition(";")[0].strip(), "BASE64")
+        plain = encoding != "BASE64"
+        data = message.body.decode("utf-8", "replace") if plain else base64.b64encode(message.body).decode()
+        return {
+            "observedContentType": message.content_type,
+            "mode": mode.upper(),
+            "data": data,
+            "encoding": encoding,
+        }
+
+    def _write(self) -> None:
+        with self._lock:
+            pending, self._timer = dict(self._pending), None
+            self._pending.clear()
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._key} if self._key else {}
+        for (variant, role), exchanges in pending.items():
+            now = datetime.now(UTC)
+            folder = f"{self._endpoint}/{variant}/{now:%Y/%m/%d/%H}"
+            key = "/".join(part for part in (self._destination.key.strip("/"), folder) if part)
+            try:
+                with self._context.acting(role):
+                    self._context.client("s3").put_object(
+                        Bucket=self._destination.bucket,
+                        Key=f"{key}/{now:%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl",
+                        Body=b"".join(map(self._line, exchanges)),
+                        **encryption,
+                    )
+            except (ClientError, BotoCoreError) as error:
+                _log.warning("%d captured requests of %s were lost: %s", len(exchanges), self._endpoint, error)

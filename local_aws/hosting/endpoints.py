@@ -1,0 +1,247 @@
+"""Endpoints: created, updated with a rollout, scaled, deleted. What runs is in `local_aws.hosting.live_endpoints`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.listing import list_page
+from local_aws.core.tags import set_tags
+from local_aws.core.wire import Document, describe, operation, summarise
+from local_aws.hosting.async_queue import async_queue_of
+from local_aws.hosting.live_endpoints import FAMILY, announce, endpoints_of
+from local_aws.hosting.models import config_of, plan_of
+from local_aws.images.cache import resolve_image
+
+_BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+
+
+@operation("CreateEndpoint")
+def create_endpoint(context: Context, request: Document) -> Document:
+    """Start an endpoint; it is InService when every instance answered its health check."""
+    name = request["EndpointName"]
+    plan = plan_of(context, request["EndpointConfigName"])
+    arn = context.arn("endpoint", name)
+    now = context.now()
+    endpoint = {
+        "EndpointName": name,
+        "EndpointArn": arn,
+        "EndpointConfigName": request["EndpointConfigName"],
+        "EndpointStatus": "Creating",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "Plan": plan,
+    }
+    _keep_deployment_config(context, endpoint, request.get("DeploymentConfig"))
+    if not context.table(FAMILY).insert(name, endpoint):
+        raise validation(f"Cannot create already existing endpoint {arn}.")
+    set_tags(context, arn, request.get("Tags"))
+    announce(context, endpoint)
+    endpoints_of(context).create(name)
+    if plan.get("Async"):
+        async_queue_of(context)
+    return {"EndpointArn": arn}
+
+
+@operation("DescribeEndpoint")
+def describe_endpoint(context: Context, request: Document) -> Document:
+    """An endpoint with how its variants stand now, and the deployment under way, if any."""
+    endpoint = endpoint_of(context, request["EndpointName"])
+    running = endpoints_of(context).variants(endpoint["EndpointName"])
+    reply = describe("DescribeEndpoint", endpoint)
+    variants = [_variant(context, variant, running) for variant in endpoint["Plan"]["Variants"]]
+    if endpoint["EndpointStatus"] not in {"Creating", "Failed"}:
+        reply["ProductionVariants"] = variants
+    if endpoint["Plan"].get("Async"):
+        reply["AsyncInferenceConfig"] = endpoint["Plan"]["Async"]
+    pending = endpoint.get("Pending")
+    if pending:
+        reply["PendingDeploymentSummary"] = {
+            "EndpointConfigName": pending["EndpointConfigName"],
+            "StartTime": endpoint["LastModifiedTime"],
+            "ProductionVariants": [_variant(context, variant, {}) for variant in pending["Variants"]],
+        }
+    return reply
+
+
+@operation("ListEndpoints")
+def list_endpoints(context: Context, request: Document) -> Document:
+    """All endpoints."""
+    page = list_page(context.table(FAMILY).all(), request, name="EndpointName", status="EndpointStatus")
+    return page.reply("Endpoints", summarise("ListEndpoints", "Endpoints", page.documents))
+
+
+@operation("UpdateEndpoint")
+def update_endpoint(context: Context, request: Document) -> Document:
+    """Roll out another configuration; if that fails the endpoint stays InService with the one it had."""
+    name = request["EndpointName"]
+    endpoint_of(context, name)
+    target = plan_of(context, request["EndpointConfigName"])
+    deployment = _deployment_config(context, request, endpoint_of(context, name))
+
+    def change(endpoint: Document) -> None:
+        _refuse_busy(endpoint, "update")
+        if request.get("RetainAllVariantProperties"):
+            _retain(endpoint["Plan"], target, request)
+        _keep_deployment_config(context, endpoint, deployment)
+        endpoint["EndpointStatus"] = "Updating"
+        endpoint["LastModifiedTime"] = context.now()
+        endpoint["Pending"] = target
+        endpoint.pop("FailureReason", None)
+
+    endpoint = context.table(FAMILY).update(name, change)
+    if endpoint is None:
+        raise _missing(context, name)
+    announce(context, endpoint)
+    endpoints_of(context).update(name, target, deployment)
+    return {"EndpointArn": endpoint["EndpointArn"]}
+
+
+@operation("UpdateEndpointWeightsAndCapacities")
+def update_endpoint_weights_and_capacities(context: Context, request: Document) -> Document:
+    """Change instance counts and weights of running variants; every request is answered meanwhile."""
+    name = request["EndpointName"]
+    desired = {item["VariantName"]: item for item in request["DesiredWeightsAndCapacities"]}
+
+    def change(endpoint: Document) -> None:
+        _refuse_busy(endpoint, "update")
+        variants = {variant["VariantName"]: variant for variant in endpoint["Plan"]["Variants"]}
+        unknown = sorted(set(desired) - set(variants))
+        if unknown:
+            raise validation(f"Endpoint {name} has no variant {', '.join(unknown)}; it has {', '.join(variants)}")
+        for variant_name, item in desired.items():
+            variants[variant_name]["Count"] = item.get("DesiredInstanceCount", variants[variant_name]["Count"])
+            variants[variant_name]["Weight"] = item.get("DesiredWeight", variants[variant_name]["Weight"])
+        endpoint["EndpointStatus"] = "Updating"
+        endpoint["LastModifiedTime"] = context.now()
+
+    endpoint = context.table(FAMILY).update(name, change)
+    if endpoint is None:
+        raise _missing(context, name)
+    announce(context, endpoint)
+    endpoints_of(context).rescale(name)
+    return {"EndpointArn": endpoint["EndpointArn"]}
+
+
+@operation("DeleteEndpoint")
+def delete_endpoint(context: Context, request: Document) -> Document:
+    """Stop an endpoint and forget it."""
+    name = request["EndpointName"]
+
+    def change(endpoint: Document) -> None:
+        endpoint["EndpointStatus"] = "Deleting"
+        endpoint["LastModifiedTime"] = context.now()
+
+    endpoint = context.table(FAMILY).update(name, change)
+    if endpoint is None:
+        raise _missing(context, name)
+    announce(context, endpoint)
+    endpoints_of(context).delete(name)
+    return {}
+
+
+def endpoint_of(context: Context, name: str) -> Document:
+    """A stored endpoint; raises the ValidationException that SageMaker raises."""
+    endpoint = context.table(FAMILY).get(name)
+    if endpoint is None:
+        raise _missing(context, name)
+    return endpoint
+
+
+def _missing(context: Context, name: str) -> AwsError:
+    return validation(f'Could not find endpoint "{context.arn("endpoint", name)}".')
+
+
+def _refuse_busy(endpoint: Document, action: str) -> None:
+    status = endpoint["EndpointStatus"]
+    if status in _BUSY:
+        raise validation(f"Cannot {action} endpoint {endpoint['EndpointArn']} while its status is {status}")
+
+
+def _retain(current: Document, target: Document, request: Document) -> None:
+    """Keep what was changed by UpdateEndpointWeightsAndCapacities or autoscaling since the configuration was made."""
+    excluded = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
+    kept = {variant["VariantName"]: variant for variant in current["Variants"]}
+    for variant in target["Variants"]:
+        old = kept.get(variant["VariantName"])
+        if old is None:
+            continue
+        if "DesiredInstanceCount" not in excluded:
+            variant["Count"] = old["Count"]
+        if "DesiredWeight" not in excluded:
+            variant["Weight"] = old["Weight"]
+
+
+def _deployment_config(context: Context, request: Document, endpoint: Document) -> Document | None:
+    config: Document | None = request.get("DeploymentConfig")
+    if config is None and request.get("RetainDeploymentConfig"):
+        config = endpoint.get("LastDeploymentConfig")
+    if config is None:
+        return None
+    if config.get("BlueGreenUpdatePolicy") and config.get("RollingUpdatePolicy"):
+        raise validation("Give at most one of BlueGreenUpdatePolicy and RollingUpdatePolicy")
+    routing = config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
+    needed = {"CANARY": "CanarySize", "LINEAR": "LinearStepSize"}.get(routing.get("Type", ""))
+    if needed and needed not in routing:
+        raise validation(f"TrafficRoutingConfiguration of type {routing['Type']} needs {needed}")
+    old = {variant["VariantName"] for variant in endpoint["Plan"]["Variants"]}
+    new = {
+        variant["VariantName"] for variant in config_of(context, request["EndpointConfigName"])["ProductionVariants"]
+    }
+    if needed and old != new:
+        raise validation(f"A {routing['Type']} update cannot rename variants: from {sorted(old)} to {sorted(new)}")
+    _refuse_missing_alarms(context, config)
+    return config
+
+
+def _refuse_missing_alarms(context: Context, config: Document) -> None:
+    names = [alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
+    if not names:
+        return
+    try:
+        found: Any = context.client("cloudwatch").describe_alarms(
+            AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        )
+    except ClientError as error:
+        raise validation(f"The alarms of AutoRollbackConfiguration cannot be read: {error}") from None
+    known = {alarm["AlarmName"] for kind in ("MetricAlarms", "CompositeAlarms") for alarm in found.get(kind, [])}
+    missing = sorted(set(names) - known)
+    if missing:
+        raise validation(f"Alarms of AutoRollbackConfiguration do not exist: {', '.join(missing)}")
+
+
+def _keep_deployment_config(context: Context, endpoint: Document, config: Document | None) -> None:
+    if config is None:
+        endpoint.pop("LastDeploymentConfig", None)
+    else:
+        endpoint["LastDeploymentConfig"] = config
+
+
+def _variant(context: Context, variant: Document, running: dict[str, Document]) -> Document:
+    name = variant["VariantName"]
+    image = variant["Container"]["Image"]
+    current = running.get(name, {"CurrentWeight": 0.0, "CurrentInstanceCount": 0})
+    shown: Document = {
+        "VariantName": name,
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": _resolved(context, image)}],
+        "CurrentWeight": current["CurrentWeight"],
+        "DesiredWeight": variant["Weight"],
+    }
+    serverless = variant.get("ServerlessConfig")
+    if serverless:
+        return shown | {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
+    return shown | {
+        "CurrentInstanceCount": current["CurrentInstanceCount"],
+        "DesiredInstanceCount": variant["Count"],
+    }
+
+
+def _resolved(context: Context, image: str) -> str:
+    try:
+        digest = resolve_image(context, image).digest
+    except AwsError:
+        return image
+    return f"{image.partition('@')[0].rpartition(':')[0] or image}@{digest}"

@@ -1,0 +1,242 @@
+"""The instances of one endpoint: variants, their weights, and which of two deployments a request goes to."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.wire import Document
+from local_aws.hosting.instance import Instance, InstanceFailed, InstanceSpec
+
+_START_ATTEMPTS = 2
+_REPLACE_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+class DeploymentFailed(Exception):
+    """A variant could not be brought up; the message is the endpoint's FailureReason."""
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """One production variant as it is to run.
+
+    Args:
+        spec: what each instance runs.
+        count: number of instances.
+        weight: its share of the endpoint's requests, relative to the other variants.
+        serverless: its ServerlessConfig, if it has one.
+    """
+
+    spec: InstanceSpec
+    count: int
+    weight: float
+    serverless: Document | None = field(default=None, hash=False)
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.spec.variant
+
+
+class Fleet:
+    """The instances of one variant. A crashed one is replaced; scaling adds and drains."""
+
+    def __init__(self, context: Context, plan: VariantPlan) -> None:
+        self.name = plan.name
+        self.weight = plan.weight
+        self.spec = plan.spec
+        self._context = context
+        self._wanted = plan.count
+        self._instances: tuple[Instance, ...] = ()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    @property
+    def count(self) -> int:
+        """Healthy instances."""
+        return len(self._instances)
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether requests may be sent here."""
+        return bool(self._instances)
+
+    def start(self) -> None:
+        """Bring up all instances; raises `DeploymentFailed` when one does not become healthy."""
+        with ThreadPoolExecutor(max_workers=max(1, self._wanted)) as pool:
+            starts = [pool.submit(self._start_one) for _ in range(self._wanted)]
+        failures = [failure for start in starts if (failure := start.exception()) is not None]
+        if failures:
+            raise failures[0]
+
+    def scale(self, count: int) -> None:
+        """Have `count` instances: new ones are healthy before this returns, surplus ones finish their requests."""
+        with self._lock:
+            self._wanted = count
+            surplus, self._instances = self._instances[count:], self._instances[:count]
+            missing = count - len(self._instances)
+        for instance in surplus:
+            instance.stop()
+        for _ in range(missing):
+            self._start_one()
+
+    def stop(self, *, drain: bool = True) -> None:
+        """End every instance."""
+        self._stopped.set()
+        with self._lock:
+            instances, self._instances = self._instances, ()
+        with ThreadPoolExecutor(max_workers=max(1, len(instances))) as pool:
+            list(pool.map(lambda instance: instance.stop(drain=drain), instances))
+
+    def take(self) -> Instance | None:
+        """The least busy instance, with one more request counted in; None when there is none."""
+        with self._lock:
+            if not self._instances:
+                return None
+            fewest = min(instance.outstanding for instance in self._instances)
+            idle = [instance for instance in self._instances if instance.outstanding == fewest]
+            chosen = random.choice(idle)
+            chosen.acquire()
+            return chosen
+
+    def wait_for_one(self, seconds: float) -> Instance | None:
+        """Like `take`, but a crashed instance is given time to be replaced; None when none is healthy by then."""
+        deadline = time.monotonic() + seconds
+        while (instance := self.take()) is None and time.monotonic() < deadline and not self._stopped.is_set():
+            time.sleep(0.05)
+        return instance
+
+    def _start_one(self) -> None:
+        reason = "it was stopped"
+        for _ in range(_START_ATTEMPTS):
+            try:
+                instance = Instance(self._context, self.spec, self._replace)
+                instance.start(self._stopped)
+            except InstanceFailed as failure:
+                reason = str(failure)
+                if self._stopped.is_set():
+                    break
+                continue
+            except AwsError as failure:
+                raise DeploymentFailed(failure.message) from None
+            if not self._adopt(instance):
+                instance.stop(drain=False)
+            return
+        raise DeploymentFailed(
+            f"The primary container for {self.spec.described} did not pass the ping health check. "
+            f"Please check CloudWatch logs ({self.spec.log_group}): {reason}"
+        )
+
+    def _adopt(self, instance: Instance) -> bool:
+        with self._lock:
+            if self._stopped.is_set() or len(self._instances) >= self._wanted:
+                return False
+            self._instances = (*self._instances, instance)
+            return True
+
+    def _replace(self, lost: Instance) -> None:
+        """Runs in the lost instance's watching thread."""
+        with self._lock:
+            if lost not in self._instances:
+                return
+            self._instances = tuple(instance for instance in self._instances if instance is not lost)
+        lost.stop(drain=False)
+        pause = _REPLACE_PAUSE
+        while not self._stopped.is_set():
+            try:
+                self._start_one()
+                return
+            except DeploymentFailed:
+                self._stopped.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _fleet(context: Context, plan: VariantPlan) -> Fleet:
+    if plan.serverless is None:
+        return Fleet(context, plan)
+    from local_aws.hosting.serverless import ServerlessFleet  # which is a Fleet
+
+    return ServerlessFleet(context, plan)
+
+
+class Deployment:
+    """All variants of one endpoint configuration, running.
+
+    Args:
+        context: the local AWS.
+        config_name: the endpoint configuration.
+        plans: its variants.
+    """
+
+    def __init__(self, context: Context, config_name: str, plans: Sequence[VariantPlan]) -> None:
+        self.config_name = config_name
+        self.fleets = {plan.name: _fleet(context, plan) for plan in plans}
+
+    def start(self) -> None:
+        """Bring up every variant; on failure everything is stopped again and `DeploymentFailed` raised."""
+        try:
+            with ThreadPoolExecutor(max_workers=len(self.fleets)) as pool:
+                list(pool.map(lambda fleet: fleet.start(), self.fleets.values()))
+        except DeploymentFailed:
+            self.stop(drain=False)
+            raise
+
+    def stop(self, *, drain: bool = True) -> None:
+        """End every variant."""
+        for fleet in self.fleets.values():
+            fleet.stop(drain=drain)
+
+    def take(self, variant: str | None) -> tuple[Fleet, Instance] | None:
+        """An instance for one request, by the variants' weights or of the variant that is named."""
+        if variant is not None:
+            fleet = self.fleets.get(variant)
+            instance = fleet.take() if fleet else None
+            return (fleet, instance) if fleet and instance else None
+        fleets = list(self.fleets.values())
+        weights = [fleet.weight if fleet.can_answer else 0.0 for fleet in fleets]
+        if not any(weights):
+            return None
+        fleet = random.choices(fleets, weights)[0]
+        instance = fleet.take()
+        return (fleet, instance) if instance else None
+
+    def variants(self) -> list[Document]:
+        """How each variant stands, for DescribeEndpoint."""
+        return [
+            {"VariantName": fleet.name, "CurrentWeight": fleet.weight, "CurrentInstanceCount": fleet.count}
+            for fleet in self.fleets.values()
+        ]
+
+
+class Traffic:
+    """Which share of an endpoint's requests goes to which deployment; changes take effect between two requests."""
+
+    def __init__(self) -> None:
+        self._shares: tuple[tuple[Deployment, float], ...] = ()
+
+    def set(self, *shares: tuple[Deployment, float]) -> None:
+        """Replace all shares at once; they need not add up to anything."""
+        self._shares = shares
+
+    @property
+    def deployments(self) -> list[Deployment]:
+        """Those that get requests, the biggest share first."""
+        return [deployment for deployment, _ in sorted(self._shares, key=lambda pair: -pair[1])]
+
+    def take(self, variant: str | None) -> tuple[Fleet, Instance] | None:
+        """An instance for one request. A deployment without a healthy instance is passed over."""
+        shares = [pair for pair in self._shares if pair[1] > 0]
+        while shares:
+            pair = random.choices(shares, [share for _, share in shares])[0]
+            found = pair[0].take(variant)
+            if found is not None:
+                return found
+            shares.remove(pair)
+        return None

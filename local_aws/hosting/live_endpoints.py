@@ -1,0 +1,274 @@
+"""All endpoints of a local AWS: brought up, updated, scaled, taken down, and brought back after a restart."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+
+from local_aws.core.context import Context
+from local_aws.core.lifecycle import on_start
+from local_aws.core.wire import Document
+from local_aws.hosting.data_capture import DataCapture
+from local_aws.hosting.fleet import Deployment, DeploymentFailed, Fleet, Traffic, VariantPlan
+from local_aws.hosting.instance import Instance, InstanceSpec
+from local_aws.hosting.rollout import RolledBack, Rollout, RolloutPlan
+
+FAMILY = "Endpoint"
+_REASON_LENGTH = 1024
+_EVENT_STATUS = {
+    "Creating": "CREATING",
+    "Updating": "UPDATING",
+    "SystemUpdating": "SYSTEM_UPDATING",
+    "RollingBack": "ROLLING_BACK",
+    "InService": "IN_SERVICE",
+    "Deleting": "DELETING",
+    "Failed": "FAILED",
+}
+
+
+class Live:
+    """The running side of an endpoint whose resource is in the store."""
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+        self.current: Deployment | None = None
+        self.asynchronous = False
+        self.capture: DataCapture | None = None
+        self.changing = threading.Lock()
+        self.deleted = threading.Event()
+
+
+class Endpoints:
+    """The running endpoints of one local AWS, by name."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._live: dict[str, Live] = {}
+        self._lock = threading.Lock()
+        context.on_stop(self.shut_down)
+
+    def create(self, name: str) -> None:
+        """Bring up a stored endpoint (status Creating) in the background."""
+        self._in_background(name, lambda live: self._bring_up(name, live))
+
+    def update(self, name: str, target: Document, deployment_config: Document | None) -> None:
+        """Roll out `target` (a stored plan) to an endpoint in the background; a failure leaves it as it was."""
+        self._in_background(name, lambda live: self._roll_out(name, live, target, deployment_config))
+
+    def rescale(self, name: str) -> None:
+        """Bring instance counts and weights to what is stored, in the background."""
+        self._in_background(name, lambda live: self._rescale(name, live))
+
+    def delete(self, name: str) -> None:
+        """Take an endpoint down in the background; it gets no request from now on."""
+        with self._lock:
+            live = self._live.pop(name, None)
+        if live is None:
+            self._forget(name)
+            return
+        live.deleted.set()
+        live.traffic.set()
+
+        def take_down() -> None:
+            if live.current is not None:
+                live.current.stop()
+            with live.changing:  # an update that was under way stops by itself
+                if live.current is not None:
+                    live.current.stop()
+            self._forget(name)
+
+        self._context.start_thread(f"delete endpoint {name}", take_down)
+
+    def take(self, name: str, variant: str | None) -> tuple[Fleet, Instance] | None:
+        """An instance for one request, counted in; None when none is healthy."""
+        live = self._live.get(name)
+        return live.traffic.take(variant) if live else None
+
+    def is_asynchronous(self, name: str) -> bool:
+        """Whether it takes requests through a queue only."""
+        live = self._live.get(name)
+        return live.asynchronous if live else False
+
+    def capture(self, name: str) -> DataCapture | None:
+        """What keeps a sample of its traffic, if something does."""
+        live = self._live.get(name)
+        return live.capture if live else None
+
+    def variants(self, name: str) -> dict[str, Document]:
+        """How the current deployment's variants stand, by name."""
+        live = self._live.get(name)
+        current = live.current if live else None
+        return {variant["VariantName"]: variant for variant in current.variants()} if current else {}
+
+    def resume(self) -> None:
+        """After a restart: bring back every endpoint, with the configuration it last served."""
+        for name, document in self._context.table(FAMILY).items():
+            status = document["EndpointStatus"]
+            if status == "Deleting":
+                self._forget(name)
+            elif status == "Creating":
+                self.create(name)
+            elif status != "Failed":
+                interrupted = status == "Updating"
+                reason = "The update was interrupted by a restart of the local AWS" if interrupted else None
+                self._set_status(name, "SystemUpdating", reason)
+                self.create(name)
+
+    def shut_down(self) -> None:
+        """End every instance at once; the stored endpoints stay, for the next start."""
+        with self._lock:
+            live, self._live = list(self._live.values()), {}
+        for endpoint in live:
+            for deployment in {endpoint.current, *endpoint.traffic.deployments} - {None}:
+                if deployment is not None:
+                    deployment.stop(drain=False)
+
+    def _bring_up(self, name: str, live: Live) -> None:
+        document = self._context.table(FAMILY).get(name)
+        if document is None:
+            return
+        live.current = Deployment(self._context, document["EndpointConfigName"], plans_of(name, document["Plan"]))
+        try:
+            live.current.start()
+        except DeploymentFailed as failure:
+            live.current = None
+            if not self._context.stopping.is_set():
+                self._set_status(name, "Failed", str(failure))
+            return
+        self._serve(name, live, document["Plan"])
+        live.traffic.set((live.current, 1.0))
+        self._set_status(name, "InService", document.get("FailureReason"))
+
+    def _roll_out(self, name: str, live: Live, target: Document, deployment_config: Document | None) -> None:
+        plans = plans_of(name, target)
+        green = Deployment(self._context, target["EndpointConfigName"], plans)
+        blue = live.current
+        if blue is None:  # a failed endpoint has nothing to shift from
+            self._adopt(name, target)
+            self._bring_up(name, live)
+            return
+        rollout = RolloutPlan.read(deployment_config, max(plan.count for plan in plans))
+        try:
+            Rollout(self._context, live.traffic, rollout, live.deleted).run(blue, green)
+        except RolledBack as undone:
+            if not self._context.stopping.is_set():
+                self._set_status(name, "InService", str(undone))
+            return
+        live.current = green
+        self._serve(name, live, target)
+        self._adopt(name, target)
+        self._set_status(name, "InService", None)
+
+    def _serve(self, name: str, live: Live, plan: Document) -> None:
+        live.asynchronous = bool(plan.get("Async"))
+        live.capture = DataCapture(self._context, name, plan["Capture"]) if plan.get("Capture") else None
+
+    def _rescale(self, name: str, live: Live) -> None:
+        document = self._context.table(FAMILY).get(name)
+        if document is None or live.current is None:
+            return
+        reason = None
+        for plan in plans_of(name, document["Plan"]):
+            fleet = live.current.fleets[plan.name]
+            fleet.weight = plan.weight
+            try:
+                fleet.scale(plan.count)
+            except DeploymentFailed as failure:
+                reason = str(failure)
+        self._set_status(name, "InService", reason)
+
+    def _adopt(self, name: str, target: Document) -> None:
+        def change(document: Document) -> None:
+            document["EndpointConfigName"] = target["EndpointConfigName"]
+            document["Plan"] = target
+
+        self._context.table(FAMILY).update(name, change)
+
+    def _set_status(self, name: str, status: str, reason: str | None) -> None:
+        def change(document: Document) -> None:
+            if document["EndpointStatus"] == "Deleting":
+                return
+            document["EndpointStatus"] = status
+            document["LastModifiedTime"] = self._context.now()
+            document.pop("FailureReason", None)
+            if reason:
+                document["FailureReason"] = reason[:_REASON_LENGTH]
+            if status != "Updating":
+                document.pop("Pending", None)
+
+        document = self._context.table(FAMILY).update(name, change)
+        if document is not None:
+            announce(self._context, document)
+
+    def _forget(self, name: str) -> None:
+        from local_aws.core.tags import drop_tags
+
+        self._context.table(FAMILY).delete(name)
+        drop_tags(self._context, self._context.arn("endpoint", name))
+
+    def _in_background(self, name: str, work: Callable[[Live], None]) -> None:
+        with self._lock:
+            live = self._live.setdefault(name, Live())
+
+        def guarded() -> None:
+            with live.changing:
+                if not live.deleted.is_set():
+                    work(live)
+                if live.deleted.is_set() and live.current is not None:
+                    live.current.stop(drain=False)
+
+        self._context.start_thread(f"endpoint {name}", guarded)
+
+
+def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
+    """The variants of a stored plan, ready to run."""
+    return [
+        VariantPlan(
+            spec=InstanceSpec(
+                endpoint=endpoint,
+                variant=variant["VariantName"],
+                container=variant["Container"],
+                model_package=variant.get("ModelPackage"),
+                role=variant.get("Role"),
+                startup_seconds=variant["StartupSeconds"],
+            ),
+            count=variant["Count"],
+            weight=variant["Weight"],
+            serverless=variant.get("ServerlessConfig"),
+        )
+        for variant in stored["Variants"]
+    ]
+
+
+def announce(context: Context, document: Document) -> None:
+    """Send the EventBridge event of an endpoint's state."""
+    detail = {
+        "EndpointName": document["EndpointName"],
+        "EndpointArn": document["EndpointArn"],
+        "EndpointConfigName": document["EndpointConfigName"],
+        "EndpointStatus": _EVENT_STATUS[document["EndpointStatus"]],
+        "CreationTime": int(document["CreationTime"] * 1000),
+        "LastModifiedTime": int(document["LastModifiedTime"] * 1000),
+    }
+    if document.get("FailureReason"):
+        detail["FailureReason"] = document["FailureReason"]
+    context.emit_event("SageMaker Endpoint State Change", detail, [document["EndpointArn"]])
+
+
+_ENDPOINTS: weakref.WeakKeyDictionary[Context, Endpoints] = weakref.WeakKeyDictionary()
+_ENDPOINTS_LOCK = threading.Lock()
+
+
+def endpoints_of(context: Context) -> Endpoints:
+    """The running endpoints of this local AWS."""
+    with _ENDPOINTS_LOCK:
+        if context not in _ENDPOINTS:
+            _ENDPOINTS[context] = Endpoints(context)
+        return _ENDPOINTS[context]
+
+
+@on_start
+def resume(context: Context) -> None:
+    """Bring back the endpoints of the last run."""
+    endpoints_of(context).resume()

@@ -1,0 +1,71 @@
+"""Model artefacts: from S3 into an instance's model folder, trusting nothing inside the archive."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from local_aws.core.errors import AwsError
+from local_aws.core.objects import ObjectStore
+from local_aws.core.wire import Document
+
+MAX_BYTES = 20 << 30
+MAX_MEMBERS = 100_000
+
+
+class ModelDataError(AwsError):
+    """The artefact cannot be fetched or must not be unpacked; the message says which and why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ValidationException", message)
+
+
+def place_model(objects: ObjectStore, container: Document, folder: Path) -> None:
+    """Fill `folder` (`/opt/ml/model`) with the container's model: a model.tar.gz or, uncompressed, a prefix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = container.get("ModelDataSource", {}).get("S3DataSource")
+    uri = source["S3Uri"] if source else container.get("ModelDataUrl")
+    if not uri:
+        return
+    if source and source["CompressionType"] == "None":
+        _fetch_prefix(objects, uri, folder)
+        return
+    archive = folder.parent / "model.tar.gz"
+    try:
+        objects.download_file(uri, archive)
+    except ClientError as error:
+        raise ModelDataError(f"Could not find model data at {uri}: {error.response['Error']['Message']}") from None
+    try:
+        unpack(archive, folder)
+    except ModelDataError as error:
+        raise ModelDataError(f"Failed to extract model data archive from {uri}: {error.message}") from None
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Extract a gzipped tar of regular files and folders; links out, absolute paths, `..` and devices are refused."""
+    total = 0
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for count, member in enumerate(tar, start=1):
+                if count > MAX_MEMBERS:
+                    raise ModelDataError(f"more than {MAX_MEMBERS} members")
+                if not (member.isreg() or member.isdir()):
+                    raise ModelDataError(f"member {member.name!r} is neither a file nor a folder")
+                total += member.size
+                if total > MAX_BYTES:
+                    raise ModelDataError(f"unpacks to more than {MAX_BYTES >> 30} GiB")
+                tar.extract(member, folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ModelDataError(str(error) or type(error).__name__) from None
+
+
+def _fetch_prefix(objects: ObjectStore, uri: str, folder: Path) -> None:
+    try:
+        if not objects.download_prefix(uri, folder):
+            raise ModelDataError(f"No objects under {uri}")
+    except ClientError as error:
+        raise ModelDataError(f"Could not read {uri}: {error.response['Error']['Message']}") from None

@@ -1,0 +1,277 @@
+"""The model registry: groups, versioned packages and their approval."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError, conflict, validation
+from local_aws.core.listing import list_page
+from local_aws.core.tags import drop_tags, set_tags
+from local_aws.core.wire import Document, describe, operation, summarise
+
+_GROUPS = "ModelPackageGroup"
+_PACKAGES = "ModelPackage"
+_NOT_STORED = {"Tags", "ClientToken"}
+_CHANGEABLE = (
+    "ModelApprovalStatus",
+    "ApprovalDescription",
+    "InferenceSpecification",
+    "SourceUri",
+    "ModelCard",
+    "ModelPackageRegistrationType",
+    "ModelLifeCycle",
+)
+
+
+@operation("CreateModelPackageGroup")
+def create_model_package_group(context: Context, request: Document) -> Document:
+    """A group holds the versions of one model."""
+    name = request["ModelPackageGroupName"]
+    arn = context.arn("model-package-group", name)
+    group = {key: value for key, value in request.items() if key not in _NOT_STORED} | {
+        "ModelPackageGroupArn": arn,
+        "CreationTime": context.now(),
+        "CreatedBy": _creator(context),
+        "ModelPackageGroupStatus": "Completed",
+        "LastVersion": 0,
+    }
+    if not context.table(_GROUPS).insert(name, group):
+        raise validation(f"Model Package Group already exists: {arn}")
+    set_tags(context, arn, request.get("Tags"))
+    return {"ModelPackageGroupArn": arn}
+
+
+@operation("DescribeModelPackageGroup")
+def describe_model_package_group(context: Context, request: Document) -> Document:
+    """A group by name or ARN."""
+    return describe("DescribeModelPackageGroup", _group(context, request["ModelPackageGroupName"]))
+
+
+@operation("ListModelPackageGroups")
+def list_model_package_groups(context: Context, request: Document) -> Document:
+    """All groups."""
+    page = list_page(context.table(_GROUPS).all(), request, name="ModelPackageGroupName")
+    shown = summarise("ListModelPackageGroups", "ModelPackageGroupSummaryList", page.documents)
+    return page.reply("ModelPackageGroupSummaryList", shown)
+
+
+@operation("DeleteModelPackageGroup")
+def delete_model_package_group(context: Context, request: Document) -> Document:
+    """Only an empty group can go."""
+    with context.store.transaction():
+        group = _group(context, request["ModelPackageGroupName"])
+        name = group["ModelPackageGroupName"]
+        if any(package.get("ModelPackageGroupName") == name for package in context.table(_PACKAGES).all()):
+            raise conflict(
+                f"Model Package Group {group['ModelPackageGroupArn']} cannot be deleted as it contains packages"
+            )
+        context.table(_GROUPS).delete(name)
+    drop_tags(context, group["ModelPackageGroupArn"])
+    return {}
+
+
+@operation("PutModelPackageGroupPolicy")
+def put_model_package_group_policy(context: Context, request: Document) -> Document:
+    """Who else may use the group."""
+    group = _group(context, request["ModelPackageGroupName"])
+    try:
+        json.loads(request["ResourcePolicy"])
+    except ValueError as error:
+        raise validation(f"ResourcePolicy is not JSON: {error}") from None
+    context.table(_GROUPS).put(group["ModelPackageGroupName"], group | {"ResourcePolicy": request["ResourcePolicy"]})
+    return {"ModelPackageGroupArn": group["ModelPackageGroupArn"]}
+
+
+@operation("GetModelPackageGroupPolicy")
+def get_model_package_group_policy(context: Context, request: Document) -> Document:
+    """The group's policy."""
+    group = _group(context, request["ModelPackageGroupName"])
+    if "ResourcePolicy" not in group:
+        raise validation(f"ModelPackageGroup {group['ModelPackageGroupName']} does not have a policy: not found.")
+    return {"ResourcePolicy": group["ResourcePolicy"]}
+
+
+@operation("DeleteModelPackageGroupPolicy")
+def delete_model_package_group_policy(context: Context, request: Document) -> Document:
+    """Drop the group's policy."""
+    group = _group(context, request["ModelPackageGroupName"])
+    group.pop("ResourcePolicy", None)
+    context.table(_GROUPS).put(group["ModelPackageGroupName"], group)
+    return {}
+
+
+@operation("CreateModelPackage")
+def create_model_package(context: Context, request: Document) -> Document:
+    """Register a package: as the next version of a group, or by a name of its own."""
+    group_name, own_name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
+    if bool(group_name) == bool(own_name):
+        raise validation("Give exactly one of ModelPackageGroupName (a versioned package) and ModelPackageName")
+    if not request.get("InferenceSpecification") and not request.get("SourceAlgorithmSpecification"):
+        raise validation("Give an InferenceSpecification or a SourceAlgorithmSpecification")
+    _refuse_missing_images(request)
+    with context.store.transaction():
+        package = _new_package(context, request, group_name, own_name)
+        arn = package["ModelPackageArn"]
+        if not context.table(_PACKAGES).insert(arn, package):
+            raise validation(f"Model Package already exists: {arn}")
+    set_tags(context, arn, request.get("Tags"))
+    _announce(context, package)
+    return {"ModelPackageArn": arn}
+
+
+@operation("DescribeModelPackage")
+def describe_model_package(context: Context, request: Document) -> Document:
+    """A package by ARN, or by name when it is unversioned."""
+    return describe("DescribeModelPackage", package_of(context, request["ModelPackageName"]))
+
+
+@operation("BatchDescribeModelPackage")
+def batch_describe_model_package(context: Context, request: Document) -> Document:
+    """Several packages at once; the unknown ones come back as errors."""
+    known: Document = {}
+    unknown: Document = {}
+    for arn in request["ModelPackageArnList"]:
+        try:
+            package = package_of(context, arn)
+        except AwsError as error:
+            unknown[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
+            continue
+        members = (
+            "ModelPackageGroupName ModelPackageVersion ModelPackageArn ModelPackageDescription CreationTime"
+            " InferenceSpecification ModelPackageStatus ModelApprovalStatus"
+        )
+        known[arn] = {key: package[key] for key in members.split() if key in package}
+    return {"ModelPackageSummaries": known, "BatchDescribeModelPackageErrorMap": unknown}
+
+
+@operation("ListModelPackages")
+def list_model_packages(context: Context, request: Document) -> Document:
+    """Versions of a group, or unversioned packages (the default, as in AWS), or both."""
+    group = request.get("ModelPackageGroupName")
+    if group is not None:
+        group = _group(context, group)["ModelPackageGroupName"]
+    kind = request.get("ModelPackageType", "Versioned" if group else "Unversioned")
+    approval = request.get("ModelApprovalStatus")
+    kept = [
+        package
+        for package in context.table(_PACKAGES).all()
+        if (group is None or package.get("ModelPackageGroupName") == group)
+        and (kind == "Both" or (kind == "Versioned") == ("ModelPackageVersion" in package))
+        and (approval is None or package.get("ModelApprovalStatus") == approval)
+    ]
+    # Versions registered within one millisecond keep their order.
+    kept.sort(key=lambda package: package.get("ModelPackageVersion", 0), reverse=_descending(request))
+    page = list_page(kept, request, name="ModelPackageName", sort_fields={"Name": "ModelPackageArn"})
+    shown = summarise("ListModelPackages", "ModelPackageSummaryList", page.documents)
+    return page.reply("ModelPackageSummaryList", shown)
+
+
+@operation("UpdateModelPackage")
+def update_model_package(context: Context, request: Document) -> Document:
+    """Approve or reject a package, or change what is written about it; a change of approval is announced."""
+    arn = package_of(context, request["ModelPackageArn"])["ModelPackageArn"]
+    before: Document = {}
+
+    def change(package: Document) -> None:
+        before.update(package)
+        package.update({member: request[member] for member in _CHANGEABLE if member in request})
+        properties = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
+        for key in request.get("CustomerMetadataPropertiesToRemove", []):
+            properties.pop(key, None)
+        package.pop("CustomerMetadataProperties", None)
+        if properties:
+            package["CustomerMetadataProperties"] = properties
+        added = request.get("AdditionalInferenceSpecificationsToAdd", [])
+        if added:
+            package.setdefault("AdditionalInferenceSpecifications", []).extend(added)
+        package["LastModifiedTime"] = context.now()
+        package["LastModifiedBy"] = _creator(context)
+
+    package = context.table(_PACKAGES).update(arn, change)
+    if package is not None and package.get("ModelApprovalStatus") != before.get("ModelApprovalStatus"):
+        _announce(context, package)
+    return {"ModelPackageArn": arn}
+
+
+@operation("DeleteModelPackage")
+def delete_model_package(context: Context, request: Document) -> Document:
+    """Remove a package; its version number is not used again."""
+    arn = package_of(context, request["ModelPackageName"])["ModelPackageArn"]
+    context.table(_PACKAGES).delete(arn)
+    drop_tags(context, arn)
+    return {}
+
+
+def package_of(context: Context, name: str) -> Document:
+    """A stored package by ARN or own name; raises the ValidationException that SageMaker raises."""
+    key = name if name.startswith("arn:") else context.arn("model-package", name)
+    package = context.table(_PACKAGES).get(key)
+    if package is None:
+        raise validation(f"ModelPackage {name} does not exist.")
+    return package
+
+
+def _group(context: Context, name: str) -> Document:
+    short = name.rsplit("/", 1)[-1]
+    group = context.table(_GROUPS).get(short)
+    if group is None:
+        raise validation(f"ModelPackageGroup {name} does not exist.")
+    return group
+
+
+def _new_package(context: Context, request: Document, group_name: str | None, own_name: str | None) -> Document:
+    package: Document = {key: value for key, value in request.items() if key not in _NOT_STORED}
+    now = context.now()
+    package |= {
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "CreatedBy": _creator(context),
+        "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
+    }
+    if own_name:
+        return package | {"ModelPackageArn": context.arn("model-package", own_name)}
+    group = _group(context, str(group_name))
+    name, version = group["ModelPackageGroupName"], group["LastVersion"] + 1
+    context.table(_GROUPS).put(name, group | {"LastVersion": version})
+    return package | {
+        "ModelPackageGroupName": name,
+        "ModelPackageName": name,
+        "ModelPackageVersion": version,
+        "ModelPackageArn": context.arn("model-package", f"{name}/{version}"),
+        "ModelApprovalStatus": request.get("ModelApprovalStatus", "PendingManualApproval"),
+    }
+
+
+def _refuse_missing_images(request: Document) -> None:
+    for index, container in enumerate(request.get("InferenceSpecification", {}).get("Containers", []), start=1):
+        if not container.get("Image"):
+            raise validation(
+                f"Value null at 'inferenceSpecification.containers.{index}.member.image': an image is required"
+            )
+
+
+def _announce(context: Context, package: Document) -> None:
+    members = (
+        "ModelPackageName ModelPackageGroupName ModelPackageVersion ModelPackageArn ModelPackageDescription"
+        " InferenceSpecification ModelPackageStatus ModelPackageStatusDetails ModelApprovalStatus ApprovalDescription"
+        " CustomerMetadataProperties ModelMetrics CertifyForMarketplace"
+    )
+    detail: dict[str, Any] = {key: package[key] for key in members.split() if key in package}
+    detail["CreationTime"] = int(package["CreationTime"] * 1000)
+    context.emit_event("SageMaker Model Package State Change", detail, [package["ModelPackageArn"]])
+
+
+def _creator(context: Context) -> Document:
+    return {
+        "IamIdentity": {
+            "Arn": f"arn:aws:iam::{context.account}:root",
+            "PrincipalId": context.account,
+        }
+    }
+
+
+def _descending(request: Document) -> bool:
+    return bool(request.get("SortOrder", "Descending") == "Descending")

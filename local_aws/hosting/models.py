@@ -1,0 +1,200 @@
+"""Models and endpoint configurations: what an endpoint will run, immutable once created."""
+
+from __future__ import annotations
+
+from local_aws.core.context import Context
+from local_aws.core.errors import validation
+from local_aws.core.listing import list_page
+from local_aws.core.tags import drop_tags, set_tags
+from local_aws.core.wire import Document, describe, operation, summarise
+from local_aws.hosting.model_registry import package_of
+
+MODELS = "Model"
+CONFIGS = "EndpointConfig"
+
+
+@operation("CreateModel")
+def create_model(context: Context, request: Document) -> Document:
+    """A model is a container and its artefact, given directly or as a model package."""
+    name = request["ModelName"]
+    containers = _containers(request)
+    if len(containers) > 1:
+        raise validation("The local SageMaker serves models of one container; give PrimaryContainer")
+    for container in containers:
+        _check_container(context, container)
+    arn = context.arn("model", name)
+    model = {key: value for key, value in request.items() if key != "Tags"}
+    model |= {"ModelArn": arn, "CreationTime": context.now()}
+    if not context.table(MODELS).insert(name, model):
+        raise validation(f"Cannot create already existing model {arn}")
+    set_tags(context, arn, request.get("Tags"))
+    return {"ModelArn": arn}
+
+
+@operation("DescribeModel")
+def describe_model(context: Context, request: Document) -> Document:
+    """A model by name."""
+    return describe("DescribeModel", model_of(context, request["ModelName"]))
+
+
+@operation("ListModels")
+def list_models(context: Context, request: Document) -> Document:
+    """All models."""
+    page = list_page(context.table(MODELS).all(), request, name="ModelName")
+    return page.reply("Models", summarise("ListModels", "Models", page.documents))
+
+
+@operation("DeleteModel")
+def delete_model(context: Context, request: Document) -> Document:
+    """Remove a model; endpoints that run it keep running."""
+    model = model_of(context, request["ModelName"])
+    context.table(MODELS).delete(model["ModelName"])
+    drop_tags(context, model["ModelArn"])
+    return {}
+
+
+@operation("CreateEndpointConfig")
+def create_endpoint_config(context: Context, request: Document) -> Document:
+    """Which models an endpoint runs, on how many instances, with which share of its requests."""
+    name = request["EndpointConfigName"]
+    variants = request["ProductionVariants"]
+    names = [variant["VariantName"] for variant in variants]
+    if len(set(names)) != len(names):
+        raise validation(f"Production variant names must be unique, got {', '.join(names)}")
+    for variant in variants:
+        _check_variant(context, variant)
+    _check_async(request)
+    if request.get("ShadowProductionVariants"):
+        raise validation("The local SageMaker does not run ShadowProductionVariants; AWS does")
+    arn = context.arn("endpoint-config", name)
+    config = {key: value for key, value in request.items() if key != "Tags"}
+    config["ProductionVariants"] = [{"InitialVariantWeight": 1.0} | variant for variant in variants]
+    config |= {"EndpointConfigArn": arn, "CreationTime": context.now()}
+    if not context.table(CONFIGS).insert(name, config):
+        raise validation(f"Cannot create already existing endpoint configuration {arn}")
+    set_tags(context, arn, request.get("Tags"))
+    return {"EndpointConfigArn": arn}
+
+
+@operation("DescribeEndpointConfig")
+def describe_endpoint_config(context: Context, request: Document) -> Document:
+    """An endpoint configuration by name."""
+    return describe("DescribeEndpointConfig", config_of(context, request["EndpointConfigName"]))
+
+
+@operation("ListEndpointConfigs")
+def list_endpoint_configs(context: Context, request: Document) -> Document:
+    """All endpoint configurations."""
+    page = list_page(context.table(CONFIGS).all(), request, name="EndpointConfigName")
+    return page.reply("EndpointConfigs", summarise("ListEndpointConfigs", "EndpointConfigs", page.documents))
+
+
+@operation("DeleteEndpointConfig")
+def delete_endpoint_config(context: Context, request: Document) -> Document:
+    """Remove an endpoint configuration; endpoints that run it keep running."""
+    config = config_of(context, request["EndpointConfigName"])
+    context.table(CONFIGS).delete(config["EndpointConfigName"])
+    drop_tags(context, config["EndpointConfigArn"])
+    return {}
+
+
+def model_of(context: Context, name: str) -> Document:
+    """A stored model; raises the ValidationException that SageMaker raises."""
+    model = context.table(MODELS).get(name)
+    if model is None:
+        raise validation(f'Could not find model "{context.arn("model", name)}".')
+    return model
+
+
+def config_of(context: Context, name: str) -> Document:
+    """A stored endpoint configuration; raises the ValidationException that SageMaker raises."""
+    config = context.table(CONFIGS).get(name)
+    if config is None:
+        raise validation(f'Could not find endpoint configuration "{context.arn("endpoint-config", name)}".')
+    return config
+
+
+def plan_of(context: Context, config_name: str) -> Document:
+    """Everything an endpoint needs to run a configuration, resolved now and kept: later deletions do not matter."""
+    config = config_of(context, config_name)
+    variants = []
+    for variant in config["ProductionVariants"]:
+        model = model_of(context, variant["ModelName"])
+        container, package = container_of(context, model)
+        variants.append(
+            {
+                "VariantName": variant["VariantName"],
+                "Container": container,
+                "ModelPackage": package,
+                "Role": model.get("ExecutionRoleArn"),
+                "Count": variant.get("InitialInstanceCount", 1),
+                "Weight": variant["InitialVariantWeight"],
+                "StartupSeconds": variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 480),
+                "ServerlessConfig": variant.get("ServerlessConfig"),
+            }
+        )
+    plan = {"EndpointConfigName": config_name, "Variants": variants}
+    if config.get("AsyncInferenceConfig"):
+        plan["Async"] = config["AsyncInferenceConfig"]
+    if config.get("DataCaptureConfig", {}).get("EnableCapture"):
+        plan["Capture"] = config["DataCaptureConfig"]
+    return plan
+
+
+def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
+    """A stored model's container with all that its model package says, and that package's ARN, if it has one."""
+    return _resolve(context, _containers(model)[0])
+
+
+def _containers(model: Document) -> list[Document]:
+    primary, several = model.get("PrimaryContainer"), model.get("Containers")
+    if bool(primary) == bool(several):
+        raise validation("Give exactly one of PrimaryContainer and Containers")
+    return [primary] if primary else list(several or [])
+
+
+def _check_container(context: Context, container: Document) -> None:
+    package_name = container.get("ModelPackageName")
+    if not package_name:
+        if not container.get("Image"):
+            raise validation("A container needs an Image, or a ModelPackageName that has one")
+        return
+    package = package_of(context, package_name)
+    approval = package.get("ModelApprovalStatus", "Approved")
+    if approval != "Approved":
+        raise validation(f"Model package {package['ModelPackageArn']} is {approval}; approve it before it is deployed")
+
+
+def _check_variant(context: Context, variant: Document) -> None:
+    name = variant["VariantName"]
+    if not variant.get("ModelName"):
+        raise validation(f"Production variant {name} needs a ModelName; inference components are not run locally")
+    model_of(context, variant["ModelName"])
+    if variant.get("ServerlessConfig"):
+        if variant.get("InstanceType") or variant.get("InitialInstanceCount"):
+            raise validation(
+                f"Production variant {name} is serverless: it takes no InstanceType or InitialInstanceCount"
+            )
+    elif not (variant.get("InstanceType") and variant.get("InitialInstanceCount")):
+        raise validation(f"Production variant {name} needs InstanceType and InitialInstanceCount, or ServerlessConfig")
+
+
+def _check_async(request: Document) -> None:
+    asynchronous = request.get("AsyncInferenceConfig")
+    if not asynchronous:
+        return
+    if not asynchronous["OutputConfig"].get("S3OutputPath"):
+        raise validation("AsyncInferenceConfig.OutputConfig needs an S3OutputPath")
+    if any(variant.get("ServerlessConfig") for variant in request["ProductionVariants"]):
+        raise validation("An endpoint cannot be both serverless and asynchronous")
+    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+        raise validation("Data capture is not supported for asynchronous endpoints")
+
+
+def _resolve(context: Context, container: Document) -> tuple[Document, str | None]:
+    if not container.get("ModelPackageName"):
+        return container, None
+    package = package_of(context, container["ModelPackageName"])
+    packaged = package["InferenceSpecification"]["Containers"][0]
+    environment = packaged.get("Environment", {}) | container.get("Environment", {})
+    return packaged | {"Environment": environment}, package["ModelPackageArn"]

@@ -1,0 +1,152 @@
+"""Replacing what an endpoint serves: blue and green side by side, traffic shifted in steps, alarms watched."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
+from local_aws.hosting.fleet import Deployment, DeploymentFailed, Traffic
+
+_ALARM_POLL_SECONDS = 0.5
+
+
+class RolledBack(Exception):
+    """The update was undone; the message says why. The old deployment has all the traffic again."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the shift.
+
+    Args:
+        share: part of the requests that the new deployment gets, above 0 up to 1.
+        bake_seconds: how long alarms are watched before the next stage.
+    """
+
+    share: float
+    bake_seconds: float
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """A DeploymentConfig, read.
+
+    Args:
+        steps: the stages, the last with a share of 1.
+        termination_seconds: how long the old instances stay after the last stage; alarms are still watched.
+        timeout_seconds: after which the whole update is undone.
+        alarms: names of CloudWatch alarms, any of which in ALARM undoes the update.
+    """
+
+    steps: tuple[Step, ...]
+    termination_seconds: float
+    timeout_seconds: float
+    alarms: tuple[str, ...]
+
+    @classmethod
+    def read(cls, config: Document | None, instances: int) -> RolloutPlan:
+        """The plan of a DeploymentConfig (all at once, unwatched, when None) for a fleet of `instances`."""
+        config = config or {}
+        alarms = tuple(alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", []))
+        rolling = config.get("RollingUpdatePolicy")
+        if rolling:
+            share = _share(rolling["MaximumBatchSize"], instances)
+            steps = tuple(_linear(share, rolling["WaitIntervalInSeconds"]))
+            return cls(steps, 0.0, rolling.get("MaximumExecutionTimeoutInSeconds", 14_400), alarms)
+        policy = config.get("BlueGreenUpdatePolicy", {})
+        routing = policy.get("TrafficRoutingConfiguration", {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0})
+        wait = routing["WaitIntervalInSeconds"]
+        if routing["Type"] == "CANARY":
+            steps = (Step(_share(routing["CanarySize"], instances), wait), Step(1.0, wait))
+        elif routing["Type"] == "LINEAR":
+            steps = tuple(_linear(_share(routing["LinearStepSize"], instances), wait))
+        else:
+            steps = (Step(1.0, wait),)
+        timeout = policy.get("MaximumExecutionTimeoutInSeconds", 14_400)
+        return cls(steps, policy.get("TerminationWaitInSeconds", 0), timeout, alarms)
+
+
+def _share(size: Document, instances: int) -> float:
+    if size["Type"] == "CAPACITY_PERCENT":
+        return float(size["Value"]) / 100
+    return min(1.0, float(size["Value"]) / max(1, instances))
+
+
+def _linear(share: float, wait: float) -> Iterator[Step]:
+    reached = share
+    while reached < 0.999:
+        yield Step(reached, wait)
+        reached += share
+    yield Step(1.0, wait)
+
+
+class Rollout:
+    """One update of one endpoint, from the old deployment (blue) to the new one (green).
+
+    Every request is answered throughout: green gets its first one when it is healthy, blue is stopped when it has
+    answered its last one, and undoing is the same shift backwards.
+    """
+
+    def __init__(self, context: Context, traffic: Traffic, plan: RolloutPlan, cancelled: threading.Event) -> None:
+        self._context = context
+        self._traffic = traffic
+        self._plan = plan
+        self._cancelled = cancelled
+        self._started = time.monotonic()
+
+    def run(self, blue: Deployment, green: Deployment) -> None:
+        """Shift everything to green and stop blue; raises `RolledBack` with blue serving and green stopped."""
+        try:
+            self._check_alarms()
+            green.start()
+        except DeploymentFailed as failure:
+            raise RolledBack(str(failure)) from None
+        try:
+            for step in self._plan.steps:
+                self._traffic.set((green, step.share), (blue, 1.0 - step.share))
+                self._bake(step.bake_seconds)
+            self._bake(self._plan.termination_seconds)
+        except RolledBack:
+            self._traffic.set((blue, 1.0))
+            green.stop()
+            raise
+        self._traffic.set((green, 1.0))
+        blue.stop()
+
+    def _bake(self, seconds: float) -> None:
+        until = time.monotonic() + seconds * self._context.time_scale
+        while True:
+            self._check_alarms()
+            if time.monotonic() - self._started > self._plan.timeout_seconds:
+                raise RolledBack(f"The update did not finish within {self._plan.timeout_seconds:.0f} seconds")
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            if self._cancelled.wait(min(left, _ALARM_POLL_SECONDS)) or self._context.stopping.is_set():
+                raise RolledBack("The endpoint was deleted, or the local AWS stopped, during the update")
+
+    def _check_alarms(self) -> None:
+        if not self._plan.alarms:
+            return
+        names = list(self._plan.alarms)
+        try:
+            reply = self._context.client("cloudwatch").describe_alarms(
+                AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+            )
+        except ClientError as error:
+            raise RolledBack(f"The alarms could not be read: {error}") from None
+        found = [*reply.get("MetricAlarms", []), *reply.get("CompositeAlarms", [])]
+        missing = set(names) - {alarm["AlarmName"] for alarm in found}
+        if missing:
+            raise RolledBack(f"Alarms do not exist: {', '.join(sorted(missing))}")
+        ringing = sorted(alarm["AlarmName"] for alarm in found if alarm["StateValue"] == "ALARM")
+        if ringing:
+            raise RolledBack(
+                f"One or more alarms configured for the deployment are in ALARM state: {', '.join(ringing)}"
+            )

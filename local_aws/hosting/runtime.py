@@ -1,0 +1,164 @@
+"""The data plane: InvokeEndpoint, from ministack's event loop straight to an instance."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.wire import Document, Reply
+from local_aws.hosting.data_capture import Message
+from local_aws.hosting.fleet import Fleet
+from local_aws.hosting.instance import LOG_GROUP, Instance
+from local_aws.hosting.live_endpoints import FAMILY, endpoints_of
+from local_aws.hosting.serverless import COLD_START_SECONDS
+from local_aws.ministack.hooks import Headers
+
+if TYPE_CHECKING:
+    import httpx
+
+NAMESPACE = "AWS/SageMaker"
+MAX_BODY = 6_291_456
+_MODEL_SECONDS = 60.0  # SageMaker's limit for one answer
+_WAIT_FOR_INSTANCE = 2.0
+_FORWARDED = {
+    "content-type": "Content-Type",
+    "accept": "Accept",
+    "x-amzn-sagemaker-custom-attributes": "X-Amzn-SageMaker-Custom-Attributes",
+    "x-amzn-sagemaker-inference-id": "X-Amzn-SageMaker-Inference-Id",
+    "x-amzn-sagemaker-target-model": "X-Amzn-SageMaker-Target-Model",
+}
+_clients: dict[int, httpx.AsyncClient] = {}
+
+
+class _Answer(NamedTuple):
+    response: httpx.Response
+    seconds: float
+
+
+class ModelError(AwsError):
+    """The container answered with an error (or not at all); carries what it said."""
+
+    def __init__(self, context: Context, fleet: Fleet, instance: Instance, status: int, said: str) -> None:
+        side = "client" if 400 <= status < 500 else "server"
+        stream = f"{LOG_GROUP}/{fleet.spec.endpoint}"
+        message = (
+            f'Received {side} error ({status}) from {fleet.name} with message "{said}". '
+            f"See log group {stream}, stream {fleet.name}/{instance.id}, of account {context.account}."
+        )
+        super().__init__("ModelError", message, 424)
+        self.extra = {
+            "OriginalStatusCode": status,
+            "OriginalMessage": said,
+            "LogStreamArn": f"arn:aws:logs:{context.region}:{context.account}:log-group:{stream}",
+        }
+
+
+async def invoke(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:
+    """Forward a request to an instance of the endpoint; raises `AwsError` when it cannot be answered."""
+    if len(body) > MAX_BODY:
+        raise AwsError("ValidationError", f"The body has {len(body)} bytes; at most {MAX_BODY} are taken", 413)
+    started = time.perf_counter()
+    if endpoints_of(context).is_asynchronous(endpoint_name):
+        raise AwsError("ValidationError", f"Endpoint {endpoint_name} is asynchronous; use InvokeEndpointAsync")
+    fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
+    try:
+        answer = await _forward(context, fleet, instance, headers, body)
+    finally:
+        instance.release()
+    response = answer.response
+    _measure(context, fleet, response.status_code, answer.seconds, time.perf_counter() - started)
+    if not response.is_success:
+        raise ModelError(context, fleet, instance, response.status_code, response.text[:1024])
+    content_type = response.headers.get("content-type", "application/octet-stream")
+    if capture := endpoints_of(context).capture(endpoint_name):
+        asked = Message(body, headers.get("content-type", "application/octet-stream"))
+        capture.note(fleet.name, fleet.spec.role, asked, Message(response.content, content_type))
+    reply_headers = {
+        # In lower case ministack leaves it alone; it would make a container's JSON `application/x-amz-json-1.1`.
+        "content-type": content_type,
+        "x-Amzn-Invoked-Production-Variant": fleet.name,
+    }
+    custom = response.headers.get("x-amzn-sagemaker-custom-attributes")
+    if custom:
+        reply_headers["X-Amzn-SageMaker-Custom-Attributes"] = custom
+    return Reply(200, reply_headers, response.content)
+
+
+def model_error_reply(error: ModelError) -> Reply:
+    """A ModelError as the runtime writes it."""
+    document = {"Message": error.message, **error.extra}
+    return Reply(
+        error.status,
+        {"Content-Type": "application/json", "x-amzn-ErrorType": error.code},
+        json.dumps(document).encode(),
+    )
+
+
+async def _take(context: Context, name: str, variant: str | None) -> tuple[Fleet, Instance]:
+    deadline = time.monotonic() + _WAIT_FOR_INSTANCE
+    endpoints = endpoints_of(context)
+    while True:
+        found = endpoints.take(name, variant)
+        if found is not None:
+            return found
+        document = await asyncio.to_thread(context.table(FAMILY).get, name)
+        if document is None or document["EndpointStatus"] in {"Creating", "Failed", "Deleting"}:
+            raise AwsError("ValidationError", f"Endpoint {name} of account {context.account} not found.")
+        names = [item["VariantName"] for item in document["Plan"]["Variants"]]
+        if variant is not None and variant not in names:
+            raise AwsError("ValidationError", f"Endpoint {name} has no variant {variant}; it has {', '.join(names)}")
+        if time.monotonic() > deadline + (COLD_START_SECONDS if _is_cold(document, variant) else 0.0):
+            raise AwsError("ServiceUnavailable", f"Endpoint {name} has no healthy instance at the moment", 503)
+        await asyncio.sleep(0.05)
+
+
+def _is_cold(document: Document, variant: str | None) -> bool:
+    """Whether the request may wait for a serverless variant to start."""
+    variants = document["Plan"]["Variants"]
+    return any(item.get("ServerlessConfig") for item in variants if variant in (None, item["VariantName"]))
+
+
+async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: Headers, body: bytes) -> _Answer:
+    import httpx  # a fifth of a second that only the first invocation pays
+
+    forwarded = {title: headers[name] for name, title in _FORWARDED.items() if name in headers}
+    url = f"http://127.0.0.1:{instance.port}/invocations"
+    started = time.perf_counter()
+    try:
+        response = await _client().post(url, content=body, headers=forwarded)
+    except httpx.TimeoutException:
+        _measure(context, fleet, 504, _MODEL_SECONDS, _MODEL_SECONDS)
+        said = f"Your invocation timed out while waiting for a response from container {fleet.name}"
+        raise ModelError(context, fleet, instance, 0, said) from None
+    except httpx.TransportError as error:
+        spent = time.perf_counter() - started
+        _measure(context, fleet, 502, spent, spent)
+        raise ModelError(context, fleet, instance, 500, f"The container ended the connection: {error}") from None
+    return _Answer(response, time.perf_counter() - started)
+
+
+def _client() -> httpx.AsyncClient:
+    """One client an event loop. Idle connections are given up before any server would close them."""
+    import httpx
+
+    loop = id(asyncio.get_running_loop())
+    if loop not in _clients:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=1.0)
+        _clients[loop] = httpx.AsyncClient(limits=limits, timeout=_MODEL_SECONDS, trust_env=False)
+    return _clients[loop]
+
+
+def _measure(context: Context, fleet: Fleet, status: int, model_seconds: float, seconds: float) -> None:
+    dimensions = {"EndpointName": fleet.spec.endpoint, "VariantName": fleet.name}
+    put = context.metrics.put
+    put(NAMESPACE, "Invocations", 1, dimensions, unit="None")
+    put(NAMESPACE, "InvocationsPerInstance", 1 / max(1, fleet.count), dimensions, unit="None")
+    put(NAMESPACE, "Invocation4XXErrors", float(400 <= status < 500), dimensions, unit="None")
+    put(NAMESPACE, "Invocation5XXErrors", float(status >= 500), dimensions, unit="None")
+    put(NAMESPACE, "InvocationModelErrors", float(status >= 400), dimensions, unit="None")
+    put(NAMESPACE, "ModelLatency", model_seconds * 1e6, dimensions, unit="Microseconds")
+    put(NAMESPACE, "OverheadLatency", (seconds - model_seconds) * 1e6, dimensions, unit="Microseconds")

@@ -1,0 +1,1 @@
+"""Training, processing and Batch Transform jobs: their operations, and the processes that do their work."""

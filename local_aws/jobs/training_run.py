@@ -1,0 +1,303 @@
+"""One training job from its start to its end: its machines, its limits, its interruptions."""
+
+from __future__ import annotations
+
+import enum
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.core.context import Context
+from local_aws.core.loopback import free_port
+from local_aws.core.output import LogStream, MetricReader
+from local_aws.core.service_needs import may_publish, network_problem, pull_problem
+from local_aws.core.wire import Document
+from local_aws.images.container import Container, end_containers, rebase
+from local_aws.images.pytorch import image_problem
+from local_aws.jobs import training_files
+from local_aws.jobs.artifacts import upload_output
+from local_aws.jobs.channels import DataError
+from local_aws.jobs.checkpoints import CheckpointSync
+from local_aws.jobs.machine import Machine
+from local_aws.jobs.running import jobs_of, stop_grace
+from local_aws.jobs.training_record import TrainingRecord
+from local_aws.jobs.usage import UsageSampler, Watched
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_MAX_REASON = 1024
+# Nothing is sold here and the market sets AWS's price; this share of on demand is a stand-in, so that savings show.
+_SPOT_PRICE = 0.4
+
+
+class Ending(enum.Enum):
+    """How an attempt on a set of machines ended."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+    RECLAIMED = "Interrupted"
+    TOO_LONG = "MaxRuntimeExceeded"
+    WAITED_TOO_LONG = "MaxWaitTimeExceeded"
+    SHUT_DOWN = "the local AWS stops"
+
+
+_LEAVES_A_MODEL = frozenset({Ending.COMPLETED, Ending.STOPPED, Ending.TOO_LONG, Ending.WAITED_TOO_LONG})
+# A reclaim's two minutes are the machine's, not the job's: most scripts never hear of them.
+_GRACE = {Ending.SHUT_DOWN: 0.0, Ending.RECLAIMED: 1.0}
+
+
+class _Exit(NamedTuple):
+    """The end of one machine's process."""
+
+    container: Container
+    machine: int
+    status: int
+
+
+@dataclass
+class _Attempt:
+    """The machines of one attempt and what watches them."""
+
+    machines: list[Machine]
+    containers: list[Container] = field(default_factory=list)
+    checkpoints: list[CheckpointSync] = field(default_factory=list)
+    streams: list[LogStream] = field(default_factory=list)
+    usage: UsageSampler | None = None
+
+    def finish(self, grace: float) -> None:
+        """End every process: SIGTERM, `grace` seconds, SIGKILL. Returns when none is left."""
+        end_containers(self.containers, grace)
+
+    def release(self) -> None:
+        """End what still runs, send up the last checkpoints and the last lines of the log."""
+        if self.usage is not None:
+            self.usage.stop()
+        self.finish(0.0)
+        for sync in self.checkpoints:
+            sync.finish()
+        for stream in self.streams:
+            stream.close()
+
+
+class TrainingRun:
+    """Runs the stored training job `name`.
+
+    Args:
+        context: the local AWS.
+        name: the training job.
+        threads: processors the job may use; all of them when None.
+        resumed: the job was running when the local AWS last stopped.
+    """
+
+    def __init__(self, context: Context, name: str, *, threads: int | None = None, resumed: bool = False) -> None:
+        self._context = context
+        self._jobs = jobs_of(context)
+        self._record = TrainingRecord(context, name)
+        self._threads = threads or context.cpu.total
+        self._resumed = resumed
+        self._folder = context.state_dir / "jobs" / name
+        self._messages: queue.Queue[Ending | _Exit] = queue.Queue()
+        self._cancelled = threading.Event()
+        self._training = threading.Event()
+        job = self._record.read()
+        self._metrics = MetricReader(job["AlgorithmSpecification"].get("MetricDefinitions", []), context.metrics, name)
+        self._trained_seconds = 0.0
+
+    def run(self) -> None:
+        """Run the job to its end, over as many interruptions as come."""
+        if self._resumed:
+            spot = self._record.read().get("EnableManagedSpotTraining", False)
+            self._record.move("Interrupted" if spot else "Restarting", message="The local AWS was restarted")
+            self._record.move("Starting")
+        ending, reason = Ending.RECLAIMED, ""
+        try:
+            while ending is Ending.RECLAIMED:
+                ending, reason = self._attempt()
+                if ending is Ending.RECLAIMED:
+                    self._record.move("Interrupted")
+                    self._record.move("Starting")
+        except Exception as error:
+            ending, reason = Ending.FAILED, f"InternalServerError: {error!r}"
+            raise
+        finally:
+            if ending is not Ending.SHUT_DOWN and not self._context.stopping.is_set():
+                self._conclude(ending, reason)
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        """StopTrainingJob: SIGTERM, two minutes to save what there is, SIGKILL."""
+        if self._record.begin_stopping():
+            self._end(Ending.STOPPED)
+
+    def shut_down(self) -> None:
+        """Kill the job at once; its stored state says that it was running."""
+        self._end(Ending.SHUT_DOWN)
+
+    def listen(self, metric: str, listener: Callable[[float], None]) -> None:
+        """Call `listener` with every value of a metric that the job prints."""
+        self._metrics.listen(metric, listener)
+
+    def reclaim(self) -> bool:
+        """Take the spot capacity away; False when the job has none or is not training now."""
+        if not self._record.read().get("EnableManagedSpotTraining") or not self._training.is_set():
+            return False
+        self._messages.put(Ending.RECLAIMED)
+        return True
+
+    def _end(self, how: Ending) -> None:
+        self._messages.put(how)
+        self._cancelled.set()
+
+    def _attempt(self) -> tuple[Ending, str]:
+        job = self._record.read()
+        image = job["AlgorithmSpecification"].get("TrainingImage", "")
+        problem = image_problem(image) or pull_problem(self._context, image) or network_problem(self._context, job)
+        if problem:
+            return Ending.FAILED, problem
+        if not may_publish(self._context, MetricReader.NAMESPACE):
+            self._metrics.mute()
+        with self._context.cpu.places(self._threads, cancelled=self._cancelled):
+            if self._cancelled.is_set():
+                return self._first_ending(), ""
+            return self._on_machines(job)
+
+    def _first_ending(self) -> Ending:
+        message = self._messages.get()
+        return message if isinstance(message, Ending) else Ending.STOPPED
+
+    def _on_machines(self, job: Document) -> tuple[Ending, str]:
+        count = training_files.instance_count(job)
+        attempt = _Attempt([Machine.make(self._folder, index) for index in range(count)])
+        started = time.monotonic()
+        self._record.move("Downloading", TrainingStartTime=job.get("TrainingStartTime", self._context.now()))
+        try:
+            self._prepare(job, attempt)
+            self._record.move("Training")
+            self._start(job, attempt)
+            self._training.set()
+            ending, reason = self._watch(job, attempt)
+        except DataError as error:
+            return Ending.FAILED, str(error)
+        except (ClientError, BotoCoreError) as error:
+            return Ending.FAILED, f"ClientError: {error}"
+        finally:
+            self._training.clear()
+            attempt.release()
+            self._trained_seconds += time.monotonic() - started
+        if ending in _LEAVES_A_MODEL:
+            self._record.move("Uploading")
+            try:
+                roots = [machine.root for machine in attempt.machines]
+                upload_output(self._context.objects, job, roots, self._folder / "upload")
+            except (ClientError, BotoCoreError, OSError) as error:
+                return Ending.FAILED, f"ClientError: Artifact upload failed: {error}"
+        return ending, reason
+
+    def _prepare(self, job: Document, attempt: _Attempt) -> None:
+        downloader = self._jobs.downloader.using(self._context.client("s3"))
+        checkpoint = job.get("CheckpointConfig")
+        for machine in attempt.machines:
+            training_files.write_configuration(job, machine, attempt.machines)
+            training_files.download_channels(job, machine, len(attempt.machines), downloader)
+            if checkpoint:
+                local = Path(rebase(checkpoint.get("LocalPath", "/opt/ml/checkpoints"), machine.root))
+                sync = CheckpointSync(self._context.objects, downloader, checkpoint["S3Uri"], local)
+                sync.restore()
+                attempt.checkpoints.append(sync)
+
+    def _start(self, job: Document, attempt: _Attempt) -> None:
+        port = free_port()
+        threads = max(1, self._threads // len(attempt.machines))
+        for machine in attempt.machines:
+            stream = LogStream(
+                self._context.client("logs"), LOG_GROUP, f"{self._record.name}/{machine.name}-{int(time.time())}"
+            )
+            attempt.streams.append(stream)
+            spec = training_files.container_spec(
+                job, machine, threads=threads, master_port=port, environment=self._context.environment()
+            )
+            container = Container.start(spec, partial(self._hear, stream))
+            attempt.containers.append(container)
+            self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
+        for sync in attempt.checkpoints:
+            sync.start()
+        if not self._metrics.muted:
+            attempt.usage = self._sampler(job, attempt)
+            attempt.usage.start(self._context.start_thread)
+
+    def _sampler(self, job: Document, attempt: _Attempt) -> UsageSampler:
+        volume = job["ResourceConfig"].get("VolumeSizeInGB", 1)
+        watched = [
+            Watched(f"{self._record.name}/{machine.name}", container.process.pid, machine.root, volume)
+            for machine, container in zip(attempt.machines, attempt.containers, strict=True)
+        ]
+        return UsageSampler(self._context.metrics, MetricReader.NAMESPACE, watched)
+
+    def _hear(self, stream: LogStream, line: str) -> None:
+        stream.write(line)
+        self._metrics.read(line)
+
+    def _await(self, container: Container, index: int) -> None:
+        status = container.wait()
+        self._messages.put(_Exit(container, index, status if status is not None else -1))
+
+    def _watch(self, job: Document, attempt: _Attempt) -> tuple[Ending, str]:
+        """Wait until every machine has ended, one has failed, a limit is reached or somebody asks for the end."""
+        waiting = len(attempt.containers)
+        limit, over_limit = self._limit(job)
+        while waiting:
+            try:
+                message = self._messages.get(timeout=max(0.0, limit - time.monotonic()))
+            except queue.Empty:
+                self._record.move("Stopping")
+                message = over_limit
+            if isinstance(message, Ending):
+                attempt.finish(_GRACE.get(message, stop_grace()))
+                return message, ""
+            if message.container not in attempt.containers:
+                continue  # the end of an earlier attempt's process
+            if message.status != 0:
+                attempt.finish(0.0)
+                return Ending.FAILED, _failure(attempt.machines[message.machine], message.status)
+            waiting -= 1
+        return Ending.COMPLETED, ""
+
+    def _limit(self, job: Document) -> tuple[float, Ending]:
+        """When this attempt must end, on the monotonic clock, and what its end is then called."""
+        now = time.monotonic()
+        condition = job["StoppingCondition"]
+        runtime = now + condition.get("MaxRuntimeInSeconds", 86_400) - self._trained_seconds
+        if "MaxWaitTimeInSeconds" not in condition:
+            return runtime, Ending.TOO_LONG
+        wait = now + condition["MaxWaitTimeInSeconds"] - (self._context.now() - job["CreationTime"])
+        return (runtime, Ending.TOO_LONG) if runtime <= wait else (wait, Ending.WAITED_TOO_LONG)
+
+    def _conclude(self, ending: Ending, reason: str) -> None:
+        seconds = max(1, round(self._trained_seconds)) if self._trained_seconds else None
+        self._record.move(
+            ending.value,
+            FailureReason=reason[:_MAX_REASON] or None,
+            FinalMetricDataList=self._metrics.final() or None,
+            TrainingTimeInSeconds=seconds,
+            BillableTimeInSeconds=_billable(self._record.read(), seconds),
+        )
+
+
+def _billable(job: Document, seconds: int | None) -> int | None:
+    """The seconds that AWS would bill: fewer than it took, where spot capacity is cheaper than on demand."""
+    if seconds is None or not job.get("EnableManagedSpotTraining"):
+        return seconds
+    return max(1, round(seconds * _SPOT_PRICE))
+
+
+def _failure(machine: Machine, status: int) -> str:
+    """FailureReason of a machine whose process did not end well: what it wrote to output/failure, and its status."""
+    return f"AlgorithmError: {machine.read_text('output/failure', _MAX_REASON - 40)}, exit code: {status}"

@@ -1,0 +1,169 @@
+"""One Batch Transform job: a model's servers under the hosting contract, asked for every object of the input."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from local_aws.core.context import Context
+from local_aws.core.objects import S3Uri
+from local_aws.core.output import LogStream
+from local_aws.core.wire import Document
+from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
+from local_aws.hosting.instance import InstanceSpec
+from local_aws.jobs.channels import DataError, DataSource, ObjectName
+from local_aws.jobs.job_run import JobRun
+from local_aws.jobs.running import jobs_of
+from local_aws.jobs.transform_limits import Limits
+from local_aws.jobs.transformer import Stopped, Transformer
+
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
+_STARTUP_SECONDS = 480.0
+
+
+@dataclass(frozen=True)
+class TransformSpec(InstanceSpec):
+    """An instance of a transform job; `endpoint` is the job's name."""
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Transform jobs publish beside their logs only."""
+        return (LOG_GROUP,)
+
+    @property
+    def log_group(self) -> str:
+        """All transform jobs share one."""
+        return LOG_GROUP
+
+    @property
+    def described(self) -> str:
+        """The job."""
+        return f"transform job {self.endpoint}"
+
+    @property
+    def folder(self) -> Path:
+        """Beside those of other jobs."""
+        return Path("jobs") / self.endpoint
+
+    def log_stream(self, instance: str) -> str:
+        """`JOB/INSTANCE`."""
+        return f"{self.endpoint}/{instance}"
+
+
+class TransformRun(JobRun):
+    """Runs a transform job on its model's servers."""
+
+    KIND = "Transform"
+    UNSEEN = frozenset({"Container", "ModelPackage", "RoleArn"})
+
+    def __init__(self, context: Context, name: str) -> None:
+        super().__init__(context, name)
+        self._shut_down = False
+        self._written: list[S3Uri] = []
+
+    def stop(self) -> None:
+        """StopTransformJob: what is being answered is abandoned, what was written is removed."""
+        if self._begin_stopping():
+            self._cancelled.set()
+
+    def shut_down(self) -> None:
+        """End at once; the stored state says that the job was running."""
+        self._shut_down = True
+        self._cancelled.set()
+
+    def _work(self, job: Document) -> Document:
+        with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
+            if not self._cancelled.is_set():
+                try:
+                    return self._on_instances(job)
+                except (DataError, DeploymentFailed) as error:
+                    blame = "" if isinstance(error, DataError) else "AlgorithmError: "
+                    if not self._cancelled.is_set():
+                        return self._failed(f"{blame}{error}")
+                except Stopped:
+                    pass
+        if self._shut_down:
+            return {}
+        self._remove_output()
+        return self._status("Stopped")
+
+    def _on_instances(self, job: Document) -> Document:
+        self._change(TransformStartTime=self._context.now())
+        objects = _at_least_one(self._objects(job), job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+        plan = VariantPlan(_spec(job), job["TransformResources"]["InstanceCount"], 1.0)
+        fleet = Fleet(self._context, plan)
+        log = LogStream(self._context.client("logs"), LOG_GROUP, f"{self._name}/data-log")
+        try:
+            self._start(fleet)
+            transformer = Transformer(self._context.client("s3"), job, fleet, Limits.of(job, fleet), self._cancelled)
+            self._written = transformer.written
+            transformer.transform_all(objects, self._folder / "output", log.write)
+        finally:
+            fleet.stop(drain=False)
+            log.close()
+        if not transformer.failed:
+            return self._status("Completed")
+        first = transformer.first_failure
+        reason = f"{first.blame}: See job logs for more information. {transformer.failed} failed, first {first}"
+        return self._failed(reason)
+
+    def _start(self, fleet: Fleet) -> None:
+        """Bring the servers up; a stop meanwhile ends them."""
+        started = threading.Event()
+
+        def watch() -> None:
+            while not started.wait(0.1):
+                if self._cancelled.is_set():
+                    fleet.stop(drain=False)
+                    return
+
+        self._context.start_thread(f"watch start of {self._name}", watch)
+        try:
+            fleet.start()
+        finally:
+            started.set()
+        if self._cancelled.is_set():
+            raise Stopped
+
+    def _objects(self, job: Document) -> Iterator[ObjectName]:
+        source = job["TransformInput"]["DataSource"]["S3DataSource"]
+        downloader = jobs_of(self._context).downloader.using(self._context.client("s3"))
+        return downloader.names(DataSource(source["S3Uri"], source["S3DataType"]))
+
+    def _remove_output(self) -> None:
+        """A stopped job's output is not stored. SageMaker itself takes it away: roles need no right to delete."""
+        with self._context.acting(None):
+            client = self._context.client("s3")
+            for uri in self._written:
+                client.delete_object(Bucket=uri.bucket, Key=uri.key)
+
+
+def _spec(job: Document) -> TransformSpec:
+    container = job["Container"]
+    given = {
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": job.get("MaxPayloadInMB"),
+        "SAGEMAKER_BATCH_STRATEGY": {"MultiRecord": "MULTI_RECORD", "SingleRecord": "SINGLE_RECORD"}.get(
+            job.get("BatchStrategy", "")
+        ),
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": job.get("MaxConcurrentTransforms"),
+    }
+    environment = container.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
+    environment |= {name: str(value) for name, value in given.items() if value}
+    return TransformSpec(
+        endpoint=job["TransformJobName"],
+        variant="transform",
+        container=container | {"Environment": environment | job.get("Environment", {})},
+        model_package=job.get("ModelPackage"),
+        startup_seconds=_STARTUP_SECONDS,
+        role=job.get("RoleArn"),
+    )
+
+
+def _at_least_one(objects: Iterator[ObjectName], uri: str) -> Iterator[ObjectName]:
+    first = next(objects, None)
+    if first is None:
+        raise DataError(f'ClientError: Data download failed:No S3 objects found under S3 URL "{uri}"')
+    return chain([first], objects)

@@ -1,0 +1,171 @@
+"""Every object of a transform job's input through its servers, a bounded number of them at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from boto3.s3.transfer import TransferConfig
+
+from local_aws.core.objects import S3Uri
+from local_aws.core.wire import Document
+from local_aws.hosting.fleet import Fleet
+from local_aws.jobs.channels import ObjectName
+from local_aws.jobs.transform_io import BadInput, assembled, payloads
+from local_aws.jobs.transform_limits import Limits
+
+_NO_INSTANCE_SECONDS = 30.0
+_RETRIED = {429, 500, 502, 503, 504}
+_MAX_MESSAGE = 600
+_WHOLE = TransferConfig(multipart_threshold=64 << 20, use_threads=False)
+
+
+class Stopped(Exception):
+    """The job is to end before its input does."""
+
+
+class FileFailed(Exception):
+    """One object was not transformed. `blame` is whose fault it was, in a FailureReason's words."""
+
+    def __init__(self, blame: str, message: str) -> None:
+        super().__init__(message)
+        self.blame = blame
+
+
+class Transformer:
+    """Asks a job's servers.
+
+    Args:
+        s3: boto3's S3 client, with the job's rights.
+        job: the stored transform job.
+        fleet: its servers.
+        limits: how they may be asked.
+        cancelled: set when the job is to end.
+    """
+
+    def __init__(self, s3: Any, job: Document, fleet: Fleet, limits: Limits, cancelled: threading.Event) -> None:
+        self.written: list[S3Uri] = []
+        self.failed = 0
+        self.first_failure = FileFailed("ClientError", "")
+        self._s3 = s3
+        self._input = job["TransformInput"]
+        self._output = job["TransformOutput"]
+        self._fleet = fleet
+        self._limits = limits
+        self._cancelled = cancelled
+        self._at_once = limits.concurrent * job["TransformResources"]["InstanceCount"]
+        self._requests = ThreadPoolExecutor(self._at_once, thread_name_prefix="transform-request")
+        timeout = urllib3.Timeout(connect=5, read=limits.timeout)
+        self._http = urllib3.PoolManager(maxsize=self._at_once, retries=False, timeout=timeout)
+
+    def transform_all(self, objects: Iterator[ObjectName], folder: Path, write_line: Callable[[str], None]) -> None:
+        """Raises `Stopped` when the job is stopped; what fails of single objects is counted and goes to `write_line`.
+
+        Args:
+            objects: the input.
+            folder: for answers until they are complete.
+            write_line: writes the job's data log.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._http, self._requests, ThreadPoolExecutor(self._at_once, "transform-file") as files:
+            pending: dict[Future[None], ObjectName] = {}
+            while True:
+                room = 0 if self._cancelled.is_set() else 2 * self._at_once - len(pending)
+                for item in islice(objects, room):
+                    pending[files.submit(self._transform, item, folder)] = item
+                if not pending:
+                    break
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._note(pending.pop(future), future.exception(), write_line)
+        if self._cancelled.is_set():
+            raise Stopped
+
+    def _note(self, item: ObjectName, error: BaseException | None, write_line: Callable[[str], None]) -> None:
+        if error is None or isinstance(error, Stopped):
+            return
+        write_line(f"{item.bucket}/{item.key}: {error}")
+        if not self.failed:
+            blame = error.blame if isinstance(error, FileFailed) else "ClientError"
+            self.first_failure = FileFailed(blame, f"s3://{item.bucket}/{item.key}: {error}"[:_MAX_MESSAGE])
+        self.failed += 1
+
+    def _transform(self, item: ObjectName, folder: Path) -> None:
+        """One object in, `PATH.out` out, or nothing: half an answer would be out of step with its input."""
+        if self._cancelled.is_set():
+            raise Stopped
+        path = folder / f"{threading.get_ident()}.out"
+        body = self._s3.get_object(Bucket=item.bucket, Key=item.key)["Body"]
+        try:
+            with body, path.open("wb") as file:
+                answers = self._answers(payloads(body, self._input, self._limits))
+                for part in assembled(answers, self._output.get("AssembleWith", "None")):
+                    file.write(part)
+        except BadInput as error:
+            raise FileFailed("ClientError", str(error)) from None
+        if self._cancelled.is_set():
+            raise Stopped
+        target = self._target(item)
+        self.written.append(target)
+        self._s3.upload_file(str(path), target.bucket, target.key, ExtraArgs=self._encryption(), Config=_WHOLE)
+
+    def _target(self, item: ObjectName) -> S3Uri:
+        where = S3Uri.parse(self._output["S3OutputPath"])
+        folder = where.key.rstrip("/")
+        return S3Uri(where.bucket, f"{folder}/{item.path}.out" if folder else f"{item.path}.out")
+
+    def _encryption(self) -> dict[str, str]:
+        key = self._output.get("KmsKeyId")
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+    def _answers(self, bodies: Iterator[bytes]) -> Iterator[bytes]:
+        """Answers in the order of the requests, a few requests of one object under way at once."""
+        waiting: deque[Future[bytes]] = deque()
+        try:
+            for body in bodies:
+                waiting.append(self._requests.submit(self._ask, body))
+                if len(waiting) >= self._at_once:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _ask(self, body: bytes) -> bytes:
+        """One answer; a server that is busy, slow or gone is asked again, as often as ModelClientConfig says."""
+        failure = FileFailed("AlgorithmError", "no instance is healthy")
+        for _ in range(self._limits.retries + 1):
+            if self._cancelled.is_set():
+                raise Stopped
+            try:
+                response = self._post(body)
+            except urllib3.exceptions.HTTPError as error:
+                failure = FileFailed("AlgorithmError", f"Model server did not respond to /invocations request: {error}")
+                continue
+            if response.status == 200:
+                return response.data
+            said = response.data[:200].decode("utf-8", "replace")
+            blame = "ClientError" if response.status < 500 else "AlgorithmError"
+            failure = FileFailed(blame, f"Bad HTTP status returned from invoke: {response.status}: {said}")
+            if response.status not in _RETRIED:
+                break
+        raise failure
+
+    def _post(self, body: bytes) -> urllib3.BaseHTTPResponse:
+        instance = self._fleet.wait_for_one(_NO_INSTANCE_SECONDS)
+        if instance is None:
+            raise urllib3.exceptions.HTTPError("no instance is healthy")
+        wanted = {"Content-Type": self._input.get("ContentType"), "Accept": self._output.get("Accept")}
+        headers = {name: value for name, value in wanted.items() if value}
+        try:
+            url = f"http://127.0.0.1:{instance.port}/invocations"
+            return self._http.request("POST", url, body=body, headers=headers)
+        finally:
+            instance.release()

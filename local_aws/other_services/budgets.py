@@ -1,0 +1,74 @@
+"""Money being spent: locally nobody sends a bill, so a test says what was spent, and budgets react as on AWS."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal, InvalidOperation
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.wire import Document
+from local_aws.ministack import hooks
+from local_aws.service import admin
+
+_log = logging.getLogger("local_aws.budgets")
+
+
+@admin("spend", area="budgets")
+def spend(context: Context, request: Document) -> Document:
+    """`{"BudgetName": ..., "Amount": "12.5"}`: sets the actual spend and tells the subscribers of every ACTUAL
+    notification whose threshold is reached by it for the first time. Answers with the notifications' thresholds."""
+    name, amount = request.get("BudgetName"), _amount(request.get("Amount"))
+    if not isinstance(name, str):
+        raise validation("BudgetName must be the name of a budget")
+    client = context.client("budgets")
+    notifications = hooks.set_budget_spend(name, str(amount), account=context.account)
+    if notifications is None:
+        raise AwsError("NotFoundException", f"There is no budget {name}", 404)
+    budget = client.describe_budget(AccountId=context.account, BudgetName=name)["Budget"]
+    limit = Decimal(budget.get("BudgetLimit", {}).get("Amount", "0"))
+    told = []
+    for entry in notifications:
+        notification = entry["notification"]
+        if notification["NotificationType"] != "ACTUAL":
+            continue
+        reached = _reached(notification, amount, limit)
+        if reached and notification.get("NotificationState") != "ALARM":
+            told.append(notification["Threshold"])
+            _tell(context, budget, notification, entry["subscribers"])
+        notification["NotificationState"] = "ALARM" if reached else "OK"
+    return {"BudgetName": name, "Amount": str(amount), "Notified": told}
+
+
+def _amount(text: object) -> Decimal:
+    try:
+        amount = Decimal(str(text))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
+        raise validation(f"Amount must be a number of at least 0, got {text!r}")
+    return amount
+
+
+def _reached(notification: Document, amount: Decimal, limit: Decimal) -> bool:
+    threshold = Decimal(str(notification["Threshold"]))
+    if notification.get("ThresholdType", "PERCENTAGE") == "PERCENTAGE":
+        threshold = threshold * limit / 100
+    comparisons = {"GREATER_THAN": amount > threshold, "LESS_THAN": amount < threshold, "EQUAL_TO": amount == threshold}
+    return comparisons[notification["ComparisonOperator"]]
+
+
+def _tell(context: Context, budget: Document, notification: Document, subscribers: list[Document]) -> None:
+    limit = budget.get("BudgetLimit", {})
+    spent = budget["CalculatedSpend"]["ActualSpend"]
+    message = (
+        f"AWS Budget Notification\nAWS Account {context.account}\n\nBudget Name: {budget['BudgetName']}\n"
+        f"Budgeted Amount: ${limit.get('Amount')}\nAlert Type: ACTUAL\n"
+        f"Alert Threshold: > {notification['Threshold']}\nACTUAL Amount: ${spent['Amount']}\n"
+    )
+    for subscriber in subscribers:
+        if subscriber["SubscriptionType"] != "SNS":
+            _log.info("would send mail to %s: budget %s", subscriber["Address"], budget["BudgetName"])
+            continue
+        subject = f"AWS Budgets: {budget['BudgetName']} has exceeded your alert threshold"[:100]
+        context.client("sns").publish(TopicArn=subscriber["Address"], Subject=subject, Message=message)

@@ -1,0 +1,199 @@
+"""EC2 instances as processes: the user data of a launch template runs for real, in a folder of its own.
+
+Only user data that keeps to a folder it is given (`BINVENTORY_ROOT`) is run; every other instance stays a record. The
+machine's metadata service answers on loopback, and `shutdown` is a script that ends the machine, as on EC2 with
+InstanceInitiatedShutdownBehavior `terminate`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from local_aws.core import processes
+from local_aws.core.context import Context
+from local_aws.core.errors import validation
+from local_aws.core.wire import Document
+from local_aws.ministack import ec2, iam
+from local_aws.ministack.ec2 import Launched
+from local_aws.service import admin
+
+_FOLDER_MARK = "BINVENTORY_ROOT"
+_NOTICE_SECONDS = 120.0  # between a spot interruption's notice and the end
+_POLL_SECONDS = 0.2
+_EC2 = "ec2.amazonaws.com"
+_log = logging.getLogger("local_aws.spot_machines")
+
+# Writes down when the machine ends; `-P now` and `-P +MINUTES`, the last word counts.
+_SHUTDOWN = """#!/bin/bash
+case "$2" in
+  now) end=$(date +%s) ;;
+  +*) end=$(( $(date +%s) + ${2#+} * @MINUTE@ )) ;;
+esac
+echo "$end" > "@FILE@.new" && mv "@FILE@.new" "@FILE@"
+"""
+_MACHINES: dict[str, Machine] = {}
+
+
+class Machine:
+    """One instance: its process, its metadata service, and the file in which its end is written down."""
+
+    def __init__(self, context: Context, launched: Launched) -> None:
+        self._context = context
+        self._launched = launched
+        self.root = context.state_dir / "machines" / launched.instance_id
+        self._end = self.root / "ends-at"
+        self._notice: str | None = None
+        self._gone = threading.Event()
+
+    def run(self) -> None:
+        """From the boot to the power off; then the instance is terminated."""
+        tools = self.root / "bin"
+        tools.mkdir(parents=True)
+        script, shutdown = self.root / "user-data.sh", tools / "shutdown"
+        script.write_bytes(base64.b64decode(self._launched.user_data))
+        minute = max(1, round(60 * self._context.time_scale))
+        shutdown.write_text(_SHUTDOWN.replace("@FILE@", str(self._end)).replace("@MINUTE@", str(minute)))
+        shutdown.chmod(0o755)
+        metadata = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        threading.Thread(target=metadata.serve_forever, name="instance-metadata", daemon=True).start()
+        try:
+            self._boot(script, f"http://127.0.0.1:{metadata.server_port}")
+        finally:
+            metadata.shutdown()
+            metadata.server_close()
+            _MACHINES.pop(self._launched.instance_id, None)
+            if not self._context.stopping.is_set():
+                ids = [self._launched.instance_id]
+                self._context.client("ec2").terminate_instances(InstanceIds=ids)
+
+    def interrupt(self) -> None:
+        """Spot takes the machine back: a notice now, the end two minutes later."""
+        seconds = _NOTICE_SECONDS * self._context.time_scale
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+        self._notice = json.dumps({"action": "terminate", "time": when})
+        threading.Timer(seconds, self.end).start()
+
+    def end(self) -> None:
+        """The power goes."""
+        self._gone.set()
+
+    def metadata(self, path: str) -> str | None:
+        """What the metadata service answers; None is 404."""
+        tags = "/latest/meta-data/tags/instance/"
+        if path.startswith(tags):
+            return self._launched.tags.get(path.removeprefix(tags))
+        answers = {
+            "/latest/meta-data/instance-id": self._launched.instance_id,
+            "/latest/meta-data/spot/instance-action": self._notice,
+        }
+        return answers.get(path)
+
+    def _boot(self, script: Path, metadata: str) -> None:
+        with (self.root / "console.txt").open("wb") as console:
+            process = subprocess.Popen(
+                ["bash", str(script)],
+                cwd=self.root,
+                env=self._environment(metadata),
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            while not self._gone.wait(_POLL_SECONDS) and not self._is_off():
+                if self._context.stopping.is_set():
+                    break
+            # Whatever still runs when the power goes.
+            processes.stop_tree(process.pid, grace=0)
+            process.wait()
+
+    def _is_off(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return time.time() >= float(self._end.read_text())
+        return False
+
+    def _environment(self, metadata: str) -> dict[str, str]:
+        path = f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **self._context.environment(), **self._rights()}
+        # The metadata service is this machine's own; AWS_EC2_METADATA_DISABLED speaks of the host's.
+        return environment | {
+            "PATH": path,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata,
+            _FOLDER_MARK: str(self.root / "opt"),
+            "BINVENTORY_PYTHON": sys.executable,
+        }
+
+    def _rights(self) -> dict[str, str]:
+        """Credentials of the role in the instance profile, where policies are enforced."""
+        if not self._context.enforce_iam or not self._launched.profile:
+            return {}
+        name = self._launched.profile.rsplit("/", 1)[-1]
+        profile = self._context.client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+        return iam.role_session(
+            profile["Roles"][0]["Arn"], self._launched.instance_id, account=self._context.account, service=_EC2
+        )
+
+
+def serve(context: Context) -> None:
+    """Have instances that are started from launch templates run."""
+
+    def begun(launched: Launched) -> None:
+        if _FOLDER_MARK.encode() not in base64.b64decode(launched.user_data or ""):
+            return
+        machine = _MACHINES[launched.instance_id] = Machine(context, launched)
+        context.start_thread(f"machine {launched.instance_id}", machine.run)
+
+    def ended(instance_ids: Sequence[str]) -> None:
+        for instance_id in instance_ids:
+            if instance_id in _MACHINES:
+                _MACHINES[instance_id].end()
+
+    ec2.run_machines(begun, ended)
+    ec2.know_deep_learning_images()
+
+
+@admin("interrupt", area="ec2")
+def interrupt(context: Context, request: Document) -> Document:
+    """`{"InstanceId": ...}`: spot takes the instance back, with two minutes' notice (times the time scale)."""
+    machine = _MACHINES.get(str(request.get("InstanceId")))
+    if machine is None:
+        raise validation(f"InstanceId {request.get('InstanceId')!r} is no instance that runs here")
+    machine.interrupt()
+    return {}
+
+
+def _handler_of(machine: Machine) -> type[BaseHTTPRequestHandler]:
+    """The metadata service of one machine: version 2 only, as the launch template asks for."""
+    token = base64.b64encode(os.urandom(24)).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            wanted = self.path == "/latest/api/token" and "X-aws-ec2-metadata-token-ttl-seconds" in self.headers
+            self._answer(200 if wanted else 400, token if wanted else "")
+
+        def do_GET(self) -> None:
+            if self.headers.get("X-aws-ec2-metadata-token") != token:
+                self._answer(401, "")
+                return
+            found = machine.metadata(self.path)
+            self._answer(404 if found is None else 200, found or "")
+
+        def _answer(self, status: int, body: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            _log.debug(format, *arguments)
+
+    return Handler

@@ -1,0 +1,1 @@
+"""Pipelines: their definitions, their executions, and the steps of those."""

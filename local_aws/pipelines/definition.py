@@ -1,0 +1,266 @@
+"""Pipeline definitions (schema 2020-12-01), read and held to their rules before anything runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from local_aws.core.errors import AwsError, validation
+from local_aws.pipelines.expressions import CONDITION_TYPES, ExpressionError, parse_path, references
+
+VERSION = "2020-12-01"
+RUNNABLE = frozenset({"Processing", "Training", "Tuning", "Model", "RegisterModel", "Condition", "Fail", "Lambda"})
+_ELSEWHERE = frozenset(
+    {"Transform", "Callback", "AutoML", "ClarifyCheck", "QualityCheck", "EMR", "EMRServerless", "NotebookJob"}
+)
+_STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
+_PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
+_DURATION = re.compile(
+    r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+)
+_SECONDS = {
+    "years": 365 * 86_400,
+    "months": 30 * 86_400,
+    "weeks": 7 * 86_400,
+    "days": 86_400,
+    "hours": 3_600,
+    "minutes": 60,
+    "seconds": 1,
+}
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A pipeline parameter; `default` is None when an execution must give a value."""
+
+    name: str
+    type: str
+    default: Value | None
+    allowed: tuple[Value, ...]
+
+    def value_of(self, text: str) -> Value:
+        """The value an execution gives, which comes as text; raises a ValidationException."""
+        try:
+            value: Value = _PARAMETER_TYPES[self.type](text)
+        except ValueError:
+            raise validation(f"Parameter {self.name} must be of type {self.type}, got {text!r}") from None
+        if self.type == "Boolean":
+            if text.lower() not in {"true", "false"}:
+                raise validation(f"Parameter {self.name} must be true or false, got {text!r}")
+            value = text.lower() == "true"
+        if self.allowed and value not in self.allowed:
+            allowed = ", ".join(str(item) for item in self.allowed)
+            raise validation(f"Parameter {self.name} must be one of [{allowed}], got {text!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When and how often a step is tried again."""
+
+    exceptions: tuple[str, ...]
+    interval_seconds: float = 1.0
+    backoff_rate: float = 2.0
+    max_attempts: int | None = None
+    expire_after_minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Args:
+        name: unique in the pipeline.
+        type: one of `RUNNABLE`.
+        arguments: its request, expressions included.
+        needs: names of the steps that must have succeeded first.
+        condition: the Condition step that decides whether this one runs, and on which outcome.
+        cache_seconds: how long an equal earlier run counts; None when caching is off.
+        retries: its retry policies.
+        property_files: output name and path by property file's name.
+        shown: DisplayName and Description, as ListPipelineExecutionSteps shows them.
+        outputs: names of a Lambda step's OutputParameters.
+    """
+
+    name: str
+    type: str
+    arguments: dict[str, Any]
+    needs: frozenset[str] = frozenset()
+    condition: tuple[str, bool] | None = None
+    cache_seconds: float | None = None
+    retries: tuple[RetryPolicy, ...] = ()
+    property_files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)
+    function: str = ""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A whole pipeline: parameters and steps by name, steps in the order they are written."""
+
+    parameters: dict[str, Parameter]
+    steps: dict[str, Step]
+
+    def values(self, given: list[dict[str, str]]) -> dict[str, Value]:
+        """The parameters of an execution: defaults, and what it gives instead. Raises a ValidationException."""
+        values = {p.name: p.default for p in self.parameters.values() if p.default is not None}
+        for item in given:
+            parameter = self.parameters.get(item["Name"])
+            if parameter is None:
+                raise validation(
+                    f"Parameter {item['Name']} is not in the pipeline definition; it has: {', '.join(self.parameters)}"
+                )
+            values[parameter.name] = parameter.value_of(item["Value"])
+        missing = sorted(self.parameters.keys() - values.keys())
+        if missing:
+            raise validation(f"Parameters without a default need a value: {', '.join(missing)}")
+        return values
+
+
+def read_definition(text: str) -> Definition:
+    """Read a definition; raises a ValidationException that names the step and what is wrong with it."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise _refused(f"it is not JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("Version") != VERSION:
+        raise _refused(f"Version must be {VERSION!r}")
+    if not document.get("Steps"):
+        raise _refused("it has no Steps")
+    try:
+        parameters = {item["Name"]: _parameter(item) for item in document.get("Parameters", [])}
+        found = list(_steps(document["Steps"], None))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _refused(f"a member is missing or of the wrong type: {error}") from None
+    steps = {step.name: step for step in found}
+    if len(steps) != len(found):
+        doubled = sorted({s.name for s in found if sum(other.name == s.name for other in found) > 1})
+        raise _refused(f"step names must be unique, found more than once: {', '.join(doubled)}")
+    definition = Definition(parameters, {s.name: _with_needs(s, steps, parameters) for s in found})
+    try:
+        TopologicalSorter({step.name: predecessors(step) for step in definition.steps.values()}).prepare()
+    except CycleError as error:
+        raise _refused(f"steps wait for each other: {' -> '.join(error.args[1])}") from None
+    return definition
+
+
+def predecessors(step: Step) -> frozenset[str]:
+    """Every step that must end before this one can start."""
+    return step.needs | ({step.condition[0]} if step.condition else frozenset())
+
+
+def seconds_of(duration: str) -> float:
+    """An ISO 8601 duration in seconds; months count 30 days. Raises `ValueError`."""
+    match = _DURATION.fullmatch(duration)
+    if match is None or duration in {"P", "PT"}:
+        raise ValueError(f"{duration!r} is not an ISO 8601 duration such as P30D or PT12H")
+    return float(sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict().items() if count))
+
+
+def _refused(why: str) -> AwsError:
+    return validation(f"Unable to parse pipeline definition: {why}")
+
+
+def _parameter(item: dict[str, Any]) -> Parameter:
+    kind = item["Type"]
+    if kind not in _PARAMETER_TYPES:
+        raise _refused(f"parameter {item['Name']} has type {kind!r}; known: {', '.join(_PARAMETER_TYPES)}")
+    parameter = Parameter(item["Name"], kind, item.get("DefaultValue"), tuple(item.get("EnumValues", ())))
+    if parameter.default is not None and parameter.allowed and parameter.default not in parameter.allowed:
+        raise _refused(f"parameter {parameter.name}: the default {parameter.default!r} is not among its EnumValues")
+    return parameter
+
+
+def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> Iterator[Step]:
+    """The steps of a list and, after each Condition step, those of its two branches."""
+    for item in items:
+        name, kind = item["Name"], item["Type"]
+        if not _STEP_NAME.fullmatch(name):
+            raise _refused(f"step name {name!r} must be 1 to 64 letters, digits, - or _")
+        if kind in _ELSEWHERE:
+            raise AwsError("NotImplemented", f"Step {name}: steps of type {kind} do not run locally", 501)
+        if kind not in RUNNABLE:
+            raise _refused(f"step {name} has the unknown type {kind!r}")
+        arguments = item.get("Arguments", {})
+        if kind == "Condition":
+            for outcome, branch in ((True, "IfSteps"), (False, "ElseSteps")):
+                yield from _steps(arguments.get(branch, []), (name, outcome))
+            _check_conditions(name, arguments["Conditions"])
+            arguments = {"Conditions": arguments["Conditions"]}
+        yield Step(
+            name=name,
+            type=kind,
+            arguments=arguments,
+            needs=frozenset(item.get("DependsOn", [])),
+            condition=condition,
+            cache_seconds=_cache_seconds(name, item.get("CacheConfig", {})),
+            retries=tuple(_retry(policy) for policy in item.get("RetryPolicies", [])),
+            property_files={
+                file["PropertyFileName"]: (file["OutputName"], file["FilePath"])
+                for file in item.get("PropertyFiles", [])
+            },
+            shown={
+                shown: item[member]
+                for member, shown in (("DisplayName", "StepDisplayName"), ("Description", "StepDescription"))
+                if item.get(member)
+            },
+            function=item.get("FunctionArn", ""),
+        )
+
+
+def _check_conditions(step: str, conditions: list[dict[str, Any]]) -> None:
+    for condition in conditions:
+        kind = condition["Type"]
+        if kind not in CONDITION_TYPES:
+            raise _refused(f"step {step}: unknown condition {kind!r}; known: {', '.join(sorted(CONDITION_TYPES))}")
+        wanted = {"Not": ("Expression",), "Or": ("Conditions",), "In": ("QueryValue", "Values")}
+        for member in wanted.get(kind, ("LeftValue", "RightValue")):
+            if member not in condition:
+                raise _refused(f"step {step}: the condition {kind} needs {member}")
+        inner = {"Not": [condition.get("Expression")], "Or": condition.get("Conditions", [])}
+        _check_conditions(step, inner.get(kind, []))
+
+
+def _cache_seconds(step: str, config: dict[str, Any]) -> float | None:
+    if not config.get("Enabled"):
+        return None
+    try:
+        return seconds_of(config["ExpireAfter"]) if "ExpireAfter" in config else float("inf")
+    except ValueError as error:
+        raise _refused(f"step {step}: CacheConfig.ExpireAfter: {error}") from None
+
+
+def _retry(policy: dict[str, Any]) -> RetryPolicy:
+    return RetryPolicy(
+        exceptions=tuple(policy["ExceptionType"]),
+        interval_seconds=policy.get("IntervalSeconds", 1.0),
+        backoff_rate=policy.get("BackoffRate", 2.0),
+        max_attempts=policy.get("MaxAttempts"),
+        expire_after_minutes=policy.get("ExpireAfterMin"),
+    )
+
+
+def _with_needs(step: Step, steps: dict[str, Step], parameters: dict[str, Parameter]) -> Step:
+    """The step with the dependencies that its references imply; raises for a reference to nothing."""
+    needs = set(step.needs)
+    for reference in references([step.arguments, step.function]):
+        try:
+            head, *rest = parse_path(reference)
+        except ExpressionError as error:
+            raise _refused(f"step {step.name}: {error}") from None
+        name = str(rest[0]) if rest else ""
+        if head == "Parameters" and name not in parameters:
+            raise _refused(f"step {step.name} refers to the parameter {name!r}, which does not exist")
+        if head == "Steps":
+            needs.add(name)
+    unknown = sorted(needs - steps.keys())
+    if unknown:
+        raise _refused(f"step {step.name} depends on steps that do not exist: {', '.join(unknown)}")
+    return Step(**{**step.__dict__, "needs": frozenset(needs)})

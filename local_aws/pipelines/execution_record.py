@@ -1,0 +1,154 @@
+"""How a stored pipeline execution and its steps change while it runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
+from local_aws.pipelines.definition import Step
+
+FAMILY = "PipelineExecution"
+CACHE_FAMILY = "PipelineStepCache"
+STEPS = "_Steps"
+ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
+
+
+class ExecutionRecord:
+    """One stored execution. Every change is saved at once and announced on the event bus."""
+
+    def __init__(self, context: Context, arn: str) -> None:
+        self._context = context
+        self._table = context.table(FAMILY)
+        self.arn = arn
+
+    def read(self) -> Document:
+        """The execution as stored now."""
+        execution = self._table.get(self.arn)
+        if execution is None:
+            raise KeyError(f"pipeline execution {self.arn} is gone from the store")
+        return execution
+
+    def step(self, name: str) -> Document | None:
+        """A step as stored now; None before it has started."""
+        step: Document | None = self.read()[STEPS].get(name)
+        return step
+
+    def begin_step(self, step: Step) -> None:
+        """Note that a step starts; one that was under way when the local AWS stopped keeps what it had."""
+        now = self._context.now()
+
+        def change(execution: Document) -> None:
+            execution[STEPS].setdefault(
+                step.name,
+                {"StepName": step.name, "StartTime": now, "StepStatus": "Starting", "AttemptCount": 1, **step.shown},
+            )
+
+        self._table.update(self.arn, change)
+        self._announce_step(step, None)
+
+    def change_step(self, step: Step, **members: Any) -> None:
+        """Set members of a step; a final status also sets its end."""
+        now = self._context.now()
+        previous: list[str] = []
+
+        def change(execution: Document) -> None:
+            stored = execution[STEPS][step.name]
+            previous.append(stored["StepStatus"])
+            stored.update({name: value for name, value in members.items() if value is not None})
+            if members.get("StepStatus") in ENDED:
+                stored["EndTime"] = now
+            execution["LastModifiedTime"] = now
+
+        self._table.update(self.arn, change)
+        if members.get("StepStatus") not in (None, *previous):
+            self._announce_step(step, previous[0])
+
+    def change(self, status: str, reason: str | None = None, *, only_from: str | None = None) -> bool:
+        """Set the execution's status (only while it has a certain one, if that is given); whether it did."""
+        now = self._context.now()
+        previous: list[str] = []
+
+        def change(execution: Document) -> None:
+            if only_from not in (None, execution["PipelineExecutionStatus"]):
+                return
+            previous.append(execution["PipelineExecutionStatus"])
+            execution.update(PipelineExecutionStatus=status, LastModifiedTime=now)
+            if reason:
+                execution["FailureReason"] = reason
+
+        execution = self._table.update(self.arn, change)
+        if execution is not None and previous:
+            self.announce(execution, previous[0])
+        return bool(previous)
+
+    def announce(self, execution: Document, previous: str | None) -> None:
+        """Send the event that AWS sends when an execution's status changes."""
+        detail = {
+            "pipelineArn": execution["PipelineArn"],
+            "pipelineExecutionArn": self.arn,
+            "pipelineExecutionDisplayName": execution.get("PipelineExecutionDisplayName", ""),
+            "currentPipelineExecutionStatus": execution["PipelineExecutionStatus"],
+            "executionStartTime": _iso(execution["CreationTime"]),
+        }
+        if previous:
+            detail["previousPipelineExecutionStatus"] = previous
+        if execution["PipelineExecutionStatus"] in ENDED:
+            detail["executionEndTime"] = _iso(execution["LastModifiedTime"])
+        self._context.emit_event(
+            "SageMaker Model Building Pipeline Execution Status Change", detail, [execution["PipelineArn"], self.arn]
+        )
+
+    def _announce_step(self, step: Step, previous: str | None) -> None:
+        execution = self.read()
+        stored = execution[STEPS][step.name]
+        detail = {
+            "metadata": stored.get("Metadata", {}),
+            "stepStartTime": _iso(stored["StartTime"]),
+            "stepType": step.type,
+            "stepName": step.name,
+            "currentStepStatus": stored["StepStatus"],
+            "pipelineArn": execution["PipelineArn"],
+            "pipelineExecutionArn": self.arn,
+            "cacheHitResult": stored.get("CacheHitResult", {}),
+        }
+        if previous:
+            detail["previousStepStatus"] = previous
+        if "EndTime" in stored:
+            detail["stepEndTime"] = _iso(stored["EndTime"])
+        if "FailureReason" in stored:
+            detail["failureReason"] = stored["FailureReason"]
+        self._context.emit_event(
+            "SageMaker Model Building Pipeline Execution Step Status Change",
+            detail,
+            [execution["PipelineArn"], self.arn],
+        )
+
+    def earlier_success(self, key: str, max_age: float) -> Document | None:
+        """What an earlier, equal run of a step left, if it is not older than `max_age` seconds."""
+        found = self._context.table(CACHE_FAMILY).get(key)
+        if found is None or self._context.now() - found["Time"] > max_age:
+            return None
+        return found
+
+    def remember_success(self, key: str, metadata: Document, properties: Document) -> None:
+        """Keep what a step left, for later executions of the same pipeline."""
+        entry = {"Time": self._context.now(), "Execution": self.arn, "Metadata": metadata, "Properties": properties}
+        self._context.table(CACHE_FAMILY).put(key, entry)
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def execution_values(execution: Document, now: float) -> Document:
+    """What the references `Execution.*` stand for."""
+    return {
+        "PipelineName": execution["_PipelineName"],
+        "PipelineArn": execution["PipelineArn"],
+        "PipelineExecutionId": execution["_Id"],
+        "PipelineExecutionArn": execution["PipelineExecutionArn"],
+        "StartDateTime": _iso(execution["CreationTime"]),
+        "CurrentDateTime": _iso(now),
+    }

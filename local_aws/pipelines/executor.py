@@ -1,0 +1,231 @@
+"""One pipeline execution: starts each step when what it needs is there, and carries the results from step to step."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
+from local_aws.pipelines import step_work
+from local_aws.pipelines.definition import Definition, RetryPolicy, Step, read_definition
+from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, execution_values
+from local_aws.pipelines.expressions import ExpressionError, Resolver
+from local_aws.pipelines.step_work import JOB_KINDS, Interrupted, StepFailure
+
+_FAILED = "Step failure: One or multiple steps failed."
+_UNLIMITED = 1_000_000
+_MAX_REASON = 1024
+
+
+class PipelineRun:
+    """Runs the stored execution `arn`; steps that an earlier local AWS began are taken up where they were."""
+
+    def __init__(self, context: Context, arn: str) -> None:
+        self._context = context
+        self._record = ExecutionRecord(context, arn)
+        execution = self._record.read()
+        self._definition: Definition = read_definition(execution["_Definition"])
+        self._parameters: Document = execution["_Parameters"]
+        limit = execution.get("ParallelismConfiguration", {}).get("MaxParallelExecutionSteps", _UNLIMITED)
+        self._parallel: int = limit
+        self._ended: queue.Queue[str] = queue.Queue()
+        self._running: set[str] = set()
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        """Run steps until none can start any more."""
+        while True:
+            self._start_ready_steps()
+            if not self._running:
+                break
+            self._running.discard(self._ended.get())
+        if not self._context.stopping.is_set():
+            self._conclude()
+
+    def stop(self) -> None:
+        """StopPipelineExecution: start nothing more and stop the jobs that run."""
+        if not self._record.change("Stopping", only_from="Executing"):
+            return
+        self._ending.set()
+        for name, stored in self._record.read()[STEPS].items():
+            step = self._definition.steps[name]
+            if stored["StepStatus"] not in ENDED and step.type in JOB_KINDS and "_Job" in stored:
+                self._record.change_step(step, StepStatus="Stopping")
+                step_work.stop_job(self._context, step, stored["_Job"])
+
+    def shut_down(self) -> None:
+        """Start nothing more; the jobs are shut down on their own."""
+        self._ending.set()
+
+    def _start_ready_steps(self) -> None:
+        if self._ending.is_set() or self._context.stopping.is_set():
+            return
+        stored = self._record.read()[STEPS]
+        if any(self._definition.steps[name].type == "Fail" for name in stored):
+            return
+        for step in self._definition.steps.values():
+            if len(self._running) >= self._parallel:
+                return
+            if step.name not in self._running and _is_ready(step, stored):
+                self._running.add(step.name)
+                self._context.start_thread(f"step/{step.name}", partial(self._run_step, step))
+
+    def _conclude(self) -> None:
+        execution = self._record.read()
+        statuses = {step["StepStatus"] for step in execution[STEPS].values()}
+        if execution["PipelineExecutionStatus"] == "Stopping":
+            self._record.change("Stopped")
+        elif statuses <= {"Succeeded"}:
+            self._record.change("Succeeded")
+        else:
+            self._record.change("Failed", _FAILED)
+
+    def _run_step(self, step: Step) -> None:
+        try:
+            self._record.begin_step(step)
+            with self._context.acting(self._role()):
+                self._with_retries(step)
+            self._record.change_step(step, StepStatus="Succeeded")
+        except Interrupted:
+            pass
+        except (StepFailure, ExpressionError) as error:
+            stopped = isinstance(error, StepFailure) and error.stopped and self._ending.is_set()
+            reason = error.reason if isinstance(error, StepFailure) else f"ClientError: {error}"
+            if not self._context.stopping.is_set():
+                self._record.change_step(
+                    step,
+                    StepStatus="Stopped" if stopped else "Failed",
+                    FailureReason=None if stopped else reason[:_MAX_REASON],
+                )
+        except Exception as error:
+            if not self._context.stopping.is_set():
+                self._record.change_step(step, StepStatus="Failed", FailureReason=f"InternalServerError: {error!r}")
+                raise
+        finally:
+            self._ended.put(step.name)
+
+    def _role(self) -> str | None:
+        """The pipeline's role, as which its steps act."""
+        arn = self._record.read()["PipelineArn"]
+        pipelines = self._context.table("Pipeline").all()
+        return next((pipeline["RoleArn"] for pipeline in pipelines if pipeline["PipelineArn"] == arn), None)
+
+    def _with_retries(self, step: Step) -> None:
+        tried: dict[RetryPolicy, int] = {}
+        started = time.monotonic()
+        while True:
+            try:
+                self._attempt(step)
+                return
+            except StepFailure as error:
+                policy = next((p for p in step.retries if error.kind and error.kind in p.exceptions), None)
+                if policy is None or self._ending.is_set():
+                    raise
+                count = tried.get(policy, 0)
+                pause = policy.interval_seconds * policy.backoff_rate**count
+                if not _may_retry(policy, count, time.monotonic() + pause - started) or self._ending.wait(pause):
+                    raise
+                tried[policy] = count + 1
+                attempts = 1 + sum(tried.values())
+                self._record.change_step(step, AttemptCount=attempts, StepStatus="Starting", _Job="")
+
+    def _attempt(self, step: Step) -> None:
+        execution = self._record.read()
+        resolver = self._resolver(execution)
+        if step.type in JOB_KINDS:
+            self._run_job(step, execution, resolver)
+            return
+        arguments = resolver.resolve(step.arguments) if step.type != "Condition" else step.arguments
+        self._record.change_step(step, StepStatus="Executing")
+        metadata, properties = self._do(step, arguments, execution, resolver)
+        self._record.change_step(step, Metadata=metadata, _Properties=properties)
+
+    def _do(
+        self, step: Step, arguments: Document, execution: Document, resolver: Resolver
+    ) -> tuple[Document, Document]:
+        """Carry out a step that is not a job; its metadata and properties."""
+        if step.type == "Condition":
+            outcome = all(resolver.holds(condition) for condition in arguments["Conditions"])
+            return {"Condition": {"Outcome": "True" if outcome else "False"}}, {"Outcome": outcome}
+        if step.type == "Fail":
+            message = str(arguments.get("ErrorMessage", ""))
+            self._record.change_step(step, Metadata={"Fail": {"ErrorMessage": message}})
+            raise StepFailure(message)
+        if step.type == "RegisterModel":
+            package = step_work.register_model(self._context, arguments)
+            return {"RegisterModel": {"Arn": package["ModelPackageArn"]}}, package
+        if step.type == "Model":
+            model = step_work.create_model(self._context, arguments, execution["_Id"], step.name)
+            return {"Model": {"Arn": model["ModelArn"]}}, model
+        function = str(resolver.resolve(step.function))
+        reply = step_work.invoke_function(self._context, function, arguments)
+        outputs = [{"Name": name, "Value": str(value)} for name, value in reply.items()]
+        metadata = {"Lambda": {"Arn": function, "OutputParameters": outputs}}
+        return metadata, {"OutputParameters": reply}
+
+    def _run_job(self, step: Step, execution: Document, resolver: Resolver) -> None:
+        kind = JOB_KINDS[step.type]
+        stored = self._record.step(step.name) or {}
+        key: str | None = stored.get("_CacheKey")
+        name: str = stored.get("_Job", "")
+        metadata: Document = stored.get("Metadata", {})
+        if not name:
+            arguments = resolver.resolve(step.arguments)
+            key = step_work.cache_key(execution["_PipelineName"], step, arguments)
+            if key and self._reuse(step, key):
+                return
+            name, arn = step_work.start_job(self._context, step, arguments, execution["_Id"])
+            metadata = {kind.metadata: {"Arn": arn}}
+            self._record.change_step(step, StepStatus="Executing", Metadata=metadata, _Job=name, _CacheKey=key)
+            if self._ending.is_set() and not self._context.stopping.is_set():
+                step_work.stop_job(self._context, step, name)
+        properties = step_work.await_job(self._context, step, name)
+        self._record.change_step(step, _Properties=properties)
+        if key:
+            self._record.remember_success(key, metadata, properties)
+
+    def _reuse(self, step: Step, key: str) -> bool:
+        """Take over the result of an earlier, equal run, if there is one that is young enough."""
+        earlier = self._record.earlier_success(key, step.cache_seconds or 0.0)
+        if earlier is None:
+            return False
+        self._record.change_step(
+            step,
+            Metadata=earlier["Metadata"],
+            CacheHitResult={"SourcePipelineExecutionArn": earlier["Execution"]},
+            _Properties=earlier["Properties"],
+        )
+        return True
+
+    def _resolver(self, execution: Document) -> Resolver:
+        properties = {name: stored.get("_Properties", {}) for name, stored in execution[STEPS].items()}
+
+        def read_json(step: str, file: str) -> Any:
+            return step_work.read_property_file(
+                self._context, self._definition.steps[step], properties.get(step, {}), file
+            )
+
+        return Resolver(self._parameters, execution_values(execution, self._context.now()), properties, read_json)
+
+
+def _is_ready(step: Step, stored: dict[str, Document]) -> bool:
+    """Whether a step can start: not ended yet, everything it needs succeeded, its condition came out its way."""
+    if step.name in stored and stored[step.name]["StepStatus"] in ENDED:
+        return False
+    if any(stored.get(name, {}).get("StepStatus") != "Succeeded" for name in step.needs):
+        return False
+    if step.condition is None:
+        return True
+    decider, wanted = step.condition
+    decided = stored.get(decider, {})
+    return decided.get("StepStatus") == "Succeeded" and decided["_Properties"]["Outcome"] is wanted
+
+
+def _may_retry(policy: RetryPolicy, count: int, elapsed: float) -> bool:
+    if policy.max_attempts is not None and count >= policy.max_attempts:
+        return False
+    return policy.expire_after_minutes is None or elapsed < policy.expire_after_minutes * 60

@@ -1,0 +1,289 @@
+"""Pipelines and their executions."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from typing import Any
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError, conflict, not_found, validation
+from local_aws.core.listing import cut, list_page
+from local_aws.core.objects import S3Uri
+from local_aws.core.tags import drop_tags, set_tags
+from local_aws.core.wire import Document, describe, operation, summarise
+from local_aws.jobs.running import from_before, jobs_of, resumes
+from local_aws.pipelines.definition import read_definition
+from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
+from local_aws.pipelines.execution_record import STEPS, ExecutionRecord
+from local_aws.pipelines.executor import PipelineRun
+
+PIPELINES = "Pipeline"
+_TOKEN = "_Token"
+_ALPHABET = string.ascii_lowercase + string.digits
+_DEFINITION_MEMBERS = ("PipelineDefinition", "PipelineDefinitionS3Location")
+
+
+@operation("CreatePipeline")
+def create_pipeline(context: Context, request: Document) -> Document:
+    """Store a pipeline; its definition is checked now."""
+    name = request["PipelineName"]
+    arn = context.arn("pipeline", name)
+    now = context.now()
+    pipeline = {
+        key: value
+        for key, value in request.items()
+        if key not in {"Tags", "ClientRequestToken", "PipelineDefinitionS3Location"}
+    } | {
+        "PipelineArn": arn,
+        "PipelineDefinition": _definition(context, request),
+        "PipelineStatus": "Active",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        _TOKEN: request["ClientRequestToken"],
+    }
+    pipeline.setdefault("PipelineDisplayName", name)
+    if not context.table(PIPELINES).insert(name, pipeline):
+        existing = context.table(PIPELINES).get(name) or {}
+        if existing.get(_TOKEN) == request["ClientRequestToken"]:
+            return {"PipelineArn": arn}
+        raise validation(f"Pipeline names must be unique within an AWS account and region. Pipeline {name} exists")
+    set_tags(context, arn, request.get("Tags"))
+    return {"PipelineArn": arn}
+
+
+@operation("UpdatePipeline")
+def update_pipeline(context: Context, request: Document) -> Document:
+    """Change a pipeline; executions under way keep the definition they started with."""
+    pipeline = _pipeline(context, request["PipelineName"])
+    changes: Document = {
+        key: request[key]
+        for key in ("PipelineDisplayName", "PipelineDescription", "RoleArn", "ParallelismConfiguration")
+        if key in request
+    }
+    if any(member in request for member in _DEFINITION_MEMBERS):
+        changes["PipelineDefinition"] = _definition(context, request)
+    changes["LastModifiedTime"] = context.now()
+    context.table(PIPELINES).update(pipeline["PipelineName"], lambda stored: stored.update(changes))
+    return {"PipelineArn": pipeline["PipelineArn"]}
+
+
+@operation("DescribePipeline")
+def describe_pipeline(context: Context, request: Document) -> Document:
+    """Everything about one pipeline, by name or ARN."""
+    return describe("DescribePipeline", _pipeline(context, request["PipelineName"]))
+
+
+@operation("DeletePipeline")
+def delete_pipeline(context: Context, request: Document) -> Document:
+    """Remove a pipeline and its executions; not while one runs."""
+    pipeline = _pipeline(context, request["PipelineName"])
+    arn = pipeline["PipelineArn"]
+    executions = _executions(context, arn)
+    running = [e for e in executions if e["PipelineExecutionStatus"] in {"Executing", "Stopping"}]
+    if running:
+        raise conflict(f"Pipeline {arn} has {len(running)} executions under way; stop them first")
+    for execution in executions:
+        context.table(EXECUTIONS).delete(execution["PipelineExecutionArn"])
+    context.table(PIPELINES).delete(pipeline["PipelineName"])
+    drop_tags(context, arn)
+    return {"PipelineArn": arn}
+
+
+@operation("ListPipelines")
+def list_pipelines(context: Context, request: Document) -> Document:
+    """All pipelines, newest first unless asked otherwise."""
+    prefix = request.get("PipelineNamePrefix", "")
+    found = [item for item in context.table(PIPELINES).all() if item["PipelineName"].startswith(prefix)]
+    page = list_page(found, _created(request), name="PipelineName")
+    return page.reply("PipelineSummaries", summarise("ListPipelines", "PipelineSummaries", page.documents))
+
+
+@operation("StartPipelineExecution")
+def start_pipeline_execution(context: Context, request: Document) -> Document:
+    """Start a pipeline; the same ClientRequestToken starts it once."""
+    for member in ("SelectiveExecutionConfig", "PipelineVersionId"):
+        if member in request:
+            raise AwsError("NotImplemented", f"The local SageMaker does not implement {member}", 501)
+    pipeline = _pipeline(context, request["PipelineName"])
+    values = read_definition(pipeline["PipelineDefinition"]).values(request.get("PipelineParameters", []))
+    token = request["ClientRequestToken"]
+    with context.store.transaction():
+        for execution in _executions(context, pipeline["PipelineArn"]):
+            if execution[_TOKEN] == token:
+                return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
+        execution = _new_execution(context, pipeline, request, values)
+        context.table(EXECUTIONS).put(execution["PipelineExecutionArn"], execution)
+        moment = {"LastRunTime": execution["CreationTime"]}
+        context.table(PIPELINES).update(pipeline["PipelineName"], lambda stored: stored.update(moment))
+    ExecutionRecord(context, execution["PipelineExecutionArn"]).announce(execution, None)
+    _run(context, execution["PipelineExecutionArn"])
+    return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
+
+
+def _new_execution(context: Context, pipeline: Document, request: Document, values: dict[str, Any]) -> Document:
+    identifier = "".join(secrets.choice(_ALPHABET) for _ in range(12))
+    now = context.now()
+    execution = {
+        "PipelineArn": pipeline["PipelineArn"],
+        "PipelineExecutionArn": f"{pipeline['PipelineArn']}/execution/{identifier}",
+        "PipelineExecutionDisplayName": request.get("PipelineExecutionDisplayName", f"execution-{int(now * 1000)}"),
+        "PipelineExecutionStatus": "Executing",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        "StartTime": now,
+        "_Id": identifier,
+        "_PipelineName": pipeline["PipelineName"],
+        "_Definition": pipeline["PipelineDefinition"],
+        "_Parameters": values,
+        "_Given": request.get("PipelineParameters", []),
+        _TOKEN: request["ClientRequestToken"],
+        STEPS: {},
+    }
+    if "PipelineExecutionDescription" in request:
+        execution["PipelineExecutionDescription"] = request["PipelineExecutionDescription"]
+    parallelism = request.get("ParallelismConfiguration") or pipeline.get("ParallelismConfiguration")
+    return execution | ({"ParallelismConfiguration": parallelism} if parallelism else {})
+
+
+@operation("StopPipelineExecution")
+def stop_pipeline_execution(context: Context, request: Document) -> Document:
+    """Stop an execution and the jobs it runs."""
+    arn = request["PipelineExecutionArn"]
+    execution = _execution(context, arn)
+    if execution["PipelineExecutionStatus"] == "Executing":
+        run = jobs_of(context).find(EXECUTIONS, arn)
+        if run is not None:
+            run.stop()
+    elif execution["PipelineExecutionStatus"] != "Stopping":
+        raise conflict(
+            f"Pipeline execution {arn} is {execution['PipelineExecutionStatus']}; only a running one can be stopped"
+        )
+    return {"PipelineExecutionArn": arn}
+
+
+@operation("RetryPipelineExecution")
+def retry_pipeline_execution(context: Context, request: Document) -> Document:
+    """Run an execution that failed or was stopped again, from the steps that did not succeed."""
+    arn = request["PipelineExecutionArn"]
+    execution = _execution(context, arn)
+    if execution["PipelineExecutionStatus"] not in {"Failed", "Stopped"}:
+        raise conflict(
+            f"Pipeline execution {arn} is {execution['PipelineExecutionStatus']}; only one that failed or was stopped "
+            "can be retried"
+        )
+
+    def forget_what_failed(stored: Document) -> None:
+        stored[STEPS] = {n: step for n, step in stored[STEPS].items() if step["StepStatus"] == "Succeeded"}
+        stored.pop("FailureReason", None)
+        if "ParallelismConfiguration" in request:
+            stored["ParallelismConfiguration"] = request["ParallelismConfiguration"]
+
+    context.table(EXECUTIONS).update(arn, forget_what_failed)
+    ExecutionRecord(context, arn).change("Executing")
+    _run(context, arn)
+    return {"PipelineExecutionArn": arn}
+
+
+@operation("DescribePipelineExecution")
+def describe_pipeline_execution(context: Context, request: Document) -> Document:
+    """Everything about one execution but its steps."""
+    return describe("DescribePipelineExecution", _execution(context, request["PipelineExecutionArn"]))
+
+
+@operation("DescribePipelineDefinitionForExecution")
+def describe_definition(context: Context, request: Document) -> Document:
+    """The definition that an execution runs."""
+    execution = _execution(context, request["PipelineExecutionArn"])
+    return {"PipelineDefinition": execution["_Definition"], "CreationTime": execution["CreationTime"]}
+
+
+@operation("ListPipelineParametersForExecution")
+def list_parameters(context: Context, request: Document) -> Document:
+    """The parameters that an execution was given."""
+    page = cut(_execution(context, request["PipelineExecutionArn"])["_Given"], request)
+    return page.reply("PipelineParameters", page.documents)
+
+
+@operation("ListPipelineExecutions")
+def list_pipeline_executions(context: Context, request: Document) -> Document:
+    """The executions of one pipeline, newest first unless asked otherwise."""
+    pipeline = _pipeline(context, request["PipelineName"])
+    page = list_page(_executions(context, pipeline["PipelineArn"]), _created(request), name="PipelineExecutionArn")
+    documents = [
+        execution
+        | ({"PipelineExecutionFailureReason": execution["FailureReason"]} if "FailureReason" in execution else {})
+        for execution in page.documents
+    ]
+    shown = summarise("ListPipelineExecutions", "PipelineExecutionSummaries", documents)
+    return page.reply("PipelineExecutionSummaries", shown)
+
+
+@operation("ListPipelineExecutionSteps")
+def list_steps(context: Context, request: Document) -> Document:
+    """The steps of an execution that have started, newest first unless asked otherwise."""
+    execution = _execution(context, request["PipelineExecutionArn"])
+    descending = request.get("SortOrder", "Descending") == "Descending"
+    steps = sorted(execution[STEPS].values(), key=lambda step: float(step["StartTime"]), reverse=descending)
+    page = cut(steps, request)
+    shown = summarise("ListPipelineExecutionSteps", "PipelineExecutionSteps", page.documents)
+    return page.reply("PipelineExecutionSteps", shown)
+
+
+@resumes(order=2)
+def resume_executions(context: Context) -> None:
+    """Go on with the executions that were under way when the local AWS stopped, after their jobs."""
+    for execution in from_before(context, EXECUTIONS):
+        if execution["PipelineExecutionStatus"] == "Executing":
+            _run(context, execution["PipelineExecutionArn"])
+        elif execution["PipelineExecutionStatus"] == "Stopping":
+            ExecutionRecord(context, execution["PipelineExecutionArn"]).change("Stopped")
+
+
+def _run(context: Context, arn: str) -> None:
+    jobs_of(context).start(EXECUTIONS, arn, PipelineRun(context, arn))
+
+
+def _definition(context: Context, request: Document) -> str:
+    """The definition a request carries or points to, held to its rules."""
+    given = [member for member in _DEFINITION_MEMBERS if member in request]
+    if len(given) != 1:
+        raise validation("Give either PipelineDefinition or PipelineDefinitionS3Location, and only one of them")
+    if given[0] == "PipelineDefinition":
+        text = str(request["PipelineDefinition"])
+    else:
+        location = request["PipelineDefinitionS3Location"]
+        where = S3Uri(location["Bucket"], location["ObjectKey"])
+        client = context.client("s3")
+        try:
+            text = client.get_object(Bucket=where.bucket, Key=where.key)["Body"].read().decode()
+        except client.exceptions.ClientError as error:
+            raise validation(f"The pipeline definition at {where} cannot be read: {error}") from None
+    read_definition(text)
+    return json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def _pipeline(context: Context, name: str) -> Document:
+    """A pipeline by name or ARN."""
+    pipeline = context.table(PIPELINES).get(name.rsplit("/", 1)[-1])
+    if pipeline is None:
+        raise not_found(f"Pipeline '{context.arn('pipeline', name.rsplit('/', 1)[-1])}' does not exist.")
+    return pipeline
+
+
+def _execution(context: Context, arn: str) -> Document:
+    execution = context.table(EXECUTIONS).get(arn)
+    if execution is None:
+        raise not_found(f"Pipeline execution '{arn}' does not exist.")
+    return execution
+
+
+def _executions(context: Context, pipeline_arn: str) -> list[Document]:
+    return [item for item in context.table(EXECUTIONS).all() if item["PipelineArn"] == pipeline_arn]
+
+
+def _created(request: Document) -> Document:
+    """These two List operations call their filter CreatedAfter, where the others say CreationTimeAfter."""
+    renamed = {"CreatedAfter": "CreationTimeAfter", "CreatedBefore": "CreationTimeBefore"}
+    return {renamed.get(key, key): value for key, value in request.items()}

@@ -1,0 +1,223 @@
+"""What a pipeline step does: the request it makes, the job it waits for, the properties it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.wire import Document, call
+from local_aws.jobs.running import jobs_of
+from local_aws.pipelines.definition import Step
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class StepFailure(Exception):
+    """A step that did not succeed.
+
+    Args:
+        reason: its FailureReason.
+        kind: the exception type that retry policies name, empty for one that none can name.
+        stopped: it ended because somebody stopped it.
+    """
+
+    def __init__(self, reason: str, kind: str = "", *, stopped: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+        self.stopped = stopped
+
+
+class Interrupted(Exception):
+    """The local AWS stops; the step is taken up at its next start."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """How a step that runs a job makes, finds, stops and describes it.
+
+    Args:
+        family: the job's table and run family.
+        metadata: member of the step's Metadata that holds the job's ARN.
+        cache_members: the members of the request that decide whether two runs are the same, as AWS documents them.
+    """
+
+    family: str
+    metadata: str
+    cache_members: tuple[str, ...]
+
+    @property
+    def name_member(self) -> str:
+        return f"{self.family}Name"
+
+    def status(self, job: Document) -> str:
+        """The job's main status."""
+        return str(job[f"{self.family}Status"])
+
+
+JOB_KINDS = {
+    "Processing": JobKind("ProcessingJob", "ProcessingJob", ("AppSpecification", "Environment", "ProcessingInputs")),
+    "Training": JobKind(
+        "TrainingJob",
+        "TrainingJob",
+        (
+            "AlgorithmSpecification",
+            "CheckpointConfig",
+            "DebugHookConfig",
+            "DebugRuleConfigurations",
+            "Environment",
+            "HyperParameters",
+            "InputDataConfig",
+        ),
+    ),
+    "Tuning": JobKind(
+        "HyperParameterTuningJob",
+        "TuningJob",
+        ("HyperParameterTuningJobConfig", "TrainingJobDefinition", "TrainingJobDefinitions"),
+    ),
+}
+
+
+def job_name(execution_id: str, step: str, kind: JobKind) -> str:
+    """A name for a step's job, as AWS makes them; tuning jobs may have 32 characters only.
+
+    In lower case: ARNs are, and many a script takes a job's name from the ARN in the step's metadata.
+    """
+    room = 8 if kind.family == "HyperParameterTuningJob" else 28
+    part = re.sub(r"[^a-z0-9]+", "-", step.lower())[:room].strip("-") or "step"
+    prefix = "" if kind.family == "HyperParameterTuningJob" else "pipelines-"
+    return f"{prefix}{execution_id}-{part}-{_suffix()}"
+
+
+def _suffix() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(10))
+
+
+def cache_key(pipeline: str, step: Step, arguments: Document) -> str | None:
+    """What two runs of a step must share for one to stand in for the other; None for steps that are never cached."""
+    kind = JOB_KINDS.get(step.type)
+    if kind is None or step.cache_seconds is None:
+        return None
+    compared = {member: arguments[member] for member in kind.cache_members if member in arguments}
+    text = json.dumps([pipeline, step.name, step.type, compared], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def start_job(context: Context, step: Step, arguments: Document, execution_id: str) -> tuple[str, str]:
+    """Create the step's job; returns its name and ARN. Raises `StepFailure`."""
+    kind = JOB_KINDS[step.type]
+    name = arguments.get(kind.name_member) or job_name(execution_id, step.name, kind)
+    reply = invoke(context, f"Create{kind.family}", arguments | {kind.name_member: name})
+    return name, reply[f"{kind.family}Arn"]
+
+
+def await_job(context: Context, step: Step, name: str) -> Document:
+    """Wait for the end of a step's job; its description. Raises `StepFailure` unless it completed."""
+    kind = JOB_KINDS[step.type]
+    jobs_of(context).wait(kind.family, name)
+    job = call(context, f"Describe{kind.family}", {kind.name_member: name})
+    status = kind.status(job)
+    if status in {"InProgress", "Stopping"}:
+        raise Interrupted
+    if status != "Completed":
+        reason = job.get("FailureReason") or f"The {step.type.lower()} job {name} ended as {status}"
+        raise StepFailure(reason, _kind_of(reason), stopped=status == "Stopped")
+    if step.type == "Tuning":
+        order = {
+            kind.name_member: name,
+            "SortBy": "FinalObjectiveMetricValue",
+            "SortOrder": "Ascending" if _minimises(job) else "Descending",
+        }
+        with context.acting(None):  # a step's properties are the service's to gather, not the pipeline role's
+            trials = call(context, "ListTrainingJobsForHyperParameterTuningJob", order)
+        job["TrainingJobSummaries"] = trials["TrainingJobSummaries"]
+    return job
+
+
+def stop_job(context: Context, step: Step, name: str) -> None:
+    """Ask the step's job to end; one that has ended already is fine."""
+    kind = JOB_KINDS[step.type]
+    try:
+        call(context, f"Stop{kind.family}", {kind.name_member: name})
+    except AwsError as error:
+        if error.code != "ValidationException":
+            raise
+
+
+def register_model(context: Context, arguments: Document) -> Document:
+    """CreateModelPackage; the properties are its description."""
+    reply = invoke(context, "CreateModelPackage", arguments)
+    return call(context, "DescribeModelPackage", {"ModelPackageName": reply["ModelPackageArn"]})
+
+
+def create_model(context: Context, arguments: Document, execution_id: str, step: str) -> Document:
+    """CreateModel under a name of the execution's own."""
+    name = arguments.get("ModelName") or f"pipelines-{execution_id}-{step[:28].lower()}-{_suffix()}"
+    invoke(context, "CreateModel", arguments | {"ModelName": name})
+    return call(context, "DescribeModel", {"ModelName": name})
+
+
+def invoke_function(context: Context, function: str, arguments: Document) -> Document:
+    """Invoke a Lambda function; its reply, a JSON object, becomes the step's OutputParameters."""
+    try:
+        reply = context.client("lambda").invoke(FunctionName=function, Payload=json.dumps(arguments).encode())
+        payload = json.loads(reply["Payload"].read() or b"{}")
+    except (ClientError, BotoCoreError, ValueError) as error:
+        raise StepFailure(f"ClientError: Failed to invoke {function}: {error}") from error
+    if "FunctionError" in reply:
+        raise StepFailure(f"ClientError: {function} failed: {payload.get('errorMessage', payload)}")
+    return payload if isinstance(payload, dict) else {}
+
+
+def invoke(context: Context, operation: str, arguments: Document) -> Document:
+    """Call an operation for a step; raises `StepFailure` in the words a pipeline uses."""
+    try:
+        return call(context, operation, arguments)
+    except AwsError as error:
+        kind = {"ThrottlingException": "Step.THROTTLING", "ResourceLimitExceeded": "SageMaker.RESOURCE_LIMIT"}.get(
+            error.code, "Step.SERVICE_FAULT" if error.status >= 500 and error.code != "NotImplemented" else ""
+        )
+        reason = f"ClientError: Failed to invoke sagemaker:{operation}. Error Details: {error.message}"
+        raise StepFailure(reason, kind) from error
+
+
+def read_property_file(context: Context, step: Step, properties: Document, file: str) -> Any:
+    """The decoded JSON of a property file that a step declared. Raises `StepFailure`."""
+    if file not in step.property_files:
+        raise StepFailure(f"ClientError: step {step.name} declares no property file {file}")
+    output, path = step.property_files[file]
+    outputs = properties.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    uris = [item["S3Output"]["S3Uri"] for item in outputs if item["OutputName"] == output]
+    if not uris:
+        raise StepFailure(f"ClientError: property file {file}: step {step.name} has no output {output}")
+    bucket, _, key = f"{uris[0].rstrip('/')}/{path}".removeprefix("s3://").partition("/")
+    try:
+        return json.loads(context.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    except (ClientError, ValueError) as error:
+        raise StepFailure(
+            f"ClientError: property file {file} at s3://{bucket}/{key} cannot be read: {error}"
+        ) from error
+
+
+def _minimises(tuning: Document) -> bool:
+    objective = tuning["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective", {})
+    return bool(objective.get("Type") == "Minimize")
+
+
+def _kind_of(reason: str) -> str:
+    kinds: dict[str, Callable[[str], bool]] = {
+        "SageMaker.JOB_INTERNAL_ERROR": lambda text: text.startswith("InternalServerError"),
+        "SageMaker.CAPACITY_ERROR": lambda text: text.startswith("CapacityError"),
+        "SageMaker.RESOURCE_LIMIT": lambda text: "ResourceLimitExceeded" in text,
+    }
+    return next((kind for kind, matches in kinds.items() if matches(reason)), "")

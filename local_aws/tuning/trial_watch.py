@@ -1,0 +1,74 @@
+"""Follows what the trials of one search print, and stops those that its rule gives up."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
+from local_aws.jobs.running import jobs_of
+from local_aws.jobs.training_record import FAMILY as TRAINING
+from local_aws.jobs.training_run import TrainingRun
+from local_aws.tuning.stopping import Hyperband, StoppingRule
+from local_aws.tuning.tuning_record import FAMILY, TRIALS, objective_of
+
+CURVES = "TrialCurve"
+"""Table of what each trial has printed, smaller being better; it outlives a restart."""
+# A script that ends by itself after its last epoch is not cut short while it saves its model.
+_OVERTIME_SECONDS = 10.0
+
+
+class TrialWatch:
+    """The watch over the trials of one tuning job.
+
+    Args:
+        context: the local AWS.
+        tuning_job: its name.
+        rule: what decides.
+    """
+
+    def __init__(self, context: Context, tuning_job: str, rule: StoppingRule) -> None:
+        self._context = context
+        self._name = tuning_job
+        self._rule = rule
+        self._objective = objective_of(self._tuning())
+        self._lock = threading.Lock()
+
+    def follow(self, trial: str) -> None:
+        """From now on judge every value of the objective that a running trial prints."""
+        run = jobs_of(self._context).find(TRAINING, trial)
+        if isinstance(run, TrainingRun):
+            run.listen(self._objective.metric, partial(self._hear, trial))
+
+    def _hear(self, trial: str, value: float) -> None:
+        with self._lock:
+            curves = self._curves_with(trial, value if self._objective.minimise else -value)
+            place = list(curves).index(trial)
+            stops = self._rule.stops(place, list(curves.values()))
+        if stops:
+            self._stop(trial)
+        elif isinstance(self._rule, Hyperband) and self._rule.is_over(curves[trial]):
+            timer = threading.Timer(_OVERTIME_SECONDS, self._stop, [trial])
+            timer.daemon = True
+            timer.start()
+
+    def _stop(self, trial: str) -> None:
+        run = jobs_of(self._context).find(TRAINING, trial)
+        if run is not None and not self._context.stopping.is_set():
+            run.stop()
+
+    def _curves_with(self, trial: str, loss: float) -> dict[str, list[float]]:
+        """The curves of all trials in the order of suggestion, after adding one value to one of them."""
+        table = self._context.table(CURVES)
+        table.insert(trial, {"Losses": []})
+        table.update(trial, lambda stored: stored["Losses"].append(loss))
+        names = [stored["Name"] for stored in self._tuning()[TRIALS]]
+        found = {name: table.get(name) for name in names}
+        return {name: curve["Losses"] if curve else [] for name, curve in found.items()}
+
+    def _tuning(self) -> Document:
+        tuning = self._context.table(FAMILY).get(self._name)
+        if tuning is None:
+            raise KeyError(f"tuning job {self._name} is gone from the store")
+        return tuning

@@ -1,0 +1,239 @@
+"""One hyperparameter tuning job: suggests points, runs each as a training job, keeps the score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from typing import Any
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.core.wire import Document
+from local_aws.jobs.running import jobs_of
+from local_aws.jobs.training_record import FAMILY as TRAINING
+from local_aws.jobs.training_start import begin_training_job
+from local_aws.tuning.search import Trial, suggest
+from local_aws.tuning.stopping import rule_of
+from local_aws.tuning.trial_watch import TrialWatch
+from local_aws.tuning.tuning_record import (
+    FAMILY,
+    TRIALS,
+    best_trial,
+    not_improving,
+    objective_of,
+    ranges_of,
+    space_of,
+)
+from local_aws.tuning.warm_start import earlier_trials
+
+_MOST_SEED = 2**31
+
+
+class TuningRun:
+    """Runs the stored tuning job `name`; trials that it started before a restart are taken up again."""
+
+    def __init__(self, context: Context, name: str) -> None:
+        self._context = context
+        self._jobs = jobs_of(context)
+        self._table = context.table(FAMILY)
+        self._name = name
+        tuning = self._read()
+        config = tuning["HyperParameterTuningJobConfig"]
+        self._arn: str = tuning["HyperParameterTuningJobArn"]
+        self._strategy: str = config["Strategy"]
+        self._definition: Document = tuning["TrainingJobDefinition"]
+        self._space = space_of(ranges_of(tuning))
+        self._objective = objective_of(tuning)
+        self._limits: Document = config["ResourceLimits"]
+        criteria = config.get("TuningJobCompletionCriteria", {})
+        self._target = criteria.get("TargetObjectiveMetricValue")
+        self._most_idle = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
+        rule = rule_of(config, self._definition.get("StaticHyperParameters", {}))
+        self._watch = TrialWatch(context, name, rule) if rule else None
+        self._seed: int = config.get("RandomSeed", _digest(self._arn, str(tuning["CreationTime"])) % _MOST_SEED)
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._timer: threading.Timer | None = None
+
+    def run(self) -> None:
+        """Run trials until the limits are reached, the target is met or somebody asks for the end."""
+        parallel = min(self._limits["MaxParallelTrainingJobs"], self._most())
+        threads = max(1, self._context.cpu.total // parallel)
+        unfinished = [trial["Name"] for trial in self._read()[TRIALS] if self._is_running(trial["Name"])]
+        for name in unfinished:
+            self._follow(name)
+        self._start_timer()
+        slots = [
+            threading.Thread(target=self._fill_slot, args=(unfinished[index : index + 1], threads), daemon=True)
+            for index in range(parallel)
+        ]
+        for slot in slots:
+            slot.start()
+        for slot in slots:
+            slot.join()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._context.stopping.is_set():
+            self._conclude()
+
+    def stop(self) -> None:
+        """StopHyperParameterTuningJob: no new trial, and the running ones are stopped."""
+        if self._change(only_from="InProgress", HyperParameterTuningJobStatus="Stopping"):
+            self._end_trials()
+
+    def shut_down(self) -> None:
+        """Start nothing more; the trials are shut down on their own."""
+        self._ending.set()
+
+    def _most(self) -> int:
+        return int(self._limits.get("MaxNumberOfTrainingJobs", 1_000_000))
+
+    def _start_timer(self) -> None:
+        seconds = self._limits.get("MaxRuntimeInSeconds")
+        if seconds is not None:
+            elapsed = self._context.now() - self._read()["CreationTime"]
+            self._timer = threading.Timer(max(0.0, seconds - elapsed), self._end_trials)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _end_trials(self) -> None:
+        self._ending.set()
+        for trial in self._read()[TRIALS]:
+            run = self._jobs.find(TRAINING, trial["Name"])
+            if run is not None:
+                run.stop()
+
+    def _fill_slot(self, first: list[str], threads: int) -> None:
+        for name in first:
+            self._await(name)
+        while not self._ending.is_set() and not self._context.stopping.is_set():
+            name_or_none = self._next_trial(threads)
+            if name_or_none is None:
+                return
+            self._await(name_or_none)
+
+    def _await(self, name: str) -> None:
+        self._jobs.wait(TRAINING, name)
+        job = self._context.table(TRAINING).get(name)
+        if job is not None and (self._reached_target(job) or self._stands_still()):
+            self._end_trials()
+
+    def _reached_target(self, job: Document) -> bool:
+        value = self._objective.value(job)
+        if value is None or self._target is None:
+            return False
+        return bool(value <= self._target if self._objective.minimise else value >= self._target)
+
+    def _stands_still(self) -> bool:
+        return self._most_idle is not None and not_improving(self._context, self._read()) >= self._most_idle
+
+    def _follow(self, name: str) -> None:
+        if self._watch is not None:
+            self._watch.follow(name)
+
+    def _next_trial(self, threads: int) -> str | None:
+        """Suggest a point and start its training job; None when there is nothing more to try."""
+        with self._lock:
+            trials = self._read()[TRIALS]
+            if len(trials) >= self._most():
+                return None
+            values = self._suggest(trials)
+            if values is None:
+                return None
+            name = f"{self._name}-{len(trials) + 1:03d}-{_digest(self._arn, str(self._seed), str(len(trials))):08x}"
+            trial = {"Name": name, "Values": values}
+            self._table.update(self._name, lambda stored: stored[TRIALS].append(trial))
+            try:
+                begin_training_job(
+                    self._context,
+                    self._request(name, values),
+                    threads=threads,
+                    extra={"TuningJobArn": self._arn},
+                )
+            except AwsError as error:
+                self._change(FailureReason=f"ClientError: {error.message}")
+                self._ending.set()
+                return None
+            self._follow(name)
+            return name
+
+    def _suggest(self, trials: list[Document]) -> dict[str, str] | None:
+        known = [self._as_trial(trial) for trial in trials]
+        if self._strategy != "Grid":  # which counts its own points only
+            known = earlier_trials(self._context, self._read(), self._space) + known
+        return suggest(self._strategy, self._space, known, self._seed)
+
+    def _as_trial(self, trial: Document) -> Trial:
+        job = self._context.table(TRAINING).get(trial["Name"])
+        return Trial(trial["Values"], self._objective.loss(job) if job else None)
+
+    def _request(self, name: str, values: dict[str, str]) -> Document:
+        definition = self._definition
+        passed_on = (
+            "AlgorithmSpecification",
+            "RoleArn",
+            "InputDataConfig",
+            "VpcConfig",
+            "OutputDataConfig",
+            "ResourceConfig",
+            "StoppingCondition",
+            "EnableNetworkIsolation",
+            "EnableInterContainerTrafficEncryption",
+            "EnableManagedSpotTraining",
+            "CheckpointConfig",
+            "RetryStrategy",
+            "Environment",
+        )
+        parameters = definition.get("StaticHyperParameters", {}) | values
+        return {key: definition[key] for key in passed_on if key in definition} | {
+            "TrainingJobName": name,
+            "HyperParameters": parameters | {"_tuning_objective_metric": json.dumps(self._objective.metric)},
+        }
+
+    def _is_running(self, name: str) -> bool:
+        return self._jobs.find(TRAINING, name) is not None
+
+    def _conclude(self) -> None:
+        tuning = self._read()
+        best = best_trial(self._context, tuning)
+        if tuning["HyperParameterTuningJobStatus"] == "Stopping":
+            status, reason = "Stopped", None
+        elif best is None:
+            status = "Failed"
+            reason = tuning.get("FailureReason") or (
+                f"No training job succeeded after {len(tuning[TRIALS])} attempts. For more details, take a look at the "
+                "training jobs' failures."
+            )
+        else:
+            status, reason = "Completed", None
+        now = self._context.now()
+        self._change(HyperParameterTuningJobStatus=status, FailureReason=reason, HyperParameterTuningEndTime=now)
+
+    def _read(self) -> Document:
+        tuning = self._table.get(self._name)
+        if tuning is None:
+            raise KeyError(f"tuning job {self._name} is gone from the store")
+        return tuning
+
+    def _change(self, *, only_from: str | None = None, **members: Any) -> bool:
+        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
+        members["LastModifiedTime"] = self._context.now()
+        changes = {name: value for name, value in members.items() if value is not None}
+        changed: list[bool] = []
+
+        def change(stored: Document) -> None:
+            if only_from in (None, stored["HyperParameterTuningJobStatus"]):
+                stored.update(changes)
+                changed.append(True)
+
+        tuning = self._table.update(self._name, change)
+        if tuning is not None and changed:
+            detail = {key: tuning[key] for key in ("HyperParameterTuningJobName", "HyperParameterTuningJobStatus")}
+            self._context.emit_event("SageMaker HyperParameter Tuning Job State Change", detail, [self._arn])
+        return bool(changed)
+
+
+def _digest(*parts: str) -> int:
+    """32 bits that depend on nothing but the parts."""
+    return int(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8], 16)

@@ -1,0 +1,167 @@
+"""What a stored tuning job says: its objective, its trials, the best of them, and the counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local_aws.core.context import Context
+from local_aws.core.wire import Document
+from local_aws.jobs.training_record import FAMILY as TRAINING
+from local_aws.tuning.search import CategoricalParameter, NumberParameter, Parameter
+
+FAMILY = "HyperParameterTuningJob"
+TRIALS = "_Trials"
+ENDED = frozenset({"Completed", "Failed", "Stopped"})
+_COUNTERS = {
+    "Completed": "Completed",
+    "Failed": "NonRetryableError",
+    "Stopped": "Stopped",
+    "InProgress": "InProgress",
+    "Stopping": "InProgress",
+}
+_IMPROVEMENT = 0.01
+"""What AWS counts as one: a hundredth of the best value so far."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a tuning job looks for."""
+
+    metric: str
+    minimise: bool
+
+    def loss(self, job: Document) -> float | None:
+        """The final objective of a training job, smaller being better; None while it runs or when it has none.
+
+        A trial that was stopped has one all the same: what it printed last.
+        """
+        if job["TrainingJobStatus"] not in {"Completed", "Stopped"}:
+            return None
+        value = self.value(job)
+        return None if value is None else (value if self.minimise else -value)
+
+    def value(self, job: Document) -> float | None:
+        """The last value of the objective's metric that a training job printed."""
+        found = [m["Value"] for m in job.get("FinalMetricDataList", []) if m["MetricName"] == self.metric]
+        return float(found[-1]) if found else None
+
+
+def objective_of(tuning: Document) -> Objective:
+    """The objective of a stored tuning job."""
+    stated = tuning["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective") or tuning[
+        "TrainingJobDefinition"
+    ].get("TuningObjective")
+    return Objective(stated["MetricName"], stated["Type"] == "Minimize")
+
+
+def ranges_of(tuning: Document) -> Document:
+    """The ParameterRanges of a tuning job, which its configuration or its training job definition may hold."""
+    stated: Document = (
+        tuning["HyperParameterTuningJobConfig"].get("ParameterRanges")
+        or tuning["TrainingJobDefinition"].get("HyperParameterRanges")
+        or {}
+    )
+    return stated
+
+
+def space_of(ranges: Document) -> list[Parameter]:
+    """The search space that ParameterRanges describe; the numbers in it are text on the wire."""
+    space: list[Parameter] = [
+        NumberParameter(item["Name"], float(item["MinValue"]), float(item["MaxValue"]), item.get("ScalingType", "Auto"))
+        for item in ranges.get("ContinuousParameterRanges", [])
+    ]
+    space += [
+        NumberParameter(
+            item["Name"], float(item["MinValue"]), float(item["MaxValue"]), item.get("ScalingType", "Auto"), True
+        )
+        for item in ranges.get("IntegerParameterRanges", [])
+    ]
+    space += [
+        CategoricalParameter(item["Name"], tuple(item["Values"]))
+        for item in ranges.get("CategoricalParameterRanges", [])
+    ]
+    return space
+
+
+def trial_summary(context: Context, tuning: Document, trial: Document) -> Document | None:
+    """A trial as ListTrainingJobsForHyperParameterTuningJob shows it; None before its training job exists."""
+    job = context.table(TRAINING).get(trial["Name"])
+    if job is None:
+        return None
+    objective = objective_of(tuning)
+    value = objective.value(job)
+    summary = {
+        "TrainingJobName": job["TrainingJobName"],
+        "TrainingJobArn": job["TrainingJobArn"],
+        "TuningJobName": tuning["HyperParameterTuningJobName"],
+        "CreationTime": job["CreationTime"],
+        "TrainingJobStatus": job["TrainingJobStatus"],
+        "TunedHyperParameters": trial["Values"],
+        "ObjectiveStatus": "Pending",
+    }
+    for member in ("TrainingStartTime", "TrainingEndTime", "FailureReason"):
+        if member in job:
+            summary[member] = job[member]
+    if job["TrainingJobStatus"] in ENDED:
+        summary["ObjectiveStatus"] = "Failed" if objective.loss(job) is None else "Succeeded"
+    if value is not None and summary["ObjectiveStatus"] != "Pending":
+        summary["FinalHyperParameterTuningJobObjectiveMetric"] = {"MetricName": objective.metric, "Value": value}
+    return summary
+
+
+def trial_summaries(context: Context, tuning: Document) -> list[Document]:
+    """Every trial that has a training job, in the order they were suggested."""
+    summaries = [trial_summary(context, tuning, trial) for trial in tuning[TRIALS]]
+    return [summary for summary in summaries if summary is not None]
+
+
+def best_trial(context: Context, tuning: Document) -> Document | None:
+    """The trial with the best objective; None while there is none."""
+    return _best(trial_summaries(context, tuning), objective_of(tuning))
+
+
+def overall_best_trial(context: Context, tuning: Document) -> Document | None:
+    """The best among a warm-started job's trials and those of its parents, where both saw the same data."""
+    warm = tuning.get("WarmStartConfig", {})
+    if warm.get("WarmStartType") != "IdenticalDataAndAlgorithm":
+        return None
+    names = [parent["HyperParameterTuningJobName"] for parent in warm["ParentHyperParameterTuningJobs"]]
+    parents = [context.table(FAMILY).get(name) for name in names]
+    summaries = [s for job in [tuning, *parents] if job is not None for s in trial_summaries(context, job)]
+    return _best(summaries, objective_of(tuning))
+
+
+def not_improving(context: Context, tuning: Document) -> int:
+    """How many trials, in the order in which they ended, were not better than the best before them by a hundredth."""
+    objective = objective_of(tuning)
+    ended = sorted(_succeeded(trial_summaries(context, tuning)), key=lambda s: s["TrainingEndTime"])
+    losses = [_value(summary) * (1 if objective.minimise else -1) for summary in ended]
+    best, count = float("inf"), 0
+    for loss in losses:
+        margin = _IMPROVEMENT * abs(best) if best != float("inf") else 0.0
+        count += loss > best - margin
+        best = min(best, loss)
+    return count
+
+
+def _best(summaries: list[Document], objective: Objective) -> Document | None:
+    sign = 1 if objective.minimise else -1
+    return min(_succeeded(summaries), key=lambda s: sign * _value(s), default=None)
+
+
+def _succeeded(summaries: list[Document]) -> list[Document]:
+    return [summary for summary in summaries if summary["ObjectiveStatus"] == "Succeeded"]
+
+
+def _value(summary: Document) -> float:
+    return float(summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])
+
+
+def counters(summaries: list[Document]) -> tuple[Document, Document]:
+    """TrainingJobStatusCounters and ObjectiveStatusCounters of some trials."""
+    jobs = dict.fromkeys(("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0)
+    objectives = dict.fromkeys(("Succeeded", "Pending", "Failed"), 0)
+    for summary in summaries:
+        jobs[_COUNTERS[summary["TrainingJobStatus"]]] += 1
+        objectives[summary["ObjectiveStatus"]] += 1
+    return jobs, objectives
