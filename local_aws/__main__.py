@@ -9,15 +9,21 @@ import os
 import signal
 import sys
 import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from local_aws.core import decisions, processes
-from local_aws.core.context import PROCESS_MARK, Context
+from local_aws import cloudformation
+from local_aws.core import admin, decisions, host
+from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
-from local_aws.core.lifecycle import run_start_hooks
+from local_aws.core.protocol import AUTOSCALING, SAGEMAKER
 from local_aws.ministack import hooks, iam
+from local_aws.other_services import ec2_machines
+from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
+from local_aws.service import SageMakerService
 
 _log = logging.getLogger("local_aws")
 
@@ -35,9 +41,9 @@ def main() -> None:
     options = parser.parse_args()
     state_dir = options.state_dir.resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
-    os.environ[PROCESS_MARK] = str(state_dir)
-    processes.adopt_orphans()
-    processes.sweep(PROCESS_MARK, str(state_dir))
+    os.environ[host.PROCESS_MARK] = str(state_dir)
+    host.adopt_orphans()
+    host.sweep(str(state_dir))
     hooks.configure(
         state_dir=state_dir,
         port=options.port,
@@ -52,6 +58,7 @@ def main() -> None:
         region=options.region,
         time_scale=options.time_scale,
         enforce_iam=options.enforce_iam,
+        operations=operations(),
     )
     os.environ.update(context.environment())  # Lambda functions and anything else started from here inherit it
     try:
@@ -82,7 +89,7 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
         # Engines first: they still talk to the services that are about to go.
         await asyncio.to_thread(context.stop)
 
-    context.start_thread("start", lambda: run_start_hooks(context, port))
+    context.start_thread("start", partial(_begin_work, context, port))
     await serve(_application(context), config, shutdown_trigger=until_stopped)
     _end(0)
 
@@ -93,35 +100,30 @@ def _end(status: int) -> NoReturn:
     Not by returning: the event loop would first wait for threads that may wait for an hour themselves, such as one
     for a custom resource whose Lambda function never answers.
     """
-    processes.stop_children()
+    host.stop_children()
     logging.shutdown()
     sys.stdout.flush()
     os._exit(status)
 
 
 def _application(context: Context) -> Any:
-    """ministack's ASGI application with SageMaker hooked in, engines started once it serves."""
-    from local_aws import cloudformation, registry
-    from local_aws.cloudformation import stack_events
-    from local_aws.other_services import alarms, ec2_machines  # noqa: F401 - alarms registers itself
-    from local_aws.service import ADMIN_PREFIX, SageMakerService
-
-    registry.register_all()
+    """ministack's ASGI application, corrected, with the services that it lacks."""
     service = SageMakerService(context)
-    hooks.add_service("sagemaker", ["SageMaker."], service.handle)
-    hooks.add_service("application-autoscaling", ["AnyScaleFrontendService."], service.handle)
+    hooks.add_service(SAGEMAKER, ["SageMaker."], service.handle)
+    hooks.add_service(AUTOSCALING, ["AnyScaleFrontendService."], service.handle)
     hooks.correct_ecr()
     iam.correct_requests()
     if context.enforce_iam:
-        iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE))
-    hooks.add_resource_types(cloudformation.RESOURCE_TYPES, context)
-    stack_events.publish(context)
+        iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
+    cloudformation.add_resource_types(context)
+    cloudformation.publish_stack_events(context)
     ec2_machines.serve(context)
     ministack_application = hooks.application()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(ADMIN_PREFIX):
-            status, headers, body = await service.administer(scope["path"], await _read(receive))
+        if scope["type"] == "http" and scope["path"].startswith(admin.PREFIX):
+            body = await _read(receive)
+            status, headers, body = await admin.administer(context, ADMINISTRATION, scope["path"], body)
             encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": status, "headers": encoded})
             await send({"type": "http.response.body", "body": body})
@@ -132,6 +134,14 @@ def _application(context: Context) -> Any:
         await ministack_application(scope, receive, send)
 
     return application
+
+
+def _begin_work(context: Context, port: int) -> None:
+    """Wait until the port answers, then start every function of `AT_START`."""
+    while not context.stopping.is_set() and not host.accepts_connections(port):
+        time.sleep(0.02)
+    for work in AT_START:
+        context.start_thread(f"start {work.__module__}", partial(work, context))
 
 
 async def _read(receive: Any) -> bytes:

@@ -1,23 +1,126 @@
-"""The modules that answer operations; importing them registers each `@operation` with the wire."""
+"""The one registry of the local AWS: the function that answers each operation, and the work that begins at its start.
 
-import importlib
+To implement an operation, write its function in the folder of its resource and name it here.
+"""
 
-MODULES = (
-    "core.tags",
-    "hosting.autoscaling",
-    "hosting.endpoints",
-    "hosting.model_registry",
-    "hosting.models",
-    "jobs.processing",
-    "jobs.training",
-    "jobs.transform",
-    "other_services.budgets",
-    "pipelines.pipelines",
-    "tuning.tuning_jobs",
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from local_aws.core import tags
+from local_aws.core.context import Context
+from local_aws.core.protocol import AUTOSCALING, SAGEMAKER, Handler, Operations
+from local_aws.core.shapes import operation_model
+from local_aws.hosting import async_queue, autoscaling, endpoints, live_endpoints, model_registry, models
+from local_aws.jobs import processing, training, transform
+from local_aws.other_services import alarms, budgets, ec2_machines
+from local_aws.pipelines import pipelines
+from local_aws.tuning import tuning_jobs
+
+_SAGEMAKER_OPERATIONS: dict[str, Handler] = {
+    "AddTags": tags.add_tags,
+    "ListTags": tags.list_tags,
+    "DeleteTags": tags.delete_tags,
+    # Jobs
+    "CreateTrainingJob": training.create_training_job,
+    "DescribeTrainingJob": training.describe_training_job,
+    "ListTrainingJobs": training.list_training_jobs,
+    "StopTrainingJob": training.stop_training_job,
+    "CreateProcessingJob": processing.create_processing_job,
+    "DescribeProcessingJob": processing.describe_processing_job,
+    "ListProcessingJobs": processing.list_processing_jobs,
+    "StopProcessingJob": processing.stop_processing_job,
+    "CreateTransformJob": transform.create_transform_job,
+    "DescribeTransformJob": transform.describe_transform_job,
+    "ListTransformJobs": transform.list_transform_jobs,
+    "StopTransformJob": transform.stop_transform_job,
+    # Tuning
+    "CreateHyperParameterTuningJob": tuning_jobs.create_tuning_job,
+    "DescribeHyperParameterTuningJob": tuning_jobs.describe_tuning_job,
+    "ListHyperParameterTuningJobs": tuning_jobs.list_tuning_jobs,
+    "ListTrainingJobsForHyperParameterTuningJob": tuning_jobs.list_trials,
+    "StopHyperParameterTuningJob": tuning_jobs.stop_tuning_job,
+    # Pipelines
+    "CreatePipeline": pipelines.create_pipeline,
+    "UpdatePipeline": pipelines.update_pipeline,
+    "DescribePipeline": pipelines.describe_pipeline,
+    "DeletePipeline": pipelines.delete_pipeline,
+    "ListPipelines": pipelines.list_pipelines,
+    "StartPipelineExecution": pipelines.start_pipeline_execution,
+    "StopPipelineExecution": pipelines.stop_pipeline_execution,
+    "RetryPipelineExecution": pipelines.retry_pipeline_execution,
+    "DescribePipelineExecution": pipelines.describe_pipeline_execution,
+    "DescribePipelineDefinitionForExecution": pipelines.describe_definition,
+    "ListPipelineParametersForExecution": pipelines.list_parameters,
+    "ListPipelineExecutions": pipelines.list_pipeline_executions,
+    "ListPipelineExecutionSteps": pipelines.list_steps,
+    # Model registry
+    "CreateModelPackageGroup": model_registry.create_model_package_group,
+    "DescribeModelPackageGroup": model_registry.describe_model_package_group,
+    "ListModelPackageGroups": model_registry.list_model_package_groups,
+    "DeleteModelPackageGroup": model_registry.delete_model_package_group,
+    "PutModelPackageGroupPolicy": model_registry.put_model_package_group_policy,
+    "GetModelPackageGroupPolicy": model_registry.get_model_package_group_policy,
+    "DeleteModelPackageGroupPolicy": model_registry.delete_model_package_group_policy,
+    "CreateModelPackage": model_registry.create_model_package,
+    "DescribeModelPackage": model_registry.describe_model_package,
+    "BatchDescribeModelPackage": model_registry.batch_describe_model_package,
+    "ListModelPackages": model_registry.list_model_packages,
+    "UpdateModelPackage": model_registry.update_model_package,
+    "DeleteModelPackage": model_registry.delete_model_package,
+    # Hosting; InvokeEndpoint and InvokeEndpointAsync have paths instead of names, see service.py
+    "CreateModel": models.create_model,
+    "DescribeModel": models.describe_model,
+    "ListModels": models.list_models,
+    "DeleteModel": models.delete_model,
+    "CreateEndpointConfig": models.create_endpoint_config,
+    "DescribeEndpointConfig": models.describe_endpoint_config,
+    "ListEndpointConfigs": models.list_endpoint_configs,
+    "DeleteEndpointConfig": models.delete_endpoint_config,
+    "CreateEndpoint": endpoints.create_endpoint,
+    "DescribeEndpoint": endpoints.describe_endpoint,
+    "ListEndpoints": endpoints.list_endpoints,
+    "UpdateEndpoint": endpoints.update_endpoint,
+    "UpdateEndpointWeightsAndCapacities": endpoints.update_endpoint_weights_and_capacities,
+    "DeleteEndpoint": endpoints.delete_endpoint,
+}
+_AUTOSCALING_OPERATIONS: dict[str, Handler] = {
+    "RegisterScalableTarget": autoscaling.register_scalable_target,
+    "DescribeScalableTargets": autoscaling.describe_scalable_targets,
+    "DeregisterScalableTarget": autoscaling.deregister_scalable_target,
+    "PutScalingPolicy": autoscaling.put_scaling_policy,
+    "DescribeScalingPolicies": autoscaling.describe_scaling_policies,
+    "DeleteScalingPolicy": autoscaling.delete_scaling_policy,
+    "DescribeScalingActivities": autoscaling.describe_scaling_activities,
+}
+
+ADMINISTRATION: dict[str, Handler] = {
+    "budgets/spend": budgets.spend,
+    "ec2/interrupt": ec2_machines.interrupt,
+    "sagemaker/reclaim": training.reclaim,
+}
+"""What answers `POST /_local/AREA/NAME`."""
+
+
+def operations() -> Operations:
+    """Every operation that the local AWS answers; a misspelt name raises botocore's OperationNotFoundError."""
+    named = {SAGEMAKER: _SAGEMAKER_OPERATIONS, AUTOSCALING: _AUTOSCALING_OPERATIONS}
+    found = {(service, name): handler for service, table in named.items() for name, handler in table.items()}
+    for service, name in found:
+        operation_model(name, service)
+    return found
+
+
+def resume_jobs(context: Context) -> None:
+    """Resume what ran when the local AWS last stopped: jobs, then tuning jobs and executions, which wait for jobs."""
+    for resume in (training.resume, processing.resume, transform.resume, tuning_jobs.resume, pipelines.resume):
+        resume(context)
+
+
+AT_START: tuple[Callable[[Context], None], ...] = (
+    alarms.watch,
+    resume_jobs,
+    live_endpoints.resume,
+    async_queue.resume,
 )
-
-
-def register_all() -> None:
-    """Import every module in `MODULES`."""
-    for module in MODULES:
-        importlib.import_module(f"local_aws.{module}")
+"""Called when the port answers, each in a thread."""

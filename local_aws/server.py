@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from local_aws.core import decisions, processes
-from local_aws.core.loopback import free_port, http_status
+from local_aws.core import decisions, host
+from local_aws.core.host import free_port, http_status
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -130,7 +130,7 @@ class LocalAws:
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            processes.stop_tree(process.pid, grace=0)
+            host.stop_tree(process.pid, grace=0)
             process.wait()
         finally:
             if process.stdin:
@@ -139,9 +139,7 @@ class LocalAws:
 
     def processes(self) -> list[int]:
         """The ids of every process that belongs to this local AWS, its server included; empty after `stop`."""
-        from local_aws.core.context import PROCESS_MARK
-
-        running = {process.pid for process in processes.marked(PROCESS_MARK, str(self.state_dir))}
+        running = {process.pid for process in host.marked(str(self.state_dir))}
         if self._process is not None and self._process.poll() is None:
             running.add(self._process.pid)
         return sorted(running)
@@ -152,9 +150,7 @@ class LocalAws:
         shutil.rmtree(self.state_dir, ignore_errors=True)
 
     def _forget(self) -> None:
-        from local_aws.core.context import PROCESS_MARK
-
-        processes.sweep(PROCESS_MARK, str(self.state_dir))
+        host.sweep(str(self.state_dir))
         (self.state_dir / "pid").unlink(missing_ok=True)
 
     def _wait_until_healthy(self) -> None:
@@ -178,15 +174,13 @@ class LocalAws:
 
 def stop_running(state_dir: Path) -> bool:
     """Stop a local AWS that was left running with `keep=True`; False when none runs in `state_dir`."""
-    from local_aws.core.context import PROCESS_MARK
-
     state_dir = state_dir.resolve()
     try:
         pid = int((state_dir / "pid").read_text())
     except (OSError, ValueError):
         return False
-    processes.stop_one(pid, grace=_STOP_SECONDS)
-    processes.sweep(PROCESS_MARK, str(state_dir))
+    host.stop_one(pid, grace=_STOP_SECONDS)
+    host.sweep(str(state_dir))
     (state_dir / "pid").unlink(missing_ok=True)
     return True
 

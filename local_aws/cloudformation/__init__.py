@@ -1,8 +1,34 @@
-"""CloudFormation resource types that ministack lacks."""
+"""CloudFormation: the resource types that ministack lacks, and the events of stacks, which it does not send."""
 
 from __future__ import annotations
 
-from local_aws.cloudformation import identity, money, sagemaker, scaling
+from local_aws.cloudformation import account, sagemaker, scaling
 from local_aws.cloudformation.resource_type import ResourceType
+from local_aws.core.context import Context
+from local_aws.ministack import hooks
 
-RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *money.TYPES, *identity.TYPES, *scaling.TYPES]
+RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *account.TYPES, *scaling.TYPES]
+
+
+def add_resource_types(context: Context) -> None:
+    """Teach ministack's CloudFormation every type of `RESOURCE_TYPES`."""
+    hooks.add_resource_types(kind.handlers(context) for kind in RESOURCE_TYPES)
+
+
+def publish_stack_events(context: Context) -> None:
+    """Send "CloudFormation Stack Status Change" to EventBridge for every state that a stack enters, as AWS does."""
+
+    def send(stack_id: str, status: str, reason: str) -> None:
+        detail = {
+            "stack-id": stack_id,
+            "status-details": {"status": status, "status-reason": reason},
+            "client-request-token": "",
+        }
+        context.start_thread(
+            "stack status event",
+            lambda: context.emit_event(
+                "CloudFormation Stack Status Change", detail, [stack_id], source="aws.cloudformation"
+            ),
+        )
+
+    hooks.on_stack_status(send)

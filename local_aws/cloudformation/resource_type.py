@@ -9,8 +9,9 @@ from typing import Any
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from local_aws.core.context import Context
+from local_aws.core.protocol import Document
 from local_aws.core.shapes import operation_model
-from local_aws.core.wire import Document, call
+from local_aws.core.wire import call
 from local_aws.ministack import hooks
 
 Attributes = dict[str, Any]
@@ -55,8 +56,8 @@ class ResourceType:
     name_property: str | None = None
     taggable: bool = True
 
-    def handlers(self, context: Context) -> dict[str, Any]:
-        """The functions with the signatures that ministack calls."""
+    def handlers(self, context: Context) -> hooks.ResourceHandlers:
+        """The type as ministack's CloudFormation calls it."""
 
         def create(logical_id: str, properties: Document, stack_name: str) -> Created:
             return self.create(context, hooks.physical_name(stack_name, logical_id, 63), properties)
@@ -67,7 +68,8 @@ class ResourceType:
         def delete(physical_id: str, properties: Document) -> None:
             self.delete(context, physical_id, properties)
 
-        return {"create": create, "update": update, "delete": delete}
+        functions: dict[str, Callable[..., Any]] = {"create": create, "update": update, "delete": delete}
+        return hooks.ResourceHandlers(self.name, functions, self.replacing, self.name_property, self.taggable)
 
 
 def request(context: Context, operation: str, properties: Document) -> Document:

@@ -7,7 +7,8 @@ import json
 from local_aws.cloudformation.resource_type import Created, ResourceType, Update, request
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.wire import Document, call
+from local_aws.core.protocol import Document
+from local_aws.core.wire import call
 
 _POLL_SECONDS = 0.1
 _SETTLED = {"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from local_aws.cloudformation.resource_type import Created, ResourceType, Update
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 

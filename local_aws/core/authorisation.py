@@ -1,21 +1,23 @@
-"""Who may do what: the checks SageMaker makes before an operation, against the policies in the local IAM.
+"""Which permissions an operation needs, and which a job needs for what SageMaker does as its role.
 
-Nothing here decides by itself; ministack's evaluator does. This only says which actions on which resources an
-operation stands for, as the service authorisation reference lists them.
+ministack's policy evaluator decides. This module lists the actions and resources that each request stands for, as the
+service authorisation reference does. The second part, `pull_problem` to `may_publish`, covers what SageMaker does with
+a job's or model's role and sends no request for here: pull the image, publish metrics, join a network. Its actions are
+those of "SageMaker AI roles" in the developer guide. Where policies are not enforced the service itself acts, and
+nothing is checked.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
+from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.ministack import iam
-
-if TYPE_CHECKING:
-    from local_aws.core.context import Context
 
 _VERB = re.compile(r"(Create|Describe|Update|Delete|Stop|Start|Retry|List|BatchDescribe|Put|Get|Add)(?P<noun>\w+)")
 _KINDS = {
@@ -38,6 +40,13 @@ _LISTED_BY = {
     "InvokeEndpointAsync": "Endpoint",
 }
 _ROLE_MEMBERS = {"RoleArn", "ExecutionRoleArn"}
+_IMAGE = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[^:@]+)([:@].+)?"
+)
+_PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_DESCRIBED = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+_CHANGES = ("CreateNetworkInterfacePermission", "DeleteNetworkInterface", "DeleteNetworkInterfacePermission")
+_log = logging.getLogger(__name__)
 
 
 class Check(NamedTuple):
@@ -49,7 +58,7 @@ class Check(NamedTuple):
 
 
 def checks(context: Context, service: str, operation: str, request: Document) -> Iterator[Check]:
-    """Every permission that a request needs, the roles it passes included."""
+    """Every permission that a request needs, that to pass roles included."""
     resources = _resources(context, service, operation, request)
     approval = request.get("ModelApprovalStatus")
     keys = {"sagemaker:ModelApprovalStatus": approval} if approval else {}
@@ -64,11 +73,62 @@ def checks(context: Context, service: str, operation: str, request: Document) ->
 def authorise(context: Context, access_key: str, service: str, operation: str, request: Document) -> None:
     """Raise AccessDeniedException unless the holder of `access_key` may make this request."""
     for check in checks(context, service, operation, request):
-        denied = iam.denial(
-            access_key, check.action, check.resource, check.keys, account=context.account, region=context.region
-        )
+        denied = _denial(context, access_key, *check)
         if denied:
             raise AwsError("AccessDeniedException", denied)
+
+
+def pull_problem(context: Context, image: str) -> str | None:
+    """Why the acting role cannot pull an image; None when it can, or when `image` is no ECR address."""
+    match = _IMAGE.fullmatch(image)
+    if match is None:
+        return None
+    repository = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['repository']}"
+    needs = [("ecr:GetAuthorizationToken", "*"), *((action, repository) for action in _PULL)]
+    denied = _first_denial(context, needs, {})
+    return f"ClientError: Cannot pull image {image}: {denied}" if denied else None
+
+
+def network_problem(context: Context, job: Document) -> str | None:
+    """Why the acting role cannot make the network interfaces of a job's machines; None when it can or need not."""
+    config = job.get("VpcConfig") or job.get("NetworkConfig", {}).get("VpcConfig")
+    if not config:
+        return None
+    ec2 = f"arn:aws:ec2:{context.region}:{context.account}"
+    interface = f"{ec2}:network-interface/eni-0"  # it does not exist yet, and policies name none
+    subnets = [f"{ec2}:subnet/{name}" for name in config["Subnets"]]
+    groups = [f"{ec2}:security-group/{name}" for name in config["SecurityGroupIds"]]
+    describe = [(f"ec2:Describe{kind}", "*") for kind in _DESCRIBED]
+    create = [("ec2:CreateNetworkInterface", resource) for resource in (interface, *subnets, *groups)]
+    change = [(f"ec2:{verb}", interface) for verb in _CHANGES]
+    denied = _first_denial(context, [*describe, *create], {})
+    denied = denied or _first_denial(context, change, {"ec2:subnet": subnets[0]})
+    return f"ClientError: Cannot join the network: {denied}" if denied else None
+
+
+def may_publish(context: Context, *namespaces: str) -> bool:
+    """Whether the acting role may publish metrics in all these namespaces; logs the first one where it may not."""
+    for namespace in namespaces:
+        needs = [("cloudwatch:PutMetricData", "*")]
+        if denied := _first_denial(context, needs, {"cloudwatch:namespace": namespace}):
+            _log.warning("no metrics in %s: %s", namespace, denied)
+            return False
+    return True
+
+
+def _first_denial(context: Context, needs: Iterable[tuple[str, str]], keys: Mapping[str, str]) -> str | None:
+    if context.acting_role is None:
+        return None
+    access_key = context.credentials()["AWS_ACCESS_KEY_ID"]
+    for action, resource in needs:
+        denied = _denial(context, access_key, action, resource, keys)
+        if denied:
+            return denied
+    return None
+
+
+def _denial(context: Context, access_key: str, action: str, resource: str, keys: Mapping[str, str]) -> str | None:
+    return iam.denial(access_key, action, resource, keys, account=context.account, region=context.region)
 
 
 def _resources(context: Context, service: str, operation: str, request: Document) -> list[str]:
@@ -109,10 +169,10 @@ def _arn(context: Context, noun: str, request: Document) -> str | None:
 
 
 def _passed_roles(request: object) -> set[str]:
-    """Every role anywhere in a request: SageMaker will act as it, so the caller must be allowed to pass it."""
+    """Every role anywhere in a request: SageMaker will act as it, so the caller needs the permission to pass it."""
     if isinstance(request, list):
         return {role for item in request for role in _passed_roles(item)}
     if not isinstance(request, dict):
         return set()
-    own = {value for member, value in request.items() if member in _ROLE_MEMBERS and isinstance(value, str)}
-    return own.union(*(_passed_roles(value) for value in request.values()))
+    here = {value for member, value in request.items() if member in _ROLE_MEMBERS and isinstance(value, str)}
+    return here.union(*(_passed_roles(value) for value in request.values()))

@@ -1,4 +1,4 @@
-"""What an operation or engine may use: the stored resources, the rest of the local AWS, time, processors."""
+"""What an operation and its engine may use: stored resources, the rest of the local AWS, time and processors."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
 
+from local_aws.core.errors import validation
+from local_aws.core.host import PROCESS_MARK
 from local_aws.core.metrics import MetricEmitter
 from local_aws.core.objects import ObjectStore
+from local_aws.core.protocol import Document, Operations
 from local_aws.core.store import Store, Table
-from local_aws.core.wire import Document
 from local_aws.ministack import hooks, iam
 
-PROCESS_MARK = "BINVENTORY_LOCAL_AWS"
-"""Environment variable that every process of a local AWS carries: its state directory. Whatever carries it is stopped
-with that local AWS, and swept up at its next start if the server was killed outright."""
-
 _ACTING: ContextVar[str | None] = ContextVar("acting role", default=None)
-_log = logging.getLogger("local_aws")
+_SAGEMAKER_PRINCIPAL = "sagemaker.amazonaws.com"
+_log = logging.getLogger(__name__)
+_Shared = TypeVar("_Shared")
 
 
 class CpuBudget:
-    """Processor places shared by all jobs, so that parallel trials do not slow each other down.
+    """Processor places that all jobs share, so that parallel trials do not slow each other down.
 
-    A job waits in line for its places; a job that asks for more than there are gets them all.
+    A job waits in line for its places; a job that asks for more than there are gets all of them.
     """
 
     def __init__(self, total: int) -> None:
@@ -43,9 +43,9 @@ class CpuBudget:
 
     @contextmanager
     def places(self, wanted: int, *, cancelled: threading.Event | None = None) -> Iterator[int]:
-        """Hold `wanted` places (at most all, at least one); yields how many. First come, first served.
+        """Hold `wanted` places (at least one, at most all); yields how many. First come, first served.
 
-        With `cancelled`, waiting ends early when it is set, and 0 places are yielded.
+        When `cancelled` is set, the wait ends early and 0 places are yielded.
         """
         count = max(1, min(wanted, self.total))
         ticket = object()
@@ -68,15 +68,16 @@ class CpuBudget:
 
 
 class Context:
-    """One local AWS, as its own handlers and engines see it. Safe to share between threads.
+    """One local AWS, as its operations and engines see it. Safe to share between threads.
 
     Args:
-        state_dir: where everything of this local AWS is kept.
+        state_dir: where this local AWS keeps its state.
         port: the port of its endpoint on loopback.
         account: twelve digits.
         region: the only region.
-        time_scale: what the waits of a rollout (baking, termination) are multiplied with; 1 is as on AWS.
-        enforce_iam: whether policies are enforced; jobs and endpoints then have the rights of their role only.
+        time_scale: factor for the waits of a rollout (baking, termination); 1 is as on AWS.
+        enforce_iam: whether policies are enforced; jobs and endpoints then have only the rights of their role.
+        operations: what answers each operation; `local_aws.registry` has them all.
     """
 
     def __init__(
@@ -88,12 +89,15 @@ class Context:
         region: str,
         time_scale: float = 1.0,
         enforce_iam: bool = False,
+        operations: Operations | None = None,
     ) -> None:
+        self.started = time.time()
         self.state_dir = state_dir
         self.account = account
         self.region = region
         self.time_scale = time_scale
         self.enforce_iam = enforce_iam
+        self.operations: Operations = dict(operations or {})
         self.endpoint_url = f"http://localhost:{port}"
         self.store = Store(state_dir / "sagemaker.sqlite")
         self.cpu = CpuBudget(os.cpu_count() or 1)
@@ -101,26 +105,36 @@ class Context:
         self.metrics = MetricEmitter(self._put_metrics)
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._clients_lock = threading.Lock()
+        self._shared: dict[Any, Any] = {}
+        self._shared_lock = threading.RLock()
         self._stop_hooks: list[Callable[[], None]] = []
 
     def table(self, family: str) -> Table:
         """Stored resources of one family, for example `TrainingJob`, keyed by name."""
         return self.store.table(family)
 
+    def shared(self, kind: Callable[[Context], _Shared]) -> _Shared:
+        """The one object of class `kind` that this local AWS has; the first call makes it, as `kind(context)`."""
+        with self._shared_lock:
+            if kind not in self._shared:
+                self._shared[kind] = kind(self)
+            found: _Shared = self._shared[kind]
+            return found
+
     def arn(self, kind: str, name: str) -> str:
         """`arn:aws:sagemaker:REGION:ACCOUNT:KIND/NAME`; SageMaker writes names in lower case there."""
         return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
 
     def now(self) -> float:
-        """Seconds since 1970, to the millisecond, as timestamps go over the wire."""
+        """Seconds since 1970, rounded to the millisecond, as AWS sends timestamps."""
         return round(time.time(), 3)
 
     @contextmanager
     def acting(self, role_arn: str | None) -> Iterator[None]:
         """Inside, this thread acts as a role: clients, environments and calls have the role's rights.
 
-        None is the service itself, which may do everything. Without enforcement it always is. Threads that are
-        started inside begin as the service.
+        None is the service itself, which may do everything. Where policies are not enforced, the service always acts.
+        A thread that is started inside begins as the service.
         """
         before = _ACTING.get()
         _ACTING.set(role_arn if self.enforce_iam else None)
@@ -135,11 +149,25 @@ class Context:
         return _ACTING.get()
 
     def credentials(self) -> dict[str, str]:
-        """The acting role's credentials, else the account's own, as environment variables."""
+        """Credentials of the acting role, or the account's when no role acts, as environment variables."""
         role = _ACTING.get()
         if role is None:
             return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        return iam.role_session(role, "SageMaker", account=self.account)
+        return self.assume_role(role, "SageMaker")
+
+    def assume_role(self, role_arn: str, session_name: str, principal: str = _SAGEMAKER_PRINCIPAL) -> dict[str, str]:
+        """Credentials with which a service acts as a role, as environment variables.
+
+        Raises:
+            AwsError: the role does not exist, or does not trust the service.
+        """
+        session = iam.role_session(role_arn, session_name, account=self.account, principal=principal)
+        if session is None:
+            raise validation(
+                f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
+                f"'{principal}' to assume the role."
+            )
+        return session
 
     def client(self, service: str) -> Any:
         """A boto3 client of this local AWS with the acting role's rights, shared between threads."""
@@ -165,11 +193,11 @@ class Context:
 
     @property
     def objects(self) -> ObjectStore:
-        """Prefixes in, trees out, with the acting role's rights."""
+        """Copies between S3 and folders, with the acting role's rights."""
         return ObjectStore(self.client("s3"))
 
     def environment(self) -> dict[str, str]:
-        """Variables with which a process reaches this local AWS, as the acting role, and by which it is swept up."""
+        """Variables with which a process reaches this local AWS as the acting role, and by which it is found again."""
         return self.credentials() | {
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
@@ -192,7 +220,7 @@ class Context:
         )
 
     def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        """Run `work` in the background; an exception that escapes it is logged with the name."""
+        """Run `work` in the background; an exception that escapes it is logged under this name."""
 
         def guarded() -> None:
             try:
@@ -210,7 +238,7 @@ class Context:
         self._stop_hooks.append(hook)
 
     def stop(self) -> None:
-        """Tell every engine to stop and wait until it did; the store is closed last."""
+        """Stop every engine and wait for it, then close the store."""
         self.stopping.set()
         for hook in reversed(self._stop_hooks):
             try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from local_aws.core.errors import validation
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 DEFAULT_PAGE = 100
 

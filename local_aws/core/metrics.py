@@ -1,24 +1,27 @@
-"""Metrics on their way to the local CloudWatch: gathered for a moment, then sent together."""
+"""Metrics on their way to the local CloudWatch, from code and from log lines in the embedded metric format."""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
-_log = logging.getLogger("local_aws.core.metrics")
+_log = logging.getLogger(__name__)
 _FLUSH_SECONDS = 0.5
 _BATCH = 500
+_MOST_EMBEDDED_VALUES = 100
 
 Send = Callable[[str, list[Document]], None]
 
 
 class MetricEmitter:
-    """Collects values and sends them from one background thread, so that nobody waits for CloudWatch.
+    """Collects values and sends them together from a background thread, so that no caller waits for CloudWatch.
 
     Args:
         send: called with a namespace and a list of `MetricDatum` documents.
@@ -51,6 +54,11 @@ class MetricEmitter:
                 self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
                 self._thread.start()
 
+    def put_embedded(self, line: str) -> None:
+        """Record the metrics that a log line describes in the embedded metric format, if it does."""
+        for value in embedded_values(line):
+            self.put(value.namespace, value.name, value.value, value.dimensions, unit=value.unit)
+
     def flush(self) -> None:
         """Send what is pending; a refusal is logged and its values are dropped."""
         with self._lock:
@@ -73,3 +81,37 @@ class MetricEmitter:
     def _run(self) -> None:
         while not self._wake.wait(_FLUSH_SECONDS):
             self.flush()
+
+
+class Value(NamedTuple):
+    """One value of one metric."""
+
+    namespace: str
+    name: str
+    value: float
+    unit: str
+    dimensions: dict[str, str]
+
+
+def embedded_values(line: str) -> Iterator[Value]:
+    """The metric values in a log line; none in any other line. Like CloudWatch, takes at most 100 values a metric."""
+    if '"_aws"' not in line:
+        return
+    try:
+        document = json.loads(line)
+        directives = document["_aws"]["CloudWatchMetrics"]
+    except (ValueError, KeyError, TypeError):
+        return
+    for directive in directives:
+        for names in directive.get("Dimensions") or [[]]:
+            dimensions = {name: str(document[name]) for name in names if name in document}
+            if len(dimensions) == len(names):
+                yield from _values(document, directive, dimensions)
+
+
+def _values(document: dict[str, Any], directive: dict[str, Any], dimensions: dict[str, str]) -> Iterator[Value]:
+    for metric in directive["Metrics"]:
+        found = document.get(metric["Name"], [])
+        for value in (found if isinstance(found, list) else [found])[:_MOST_EMBEDDED_VALUES]:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                yield Value(directive["Namespace"], metric["Name"], value, metric.get("Unit", "None"), dimensions)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 
 class Store:

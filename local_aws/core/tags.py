@@ -5,7 +5,7 @@ from __future__ import annotations
 from local_aws.core.context import Context
 from local_aws.core.errors import validation
 from local_aws.core.listing import cut
-from local_aws.core.wire import Document, operation
+from local_aws.core.protocol import Document
 
 _FAMILY = "Tags"
 _MOST = 50
@@ -32,7 +32,6 @@ def drop_tags(context: Context, arn: str) -> None:
     context.table(_FAMILY).delete(arn.lower())
 
 
-@operation("AddTags")
 def add_tags(context: Context, request: Document) -> Document:
     """Add or overwrite tags."""
     arn = _own(context, request["ResourceArn"])
@@ -45,14 +44,12 @@ def add_tags(context: Context, request: Document) -> Document:
     return {"Tags": get_tags(context, arn)}
 
 
-@operation("ListTags")
 def list_tags(context: Context, request: Document) -> Document:
     """The tags of one resource."""
     page = cut(get_tags(context, _own(context, request["ResourceArn"])), request)
     return page.reply("Tags", page.documents)
 
 
-@operation("DeleteTags")
 def delete_tags(context: Context, request: Document) -> Document:
     """Remove tags by key; keys that are not there are ignored."""
     arn = _own(context, request["ResourceArn"])

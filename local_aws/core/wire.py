@@ -1,70 +1,34 @@
-"""SageMaker's wire protocol (JSON 1.1): which function answers which operation, and how requests and errors look.
+"""SageMaker's wire protocol (JSON 1.1): from an HTTP request to the handler of its operation, and back.
 
-A handler is a function of a `Context` and the decoded request that returns the decoded reply:
-
-    @operation("DescribeModel")
-    def describe_model(context: Context, request: dict[str, Any]) -> dict[str, Any]: ...
-
-Requests that contradict botocore's input shape never reach it, replies that contradict the output shape never leave.
-Timestamps are seconds since 1970, both ways, as on the real wire.
+A request that contradicts botocore's input shape never reaches a handler; a reply that contradicts the output shape
+never leaves. Timestamps are seconds since 1970 both ways, as AWS sends them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any
 
 from botocore.model import OperationNotFoundError
 
+from local_aws.core.authorisation import authorise
+from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
+from local_aws.core.protocol import AUTOSCALING, SAGEMAKER, Document, Reply
 from local_aws.core.shapes import operation_model, violations
 
-if TYPE_CHECKING:
-    from local_aws.core.context import Context
-
-Document: TypeAlias = dict[str, Any]
-"""A request, a reply or a stored resource: decoded JSON with the member names of AWS's model."""
-
-Handler: TypeAlias = Callable[["Context", Document], Document]
-
-SAGEMAKER = "sagemaker"
-_SERVICE_OF_PREFIX = {"SageMaker": SAGEMAKER, "AnyScaleFrontendService": "application-autoscaling"}
-OPERATIONS: dict[tuple[str, str], Handler] = {}
-"""Handlers by service and operation."""
-
-_log = logging.getLogger("local_aws.core.wire")
-
-
-class Reply(NamedTuple):
-    """An HTTP answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def operation(name: str, service: str = SAGEMAKER) -> Callable[[Handler], Handler]:
-    """Make the decorated function answer the operation `name`."""
-    operation_model(name, service)  # a misspelt name fails at import
-
-    def register(handler: Handler) -> Handler:
-        if (service, name) in OPERATIONS:
-            raise ValueError(f"two handlers for {name}: {OPERATIONS[service, name].__module__}, {handler.__module__}")
-        OPERATIONS[service, name] = handler
-        return handler
-
-    return register
+_SERVICE_OF_PREFIX = {"SageMaker": SAGEMAKER, "AnyScaleFrontendService": AUTOSCALING}
+_log = logging.getLogger(__name__)
 
 
 def call(context: Context, name: str, request: Document, service: str = SAGEMAKER) -> Document:
     """Validate `request`, run the operation and validate its reply; raises `AwsError`.
 
-    This is what an HTTP request ends in; CloudFormation handlers and pipeline steps use it directly, so that they
-    obey the same rules as everybody else. In a thread that acts as a role, the role must be allowed to.
+    Every HTTP request ends here. CloudFormation handlers and pipeline steps call it directly, so that the same rules
+    hold for them. In a thread that acts as a role, the role must have the permission.
     """
-    handler = OPERATIONS.get((service, name))
+    handler = context.operations.get((service, name))
     if handler is None:
         raise _unimplemented(name, service)
     model = operation_model(name, service)
@@ -73,7 +37,7 @@ def call(context: Context, name: str, request: Document, service: str = SAGEMAKE
         count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
         raise validation(count + "; ".join(wrong))
     if context.acting_role:
-        _authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
+        authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
     with context.acting(None):
         reply = handler(context, request)
     wrong = violations(model.output_shape, reply)
@@ -101,7 +65,7 @@ def dispatch(context: Context, target: str, body: bytes, access_key: str = "") -
     try:
         request = _decode(body)
         if context.enforce_iam:
-            _authorise(context, access_key, service, name, request)
+            authorise(context, access_key, service, name, request)
         return json_reply(call(context, name, request, service))
     except AwsError as error:
         return error_reply(error)
@@ -111,7 +75,7 @@ def dispatch(context: Context, target: str, body: bytes, access_key: str = "") -
 
 
 def json_reply(document: Document) -> Reply:
-    """A successful answer."""
+    """A successful reply."""
     return Reply(200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(document).encode())
 
 
@@ -120,12 +84,6 @@ def error_reply(error: AwsError) -> Reply:
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": error.code}
     document = {"__type": error.code, "message": error.message}
     return Reply(error.status, headers, json.dumps(document).encode())
-
-
-def _authorise(context: Context, access_key: str, service: str, name: str, request: Document) -> None:
-    from local_aws.core.authorisation import authorise  # which needs this module's Document
-
-    authorise(context, access_key, service, name, request)
 
 
 def _decode(body: bytes) -> Document:

@@ -8,19 +8,17 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from weakref import WeakKeyDictionary
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.lifecycle import on_start
 from local_aws.core.objects import S3Uri
-from local_aws.core.wire import Document
-from local_aws.hosting.async_scaling import AsyncScaling
+from local_aws.core.protocol import Document
+from local_aws.hosting.autoscaling import AsyncScaling
 from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
-from local_aws.hosting.live_endpoints import endpoints_of
+from local_aws.hosting.live_endpoints import Endpoints
 
 FAMILY = "AsyncRequest"
 _AT_ONCE = 32
@@ -79,7 +77,7 @@ class AsyncQueue:
         name = endpoint["EndpointName"]
         client = endpoint["Plan"]["Async"].get("ClientConfig", {})
         instances = sum(
-            variant["CurrentInstanceCount"] for variant in endpoints_of(self._context).variants(name).values()
+            variant["CurrentInstanceCount"] for variant in self._context.shared(Endpoints).variants(name).values()
         )
         room = instances * client.get("MaxConcurrentInvocationsPerInstance", _DEFAULT_AT_ONCE)
         with self._lock:
@@ -129,7 +127,7 @@ class AsyncQueue:
         while found is None:
             if self._context.stopping.is_set():
                 raise AwsError("ServiceUnavailable", "the local AWS stops", 503)
-            found = endpoints_of(self._context).take(request["EndpointName"], None)
+            found = self._context.shared(Endpoints).take(request["EndpointName"], None)
             if found is None:
                 time.sleep(_BUSY_SECONDS)
         fleet, instance = found
@@ -197,20 +195,7 @@ class AsyncQueue:
             self._context.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
 
 
-_QUEUES: WeakKeyDictionary[Context, AsyncQueue] = WeakKeyDictionary()
-_QUEUES_LOCK = threading.Lock()
-
-
-def async_queue_of(context: Context) -> AsyncQueue:
-    """The queues of this local AWS."""
-    with _QUEUES_LOCK:
-        if context not in _QUEUES:
-            _QUEUES[context] = AsyncQueue(context)
-        return _QUEUES[context]
-
-
-@on_start
 def resume(context: Context) -> None:
     """Go on with what waited when the local AWS stopped, and watch over endpoints that scale to zero."""
     if any(item["Plan"].get("Async") for item in context.table(ENDPOINTS).all()):
-        async_queue_of(context)
+        context.shared(AsyncQueue)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
 from local_aws.core.listing import cut
-from local_aws.core.wire import Document, operation, summarise
+from local_aws.core.protocol import Document
+from local_aws.core.wire import call, summarise
 
 SERVICE = "application-autoscaling"
 TARGETS = "ScalableTarget"
 POLICIES = "ScalingPolicy"
 ACTIVITIES = "ScalingActivity"
+_DEFAULT_COOLDOWN = 300.0
+_METRICS_SECONDS = 2.0
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 
 
-@operation("RegisterScalableTarget", SERVICE)
 def register_scalable_target(context: Context, request: Document) -> Document:
     """Make a resource scalable, or change its bounds."""
     key = target_key(request)
@@ -40,7 +43,6 @@ def register_scalable_target(context: Context, request: Document) -> Document:
     return {"ScalableTargetARN": target["ScalableTargetARN"]}
 
 
-@operation("DescribeScalableTargets", SERVICE)
 def describe_scalable_targets(context: Context, request: Document) -> Document:
     """The scalable targets of a service."""
     wanted = request.get("ResourceIds")
@@ -57,7 +59,6 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
     )
 
 
-@operation("DeregisterScalableTarget", SERVICE)
 def deregister_scalable_target(context: Context, request: Document) -> Document:
     """Forget a scalable target and its policies."""
     key = target_key(request)
@@ -70,7 +71,6 @@ def deregister_scalable_target(context: Context, request: Document) -> Document:
     return {}
 
 
-@operation("PutScalingPolicy", SERVICE)
 def put_scaling_policy(context: Context, request: Document) -> Document:
     """Create or change a policy of a scalable target."""
     key = f"{target_key(request)}|{request['PolicyName']}"
@@ -90,7 +90,6 @@ def put_scaling_policy(context: Context, request: Document) -> Document:
     return {"PolicyARN": policy["PolicyARN"], "Alarms": []}
 
 
-@operation("DescribeScalingPolicies", SERVICE)
 def describe_scaling_policies(context: Context, request: Document) -> Document:
     """The policies of a service, perhaps of one resource."""
     names = request.get("PolicyNames")
@@ -108,7 +107,6 @@ def describe_scaling_policies(context: Context, request: Document) -> Document:
     )
 
 
-@operation("DeleteScalingPolicy", SERVICE)
 def delete_scaling_policy(context: Context, request: Document) -> Document:
     """Forget a policy."""
     if not context.table(POLICIES).delete(f"{target_key(request)}|{request['PolicyName']}"):
@@ -116,7 +114,6 @@ def delete_scaling_policy(context: Context, request: Document) -> Document:
     return {}
 
 
-@operation("DescribeScalingActivities", SERVICE)
 def describe_scaling_activities(context: Context, request: Document) -> Document:
     """What was scaled, the latest first."""
     found = [
@@ -144,3 +141,64 @@ def _role(context: Context) -> str:
     name = "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
     path = "aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
     return f"arn:aws:iam::{context.account}:role/{path}/{name}"
+
+
+class AsyncScaling:
+    """Looks at every asynchronous endpoint a few times a second; only those with a scalable target are scaled.
+
+    On AWS minutes pass until a policy acts. Here the first instance comes at once, and goes after the policy's
+    ScaleInCooldown, shortened by the time scale.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._quiet_since: dict[str, float] = {}
+        self._measured = 0.0
+
+    def look(self, endpoint: Document, backlog: int) -> None:
+        """Scale an endpoint whose queue holds `backlog` requests."""
+        name = endpoint["EndpointName"]
+        variant = endpoint["Plan"]["Variants"][0]
+        count = int(variant["Count"])
+        self._measure(name, backlog, count)
+        target = self._target(name, variant["VariantName"])
+        if endpoint["EndpointStatus"] != "InService" or target is None:
+            return
+        now = time.monotonic()
+        if backlog:
+            self._quiet_since[name] = now
+        if backlog and not count:
+            self._set(name, variant["VariantName"], max(1, int(target["MinCapacity"])))
+        elif not backlog and count > target["MinCapacity"]:
+            quiet = now - self._quiet_since.setdefault(name, now)
+            if quiet > self._cooldown(target) * self._context.time_scale:
+                self._set(name, variant["VariantName"], int(target["MinCapacity"]))
+
+    def _target(self, endpoint: str, variant: str) -> Document | None:
+        resource = f"endpoint/{endpoint}/variant/{variant}"
+        found = [item for item in self._context.table(TARGETS).all() if item["ResourceId"] == resource]
+        return found[0] if found else None
+
+    def _cooldown(self, target: Document) -> float:
+        for policy in self._context.table(POLICIES).all():
+            tracking = policy.get("TargetTrackingScalingPolicyConfiguration", {})
+            if policy["ResourceId"] == target["ResourceId"] and "ScaleInCooldown" in tracking:
+                return float(tracking["ScaleInCooldown"])
+        return _DEFAULT_COOLDOWN
+
+    def _set(self, endpoint: str, variant: str, count: int) -> None:
+        wanted = [{"VariantName": variant, "DesiredInstanceCount": count}]
+        request = {"EndpointName": endpoint, "DesiredWeightsAndCapacities": wanted}
+        try:
+            call(self._context, "UpdateEndpointWeightsAndCapacities", request)
+        except AwsError:
+            return  # it is being updated; the next look comes soon
+
+    def _measure(self, name: str, backlog: int, count: int) -> None:
+        if time.monotonic() - self._measured < _METRICS_SECONDS:
+            return
+        self._measured = time.monotonic()
+        put, dimensions = self._context.metrics.put, {"EndpointName": name}
+        put("AWS/SageMaker", "ApproximateBacklogSize", float(backlog), dimensions, unit="Count")
+        put("AWS/SageMaker", "ApproximateBacklogSizePerInstance", backlog / max(1, count), dimensions, unit="Count")
+        put("AWS/SageMaker", "HasBacklogWithoutCapacity", float(backlog > 0 and not count), dimensions, unit="Count")

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.objects import S3Uri
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 _log = logging.getLogger("local_aws.data_capture")
 # SageMaker gathers for minutes.

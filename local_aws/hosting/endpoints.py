@@ -9,17 +9,17 @@ from botocore.exceptions import ClientError
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.listing import list_page
+from local_aws.core.protocol import Document
 from local_aws.core.tags import set_tags
-from local_aws.core.wire import Document, describe, operation, summarise
-from local_aws.hosting.async_queue import async_queue_of
-from local_aws.hosting.live_endpoints import FAMILY, announce, endpoints_of
+from local_aws.core.wire import describe, summarise
+from local_aws.hosting.async_queue import AsyncQueue
+from local_aws.hosting.live_endpoints import FAMILY, EndpointRecord, Endpoints
 from local_aws.hosting.models import config_of, plan_of
 from local_aws.images.cache import resolve_image
 
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 
 
-@operation("CreateEndpoint")
 def create_endpoint(context: Context, request: Document) -> Document:
     """Start an endpoint; it is InService when every instance answered its health check."""
     name = request["EndpointName"]
@@ -39,18 +39,17 @@ def create_endpoint(context: Context, request: Document) -> Document:
     if not context.table(FAMILY).insert(name, endpoint):
         raise validation(f"Cannot create already existing endpoint {arn}.")
     set_tags(context, arn, request.get("Tags"))
-    announce(context, endpoint)
-    endpoints_of(context).create(name)
+    EndpointRecord(context, name).announce(endpoint, None)
+    context.shared(Endpoints).create(name)
     if plan.get("Async"):
-        async_queue_of(context)
+        context.shared(AsyncQueue)
     return {"EndpointArn": arn}
 
 
-@operation("DescribeEndpoint")
 def describe_endpoint(context: Context, request: Document) -> Document:
     """An endpoint with how its variants stand now, and the deployment under way, if any."""
-    endpoint = endpoint_of(context, request["EndpointName"])
-    running = endpoints_of(context).variants(endpoint["EndpointName"])
+    endpoint = EndpointRecord(context, request["EndpointName"]).read()
+    running = context.shared(Endpoints).variants(endpoint["EndpointName"])
     reply = describe("DescribeEndpoint", endpoint)
     variants = [_variant(context, variant, running) for variant in endpoint["Plan"]["Variants"]]
     if endpoint["EndpointStatus"] not in {"Creating", "Failed"}:
@@ -67,20 +66,19 @@ def describe_endpoint(context: Context, request: Document) -> Document:
     return reply
 
 
-@operation("ListEndpoints")
 def list_endpoints(context: Context, request: Document) -> Document:
     """All endpoints."""
     page = list_page(context.table(FAMILY).all(), request, name="EndpointName", status="EndpointStatus")
     return page.reply("Endpoints", summarise("ListEndpoints", "Endpoints", page.documents))
 
 
-@operation("UpdateEndpoint")
 def update_endpoint(context: Context, request: Document) -> Document:
     """Roll out another configuration; if that fails the endpoint stays InService with the one it had."""
     name = request["EndpointName"]
-    endpoint_of(context, name)
+    record = EndpointRecord(context, name)
+    endpoint = record.read()
     target = plan_of(context, request["EndpointConfigName"])
-    deployment = _deployment_config(context, request, endpoint_of(context, name))
+    deployment = _deployment_config(context, request, endpoint)
 
     def change(endpoint: Document) -> None:
         _refuse_busy(endpoint, "update")
@@ -88,19 +86,14 @@ def update_endpoint(context: Context, request: Document) -> Document:
             _retain(endpoint["Plan"], target, request)
         _keep_deployment_config(context, endpoint, deployment)
         endpoint["EndpointStatus"] = "Updating"
-        endpoint["LastModifiedTime"] = context.now()
         endpoint["Pending"] = target
         endpoint.pop("FailureReason", None)
 
-    endpoint = context.table(FAMILY).update(name, change)
-    if endpoint is None:
-        raise _missing(context, name)
-    announce(context, endpoint)
-    endpoints_of(context).update(name, target, deployment)
+    record.change(change)
+    context.shared(Endpoints).update(name, target, deployment)
     return {"EndpointArn": endpoint["EndpointArn"]}
 
 
-@operation("UpdateEndpointWeightsAndCapacities")
 def update_endpoint_weights_and_capacities(context: Context, request: Document) -> Document:
     """Change instance counts and weights of running variants; every request is answered meanwhile."""
     name = request["EndpointName"]
@@ -116,43 +109,18 @@ def update_endpoint_weights_and_capacities(context: Context, request: Document) 
             variants[variant_name]["Count"] = item.get("DesiredInstanceCount", variants[variant_name]["Count"])
             variants[variant_name]["Weight"] = item.get("DesiredWeight", variants[variant_name]["Weight"])
         endpoint["EndpointStatus"] = "Updating"
-        endpoint["LastModifiedTime"] = context.now()
 
-    endpoint = context.table(FAMILY).update(name, change)
-    if endpoint is None:
-        raise _missing(context, name)
-    announce(context, endpoint)
-    endpoints_of(context).rescale(name)
-    return {"EndpointArn": endpoint["EndpointArn"]}
+    EndpointRecord(context, name).change(change)
+    context.shared(Endpoints).rescale(name)
+    return {"EndpointArn": context.arn("endpoint", name)}
 
 
-@operation("DeleteEndpoint")
 def delete_endpoint(context: Context, request: Document) -> Document:
-    """Stop an endpoint and forget it."""
+    """Stop an endpoint, then remove it."""
     name = request["EndpointName"]
-
-    def change(endpoint: Document) -> None:
-        endpoint["EndpointStatus"] = "Deleting"
-        endpoint["LastModifiedTime"] = context.now()
-
-    endpoint = context.table(FAMILY).update(name, change)
-    if endpoint is None:
-        raise _missing(context, name)
-    announce(context, endpoint)
-    endpoints_of(context).delete(name)
+    EndpointRecord(context, name).change(EndpointStatus="Deleting")
+    context.shared(Endpoints).delete(name)
     return {}
-
-
-def endpoint_of(context: Context, name: str) -> Document:
-    """A stored endpoint; raises the ValidationException that SageMaker raises."""
-    endpoint = context.table(FAMILY).get(name)
-    if endpoint is None:
-        raise _missing(context, name)
-    return endpoint
-
-
-def _missing(context: Context, name: str) -> AwsError:
-    return validation(f'Could not find endpoint "{context.arn("endpoint", name)}".')
 
 
 def _refuse_busy(endpoint: Document, action: str) -> None:

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_aws.core.authorisation import may_publish, pull_problem
 from local_aws.core.context import Context
-from local_aws.core.loopback import free_port, http_status
-from local_aws.core.output import LogStream
-from local_aws.core.service_needs import may_publish, pull_problem
-from local_aws.core.wire import Document
+from local_aws.core.host import free_port, http_status
+from local_aws.core.logs import LogStream
+from local_aws.core.protocol import Document
 from local_aws.hosting.model_data import place_model
 from local_aws.images.cache import resolve_image
 from local_aws.images.container import Container

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import weakref
 from collections.abc import Callable
 
 from local_aws.core.context import Context
-from local_aws.core.lifecycle import on_start
-from local_aws.core.wire import Document
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.protocol import Document
+from local_aws.core.record import Record
+from local_aws.core.tags import drop_tags
 from local_aws.hosting.data_capture import DataCapture
-from local_aws.hosting.fleet import Deployment, DeploymentFailed, Fleet, Traffic, VariantPlan
+from local_aws.hosting.deployment import Deployment, Traffic
+from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
 from local_aws.hosting.instance import Instance, InstanceSpec
 from local_aws.hosting.rollout import RolledBack, Rollout, RolloutPlan
 
@@ -25,6 +28,31 @@ _EVENT_STATUS = {
     "Deleting": "DELETING",
     "Failed": "FAILED",
 }
+
+
+class EndpointRecord(Record):
+    """One stored endpoint."""
+
+    def __init__(self, context: Context, name: str) -> None:
+        super().__init__(context, FAMILY, name)
+
+    def missing(self) -> Exception:
+        """SageMaker's error for an endpoint that does not exist."""
+        return validation(f'Could not find endpoint "{self._context.arn("endpoint", self.key)}".')
+
+    def announce(self, document: Document, previous: str | None) -> None:
+        """Send "SageMaker Endpoint State Change"."""
+        detail = {
+            "EndpointName": document["EndpointName"],
+            "EndpointArn": document["EndpointArn"],
+            "EndpointConfigName": document["EndpointConfigName"],
+            "EndpointStatus": _EVENT_STATUS[document["EndpointStatus"]],
+            "CreationTime": int(document["CreationTime"] * 1000),
+            "LastModifiedTime": int(document["LastModifiedTime"] * 1000),
+        }
+        if document.get("FailureReason"):
+            detail["FailureReason"] = document["FailureReason"]
+        self._context.emit_event("SageMaker Endpoint State Change", detail, [document["EndpointArn"]])
 
 
 class Live:
@@ -186,24 +214,18 @@ class Endpoints:
         self._context.table(FAMILY).update(name, change)
 
     def _set_status(self, name: str, status: str, reason: str | None) -> None:
-        def change(document: Document) -> None:
-            if document["EndpointStatus"] == "Deleting":
-                return
-            document["EndpointStatus"] = status
-            document["LastModifiedTime"] = self._context.now()
-            document.pop("FailureReason", None)
+        def change(endpoint: Document) -> None:
+            endpoint["EndpointStatus"] = status
+            endpoint.pop("FailureReason", None)
             if reason:
-                document["FailureReason"] = reason[:_REASON_LENGTH]
+                endpoint["FailureReason"] = reason[:_REASON_LENGTH]
             if status != "Updating":
-                document.pop("Pending", None)
+                endpoint.pop("Pending", None)
 
-        document = self._context.table(FAMILY).update(name, change)
-        if document is not None:
-            announce(self._context, document)
+        with contextlib.suppress(AwsError):  # deleted meanwhile
+            EndpointRecord(self._context, name).change(change, only_from=_EVENT_STATUS.keys() - {"Deleting"})
 
     def _forget(self, name: str) -> None:
-        from local_aws.core.tags import drop_tags
-
         self._context.table(FAMILY).delete(name)
         drop_tags(self._context, self._context.arn("endpoint", name))
 
@@ -241,34 +263,6 @@ def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
     ]
 
 
-def announce(context: Context, document: Document) -> None:
-    """Send the EventBridge event of an endpoint's state."""
-    detail = {
-        "EndpointName": document["EndpointName"],
-        "EndpointArn": document["EndpointArn"],
-        "EndpointConfigName": document["EndpointConfigName"],
-        "EndpointStatus": _EVENT_STATUS[document["EndpointStatus"]],
-        "CreationTime": int(document["CreationTime"] * 1000),
-        "LastModifiedTime": int(document["LastModifiedTime"] * 1000),
-    }
-    if document.get("FailureReason"):
-        detail["FailureReason"] = document["FailureReason"]
-    context.emit_event("SageMaker Endpoint State Change", detail, [document["EndpointArn"]])
-
-
-_ENDPOINTS: weakref.WeakKeyDictionary[Context, Endpoints] = weakref.WeakKeyDictionary()
-_ENDPOINTS_LOCK = threading.Lock()
-
-
-def endpoints_of(context: Context) -> Endpoints:
-    """The running endpoints of this local AWS."""
-    with _ENDPOINTS_LOCK:
-        if context not in _ENDPOINTS:
-            _ENDPOINTS[context] = Endpoints(context)
-        return _ENDPOINTS[context]
-
-
-@on_start
 def resume(context: Context) -> None:
     """Bring back the endpoints of the last run."""
-    endpoints_of(context).resume()
+    context.shared(Endpoints).resume()

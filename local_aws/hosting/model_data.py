@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.core.errors import AwsError
 from local_aws.core.objects import ObjectStore
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 MAX_BYTES = 20 << 30
 MAX_MEMBERS = 100_000

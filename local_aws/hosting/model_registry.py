@@ -8,8 +8,9 @@ from typing import Any
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, conflict, validation
 from local_aws.core.listing import list_page
+from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
-from local_aws.core.wire import Document, describe, operation, summarise
+from local_aws.core.wire import describe, summarise
 
 _GROUPS = "ModelPackageGroup"
 _PACKAGES = "ModelPackage"
@@ -25,7 +26,6 @@ _CHANGEABLE = (
 )
 
 
-@operation("CreateModelPackageGroup")
 def create_model_package_group(context: Context, request: Document) -> Document:
     """A group holds the versions of one model."""
     name = request["ModelPackageGroupName"]
@@ -43,13 +43,11 @@ def create_model_package_group(context: Context, request: Document) -> Document:
     return {"ModelPackageGroupArn": arn}
 
 
-@operation("DescribeModelPackageGroup")
 def describe_model_package_group(context: Context, request: Document) -> Document:
     """A group by name or ARN."""
     return describe("DescribeModelPackageGroup", _group(context, request["ModelPackageGroupName"]))
 
 
-@operation("ListModelPackageGroups")
 def list_model_package_groups(context: Context, request: Document) -> Document:
     """All groups."""
     page = list_page(context.table(_GROUPS).all(), request, name="ModelPackageGroupName")
@@ -57,7 +55,6 @@ def list_model_package_groups(context: Context, request: Document) -> Document:
     return page.reply("ModelPackageGroupSummaryList", shown)
 
 
-@operation("DeleteModelPackageGroup")
 def delete_model_package_group(context: Context, request: Document) -> Document:
     """Only an empty group can go."""
     with context.store.transaction():
@@ -72,7 +69,6 @@ def delete_model_package_group(context: Context, request: Document) -> Document:
     return {}
 
 
-@operation("PutModelPackageGroupPolicy")
 def put_model_package_group_policy(context: Context, request: Document) -> Document:
     """Who else may use the group."""
     group = _group(context, request["ModelPackageGroupName"])
@@ -84,7 +80,6 @@ def put_model_package_group_policy(context: Context, request: Document) -> Docum
     return {"ModelPackageGroupArn": group["ModelPackageGroupArn"]}
 
 
-@operation("GetModelPackageGroupPolicy")
 def get_model_package_group_policy(context: Context, request: Document) -> Document:
     """The group's policy."""
     group = _group(context, request["ModelPackageGroupName"])
@@ -93,7 +88,6 @@ def get_model_package_group_policy(context: Context, request: Document) -> Docum
     return {"ResourcePolicy": group["ResourcePolicy"]}
 
 
-@operation("DeleteModelPackageGroupPolicy")
 def delete_model_package_group_policy(context: Context, request: Document) -> Document:
     """Drop the group's policy."""
     group = _group(context, request["ModelPackageGroupName"])
@@ -102,7 +96,6 @@ def delete_model_package_group_policy(context: Context, request: Document) -> Do
     return {}
 
 
-@operation("CreateModelPackage")
 def create_model_package(context: Context, request: Document) -> Document:
     """Register a package: as the next version of a group, or by a name of its own."""
     group_name, own_name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
@@ -121,13 +114,11 @@ def create_model_package(context: Context, request: Document) -> Document:
     return {"ModelPackageArn": arn}
 
 
-@operation("DescribeModelPackage")
 def describe_model_package(context: Context, request: Document) -> Document:
     """A package by ARN, or by name when it is unversioned."""
     return describe("DescribeModelPackage", package_of(context, request["ModelPackageName"]))
 
 
-@operation("BatchDescribeModelPackage")
 def batch_describe_model_package(context: Context, request: Document) -> Document:
     """Several packages at once; the unknown ones come back as errors."""
     known: Document = {}
@@ -146,7 +137,6 @@ def batch_describe_model_package(context: Context, request: Document) -> Documen
     return {"ModelPackageSummaries": known, "BatchDescribeModelPackageErrorMap": unknown}
 
 
-@operation("ListModelPackages")
 def list_model_packages(context: Context, request: Document) -> Document:
     """Versions of a group, or unversioned packages (the default, as in AWS), or both."""
     group = request.get("ModelPackageGroupName")
@@ -168,7 +158,6 @@ def list_model_packages(context: Context, request: Document) -> Document:
     return page.reply("ModelPackageSummaryList", shown)
 
 
-@operation("UpdateModelPackage")
 def update_model_package(context: Context, request: Document) -> Document:
     """Approve or reject a package, or change what is written about it; a change of approval is announced."""
     arn = package_of(context, request["ModelPackageArn"])["ModelPackageArn"]
@@ -195,7 +184,6 @@ def update_model_package(context: Context, request: Document) -> Document:
     return {"ModelPackageArn": arn}
 
 
-@operation("DeleteModelPackage")
 def delete_model_package(context: Context, request: Document) -> Document:
     """Remove a package; its version number is not used again."""
     arn = package_of(context, request["ModelPackageName"])["ModelPackageArn"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from local_aws.core.context import Context
 from local_aws.core.errors import validation
 from local_aws.core.listing import list_page
+from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
-from local_aws.core.wire import Document, describe, operation, summarise
+from local_aws.core.wire import describe, summarise
 from local_aws.hosting.model_registry import package_of
 
 MODELS = "Model"
 CONFIGS = "EndpointConfig"
 
 
-@operation("CreateModel")
 def create_model(context: Context, request: Document) -> Document:
     """A model is a container and its artefact, given directly or as a model package."""
     name = request["ModelName"]
@@ -31,20 +31,17 @@ def create_model(context: Context, request: Document) -> Document:
     return {"ModelArn": arn}
 
 
-@operation("DescribeModel")
 def describe_model(context: Context, request: Document) -> Document:
     """A model by name."""
     return describe("DescribeModel", model_of(context, request["ModelName"]))
 
 
-@operation("ListModels")
 def list_models(context: Context, request: Document) -> Document:
     """All models."""
     page = list_page(context.table(MODELS).all(), request, name="ModelName")
     return page.reply("Models", summarise("ListModels", "Models", page.documents))
 
 
-@operation("DeleteModel")
 def delete_model(context: Context, request: Document) -> Document:
     """Remove a model; endpoints that run it keep running."""
     model = model_of(context, request["ModelName"])
@@ -53,7 +50,6 @@ def delete_model(context: Context, request: Document) -> Document:
     return {}
 
 
-@operation("CreateEndpointConfig")
 def create_endpoint_config(context: Context, request: Document) -> Document:
     """Which models an endpoint runs, on how many instances, with which share of its requests."""
     name = request["EndpointConfigName"]
@@ -76,20 +72,17 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
     return {"EndpointConfigArn": arn}
 
 
-@operation("DescribeEndpointConfig")
 def describe_endpoint_config(context: Context, request: Document) -> Document:
     """An endpoint configuration by name."""
     return describe("DescribeEndpointConfig", config_of(context, request["EndpointConfigName"]))
 
 
-@operation("ListEndpointConfigs")
 def list_endpoint_configs(context: Context, request: Document) -> Document:
     """All endpoint configurations."""
     page = list_page(context.table(CONFIGS).all(), request, name="EndpointConfigName")
     return page.reply("EndpointConfigs", summarise("ListEndpointConfigs", "EndpointConfigs", page.documents))
 
 
-@operation("DeleteEndpointConfig")
 def delete_endpoint_config(context: Context, request: Document) -> Document:
     """Remove an endpoint configuration; endpoints that run it keep running."""
     config = config_of(context, request["EndpointConfigName"])

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
-from local_aws.hosting.fleet import Deployment, DeploymentFailed, Traffic
+from local_aws.core.protocol import Document
+from local_aws.hosting.deployment import Deployment, Traffic
+from local_aws.hosting.fleet import DeploymentFailed
 
 _ALARM_POLL_SECONDS = 0.5
 

@@ -1,4 +1,4 @@
-"""The data plane: InvokeEndpoint, from ministack's event loop straight to an instance."""
+"""InvokeEndpoint and InvokeEndpointAsync: a request goes to an instance, or into the queue of its endpoint."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.wire import Document, Reply
+from local_aws.core.protocol import Document, Headers, Reply
+from local_aws.core.shapes import operation_model, violations
+from local_aws.hosting.async_queue import AsyncQueue
 from local_aws.hosting.data_capture import Message
 from local_aws.hosting.fleet import Fleet
 from local_aws.hosting.instance import LOG_GROUP, Instance
-from local_aws.hosting.live_endpoints import FAMILY, endpoints_of
+from local_aws.hosting.live_endpoints import FAMILY, Endpoints
 from local_aws.hosting.serverless import COLD_START_SECONDS
-from local_aws.ministack.hooks import Headers
 
 if TYPE_CHECKING:
     import httpx
@@ -31,6 +32,20 @@ _FORWARDED = {
     "x-amzn-sagemaker-inference-id": "X-Amzn-SageMaker-Inference-Id",
     "x-amzn-sagemaker-target-model": "X-Amzn-SageMaker-Target-Model",
 }
+_ASYNC_PREFIX = "x-amzn-sagemaker-"
+_ASYNC_MEMBERS = {
+    "content-type": "ContentType",
+    "accept": "Accept",
+    "custom-attributes": "CustomAttributes",
+    "inference-id": "InferenceId",
+    "inputlocation": "InputLocation",
+    "s3outputpathextension": "S3OutputPathExtension",
+    "filename": "Filename",
+    "requestttlseconds": "RequestTTLSeconds",
+    "invocationtimeoutseconds": "InvocationTimeoutSeconds",
+}
+_ASYNC_NUMBERS = {"RequestTTLSeconds", "InvocationTimeoutSeconds"}
+MAX_ASYNC_BODY = 128_000
 _clients: dict[int, httpx.AsyncClient] = {}
 
 
@@ -62,7 +77,7 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if len(body) > MAX_BODY:
         raise AwsError("ValidationError", f"The body has {len(body)} bytes; at most {MAX_BODY} are taken", 413)
     started = time.perf_counter()
-    if endpoints_of(context).is_asynchronous(endpoint_name):
+    if context.shared(Endpoints).is_asynchronous(endpoint_name):
         raise AwsError("ValidationError", f"Endpoint {endpoint_name} is asynchronous; use InvokeEndpointAsync")
     fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
     try:
@@ -74,7 +89,7 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if not response.is_success:
         raise ModelError(context, fleet, instance, response.status_code, response.text[:1024])
     content_type = response.headers.get("content-type", "application/octet-stream")
-    if capture := endpoints_of(context).capture(endpoint_name):
+    if capture := context.shared(Endpoints).capture(endpoint_name):
         asked = Message(body, headers.get("content-type", "application/octet-stream"))
         capture.note(fleet.name, fleet.spec.role, asked, Message(response.content, content_type))
     reply_headers = {
@@ -86,6 +101,38 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if custom:
         reply_headers["X-Amzn-SageMaker-Custom-Attributes"] = custom
     return Reply(200, reply_headers, response.content)
+
+
+def invoke_async(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:
+    """Queue a request; raises `AwsError` when it can never be answered."""
+    endpoint = context.table(FAMILY).get(endpoint_name)
+    if endpoint is None or endpoint["EndpointStatus"] in {"Creating", "Failed", "Deleting"}:
+        raise AwsError("ValidationError", f"Endpoint {endpoint_name} of account {context.account} not found.")
+    if not endpoint["Plan"].get("Async"):
+        raise AwsError("ValidationError", f"Endpoint {endpoint_name} is not asynchronous; use InvokeEndpoint")
+    request = _async_request(headers)
+    if bool(body) == ("InputLocation" in request):
+        raise AwsError("ValidationError", "Give exactly one of InputLocation and Body")
+    if len(body) > MAX_ASYNC_BODY:
+        raise AwsError(
+            "ValidationError", f"Body has {len(body)} bytes; at most {MAX_ASYNC_BODY} are taken, use InputLocation"
+        )
+    wrong = violations(
+        operation_model("InvokeEndpointAsync", "sagemaker-runtime").input_shape,
+        request | {"EndpointName": endpoint_name},
+    )
+    if wrong:
+        raise AwsError("ValidationError", "; ".join(wrong))
+    stored = context.shared(AsyncQueue).put(endpoint, request | ({"Body": body.hex()} if body else {}))
+    return Reply(
+        202,
+        {
+            "content-type": "application/json",
+            "X-Amzn-SageMaker-OutputLocation": stored["OutputLocation"],
+            "X-Amzn-SageMaker-FailureLocation": stored["FailureLocation"],
+        },
+        json.dumps({"InferenceId": stored["InferenceId"]}).encode(),
+    )
 
 
 def model_error_reply(error: ModelError) -> Reply:
@@ -100,7 +147,7 @@ def model_error_reply(error: ModelError) -> Reply:
 
 async def _take(context: Context, name: str, variant: str | None) -> tuple[Fleet, Instance]:
     deadline = time.monotonic() + _WAIT_FOR_INSTANCE
-    endpoints = endpoints_of(context)
+    endpoints = context.shared(Endpoints)
     while True:
         found = endpoints.take(name, variant)
         if found is not None:
@@ -162,3 +209,12 @@ def _measure(context: Context, fleet: Fleet, status: int, model_seconds: float, 
     put(NAMESPACE, "InvocationModelErrors", float(status >= 400), dimensions, unit="None")
     put(NAMESPACE, "ModelLatency", model_seconds * 1e6, dimensions, unit="Microseconds")
     put(NAMESPACE, "OverheadLatency", (seconds - model_seconds) * 1e6, dimensions, unit="Microseconds")
+
+
+def _async_request(headers: Headers) -> Document:
+    found: Document = {}
+    for name, member in _ASYNC_MEMBERS.items():
+        text = headers.get(_ASYNC_PREFIX + name)
+        if text is not None:
+            found[member] = int(text) if member in _ASYNC_NUMBERS and text.isdigit() else text
+    return found

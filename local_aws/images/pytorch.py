@@ -1,12 +1,40 @@
-"""Which images jobs can run from: without Docker, those whose contents the local environment has."""
+"""AWS's PyTorch images, for which the environment of the local AWS stands in.
+
+A container may install packages without touching its image. Here each job gets a virtual environment of three small
+files on top of the packages of the local AWS: what its pip installs goes into the job's folder and is removed with it.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import sysconfig
+from pathlib import Path
 
 _DEEP_LEARNING_CONTAINER = re.compile(
     r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<repository>[^:@]+)([:@].+)?"
 )
+_NAMES = """\
+'''Machines of one job find each other by name (algo-1, algo-2, ...), as they do in the job's container network.'''
+import re
+import socket
+
+_MACHINE = re.compile(r"algo-\\d+")
+
+
+def _here(function):
+    def resolve(host, *arguments, **keywords):
+        if isinstance(host, str) and _MACHINE.fullmatch(host):
+            host = "127.0.0.1"
+        return function(host, *arguments, **keywords)
+
+    return resolve
+
+
+for _name in ("gethostbyname", "gethostbyname_ex", "getaddrinfo"):
+    setattr(socket, _name, _here(getattr(socket, _name)))
+"""
 
 
 def image_problem(image: str) -> str | None:
@@ -18,3 +46,26 @@ def image_problem(image: str) -> str | None:
         f"ClientError: Cannot pull image {image}: the local AWS runs jobs without Docker, and has the packages of "
         "AWS's PyTorch images only (ACCOUNT.dkr.ecr.REGION.amazonaws.com/pytorch...)"
     )
+
+
+def make_layer(folder: Path) -> Path:
+    """Make the environment in `folder` and return the folder that goes first on the job's PATH."""
+    executables = folder / "bin"
+    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    executables.mkdir(parents=True)
+    packages.mkdir(parents=True)
+    base = Path(sys.base_prefix) / "bin"
+    (folder / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n", encoding="utf-8")
+    # The link must lead to the base interpreter: through the outer environment's it would find that one's settings.
+    interpreter = os.path.realpath(sys.executable)
+    for name in ("python", "python3"):
+        (executables / name).symlink_to(interpreter)
+    below = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    (packages / "image.pth").write_text("".join(f"{path}\n" for path in below), encoding="utf-8")
+    (packages / "sitecustomize.py").write_text(_NAMES, encoding="utf-8")
+    return executables
+
+
+def image_executables() -> str:
+    """The folder of the packages' own commands (torchrun, ...) in the environment of the local AWS."""
+    return sysconfig.get_path("scripts")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from local_aws.core.objects import ObjectStore
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 # Stored, not deflated: weights shrink by 7% at best, and that takes seconds at every end of a training job.
 _GZIP_LEVEL = 0

@@ -1,4 +1,4 @@
-"""What creating, finding, listing, stopping and resuming has in common for every kind of job."""
+"""What every kind of job has in common: it is checked, created, found, listed, stopped and resumed here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from local_aws.core.context import Context
 from local_aws.core.errors import in_use, not_found, validation
 from local_aws.core.listing import Page, list_page
+from local_aws.core.protocol import Document
 from local_aws.core.tags import set_tags
-from local_aws.core.wire import Document, summarise
-from local_aws.jobs.running import Run, from_before, jobs_of
+from local_aws.core.wire import describe, summarise
+from local_aws.jobs.running import Jobs, Run, from_before
 
 _TAKEN = "Job name must be unique within an AWS account and region, and a job with name {} exists"
 _MISSING = "Could not find requested job with name: {}"
@@ -18,30 +19,43 @@ _MISSING = "Could not find requested job with name: {}"
 
 @dataclass(frozen=True)
 class JobKind:
-    """One kind of job; its members on the wire are named after it, for example `ProcessingJobName`.
+    """One kind of job; its members on the wire have its name in front, for example `ProcessingJobName`.
 
     Args:
-        family: what it is called on the wire and in the store, for example `ProcessingJob`.
-        noun: what AWS's messages call it.
-        run: what does the work of the stored job of a name.
-        taken: what AWS says when there is one of that name.
-        missing: what AWS says when there is none of that name.
+        family: its name on the wire and in the store, for example `ProcessingJob`.
+        noun: its name in AWS's messages.
+        check: raises `AwsError` for a Create request that AWS refuses, or that does not run locally.
+        members: the members of a new job that its Create request does not hold.
+        run: does the work of a stored job.
+        taken: AWS's message when a job has that name already.
+        missing: AWS's message when no job has that name.
     """
 
     family: str
     noun: str
+    check: Callable[[Context, Document], None]
+    members: Callable[[Context, Document], Document]
     run: Callable[[Context, str], Run]
     taken: str = _TAKEN
     missing: str = _MISSING
 
-    def create(self, context: Context, request: Document, more: Document) -> Document:
-        """Store and start a job; returns the reply.
+    def create(
+        self,
+        context: Context,
+        request: Document,
+        *,
+        run: Callable[[Context, str], Run] | None = None,
+        more: Document | None = None,
+    ) -> Document:
+        """Check, store and start a job; returns the reply.
 
         Args:
             context: the local AWS.
-            request: the Create request, checked.
-            more: members of the description that the request does not hold.
+            request: the Create request, valid in shape.
+            run: does the job's work, in place of the kind's `run`.
+            more: members that no request can set, such as a trial's TuningJobArn.
         """
+        self.check(context, request)
         name, now = request[self._member("Name")], context.now()
         arn = context.arn(_words(self.family), name)
         job = {key: value for key, value in request.items() if key != "Tags"} | {
@@ -49,13 +63,18 @@ class JobKind:
             self._member("Status"): "InProgress",
             "CreationTime": now,
             "LastModifiedTime": now,
-            **more,
+            **self.members(context, request),
+            **(more or {}),
         }
         if not context.table(self.family).insert(name, job):
             raise in_use(self.taken.format(name))
         set_tags(context, arn, request.get("Tags"))
-        self._start(context, name)
+        self.start(context, name, run)
         return {self._member("Arn"): arn}
+
+    def start(self, context: Context, name: str, run: Callable[[Context, str], Run] | None = None) -> None:
+        """Start the work of a stored job."""
+        context.shared(Jobs).start(self.family, name, (run or self.run)(context, name))
 
     def find(self, context: Context, request: Document) -> Document:
         """The job that a request names; raises `AwsError` when there is none."""
@@ -64,6 +83,10 @@ class JobKind:
         if job is None:
             raise not_found(self.missing.format(name))
         return job
+
+    def describe(self, context: Context, request: Document) -> Document:
+        """The reply of the Describe operation."""
+        return describe(f"Describe{self.family}", self.find(context, request))
 
     def page(self, context: Context, request: Document) -> Page:
         """The jobs that a List request asks for, newest first unless it says otherwise."""
@@ -80,22 +103,19 @@ class JobKind:
         status = self.find(context, request)[self._member("Status")]
         if status not in {"InProgress", "Stopping"}:
             raise validation(f"The request was rejected because the {self.noun} is in status {status}.")
-        run = jobs_of(context).find(self.family, request[self._member("Name")])
+        run = context.shared(Jobs).find(self.family, request[self._member("Name")])
         if run is not None and status == "InProgress":
             run.stop()
         return {}
 
     def resume(self, context: Context) -> None:
-        """Start again what an earlier local AWS left running; what it was stopping is stopped."""
+        """Start again what an earlier local AWS left running; a job that it was stopping becomes Stopped."""
         for job in from_before(context, self.family):
             name, status = job[self._member("Name")], job[self._member("Status")]
             if status == "InProgress":
-                self._start(context, name)
+                self.start(context, name)
             elif status == "Stopping":
                 context.table(self.family).put(name, job | {self._member("Status"): "Stopped"})
-
-    def _start(self, context: Context, name: str) -> None:
-        jobs_of(context).start(self.family, name, self.run(context, name))
 
     def _member(self, end: str) -> str:
         return f"{self.family}{end}"

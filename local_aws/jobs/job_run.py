@@ -1,4 +1,4 @@
-"""A job that is done in one go, processing or transform: it works, it ends, and what is stored says how."""
+"""A job without interruptions, processing or transform: it runs once, and its stored status says how it ended."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import ClassVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
+from local_aws.jobs.records import JobRecord
 
 _MOST_REASON = 1024
 
 
 class JobRun(ABC):
-    """Runs the stored job `name`. Every change of it is saved at once and announced on the event bus.
+    """Runs the stored job `name`.
 
     Args:
         context: the local AWS.
@@ -24,14 +25,14 @@ class JobRun(ABC):
     """
 
     KIND: ClassVar[str]
-    """`Processing` or `Transform`: what the members of the stored job are named after."""
-    UNSEEN: ClassVar[frozenset[str]] = frozenset()
+    """`Processing` or `Transform`, which members of the stored job have in front."""
+    HIDDEN: ClassVar[frozenset[str]] = frozenset()
     """Members that no event shows."""
 
     def __init__(self, context: Context, name: str) -> None:
         self._context = context
         self._name = name
-        self._table = context.table(f"{self.KIND}Job")
+        self._record = JobRecord(context, f"{self.KIND}Job", name, self.HIDDEN)
         self._folder = context.state_dir / "jobs" / name
         self._cancelled = threading.Event()
 
@@ -39,7 +40,7 @@ class JobRun(ABC):
         """Run the job to its end."""
         changes: Document = {}
         try:
-            changes = self._work(self._read())
+            changes = self._work(self._record.read())
         except (ClientError, BotoCoreError, OSError) as error:
             changes = self._failed(f"ClientError: {error}")
         except Exception as error:
@@ -47,7 +48,7 @@ class JobRun(ABC):
             raise
         finally:
             if changes and not self._context.stopping.is_set():
-                self._change(**(changes | {f"{self.KIND}EndTime": self._context.now()}))
+                self._record.change(**(changes | {f"{self.KIND}EndTime": self._context.now()}))
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @abstractmethod
@@ -56,41 +57,15 @@ class JobRun(ABC):
 
     @abstractmethod
     def shut_down(self) -> None:
-        """End at once; the stored state says that the job was running."""
+        """End at once; the stored status stays InProgress."""
 
     @abstractmethod
     def _work(self, job: Document) -> Document:
-        """Do it; returns the members that describe the end, none when the local AWS stops first."""
-
-    def _read(self) -> Document:
-        job = self._table.get(self._name)
-        if job is None:
-            raise KeyError(f"{self.KIND.lower()} job {self._name} is gone from the store")
-        return job
+        """Do the job's work; returns the members that describe its end, none when the local AWS stops first."""
 
     def _begin_stopping(self) -> bool:
-        """Go to `Stopping`, unless the job has ended or is being stopped already; whether it did."""
-        return self._change(only_from="InProgress", **self._status("Stopping"))
-
-    def _change(self, *, only_from: str | None = None, **members: object) -> bool:
-        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
-        members["LastModifiedTime"] = self._context.now()
-        changed: list[bool] = []
-
-        def change(stored: Document) -> None:
-            if only_from in (None, stored[f"{self.KIND}JobStatus"]):
-                stored.update(members)
-                changed.append(True)
-
-        job = self._table.update(self._name, change)
-        if job is not None and changed:
-            self._announce(job)
-        return bool(changed)
-
-    def _announce(self, job: Document) -> None:
-        shown = {key: value for key, value in job.items() if key not in self.UNSEEN}
-        detail = {key: int(value * 1000) if key.endswith("Time") else value for key, value in shown.items()}
-        self._context.emit_event(f"SageMaker {self.KIND} Job State Change", detail, [job[f"{self.KIND}JobArn"]])
+        """Change to `Stopping`, unless the job has ended or is stopping already; returns whether it changed."""
+        return self._record.change(only_from="InProgress", **self._status("Stopping"))
 
     def _status(self, status: str) -> Document:
         return {f"{self.KIND}JobStatus": status}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws.images.layer import image_executables, make_layer
+from local_aws.images.pytorch import image_executables, make_layer
 
 NETWORK_INTERFACE = "lo" if sys.platform.startswith("linux") else "lo0"
 _PASSED_ON = {"HOME", "LANG", "TZ", "USER", "LD_LIBRARY_PATH", "TORCH_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}

@@ -1,82 +1,256 @@
-"""Processing jobs: create, describe, list, stop."""
+"""Processing jobs: create, describe, list, stop, and the run of one on its machines."""
 
 from __future__ import annotations
 
+import queue
+import time
+from functools import partial
+from pathlib import Path
+
+from local_aws.core.authorisation import may_publish, network_problem, pull_problem
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
-from local_aws.core.wire import Document, describe, operation
+from local_aws.core.host import free_port
+from local_aws.core.logs import LogStream
+from local_aws.core.protocol import Document
+from local_aws.images.container import Container, ContainerSpec, end_containers, rebase
+from local_aws.images.pytorch import image_problem
+from local_aws.jobs.channels import DataError, DataSource
 from local_aws.jobs.job_kind import JobKind
-from local_aws.jobs.processing_run import ProcessingRun
-from local_aws.jobs.running import resumes
+from local_aws.jobs.job_run import JobRun
+from local_aws.jobs.machine import Machine
+from local_aws.jobs.requests import check_processing
+from local_aws.jobs.running import Jobs, stop_grace
+from local_aws.jobs.usage import UsageSampler, Watched
 
-_KIND = JobKind("ProcessingJob", "processing job", ProcessingRun)
-_DEFAULT_RUNTIME_SECONDS = 86_400
+LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
+_STOPPED = "Stopped"
+_SHUT_DOWN = "the local AWS stops"
+_MAX_TEXT = 1024
+_DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86_400}
 
 
-@operation("CreateProcessingJob")
+class ProcessingRun(JobRun):
+    """Runs a processing job on its machines."""
+
+    KIND = "Processing"
+
+    def __init__(self, context: Context, name: str) -> None:
+        super().__init__(context, name)
+        self._jobs = context.shared(Jobs)
+        self._messages: queue.Queue[str | tuple[int, int]] = queue.Queue()
+        self._containers: list[Container] = []
+        self._streams: list[LogStream] = []
+        self._publishes = True
+
+    def stop(self) -> None:
+        """StopProcessingJob: SIGTERM, two minutes, SIGKILL."""
+        if self._begin_stopping():
+            self._messages.put(_STOPPED)
+            self._cancelled.set()
+
+    def shut_down(self) -> None:
+        """Kill the job at once; its stored state says that it was running."""
+        self._messages.put(_SHUT_DOWN)
+        self._cancelled.set()
+
+    def _work(self, job: Document) -> Document:
+        image = job["AppSpecification"]["ImageUri"]
+        problem = image_problem(image) or pull_problem(self._context, image) or network_problem(self._context, job)
+        if problem:
+            return self._failed(problem)
+        self._publishes = may_publish(self._context, LOG_GROUP)
+        with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
+            if self._cancelled.is_set():
+                return self._status(_STOPPED) if self._messages.get() == _STOPPED else {}
+            return self._on_machines(job)
+
+    def _on_machines(self, job: Document) -> Document:
+        count = job["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
+        machines = [Machine.make(self._folder, index) for index in range(count)]
+        self._record.change(ProcessingStartTime=self._context.now())
+        try:
+            for machine in machines:
+                self._prepare(job, machine, machines)
+        except DataError as error:
+            return self._failed(str(error))
+        usage: UsageSampler | None = None
+        try:
+            self._start(job, machines)
+            usage = self._sampler(job, machines)
+            changes = self._watch(job, machines)
+        finally:
+            if usage is not None:
+                usage.stop()
+            end_containers(self._containers, 0.0)
+            for stream in self._streams:
+                stream.close()
+        if changes.get("ProcessingJobStatus") == "Completed":
+            self._upload(job, machines)
+        return changes
+
+    def _prepare(self, job: Document, machine: Machine, machines: list[Machine]) -> None:
+        (machine.root / "processing").mkdir()
+        (machine.root / "output").mkdir()
+        names = [other.name for other in machines]
+        cluster = job["ProcessingResources"]["ClusterConfig"]
+        machine.write_config(
+            "config/resourceconfig.json",
+            {
+                "current_host": machine.name,
+                "current_instance_type": cluster["InstanceType"],
+                "current_group_name": "homogeneousCluster",
+                "hosts": names,
+                "instance_groups": [
+                    {
+                        "instance_group_name": "homogeneousCluster",
+                        "instance_type": cluster["InstanceType"],
+                        "hosts": names,
+                    }
+                ],
+                "network_interface_name": "eth0",
+            },
+        )
+        machine.write_config("config/processingjobconfig.json", _job_config(job))
+        for item in job.get("ProcessingInputs", []):
+            source = item["S3Input"]
+            self._jobs.downloader.using(self._context.client("s3")).fetch(
+                DataSource(
+                    source["S3Uri"], source["S3DataType"], source.get("S3DataDistributionType") == "ShardedByS3Key"
+                ),
+                Path(rebase(source["LocalPath"], machine.root)),
+                role=job["RoleArn"],
+                machine=machine.index,
+                machines=len(machines),
+            )
+        for output in _outputs(job):
+            Path(rebase(output["LocalPath"], machine.root)).mkdir(parents=True, exist_ok=True)
+
+    def _start(self, job: Document, machines: list[Machine]) -> None:
+        threads = max(1, self._context.cpu.total // len(machines))
+        port = free_port()
+        for machine in machines:
+            name = f"{self._name}/{machine.name}-{int(time.time())}"
+            stream = LogStream(self._context.client("logs"), LOG_GROUP, name)
+            self._streams.append(stream)
+            container = Container.start(self._spec(job, machine, threads, port), stream.write)
+            self._containers.append(container)
+            self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
+
+    def _sampler(self, job: Document, machines: list[Machine]) -> UsageSampler:
+        volume = job["ProcessingResources"]["ClusterConfig"].get("VolumeSizeInGB", 1)
+        watched = [
+            Watched(f"{self._name}/{machine.name}", container.process.pid, machine.root, volume)
+            for machine, container in zip(machines, self._containers, strict=True)
+        ]
+        sampler = UsageSampler(self._context.metrics, LOG_GROUP, watched)
+        if self._publishes:
+            sampler.start(self._context.start_thread)
+        return sampler
+
+    def _await(self, container: Container, index: int) -> None:
+        status = container.wait()
+        self._messages.put((index, status if status is not None else -1))
+
+    def _spec(self, job: Document, machine: Machine, threads: int, port: int) -> ContainerSpec:
+        application = job["AppSpecification"]
+        own = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
+        variables = {
+            **self._context.environment(),
+            "PROCESSING_JOB_ARN": job["ProcessingJobArn"],
+            "PROCESSING_JOB_NAME": self._name,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            **own,
+        }
+        words = [*application.get("ContainerEntrypoint", []), *application.get("ContainerArguments", [])]
+        command = [rebase(word, machine.root) for word in words]
+        return ContainerSpec(command, machine.environment(variables, threads), machine.root)
+
+    def _watch(self, job: Document, machines: list[Machine]) -> Document:
+        """Wait for the end: of every machine, of the first one that fails, or of somebody's patience."""
+        waiting = len(machines)
+        limit = time.monotonic() + job["StoppingCondition"]["MaxRuntimeInSeconds"]
+        while waiting:
+            try:
+                message = self._messages.get(timeout=max(0.0, limit - time.monotonic()))
+            except queue.Empty:
+                end_containers(self._containers, stop_grace())
+                reason = "ClientError: Processing job runtime exceeded MaxRuntimeInSeconds provided"
+                return self._failed(reason) | self._status(_STOPPED)
+            if isinstance(message, str):
+                end_containers(self._containers, stop_grace() if message == _STOPPED else 0.0)
+                return self._status(_STOPPED) if message == _STOPPED else {}
+            index, status = message
+            if status != 0:
+                end_containers(self._containers, 0.0)
+                reason = f"AlgorithmError: See job logs for more information, exit code: {status}"
+                return self._failed(reason) | _exit_message(machines[index])
+            waiting -= 1
+        return self._status("Completed") | _exit_message(machines[0])
+
+    def _upload(self, job: Document, machines: list[Machine]) -> None:
+        for output in _outputs(job):
+            for machine in machines:
+                folder = Path(rebase(output["LocalPath"], machine.root))
+                if folder.is_dir():
+                    self._context.objects.upload_tree(folder, output["S3Uri"])
+
+
+def _exit_message(machine: Machine) -> Document:
+    """What a machine left as its last words; nothing when it left none."""
+    text = machine.read_text("output/message", _MAX_TEXT)
+    return {"ExitMessage": text} if text else {}
+
+
+def _outputs(job: Document) -> list[Document]:
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return [output["S3Output"] for output in outputs if "S3Output" in output]
+
+
+def _job_config(job: Document) -> Document:
+    shown = (
+        "ProcessingJobArn",
+        "ProcessingJobName",
+        "AppSpecification",
+        "Environment",
+        "ProcessingInputs",
+        "ProcessingOutputConfig",
+        "ProcessingResources",
+        "RoleArn",
+        "StoppingCondition",
+    )
+    return {key: job[key] for key in shown if key in job}
+
+
+PROCESSING_JOBS = JobKind(
+    "ProcessingJob",
+    "processing job",
+    check_processing,
+    lambda context, request: {"StoppingCondition": request.get("StoppingCondition", _DEFAULT_STOPPING_CONDITION)},
+    ProcessingRun,
+)
+
+
 def create_processing_job(context: Context, request: Document) -> Document:
     """Accept a processing job and start it."""
-    _check(request)
-    stopping = request.get("StoppingCondition", {"MaxRuntimeInSeconds": _DEFAULT_RUNTIME_SECONDS})
-    return _KIND.create(context, request, {"StoppingCondition": stopping})
+    return PROCESSING_JOBS.create(context, request)
 
 
-@operation("DescribeProcessingJob")
 def describe_processing_job(context: Context, request: Document) -> Document:
     """Everything about one processing job."""
-    return describe("DescribeProcessingJob", _KIND.find(context, request))
+    return PROCESSING_JOBS.describe(context, request)
 
 
-@operation("ListProcessingJobs")
 def list_processing_jobs(context: Context, request: Document) -> Document:
-    """Processing jobs, newest first unless asked otherwise."""
-    return _KIND.reply(_KIND.page(context, request))
+    """Processing jobs, newest first unless the request says otherwise."""
+    return PROCESSING_JOBS.reply(PROCESSING_JOBS.page(context, request))
 
 
-@operation("StopProcessingJob")
 def stop_processing_job(context: Context, request: Document) -> Document:
     """Ask a running processing job to end."""
-    return _KIND.stop(context, request)
+    return PROCESSING_JOBS.stop(context, request)
 
 
-@resumes(order=0)
-def resume_processing_jobs(context: Context) -> None:
-    """Start again what was running when the local AWS stopped: outputs go up at the end only, so nothing is doubled."""
-    _KIND.resume(context)
-
-
-def _check(request: Document) -> None:
-    """What AWS refuses although its shape is right, and what does not run locally."""
-    if not request["AppSpecification"].get("ContainerEntrypoint"):
-        raise AwsError(
-            "NotImplemented",
-            "AppSpecification.ContainerEntrypoint is needed locally: AWS's PyTorch training images have none for "
-            "processing",
-            501,
-        )
-    names = [item["InputName"] for item in request.get("ProcessingInputs", [])]
-    names += [item["OutputName"] for item in request.get("ProcessingOutputConfig", {}).get("Outputs", [])]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise validation(f"Input and output names must be unique, found more than once: {', '.join(doubled)}")
-    for item in request.get("ProcessingInputs", []):
-        source = item.get("S3Input")
-        if source is None or "LocalPath" not in source:
-            raise AwsError(
-                "NotImplemented", f"Input {item['InputName']}: only S3Input with LocalPath runs locally", 501
-            )
-        if source.get("S3CompressionType", "None") != "None" or source.get("S3InputMode", "File") == "Pipe":
-            raise AwsError("NotImplemented", f"Input {item['InputName']}: Gzip and Pipe do not run locally", 501)
-        _check_path(source["LocalPath"], f"ProcessingInput {item['InputName']}")
-    for item in request.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        target = item.get("S3Output")
-        if target is None or target["S3UploadMode"] != "EndOfJob":
-            raise AwsError(
-                "NotImplemented", f"Output {item['OutputName']}: only S3Output at EndOfJob runs locally", 501
-            )
-        _check_path(target["LocalPath"], f"ProcessingOutput {item['OutputName']}")
-
-
-def _check_path(path: str, what: str) -> None:
-    if not path.startswith("/opt/ml/processing/"):
-        raise validation(f"{what}: LocalPath {path} must be below /opt/ml/processing/")
+def resume(context: Context) -> None:
+    """Start again what ran when the local AWS stopped. Outputs are uploaded at the end only, so none is doubled."""
+    PROCESSING_JOBS.resume(context)

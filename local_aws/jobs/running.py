@@ -1,26 +1,19 @@
-"""The work in progress of one local AWS: started, found by name, interrupted, and taken up again after a restart."""
+"""The jobs that run now: started, found by name, and stopped when the local AWS stops."""
 
 from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
-from local_aws.core.lifecycle import on_start
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.jobs.channels import Downloader
 
 GRACE_VARIABLE = "LOCAL_AWS_STOP_GRACE_SECONDS"
 _STOP_GRACE_SECONDS = 120.0  # what SageMaker gives a job between SIGTERM and SIGKILL
 _SHUTDOWN_SECONDS = 10.0
 _ACT_AS_ROLE = {"TrainingJob", "ProcessingJob", "TransformJob"}
-_STARTED = time.time()
-"""When this module was imported, which is before the port opens."""
 
 
 def stop_grace() -> float:
@@ -29,46 +22,28 @@ def stop_grace() -> float:
 
 
 class Run(Protocol):
-    """Something that runs in a thread of its own until it ends or is told to."""
+    """What does the work of a job, a tuning job or a pipeline execution, in one thread."""
 
     def run(self) -> None:
-        """Do the work; returns when the stored resource has reached its final state."""
+        """Do the work; returns when the stored resource has its final status."""
 
     def stop(self) -> None:
         """End in order, as the Stop operation asks."""
 
     def shut_down(self) -> None:
-        """End at once and leave the stored resource as it is, to be taken up after a restart."""
-
-
-Resume = Callable[[Context], None]
-_RESUME: list[tuple[int, Resume]] = []
-
-
-def resumes(*, order: int) -> Callable[[Resume], Resume]:
-    """Have the decorated function called when a local AWS starts, to take up what an earlier one left unfinished.
-
-    Args:
-        order: jobs come first (0), then what waits for them: tuning jobs (1), pipeline executions (2).
-    """
-
-    def register(function: Resume) -> Resume:
-        _RESUME.append((order, function))
-        return function
-
-    return register
+        """End at once and leave the stored resource as it is, so that the next start can resume it."""
 
 
 def from_before(context: Context, family: str) -> list[Document]:
     """The documents of a family that an earlier local AWS left.
 
-    Clients may be faster than the resuming thread: what they have created by then is running already.
+    Clients may be faster than the thread that resumes: what they have created by then runs already.
     """
-    return [document for document in context.table(family).all() if document["CreationTime"] < _STARTED]
+    return [document for document in context.table(family).all() if document["CreationTime"] < context.started]
 
 
 class Jobs:
-    """What runs now, by family and name."""
+    """The jobs of one local AWS that run now, by family and name. Get it by `context.shared(Jobs)`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -78,10 +53,10 @@ class Jobs:
         context.on_stop(self._shut_down)
 
     def start(self, family: str, name: str, run: Run) -> None:
-        """Let `run` run in the background, findable as `family` and `name` until it ends."""
+        """Start `run` in the background; until it ends it is found as `family` and `name`."""
 
         def work() -> None:
-            # A job acts as its role (a transform job as its model's); tuning and pipelines say themselves who acts.
+            # A job acts as its role (a transform job as its model's); tuning jobs and executions set it themselves.
             job = self._context.table(family).get(name) if family in _ACT_AS_ROLE else None
             try:
                 with self._context.acting((job or {}).get("RoleArn")):
@@ -116,37 +91,3 @@ class Jobs:
             run.shut_down()
         for _, thread in running:
             thread.join(_SHUTDOWN_SECONDS)
-
-
-_JOBS: WeakKeyDictionary[Context, Jobs] = WeakKeyDictionary()
-_JOBS_LOCK = threading.Lock()
-
-
-def jobs_of(context: Context) -> Jobs:
-    """The one `Jobs` of a local AWS."""
-    with _JOBS_LOCK:
-        if context not in _JOBS:
-            _JOBS[context] = Jobs(context)
-        return _JOBS[context]
-
-
-@on_start
-def resume(context: Context) -> None:
-    """Take up every job, trial and execution that was running when the local AWS last stopped."""
-    jobs_of(context)
-    for _, function in sorted(_RESUME, key=lambda entry: entry[0]):
-        function(context)
-
-
-def reclaim(context: Context, name: str) -> None:
-    """Take the spot capacity of a running training job away, as AWS does without asking.
-
-    Raises `AwsError` when no such job runs or it does not run on spot capacity.
-    """
-    from local_aws.jobs.training_run import TrainingRun
-
-    run = jobs_of(context).find("TrainingJob", name)
-    if not isinstance(run, TrainingRun):
-        raise AwsError("ResourceNotFound", f"No training job {name} is running")
-    if not run.reclaim():
-        raise validation(f"Training job {name} does not run on managed spot capacity, or is not training now")

@@ -1,61 +1,76 @@
-"""Training jobs: create, describe, list, stop; and, locally, reclaim their spot capacity."""
+"""Training jobs: create, describe, list, stop; and, locally, interrupt their spot capacity."""
 
 from __future__ import annotations
 
 from local_aws.core.context import Context
-from local_aws.core.errors import validation
-from local_aws.core.wire import Document, describe, operation
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.protocol import Document
+from local_aws.jobs.artifacts import model_location
 from local_aws.jobs.job_kind import JobKind
-from local_aws.jobs.running import from_before, jobs_of, reclaim, resumes
-from local_aws.jobs.training_record import FAMILY, add_transition
+from local_aws.jobs.records import TRAINING, TrainingRecord, add_transition
+from local_aws.jobs.requests import check_training
+from local_aws.jobs.running import Jobs, from_before
 from local_aws.jobs.training_run import TrainingRun
-from local_aws.jobs.training_start import begin_training_job
-from local_aws.service import admin
 
-_KIND = JobKind("TrainingJob", "training job", TrainingRun, missing="Requested resource not found.")
+_FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
 
 
-@operation("CreateTrainingJob")
+def _members(context: Context, request: Document) -> Document:
+    members: Document = {name: request.get(name, False) for name in _FLAGS}
+    members["ModelArtifacts"] = {"S3ModelArtifacts": model_location(request)}
+    add_transition(members, "Starting", context.now())
+    return members
+
+
+TRAINING_JOBS = JobKind(
+    TRAINING,
+    "training job",
+    check_training,
+    _members,
+    TrainingRun,
+    taken="Training job names must be unique within an AWS account and region, {} exists already",
+    missing="Requested resource not found.",
+)
+
+
 def create_training_job(context: Context, request: Document) -> Document:
     """Accept a training job and start it."""
-    arn = begin_training_job(context, request)
-    return {"TrainingJobArn": arn}
+    return TRAINING_JOBS.create(context, request)
 
 
-@operation("DescribeTrainingJob")
 def describe_training_job(context: Context, request: Document) -> Document:
     """Everything about one training job."""
-    return describe("DescribeTrainingJob", _KIND.find(context, request))
+    return TRAINING_JOBS.describe(context, request)
 
 
-@operation("ListTrainingJobs")
 def list_training_jobs(context: Context, request: Document) -> Document:
-    """Training jobs, newest first unless asked otherwise."""
-    return _KIND.reply(_KIND.page(context, request))
+    """Training jobs, newest first unless the request says otherwise."""
+    return TRAINING_JOBS.reply(TRAINING_JOBS.page(context, request))
 
 
-@operation("StopTrainingJob")
 def stop_training_job(context: Context, request: Document) -> Document:
     """Ask a running training job to end."""
-    return _KIND.stop(context, request)
+    return TRAINING_JOBS.stop(context, request)
 
 
-@admin("reclaim")
-def reclaim_spot_capacity(context: Context, request: Document) -> Document:
-    """Interrupt a running spot job as AWS does: `{"TrainingJobName": ...}`."""
+def reclaim(context: Context, request: Document) -> Document:
+    """Interrupt the spot capacity of a running training job, as AWS does: `{"TrainingJobName": ...}`."""
     name = request.get("TrainingJobName")
     if not isinstance(name, str):
         raise validation("TrainingJobName must name a running training job")
-    reclaim(context, name)
+    run = context.shared(Jobs).find(TRAINING, name)
+    if not isinstance(run, TrainingRun):
+        raise AwsError("ResourceNotFound", f"No training job {name} is running")
+    if not run.reclaim():
+        raise validation(f"Training job {name} does not run on managed spot capacity, or is not training now")
     return {}
 
 
-@resumes(order=0)
-def resume_training_jobs(context: Context) -> None:
-    """Start again what was running when the local AWS stopped; a job that was being stopped is stopped."""
-    for job in from_before(context, FAMILY):
+def resume(context: Context) -> None:
+    """Start again what ran when the local AWS stopped; a job that was stopping becomes Stopped."""
+    for job in from_before(context, TRAINING):
         name = job["TrainingJobName"]
         if job["TrainingJobStatus"] == "InProgress":
-            jobs_of(context).start(FAMILY, name, TrainingRun(context, name, resumed=True))
+            context.shared(Jobs).start(TRAINING, name, TrainingRun(context, name, resumed=True))
         elif job["TrainingJobStatus"] == "Stopping":
-            context.table(FAMILY).update(name, lambda stored: add_transition(stored, "Stopped", context.now()))
+            TrainingRecord(context, name).move("Stopped")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.images import toolkit
 from local_aws.images.container import ContainerSpec, rebase
 from local_aws.images.toolkit import MASTER_ADDRESS, MASTER_PORT

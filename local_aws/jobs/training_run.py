@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.core.authorisation import may_publish, network_problem, pull_problem
 from local_aws.core.context import Context
-from local_aws.core.loopback import free_port
-from local_aws.core.output import LogStream, MetricReader
-from local_aws.core.service_needs import may_publish, network_problem, pull_problem
-from local_aws.core.wire import Document
+from local_aws.core.host import free_port
+from local_aws.core.logs import LogStream
+from local_aws.core.protocol import Document
 from local_aws.images.container import Container, end_containers, rebase
 from local_aws.images.pytorch import image_problem
 from local_aws.jobs import training_files
@@ -27,8 +27,9 @@ from local_aws.jobs.artifacts import upload_output
 from local_aws.jobs.channels import DataError
 from local_aws.jobs.checkpoints import CheckpointSync
 from local_aws.jobs.machine import Machine
-from local_aws.jobs.running import jobs_of, stop_grace
-from local_aws.jobs.training_record import TrainingRecord
+from local_aws.jobs.records import TrainingRecord
+from local_aws.jobs.running import Jobs, stop_grace
+from local_aws.jobs.training_metrics import MetricReader
 from local_aws.jobs.usage import UsageSampler, Watched
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -99,7 +100,7 @@ class TrainingRun:
 
     def __init__(self, context: Context, name: str, *, threads: int | None = None, resumed: bool = False) -> None:
         self._context = context
-        self._jobs = jobs_of(context)
+        self._jobs = context.shared(Jobs)
         self._record = TrainingRecord(context, name)
         self._threads = threads or context.cpu.total
         self._resumed = resumed
@@ -134,7 +135,7 @@ class TrainingRun:
 
     def stop(self) -> None:
         """StopTrainingJob: SIGTERM, two minutes to save what there is, SIGKILL."""
-        if self._record.begin_stopping():
+        if self._record.move("Stopping", only_from="InProgress"):
             self._end(Ending.STOPPED)
 
     def shut_down(self) -> None:
@@ -163,7 +164,7 @@ class TrainingRun:
         if problem:
             return Ending.FAILED, problem
         if not may_publish(self._context, MetricReader.NAMESPACE):
-            self._metrics.mute()
+            self._metrics.publishes = False
         with self._context.cpu.places(self._threads, cancelled=self._cancelled):
             if self._cancelled.is_set():
                 return self._first_ending(), ""
@@ -218,7 +219,7 @@ class TrainingRun:
         threads = max(1, self._threads // len(attempt.machines))
         for machine in attempt.machines:
             stream = LogStream(
-                self._context.client("logs"), LOG_GROUP, f"{self._record.name}/{machine.name}-{int(time.time())}"
+                self._context.client("logs"), LOG_GROUP, f"{self._record.key}/{machine.name}-{int(time.time())}"
             )
             attempt.streams.append(stream)
             spec = training_files.container_spec(
@@ -229,14 +230,14 @@ class TrainingRun:
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
         for sync in attempt.checkpoints:
             sync.start()
-        if not self._metrics.muted:
+        if self._metrics.publishes:
             attempt.usage = self._sampler(job, attempt)
             attempt.usage.start(self._context.start_thread)
 
     def _sampler(self, job: Document, attempt: _Attempt) -> UsageSampler:
         volume = job["ResourceConfig"].get("VolumeSizeInGB", 1)
         watched = [
-            Watched(f"{self._record.name}/{machine.name}", container.process.pid, machine.root, volume)
+            Watched(f"{self._record.key}/{machine.name}", container.process.pid, machine.root, volume)
             for machine, container in zip(attempt.machines, attempt.containers, strict=True)
         ]
         return UsageSampler(self._context.metrics, MetricReader.NAMESPACE, watched)

@@ -1,74 +1,207 @@
-"""Batch Transform jobs: create, describe, list, stop."""
+"""Batch Transform jobs: create, describe, list, stop, and the run of one on its model's servers."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
-from local_aws.core.wire import Document, describe, operation
+from local_aws.core.logs import LogStream
+from local_aws.core.objects import S3Uri
+from local_aws.core.protocol import Document
+from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
+from local_aws.hosting.instance import InstanceSpec
 from local_aws.hosting.models import container_of, model_of
+from local_aws.jobs.channels import DataError, DataSource, ObjectName
 from local_aws.jobs.job_kind import JobKind
-from local_aws.jobs.running import resumes
-from local_aws.jobs.transform_run import TransformRun
+from local_aws.jobs.job_run import JobRun
+from local_aws.jobs.requests import check_transform
+from local_aws.jobs.running import Jobs
+from local_aws.jobs.transform_io import Limits
+from local_aws.jobs.transformer import Stopped, Transformer
 
-_KIND = JobKind("TransformJob", "transform job", TransformRun)
-_MOST_MEGABYTES = 100
-_NOT_LOCAL = ("DataCaptureConfig", "ExperimentConfig")
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
+_STARTUP_SECONDS = 480.0
 
 
-@operation("CreateTransformJob")
-def create_transform_job(context: Context, request: Document) -> Document:
-    """Accept a transform job and start it."""
-    _check(request)
+@dataclass(frozen=True)
+class TransformSpec(InstanceSpec):
+    """An instance of a transform job; `endpoint` is the job's name."""
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Transform jobs publish beside their logs only."""
+        return (LOG_GROUP,)
+
+    @property
+    def log_group(self) -> str:
+        """All transform jobs share one."""
+        return LOG_GROUP
+
+    @property
+    def described(self) -> str:
+        """The job."""
+        return f"transform job {self.endpoint}"
+
+    @property
+    def folder(self) -> Path:
+        """Beside those of other jobs."""
+        return Path("jobs") / self.endpoint
+
+    def log_stream(self, instance: str) -> str:
+        """`JOB/INSTANCE`."""
+        return f"{self.endpoint}/{instance}"
+
+
+class TransformRun(JobRun):
+    """Runs a transform job on its model's servers."""
+
+    KIND = "Transform"
+    HIDDEN = frozenset({"Container", "ModelPackage", "RoleArn"})
+
+    def __init__(self, context: Context, name: str) -> None:
+        super().__init__(context, name)
+        self._shut_down = False
+        self._written: list[S3Uri] = []
+
+    def stop(self) -> None:
+        """StopTransformJob: what is being answered is abandoned, what was written is removed."""
+        if self._begin_stopping():
+            self._cancelled.set()
+
+    def shut_down(self) -> None:
+        """End at once; the stored state says that the job was running."""
+        self._shut_down = True
+        self._cancelled.set()
+
+    def _work(self, job: Document) -> Document:
+        with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
+            if not self._cancelled.is_set():
+                try:
+                    return self._on_instances(job)
+                except (DataError, DeploymentFailed) as error:
+                    blame = "" if isinstance(error, DataError) else "AlgorithmError: "
+                    if not self._cancelled.is_set():
+                        return self._failed(f"{blame}{error}")
+                except Stopped:
+                    pass
+        if self._shut_down:
+            return {}
+        self._remove_output()
+        return self._status("Stopped")
+
+    def _on_instances(self, job: Document) -> Document:
+        self._record.change(TransformStartTime=self._context.now())
+        objects = _at_least_one(self._objects(job), job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+        plan = VariantPlan(_spec(job), job["TransformResources"]["InstanceCount"], 1.0)
+        fleet = Fleet(self._context, plan)
+        log = LogStream(self._context.client("logs"), LOG_GROUP, f"{self._name}/data-log")
+        try:
+            self._start(fleet)
+            transformer = Transformer(self._context.client("s3"), job, fleet, Limits.of(job, fleet), self._cancelled)
+            self._written = transformer.written
+            transformer.transform_all(objects, self._folder / "output", log.write)
+        finally:
+            fleet.stop(drain=False)
+            log.close()
+        if not transformer.failed:
+            return self._status("Completed")
+        first = transformer.first_failure
+        reason = f"{first.blame}: See job logs for more information. {transformer.failed} failed, first {first}"
+        return self._failed(reason)
+
+    def _start(self, fleet: Fleet) -> None:
+        """Bring the servers up; a stop meanwhile ends them."""
+        started = threading.Event()
+
+        def watch() -> None:
+            while not started.wait(0.1):
+                if self._cancelled.is_set():
+                    fleet.stop(drain=False)
+                    return
+
+        self._context.start_thread(f"watch start of {self._name}", watch)
+        try:
+            fleet.start()
+        finally:
+            started.set()
+        if self._cancelled.is_set():
+            raise Stopped
+
+    def _objects(self, job: Document) -> Iterator[ObjectName]:
+        source = job["TransformInput"]["DataSource"]["S3DataSource"]
+        downloader = self._context.shared(Jobs).downloader.using(self._context.client("s3"))
+        return downloader.names(DataSource(source["S3Uri"], source["S3DataType"]))
+
+    def _remove_output(self) -> None:
+        """A stopped job's output is not stored. SageMaker itself takes it away: roles need no right to delete."""
+        with self._context.acting(None):
+            client = self._context.client("s3")
+            for uri in self._written:
+                client.delete_object(Bucket=uri.bucket, Key=uri.key)
+
+
+def _spec(job: Document) -> TransformSpec:
+    container = job["Container"]
+    given = {
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": job.get("MaxPayloadInMB"),
+        "SAGEMAKER_BATCH_STRATEGY": {"MultiRecord": "MULTI_RECORD", "SingleRecord": "SINGLE_RECORD"}.get(
+            job.get("BatchStrategy", "")
+        ),
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": job.get("MaxConcurrentTransforms"),
+    }
+    environment = container.get("Environment", {}) | {"SAGEMAKER_BATCH": "true"}
+    environment |= {name: str(value) for name, value in given.items() if value}
+    return TransformSpec(
+        endpoint=job["TransformJobName"],
+        variant="transform",
+        container=container | {"Environment": environment | job.get("Environment", {})},
+        model_package=job.get("ModelPackage"),
+        startup_seconds=_STARTUP_SECONDS,
+        role=job.get("RoleArn"),
+    )
+
+
+def _at_least_one(objects: Iterator[ObjectName], uri: str) -> Iterator[ObjectName]:
+    first = next(objects, None)
+    if first is None:
+        raise DataError(f'ClientError: Data download failed:No S3 objects found under S3 URL "{uri}"')
+    return chain([first], objects)
+
+
+def _members(context: Context, request: Document) -> Document:
+    """What the job needs of its model, resolved now: a model that is deleted meanwhile does not matter."""
     model = model_of(context, request["ModelName"])
     container, package = container_of(context, model)
-    # Resolved now and kept: a model that is deleted meanwhile does not matter. No Describe shows these.
-    resolved = {"Container": container, "ModelPackage": package, "RoleArn": model.get("ExecutionRoleArn")}
-    return _KIND.create(context, request, resolved)
+    return {"Container": container, "ModelPackage": package, "RoleArn": model.get("ExecutionRoleArn")}
 
 
-@operation("DescribeTransformJob")
+TRANSFORM_JOBS = JobKind("TransformJob", "transform job", check_transform, _members, TransformRun)
+
+
+def create_transform_job(context: Context, request: Document) -> Document:
+    """Accept a transform job and start it."""
+    return TRANSFORM_JOBS.create(context, request)
+
+
 def describe_transform_job(context: Context, request: Document) -> Document:
     """Everything about one transform job."""
-    return describe("DescribeTransformJob", _KIND.find(context, request))
+    return TRANSFORM_JOBS.describe(context, request)
 
 
-@operation("ListTransformJobs")
 def list_transform_jobs(context: Context, request: Document) -> Document:
-    """Transform jobs, newest first unless asked otherwise."""
-    return _KIND.reply(_KIND.page(context, request))
+    """Transform jobs, newest first unless the request says otherwise."""
+    return TRANSFORM_JOBS.reply(TRANSFORM_JOBS.page(context, request))
 
 
-@operation("StopTransformJob")
 def stop_transform_job(context: Context, request: Document) -> Document:
     """Ask a running transform job to end; nothing of its output is kept."""
-    return _KIND.stop(context, request)
+    return TRANSFORM_JOBS.stop(context, request)
 
 
-@resumes(order=0)
-def resume_transform_jobs(context: Context) -> None:
-    """Start again what was running when the local AWS stopped: outputs have fixed names, so nothing is doubled."""
-    _KIND.resume(context)
-
-
-def _check(request: Document) -> None:
-    """What AWS refuses although its shape is right, and what does not run locally."""
-    megabytes = request.get("MaxPayloadInMB")
-    concurrent = request.get("MaxConcurrentTransforms")
-    if megabytes is not None and megabytes > _MOST_MEGABYTES:
-        raise validation(f"MaxPayloadInMB {megabytes} must be at most {_MOST_MEGABYTES}")
-    if megabytes and concurrent and megabytes * concurrent > _MOST_MEGABYTES:
-        raise validation(
-            f"MaxConcurrentTransforms ({concurrent}) * MaxPayloadInMB ({megabytes}) must be at most {_MOST_MEGABYTES}"
-        )
-    source = request["TransformInput"]["DataSource"].get("S3DataSource")
-    if source is None:
-        raise validation("TransformInput.DataSource must have an S3DataSource")
-    split = request["TransformInput"].get("SplitType", "None")
-    processing = request.get("DataProcessing", {})
-    unlike = [name for name in _NOT_LOCAL if request.get(name)]
-    unlike += [f"DataProcessing.{name}" for name in ("InputFilter", "OutputFilter") if processing.get(name, "$") != "$"]
-    unlike += ["DataProcessing.JoinSource"] if processing.get("JoinSource", "None") != "None" else []
-    unlike += [f"SplitType {split}"] if split not in {"None", "Line"} else []
-    unlike += [source["S3DataType"]] if source["S3DataType"] not in {"S3Prefix", "ManifestFile"} else []
-    if unlike:
-        raise AwsError("NotImplemented", f"Not run locally: {', '.join(unlike)}; AWS does", 501)
+def resume(context: Context) -> None:
+    """Start again what ran when the local AWS stopped. Outputs have fixed names, so none is doubled."""
+    TRANSFORM_JOBS.resume(context)

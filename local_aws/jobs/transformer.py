@@ -14,11 +14,10 @@ import urllib3
 from boto3.s3.transfer import TransferConfig
 
 from local_aws.core.objects import S3Uri
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.hosting.fleet import Fleet
 from local_aws.jobs.channels import ObjectName
-from local_aws.jobs.transform_io import BadInput, assembled, payloads
-from local_aws.jobs.transform_limits import Limits
+from local_aws.jobs.transform_io import BadInput, Limits, assembled, payloads
 
 _NO_INSTANCE_SECONDS = 30.0
 _RETRIED = {429, 500, 502, 503, 504}

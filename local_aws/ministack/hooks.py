@@ -14,12 +14,9 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from local_aws.cloudformation.resource_type import ResourceType
-    from local_aws.core.context import Context
+from typing import Any
 
 Headers = dict[str, str]
 Statistic = Callable[[Sequence[dict[str, Any]]], float | None]
@@ -28,6 +25,26 @@ BudgetNotification = dict[str, Any]
 """`notification` (as the API has it; its `NotificationState` may be changed) and `subscribers`."""
 
 ServiceHandler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
+
+
+@dataclass(frozen=True)
+class ResourceHandlers:
+    """A resource type of CloudFormation and the functions that ministack calls for it.
+
+    Args:
+        name: for example `AWS::SageMaker::Model`.
+        functions: `create(logical id, properties, stack name)` and `update(physical id, old properties, new properties,
+            stack name)`, which return physical id and attributes, and `delete(physical id, properties)`.
+        replacing: properties whose change needs a new resource.
+        name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
+        taggable: it has a `Tags` list, to which stack tags are added.
+    """
+
+    name: str
+    functions: Mapping[str, Callable[..., Any]]
+    replacing: tuple[str, ...]
+    name_property: str | None
+    taggable: bool
 
 
 def configure(*, state_dir: Path, port: int, account: str, region: str, enforce_iam: bool = False) -> None:
@@ -64,17 +81,17 @@ def add_service(name: str, target_prefixes: Iterable[str], handler: ServiceHandl
     app.SERVICE_HANDLERS[name] = handler
 
 
-def add_resource_types(types: Iterable[ResourceType], context: Context) -> None:
+def add_resource_types(types: Iterable[ResourceHandlers]) -> None:
     """Teach ministack's CloudFormation more resource types.
 
-    Ours may block (an endpoint takes seconds), so they run on worker threads instead of the event loop.
+    The handlers may block (an endpoint takes seconds), so they run on worker threads instead of the event loop.
     """
     from ministack.services.cloudformation import provisioners, stacks
 
     names = set()
     for kind in types:
         names.add(kind.name)
-        provisioners._RESOURCE_HANDLERS[kind.name] = kind.handlers(context)
+        provisioners._RESOURCE_HANDLERS[kind.name] = dict(kind.functions)
         provisioners._REPLACING_PROPERTIES[kind.name] = kind.replacing
         if kind.name_property:
             provisioners._CUSTOM_NAME_REPLACEMENT[kind.name] = {"name": kind.name_property}

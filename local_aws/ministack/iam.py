@@ -10,14 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from local_aws.core.errors import AwsError
-from local_aws.ministack.hooks import Headers
-
-if TYPE_CHECKING:
-    from local_aws.core.decisions import DecisionLog
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 
 def correct_requests() -> None:
@@ -80,13 +74,17 @@ def _json_or_nothing(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def role_session(
-    role_arn: str, session_name: str, *, account: str, service: str = "sagemaker.amazonaws.com"
-) -> dict[str, str]:
+def role_session(role_arn: str, session_name: str, *, account: str, principal: str) -> dict[str, str] | None:
     """Credentials with which a service acts as a role: access key, secret and token as environment variables.
 
-    Raises:
-        AwsError: the role does not exist, or does not trust the service.
+    Args:
+        role_arn: the role.
+        session_name: part of the session's ARN.
+        account: the account's number.
+        principal: the service, for example `sagemaker.amazonaws.com`.
+
+    Returns:
+        None when the role does not exist or does not trust the service.
     """
     from ministack.core.responses import set_request_account_id
     from ministack.services import iam, sts
@@ -94,12 +92,8 @@ def role_session(
     set_request_account_id(account)
     name = role_arn.rsplit("/", 1)[-1]
     role = iam._roles.get(name)
-    if role is None or not _trusts(service, role.get("AssumeRolePolicyDocument")):
-        raise AwsError(
-            "ValidationException",
-            f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
-            f"'{service}' to assume the role.",
-        )
+    if role is None or not _trusts(principal, role.get("AssumeRolePolicyDocument")):
+        return None
     digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
     session = {
         "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
@@ -116,7 +110,7 @@ def role_session(
     }
 
 
-def access_key_of(headers: Headers, query: Mapping[str, list[str]]) -> str:
+def access_key_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> str:
     """The access key a request is signed with; empty when it is not signed."""
     from ministack.core.router import extract_access_key_id
 
@@ -152,7 +146,7 @@ def denial(
     return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}"
 
 
-def record_decisions(log: DecisionLog) -> None:
+def record_decisions(record: Callable[[str, str, str, Mapping[str, str]], None]) -> None:
     """Have every request that a role's own policies allow written down, wherever ministack or `denial` asks."""
     from ministack.core import iam_evaluator
 
@@ -162,7 +156,7 @@ def record_decisions(log: DecisionLog) -> None:
         found = evaluate(asked, policies, *limits)
         if found.decision == "Allow" and asked.principal_type == "AssumedRole":
             keys = {key: value for key, value in asked.service_context.items() if isinstance(value, str)}
-            log.write(asked.principal_arn, asked.action, asked.resource_arn, keys)
+            record(asked.principal_arn, asked.action, asked.resource_arn, keys)
         return found
 
     iam_evaluator.evaluate = evaluate_and_record

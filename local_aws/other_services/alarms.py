@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from local_aws.core.context import Context
-from local_aws.core.lifecycle import on_start
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.ministack import hooks
 
 _EVERY_SECONDS = 1.0
@@ -83,7 +82,6 @@ def period_values(
     return [statistic(period) if period else None for period in periods]
 
 
-@on_start
 def watch(context: Context) -> None:
     """Evaluate all alarms once a second, as time passing can change them too."""
 

@@ -7,14 +7,12 @@ from decimal import Decimal, InvalidOperation
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.ministack import hooks
-from local_aws.service import admin
 
 _log = logging.getLogger("local_aws.budgets")
 
 
-@admin("spend", area="budgets")
 def spend(context: Context, request: Document) -> Document:
     """`{"BudgetName": ..., "Amount": "12.5"}`: sets the actual spend and tells the subscribers of every ACTUAL
     notification whose threshold is reached by it for the first time. Answers with the notifications' thresholds."""

@@ -20,13 +20,12 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from local_aws.core import processes
+from local_aws.core import host
 from local_aws.core.context import Context
 from local_aws.core.errors import validation
-from local_aws.core.wire import Document
-from local_aws.ministack import ec2, iam
+from local_aws.core.protocol import Document
+from local_aws.ministack import ec2
 from local_aws.ministack.ec2 import Launched
-from local_aws.service import admin
 
 _FOLDER_MARK = "BINVENTORY_ROOT"
 _NOTICE_SECONDS = 120.0  # between a spot interruption's notice and the end
@@ -42,10 +41,9 @@ case "$2" in
 esac
 echo "$end" > "@FILE@.new" && mv "@FILE@.new" "@FILE@"
 """
-_MACHINES: dict[str, Machine] = {}
 
 
-class Machine:
+class Ec2Machine:
     """One instance: its process, its metadata service, and the file in which its end is written down."""
 
     def __init__(self, context: Context, launched: Launched) -> None:
@@ -57,7 +55,7 @@ class Machine:
         self._gone = threading.Event()
 
     def run(self) -> None:
-        """From the boot to the power off; then the instance is terminated."""
+        """Run the machine from its boot to its power off."""
         tools = self.root / "bin"
         tools.mkdir(parents=True)
         script, shutdown = self.root / "user-data.sh", tools / "shutdown"
@@ -72,10 +70,6 @@ class Machine:
         finally:
             metadata.shutdown()
             metadata.server_close()
-            _MACHINES.pop(self._launched.instance_id, None)
-            if not self._context.stopping.is_set():
-                ids = [self._launched.instance_id]
-                self._context.client("ec2").terminate_instances(InstanceIds=ids)
 
     def interrupt(self) -> None:
         """Spot takes the machine back: a notice now, the end two minutes later."""
@@ -113,7 +107,7 @@ class Machine:
                 if self._context.stopping.is_set():
                     break
             # Whatever still runs when the power goes.
-            processes.stop_tree(process.pid, grace=0)
+            host.stop_tree(process.pid, grace=0)
             process.wait()
 
     def _is_off(self) -> bool:
@@ -138,40 +132,60 @@ class Machine:
             return {}
         name = self._launched.profile.rsplit("/", 1)[-1]
         profile = self._context.client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-        return iam.role_session(
-            profile["Roles"][0]["Arn"], self._launched.instance_id, account=self._context.account, service=_EC2
-        )
+        return self._context.assume_role(profile["Roles"][0]["Arn"], self._launched.instance_id, _EC2)
+
+
+class Ec2Machines:
+    """The instances of one local AWS that run, by id. Get it by `context.shared(Ec2Machines)`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._running: dict[str, Ec2Machine] = {}
+
+    def find(self, instance_id: str) -> Ec2Machine | None:
+        """The machine with this id, while it runs."""
+        return self._running.get(instance_id)
+
+    def started(self, launched: Launched) -> None:
+        """Boot an instance, if its user data keeps to its folder."""
+        if _FOLDER_MARK.encode() not in base64.b64decode(launched.user_data or ""):
+            return
+        machine = self._running[launched.instance_id] = Ec2Machine(self._context, launched)
+
+        def run() -> None:
+            try:
+                machine.run()
+            finally:
+                self._running.pop(launched.instance_id, None)
+                if not self._context.stopping.is_set():
+                    self._context.client("ec2").terminate_instances(InstanceIds=[launched.instance_id])
+
+        self._context.start_thread(f"machine {launched.instance_id}", run)
+
+    def terminated(self, instance_ids: Sequence[str]) -> None:
+        """End the machines of instances that were terminated."""
+        for instance_id in instance_ids:
+            if machine := self.find(instance_id):
+                machine.end()
 
 
 def serve(context: Context) -> None:
-    """Have instances that are started from launch templates run."""
-
-    def begun(launched: Launched) -> None:
-        if _FOLDER_MARK.encode() not in base64.b64decode(launched.user_data or ""):
-            return
-        machine = _MACHINES[launched.instance_id] = Machine(context, launched)
-        context.start_thread(f"machine {launched.instance_id}", machine.run)
-
-    def ended(instance_ids: Sequence[str]) -> None:
-        for instance_id in instance_ids:
-            if instance_id in _MACHINES:
-                _MACHINES[instance_id].end()
-
-    ec2.run_machines(begun, ended)
+    """Run the instances that are started from launch templates."""
+    machines = context.shared(Ec2Machines)
+    ec2.run_machines(machines.started, machines.terminated)
     ec2.know_deep_learning_images()
 
 
-@admin("interrupt", area="ec2")
 def interrupt(context: Context, request: Document) -> Document:
-    """`{"InstanceId": ...}`: spot takes the instance back, with two minutes' notice (times the time scale)."""
-    machine = _MACHINES.get(str(request.get("InstanceId")))
+    """Spot takes an instance back, with two minutes' notice (times the time scale): `{"InstanceId": ...}`."""
+    machine = context.shared(Ec2Machines).find(str(request.get("InstanceId")))
     if machine is None:
         raise validation(f"InstanceId {request.get('InstanceId')!r} is no instance that runs here")
     machine.interrupt()
     return {}
 
 
-def _handler_of(machine: Machine) -> type[BaseHTTPRequestHandler]:
+def _handler_of(machine: Ec2Machine) -> type[BaseHTTPRequestHandler]:
     """The metadata service of one machine: version 2 only, as the launch template asks for."""
     token = base64.b64encode(os.urandom(24)).decode()
 

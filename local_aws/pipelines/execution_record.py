@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
+from local_aws.core.record import Record
 from local_aws.pipelines.definition import Step
 
 FAMILY = "PipelineExecution"
@@ -15,20 +16,11 @@ STEPS = "_Steps"
 ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
 
 
-class ExecutionRecord:
+class ExecutionRecord(Record):
     """One stored execution. Every change is saved at once and announced on the event bus."""
 
     def __init__(self, context: Context, arn: str) -> None:
-        self._context = context
-        self._table = context.table(FAMILY)
-        self.arn = arn
-
-    def read(self) -> Document:
-        """The execution as stored now."""
-        execution = self._table.get(self.arn)
-        if execution is None:
-            raise KeyError(f"pipeline execution {self.arn} is gone from the store")
-        return execution
+        super().__init__(context, FAMILY, arn)
 
     def step(self, name: str) -> Document | None:
         """A step as stored now; None before it has started."""
@@ -45,7 +37,7 @@ class ExecutionRecord:
                 {"StepName": step.name, "StartTime": now, "StepStatus": "Starting", "AttemptCount": 1, **step.shown},
             )
 
-        self._table.update(self.arn, change)
+        self._table.update(self.key, change)
         self._announce_step(step, None)
 
     def change_step(self, step: Step, **members: Any) -> None:
@@ -61,43 +53,29 @@ class ExecutionRecord:
                 stored["EndTime"] = now
             execution["LastModifiedTime"] = now
 
-        self._table.update(self.arn, change)
+        self._table.update(self.key, change)
         if members.get("StepStatus") not in (None, *previous):
             self._announce_step(step, previous[0])
 
-    def change(self, status: str, reason: str | None = None, *, only_from: str | None = None) -> bool:
-        """Set the execution's status (only while it has a certain one, if that is given); whether it did."""
-        now = self._context.now()
-        previous: list[str] = []
+    def end(self, status: str, reason: str | None = None) -> None:
+        """Give the execution its final status."""
+        self.change(PipelineExecutionStatus=status, FailureReason=reason)
 
-        def change(execution: Document) -> None:
-            if only_from not in (None, execution["PipelineExecutionStatus"]):
-                return
-            previous.append(execution["PipelineExecutionStatus"])
-            execution.update(PipelineExecutionStatus=status, LastModifiedTime=now)
-            if reason:
-                execution["FailureReason"] = reason
-
-        execution = self._table.update(self.arn, change)
-        if execution is not None and previous:
-            self.announce(execution, previous[0])
-        return bool(previous)
-
-    def announce(self, execution: Document, previous: str | None) -> None:
+    def announce(self, document: Document, previous: str | None) -> None:
         """Send the event that AWS sends when an execution's status changes."""
         detail = {
-            "pipelineArn": execution["PipelineArn"],
-            "pipelineExecutionArn": self.arn,
-            "pipelineExecutionDisplayName": execution.get("PipelineExecutionDisplayName", ""),
-            "currentPipelineExecutionStatus": execution["PipelineExecutionStatus"],
-            "executionStartTime": _iso(execution["CreationTime"]),
+            "pipelineArn": document["PipelineArn"],
+            "pipelineExecutionArn": self.key,
+            "pipelineExecutionDisplayName": document.get("PipelineExecutionDisplayName", ""),
+            "currentPipelineExecutionStatus": document["PipelineExecutionStatus"],
+            "executionStartTime": _iso(document["CreationTime"]),
         }
         if previous:
             detail["previousPipelineExecutionStatus"] = previous
-        if execution["PipelineExecutionStatus"] in ENDED:
-            detail["executionEndTime"] = _iso(execution["LastModifiedTime"])
+        if document["PipelineExecutionStatus"] in ENDED:
+            detail["executionEndTime"] = _iso(document["LastModifiedTime"])
         self._context.emit_event(
-            "SageMaker Model Building Pipeline Execution Status Change", detail, [execution["PipelineArn"], self.arn]
+            "SageMaker Model Building Pipeline Execution Status Change", detail, [document["PipelineArn"], self.key]
         )
 
     def _announce_step(self, step: Step, previous: str | None) -> None:
@@ -110,7 +88,7 @@ class ExecutionRecord:
             "stepName": step.name,
             "currentStepStatus": stored["StepStatus"],
             "pipelineArn": execution["PipelineArn"],
-            "pipelineExecutionArn": self.arn,
+            "pipelineExecutionArn": self.key,
             "cacheHitResult": stored.get("CacheHitResult", {}),
         }
         if previous:
@@ -122,7 +100,7 @@ class ExecutionRecord:
         self._context.emit_event(
             "SageMaker Model Building Pipeline Execution Step Status Change",
             detail,
-            [execution["PipelineArn"], self.arn],
+            [execution["PipelineArn"], self.key],
         )
 
     def earlier_success(self, key: str, max_age: float) -> Document | None:
@@ -134,7 +112,7 @@ class ExecutionRecord:
 
     def remember_success(self, key: str, metadata: Document, properties: Document) -> None:
         """Keep what a step left, for later executions of the same pipeline."""
-        entry = {"Time": self._context.now(), "Execution": self.arn, "Metadata": metadata, "Properties": properties}
+        entry = {"Time": self._context.now(), "Execution": self.key, "Metadata": metadata, "Properties": properties}
         self._context.table(CACHE_FAMILY).put(key, entry)
 
 

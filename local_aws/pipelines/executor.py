@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 from local_aws.pipelines import step_work
 from local_aws.pipelines.definition import Definition, RetryPolicy, Step, read_definition
 from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, execution_values
@@ -48,7 +48,7 @@ class PipelineRun:
 
     def stop(self) -> None:
         """StopPipelineExecution: start nothing more and stop the jobs that run."""
-        if not self._record.change("Stopping", only_from="Executing"):
+        if not self._record.change(only_from="Executing", PipelineExecutionStatus="Stopping"):
             return
         self._ending.set()
         for name, stored in self._record.read()[STEPS].items():
@@ -78,11 +78,11 @@ class PipelineRun:
         execution = self._record.read()
         statuses = {step["StepStatus"] for step in execution[STEPS].values()}
         if execution["PipelineExecutionStatus"] == "Stopping":
-            self._record.change("Stopped")
+            self._record.end("Stopped")
         elif statuses <= {"Succeeded"}:
-            self._record.change("Succeeded")
+            self._record.end("Succeeded")
         else:
-            self._record.change("Failed", _FAILED)
+            self._record.end("Failed", _FAILED)
 
     def _run_step(self, step: Step) -> None:
         try:

@@ -11,9 +11,10 @@ from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, conflict, not_found, validation
 from local_aws.core.listing import cut, list_page
 from local_aws.core.objects import S3Uri
+from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
-from local_aws.core.wire import Document, describe, operation, summarise
-from local_aws.jobs.running import from_before, jobs_of, resumes
+from local_aws.core.wire import describe, summarise
+from local_aws.jobs.running import Jobs, from_before
 from local_aws.pipelines.definition import read_definition
 from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
 from local_aws.pipelines.execution_record import STEPS, ExecutionRecord
@@ -25,7 +26,6 @@ _ALPHABET = string.ascii_lowercase + string.digits
 _DEFINITION_MEMBERS = ("PipelineDefinition", "PipelineDefinitionS3Location")
 
 
-@operation("CreatePipeline")
 def create_pipeline(context: Context, request: Document) -> Document:
     """Store a pipeline; its definition is checked now."""
     name = request["PipelineName"]
@@ -53,7 +53,6 @@ def create_pipeline(context: Context, request: Document) -> Document:
     return {"PipelineArn": arn}
 
 
-@operation("UpdatePipeline")
 def update_pipeline(context: Context, request: Document) -> Document:
     """Change a pipeline; executions under way keep the definition they started with."""
     pipeline = _pipeline(context, request["PipelineName"])
@@ -69,13 +68,11 @@ def update_pipeline(context: Context, request: Document) -> Document:
     return {"PipelineArn": pipeline["PipelineArn"]}
 
 
-@operation("DescribePipeline")
 def describe_pipeline(context: Context, request: Document) -> Document:
     """Everything about one pipeline, by name or ARN."""
     return describe("DescribePipeline", _pipeline(context, request["PipelineName"]))
 
 
-@operation("DeletePipeline")
 def delete_pipeline(context: Context, request: Document) -> Document:
     """Remove a pipeline and its executions; not while one runs."""
     pipeline = _pipeline(context, request["PipelineName"])
@@ -91,7 +88,6 @@ def delete_pipeline(context: Context, request: Document) -> Document:
     return {"PipelineArn": arn}
 
 
-@operation("ListPipelines")
 def list_pipelines(context: Context, request: Document) -> Document:
     """All pipelines, newest first unless asked otherwise."""
     prefix = request.get("PipelineNamePrefix", "")
@@ -100,7 +96,6 @@ def list_pipelines(context: Context, request: Document) -> Document:
     return page.reply("PipelineSummaries", summarise("ListPipelines", "PipelineSummaries", page.documents))
 
 
-@operation("StartPipelineExecution")
 def start_pipeline_execution(context: Context, request: Document) -> Document:
     """Start a pipeline; the same ClientRequestToken starts it once."""
     for member in ("SelectiveExecutionConfig", "PipelineVersionId"):
@@ -147,13 +142,12 @@ def _new_execution(context: Context, pipeline: Document, request: Document, valu
     return execution | ({"ParallelismConfiguration": parallelism} if parallelism else {})
 
 
-@operation("StopPipelineExecution")
 def stop_pipeline_execution(context: Context, request: Document) -> Document:
     """Stop an execution and the jobs it runs."""
     arn = request["PipelineExecutionArn"]
     execution = _execution(context, arn)
     if execution["PipelineExecutionStatus"] == "Executing":
-        run = jobs_of(context).find(EXECUTIONS, arn)
+        run = context.shared(Jobs).find(EXECUTIONS, arn)
         if run is not None:
             run.stop()
     elif execution["PipelineExecutionStatus"] != "Stopping":
@@ -163,7 +157,6 @@ def stop_pipeline_execution(context: Context, request: Document) -> Document:
     return {"PipelineExecutionArn": arn}
 
 
-@operation("RetryPipelineExecution")
 def retry_pipeline_execution(context: Context, request: Document) -> Document:
     """Run an execution that failed or was stopped again, from the steps that did not succeed."""
     arn = request["PipelineExecutionArn"]
@@ -180,33 +173,28 @@ def retry_pipeline_execution(context: Context, request: Document) -> Document:
         if "ParallelismConfiguration" in request:
             stored["ParallelismConfiguration"] = request["ParallelismConfiguration"]
 
-    context.table(EXECUTIONS).update(arn, forget_what_failed)
-    ExecutionRecord(context, arn).change("Executing")
+    ExecutionRecord(context, arn).change(forget_what_failed, PipelineExecutionStatus="Executing")
     _run(context, arn)
     return {"PipelineExecutionArn": arn}
 
 
-@operation("DescribePipelineExecution")
 def describe_pipeline_execution(context: Context, request: Document) -> Document:
     """Everything about one execution but its steps."""
     return describe("DescribePipelineExecution", _execution(context, request["PipelineExecutionArn"]))
 
 
-@operation("DescribePipelineDefinitionForExecution")
 def describe_definition(context: Context, request: Document) -> Document:
     """The definition that an execution runs."""
     execution = _execution(context, request["PipelineExecutionArn"])
     return {"PipelineDefinition": execution["_Definition"], "CreationTime": execution["CreationTime"]}
 
 
-@operation("ListPipelineParametersForExecution")
 def list_parameters(context: Context, request: Document) -> Document:
     """The parameters that an execution was given."""
     page = cut(_execution(context, request["PipelineExecutionArn"])["_Given"], request)
     return page.reply("PipelineParameters", page.documents)
 
 
-@operation("ListPipelineExecutions")
 def list_pipeline_executions(context: Context, request: Document) -> Document:
     """The executions of one pipeline, newest first unless asked otherwise."""
     pipeline = _pipeline(context, request["PipelineName"])
@@ -220,7 +208,6 @@ def list_pipeline_executions(context: Context, request: Document) -> Document:
     return page.reply("PipelineExecutionSummaries", shown)
 
 
-@operation("ListPipelineExecutionSteps")
 def list_steps(context: Context, request: Document) -> Document:
     """The steps of an execution that have started, newest first unless asked otherwise."""
     execution = _execution(context, request["PipelineExecutionArn"])
@@ -231,18 +218,17 @@ def list_steps(context: Context, request: Document) -> Document:
     return page.reply("PipelineExecutionSteps", shown)
 
 
-@resumes(order=2)
-def resume_executions(context: Context) -> None:
+def resume(context: Context) -> None:
     """Go on with the executions that were under way when the local AWS stopped, after their jobs."""
     for execution in from_before(context, EXECUTIONS):
         if execution["PipelineExecutionStatus"] == "Executing":
             _run(context, execution["PipelineExecutionArn"])
         elif execution["PipelineExecutionStatus"] == "Stopping":
-            ExecutionRecord(context, execution["PipelineExecutionArn"]).change("Stopped")
+            ExecutionRecord(context, execution["PipelineExecutionArn"]).end("Stopped")
 
 
 def _run(context: Context, arn: str) -> None:
-    jobs_of(context).start(EXECUTIONS, arn, PipelineRun(context, arn))
+    context.shared(Jobs).start(EXECUTIONS, arn, PipelineRun(context, arn))
 
 
 def _definition(context: Context, request: Document) -> str:

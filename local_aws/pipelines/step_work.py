@@ -15,8 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.wire import Document, call
-from local_aws.jobs.running import jobs_of
+from local_aws.core.protocol import Document
+from local_aws.core.wire import call
+from local_aws.jobs.running import Jobs
 from local_aws.pipelines.definition import Step
 
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -124,7 +125,7 @@ def start_job(context: Context, step: Step, arguments: Document, execution_id: s
 def await_job(context: Context, step: Step, name: str) -> Document:
     """Wait for the end of a step's job; its description. Raises `StepFailure` unless it completed."""
     kind = JOB_KINDS[step.type]
-    jobs_of(context).wait(kind.family, name)
+    context.shared(Jobs).wait(kind.family, name)
     job = call(context, f"Describe{kind.family}", {kind.name_member: name})
     status = kind.status(job)
     if status in {"InProgress", "Stopping"}:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
 
 Curves: TypeAlias = Sequence[Sequence[float]]
 

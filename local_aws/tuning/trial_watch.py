@@ -6,12 +6,11 @@ import threading
 from functools import partial
 
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
-from local_aws.jobs.running import jobs_of
-from local_aws.jobs.training_record import FAMILY as TRAINING
+from local_aws.jobs.records import TRAINING
+from local_aws.jobs.running import Jobs
 from local_aws.jobs.training_run import TrainingRun
+from local_aws.tuning.records import TRIALS, TuningRecord, objective_of
 from local_aws.tuning.stopping import Hyperband, StoppingRule
-from local_aws.tuning.tuning_record import FAMILY, TRIALS, objective_of
 
 CURVES = "TrialCurve"
 """Table of what each trial has printed, smaller being better; it outlives a restart."""
@@ -30,14 +29,14 @@ class TrialWatch:
 
     def __init__(self, context: Context, tuning_job: str, rule: StoppingRule) -> None:
         self._context = context
-        self._name = tuning_job
+        self._record = TuningRecord(context, tuning_job)
         self._rule = rule
-        self._objective = objective_of(self._tuning())
+        self._objective = objective_of(self._record.read())
         self._lock = threading.Lock()
 
     def follow(self, trial: str) -> None:
         """From now on judge every value of the objective that a running trial prints."""
-        run = jobs_of(self._context).find(TRAINING, trial)
+        run = self._context.shared(Jobs).find(TRAINING, trial)
         if isinstance(run, TrainingRun):
             run.listen(self._objective.metric, partial(self._hear, trial))
 
@@ -54,7 +53,7 @@ class TrialWatch:
             timer.start()
 
     def _stop(self, trial: str) -> None:
-        run = jobs_of(self._context).find(TRAINING, trial)
+        run = self._context.shared(Jobs).find(TRAINING, trial)
         if run is not None and not self._context.stopping.is_set():
             run.stop()
 
@@ -63,12 +62,6 @@ class TrialWatch:
         table = self._context.table(CURVES)
         table.insert(trial, {"Losses": []})
         table.update(trial, lambda stored: stored["Losses"].append(loss))
-        names = [stored["Name"] for stored in self._tuning()[TRIALS]]
+        names = [stored["Name"] for stored in self._record.read()[TRIALS]]
         found = {name: table.get(name) for name in names}
         return {name: curve["Losses"] if curve else [] for name, curve in found.items()}
-
-    def _tuning(self) -> Document:
-        tuning = self._context.table(FAMILY).get(self._name)
-        if tuning is None:
-            raise KeyError(f"tuning job {self._name} is gone from the store")
-        return tuning

@@ -5,26 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from typing import Any
+from functools import partial
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.wire import Document
-from local_aws.jobs.running import jobs_of
-from local_aws.jobs.training_record import FAMILY as TRAINING
-from local_aws.jobs.training_start import begin_training_job
-from local_aws.tuning.search import Trial, suggest
-from local_aws.tuning.stopping import rule_of
-from local_aws.tuning.trial_watch import TrialWatch
-from local_aws.tuning.tuning_record import (
+from local_aws.core.protocol import Document
+from local_aws.jobs.records import TRAINING
+from local_aws.jobs.running import Jobs
+from local_aws.jobs.training import TRAINING_JOBS
+from local_aws.jobs.training_run import TrainingRun
+from local_aws.tuning.records import (
     FAMILY,
     TRIALS,
+    TuningRecord,
     best_trial,
     not_improving,
     objective_of,
     ranges_of,
     space_of,
 )
+from local_aws.tuning.search import Trial, suggest
+from local_aws.tuning.stopping import rule_of
+from local_aws.tuning.trial_watch import TrialWatch
 from local_aws.tuning.warm_start import earlier_trials
 
 _MOST_SEED = 2**31
@@ -35,10 +37,10 @@ class TuningRun:
 
     def __init__(self, context: Context, name: str) -> None:
         self._context = context
-        self._jobs = jobs_of(context)
-        self._table = context.table(FAMILY)
+        self._jobs = context.shared(Jobs)
+        self._record = TuningRecord(context, name)
         self._name = name
-        tuning = self._read()
+        tuning = self._record.read()
         config = tuning["HyperParameterTuningJobConfig"]
         self._arn: str = tuning["HyperParameterTuningJobArn"]
         self._strategy: str = config["Strategy"]
@@ -60,7 +62,7 @@ class TuningRun:
         """Run trials until the limits are reached, the target is met or somebody asks for the end."""
         parallel = min(self._limits["MaxParallelTrainingJobs"], self._most())
         threads = max(1, self._context.cpu.total // parallel)
-        unfinished = [trial["Name"] for trial in self._read()[TRIALS] if self._is_running(trial["Name"])]
+        unfinished = [trial["Name"] for trial in self._record.read()[TRIALS] if self._is_running(trial["Name"])]
         for name in unfinished:
             self._follow(name)
         self._start_timer()
@@ -79,7 +81,7 @@ class TuningRun:
 
     def stop(self) -> None:
         """StopHyperParameterTuningJob: no new trial, and the running ones are stopped."""
-        if self._change(only_from="InProgress", HyperParameterTuningJobStatus="Stopping"):
+        if self._record.change(only_from="InProgress", HyperParameterTuningJobStatus="Stopping"):
             self._end_trials()
 
     def shut_down(self) -> None:
@@ -92,14 +94,14 @@ class TuningRun:
     def _start_timer(self) -> None:
         seconds = self._limits.get("MaxRuntimeInSeconds")
         if seconds is not None:
-            elapsed = self._context.now() - self._read()["CreationTime"]
+            elapsed = self._context.now() - self._record.read()["CreationTime"]
             self._timer = threading.Timer(max(0.0, seconds - elapsed), self._end_trials)
             self._timer.daemon = True
             self._timer.start()
 
     def _end_trials(self) -> None:
         self._ending.set()
-        for trial in self._read()[TRIALS]:
+        for trial in self._record.read()[TRIALS]:
             run = self._jobs.find(TRAINING, trial["Name"])
             if run is not None:
                 run.stop()
@@ -126,7 +128,7 @@ class TuningRun:
         return bool(value <= self._target if self._objective.minimise else value >= self._target)
 
     def _stands_still(self) -> bool:
-        return self._most_idle is not None and not_improving(self._context, self._read()) >= self._most_idle
+        return self._most_idle is not None and not_improving(self._context, self._record.read()) >= self._most_idle
 
     def _follow(self, name: str) -> None:
         if self._watch is not None:
@@ -135,7 +137,7 @@ class TuningRun:
     def _next_trial(self, threads: int) -> str | None:
         """Suggest a point and start its training job; None when there is nothing more to try."""
         with self._lock:
-            trials = self._read()[TRIALS]
+            trials = self._record.read()[TRIALS]
             if len(trials) >= self._most():
                 return None
             values = self._suggest(trials)
@@ -143,16 +145,16 @@ class TuningRun:
                 return None
             name = f"{self._name}-{len(trials) + 1:03d}-{_digest(self._arn, str(self._seed), str(len(trials))):08x}"
             trial = {"Name": name, "Values": values}
-            self._table.update(self._name, lambda stored: stored[TRIALS].append(trial))
+            self._context.table(FAMILY).update(self._name, lambda stored: stored[TRIALS].append(trial))
             try:
-                begin_training_job(
+                TRAINING_JOBS.create(
                     self._context,
                     self._request(name, values),
-                    threads=threads,
-                    extra={"TuningJobArn": self._arn},
+                    run=partial(TrainingRun, threads=threads),
+                    more={"TuningJobArn": self._arn},
                 )
             except AwsError as error:
-                self._change(FailureReason=f"ClientError: {error.message}")
+                self._record.change(FailureReason=f"ClientError: {error.message}")
                 self._ending.set()
                 return None
             self._follow(name)
@@ -161,7 +163,7 @@ class TuningRun:
     def _suggest(self, trials: list[Document]) -> dict[str, str] | None:
         known = [self._as_trial(trial) for trial in trials]
         if self._strategy != "Grid":  # which counts its own points only
-            known = earlier_trials(self._context, self._read(), self._space) + known
+            known = earlier_trials(self._context, self._record.read(), self._space) + known
         return suggest(self._strategy, self._space, known, self._seed)
 
     def _as_trial(self, trial: Document) -> Trial:
@@ -195,7 +197,7 @@ class TuningRun:
         return self._jobs.find(TRAINING, name) is not None
 
     def _conclude(self) -> None:
-        tuning = self._read()
+        tuning = self._record.read()
         best = best_trial(self._context, tuning)
         if tuning["HyperParameterTuningJobStatus"] == "Stopping":
             status, reason = "Stopped", None
@@ -208,30 +210,7 @@ class TuningRun:
         else:
             status, reason = "Completed", None
         now = self._context.now()
-        self._change(HyperParameterTuningJobStatus=status, FailureReason=reason, HyperParameterTuningEndTime=now)
-
-    def _read(self) -> Document:
-        tuning = self._table.get(self._name)
-        if tuning is None:
-            raise KeyError(f"tuning job {self._name} is gone from the store")
-        return tuning
-
-    def _change(self, *, only_from: str | None = None, **members: Any) -> bool:
-        """Set members of the stored job (only while it has a certain status, if one is given); whether it did."""
-        members["LastModifiedTime"] = self._context.now()
-        changes = {name: value for name, value in members.items() if value is not None}
-        changed: list[bool] = []
-
-        def change(stored: Document) -> None:
-            if only_from in (None, stored["HyperParameterTuningJobStatus"]):
-                stored.update(changes)
-                changed.append(True)
-
-        tuning = self._table.update(self._name, change)
-        if tuning is not None and changed:
-            detail = {key: tuning[key] for key in ("HyperParameterTuningJobName", "HyperParameterTuningJobStatus")}
-            self._context.emit_event("SageMaker HyperParameter Tuning Job State Change", detail, [self._arn])
-        return bool(changed)
+        self._record.change(HyperParameterTuningJobStatus=status, FailureReason=reason, HyperParameterTuningEndTime=now)
 
 
 def _digest(*parts: str) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from local_aws.core.context import Context
 from local_aws.core.errors import not_found, validation
-from local_aws.core.wire import Document
-from local_aws.jobs.training_record import FAMILY as TRAINING
+from local_aws.core.protocol import Document
+from local_aws.jobs.records import TRAINING
+from local_aws.tuning.records import ENDED, FAMILY, TRIALS, objective_of, ranges_of
 from local_aws.tuning.search import CategoricalParameter, NumberParameter, Parameter, Trial
-from local_aws.tuning.tuning_record import ENDED, FAMILY, TRIALS, objective_of, ranges_of
 
 IDENTICAL = "IdenticalDataAndAlgorithm"
 _MOST_CHANGES = 10

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.core.embedded_metrics import Value, embedded_values
+from local_aws.core.metrics import Value, embedded_values
 
 
 def line(**changes: Any) -> str:

@@ -22,7 +22,7 @@ from local_aws.core.listing import cut, list_page
 from local_aws.core.objects import ObjectStore, S3Uri
 from local_aws.core.shapes import operation_model, violations
 from local_aws.core.store import Store
-from local_aws.core.wire import OPERATIONS, call
+from local_aws.core.wire import call
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 
@@ -81,7 +81,7 @@ def test_every_kind_of_violation_names_the_member(request_: dict[str, Any], word
 
 def test_a_wrong_reply_never_leaves(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that forgets a required member of the reply is a failure of local_aws, said as such."""
-    monkeypatch.setitem(OPERATIONS, ("sagemaker", "DescribeModel"), lambda context, request: {"ModelName": 7})
+    monkeypatch.setitem(context.operations, ("sagemaker", "DescribeModel"), lambda context, request: {"ModelName": 7})
     with pytest.raises(AwsError, match=r"wrong shape.*creationTime") as caught:
         call(context, "DescribeModel", {"ModelName": "m"})
     assert caught.value.code == "InternalFailure"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from local_aws.core.context import Context
-from local_aws.core.wire import Document
-from local_aws.jobs.training_record import FAMILY as TRAINING
+from local_aws.core.protocol import Document
+from local_aws.core.record import Record
+from local_aws.jobs.records import TRAINING
 from local_aws.tuning.search import CategoricalParameter, NumberParameter, Parameter
 
 FAMILY = "HyperParameterTuningJob"
@@ -21,6 +22,19 @@ _COUNTERS = {
 }
 _IMPROVEMENT = 0.01
 """What AWS counts as one: a hundredth of the best value so far."""
+
+
+class TuningRecord(Record):
+    """One stored tuning job."""
+
+    def __init__(self, context: Context, name: str) -> None:
+        super().__init__(context, FAMILY, name)
+
+    def announce(self, document: Document, previous: str | None) -> None:
+        """Send "SageMaker HyperParameter Tuning Job State Change"."""
+        detail = {key: document[key] for key in ("HyperParameterTuningJobName", "HyperParameterTuningJobStatus")}
+        arn = document["HyperParameterTuningJobArn"]
+        self._context.emit_event("SageMaker HyperParameter Tuning Job State Change", detail, [arn])
 
 
 @dataclass(frozen=True)

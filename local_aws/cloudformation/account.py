@@ -16,10 +16,12 @@ from botocore.validate import ParamValidator
 from local_aws.cloudformation.resource_type import Created, ResourceType, Update
 from local_aws.core.context import Context
 from local_aws.core.errors import validation
-from local_aws.core.wire import Document
+from local_aws.core.protocol import Document
+
+_ANY_THUMBPRINT = "0" * 40  # AWS finds the real one when a template gives none
 
 
-def _create(context: Context, name: str, properties: Document) -> Created:
+def _create_budget(context: Context, name: str, properties: Document) -> Created:
     budget = _api_budget(properties["Budget"])
     budget.setdefault("BudgetName", name)
     request: Document = {"AccountId": context.account, "Budget": budget}
@@ -32,12 +34,12 @@ def _create(context: Context, name: str, properties: Document) -> Created:
     return budget["BudgetName"], {}
 
 
-def _update(context: Context, change: Update) -> Created:
-    _delete(context, change.physical_id, change.old)
-    return _create(context, change.physical_id, change.new)
+def _update_budget(context: Context, change: Update) -> Created:
+    _delete_budget(context, change.physical_id, change.old)
+    return _create_budget(context, change.physical_id, change.new)
 
 
-def _delete(context: Context, physical_id: str, properties: Document) -> None:
+def _delete_budget(context: Context, physical_id: str, properties: Document) -> None:
     client = context.client("budgets")
     try:
         client.delete_budget(AccountId=context.account, BudgetName=physical_id)
@@ -77,13 +79,13 @@ def _anomaly_arn(context: Context, kind: str) -> str:
     return f"arn:aws:ce::{context.account}:{kind}/{uuid.uuid4()}"
 
 
-def _keep(context: Context, change: Update) -> Created:
+def _update_anomaly(context: Context, change: Update) -> Created:
     """Nothing but the record changes; the ARN stays."""
     attribute = "MonitorArn" if ":anomalymonitor/" in change.physical_id else "SubscriptionArn"
     return change.physical_id, {attribute: change.physical_id}
 
 
-def _forget(context: Context, physical_id: str, properties: Document) -> None:
+def _delete_anomaly(context: Context, physical_id: str, properties: Document) -> None:
     """There is nothing but the stack's own record."""
 
 
@@ -116,8 +118,35 @@ def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else str(value).lower() == "true"
 
 
+def _create_provider(context: Context, name: str, properties: Document) -> Created:
+    arn: str = context.client("iam").create_open_id_connect_provider(
+        Url=properties["Url"],
+        ClientIDList=properties.get("ClientIdList", []),
+        ThumbprintList=properties.get("ThumbprintList") or [_ANY_THUMBPRINT],
+        Tags=properties.get("Tags", []),
+    )["OpenIDConnectProviderArn"]
+    return arn, {"Arn": arn}
+
+
+def _update_provider(context: Context, change: Update) -> Created:
+    """The ARN comes from the URL, a change of which replaces the provider; the rest is written anew."""
+    _delete_provider(context, change.physical_id, change.old)
+    return _create_provider(context, "", change.new)
+
+
+def _delete_provider(context: Context, physical_id: str, properties: Document) -> None:
+    client = context.client("iam")
+    try:
+        client.delete_open_id_connect_provider(OpenIDConnectProviderArn=physical_id)
+    except client.exceptions.NoSuchEntityException:
+        return
+
+
 TYPES = [
-    ResourceType("AWS::Budgets::Budget", _create, _update, _delete, taggable=False),
-    ResourceType("AWS::CE::AnomalyMonitor", _create_monitor, _keep, _forget, taggable=False),
-    ResourceType("AWS::CE::AnomalySubscription", _create_subscription, _keep, _forget, taggable=False),
+    ResourceType("AWS::Budgets::Budget", _create_budget, _update_budget, _delete_budget, taggable=False),
+    ResourceType("AWS::CE::AnomalyMonitor", _create_monitor, _update_anomaly, _delete_anomaly, taggable=False),
+    ResourceType(
+        "AWS::CE::AnomalySubscription", _create_subscription, _update_anomaly, _delete_anomaly, taggable=False
+    ),
+    ResourceType("AWS::IAM::OIDCProvider", _create_provider, _update_provider, _delete_provider, replacing=("Url",)),
 ]

@@ -1,0 +1,98 @@
+"""This computer: processes that must not outlive the local AWS, and ports on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import http.client
+import os
+import socket
+import sys
+from collections.abc import Iterable
+
+import psutil
+
+PROCESS_MARK = "BINVENTORY_LOCAL_AWS"
+"""Environment variable that every process of a local AWS carries; its value is the state directory.
+
+A process that carries it is stopped with its local AWS, or at the next start if the server itself was killed."""
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_SECONDS = 2.0
+
+
+def free_port() -> int:
+    """A port on loopback that no process listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether a process listens on this port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def http_status(port: int, path: str, seconds: float) -> int | None:
+    """The status of a GET on loopback; None when there is no reply within `seconds`."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of its orphaned grandchildren, so that it still finds them (Linux only)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def stop_one(pid: int, *, grace: float) -> None:
+    """End one process; it has `grace` seconds to end its children in order."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        stop([psutil.Process(pid)], grace=grace)
+
+
+def stop_tree(pid: int, *, grace: float = _GRACE_SECONDS) -> None:
+    """End a process and all its descendants: SIGTERM, then after `grace` seconds SIGKILL. No error when it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        stop([*parent.children(recursive=True), parent], grace=grace)
+
+
+def stop_children(*, grace: float = _GRACE_SECONDS) -> None:
+    """End every descendant of this process."""
+    stop(psutil.Process().children(recursive=True), grace=grace)
+
+
+def marked(state_dir: str) -> list[psutil.Process]:
+    """Every other process of this user that carries the mark of the local AWS in `state_dir`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(PROCESS_MARK) == state_dir:
+                found.append(process)
+    return found
+
+
+def sweep(state_dir: str) -> None:
+    """End every process that carries the mark of the local AWS in `state_dir`."""
+    stop(marked(state_dir))
+
+
+def stop(processes: Iterable[psutil.Process], *, grace: float = _GRACE_SECONDS) -> None:
+    """End these processes: SIGTERM, then after `grace` seconds SIGKILL. Returns when they are gone."""
+    alive = list(processes)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(alive, timeout=grace)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=grace)

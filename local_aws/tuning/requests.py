@@ -1,0 +1,91 @@
+"""What CreateHyperParameterTuningJob refuses although the request's shape is right.
+
+Raises `AwsError`: ValidationException for what AWS refuses too, NotImplemented for what only AWS runs.
+"""
+
+from __future__ import annotations
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError, validation
+from local_aws.core.protocol import Document
+from local_aws.tuning.records import ranges_of, space_of
+from local_aws.tuning.search import CategoricalParameter
+from local_aws.tuning.stopping import rule_of
+from local_aws.tuning.warm_start import check_warm_start
+
+_MOST_PARALLEL = 100
+
+
+def check_tuning(context: Context, request: Document) -> None:
+    """The training job, the objective, the limits, the ranges and the parents of a warm start."""
+    config = request["HyperParameterTuningJobConfig"]
+    definition = request.get("TrainingJobDefinition")
+    _refuse_what_does_not_run(request)
+    if definition is None:
+        raise validation("TrainingJobDefinition is required")
+    try:
+        rule_of(config, definition.get("StaticHyperParameters", {}))
+    except ValueError as error:
+        raise validation(str(error)) from None
+    objective = config.get("HyperParameterTuningJobObjective") or definition.get("TuningObjective")
+    if objective is None:
+        raise validation("HyperParameterTuningJobObjective is required")
+    metrics = [item["Name"] for item in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]
+    if objective["MetricName"] not in metrics:
+        raise validation(
+            f"The objective metric {objective['MetricName']} is not among the MetricDefinitions of the training job: "
+            f"{', '.join(metrics) or 'none'}"
+        )
+    if "ResourceConfig" not in definition:
+        raise AwsError("NotImplemented", "Locally TrainingJobDefinition.ResourceConfig is required", 501)
+    _check_limits(config)
+    _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
+    check_warm_start(context, request)
+
+
+def _refuse_what_does_not_run(request: Document) -> None:
+    """Members that would change the outcome must not be passed over in silence."""
+    criteria = request["HyperParameterTuningJobConfig"].get("TuningJobCompletionCriteria", {})
+    asked = {
+        "TrainingJobDefinitions": "TrainingJobDefinitions" in request,
+        "Autotune": "Autotune" in request,
+        "ConvergenceDetected": criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled",
+    }
+    names = [name for name, given in asked.items() if given]
+    if names:
+        raise AwsError("NotImplemented", f"{', '.join(names)} does not run locally", 501)
+
+
+def _check_limits(config: Document) -> None:
+    limits = config["ResourceLimits"]
+    parallel = limits["MaxParallelTrainingJobs"]
+    most = limits.get("MaxNumberOfTrainingJobs")
+    if most is not None and parallel > most:
+        raise validation(f"MaxParallelTrainingJobs {parallel} must not be greater than MaxNumberOfTrainingJobs {most}")
+    if parallel > _MOST_PARALLEL:
+        raise AwsError("ResourceLimitExceeded", f"At most {_MOST_PARALLEL} training jobs can run in parallel")
+
+
+def _check_ranges(strategy: str, ranges: Document, static: Document) -> None:
+    try:
+        space = space_of(ranges)
+    except ValueError as error:
+        raise validation(f"Parameter ranges must be numbers: {error}") from None
+    names = [parameter.name for parameter in space]
+    if not names:
+        raise validation("At least one parameter range is required")
+    doubled = sorted({name for name in names if names.count(name) > 1} | (set(names) & set(static)))
+    if doubled:
+        raise validation(f"Hyperparameters must be given once, as a range or as a static value: {', '.join(doubled)}")
+    if strategy == "Grid" and not all(isinstance(parameter, CategoricalParameter) for parameter in space):
+        raise validation("Grid search takes categorical parameter ranges only")
+    for kind in ("ContinuousParameterRanges", "IntegerParameterRanges"):
+        for item in ranges.get(kind, []):
+            low, high = float(item["MinValue"]), float(item["MaxValue"])
+            if low > high:
+                raise validation(f"{item['Name']}: MinValue {low:g} must not be greater than MaxValue {high:g}")
+            scaling = item.get("ScalingType")
+            if scaling == "Logarithmic" and low <= 0:
+                raise validation(f"{item['Name']}: logarithmic scaling needs MinValue > 0")
+            if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
+                raise validation(f"{item['Name']}: reverse logarithmic scaling needs 0 <= MinValue <= MaxValue < 1")
