@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.protocol import Document
+from local_aws.core.protocol import Document, ImageUri
 from local_aws.ministack import iam
 
 _VERB = re.compile(r"(Create|Describe|Update|Delete|Stop|Start|Retry|List|BatchDescribe|Put|Get|Add)(?P<noun>\w+)")
@@ -40,9 +40,6 @@ _LISTED_BY = {
     "InvokeEndpointAsync": "Endpoint",
 }
 _ROLE_MEMBERS = {"RoleArn", "ExecutionRoleArn"}
-_IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<repository>[^:@]+)([:@].+)?"
-)
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _DESCRIBED = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
 _CHANGES = ("CreateNetworkInterfacePermission", "DeleteNetworkInterface", "DeleteNetworkInterfacePermission")
@@ -80,10 +77,10 @@ def authorise(context: Context, access_key: str, service: str, operation: str, r
 
 def pull_problem(context: Context, image: str) -> str | None:
     """Why the acting role cannot pull an image; None when it can, or when `image` is no ECR address."""
-    match = _IMAGE.fullmatch(image)
-    if match is None:
+    name = ImageUri.parse(image)
+    if name is None:
         return None
-    repository = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['repository']}"
+    repository = f"arn:aws:ecr:{name.region}:{name.account}:repository/{name.repository}"
     needs = [("ecr:GetAuthorizationToken", "*"), *((action, repository) for action in _PULL)]
     denied = _first_denial(context, needs, {})
     return f"ClientError: Cannot pull image {image}: {denied}" if denied else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,11 @@ Operations: TypeAlias = dict[tuple[str, str], Handler]
 SAGEMAKER = "sagemaker"
 AUTOSCALING = "application-autoscaling"
 
+_IMAGE_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
+    r"(?P<repository>[a-z0-9._/-]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
 
 class Reply(NamedTuple):
     """An HTTP reply."""
@@ -27,3 +33,19 @@ class Reply(NamedTuple):
     status: int
     headers: Headers
     body: bytes
+
+
+class ImageUri(NamedTuple):
+    """The address of an image in Amazon ECR; tag and digest are None where it has none."""
+
+    account: str
+    region: str
+    repository: str
+    tag: str | None
+    digest: str | None
+
+    @classmethod
+    def parse(cls, uri: str) -> ImageUri | None:
+        """The parts of an address; None when `uri` is not one of Amazon ECR."""
+        match = _IMAGE_URI.fullmatch(uri)
+        return cls(**match.groupdict()) if match else None

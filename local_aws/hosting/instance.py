@@ -117,8 +117,8 @@ class Instance:
             image = resolve_image(self._context, self.spec.container["Image"])
             place_model(self._context.objects, self.spec.container, self._root / "model")
             self.port = free_port()
-            arguments = ["serve"] if not image.image.command else []  # what SageMaker passes to a serving container
-            process = image.process(base=self._root, environment=self._environment(), arguments=arguments)
+            # SageMaker starts a serving container as `docker run IMAGE serve`.
+            process = image.process(base=self._root, environment=self._environment(), arguments=["serve"])
         self._container = Container.start(process, self._read_line)
         try:
             self._wait_until_healthy(cancelled)

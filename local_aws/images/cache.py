@@ -1,15 +1,14 @@
-"""Container images without a container engine.
+"""Built images: a cache of folders, and the registry of the local AWS that names them.
 
-An image is a folder: the files its Dockerfile copied (`root/`), a virtual environment with what it pip-installed, and
-how to start it (`image.json`). It is named by the digest of that content, the registry of the local AWS (ministack's
-ECR) maps repository and tag to the digest exactly as AWS does, and several local AWS's share one cache of folders.
+An image is a folder with the files its Dockerfile copied (`root/`), and with how it starts (`image.json`); what it
+pip-installed is a virtual environment beside it. It is named by the digest of that content. The registry (ministack's
+ECR) maps repository and tag to the digest, as on AWS. Several local AWSs share one cache.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,14 +17,10 @@ from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import validation
-from local_aws.images.container import BASE, ContainerSpec, rebase
+from local_aws.core.protocol import ImageUri
+from local_aws.images.container import ContainerSpec, rebase
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/"
-    r"(?P<repository>[a-z0-9._/-]+?)(:(?P<tag>[\w.-]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
-_SYSTEM_FOLDERS = ("/usr/local/bin/", "/usr/bin/", "/bin/")
 
 
 def cache_dir() -> Path:
@@ -40,18 +35,14 @@ class Image:
     Args:
         environment_id: name of its virtual environment in the cache; empty when nothing was installed.
         entrypoint: ENTRYPOINT.
-        command: CMD.
         environment: ENV.
-        working_directory: WORKDIR, absolute.
-        directories: absolute paths of the image that exist in its `root/`.
+        working_directory: WORKDIR.
     """
 
     environment_id: str
     entrypoint: tuple[str, ...]
-    command: tuple[str, ...]
     environment: dict[str, str]
     working_directory: str
-    directories: tuple[str, ...]
 
     def to_json(self) -> str:
         """The image's configuration; equal images give equal bytes."""
@@ -61,9 +52,7 @@ class Image:
     def from_json(cls, text: str) -> Image:
         """The inverse of `to_json`."""
         data = json.loads(text)
-        for field in ("entrypoint", "command", "directories"):
-            data[field] = tuple(data[field])
-        return cls(**data)
+        return cls(**(data | {"entrypoint": tuple(data["entrypoint"])}))
 
 
 @dataclass(frozen=True)
@@ -78,37 +67,18 @@ class LocalImage:
         """What starts a container of this image.
 
         Args:
-            base: the folder that is `/opt/ml` to this container.
-            environment: variables in addition to the image's own ENV.
-            arguments: in place of CMD.
+            base: the folder that stands in for the container's `/opt/ml`.
+            environment: variables in addition to the image's ENV.
+            arguments: what follows the ENTRYPOINT.
         """
-        binaries = cache_dir() / "environments" / self.image.environment_id / "bin"
-        variables = {key: self._locate(value, base) for key, value in self.image.environment.items()}
-        variables |= {key: rebase(value, base) for key, value in environment.items()}
-        search = [str(binaries)] if self.image.environment_id else []
+        executables = cache_dir() / "environments" / self.image.environment_id / "bin"
+        variables = {key: rebase(value, base) for key, value in (self.image.environment | environment).items()}
+        search = [str(executables)] if self.image.environment_id else []
         variables["PATH"] = os.pathsep.join([*search, os.environ.get("PATH", os.defpath)])
-        words = [*self.image.entrypoint, *(arguments or self.image.command)]
-        if not words:
-            raise validation(f"Image {self.digest} has neither ENTRYPOINT nor CMD")
-        program = self._program(words[0], binaries)
-        command = [self._locate(program, base), *(self._locate(word, base) for word in words[1:])]
-        return ContainerSpec(command, variables, self._path(self.image.working_directory))
-
-    def _program(self, word: str, binaries: Path) -> str:
-        name = word
-        for folder in _SYSTEM_FOLDERS:
-            name = name.removeprefix(folder)
-        return str(binaries / name) if "/" not in name and (binaries / name).exists() else word
-
-    def _locate(self, text: str, base: Path) -> str:
-        for directory in sorted(self.image.directories, key=len, reverse=True):
-            if directory not in {"/", BASE}:
-                pattern = rf"(?<![\w.-]){re.escape(directory)}(?![\w.-])"
-                text = re.sub(pattern, str(self._path(directory)).replace("\\", r"\\"), text)
-        return rebase(text, base)
-
-    def _path(self, inside: str) -> Path:
-        return self.folder / "root" / inside.lstrip("/")
+        program, *words = (rebase(word, base) for word in (*self.image.entrypoint, *arguments))
+        installed = executables / program
+        command = [str(installed) if "/" not in program and installed.exists() else program, *words]
+        return ContainerSpec(command, variables, self.folder / "root")
 
 
 def load_image(digest: str) -> LocalImage:
@@ -119,18 +89,18 @@ def load_image(digest: str) -> LocalImage:
 
 def resolve_image(context: Context, uri: str) -> LocalImage:
     """The image that an ECR URI names in this local AWS; raises a ValidationException that says why not."""
-    match = _ECR.fullmatch(uri)
-    if match is None:
+    name = ImageUri.parse(uri)
+    if name is None:
         raise validation(
             f"Image {uri!r} is not an Amazon ECR URI (ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG)"
         )
-    wanted = {"imageDigest": match["digest"]} if match["digest"] else {"imageTag": match["tag"] or "latest"}
+    wanted = {"imageDigest": name.digest} if name.digest else {"imageTag": name.tag or "latest"}
     try:
-        reply = context.client("ecr").batch_get_image(repositoryName=match["repository"], imageIds=[wanted])
+        reply = context.client("ecr").batch_get_image(repositoryName=name.repository, imageIds=[wanted])
     except ClientError as error:
         raise validation(f"Requested image {uri} not found: {error.response['Error']['Message']}") from None
     if not reply.get("images"):
-        raise validation(f"Requested image {uri} not found: push it to {match['repository']} first")
+        raise validation(f"Requested image {uri} not found: push it to {name.repository} first")
     digest = json.loads(reply["images"][0]["imageManifest"])["config"]["digest"]
     try:
         return load_image(digest)

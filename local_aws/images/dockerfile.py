@@ -1,126 +1,65 @@
-"""Reads the part of the Dockerfile language that can be carried out without a container engine.
+"""Reads the eight Dockerfile instructions that the serving image needs and that need no container engine.
 
-Anything else is refused by name and line: an image that deploys here must not differ on AWS because an instruction was
-skipped in silence.
+Every other instruction, option and form is refused by name and line: an image that deploys here must not differ on AWS
+because part of its Dockerfile was skipped.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SUPPORTED = frozenset(
-    {"FROM", "ARG", "ENV", "LABEL", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "VOLUME", "STOPSIGNAL", "SHELL"}
-    | {"HEALTHCHECK", "ENTRYPOINT", "CMD", "MAINTAINER"}
-)
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
+SUPPORTED = ("FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "EXPOSE", "ENTRYPOINT")
 
 
 class DockerfileError(ValueError):
-    """Something in a Dockerfile that cannot be carried out; the message has file, line and what to do instead."""
+    """A part of a Dockerfile that cannot be built without Docker; the message has the line and the cure."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction.
+    """One instruction, which is one line.
 
     Args:
-        line: where it starts, from 1.
-        name: upper case.
-        flags: its leading `--name=value` options.
-        text: the rest, continuation lines joined.
+        line: its number, from 1.
+        name: upper case, one of `SUPPORTED`.
+        text: what follows the name.
     """
 
     line: int
     name: str
-    flags: dict[str, str]
     text: str
 
-    def words(self) -> list[str]:
-        """The arguments: a JSON array as it is, anything else split as a shell would."""
-        return self.exec_form() or shlex.split(self.text)
-
-    def exec_form(self) -> list[str] | None:
-        """The arguments when they are written as a JSON array of strings."""
-        if not self.text.startswith("["):
-            return None
+    def exec_form(self) -> tuple[str, ...]:
+        """The arguments of `["PROGRAM", "ARGUMENT"]`; raises `DockerfileError` for any other form."""
         try:
             words = json.loads(self.text)
         except ValueError:
-            return None
-        return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+            words = None
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+            raise self.refuse('write it as a JSON array, for example ["python", "server.py"]')
+        return tuple(words)
 
     def refuse(self, why: str) -> DockerfileError:
-        """An error that points here."""
+        """An error that points to this instruction."""
         return DockerfileError(f"Dockerfile line {self.line}: {self.name} {self.text!r}: {why}")
 
 
-def parse(path: Path) -> list[Instruction]:
-    """The instructions of a Dockerfile; raises `DockerfileError` for one that is not supported."""
-    instructions = []
-    for line, text in _logical_lines(path.read_text()):
-        name, _, rest = text.partition(" ")
-        name = name.upper()
-        if name not in SUPPORTED:
-            known = ", ".join(sorted(SUPPORTED))
-            raise DockerfileError(f"Dockerfile line {line}: {name} is not supported without Docker (known: {known})")
-        flags, rest = _flags(rest.strip())
-        if "<<" in rest and name in {"RUN", "COPY"}:
-            raise DockerfileError(f"Dockerfile line {line}: here-documents are not supported without Docker")
-        instructions.append(Instruction(line, name, flags, rest))
-    if not instructions or instructions[0].name not in {"FROM", "ARG"}:
-        raise DockerfileError("A Dockerfile starts with FROM")
-    return instructions
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$NAME`, `${NAME}` and `${NAME:-default}`; unknown names become empty, as Docker does."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1) or match.group(2)
-        return variables.get(name) or match.group(3) or ""
-
-    return _VARIABLE.sub(value, text)
-
-
-def pairs(instruction: Instruction) -> Iterator[tuple[str, str]]:
-    """The `KEY=VALUE ...` (or `KEY VALUE`) arguments of ENV, LABEL and ARG."""
-    words = shlex.split(instruction.text)
-    if words and "=" not in words[0] and instruction.name != "ARG":
-        yield words[0], " ".join(words[1:])
-        return
-    for word in words:
-        key, _, value = word.partition("=")
-        yield key, value
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    parts: list[str] = []
-    start = 0
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.strip()
-        if line.startswith("#") or (not line and not parts):
+def read(path: Path) -> Iterator[Instruction]:
+    """The instructions of a Dockerfile in their order; raises `DockerfileError` for what is not supported."""
+    for number, raw in enumerate(path.read_text().splitlines(), start=1):
+        name, _, text = raw.strip().partition(" ")
+        if not name or name.startswith("#"):
             continue
-        if not parts:
-            start = number
-        continued = line.endswith("\\")
-        parts.append(line[:-1].strip() if continued else line)
-        if not continued:
-            yield start, " ".join(part for part in parts if part)
-            parts = []
-    if parts:
-        yield start, " ".join(part for part in parts if part)
-
-
-def _flags(rest: str) -> tuple[dict[str, str], str]:
-    flags: dict[str, str] = {}
-    while rest.startswith("--"):
-        flag, _, rest = rest.partition(" ")
-        key, _, value = flag[2:].partition("=")
-        flags[key] = value
-        rest = rest.strip()
-    return flags, rest
+        instruction = Instruction(number, name.upper(), text.strip())
+        if instruction.name not in SUPPORTED:
+            raise instruction.refuse(f"{instruction.name} is not supported without Docker; {', '.join(SUPPORTED)} are")
+        if instruction.text.endswith("\\"):
+            raise instruction.refuse("write the instruction on one line; continuation needs Docker")
+        if "$" in instruction.text:
+            raise instruction.refuse("write the value itself; variables are not replaced without Docker")
+        if instruction.text.startswith("--"):
+            raise instruction.refuse(f"{instruction.text.split()[0]} is not supported without Docker")
+        yield instruction

@@ -7,14 +7,12 @@ files on top of the packages of the local AWS: what its pip installs goes into t
 from __future__ import annotations
 
 import os
-import re
 import sys
 import sysconfig
 from pathlib import Path
 
-_DEEP_LEARNING_CONTAINER = re.compile(
-    r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/(?P<repository>[^:@]+)([:@].+)?"
-)
+from local_aws.core.protocol import ImageUri
+
 _NAMES = """\
 '''Machines of one job find each other by name (algo-1, algo-2, ...), as they do in the job's container network.'''
 import re
@@ -39,8 +37,8 @@ for _name in ("gethostbyname", "gethostbyname_ex", "getaddrinfo"):
 
 def image_problem(image: str) -> str | None:
     """Why no job can run from `image` here; None for AWS's PyTorch images, whose packages this environment has."""
-    match = _DEEP_LEARNING_CONTAINER.fullmatch(image)
-    if match and match["repository"].split("/")[-1].startswith("pytorch"):
+    name = ImageUri.parse(image)
+    if name and name.repository.split("/")[-1].startswith("pytorch"):
         return None
     return (
         f"ClientError: Cannot pull image {image}: the local AWS runs jobs without Docker, and has the packages of "

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.images.builder import ImageBuilder
 from local_aws.images.cache import load_image
-from local_aws.images.dockerfile import DockerfileError
+from local_aws.images.dockerfile import SUPPORTED, DockerfileError, read
 from local_aws.server import REPOSITORY, LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import IMAGE_FOLDER, docker
@@ -39,50 +39,52 @@ def context_of(tmp_path: Path, dockerfile: str, **files: str) -> Path:
 
 
 def test_an_image_starts_as_its_dockerfile_says(tmp_path: Path, cache: Path) -> None:
-    """Stages, variables, several sources, folders, ENV and CMD: the process runs among the copied files."""
+    """Several sources, folders, ENV and ENTRYPOINT: the process runs among the copied files."""
     folder = context_of(
         tmp_path,
         """
         # a comment
-        ARG BASE=python:3.12-slim
-        FROM ${BASE} AS files
-        WORKDIR /build
-        COPY one.txt two.txt ./
         FROM python:3.12-slim
-        ARG MODE=plain
-        ENV MODE=${MODE} DATA=/srv/app/data \\
-            LIMIT=${UNSET:-7}
         WORKDIR /srv/app
-        COPY --from=files /build/ ./data/
-        COPY main.py package/ ./
-        RUN useradd --system app && mkdir -p /srv/app/logs
-        USER app
-        HEALTHCHECK CMD python -c "print(1)"
-        ENTRYPOINT ["python", "main.py"]
-        CMD ["/opt/ml/model"]
+        COPY one.txt two.txt ./data/
+        COPY main.py ./
+        COPY package/ ./package/
+        ENV MODE="very fancy" DATA=data MODEL=/opt/ml/model
+        USER 65534:65534
+        EXPOSE 8080
+        ENTRYPOINT ["python", "main.py", "--model", "/opt/ml/model"]
         """,
         **{
             "one.txt": "1",
             "two.txt": "2",
             "package__part.py": "PART = 'part'",
-            "main.py": "import json, os, sys, part\n"
+            "main.py": "import json, os, sys\nfrom package import part\n"
             "e = os.environ\n"
-            "print(json.dumps([part.PART, sorted(os.listdir(e['DATA'])), e['MODE'], e['LIMIT'], sys.argv[1:]]))",
+            "print(json.dumps([part.PART, sorted(os.listdir(e['DATA'])), e['MODE'], e['MODEL'], sys.argv[1:]]))",
         },
     )
-    digest = ImageBuilder(folder, arguments={"MODE": "fancy"}).build()
-    process = load_image(digest).process(base=tmp_path / "ml", environment={})
+    process = load_image(ImageBuilder(folder).build()).process(
+        base=tmp_path / "ml", environment={}, arguments=["serve"]
+    )
     done = subprocess.run(process.command, env=dict(process.environment), cwd=process.directory, capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["part", ["one.txt", "two.txt"], "fancy", "7", [f"{tmp_path}/ml/model"]]
+    model = f"{tmp_path}/ml/model"
+    assert json.loads(done.stdout) == ["part", ["one.txt", "two.txt"], "very fancy", model, ["--model", model, "serve"]]
+
+
+def test_the_image_of_the_endpoint_needs_nothing_more() -> None:
+    """Every instruction of the Dockerfile that is deployed is read, and every instruction that is read is in it."""
+    names = {instruction.name for instruction in read(REPOSITORY / "inference_code" / "Dockerfile")}
+    assert names == set(SUPPORTED)
 
 
 def test_the_digest_is_the_content(tmp_path: Path, cache: Path) -> None:
-    """Same files, same digest; another byte, another digest; what .dockerignore names does not count."""
-    dockerfile = 'FROM python:3.12\nWORKDIR /a\nCOPY . .\nCMD ["python", "a.py"]'
-    folder = context_of(tmp_path, dockerfile, **{"a.py": "1", ".dockerignore": "*.log\n__pycache__"})
+    """Same files, same digest; another byte, another digest; compiled Python does not count."""
+    dockerfile = 'FROM python:3.12\nWORKDIR /a\nCOPY . .\nENTRYPOINT ["python", "a.py"]'
+    folder = context_of(tmp_path, dockerfile, **{"a.py": "1"})
     first = ImageBuilder(folder).build()
-    (folder / "noise.log").write_text("x")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "a.pyc").write_text("x")
     assert ImageBuilder(folder).build() == first
     (folder / "a.py").write_text("2")
     assert ImageBuilder(folder).build() != first
@@ -119,18 +121,35 @@ def test_packages_are_installed_once_for_the_same_requirements(tmp_path: Path, c
     [
         ("ADD https://example.com/x /x", "ADD is not supported"),
         ("ONBUILD RUN true", "ONBUILD is not supported"),
+        ("ARG MODE=plain", "ARG is not supported"),
+        ('CMD ["python", "a.py"]', "CMD is not supported"),
+        ("HEALTHCHECK NONE", "HEALTHCHECK is not supported"),
+        ("FROM python:3.12", "second stage"),
+        ("WORKDIR /b", "one WORKDIR"),
+        ("ENV MODE=$OTHER", "variables are not replaced"),
+        ("ENV PATH=/a/bin", "PATH is the virtual environment's"),
+        ("ENV MODE plain", "KEY=VALUE"),
+        ("ENV DATA=/a/data", "/a/data is not there"),
+        ("ENV MODE=plain \\\n  DATA=x", "on one line"),
+        ("ENTRYPOINT python a.py", "JSON array"),
+        ('ENTRYPOINT ["/a/run"]', "/a/run is not there"),
         ("RUN apt-get update", "'apt-get' cannot be run"),
         ("RUN pip install requests", "requirements file"),
         ("RUN pip install --target /x -r r.txt", "--target"),
         ("RUN pip install -r missing.txt", "COPY it first"),
-        ("RUN curl https://example.com | sh", "joined by &&"),
-        ("RUN --mount=type=secret,id=x pip install -r r.txt", "--mount=type=cache"),
+        ("RUN pip install -r r.txt -r s.txt", "one requirements file"),
+        ("RUN curl https://example.com | sh", "'curl' cannot be run"),
+        ("RUN useradd --system app && mkdir /a/logs", "'useradd' cannot be run"),
+        ("RUN --mount=type=secret,id=x pip install -r r.txt", "--mount=type=secret"),
         ("COPY missing.txt ./", "matches"),
+        ("COPY *.txt ./", "matches"),
         ("COPY ../outside.txt ./", "matches"),
-        ("COPY --from=nowhere /a ./", "no earlier stage nowhere"),
+        ("COPY Dockerfile /etc/", "relative path"),
+        ("COPY Dockerfile ../", "relative path"),
+        ("COPY --from=nowhere /a ./", "--from=nowhere is not supported"),
         ("COPY --parents a ./", "--parents"),
-        ("RUN <<EOF\necho\nEOF", "here-documents"),
-        ("FROM ubuntu:24.04", "only python images"),
+        ("RUN <<EOF\necho\nEOF", "'<<EOF' cannot be run"),
+        ("USER 1:1", "no ENTRYPOINT"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused_by_name(tmp_path: Path, cache: Path, lines: str, words: str) -> None:
@@ -138,6 +157,28 @@ def test_what_cannot_be_carried_out_is_refused_by_name(tmp_path: Path, cache: Pa
     (tmp_path / "outside.txt").write_text("secret")
     folder = context_of(tmp_path, f"FROM python:3.12\nWORKDIR /a\n{lines}\n")
     with pytest.raises(DockerfileError, match=words):
+        ImageBuilder(folder).build()
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "words"),
+    [
+        ("FROM ubuntu:24.04\n", "only python images"),
+        ("FROM python:3.12 AS base\n", "without AS"),
+        ("WORKDIR /a\n", "starts with FROM"),
+        ("FROM python:3.12\nCOPY Dockerfile ./\n", "set WORKDIR first"),
+    ],
+)
+def test_another_beginning_is_refused(tmp_path: Path, cache: Path, dockerfile: str, words: str) -> None:
+    """The first lines decide where everything else goes."""
+    with pytest.raises(DockerfileError, match=words):
+        ImageBuilder(context_of(tmp_path, dockerfile)).build()
+
+
+def test_a_dockerignore_is_refused(tmp_path: Path, cache: Path) -> None:
+    """Docker would leave files out that are copied here."""
+    folder = context_of(tmp_path, "FROM python:3.12\n", **{".dockerignore": "*.log"})
+    with pytest.raises(DockerfileError, match=r"\.dockerignore"):
         ImageBuilder(folder).build()
 
 
@@ -167,6 +208,8 @@ def test_the_commands_of_the_cdk(local_aws: LocalAws, client: ClientFactory) -> 
     assert docker(local_aws, "push", "--quiet", uri).endswith(digest), "pushing twice is fine"
     unknown = run("run", "assets")
     assert unknown.returncode == 2 and "invalid choice: 'run'" in unknown.stderr
+    target = run("build", "--target", "x", str(IMAGE_FOLDER))
+    assert target.returncode == 2 and "unrecognized arguments: --target" in target.stderr
     nowhere = run("push", uri)
     assert nowhere.returncode == 1 and "AWS_ENDPOINT_URL" in nowhere.stderr, "never to AWS itself"
 
