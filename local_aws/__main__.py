@@ -1,4 +1,4 @@
-"""The server process: `python -m local_aws --state-dir DIR --port PORT`. `LocalAws` starts it; so may a person."""
+"""The server process: `python -m local_aws --state-dir DIR --port PORT`. `LocalAws` starts it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ _log = logging.getLogger("local_aws")
 
 def main() -> None:
     """Serve until SIGTERM, SIGINT or, with --watch-parent, until standard input closes."""
-    parser = argparse.ArgumentParser(prog="python -m local_aws", description="SageMaker and the AWS around it, locally")
-    parser.add_argument("--state-dir", type=Path, required=True, help="where everything is kept; survives a restart")
+    parser = argparse.ArgumentParser(prog="python -m local_aws", description="A local AWS with SageMaker")
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of its state, which survives a restart")
     parser.add_argument("--port", type=int, required=True, help="port on loopback")
     parser.add_argument("--account", default=ACCOUNT, help="account number (default %(default)s)")
     parser.add_argument("--region", default=REGION, help="region (default %(default)s)")
-    parser.add_argument("--time-scale", type=float, default=1.0, help="speed of rollouts and alarms (default 1)")
+    parser.add_argument(
+        "--time-scale",
+        type=float,
+        default=1.0,
+        help="factor for the waits of rollouts and the periods of alarms (default 1)",
+    )
     parser.add_argument("--enforce-iam", action="store_true", help="refuse what policies do not allow")
     parser.add_argument("--watch-parent", action="store_true", help="stop when standard input closes")
     options = parser.parse_args()
@@ -60,7 +65,7 @@ def main() -> None:
         enforce_iam=options.enforce_iam,
         operations=operations(),
     )
-    os.environ.update(context.environment())  # Lambda functions and anything else started from here inherit it
+    os.environ.update(context.environment())  # for Lambda functions and every other child process
     try:
         asyncio.run(_serve(context, options.port, watch_parent=options.watch_parent))
     except BaseException:
@@ -86,7 +91,7 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
 
     async def until_stopped() -> None:
         await stop.wait()
-        # Engines first: they still talk to the services that are about to go.
+        # Engines first: they still need the services of ministack.
         await asyncio.to_thread(context.stop)
 
     context.start_thread("start", partial(_begin_work, context, port))
@@ -95,10 +100,9 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
 
 
 def _end(status: int) -> NoReturn:
-    """End the process now that all state is written.
+    """End the process at once; all state is stored by now.
 
-    Not by returning: the event loop would first wait for threads that may wait for an hour themselves, such as one
-    for a custom resource whose Lambda function never answers.
+    A return would wait for the threads of the event loop, and one of them may wait an hour for a custom resource.
     """
     host.stop_children()
     logging.shutdown()
@@ -129,7 +133,7 @@ def _application(context: Context) -> Any:
             await send({"type": "http.response.body", "body": body})
             return
         if context.enforce_iam and scope["type"] == "http":
-            # Buckets refuse requests without TLS. Loopback has none and needs none, so it passes for it.
+            # The buckets' policies refuse requests without TLS, which loopback does not have.
             scope = {**scope, "scheme": "https"}
         await ministack_application(scope, receive, send)
 
@@ -154,7 +158,7 @@ async def _read(receive: Any) -> bytes:
 
 
 def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """The parent holds the other end of standard input; it closes with the parent, however that ends."""
+    """The parent holds the other end of standard input, which closes when the parent ends, also when it is killed."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     loop.call_soon_threadsafe(stop.set)

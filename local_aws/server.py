@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,21 +21,21 @@ _STOP_SECONDS = 20.0
 
 
 class LocalAwsError(RuntimeError):
-    """The local AWS did not start, or ended by itself; the message holds the tail of its log."""
+    """The local AWS did not start, or ended by itself; the message has the end of its log."""
 
 
 class LocalAws:
-    """A whole AWS on loopback, in processes of its own. Use it as a context manager, or call `start` and `stop`.
+    """An AWS on loopback, in separate processes. Use it as a context manager, or call `start` and `stop`.
 
     Args:
-        state_dir: where its state is kept; starting again with the same one continues where it stopped. Two local
-            AWS's side by side need two.
-        port: port on loopback; a free one is taken when None.
-        keep: leave it running when this process ends (it is then stopped with `stop_running`).
-        time_scale: what the minutes of rollouts and alarms are multiplied with: at 0.05 a canary that bakes for five
-            minutes on AWS bakes for 15 seconds, and an alarm's period of a minute is three.
-        enforce_iam: policies are enforced: signatures are checked, jobs, endpoints and Lambda functions have the rights
-            of their role only. The credentials of `environment()` are the account's root.
+        state_dir: folder of its state; a new start with the same folder continues where the last one stopped. Two
+            local AWSs side by side need two folders.
+        port: port on loopback; a free one when None.
+        keep: leave it running when this process ends; `stop_running` stops it.
+        time_scale: factor for the waits of rollouts and the periods of alarms: at 0.05, a canary that bakes for five
+            minutes on AWS bakes for 15 seconds, and an alarm's minute lasts three seconds.
+        enforce_iam: enforce policies: requests must be signed, and jobs, endpoints and Lambda functions have only the
+            rights of their role. The credentials of `environment()` are the account's root.
         account: account number, twelve digits.
         region: its only region.
     """
@@ -72,21 +71,21 @@ class LocalAws:
 
     @property
     def endpoint_url(self) -> str:
-        """What goes into `--endpoint-url` and `AWS_ENDPOINT_URL`."""
+        """The value for `--endpoint-url` and `AWS_ENDPOINT_URL`."""
         return f"http://localhost:{self.port}"
 
     @property
     def log_path(self) -> Path:
-        """What the server wrote to its standard output and error."""
+        """The server's standard output and error."""
         return self.state_dir / "server.log"
 
     @property
     def decisions_path(self) -> Path:
-        """What the policies of roles allowed, if they are enforced; `local_aws.decisions.read` reads it."""
+        """What the policies of roles allowed, if they are enforced; `local_aws.core.decisions.read` reads it."""
         return self.state_dir / decisions.FILE
 
     def environment(self) -> dict[str, str]:
-        """Variables with which boto3, the aws CLI and the CDK CLI talk to this local AWS and to nothing else."""
+        """Variables with which boto3, the aws CLI and the CDK CLI reach this local AWS and no other."""
         return {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -100,7 +99,7 @@ class LocalAws:
         }
 
     def start(self) -> None:
-        """Start the server and wait until it answers; raises `LocalAwsError` with its log when it does not."""
+        """Start the server and wait until it answers; raises `LocalAwsError` if it does not."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]
         command += ["--account", self.account, "--region", self.region, "--time-scale", str(self._time_scale)]
@@ -116,13 +115,13 @@ class LocalAws:
                 stdin=subprocess.DEVNULL if self._keep else subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches us alone; we then stop it in order
+                start_new_session=True,  # Ctrl-C reaches this process only, which then stops the server in order
             )
         (self.state_dir / "pid").write_text(str(self._process.pid))
         self._wait_until_healthy()
 
     def stop(self) -> None:
-        """Stop the server and whatever it runs: jobs, endpoints, Lambda functions. Safe to call twice."""
+        """Stop the server, its jobs, endpoints and Lambda functions. Safe to call twice."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -135,21 +134,16 @@ class LocalAws:
         finally:
             if process.stdin:
                 process.stdin.close()
-            self._forget()
+            self._clean_up()
 
     def processes(self) -> list[int]:
-        """The ids of every process that belongs to this local AWS, its server included; empty after `stop`."""
+        """The ids of all processes of this local AWS, its server included; empty after `stop`."""
         running = {process.pid for process in host.marked(str(self.state_dir))}
         if self._process is not None and self._process.poll() is None:
             running.add(self._process.pid)
         return sorted(running)
 
-    def destroy(self) -> None:
-        """Stop it and remove its state."""
-        self.stop()
-        shutil.rmtree(self.state_dir, ignore_errors=True)
-
-    def _forget(self) -> None:
+    def _clean_up(self) -> None:
         host.sweep(str(self.state_dir))
         (self.state_dir / "pid").unlink(missing_ok=True)
 
@@ -173,7 +167,7 @@ class LocalAws:
 
 
 def stop_running(state_dir: Path) -> bool:
-    """Stop a local AWS that was left running with `keep=True`; False when none runs in `state_dir`."""
+    """Stop a local AWS that runs with `keep=True`; returns False when none runs in `state_dir`."""
     state_dir = state_dir.resolve()
     try:
         pid = int((state_dir / "pid").read_text())
@@ -186,7 +180,7 @@ def stop_running(state_dir: Path) -> bool:
 
 
 def _clean_environment() -> dict[str, str]:
-    """This process's environment without what would point the server at another AWS."""
+    """This process's environment without the variables that select another AWS."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINISTACK_"))}
     environment["PYTHONUNBUFFERED"] = "1"
     return environment

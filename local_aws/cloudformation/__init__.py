@@ -1,4 +1,4 @@
-"""CloudFormation: the resource types that ministack lacks, and the events of stacks, which it does not send."""
+"""CloudFormation: the resource types and the stack events that ministack lacks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *account.TYPES, *scaling
 
 
 def add_resource_types(context: Context) -> None:
-    """Teach ministack's CloudFormation every type of `RESOURCE_TYPES`."""
+    """Add every type of `RESOURCE_TYPES` to ministack's CloudFormation."""
     hooks.add_resource_types(kind.handlers(context) for kind in RESOURCE_TYPES)
 
 
 def publish_stack_events(context: Context) -> None:
-    """Send "CloudFormation Stack Status Change" to EventBridge for every state that a stack enters, as AWS does."""
+    """Send "CloudFormation Stack Status Change" to EventBridge whenever a stack changes its status."""
 
     def send(stack_id: str, status: str, reason: str) -> None:
         detail = {

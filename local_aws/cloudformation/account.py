@@ -1,7 +1,7 @@
-"""AWS::Budgets::Budget, by ministack's own Budgets service, and Cost Anomaly Detection's types, as records.
+"""AWS::Budgets::Budget and AWS::IAM::OIDCProvider, by ministack's services; AWS::CE::*, which are records only.
 
-There are no bills here in which anything could be unusual, so a monitor and its subscription only exist, are checked
-against the API's shapes, refer to each other and go.
+Without bills there is no cost anomaly to detect, so a monitor and its subscription are only checked against the API's
+shapes.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ def _anomaly_arn(context: Context, kind: str) -> str:
 
 
 def _update_anomaly(context: Context, change: Update) -> Created:
-    """Nothing but the record changes; the ARN stays."""
+    """The stack's record changes; the ARN stays."""
     attribute = "MonitorArn" if ":anomalymonitor/" in change.physical_id else "SubscriptionArn"
     return change.physical_id, {attribute: change.physical_id}
 
 
 def _delete_anomaly(context: Context, physical_id: str, properties: Document) -> None:
-    """There is nothing but the stack's own record."""
+    """Nothing to delete: only the stack's record exists."""
 
 
 def _api_budget(budget: Document) -> Document:
-    """CloudFormation writes amounts as numbers, the API as text."""
+    """A budget as the API expects it: amounts are numbers in CloudFormation and text in the API."""
     converted = dict(budget)
     if "BudgetLimit" in budget:
         converted["BudgetLimit"] = _spend(budget["BudgetLimit"])
@@ -129,7 +129,7 @@ def _create_provider(context: Context, name: str, properties: Document) -> Creat
 
 
 def _update_provider(context: Context, change: Update) -> Created:
-    """The ARN comes from the URL, a change of which replaces the provider; the rest is written anew."""
+    """Delete and create the provider; its ARN stays, because a change of the URL replaces it."""
     _delete_provider(context, change.physical_id, change.old)
     return _create_provider(context, "", change.new)
 

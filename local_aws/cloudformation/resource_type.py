@@ -1,4 +1,4 @@
-"""How a resource type plugs into ministack's CloudFormation."""
+"""A resource type, and template properties as requests of its operations."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Created = tuple[str, Attributes]
 
 @dataclass(frozen=True)
 class Update:
-    """An update in place.
+    """An update of a resource in place.
 
     Args:
-        physical_id: of the resource as it is.
-        old: its properties now.
-        new: its properties to be.
+        physical_id: of the resource.
+        old: its properties before the update.
+        new: its properties after the update.
     """
 
     physical_id: str
@@ -36,15 +36,15 @@ class Update:
 
 @dataclass(frozen=True)
 class ResourceType:
-    """One resource type. The functions may block; what they raise becomes the resource's status reason.
+    """One resource type. The functions may block; an exception becomes the resource's status reason.
 
     Args:
         name: `AWS::SageMaker::Model`.
-        create: from the context, a generated name for resources whose template gives none, and the properties.
-        update: changes what can be changed in place.
-        delete: removes it; silent when it is gone already.
-        replacing: properties a change of which needs a new resource.
-        name_property: the property that names it: with the same explicit name it cannot be replaced.
+        create: takes the context, a generated name for a resource without one, and the properties.
+        update: changes the resource in place.
+        delete: removes it; no error when it does not exist.
+        replacing: properties whose change needs a new resource.
+        name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
         taggable: it has a `Tags` list, to which stack tags are added.
     """
 
@@ -73,8 +73,7 @@ class ResourceType:
 
 
 def request(context: Context, operation: str, properties: Document) -> Document:
-    """Run a SageMaker operation with template properties: members it does not have are left out, numbers and booleans
-    that a template writes as text are read as what the operation wants."""
+    """Run a SageMaker operation with template properties, without those that are no members of its request."""
     shape = operation_model(operation).input_shape
     members = dict(shape.members) if isinstance(shape, StructureShape) else {}
     wanted = {key: coerce(members[key], value) for key, value in properties.items() if key in members}
@@ -82,7 +81,7 @@ def request(context: Context, operation: str, properties: Document) -> Document:
 
 
 def coerce(shape: Shape, value: Any) -> Any:
-    """A template's value as an operation's shape wants it."""
+    """A template's value with the types of an operation's shape: a template may write numbers and booleans as text."""
     if isinstance(shape, StructureShape) and isinstance(value, dict):
         members = dict(shape.members)
         return {key: coerce(members[key], item) if key in members else item for key, item in value.items()}

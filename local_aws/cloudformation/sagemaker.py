@@ -1,4 +1,4 @@
-"""AWS::SageMaker::*: each resource is created, changed and removed by the same operations that boto3 calls."""
+"""AWS::SageMaker::*, by the operations that boto3 calls too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _retag(context: Context, arn: str, change: Update) -> None:
 
 
 def _name(context: Context, family: str, arn: str) -> str:
-    """The name of the resource with this ARN, which has it in lower case; what the ARN says when it is gone."""
+    """The name of the resource with this ARN; in the ARN it is in lower case."""
     for document in context.table(family).all():
         if document[f"{family}Arn"] == arn:
             return str(document[f"{family}Name"])
@@ -119,7 +119,7 @@ def _create_endpoint(context: Context, name: str, properties: Document) -> Creat
     arn = request(context, "CreateEndpoint", properties | {"EndpointName": name})["EndpointArn"]
     endpoint = _settled(context, name)
     if endpoint["EndpointStatus"] != "InService":
-        # CloudFormation does not know the failed endpoint's id, so nobody else would remove it.
+        # CloudFormation does not know the failed endpoint's id and cannot delete it.
         _delete_endpoint(context, arn, properties)
         raise RuntimeError(endpoint.get("FailureReason", f"Endpoint {name} is {endpoint['EndpointStatus']}"))
     return arn, {"EndpointName": name, "Id": arn}
@@ -133,7 +133,7 @@ def _update_endpoint(context: Context, change: Update) -> Created:
     request(context, "UpdateEndpoint", change.new | {"EndpointName": name})
     endpoint = _settled(context, name)
     if endpoint.get("EndpointConfigName") != wanted or endpoint["EndpointStatus"] != "InService":
-        # An endpoint that undid its update is InService again: only the configuration tells.
+        # After a rollback the endpoint is InService too; only its configuration shows it.
         reason = endpoint.get("FailureReason", f"it is {endpoint['EndpointStatus']}")
         raise RuntimeError(f"Endpoint {name} still serves {endpoint['EndpointConfigName']}, not {wanted}: {reason}")
     return change.physical_id, {"EndpointName": name, "Id": change.physical_id}
@@ -147,7 +147,7 @@ def _delete_endpoint(context: Context, physical_id: str, properties: Document) -
 
 
 def _settled(context: Context, name: str) -> Document:
-    """The endpoint once nothing changes it any more."""
+    """The endpoint, when it has a settled status."""
     while True:
         endpoint = _describe_endpoint(context, name)
         if endpoint is None:

@@ -1,4 +1,4 @@
-"""AWS::ApplicationAutoScaling::*, by the application autoscaling service in `local_aws.hosting.autoscaling`."""
+"""AWS::ApplicationAutoScaling::*, by the operations in hosting/autoscaling.py."""
 
 from __future__ import annotations
 

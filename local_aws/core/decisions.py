@@ -1,4 +1,4 @@
-"""Which requests the policies of which role let through: what a role's rights are used for, written down."""
+"""A log of the requests that each role's policies allowed: it shows which rights a role uses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "decisions.jsonl"
-# S3 lists by a prefix that has an execution in it and a page's token; only what policies name matters.
+# These keys differ in each execution, and no policy names them.
 _IRRELEVANT = frozenset({"s3:continuation-token", "s3:max-keys", "s3:delimiter"})
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One request that a role's own policies allowed."""
+    """One request that a role's policies allowed."""
 
     role: str
     """Name of the role, without its path."""
@@ -26,7 +26,7 @@ class Decision:
 
 
 class DecisionLog:
-    """Appends each different decision once to a file of JSON lines. Safe between threads."""
+    """Appends each different decision once to a file of JSON lines. Safe to share between threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class DecisionLog:
         self._lock = threading.Lock()
 
     def write(self, principal_arn: str, action: str, resource: str, keys: Mapping[str, str]) -> None:
-        """Adds a decision about `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
+        """Add a decision about `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
         role = principal_arn.split("/")[-2]
         named = {key: value for key, value in sorted(keys.items()) if key not in _IRRELEVANT}
         line = json.dumps(asdict(Decision(role, action, resource, named)), sort_keys=True)
@@ -46,7 +46,7 @@ class DecisionLog:
 
 
 def read(path: Path) -> Iterator[Decision]:
-    """The decisions of a file, in the order in which they were made."""
+    """The decisions in a file, oldest first."""
     with path.open() as file:
         for line in file:
             yield Decision(**json.loads(line))

@@ -1,14 +1,14 @@
-"""Errors shaped like AWS's: a code that boto3 turns into `ClientError`, an HTTP status and a message."""
+"""Errors in the form of AWS's: a code, which boto3 turns into a `ClientError`, an HTTP status and a message."""
 
 from __future__ import annotations
 
 
 class AwsError(Exception):
-    """An answer that refuses a request.
+    """A reply that refuses a request.
 
     Args:
         code: the exception's name on the wire, for example `ValidationException` or `ResourceNotFound`.
-        message: what the caller reads; names the field and what would be accepted.
+        message: names the member and the values that would be accepted.
         status: HTTP status.
     """
 
@@ -20,20 +20,20 @@ class AwsError(Exception):
 
 
 def validation(message: str) -> AwsError:
-    """A request that is wrong in itself, or (as SageMaker does for many resources) names something absent."""
+    """A request that is not valid. For many resources SageMaker uses it for a missing resource too."""
     return AwsError("ValidationException", message)
 
 
 def not_found(message: str) -> AwsError:
-    """A named resource that does not exist, for the operations whose model lists `ResourceNotFound`."""
+    """A resource that does not exist, for the operations whose model lists `ResourceNotFound`."""
     return AwsError("ResourceNotFound", message)
 
 
 def in_use(message: str) -> AwsError:
-    """A name that is taken already, or a resource that is busy."""
+    """A name that is taken, or a resource that is busy."""
     return AwsError("ResourceInUse", message)
 
 
 def conflict(message: str) -> AwsError:
-    """Two changes that cannot both hold."""
+    """A change that the resource's state does not allow."""
     return AwsError("ConflictException", message)

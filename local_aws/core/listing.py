@@ -1,4 +1,4 @@
-"""The List* operations' common vocabulary: filters by name, status and time, sorting, pages."""
+"""What all List operations share: filters by name, status and time, sorting, pages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEFAULT_PAGE = 100
 
 
 class Page(NamedTuple):
-    """Part of a listing and, when there is more, the token that continues it."""
+    """One page of a listing, and the token of the next page if there is one."""
 
     documents: list[Document]
     next_token: str | None
 
     def reply(self, member: str, summaries: list[Document]) -> Document:
-        """The List reply: `summaries` under `member`, plus NextToken when there is more."""
+        """The List reply: `summaries` under `member`, and NextToken if there is another page."""
         return {member: summaries} | ({"NextToken": self.next_token} if self.next_token else {})
 
 
@@ -34,16 +34,16 @@ def list_page(
     sort_fields: dict[str, str] | None = None,
     newest_first: bool = True,
 ) -> Page:
-    """Filter, sort and cut a listing the way SageMaker's List* operations do.
+    """Filter, sort and cut a listing as SageMaker's List operations do.
 
     Args:
-        documents: stored resources with `CreationTime` and perhaps `LastModifiedTime`.
+        documents: stored resources with `CreationTime` and, if they have it, `LastModifiedTime`.
         request: the List request: NameContains, StatusEquals, CreationTimeAfter/Before, LastModifiedTimeAfter/Before,
-            SortBy, SortOrder, MaxResults, NextToken are read, whichever of them it carries.
+            SortBy, SortOrder, MaxResults and NextToken; each is optional.
         name: the document's member that holds its name.
         status: the member that holds its status, where StatusEquals is allowed.
         sort_fields: member to sort by for each SortBy value that is not itself a member's name.
-        newest_first: the order where the request names none.
+        newest_first: the order when the request names none.
     """
     fields = {"Name": name, "Status": status or name} | (sort_fields or {})
     kept = [document for document in documents if _matches(document, request, name, status)]
@@ -55,7 +55,7 @@ def list_page(
 
 
 def cut(documents: list[Document], request: Document) -> Page:
-    """The page of a complete, ordered listing that MaxResults and NextToken ask for."""
+    """The page that MaxResults and NextToken select of a complete, sorted listing."""
     start = _offset(request.get("NextToken"))
     end = start + int(request.get("MaxResults") or DEFAULT_PAGE)
     token = base64.urlsafe_b64encode(json.dumps({"from": end}).encode()).decode() if end < len(documents) else None
@@ -84,4 +84,4 @@ def _offset(token: str | None) -> int:
     try:
         return int(json.loads(base64.urlsafe_b64decode(token))["from"])
     except (binascii.Error, ValueError, KeyError, TypeError):
-        raise validation("NextToken is not one that this operation returned") from None
+        raise validation("NextToken is not a token that this operation returned") from None

@@ -1,4 +1,4 @@
-"""S3 for the engines: whole prefixes in and whole trees out, many objects at a time."""
+"""S3: whole prefixes to folders and whole folders to prefixes, many objects in parallel."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
 
 from local_aws.core.errors import validation
 
 _PARALLEL = 16
-# Over loopback parts only cost: one request a file, however large, halves the time of a model's upload.
+# One request a file: over loopback, an upload in parts takes twice as long.
 _WHOLE = TransferConfig(multipart_threshold=1 << 40, use_threads=False)
 
 
@@ -27,7 +26,7 @@ class S3Uri(NamedTuple):
 
     @classmethod
     def parse(cls, uri: str) -> S3Uri:
-        """Split `s3://bucket/key`; raises a ValidationException that shows what was given."""
+        """Split `s3://bucket/key`; raises a ValidationException that shows the text."""
         parts = urlsplit(uri, allow_fragments=False)
         if parts.scheme not in {"s3", "https"} or not parts.netloc:
             raise validation(f"Expected an S3 URI like s3://bucket/key, got {uri!r}")
@@ -47,7 +46,7 @@ class ObjectStore:
         self._client = client
 
     def keys(self, uri: str) -> Iterator[str]:
-        """Every key that starts with the URI's key, in S3's order; folder markers (keys ending in /) are left out."""
+        """Every key that starts with the URI's key, in S3's order; keys that end with `/` are left out."""
         where = S3Uri.parse(uri)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=where.key)
         for page in pages:
@@ -55,24 +54,13 @@ class ObjectStore:
                 if not entry["Key"].endswith("/"):
                     yield entry["Key"]
 
-    def exists(self, uri: str) -> bool:
-        """Whether one object is there."""
-        where = S3Uri.parse(uri)
-        try:
-            self._client.head_object(Bucket=where.bucket, Key=where.key)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                return False
-            raise
-        return True
-
     def download_file(self, uri: str, target: Path) -> None:
-        """Fetch one object into `target`, in one step: a reader never sees half a file."""
+        """Download one object to `target`; a reader never sees half a file."""
         where = S3Uri.parse(uri)
         self._fetch(where.bucket, where.key, target)
 
     def download_prefix(self, uri: str, directory: Path) -> list[Path]:
-        """Fetch every object under a prefix into `directory`, as SageMaker lays out a channel.
+        """Download every object under a prefix into `directory`, in the layout of a SageMaker channel.
 
         The part of each key after the prefix's last `/` becomes the relative path, so `s3://b/data/train` with the
         keys `data/train/1.jpg` and `data/train-2.jpg` gives `train/1.jpg` and `train-2.jpg`; with `s3://b/data/train/`
@@ -88,12 +76,12 @@ class ObjectStore:
         return targets
 
     def upload_file(self, source: Path, uri: str) -> None:
-        """Store one file as one object."""
+        """Upload one file as one object."""
         where = S3Uri.parse(uri)
         self._client.upload_file(str(source), where.bucket, where.key, Config=_WHOLE)
 
     def upload_tree(self, directory: Path, uri: str) -> list[str]:
-        """Store every file under `directory` below the prefix (a `/` is put between); returns the keys, sorted."""
+        """Upload every file in `directory` below the prefix, joined by `/`; returns the keys, sorted."""
         where = S3Uri.parse(uri)
         prefix = where.key.rstrip("/") + "/" if where.key else ""
         files = sorted(path for path in directory.rglob("*") if path.is_file())
@@ -117,7 +105,7 @@ class ObjectStore:
 
 
 def _base_of(prefix: str, keys: list[str]) -> str:
-    """What to cut off each key: all of a folder prefix, else up to the last slash, unless it is a folder's name."""
+    """What is cut off each key to make its path: a prefix that is a folder, else all up to the prefix's last `/`."""
     if prefix.endswith("/") or not prefix:
         return prefix
     if keys and all(key.startswith(prefix + "/") for key in keys):

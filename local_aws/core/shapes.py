@@ -1,8 +1,7 @@
-"""Holds values on the wire against botocore's service model.
+"""Checks requests and replies against botocore's service model.
 
-botocore's own `ParamValidator` looks at types, required members and minima only. A real endpoint also refuses unknown
-enum values, patterns, maxima and lengths, so this walks the same shapes and reports those as well. Replies are held
-against the output shapes by the same walk.
+botocore's `ParamValidator` checks types, required members and minima only. AWS also refuses unknown enum values and
+violated patterns, maxima and lengths, so this module walks the same shapes and reports those too.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 
-# Java's Unicode classes as ranges that also work inside brackets; letters beyond Latin-1 are taken generously.
+# Java's Unicode classes as ranges that also work inside brackets; beyond Latin-1 the ranges are wider than Java's.
 _UNICODE_CLASSES = {
     r"\p{L}": r"A-Za-z\u00AA\u00B5\u00BA\u00C0-\u1FFF\u2C00-\uFFDC",
     r"\p{M}": r"\u0300-\u036F",
@@ -30,18 +29,18 @@ _NUMBERS = {"integer", "long", "float", "double"}
 
 @lru_cache
 def service_model(service: str = "sagemaker") -> ServiceModel:
-    """botocore's model of a service (loading SageMaker's takes about a third of a second, so it is kept)."""
+    """botocore's model of a service; loaded once, because SageMaker's takes about a third of a second."""
     return botocore.session.get_session().get_service_model(service)
 
 
 @lru_cache
 def operation_model(name: str, service: str = "sagemaker") -> OperationModel:
-    """The model of one operation; raises `botocore.model.OperationNotFoundError` for a name AWS does not know."""
+    """The model of one operation; raises `botocore.model.OperationNotFoundError` for an unknown name."""
     return service_model(service).operation_model(name)
 
 
 def violations(shape: Shape | None, value: object, *, max_found: int = 10) -> list[str]:
-    """What in `value` (decoded JSON) contradicts `shape`, in the words AWS uses; empty when nothing does."""
+    """Every violation of `shape` by `value` (decoded JSON), in AWS's words; empty when there is none."""
     if shape is None:
         return [] if not value else ["Unexpected members where the model has none"]
     found: list[str] = []
@@ -139,7 +138,7 @@ def _bounds(shape: Shape, size: float, what: str, value: object, path: str) -> I
 
 @cache
 def _pattern(pattern: str) -> re.Pattern[str]:
-    """The model's patterns are Java's; the few that Python cannot read accept everything."""
+    """The model's patterns are Java's; the few that Python cannot compile accept every text."""
     for java, python in _UNICODE_CLASSES.items():
         pattern = pattern.replace(java, python)
     try:

@@ -17,7 +17,7 @@ class Store:
     """The tables of one local AWS.
 
     Args:
-        path: the SQLite file; made when absent.
+        path: the SQLite file; created when absent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside happens at once or, when it raises, not at all. Transactions nest."""
+        """All changes inside are stored together, or none when the block raises. Transactions nest."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
@@ -53,13 +53,13 @@ class Store:
             self._connection.execute("COMMIT")
 
     def close(self) -> None:
-        """Write everything out and release the file."""
+        """Close the file."""
         with self._lock:
             self._connection.close()
 
 
 class Table:
-    """Documents by key, in the order they were first put. What is returned is a copy: change it freely."""
+    """Documents by key, in the order in which they were first stored. Every document that is returned is a copy."""
 
     def __init__(self, store: Store, family: str) -> None:
         self._store = store
@@ -74,7 +74,7 @@ class Table:
         return None if row is None else _decode(row[0])
 
     def insert(self, key: str, document: Document) -> bool:
-        """Put a document under a new key; False (and nothing changed) when the key is taken."""
+        """Store a document under a new key; returns False, and changes nothing, when the key is taken."""
         with self._store.transaction():
             if self.get(key) is not None:
                 return False
@@ -82,7 +82,7 @@ class Table:
             return True
 
     def put(self, key: str, document: Document) -> None:
-        """Put a document under `key`, in place of any other."""
+        """Store a document under `key`, in place of an earlier one."""
         with self._store.transaction() as connection:
             connection.execute(
                 "INSERT INTO documents VALUES (?, ?, ?, ?)"
@@ -91,7 +91,7 @@ class Table:
             )
 
     def update(self, key: str, change: Callable[[Document], None]) -> Document | None:
-        """Let `change` alter the document under `key` in place, atomically; returns it, or None when absent."""
+        """Change the document under `key` in place by `change`, in one transaction; returns it, or None when absent."""
         with self._store.transaction():
             document = self.get(key)
             if document is None:
@@ -101,7 +101,7 @@ class Table:
             return document
 
     def delete(self, key: str) -> bool:
-        """Remove a document; False when there was none."""
+        """Remove a document; returns False when there was none."""
         with self._store.transaction() as connection:
             cursor = connection.execute("DELETE FROM documents WHERE family = ? AND key = ?", (self._family, key))
             return cursor.rowcount > 0

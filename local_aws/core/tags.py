@@ -1,4 +1,4 @@
-"""Tags of every SageMaker resource, kept by ARN."""
+"""Tags of SageMaker resources, stored by ARN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 50
 
 
 def set_tags(context: Context, arn: str, tags: list[Document] | None) -> None:
-    """Give a new resource its tags, in place of any an earlier one of that name had."""
+    """Store the tags of a new resource, in place of those of an earlier resource with its name."""
     merged = {tag["Key"]: tag["Value"] for tag in tags or []}
     if len(merged) != len(tags or []):
         raise validation("Duplicate tag keys found. Tag keys must be unique")
@@ -28,13 +28,13 @@ def get_tags(context: Context, arn: str) -> list[Document]:
 
 
 def drop_tags(context: Context, arn: str) -> None:
-    """Forget the tags of a resource that is gone."""
+    """Remove the tags of a resource that was deleted."""
     context.table(_FAMILY).delete(arn.lower())
 
 
 def add_tags(context: Context, request: Document) -> Document:
     """Add or overwrite tags."""
-    arn = _own(context, request["ResourceArn"])
+    arn = _checked(context, request["ResourceArn"])
     with context.store.transaction():
         merged = context.table(_FAMILY).get(arn) or {}
         merged.update({tag["Key"]: tag["Value"] for tag in request["Tags"]})
@@ -46,13 +46,13 @@ def add_tags(context: Context, request: Document) -> Document:
 
 def list_tags(context: Context, request: Document) -> Document:
     """The tags of one resource."""
-    page = cut(get_tags(context, _own(context, request["ResourceArn"])), request)
+    page = cut(get_tags(context, _checked(context, request["ResourceArn"])), request)
     return page.reply("Tags", page.documents)
 
 
 def delete_tags(context: Context, request: Document) -> Document:
-    """Remove tags by key; keys that are not there are ignored."""
-    arn = _own(context, request["ResourceArn"])
+    """Remove tags by key; unknown keys are ignored."""
+    arn = _checked(context, request["ResourceArn"])
 
     def remove(tags: Document) -> None:
         for key in request["TagKeys"]:
@@ -62,7 +62,7 @@ def delete_tags(context: Context, request: Document) -> Document:
     return {}
 
 
-def _own(context: Context, arn: str) -> str:
+def _checked(context: Context, arn: str) -> str:
     prefix = f"arn:aws:sagemaker:{context.region}:{context.account}:"
     if not arn.startswith(prefix):
         raise validation(

@@ -1,1 +1,1 @@
-"""Models, their registry, endpoints: what they are on the wire and the servers that run behind them."""
+"""Models, the model registry and endpoints: their operations, and the servers that run behind them."""

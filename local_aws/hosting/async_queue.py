@@ -1,4 +1,4 @@
-"""Asynchronous endpoints: requests wait in a queue, answers go to S3, instances go when nothing waits."""
+"""The queue of asynchronous endpoints, whose answers go to S3."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _DEFAULT_AT_ONCE = 4
 
 
 class AsyncQueue:
-    """The queues of one local AWS, all endpoints together; stored, so that a restart loses no request."""
+    """The requests that wait at all asynchronous endpoints; stored, so that a restart loses none."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="async-inference")
-        self._working: dict[str, str] = {}
+        self._started: dict[str, str] = {}
         self._lock = threading.Lock()
         self._http = urllib3.PoolManager(maxsize=_AT_ONCE, retries=False)
         self._scaling = AsyncScaling(context)
@@ -43,7 +43,7 @@ class AsyncQueue:
         context.start_thread("asynchronous endpoints", self._run)
 
     def put(self, endpoint: Document, request: Document) -> Document:
-        """Queue a request; returns it with where its answer or failure will be."""
+        """Queue a request; returns it with the locations of its answer and of its failure."""
         output = endpoint["Plan"]["Async"]["OutputConfig"]
         identifier = uuid.uuid4().hex
         name = request.pop("Filename", None) or f"{identifier}.out"
@@ -73,7 +73,7 @@ class AsyncQueue:
         return [(name, item) for name, item in self._context.table(ENDPOINTS).items() if item["Plan"].get("Async")]
 
     def _start(self, endpoint: Document, waiting: list[Document]) -> None:
-        """Begin as many requests as the instances take at once, the oldest first."""
+        """Start as many requests as the instances take at a time, the oldest first."""
         name = endpoint["EndpointName"]
         client = endpoint["Plan"]["Async"].get("ClientConfig", {})
         instances = sum(
@@ -81,17 +81,17 @@ class AsyncQueue:
         )
         room = instances * client.get("MaxConcurrentInvocationsPerInstance", _DEFAULT_AT_ONCE)
         with self._lock:
-            room -= sum(working == name for working in self._working.values())
-            fresh = [request for request in waiting if request["Id"] not in self._working]
+            room -= sum(started == name for started in self._started.values())
+            fresh = [request for request in waiting if request["Id"] not in self._started]
             for request in fresh:
                 expired = self._context.now() - request["Received"] > request.get("RequestTTLSeconds", _DEFAULT_TTL)
                 if room <= 0 and not expired:
                     continue
                 room -= 1
-                self._working[request["Id"]] = name
-                self._pool.submit(self._answer, endpoint, request, expired)
+                self._started[request["Id"]] = name
+                self._pool.submit(self._process, endpoint, request, expired)
 
-    def _answer(self, endpoint: Document, request: Document, expired: bool) -> None:
+    def _process(self, endpoint: Document, request: Document, expired: bool) -> None:
         variant = endpoint["Plan"]["Variants"][0]
         try:
             with self._context.acting(variant.get("Role")):
@@ -102,13 +102,13 @@ class AsyncQueue:
             if not self._context.stopping.is_set():
                 self._context.table(FAMILY).delete(request["Id"])
             with self._lock:
-                self._working.pop(request["Id"], None)
+                self._started.pop(request["Id"], None)
 
     def _finish(self, endpoint: Document, request: Document, failure: str | None) -> None:
         answer: urllib3.BaseHTTPResponse | None = None
         if failure is None:
             try:
-                answer = self._ask(request)
+                answer = self._send(request)
             except (ClientError, AwsError, urllib3.exceptions.HTTPError) as error:
                 failure = str(error)
         if answer is not None and answer.status == 200:
@@ -116,12 +116,12 @@ class AsyncQueue:
             self._notify(endpoint, request, content_type=answer.headers.get("content-type"))
             return
         if answer is not None:
-            said = answer.data[:1024].decode("utf-8", "replace")
-            failure = f"Received error ({answer.status}) from model with message {said!r}"
+            text = answer.data[:1024].decode("utf-8", "replace")
+            failure = f"Received error ({answer.status}) from model with message {text!r}"
         self._store(request["FailureLocation"], str(failure).encode(), "text/plain")
         self._notify(endpoint, request, failure=failure)
 
-    def _ask(self, request: Document) -> urllib3.BaseHTTPResponse:
+    def _send(self, request: Document) -> urllib3.BaseHTTPResponse:
         body = self._body(request)
         found = None
         while found is None:
@@ -176,13 +176,13 @@ class AsyncQueue:
         topic = topics.get("ErrorTopic" if failure else "SuccessTopic")
         if not topic:
             return
-        asked = {"endpointName": request["EndpointName"], "inputLocation": request.get("InputLocation", "")}
+        parameters = {"endpointName": request["EndpointName"], "inputLocation": request.get("InputLocation", "")}
         message: Document = {
             "awsRegion": self._context.region,
             "receivedTime": request["Received"],
             "eventTime": self._context.now(),
             "invocationStatus": "Failed" if failure else "Completed",
-            "requestParameters": asked,
+            "requestParameters": parameters,
             "inferenceId": request["InferenceId"],
             "eventVersion": "1.0",
             "eventSource": "aws:sagemaker",
@@ -191,11 +191,13 @@ class AsyncQueue:
         where = request["FailureLocation" if failure else "OutputLocation"]
         message |= {"responseParameters": {"contentType": content_type or "text/plain", "outputLocation": where}}
         message |= {"failureReason": failure} if failure else {}
-        with contextlib.suppress(ClientError, BotoCoreError):  # as on AWS, an answer does not fail for its notice
+        with contextlib.suppress(
+            ClientError, BotoCoreError
+        ):  # as on AWS, an answer is stored even if its notification fails
             self._context.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
 
 
 def resume(context: Context) -> None:
-    """Go on with what waited when the local AWS stopped, and watch over endpoints that scale to zero."""
+    """Continue with the requests that waited when the local AWS stopped, and with scaling to zero."""
     if any(item["Plan"].get("Async") for item in context.table(ENDPOINTS).all()):
         context.shared(AsyncQueue)

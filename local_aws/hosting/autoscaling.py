@@ -1,4 +1,4 @@
-"""Application autoscaling: scalable targets and policies of endpoint variants."""
+"""Application autoscaling: scalable targets and policies, and how they scale asynchronous endpoints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
 
 
 def deregister_scalable_target(context: Context, request: Document) -> Document:
-    """Forget a scalable target and its policies."""
+    """Remove a scalable target and its policies."""
     key = target_key(request)
     with context.store.transaction():
         if not context.table(TARGETS).delete(key):
@@ -91,7 +91,7 @@ def put_scaling_policy(context: Context, request: Document) -> Document:
 
 
 def describe_scaling_policies(context: Context, request: Document) -> Document:
-    """The policies of a service, perhaps of one resource."""
+    """The policies of a service, or of one of its resources."""
     names = request.get("PolicyNames")
     found = [
         policy
@@ -108,14 +108,14 @@ def describe_scaling_policies(context: Context, request: Document) -> Document:
 
 
 def delete_scaling_policy(context: Context, request: Document) -> Document:
-    """Forget a policy."""
+    """Remove a policy."""
     if not context.table(POLICIES).delete(f"{target_key(request)}|{request['PolicyName']}"):
         raise _not_found("scaling policy", request)
     return {}
 
 
 def describe_scaling_activities(context: Context, request: Document) -> Document:
-    """What was scaled, the latest first."""
+    """The scaling activities, latest first."""
     found = [
         activity
         for activity in reversed(context.table(ACTIVITIES).all())
@@ -129,12 +129,12 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
 
 
 def target_key(document: Document) -> str:
-    """What identifies a scalable target."""
+    """The key of a scalable target."""
     return "|".join(document[member] for member in _KEYS)
 
 
-def _not_found(what: str, request: Document) -> AwsError:
-    return AwsError("ObjectNotFoundException", f"No {what} found for {', '.join(request[key] for key in _KEYS)}")
+def _not_found(kind: str, request: Document) -> AwsError:
+    return AwsError("ObjectNotFoundException", f"No {kind} found for {', '.join(request[key] for key in _KEYS)}")
 
 
 def _role(context: Context) -> str:
@@ -144,10 +144,10 @@ def _role(context: Context) -> str:
 
 
 class AsyncScaling:
-    """Looks at every asynchronous endpoint a few times a second; only those with a scalable target are scaled.
+    """Scales asynchronous endpoints that have a scalable target, by the length of their queue.
 
-    On AWS minutes pass until a policy acts. Here the first instance comes at once, and goes after the policy's
-    ScaleInCooldown, shortened by the time scale.
+    On AWS a policy acts after minutes. Here the first instance starts at once; the last one stops after the policy's
+    ScaleInCooldown, times the time scale.
     """
 
     def __init__(self, context: Context) -> None:
@@ -192,7 +192,7 @@ class AsyncScaling:
         try:
             call(self._context, "UpdateEndpointWeightsAndCapacities", request)
         except AwsError:
-            return  # it is being updated; the next look comes soon
+            return  # the endpoint is being updated; it is looked at again soon
 
     def _measure(self, name: str, backlog: int, count: int) -> None:
         if time.monotonic() - self._measured < _METRICS_SECONDS:

@@ -1,4 +1,4 @@
-"""Data capture: a sample of what an endpoint was asked and answered, in the bucket that its configuration names."""
+"""Data capture: a sample of an endpoint's requests and responses, stored in the bucket of its configuration."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from local_aws.core.context import Context
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 
-_log = logging.getLogger("local_aws.data_capture")
-# SageMaker gathers for minutes.
-_GATHER_SECONDS = 1.0
+_log = logging.getLogger(__name__)
+# SageMaker collects for minutes.
+_COLLECT_SECONDS = 1.0
 _SIDES = {"Input": "endpointInput", "Output": "endpointOutput"}
 
 
 @dataclass(frozen=True)
-class Message:
-    """A request or an answer."""
+class CapturedMessage:
+    """A request or a response."""
 
     body: bytes
     content_type: str
@@ -34,13 +34,13 @@ class Message:
 
 @dataclass(frozen=True)
 class _Exchange:
-    asked: Message
-    answered: Message
+    request: CapturedMessage
+    response: CapturedMessage
     happened: datetime
 
 
 class DataCapture:
-    """Keeps a sample of one endpoint's traffic.
+    """Stores a sample of one endpoint's traffic.
 
     Args:
         context: the local AWS.
@@ -62,20 +62,20 @@ class DataCapture:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def note(self, variant: str, role: str | None, asked: Message, answered: Message) -> None:
-        """Keep this exchange if the sample takes it; returns at once. It is written as the model's role."""
+    def record(self, variant: str, role: str | None, request: CapturedMessage, response: CapturedMessage) -> None:
+        """Store this exchange, as the model's role, if it falls into the sample; returns at once."""
         if random.uniform(0, 100) >= self._percent:
             return
-        # Encoded later, on the writer's thread: this one answers every request.
+        # Encoded later, on the writer's thread, because this thread answers every request.
         with self._lock:
-            self._pending[variant, role].append(_Exchange(asked, answered, datetime.now(UTC)))
+            self._pending[variant, role].append(_Exchange(request, response, datetime.now(UTC)))
             if self._timer is None:
-                self._timer = threading.Timer(_GATHER_SECONDS, self._write)
+                self._timer = threading.Timer(_COLLECT_SECONDS, self._write)
                 self._timer.daemon = True
                 self._timer.start()
 
     def _line(self, exchange: _Exchange) -> bytes:
-        sides = {"Input": exchange.asked, "Output": exchange.answered}
+        sides = {"Input": exchange.request, "Output": exchange.response}
         happened = exchange.happened.isoformat(timespec="seconds").replace("+00:00", "Z")
         event = {
             "captureData": {_SIDES[mode]: self._captured(mode, sides[mode]) for mode in self._modes},
@@ -84,7 +84,7 @@ class DataCapture:
         }
         return json.dumps(event).encode() + b"\n"
 
-    def _captured(self, mode: str, message: Message) -> Document:
+    def _captured(self, mode: str, message: CapturedMessage) -> Document:
         encoding = self._encodings.get(message.content_type.partition(";")[0].strip(), "BASE64")
         plain = encoding != "BASE64"
         data = message.body.decode("utf-8", "replace") if plain else base64.b64encode(message.body).decode()

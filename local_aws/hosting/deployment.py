@@ -1,4 +1,4 @@
-"""The variants of one endpoint configuration, running, and the share of requests that each deployment gets."""
+"""The running variants of one endpoint configuration, and the share of requests that each deployment gets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _fleet(context: Context, plan: VariantPlan) -> Fleet:
 
 
 class Deployment:
-    """All variants of one endpoint configuration, running.
+    """The running variants of one endpoint configuration.
 
     Args:
         context: the local AWS.
@@ -31,7 +31,7 @@ class Deployment:
         self.fleets = {plan.name: _fleet(context, plan) for plan in plans}
 
     def start(self) -> None:
-        """Bring up every variant; on failure everything is stopped again and `DeploymentFailed` raised."""
+        """Start every variant; when one fails, stop all and raise `DeploymentFailed`."""
         try:
             with ThreadPoolExecutor(max_workers=len(self.fleets)) as pool:
                 list(pool.map(lambda fleet: fleet.start(), self.fleets.values()))
@@ -40,12 +40,12 @@ class Deployment:
             raise
 
     def stop(self, *, drain: bool = True) -> None:
-        """End every variant."""
+        """Stop every variant."""
         for fleet in self.fleets.values():
             fleet.stop(drain=drain)
 
     def take(self, variant: str | None) -> tuple[Fleet, Instance] | None:
-        """An instance for one request, by the variants' weights or of the variant that is named."""
+        """An instance for one request: of the named variant, or of one chosen by weight."""
         if variant is not None:
             fleet = self.fleets.get(variant)
             instance = fleet.take() if fleet else None
@@ -59,7 +59,7 @@ class Deployment:
         return (fleet, instance) if instance else None
 
     def variants(self) -> list[Document]:
-        """How each variant stands, for DescribeEndpoint."""
+        """Weight and instance count of each variant, as in DescribeEndpoint."""
         return [
             {"VariantName": fleet.name, "CurrentWeight": fleet.weight, "CurrentInstanceCount": fleet.count}
             for fleet in self.fleets.values()
@@ -67,22 +67,22 @@ class Deployment:
 
 
 class Traffic:
-    """Which share of an endpoint's requests goes to which deployment; changes take effect between two requests."""
+    """The share of an endpoint's requests that each deployment gets; a change applies from the next request."""
 
     def __init__(self) -> None:
         self._shares: tuple[tuple[Deployment, float], ...] = ()
 
     def set(self, *shares: tuple[Deployment, float]) -> None:
-        """Replace all shares at once; they need not add up to anything."""
+        """Replace all shares together; they are relative and need no certain sum."""
         self._shares = shares
 
     @property
     def deployments(self) -> list[Deployment]:
-        """Those that get requests, the biggest share first."""
+        """The deployments that get requests, the biggest share first."""
         return [deployment for deployment, _ in sorted(self._shares, key=lambda pair: -pair[1])]
 
     def take(self, variant: str | None) -> tuple[Fleet, Instance] | None:
-        """An instance for one request. A deployment without a healthy instance is passed over."""
+        """An instance for one request. A deployment without a healthy instance is skipped."""
         shares = [pair for pair in self._shares if pair[1] > 0]
         while shares:
             pair = random.choices(shares, [share for _, share in shares])[0]

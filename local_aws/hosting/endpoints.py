@@ -1,4 +1,4 @@
-"""Endpoints: created, updated with a rollout, scaled, deleted. What runs is in `local_aws.hosting.live_endpoints`."""
+"""Endpoints: create, describe, list, update with a rollout, scale, delete. live_endpoints.py runs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 
 
 def create_endpoint(context: Context, request: Document) -> Document:
-    """Start an endpoint; it is InService when every instance answered its health check."""
+    """Start an endpoint; it is InService when every instance has passed its health check."""
     name = request["EndpointName"]
     plan = plan_of(context, request["EndpointConfigName"])
     arn = context.arn("endpoint", name)
@@ -47,7 +47,7 @@ def create_endpoint(context: Context, request: Document) -> Document:
 
 
 def describe_endpoint(context: Context, request: Document) -> Document:
-    """An endpoint with how its variants stand now, and the deployment under way, if any."""
+    """An endpoint, the current state of its variants, and its pending deployment, if any."""
     endpoint = EndpointRecord(context, request["EndpointName"]).read()
     running = context.shared(Endpoints).variants(endpoint["EndpointName"])
     reply = describe("DescribeEndpoint", endpoint)
@@ -73,7 +73,7 @@ def list_endpoints(context: Context, request: Document) -> Document:
 
 
 def update_endpoint(context: Context, request: Document) -> Document:
-    """Roll out another configuration; if that fails the endpoint stays InService with the one it had."""
+    """Roll out another configuration; if that fails, the endpoint stays InService with its present one."""
     name = request["EndpointName"]
     record = EndpointRecord(context, name)
     endpoint = record.read()
@@ -95,7 +95,7 @@ def update_endpoint(context: Context, request: Document) -> Document:
 
 
 def update_endpoint_weights_and_capacities(context: Context, request: Document) -> Document:
-    """Change instance counts and weights of running variants; every request is answered meanwhile."""
+    """Change instance counts and weights of running variants; every request is still answered."""
     name = request["EndpointName"]
     desired = {item["VariantName"]: item for item in request["DesiredWeightsAndCapacities"]}
 
@@ -130,7 +130,7 @@ def _refuse_busy(endpoint: Document, action: str) -> None:
 
 
 def _retain(current: Document, target: Document, request: Document) -> None:
-    """Keep what was changed by UpdateEndpointWeightsAndCapacities or autoscaling since the configuration was made."""
+    """Keep the counts and weights that UpdateEndpointWeightsAndCapacities or autoscaling has set."""
     excluded = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
     kept = {variant["VariantName"]: variant for variant in current["Variants"]}
     for variant in target["Variants"]:

@@ -19,12 +19,12 @@ _LONGEST_PAUSE = 30.0
 
 
 class DeploymentFailed(Exception):
-    """A variant could not be brought up; the message is the endpoint's FailureReason."""
+    """A variant could not be started; the message is the endpoint's FailureReason."""
 
 
 @dataclass(frozen=True)
 class VariantPlan:
-    """One production variant as it is to run.
+    """What a production variant runs.
 
     Args:
         spec: what each instance runs.
@@ -45,7 +45,7 @@ class VariantPlan:
 
 
 class Fleet:
-    """The instances of one variant. A crashed one is replaced; scaling adds and drains."""
+    """The instances of one variant. A crashed instance is replaced."""
 
     def __init__(self, context: Context, plan: VariantPlan) -> None:
         self.name = plan.name
@@ -59,16 +59,16 @@ class Fleet:
 
     @property
     def count(self) -> int:
-        """Healthy instances."""
+        """The number of healthy instances."""
         return len(self._instances)
 
     @property
     def can_answer(self) -> bool:
-        """Whether requests may be sent here."""
+        """Whether the fleet takes requests."""
         return bool(self._instances)
 
     def start(self) -> None:
-        """Bring up all instances; raises `DeploymentFailed` when one does not become healthy."""
+        """Start all instances; raises `DeploymentFailed` when one does not become healthy."""
         with ThreadPoolExecutor(max_workers=max(1, self._wanted)) as pool:
             starts = [pool.submit(self._start_one) for _ in range(self._wanted)]
         failures = [failure for start in starts if (failure := start.exception()) is not None]
@@ -76,7 +76,7 @@ class Fleet:
             raise failures[0]
 
     def scale(self, count: int) -> None:
-        """Have `count` instances: new ones are healthy before this returns, surplus ones finish their requests."""
+        """Scale to `count` instances: new ones are healthy when this returns, surplus ones finish their requests."""
         with self._lock:
             self._wanted = count
             surplus, self._instances = self._instances[count:], self._instances[:count]
@@ -87,7 +87,7 @@ class Fleet:
             self._start_one()
 
     def stop(self, *, drain: bool = True) -> None:
-        """End every instance."""
+        """Stop every instance."""
         self._stopped.set()
         with self._lock:
             instances, self._instances = self._instances, ()
@@ -95,7 +95,7 @@ class Fleet:
             list(pool.map(lambda instance: instance.stop(drain=drain), instances))
 
     def take(self) -> Instance | None:
-        """The least busy instance, with one more request counted in; None when there is none."""
+        """The least busy instance, with one more request counted; None when there is none."""
         with self._lock:
             if not self._instances:
                 return None
@@ -106,7 +106,7 @@ class Fleet:
             return chosen
 
     def wait_for_one(self, seconds: float) -> Instance | None:
-        """Like `take`, but a crashed instance is given time to be replaced; None when none is healthy by then."""
+        """Like `take`, but waits up to `seconds` for the replacement of a crashed instance."""
         deadline = time.monotonic() + seconds
         while (instance := self.take()) is None and time.monotonic() < deadline and not self._stopped.is_set():
             time.sleep(0.05)
@@ -141,7 +141,7 @@ class Fleet:
             return True
 
     def _replace(self, lost: Instance) -> None:
-        """Runs in the lost instance's watching thread."""
+        """Replace a lost instance; runs in the thread that watched it."""
         with self._lock:
             if lost not in self._instances:
                 return

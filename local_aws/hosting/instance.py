@@ -1,4 +1,4 @@
-"""One instance that serves a model: a server process under the hosting contract, watched by its health."""
+"""One instance that serves a model: a server process under the hosting contract, with health checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from local_aws.images.cache import resolve_image
 from local_aws.images.container import Container
 
 LOG_GROUP = "/aws/sagemaker/Endpoints"
-_PING_SECONDS = 2.0  # SageMaker gives a ping two seconds
+_PING_SECONDS = 2.0  # SageMaker's limit for a ping
 _PING_EVERY = 2.0
 _PINGS_BEFORE_REPLACING = 3
 _DRAIN_SECONDS = 60.0
@@ -30,7 +30,7 @@ _TERM_SECONDS = 10.0
 
 
 class InstanceFailed(Exception):
-    """The server process ended or never answered its health check; the message carries its last output."""
+    """The server process ended or never passed its health check; the message has its last output."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class InstanceSpec:
         variant: the production variant's name.
         container: Image, Environment, ModelDataUrl or ModelDataSource, as in CreateModel.
         model_package: ARN of the model package it came from, if any.
-        startup_seconds: how long it may take until its first healthy ping.
-        role: the model's execution role, as which image and artefact are fetched and the server runs.
+        startup_seconds: limit until its first healthy ping.
+        role: the model's execution role, which pulls the image, downloads the artefact and runs the server.
     """
 
     endpoint: str
@@ -55,27 +55,27 @@ class InstanceSpec:
 
     @property
     def dimensions(self) -> dict[str, str]:
-        """Of its metrics."""
+        """Dimensions of its metrics."""
         return {"EndpointName": self.endpoint, "VariantName": self.variant}
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Where its metrics go."""
+        """Namespaces of its metrics."""
         return LOG_GROUP, "AWS/SageMaker"
 
     @property
     def log_group(self) -> str:
-        """Where the server's output goes."""
+        """Log group of the server's output."""
         return f"{LOG_GROUP}/{self.endpoint}"
 
     @property
     def described(self) -> str:
-        """What it is part of, for messages."""
+        """Its name in messages."""
         return f"production variant {self.variant}"
 
     @property
     def folder(self) -> Path:
-        """Where the instances' files lie, below the local AWS's state."""
+        """Folder of the instances' files, relative to the state directory."""
         return Path("endpoints") / self.endpoint
 
     def log_stream(self, instance: str) -> str:
@@ -84,12 +84,12 @@ class InstanceSpec:
 
 
 class Instance:
-    """A server process with a port of its own.
+    """One server process and its port.
 
     Args:
         context: the local AWS.
         spec: what to run.
-        lost: called once, from a watching thread, when a healthy instance ended or stopped answering.
+        lost: called once, from another thread, when a healthy instance has ended or no longer answers.
     """
 
     def __init__(self, context: Context, spec: InstanceSpec, lost: Callable[[Instance], None]) -> None:
@@ -129,22 +129,22 @@ class Instance:
 
     @property
     def outstanding(self) -> int:
-        """Requests it is answering now."""
+        """The number of requests that it answers now."""
         return self._outstanding
 
     def acquire(self) -> None:
-        """Count a request in: the instance will not be stopped before it is released."""
+        """Count a request; `stop` waits until it is released."""
         with self._idle:
             self._outstanding += 1
 
     def release(self) -> None:
-        """Count a request out."""
+        """End the count of a request."""
         with self._idle:
             self._outstanding -= 1
             self._idle.notify_all()
 
     def stop(self, *, drain: bool = True) -> None:
-        """End the process, after its last request when draining, and remove its files."""
+        """End the process, with `drain` after its last request, and remove its files."""
         self._stopping.set()
         if drain:
             with self._idle:
@@ -166,7 +166,7 @@ class Instance:
         environment |= {
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "SAGEMAKER_BASE_DIR": str(self._root),
-            "BINVENTORY_BIND_HOST": "127.0.0.1",  # a container has a network of its own, this process has not
+            "BINVENTORY_BIND_HOST": "127.0.0.1",  # this process has no separate network, as a container has
             "PYTHONUNBUFFERED": "1",
         }
         if self.spec.model_package:

@@ -1,4 +1,4 @@
-"""All endpoints of a local AWS: brought up, updated, scaled, taken down, and brought back after a restart."""
+"""The running endpoints: started, updated, scaled, stopped, and started again after a restart."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class EndpointRecord(Record):
         self._context.emit_event("SageMaker Endpoint State Change", detail, [document["EndpointArn"]])
 
 
-class Live:
-    """The running side of an endpoint whose resource is in the store."""
+class LiveEndpoint:
+    """What runs of one stored endpoint."""
 
     def __init__(self) -> None:
         self.traffic = Traffic()
@@ -68,73 +68,73 @@ class Live:
 
 
 class Endpoints:
-    """The running endpoints of one local AWS, by name."""
+    """The running endpoints of one local AWS, by name. Get it by `context.shared(Endpoints)`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, LiveEndpoint] = {}
         self._lock = threading.Lock()
         context.on_stop(self.shut_down)
 
     def create(self, name: str) -> None:
-        """Bring up a stored endpoint (status Creating) in the background."""
-        self._in_background(name, lambda live: self._bring_up(name, live))
+        """Start a stored endpoint (status Creating) in the background."""
+        self._in_background(name, lambda live: self._start(name, live))
 
     def update(self, name: str, target: Document, deployment_config: Document | None) -> None:
-        """Roll out `target` (a stored plan) to an endpoint in the background; a failure leaves it as it was."""
+        """Roll out `target`, a stored plan, in the background; after a failure the endpoint is as before."""
         self._in_background(name, lambda live: self._roll_out(name, live, target, deployment_config))
 
     def rescale(self, name: str) -> None:
-        """Bring instance counts and weights to what is stored, in the background."""
+        """Apply the stored instance counts and weights, in the background."""
         self._in_background(name, lambda live: self._rescale(name, live))
 
     def delete(self, name: str) -> None:
-        """Take an endpoint down in the background; it gets no request from now on."""
+        """Stop and remove an endpoint in the background; it gets no more requests."""
         with self._lock:
             live = self._live.pop(name, None)
         if live is None:
-            self._forget(name)
+            self._remove(name)
             return
         live.deleted.set()
         live.traffic.set()
 
-        def take_down() -> None:
+        def stop_and_remove() -> None:
             if live.current is not None:
                 live.current.stop()
-            with live.changing:  # an update that was under way stops by itself
+            with live.changing:  # an update that runs stops by itself
                 if live.current is not None:
                     live.current.stop()
-            self._forget(name)
+            self._remove(name)
 
-        self._context.start_thread(f"delete endpoint {name}", take_down)
+        self._context.start_thread(f"delete endpoint {name}", stop_and_remove)
 
     def take(self, name: str, variant: str | None) -> tuple[Fleet, Instance] | None:
-        """An instance for one request, counted in; None when none is healthy."""
+        """An instance for one request, which is counted; None when no instance is healthy."""
         live = self._live.get(name)
         return live.traffic.take(variant) if live else None
 
     def is_asynchronous(self, name: str) -> bool:
-        """Whether it takes requests through a queue only."""
+        """Whether it takes requests by its queue only."""
         live = self._live.get(name)
         return live.asynchronous if live else False
 
     def capture(self, name: str) -> DataCapture | None:
-        """What keeps a sample of its traffic, if something does."""
+        """Its data capture, if it has one."""
         live = self._live.get(name)
         return live.capture if live else None
 
     def variants(self, name: str) -> dict[str, Document]:
-        """How the current deployment's variants stand, by name."""
+        """Weight and instance count of each variant of the current deployment, by name."""
         live = self._live.get(name)
         current = live.current if live else None
         return {variant["VariantName"]: variant for variant in current.variants()} if current else {}
 
     def resume(self) -> None:
-        """After a restart: bring back every endpoint, with the configuration it last served."""
+        """After a restart: start every endpoint with the configuration that it served last."""
         for name, document in self._context.table(FAMILY).items():
             status = document["EndpointStatus"]
             if status == "Deleting":
-                self._forget(name)
+                self._remove(name)
             elif status == "Creating":
                 self.create(name)
             elif status != "Failed":
@@ -144,7 +144,7 @@ class Endpoints:
                 self.create(name)
 
     def shut_down(self) -> None:
-        """End every instance at once; the stored endpoints stay, for the next start."""
+        """End every instance at once; the next start finds the stored endpoints."""
         with self._lock:
             live, self._live = list(self._live.values()), {}
         for endpoint in live:
@@ -152,7 +152,7 @@ class Endpoints:
                 if deployment is not None:
                     deployment.stop(drain=False)
 
-    def _bring_up(self, name: str, live: Live) -> None:
+    def _start(self, name: str, live: LiveEndpoint) -> None:
         document = self._context.table(FAMILY).get(name)
         if document is None:
             return
@@ -168,13 +168,13 @@ class Endpoints:
         live.traffic.set((live.current, 1.0))
         self._set_status(name, "InService", document.get("FailureReason"))
 
-    def _roll_out(self, name: str, live: Live, target: Document, deployment_config: Document | None) -> None:
+    def _roll_out(self, name: str, live: LiveEndpoint, target: Document, deployment_config: Document | None) -> None:
         plans = plans_of(name, target)
         green = Deployment(self._context, target["EndpointConfigName"], plans)
         blue = live.current
-        if blue is None:  # a failed endpoint has nothing to shift from
+        if blue is None:  # a failed endpoint serves nothing yet
             self._adopt(name, target)
-            self._bring_up(name, live)
+            self._start(name, live)
             return
         rollout = RolloutPlan.read(deployment_config, max(plan.count for plan in plans))
         try:
@@ -188,11 +188,11 @@ class Endpoints:
         self._adopt(name, target)
         self._set_status(name, "InService", None)
 
-    def _serve(self, name: str, live: Live, plan: Document) -> None:
+    def _serve(self, name: str, live: LiveEndpoint, plan: Document) -> None:
         live.asynchronous = bool(plan.get("Async"))
         live.capture = DataCapture(self._context, name, plan["Capture"]) if plan.get("Capture") else None
 
-    def _rescale(self, name: str, live: Live) -> None:
+    def _rescale(self, name: str, live: LiveEndpoint) -> None:
         document = self._context.table(FAMILY).get(name)
         if document is None or live.current is None:
             return
@@ -222,16 +222,16 @@ class Endpoints:
             if status != "Updating":
                 endpoint.pop("Pending", None)
 
-        with contextlib.suppress(AwsError):  # deleted meanwhile
+        with contextlib.suppress(AwsError):  # the endpoint was deleted
             EndpointRecord(self._context, name).change(change, only_from=_EVENT_STATUS.keys() - {"Deleting"})
 
-    def _forget(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         self._context.table(FAMILY).delete(name)
         drop_tags(self._context, self._context.arn("endpoint", name))
 
-    def _in_background(self, name: str, work: Callable[[Live], None]) -> None:
+    def _in_background(self, name: str, work: Callable[[LiveEndpoint], None]) -> None:
         with self._lock:
-            live = self._live.setdefault(name, Live())
+            live = self._live.setdefault(name, LiveEndpoint())
 
         def guarded() -> None:
             with live.changing:
@@ -244,7 +244,7 @@ class Endpoints:
 
 
 def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
-    """The variants of a stored plan, ready to run."""
+    """The variants of a stored plan."""
     return [
         VariantPlan(
             spec=InstanceSpec(
@@ -264,5 +264,5 @@ def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
 
 
 def resume(context: Context) -> None:
-    """Bring back the endpoints of the last run."""
+    """Start the stored endpoints again."""
     context.shared(Endpoints).resume()

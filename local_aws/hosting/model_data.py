@@ -1,4 +1,4 @@
-"""Model artefacts: from S3 into an instance's model folder, trusting nothing inside the archive."""
+"""Model artefacts: from S3 into an instance's model folder, with every member of the archive checked."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MAX_MEMBERS = 100_000
 
 
 class ModelDataError(AwsError):
-    """The artefact cannot be fetched or must not be unpacked; the message says which and why."""
+    """The artefact cannot be downloaded or must not be unpacked; the message has the reason."""
 
     def __init__(self, message: str) -> None:
         super().__init__("ValidationException", message)
 
 
 def place_model(objects: ObjectStore, container: Document, folder: Path) -> None:
-    """Fill `folder` (`/opt/ml/model`) with the container's model: a model.tar.gz or, uncompressed, a prefix."""
+    """Put the container's model, a model.tar.gz or an uncompressed prefix, into `folder` (`/opt/ml/model`)."""
     folder.mkdir(parents=True, exist_ok=True)
     source = container.get("ModelDataSource", {}).get("S3DataSource")
     uri = source["S3Uri"] if source else container.get("ModelDataUrl")
@@ -46,7 +46,7 @@ def place_model(objects: ObjectStore, container: Document, folder: Path) -> None
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extract a gzipped tar of regular files and folders; links out, absolute paths, `..` and devices are refused."""
+    """Unpack a gzipped tar of files and folders; refuses links, devices, absolute paths and `..`."""
     total = 0
     try:
         with tarfile.open(archive, "r:gz") as tar:

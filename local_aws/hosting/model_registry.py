@@ -27,7 +27,7 @@ _CHANGEABLE = (
 
 
 def create_model_package_group(context: Context, request: Document) -> Document:
-    """A group holds the versions of one model."""
+    """Create a group for the versions of one model."""
     name = request["ModelPackageGroupName"]
     arn = context.arn("model-package-group", name)
     group = {key: value for key, value in request.items() if key not in _NOT_STORED} | {
@@ -56,7 +56,7 @@ def list_model_package_groups(context: Context, request: Document) -> Document:
 
 
 def delete_model_package_group(context: Context, request: Document) -> Document:
-    """Only an empty group can go."""
+    """Delete a group; only an empty one can be deleted."""
     with context.store.transaction():
         group = _group(context, request["ModelPackageGroupName"])
         name = group["ModelPackageGroupName"]
@@ -70,7 +70,7 @@ def delete_model_package_group(context: Context, request: Document) -> Document:
 
 
 def put_model_package_group_policy(context: Context, request: Document) -> Document:
-    """Who else may use the group."""
+    """Store the group's resource policy."""
     group = _group(context, request["ModelPackageGroupName"])
     try:
         json.loads(request["ResourcePolicy"])
@@ -81,7 +81,7 @@ def put_model_package_group_policy(context: Context, request: Document) -> Docum
 
 
 def get_model_package_group_policy(context: Context, request: Document) -> Document:
-    """The group's policy."""
+    """The group's resource policy."""
     group = _group(context, request["ModelPackageGroupName"])
     if "ResourcePolicy" not in group:
         raise validation(f"ModelPackageGroup {group['ModelPackageGroupName']} does not have a policy: not found.")
@@ -89,7 +89,7 @@ def get_model_package_group_policy(context: Context, request: Document) -> Docum
 
 
 def delete_model_package_group_policy(context: Context, request: Document) -> Document:
-    """Drop the group's policy."""
+    """Remove the group's resource policy."""
     group = _group(context, request["ModelPackageGroupName"])
     group.pop("ResourcePolicy", None)
     context.table(_GROUPS).put(group["ModelPackageGroupName"], group)
@@ -97,15 +97,15 @@ def delete_model_package_group_policy(context: Context, request: Document) -> Do
 
 
 def create_model_package(context: Context, request: Document) -> Document:
-    """Register a package: as the next version of a group, or by a name of its own."""
-    group_name, own_name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
-    if bool(group_name) == bool(own_name):
+    """Register a package: as the next version of a group, or under a name."""
+    group_name, package_name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
+    if bool(group_name) == bool(package_name):
         raise validation("Give exactly one of ModelPackageGroupName (a versioned package) and ModelPackageName")
     if not request.get("InferenceSpecification") and not request.get("SourceAlgorithmSpecification"):
         raise validation("Give an InferenceSpecification or a SourceAlgorithmSpecification")
-    _refuse_missing_images(request)
+    _check_images(request)
     with context.store.transaction():
-        package = _new_package(context, request, group_name, own_name)
+        package = _new_package(context, request, group_name, package_name)
         arn = package["ModelPackageArn"]
         if not context.table(_PACKAGES).insert(arn, package):
             raise validation(f"Model Package already exists: {arn}")
@@ -120,7 +120,7 @@ def describe_model_package(context: Context, request: Document) -> Document:
 
 
 def batch_describe_model_package(context: Context, request: Document) -> Document:
-    """Several packages at once; the unknown ones come back as errors."""
+    """Several packages in one reply; each unknown one is an error in it."""
     known: Document = {}
     unknown: Document = {}
     for arn in request["ModelPackageArnList"]:
@@ -151,7 +151,7 @@ def list_model_packages(context: Context, request: Document) -> Document:
         and (kind == "Both" or (kind == "Versioned") == ("ModelPackageVersion" in package))
         and (approval is None or package.get("ModelApprovalStatus") == approval)
     ]
-    # Versions registered within one millisecond keep their order.
+    # Versions that were registered within one millisecond keep their order.
     kept.sort(key=lambda package: package.get("ModelPackageVersion", 0), reverse=_descending(request))
     page = list_page(kept, request, name="ModelPackageName", sort_fields={"Name": "ModelPackageArn"})
     shown = summarise("ListModelPackages", "ModelPackageSummaryList", page.documents)
@@ -159,7 +159,7 @@ def list_model_packages(context: Context, request: Document) -> Document:
 
 
 def update_model_package(context: Context, request: Document) -> Document:
-    """Approve or reject a package, or change what is written about it; a change of approval is announced."""
+    """Approve or reject a package, or change its description; a change of approval sends an event."""
     arn = package_of(context, request["ModelPackageArn"])["ModelPackageArn"]
     before: Document = {}
 
@@ -193,7 +193,7 @@ def delete_model_package(context: Context, request: Document) -> Document:
 
 
 def package_of(context: Context, name: str) -> Document:
-    """A stored package by ARN or own name; raises the ValidationException that SageMaker raises."""
+    """A stored package by ARN or name; raises SageMaker's ValidationException when there is none."""
     key = name if name.startswith("arn:") else context.arn("model-package", name)
     package = context.table(_PACKAGES).get(key)
     if package is None:
@@ -209,7 +209,7 @@ def _group(context: Context, name: str) -> Document:
     return group
 
 
-def _new_package(context: Context, request: Document, group_name: str | None, own_name: str | None) -> Document:
+def _new_package(context: Context, request: Document, group_name: str | None, package_name: str | None) -> Document:
     package: Document = {key: value for key, value in request.items() if key not in _NOT_STORED}
     now = context.now()
     package |= {
@@ -219,8 +219,8 @@ def _new_package(context: Context, request: Document, group_name: str | None, ow
         "ModelPackageStatus": "Completed",
         "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
     }
-    if own_name:
-        return package | {"ModelPackageArn": context.arn("model-package", own_name)}
+    if package_name:
+        return package | {"ModelPackageArn": context.arn("model-package", package_name)}
     group = _group(context, str(group_name))
     name, version = group["ModelPackageGroupName"], group["LastVersion"] + 1
     context.table(_GROUPS).put(name, group | {"LastVersion": version})
@@ -233,7 +233,7 @@ def _new_package(context: Context, request: Document, group_name: str | None, ow
     }
 
 
-def _refuse_missing_images(request: Document) -> None:
+def _check_images(request: Document) -> None:
     for index, container in enumerate(request.get("InferenceSpecification", {}).get("Containers", []), start=1):
         if not container.get("Image"):
             raise validation(

@@ -1,4 +1,4 @@
-"""Models and endpoint configurations: what an endpoint will run, immutable once created."""
+"""Models and endpoint configurations: what an endpoint runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIGS = "EndpointConfig"
 
 
 def create_model(context: Context, request: Document) -> Document:
-    """A model is a container and its artefact, given directly or as a model package."""
+    """Create a model: a container and its artefact, or a model package."""
     name = request["ModelName"]
     containers = _containers(request)
     if len(containers) > 1:
@@ -43,7 +43,7 @@ def list_models(context: Context, request: Document) -> Document:
 
 
 def delete_model(context: Context, request: Document) -> Document:
-    """Remove a model; endpoints that run it keep running."""
+    """Delete a model; endpoints that run it keep running."""
     model = model_of(context, request["ModelName"])
     context.table(MODELS).delete(model["ModelName"])
     drop_tags(context, model["ModelArn"])
@@ -51,7 +51,7 @@ def delete_model(context: Context, request: Document) -> Document:
 
 
 def create_endpoint_config(context: Context, request: Document) -> Document:
-    """Which models an endpoint runs, on how many instances, with which share of its requests."""
+    """Create a configuration: the models of an endpoint, their instance counts and shares of the requests."""
     name = request["EndpointConfigName"]
     variants = request["ProductionVariants"]
     names = [variant["VariantName"] for variant in variants]
@@ -84,7 +84,7 @@ def list_endpoint_configs(context: Context, request: Document) -> Document:
 
 
 def delete_endpoint_config(context: Context, request: Document) -> Document:
-    """Remove an endpoint configuration; endpoints that run it keep running."""
+    """Delete an endpoint configuration; endpoints that run it keep running."""
     config = config_of(context, request["EndpointConfigName"])
     context.table(CONFIGS).delete(config["EndpointConfigName"])
     drop_tags(context, config["EndpointConfigArn"])
@@ -92,7 +92,7 @@ def delete_endpoint_config(context: Context, request: Document) -> Document:
 
 
 def model_of(context: Context, name: str) -> Document:
-    """A stored model; raises the ValidationException that SageMaker raises."""
+    """A stored model; raises SageMaker's ValidationException when there is none."""
     model = context.table(MODELS).get(name)
     if model is None:
         raise validation(f'Could not find model "{context.arn("model", name)}".')
@@ -100,7 +100,7 @@ def model_of(context: Context, name: str) -> Document:
 
 
 def config_of(context: Context, name: str) -> Document:
-    """A stored endpoint configuration; raises the ValidationException that SageMaker raises."""
+    """A stored endpoint configuration; raises SageMaker's ValidationException when there is none."""
     config = context.table(CONFIGS).get(name)
     if config is None:
         raise validation(f'Could not find endpoint configuration "{context.arn("endpoint-config", name)}".')
@@ -108,7 +108,7 @@ def config_of(context: Context, name: str) -> Document:
 
 
 def plan_of(context: Context, config_name: str) -> Document:
-    """Everything an endpoint needs to run a configuration, resolved now and kept: later deletions do not matter."""
+    """All that an endpoint needs of a configuration, resolved now, so that a later deletion does not matter."""
     config = config_of(context, config_name)
     variants = []
     for variant in config["ProductionVariants"]:
@@ -135,7 +135,7 @@ def plan_of(context: Context, config_name: str) -> Document:
 
 
 def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
-    """A stored model's container with all that its model package says, and that package's ARN, if it has one."""
+    """A stored model's container, completed from its model package, and the ARN of that package, if it has one."""
     return _resolve(context, _containers(model)[0])
 
 

@@ -1,4 +1,4 @@
-"""Replacing what an endpoint serves: blue and green side by side, traffic shifted in steps, alarms watched."""
+"""Rollouts: a new deployment beside the old one, traffic shifted in stages, rollback on alarms."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ALARM_POLL_SECONDS = 0.5
 
 
 class RolledBack(Exception):
-    """The update was undone; the message says why. The old deployment has all the traffic again."""
+    """The update was rolled back; the message has the reason. The old deployment has all the traffic again."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """A stage of the shift.
+class RolloutStage:
+    """One stage of a rollout.
 
     Args:
         share: part of the requests that the new deployment gets, above 0 up to 1.
-        bake_seconds: how long alarms are watched before the next stage.
+        bake_seconds: time before the next stage, in which alarms are watched.
     """
 
     share: float
@@ -36,41 +36,41 @@ class Step:
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """A DeploymentConfig, read.
+    """What a DeploymentConfig asks for.
 
     Args:
-        steps: the stages, the last with a share of 1.
-        termination_seconds: how long the old instances stay after the last stage; alarms are still watched.
-        timeout_seconds: after which the whole update is undone.
-        alarms: names of CloudWatch alarms, any of which in ALARM undoes the update.
+        stages: in their order, the last with a share of 1.
+        termination_seconds: time after the last stage until the old instances end; alarms are still watched.
+        timeout_seconds: limit of the whole update, after which it is rolled back.
+        alarms: names of the CloudWatch alarms that roll the update back.
     """
 
-    steps: tuple[Step, ...]
+    stages: tuple[RolloutStage, ...]
     termination_seconds: float
     timeout_seconds: float
     alarms: tuple[str, ...]
 
     @classmethod
     def read(cls, config: Document | None, instances: int) -> RolloutPlan:
-        """The plan of a DeploymentConfig (all at once, unwatched, when None) for a fleet of `instances`."""
+        """The plan of a DeploymentConfig for a number of instances; without one, everything in one stage."""
         config = config or {}
         alarms = tuple(alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", []))
         rolling = config.get("RollingUpdatePolicy")
         if rolling:
             share = _share(rolling["MaximumBatchSize"], instances)
-            steps = tuple(_linear(share, rolling["WaitIntervalInSeconds"]))
-            return cls(steps, 0.0, rolling.get("MaximumExecutionTimeoutInSeconds", 14_400), alarms)
+            stages = tuple(_linear(share, rolling["WaitIntervalInSeconds"]))
+            return cls(stages, 0.0, rolling.get("MaximumExecutionTimeoutInSeconds", 14_400), alarms)
         policy = config.get("BlueGreenUpdatePolicy", {})
         routing = policy.get("TrafficRoutingConfiguration", {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0})
         wait = routing["WaitIntervalInSeconds"]
         if routing["Type"] == "CANARY":
-            steps = (Step(_share(routing["CanarySize"], instances), wait), Step(1.0, wait))
+            stages = (RolloutStage(_share(routing["CanarySize"], instances), wait), RolloutStage(1.0, wait))
         elif routing["Type"] == "LINEAR":
-            steps = tuple(_linear(_share(routing["LinearStepSize"], instances), wait))
+            stages = tuple(_linear(_share(routing["LinearStepSize"], instances), wait))
         else:
-            steps = (Step(1.0, wait),)
+            stages = (RolloutStage(1.0, wait),)
         timeout = policy.get("MaximumExecutionTimeoutInSeconds", 14_400)
-        return cls(steps, policy.get("TerminationWaitInSeconds", 0), timeout, alarms)
+        return cls(stages, policy.get("TerminationWaitInSeconds", 0), timeout, alarms)
 
 
 def _share(size: Document, instances: int) -> float:
@@ -79,19 +79,19 @@ def _share(size: Document, instances: int) -> float:
     return min(1.0, float(size["Value"]) / max(1, instances))
 
 
-def _linear(share: float, wait: float) -> Iterator[Step]:
+def _linear(share: float, wait: float) -> Iterator[RolloutStage]:
     reached = share
     while reached < 0.999:
-        yield Step(reached, wait)
+        yield RolloutStage(reached, wait)
         reached += share
-    yield Step(1.0, wait)
+    yield RolloutStage(1.0, wait)
 
 
 class Rollout:
     """One update of one endpoint, from the old deployment (blue) to the new one (green).
 
-    Every request is answered throughout: green gets its first one when it is healthy, blue is stopped when it has
-    answered its last one, and undoing is the same shift backwards.
+    Every request is answered: green gets its first request when it is healthy, and blue stops after its last one. A
+    rollback is the same shift backwards.
     """
 
     def __init__(self, context: Context, traffic: Traffic, plan: RolloutPlan, cancelled: threading.Event) -> None:
@@ -102,16 +102,16 @@ class Rollout:
         self._started = time.monotonic()
 
     def run(self, blue: Deployment, green: Deployment) -> None:
-        """Shift everything to green and stop blue; raises `RolledBack` with blue serving and green stopped."""
+        """Shift all traffic to green and stop blue; raises `RolledBack` when blue has it again and green is stopped."""
         try:
             self._check_alarms()
             green.start()
         except DeploymentFailed as failure:
             raise RolledBack(str(failure)) from None
         try:
-            for step in self._plan.steps:
-                self._traffic.set((green, step.share), (blue, 1.0 - step.share))
-                self._bake(step.bake_seconds)
+            for stage in self._plan.stages:
+                self._traffic.set((green, stage.share), (blue, 1.0 - stage.share))
+                self._bake(stage.bake_seconds)
             self._bake(self._plan.termination_seconds)
         except RolledBack:
             self._traffic.set((blue, 1.0))

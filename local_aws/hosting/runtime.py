@@ -12,7 +12,7 @@ from local_aws.core.errors import AwsError
 from local_aws.core.protocol import Document, Headers, Reply
 from local_aws.core.shapes import operation_model, violations
 from local_aws.hosting.async_queue import AsyncQueue
-from local_aws.hosting.data_capture import Message
+from local_aws.hosting.data_capture import CapturedMessage
 from local_aws.hosting.fleet import Fleet
 from local_aws.hosting.instance import LOG_GROUP, Instance
 from local_aws.hosting.live_endpoints import FAMILY, Endpoints
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "AWS/SageMaker"
 MAX_BODY = 6_291_456
-_MODEL_SECONDS = 60.0  # SageMaker's limit for one answer
+_MODEL_SECONDS = 60.0  # SageMaker's limit for one response
 _WAIT_FOR_INSTANCE = 2.0
 _FORWARDED = {
     "content-type": "Content-Type",
@@ -49,31 +49,31 @@ MAX_ASYNC_BODY = 128_000
 _clients: dict[int, httpx.AsyncClient] = {}
 
 
-class _Answer(NamedTuple):
+class _TimedResponse(NamedTuple):
     response: httpx.Response
     seconds: float
 
 
 class ModelError(AwsError):
-    """The container answered with an error (or not at all); carries what it said."""
+    """The container returned an error, or no response."""
 
-    def __init__(self, context: Context, fleet: Fleet, instance: Instance, status: int, said: str) -> None:
+    def __init__(self, context: Context, fleet: Fleet, instance: Instance, status: int, text: str) -> None:
         side = "client" if 400 <= status < 500 else "server"
         stream = f"{LOG_GROUP}/{fleet.spec.endpoint}"
         message = (
-            f'Received {side} error ({status}) from {fleet.name} with message "{said}". '
+            f'Received {side} error ({status}) from {fleet.name} with message "{text}". '
             f"See log group {stream}, stream {fleet.name}/{instance.id}, of account {context.account}."
         )
         super().__init__("ModelError", message, 424)
         self.extra = {
             "OriginalStatusCode": status,
-            "OriginalMessage": said,
+            "OriginalMessage": text,
             "LogStreamArn": f"arn:aws:logs:{context.region}:{context.account}:log-group:{stream}",
         }
 
 
 async def invoke(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:
-    """Forward a request to an instance of the endpoint; raises `AwsError` when it cannot be answered."""
+    """Forward a request to an instance of the endpoint; raises `AwsError` when none can answer it."""
     if len(body) > MAX_BODY:
         raise AwsError("ValidationError", f"The body has {len(body)} bytes; at most {MAX_BODY} are taken", 413)
     started = time.perf_counter()
@@ -81,19 +81,19 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
         raise AwsError("ValidationError", f"Endpoint {endpoint_name} is asynchronous; use InvokeEndpointAsync")
     fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
     try:
-        answer = await _forward(context, fleet, instance, headers, body)
+        timed = await _forward(context, fleet, instance, headers, body)
     finally:
         instance.release()
-    response = answer.response
-    _measure(context, fleet, response.status_code, answer.seconds, time.perf_counter() - started)
+    response = timed.response
+    _measure(context, fleet, response.status_code, timed.seconds, time.perf_counter() - started)
     if not response.is_success:
         raise ModelError(context, fleet, instance, response.status_code, response.text[:1024])
     content_type = response.headers.get("content-type", "application/octet-stream")
     if capture := context.shared(Endpoints).capture(endpoint_name):
-        asked = Message(body, headers.get("content-type", "application/octet-stream"))
-        capture.note(fleet.name, fleet.spec.role, asked, Message(response.content, content_type))
+        request = CapturedMessage(body, headers.get("content-type", "application/octet-stream"))
+        capture.record(fleet.name, fleet.spec.role, request, CapturedMessage(response.content, content_type))
     reply_headers = {
-        # In lower case ministack leaves it alone; it would make a container's JSON `application/x-amz-json-1.1`.
+        # In lower case, because ministack changes `Content-Type: application/json` to `application/x-amz-json-1.1`.
         "content-type": content_type,
         "x-Amzn-Invoked-Production-Variant": fleet.name,
     }
@@ -104,7 +104,7 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
 
 
 def invoke_async(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:
-    """Queue a request; raises `AwsError` when it can never be answered."""
+    """Queue a request; raises `AwsError` when the endpoint cannot take it."""
     endpoint = context.table(FAMILY).get(endpoint_name)
     if endpoint is None or endpoint["EndpointStatus"] in {"Creating", "Failed", "Deleting"}:
         raise AwsError("ValidationError", f"Endpoint {endpoint_name} of account {context.account} not found.")
@@ -136,7 +136,7 @@ def invoke_async(context: Context, endpoint_name: str, headers: Headers, body: b
 
 
 def model_error_reply(error: ModelError) -> Reply:
-    """A ModelError as the runtime writes it."""
+    """A ModelError as SageMaker Runtime writes it."""
     document = {"Message": error.message, **error.extra}
     return Reply(
         error.status,
@@ -169,8 +169,8 @@ def _is_cold(document: Document, variant: str | None) -> bool:
     return any(item.get("ServerlessConfig") for item in variants if variant in (None, item["VariantName"]))
 
 
-async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: Headers, body: bytes) -> _Answer:
-    import httpx  # a fifth of a second that only the first invocation pays
+async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: Headers, body: bytes) -> _TimedResponse:
+    import httpx  # takes a fifth of a second, once
 
     forwarded = {title: headers[name] for name, title in _FORWARDED.items() if name in headers}
     url = f"http://127.0.0.1:{instance.port}/invocations"
@@ -179,17 +179,17 @@ async def _forward(context: Context, fleet: Fleet, instance: Instance, headers: 
         response = await _client().post(url, content=body, headers=forwarded)
     except httpx.TimeoutException:
         _measure(context, fleet, 504, _MODEL_SECONDS, _MODEL_SECONDS)
-        said = f"Your invocation timed out while waiting for a response from container {fleet.name}"
-        raise ModelError(context, fleet, instance, 0, said) from None
+        text = f"Your invocation timed out while waiting for a response from container {fleet.name}"
+        raise ModelError(context, fleet, instance, 0, text) from None
     except httpx.TransportError as error:
         spent = time.perf_counter() - started
         _measure(context, fleet, 502, spent, spent)
         raise ModelError(context, fleet, instance, 500, f"The container ended the connection: {error}") from None
-    return _Answer(response, time.perf_counter() - started)
+    return _TimedResponse(response, time.perf_counter() - started)
 
 
 def _client() -> httpx.AsyncClient:
-    """One client an event loop. Idle connections are given up before any server would close them."""
+    """The HTTP client of this event loop. It closes idle connections before a server would."""
     import httpx
 
     loop = id(asyncio.get_running_loop())

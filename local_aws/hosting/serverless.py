@@ -1,4 +1,4 @@
-"""A serverless variant: processes come with requests, stay warm for a while, and go."""
+"""A serverless variant: processes start with requests, stay warm, and end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from local_aws.hosting.instance import Instance
 _WARM_SECONDS = 300.0
 _LOOK_SECONDS = 0.5
 COLD_START_SECONDS = 60.0
-"""How long a request may wait for a process that starts for it."""
+"""How long a request waits for its process to start."""
 
 
 class ServerlessFleet(Fleet):
-    """One process a request at once, as many as MaxConcurrency (and this machine's processors, twice) allow.
+    """One process for each concurrent request, up to MaxConcurrency and twice this computer's processors.
 
-    Warm processes are kept for five minutes (of the local AWS's time scale) after their last request; AWS does not say
-    how long it keeps its own.
+    A process stays warm for five minutes, times the time scale, after its last request. AWS does not document its own
+    time.
     """
 
     def __init__(self, context: Context, plan: VariantPlan) -> None:
@@ -33,21 +33,21 @@ class ServerlessFleet(Fleet):
 
     @property
     def can_answer(self) -> bool:
-        """It can, as soon as a process has started."""
+        """True also without a process, because a request starts one."""
         return not self._stopped.is_set()
 
     def start(self) -> None:
-        """Start one process, to see that the model works; it goes when nothing comes."""
+        """Start one process, to check that the model works; it ends after its warm time."""
         self._start_one()
         for instance in self._instances:
             self._used[instance.id] = time.monotonic()
         self._context.start_thread(f"cool {self.name}", self._cool_down)
 
     def scale(self, count: int) -> None:
-        """There are no instances to count."""
+        """Does nothing: a serverless variant has no instance count."""
 
     def take(self) -> Instance | None:
-        """A process that does nothing else; None while one starts.
+        """An idle process; None while one starts.
 
         Raises `AwsError` (429) beyond MaxConcurrency.
         """
@@ -70,7 +70,7 @@ class ServerlessFleet(Fleet):
             self._start_one()
         except DeploymentFailed as failure:
             self._context.metrics.put("AWS/SageMaker", "ModelSetupErrors", 1, self.spec.dimensions, unit="None")
-            time.sleep(_LOOK_SECONDS)  # a model that cannot start is not started without pause
+            time.sleep(_LOOK_SECONDS)  # a pause before the next attempt to start a model that cannot start
             raise failure
         finally:
             with self._lock:
@@ -95,7 +95,7 @@ class ServerlessFleet(Fleet):
                 instance.stop()
 
     def _replace(self, lost: Instance) -> None:
-        """The next request starts another."""
+        """Remove a lost process; the next request starts another."""
         with self._lock:
             self._instances = tuple(instance for instance in self._instances if instance is not lost)
         lost.stop(drain=False)

@@ -1,1 +1,1 @@
-"""Container images without a container engine: how they are built, kept, resolved and run."""
+"""Container images without a container engine: built, stored, found and run."""

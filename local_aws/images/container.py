@@ -1,4 +1,4 @@
-"""One job process on one machine: started under the supervisor, its output read line by line, ended with grace."""
+"""A container as one process under the supervisor: started, its output read line by line, ended."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pathlib import Path
 BASE = "/opt/ml"
 _BASE = re.compile(r"(?<![\w.-])/opt/ml(?![\w.-])")
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-_MAX_LINE = 256 * 1024  # CloudWatch Logs cuts an event there too
+_MAX_LINE = 256 * 1024  # the limit of an event in CloudWatch Logs
 
 LineReader = Callable[[str], None]
 
 
 def rebase(text: str, root: Path) -> str:
-    """`text` with the container's `/opt/ml` replaced by this machine's own folder, wherever it starts a path."""
+    """`text` with `/opt/ml` replaced by `root`, the folder that stands in for it, wherever it begins a path."""
     return _BASE.sub(lambda _: str(root), text)
 
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What to run.
+    """What a container runs.
 
     Args:
         command: program and arguments.
-        environment: the whole environment; nothing is inherited.
+        environment: all variables; none is inherited.
         directory: working directory.
     """
 
@@ -42,7 +42,7 @@ class ContainerSpec:
 
 @dataclass(eq=False)
 class Container:
-    """A running job process. Make it with `start`; `wait` returns its exit status once nothing of it is left."""
+    """A running container. `start` makes it; `wait` returns its exit status when all its processes have ended."""
 
     process: subprocess.Popen[bytes]
     reader: threading.Thread
@@ -50,7 +50,7 @@ class Container:
 
     @classmethod
     def start(cls, spec: ContainerSpec, read_line: LineReader) -> Container:
-        """Start `spec` and hand every line it prints (stdout and stderr as one stream) to `read_line`."""
+        """Start `spec` and call `read_line` for every line that it prints (stdout and stderr as one stream)."""
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_SUPERVISOR), *spec.command],
             env=dict(spec.environment),
@@ -65,15 +65,15 @@ class Container:
         return cls(process, reader)
 
     def terminate(self) -> None:
-        """Ask the job to end (SIGTERM to all of its processes)."""
-        self._tell(b"TERM\n")
+        """Send SIGTERM to all processes."""
+        self._send(b"TERM\n")
 
     def kill(self) -> None:
-        """End the job now (SIGKILL to all of its processes)."""
-        self._tell(b"KILL\n")
+        """Send SIGKILL to all processes."""
+        self._send(b"KILL\n")
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit status (128 + N after signal N) once all output has been read; None after `timeout` seconds."""
+        """The exit status (128 + N after signal N) when all output has been read; None after `timeout` seconds."""
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -84,7 +84,7 @@ class Container:
                 self.process.stdin.close()
         return status if status >= 0 else 128 - status
 
-    def _tell(self, line: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         with self._lock, contextlib.suppress(OSError, ValueError):
             if self.process.stdin is not None:
                 self.process.stdin.write(line)
@@ -101,7 +101,7 @@ def _read(process: subprocess.Popen[bytes], read_line: LineReader) -> None:
 
 
 def end_containers(containers: Iterable[Container], grace: float) -> None:
-    """End them together: SIGTERM, up to `grace` seconds to comply, SIGKILL; returns when none is left."""
+    """End several containers together: SIGTERM, after `grace` seconds SIGKILL; returns when all have ended."""
     running = [container for container in containers if container.wait(0) is None]
     if grace > 0:
         deadline = time.monotonic() + grace

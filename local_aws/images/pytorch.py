@@ -1,7 +1,7 @@
 """AWS's PyTorch images, for which the environment of the local AWS stands in.
 
-A container may install packages without touching its image. Here each job gets a virtual environment of three small
-files on top of the packages of the local AWS: what its pip installs goes into the job's folder and is removed with it.
+A container may install packages without changing its image. Here each job gets a virtual environment of three small
+files on top of the packages of the local AWS: its pip installs into the job's folder, which is removed with the job.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from local_aws.core.protocol import ImageUri
 
 _NAMES = """\
-'''Machines of one job find each other by name (algo-1, algo-2, ...), as they do in the job's container network.'''
+'''Machines of one job reach each other by name (algo-1, algo-2, ...), as in a container network.'''
 import re
 import socket
 
@@ -36,7 +36,7 @@ for _name in ("gethostbyname", "gethostbyname_ex", "getaddrinfo"):
 
 
 def image_problem(image: str) -> str | None:
-    """Why no job can run from `image` here; None for AWS's PyTorch images, whose packages this environment has."""
+    """Why no job can run from `image`; None for AWS's PyTorch images, whose packages this environment has."""
     name = ImageUri.parse(image)
     if name and name.repository.split("/")[-1].startswith("pytorch"):
         return None
@@ -47,14 +47,14 @@ def image_problem(image: str) -> str | None:
 
 
 def make_layer(folder: Path) -> Path:
-    """Make the environment in `folder` and return the folder that goes first on the job's PATH."""
+    """Make the job's environment in `folder`; returns the folder that comes first on its PATH."""
     executables = folder / "bin"
     packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     executables.mkdir(parents=True)
     packages.mkdir(parents=True)
     base = Path(sys.base_prefix) / "bin"
     (folder / "pyvenv.cfg").write_text(f"home = {base}\ninclude-system-site-packages = false\n", encoding="utf-8")
-    # The link must lead to the base interpreter: through the outer environment's it would find that one's settings.
+    # The link must lead to the base interpreter; that of the outer environment reads the outer environment's settings.
     interpreter = os.path.realpath(sys.executable)
     for name in ("python", "python3"):
         (executables / name).symlink_to(interpreter)
@@ -65,5 +65,5 @@ def make_layer(folder: Path) -> Path:
 
 
 def image_executables() -> str:
-    """The folder of the packages' own commands (torchrun, ...) in the environment of the local AWS."""
+    """The folder of the packages' commands (torchrun, ...) in the environment of the local AWS."""
     return sysconfig.get_path("scripts")

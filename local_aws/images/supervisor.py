@@ -1,9 +1,9 @@
-"""Runs one job process as a container runtime would: nothing it starts outlives it.
+"""Runs a command as a container runtime does: no process that the command starts outlives it.
 
-A stand-alone script for `python -I -S` (standard library only, so it starts in some 20 ms). Its standard input is
-a pipe that only the local AWS holds: a line `TERM` or `KILL` signals the job, and end-of-file (the local AWS has
-died, however it died) kills it. When the main process ends, whatever it left behind is killed too, as happens to a
-container's processes when its first one exits.
+A stand-alone script for `python -I -S`; with the standard library only it starts in about 20 ms. Its standard input is
+a pipe whose other end only the local AWS has. A line `TERM` or `KILL` signals the command; end-of-file kills it,
+because it means that the local AWS has died. When the command ends, the processes that it left are killed, as those
+of a container are when its first process ends.
 
 Usage: supervisor.py COMMAND [ARGUMENT...]; exits with the command's status, 128 + N after signal N.
 """
@@ -26,21 +26,21 @@ _REAP_SECONDS = 5.0
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux only; elsewhere the pipe on standard input is the only tie, and it is enough."""
+    """Linux only; elsewhere the pipe on standard input is enough."""
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _children_by_parent() -> dict[int, list[int]]:
-    """Every process by its parent, from /proc; empty where there is none."""
+    """Process ids by their parent's, from /proc; empty where /proc does not exist."""
     table: dict[int, list[int]] = {}
     entries = os.listdir("/proc") if os.path.isdir("/proc") else []
     for entry in entries:
         if not entry.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{entry}/stat", "rb") as stat:
-            # The name, in parentheses, may hold anything: the fields start after the last parenthesis.
+            # The name, in parentheses, may contain any character: the fields start after the last parenthesis.
             parent = int(stat.read().rpartition(b")")[2].split()[1])
             table.setdefault(parent, []).append(int(entry))
     return table
@@ -70,8 +70,8 @@ def _signal_job(main: int, number: int) -> None:
 
 
 def _start(command: list[str]) -> int:
-    """Start the job in a session of its own; returns once it runs its command, so that no signal finds less than it."""
-    running, started = os.pipe()  # not inherited: closes when the child runs its command, or ends without doing so
+    """Start the command in a new session; returns when it runs, so that no signal comes before it."""
+    running, started = os.pipe()  # not inherited: it closes when the child runs the command, or ends before that
     process = os.fork()
     if process:
         os.close(started)
@@ -93,7 +93,7 @@ def _start(command: list[str]) -> int:
 
 
 def _reap(main: int) -> int | None:
-    """Collect every process that has ended; the status of `main` if it is among them."""
+    """Collect every process that has ended; returns the status of `main` if it has."""
     status: int | None = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -117,7 +117,7 @@ def _clean_up(main: int) -> None:
 
 
 def _obey(main: int, data: bytes) -> bool:
-    """Carry out the owner's lines; False at end-of-file, which means the owner is gone."""
+    """Carry out the lines of the local AWS; returns False at end-of-file, when it has ended."""
     for line in data.split():
         if line == b"TERM":
             _signal_job(main, signal.SIGTERM)
@@ -136,7 +136,7 @@ def main(command: list[str]) -> int:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    # Ctrl-C in the owner's terminal is the owner's business: it tells us through the pipe.
+    # The local AWS handles Ctrl-C in its terminal and then writes to the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: None)
     job = _start(command)

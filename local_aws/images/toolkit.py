@@ -1,14 +1,14 @@
-"""AWS's training toolkit (`sagemaker-training` with its PyTorch module), started the way its image starts it.
+"""Starts AWS's training toolkit (`sagemaker-training` with its PyTorch module) as its image does.
 
-A stand-alone script: it runs inside a job's process, where only the job's own packages are importable, and changes
-what depends on a container network or on an image of one's own:
+A stand-alone script, because it runs in a job's process, which can import the job's packages only. It changes what
+depends on a container's network or image:
 
-- SIGTERM does not end it once the script runs. In an image it is process 1, which ignores the signal, and goes on
-  relaying the script's output until the script has ended.
-- The first machine is reached at a loopback address and at a port of the job's own, so that several jobs with several
-  machines run side by side (the toolkit's port is a constant).
-- Packages that the job's requirements name and that are installed already are not looked up again by pip.
-- torch's version is read from its metadata; importing torch for it costs seconds before the script even starts.
+- SIGTERM does not end the toolkit while the script runs. In an image it is process 1, which ignores the signal and
+  relays the script's output to its end.
+- The first machine is reached at a loopback address and at a port that only this job has, so that several such jobs run
+  side by side. The toolkit's port is a constant.
+- pip does not look up the packages of the job's requirements that are installed already.
+- torch's version is read from its metadata, because to import torch for it takes seconds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def _relay_to_the_end() -> None:
     create = process.create
 
     def create_and_outlive(*arguments: object, **keywords: object) -> object:
-        # From here on, not before: a signal that nobody would hear must not be lost on the way to the script. And a
-        # handler, not SIG_IGN: an ignored signal would stay ignored in the script, which may want to hear it.
+        # Not earlier, because a signal that comes before the script starts must end the job. A handler and not
+        # SIG_IGN, because the script would inherit that and could not handle the signal.
         signal.signal(signal.SIGTERM, lambda *_: None)
         return create(*arguments, **keywords)
 
@@ -58,7 +58,7 @@ def _name_torch_without_importing_it() -> None:
 
 
 def _unmet(path: str) -> list[str]:
-    """The lines of requirements.txt that need pip: what is missing, and whatever is more than name and version."""
+    """The lines of requirements.txt that need pip: missing packages, and lines with more than name and version."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     unmet: list[str] = []
@@ -96,7 +96,7 @@ def _install_only_what_is_missing() -> None:
 
 def main() -> None:
     """Run the toolkit's `train` command; its exit status is the job's."""
-    sys.path.pop(0)  # this folder: the toolkit hands its own path on to the script
+    sys.path.pop(0)  # this folder: the script inherits the toolkit's path
     from sagemaker_training.cli import train
 
     _relay_to_the_end()

@@ -1,4 +1,4 @@
-"""What a finished training job leaves in S3: its model and its other output, packed or as they lie."""
+"""What a training job uploads at its end: its model and its other output, packed or file by file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from local_aws.core.objects import ObjectStore
 from local_aws.core.protocol import Document
 
-# Stored, not deflated: weights shrink by 7% at best, and that takes seconds at every end of a training job.
+# Not compressed: weights shrink by 7% at best, and that takes seconds in every training job.
 _GZIP_LEVEL = 0
 
 
 def files_of(folders: Iterable[Path]) -> dict[str, Path]:
-    """Every file of the machines' folders by relative path; where two machines wrote the same, the first one's."""
+    """Every file in the machines' folders by relative path; the first machine's, where two have the same path."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
@@ -25,7 +25,7 @@ def files_of(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def pack(files: dict[str, Path], archive: Path) -> None:
-    """Write a gzipped tar of the files, deterministically: same content, same bytes."""
+    """Write a gzipped tar of the files; the same content gives the same bytes."""
     with (
         archive.open("wb") as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0) as packed,
@@ -44,22 +44,22 @@ def pack(files: dict[str, Path], archive: Path) -> None:
 
 
 def output_prefix(job: Document) -> str:
-    """Where everything that a training job leaves lies: `S3OutputPath/JOB/output/`."""
+    """The prefix of everything that a training job uploads: `S3OutputPath/JOB/output/`."""
     return f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job['TrainingJobName']}/output/"
 
 
 def is_packed(job: Document) -> bool:
-    """Whether the output is packed (the default) or lies in S3 file by file."""
+    """Whether the output is packed (the default) or uploaded file by file."""
     return bool(job["OutputDataConfig"].get("CompressionType", "GZIP") == "GZIP")
 
 
 def model_location(job: Document) -> str:
-    """The S3 URI that the job's model will have; DescribeTrainingJob tells it from the start."""
+    """The S3 URI of the job's model, which DescribeTrainingJob shows before it exists."""
     return output_prefix(job) + ("model.tar.gz" if is_packed(job) else "model/")
 
 
 def upload_output(objects: ObjectStore, job: Document, machines: list[Path], scratch: Path) -> None:
-    """Store the model of all machines of a job (an empty archive when there is none) and its output/data, if any.
+    """Upload the model of a job's machines (an empty archive when there is none) and its output/data, if any.
 
     Args:
         objects: S3.

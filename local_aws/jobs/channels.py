@@ -1,7 +1,7 @@
-"""Input data on its way to a job: which objects a data source means, and how they lie in the job's folder.
+"""Input data of jobs: the objects of a data source, downloaded into the layout of a channel.
 
-Objects are kept by ETag and linked into each job's folder, so five trials read one download. A job that writes into
-such a file changes its time stamp; the copy is then not used again.
+Each object is downloaded once, stored by its ETag and linked into the folder of every job, so that five trials share
+one download. When a job has written into such a file, its time stamp differs and the object is downloaded again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _PARALLEL = 8
 
 
 class DataError(Exception):
-    """Input that cannot be had; the message is what the job's FailureReason says."""
+    """Input that cannot be read; the message is the job's FailureReason."""
 
 
 class RemoteObject(NamedTuple):
-    """One object of a data source and where it goes, relative to the channel's folder."""
+    """One object of a data source, and its path in the channel's folder."""
 
     bucket: str
     key: str
@@ -39,7 +39,7 @@ class RemoteObject(NamedTuple):
 
 
 class ObjectName(NamedTuple):
-    """Where one object of a data source is, and its path relative to the source."""
+    """The address of one object of a data source, and its path relative to the source."""
 
     bucket: str
     key: str
@@ -48,12 +48,12 @@ class ObjectName(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSource:
-    """What SageMaker's S3DataSource and ProcessingS3Input say about where data come from.
+    """Where data come from, as S3DataSource and ProcessingS3Input describe it.
 
     Args:
         uri: prefix, or manifest file for `ManifestFile`.
         kind: `S3Prefix` or `ManifestFile`.
-        sharded: each machine gets every n-th object instead of all of them.
+        sharded: each machine gets every n-th object instead of all objects.
     """
 
     uri: str
@@ -62,11 +62,11 @@ class DataSource:
 
 
 class Downloader:
-    """Brings data sources into folders.
+    """Downloads data sources into folders.
 
     Args:
         client: boto3's S3 client.
-        folder: where downloaded objects are kept; on the same file system as the jobs' folders.
+        folder: of the downloaded objects, on the same file system as the jobs' folders.
     """
 
     def __init__(self, client: Any, folder: Path) -> None:
@@ -76,13 +76,13 @@ class Downloader:
         self._lock = threading.Lock()
 
     def using(self, client: Any) -> Downloader:
-        """The same cache of downloads, read with another client's rights."""
+        """A downloader with the same cache of objects and another client's rights."""
         other = copy.copy(self)
         other._client = client
         return other
 
     def fetch(self, source: DataSource, target: Path, *, role: str, machine: int = 0, machines: int = 1) -> int:
-        """Lay out the machine's part of a source in `target`; returns the number of files. Raises `DataError`."""
+        """Put the machine's part of a source into `target`; returns the number of files. Raises `DataError`."""
         target.mkdir(parents=True, exist_ok=True)
         try:
             objects = sorted(self._objects(source), key=lambda item: item.key)
@@ -100,7 +100,7 @@ class Downloader:
         return len(mine)
 
     def names(self, source: DataSource) -> Iterator[ObjectName]:
-        """The objects of a source in their order, as they are listed. Raises `DataError`; none is fine."""
+        """The objects of a source in their order. Raises `DataError`; an empty source is allowed."""
         try:
             if source.kind == "ManifestFile":
                 yield from self._manifest_names(source.uri)
@@ -111,11 +111,11 @@ class Downloader:
             raise DataError(f"ClientError: {source.uri} cannot be read: {error}") from error
 
     def list(self, uri: str) -> list[RemoteObject]:
-        """The objects under a prefix; none is fine."""
+        """The objects under a prefix; there may be none."""
         return list(self._prefix(uri))
 
     def place_copy(self, item: RemoteObject, target: Path) -> None:
-        """Download one object as a file of its own, which the job may change."""
+        """Download one object to a file that the job may change."""
         path = _inside(target, item.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._download(item, path)
@@ -184,11 +184,10 @@ class Downloader:
 
 
 def relative_path(prefix: str, key: str) -> str:
-    """Where the object `key` of the source `prefix` lies below the channel's folder.
+    """The path of the object `key` of the source `prefix` in the channel's folder.
 
-    `data/train/` and `data/train` both make `data/train/1.jpg` into `1.jpg`; a source that names the object itself
-    gives its file name; and since S3 prefixes are plain text, `data/train` also takes in `data/train-2/1.jpg`, as
-    `train-2/1.jpg`.
+    For `data/train/` and for `data/train`, `data/train/1.jpg` has the path `1.jpg`. A source that names one object has
+    its file name. S3 prefixes are plain text, so `data/train` also has `data/train-2/1.jpg`, as `train-2/1.jpg`.
     """
     if key == prefix:
         return key.rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""What every kind of job has in common: it is checked, created, found, listed, stopped and resumed here."""
+"""What every kind of job shares: its requests are checked, and it is stored, listed, stopped and resumed here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MISSING = "Could not find requested job with name: {}"
 
 @dataclass(frozen=True)
 class JobKind:
-    """One kind of job; its members on the wire have its name in front, for example `ProcessingJobName`.
+    """One kind of job; its members on the wire begin with its name, for example `ProcessingJobName`.
 
     Args:
         family: its name on the wire and in the store, for example `ProcessingJob`.

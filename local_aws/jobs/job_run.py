@@ -1,4 +1,4 @@
-"""A job without interruptions, processing or transform: it runs once, and its stored status says how it ended."""
+"""What processing and transform jobs share: they run once, without interruptions, and store how they ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JobRun(ABC):
     """
 
     KIND: ClassVar[str]
-    """`Processing` or `Transform`, which members of the stored job have in front."""
+    """`Processing` or `Transform`: members of the stored job begin with it."""
     HIDDEN: ClassVar[frozenset[str]] = frozenset()
     """Members that no event shows."""
 

@@ -1,4 +1,4 @@
-"""One machine of a job: its folders, its Python, its environment."""
+"""One machine of a job: its folders, its Python and its environment variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROXIES = {"http_proxy", "https_proxy", "no_proxy", "all_proxy"}
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine of a job: `root` stands in for its `/opt/ml`."""
+    """A machine of a job; `root` stands in for its `/opt/ml`."""
 
     name: str
     index: int
@@ -30,7 +30,7 @@ class Machine:
 
     @classmethod
     def make(cls, job_folder: Path, index: int) -> Machine:
-        """Make the folders of machine `algo-(index + 1)`, empty; whatever an earlier attempt left is removed."""
+        """Make the empty folders of machine `algo-(index + 1)`; removes those of an earlier attempt."""
         name = f"algo-{index + 1}"
         folder = job_folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -45,19 +45,19 @@ class Machine:
         path.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
     def read_text(self, relative: str, limit: int = 1024) -> str:
-        """The start of a file that the job may have written; empty when it did not."""
+        """The start of a file that the job may have written; empty when it has not."""
         path = self.root / relative
         if not path.is_file():
             return ""
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(limit).strip()
 
-    def environment(self, own: Mapping[str, str], threads: int) -> dict[str, str]:
-        """The whole environment of a process on this machine.
+    def environment(self, variables: Mapping[str, str], threads: int) -> dict[str, str]:
+        """All environment variables of a process on this machine.
 
         Args:
-            own: the job's variables; they win.
-            threads: the machine's fair share of this computer's processors.
+            variables: the job's; they replace others of the same name.
+            threads: the machine's share of this computer's processors.
         """
         base = {
             name: value
@@ -67,15 +67,15 @@ class Machine:
         base |= {
             "PATH": os.pathsep.join([str(self.executables), image_executables(), os.environ.get("PATH", os.defpath)]),
             "SAGEMAKER_BASE_DIR": str(self.root),
-            # As AWS's images set them: the log is live and the code folder stays clean.
+            # As in AWS's images: the log is live and the code folder gets no compiled files.
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONIOENCODING": "UTF-8",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
             "OMP_NUM_THREADS": str(threads),
-            # gloo asks for the address of the host's name, which need not resolve on a laptop.
+            # gloo resolves the host's name, which may have no address on a laptop.
             "GLOO_SOCKET_IFNAME": NETWORK_INTERFACE,
             "TP_SOCKET_IFNAME": NETWORK_INTERFACE,
         }
-        return base | dict(own)
+        return base | dict(variables)

@@ -1,4 +1,4 @@
-"""Processing jobs: create, describe, list, stop, and the run of one on its machines."""
+"""Processing jobs: create, describe, list, stop, and how one runs on its machines."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ProcessingRun(JobRun):
             self._cancelled.set()
 
     def shut_down(self) -> None:
-        """Kill the job at once; its stored state says that it was running."""
+        """Kill the job at once; its stored status stays InProgress."""
         self._messages.put(_SHUT_DOWN)
         self._cancelled.set()
 
@@ -153,21 +153,21 @@ class ProcessingRun(JobRun):
 
     def _spec(self, job: Document, machine: Machine, threads: int, port: int) -> ContainerSpec:
         application = job["AppSpecification"]
-        own = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
+        given = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
         variables = {
             **self._context.environment(),
             "PROCESSING_JOB_ARN": job["ProcessingJobArn"],
             "PROCESSING_JOB_NAME": self._name,
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
-            **own,
+            **given,
         }
         words = [*application.get("ContainerEntrypoint", []), *application.get("ContainerArguments", [])]
         command = [rebase(word, machine.root) for word in words]
         return ContainerSpec(command, machine.environment(variables, threads), machine.root)
 
     def _watch(self, job: Document, machines: list[Machine]) -> Document:
-        """Wait for the end: of every machine, of the first one that fails, or of somebody's patience."""
+        """Wait until every machine has ended, one has failed, the time limit is reached or the job is stopped."""
         waiting = len(machines)
         limit = time.monotonic() + job["StoppingCondition"]["MaxRuntimeInSeconds"]
         while waiting:
@@ -197,7 +197,7 @@ class ProcessingRun(JobRun):
 
 
 def _exit_message(machine: Machine) -> Document:
-    """What a machine left as its last words; nothing when it left none."""
+    """The job's ExitMessage, which a machine may have written."""
     text = machine.read_text("output/message", _MAX_TEXT)
     return {"ExitMessage": text} if text else {}
 
@@ -252,5 +252,5 @@ def stop_processing_job(context: Context, request: Document) -> Document:
 
 
 def resume(context: Context) -> None:
-    """Start again what ran when the local AWS stopped. Outputs are uploaded at the end only, so none is doubled."""
+    """Start again what ran when the local AWS stopped; outputs are uploaded at a job's end only."""
     PROCESSING_JOBS.resume(context)

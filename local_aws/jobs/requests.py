@@ -1,7 +1,6 @@
-"""What CreateTrainingJob, CreateProcessingJob and CreateTransformJob refuse although the request's shape is right.
+"""Checks of CreateTrainingJob, CreateProcessingJob and CreateTransformJob beyond the request's shape.
 
-A check raises `AwsError`: ValidationException for what AWS refuses too, NotImplemented for what AWS runs and the local
-AWS does not.
+They raise `AwsError`: ValidationException for what AWS refuses too, NotImplemented for what only AWS runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The jobs that run now: started, found by name, and stopped when the local AWS stops."""
+"""The jobs that run now: started, found by name, stopped with the local AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training jobs: create, describe, list, stop; and, locally, interrupt their spot capacity."""
+"""Training jobs: create, describe, list, stop; interrupt their spot capacity. training_run.py runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container contract of a training job: what lies in each machine's `/opt/ml`, and the command that starts it."""
+"""The container contract of a training job: the files in each machine's `/opt/ml`, and how it starts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _GROUP = "homogeneousCluster"
 
 
 def instance_count(job: Document) -> int:
-    """How many machines a training job asks for."""
+    """The number of machines in a training job's request."""
     groups = job["ResourceConfig"].get("InstanceGroups")
     return sum(group["InstanceCount"] for group in groups) if groups else int(job["ResourceConfig"]["InstanceCount"])
 
 
 def write_configuration(job: Document, machine: Machine, machines: list[Machine]) -> None:
-    """Write hyperparameters.json, resourceconfig.json and inputdataconfig.json, and make the folders."""
+    """Make the folders and write hyperparameters.json, resourceconfig.json and inputdataconfig.json."""
     for folder in ("input/data", "model", "output/data", "code", "checkpoints"):
         (machine.root / folder).mkdir(parents=True, exist_ok=True)
     parameters = job.get("HyperParameters", {})
@@ -58,11 +58,11 @@ def _resource_config(job: Document, machine: Machine, machines: list[Machine]) -
                 "hosts": hosts,
             }
         )
-    mine = next(group for group in described if machine.name in group["hosts"])
+    group = next(item for item in described if machine.name in item["hosts"])
     return {
         "current_host": machine.name,
-        "current_instance_type": mine["instance_type"],
-        "current_group_name": mine["instance_group_name"],
+        "current_instance_type": group["instance_type"],
+        "current_group_name": group["instance_group_name"],
         "hosts": names,
         "instance_groups": described,
         "network_interface_name": NETWORK_INTERFACE,
@@ -82,9 +82,9 @@ def _channel_config(job: Document, channel: Document) -> Document:
 
 
 def download_channels(job: Document, machine: Machine, count: int, downloader: Downloader) -> None:
-    """Lay out every channel of a machine; raises `DataError`.
+    """Download every channel of a machine; raises `DataError`.
 
-    FastFile is laid out like File: reading from disk what AWS streams shows a job the same files.
+    FastFile channels are downloaded like File channels: a job sees the same files.
     """
     for channel in job.get("InputDataConfig", []):
         source = channel["DataSource"]["S3DataSource"]
@@ -100,17 +100,17 @@ def download_channels(job: Document, machine: Machine, count: int, downloader: D
 def container_spec(
     job: Document, machine: Machine, *, threads: int, master_port: int, environment: dict[str, str]
 ) -> ContainerSpec:
-    """How the job starts on one machine: its own entry point, or AWS's toolkit in script mode.
+    """How the job starts on one machine: by its entry point, or in script mode by AWS's toolkit.
 
     Args:
         job: the stored training job.
-        machine: where.
+        machine: the machine.
         threads: the machine's share of processors.
         master_port: a free port for the first machine's rendezvous.
-        environment: how the job reaches the local AWS.
+        environment: variables with which the job reaches the local AWS.
     """
     algorithm = job["AlgorithmSpecification"]
-    own = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
+    given = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
     variables = {
         **environment,
         "TRAINING_JOB_NAME": job["TrainingJobName"],
@@ -118,7 +118,7 @@ def container_spec(
         "SAGEMAKER_TRAINING_MODULE": _TRAINING_MODULE,
         MASTER_ADDRESS: "127.0.0.1",
         MASTER_PORT: str(master_port),
-        **own,
+        **given,
     }
     entrypoint = algorithm.get("ContainerEntrypoint")
     command = (

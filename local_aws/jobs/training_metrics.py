@@ -1,4 +1,4 @@
-"""The metrics that a training job prints: its MetricDefinitions find them, CloudWatch and the tuning job get them."""
+"""The metrics that a training job prints, found by its MetricDefinitions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MetricReader:
         self.publishes = True
 
     def read(self, line: str) -> None:
-        """Take the values out of one line."""
+        """Find the values in one line."""
         for name, pattern in self._patterns:
             for match in pattern.finditer(line):
                 with contextlib.suppress(ValueError, IndexError, TypeError):

@@ -1,4 +1,4 @@
-"""One training job from its start to its end: its machines, its limits, its interruptions."""
+"""How a training job runs: its attempts on machines, its limits and its interruptions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Ending(enum.Enum):
 
 
 _LEAVES_A_MODEL = frozenset({Ending.COMPLETED, Ending.STOPPED, Ending.TOO_LONG, Ending.WAITED_TOO_LONG})
-# A reclaim's two minutes are the machine's, not the job's: most scripts never hear of them.
+# AWS gives an interrupted instance two minutes, but does not pass the notice on to the script.
 _GRACE = {Ending.SHUT_DOWN: 0.0, Ending.RECLAIMED: 1.0}
 
 
@@ -65,7 +65,7 @@ class _Exit(NamedTuple):
 
 @dataclass
 class _Attempt:
-    """The machines of one attempt and what watches them."""
+    """The machines of one attempt, and what observes them."""
 
     machines: list[Machine]
     containers: list[Container] = field(default_factory=list)
@@ -78,7 +78,7 @@ class _Attempt:
         end_containers(self.containers, grace)
 
     def release(self) -> None:
-        """End what still runs, send up the last checkpoints and the last lines of the log."""
+        """End what still runs, and upload the last checkpoints and log lines."""
         if self.usage is not None:
             self.usage.stop()
         self.finish(0.0)
@@ -94,8 +94,8 @@ class TrainingRun:
     Args:
         context: the local AWS.
         name: the training job.
-        threads: processors the job may use; all of them when None.
-        resumed: the job was running when the local AWS last stopped.
+        threads: processors that the job may use; all when None.
+        resumed: the job ran when the local AWS last stopped.
     """
 
     def __init__(self, context: Context, name: str, *, threads: int | None = None, resumed: bool = False) -> None:
@@ -113,7 +113,7 @@ class TrainingRun:
         self._trained_seconds = 0.0
 
     def run(self) -> None:
-        """Run the job to its end, over as many interruptions as come."""
+        """Run the job to its end, over any number of interruptions."""
         if self._resumed:
             spot = self._record.read().get("EnableManagedSpotTraining", False)
             self._record.move("Interrupted" if spot else "Restarting", message="The local AWS was restarted")
@@ -134,26 +134,26 @@ class TrainingRun:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self) -> None:
-        """StopTrainingJob: SIGTERM, two minutes to save what there is, SIGKILL."""
+        """StopTrainingJob: SIGTERM, after two minutes SIGKILL."""
         if self._record.move("Stopping", only_from="InProgress"):
-            self._end(Ending.STOPPED)
+            self._request_end(Ending.STOPPED)
 
     def shut_down(self) -> None:
-        """Kill the job at once; its stored state says that it was running."""
-        self._end(Ending.SHUT_DOWN)
+        """Kill the job at once; its stored status stays InProgress."""
+        self._request_end(Ending.SHUT_DOWN)
 
     def listen(self, metric: str, listener: Callable[[float], None]) -> None:
         """Call `listener` with every value of a metric that the job prints."""
         self._metrics.listen(metric, listener)
 
     def reclaim(self) -> bool:
-        """Take the spot capacity away; False when the job has none or is not training now."""
+        """Interrupt the job's spot capacity; returns False when it has none or is not training now."""
         if not self._record.read().get("EnableManagedSpotTraining") or not self._training.is_set():
             return False
         self._messages.put(Ending.RECLAIMED)
         return True
 
-    def _end(self, how: Ending) -> None:
+    def _request_end(self, how: Ending) -> None:
         self._messages.put(how)
         self._cancelled.set()
 
@@ -225,7 +225,7 @@ class TrainingRun:
             spec = training_files.container_spec(
                 job, machine, threads=threads, master_port=port, environment=self._context.environment()
             )
-            container = Container.start(spec, partial(self._hear, stream))
+            container = Container.start(spec, partial(self._read_line, stream))
             attempt.containers.append(container)
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
         for sync in attempt.checkpoints:
@@ -242,7 +242,7 @@ class TrainingRun:
         ]
         return UsageSampler(self._context.metrics, MetricReader.NAMESPACE, watched)
 
-    def _hear(self, stream: LogStream, line: str) -> None:
+    def _read_line(self, stream: LogStream, line: str) -> None:
         stream.write(line)
         self._metrics.read(line)
 
@@ -251,7 +251,7 @@ class TrainingRun:
         self._messages.put(_Exit(container, index, status if status is not None else -1))
 
     def _watch(self, job: Document, attempt: _Attempt) -> tuple[Ending, str]:
-        """Wait until every machine has ended, one has failed, a limit is reached or somebody asks for the end."""
+        """Wait until every machine has ended, one has failed, a limit is reached or the job is stopped."""
         waiting = len(attempt.containers)
         limit, over_limit = self._limit(job)
         while waiting:
@@ -272,7 +272,7 @@ class TrainingRun:
         return Ending.COMPLETED, ""
 
     def _limit(self, job: Document) -> tuple[float, Ending]:
-        """When this attempt must end, on the monotonic clock, and what its end is then called."""
+        """When this attempt must end, on the monotonic clock, and how it has then ended."""
         now = time.monotonic()
         condition = job["StoppingCondition"]
         runtime = now + condition.get("MaxRuntimeInSeconds", 86_400) - self._trained_seconds
@@ -293,12 +293,12 @@ class TrainingRun:
 
 
 def _billable(job: Document, seconds: int | None) -> int | None:
-    """The seconds that AWS would bill: fewer than it took, where spot capacity is cheaper than on demand."""
+    """BillableTimeInSeconds: on spot capacity fewer than TrainingTimeInSeconds."""
     if seconds is None or not job.get("EnableManagedSpotTraining"):
         return seconds
     return max(1, round(seconds * _SPOT_PRICE))
 
 
 def _failure(machine: Machine, status: int) -> str:
-    """FailureReason of a machine whose process did not end well: what it wrote to output/failure, and its status."""
+    """FailureReason of a machine: what it wrote to output/failure, and its exit status."""
     return f"AlgorithmError: {machine.read_text('output/failure', _MAX_REASON - 40)}, exit code: {status}"

@@ -1,4 +1,4 @@
-"""Batch Transform jobs: create, describe, list, stop, and the run of one on its model's servers."""
+"""Batch Transform jobs: create, describe, list, stop, and how one runs on its model's servers."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ class TransformSpec(InstanceSpec):
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Transform jobs publish beside their logs only."""
+        """Transform jobs publish in one namespace only."""
         return (LOG_GROUP,)
 
     @property
     def log_group(self) -> str:
-        """All transform jobs share one."""
+        """The log group of all transform jobs."""
         return LOG_GROUP
 
     @property
     def described(self) -> str:
-        """The job."""
+        """The job's name in messages."""
         return f"transform job {self.endpoint}"
 
     @property
     def folder(self) -> Path:
-        """Beside those of other jobs."""
+        """Folder of the job, relative to the state directory."""
         return Path("jobs") / self.endpoint
 
     def log_stream(self, instance: str) -> str:
-        """`JOB/INSTANCE`."""
+        """The log stream of one instance."""
         return f"{self.endpoint}/{instance}"
 
 
@@ -68,12 +68,12 @@ class TransformRun(JobRun):
         self._written: list[S3Uri] = []
 
     def stop(self) -> None:
-        """StopTransformJob: what is being answered is abandoned, what was written is removed."""
+        """StopTransformJob: end all requests and remove the output that was written."""
         if self._begin_stopping():
             self._cancelled.set()
 
     def shut_down(self) -> None:
-        """End at once; the stored state says that the job was running."""
+        """End at once; the stored status stays InProgress."""
         self._shut_down = True
         self._cancelled.set()
 
@@ -114,7 +114,7 @@ class TransformRun(JobRun):
         return self._failed(reason)
 
     def _start(self, fleet: Fleet) -> None:
-        """Bring the servers up; a stop meanwhile ends them."""
+        """Start the servers; a stop during the start ends them."""
         started = threading.Event()
 
         def watch() -> None:
@@ -137,7 +137,7 @@ class TransformRun(JobRun):
         return downloader.names(DataSource(source["S3Uri"], source["S3DataType"]))
 
     def _remove_output(self) -> None:
-        """A stopped job's output is not stored. SageMaker itself takes it away: roles need no right to delete."""
+        """Remove a stopped job's output, as the service itself: the role needs no permission to delete."""
         with self._context.acting(None):
             client = self._context.client("s3")
             for uri in self._written:
@@ -173,7 +173,7 @@ def _at_least_one(objects: Iterator[ObjectName], uri: str) -> Iterator[ObjectNam
 
 
 def _members(context: Context, request: Document) -> Document:
-    """What the job needs of its model, resolved now: a model that is deleted meanwhile does not matter."""
+    """What the job needs of its model, resolved now, so that a later deletion does not matter."""
     model = model_of(context, request["ModelName"])
     container, package = container_of(context, model)
     return {"Container": container, "ModelPackage": package, "RoleArn": model.get("ExecutionRoleArn")}
@@ -198,10 +198,10 @@ def list_transform_jobs(context: Context, request: Document) -> Document:
 
 
 def stop_transform_job(context: Context, request: Document) -> Document:
-    """Ask a running transform job to end; nothing of its output is kept."""
+    """Ask a running transform job to end; its output is removed."""
     return TRANSFORM_JOBS.stop(context, request)
 
 
 def resume(context: Context) -> None:
-    """Start again what ran when the local AWS stopped. Outputs have fixed names, so none is doubled."""
+    """Start again what ran when the local AWS stopped; it writes the same outputs again."""
     TRANSFORM_JOBS.resume(context)

@@ -1,4 +1,4 @@
-"""The requests that a transform job makes of an object, within its limits, and the object made of the answers."""
+"""How a transform job cuts an object into requests, within its limits, and joins the responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEFAULT_MEGABYTES = 6
 _DEFAULT_TIMEOUT = 600
 _DEFAULT_RETRIES = 3
 _STRATEGIES = {"MULTI_RECORD": "MultiRecord", "SINGLE_RECORD": "SingleRecord"}
-_ASK_SECONDS = 4.0
+_PARAMETERS_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Limits:
     Args:
         concurrent: requests to one instance at once.
         payload_bytes: the largest request.
-        single_record: one record a request instead of as many as fit.
-        timeout: seconds for one answer.
+        single_record: one record in a request instead of as many as fit.
+        timeout: seconds for one response.
         retries: how often a request is repeated.
     """
 
@@ -41,13 +41,13 @@ class Limits:
 
     @classmethod
     def of(cls, job: Document, fleet: Fleet) -> Limits:
-        """What the request leaves open is asked of a server (`/execution-parameters`), which need not answer."""
-        own = _execution_parameters(fleet)
+        """The limits of a job, where its request has none those of a server's `/execution-parameters`."""
+        served = _execution_parameters(fleet)
         client = job.get("ModelClientConfig", {})
-        strategy = job.get("BatchStrategy") or _STRATEGIES.get(str(own.get("BatchStrategy")), "MultiRecord")
-        megabytes = job.get("MaxPayloadInMB", _number(own.get("MaxPayloadInMB"), _DEFAULT_MEGABYTES))
+        strategy = job.get("BatchStrategy") or _STRATEGIES.get(str(served.get("BatchStrategy")), "MultiRecord")
+        megabytes = job.get("MaxPayloadInMB", _number(served.get("MaxPayloadInMB"), _DEFAULT_MEGABYTES))
         return cls(
-            concurrent=max(1, job.get("MaxConcurrentTransforms") or _number(own.get("MaxConcurrentTransforms"), 1)),
+            concurrent=max(1, job.get("MaxConcurrentTransforms") or _number(served.get("MaxConcurrentTransforms"), 1)),
             payload_bytes=(megabytes or _DEFAULT_MEGABYTES) << 20,
             single_record=strategy == "SingleRecord",
             timeout=float(client.get("InvocationsTimeoutInSeconds", _DEFAULT_TIMEOUT)),
@@ -56,16 +56,16 @@ class Limits:
 
 
 class BadInput(Exception):
-    """An object cannot be cut into requests; the message says why."""
+    """An object cannot be cut into requests; the message has the reason."""
 
 
 def payloads(body: Any, source: Document, limits: Limits) -> Iterator[bytes]:
-    """The requests that an object makes, as TransformInput (`source`) says. Raises `BadInput`.
+    """The requests of an object, as TransformInput (`source`) describes them. Raises `BadInput`.
 
     Args:
-        body: the object, readable.
+        body: the object, open to read.
         source: TransformInput: SplitType, CompressionType.
-        limits: bytes a request, and whether records are sent one by one.
+        limits: of one request.
     """
     try:
         if source.get("CompressionType", "None") == "Gzip":
@@ -78,16 +78,16 @@ def payloads(body: Any, source: Document, limits: Limits) -> Iterator[bytes]:
         raise BadInput(f"it is not a gzip file: {error}") from error
 
 
-def assembled(answers: Iterable[bytes], assemble_with: str) -> Iterator[bytes]:
-    """The output of one object: answers as they are (`None`), or each on a line of its own (`Line`)."""
-    for answer in answers:
-        yield answer
-        if assemble_with == "Line" and not answer.endswith(b"\n"):
+def assembled(responses: Iterable[bytes], assemble_with: str) -> Iterator[bytes]:
+    """The output of one object: the responses as they are (`None`) or each on a separate line (`Line`)."""
+    for response in responses:
+        yield response
+        if assemble_with == "Line" and not response.endswith(b"\n"):
             yield b"\n"
 
 
 class _Raw(io.RawIOBase):
-    """A body of S3 as a file, so that lines of any length are read piece by piece."""
+    """A body of S3 as a file, so that a line of any length is read in parts."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -127,7 +127,7 @@ def _execution_parameters(fleet: Fleet) -> Document:
         return {}
     try:
         url = f"http://127.0.0.1:{instance.port}/execution-parameters"
-        response = urllib3.request("GET", url, timeout=_ASK_SECONDS, retries=False)
+        response = urllib3.request("GET", url, timeout=_PARAMETERS_SECONDS, retries=False)
         document = json.loads(response.data) if response.status == 200 else {}
     except (urllib3.exceptions.HTTPError, ValueError):
         return {}

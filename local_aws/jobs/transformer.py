@@ -1,4 +1,4 @@
-"""Every object of a transform job's input through its servers, a bounded number of them at once."""
+"""Sends the objects of a transform job's input to its servers, a limited number in parallel."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _WHOLE = TransferConfig(multipart_threshold=64 << 20, use_threads=False)
 
 
 class Stopped(Exception):
-    """The job is to end before its input does."""
+    """The job was stopped before the end of its input."""
 
 
 class FileFailed(Exception):
-    """One object was not transformed. `blame` is whose fault it was, in a FailureReason's words."""
+    """One object was not transformed. `blame` begins the FailureReason: ClientError or AlgorithmError."""
 
     def __init__(self, blame: str, message: str) -> None:
         super().__init__(message)
@@ -38,14 +38,14 @@ class FileFailed(Exception):
 
 
 class Transformer:
-    """Asks a job's servers.
+    """Transforms the objects of one job.
 
     Args:
         s3: boto3's S3 client, with the job's rights.
         job: the stored transform job.
         fleet: its servers.
-        limits: how they may be asked.
-        cancelled: set when the job is to end.
+        limits: of the requests to them.
+        cancelled: set when the job must end.
     """
 
     def __init__(self, s3: Any, job: Document, fleet: Fleet, limits: Limits, cancelled: threading.Event) -> None:
@@ -58,24 +58,24 @@ class Transformer:
         self._fleet = fleet
         self._limits = limits
         self._cancelled = cancelled
-        self._at_once = limits.concurrent * job["TransformResources"]["InstanceCount"]
-        self._requests = ThreadPoolExecutor(self._at_once, thread_name_prefix="transform-request")
+        self._parallel = limits.concurrent * job["TransformResources"]["InstanceCount"]
+        self._requests = ThreadPoolExecutor(self._parallel, thread_name_prefix="transform-request")
         timeout = urllib3.Timeout(connect=5, read=limits.timeout)
-        self._http = urllib3.PoolManager(maxsize=self._at_once, retries=False, timeout=timeout)
+        self._http = urllib3.PoolManager(maxsize=self._parallel, retries=False, timeout=timeout)
 
     def transform_all(self, objects: Iterator[ObjectName], folder: Path, write_line: Callable[[str], None]) -> None:
-        """Raises `Stopped` when the job is stopped; what fails of single objects is counted and goes to `write_line`.
+        """Transform all objects; a failure is counted and written to the log. Raises `Stopped` when the job is stopped.
 
         Args:
             objects: the input.
-            folder: for answers until they are complete.
+            folder: of responses until they are complete.
             write_line: writes the job's data log.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with self._http, self._requests, ThreadPoolExecutor(self._at_once, "transform-file") as files:
+        with self._http, self._requests, ThreadPoolExecutor(self._parallel, "transform-file") as files:
             pending: dict[Future[None], ObjectName] = {}
             while True:
-                room = 0 if self._cancelled.is_set() else 2 * self._at_once - len(pending)
+                room = 0 if self._cancelled.is_set() else 2 * self._parallel - len(pending)
                 for item in islice(objects, room):
                     pending[files.submit(self._transform, item, folder)] = item
                 if not pending:
@@ -96,15 +96,15 @@ class Transformer:
         self.failed += 1
 
     def _transform(self, item: ObjectName, folder: Path) -> None:
-        """One object in, `PATH.out` out, or nothing: half an answer would be out of step with its input."""
+        """Write `PATH.out` of one object, or nothing when one of its requests fails."""
         if self._cancelled.is_set():
             raise Stopped
         path = folder / f"{threading.get_ident()}.out"
         body = self._s3.get_object(Bucket=item.bucket, Key=item.key)["Body"]
         try:
             with body, path.open("wb") as file:
-                answers = self._answers(payloads(body, self._input, self._limits))
-                for part in assembled(answers, self._output.get("AssembleWith", "None")):
+                responses = self._responses(payloads(body, self._input, self._limits))
+                for part in assembled(responses, self._output.get("AssembleWith", "None")):
                     file.write(part)
         except BadInput as error:
             raise FileFailed("ClientError", str(error)) from None
@@ -123,13 +123,13 @@ class Transformer:
         key = self._output.get("KmsKeyId")
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
-    def _answers(self, bodies: Iterator[bytes]) -> Iterator[bytes]:
-        """Answers in the order of the requests, a few requests of one object under way at once."""
+    def _responses(self, bodies: Iterator[bytes]) -> Iterator[bytes]:
+        """The responses in the order of the requests, of which a few are sent in parallel."""
         waiting: deque[Future[bytes]] = deque()
         try:
             for body in bodies:
-                waiting.append(self._requests.submit(self._ask, body))
-                if len(waiting) >= self._at_once:
+                waiting.append(self._requests.submit(self._send, body))
+                if len(waiting) >= self._parallel:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -137,8 +137,8 @@ class Transformer:
             for future in waiting:
                 future.cancel()
 
-    def _ask(self, body: bytes) -> bytes:
-        """One answer; a server that is busy, slow or gone is asked again, as often as ModelClientConfig says."""
+    def _send(self, body: bytes) -> bytes:
+        """One response; requests to a busy, slow or lost server are repeated, as ModelClientConfig allows."""
         failure = FileFailed("AlgorithmError", "no instance is healthy")
         for _ in range(self._limits.retries + 1):
             if self._cancelled.is_set():
@@ -150,9 +150,9 @@ class Transformer:
                 continue
             if response.status == 200:
                 return response.data
-            said = response.data[:200].decode("utf-8", "replace")
+            text = response.data[:200].decode("utf-8", "replace")
             blame = "ClientError" if response.status < 500 else "AlgorithmError"
-            failure = FileFailed(blame, f"Bad HTTP status returned from invoke: {response.status}: {said}")
+            failure = FileFailed(blame, f"Bad HTTP status returned from invoke: {response.status}: {text}")
             if response.status not in _RETRIED:
                 break
         raise failure

@@ -1,8 +1,8 @@
-"""What a job's machines use, published as SageMaker does: the metrics that tell whether an instance is too large.
+"""CPUUtilization, MemoryUtilization and DiskUtilization of a job's machines, which show an instance that is too large.
 
-SageMaker publishes once a minute; jobs are shorter here, so this looks once a second. This computer stands in for the
-instance: processor time is per cent of one core, so that two busy cores are 200; memory is a share of this computer's.
-There is no GPU metric, as on an instance without one.
+SageMaker publishes them once a minute, this module once a second, because jobs are shorter here. This computer stands
+in for the instance. CPUUtilization is per cent of one core, so that two busy cores are 200; memory is a share of this
+computer's. There is no GPU metric, as on an instance without a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psutil
 from local_aws.core.metrics import MetricEmitter
 
 _INTERVAL_SECONDS = 1.0
-# Walking a folder of many thousand photos takes longer than asking the processes.
+# To walk a folder of many thousand photos takes longer than to sample the processes.
 _DISK_EVERY = 10
 _GIB = 1024**3
 
@@ -31,9 +31,9 @@ class Watched:
 
     Args:
         host: `<job>/algo-1`, the metrics' dimension.
-        pid: the process under which all of the machine's processes are.
-        folder: what stands in for its `/opt/ml`.
-        volume_gb: size of the volume that the request asked for.
+        pid: the process whose descendants are the machine's processes.
+        folder: stands in for its `/opt/ml`.
+        volume_gb: size of its volume, as in the request.
     """
 
     host: str
@@ -48,21 +48,21 @@ class UsageSampler:
     Args:
         emitter: receives CPUUtilization, MemoryUtilization and DiskUtilization.
         namespace: for example `/aws/sagemaker/TrainingJobs`.
-        machines: what to look at.
+        machines: to sample.
     """
 
     def __init__(self, emitter: MetricEmitter, namespace: str, machines: Sequence[Watched]) -> None:
         self._emitter = emitter
         self._namespace = namespace
-        self._machines = [_Machine(machine) for machine in machines]
+        self._machines = [_Sampler(machine) for machine in machines]
         self._stopped = threading.Event()
 
     def start(self, start_thread: Callable[[str, Callable[[], None]], object]) -> None:
-        """Begin, in a thread made by `start_thread`."""
+        """Start, in a thread that `start_thread` makes."""
         start_thread("usage", self._run)
 
     def stop(self) -> None:
-        """Publish nothing more."""
+        """Stop publishing."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -74,7 +74,7 @@ class UsageSampler:
             tick += 1
 
 
-class _Machine:
+class _Sampler:
     def __init__(self, watched: Watched) -> None:
         self.host = watched.host
         self._watched = watched
@@ -82,12 +82,12 @@ class _Machine:
         self._used = 0.0
 
     def sample(self, *, with_disk: bool) -> Iterator[tuple[str, float]]:
-        """What is used now; nothing once the machine's processes are gone."""
+        """The present usage; nothing when the machine's processes have ended."""
         processes = _tree(self._watched.pid)
         if not processes:
             return
         now, used = time.monotonic(), sum(map(_processor_seconds, processes))
-        # A child that nobody has waited for yet takes its seconds with it for a moment; time used never falls.
+        # The seconds of a child that has ended are missing until it is waited for; used time never falls.
         yield "CPUUtilization", max(0.0, 100 * (used - self._used) / max(now - self._looked, 1e-3))
         self._looked, self._used = now, max(used, self._used)
         yield "MemoryUtilization", 100 * sum(map(_memory, processes)) / psutil.virtual_memory().total
@@ -103,7 +103,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 
 def _processor_seconds(process: psutil.Process) -> float:
-    """Of a process and of those of its children that have ended."""
+    """Processor seconds of a process and of its children that have ended."""
     with contextlib.suppress(psutil.Error):
         times = process.cpu_times()
         return float(times.user + times.system + times.children_user + times.children_system)

@@ -1,1 +1,1 @@
-"""The only modules that import ministack, whose internals they correct and extend."""
+"""ministack, corrected and extended. Only this folder imports it, because it uses ministack's internals."""

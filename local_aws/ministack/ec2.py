@@ -1,8 +1,8 @@
-"""What ministack's EC2 lacks: it starts an instance as a record and leaves out what the launch template says of it.
+"""Corrections of ministack's EC2, which stores instances as records and ignores their launch template.
 
-Touches these internals of version 1.5.33: in `services.ec2` `_ACTION_MAP`, `_instances`, `_launch_templates`, `_tags`,
+Uses these internals of version 1.5.33: in `services.ec2` `_ACTION_MAP`, `_instances`, `_launch_templates`, `_tags`,
 `_p` and `_parse_member_list`, in `services.ssm` `_public_parameter` and `_PUBLIC_AMI_PARAMETERS`.
-tests/contract/test_hooks.py names the one that moved, when ministack is upgraded.
+tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _DEEP_LEARNING_IMAGE = "ami-0dee91ea4a1a00001"
 
 @dataclass(frozen=True)
 class Launched:
-    """An instance that has just begun."""
+    """An instance that has just started."""
 
     instance_id: str
-    user_data: str  # in base64, as the API has it
+    user_data: str  # in base64, as in the API
     tags: Mapping[str, str]
     profile: str  # ARN of its instance profile, "" without one
 
 
-def run_machines(begun: Callable[[Launched], None], ended: Callable[[Sequence[str]], None]) -> None:
-    """Have RunInstances take what its launch template says, as AWS does, and tell of instances that begin and end."""
+def run_machines(started: Callable[[Launched], None], ended: Callable[[Sequence[str]], None]) -> None:
+    """Make RunInstances use its launch template, as on AWS, and report instances that start and end."""
     from ministack.services import ec2
 
     run_instances, terminate_instances = ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"]
@@ -42,19 +42,19 @@ def run_machines(begun: Callable[[Launched], None], ended: Callable[[Sequence[st
             tags = _tags(data, ec2._tags.get(instance_id, []))
             ec2._tags[instance_id] = [{"Key": key, "Value": value} for key, value in tags.items()]
             profile = str(data.get("IamInstanceProfile", {}).get("Arn", ""))
-            begun(Launched(instance_id, str(data.get("UserData", "")), tags, profile))
+            started(Launched(instance_id, str(data.get("UserData", "")), tags, profile))
         return reply
 
-    def terminate_and_tell(request: dict[str, Any]) -> Any:
+    def terminate_and_report(request: dict[str, Any]) -> Any:
         reply = terminate_instances(request)
         ended(ec2._parse_member_list(request, "InstanceId"))
         return reply
 
-    ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"] = run_as_templated, terminate_and_tell
+    ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"] = run_as_templated, terminate_and_report
 
 
 def _launch_template_data(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The newest data of the launch template that a request names; None where it names none."""
+    """The newest data of the launch template that a request names; None when it names none."""
     from ministack.services import ec2
 
     wanted = {ec2._p(request, f"LaunchTemplate.LaunchTemplate{by}") for by in ("Name", "Id")} - {""}
@@ -65,14 +65,14 @@ def _launch_template_data(request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _templated(data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Request parameters that stand for a launch template's data."""
+    """A launch template's data as request parameters."""
     given = {name: data.get(name) for name in ("ImageId", "InstanceType", "UserData")}
     given["IamInstanceProfile.Arn"] = data.get("IamInstanceProfile", {}).get("Arn")
     return {name: [str(value)] for name, value in given.items() if value}
 
 
 def _tags(data: Mapping[str, Any], asked: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """An instance's tags: the template's, and over them those of the request."""
+    """An instance's tags: those of the template, replaced by those of the request."""
     tags: dict[str, str] = {}
     for specification in data.get("TagSpecifications", ()):
         if specification.get("ResourceType") == "instance":
@@ -80,10 +80,10 @@ def _tags(data: Mapping[str, Any], asked: Iterable[Mapping[str, str]]) -> dict[s
     return tags | {tag["Key"]: tag["Value"] for tag in asked}
 
 
-def know_deep_learning_images() -> None:
-    """Have SSM hold the public parameters of AWS's Deep Learning AMIs; ministack knows two of Amazon Linux.
+def add_deep_learning_images() -> None:
+    """Add the public SSM parameters of AWS's Deep Learning AMIs; ministack has only two of Amazon Linux.
 
-    Every one of them names the same image, which exists no more than ministack's other ones do.
+    All of them name the same image. It does not exist, as ministack's other images do not.
     """
     from ministack.services import ssm
 

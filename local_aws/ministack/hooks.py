@@ -1,11 +1,11 @@
-"""Every touch of ministack's internals, but those of EC2 (ec2.py) and IAM (iam.py).
+"""Extensions and corrections of ministack, except those of EC2 (ec2.py) and IAM (iam.py).
 
-ministack has no extension points, so these names of version 1.5.33 are relied upon: `app.SERVICE_HANDLERS`,
+ministack has no extension points, so this module uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
 properties, custom names and tags and `_physical_name`, in `services.cloudformation.stacks` `_runs_on_worker_thread`
 and `_add_event`, `services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and
-`_repositories`, and the request context of `core.responses`. tests/contract/test_hooks.py fails, naming the one that
-moved, when ministack is upgraded.
+`_repositories`, and the request context of `core.responses`. tests/contract/test_hooks.py fails for one
+that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Headers = dict[str, str]
 Statistic = Callable[[Sequence[dict[str, Any]]], float | None]
 NewState = Callable[[dict[str, Any], Sequence[dict[str, Any]], Statistic], tuple[str, str] | None]
 BudgetNotification = dict[str, Any]
-"""`notification` (as the API has it; its `NotificationState` may be changed) and `subscribers`."""
+"""`notification`, as in the API (change its `NotificationState` in place), and `subscribers`."""
 
 ServiceHandler = Callable[[str, str, Headers, bytes, dict[str, list[str]]], Awaitable[tuple[int, Headers, bytes]]]
 
@@ -48,7 +48,7 @@ class ResourceHandlers:
 
 
 def configure(*, state_dir: Path, port: int, account: str, region: str, enforce_iam: bool = False) -> None:
-    """Set the variables ministack reads while it is imported; call before anything imports it."""
+    """Set the variables that ministack reads at its import; call this before anything imports it."""
     os.environ["AUTH"] = "true" if enforce_iam else "false"
     os.environ.update(
         BIND_HOST="127.0.0.1",
@@ -73,7 +73,7 @@ def application() -> Any:
 
 
 def add_service(name: str, target_prefixes: Iterable[str], handler: ServiceHandler) -> None:
-    """Have ministack route a service's requests (by X-Amz-Target, or by the signature's scope) to `handler`."""
+    """Route a service's requests, by X-Amz-Target or by the signature's scope, to `handler`."""
     from ministack import app
     from ministack.core import router
 
@@ -82,7 +82,7 @@ def add_service(name: str, target_prefixes: Iterable[str], handler: ServiceHandl
 
 
 def add_resource_types(types: Iterable[ResourceHandlers]) -> None:
-    """Teach ministack's CloudFormation more resource types.
+    """Add resource types to ministack's CloudFormation.
 
     The handlers may block (an endpoint takes seconds), so they run on worker threads instead of the event loop.
     """
@@ -99,19 +99,19 @@ def add_resource_types(types: Iterable[ResourceHandlers]) -> None:
             provisioners._STACK_TAG_PROPERTY[kind.name] = ("Tags", "list")
     runs_on_worker_thread = stacks._runs_on_worker_thread
 
-    def ours_too(resource_type: str) -> bool:
+    def runs_on_worker_thread_too(resource_type: str) -> bool:
         return resource_type in names or runs_on_worker_thread(resource_type)
 
-    stacks._runs_on_worker_thread = ours_too
+    stacks._runs_on_worker_thread = runs_on_worker_thread_too
 
 
-def on_stack_status(tell: Callable[[str, str, str], None]) -> None:
-    """Have `tell(stack id, status, reason)` hear of every state that a stack enters; called on the event loop."""
+def on_stack_status(listener: Callable[[str, str, str], None]) -> None:
+    """Call `listener(stack id, status, reason)` on the event loop whenever a stack changes its status."""
     from ministack.services.cloudformation import changesets, handlers, stacks
 
     add_event = stacks._add_event
 
-    def add_and_tell(
+    def add_and_report(
         stack_id: str,
         stack_name: str,
         logical_id: str,
@@ -123,16 +123,16 @@ def on_stack_status(tell: Callable[[str, str, str], None]) -> None:
     ) -> None:
         add_event(stack_id, stack_name, logical_id, kind, status, reason, *more, **named)
         if kind == "AWS::CloudFormation::Stack" and logical_id == stack_name:
-            tell(stack_id, status, reason)
+            listener(stack_id, status, reason)
 
     for module in (changesets, handlers, stacks):
-        module._add_event = add_and_tell
+        module._add_event = add_and_report
 
 
 def correct_ecr() -> None:
-    """Have DescribeImages fail for an image that is not there, as AWS does.
+    """Make DescribeImages fail for an image that does not exist, as on AWS.
 
-    ministack answers with an empty list, which the CDK CLI reads as "already pushed": it would never build an image.
+    ministack returns an empty list. The CDK CLI takes that for "already pushed" and would never build an image.
     """
     from ministack.core.responses import error_response_json
     from ministack.services import ecr
@@ -151,7 +151,7 @@ def correct_ecr() -> None:
 
 
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
-    """The name CloudFormation generates for a resource without one; another one when the resource is replaced."""
+    """The name that CloudFormation generates for a resource without one; it differs at each replacement."""
     from ministack.services.cloudformation import provisioners
 
     name: str = provisioners._physical_name(stack_name, logical_id, max_len=longest)
@@ -161,7 +161,7 @@ def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
 def put_aws_event(
     *, source: str, detail_type: str, detail: Mapping[str, Any], resources: list[str], account: str, region: str
 ) -> None:
-    """Publish an event of an `aws.*` source, which ministack's public PutEvents rightly refuses."""
+    """Publish an event with an `aws.*` source, which the public PutEvents refuses, as on AWS."""
     from ministack.core.responses import set_request_account_id, set_request_region
     from ministack.services import eventbridge
 
@@ -172,7 +172,7 @@ def put_aws_event(
 
 
 def replace_alarm_evaluation(new_state: NewState) -> None:
-    """Have ministack's CloudWatch ask `new_state` about every metric alarm, wherever it evaluates one."""
+    """Make ministack's CloudWatch take the state of every metric alarm from `new_state`."""
     from ministack.services import cloudwatch
 
     def evaluate(alarm: dict[str, Any]) -> None:
@@ -214,10 +214,7 @@ def evaluate_alarms(*, account: str, region: str) -> None:
 
 
 def set_budget_spend(name: str, amount: str, *, account: str) -> list[BudgetNotification] | None:
-    """Set what a budget has spent; returns its notifications with what they have been told, None without the budget.
-
-    ministack has no bills, so a budget's spend is always nothing there.
-    """
+    """Set a budget's actual spend, always 0 in ministack; returns its notifications, None without the budget."""
     from ministack.core.responses import set_request_account_id
     from ministack.services import budgets
 

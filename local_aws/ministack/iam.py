@@ -1,9 +1,9 @@
-"""What ministack's IAM lacks, and how roles are taken and asked for: sessions, decisions, denials.
+"""Corrections of ministack's IAM; role sessions, policy decisions and denials.
 
-Touches these internals of version 1.5.33: in `core.iam_actions` `extract_resource_arn`, `extract_iam_action` and
+Uses these internals of version 1.5.33: in `core.iam_actions` `extract_resource_arn`, `extract_iam_action` and
 `request_tag_context`, in `core.iam_evaluator` `EvalContext`, `resolve_principal`, `parse_policy_document` and
 `evaluate`, `core.router.extract_access_key_id`, `services.iam._roles` and `services.sts.register_session`.
-tests/contract/test_hooks.py names the one that moved, when ministack is upgraded.
+tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 
 def correct_requests() -> None:
-    """Have requests be checked as AWS's service authorisation reference says.
+    """Check requests as AWS's service authorisation reference documents them.
 
-    ministack checks DescribeRepositories on `*`, which the image-publishing role of every CDK bootstrap is rightly not
-    allowed, what reads a budget on `*` too, and CreateLogStream, PutLogEvents and DeleteLogStream on the log group
-    instead of the stream; and it leaves out the namespace that metrics are published in.
+    ministack checks DescribeRepositories and the reads of budgets on `*` instead of on the resource, and
+    CreateLogStream, PutLogEvents and DeleteLogStream on the log group instead of the stream. It omits the condition
+    key for the namespace of metrics.
     """
     from ministack.core import iam_actions
 
@@ -43,7 +43,7 @@ def correct_requests() -> None:
     extract_action = iam_actions.extract_iam_action
 
     def action_corrected(*arguments: Any, **named: Any) -> Any:
-        # AWS has one right for reading budgets, whatever the operation is called.
+        # On AWS one permission covers every operation that reads budgets.
         found = extract_action(*arguments, **named)
         return "budgets:ViewBudget" if str(found).startswith("budgets:Describe") else found
 
@@ -61,7 +61,7 @@ def correct_requests() -> None:
 
 
 def _namespace(body: bytes, parameters: Mapping[str, Any]) -> str:
-    """Where PutMetricData publishes, in boto3's JSON or in the older form encoding; empty when it does not say."""
+    """The namespace of PutMetricData, from boto3's JSON or the older form encoding; empty when absent."""
     named = _json_or_nothing(body).get("Namespace") or parameters.get("Namespace") or ""
     return str(named[0] if isinstance(named, list) else named)
 
@@ -111,7 +111,7 @@ def role_session(role_arn: str, session_name: str, *, account: str, principal: s
 
 
 def access_key_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> str:
-    """The access key a request is signed with; empty when it is not signed."""
+    """The access key that signed a request; empty when it is not signed."""
     from ministack.core.router import extract_access_key_id
 
     return str(extract_access_key_id(headers, query) or "")
@@ -120,7 +120,7 @@ def access_key_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) ->
 def denial(
     access_key: str, action: str, resource: str, keys: Mapping[str, str], *, account: str, region: str
 ) -> str | None:
-    """Why the holder of an access key may not do this, in IAM's words; None when it may."""
+    """IAM's message if the holder of an access key may not do this; None if it may."""
     from ministack.core import iam_evaluator
     from ministack.core.responses import set_request_account_id
 
@@ -147,7 +147,7 @@ def denial(
 
 
 def record_decisions(record: Callable[[str, str, str, Mapping[str, str]], None]) -> None:
-    """Have every request that a role's own policies allow written down, wherever ministack or `denial` asks."""
+    """Call `record(principal, action, resource, condition keys)` for each request that a role's policies allow."""
     from ministack.core import iam_evaluator
 
     evaluate = iam_evaluator.evaluate
@@ -163,12 +163,12 @@ def record_decisions(record: Callable[[str, str, str, Mapping[str, str]], None])
 
 
 def allows(statements: Sequence[Mapping[str, Any]], action: str, resource: str, keys: Mapping[str, str]) -> bool:
-    """Whether a policy of these statements, alone, lets a role of the account make a request: ministack's evaluator.
+    """Whether a policy with these statements alone allows a role of the account to make a request.
 
     Args:
-        statements: as in a policy document; a value of a statement may be one or a list.
+        statements: as in a policy document; a value may be a text or a list.
         action: such as `s3:GetObject`.
-        resource: the ARN that is asked for, or `*`.
+        resource: the request's ARN, or `*`.
         keys: the request's condition keys, in lower case.
     """
     from ministack.core import iam_evaluator

@@ -1,1 +1,1 @@
-"""What the local AWS does beyond SageMaker, in addition to ministack: alarms, budgets, EC2 machines."""
+"""What ministack's other services lack: alarms by dimension and period, spent budgets, EC2 instances that run."""

@@ -1,7 +1,7 @@
-"""CloudWatch alarms as CloudWatch evaluates them: by dimension, period by period, M out of N, with missing data.
+"""CloudWatch alarms, evaluated as on AWS: by dimension and period, M out of N, with missing data.
 
-ministack pools all dimensions of a metric into one window over all periods and looks only when data arrives, so one
-endpoint's errors ring another's alarm and a quiet endpoint's alarm rings for ever. A canary needs better than that.
+ministack evaluates all dimensions of a metric together, over all periods as one, and only when data arrive. Errors of
+one endpoint would set the alarm of another, and the alarm of an endpoint without requests would stay in ALARM.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-class State(NamedTuple):
-    """What an alarm should be, and why."""
+class AlarmState(NamedTuple):
+    """The state of an alarm and its reason."""
 
     value: str
     reason: str
 
 
-def evaluate(alarm: Document, values: Sequence[float | None]) -> State | None:
-    """The state of an alarm.
+def evaluate(alarm: Document, values: Sequence[float | None]) -> AlarmState | None:
+    """Evaluate an alarm.
 
     Args:
-        alarm: as DescribeAlarms shows it.
+        alarm: as in DescribeAlarms.
         values: its statistic in each of the last EvaluationPeriods periods, the latest last; None without data.
 
     Returns:
-        None when the state stays as it is: missing data that is to be ignored, or a comparison that needs a model.
+        None when the state stays: missing data are ignored, or the comparison needs an anomaly model.
     """
     compare = _COMPARE.get(alarm.get("ComparisonOperator", ""))
     if compare is None:
@@ -52,14 +52,14 @@ def evaluate(alarm: Document, values: Sequence[float | None]) -> State | None:
         breaching += len(values) - len(present)
     if breaching >= needed:
         shown = ", ".join(f"{value:g}" for value in present) or "no data, which counts as breaching"
-        return State("ALARM", f"Threshold Crossed: {breaching} datapoints [{shown}] against {threshold:g}")
+        return AlarmState("ALARM", f"Threshold Crossed: {breaching} datapoints [{shown}] against {threshold:g}")
     if not present and treatment == "missing":
-        return State("INSUFFICIENT_DATA", "Insufficient Data: no datapoints were received")
+        return AlarmState("INSUFFICIENT_DATA", "Insufficient Data: no datapoints were received")
     if not present and treatment == "ignore":
         return None
     if treatment == "ignore" and breaching + len(values) - len(present) >= needed:
-        return None  # the missing ones decide, and they keep the state
-    return State("OK", f"Threshold not crossed: {breaching} of {needed} datapoints that an alarm needs")
+        return None  # the missing data points decide, and they keep the state
+    return AlarmState("OK", f"Threshold not crossed: {breaching} of {needed} datapoints that an alarm needs")
 
 
 def period_values(
@@ -70,9 +70,9 @@ def period_values(
     count: int,
     statistic: Callable[[Sequence[Document]], float | None],
 ) -> list[float | None]:
-    """A statistic over each of the last `count` periods of `seconds`, the latest last; None where there is no point.
+    """A statistic in each of the last `count` periods of `seconds`, the latest last; None without data points.
 
-    The latest period ends now, instead of at the next full minute: a rollout should not have to wait for the clock.
+    The latest period ends now instead of at a full minute, so that a rollout need not wait for it.
     """
     periods: list[list[Document]] = [[] for _ in range(count)]
     for point in points:
@@ -83,11 +83,11 @@ def period_values(
 
 
 def watch(context: Context) -> None:
-    """Evaluate all alarms once a second, as time passing can change them too."""
+    """Evaluate all alarms once a second, because their state also changes without new data."""
 
     def new_state(alarm: Document, points: Sequence[Document], statistic: hooks.Statistic) -> tuple[str, str] | None:
         if not points and alarm.get("TreatMissingData") in (None, "missing", "ignore"):
-            return None  # never had any data: it stays where it is, also when somebody set it by hand
+            return None  # without any data the state stays, also one that SetAlarmState has set
         values = period_values(
             points,
             now=time.time(),

@@ -1,4 +1,4 @@
-"""Money being spent: locally nobody sends a bill, so a test says what was spent, and budgets react as on AWS."""
+"""Spent budgets: a test sets the actual spend, because there is no bill, and notifications are sent as on AWS."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from local_aws.core.errors import AwsError, validation
 from local_aws.core.protocol import Document
 from local_aws.ministack import hooks
 
-_log = logging.getLogger("local_aws.budgets")
+_log = logging.getLogger(__name__)
 
 
 def spend(context: Context, request: Document) -> Document:
-    """`{"BudgetName": ..., "Amount": "12.5"}`: sets the actual spend and tells the subscribers of every ACTUAL
-    notification whose threshold is reached by it for the first time. Answers with the notifications' thresholds."""
+    """Set the actual spend: `{"BudgetName": ..., "Amount": "12.5"}`.
+
+    Notifies the subscribers of every ACTUAL notification whose threshold is reached for the first time; returns those
+    thresholds as `Notified`.
+    """
     name, amount = request.get("BudgetName"), _amount(request.get("Amount"))
     if not isinstance(name, str):
         raise validation("BudgetName must be the name of a budget")
@@ -25,17 +28,17 @@ def spend(context: Context, request: Document) -> Document:
         raise AwsError("NotFoundException", f"There is no budget {name}", 404)
     budget = client.describe_budget(AccountId=context.account, BudgetName=name)["Budget"]
     limit = Decimal(budget.get("BudgetLimit", {}).get("Amount", "0"))
-    told = []
+    notified = []
     for entry in notifications:
         notification = entry["notification"]
         if notification["NotificationType"] != "ACTUAL":
             continue
         reached = _reached(notification, amount, limit)
         if reached and notification.get("NotificationState") != "ALARM":
-            told.append(notification["Threshold"])
-            _tell(context, budget, notification, entry["subscribers"])
+            notified.append(notification["Threshold"])
+            _notify(context, budget, notification, entry["subscribers"])
         notification["NotificationState"] = "ALARM" if reached else "OK"
-    return {"BudgetName": name, "Amount": str(amount), "Notified": told}
+    return {"BudgetName": name, "Amount": str(amount), "Notified": notified}
 
 
 def _amount(text: object) -> Decimal:
@@ -56,7 +59,7 @@ def _reached(notification: Document, amount: Decimal, limit: Decimal) -> bool:
     return comparisons[notification["ComparisonOperator"]]
 
 
-def _tell(context: Context, budget: Document, notification: Document, subscribers: list[Document]) -> None:
+def _notify(context: Context, budget: Document, notification: Document, subscribers: list[Document]) -> None:
     limit = budget.get("BudgetLimit", {})
     spent = budget["CalculatedSpend"]["ActualSpend"]
     message = (

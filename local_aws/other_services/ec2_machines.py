@@ -1,7 +1,7 @@
-"""EC2 instances as processes: the user data of a launch template runs for real, in a folder of its own.
+"""EC2 instances as processes that run the user data of their launch template.
 
-Only user data that keeps to a folder it is given (`BINVENTORY_ROOT`) is run; every other instance stays a record. The
-machine's metadata service answers on loopback, and `shutdown` is a script that ends the machine, as on EC2 with
+Only user data that writes below `BINVENTORY_ROOT` runs, which is a folder here; every other instance is only a record.
+The metadata service of an instance is on loopback. `shutdown` is a script that ends the instance, as on EC2 with
 InstanceInitiatedShutdownBehavior `terminate`.
 """
 
@@ -31,9 +31,9 @@ _FOLDER_MARK = "BINVENTORY_ROOT"
 _NOTICE_SECONDS = 120.0  # between a spot interruption's notice and the end
 _POLL_SECONDS = 0.2
 _EC2 = "ec2.amazonaws.com"
-_log = logging.getLogger("local_aws.spot_machines")
+_log = logging.getLogger(__name__)
 
-# Writes down when the machine ends; `-P now` and `-P +MINUTES`, the last word counts.
+# Takes `-P now` and `-P +MINUTES` and stores the time of the end; a later call replaces it.
 _SHUTDOWN = """#!/bin/bash
 case "$2" in
   now) end=$(date +%s) ;;
@@ -44,7 +44,7 @@ echo "$end" > "@FILE@.new" && mv "@FILE@.new" "@FILE@"
 
 
 class Ec2Machine:
-    """One instance: its process, its metadata service, and the file in which its end is written down."""
+    """One instance: its process, its metadata service, and the file with the time of its end."""
 
     def __init__(self, context: Context, launched: Launched) -> None:
         self._context = context
@@ -72,18 +72,18 @@ class Ec2Machine:
             metadata.server_close()
 
     def interrupt(self) -> None:
-        """Spot takes the machine back: a notice now, the end two minutes later."""
+        """Interrupt the spot instance: a notice now, the end two minutes later."""
         seconds = _NOTICE_SECONDS * self._context.time_scale
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         self._notice = json.dumps({"action": "terminate", "time": when})
         threading.Timer(seconds, self.end).start()
 
     def end(self) -> None:
-        """The power goes."""
+        """End the machine at once."""
         self._gone.set()
 
     def metadata(self, path: str) -> str | None:
-        """What the metadata service answers; None is 404."""
+        """The metadata at a path; None when there are none."""
         tags = "/latest/meta-data/tags/instance/"
         if path.startswith(tags):
             return self._launched.tags.get(path.removeprefix(tags))
@@ -106,7 +106,7 @@ class Ec2Machine:
             while not self._gone.wait(_POLL_SECONDS) and not self._is_off():
                 if self._context.stopping.is_set():
                     break
-            # Whatever still runs when the power goes.
+            # the processes that still run
             host.stop_tree(process.pid, grace=0)
             process.wait()
 
@@ -117,8 +117,8 @@ class Ec2Machine:
 
     def _environment(self, metadata: str) -> dict[str, str]:
         path = f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, **self._context.environment(), **self._rights()}
-        # The metadata service is this machine's own; AWS_EC2_METADATA_DISABLED speaks of the host's.
+        environment = {**os.environ, **self._context.environment(), **self._role_credentials()}
+        # AWS_EC2_METADATA_DISABLED disables the service of the computer that this runs on.
         return environment | {
             "PATH": path,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata,
@@ -126,7 +126,7 @@ class Ec2Machine:
             "BINVENTORY_PYTHON": sys.executable,
         }
 
-    def _rights(self) -> dict[str, str]:
+    def _role_credentials(self) -> dict[str, str]:
         """Credentials of the role in the instance profile, where policies are enforced."""
         if not self._context.enforce_iam or not self._launched.profile:
             return {}
@@ -147,7 +147,7 @@ class Ec2Machines:
         return self._running.get(instance_id)
 
     def started(self, launched: Launched) -> None:
-        """Boot an instance, if its user data keeps to its folder."""
+        """Start an instance, if its user data writes below `BINVENTORY_ROOT`."""
         if _FOLDER_MARK.encode() not in base64.b64decode(launched.user_data or ""):
             return
         machine = self._running[launched.instance_id] = Ec2Machine(self._context, launched)
@@ -173,35 +173,35 @@ def serve(context: Context) -> None:
     """Run the instances that are started from launch templates."""
     machines = context.shared(Ec2Machines)
     ec2.run_machines(machines.started, machines.terminated)
-    ec2.know_deep_learning_images()
+    ec2.add_deep_learning_images()
 
 
 def interrupt(context: Context, request: Document) -> Document:
-    """Spot takes an instance back, with two minutes' notice (times the time scale): `{"InstanceId": ...}`."""
+    """Interrupt a spot instance, with two minutes' notice times the time scale: `{"InstanceId": ...}`."""
     machine = context.shared(Ec2Machines).find(str(request.get("InstanceId")))
     if machine is None:
-        raise validation(f"InstanceId {request.get('InstanceId')!r} is no instance that runs here")
+        raise validation(f"InstanceId {request.get('InstanceId')!r} is not an instance that runs here")
     machine.interrupt()
     return {}
 
 
 def _handler_of(machine: Ec2Machine) -> type[BaseHTTPRequestHandler]:
-    """The metadata service of one machine: version 2 only, as the launch template asks for."""
+    """The metadata service (IMDSv2 only) of one machine."""
     token = base64.b64encode(os.urandom(24)).decode()
 
-    class Handler(BaseHTTPRequestHandler):
+    class MetadataHandler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             wanted = self.path == "/latest/api/token" and "X-aws-ec2-metadata-token-ttl-seconds" in self.headers
-            self._answer(200 if wanted else 400, token if wanted else "")
+            self._reply(200 if wanted else 400, token if wanted else "")
 
         def do_GET(self) -> None:
             if self.headers.get("X-aws-ec2-metadata-token") != token:
-                self._answer(401, "")
+                self._reply(401, "")
                 return
             found = machine.metadata(self.path)
-            self._answer(404 if found is None else 200, found or "")
+            self._reply(404 if found is None else 200, found or "")
 
-        def _answer(self, status: int, body: str) -> None:
+        def _reply(self, status: int, body: str) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
@@ -210,4 +210,4 @@ def _handler_of(machine: Ec2Machine) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *arguments: object) -> None:
             _log.debug(format, *arguments)
 
-    return Handler
+    return MetadataHandler

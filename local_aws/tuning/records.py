@@ -1,4 +1,4 @@
-"""What a stored tuning job says: its objective, its trials, the best of them, and the counters."""
+"""Stored tuning jobs: objective, search space, trials, best trial and counters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from local_aws.core.context import Context
 from local_aws.core.protocol import Document
 from local_aws.core.record import Record
 from local_aws.jobs.records import TRAINING
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, Parameter
+from local_aws.tuning.search import CategoricalParameter, NumberParameter, SearchParameter
 
 FAMILY = "HyperParameterTuningJob"
 TRIALS = "_Trials"
@@ -21,7 +21,7 @@ _COUNTERS = {
     "Stopping": "InProgress",
 }
 _IMPROVEMENT = 0.01
-"""What AWS counts as one: a hundredth of the best value so far."""
+"""AWS counts an improvement from a hundredth of the best value so far."""
 
 
 class TuningRecord(Record):
@@ -39,15 +39,15 @@ class TuningRecord(Record):
 
 @dataclass(frozen=True)
 class Objective:
-    """What a tuning job looks for."""
+    """The objective of a tuning job."""
 
     metric: str
     minimise: bool
 
     def loss(self, job: Document) -> float | None:
-        """The final objective of a training job, smaller being better; None while it runs or when it has none.
+        """The final objective of a training job, of which smaller is better; None while it runs or when it has none.
 
-        A trial that was stopped has one all the same: what it printed last.
+        A stopped trial has one too: the last value that it printed.
         """
         if job["TrainingJobStatus"] not in {"Completed", "Stopped"}:
             return None
@@ -69,7 +69,7 @@ def objective_of(tuning: Document) -> Objective:
 
 
 def ranges_of(tuning: Document) -> Document:
-    """The ParameterRanges of a tuning job, which its configuration or its training job definition may hold."""
+    """The ParameterRanges of a tuning job, from its configuration or from its training job definition."""
     stated: Document = (
         tuning["HyperParameterTuningJobConfig"].get("ParameterRanges")
         or tuning["TrainingJobDefinition"].get("HyperParameterRanges")
@@ -78,9 +78,9 @@ def ranges_of(tuning: Document) -> Document:
     return stated
 
 
-def space_of(ranges: Document) -> list[Parameter]:
-    """The search space that ParameterRanges describe; the numbers in it are text on the wire."""
-    space: list[Parameter] = [
+def space_of(ranges: Document) -> list[SearchParameter]:
+    """The search space of ParameterRanges, whose numbers are text on the wire."""
+    space: list[SearchParameter] = [
         NumberParameter(item["Name"], float(item["MinValue"]), float(item["MaxValue"]), item.get("ScalingType", "Auto"))
         for item in ranges.get("ContinuousParameterRanges", [])
     ]
@@ -124,7 +124,7 @@ def trial_summary(context: Context, tuning: Document, trial: Document) -> Docume
 
 
 def trial_summaries(context: Context, tuning: Document) -> list[Document]:
-    """Every trial that has a training job, in the order they were suggested."""
+    """Every trial that has a training job, in the order of suggestion."""
     summaries = [trial_summary(context, tuning, trial) for trial in tuning[TRIALS]]
     return [summary for summary in summaries if summary is not None]
 
@@ -135,7 +135,7 @@ def best_trial(context: Context, tuning: Document) -> Document | None:
 
 
 def overall_best_trial(context: Context, tuning: Document) -> Document | None:
-    """The best among a warm-started job's trials and those of its parents, where both saw the same data."""
+    """The best trial of a job with a warm start and of its parents, if they have the same data."""
     warm = tuning.get("WarmStartConfig", {})
     if warm.get("WarmStartType") != "IdenticalDataAndAlgorithm":
         return None
@@ -146,7 +146,7 @@ def overall_best_trial(context: Context, tuning: Document) -> Document | None:
 
 
 def not_improving(context: Context, tuning: Document) -> int:
-    """How many trials, in the order in which they ended, were not better than the best before them by a hundredth."""
+    """The number of trials that were not better, by a hundredth, than the best that had ended before."""
     objective = objective_of(tuning)
     ended = sorted(_succeeded(trial_summaries(context, tuning)), key=lambda s: s["TrainingEndTime"])
     losses = [_value(summary) * (1 if objective.minimise else -1) for summary in ended]

@@ -1,6 +1,6 @@
-"""What CreateHyperParameterTuningJob refuses although the request's shape is right.
+"""Checks of CreateHyperParameterTuningJob beyond the request's shape.
 
-Raises `AwsError`: ValidationException for what AWS refuses too, NotImplemented for what only AWS runs.
+They raise `AwsError`: ValidationException for what AWS refuses too, NotImplemented for what only AWS runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def check_tuning(context: Context, request: Document) -> None:
     """The training job, the objective, the limits, the ranges and the parents of a warm start."""
     config = request["HyperParameterTuningJobConfig"]
     definition = request.get("TrainingJobDefinition")
-    _refuse_what_does_not_run(request)
+    _refuse_not_local(request)
     if definition is None:
         raise validation("TrainingJobDefinition is required")
     try:
@@ -43,8 +43,8 @@ def check_tuning(context: Context, request: Document) -> None:
     check_warm_start(context, request)
 
 
-def _refuse_what_does_not_run(request: Document) -> None:
-    """Members that would change the outcome must not be passed over in silence."""
+def _refuse_not_local(request: Document) -> None:
+    """Refuse the members that would change the result and have no effect here."""
     criteria = request["HyperParameterTuningJobConfig"].get("TuningJobCompletionCriteria", {})
     asked = {
         "TrainingJobDefinitions": "TrainingJobDefinitions" in request,

@@ -1,4 +1,4 @@
-"""Search in a space of hyperparameters: random, grid and Bayesian, without knowing what a training job is."""
+"""Search in a space of hyperparameters: random, grid and Bayesian. It knows nothing of jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values: TypeAlias = dict[str, str]
-"""A point: each hyperparameter's value, as the text that a training job receives."""
+"""A point: the value of each hyperparameter, as the text that a training job gets."""
 
 Vector: TypeAlias = NDArray[np.floating]
 
@@ -21,10 +21,10 @@ _CANDIDATES = 256
 _JITTER = 1e-6
 _LENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 _NOISES = (1e-4, 1e-2, 1e-1)
-_AUTO_LOG_RATIO = 100.0  # a range over two decades or more is searched by its logarithm when nobody says otherwise
+_AUTO_LOG_RATIO = 100.0  # scaling Auto searches a range of two decades or more by its logarithm
 
 
-class Parameter(Protocol):
+class SearchParameter(Protocol):
     """One axis of the space."""
 
     @property
@@ -32,7 +32,7 @@ class Parameter(Protocol):
 
     @property
     def width(self) -> int:
-        """How many coordinates of the unit cube it takes."""
+        """The number of its coordinates in the unit cube."""
 
     def sample(self, generator: np.random.Generator) -> str:
         """A value, uniform on the parameter's scale."""
@@ -79,7 +79,7 @@ class NumberParameter:
         return "Logarithmic" if wide else "Linear"
 
     def _scaled(self, value: float) -> float:
-        """`value` on the axis along which the range is searched evenly; it grows with `value`."""
+        """`value` on the scale on which the range is sampled evenly."""
         scale = self._scale()
         if scale == "Logarithmic":
             return math.log(value)
@@ -114,12 +114,12 @@ class CategoricalParameter:
         return [1.0 if value == choice else 0.0 for choice in self.choices]
 
 
-Space: TypeAlias = Sequence[Parameter]
+Space: TypeAlias = Sequence[SearchParameter]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A point that was tried; `loss` (smaller is better) is None while it runs or when it gave none."""
+    """A point that was tried; `loss` (smaller is better) is None while it runs or when it has none."""
 
     values: Values
     loss: float | None
@@ -132,8 +132,8 @@ def suggest(strategy: str, space: Space, trials: Sequence[Trial], seed: int) -> 
 
     Args:
         strategy: `Random`, `Bayesian` or `Grid`.
-        space: what may vary.
-        trials: every point so far, in the order they were suggested.
+        space: the hyperparameters.
+        trials: every point so far, in the order of suggestion.
         seed: any whole number >= 0.
     """
     if strategy == "Grid":
@@ -149,7 +149,7 @@ def _sample(space: Space, generator: np.random.Generator) -> Values:
 
 
 def _unseen(space: Space, trials: Sequence[Trial], generator: np.random.Generator) -> Values:
-    """A random point that was not tried yet, if a few draws find one."""
+    """A random point; an untried one, if a few draws find one."""
     tried = [trial.values for trial in trials]
     for _ in range(20):
         values = _sample(space, generator)
@@ -169,9 +169,9 @@ def _encode(space: Space, points: Sequence[Values]) -> Vector:
 
 
 def _bayesian(space: Space, trials: Sequence[Trial], generator: np.random.Generator) -> Values:
-    """The candidate with the greatest expected improvement under a Gaussian process; running trials count as mediocre.
+    """The candidate with the greatest expected improvement under a Gaussian process.
 
-    Counting a running trial as the mean of the finished ones (the constant liar) keeps parallel trials apart.
+    A running trial counts as the mean of the finished ones (the constant liar), which keeps parallel trials apart.
     """
     finished = [trial.loss for trial in trials if trial.loss is not None]
     if len(finished) < _STARTERS:
@@ -205,7 +205,7 @@ def _matern(a: Vector, b: Vector, length: float) -> Vector:
 
 
 @dataclass(frozen=True)
-class _Process:
+class _GaussianProcess:
     """A Gaussian process conditioned on points."""
 
     points: Vector
@@ -221,15 +221,15 @@ class _Process:
         return cross @ self.weights, np.sqrt(variance)
 
 
-def _fit(points: Vector, targets: Vector) -> _Process:
+def _fit(points: Vector, targets: Vector) -> _GaussianProcess:
     """The process whose length scale and noise explain the targets best (greatest marginal likelihood)."""
-    best: tuple[float, _Process] | None = None
+    best: tuple[float, _GaussianProcess] | None = None
     for length, noise in itertools.product(_LENGTHS, _NOISES):
         covariance = _matern(points, points, length) + (noise + _JITTER) * np.eye(len(points))
         factor = np.linalg.cholesky(covariance)
         half = np.linalg.solve(factor, targets)
         likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
         if best is None or likelihood > best[0]:
-            best = likelihood, _Process(points, np.asarray(np.linalg.solve(factor.T, half)), factor, length)
+            best = likelihood, _GaussianProcess(points, np.asarray(np.linalg.solve(factor.T, half)), factor, length)
     assert best is not None
     return best[1]

@@ -1,7 +1,7 @@
-"""Which trials of a search are stopped before they end: the median rule and Hyperband, without knowing what a job is.
+"""The rules that stop trials early: the median rule and Hyperband. They know nothing of jobs.
 
-Both look at curves: the values of the objective that each trial has printed so far, one an epoch, in the order in which
-the trials were suggested. Smaller is better here; callers negate what is maximised.
+Both judge curves: the objective's values that each trial has printed, one for each epoch, in the order in which the
+trials were suggested. Smaller is better; a caller negates an objective that is maximised.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from local_aws.core.protocol import Document
 Curves: TypeAlias = Sequence[Sequence[float]]
 
 REDUCTION = 3
-"""Hyperband keeps one trial in three at each rung, as its authors propose and AWS does not let anybody change."""
+"""Hyperband keeps one trial in three at each rung, as its authors propose; on AWS it cannot be set."""
 _EPOCH_NAMES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 _MOST_EPOCHS = 20_000
 
 
 class StoppingRule(Protocol):
-    """Judges a trial whenever it has printed a value."""
+    """Judges a trial after each value that it prints."""
 
     def stops(self, trial: int, curves: Curves) -> bool:
         """Whether the trial, by its place in `curves`, should be stopped now."""
@@ -38,7 +38,7 @@ class MedianRule:
     """
 
     def stops(self, trial: int, curves: Curves) -> bool:
-        """Compare with every trial that has come as far."""
+        """Compare the trial with all that have reached its epoch."""
         own = curves[trial]
         epoch = len(own)
         averages = [
@@ -53,14 +53,13 @@ class MedianRule:
 class Hyperband:
     """Brackets of successive halving over epochs.
 
-    A bracket with `s` rungs lets a third of its trials past each of them; the last bracket has no rung and gives every
-    trial everything. Trials join the brackets in order, in Hyperband's proportions. SageMaker cannot pause a training
-    job, so a rung does not wait for the whole bracket: a trial that reaches it is compared with those that have been
-    there, and is stopped or goes on.
+    A bracket with `s` rungs keeps a third of its trials at each rung; the last bracket has no rung and gives every
+    trial all epochs. Trials fill the brackets in order, in Hyperband's proportions. SageMaker cannot pause a training
+    job, so a rung does not wait for its bracket: a trial is compared with those that have reached the rung before.
 
     Args:
-        least: epochs that every trial gets.
-        most: epochs that a trial gets at most; more than `least`.
+        least: epochs of every trial.
+        most: the greatest number of epochs; more than `least`.
     """
 
     least: int
@@ -68,15 +67,15 @@ class Hyperband:
 
     @property
     def deepest(self) -> int:
-        """Rungs of the bracket with the most."""
-        # In whole numbers: a logarithm would lose a rung to rounding.
+        """The number of rungs of the bracket with the most."""
+        # In whole numbers, because a logarithm would lose a rung to rounding.
         rungs = 0
         while self.least * REDUCTION ** (rungs + 1) <= self.most:
             rungs += 1
         return rungs
 
     def bracket(self, trial: int) -> tuple[int, int]:
-        """The rungs of the bracket that a trial belongs to, and the bracket's number among all brackets."""
+        """The number of rungs of a trial's bracket, and the bracket's number among all brackets."""
         number, place = 0, trial
         while True:
             for rungs in range(self.deepest, -1, -1):
@@ -91,7 +90,7 @@ class Hyperband:
         return tuple(max(self.least, round(self.most / REDUCTION ** (count - rung))) for rung in range(count))
 
     def stops(self, trial: int, curves: Curves) -> bool:
-        """At a rung: unless the trial is among the best third of its bracket there."""
+        """Stop a trial at a rung, unless it is among the best third of its bracket there."""
         epoch = len(curves[trial])
         count, number = self.bracket(trial)
         if epoch not in self.rungs(count):
@@ -105,19 +104,19 @@ class Hyperband:
         return better >= max(1, len(reached) // REDUCTION)
 
     def is_over(self, curve: Sequence[float]) -> bool:
-        """Whether a trial has had everything there is."""
+        """Whether a trial has had all its epochs."""
         return len(curve) >= self.most
 
 
 def rule_of(config: Document, static: Mapping[str, str]) -> StoppingRule | None:
-    """The rule that a search asks for, or None.
+    """The rule of a tuning job, or None.
 
     Args:
         config: HyperParameterTuningJobConfig.
-        static: StaticHyperParameters of the trials, which may hold the number of epochs.
+        static: StaticHyperParameters of the trials, which may contain the number of epochs.
 
     Raises:
-        ValueError: Hyperband without early stopping turned off, or without a range of epochs.
+        ValueError: Hyperband with early stopping, or without a range of epochs.
     """
     early = config.get("TrainingJobEarlyStoppingType", "Off")
     if config["Strategy"] != "Hyperband":

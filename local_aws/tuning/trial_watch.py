@@ -1,4 +1,4 @@
-"""Follows what the trials of one search print, and stops those that its rule gives up."""
+"""Follows the objective that the trials of one tuning job print, and stops those that its rule selects."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from local_aws.tuning.records import TRIALS, TuningRecord, objective_of
 from local_aws.tuning.stopping import Hyperband, StoppingRule
 
 CURVES = "TrialCurve"
-"""Table of what each trial has printed, smaller being better; it outlives a restart."""
-# A script that ends by itself after its last epoch is not cut short while it saves its model.
+"""Table of the losses that each trial has printed; it outlives a restart."""
+# Time for a script to save its model and end by itself after its last epoch.
 _OVERTIME_SECONDS = 10.0
 
 
 class TrialWatch:
-    """The watch over the trials of one tuning job.
+    """Watches the trials of one tuning job.
 
     Args:
         context: the local AWS.
         tuning_job: its name.
-        rule: what decides.
+        rule: selects the trials to stop.
     """
 
     def __init__(self, context: Context, tuning_job: str, rule: StoppingRule) -> None:
@@ -35,12 +35,12 @@ class TrialWatch:
         self._lock = threading.Lock()
 
     def follow(self, trial: str) -> None:
-        """From now on judge every value of the objective that a running trial prints."""
+        """Judge every value of the objective that a running trial prints from now on."""
         run = self._context.shared(Jobs).find(TRAINING, trial)
         if isinstance(run, TrainingRun):
-            run.listen(self._objective.metric, partial(self._hear, trial))
+            run.listen(self._objective.metric, partial(self._judge, trial))
 
-    def _hear(self, trial: str, value: float) -> None:
+    def _judge(self, trial: str, value: float) -> None:
         with self._lock:
             curves = self._curves_with(trial, value if self._objective.minimise else -value)
             place = list(curves).index(trial)
@@ -58,7 +58,7 @@ class TrialWatch:
             run.stop()
 
     def _curves_with(self, trial: str, loss: float) -> dict[str, list[float]]:
-        """The curves of all trials in the order of suggestion, after adding one value to one of them."""
+        """The curves of all trials in the order of suggestion, with a new value of one of them."""
         table = self._context.table(CURVES)
         table.insert(trial, {"Losses": []})
         table.update(trial, lambda stored: stored["Losses"].append(loss))

@@ -1,4 +1,4 @@
-"""One hyperparameter tuning job: suggests points, runs each as a training job, keeps the score."""
+"""How a hyperparameter tuning job runs: it suggests points and runs each as a training job."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_SEED = 2**31
 
 
 class TuningRun:
-    """Runs the stored tuning job `name`; trials that it started before a restart are taken up again."""
+    """Runs the stored tuning job `name`; after a restart it continues with the trials that ran."""
 
     def __init__(self, context: Context, name: str) -> None:
         self._context = context
@@ -50,7 +50,7 @@ class TuningRun:
         self._limits: Document = config["ResourceLimits"]
         criteria = config.get("TuningJobCompletionCriteria", {})
         self._target = criteria.get("TargetObjectiveMetricValue")
-        self._most_idle = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
+        self._idle_limit = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
         rule = rule_of(config, self._definition.get("StaticHyperParameters", {}))
         self._watch = TrialWatch(context, name, rule) if rule else None
         self._seed: int = config.get("RandomSeed", _digest(self._arn, str(tuning["CreationTime"])) % _MOST_SEED)
@@ -59,7 +59,7 @@ class TuningRun:
         self._timer: threading.Timer | None = None
 
     def run(self) -> None:
-        """Run trials until the limits are reached, the target is met or somebody asks for the end."""
+        """Run trials until a limit or the target is reached, or the tuning job is stopped."""
         parallel = min(self._limits["MaxParallelTrainingJobs"], self._most())
         threads = max(1, self._context.cpu.total // parallel)
         unfinished = [trial["Name"] for trial in self._record.read()[TRIALS] if self._is_running(trial["Name"])]
@@ -80,12 +80,12 @@ class TuningRun:
             self._conclude()
 
     def stop(self) -> None:
-        """StopHyperParameterTuningJob: no new trial, and the running ones are stopped."""
+        """StopHyperParameterTuningJob: start no new trial and stop the running ones."""
         if self._record.change(only_from="InProgress", HyperParameterTuningJobStatus="Stopping"):
             self._end_trials()
 
     def shut_down(self) -> None:
-        """Start nothing more; the trials are shut down on their own."""
+        """Start no new trial; the running ones are shut down as training jobs."""
         self._ending.set()
 
     def _most(self) -> int:
@@ -118,7 +118,7 @@ class TuningRun:
     def _await(self, name: str) -> None:
         self._jobs.wait(TRAINING, name)
         job = self._context.table(TRAINING).get(name)
-        if job is not None and (self._reached_target(job) or self._stands_still()):
+        if job is not None and (self._reached_target(job) or self._is_idle()):
             self._end_trials()
 
     def _reached_target(self, job: Document) -> bool:
@@ -127,15 +127,15 @@ class TuningRun:
             return False
         return bool(value <= self._target if self._objective.minimise else value >= self._target)
 
-    def _stands_still(self) -> bool:
-        return self._most_idle is not None and not_improving(self._context, self._record.read()) >= self._most_idle
+    def _is_idle(self) -> bool:
+        return self._idle_limit is not None and not_improving(self._context, self._record.read()) >= self._idle_limit
 
     def _follow(self, name: str) -> None:
         if self._watch is not None:
             self._watch.follow(name)
 
     def _next_trial(self, threads: int) -> str | None:
-        """Suggest a point and start its training job; None when there is nothing more to try."""
+        """Suggest a point and start its training job; returns None when no point is left."""
         with self._lock:
             trials = self._record.read()[TRIALS]
             if len(trials) >= self._most():
@@ -162,7 +162,7 @@ class TuningRun:
 
     def _suggest(self, trials: list[Document]) -> dict[str, str] | None:
         known = [self._as_trial(trial) for trial in trials]
-        if self._strategy != "Grid":  # which counts its own points only
+        if self._strategy != "Grid":  # a grid counts only its own points
             known = earlier_trials(self._context, self._record.read(), self._space) + known
         return suggest(self._strategy, self._space, known, self._seed)
 
@@ -172,7 +172,7 @@ class TuningRun:
 
     def _request(self, name: str, values: dict[str, str]) -> Document:
         definition = self._definition
-        passed_on = (
+        copied = (
             "AlgorithmSpecification",
             "RoleArn",
             "InputDataConfig",
@@ -188,7 +188,7 @@ class TuningRun:
             "Environment",
         )
         parameters = definition.get("StaticHyperParameters", {}) | values
-        return {key: definition[key] for key in passed_on if key in definition} | {
+        return {key: definition[key] for key in copied if key in definition} | {
             "TrainingJobName": name,
             "HyperParameters": parameters | {"_tuning_objective_metric": json.dumps(self._objective.metric)},
         }
@@ -214,5 +214,5 @@ class TuningRun:
 
 
 def _digest(*parts: str) -> int:
-    """32 bits that depend on nothing but the parts."""
+    """32 bits that depend on the parts only."""
     return int(hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8], 16)

@@ -42,7 +42,7 @@ def describe_tuning_job(context: Context, request: Document) -> Document:
 
 
 def list_tuning_jobs(context: Context, request: Document) -> Document:
-    """Tuning jobs, newest first unless asked otherwise."""
+    """Tuning jobs, newest first unless the request says otherwise."""
     page = TUNING_JOBS.page(context, request)
     documents = [
         _shown(context, tuning)
@@ -64,7 +64,7 @@ def list_trials(context: Context, request: Document) -> Document:
     descending = request.get("SortOrder", "Ascending") == "Descending"
     sort_by = request.get("SortBy", "Name")
     if sort_by == "FinalObjectiveMetricValue":
-        # Trials without a value go to the end either way.
+        # Trials without a value come last in both orders.
         with_value = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" in s]
         without = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" not in s]
         with_value.sort(key=lambda s: s["FinalHyperParameterTuningJobObjectiveMetric"]["Value"], reverse=descending)
@@ -76,12 +76,12 @@ def list_trials(context: Context, request: Document) -> Document:
 
 
 def stop_tuning_job(context: Context, request: Document) -> Document:
-    """Start no more trials and stop the running ones."""
+    """Stop a tuning job: no new trial starts, and the running ones are stopped."""
     return TUNING_JOBS.stop(context, request)
 
 
 def resume(context: Context) -> None:
-    """Take up the tuning jobs that were running when the local AWS stopped, after their training jobs."""
+    """Start again the tuning jobs that ran when the local AWS stopped, after their training jobs."""
     TUNING_JOBS.resume(context)
 
 

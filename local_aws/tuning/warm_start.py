@@ -1,4 +1,4 @@
-"""Warm starts: what AWS asks of the parents of a search, and what a search learns from them."""
+"""Warm starts: the checks of the parents, and the trials that a tuning job takes from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from local_aws.core.errors import not_found, validation
 from local_aws.core.protocol import Document
 from local_aws.jobs.records import TRAINING
 from local_aws.tuning.records import ENDED, FAMILY, TRIALS, objective_of, ranges_of
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, Parameter, Trial
+from local_aws.tuning.search import CategoricalParameter, NumberParameter, SearchParameter, Trial
 
 IDENTICAL = "IdenticalDataAndAlgorithm"
 _MOST_CHANGES = 10
@@ -17,9 +17,9 @@ _KINDS = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalPar
 
 
 def check_warm_start(context: Context, request: Document) -> None:
-    """Refuse, as AWS does, parents that run, look for something else, or had other hyperparameters or data.
+    """Refuse, as AWS does, parents that still run or differ in objective, hyperparameters or data.
 
-    Raises `AwsError` naming the parent and what differs.
+    Raises `AwsError`; it names the parent and the difference.
     """
     warm = request.get("WarmStartConfig")
     if warm is None:
@@ -36,8 +36,8 @@ def check_warm_start(context: Context, request: Document) -> None:
             _check_identical(request, parent, name)
 
 
-def earlier_trials(context: Context, tuning: Document, space: Sequence[Parameter]) -> list[Trial]:
-    """What the parents of a warm start have found out, as far as it lies in the new search space."""
+def earlier_trials(context: Context, tuning: Document, space: Sequence[SearchParameter]) -> list[Trial]:
+    """The trials of the parents of a warm start that lie in the new search space."""
     parents = tuning.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
     found: list[Trial] = []
     for parent in (context.table(FAMILY).get(item["HyperParameterTuningJobName"]) for item in parents):
@@ -46,7 +46,7 @@ def earlier_trials(context: Context, tuning: Document, space: Sequence[Parameter
     return found
 
 
-def _observations(context: Context, parent: Document, space: Sequence[Parameter]) -> Iterator[Trial]:
+def _observations(context: Context, parent: Document, space: Sequence[SearchParameter]) -> Iterator[Trial]:
     objective = objective_of(parent)
     static = parent["TrainingJobDefinition"].get("StaticHyperParameters", {})
     for trial in parent[TRIALS]:
@@ -57,8 +57,8 @@ def _observations(context: Context, parent: Document, space: Sequence[Parameter]
             yield Trial({parameter.name: values[parameter.name] for parameter in space}, loss)
 
 
-def _holds(parameter: Parameter, value: str | None) -> bool:
-    """Whether a parent's value lies in the range that is searched now."""
+def _holds(parameter: SearchParameter, value: str | None) -> bool:
+    """Whether a parent's value lies in the new range."""
     if value is None:
         return False
     if isinstance(parameter, CategoricalParameter):
