@@ -34,8 +34,8 @@ from local_aws.jobs.usage import UsageSampler, Watched
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _MAX_REASON = 1024
-# Nothing is sold here and the market sets AWS's price; this share of on demand is a stand-in, so that savings show.
-_SPOT_PRICE = 0.4
+# Of on demand; the share that the estimate of costs expects. AWS's follows the market.
+_SPOT_SHARE = 0.5
 
 
 class Ending(enum.Enum):
@@ -288,15 +288,15 @@ class TrainingRun:
             FailureReason=reason[:_MAX_REASON] or None,
             FinalMetricDataList=self._metrics.final() or None,
             TrainingTimeInSeconds=seconds,
-            BillableTimeInSeconds=_billable(self._record.read(), seconds),
+            BillableTimeInSeconds=billable_seconds(self._record.read(), seconds),
         )
 
 
-def _billable(job: Document, seconds: int | None) -> int | None:
+def billable_seconds(job: Document, seconds: int | None) -> int | None:
     """BillableTimeInSeconds: on spot capacity fewer than TrainingTimeInSeconds."""
     if seconds is None or not job.get("EnableManagedSpotTraining"):
         return seconds
-    return max(1, round(seconds * _SPOT_PRICE))
+    return max(1, round(seconds * _SPOT_SHARE))
 
 
 def _failure(machine: Machine, status: int) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from binventory.cost.lines import SPOT_SHARE
+from local_aws.jobs.training_run import billable_seconds
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, finished_training, training_request, until
 
@@ -63,6 +65,12 @@ def test_a_training_job_publishes_and_spot_is_billed_for_less(client: ClientFact
     (disk,) = values(client, "TrainingJobs", "DiskUtilization", "busy/algo-1")
     assert 0 <= disk < 100
     assert values(client, "TrainingJobs", "CPUUtilization", "busy/algo-2") == []
+
+
+def test_spot_is_billed_at_the_share_that_an_estimate_expects() -> None:
+    """So the costs of a rehearsal are those that `binventory cost` announces."""
+    assert billable_seconds({"EnableManagedSpotTraining": True}, 1000) == 1000 * SPOT_SHARE
+    assert billable_seconds({"EnableManagedSpotTraining": False}, 1000) == 1000
 
 
 def test_each_machine_of_a_processing_job_publishes(client: ClientFactory) -> None:
