@@ -1,6 +1,7 @@
 """The one registry of the local AWS: the function that answers each operation, and the work that begins at its start.
 
-To implement an operation, write its function in the folder of its resource and name it here.
+To implement an operation, write its function in the folder of its resource and name it here. Create, Describe, List and
+Stop of jobs are methods of their JobKind (jobs/job_kind.py).
 """
 
 from __future__ import annotations
@@ -12,34 +13,38 @@ from local_aws.core.context import Context
 from local_aws.core.protocol import AUTOSCALING, SAGEMAKER, Handler, Operations
 from local_aws.core.shapes import operation_model
 from local_aws.hosting import async_queue, autoscaling, endpoints, live_endpoints, model_registry, models
-from local_aws.jobs import processing, training, transform
+from local_aws.jobs import training
+from local_aws.jobs.processing import PROCESSING_JOBS
+from local_aws.jobs.training import TRAINING_JOBS
+from local_aws.jobs.transform import TRANSFORM_JOBS
 from local_aws.other_services import alarms, budgets, ec2_machines
 from local_aws.pipelines import pipelines
 from local_aws.tuning import tuning_jobs
+from local_aws.tuning.tuning_jobs import TUNING_JOBS
 
 _SAGEMAKER_OPERATIONS: dict[str, Handler] = {
     "AddTags": tags.add_tags,
     "ListTags": tags.list_tags,
     "DeleteTags": tags.delete_tags,
     # Jobs
-    "CreateTrainingJob": training.create_training_job,
-    "DescribeTrainingJob": training.describe_training_job,
-    "ListTrainingJobs": training.list_training_jobs,
-    "StopTrainingJob": training.stop_training_job,
-    "CreateProcessingJob": processing.create_processing_job,
-    "DescribeProcessingJob": processing.describe_processing_job,
-    "ListProcessingJobs": processing.list_processing_jobs,
-    "StopProcessingJob": processing.stop_processing_job,
-    "CreateTransformJob": transform.create_transform_job,
-    "DescribeTransformJob": transform.describe_transform_job,
-    "ListTransformJobs": transform.list_transform_jobs,
-    "StopTransformJob": transform.stop_transform_job,
+    "CreateTrainingJob": TRAINING_JOBS.create,
+    "DescribeTrainingJob": TRAINING_JOBS.describe,
+    "ListTrainingJobs": TRAINING_JOBS.list,
+    "StopTrainingJob": TRAINING_JOBS.stop,
+    "CreateProcessingJob": PROCESSING_JOBS.create,
+    "DescribeProcessingJob": PROCESSING_JOBS.describe,
+    "ListProcessingJobs": PROCESSING_JOBS.list,
+    "StopProcessingJob": PROCESSING_JOBS.stop,
+    "CreateTransformJob": TRANSFORM_JOBS.create,
+    "DescribeTransformJob": TRANSFORM_JOBS.describe,
+    "ListTransformJobs": TRANSFORM_JOBS.list,
+    "StopTransformJob": TRANSFORM_JOBS.stop,
     # Tuning
-    "CreateHyperParameterTuningJob": tuning_jobs.create_tuning_job,
+    "CreateHyperParameterTuningJob": TUNING_JOBS.create,
     "DescribeHyperParameterTuningJob": tuning_jobs.describe_tuning_job,
     "ListHyperParameterTuningJobs": tuning_jobs.list_tuning_jobs,
     "ListTrainingJobsForHyperParameterTuningJob": tuning_jobs.list_trials,
-    "StopHyperParameterTuningJob": tuning_jobs.stop_tuning_job,
+    "StopHyperParameterTuningJob": TUNING_JOBS.stop,
     # Pipelines
     "CreatePipeline": pipelines.create_pipeline,
     "UpdatePipeline": pipelines.update_pipeline,
@@ -113,7 +118,13 @@ def operations() -> Operations:
 
 def resume_jobs(context: Context) -> None:
     """Resume what ran when the local AWS last stopped: jobs, then tuning jobs and executions, which wait for jobs."""
-    for resume in (training.resume, processing.resume, transform.resume, tuning_jobs.resume, pipelines.resume):
+    for resume in (
+        training.resume,
+        PROCESSING_JOBS.resume,
+        TRANSFORM_JOBS.resume,
+        TUNING_JOBS.resume,
+        pipelines.resume,
+    ):
         resume(context)
 
 

@@ -1,4 +1,4 @@
-"""What every kind of job shares: its requests are checked, and it is stored, listed, stopped and resumed here."""
+"""The operations that every kind of job has: Create, Describe, List and Stop, and how it is resumed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class JobKind:
         run: Callable[[Context, str], Run] | None = None,
         more: Document | None = None,
     ) -> Document:
-        """Check, store and start a job; returns the reply.
+        """The Create operation: check, store and start a job.
 
         Args:
             context: the local AWS.
@@ -85,21 +85,25 @@ class JobKind:
         return job
 
     def describe(self, context: Context, request: Document) -> Document:
-        """The reply of the Describe operation."""
+        """The Describe operation: everything about one job."""
         return describe(f"Describe{self.family}", self.find(context, request))
 
+    def list(self, context: Context, request: Document) -> Document:
+        """The List operation: jobs, newest first unless the request says otherwise."""
+        return self.reply(self.page(context, request))
+
     def page(self, context: Context, request: Document) -> Page:
-        """The jobs that a List request asks for, newest first unless it says otherwise."""
+        """The page of jobs that a List request asks for."""
         jobs = context.table(self.family).all()
         return list_page(jobs, request, name=self._member("Name"), status=self._member("Status"))
 
     def reply(self, page: Page) -> Document:
-        """The reply of the List operation."""
+        """A page as the reply of the List operation."""
         member = self._member("Summaries")
         return page.reply(member, summarise(f"List{self.family}s", member, page.documents))
 
     def stop(self, context: Context, request: Document) -> Document:
-        """Ask a running job to end, once; raises `AwsError` when it has ended."""
+        """The Stop operation: ask a running job to end, once; raises `AwsError` when it has ended."""
         status = self.find(context, request)[self._member("Status")]
         if status not in {"InProgress", "Stopping"}:
             raise validation(f"The request was rejected because the {self.noun} is in status {status}.")

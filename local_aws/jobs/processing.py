@@ -1,4 +1,4 @@
-"""Processing jobs: create, describe, list, stop, and how one runs on its machines."""
+"""Processing jobs: CreateProcessingJob and the other operations, and how a job runs on its machines."""
 
 from __future__ import annotations
 
@@ -229,28 +229,3 @@ PROCESSING_JOBS = JobKind(
     lambda context, request: {"StoppingCondition": request.get("StoppingCondition", _DEFAULT_STOPPING_CONDITION)},
     ProcessingRun,
 )
-
-
-def create_processing_job(context: Context, request: Document) -> Document:
-    """Accept a processing job and start it."""
-    return PROCESSING_JOBS.create(context, request)
-
-
-def describe_processing_job(context: Context, request: Document) -> Document:
-    """Everything about one processing job."""
-    return PROCESSING_JOBS.describe(context, request)
-
-
-def list_processing_jobs(context: Context, request: Document) -> Document:
-    """Processing jobs, newest first unless the request says otherwise."""
-    return PROCESSING_JOBS.reply(PROCESSING_JOBS.page(context, request))
-
-
-def stop_processing_job(context: Context, request: Document) -> Document:
-    """Ask a running processing job to end."""
-    return PROCESSING_JOBS.stop(context, request)
-
-
-def resume(context: Context) -> None:
-    """Start again what ran when the local AWS stopped; outputs are uploaded at a job's end only."""
-    PROCESSING_JOBS.resume(context)

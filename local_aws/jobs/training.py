@@ -1,4 +1,4 @@
-"""Training jobs: create, describe, list, stop; interrupt their spot capacity. training_run.py runs them."""
+"""Training jobs: CreateTrainingJob and the other operations, and spot interruptions. training_run.py runs the jobs."""
 
 from __future__ import annotations
 
@@ -31,26 +31,6 @@ TRAINING_JOBS = JobKind(
     taken="Training job names must be unique within an AWS account and region, {} exists already",
     missing="Requested resource not found.",
 )
-
-
-def create_training_job(context: Context, request: Document) -> Document:
-    """Accept a training job and start it."""
-    return TRAINING_JOBS.create(context, request)
-
-
-def describe_training_job(context: Context, request: Document) -> Document:
-    """Everything about one training job."""
-    return TRAINING_JOBS.describe(context, request)
-
-
-def list_training_jobs(context: Context, request: Document) -> Document:
-    """Training jobs, newest first unless the request says otherwise."""
-    return TRAINING_JOBS.reply(TRAINING_JOBS.page(context, request))
-
-
-def stop_training_job(context: Context, request: Document) -> Document:
-    """Ask a running training job to end."""
-    return TRAINING_JOBS.stop(context, request)
 
 
 def reclaim(context: Context, request: Document) -> Document:

@@ -1,4 +1,4 @@
-"""Batch Transform jobs: create, describe, list, stop, and how one runs on its model's servers."""
+"""Transform jobs: CreateTransformJob and the other operations, and how a job runs on its model's servers."""
 
 from __future__ import annotations
 
@@ -180,28 +180,3 @@ def _members(context: Context, request: Document) -> Document:
 
 
 TRANSFORM_JOBS = JobKind("TransformJob", "transform job", check_transform, _members, TransformRun)
-
-
-def create_transform_job(context: Context, request: Document) -> Document:
-    """Accept a transform job and start it."""
-    return TRANSFORM_JOBS.create(context, request)
-
-
-def describe_transform_job(context: Context, request: Document) -> Document:
-    """Everything about one transform job."""
-    return TRANSFORM_JOBS.describe(context, request)
-
-
-def list_transform_jobs(context: Context, request: Document) -> Document:
-    """Transform jobs, newest first unless the request says otherwise."""
-    return TRANSFORM_JOBS.reply(TRANSFORM_JOBS.page(context, request))
-
-
-def stop_transform_job(context: Context, request: Document) -> Document:
-    """Ask a running transform job to end; its output is removed."""
-    return TRANSFORM_JOBS.stop(context, request)
-
-
-def resume(context: Context) -> None:
-    """Start again what ran when the local AWS stopped; it writes the same outputs again."""
-    TRANSFORM_JOBS.resume(context)

@@ -1,4 +1,4 @@
-"""Hyperparameter tuning jobs: create, describe, list, stop, and their trials."""
+"""Tuning jobs: CreateHyperParameterTuningJob and the other operations, and the list of their trials."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ TUNING_JOBS = JobKind(
     missing="Amazon SageMaker can't find a tuning job with the name {}.",
 )
 _SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "CreationTime": "CreationTime"}
-
-
-def create_tuning_job(context: Context, request: Document) -> Document:
-    """Accept a tuning job and start it."""
-    return TUNING_JOBS.create(context, request)
 
 
 def describe_tuning_job(context: Context, request: Document) -> Document:
@@ -73,16 +68,6 @@ def list_trials(context: Context, request: Document) -> Document:
         summaries.sort(key=lambda s: s[_SORT_FIELDS[sort_by]], reverse=descending)
     page = cut(summaries, request)
     return page.reply("TrainingJobSummaries", page.documents)
-
-
-def stop_tuning_job(context: Context, request: Document) -> Document:
-    """Stop a tuning job: no new trial starts, and the running ones are stopped."""
-    return TUNING_JOBS.stop(context, request)
-
-
-def resume(context: Context) -> None:
-    """Start again the tuning jobs that ran when the local AWS stopped, after their training jobs."""
-    TUNING_JOBS.resume(context)
 
 
 def _shown(context: Context, tuning: Document) -> Document:
