@@ -1,1 +1,1 @@
-"""Pipelines: their definitions, their executions, and the steps of those."""
+"""Pipelines: their definitions, executions and steps."""

@@ -1,4 +1,4 @@
-"""Pipeline definitions (schema 2020-12-01), read and held to their rules before anything runs."""
+"""Pipeline definitions (schema 2020-12-01), read and checked before an execution starts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Parameter:
     allowed: tuple[Value, ...]
 
     def value_of(self, text: str) -> Value:
-        """The value an execution gives, which comes as text; raises a ValidationException."""
+        """The value of an execution's text; raises a ValidationException."""
         try:
             value: Value = _PARAMETER_TYPES[self.type](text)
         except ValueError:
@@ -63,7 +63,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When and how often a step is tried again."""
+    """When and how often a step is repeated."""
 
     exceptions: tuple[str, ...]
     interval_seconds: float = 1.0
@@ -81,11 +81,11 @@ class Step:
         type: one of `RUNNABLE`.
         arguments: its request, expressions included.
         needs: names of the steps that must have succeeded first.
-        condition: the Condition step that decides whether this one runs, and on which outcome.
-        cache_seconds: how long an equal earlier run counts; None when caching is off.
+        condition: the Condition step on which this step depends, and the outcome with which it runs.
+        cache_seconds: how long the result of an equal earlier run is reused; None without caching.
         retries: its retry policies.
         property_files: output name and path by property file's name.
-        shown: DisplayName and Description, as ListPipelineExecutionSteps shows them.
+        shown: DisplayName and Description, as in ListPipelineExecutionSteps.
         outputs: names of a Lambda step's OutputParameters.
     """
 
@@ -103,13 +103,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Definition:
-    """A whole pipeline: parameters and steps by name, steps in the order they are written."""
+    """A pipeline: parameters and steps by name, in the order of the definition."""
 
     parameters: dict[str, Parameter]
     steps: dict[str, Step]
 
     def values(self, given: list[dict[str, str]]) -> dict[str, Value]:
-        """The parameters of an execution: defaults, and what it gives instead. Raises a ValidationException."""
+        """The parameter values of an execution: its own, else the defaults. Raises a ValidationException."""
         values = {p.name: p.default for p in self.parameters.values() if p.default is not None}
         for item in given:
             parameter = self.parameters.get(item["Name"])
@@ -125,7 +125,7 @@ class Definition:
 
 
 def read_definition(text: str) -> Definition:
-    """Read a definition; raises a ValidationException that names the step and what is wrong with it."""
+    """Read a definition; raises a ValidationException that names the step and its fault."""
     try:
         document = json.loads(text)
     except ValueError as error:
@@ -179,7 +179,7 @@ def _parameter(item: dict[str, Any]) -> Parameter:
 
 
 def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> Iterator[Step]:
-    """The steps of a list and, after each Condition step, those of its two branches."""
+    """The steps of a list, with the steps of both branches of each Condition step."""
     for item in items:
         name, kind = item["Name"], item["Type"]
         if not _STEP_NAME.fullmatch(name):
@@ -248,7 +248,7 @@ def _retry(policy: dict[str, Any]) -> RetryPolicy:
 
 
 def _with_needs(step: Step, steps: dict[str, Step], parameters: dict[str, Parameter]) -> Step:
-    """The step with the dependencies that its references imply; raises for a reference to nothing."""
+    """The step with the dependencies of its references; refuses a reference to a step that does not exist."""
     needs = set(step.needs)
     for reference in references([step.arguments, step.function]):
         try:

@@ -1,4 +1,4 @@
-"""How a stored pipeline execution and its steps change while it runs."""
+"""Stored pipeline executions: how they and their steps change while they run, and the cache of steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDED = frozenset({"Succeeded", "Failed", "Stopped"})
 
 
 class ExecutionRecord(Record):
-    """One stored execution. Every change is saved at once and announced on the event bus."""
+    """One stored execution. A change of the execution or of a step is stored, then announced."""
 
     def __init__(self, context: Context, arn: str) -> None:
         super().__init__(context, FAMILY, arn)
@@ -28,7 +28,7 @@ class ExecutionRecord(Record):
         return step
 
     def begin_step(self, step: Step) -> None:
-        """Note that a step starts; one that was under way when the local AWS stopped keeps what it had."""
+        """Store that a step starts; a step that ran when the local AWS stopped keeps its members."""
         now = self._context.now()
 
         def change(execution: Document) -> None:
@@ -41,7 +41,7 @@ class ExecutionRecord(Record):
         self._announce_step(step, None)
 
     def change_step(self, step: Step, **members: Any) -> None:
-        """Set members of a step; a final status also sets its end."""
+        """Set members of a step; with a final status also its EndTime."""
         now = self._context.now()
         previous: list[str] = []
 
@@ -62,7 +62,7 @@ class ExecutionRecord(Record):
         self.change(PipelineExecutionStatus=status, FailureReason=reason)
 
     def announce(self, document: Document, previous: str | None) -> None:
-        """Send the event that AWS sends when an execution's status changes."""
+        """Send "SageMaker Model Building Pipeline Execution Status Change"."""
         detail = {
             "pipelineArn": document["PipelineArn"],
             "pipelineExecutionArn": self.key,
@@ -104,14 +104,14 @@ class ExecutionRecord(Record):
         )
 
     def earlier_success(self, key: str, max_age: float) -> Document | None:
-        """What an earlier, equal run of a step left, if it is not older than `max_age` seconds."""
+        """The result of an equal run of a step, if it is not older than `max_age` seconds."""
         found = self._context.table(CACHE_FAMILY).get(key)
         if found is None or self._context.now() - found["Time"] > max_age:
             return None
         return found
 
     def remember_success(self, key: str, metadata: Document, properties: Document) -> None:
-        """Keep what a step left, for later executions of the same pipeline."""
+        """Store the result of a step for later executions of the same pipeline."""
         entry = {"Time": self._context.now(), "Execution": self.key, "Metadata": metadata, "Properties": properties}
         self._context.table(CACHE_FAMILY).put(key, entry)
 
@@ -121,7 +121,7 @@ def _iso(moment: float) -> str:
 
 
 def execution_values(execution: Document, now: float) -> Document:
-    """What the references `Execution.*` stand for."""
+    """The values of the references `Execution.*`."""
     return {
         "PipelineName": execution["_PipelineName"],
         "PipelineArn": execution["PipelineArn"],

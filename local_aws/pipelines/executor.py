@@ -1,4 +1,4 @@
-"""One pipeline execution: starts each step when what it needs is there, and carries the results from step to step."""
+"""How a pipeline execution runs: each step starts when the steps that it needs have succeeded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_REASON = 1024
 
 
 class PipelineRun:
-    """Runs the stored execution `arn`; steps that an earlier local AWS began are taken up where they were."""
+    """Runs the stored execution `arn`; after a restart it continues with the steps that ran."""
 
     def __init__(self, context: Context, arn: str) -> None:
         self._context = context
@@ -37,7 +37,7 @@ class PipelineRun:
         self._ending = threading.Event()
 
     def run(self) -> None:
-        """Run steps until none can start any more."""
+        """Run steps until no more can start."""
         while True:
             self._start_ready_steps()
             if not self._running:
@@ -47,7 +47,7 @@ class PipelineRun:
             self._conclude()
 
     def stop(self) -> None:
-        """StopPipelineExecution: start nothing more and stop the jobs that run."""
+        """StopPipelineExecution: start no more steps and stop the jobs that run."""
         if not self._record.change(only_from="Executing", PipelineExecutionStatus="Stopping"):
             return
         self._ending.set()
@@ -58,7 +58,7 @@ class PipelineRun:
                 step_work.stop_job(self._context, step, stored["_Job"])
 
     def shut_down(self) -> None:
-        """Start nothing more; the jobs are shut down on their own."""
+        """Start no more steps; the jobs are shut down separately."""
         self._ending.set()
 
     def _start_ready_steps(self) -> None:
@@ -109,7 +109,7 @@ class PipelineRun:
             self._ended.put(step.name)
 
     def _role(self) -> str | None:
-        """The pipeline's role, as which its steps act."""
+        """The role of the pipeline, which its steps have."""
         arn = self._record.read()["PipelineArn"]
         pipelines = self._context.table("Pipeline").all()
         return next((pipeline["RoleArn"] for pipeline in pipelines if pipeline["PipelineArn"] == arn), None)
@@ -147,7 +147,7 @@ class PipelineRun:
     def _do(
         self, step: Step, arguments: Document, execution: Document, resolver: Resolver
     ) -> tuple[Document, Document]:
-        """Carry out a step that is not a job; its metadata and properties."""
+        """Run a step that is not a job; returns its metadata and properties."""
         if step.type == "Condition":
             outcome = all(resolver.holds(condition) for condition in arguments["Conditions"])
             return {"Condition": {"Outcome": "True" if outcome else "False"}}, {"Outcome": outcome}
@@ -189,7 +189,7 @@ class PipelineRun:
             self._record.remember_success(key, metadata, properties)
 
     def _reuse(self, step: Step, key: str) -> bool:
-        """Take over the result of an earlier, equal run, if there is one that is young enough."""
+        """Take the result of an equal earlier run, if the cache has one; returns whether it has."""
         earlier = self._record.earlier_success(key, step.cache_seconds or 0.0)
         if earlier is None:
             return False
@@ -213,7 +213,7 @@ class PipelineRun:
 
 
 def _is_ready(step: Step, stored: dict[str, Document]) -> bool:
-    """Whether a step can start: not ended yet, everything it needs succeeded, its condition came out its way."""
+    """Whether a step can start: it has not ended, the steps it needs succeeded, and its condition has its outcome."""
     if step.name in stored and stored[step.name]["StepStatus"] in ENDED:
         return False
     if any(stored.get(name, {}).get("StepStatus") != "Succeeded" for name in step.needs):

@@ -9,11 +9,11 @@ from typing import Any
 _TOKEN = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 
 JsonReader = Callable[[str, str], Any]
-"""Reads a property file: step name and property file's name -> its decoded JSON."""
+"""Reads a property file: (step, name of the property file) -> decoded JSON."""
 
 
 class ExpressionError(Exception):
-    """An expression that means nothing, or nothing yet; the message becomes the step's FailureReason."""
+    """An expression without a value; the message becomes the step's FailureReason."""
 
 
 def parse_path(text: str) -> list[str | int]:
@@ -33,7 +33,7 @@ def parse_path(text: str) -> list[str | int]:
 
 
 def look_up(document: Any, path: list[str | int], shown: str) -> Any:
-    """What lies at `path`. A list of named things can be entered by name, as `Outputs['train']` is."""
+    """The value at `path`. In a list, a text selects the item with that name, as in `Outputs['train']`."""
     found = document
     for part in path:
         if (isinstance(found, dict) and part in found) or _has_index(found, part):
@@ -57,11 +57,11 @@ def _names(item: dict[str, Any], name: str) -> bool:
 
 
 class Resolver:
-    """Turns expressions into values.
+    """Replaces expressions by their values.
 
     Args:
         parameters: pipeline parameters by name.
-        execution: what `Execution.` offers.
+        execution: the values of `Execution.`.
         steps: properties of the steps that have ended, by name.
         read_json: reads property files.
     """
@@ -79,7 +79,7 @@ class Resolver:
         self._read_json = read_json
 
     def resolve(self, value: Any) -> Any:
-        """`value` with every expression in it replaced by what it stands for. Raises `ExpressionError`."""
+        """`value` with every expression replaced by its value. Raises `ExpressionError`."""
         if isinstance(value, list):
             return [self.resolve(item) for item in value]
         if not isinstance(value, dict):
@@ -94,7 +94,7 @@ class Resolver:
         return {key: self.resolve(item) for key, item in value.items()}
 
     def holds(self, condition: dict[str, Any]) -> bool:
-        """Whether one condition of a Condition step is true. Raises `ExpressionError` for one that cannot be told."""
+        """Whether one condition of a Condition step is true. Raises `ExpressionError` if it has no value."""
         kind = condition["Type"]
         if kind == "Not":
             return not self.holds(condition["Expression"])

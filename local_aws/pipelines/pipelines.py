@@ -1,4 +1,4 @@
-"""Pipelines and their executions."""
+"""Pipelines and executions: CreatePipeline, StartPipelineExecution and the other operations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFINITION_MEMBERS = ("PipelineDefinition", "PipelineDefinitionS3Location")
 
 
 def create_pipeline(context: Context, request: Document) -> Document:
-    """Store a pipeline; its definition is checked now."""
+    """Create a pipeline; its definition is checked."""
     name = request["PipelineName"]
     arn = context.arn("pipeline", name)
     now = context.now()
@@ -54,7 +54,7 @@ def create_pipeline(context: Context, request: Document) -> Document:
 
 
 def update_pipeline(context: Context, request: Document) -> Document:
-    """Change a pipeline; executions under way keep the definition they started with."""
+    """Change a pipeline; running executions keep their definition."""
     pipeline = _pipeline(context, request["PipelineName"])
     changes: Document = {
         key: request[key]
@@ -74,7 +74,7 @@ def describe_pipeline(context: Context, request: Document) -> Document:
 
 
 def delete_pipeline(context: Context, request: Document) -> Document:
-    """Remove a pipeline and its executions; not while one runs."""
+    """Delete a pipeline and its executions; refused while one runs."""
     pipeline = _pipeline(context, request["PipelineName"])
     arn = pipeline["PipelineArn"]
     executions = _executions(context, arn)
@@ -89,15 +89,15 @@ def delete_pipeline(context: Context, request: Document) -> Document:
 
 
 def list_pipelines(context: Context, request: Document) -> Document:
-    """All pipelines, newest first unless asked otherwise."""
+    """All pipelines, newest first unless the request says otherwise."""
     prefix = request.get("PipelineNamePrefix", "")
     found = [item for item in context.table(PIPELINES).all() if item["PipelineName"].startswith(prefix)]
-    page = list_page(found, _created(request), name="PipelineName")
+    page = list_page(found, _with_usual_names(request), name="PipelineName")
     return page.reply("PipelineSummaries", summarise("ListPipelines", "PipelineSummaries", page.documents))
 
 
 def start_pipeline_execution(context: Context, request: Document) -> Document:
-    """Start a pipeline; the same ClientRequestToken starts it once."""
+    """Start an execution; the same ClientRequestToken starts it once only."""
     for member in ("SelectiveExecutionConfig", "PipelineVersionId"):
         if member in request:
             raise AwsError("NotImplemented", f"The local SageMaker does not implement {member}", 501)
@@ -143,7 +143,7 @@ def _new_execution(context: Context, pipeline: Document, request: Document, valu
 
 
 def stop_pipeline_execution(context: Context, request: Document) -> Document:
-    """Stop an execution and the jobs it runs."""
+    """Stop an execution and its jobs."""
     arn = request["PipelineExecutionArn"]
     execution = _execution(context, arn)
     if execution["PipelineExecutionStatus"] == "Executing":
@@ -158,7 +158,7 @@ def stop_pipeline_execution(context: Context, request: Document) -> Document:
 
 
 def retry_pipeline_execution(context: Context, request: Document) -> Document:
-    """Run an execution that failed or was stopped again, from the steps that did not succeed."""
+    """Run an execution that failed or was stopped again; steps that succeeded are not repeated."""
     arn = request["PipelineExecutionArn"]
     execution = _execution(context, arn)
     if execution["PipelineExecutionStatus"] not in {"Failed", "Stopped"}:
@@ -179,26 +179,28 @@ def retry_pipeline_execution(context: Context, request: Document) -> Document:
 
 
 def describe_pipeline_execution(context: Context, request: Document) -> Document:
-    """Everything about one execution but its steps."""
+    """Everything about one execution, except its steps."""
     return describe("DescribePipelineExecution", _execution(context, request["PipelineExecutionArn"]))
 
 
 def describe_definition(context: Context, request: Document) -> Document:
-    """The definition that an execution runs."""
+    """The definition of an execution."""
     execution = _execution(context, request["PipelineExecutionArn"])
     return {"PipelineDefinition": execution["_Definition"], "CreationTime": execution["CreationTime"]}
 
 
 def list_parameters(context: Context, request: Document) -> Document:
-    """The parameters that an execution was given."""
+    """The parameters in the request of an execution."""
     page = cut(_execution(context, request["PipelineExecutionArn"])["_Given"], request)
     return page.reply("PipelineParameters", page.documents)
 
 
 def list_pipeline_executions(context: Context, request: Document) -> Document:
-    """The executions of one pipeline, newest first unless asked otherwise."""
+    """The executions of one pipeline, newest first unless the request says otherwise."""
     pipeline = _pipeline(context, request["PipelineName"])
-    page = list_page(_executions(context, pipeline["PipelineArn"]), _created(request), name="PipelineExecutionArn")
+    page = list_page(
+        _executions(context, pipeline["PipelineArn"]), _with_usual_names(request), name="PipelineExecutionArn"
+    )
     documents = [
         execution
         | ({"PipelineExecutionFailureReason": execution["FailureReason"]} if "FailureReason" in execution else {})
@@ -209,7 +211,7 @@ def list_pipeline_executions(context: Context, request: Document) -> Document:
 
 
 def list_steps(context: Context, request: Document) -> Document:
-    """The steps of an execution that have started, newest first unless asked otherwise."""
+    """The steps of an execution that have started, newest first unless the request says otherwise."""
     execution = _execution(context, request["PipelineExecutionArn"])
     descending = request.get("SortOrder", "Descending") == "Descending"
     steps = sorted(execution[STEPS].values(), key=lambda step: float(step["StartTime"]), reverse=descending)
@@ -219,7 +221,7 @@ def list_steps(context: Context, request: Document) -> Document:
 
 
 def resume(context: Context) -> None:
-    """Go on with the executions that were under way when the local AWS stopped, after their jobs."""
+    """Continue the executions that ran when the local AWS stopped, after their jobs."""
     for execution in from_before(context, EXECUTIONS):
         if execution["PipelineExecutionStatus"] == "Executing":
             _run(context, execution["PipelineExecutionArn"])
@@ -232,7 +234,7 @@ def _run(context: Context, arn: str) -> None:
 
 
 def _definition(context: Context, request: Document) -> str:
-    """The definition a request carries or points to, held to its rules."""
+    """The definition in a request or in S3, checked."""
     given = [member for member in _DEFINITION_MEMBERS if member in request]
     if len(given) != 1:
         raise validation("Give either PipelineDefinition or PipelineDefinitionS3Location, and only one of them")
@@ -269,7 +271,7 @@ def _executions(context: Context, pipeline_arn: str) -> list[Document]:
     return [item for item in context.table(EXECUTIONS).all() if item["PipelineArn"] == pipeline_arn]
 
 
-def _created(request: Document) -> Document:
-    """These two List operations call their filter CreatedAfter, where the others say CreationTimeAfter."""
+def _with_usual_names(request: Document) -> Document:
+    """The request with the names of other List operations: these two have CreatedAfter for CreationTimeAfter."""
     renamed = {"CreatedAfter": "CreationTimeAfter", "CreatedBefore": "CreationTimeBefore"}
     return {renamed.get(key, key): value for key, value in request.items()}

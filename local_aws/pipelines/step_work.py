@@ -1,4 +1,4 @@
-"""What a pipeline step does: the request it makes, the job it waits for, the properties it leaves."""
+"""The work of a pipeline step: its request, the end of its job, and its properties."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class StepFailure(Exception):
 
     Args:
         reason: its FailureReason.
-        kind: the exception type that retry policies name, empty for one that none can name.
-        stopped: it ended because somebody stopped it.
+        kind: its exception type in retry policies; empty when they have none for it.
+        stopped: it ended because it was stopped.
     """
 
     def __init__(self, reason: str, kind: str = "", *, stopped: bool = False) -> None:
@@ -40,17 +40,17 @@ class StepFailure(Exception):
 
 
 class Interrupted(Exception):
-    """The local AWS stops; the step is taken up at its next start."""
+    """The local AWS stops; the step continues at the next start."""
 
 
 @dataclass(frozen=True)
-class JobKind:
-    """How a step that runs a job makes, finds, stops and describes it.
+class StepJob:
+    """The job of one type of step.
 
     Args:
-        family: the job's table and run family.
-        metadata: member of the step's Metadata that holds the job's ARN.
-        cache_members: the members of the request that decide whether two runs are the same, as AWS documents them.
+        family: of the job, for example `ProcessingJob`.
+        metadata: member of the step's Metadata that has the job's ARN.
+        cache_members: members of the request that equal runs share, as AWS documents them.
     """
 
     family: str
@@ -67,8 +67,8 @@ class JobKind:
 
 
 JOB_KINDS = {
-    "Processing": JobKind("ProcessingJob", "ProcessingJob", ("AppSpecification", "Environment", "ProcessingInputs")),
-    "Training": JobKind(
+    "Processing": StepJob("ProcessingJob", "ProcessingJob", ("AppSpecification", "Environment", "ProcessingInputs")),
+    "Training": StepJob(
         "TrainingJob",
         "TrainingJob",
         (
@@ -81,7 +81,7 @@ JOB_KINDS = {
             "InputDataConfig",
         ),
     ),
-    "Tuning": JobKind(
+    "Tuning": StepJob(
         "HyperParameterTuningJob",
         "TuningJob",
         ("HyperParameterTuningJobConfig", "TrainingJobDefinition", "TrainingJobDefinitions"),
@@ -89,10 +89,10 @@ JOB_KINDS = {
 }
 
 
-def job_name(execution_id: str, step: str, kind: JobKind) -> str:
-    """A name for a step's job, as AWS makes them; tuning jobs may have 32 characters only.
+def job_name(execution_id: str, step: str, kind: StepJob) -> str:
+    """A name for a step's job, like AWS's; that of a tuning job has at most 32 characters.
 
-    In lower case: ARNs are, and many a script takes a job's name from the ARN in the step's metadata.
+    It is in lower case, as ARNs are, because scripts take a job's name from the ARN in the step's metadata.
     """
     room = 8 if kind.family == "HyperParameterTuningJob" else 28
     part = re.sub(r"[^a-z0-9]+", "-", step.lower())[:room].strip("-") or "step"
@@ -105,7 +105,7 @@ def _suffix() -> str:
 
 
 def cache_key(pipeline: str, step: Step, arguments: Document) -> str | None:
-    """What two runs of a step must share for one to stand in for the other; None for steps that are never cached."""
+    """The key that equal runs of a step share in the cache; None for a step without caching."""
     kind = JOB_KINDS.get(step.type)
     if kind is None or step.cache_seconds is None:
         return None
@@ -123,7 +123,7 @@ def start_job(context: Context, step: Step, arguments: Document, execution_id: s
 
 
 def await_job(context: Context, step: Step, name: str) -> Document:
-    """Wait for the end of a step's job; its description. Raises `StepFailure` unless it completed."""
+    """Wait for the end of a step's job; returns its description. Raises `StepFailure` unless it is Completed."""
     kind = JOB_KINDS[step.type]
     context.shared(Jobs).wait(kind.family, name)
     job = call(context, f"Describe{kind.family}", {kind.name_member: name})
@@ -139,14 +139,14 @@ def await_job(context: Context, step: Step, name: str) -> Document:
             "SortBy": "FinalObjectiveMetricValue",
             "SortOrder": "Ascending" if _minimises(job) else "Descending",
         }
-        with context.acting(None):  # a step's properties are the service's to gather, not the pipeline role's
+        with context.acting(None):  # the service collects a step's properties; the pipeline's role needs no permission
             trials = call(context, "ListTrainingJobsForHyperParameterTuningJob", order)
         job["TrainingJobSummaries"] = trials["TrainingJobSummaries"]
     return job
 
 
 def stop_job(context: Context, step: Step, name: str) -> None:
-    """Ask the step's job to end; one that has ended already is fine."""
+    """Stop the step's job; no error when it has ended."""
     kind = JOB_KINDS[step.type]
     try:
         call(context, f"Stop{kind.family}", {kind.name_member: name})
@@ -156,13 +156,13 @@ def stop_job(context: Context, step: Step, name: str) -> None:
 
 
 def register_model(context: Context, arguments: Document) -> Document:
-    """CreateModelPackage; the properties are its description."""
+    """Call CreateModelPackage; returns the package's description."""
     reply = invoke(context, "CreateModelPackage", arguments)
     return call(context, "DescribeModelPackage", {"ModelPackageName": reply["ModelPackageArn"]})
 
 
 def create_model(context: Context, arguments: Document, execution_id: str, step: str) -> Document:
-    """CreateModel under a name of the execution's own."""
+    """Call CreateModel, by default under a name with the execution's id; returns the model's description."""
     name = arguments.get("ModelName") or f"pipelines-{execution_id}-{step[:28].lower()}-{_suffix()}"
     invoke(context, "CreateModel", arguments | {"ModelName": name})
     return call(context, "DescribeModel", {"ModelName": name})
@@ -181,7 +181,7 @@ def invoke_function(context: Context, function: str, arguments: Document) -> Doc
 
 
 def invoke(context: Context, operation: str, arguments: Document) -> Document:
-    """Call an operation for a step; raises `StepFailure` in the words a pipeline uses."""
+    """Call an operation for a step; raises `StepFailure` with AWS's message."""
     try:
         return call(context, operation, arguments)
     except AwsError as error:
