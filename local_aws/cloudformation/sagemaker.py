@@ -151,7 +151,7 @@ def _settled(context: Context, name: str) -> Document:
     while True:
         endpoint = _describe_endpoint(context, name)
         if endpoint is None:
-            raise RuntimeError(f"Endpoint {name} was deleted meanwhile")
+            raise RuntimeError(f"Endpoint {name} was deleted during its change")
         if endpoint["EndpointStatus"] in _SETTLED:
             return endpoint
         if context.stopping.wait(_POLL_SECONDS):

@@ -10,7 +10,7 @@ from local_aws.core.protocol import Document
 
 
 class Record(ABC):
-    """A stored resource with a status. Each change is stored at once and then announced on EventBridge.
+    """A stored resource with a status. Each change is stored and then announced on EventBridge.
 
     Args:
         context: the local AWS.

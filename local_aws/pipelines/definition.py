@@ -85,7 +85,7 @@ class Step:
         cache_seconds: how long the result of an equal earlier run is reused; None without caching.
         retries: its retry policies.
         property_files: output name and path by property file's name.
-        shown: DisplayName and Description, as in ListPipelineExecutionSteps.
+        shown: DisplayName and Description, as ListPipelineExecutionSteps shows them.
         outputs: names of a Lambda step's OutputParameters.
     """
 

@@ -80,7 +80,7 @@ def delete_pipeline(context: Context, request: Document) -> Document:
     executions = _executions(context, arn)
     running = [e for e in executions if e["PipelineExecutionStatus"] in {"Executing", "Stopping"}]
     if running:
-        raise conflict(f"Pipeline {arn} has {len(running)} executions under way; stop them first")
+        raise conflict(f"Pipeline {arn} has {len(running)} running executions; stop them first")
     for execution in executions:
         context.table(EXECUTIONS).delete(execution["PipelineExecutionArn"])
     context.table(PIPELINES).delete(pipeline["PipelineName"])

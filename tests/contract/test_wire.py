@@ -13,9 +13,11 @@ from typing import Any
 import httpx
 import pytest
 from botocore.exceptions import ClientError
+from botocore.model import OperationNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_aws import registry
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
 from local_aws.core.listing import cut, list_page
@@ -85,6 +87,19 @@ def test_a_wrong_reply_never_leaves(context: Context, monkeypatch: pytest.Monkey
     with pytest.raises(AwsError, match=r"wrong shape.*creationTime") as caught:
         call(context, "DescribeModel", {"ModelName": "m"})
     assert caught.value.code == "InternalFailure"
+
+
+def test_an_operation_is_answered_because_the_registry_names_it(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing a module registers nothing, and a name that AWS does not have fails at the start."""
+    with pytest.raises(AwsError, match="does not implement ListModels"):
+        call(context, "ListModels", {})
+    context.operations = registry.operations()
+    assert call(context, "ListModels", {}) == {"Models": []}
+    monkeypatch.setitem(registry._SAGEMAKER_OPERATIONS, "ListMoodels", lambda context, request: {})
+    with pytest.raises(OperationNotFoundError, match="ListMoodels"):
+        registry.operations()
 
 
 def test_errors_look_like_awss(local_aws: LocalAws, client: ClientFactory) -> None:
