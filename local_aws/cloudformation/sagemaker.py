@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from local_aws.cloudformation.resource_type import Created, ResourceType, Update, request
 from local_aws.core.context import Context
@@ -82,36 +83,24 @@ def _put_group_policy(context: Context, name: str, properties: Document) -> None
         call(context, "PutModelPackageGroupPolicy", {"ModelPackageGroupName": name, "ResourcePolicy": text})
 
 
-def _create_model(context: Context, name: str, properties: Document) -> Created:
-    name = properties.get("ModelName", name)
-    arn = request(context, "CreateModel", properties | {"ModelName": name})["ModelArn"]
-    return arn, {"ModelName": name, "ModelArn": arn, "Id": arn}
+def _immutable(family: str, replacing: str, *, shows_arn: bool) -> ResourceType:
+    """A resource of which an update in place changes only the tags: a model or an endpoint configuration."""
 
+    def created(arn: str, name: str) -> Created:
+        return arn, {f"{family}Name": name, "Id": arn} | ({f"{family}Arn": arn} if shows_arn else {})
 
-def _update_model(context: Context, change: Update) -> Created:
-    _retag(context, change.physical_id, change)
-    name = _name(context, "Model", change.physical_id)
-    return change.physical_id, {"ModelName": name, "ModelArn": change.physical_id, "Id": change.physical_id}
+    def create(context: Context, name: str, properties: Document) -> Created:
+        name = properties.get(f"{family}Name", name)
+        return created(request(context, f"Create{family}", properties | {f"{family}Name": name})[f"{family}Arn"], name)
 
+    def update(context: Context, change: Update) -> Created:
+        _retag(context, change.physical_id, change)
+        return created(change.physical_id, _name(context, family, change.physical_id))
 
-def _delete_model(context: Context, physical_id: str, properties: Document) -> None:
-    _delete(context, "Model", physical_id)
+    def delete(context: Context, physical_id: str, properties: Document) -> None:
+        _delete(context, family, physical_id)
 
-
-def _create_config(context: Context, name: str, properties: Document) -> Created:
-    name = properties.get("EndpointConfigName", name)
-    arn = request(context, "CreateEndpointConfig", properties | {"EndpointConfigName": name})["EndpointConfigArn"]
-    return arn, {"EndpointConfigName": name, "Id": arn}
-
-
-def _update_config(context: Context, change: Update) -> Created:
-    _retag(context, change.physical_id, change)
-    name = _name(context, "EndpointConfig", change.physical_id)
-    return change.physical_id, {"EndpointConfigName": name, "Id": change.physical_id}
-
-
-def _delete_config(context: Context, physical_id: str, properties: Document) -> None:
-    _delete(context, "EndpointConfig", physical_id)
+    return _resource_type(family, create, update, delete, replacing)
 
 
 def _create_endpoint(context: Context, name: str, properties: Document) -> Created:
@@ -201,53 +190,32 @@ def _delete_pipeline(context: Context, physical_id: str, properties: Document) -
             raise
 
 
-_CONFIG_REPLACING = (
-    "AsyncInferenceConfig DataCaptureConfig EnableNetworkIsolation EndpointConfigName ExecutionRoleArn ExplainerConfig"
-    " KmsKeyId ProductionVariants ShadowProductionVariants VpcConfig"
-)
-_MODEL_REPLACING = (
-    "Containers EnableNetworkIsolation ExecutionRoleArn InferenceExecutionConfig ModelName PrimaryContainer VpcConfig"
-)
+def _resource_type(
+    family: str,
+    create: Callable[[Context, str, Document], Created],
+    update: Callable[[Context, Update], Created],
+    delete: Callable[[Context, str, Document], None],
+    replacing: str,
+) -> ResourceType:
+    name = f"{family}Name"
+    return ResourceType(f"AWS::SageMaker::{family}", create, update, delete, (name, *replacing.split()), name)
+
 
 TYPES = [
-    ResourceType(
-        "AWS::SageMaker::ModelPackageGroup",
-        _create_group,
-        _update_group,
-        _delete_group,
-        replacing=("ModelPackageGroupName", "ModelPackageGroupDescription"),
-        name_property="ModelPackageGroupName",
+    _resource_type(
+        "ModelPackageGroup", _create_group, _update_group, _delete_group, replacing="ModelPackageGroupDescription"
     ),
-    ResourceType(
-        "AWS::SageMaker::Model",
-        _create_model,
-        _update_model,
-        _delete_model,
-        replacing=tuple(_MODEL_REPLACING.split()),
-        name_property="ModelName",
+    _immutable(
+        "Model",
+        "Containers EnableNetworkIsolation ExecutionRoleArn InferenceExecutionConfig PrimaryContainer VpcConfig",
+        shows_arn=True,
     ),
-    ResourceType(
-        "AWS::SageMaker::EndpointConfig",
-        _create_config,
-        _update_config,
-        _delete_config,
-        replacing=tuple(_CONFIG_REPLACING.split()),
-        name_property="EndpointConfigName",
+    _immutable(
+        "EndpointConfig",
+        "AsyncInferenceConfig DataCaptureConfig EnableNetworkIsolation ExecutionRoleArn ExplainerConfig KmsKeyId"
+        " ProductionVariants ShadowProductionVariants VpcConfig",
+        shows_arn=False,
     ),
-    ResourceType(
-        "AWS::SageMaker::Endpoint",
-        _create_endpoint,
-        _update_endpoint,
-        _delete_endpoint,
-        replacing=("EndpointName",),
-        name_property="EndpointName",
-    ),
-    ResourceType(
-        "AWS::SageMaker::Pipeline",
-        _create_pipeline,
-        _update_pipeline,
-        _delete_pipeline,
-        replacing=("PipelineName",),
-        name_property="PipelineName",
-    ),
+    _resource_type("Endpoint", _create_endpoint, _update_endpoint, _delete_endpoint, replacing=""),
+    _resource_type("Pipeline", _create_pipeline, _update_pipeline, _delete_pipeline, replacing=""),
 ]
