@@ -27,6 +27,7 @@ sys.path[:0] = [str(REPOSITORY / "training_code"), str(REPOSITORY / "inference_c
 from ingestion.intake import take_in  # noqa: E402
 from ingestion.resizing import Workbench  # noqa: E402
 from ingestion.source import content_md5  # noqa: E402
+from shard_lists import write_shard_list  # noqa: E402
 from shards import Sample, ShardIndex, ShardWriter, read_shards  # noqa: E402
 
 _RANDOM_READS: Final = 2000
@@ -50,7 +51,7 @@ def _write_tar(folder: Path, samples: Sequence[Sample]) -> None:
     writer = ShardWriter(folder / "shard.tar")
     for sample in samples:
         writer.add(sample.id, sample.photo, _record(sample))
-    writer.close()
+    write_shard_list(folder, [writer.close()])
 
 
 def _tar_at_random(folder: Path, order: Sequence[int]) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ WHEELS = "wheels"
 """Folder of the archive with the packages that the training image lacks, for jobs that reach no package index."""
 WHEELHOUSE = REPOSITORY / "build" / WHEELS
 """Where `make wheels` puts them."""
-SHARED_MODULES = (INFERENCE_CODE / "photo.py",)
+SHARED_MODULES = (INFERENCE_CODE / "digests.py", INFERENCE_CODE / "photo.py")
 """What training and serving must agree on: written once, in the serving folder, and packed with the training code."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from features.files import feature_file, write_features
-from shards import ShardWriter
+from tests.listed import write_shard
 
 # The networks of these tests are tiny: a second thread only spins, and takes a core from the test beside.
 torch.set_num_threads(1)
@@ -34,12 +34,11 @@ def write_split(folder: Path, split: str, photos: int, *, shards: int = 1, first
     place = folder / split
     place.mkdir(parents=True)
     for number in range(shards):
-        writer = ShardWriter(place / f"{split}-{number:05d}.tar")
+        samples = []
         for row in range(number, photos, shards):
-            count = row % 5 + 1
-            name = f"{first + row:05d}"
-            writer.add(name, jpeg(count, first + row), {"id": name, "count": count, "items": [f"SKU{row}"]})
-        writer.close()
+            count, name = row % 5 + 1, f"{first + row:05d}"
+            samples.append((name, jpeg(count, first + row), {"id": name, "count": count, "items": [f"SKU{row}"]}))
+        write_shard(place / f"{split}-{number:05d}.tar", samples)
     return place
 
 

@@ -1,7 +1,8 @@
 """Shards: tar files in WebDataset's layout; the same samples make the same bytes, and they are read without unpacking.
 
 A sample is two neighbouring members, `<id>.jpg` (RGB JPEG, shorter side 256 pixels) and `<id>.json`
-(`{"count": 3, "id": "00231", "items": ["B000A59POM"], ...}`), so any tar tool or WebDataset reads them too.
+(`{"count": 3, "id": "00231", "items": ["B000A59POM"], "sha256": ..., ...}`), so any tar tool or WebDataset reads them
+too. Every photo is held to the digest in its record, and the records of a shard to the list of shards beside it.
 
     for sample in read_shards("train/"):          # sequential, constant memory
         ...
@@ -16,16 +17,22 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from shard_lists import ShardError as ShardError
+from shard_lists import ShardLists
+from shard_lists import ShardSummary as ShardSummary
+from shard_lists import list_shards as list_shards
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 _END: Final = bytes(2 * _BLOCK)
 # Few large writes: each hands the interpreter to another thread and waits to have it back.
 _WRITE: Final = 1024 * 1024
-SHARD_SUFFIX: Final = ".tar"
+_DIGEST: Final = "sha256"
 _JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -41,10 +48,6 @@ _COMMON: Final = _common_header()
 _BEFORE_SIZE, _MODIFIED, _AFTER_CHECKSUM = _COMMON[_NAME_BYTES:124], _COMMON[136:148], _COMMON[156:]
 # The checksum is the sum of all bytes with spaces in its own place.
 _COMMON_SUM: Final = sum(_BEFORE_SIZE) + sum(_MODIFIED) + sum(_AFTER_CHECKSUM) + 8 * ord(" ")
-
-
-class ShardError(ValueError):
-    """A shard is missing, damaged or not laid out as one; the message names the file and the cure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +66,13 @@ class Sample:
     """Pixels of the photo before it was resized; 0 where unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSummary:
-    """What a finished shard holds."""
+class Placed(NamedTuple):
+    """Where a sample's photo lies in its shard, and what it is."""
 
-    name: str
-    samples: int
-    size: int
-    """Bytes on disk."""
+    offset: int
+    """Of the photo's bytes."""
     sha256: str
+    """Of the photo's bytes."""
 
 
 class ShardWriter:
@@ -81,17 +82,21 @@ class ShardWriter:
         self._path = path
         self._part = path.with_name(path.name + ".part")
         self._digest = hashlib.sha256()
+        self._records = hashlib.sha256()
         self._buffer = bytearray()
         self._size = 0
         self._samples = 0
         self._file: BinaryIO = self._part.open("wb")
 
-    def add(self, sample_id: str, photo: bytes, record: dict[str, Any]) -> int:
-        """Append one sample; returns the offset of the photo's bytes in the shard. `record` must hold id and count."""
+    def add(self, sample_id: str, photo: bytes, record: dict[str, Any]) -> Placed:
+        """Append one sample. `record` must hold id and count; the photo's digest is added to it."""
+        digest = hashlib.sha256(photo).hexdigest()
+        text = _JSON.encode({**record, _DIGEST: digest}).encode()
         offset = self._member(f"{sample_id}.jpg", photo)
-        self._member(f"{sample_id}.json", _JSON.encode(record).encode())
+        self._member(f"{sample_id}.json", text)
+        self._records.update(text)
         self._samples += 1
-        return offset
+        return Placed(offset, digest)
 
     def close(self) -> ShardSummary:
         """Finish the file, flush it to the disk and publish it under its own name."""
@@ -101,7 +106,8 @@ class ShardWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._part, self._path)
-        return ShardSummary(self._path.name, self._samples, self._size, self._digest.hexdigest())
+        digests = self._digest.hexdigest(), self._records.hexdigest()
+        return ShardSummary(self._path.name, self._samples, self._size, *digests)
 
     def discard(self) -> None:
         """Drop what was written; nothing appears under the shard's name."""
@@ -137,26 +143,35 @@ def _header(name: str, size: int) -> bytes:
     return b"%b%b%b%b%06o\0 %b" % (field, _BEFORE_SIZE, length, _MODIFIED, checksum, _AFTER_CHECKSUM)
 
 
-def list_shards(folder: str | Path) -> list[Path]:
-    """The shards of a folder and its subfolders, sorted by path. Raises ShardError when there is none."""
-    shards = sorted(Path(folder).rglob("*" + SHARD_SUFFIX))
-    if not shards:
-        raise ShardError(f"{folder} holds no {SHARD_SUFFIX} shard; run ingest first, or point at its output")
-    return shards
+LeftOut = Callable[[str, str], None]
+"""Is given the id of a photo that is damaged, and how that shows."""
 
 
-def read_shards(shards: str | Path | Iterable[Path]) -> Iterator[Sample]:
-    """Every sample of a folder of shards, or of the shards given, in order, holding one sample at a time."""
+def read_shards(shards: str | Path | Iterable[Path], left_out: LeftOut | None = None) -> Iterator[Sample]:
+    """Every sample of a folder of shards, or of the shards given, in order, holding one sample at a time.
+
+    A photo that is damaged is reported to `left_out`, and the next one follows; without it, it raises ShardError. What
+    was read of a shard counts only once its end is reached: then its records are held to its list, or ShardError.
+    """
+    lists = ShardLists()
     for path in list_shards(shards) if isinstance(shards, str | Path) else shards:
-        with Path(path).open("rb") as stream:
-            for photo_member, record_member in _pairs(stream, path):
-                yield _sample(photo_member, record_member, path)
+        with _opened(path, lists.of(path)) as shard:
+            for photo_member, record_member in shard.pairs():
+                sample, digest = _sample(photo_member, record_member, path)
+                if hashlib.sha256(sample.photo).hexdigest() == digest:
+                    yield sample
+                    continue
+                error = _damaged_photo(path, sample.id)
+                if left_out is None:
+                    raise error
+                left_out(sample.id, str(error))
 
 
 class ShardIndex(Sequence[Sample]):
     """Random access to a folder of shards. Reads every record once when built (not the photos), then one sample a call.
 
-    Safe to share between threads and to send to another process: files are opened on use.
+    Raises ShardError when built for a shard whose records are not those of its list, and at a call for a photo that is
+    damaged. Safe to share between threads and to send to another process: files are opened on use.
     """
 
     def __init__(self, shards: str | Path | Iterable[Path]) -> None:
@@ -164,9 +179,10 @@ class ShardIndex(Sequence[Sample]):
         self.ids: list[str] = []
         self.counts: list[int] = []
         self._records: list[Sample] = []
-        self._places: list[tuple[int, int, int]] = []
+        self._places: list[tuple[int, int, int, str]] = []
+        lists = ShardLists()
         for number, path in enumerate(self.paths):
-            self._scan(number, path)
+            self._scan(number, path, lists)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -174,17 +190,24 @@ class ShardIndex(Sequence[Sample]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        number, offset, size = self._places[index]
-        return replace(self._records[index], photo=read_at(self.paths[number], offset, size))
+        number, offset, size, digest = self._places[index]
+        photo = read_at(self.paths[number], offset, size)
+        if hashlib.sha256(photo).hexdigest() != digest:
+            raise _damaged_photo(self.paths[number], self.ids[index])
+        return replace(self._records[index], photo=photo)
 
-    def _scan(self, number: int, path: Path) -> None:
-        with path.open("rb") as stream:
-            for photo_member, record_member in _pairs(stream, path, skip_photos=True):
-                sample = _sample(photo_member, record_member, path)
+    def _scan(self, number: int, path: Path, lists: ShardLists) -> None:
+        with _opened(path, lists.of(path)) as shard:
+            for photo_member, record_member in shard.pairs(skip_photos=True):
+                sample, digest = _sample(photo_member, record_member, path)
                 self.ids.append(sample.id)
                 self.counts.append(sample.count)
                 self._records.append(sample)
-                self._places.append((number, photo_member.offset, photo_member.size))
+                self._places.append((number, photo_member.offset, photo_member.size, digest))
+
+
+def _damaged_photo(path: Path, sample_id: str) -> ShardError:
+    return ShardError(f"{path}: photo {sample_id} is damaged, it is not the one that its record names; ingest it again")
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:
@@ -205,13 +228,49 @@ class _Member:
     data: bytes
 
 
-def _pairs(stream: BinaryIO, path: Path, *, skip_photos: bool = False) -> Iterator[tuple[_Member, _Member]]:
-    while (photo := _next_member(stream, path, skip=skip_photos)) is not None:
-        record = _next_member(stream, path, skip=False)
-        key = photo.name.removesuffix(".jpg")
-        if record is None or photo.name == key or record.name != f"{key}.json":
-            raise ShardError(f"{path}: member {photo.name!r} is not followed by its record {key}.json")
-        yield photo, record
+class _OpenShard:
+    """A shard while it is read through: its members, and at the end whether they are what its list says."""
+
+    def __init__(self, stream: BinaryIO, path: Path, entry: ShardSummary) -> None:
+        self._stream = stream
+        self._path = path
+        self._entry = entry
+
+    def pairs(self, *, skip_photos: bool = False) -> Iterator[tuple[_Member, _Member]]:
+        """Photo and record of every sample. Raises ShardError for what is no shard, and at the end for another one."""
+        records, samples = hashlib.sha256(), 0
+        while (photo := _next_member(self._stream, self._path, skip=skip_photos)) is not None:
+            record = _next_member(self._stream, self._path, skip=False)
+            key = photo.name.removesuffix(".jpg")
+            if record is None or photo.name == key or record.name != f"{key}.json":
+                raise ShardError(f"{self._path}: member {photo.name!r} is not followed by its record {key}.json")
+            records.update(record.data)
+            samples += 1
+            yield photo, record
+        entry, ends_at = self._entry, self._stream.tell() + _BLOCK
+        if ends_at != entry.size or samples != entry.samples:
+            raise ShardError(
+                f"{self._path} is damaged: it ends after {samples} of {entry.samples} samples, at byte {ends_at} of "
+                f"{entry.size}; ingest it again"
+            )
+        if records.hexdigest() != entry.records:
+            raise ShardError(f"{self._path} is damaged: its records are not those that its list names; ingest it again")
+
+
+@contextmanager
+def _opened(path: Path, entry: ShardSummary) -> Iterator[_OpenShard]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise ShardError(f"{path} cannot be read ({error.strerror}), its list names it; ingest it again") from error
+    with stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        if size != entry.size:
+            raise ShardError(
+                f"{path} has {size} bytes, its list says {entry.size}; it was cut or replaced, ingest again"
+            )
+        yield _OpenShard(stream, path, entry)
 
 
 def _next_member(stream: BinaryIO, path: Path, *, skip: bool) -> _Member | None:
@@ -245,10 +304,11 @@ def _parse_header(header: bytes, path: Path, offset: int) -> tuple[str, int]:
     return name, size
 
 
-def _sample(photo: _Member, record_member: _Member, path: Path) -> Sample:
+def _sample(photo: _Member, record_member: _Member, path: Path) -> tuple[Sample, str]:
+    """The sample and the digest that its photo must have."""
     try:
         record = json.loads(record_member.data)
-        return Sample(
+        sample = Sample(
             id=str(record["id"]),
             photo=photo.data,
             count=int(record["count"]),
@@ -256,5 +316,12 @@ def _sample(photo: _Member, record_member: _Member, path: Path) -> Sample:
             width=int(record.get("width", 0)),
             height=int(record.get("height", 0)),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{path}: record {record_member.name!r} has no readable id and count") from error
+        digest = str(record[_DIGEST])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ShardError(
+            f"{path}: record {record_member.name!r} has no readable id and count, or no digest of its photo; "
+            "ingest it again"
+        ) from error
+    if f"{sample.id}.json" != record_member.name:
+        raise ShardError(f"{path}: record {record_member.name!r} is of photo {sample.id}; ingest it again")
+    return sample, digest

@@ -25,6 +25,7 @@ from modelling.backbones import build_backbone  # isort: skip
 from modelling.bin_model import CLASSES, BinModel  # isort: skip
 from photo import Preprocessing, open_photo, prepare, resize_shorter_side  # isort: skip
 from photos.batches import stacked  # isort: skip
+from shard_lists import write_shard_list  # isort: skip
 from shards import ShardWriter, list_shards, read_shards  # isort: skip
 
 SPLITS = ("train", "validation")
@@ -76,7 +77,7 @@ def _write_split(world: World, split: str, photos: list[tuple[Path, int]]) -> No
         buffer = io.BytesIO()
         resize_shorter_side(open_photo(path.read_bytes()), 256).save(buffer, "JPEG", quality=92)
         writer.add(path.stem, buffer.getvalue(), {"id": path.stem, "count": count, "items": []})
-    writer.close()
+    write_shard_list(world.shards(split), [writer.close()])
 
 
 def _write_random_weights(world: World) -> None:

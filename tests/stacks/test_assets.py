@@ -34,9 +34,10 @@ def _pack(folder: Path) -> tuple[bytes, str, list[tarfile.TarInfo]]:
         return archive.path.read_bytes(), archive.sha256, tar.getmembers()
 
 
-def test_it_holds_the_code_and_the_photo_module_and_no_leavings(code: Path, tmp_path: Path) -> None:
+def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tmp_path: Path) -> None:
     _, _, members = _pack(tmp_path / "out")
     assert [member.name for member in members] == [
+        "digests.py",
         "ingestion/page.html",
         "ingestion/plan.py",
         "photo.py",
@@ -67,4 +68,4 @@ def test_a_name_in_both_folders_is_refused(code: Path, tmp_path: Path) -> None:
 
 def test_the_shipped_archive_has_every_script_the_pipeline_runs(tmp_path: Path) -> None:
     names = {member.name for member in _pack(tmp_path / "out")[2]}
-    assert {"ingest.py", "embed.py", "train.py", "evaluate.py", "photo.py", "requirements.txt"} <= names
+    assert {"ingest.py", "embed.py", "train.py", "evaluate.py", "digests.py", "photo.py", "requirements.txt"} <= names

@@ -18,7 +18,8 @@ from jobs.container import JobError, run_job
 from modelling.bin_model import BinModel, load_model
 from photos.augmentation import Augmentation
 from photos.batches import photo_view
-from shards import ShardIndex, ShardWriter
+from shards import ShardIndex
+from tests.listed import write_shard
 from tests.training_data import write_split
 
 BASE = ("--backbone", "small", "--weights", "none")
@@ -141,9 +142,7 @@ def test_machines_share_the_parts_and_together_make_all(shards: Path, monkeypatc
 
 def damaged_photo(folder: Path) -> None:
     """A third shard whose one photo is no photo."""
-    writer = ShardWriter(folder / "train-00002.tar")
-    writer.add("99999", b"\xff\xd8\xff not a photo", {"id": "99999", "count": 1})
-    writer.close()
+    write_shard(folder / "train-00002.tar", [("99999", b"\xff\xd8\xff not a photo", {"id": "99999", "count": 1})])
 
 
 def test_an_unreadable_photo_is_left_out_and_named(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from modelling.bin_model import BinModel, CountHead, load_model
 from photo import Preprocessing, open_photo
 from photos.augmentation import Augmentation, augment, view_random
 from photos.source import PhotoSource
-from shards import ShardWriter
+from tests.listed import write_shard
 from tests.training_data import jpeg, write_split
 
 
@@ -36,10 +36,10 @@ def run(folder: Path, *flags: str) -> dict[str, Any]:
 
 def damage(folder: Path, photos: int) -> None:
     """A shard whose photos are none."""
-    writer = ShardWriter(folder / "train-99999.tar")
-    for number in range(photos):
-        writer.add(f"bad{number}", b"\xff\xd8\xff no photo", {"id": f"bad{number}", "count": 1})
-    writer.close()
+    names = [f"bad{number}" for number in range(photos)]
+    write_shard(
+        folder / "train-99999.tar", [(name, b"\xff\xd8\xff no photo", {"id": name, "count": 1}) for name in names]
+    )
 
 
 def test_everything_is_trained_and_saved(tmp_path: Path) -> None:

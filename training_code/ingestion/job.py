@@ -28,6 +28,7 @@ from ingestion.split import SplitError
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
 from ingestion.work import Limits
 from ingestion.workers import WorkError, Workers, finished_before, run_units
+from shard_lists import ShardError
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ async def ingest(
     try:
         with Workers(limits.cores) as workers:
             await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
-    except (SourceError, LabelsError, SplitError, WorkError, BooksError, DestinationError) as error:
+    except (SourceError, LabelsError, SplitError, WorkError, BooksError, DestinationError, ShardError) as error:
         raise IngestError(str(error)) from error
 
 
@@ -139,12 +140,14 @@ async def _make_plan(settings: IngestSettings, source: BinSource, workers: Worke
 @cache
 def code_fingerprint() -> str:
     """SHA-256 of the code and the libraries that decide which bytes come out."""
+    import digests
     import photo
 
     here = Path(__file__).parent
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
-    for path in (*sorted(here.glob("*.py")), here.parent / "shards.py", Path(photo.__file__)):
+    shared = (*sorted(here.parent.glob("shard*.py")), Path(digests.__file__), Path(photo.__file__))
+    for path in (*sorted(here.glob("*.py")), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingestion.destination import Destination
-from ingestion.report import WHOLE, Part, marks_of, photos_in, read_parts, write_whole_report
-from ingestion.unit_files import REPORT, make_folders, rows_are_whole, write_whole
+from ingestion.report import WHOLE, Part, marks_of, photos_in, read_parts, row_files, write_whole_report
+from ingestion.unit_files import REPORT, damaged_rows, make_folders, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
     if destination is None:
         parts = read_parts(output, part.machine.parts())
         if parts is not None:
-            await write_whole_report(output, part.facts, photos_in(output))
+            await write_whole_report(output, parts, photos_in(output))
     else:
         names = [*part.plan_files, part.machine.parts()[part.machine.index]]
         # Its own books last: they promise that everything else is there.
@@ -36,9 +36,9 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
         with tempfile.TemporaryDirectory() as folder:
             parts = await _gathered(Path(folder), part, destination)
             if parts is not None:
-                await write_whole_report(Path(folder), part.facts, destination.photos)
+                await write_whole_report(Path(folder), parts, destination.photos)
                 for name in WHOLE:
-                    write_whole(output / REPORT / name, (Path(folder) / REPORT / name).read_bytes())
+                    write_whole(output / name, (Path(folder) / name).read_bytes())
     if parts is None:
         log.info("other machines are still at work; the last of the %s writes the whole report", part.machine.count)
 
@@ -53,12 +53,10 @@ async def _gathered(folder: Path, part: Part, destination: Destination) -> list[
         return None
     if not await _fetched(folder, destination, (f"{REPORT}/units/{unit}.json" for unit in part.facts.units)):
         return None
-    files = {name: digest for mark in marks_of(folder, part.facts.units) for name, digest in mark.files.items()}
-    for other in parts:
-        files.update(other.plan_files)
+    files = row_files(marks_of(folder, part.facts.units), parts)
     if not await _fetched(folder, destination, (f"{REPORT}/{name}" for name in files)):
         return None
-    return parts if rows_are_whole(folder, files) else None
+    return None if damaged_rows(folder, files) else parts
 
 
 async def _fetched(folder: Path, destination: Destination, names: Iterable[str]) -> bool:

@@ -35,6 +35,8 @@ class Kept:
     offset: int
     """Of the JPEG in the shard, in bytes."""
     size: int
+    sha256: str
+    """Of the JPEG."""
     width: int
     height: int
     source: SourcePhoto

@@ -7,13 +7,13 @@ all rows: the same bytes, whichever machine makes it and however many did the wo
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from digests import DamagedFile, read_sealed, seal
 from ingestion.accounts import Accounts
 from ingestion.books import KEPT, BooksError, Expected, Tally, check, summary
 from ingestion.exploration import to_document
@@ -22,11 +22,25 @@ from ingestion.page import write_page
 from ingestion.plan import Plan
 from ingestion.run import Facts, IngestError, Machine
 from ingestion.split import SPLITS
-from ingestion.unit_files import PLAN, REPORT, Finished, mark_path, to_json, write_rows, write_whole
+from ingestion.unit_files import (
+    PLAN,
+    REPORT,
+    Finished,
+    damaged_rows,
+    mark_path,
+    to_json,
+    write_rows,
+    write_whole,
+)
+from shard_lists import LIST, ShardError, write_shard_list
 from shards import read_at
 
 _SCHEMA: Final = 1
-WHOLE: Final = ("books.json", "exploration.json", "exploration.html")
+WHOLE: Final = (
+    *(f"{REPORT}/{name}" for name in ("books.json", "exploration.json", "exploration.html")),
+    *(f"{split}/{LIST}" for split in SPLITS),
+)
+"""What is made of the rows of all machines, under the output folder."""
 
 PhotosOf = Callable[[Sequence[Kept]], Awaitable[Mapping[str, bytes]]]
 """From rows to their photos in the shards, by id; absent ones are left out."""
@@ -45,13 +59,13 @@ class Part:
 
     @classmethod
     def read(cls, path: Path) -> Part | None:
-        """A machine's part, or None where there is none that can be read."""
+        """A machine's part, or None where there is none that is whole."""
         try:
-            books = json.loads(path.read_bytes())
+            books = read_sealed(path)
             facts = {field.name: books[field.name] for field in fields(Facts)}
             facts |= {"plan": Expected(**facts["plan"]), "units": tuple(facts["units"])}
             return cls(Machine(**books["machine"]), Facts(**facts), books["plan_files"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DamagedFile, KeyError, TypeError):
             return None
 
 
@@ -62,7 +76,7 @@ def sweep_reports(output: Path, machine: Machine) -> None:
         if path.name not in others:
             path.unlink(missing_ok=True)
     for name in WHOLE:
-        (output / REPORT / name).unlink(missing_ok=True)
+        (output / name).unlink(missing_ok=True)
 
 
 def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
@@ -82,39 +96,65 @@ def write_part(output: Path, part: Part, expected: Expected, tally: Tally, marks
     check(tally, expected, marks)
     own = {"machine": asdict(part.machine), "plan_files": part.plan_files}
     books = {"schema": _SCHEMA, **own, **asdict(part.facts), **summary(tally, marks)}
-    write_whole(output / REPORT / part.machine.parts()[part.machine.index], to_json(books))
+    write_whole(output / REPORT / part.machine.parts()[part.machine.index], seal(books))
     log.info("machine %s of %s: %s", part.machine.index + 1, part.machine.count, _in_words(books))
 
 
-async def write_whole_report(output: Path, facts: Facts, photos: PhotosOf) -> None:
-    """`write_report` of all machines' rows, which lie in the output folder."""
+async def write_whole_report(output: Path, parts: Sequence[Part], photos: PhotosOf) -> None:
+    """`write_report` of all machines' rows, which lie in the output folder.
+
+    Raises IngestError where a file of rows is not the one that was written, and as `write_report`.
+    """
+    facts = parts[0].facts
+    marks = marks_of(output, facts.units)
+    damaged = [name for name in damaged_rows(output, row_files(marks, parts)) if (output / REPORT / name).exists()]
+    if damaged:
+        raise IngestError(f"{output / REPORT / damaged[0]} is damaged: run the machine that wrote it again")
     accounts = Accounts(output, (PLAN, *facts.units), seed=int(str(facts.settings["seed"])))
     accounts.take_finished()
-    await write_report(output, marks_of(output, facts.units), facts, accounts, photos)
+    await write_report(output, marks, facts, accounts, photos)
 
 
 async def write_report(
     output: Path, marks: Sequence[Finished], facts: Facts, accounts: Accounts, photos: PhotosOf
 ) -> None:
-    """Balance the books of all rows and write them beside the exploration.
+    """Balance the books of all rows and write them beside the exploration, and beside the shards the list of them.
 
-    Raises BooksError when they do not balance, IngestError when a split has no photo.
+    Raises BooksError when they do not balance, IngestError when a photo is damaged or a split has none.
     """
     report, tally, exploration = output / REPORT, accounts.tally, accounts.exploration
     check(tally, facts.plan, marks)
     books = {"schema": _SCHEMA, **asdict(facts), **summary(tally, marks)}
     samples = exploration.samples()
-    found = await photos([row for rows in samples.values() for row in rows])
+    shown = [row for rows in samples.values() for row in rows]
+    found = await photos(shown)
+    _check_photos(found, shown)
     write_whole(report / "books.json", to_json(books))
     document = {"schema": _SCHEMA, **to_document(exploration)}
     write_whole(report / "exploration.json", to_json(document))
     write_page(report / "exploration.html", document, books, samples, found)
+    for split in SPLITS:
+        write_shard_list(output / split, [mark.shard for mark in marks if mark.split == split and mark.shard])
     log.info("%s", _in_words(books))
     if empty := [split for split in SPLITS if tally.per_split[split][KEPT] == 0]:
         raise IngestError(
             f"no photo was kept for {' and '.join(empty)}; see the quarantine files in {report}, "
             "or take more photos or a smaller --block-size"
         )
+
+
+def _check_photos(found: Mapping[str, bytes], rows: Sequence[Kept]) -> None:
+    for row in rows:
+        if row.id in found and hashlib.sha256(found[row.id]).hexdigest() != row.sha256:
+            raise IngestError(f"photo {row.id} in {row.shard} is damaged; run again: the shard is written anew")
+
+
+def row_files(marks: Iterable[Finished], parts: Iterable[Part]) -> dict[str, str]:
+    """SHA-256 of every file of rows that these machines have written, by its name."""
+    files = {name: digest for mark in marks for name, digest in mark.files.items()}
+    for part in parts:
+        files.update(part.plan_files)
+    return files
 
 
 def read_parts(output: Path, names: Iterable[str]) -> list[Part] | None:
@@ -131,16 +171,18 @@ async def merge(output: Path) -> None:
     Raises IngestError when a machine's part is missing or the whole does not balance.
     """
     found = sorted((output / REPORT).glob("books-*-of-*.json"))
-    first = Part.read(found[0]) if found else None
-    if first is None:
+    if not found:
         raise IngestError(f"{output / REPORT} holds no books-MM-of-NN.json; give the folder that the machines wrote to")
+    first = Part.read(found[0])
+    if first is None:
+        raise IngestError(f"{found[0]} is damaged; run the machine that wrote it again")
     parts = read_parts(output, first.machine.parts())
     if parts is None:
         names = ", ".join(path.name for path in found)
         raise IngestError(f"{names} are not the books of one run of {first.machine.count} machines")
     try:
-        await write_whole_report(output, first.facts, photos_in(output))
-    except BooksError as error:
+        await write_whole_report(output, parts, photos_in(output))
+    except (BooksError, ShardError) as error:
         raise IngestError(str(error)) from error
 
 

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from digests import DamagedFile, read_sealed, seal, sha256_of
 from ingestion.intake import ShardPhoto
 from ingestion.labels import CLASSES, Labelled
 from ingestion.ledger import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
@@ -64,12 +65,12 @@ class Finished:
 
     @classmethod
     def read(cls, path: Path) -> Finished | None:
-        """A unit's mark, or None where there is none that can be read."""
+        """A unit's mark, or None where there is none that is whole."""
         try:
-            record = json.loads(path.read_bytes())
+            record = read_sealed(path)
             shard = record.pop("shard")
             return cls(shard=None if shard is None else ShardSummary(**shard), **record)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, DamagedFile, TypeError, KeyError):
             return None
 
 
@@ -110,7 +111,7 @@ class UnitWriter:
             per_class={str(count): self._per_class[count] for count in CLASSES},
             files={name: hashlib.sha256(content).hexdigest() for name, content in files.items() if content},
         )
-        write_whole(mark_path(self._output, self._unit.name), to_json(asdict(finished)))
+        write_whole(mark_path(self._output, self._unit.name), seal(asdict(finished)))
         return finished
 
     def discard(self) -> None:
@@ -126,7 +127,7 @@ class UnitWriter:
             "items": labelled.items,
             "width": photo.source.width,
         }
-        offset = self._shard.add(candidate.id, photo.jpeg, record)
+        placed = self._shard.add(candidate.id, photo.jpeg, record)
         self._per_class[labelled.count] += 1
         return Kept(
             id=candidate.id,
@@ -138,8 +139,9 @@ class UnitWriter:
             rule=self._rule,
             fingerprint=self._unit.fingerprint[:_SHORT],
             shard=f"{self._unit.split}/{self._unit.name}.tar",
-            offset=offset,
+            offset=placed.offset,
             size=len(photo.jpeg),
+            sha256=placed.sha256,
             width=photo.width,
             height=photo.height,
             source=photo.source,
@@ -169,7 +171,7 @@ def make_folders(output: Path) -> None:
 def finished_unit(output: Path, unit: Unit) -> Finished | None:
     """The unit's mark, if its work is done for the same data, settings and code and its files are whole."""
     finished = Finished.read(mark_path(output, unit.name))
-    if finished is None or finished.fingerprint != unit.fingerprint:
+    if finished is None or (finished.unit, finished.fingerprint) != (unit.name, unit.fingerprint):
         return None
     digests = ([] if finished.shard is None else [finished.shard.sha256]) + list(finished.files.values())
     found = (_sha256(path) for path in unit_paths(output, finished))
@@ -187,9 +189,9 @@ def mark_path(output: Path, unit: str) -> Path:
     return output / REPORT / "units" / f"{unit}.json"
 
 
-def rows_are_whole(output: Path, files: Mapping[str, str]) -> bool:
-    """Whether the row files named are those whose SHA-256 is given."""
-    return all(_sha256(output / REPORT / name) == digest for name, digest in files.items())
+def damaged_rows(output: Path, files: Mapping[str, str]) -> list[str]:
+    """Which of the row files named are missing or not those whose SHA-256 is given."""
+    return [name for name, digest in files.items() if _sha256(output / REPORT / name) != digest]
 
 
 def sweep(output: Path, keep: Iterable[str]) -> None:
@@ -227,7 +229,6 @@ def to_json(document: object) -> bytes:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""

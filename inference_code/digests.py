@@ -1,0 +1,56 @@
+"""Digests that travel with files: the step that writes a file says its digest, the step that reads it holds it to that.
+
+A sealed document is readable JSON that carries the SHA-256 of all its other fields under `sha256`. What cannot carry a
+digest itself (a graph, weights, a shard) has its own named in a sealed document beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+SEAL: Final = "sha256"
+"""The field of a sealed document that holds the digest of the others."""
+
+
+class DamagedFile(ValueError):
+    """A file is not what its writer left; the message names it and says how that shows."""
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hexadecimal. Raises OSError where it cannot be read."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(document: Mapping[str, Any]) -> bytes:
+    """The document as JSON with its digest: the same bytes for equal documents."""
+    # As it will be read: keys that are numbers become text, and sort as text.
+    plain: dict[str, Any] = json.loads(json.dumps(document))
+    return json.dumps({**plain, SEAL: _digest(plain)}, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def unseal(document: Any, name: str) -> dict[str, Any]:
+    """What was sealed, without its digest. Raises DamagedFile, which calls the document `name`."""
+    if not isinstance(document, dict) or SEAL not in document:
+        raise DamagedFile(f"{name} carries no digest of itself")
+    plain = {key: value for key, value in document.items() if key != SEAL}
+    if document[SEAL] != _digest(plain):
+        raise DamagedFile(f"{name} is damaged: its content does not match its digest")
+    return plain
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What was sealed into a file. Raises DamagedFile, and OSError where it cannot be read."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"{path.name} is damaged: it is not JSON ({error})") from error
+    return unseal(document, path.name)
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

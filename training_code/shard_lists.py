@@ -1,0 +1,87 @@
+"""The list of a split's shards, `digests.json` beside them: which there are, and by what each is held to be whole.
+
+It is written once all shards are, so a folder without it is unfinished. Every reader of shards starts from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from digests import DamagedFile, read_sealed, seal
+
+LIST: Final = "digests.json"
+SHARD_SUFFIX: Final = ".tar"
+
+
+class ShardError(ValueError):
+    """A shard is missing, damaged or not laid out as one; the message names the file and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSummary:
+    """What a finished shard holds."""
+
+    name: str
+    samples: int
+    size: int
+    """Bytes on disk."""
+    sha256: str
+    records: str
+    """SHA-256 of all records in their order. Each holds its photo's digest, so this covers every sample."""
+
+
+def write_shard_list(folder: Path, shards: Iterable[ShardSummary]) -> None:
+    """Write the list of all shards of a folder, whole or not at all."""
+    document = {"shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)]}
+    part = folder / (LIST + ".part")
+    part.write_bytes(seal(document))
+    os.replace(part, folder / LIST)
+
+
+def read_shard_list(folder: Path) -> dict[str, ShardSummary]:
+    """The shards of a folder by name. Raises ShardError where the list is missing or damaged."""
+    try:
+        shards = (ShardSummary(**entry) for entry in read_sealed(folder / LIST)["shards"])
+        return {shard.name: shard for shard in shards}
+    except FileNotFoundError as error:
+        raise ShardError(
+            f"{folder} has no {LIST}, by which its shards are checked: ingest has not finished there; run it again, "
+            "or ingest.py --merge where several machines wrote into folders of their own"
+        ) from error
+    except (OSError, DamagedFile, KeyError, TypeError) as error:
+        raise ShardError(f"the list of shards in {folder} cannot be used: {error}; ingest again") from error
+
+
+def list_shards(folder: str | Path) -> list[Path]:
+    """The shards that the lists in a folder and its subfolders name, sorted by path, there or not.
+
+    Raises ShardError when there is none, and for a shard that no list names.
+    """
+    found = set(Path(folder).rglob("*" + SHARD_SUFFIX))
+    lists = {path.parent for path in (*found, *Path(folder).rglob(LIST))}
+    named = {place / name for place in lists for name in read_shard_list(place)}
+    if foreign := sorted(found - named):
+        raise ShardError(f"{foreign[0]} is not in the list {LIST} beside it; remove it, or ingest again")
+    if not named:
+        raise ShardError(f"{folder} holds no {SHARD_SUFFIX} shard; run ingest first, or point at its output")
+    return sorted(named)
+
+
+class ShardLists:
+    """Looks up what the list beside a shard says of it; reads each list once."""
+
+    def __init__(self) -> None:
+        self._lists: dict[Path, dict[str, ShardSummary]] = {}
+
+    def of(self, shard: Path) -> ShardSummary:
+        """The shard's entry. Raises ShardError where it has none."""
+        if shard.parent not in self._lists:
+            self._lists[shard.parent] = read_shard_list(shard.parent)
+        entry = self._lists[shard.parent].get(shard.name)
+        if entry is None:
+            raise ShardError(f"{shard} is not in the list {LIST} beside it; remove it, or ingest again")
+        return entry
