@@ -27,9 +27,10 @@ def sha256_of(path: Path) -> str:
 
 
 def seal(document: Mapping[str, Any]) -> bytes:
-    """The document as JSON with its digest: the same bytes for equal documents."""
+    """The document as JSON with its digest: the same bytes for equal documents. A digest that it has is replaced."""
     # As it will be read: keys that are numbers become text, and sort as text.
     plain: dict[str, Any] = json.loads(json.dumps(document))
+    plain.pop(SEAL, None)
     return json.dumps({**plain, SEAL: _digest(plain)}, indent=2, sort_keys=True).encode() + b"\n"
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+from digests import seal
 
 CLASSES = (1, 2, 3, 4, 5)
 CENTRES = (0.0, 64.0, 128.0, 192.0, 255.0)
@@ -53,9 +55,10 @@ def graph(*, classes: int = 5, crop: int = 224, poison: float = 0.0) -> bytes:
 
 
 def description(**changes: object) -> dict[str, object]:
-    """serving.json, with fields replaced."""
+    """serving.json before it is sealed, with fields replaced."""
     return {
         "schema": 1,
+        "graph": hashlib.sha256(graph()).hexdigest(),
         "classes": list(CLASSES),
         "preprocessing": {
             "shorter_side": 256,
@@ -72,8 +75,10 @@ def description(**changes: object) -> dict[str, object]:
 def write(folder: Path, *, onnx: bytes | None = None, **changes: object) -> Path:
     """A model folder that the server accepts, unless `changes` break it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(graph() if onnx is None else onnx)
-    (folder / "serving.json").write_text(json.dumps(description(**changes)))
+    content = graph() if onnx is None else onnx
+    (folder / "model.onnx").write_bytes(content)
+    whole = {"graph": hashlib.sha256(content).hexdigest()} | changes
+    (folder / "serving.json").write_bytes(seal(description(**whole)))
     return folder
 
 
@@ -88,7 +93,7 @@ def pack(folder: Path, path: Path) -> Path:
 def archive(path: Path) -> Path:
     """The same as a model.tar.gz."""
     with tarfile.open(path, "w:gz") as tar:
-        for name, data in (("model.onnx", graph()), ("serving.json", json.dumps(description()).encode())):
+        for name, data in (("model.onnx", graph()), ("serving.json", seal(description()))):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from digests import seal, sha256_of
 from evaluation import verdict
 from evaluation.calibration import Temperature, fit_temperature, softmax
 from evaluation.champion import Champion, find_champion
@@ -24,7 +25,7 @@ from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
 from evaluation.report import write_report
 from jobs.archive import open_archive, write_archive
-from jobs.container import JobContainer, JobError, run_job, write_json
+from jobs.container import JobContainer, JobError, run_job
 from jobs.lineage import code_fingerprint, data_fingerprint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
@@ -157,7 +158,7 @@ def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
 def _run(graph: Path, photos: ShardIndex, card: ModelCard) -> Logits:
     try:
         logits = run_graph(graph, photos, card.preprocessing)
-    except PhotoError as error:
+    except (PhotoError, ShardError) as error:
         raise JobError(f"a photo of the shards cannot be read ({error}); ingest again") from error
     if not np.isfinite(logits).all():
         raise JobError(f"the {graph.stem} graph answers with values that are not finite; train again")
@@ -212,8 +213,10 @@ def _lineage(card: ModelCard, splits: Splits, served: Served, champion: Champion
 
 def _write_serving(output: Path, scratch: Path, card: ModelCard, served: Served, test: Predictions) -> None:
     metrics = {name: float(value) for name, value in measure(test).scalars() if math.isfinite(value)}
+    shutil.copy(served.graph, scratch / "model.onnx")
     description: dict[str, Any] = {
         "schema": SERVING_SCHEMA,
+        "graph": sha256_of(scratch / "model.onnx"),
         "classes": list(card.classes),
         "preprocessing": asdict(card.preprocessing),
         "temperature": served.temperature.value,
@@ -221,8 +224,7 @@ def _write_serving(output: Path, scratch: Path, card: ModelCard, served: Served,
         "quantisation": served.choice.as_json(),
         "metrics": metrics,
     }
-    write_json(scratch / "serving.json", description)
-    shutil.copy(served.graph, scratch / "model.onnx")
+    (scratch / "serving.json").write_bytes(seal(description))
     write_archive(output / "model.tar.gz", {name: scratch / name for name in ("model.onnx", "serving.json")})
 
 

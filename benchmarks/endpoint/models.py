@@ -5,7 +5,6 @@ The weights are random: the time of a forward pass does not depend on them, its 
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import warnings
@@ -19,6 +18,7 @@ import numpy as np
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "inference_code"))
 
+from digests import seal, sha256_of  # noqa: E402
 from photo import Preprocessing, prepare  # noqa: E402
 
 # Multiply-adds of one forward pass at 224 x 224.
@@ -53,7 +53,8 @@ def make(folder: Path, photos: Sequence[bytes]) -> Models:
     _export(models)
     _quantise(models, photos[:_CALIBRATION_PHOTOS])
     for artefact, precision in ((models.fp32, "fp32"), (models.int8, "int8")):
-        (artefact / "serving.json").write_text(json.dumps(_description(precision)))
+        described = {**_description(precision), "graph": sha256_of(artefact / "model.onnx")}
+        (artefact / "serving.json").write_bytes(seal(described))
     return models
 
 

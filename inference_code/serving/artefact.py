@@ -6,10 +6,12 @@ import hashlib
 import json
 import math
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from digests import DamagedFile, unseal
 from photo import Preprocessing
 from serving.onnx_scan import NotOnnx, keeps_weights_outside
 
@@ -86,17 +88,34 @@ class Artefact:
             raise ArtefactError(f"{folder} is no folder; unpack model.tar.gz there")
         text = _read_plain(folder / DESCRIPTION_FILE, MAX_DESCRIPTION_BYTES)
         graph = _read_plain(folder / MODEL_FILE, MAX_MODEL_BYTES)
-        try:
-            description = Description.parse(text.decode())
-        except UnicodeDecodeError as error:
-            raise ArtefactError(f"{DESCRIPTION_FILE} is not UTF-8 text") from error
+        digest = hashlib.sha256(graph).hexdigest()
+        if _digest_of_graph(text) != digest:
+            raise ArtefactError(
+                f"{MODEL_FILE} is damaged: it does not have the digest that {DESCRIPTION_FILE} names; "
+                "copy the archive again"
+            )
+        description = Description.parse(text.decode())
         try:
             outside = keeps_weights_outside(graph)
         except NotOnnx as error:
             raise ArtefactError(f"{MODEL_FILE} is no ONNX model: {error}") from error
         if outside:
             raise ArtefactError(f"{MODEL_FILE} keeps weights outside itself; export them into the file")
-        return cls(description=description, graph=graph, digest=hashlib.sha256(graph).hexdigest())
+        return cls(description=description, graph=graph, digest=digest)
+
+
+def _digest_of_graph(description: bytes) -> str:
+    """What serving.json, which carries a digest of itself, says of model.onnx. Raises ArtefactError."""
+    try:
+        return str(unseal(json.loads(description), DESCRIPTION_FILE)["graph"])
+    except DamagedFile as error:
+        raise ArtefactError(f"{error}; copy the archive again, or evaluate the model again") from error
+    except KeyError as error:
+        raise ArtefactError(f"{DESCRIPTION_FILE}: the field {error} is missing") from error
+    except UnicodeDecodeError as error:
+        raise ArtefactError(f"{DESCRIPTION_FILE} is not UTF-8 text") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -114,7 +133,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 _check_member(member, len(members), total, folder)
                 members.append(member)
             tar.extractall(folder, members, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise ArtefactError(f"{archive.name} cannot be unpacked: {error}") from error
 
 

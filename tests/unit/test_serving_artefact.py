@@ -184,6 +184,56 @@ def test_an_archive_that_is_none_or_broken_is_refused(tmp_path: Path) -> None:
             unpack(tmp_path / "broken.tar.gz", tmp_path / "out")
 
 
+@given(place=st.integers(0, 2**20), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_model_folder_is_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    folder = grey_model.write(tmp_path_factory.mktemp("model"))
+    whole = Artefact.read(folder)
+    for name in ("model.onnx", "serving.json"):
+        content = (folder / name).read_bytes()
+        flipped = bytearray(content)
+        flipped[place % len(content)] ^= 1 << bit
+        (folder / name).write_bytes(flipped)
+        try:
+            assert Artefact.read(folder) == whole
+            assert name == "serving.json"
+        except ArtefactError as error:
+            assert name in str(error)
+        (folder / name).write_bytes(content)
+
+
+@given(place=st.integers(0, 2**20), bit=st.integers(0, 8))
+def test_a_damaged_archive_gives_the_model_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("model")
+    whole = grey_model.archive(folder / "model.tar.gz").read_bytes()
+    unpack(folder / "model.tar.gz", folder / "whole")
+    damaged = bytearray(whole)
+    if bit == 8:
+        del damaged[place % len(whole) :]
+    else:
+        damaged[place % len(whole)] ^= 1 << bit
+    (folder / "model.tar.gz").write_bytes(damaged)
+    try:
+        unpack(folder / "model.tar.gz", folder / "found")
+        assert Artefact.read(folder / "found") == Artefact.read(folder / "whole")
+    except ArtefactError as error:
+        assert str(error)
+
+
+def test_a_model_of_another_evaluation_is_refused(tmp_path: Path) -> None:
+    folder = grey_model.write(tmp_path / "model")
+    other = grey_model.write(tmp_path / "other", onnx=grey_model.graph(poison=1.0))
+    (folder / "model.onnx").write_bytes((other / "model.onnx").read_bytes())
+    with pytest.raises(ArtefactError, match=r"model\.onnx is damaged"):
+        model_fn(folder)
+    (folder / "serving.json").write_text(json.dumps(grey_model.description()))
+    with pytest.raises(ArtefactError, match=r"serving\.json carries no digest of itself; .*evaluate the model again"):
+        model_fn(folder)
+
+
 def test_a_pickle_in_the_artefact_is_dead_weight(tmp_path: Path) -> None:
     folder = grey_model.write(tmp_path / "model")
     (folder / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 import embed
 import evaluate
 import train
+from digests import seal
 from evaluation.count_metrics import Predictions
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobError
@@ -200,7 +201,7 @@ def test_a_champion_of_other_classes_is_not_compared(
     run(world, tmp_path / "old", "--precision", "fp32")
     open_archive(tmp_path / "old" / "serving" / "model.tar.gz", tmp_path / "opened")
     serving = json.loads((tmp_path / "opened" / "serving.json").read_text())
-    (tmp_path / "opened" / "serving.json").write_text(json.dumps({**serving, "classes": [0, 1, 2, 3, 4]}))
+    (tmp_path / "opened" / "serving.json").write_bytes(seal({**serving, "classes": [0, 1, 2, 3, 4]}))
     archive = tmp_path / "model.tar.gz"
     write_archive(archive, {name: tmp_path / "opened" / name for name in ("model.onnx", "serving.json")})
     monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))

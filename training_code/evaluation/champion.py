@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import boto3
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
+from digests import read_sealed, sha256_of
 from evaluation.calibration import softmax
 from evaluation.count_metrics import Floats
 from jobs.archive import open_archive
@@ -58,7 +58,8 @@ def find_champion(group: str, photos: Sequence[Sample], classes: tuple[int, ...]
 def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
     open_archive(archive, folder)
     try:
-        serving = json.loads((folder / "serving.json").read_text())
+        serving = read_sealed(folder / "serving.json")
+        whole = sha256_of(folder / "model.onnx") == serving["graph"]
         pixels = serving["preprocessing"]
         preprocessing = Preprocessing(
             pixels["shorter_side"], pixels["crop"], tuple(pixels["mean"]), tuple(pixels["std"])
@@ -67,6 +68,8 @@ def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tup
         temperature = float(serving["temperature"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise JobError(f"the champion's serving.json cannot be read: {error}") from error
+    if not whole:
+        raise JobError("the champion's model.onnx is damaged: it does not have the digest that serving.json names")
     if not same:
         raise JobError(f"the champion counts {serving['classes']}, this model {list(classes)}: they cannot be compared")
     logits = run_graph(folder / "model.onnx", photos, preprocessing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,5 +41,5 @@ def open_archive(archive: Path, folder: Path) -> None:
             if sum(member.size for member in members) > _LARGEST:
                 raise JobError(f"{archive.name} unpacks to more than {_LARGEST} bytes")
             tar.extractall(folder, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise JobError(f"{archive.name} cannot be unpacked: {error}") from error

@@ -1,9 +1,12 @@
-"""The network that counts: a backbone, and a head on its features. Saved as safetensors plus a readable model.json."""
+"""The network that counts: a backbone, and a head on its features. Saved as safetensors plus a readable model.json.
+
+model.json carries its own digest and names that of model.safetensors; both are held when a model is read.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +15,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from jobs.container import JobError, write_json
+from digests import DamagedFile, seal, sha256_of, unseal
+from jobs.container import JobError
 from modelling.backbones import Backbone, empty_backbone
 from photo import Preprocessing
 
 CLASSES: Final = (1, 2, 3, 4, 5)
 HIDDEN: Final = 128
 MODEL_SCHEMA: Final = 1
+_TENSORS: Final = "model.safetensors"
+_CARD: Final = "model.json"
 # Below this a feature is constant on the training photos; dividing by less would only amplify rounding.
 _SMALLEST_DEVIATION: Final = 1e-6
 
@@ -100,15 +106,14 @@ class ModelCard:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    tensors: str = ""
+    """SHA-256 of model.safetensors; set when both are saved."""
     schema: int = MODEL_SCHEMA
 
 
 def save_model(model: BinModel, card: ModelCard, folder: Path) -> None:
     """Write model.safetensors and model.json into `folder`. Equal weights give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
-    write_json(folder / "model.json", asdict(card))
+    _write(model.state_dict(), card, folder)
 
 
 def combine_saved(backbone: Path | None, head: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
@@ -116,20 +121,20 @@ def combine_saved(backbone: Path | None, head: dict[str, Tensor], card: ModelCar
 
     Without a backbone the head is written alone, for a trial whose model nobody serves.
     """
+    tensors = {} if backbone is None else _read_tensors(backbone, read_card(backbone / _CARD))
+    _write(tensors | head, card, folder)
+
+
+def _write(tensors: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {} if backbone is None else load_file(backbone / "model.safetensors")
-    save_file(tensors | {name: value.detach().cpu().contiguous() for name, value in head.items()},
-              folder / "model.safetensors")  # fmt: skip
-    write_json(folder / "model.json", asdict(card))
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / _TENSORS)
+    (folder / _CARD).write_bytes(seal(asdict(replace(card, tensors=sha256_of(folder / _TENSORS)))))
 
 
 def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
     """The model that `save_model` wrote, in evaluation mode. Raises JobError for anything else."""
-    card = read_card(folder / "model.json")
-    try:
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise JobError(f"model.safetensors cannot be read: {error}") from error
+    card = read_card(folder / _CARD)
+    tensors = _read_tensors(folder, card)
     backbone = empty_backbone(card.backbone)
     model = BinModel(backbone, _head_for(tensors, backbone.width), card.preprocessing)
     try:
@@ -139,6 +144,18 @@ def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
     return model.eval(), card
 
 
+def _read_tensors(folder: Path, card: ModelCard) -> dict[str, Tensor]:
+    try:
+        if sha256_of(folder / _TENSORS) != card.tensors:
+            raise JobError(
+                f"model.safetensors in {folder} is damaged or of another model: it does not have the digest that "
+                "model.json names; make it again"
+            )
+        return load_file(folder / _TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise JobError(f"model.safetensors cannot be read: {error}") from error
+
+
 def _head_for(tensors: dict[str, Tensor], width: int) -> nn.Module:
     """A head of the shape that was saved; none for a backbone alone."""
     last = tensors.get("head.out.weight")
@@ -146,13 +163,16 @@ def _head_for(tensors: dict[str, Tensor], width: int) -> nn.Module:
 
 
 def read_card(path: Path) -> ModelCard:
-    """The card of a saved model. Raises JobError where it is missing or of another schema."""
+    """The card of a saved model. Raises JobError where it is missing, damaged or of another schema."""
     try:
-        values = json.loads(path.read_text())
-        if values["schema"] != MODEL_SCHEMA:
-            raise JobError(f"model.json has schema {values['schema']}, this code reads {MODEL_SCHEMA}")
+        document = json.loads(path.read_bytes())
+        if document["schema"] != MODEL_SCHEMA:
+            raise JobError(f"model.json has schema {document['schema']}, this code reads {MODEL_SCHEMA}")
+        values = unseal(document, _CARD)
         pixels = values.pop("preprocessing")
         pixels = Preprocessing(pixels["shorter_side"], pixels["crop"], tuple(pixels["mean"]), tuple(pixels["std"]))
         return ModelCard(**{**values, "classes": tuple(values["classes"]), "preprocessing": pixels})
+    except DamagedFile as error:
+        raise JobError(f"{error} (in {path.parent}); make the model again") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise JobError(f"model.json cannot be read: {type(error).__name__}: {error}") from error

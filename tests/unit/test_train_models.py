@@ -1,0 +1,94 @@
+"""A saved model is read as it was saved: damaged weights, a damaged card and a card of other weights are refused."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.archive import open_archive, write_archive
+from jobs.container import JobError
+from modelling.backbones import build_backbone
+from modelling.bin_model import BinModel, CountHead, ModelCard, combine_saved, load_model, save_model
+from photo import Preprocessing
+
+FILES = ("model.safetensors", "model.json")
+
+
+def saved(folder: Path, seed: int = 0) -> Path:
+    """A small model, saved."""
+    torch.manual_seed(seed)
+    backbone = build_backbone("small", seed)
+    save_model(BinModel(backbone, CountHead(64), Preprocessing()), ModelCard("small", "none", "head"), folder)
+    return folder
+
+
+def same(folder: Path, other: Path) -> bool:
+    """Whether the two folders hold the same model."""
+    (a, card), (b, other_card) = load_model(folder), load_model(other)
+    return card == other_card and all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
+
+
+@given(st.sampled_from(FILES), st.integers(0, 2**20), st.integers(0, 8))
+def test_a_damaged_model_is_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, name: str, place: int, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("models")
+    whole, damaged = saved(folder / "whole"), saved(folder / "damaged")
+    content = bytearray((whole / name).read_bytes())
+    if bit == 8:
+        del content[place % len(content) :]
+    else:
+        content[place % len(content)] ^= 1 << bit
+    (damaged / name).write_bytes(content)
+    try:
+        assert same(whole, damaged) and name == "model.json"
+    except JobError as error:
+        assert name in str(error)
+
+
+@given(place=st.integers(0, 2**20), bit=st.integers(0, 8))
+def test_a_damaged_archive_gives_the_model_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("models")
+    whole = saved(folder / "whole")
+    # Compressed, as SageMaker packs a model.
+    with tarfile.open(folder / "model.tar.gz", "w:gz") as archive:
+        for name in FILES:
+            archive.add(whole / name, name)
+    damaged = bytearray((folder / "model.tar.gz").read_bytes())
+    if bit == 8:
+        del damaged[place % len(damaged) :]
+    else:
+        damaged[place % len(damaged)] ^= 1 << bit
+    (folder / "model.tar.gz").write_bytes(damaged)
+    try:
+        open_archive(folder / "model.tar.gz", folder / "opened")
+        assert same(whole, folder / "opened")
+    except JobError as error:
+        assert "model." in str(error)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    model, other = saved(tmp_path / "model"), saved(tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", model)
+    with pytest.raises(JobError, match=r"model\.safetensors in .* is damaged or of another model"):
+        load_model(model)
+    with pytest.raises(JobError, match="is damaged or of another model"):
+        combine_saved(model, {}, ModelCard("small", "none", "head"), tmp_path / "combined")
+    (model / "model.json").write_text('{"schema": 1}')
+    with pytest.raises(JobError, match=r"model\.json carries no digest of itself .*; make the model again"):
+        load_model(model)
+
+
+def test_an_archive_of_the_same_files_has_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        model = saved(tmp_path / name)
+        write_archive(tmp_path / f"{name}.tar.gz", {file: model / file for file in FILES})
+    assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
