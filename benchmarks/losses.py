@@ -29,8 +29,9 @@ from benchmarks.learning.world import quiet, real_folder, trial
 from evaluation.bootstrap import interval, replicate_metrics  # isort: skip
 from evaluation.calibration import softmax  # isort: skip
 from evaluation.count_metrics import Predictions, measure  # isort: skip
-from features.files import FeatureSet, feature_file, write_features  # isort: skip
+from features.files import FeatureSet, Part, feature_file, write_features, write_part_list  # isort: skip
 from fitting.objectives import OBJECTIVES  # isort: skip
+from modelling.bin_model import read_card  # isort: skip
 
 LEARNING_RATES = (0.001, 0.003, 0.01)
 EPOCHS = 20
@@ -125,7 +126,10 @@ def folds(features: FeatureSet, blocks: NDArray[np.int64], work: Path) -> Iterat
         if not folder.exists():
             write_split(features, ~held_out & ~validation, folder, "train")
             write_split(features, validation, folder, "validation")
-            (folder / "backbone").symlink_to(work / "embedding" / "backbone")
+            backbone = work / "embedding" / "backbone"
+            (folder / "backbone").symlink_to(backbone)
+            parts = {Part(split, split, 0): "" for split in ("train", "validation")}
+            write_part_list(folder / "features", parts, read_card(backbone / "model.json").tensors)
         yield folder, held_out
 
 

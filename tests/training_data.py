@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from features.files import feature_file, write_features
+from digests import read_sealed, seal
+from features.files import Part, feature_file, write_features, write_part_list
 from tests.listed import write_shard
 
 # The networks of these tests are tiny: a second thread only spins, and takes a core from the test beside.
@@ -48,12 +49,13 @@ def write_embedding(
 ) -> Path:  # fmt: skip
     """What Embed leaves behind, with features that tell the count apart, on any scale; the backbone is `small`."""
     from modelling.backbones import build_backbone
-    from modelling.bin_model import BinModel, ModelCard, save_model
+    from modelling.bin_model import BinModel, ModelCard, read_card, save_model
     from photo import Preprocessing
 
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(5, width, generator=generator)
     factor = torch.tensor([scale[i % len(scale)] for i in range(width)])
+    parts = {}
     for split, photos in (("train", train), ("validation", validation)):
         counts = [row % 5 + 1 for row in range(photos)]
         for view in range(1 + (views if split == "train" else 0)):
@@ -63,6 +65,18 @@ def write_embedding(
             write_features(
                 feature_file(folder / "features", split, f"{split}-0", view), features, counts, ids, view=view
             )
+            parts[Part(split, f"{split}-0", view)] = ""
     model = BinModel(build_backbone("small", 0), torch.nn.Identity(), Preprocessing())
     save_model(model, ModelCard("small", "none", "head"), folder / "backbone")
+    write_part_list(folder / "features", parts, read_card(folder / "backbone" / "model.json").tensors)
     return folder
+
+
+def add_features(folder: Path, split: str, name: str, features: torch.Tensor, counts: list[int]) -> Path:
+    """One more file of features in an embedding, of photos `name`0, `name`1, ..."""
+    path = feature_file(folder / "features", split, name, 0)
+    write_features(path, features, counts, [f"{name}{row}" for row in range(len(counts))], view=0)
+    listed = read_sealed(folder / "features" / "parts.json")
+    listed["parts"] |= {f"{split}/{path.name}": ""}
+    (folder / "features" / "parts.json").write_bytes(seal(listed))
+    return path

@@ -1,38 +1,39 @@
 """Run the frozen backbone once over every photo and keep its features; tuning and training then read those.
 
-Writes into the model folder: features/<split>/<shard>.view<k>.safetensors and backbone/ (weights and model.json).
+Writes into the model folder: features/ (<split>/<shard>.view<k>.safetensors and their list, parts.json) and backbone/
+(weights and model.json).
 View 0 is the photo as it is served; views 1..K are augmented, of the training split only. Finished files go through the
 checkpoint folder, so a job that was reclaimed redoes only what is missing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from features.files import feature_file, write_features
+from features.files import LeftOut, Part, read_features, write_features, write_part_list
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
+from features.origin import part_digest, settings_digest
 from features.quarantine import Quarantine
 from fitting.ranks import hosts_of_job
 from jobs.container import JobContainer, JobError, run_job, write_json
 from jobs.settings import parse_settings, setting
-from modelling.backbones import BACKBONES, load_backbone
-from modelling.bin_model import BinModel, ModelCard, load_model, save_model
+from modelling.backbones import BACKBONES, Backbone, load_backbone
+from modelling.bin_model import BinModel, ModelCard, load_model, read_card, save_model
 from modelling.openvino_graph import BATCH
 from photo import PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
-from shards import Sample, ShardError, list_shards, read_shards
+from shard_lists import ShardLists
+from shards import Sample, ShardError, ShardIndex, list_shards, read_shards
 
 EXAMPLES = """examples:
   python embed.py --weights torchvision --train shards/train --validation shards/validation --output embedding
@@ -63,16 +64,12 @@ class EmbedSettings:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One file of features to make: one view of one shard."""
+class Task:
+    """One file of features to make, and the digest of everything that decides it."""
 
-    split: str
+    part: Part
     shard: Path
-    view: int
-
-    def file(self, folder: Path) -> Path:
-        """Where it belongs under `folder`."""
-        return feature_file(folder, self.split, self.shard.stem, self.view)
+    made_from: str
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,24 +83,30 @@ def main(arguments: list[str] | None = None) -> None:
         return
     started = time.monotonic()
     shards = _shards_by_split(settings, container)
-    work = _work_folder(settings, shards, container, output)
-    model = _backbone(settings, container, shards["train"], work)
+    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
+    origin = _origin(settings, backbone, shards["train"])
+    work = _work_folder(settings, origin, container, output)
+    model = _prepared(settings, backbone, shards["train"], work)
+    weights = read_card(work / "backbone" / "model.json").tensors
+    tasks = _tasks(shards, settings.views, origin, weights)
+    mine = _of_this_machine(tasks)
     quarantine = Quarantine(settings.max_corrupt_share)
-    parts = [part for part in _my_parts(shards, settings.views) if not part.file(work / "features").exists()]
-    if parts:
+    missing = [task for task in mine if not _is_kept(task, work, quarantine)]
+    if missing:
         frozen = freeze(model, settings.precision)
-        for part in parts:
-            _embed_part(part, frozen, model.preprocessing, settings, work, quarantine)
-        quarantine.check(sum(len(paths) for paths in shards.values()))
-    _publish(work, output)
+        for task in missing:
+            _embed(task, frozen, model.preprocessing, settings, work, quarantine)
+    quarantine.check()
+    _publish(work, mine, tasks, output)
+    write_part_list(output / "features", {task.part: task.made_from for task in tasks}, weights)
     seconds = time.monotonic() - started
-    engine = frozen.engine if parts else "nothing left to do"
+    engine = frozen.engine if missing else "nothing left to do"
     write_json(output / "embedding.json", {
         **{key: value for key, value in asdict(settings).items() if not isinstance(value, Path)},
         "engine": engine, "photos": quarantine.read, "unreadable_photos": quarantine.photos,
         "unreadable_shards": quarantine.shards,
     })  # fmt: skip
-    print(f"embedded photos={quarantine.read} parts={len(parts)} seconds={seconds:.1f} engine={engine}")
+    print(f"embedded photos={quarantine.read} parts={len(missing)} seconds={seconds:.1f} engine={engine}")
 
 
 def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[str, list[Path]]:
@@ -119,66 +122,98 @@ def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[s
     return shards
 
 
-def _work_folder(settings: EmbedSettings, shards: dict[str, list[Path]], container: JobContainer, output: Path) -> Path:
-    """Where finished parts wait, keyed by the settings and the shards: a checkpoint prefix can be shared."""
+def _origin(settings: EmbedSettings, backbone: Backbone, train: list[Path]) -> str:
+    """The digest of what decides the features of every photo."""
     asked = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
-    sizes = {split: [(path.name, path.stat().st_size) for path in paths] for split, paths in shards.items()}
-    key = hashlib.sha256(json.dumps([asked, sizes], sort_keys=True).encode()).hexdigest()[:16]
+    # It decides whether the job may end, not what it makes.
+    del asked["max_corrupt_share"]
+    return settings_digest(asked, backbone, settings.weights, ShardLists().of(train[0]).sha256)
+
+
+def _work_folder(settings: EmbedSettings, origin: str, container: JobContainer, output: Path) -> Path:
+    """Where finished parts wait, apart from those of other settings, code or weights: they may share the prefix."""
     base = container.checkpoints if settings.output is None else output.with_name(output.name + ".parts")
-    return base / f"embed-{key}"
+    return base / f"embed-{origin[:16]}"
 
 
-def _backbone(settings: EmbedSettings, container: JobContainer, train: list[Path], work: Path) -> BinModel:
-    """The backbone with its weights; one that a reclaimed attempt prepared is taken over as it is."""
+def _prepared(settings: EmbedSettings, backbone: Backbone, train: list[Path], work: Path) -> BinModel:
+    """The backbone as a model, saved; one that a reclaimed attempt prepared is taken over as it is, if it is whole."""
     kept = work / "backbone"
     if (kept / "model.json").exists():
-        return load_backbone_model(kept)
-    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
+        try:
+            return load_model(kept)[0]
+        except JobError as error:
+            print(f"warning: the kept backbone is prepared again: {error}", file=sys.stderr, flush=True)
     model = BinModel(backbone, torch.nn.Identity(), Preprocessing()).eval()
     if settings.weights == "none":
-        photos = _calibration_photos(settings, train, model.preprocessing)
+        photos = _calibration_photos(settings, train[0], model.preprocessing)
         if calibrate_random_backbone(model, stacked(iter(photos), 32)):
             print(f"weights none: random backbone, its batch norms set from {len(photos)} training photos")
     save_model(model, ModelCard(settings.backbone, settings.weights, settings.strategy), kept)
     return model
 
 
-def load_backbone_model(folder: Path) -> BinModel:
-    """The backbone that Embed wrote, without a head."""
-    return load_model(folder)[0]
-
-
-def _calibration_photos(settings: EmbedSettings, train: list[Path], pixels: Preprocessing) -> list[NDArray[np.uint8]]:
+def _calibration_photos(settings: EmbedSettings, shard: Path, pixels: Preprocessing) -> list[NDArray[np.uint8]]:
+    try:
+        index = ShardIndex([shard])
+    except ShardError as error:
+        raise JobError(f"weights none sets the batch norms from the first shard, and it is damaged: {error}") from error
     photos: list[NDArray[np.uint8]] = []
-    for sample in _readable(train[0], None):
+    for row in range(len(index)):
         try:
-            photos.append(photo_view(sample, 0, settings.seed, pixels, Augmentation()))
-        except PhotoError:
+            photos.append(photo_view(index[row], 0, settings.seed, pixels, Augmentation()))
+        except (PhotoError, ShardError):
             continue
         if len(photos) == settings.calibration_photos:
             break
     if len(photos) < 2:
-        raise JobError(f"weights none needs at least 2 readable photos in {train[0].name} to set the batch norms")
+        raise JobError(f"weights none needs at least 2 readable photos in {shard.name} to set the batch norms")
     return photos
 
 
-def _my_parts(shards: dict[str, list[Path]], views: int) -> list[Part]:
-    """The parts of this machine: every n-th one of the job's n machines."""
-    parts = [
-        Part(split, shard, view)
-        for split, paths in shards.items()
-        for shard in paths
-        for view in range(1 + (views if split == "train" else 0))
-    ]
+def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str) -> list[Task]:
+    """All files of the embedding, of all machines."""
+    lists = ShardLists()
+    tasks: dict[Part, Task] = {}
+    for split, paths in shards.items():
+        for shard in paths:
+            for view in range(1 + (views if split == "train" else 0)):
+                part = Part(split, shard.stem, view)
+                if part in tasks:
+                    raise JobError(f"split {split!r} has two shards named {shard.name}; give each a name of its own")
+                tasks[part] = Task(part, shard, part_digest(origin, weights, part, lists.of(shard)))
+    return list(tasks.values())
+
+
+def _of_this_machine(tasks: list[Task]) -> list[Task]:
+    """Every n-th task of the job's n machines."""
     hosts, mine = hosts_of_job()
-    return parts[mine :: len(hosts)]
+    return tasks[mine :: len(hosts)]
 
 
-def _embed_part(
-    part: Part, frozen: FrozenBackbone, pixels: Preprocessing, settings: EmbedSettings, work: Path, bad: Quarantine
+def _is_kept(task: Task, work: Path, quarantine: Quarantine) -> bool:
+    """Whether an earlier attempt has made the file, of all of its photos; what was left out may be readable now."""
+    path = work / "features" / task.part.name
+    if not path.exists():
+        return False
+    try:
+        found = read_features(path, task.made_from)
+    except JobError as error:
+        print(f"warning: it is embedded again: {error}", file=sys.stderr, flush=True)
+        return False
+    if found.left_out:
+        return False
+    quarantine.add(task.part, found.ids, found.left_out)
+    return True
+
+
+def _embed(
+    task: Task, frozen: FrozenBackbone, pixels: Preprocessing, settings: EmbedSettings, work: Path, bad: Quarantine
 ) -> None:
-    counts: list[int] = []
-    ids: list[str] = []
+    part = task.part
+    samples: list[Sample] = []
+    unreadable: dict[str, str] = {}
+    damage = ""
 
     def decode(sample: Sample) -> tuple[Sample, NDArray[np.uint8] | PhotoError]:
         try:
@@ -187,34 +222,42 @@ def _embed_part(
             return sample, error
 
     def photos() -> Iterator[NDArray[np.uint8]]:
-        samples = _readable(part.shard, bad)
-        for sample, photo in read_ahead(decode, samples, threads=2, ahead=4 * BATCH):
-            bad.read += 1
-            if isinstance(photo, PhotoError):
-                bad.add_photo(sample.id, str(photo))
-                continue
-            counts.append(sample.count)
-            ids.append(sample.id)
-            yield photo
+        nonlocal damage
+        try:
+            read = read_shards([task.shard], unreadable.__setitem__)
+            for sample, photo in read_ahead(decode, read, threads=2, ahead=4 * BATCH):
+                if isinstance(photo, PhotoError):
+                    unreadable[sample.id] = str(photo)
+                    continue
+                samples.append(replace(sample, photo=b""))
+                yield photo
+        except ShardError as error:
+            # Raised here it would pass through the engine, with requests under way.
+            damage = str(error)
 
     features = list(frozen.run(stacked(photos(), BATCH)))
+    if damage:
+        # What was read before is worth nothing: its records could not be held to the shard's list.
+        features, samples, unreadable = [], [], {}
     found = torch.cat(features) if features else torch.zeros(0, 1)
-    write_features(part.file(work / "features"), found, counts, ids, view=part.view)
-    print(f"embedded split={part.split} shard={part.shard.name} view={part.view} photos={len(ids)}", flush=True)
+    counts, ids = [sample.count for sample in samples], tuple(sample.id for sample in samples)
+    left_out = LeftOut(unreadable, damage)
+    write_features(
+        work / "features" / part.name, found, counts, ids, view=part.view, made_from=task.made_from, left_out=left_out
+    )
+    bad.add(part, ids, left_out)
+    print(f"embedded split={part.split} shard={task.shard.name} view={part.view} photos={len(ids)}", flush=True)
 
 
-def _readable(shard: Path, bad: Quarantine | None) -> Iterator[Sample]:
-    """The samples of a shard up to where it is damaged."""
-    try:
-        yield from read_shards([shard])
-    except ShardError as error:
-        if bad is not None:
-            bad.add_shard(shard, str(error))
-
-
-def _publish(work: Path, output: Path) -> None:
-    for name in ("features", "backbone"):
-        shutil.copytree(work / name, output / name, dirs_exist_ok=True)
+def _publish(work: Path, mine: list[Task], tasks: list[Task], output: Path) -> None:
+    expected = {output / "features" / task.part.name for task in tasks}
+    for stale in set((output / "features").rglob("*.safetensors")) - expected:
+        stale.unlink()
+    for task in mine:
+        path = output / "features" / task.part.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(work / "features" / task.part.name, path)
+    shutil.copytree(work / "backbone", output / "backbone", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from features.files import read_split
+from features.files import check_backbone, read_split
 from features.source import FeatureSource
 from fitting.checkpoints import CheckpointFolder
 from fitting.loop import Fit, FitSettings, Outcome, Source, Watcher
@@ -31,6 +31,7 @@ from fitting.precision import PRECISIONS, MixedPrecision
 from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
 from jobs.container import JobContainer, JobError, StopSignal, run_job
 from jobs.settings import parse_settings, setting
+from jobs.tensor_files import digest_of_tensors
 from modelling.bin_model import CLASSES, BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
 from watching.mlflow_tracking import MlflowTracking
 from watching.profile_window import RunProfiler, profile_json, profile_rules
@@ -97,6 +98,8 @@ class Task:
     validation: Source
     counts: Tensor
     card: ModelCard
+    data: tuple[str, ...]
+    """Digests of what is trained on and started from."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -166,6 +169,7 @@ def _prepare(
 def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     folder = settings.embedding or container.channel("embedding")
     card = read_card(folder / "backbone" / "model.json")
+    check_backbone(folder / "features", card.tensors)
     if card.backbone != settings.backbone:
         raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
     train = FeatureSource(read_split(folder / "features", "train"), settings.seed)
@@ -173,7 +177,7 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     _check_counts(train.counts, validation.counts)
     head = CountHead(train.views.shape[2], dropout=settings.dropout)
     head.standardise_on(train.views.flatten(0, 1))
-    return Task(head, train, validation, train.counts, card)
+    return Task(head, train, validation, train.counts, card, (train.digest, validation.digest))
 
 
 def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> Task:
@@ -186,13 +190,16 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     validation = _photo_source(settings, settings.validation or container.channel("validation"), pixels)
     _check_counts(train.counts, validation.counts)
     backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
+    # Random weights are known by their seed: processors differ in how they draw them.
+    start = "" if settings.weights == "none" else digest_of_tensors(backbone.network.state_dict())
     model = BinModel(backbone, CountHead(backbone.width, dropout=settings.dropout), pixels)
     model.frozen_norms = settings.batch_norm == "frozen"
     if ranks.size > 1 and ranks.device.type == "cuda":
         model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
     # The layout that convolutions on CPU and GPU prefer.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Task(model, train, validation, train.counts, ModelCard(settings.backbone, settings.weights, "full"))
+    card = ModelCard(settings.backbone, settings.weights, "full")
+    return Task(model, train, validation, train.counts, card, (train.digest, validation.digest, start))
 
 
 def _photo_source(settings: TrainSettings, folder: Path, pixels: Preprocessing) -> PhotoSource:
@@ -222,7 +229,7 @@ def _fingerprint(settings: TrainSettings, task: Task, ranks: Ranks) -> str:
     """What must be equal for a checkpoint to be continued: settings but for folders, data, and the processes."""
     values = _asked(settings)
     values |= {"ranks": ranks.size, "train": list(task.train.ids), "validation": list(task.validation.ids)}
-    values["counts"] = task.counts.tolist()
+    values["data"] = task.data
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

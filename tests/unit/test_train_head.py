@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 import train
-from features.files import feature_file, write_features
+from digests import read_sealed, seal
 from fitting.objectives import cross_entropy, expected_count, ordinal
 from fitting.optimiser import Optimiser, Schedule
 from jobs.container import JobError
 from modelling.bin_model import BinModel, CountHead, load_model
-from tests.training_data import write_embedding
+from tests.training_data import add_features, write_embedding
 
 
 def run(folder: Path, *flags: str) -> dict[str, Any]:
@@ -140,7 +140,11 @@ def test_numbers_as_sagemaker_sends_them(tmp_path: Path) -> None:
 
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
     write_embedding(tmp_path / "embedding")
-    for file in (tmp_path / "embedding" / "features" / "validation").iterdir():
+    features = tmp_path / "embedding" / "features"
+    listed = read_sealed(features / "parts.json")
+    listed["parts"] = {name: origin for name, origin in listed["parts"].items() if name.startswith("train/")}
+    (features / "parts.json").write_bytes(seal(listed))
+    for file in (features / "validation").iterdir():
         file.unlink()
     with pytest.raises(JobError, match="no features of split 'validation'"):
         run(tmp_path)
@@ -148,8 +152,7 @@ def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
 
 def test_a_count_outside_the_classes_is_an_error(tmp_path: Path) -> None:
     write_embedding(tmp_path / "embedding")
-    path = feature_file(tmp_path / "embedding" / "features", "train", "odd", 0)
-    write_features(path, torch.zeros(1, 6), [7], ["x"], view=0)
+    add_features(tmp_path / "embedding", "train", "odd", torch.zeros(1, 6), [7])
     with pytest.raises(JobError, match=r"counts \[1, 2, 3, 4, 5, 7\], the model counts 1 to 5"):
         run(tmp_path)
 
@@ -164,16 +167,14 @@ def test_a_damaged_feature_file_is_named(tmp_path: Path) -> None:
 
 def test_features_of_two_backbones_are_refused(tmp_path: Path) -> None:
     write_embedding(tmp_path / "embedding")
-    path = feature_file(tmp_path / "embedding" / "features", "train", "other", 0)
-    write_features(path, torch.zeros(1, 9), [1], ["x"], view=0)
+    add_features(tmp_path / "embedding", "train", "other", torch.zeros(1, 9), [1])
     with pytest.raises(JobError, match=r"different widths \[6, 9\]"):
         run(tmp_path)
 
 
 def test_a_loss_that_is_no_number_stops_with_step_rate_and_photos(tmp_path: Path) -> None:
     write_embedding(tmp_path / "embedding")
-    path = feature_file(tmp_path / "embedding" / "features", "train", "zz", 0)
-    write_features(path, torch.full((1, 6), float("nan")), [1], ["poison"], view=0)
+    add_features(tmp_path / "embedding", "train", "zz", torch.full((1, 6), float("nan")), [1])
     with pytest.raises(JobError, match=r"loss is nan at epoch 0 step \d+ with learning rate .*look at the photos.*"):
         run(tmp_path, "--batch-size", "512")
 

@@ -1,19 +1,27 @@
-"""Features on disk: one safetensors file a shard and view, complete or absent, with the ids they belong to."""
+"""Features on disk: one file a shard and view, whole or refused, and the list of all files that belong to an embedding.
+
+features/parts.json                          which files there are, what each was made from, and the backbone
+features/<split>/<shard>.view<k>.safetensors
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from digests import DamagedFile, read_sealed, seal
 from jobs.container import JobError
+from jobs.tensor_files import read_tensors, write_tensors
+
+LIST: Final = "parts.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,32 +35,118 @@ class FeatureSet:
     counts: Tensor
     view: Tensor
     ids: tuple[str, ...]
+    digest: str = ""
+    """Of the files that they were read from."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class Part:
+    """One file of features: one view of one shard."""
+
+    split: str
+    shard: str
+    """The shard's name without its suffix."""
+    view: int
+
+    @property
+    def name(self) -> str:
+        """Its path under the folder of features."""
+        return f"{self.split}/{self.shard}.view{self.view}.safetensors"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What of a shard is not among its features."""
+
+    photos: Mapping[str, str] = field(default_factory=dict)
+    """Ids of photos that could not be read, with the reason."""
+    shard: str = ""
+    """Why the shard could not be read at all; empty where it could."""
+
+    def __bool__(self) -> bool:
+        return bool(self.photos or self.shard)
+
+
+@dataclass(frozen=True, eq=False)
+class PartFile:
+    """What a file of features holds."""
+
+    features: Tensor
+    counts: Tensor
+    ids: tuple[str, ...]
+    view: int
+    left_out: LeftOut
+    digest: str
+
+
 def feature_file(folder: Path, split: str, shard: str, view: int) -> Path:
     """Where the features of one view of one shard are kept under `folder`."""
-    return folder / split / f"{shard}.view{view}.safetensors"
+    return folder / Part(split, shard, view).name
 
 
-def write_features(path: Path, features: Tensor, counts: Sequence[int], ids: Sequence[str], *, view: int) -> None:
-    """Write one file atomically: after a reclaim it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {"features": features.float().contiguous(), "counts": torch.tensor(counts, dtype=torch.int64)}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"ids": json.dumps(list(ids)), "view": str(view)})
-    os.replace(partial, path)
+def write_features(
+    path: Path, features: Tensor, counts: Sequence[int], ids: Sequence[str], *, view: int, made_from: str = "",
+    left_out: LeftOut | None = None,
+) -> None:  # fmt: skip
+    """Write one file atomically: after a reclaim it is there whole or not at all.
+
+    `made_from` is the digest of everything that decides the features, as the list of parts says it too.
+    """
+    out = left_out or LeftOut()
+    tensors = {"features": features.float(), "counts": torch.tensor(counts, dtype=torch.int64)}
+    about = {
+        "part": _name(path), "made_from": made_from, "view": view, "ids": list(ids),
+        "left_out_photos": dict(out.photos), "left_out_shard": out.shard,
+    }  # fmt: skip
+    write_tensors(path, tensors, about)
+
+
+def read_features(path: Path, made_from: str) -> PartFile:
+    """What `write_features` has written for the same name and origin. Raises JobError for anything else."""
+    try:
+        tensors, about, digest = read_tensors(path)
+        if about["part"] != _name(path) or about["made_from"] != made_from:
+            raise JobError(f"feature file {path.name} was made from other photos or settings; embed again")
+        features, counts, ids = tensors["features"], tensors["counts"], tuple(about["ids"])
+        left_out = LeftOut(about["left_out_photos"], about["left_out_shard"])
+        view = int(about["view"])
+    except (OSError, DamagedFile, KeyError, TypeError) as error:
+        raise JobError(f"feature file {path.name} cannot be read: {error}; embed again") from error
+    if not len(ids) == len(features) == len(counts):
+        raise JobError(f"feature file {path.name} is inconsistent: {len(ids)} ids, {len(features)} features")
+    return PartFile(features, counts, ids, view, left_out, digest)
+
+
+def write_part_list(folder: Path, parts: Mapping[Part, str], backbone: str) -> None:
+    """Write the list of the files of an embedding with their origins; `backbone`: the digest of its weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / (LIST + ".partial")
+    partial.write_bytes(seal({"backbone": backbone, "parts": {part.name: origin for part, origin in parts.items()}}))
+    os.replace(partial, folder / LIST)
+
+
+def check_backbone(folder: Path, backbone: str) -> None:
+    """Raise JobError unless the features were computed with the backbone whose weights have this digest."""
+    if _read_part_list(folder)["backbone"] != backbone:
+        raise JobError(f"the features in {folder} were computed with another backbone than the one beside them")
 
 
 def read_split(folder: Path, split: str) -> FeatureSet:
     """All features of a split, files in the order of their names, so that every reader sees the same order.
 
-    Raises JobError where the split is missing, empty or mixes widths.
+    Raises JobError where the split is empty or mixes widths, and where a file is missing, damaged or not on the list.
     """
-    files = sorted((folder / split).glob("*.safetensors"))
-    parts = [part for part in (_read_file(path) for path in files) if len(part)]
+    listed: dict[str, str] = _read_part_list(folder)["parts"]
+    if foreign := sorted({_name(path) for path in (folder / split).glob("*.safetensors")} - set(listed)):
+        raise JobError(f"feature file {foreign[0]} is not on the list {LIST}; remove it, or embed again")
+    names = sorted(name for name in listed if name.startswith(f"{split}/"))
+    # Digests are computed without the interpreter, so that every core takes a file.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        files = list(pool.map(lambda name: read_features(folder / name, listed[name]), names))
+    parts = [part for part in files if len(part.ids)]
     if not parts:
         raise JobError(f"no features of split {split!r} under {folder}: did the Embed job get any photos for it?")
     widths = {part.features.shape[1] for part in parts}
@@ -61,19 +155,22 @@ def read_split(folder: Path, split: str) -> FeatureSet:
     return FeatureSet(
         torch.cat([part.features for part in parts]),
         torch.cat([part.counts for part in parts]),
-        torch.cat([part.view for part in parts]),
+        torch.cat([torch.full((len(part.ids),), part.view) for part in parts]),
         tuple(photo for part in parts for photo in part.ids),
+        hashlib.sha256(" ".join(part.digest for part in files).encode()).hexdigest(),
     )
 
 
-def _read_file(path: Path) -> FeatureSet:
+def _read_part_list(folder: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            ids = tuple(json.loads(metadata["ids"]))
-            features, counts = file.get_tensor("features"), file.get_tensor("counts")
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise JobError(f"feature file {path.name} cannot be read: {error}") from error
-    if not len(ids) == len(features) == len(counts):
-        raise JobError(f"feature file {path.name} is inconsistent: {len(ids)} ids, {len(features)} features")
-    return FeatureSet(features, counts, torch.full((len(ids),), int(metadata["view"])), ids)
+        return read_sealed(folder / LIST)
+    except FileNotFoundError as error:
+        raise JobError(
+            f"no features under {folder}: it has no {LIST}, by which they are checked; run Embed to its end"
+        ) from error
+    except (OSError, DamagedFile) as error:
+        raise JobError(f"the list of features in {folder} cannot be used: {error}; embed again") from error
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

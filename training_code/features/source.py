@@ -23,6 +23,7 @@ class FeatureSource:
 
     def __init__(self, features: FeatureSet, seed: int) -> None:
         self.views, self.counts, self.ids = _by_view(features)
+        self.digest = features.digest
         self._seed = seed
 
     def __len__(self) -> int:

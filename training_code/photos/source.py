@@ -16,6 +16,7 @@ from jobs.container import JobError
 from photo import PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead
+from shard_lists import ShardLists
 from shards import ShardError, ShardIndex, list_shards
 
 Decoded = tuple[NDArray[np.uint8], int] | None
@@ -33,6 +34,9 @@ class PhotoSource:
         max_corrupt_share: float,
     ) -> None:  # fmt: skip
         self._index = _open_shards(folder, max_corrupt_share)
+        lists = ShardLists()
+        self.digest = " ".join(lists.of(path).sha256 for path in self._index.paths)
+        """Of the shards that are read."""
         self.ids: Sequence[str] = self._index.ids
         self.counts = torch.tensor(self._index.counts, dtype=torch.int64)
         self._preprocessing = preprocessing

@@ -1,0 +1,54 @@
+"""What decides the features of one file, as digests: what is kept is used for the same photos, code and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import digests
+import photo
+from features.files import Part
+from jobs.tensor_files import digest_of_tensors
+from modelling.backbones import Backbone
+from shards import ShardSummary
+
+_HERE: Final = Path(__file__).parents[1]
+_PACKAGES: Final = ("features", "modelling", "photos")
+_LIBRARIES: Final = ("torch", "torchvision", "openvino", "pillow", "numpy")
+
+
+def settings_digest(settings: Mapping[str, Any], backbone: Backbone, weights: str, calibrated_on: str) -> str:
+    """Of the settings, the code, and the weights as they were loaded.
+
+    Random weights are known by their seed alone: processors differ in how they draw them. `calibrated_on` is the digest
+    of the shard whose photos set the batch norms of a random backbone.
+    """
+    loaded = calibrated_on if weights == "none" else digest_of_tensors(backbone.network.state_dict())
+    return _digest({"settings": dict(settings), "weights": loaded, "code": _code()})
+
+
+def part_digest(settings: str, backbone: str, part: Part, shard: ShardSummary) -> str:
+    """Of everything that decides one file; `backbone` is the digest of the saved backbone's weights."""
+    return _digest([settings, backbone, part.name, shard.sha256])
+
+
+def _code() -> dict[str, str]:
+    """The sources that decide features, and the libraries that compute them."""
+    files = [path for name in _PACKAGES for path in (_HERE / name).rglob("*.py")]
+    files += [*_HERE.glob("shard*.py"), _HERE / "embed.py", Path(digests.__file__), Path(photo.__file__)]
+    return {path.name: digests.sha256_of(path) for path in files} | {name: _version(name) for name in _LIBRARIES}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
