@@ -81,5 +81,5 @@ def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     for name, value in sorted(tensors.items()):
         plain = value.detach().cpu().contiguous()
         digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
