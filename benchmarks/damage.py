@@ -28,7 +28,7 @@ from benchmarks.damaging.stages import Made, Refused, Stage, stages
 
 Damage = Callable[[Path, random.Random, list[Path]], str]
 OTHERS: tuple[Damage, ...] = (damages.zero, damages.swap, damages.remove)
-REFUSED, SAME, UNSEEN, CRASHED = "refused", "the same result", "unseen", "without words"
+REFUSED, SAME, UNSEEN, CRASHED = "refused", "same or named", "unseen", "without words"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     seconds = time.monotonic() - started
     engine = frozen.engine if missing else "nothing left to do"
     write_json(output / "embedding.json", {
-        **{key: value for key, value in asdict(settings).items() if not isinstance(value, Path)},
+        **_without_folders(settings),
         "engine": engine, "photos": quarantine.read, "unreadable_photos": quarantine.photos,
         "unreadable_shards": quarantine.shards,
     })  # fmt: skip
@@ -118,16 +119,23 @@ def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[s
         try:
             shards[split] = list_shards(folder or container.channel(split))
         except ShardError as error:
-            raise JobError(f"split {split!r} is empty: {error}") from error
+            raise JobError(f"split {split!r} is empty or cannot be used: {error}") from error
     return shards
 
 
 def _origin(settings: EmbedSettings, backbone: Backbone, train: list[Path]) -> str:
-    """The digest of what decides the features of every photo."""
-    asked = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
-    # It decides whether the job may end, not what it makes.
-    del asked["max_corrupt_share"]
+    """The digest of what decides the features of every photo and view."""
+    asked = _without_folders(settings)
+    # They decide how much is made and whether the job may end, not what is in a file: with one view more only that one
+    # is computed.
+    del asked["views"], asked["max_corrupt_share"]
     return settings_digest(asked, backbone, settings.weights, ShardLists().of(train[0]).sha256)
+
+
+def _without_folders(settings: EmbedSettings) -> dict[str, Any]:
+    """The settings that say what is asked for, not where it lies."""
+    values = asdict(settings).items()
+    return {name: value for name, value in values if value is not None and not isinstance(value, Path)}
 
 
 def _work_folder(settings: EmbedSettings, origin: str, container: JobContainer, output: Path) -> Path:

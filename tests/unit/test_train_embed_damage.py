@@ -133,10 +133,18 @@ def test_a_damaged_file_of_an_earlier_attempt_is_made_again(job: Path, capsys: p
         assert {path: path.read_bytes() for path in whole} == whole
 
 
-def test_features_of_other_settings_do_not_stay_behind(job: Path) -> None:
-    attempt(job, "--views", "2")
-    attempt(job, "--views", "1")
-    assert read_split(job / "job" / "model" / "features", "train").view.unique().tolist() == [0, 1]
+def test_of_other_views_only_those_that_are_missing_are_computed(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = {}
+    for views, computed in ((1, ["view=0", "view=1"]), (2, ["view=2"]), (1, [])):
+        capsys.readouterr()
+        attempt(job, "--views", str(views))
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("embedded split=train")]
+        assert sorted({line.split()[3] for line in lines}) == computed
+        made[views] = read_split(job / "job" / "model" / "features", "train")
+        assert made[views].view.unique().tolist() == list(range(views + 1))
+    attempt(job, "--views", "2", "--output", str(job / "fresh"))
+    fresh = read_split(job / "fresh" / "features", "train")
+    assert torch.equal(fresh.features, made[2].features) and fresh.digest == made[2].digest
 
 
 def test_two_shards_of_one_name_are_refused(job: Path) -> None:

@@ -93,7 +93,7 @@ def _open_shards(folder: Path, max_corrupt_share: float) -> ShardIndex:
     try:
         paths = list_shards(folder)
     except ShardError as error:
-        raise JobError(f"split is empty: {error}") from error
+        raise JobError(f"split is empty or cannot be used: {error}") from error
     good, damaged = [], {}
     for path in paths:
         try:
