@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,33 @@ def test_a_champion_of_other_classes_is_not_compared(
     monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))
     with pytest.raises(JobError, match="they cannot be compared"):
         run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+
+
+def test_a_damaged_champion_is_not_compared(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(world, tmp_path / "old", "--precision", "fp32")
+    opened = tmp_path / "opened"
+    open_archive(tmp_path / "old" / "serving" / "model.tar.gz", opened)
+    names = ("model.onnx", "serving.json")
+    whole = {name: (opened / name).read_bytes() for name in names}
+    for name, words in (("model.onnx", "the champion's model.onnx is damaged"), ("serving.json", "serving.json is damaged")):
+        content = bytearray(whole[name])
+        content[len(content) // 2] ^= 1
+        (opened / name).write_bytes(content)
+        write_archive(tmp_path / "model.tar.gz", {file: opened / file for file in names})
+        (opened / name).write_bytes(whole[name])
+        monkeypatch.setattr(boto3, "client", lambda _service: Registry(tmp_path / "model.tar.gz"))
+        with pytest.raises(JobError, match=words):
+            run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+
+
+def test_a_damaged_test_photo_is_named(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "test", tmp_path / "test")
+    shard = tmp_path / "test" / "test-00000.tar"
+    content = bytearray(shard.read_bytes())
+    content[content.index(b"\xff\xd8\xff") + 3000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(JobError, match=r"test-00000\.tar: photo 03000 is damaged"):
+        run(world, tmp_path / "out", "--precision", "fp32", "--test", str(tmp_path / "test"))
 
 
 @pytest.mark.parametrize("name", ["../escape", "/absolute"])
