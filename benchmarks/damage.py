@@ -53,7 +53,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        wanted: list[Damage] = [damages.flip] * asked.flips + [damages.cut] * asked.cuts
+        wanted: list[Damage] = [*[damages.flip] * asked.flips, *[damages.cut] * asked.cuts]
         wanted += [OTHERS[number % len(OTHERS)] for number in range(asked.others)]
         trials = list(run(all_stages(Path(folder)), Path(folder), wanted, asked.seed))
     print_table(trials)

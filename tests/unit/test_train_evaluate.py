@@ -216,7 +216,10 @@ def test_a_damaged_champion_is_not_compared(world: Path, tmp_path: Path, monkeyp
     open_archive(tmp_path / "old" / "serving" / "model.tar.gz", opened)
     names = ("model.onnx", "serving.json")
     whole = {name: (opened / name).read_bytes() for name in names}
-    for name, words in (("model.onnx", "the champion's model.onnx is damaged"), ("serving.json", "serving.json is damaged")):
+    for name, words in (
+        ("model.onnx", "the champion's model.onnx is damaged"),
+        ("serving.json", "serving.json is damaged"),
+    ):
         content = bytearray(whole[name])
         content[len(content) // 2] ^= 1
         (opened / name).write_bytes(content)
