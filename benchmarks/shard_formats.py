@@ -145,7 +145,7 @@ def resized(folder: Path, photos: int) -> list[Sample]:
     """As many samples as asked for from the photos of a folder, resized as ingest does."""
     originals = [path.read_bytes() for path in sorted((folder / "bin-images").glob("*.jpg"))]
     bench = Workbench()
-    jpegs = [take_in(data, content_md5(data), bench).jpeg for data in originals[:photos]]
+    jpegs = [take_in(data, content_md5(data), bench, as_sent=False).data for data in originals[:photos]]
     return [
         Sample(f"{number:06}", jpegs[number % len(jpegs)], number % 5 + 1, (f"B{number:09}",))
         for number in range(photos)

@@ -25,7 +25,9 @@ MAX_ASPECT_RATIO: Final = 8.0
 # it was 1.1 and 49.
 SCALED_DECODING_HEADROOM: Final = 2
 
-_SIGNATURES: Final = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
+JPEG: Final = "JPEG"
+PNG: Final = "PNG"
+_SIGNATURES: Final = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG}
 _EXIF_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,6 +71,11 @@ class Preprocessing:
             raise ValueError(f"crop ({self.crop}) must lie in 1..shorter_side ({self.shorter_side}), at most 4096")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("mean and std need three values each, and std must be positive")
+
+
+def kind_of(data: bytes) -> str | None:
+    """JPEG or PNG by what the bytes begin with; None for anything else."""
+    return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
 
 
 def open_photo(
@@ -165,7 +172,7 @@ def _open_header(data: bytes, *, max_bytes: int, max_pixels: int) -> Image.Image
         raise PhotoError("empty", "the photo is empty")
     if len(data) > max_bytes:
         raise PhotoError("too_many_bytes", f"the photo has {len(data)} bytes, more than the {max_bytes} allowed")
-    kind = next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
+    kind = kind_of(data)
     if kind is None:
         raise PhotoError("not_jpeg_or_png", "the bytes are neither a JPEG nor a PNG")
     try:
@@ -176,7 +183,7 @@ def _open_header(data: bytes, *, max_bytes: int, max_pixels: int) -> Image.Image
     except Exception as error:
         raise PhotoError("unreadable", f"the {kind} header cannot be read") from error
     check_size(image.size, max_pixels)
-    if kind == "PNG" and getattr(image, "is_animated", False):
+    if kind == PNG and getattr(image, "is_animated", False):
         raise PhotoError("animated", "the PNG is animated; send one still photo")
     return image
 

@@ -17,11 +17,12 @@ from shards import Sample
 CLASSES = (1, 2, 3, 4, 5)
 
 
-def drawn_photo(seed: int, brightness: int) -> bytes:
-    """A noisy grey JPEG, 64 by 80 pixels, around `brightness` (0 to 255)."""
+def drawn_photo(seed: int, brightness: int, *, times: int = 1) -> bytes:
+    """A noisy grey JPEG, 64 by 80 pixels or `times` as large, around `brightness` (0 to 255)."""
     noise = np.random.default_rng(seed).normal(brightness, 20, size=(64, 80, 3)).clip(0, 255).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG")
+    image = Image.fromarray(noise)
+    image.resize((times * image.width, times * image.height), Image.Resampling.BICUBIC).save(buffer, "JPEG")
     return buffer.getvalue()
 
 

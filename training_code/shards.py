@@ -1,6 +1,6 @@
 """Shards: tar files in WebDataset's layout; the same samples make the same bytes, and they are read without unpacking.
 
-A sample is two neighbouring members, `<id>.jpg` (RGB JPEG, shorter side 256 pixels) and `<id>.json`
+A sample is two neighbouring members, the photo `<id>.jpg` or `<id>.png` and `<id>.json`
 (`{"count": 3, "id": "00231", "items": ["B000A59POM"], "sha256": ..., ...}`), so any tar tool or WebDataset reads them
 too. Every photo is held to the digest in its record, and the records of a shard to the list of shards beside it.
 
@@ -33,6 +33,7 @@ _END: Final = bytes(2 * _BLOCK)
 # Few large writes: each hands the interpreter to another thread and waits to have it back.
 _WRITE: Final = 1024 * 1024
 _DIGEST: Final = "sha256"
+PHOTO_SUFFIXES: Final = (".jpg", ".png")
 _JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -56,14 +57,14 @@ class Sample:
 
     id: str
     photo: bytes
-    """JPEG bytes, shorter side 256 pixels."""
+    """Encoded: in the training split a small JPEG, in the others the bytes that the source had, JPEG or PNG."""
     count: int
     """Items in the bin, 1..5."""
     items: tuple[str, ...] = ()
     """The SKUs recorded in the bin; empty where only a count was known."""
     width: int = 0
     height: int = 0
-    """Pixels of the photo before it was resized; 0 where unknown."""
+    """Pixels of the photo as the source had it; 0 where unknown."""
 
 
 class Placed(NamedTuple):
@@ -88,11 +89,11 @@ class ShardWriter:
         self._samples = 0
         self._file: BinaryIO = self._part.open("wb")
 
-    def add(self, sample_id: str, photo: bytes, record: dict[str, Any]) -> Placed:
+    def add(self, sample_id: str, photo: bytes, record: dict[str, Any], *, suffix: str = ".jpg") -> Placed:
         """Append one sample. `record` must hold id and count; the photo's digest is added to it."""
         digest = hashlib.sha256(photo).hexdigest()
         text = _JSON.encode({**record, _DIGEST: digest}).encode()
-        offset = self._member(f"{sample_id}.jpg", photo)
+        offset = self._member(f"{sample_id}{suffix}", photo)
         self._member(f"{sample_id}.json", text)
         self._records.update(text)
         self._samples += 1
@@ -241,8 +242,8 @@ class _OpenShard:
         records, samples = hashlib.sha256(), 0
         while (photo := _next_member(self._stream, self._path, skip=skip_photos)) is not None:
             record = _next_member(self._stream, self._path, skip=False)
-            key = photo.name.removesuffix(".jpg")
-            if record is None or photo.name == key or record.name != f"{key}.json":
+            key, suffix = os.path.splitext(photo.name)
+            if record is None or suffix not in PHOTO_SUFFIXES or record.name != f"{key}.json":
                 raise ShardError(f"{self._path}: member {photo.name!r} is not followed by its record {key}.json")
             records.update(record.data)
             samples += 1

@@ -21,9 +21,12 @@ from benchmarks.learning import REPOSITORY
 
 import train  # isort: skip
 from features.frozen_backbone import calibrate_random_backbone  # isort: skip
+from ingestion.intake import KEPT_AS_SENT, take_in  # isort: skip
+from ingestion.resizing import Workbench  # isort: skip
+from ingestion.source import content_md5  # isort: skip
 from modelling.backbones import build_backbone  # isort: skip
 from modelling.bin_model import CLASSES, BinModel  # isort: skip
-from photo import Preprocessing, open_photo, prepare, resize_shorter_side  # isort: skip
+from photo import Preprocessing, prepare  # isort: skip
 from photos.batches import stacked  # isort: skip
 from shard_lists import write_shard_list  # isort: skip
 from shards import ShardWriter, list_shards, read_shards  # isort: skip
@@ -71,12 +74,12 @@ def _write_split(world: World, split: str, photos: list[tuple[Path, int]]) -> No
     world.shards(split).mkdir(parents=True)
     for count in CLASSES:
         (world.originals(split) / str(count)).mkdir(parents=True)
-    writer = ShardWriter(world.shards(split) / f"{split}-00000.tar")
+    writer, bench = ShardWriter(world.shards(split) / f"{split}-00000.tar"), Workbench()
     for path, count in photos:
         (world.originals(split) / str(count) / path.name).symlink_to(path)
-        buffer = io.BytesIO()
-        resize_shorter_side(open_photo(path.read_bytes()), 256).save(buffer, "JPEG", quality=92)
-        writer.add(path.stem, buffer.getvalue(), {"id": path.stem, "count": count, "items": []})
+        data = path.read_bytes()
+        photo = take_in(data, content_md5(data), bench, as_sent=split in KEPT_AS_SENT)
+        writer.add(path.stem, photo.data, {"id": path.stem, "count": count, "items": []}, suffix=photo.suffix)
     write_shard_list(world.shards(split), [writer.close()])
 
 

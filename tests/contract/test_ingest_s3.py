@@ -68,12 +68,12 @@ def test_a_retried_job_goes_on_where_the_lost_machine_was(
     arguments = ("--shard-photos", "10", "--resource-config", job)
     taken = 0
 
-    def until_lost(data: bytes, md5: str, bench: Workbench) -> Any:
+    def until_lost(data: bytes, md5: str, bench: Workbench, *, as_sent: bool) -> Any:
         nonlocal taken
         taken += 1
         if taken > 45:
             raise RuntimeError("the machine is lost")
-        return take_in(data, md5, bench)
+        return take_in(data, md5, bench, as_sent=as_sent)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
         patch.setattr(work_module, "take_in", until_lost)

@@ -1,4 +1,4 @@
-"""What ingest does to a photo: the same picture that training's and serving's own resize would make."""
+"""What ingest does to a photo: the same picture that training's and serving's resize would make, or nothing at all."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def encoded(image: Image.Image, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def taken_in(data: bytes) -> ShardPhoto:
-    return take_in(data, content_md5(data), Workbench())
+def taken_in(data: bytes, *, as_sent: bool = False) -> ShardPhoto:
+    return take_in(data, content_md5(data), Workbench(), as_sent=as_sent)
 
 
 def taken_in_by_pillow(data: bytes) -> ShardPhoto:
@@ -181,5 +181,53 @@ def test_the_manifest_tells_of_the_photo_as_it_came(mode: str, kind: str, orient
     assert taken.source == SourcePhoto(len(data), kind, mode, 600, 400, content_md5(data))
     turned = orientation == 6
     assert (taken.width, taken.height) == ((256, 384) if turned else (384, 256))
-    with Image.open(io.BytesIO(taken.jpeg)) as shard:
+    with Image.open(io.BytesIO(taken.data)) as shard:
         assert (shard.mode, shard.size, dict(shard.getexif())) == ("RGB", (taken.width, taken.height), {})
+
+
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "plain": ("RGB", "JPEG", {"quality": 95}),
+    "grey": ("L", "JPEG", {}),
+    "print colours": ("CMYK", "JPEG", {}),
+    "turned": ("RGB", "JPEG", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}),
+    "png": ("RGB", "PNG", {}),
+    "transparent png": ("RGBA", "PNG", {}),
+    "palette png": ("P", "PNG", {}),
+    "several pictures in one": ("RGB", "MPO", {"save_all": True}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_photo_to_be_judged_keeps_its_bytes_and_says_what_they_show(kind: str) -> None:
+    mode, format_, options = KINDS[kind]
+    image = textured(600, 400, 1).convert(mode)
+    if format_ == "MPO":
+        options = {**options, "append_images": [image]}
+    out = io.BytesIO()
+    image.save(out, format_, **options)
+    kept, small = taken_in(out.getvalue(), as_sent=True), taken_in(out.getvalue())
+    assert kept.data == out.getvalue() != small.data
+    assert kept.source == small.source
+    assert (
+        (kept.width, kept.height)
+        == photo.open_photo(kept.data).size
+        == ((400, 600) if kind == "turned" else (600, 400))
+    )
+    assert (kept.suffix, small.suffix) == (".png" if format_ == "PNG" else ".jpg", ".jpg")
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_photo_that_would_not_be_answered_is_not_kept_to_be_judged(data: st.DataObject) -> None:
+    whole = bytearray(encoded(textured(280, 260, 1), quality=40))
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    hurt = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        photo.prepare(hurt, photo.Preprocessing())
+    except photo.PhotoError as refused:
+        with pytest.raises(photo.PhotoError) as refused_too:
+            taken_in(hurt, as_sent=True)
+        assert refused_too.value.reason == refused.reason
+    else:
+        assert taken_in(hurt, as_sent=True).data == hurt

@@ -72,6 +72,30 @@ def test_bytes_held_stay_within_the_budget_unless_one_item_alone_is_larger(sizes
     asyncio.run(run())
 
 
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 8), st.integers(1, 60))
+def test_results_that_wait_hold_no_more_bytes_than_allowed_unless_one_alone_is_larger(
+    sizes: list[int], window: int, most: int
+) -> None:
+    async def run() -> None:
+        held: list[int] = []
+
+        async def work(size: int) -> int:
+            held.append(size)
+            assert len(held) <= window
+            assert sum(held) <= most or len([one for one in held if one]) == 1
+            await asyncio.sleep(0)
+            return size
+
+        results = in_order(sizes, work, window, size_of=lambda size: size, most_bytes=most)
+        found = []
+        async for size, _ in results:
+            found.append(size)
+            held.remove(size)
+        assert found == sizes
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+
+
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 8))
 def test_results_come_in_order_and_no_more_than_the_window_is_under_way(pauses: list[int], window: int) -> None:
     async def run() -> None:

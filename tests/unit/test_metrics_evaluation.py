@@ -104,6 +104,9 @@ def test_traits_measure_light_blur_and_repetition() -> None:
     dark, light = (traits_of(Sample("1", drawn_photo(0, level), 2, ())) for level in (40, 200))
     assert dark.brightness < 0.25 < 0.7 < light.brightness
     assert dark.megapixels is None and dark.repetition is None
+    # Sharpness is of the picture, not of the size that the photo came in.
+    small, large = (traits_of(Sample("1", drawn_photo(0, 90, times=times), 2, ())) for times in (5, 10))
+    assert large.sharpness == pytest.approx(small.sharpness, rel=0.1)
     assert traits_of(Sample("1", drawn_photo(0, 90), 1, ("A",))).repetition == "a single item"
     assert traits_of(Sample("1", drawn_photo(0, 90), 3, ("A",))).repetition == "one SKU, repeated"
     assert traits_of(Sample("1", drawn_photo(0, 90), 2, ("A", "B"))).repetition == "all SKUs different"

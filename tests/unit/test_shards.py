@@ -77,6 +77,22 @@ def test_a_shard_is_a_plain_tar_in_webdataset_order(tmp_path: Path) -> None:
         assert {(member.mtime, member.uid, member.gid) for member in tar} == {(0, 0, 0)}
 
 
+def test_a_member_is_named_for_what_the_photo_is(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "a.tar")
+    writer.add("1", b"a png", {"id": "1", "count": 1}, suffix=".png")
+    writer.add("2", b"a jpeg", {"id": "2", "count": 2})
+    writer.close()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert tar.getnames() == ["1.png", "1.json", "2.jpg", "2.json"]
+    assert [(s.id, s.photo) for s in read_shards(tmp_path)] == [("1", b"a png"), ("2", b"a jpeg")]
+    assert ShardIndex(tmp_path)[0].photo == b"a png"
+    other = ShardWriter(tmp_path / "b.tar")
+    other.add("3", b"a moving picture", {"id": "3", "count": 3}, suffix=".gif")
+    other.close()
+    with pytest.raises(ShardError, match=r"b\.tar: member '3\.gif'"):
+        list(read_shards([tmp_path / "b.tar"]))
+
+
 @given(st.from_regex(r"[0-9A-Za-z_-]{1,95}", fullmatch=True), st.integers(0, 70_000))
 def test_members_have_the_headers_that_tarfile_writes(
     tmp_path_factory: pytest.TempPathFactory, name: str, size: int

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from evaluation.calibration import ReliabilityBin, reliability
 from evaluation.count_metrics import Predictions, confusion_matrix
@@ -179,13 +178,14 @@ def _worst_mistakes(predictions: Predictions, photos: Sequence[LabelledPhoto]) -
             counted=int(predictions.counts[index]),
             probability_of_recorded=float(of_recorded[index]),
             probability_of_counted=float(predictions.probabilities[index].max()),
-            image=_data_uri(resize_shorter_side(open_photo(photos[index].photo), _THUMBNAIL_SIDE)),
+            image=_thumbnail(photos[index].photo),
         )
         for index in worst.tolist()
     ]
 
 
-def _data_uri(image: Image.Image) -> str:
+def _thumbnail(photo: bytes) -> str:
+    image = resize_shorter_side(open_photo(photo, needed_side=_THUMBNAIL_SIDE), _THUMBNAIL_SIDE)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=72, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from photo import open_photo
+from photo import open_photo, resize_shorter_side
+
+_SIDE: Final = 256
+"""Pixels of the shorter side at which photos are compared, whatever they came in."""
 
 
 class LabelledPhoto(Protocol):
@@ -21,7 +24,7 @@ class LabelledPhoto(Protocol):
 
     @property
     def photo(self) -> bytes:
-        """Encoded JPEG."""
+        """Encoded, JPEG or PNG."""
 
     @property
     def count(self) -> int:
@@ -39,7 +42,7 @@ class PhotoTraits:
     brightness: float
     """Mean luma, 0 (black) to 1 (white)."""
     sharpness: float
-    """Standard deviation of the Laplacian of luma in grey levels; low means blurred. Comparable at one size only."""
+    """Standard deviation of the Laplacian of luma in grey levels at one size; low means blurred."""
     megapixels: float | None
     """Size of the original photo."""
     repetition: str | None
@@ -50,7 +53,8 @@ class PhotoTraits:
 
 def traits_of(photo: LabelledPhoto, training_skus: Set[str] = frozenset()) -> PhotoTraits:
     """Measure one photo. Raises PhotoError when its bytes are no photo."""
-    luma = np.asarray(open_photo(photo.photo).convert("L"), dtype=np.float32)
+    image = resize_shorter_side(open_photo(photo.photo, needed_side=_SIDE), _SIDE)
+    luma = np.asarray(image.convert("L"), dtype=np.float32)
     centre = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * centre
     pixels = int(getattr(photo, "width", 0)) * int(getattr(photo, "height", 0))

@@ -1,4 +1,8 @@
-"""One photo from bytes to what a shard keeps: checked, decoded once, resized once, encoded again."""
+"""One photo from bytes to what a shard keeps: checked and decoded once; training photos resized and encoded again.
+
+Validation and test photos keep the bytes that they came in. A model is judged on those, as callers send them; only
+photos to learn from are made small, because they are read again and again.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,17 @@ from PIL import Image
 from ingestion import plain_jpeg
 from ingestion.resizing import Workbench, four_channels
 from ingestion.source import content_md5
-from photo import check_size, open_photo
+from ingestion.split import TEST, VALIDATION
+from photo import JPEG, PNG, check_size, kind_of, open_photo
 
 SHORTER_SIDE: Final = 256
 JPEG_QUALITY: Final = 90
 MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_PIXELS: Final = 25_000_000
+KEPT_AS_SENT: Final = frozenset({VALIDATION, TEST})
+"""Splits whose photos keep their bytes."""
+
+_SUFFIXES: Final = {JPEG: ".jpg", PNG: ".png"}
 
 
 class DamagedPhoto(Exception):
@@ -27,7 +36,7 @@ class DamagedPhoto(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SourcePhoto:
-    """What the photo was before it was resized."""
+    """What the photo was as it came."""
 
     bytes: int
     format: str
@@ -41,23 +50,28 @@ class SourcePhoto:
 class ShardPhoto:
     """A photo ready for a shard."""
 
-    jpeg: bytes
+    data: bytes
+    suffix: str
+    """Of the file's name, by what the bytes are."""
     width: int
+    """Of the upright image that the bytes hold, in pixels."""
     height: int
     source: SourcePhoto
 
 
-def take_in(data: bytes, md5: str, bench: Workbench) -> ShardPhoto:
-    """Check, decode and resize one photo whose content has the given MD5.
+def take_in(data: bytes, md5: str, bench: Workbench, *, as_sent: bool) -> ShardPhoto:
+    """Check and decode one photo whose content has the given MD5; keep its bytes, or make it small.
 
     Raises DamagedPhoto when the content has another, photo.PhotoError with its reason when it is no usable photo.
     """
     if content_md5(data) != md5:
         raise DamagedPhoto(f"its {len(data)} bytes are not the content that was listed")
     pixels, source = _plain(bench, data, md5) or _any(data, md5)
+    if as_sent:
+        return ShardPhoto(data, _SUFFIXES[kind_of(data) or JPEG], pixels.shape[1], pixels.shape[0], source)
     resized = bench.resize_shorter_side(pixels, SHORTER_SIDE)
     jpeg = plain_jpeg.encode(resized, JPEG_QUALITY)
-    return ShardPhoto(jpeg, resized.shape[1], resized.shape[0], source)
+    return ShardPhoto(jpeg, _SUFFIXES[JPEG], resized.shape[1], resized.shape[0], source)
 
 
 def _plain(bench: Workbench, data: bytes, md5: str) -> tuple[NDArray[np.uint8], SourcePhoto] | None:

@@ -33,11 +33,12 @@ class Kept:
     """Of the data, settings and code that the shard was made of, as in its mark; the first 16 of 64 digits."""
     shard: str
     offset: int
-    """Of the JPEG in the shard, in bytes."""
+    """Of the photo in the shard, in bytes."""
     size: int
     sha256: str
     """Of the JPEG."""
     width: int
+    """Of the photo in the shard, upright, in pixels."""
     height: int
     source: SourcePhoto
 

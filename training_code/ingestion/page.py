@@ -13,6 +13,7 @@ from PIL import Image
 
 from ingestion.ledger import Kept
 from ingestion.unit_files import write_whole
+from photo import open_photo
 
 _THUMBNAIL: Final = 150
 _QUALITY: Final = 72
@@ -47,7 +48,7 @@ def write_page(
     samples: Mapping[int, Sequence[Kept]],
     photos: Mapping[str, bytes],
 ) -> None:
-    """Write the page. `photos`: the JPEGs of `samples` by id; absent ones are left out."""
+    """Write the page. `photos`: those of `samples` as the shards keep them, by id; absent ones are left out."""
     body = "\n".join(
         (
             _tiles(document, books),
@@ -128,10 +129,10 @@ def _grids(samples: Mapping[int, Sequence[Kept]], photos: Mapping[str, bytes]) -
 
 
 def _figure(row: Kept, photo: bytes) -> str:
-    with Image.open(io.BytesIO(photo)) as image:
-        image.thumbnail((_THUMBNAIL * 2, _THUMBNAIL), Image.Resampling.BILINEAR)
-        out = io.BytesIO()
-        image.save(out, "JPEG", quality=_QUALITY)
+    image = open_photo(photo, needed_side=_THUMBNAIL)
+    image.thumbnail((_THUMBNAIL * 2, _THUMBNAIL), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY)
     data = base64.b64encode(out.getvalue()).decode()
     name = escape(row.id)
     return (

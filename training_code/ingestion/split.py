@@ -11,8 +11,11 @@ from typing import Final
 
 from ingestion.ids import draw
 
-SPLITS: Final = ("train", "validation", "test")
-SHARES: Final = {"train": 0.8, "validation": 0.1, "test": 0.1}
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+SPLITS: Final = (TRAIN, VALIDATION, TEST)
+SHARES: Final = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
 # With this many blocks chance alone keeps the shares within about one percent, and a block's split then never
 # depends on any other block: photos added later move nothing. Fewer blocks are dealt out so that the shares fit.
 _ENOUGH_BLOCKS: Final = 1000
@@ -47,9 +50,9 @@ def split_blocks(photos_in: Mapping[str, int], seed: int) -> BlockSplit:
 
 def _drawn(block: str, seed: int) -> str:
     position = draw(seed, "split", block) / 2**64
-    if position < SHARES["train"]:
-        return "train"
-    return "validation" if position < SHARES["train"] + SHARES["validation"] else "test"
+    if position < SHARES[TRAIN]:
+        return TRAIN
+    return VALIDATION if position < SHARES[TRAIN] + SHARES[VALIDATION] else TEST
 
 
 def _dealt(photos_in: Mapping[str, int], seed: int) -> dict[str, str]:

@@ -117,18 +117,28 @@ class ByteBudget:
 
 
 async def in_order(
-    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], window: int
+    items: Iterable[Item],
+    work: Callable[[Item], Awaitable[Result]],
+    window: int,
+    *,
+    size_of: Callable[[Item], int] = lambda item: 0,
+    most_bytes: int = 0,
 ) -> AsyncGenerator[tuple[Item, Result]]:
     """Run `work` for up to `window` items at once and yield every item with its result, in the order of the items.
 
-    The first error ends it; work under way is then cancelled and waited for.
+    `size_of` says beforehand how many bytes an item's result will hold. Together they hold `most_bytes` at most; a
+    larger one passes alone. The first error ends it; work under way is then cancelled and waited for.
     """
     pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+    held = 0
     try:
         for item in items:
-            if len(pending) >= window:
+            size = size_of(item)
+            while pending and (len(pending) >= window or held + size > most_bytes):
                 first, task = pending.popleft()
                 yield first, await task
+                held -= size_of(first)
+            held += size
             pending.append((item, asyncio.ensure_future(work(item))))
         while pending:
             first, task = pending.popleft()

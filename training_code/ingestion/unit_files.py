@@ -127,7 +127,7 @@ class UnitWriter:
             "items": labelled.items,
             "width": photo.source.width,
         }
-        placed = self._shard.add(candidate.id, photo.jpeg, record)
+        placed = self._shard.add(candidate.id, photo.data, record, suffix=photo.suffix)
         self._per_class[labelled.count] += 1
         return Kept(
             id=candidate.id,
@@ -140,7 +140,7 @@ class UnitWriter:
             fingerprint=self._unit.fingerprint[:_SHORT],
             shard=f"{self._unit.split}/{self._unit.name}.tar",
             offset=placed.offset,
-            size=len(photo.jpeg),
+            size=len(photo.data),
             sha256=placed.sha256,
             width=photo.width,
             height=photo.height,

@@ -1,4 +1,4 @@
-"""The work: photos read, checked, resized and written as shards, many at once and always in the order of the plan.
+"""The work: photos read, checked, taken in and written as shards, many at once and always in the order of the plan.
 
 Every core has a process that takes the next unit whenever it has room: to it the units are one stream in which requests
 run on the object store's threads, and the event loop decodes and writes. (A thread for decoding would have no core of
@@ -18,7 +18,7 @@ from typing import Final
 
 from ingestion.candidates import read_label
 from ingestion.destination import Destination
-from ingestion.intake import DamagedPhoto, ShardPhoto, take_in
+from ingestion.intake import KEPT_AS_SENT, DamagedPhoto, ShardPhoto, take_in
 from ingestion.labels import CLASSES, Labelled, RecordError
 from ingestion.ledger import QUARANTINED, SKIPPED
 from ingestion.plan import Candidate, Unit
@@ -46,12 +46,15 @@ class Limits:
     photo_bytes: int
     """Bytes of photos held between request and decoding."""
     window: int
-    """Photos under way from request to shard; each that waits for its turn holds its resized JPEG."""
+    """Photos under way from request to shard; each that waits for its turn holds what the shard will keep of it."""
+    kept_bytes: int
+    """Bytes of photos that the shards keep as they were sent, under way from request to shard."""
 
     @classmethod
     def of(cls, cores: int, *, concurrency: int | None = None, photo_bytes: int | None = None) -> Limits:
         """What keeps so many cores busy where an answer takes a tenth of a second, unless told otherwise."""
-        return cls(cores, concurrency or 192 * cores, photo_bytes or 8 * 1024 * 1024 * cores, 256 * cores)
+        held = photo_bytes or 8 * 1024 * 1024 * cores
+        return cls(cores, concurrency or 192 * cores, held, 256 * cores, kept_bytes=2 * held)
 
     def divided(self, parts: int) -> Limits:
         """The limits of one of several processes."""
@@ -61,6 +64,7 @@ class Limits:
             concurrency=max(1, self.concurrency // parts),
             photo_bytes=self.photo_bytes // parts,
             window=max(1, self.window // parts),
+            kept_bytes=self.kept_bytes // parts,
         )
 
 
@@ -85,28 +89,28 @@ class Intake:
         self._budget = ByteBudget(limits.photo_bytes)
         self._bench = Workbench()
 
-    async def outcome(self, candidate: Candidate) -> Outcome:
-        """Read, check and resize one candidate. What is wrong with a bin is an outcome; SourceError is an outage."""
+    async def outcome(self, candidate: Candidate, *, as_sent: bool) -> Outcome:
+        """Read, check and take in one candidate. What is wrong with a bin is an outcome; SourceError is an outage."""
         labelled: Labelled | None = None
         try:
             labelled = await read_label(self._source, candidate)
             if labelled.count not in CLASSES:
                 return Outcome(labelled, None, SKIPPED, "count_out_of_range", f"count {labelled.count}")
             async with self._budget.hold(candidate.photo.size):
-                return Outcome(labelled, await self._photo(candidate))
+                return Outcome(labelled, await self._photo(candidate, as_sent=as_sent))
         except Changed as error:
             return Outcome(labelled, None, QUARANTINED, CHANGED, str(error))
         except (RecordError, PhotoError) as error:
             return Outcome(labelled, None, QUARANTINED, error.reason, str(error))
 
-    async def _photo(self, candidate: Candidate) -> ShardPhoto:
+    async def _photo(self, candidate: Candidate, *, as_sent: bool) -> ShardPhoto:
         """Read until the bytes are those that were listed; a damaged body is asked for again."""
         for _ in range(_REREADS):
             try:
                 data = await self._source.photo(candidate.photo)
                 if data is None:
                     raise PhotoError("photo_missing", "it was listed and is gone")
-                return take_in(data, candidate.md5, self._bench)
+                return take_in(data, candidate.md5, self._bench, as_sent=as_sent)
             except DamagedPhoto as error:
                 if await self._source.has_changed(candidate.photo):
                     raise PhotoError(CHANGED, "its content changed after it was listed") from error
@@ -131,10 +135,17 @@ async def run_share(
     writer: UnitWriter | None = None
 
     async def outcome(item: tuple[Unit, Candidate]) -> Outcome:
-        return await intake.outcome(item[1])
+        unit, candidate = item
+        return await intake.outcome(candidate, as_sent=unit.split in KEPT_AS_SENT)
 
+    def kept_bytes(item: tuple[Unit, Candidate]) -> int:
+        unit, candidate = item
+        return candidate.photo.size if unit.split in KEPT_AS_SENT else 0
+
+    limits = share.limits
+    ordered = in_order(work, outcome, limits.window, size_of=kept_bytes, most_bytes=limits.kept_bytes)
     try:
-        async with aclosing(in_order(work, outcome, share.limits.window)) as results:
+        async with aclosing(ordered) as results:
             async for (unit, candidate), result in results:
                 writer = writer or UnitWriter(share.output, unit, rule=share.rule)
                 writer.add(candidate, result)
