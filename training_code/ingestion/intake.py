@@ -22,6 +22,7 @@ from photo import JPEG, PNG, check_size, kind_of, open_photo
 
 SHORTER_SIDE: Final = 256
 JPEG_QUALITY: Final = 90
+JPEG_SUBSAMPLING: Final = "420"
 MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_PIXELS: Final = 25_000_000
 KEPT_AS_SENT: Final = frozenset({VALIDATION, TEST})
@@ -70,7 +71,7 @@ def take_in(data: bytes, md5: str, bench: Workbench, *, as_sent: bool) -> ShardP
     if as_sent:
         return ShardPhoto(data, _SUFFIXES[kind_of(data) or JPEG], pixels.shape[1], pixels.shape[0], source)
     resized = bench.resize_shorter_side(pixels, SHORTER_SIDE)
-    jpeg = plain_jpeg.encode(resized, JPEG_QUALITY)
+    jpeg = plain_jpeg.encode(resized, JPEG_QUALITY, JPEG_SUBSAMPLING)
     return ShardPhoto(jpeg, _SUFFIXES[JPEG], resized.shape[1], resized.shape[0], source)
 
 

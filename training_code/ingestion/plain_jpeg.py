@@ -58,9 +58,9 @@ def decode(data: bytes, size: tuple[int, int], buffer: NDArray[np.uint8]) -> NDA
     return pixels if pixels.shape == (height, width, CHANNELS) else None
 
 
-def encode(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """A JPEG, 4:2:0, of pixels [height, width, CHANNELS]."""
-    jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality, _LAYOUT, "420")
+def encode(pixels: NDArray[np.uint8], quality: int, subsampling: str) -> bytes:
+    """A JPEG of pixels [height, width, CHANNELS]; subsampling of the colours as simplejpeg names it, such as 420."""
+    jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality, _LAYOUT, subsampling)
     return jpeg
 
 

