@@ -20,8 +20,20 @@ WHEELS = "wheels"
 """Folder of the archive with the packages that the training image lacks, for jobs that reach no package index."""
 WHEELHOUSE = REPOSITORY / "build" / WHEELS
 """Where `make wheels` puts them."""
-SHARED_MODULES = (INFERENCE_CODE / "digests.py", INFERENCE_CODE / "photo.py")
-"""What training and serving must agree on: written once, in the serving folder, and packed with the training code."""
+SHARED_MODULES = (
+    "digests.py",
+    "photo.py",
+    "inference.py",
+    "serving/__init__.py",
+    "serving/answers.py",
+    "serving/artefact.py",
+    "serving/cores.py",
+    "serving/network.py",
+    "serving/onnx_scan.py",
+    "serving/requests.py",
+)
+"""What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
+packed with the training code. The server around it is not needed there."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -74,9 +86,11 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
 def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
-    for name, path in [*files, *((path.name, path) for path in SHARED_MODULES)]:
+    for name, path in [*files, *((name, INFERENCE_CODE / name) for name in SHARED_MODULES)]:
         if name in seen:
-            raise FileExistsError(f"{name} is in {TRAINING_CODE.name}/ and in {path.parent.name}/: rename one of them")
+            raise FileExistsError(
+                f"{name} is in {TRAINING_CODE.name}/ and in {INFERENCE_CODE.name}/: rename one of them"
+            )
         seen.add(name)
         yield name, path
 

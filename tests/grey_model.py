@@ -68,7 +68,6 @@ def description(**changes: object) -> dict[str, object]:
         },
         "temperature": 1.0,
         "precision": "fp32",
-        "metrics": {},
     } | changes
 
 

@@ -1,11 +1,11 @@
 """Measure a trained model on the test split, judge it against the champion, and make the archive that is served.
 
-Writes evaluation/evaluation.json and evaluation.html, and serving/model.tar.gz (model.onnx, serving.json).
+Writes serving/model.tar.gz (model.onnx, serving.json) and, by asking that archive as the endpoint will, evaluation/
+evaluation.json, answers.jsonl and evaluation.html.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 import tempfile
@@ -14,25 +14,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from digests import seal, sha256_of
 from evaluation import verdict
+from evaluation.answers import write_answers
 from evaluation.calibration import Temperature, fit_temperature, softmax
 from evaluation.champion import Champion, find_champion
-from evaluation.count_metrics import Predictions, measure
+from evaluation.count_metrics import Floats, Predictions
 from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
 from evaluation.report import write_report
+from evaluation.served_model import Logits, ServedModel, probabilities_of
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobContainer, JobError, run_job
 from jobs.lineage import code_fingerprint, data_fingerprint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
-from modelling.graph_runner import Logits, run_graph
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, PrecisionChoice, choose_precision, quantise
-from photo import PhotoError
+from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
 from shards import Sample, ShardError, ShardIndex
 
 SERVING_SCHEMA: Final = 1
@@ -73,7 +72,7 @@ class Splits:
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class Chosen:
     """The graph that will be served and why it is this one."""
 
     graph: Path
@@ -90,18 +89,22 @@ def main(arguments: list[str] | None = None) -> None:
         model, card = load_model(_model_folder(settings.model, folder))
         export_logits(model, folder / "fp32.onnx")
         del model
-        served = _prepare_serving(card, splits, settings, folder)
-        logits = _run(served.graph, splits.test, card)
-        test = _predictions(splits.test, logits, card, settings, served.temperature.value)
+        chosen = _choose(card, splits, settings, folder)
+        archive = settings.output / "serving" / "model.tar.gz"
+        write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
+        served = ServedModel.of_archive(archive, folder / "served")
+        answers = served.answers(splits.test)
+        test = _predictions(splits.test, probabilities_of(answers), card, settings)
         champion = _champion(splits.test, card, settings)
         judged = verdict.evaluate(
-            test=test, photos=splits.test, training_labels=splits.train.counts, temperature=served.temperature,
+            test=test, photos=splits.test, training_labels=splits.train.counts, temperature=chosen.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
-            champion=None if champion is None else _of_champion(champion, splits.test, card, settings),
-            training_skus=skus_of(splits.train), lineage=_lineage(card, splits, served, champion),
+            champion=None if champion is None else _predictions(splits.test, champion.probabilities, card, settings),
+            training_skus=skus_of(splits.train), lineage=_lineage(card, splits, chosen, served, champion),
         )  # fmt: skip
-        write_report(settings.output / "evaluation", judged, splits.test)
-        _write_serving(settings.output / "serving", folder, card, served, test)
+        report = settings.output / "evaluation"
+        listed = write_answers(report, zip(splits.test.ids, splits.test.counts, answers, strict=True))
+        write_report(report, judged, splits.test, listed)
     decision = judged.decision
     metrics = judged.model.metrics
     majority = judged.baselines[0].metrics
@@ -109,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"test:accuracy={metrics.accuracy:.6g} test:rmse={metrics.rmse:.6g} test:within_one={metrics.within_one:.6g} "
         f"majority:accuracy={majority.accuracy:.6g} majority:rmse={majority.rmse:.6g}"
     )
-    print(f"precision {served.choice.precision}: {served.choice.reason}")
+    print(f"precision {chosen.choice.precision}: {chosen.choice.reason}")
     print("gate passed" if decision.passed else f"gate refused: {'; '.join(decision.reasons)}", flush=True)
 
 
@@ -135,18 +138,26 @@ def _model_folder(path: Path, scratch: Path) -> Path:
     return folder
 
 
-def _prepare_serving(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Served:
+def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Chosen:
     """Choose the precision on the validation split and fit the temperature of the chosen graph there."""
-    answers = {"fp32": _run(folder / "fp32.onnx", splits.validation, card)}
+    graphs = {"fp32": folder / "fp32.onnx"}
     if settings.precision == "auto":
-        chosen = _spread(splits.train, settings.calibration_photos)
-        quantise(folder / "fp32.onnx", folder / "int8.onnx", chosen, card.preprocessing)
-        answers["int8"] = _run(folder / "int8.onnx", splits.validation, card)
-    scored = {name: _predictions(splits.validation, logits, card, settings) for name, logits in answers.items()}
+        graphs["int8"] = folder / "int8.onnx"
+        calibrating = _spread(splits.train, settings.calibration_photos)
+        quantise(graphs["fp32"], graphs["int8"], calibrating, card.preprocessing)
+    scores = {name: _scores(name, graph, card, splits.validation, folder) for name, graph in graphs.items()}
+    scored = {name: _predictions(splits.validation, softmax(found), card, settings) for name, found in scores.items()}
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
     choice = choose_precision(scored["fp32"], scored.get("int8"), allowance)
-    temperature = fit_temperature(answers[choice.precision], splits.validation.counts, classes=card.classes)
-    return Served(folder / f"{choice.precision}.onnx", choice, temperature)
+    temperature = fit_temperature(scores[choice.precision], splits.validation.counts, classes=card.classes)
+    return Chosen(graphs[choice.precision], choice, temperature)
+
+
+def _scores(precision: str, graph: Path, card: ModelCard, photos: ShardIndex, folder: Path) -> Logits:
+    """Logits [N, classes] of a graph as it would be served."""
+    place = folder / f"draft-{precision}"
+    _write_model(place, graph, _fields(card, precision, temperature=1.0))
+    return ServedModel(place).scores(photos)
 
 
 def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
@@ -155,22 +166,9 @@ def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
     return [photos[row] for row in range(0, len(photos), step)][:wanted]
 
 
-def _run(graph: Path, photos: ShardIndex, card: ModelCard) -> Logits:
-    try:
-        logits = run_graph(graph, photos, card.preprocessing)
-    except (PhotoError, ShardError) as error:
-        raise JobError(f"a photo of the shards cannot be read ({error}); ingest again") from error
-    if not np.isfinite(logits).all():
-        raise JobError(f"the {graph.stem} graph answers with values that are not finite; train again")
-    return logits
-
-
-def _predictions(
-    photos: ShardIndex, logits: Logits, card: ModelCard, settings: EvaluateSettings, temperature: float = 1.0
-) -> Predictions:
-    return Predictions.of(
-        photos.counts, softmax(logits, temperature), _blocks(photos, settings.block_size), classes=card.classes
-    )
+def _predictions(photos: ShardIndex, probabilities: Floats, card: ModelCard, settings: EvaluateSettings) -> Predictions:
+    blocks = _blocks(photos, settings.block_size)
+    return Predictions.of(photos.counts, probabilities, blocks, classes=card.classes)
 
 
 def _blocks(photos: ShardIndex, size: int) -> list[str]:
@@ -184,15 +182,12 @@ def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -
     return find_champion(settings.model_package_group, photos, card.classes)
 
 
-def _of_champion(champion: Champion, photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> Predictions:
-    blocks = _blocks(photos, settings.block_size)
-    return Predictions.of(photos.counts, champion.probabilities, blocks, classes=card.classes)
-
-
-def _lineage(card: ModelCard, splits: Splits, served: Served, champion: Champion | None) -> dict[str, str]:
+def _lineage(
+    card: ModelCard, splits: Splits, chosen: Chosen, served: ServedModel, champion: Champion | None
+) -> dict[str, str]:
     """What the model was made of, for the report."""
     asked = {f"hyperparameter {name}": str(value) for name, value in card.training.get("hyperparameters", {}).items()}
-    choice = served.choice
+    choice = chosen.choice
     scores = {"fp32 on validation": choice.fp32, "int8 on validation": choice.int8}
     shards = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
@@ -205,27 +200,37 @@ def _lineage(card: ModelCard, splits: Splits, served: Served, champion: Champion
         "precision": choice.precision,
         "precision reason": choice.reason,
         **{name: f"accuracy {s.accuracy:.4f}, RMSE {s.rmse:.4f}" for name, s in scores.items() if s is not None},
-        "temperature": f"{served.temperature.value:.4f}",
+        "temperature": f"{chosen.temperature.value:.4f}",
+        "served model": served.identity["sha256"],
         **({} if champion is None else {"champion": champion.arn}),
         **asked,
     }
 
 
-def _write_serving(output: Path, scratch: Path, card: ModelCard, served: Served, test: Predictions) -> None:
-    metrics = {name: float(value) for name, value in measure(test).scalars() if math.isfinite(value)}
-    shutil.copy(served.graph, scratch / "model.onnx")
-    description: dict[str, Any] = {
+def _description(card: ModelCard, chosen: Chosen) -> dict[str, Any]:
+    """serving.json of the archive, with what led to the choice."""
+    fields = _fields(card, chosen.choice.precision, chosen.temperature.value)
+    return {**fields, "quantisation": chosen.choice.as_json()}
+
+
+def _fields(card: ModelCard, precision: str, temperature: float) -> dict[str, Any]:
+    """What the endpoint reads in serving.json."""
+    return {
         "schema": SERVING_SCHEMA,
-        "graph": sha256_of(scratch / "model.onnx"),
         "classes": list(card.classes),
         "preprocessing": asdict(card.preprocessing),
-        "temperature": served.temperature.value,
-        "precision": served.choice.precision,
-        "quantisation": served.choice.as_json(),
-        "metrics": metrics,
+        "temperature": temperature,
+        "precision": precision,
     }
-    (scratch / "serving.json").write_bytes(seal(description))
-    write_archive(output / "model.tar.gz", {name: scratch / name for name in ("model.onnx", "serving.json")})
+
+
+def _write_model(folder: Path, graph: Path, description: dict[str, Any]) -> dict[str, Path]:
+    """What the endpoint loads, in `folder`; gives the files by their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / name for name in (MODEL_FILE, DESCRIPTION_FILE)}
+    shutil.copy(graph, files[MODEL_FILE])
+    files[DESCRIPTION_FILE].write_bytes(seal({**description, "graph": sha256_of(files[MODEL_FILE])}))
+    return files
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ def write(prediction: Prediction, accept: str) -> tuple[bytes, str]:
     return _WRITERS[media_type](prediction, header), media_type
 
 
-def _fields(result: Answer | Refusal) -> dict[str, Any]:
+def as_fields(result: Answer | Refusal) -> dict[str, Any]:
+    """A result as JSON writes it, rounded."""
     if isinstance(result, Refusal):
         return {"error": {"reason": result.reason, "message": result.message}}
     return {
@@ -95,15 +96,15 @@ def _origin(prediction: Prediction) -> dict[str, Any]:
 
 def _as_json(prediction: Prediction, _header: bool) -> bytes:
     if prediction.batch:
-        document = {"predictions": [_fields(result) for result in prediction.results], **_origin(prediction)}
+        document = {"predictions": [as_fields(result) for result in prediction.results], **_origin(prediction)}
     else:
-        document = {**_fields(prediction.results[0]), **_origin(prediction)}
+        document = {**as_fields(prediction.results[0]), **_origin(prediction)}
     return json.dumps(document).encode() + b"\n"
 
 
 def _as_json_lines(prediction: Prediction, _header: bool) -> bytes:
     origin = _origin(prediction)
-    return b"".join(json.dumps({**_fields(result), **origin}).encode() + b"\n" for result in prediction.results)
+    return b"".join(json.dumps({**as_fields(result), **origin}).encode() + b"\n" for result in prediction.results)
 
 
 def _as_csv(prediction: Prediction, header: bool) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -38,10 +40,18 @@ def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tm
     _, _, members = _pack(tmp_path / "out")
     assert [member.name for member in members] == [
         "digests.py",
+        "inference.py",
         "ingestion/page.html",
         "ingestion/plan.py",
         "photo.py",
         "requirements.txt",
+        "serving/__init__.py",
+        "serving/answers.py",
+        "serving/artefact.py",
+        "serving/cores.py",
+        "serving/network.py",
+        "serving/onnx_scan.py",
+        "serving/requests.py",
         "train.py",
     ]
     for member in members:
@@ -61,11 +71,22 @@ def test_the_same_content_gives_the_same_bytes(code: Path, tmp_path: Path) -> No
 
 
 def test_a_name_in_both_folders_is_refused(code: Path, tmp_path: Path) -> None:
-    (code / "photo.py").write_text("")
-    with pytest.raises(FileExistsError, match=r"photo\.py is in training_code/ and in inference_code/"):
-        write_source_archive(tmp_path)
+    (code / "serving").mkdir()
+    for name in ("serving/network.py", "photo.py"):
+        (code / name).write_text("")
+        with pytest.raises(FileExistsError, match=rf"{name} is in training_code/ and in inference_code/"):
+            write_source_archive(tmp_path)
+        (code / name).unlink()
 
 
-def test_the_shipped_archive_has_every_script_the_pipeline_runs(tmp_path: Path) -> None:
+def test_the_shipped_archive_has_every_script_the_pipeline_runs_and_all_that_they_import(tmp_path: Path) -> None:
     names = {member.name for member in _pack(tmp_path / "out")[2]}
-    assert {"ingest.py", "embed.py", "train.py", "evaluate.py", "digests.py", "photo.py", "requirements.txt"} <= names
+    scripts = {"ingest.py", "embed.py", "train.py", "evaluate.py"}
+    assert {*scripts, "digests.py", "photo.py", "requirements.txt"} <= names
+    with tarfile.open(tmp_path / "out" / "sourcedir.tar.gz") as archive:
+        archive.extractall(tmp_path / "code", filter="data")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'code')!r})\n" + "\n".join(
+        f"import {script.removesuffix('.py')}" for script in sorted(scripts)
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=120)

@@ -9,16 +9,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import boto3
-import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
-from digests import read_sealed, sha256_of
-from evaluation.calibration import softmax
 from evaluation.count_metrics import Floats
-from jobs.archive import open_archive
+from evaluation.served_model import ServedModel, probabilities_of
 from jobs.container import JobError
-from modelling.graph_runner import run_graph
-from photo import Preprocessing
 from shards import Sample
 
 
@@ -56,21 +51,12 @@ def find_champion(group: str, photos: Sequence[Sample], classes: tuple[int, ...]
 
 
 def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
-    open_archive(archive, folder)
+    """As the endpoint that serves it answers."""
     try:
-        serving = read_sealed(folder / "serving.json")
-        whole = sha256_of(folder / "model.onnx") == serving["graph"]
-        pixels = serving["preprocessing"]
-        preprocessing = Preprocessing(
-            pixels["shorter_side"], pixels["crop"], tuple(pixels["mean"]), tuple(pixels["std"])
-        )  # fmt: skip
-        same = tuple(serving["classes"]) == classes
-        temperature = float(serving["temperature"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise JobError(f"the champion's serving.json cannot be read: {error}") from error
-    if not whole:
-        raise JobError("the champion's model.onnx is damaged: it does not have the digest that serving.json names")
-    if not same:
-        raise JobError(f"the champion counts {serving['classes']}, this model {list(classes)}: they cannot be compared")
-    logits = run_graph(folder / "model.onnx", photos, preprocessing)
-    return np.asarray(softmax(logits, temperature))
+        champion = ServedModel.of_archive(archive, folder)
+    except JobError as error:
+        raise JobError(f"the champion cannot be loaded: {error}") from error
+    counts = champion.description.classes
+    if counts != classes:
+        raise JobError(f"the champion counts {list(counts)}, this model {list(classes)}: they cannot be compared")
+    return probabilities_of(champion.answers(photos))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.answers import AnswerFile
 from evaluation.bootstrap import Interval
 from evaluation.count_metrics import PER_CLASS, Predictions, confusion_matrix
 from evaluation.model_quality import model_quality
@@ -22,15 +23,20 @@ JSON_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"
 
 
-def write_report(folder: Path, evaluation: Evaluation, photos: Sequence[LabelledPhoto]) -> None:
-    """Write `evaluation.json` and `evaluation.html` into `folder`; photos: the test split, for the worst mistakes."""
+def write_report(
+    folder: Path, evaluation: Evaluation, photos: Sequence[LabelledPhoto], answers: AnswerFile | None = None
+) -> None:
+    """Write `evaluation.json` and `evaluation.html` into `folder`.
+
+    photos: the test split, for the worst mistakes; answers: the file of its answers, when one was written there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(to_json(evaluation), indent=2, allow_nan=False)
+    document = json.dumps(to_json(evaluation, answers), indent=2, allow_nan=False)
     (folder / JSON_NAME).write_text(document + "\n", encoding="utf-8")
     (folder / PAGE_NAME).write_text(render_page(evaluation, photos), encoding="utf-8")
 
 
-def to_json(evaluation: Evaluation) -> dict[str, Any]:
+def to_json(evaluation: Evaluation, answers: AnswerFile | None = None) -> dict[str, Any]:
     """SageMaker's model-quality document, with all the rest under `binventory`; undefined numbers are null."""
     test = evaluation.model.predictions
     decision = evaluation.decision
@@ -50,6 +56,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "calibration": dataclasses.asdict(evaluation.temperature),
             "slices": {slicing.by: _slicing_json(slicing) for slicing in evaluation.slicings},
             "gate": gate,
+            "answers": None if answers is None else dataclasses.asdict(answers),
             "lineage": dict(evaluation.lineage),
         },
     }

@@ -1,0 +1,98 @@
+"""A model as it answers in production: its archive, loaded and asked by the endpoint's own code.
+
+What is measured this way is what callers get: the same checks of the archive, the same pixels, the same runtime in the
+same numbers, the same probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.count_metrics import Floats
+from inference import Counter, model_fn
+from jobs.container import JobError
+from photos.batches import read_ahead
+from serving.answers import Answer, Refusal
+from serving.artefact import ArtefactError, Description, unpack
+from serving.cores import inference_threads
+from serving.network import ModelError
+from shards import Sample, ShardError
+
+Logits = NDArray[np.float32]
+
+
+class ServedModel:
+    """The model in a folder of model.onnx and serving.json. Raises JobError for what the endpoint would refuse to load.
+
+    Every core has a network with one thread, which answers one photo at a time, as the endpoint answers a request of
+    one photo. A batch adds up in another order, which moves the last digits; the number of threads does not.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._counters: list[Counter] = [model_fn(folder, threads=1) for _ in range(inference_threads())]
+        except ArtefactError as error:
+            raise JobError(f"the endpoint would refuse this model: {error}") from error
+
+    @classmethod
+    def of_archive(cls, archive: Path, folder: Path) -> ServedModel:
+        """The model in a model.tar.gz, unpacked into `folder`, which must not exist. Raises JobError as above."""
+        try:
+            unpack(archive, folder)
+        except ArtefactError as error:
+            raise JobError(f"the endpoint would refuse this model: {error}") from error
+        return cls(folder)
+
+    @property
+    def description(self) -> Description:
+        """What serving.json says."""
+        return self._counters[0].description
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The precision and the first digits of model.onnx's SHA-256, as in each of the endpoint's answers."""
+        return {name: value for name, value in self._counters[0].identity.items() if name != "package"}
+
+    def scores(self, photos: Sequence[Sample]) -> Logits:
+        """Logits [N, classes] of photos in their order. Raises JobError for one that the endpoint would not answer."""
+        idle: SimpleQueue[Counter] = SimpleQueue()
+        for counter in self._counters:
+            idle.put(counter)
+
+        def score(row: int) -> Logits:
+            counter = idle.get()
+            try:
+                return _score(counter, photos[row])
+            except ShardError as error:
+                raise JobError(f"{error}; ingest again") from error
+            finally:
+                idle.put(counter)
+
+        workers = len(self._counters)
+        found = list(read_ahead(score, range(len(photos)), threads=workers, ahead=4 * workers))
+        return np.array(found, dtype=np.float32).reshape(len(photos), len(self.description.classes))
+
+    def answers(self, photos: Sequence[Sample]) -> list[Answer]:
+        """What the endpoint answers for each photo. Raises JobError as `scores` does."""
+        return [self._counters[0].answer(row) for row in self.scores(photos)]
+
+
+def probabilities_of(answers: Sequence[Answer]) -> Floats:
+    """[N, classes] probabilities of answers of one model, unrounded."""
+    return np.array([list(answer.probabilities.values()) for answer in answers], dtype=np.float64)
+
+
+def _score(counter: Counter, sample: Sample) -> Logits:
+    prepared = counter.prepare(sample.photo)
+    if isinstance(prepared, Refusal):
+        raise JobError(f"photo {sample.id} of the shards cannot be read ({prepared.message}); ingest again")
+    try:
+        scores: Logits = counter.logits(prepared[np.newaxis])[0]
+    except ModelError as error:
+        raise JobError(f"the model fails on photo {sample.id}: {error}; train again") from error
+    return scores
