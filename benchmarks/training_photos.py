@@ -42,7 +42,7 @@ from jobs.container import write_json  # isort: skip
 from features.files import feature_file, write_features  # isort: skip
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze  # isort: skip
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE  # isort: skip
-from ingestion.labels import RecordError, parse_record  # isort: skip
+from ingestion.labels import RecordError, parse_labels, parse_record  # isort: skip
 from ingestion.resizing import Workbench, four_channels  # isort: skip
 from modelling.backbones import Backbone, build_backbone  # isort: skip
 from modelling.bin_model import BinModel, ModelCard  # isort: skip
@@ -118,15 +118,20 @@ FORMS: Final = (
 
 
 def read_photos(folder: Path, most: int) -> Photos:
-    """The photos of a folder whose record gives 1 to 5 items."""
+    """The photos of a folder with 1 to 5 items, by its labels.csv or, where there is none, by their records."""
+    labels = folder / "labels.csv"
+    listed = parse_labels(labels.read_bytes(), labels.name).by_id if labels.is_file() else None
     found = []
     for path in sorted((folder / "bin-images").glob("*.jpg")):
-        try:
-            record = parse_record((folder / "metadata" / f"{path.stem}.json").read_bytes())
-        except (OSError, RecordError):
-            continue
-        if record.count in CLASSES:
-            found.append((path.stem, path.read_bytes(), record.count))
+        if listed is not None:
+            count = listed[path.stem].count if path.stem in listed else None
+        else:
+            try:
+                count = parse_record((folder / "metadata" / f"{path.stem}.json").read_bytes()).count
+            except (OSError, RecordError):
+                continue
+        if count in CLASSES:
+            found.append((path.stem, path.read_bytes(), count))
     ids, data, counts = zip(*found[: most or None], strict=True)
     return Photos(ids, data, np.array(counts), np.array([int(name) // BLOCK for name in ids]))
 

@@ -1,4 +1,4 @@
-"""The rehearsal itself: eight steps from an empty machine to counted photos, and back to an empty machine."""
+"""The rehearsal itself: nine steps from an empty machine to counted photos, and back to an empty machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from binventory.aws import Aws, connect
 from binventory.errors import Exit, Problem
 from binventory.journal import Entry, Journal
 from binventory.names import Names
-from binventory.rehearsal import auditing, leftovers, source
+from binventory.rehearsal import agreement, auditing, leftovers, source
+from binventory.rehearsal.agreement import Agreement
 from binventory.rehearsal.auditing import Audited
 from binventory.rehearsal.cdk import Cdk, progress
 from binventory.report.page import render
@@ -28,6 +29,7 @@ BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket",
 AFTER = (
     "Approve and promote",
     "Count test photos",
+    "Compare with the evaluation",
     "Audit by transform job",
     "Destroy",
     "Prove that nothing is left",
@@ -95,6 +97,7 @@ class Result:
     package: str = ""
     transitions: tuple[Transition, ...] = ()
     counted: tuple[Counted, ...] = ()
+    agreement: Agreement | None = None
     audited: tuple[Audited, ...] = ()
     checked: str = ""
     kept: dict[str, str] = field(default_factory=dict)  # exports of a kept local AWS
@@ -111,7 +114,7 @@ class Result:
 
 
 def rehearse(options: Options, journal: Journal, result: Result | None = None) -> Result:
-    """Runs the eight steps. Whatever happens, nothing is left running, unless `keep` asks for it.
+    """Runs the nine steps. Whatever happens, nothing is left running, unless `keep` asks for it.
 
     `result` is filled as it goes, for whoever wants what a failed rehearsal has found.
     """
@@ -135,7 +138,7 @@ class _Rehearsal:
         self.local = LocalAws(options.state_dir / "aws", keep=options.keep, enforce_iam=options.enforce_iam)
         journal.plan(*BEFORE)
         journal.plan(*pipeline.STEPS, level=1)
-        journal.plan(*(AFTER[:3] if options.keep else AFTER))
+        journal.plan(*(AFTER[:4] if options.keep else AFTER))
 
     def run(self) -> Result:
         """All steps; the clean-up runs even after Ctrl-C."""
@@ -147,6 +150,7 @@ class _Rehearsal:
             self.learn(found)
             self.promote()
             self.count()
+            self.compare()
             self.audit()
             if self.options.keep:
                 self.result.kept = keep(self.options, self.local)
@@ -213,7 +217,8 @@ class _Rehearsal:
                 self.options.report.write_text(render(read(self.aws, arn)), encoding="utf-8")
             if execution.status != "Succeeded":
                 raise pipeline.explain(self.aws, execution)
-            self.result.evaluation = self._evaluation(execution)
+            self._evaluated = self._output(execution, "Evaluate", "evaluation")
+            self.result.evaluation = dict(pipeline.read_json(self.aws, f"{self._evaluated}/evaluation.json"))
             register = execution.step("Register")
             assert register is not None, "a succeeded execution has registered a model"
             self.result.package = register.detail
@@ -232,21 +237,37 @@ class _Rehearsal:
             self.journal.note(entry, f"endpoint {self.names.prefix} InService")
 
     def count(self) -> None:
-        """Step 6: test photos through plain boto3."""
+        """Step 6: some test photos through plain boto3."""
         with self.journal.step("Count test photos") as entry:
             counted = []
-            queue = serving.find_queue(self.aws, self.names)
-            for image_id, recorded in self._test_photos():
-                photo = self._photo(image_id)
-                counted.append(Counted(image_id, recorded, serving.count(self.aws, self.names, photo, queue=queue)))
+            self._queue = serving.find_queue(self.aws, self.names)
+            self._test_split = self._test_photos()
+            spread = self._test_split[:: max(1, len(self._test_split) // TEST_PHOTOS)][:TEST_PHOTOS]
+            for image_id, recorded in spread:
+                counted.append(Counted(image_id, recorded, self._ask(image_id)))
                 self.result.counted = tuple(counted)
                 self.journal.note(entry, f"{len(counted)} photos")
             right = sum(item.answer.count == item.recorded for item in counted)
             self.journal.note(entry, f"{right} of {len(counted)} agree with the record")
 
+    def compare(self) -> None:
+        """Step 7: all test photos, which must be answered as they were judged."""
+        with self.journal.step("Compare with the evaluation") as entry:
+            judged = agreement.read_judged(self.aws, self._evaluated, self.result.evaluation)
+            answers = {item.image_id: item.answer for item in self.result.counted}
+
+            def ask(image_id: str) -> serving.Answer:
+                if image_id not in answers:
+                    answers[image_id] = self._ask(image_id)
+                    self.journal.note(entry, f"{len(answers)} of {len(self._test_split)} test photos")
+                return answers[image_id]
+
+            self.result.agreement = agreement.hold(self._test_split, judged, ask)
+            self.journal.note(entry, str(self.result.agreement))
+
     def audit(self) -> None:
-        """Step 7: the same photos by Batch Transform, which must see what the endpoint saw."""
-        with self.journal.step(AFTER[2]) as entry:
+        """Step 8: the counted photos by Batch Transform, which must see what the endpoint saw."""
+        with self.journal.step("Audit by transform job") as entry:
             records = {item.image_id: item.recorded for item in self.result.counted}
             source_uri = f"s3://{source.PUBLIC_BUCKET}/"
             audited = auditing.audit(self.aws, self.names, source_uri, records, self.options.state_dir / "audit")
@@ -267,7 +288,7 @@ class _Rehearsal:
             )
 
     def destroy(self) -> None:
-        """Step 8: everything goes, and is looked for."""
+        """Step 9: everything goes, and is looked for."""
         with self.journal.step("Destroy") as entry:
             self.cdk.destroy(self._say(entry))
             self.journal.note(entry, "source bucket and bootstrap stack")
@@ -296,10 +317,6 @@ class _Rehearsal:
             self.result.transitions = watcher.transitions(execution)
         return execution
 
-    def _evaluation(self, execution: pipeline.Execution) -> dict[str, Any]:
-        document = pipeline.read_json(self.aws, f"{self._output(execution, 'Evaluate', 'evaluation')}/evaluation.json")
-        return dict(document)
-
     def _output(self, execution: pipeline.Execution, step: str, name: str) -> str:
         found = execution.step(step)
         assert found is not None, f"{step} has run"
@@ -313,7 +330,7 @@ class _Rehearsal:
         return uri
 
     def _test_photos(self) -> list[tuple[str, int]]:
-        """Some ids of the test split with their recorded quantity, spread over the split."""
+        """The ids of the test split with their recorded quantity."""
         bucket, _, prefix = self._manifest.removeprefix("s3://").partition("/")
         s3 = self.aws.client("s3")
         rows: list[tuple[str, int]] = []
@@ -327,12 +344,12 @@ class _Rehearsal:
                 f"no manifest under {self._manifest} has a row of the split test",
                 "give the rehearsal more photos: --photos-count 300",
             )
-        rows.sort()
-        return rows[:: max(1, len(rows) // TEST_PHOTOS)][:TEST_PHOTOS]
+        return sorted(rows)
 
-    def _photo(self, image_id: str) -> bytes:
+    def _ask(self, image_id: str) -> serving.Answer:
         key = f"bin-images/{image_id}.jpg"
-        return bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
+        photo = bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
+        return serving.count(self.aws, self.names, photo, queue=self._queue)
 
     def _stacks(self) -> list[str]:
         """The stacks of this environment that exist, in the order in which they were deployed."""
