@@ -14,6 +14,7 @@ import pytest
 
 from binventory.pipeline import STEPS
 from binventory.rehearsal import leftovers
+from binventory.rehearsal.agreement import TOLERANCE
 from tests.browser.conftest import Watched
 from tests.rehearsal.kept import COMMAND, WATCHFUL, binventory, cdk, client
 
@@ -35,6 +36,8 @@ def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_
     for item in said["counted"]:
         assert 1 <= item["answer"]["count"] <= 5
         assert sum(item["answer"]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert said["agreement"]["photos"] == said["evaluation"]["binventory"]["photos"] > len(said["counted"])
+    assert said["agreement"]["largest_difference"] <= TOLERANCE
     assert {item["image_id"] for item in said["audited"]} == {item["image_id"] for item in said["counted"]}
     statuses = [transition["status"] for transition in said["transitions"]]
     assert "Interrupted" in statuses
