@@ -248,7 +248,7 @@ def print_learned(name: str, found: Learned, reference: Learned) -> None:
     """Mean over the seeds, and the difference to the reference with its interval, blocks resampled."""
 
     def replicates(of: Learned, metric: str) -> NDArray[np.float64]:
-        return np.mean([getattr(replicate_metrics(answers), metric) for answers in of.answers], axis=0)
+        return np.asarray(np.mean([getattr(replicate_metrics(found), metric) for found in of.answers], axis=0))
 
     accuracy = statistics.fmean(float(measure(answers).accuracy) for answers in found.answers)
     loss = statistics.fmean(float(measure(answers).log_loss) for answers in found.answers)

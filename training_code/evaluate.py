@@ -31,6 +31,7 @@ from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, PrecisionChoice, choose_precision, quantise
+from photo import PhotoError
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
 from shards import Sample, ShardError, ShardIndex
 
@@ -144,7 +145,10 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
     if settings.precision == "auto":
         graphs["int8"] = folder / "int8.onnx"
         calibrating = _spread(splits.train, settings.calibration_photos)
-        quantise(graphs["fp32"], graphs["int8"], calibrating, card.preprocessing)
+        try:
+            quantise(graphs["fp32"], graphs["int8"], calibrating, card.preprocessing)
+        except PhotoError as error:
+            raise JobError(f"a training photo of the shards cannot be read ({error}); ingest again") from error
     scores = {name: _scores(name, graph, card, splits.validation, folder) for name, graph in graphs.items()}
     scored = {name: _predictions(splits.validation, softmax(found), card, settings) for name, found in scores.items()}
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)

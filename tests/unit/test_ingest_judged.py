@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from ingestion import work
+from ingestion.intake import take_in
 from ingestion.job import ingest
 from ingestion.run import IngestSettings, Machine
 from ingestion.work import Limits
-from shards import ShardWriter, read_at, read_shards
+from shards import Placed, ShardWriter, read_at, read_shards
 from tests.unit.bin_bucket import bucket, write
 
 SPLITS = ("train", "validation", "test")
@@ -60,7 +61,7 @@ def test_what_is_judged_is_what_came_and_what_is_learned_from_is_small(tmp_path:
 
 def test_photos_that_keep_their_bytes_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held, most, sizes = 0, 0, []
-    take_in, add = work.take_in, ShardWriter.add
+    add = ShardWriter.add
 
     def taken(*arguments: Any, as_sent: bool) -> Any:
         nonlocal held, most
@@ -71,7 +72,7 @@ def test_photos_that_keep_their_bytes_do_not_pile_up(tmp_path: Path, monkeypatch
             sizes.append(len(photo.data))
         return photo
 
-    def added(self: ShardWriter, name: str, photo: bytes, *arguments: Any, **options: Any) -> int:
+    def added(self: ShardWriter, name: str, photo: bytes, *arguments: Any, **options: Any) -> Placed:
         nonlocal held
         held -= 0 if self._path.parent.name == "train" else len(photo)
         return add(self, name, photo, *arguments, **options)

@@ -59,7 +59,7 @@ def test_every_difference_is_found_and_named(tables: list[list[float]], data: st
         in caught.value.why
     )
     assert f"the endpoint {wrong.count} (" in caught.value.why
-    assert caught.value.code == Exit.FAILED == 1
+    assert caught.value.code == int(Exit.FAILED) == 1
 
 
 def test_the_last_digit_may_differ_and_is_told() -> None:

@@ -27,7 +27,7 @@ from jobs.container import JobError
 from modelling.bin_model import load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
-from shards import ShardIndex
+from shards import ShardIndex, ShardWriter
 from tests.training_data import write_split
 
 SPLITS = ("train", "validation", "test")
@@ -281,6 +281,15 @@ def test_an_empty_test_split_is_named(world: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(JobError, match=r"--test: .*holds no \.tar shard"):
         run(world, tmp_path / "out", "--test", str(tmp_path / "empty"))
+
+
+def test_a_training_photo_that_cannot_calibrate_int8_is_an_error_of_the_shards(world: Path, tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "train-00000.tar")
+    writer.add("00001", b"\xff\xd8\xff no photo", {"id": "00001", "count": 1})
+    writer.close()
+    with pytest.raises(JobError, match=r"a training photo of the shards cannot be read .*ingest again"):
+        run(world, tmp_path / "out", "--train", str(tmp_path))
+    assert not (tmp_path / "out").exists()
 
 
 def test_exporting_twice_gives_the_same_bytes(world: Path, tmp_path: Path) -> None:
