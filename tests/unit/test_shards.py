@@ -81,14 +81,14 @@ def test_a_member_is_named_for_what_the_photo_is(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / "a.tar")
     writer.add("1", b"a png", {"id": "1", "count": 1}, suffix=".png")
     writer.add("2", b"a jpeg", {"id": "2", "count": 2})
-    writer.close()
+    enlist(tmp_path, writer.close())
     with tarfile.open(tmp_path / "a.tar") as tar:
         assert tar.getnames() == ["1.png", "1.json", "2.jpg", "2.json"]
     assert [(s.id, s.photo) for s in read_shards(tmp_path)] == [("1", b"a png"), ("2", b"a jpeg")]
     assert ShardIndex(tmp_path)[0].photo == b"a png"
     other = ShardWriter(tmp_path / "b.tar")
     other.add("3", b"a moving picture", {"id": "3", "count": 3}, suffix=".gif")
-    other.close()
+    enlist(tmp_path, other.close())
     with pytest.raises(ShardError, match=r"b\.tar: member '3\.gif'"):
         list(read_shards([tmp_path / "b.tar"]))
 
