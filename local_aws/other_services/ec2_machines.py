@@ -106,7 +106,7 @@ class Ec2Machine:
             while not self._gone.wait(_POLL_SECONDS) and not self._is_off():
                 if self._context.stopping.is_set():
                     break
-            # the processes that still run
+            # End the processes that still run.
             host.stop_tree(process.pid, grace=0)
             process.wait()
 
