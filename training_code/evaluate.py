@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
             test=test, photos=splits.test, training_labels=splits.train.counts, temperature=chosen.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
             champion=None if champion is None else _predictions(splits.test, champion.probabilities, card, settings),
-            training_skus=skus_of(splits.train), lineage=_lineage(card, splits, chosen, served, champion),
+            training_skus=skus_of(splits.train.records), lineage=_lineage(card, splits, chosen, served, champion),
         )  # fmt: skip
         report = settings.output / "evaluation"
         listed = write_answers(report, zip(splits.test.ids, splits.test.counts, answers, strict=True))
@@ -167,7 +167,10 @@ def _scores(precision: str, graph: Path, card: ModelCard, photos: ShardIndex, fo
 def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
     """Evenly spaced photos, so that every part of the split is seen."""
     step = max(1, len(photos) // wanted)
-    return [photos[row] for row in range(0, len(photos), step)][:wanted]
+    try:
+        return [photos[row] for row in range(0, len(photos), step)][:wanted]
+    except ShardError as error:
+        raise JobError(f"a photo that calibrates int8 cannot be read: {error}") from error
 
 
 def _predictions(photos: ShardIndex, probabilities: Floats, card: ModelCard, settings: EvaluateSettings) -> Predictions:

@@ -179,7 +179,8 @@ class ShardIndex(Sequence[Sample]):
         self.paths: list[Path] = list_shards(shards) if isinstance(shards, str | Path) else list(shards)
         self.ids: list[str] = []
         self.counts: list[int] = []
-        self._records: list[Sample] = []
+        self.records: list[Sample] = []
+        """Every sample without its photo."""
         self._places: list[tuple[int, int, int, str]] = []
         lists = ShardLists()
         for number, path in enumerate(self.paths):
@@ -195,7 +196,7 @@ class ShardIndex(Sequence[Sample]):
         photo = read_at(self.paths[number], offset, size)
         if hashlib.sha256(photo).hexdigest() != digest:
             raise _damaged_photo(self.paths[number], self.ids[index])
-        return replace(self._records[index], photo=photo)
+        return replace(self.records[index], photo=photo)
 
     def _scan(self, number: int, path: Path, lists: ShardLists) -> None:
         with _opened(path, lists.of(path)) as shard:
@@ -203,7 +204,7 @@ class ShardIndex(Sequence[Sample]):
                 sample, digest = _sample(photo_member, record_member, path)
                 self.ids.append(sample.id)
                 self.counts.append(sample.count)
-                self._records.append(sample)
+                self.records.append(sample)
                 self._places.append((number, photo_member.offset, photo_member.size, digest))
 
 

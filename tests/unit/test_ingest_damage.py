@@ -100,7 +100,11 @@ def test_a_damaged_photo_is_not_shown(one: Path, tmp_path: Path, capsys: pytest.
     for path, content in shards.items():
         path.write_bytes(content[:1000])
     assert main(merge) == 1
-    assert "it was cut, ingest it again" in capsys.readouterr().err
+    assert "has 1000 of" in capsys.readouterr().err
+    for path in shards:
+        path.unlink()
+    assert main(merge) == 1
+    assert ".tar is missing; run the machine that wrote it again" in capsys.readouterr().err
 
 
 def test_shards_are_read_only_once_the_whole_run_is_done(one: Path) -> None:

@@ -230,14 +230,18 @@ def test_a_damaged_champion_is_not_compared(world: Path, tmp_path: Path, monkeyp
             run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
 
 
-def test_a_damaged_test_photo_is_named(world: Path, tmp_path: Path) -> None:
-    shutil.copytree(world / "test", tmp_path / "test")
-    shard = tmp_path / "test" / "test-00000.tar"
+@pytest.mark.parametrize(("split", "photo"), [("train", "01000"), ("validation", "02000"), ("test", "03000")])
+def test_a_damaged_photo_is_named(world: Path, tmp_path: Path, split: str, photo: str) -> None:
+    shutil.copytree(world / split, tmp_path / split)
+    shard = tmp_path / split / f"{split}-00000.tar"
     content = bytearray(shard.read_bytes())
     content[content.index(b"\xff\xd8\xff") + 3000] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(JobError, match=r"test-00000\.tar: photo 03000 is damaged"):
-        run(world, tmp_path / "out", "--precision", "fp32", "--test", str(tmp_path / "test"))
+    # Of the training split, the photos that calibrate int8 are read and the records alone of all others.
+    if split == "train":
+        run(world, tmp_path / "out", "--precision", "fp32", "--train", str(tmp_path / "train"))
+    with pytest.raises(JobError, match=rf"{split}-00000\.tar: photo {photo} is damaged"):
+        run(world, tmp_path / "out", f"--{split}", str(tmp_path / split))
 
 
 @pytest.mark.parametrize("name", ["../escape", "/absolute"])

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingestion.destination import Destination
-from ingestion.report import WHOLE, Part, marks_of, photos_in, read_parts, row_files, write_whole_report
+from ingestion.report import WHOLE, Part, check_shards, marks_of, photos_in, read_parts, row_files, write_whole_report
 from ingestion.unit_files import REPORT, damaged_rows, make_folders, write_whole
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
     if destination is None:
         parts = read_parts(output, part.machine.parts())
         if parts is not None:
+            check_shards(output, part.facts)
             await write_whole_report(output, parts, photos_in(output))
     else:
         names = [*part.plan_files, part.machine.parts()[part.machine.index]]

@@ -181,9 +181,21 @@ async def merge(output: Path) -> None:
         names = ", ".join(path.name for path in found)
         raise IngestError(f"{names} are not the books of one run of {first.machine.count} machines")
     try:
+        check_shards(output, first.facts)
         await write_whole_report(output, parts, photos_in(output))
     except (BooksError, ShardError) as error:
         raise IngestError(str(error)) from error
+
+
+def check_shards(output: Path, facts: Facts) -> None:
+    """Raise IngestError where a shard that a mark names is not in the output folder, or was cut."""
+    for mark in marks_of(output, facts.units):
+        if mark.shard is not None:
+            path = output / mark.split / mark.shard.name
+            size = path.stat().st_size if path.is_file() else None
+            if size != mark.shard.size:
+                found = "is missing" if size is None else f"has {size} of {mark.shard.size} bytes"
+                raise IngestError(f"{path} {found}; run the machine that wrote it again")
 
 
 def marks_of(output: Path, units: Iterable[str]) -> list[Finished]:
