@@ -14,7 +14,8 @@ from stacks.money_stack import MoneyStack
 from stacks.monitoring_stack import MonitoringStack
 from stacks.network_stack import job_network
 from stacks.policies import add_policies, refused
-from stacks.serving_stack import VARIANT, ServingStack
+from stacks.serving_modes import VARIANT
+from stacks.serving_stack import ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
 from stacks.storage_stack import StorageStack
 from stacks.training_stack import TrainingStack
@@ -23,9 +24,17 @@ from stacks.training_stack import TrainingStack
 def build(app: cdk.App, settings: Settings) -> None:
     """Adds the stacks of one environment."""
     storage = StorageStack(app, "Storage", settings=settings)
-    money = MoneyStack(app, "Money", settings=settings, variant=VARIANT, keys=storage.keys)
+    money = MoneyStack(app, "Money", settings=settings, keys=storage.keys)
     network = job_network(app, settings)
-    training = TrainingStack(app, "Training", settings=settings, storage=storage, alerts=money.alerts, network=network)
+    training = TrainingStack(
+        app,
+        "Training",
+        settings=settings,
+        storage=storage,
+        alerts=money.alerts,
+        budget_alerts=money.budget_alerts,
+        network=network,
+    )
     serving = ServingStack(
         app,
         "Serving",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-import boto3
+from clients import client
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,9 @@ class Budget:
         return f"{self.spent:.2f} of {self.limit:.2f} {self.unit} ({self.percent:.0f}%) of budget {self.name} are spent"
 
 
-def current_budget() -> Budget:
-    """The budget that the function is about."""
-    name = os.environ["BUDGET"]
-    found = boto3.client("budgets").describe_budget(AccountId=os.environ["ACCOUNT"], BudgetName=name)["Budget"]
+def current_budget(account: str, name: str) -> Budget:
+    """The budget as it is now."""
+    found = client("budgets").describe_budget(AccountId=account, BudgetName=name)["Budget"]
     return Budget(
         name=name,
         limit=float(found["BudgetLimit"]["Amount"]),
@@ -38,6 +36,6 @@ def current_budget() -> Budget:
     )
 
 
-def guard_percent() -> float:
-    """The share at which the guard acts; 0: never."""
-    return float(os.environ["GUARD_PERCENT"])
+def is_spent(budget: Budget, guard_percent: float) -> bool:
+    """Whether the guard acts on the budget; never with a share of 0."""
+    return bool(guard_percent) and budget.percent >= guard_percent

@@ -8,9 +8,8 @@ alarm and the dashboard.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,14 +18,31 @@ import boto3
 
 from budget import current_budget
 from drift import Answers, Shift, Tally, baseline_of, confidence_shift, count_shift
-from endpoint import is_on, serving_stack
-from serving_stack import MODEL_PACKAGE_ARN
+from environment import read
+from serving_stack import ServingStack
 
 NAMESPACE = "Binventory/Monitoring"
 # Enough for any shift that matters, and read within the function's minutes however busy the endpoint is.
 MOST_PHOTOS = 240_000
 SLICES = 24
 COUNTS, CONFIDENCES, PACKAGE = "PredictedCount", "Confidence", "ModelPackage"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables of the function."""
+
+    account: str
+    budget: str
+    confidence_shift_threshold: float
+    count_shares: Mapping[str, float]
+    """Share of each recorded count among the bins that callers ask about; empty: as in the test split."""
+    count_shift_threshold: float
+    endpoint: str
+    endpoint_logs: str
+    minimum_photos: int
+    serving_stack: str
+    window_seconds: float
 
 
 @dataclass(frozen=True)
@@ -54,31 +70,32 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         RuntimeError: the model package carries no evaluation to compare with.
         botocore.exceptions.ClientError: something cannot be read; the function's error alarm tells people.
     """
-    published = {"SpentUsd": current_budget().spent}
-    stack = serving_stack()
-    if not is_on(stack):
-        _publish(published)
+    variables = read(Environment)
+    published = {"SpentUsd": current_budget(variables.account, variables.budget).spent}
+    stack = ServingStack(variables.serving_stack).look()
+    if stack is None or not stack.serves:
+        _publish(variables.endpoint, published)
         return Look("off", "the endpoint is off").logged()
-    package = stack.parameters()[MODEL_PACKAGE_ARN]
+    package = stack.package
     evaluation = _evaluation(package)
-    tally = _answers(package)
+    tally = _answers(package, variables)
     published |= {
         "Photos": float(tally.photos),
         "TestAccuracy": float(evaluation["multiclass_classification_metrics"]["accuracy"]["value"]),
     }
-    least = int(os.environ["MINIMUM_PHOTOS"])
+    least = variables.minimum_photos
     if tally.photos < least:
-        _publish(published)
+        _publish(variables.endpoint, published)
         reason = f"{tally.photos} photos in the window, {least} are needed"
         return Look("too few photos", reason, tally.photos).logged()
-    look, found = _compare(_baseline(evaluation, package), tally.answers())
-    _publish(published | found)
+    look, found = _compare(_baseline(evaluation, package, variables.count_shares), tally.answers(), variables)
+    _publish(variables.endpoint, published | found)
     return look.logged()
 
 
-def _compare(baseline: Answers, live: Answers) -> tuple[Look, dict[str, float]]:
-    counts = count_shift(baseline, live, float(os.environ["COUNT_SHIFT_THRESHOLD"]))
-    confidence = confidence_shift(baseline, live, float(os.environ["CONFIDENCE_SHIFT_THRESHOLD"]))
+def _compare(baseline: Answers, live: Answers, variables: Environment) -> tuple[Look, dict[str, float]]:
+    counts = count_shift(baseline, live, variables.count_shift_threshold)
+    confidence = confidence_shift(baseline, live, variables.confidence_shift_threshold)
     drifted = counts.found or confidence.found
     means = f"{live.confidence.mean:.3f} against {baseline.confidence.mean:.3f}"
     reason = (
@@ -112,8 +129,7 @@ def _evaluation(package: str) -> dict[str, Any]:
     return document
 
 
-def _baseline(evaluation: dict[str, Any], package: str) -> Answers:
-    shares = json.loads(os.environ["COUNT_SHARES"])
+def _baseline(evaluation: dict[str, Any], package: str, shares: Mapping[str, float]) -> Answers:
     try:
         return baseline_of(evaluation, {int(count): share for count, share in shares.items()} or None)
     except (KeyError, ZeroDivisionError) as error:
@@ -123,14 +139,14 @@ def _baseline(evaluation: dict[str, Any], package: str) -> Answers:
         ) from error
 
 
-def _answers(package: str) -> Tally:
+def _answers(package: str, variables: Environment) -> Tally:
     """What the endpoint answered with this model in the window: all of it, or evenly spread parts of a busy day."""
     now = time.time()
-    width = float(os.environ["WINDOW_SECONDS"]) / SLICES
+    width = variables.window_seconds / SLICES
     whole = Tally()
     for slice_ in range(SLICES, 0, -1):
         enough = whole.photos + MOST_PHOTOS // SLICES
-        for line in _lines(now - slice_ * width, now - (slice_ - 1) * width):
+        for line in _lines(variables.endpoint_logs, now - slice_ * width, now - (slice_ - 1) * width):
             counts, confidences = line.get(COUNTS, ()), line.get(CONFIDENCES, ())
             if line.get(PACKAGE) == package and len(counts) == len(confidences):
                 whole.add([round(count) for count in counts], confidences)
@@ -139,10 +155,10 @@ def _answers(package: str) -> Tally:
     return whole
 
 
-def _lines(start: float, end: float) -> Iterator[dict[str, Any]]:
+def _lines(log_group: str, start: float, end: float) -> Iterator[dict[str, Any]]:
     """The server's lines with counts, of one part of the window. Seconds since 1970; the end is left out."""
     pages = boto3.client("logs").get_paginator("filter_log_events").paginate(
-        logGroupName=os.environ["ENDPOINT_LOGS"],
+        logGroupName=log_group,
         startTime=int(start * 1000),
         endTime=int(end * 1000) - 1,
         filterPattern=f'"{COUNTS}"',
@@ -157,8 +173,8 @@ def _lines(start: float, end: float) -> Iterator[dict[str, Any]]:
                 yield line
 
 
-def _publish(values: dict[str, float]) -> None:
-    dimensions = [{"Name": "Endpoint", "Value": os.environ["ENDPOINT"]}]
+def _publish(endpoint: str, values: Mapping[str, float]) -> None:
+    dimensions = [{"Name": "Endpoint", "Value": endpoint}]
     boto3.client("cloudwatch").put_metric_data(
         Namespace=NAMESPACE,
         MetricData=[{"MetricName": name, "Value": value, "Dimensions": dimensions} for name, value in values.items()],

@@ -1,51 +1,74 @@
-"""The endpoint's switch, as the guards use it, and what they tell people."""
+"""The endpoint as SageMaker runs it."""
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, dataclass
+import datetime
+import math
+from dataclasses import dataclass
 
-import boto3
+from botocore.exceptions import ClientError
 
-from serving_stack import ENDPOINT_STATE, MODEL_PACKAGE_ARN, ServingStack, StackBusyError
+from clients import client
+
+_SETTLED = frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"})
+_MINUTE = 60
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a guard decided, as it is logged and returned."""
+class Endpoint:
+    """The endpoint at one moment."""
 
-    outcome: str
-    """`turned off`, `turned on`, `started`, `left` or `busy`."""
-    reason: str
+    name: str
+    status: str
+    configuration: str
+    """Name of the endpoint configuration that answers requests."""
+    failure: str
+    modified: datetime.datetime
 
-    def logged(self) -> dict[str, str]:
-        """Prints the report as one line and gives it as the function's result."""
-        record = asdict(self)
-        print(json.dumps(record))
-        return record
-
-
-def serving_stack() -> ServingStack:
-    """The stack that the function is about."""
-    return ServingStack(boto3.client("cloudformation"), os.environ["SERVING_STACK"])
+    @property
+    def changing(self) -> bool:
+        """Whether SageMaker is at work on it, for example because autoscaling adds an instance."""
+        return self.status not in _SETTLED
 
 
-def is_on(stack: ServingStack) -> bool:
-    """Whether the stack is told to have an endpoint; False where there is no stack."""
-    parameters = stack.parameters()
-    return bool(parameters.get(MODEL_PACKAGE_ARN)) and parameters.get(ENDPOINT_STATE) == "on"
-
-
-def switch(stack: ServingStack, state: str, reason: str) -> Report:
-    """Turns the endpoint `on` or `off`. A stack that is busy is left for the next time the guard runs."""
+def find(name: str) -> Endpoint | None:
+    """The endpoint; None where there is none."""
     try:
-        stack.change({ENDPOINT_STATE: state}, patience_seconds=0)
-    except StackBusyError as busy:
-        return Report("busy", str(busy))
-    return Report(f"turned {state}", reason)
+        found = client("sagemaker").describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if "Could not find" in str(error):
+            return None
+        raise
+    return Endpoint(
+        name,
+        found["EndpointStatus"],
+        found.get("EndpointConfigName", ""),
+        found.get("FailureReason", ""),
+        found["LastModifiedTime"],
+    )
 
 
-def tell(subject: str, message: str) -> None:
-    """Sends a message to the people who look after the environment."""
-    boto3.client("sns").publish(TopicArn=os.environ["ALERTS_TOPIC"], Subject=subject[:100], Message=message)
+def idle_for(endpoint: Endpoint, variant: str, seconds: float) -> str:
+    """Says that the endpoint had no invocation for so long; empty where it had one, or is younger or changing."""
+    now = datetime.datetime.now(datetime.UTC)
+    if endpoint.status != "InService" or (now - endpoint.modified).total_seconds() < seconds:
+        return ""
+    if _invocations(endpoint.name, variant, now - datetime.timedelta(seconds=seconds), now):
+        return ""
+    return f"endpoint {endpoint.name} had no invocation in {seconds / 3600:.3g} h"
+
+
+def _invocations(endpoint: str, variant: str, start: datetime.datetime, end: datetime.datetime) -> float:
+    start = start.replace(second=0, microsecond=0)  # a value is filed under the beginning of its minute
+    seconds = (end - start).total_seconds()
+    answer = client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/SageMaker",
+        MetricName="Invocations",
+        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+        StartTime=start,
+        EndTime=end,
+        # One bucket for all of it would do, but CloudWatch takes whole minutes and at most 1,440 buckets.
+        Period=_MINUTE * max(1, math.ceil(seconds / 1440 / _MINUTE)),
+        Statistics=["Sum"],
+    )
+    return float(sum(point["Sum"] for point in answer["Datapoints"]))

@@ -10,6 +10,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 import job_logs
+from executions import list_executions, stop_running
 
 _BATCH = 1000
 _POLL_SECONDS = 5.0
@@ -54,34 +55,21 @@ def stop_executions(pipeline: str) -> int:
         TimeoutError: an execution did not end.
     """
     sagemaker = boto3.client("sagemaker")
-    running = _executions(sagemaker, pipeline, "Executing")
-    for arn in running:
-        sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
+    running = stop_running([pipeline])
     deadline = time.monotonic() + _STOP_SECONDS
-    while _executions(sagemaker, pipeline, "Executing", "Stopping"):
+    while list_executions(sagemaker, pipeline, "Executing", "Stopping"):
         if time.monotonic() > deadline:
             raise TimeoutError(f"executions of {pipeline} are still running after {_STOP_SECONDS:.0f} s")
         time.sleep(_POLL_SECONDS)
-    return len(running)
+    return running
 
 
 def end_pipeline(pipeline: str) -> int:
     """Stops what runs and deletes the job logs of every execution; returns how many executions and streams."""
     stopped = stop_executions(pipeline)
     sagemaker = boto3.client("sagemaker")
-    ids = [arn.rsplit("/", 1)[-1] for arn in _executions(sagemaker, pipeline)]
+    ids = [arn.rsplit("/", 1)[-1] for arn in list_executions(sagemaker, pipeline)]
     return stopped + job_logs.delete_streams(pipeline, ids)
-
-
-def _executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
-    """ARNs of the executions in these states; of all without any."""
-    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
-    return [
-        execution["PipelineExecutionArn"]
-        for page in pages
-        for execution in page["PipelineExecutionSummaries"]
-        if not states or execution["PipelineExecutionStatus"] in states
-    ]
 
 
 def _deny_writing(s3: Any, bucket: str) -> None:

@@ -9,26 +9,41 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
 
-from budget import current_budget, guard_percent
-from endpoint import Report, tell
+from alerts import tell
+from budget import current_budget, is_spent
+from environment import read
+from report import Report
 
 _DAY_SECONDS = 86_400
 
 
+@dataclass(frozen=True)
+class Environment:
+    """The variables of the function."""
+
+    account: str
+    alerts_topic: str
+    budget: str
+    guard_percent: float
+    pipeline: str
+    retrain_days: float
+
+
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Decides for each message; SNS sends one at a time."""
+    variables = read(Environment)
     alarm = json.loads(event["Records"][0]["Sns"]["Message"])
     if alarm["NewStateValue"] != "ALARM":
         return Report("left", f"the alarm is {alarm['NewStateValue']}").logged()
-    pipeline = os.environ["PIPELINE"]
-    objection = _objection(pipeline)
+    pipeline, topic = variables.pipeline, variables.alerts_topic
+    objection = _objection(variables)
     if objection:
-        tell(f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
+        tell(topic, f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
         return Report("left", objection).logged()
     started = boto3.client("sagemaker").start_pipeline_execution(
         PipelineName=pipeline,
@@ -37,6 +52,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         ClientRequestToken=hashlib.sha256(f"{alarm['AlarmName']} {alarm['StateChangeTime']}".encode()).hexdigest(),
     )["PipelineExecutionArn"]
     tell(
+        topic,
         f"{pipeline}: drift, retraining",
         f"The photos have drifted, so that {started} was started. A model that passes the gate waits for approval: "
         "binventory approve",
@@ -44,18 +60,18 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     return Report("started", started).logged()
 
 
-def _objection(pipeline: str) -> str | None:
+def _objection(variables: Environment) -> str | None:
     """What speaks against an execution now."""
-    budget = current_budget()
-    if guard_percent() and budget.percent >= guard_percent():
+    budget = current_budget(variables.account, variables.budget)
+    if is_spent(budget, variables.guard_percent):
         return f"{budget}"
     newest = boto3.client("sagemaker").list_pipeline_executions(
-        PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+        PipelineName=variables.pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
     )["PipelineExecutionSummaries"]
     if not newest:
         return None
     if newest[0]["PipelineExecutionStatus"] in {"Executing", "Stopping"}:
         return f"{newest[0]['PipelineExecutionArn']} is still running"
-    days = float(os.environ["RETRAIN_DAYS"])
+    days = variables.retrain_days
     age = (datetime.datetime.now(datetime.UTC) - newest[0]["StartTime"]).total_seconds() / _DAY_SECONDS
     return f"the newest execution is {age:.1f} days old, less than {days:g}" if age < days else None

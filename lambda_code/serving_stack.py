@@ -1,121 +1,198 @@
-"""The one act by which what is served changes: the serving stack is updated with its own template and new parameters.
+"""The serving stack: how it stands, what its updates came to, and the one act by which what is served changes.
 
-Promotion, the idle guard, the budget guard and the command line all do this and nothing else, so that CloudFormation
-stays the owner of the endpoint: a destroy leaves nothing, drift can be seen, and a failed rollout is rolled back.
+That act is an update with the stack's own template and new parameters, so that CloudFormation stays the owner of the
+endpoint: a destroy leaves nothing, drift can be seen, and a failed rollout is rolled back.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import datetime
+import re
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from clients import client
 
 MODEL_PACKAGE_ARN = "ModelPackageArn"
 ENDPOINT_STATE = "EndpointState"
-POLL_SECONDS = 10.0
-# What an update may not start from, and what does not end by waiting.
-_BROKEN = frozenset(
-    {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED"}
+_UPDATABLE = frozenset(
+    {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 )
-
-
-class Outcome(StrEnum):
-    """What became of a change."""
-
-    STARTED = "started"
-    UNCHANGED = "unchanged"
+_ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED"})
+_STACK = "AWS::CloudFormation::Stack"
+CONFIGURATION = "AWS::SageMaker::EndpointConfig"
+MODEL = "AWS::SageMaker::Model"
+_PROMOTION = re.compile(r"promote-(\d+)-")
 
 
 class StackBusyError(Exception):
-    """The stack is still working on an earlier change; trying again later helps."""
+    """The stack is at work on another update; nothing was changed."""
 
 
-class StackUnusableError(Exception):
-    """The stack is in a state that a person has to end."""
+@dataclass(frozen=True)
+class Stack:
+    """The stack at one moment."""
+
+    id: str
+    status: str
+    created: datetime.datetime
+    parameters: Mapping[str, str]
+
+    @property
+    def busy(self) -> bool:
+        """Whether an update is under way."""
+        return self.status.endswith("_IN_PROGRESS")
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes an update; where it neither does nor is busy, a person has to repair it."""
+        return self.status in _UPDATABLE
+
+    @property
+    def package(self) -> str:
+        """ARN of the model package that it names; empty before the first promotion."""
+        return self.parameters.get(MODEL_PACKAGE_ARN, "")
+
+    @property
+    def state(self) -> str:
+        """`on` or `off`."""
+        return self.parameters.get(ENDPOINT_STATE, "off")
+
+    @property
+    def serves(self) -> bool:
+        """Whether it asks for an endpoint."""
+        return bool(self.package) and self.state == "on"
 
 
-class CloudFormation(Protocol):
-    """The part of the boto3 client that is used."""
+@dataclass(frozen=True)
+class Update:
+    """One update of the stack, from its events."""
 
-    def describe_stacks(self, **arguments: Any) -> dict[str, Any]:
-        """The stacks' state."""
+    token: str
+    started: datetime.datetime
+    ended: str
+    """The state it ended in; empty while it is under way."""
+    ended_by: str
+    """The id of the event that ended it."""
+    failure: str
+    """What failed first, in CloudFormation's words."""
 
-    def update_stack(self, **arguments: Any) -> dict[str, Any]:
-        """Starts an update."""
+    @property
+    def rolled_back(self) -> bool:
+        """Whether CloudFormation undid it."""
+        return self.ended in _ROLLED_BACK
+
+    @property
+    def promoted(self) -> int:
+        """The version that it was to promote; 0 for every other update."""
+        match = _PROMOTION.match(self.token)
+        return int(match[1]) if match else 0
 
 
 @dataclass(frozen=True)
 class ServingStack:
-    """The serving stack by its name."""
+    """The stack by its name, or by its id once it is deleted."""
 
-    client: CloudFormation
     name: str
 
-    def change(self, wanted: Mapping[str, str], patience_seconds: float) -> Outcome:
-        """Starts an update that gives the parameters the wanted values and leaves everything else as it is.
+    def look(self) -> Stack | None:
+        """The stack as it is now; None where there is none."""
+        try:
+            found = client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return None
+            raise
+        values = {entry["ParameterKey"]: entry["ParameterValue"] for entry in found.get("Parameters", [])}
+        return Stack(found["StackId"], found["StackStatus"], found["CreationTime"], values)
 
-        Waits up to `patience_seconds` for an earlier update to end.
+    def change(self, wanted: Mapping[str, str], *, promotes: int = 0) -> bool:
+        """Starts an update that gives parameters new values; False where CloudFormation finds nothing to update.
+
+        promotes: the version that the update promotes, which `Update.promoted` finds again.
 
         Raises:
-            StackBusyError: the earlier update took longer.
-            StackUnusableError: the stack is in a state that no update leaves.
-            ValueError: the stack has no such parameter.
+            StackBusyError: another update has begun; of two requests at once CloudFormation takes one.
         """
-        parameters = self._settled_parameters(patience_seconds)
-        unknown = sorted(set(wanted) - set(parameters))
+        stack = self.look()
+        keys = sorted(stack.parameters) if stack else []
+        unknown = sorted(set(wanted) - set(keys))
         if unknown:
             raise ValueError(f"stack {self.name} has no parameter {', '.join(unknown)}")
-        if all(parameters[key] == value for key, value in wanted.items()):
-            return Outcome.UNCHANGED
+        purpose = f"promote-{promotes}" if promotes else "switch"
         try:
-            self.client.update_stack(
+            client("cloudformation").update_stack(
                 StackName=self.name,
                 UsePreviousTemplate=True,
-                Parameters=[_parameter(key, wanted) for key in sorted(parameters)],
+                Parameters=[_parameter(key, wanted) for key in keys],
                 Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+                ClientRequestToken=f"{purpose}-{uuid.uuid4().hex}",
             )
-        except Exception as error:
-            # Two events can meet here; CloudFormation lets one of them win, and says so in words only.
+        except ClientError as error:
+            # CloudFormation says both in words only.
             if "No updates are to be performed" in str(error):
-                return Outcome.UNCHANGED
-            if "can not be updated" in str(error) and "IN_PROGRESS" in str(error):
-                raise StackBusyError(f"stack {self.name} is busy: {error}") from error
+                return False
+            if re.search(r"_IN_PROGRESS state and can ?not be updated", str(error)):
+                raise StackBusyError(str(error)) from error
             raise
-        return Outcome.STARTED
+        return True
 
-    def parameters(self) -> dict[str, str]:
-        """The parameters' values; none where the stack does not exist."""
-        try:
-            return _values(self._describe())
-        except Exception as error:
-            if "does not exist" in str(error):
-                return {}
-            raise
+    def updates(self) -> Iterator[Update]:
+        """The stack's updates, the latest first; CloudFormation forgets events after 90 days."""
+        ended = ended_by = failure = ""
+        for event in self._events():
+            status = event["ResourceStatus"]
+            if event["ResourceType"] == _STACK and event["PhysicalResourceId"] == event["StackId"]:
+                if status == "UPDATE_IN_PROGRESS":
+                    token = event.get("ClientRequestToken", "")
+                    failure = failure or "CloudFormation gives no reason"
+                    yield Update(token, event["Timestamp"], ended, ended_by, failure)
+                    ended = ended_by = failure = ""
+                elif not ended and not status.endswith("_IN_PROGRESS"):
+                    ended, ended_by = status, event["EventId"]
+            elif status in {"CREATE_FAILED", "UPDATE_FAILED"} and event.get("ResourceStatusReason"):
+                failure = f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
 
-    def _describe(self) -> dict[str, Any]:
-        stack: dict[str, Any] = self.client.describe_stacks(StackName=self.name)["Stacks"][0]
-        return stack
+    def configuration(self) -> str:
+        """Name, in small letters, of the endpoint configuration that the stack holds; empty without one."""
+        names = [name for kind, name in self._resources() if kind == CONFIGURATION]
+        return names[0] if names else ""
 
-    def _settled_parameters(self, patience_seconds: float) -> dict[str, str]:
-        deadline = time.monotonic() + patience_seconds
-        while True:
-            stack = self._describe()
-            status = stack["StackStatus"]
-            if status in _BROKEN:
-                raise StackUnusableError(
-                    f"stack {self.name} is {status}: repair it with `cdk deploy` or continue its rollback first"
-                )
-            if not status.endswith("_IN_PROGRESS"):
-                return _values(stack)
-            if time.monotonic() >= deadline:
-                raise StackBusyError(f"stack {self.name} is still {status} after {patience_seconds:.0f} s")
-            time.sleep(POLL_SECONDS)
+    def replaced(self) -> dict[str, set[str]]:
+        """Names, in small letters, of the models and configurations that the stack once held and holds no more.
+
+        By their resource type. Those that CloudFormation has deleted are among them.
+        """
+        held = set(self._resources())
+        found: dict[str, set[str]] = {MODEL: set(), CONFIGURATION: set()}
+        for event in self._events():
+            kind, name = event["ResourceType"], _short(event.get("PhysicalResourceId", ""))
+            if kind in found and name and (kind, name) not in held:
+                found[kind].add(name)
+        return found
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        pages = client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=self.name)
+        for page in pages:
+            yield from page["StackEvents"]
+
+    def _resources(self) -> list[tuple[str, str]]:
+        pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=self.name)
+        return [
+            (resource["ResourceType"], _short(resource.get("PhysicalResourceId", "")))
+            for page in pages
+            for resource in page["StackResourceSummaries"]
+            if resource["ResourceStatus"] != "DELETE_COMPLETE"
+        ]
 
 
-def _values(stack: dict[str, Any]) -> dict[str, str]:
-    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack.get("Parameters", [])}
+def _short(identifier: str) -> str:
+    """The name in an ARN, in which SageMaker writes it in small letters."""
+    return identifier.rpartition("/")[2].lower()
 
 
 def _parameter(key: str, wanted: Mapping[str, str]) -> dict[str, Any]:

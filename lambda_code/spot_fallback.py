@@ -9,8 +9,6 @@ that may be repeated, so that a call that dies in between is made good by the ne
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +16,9 @@ from typing import Any
 
 import boto3
 
-from endpoint import Report, tell
+from alerts import tell
+from environment import read
+from report import Report
 
 EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"
@@ -28,6 +28,17 @@ _DESCRIBE = {
     "TrainingJob": ("describe_training_job", "TrainingJobName"),
     "TuningJob": ("describe_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
 }
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables of the function."""
+
+    alerts_topic: str
+    continuations: Mapping[str, Any]
+    """By the first step: the pipeline's `name`, what is `given` to it, and which parameters it `takes`."""
+    pipeline: str
+    reclaims: int
 
 
 @dataclass(frozen=True)
@@ -50,24 +61,26 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     Raises:
         botocore.exceptions.ClientError, RuntimeError: the execution goes on waiting; Lambda tries again.
     """
+    variables = read(Environment)
     name = event.get("detail", {}).get("TrainingJobName", "")
     sagemaker = boto3.client("sagemaker")
     job = sagemaker.describe_training_job(TrainingJobName=name)
-    limit = int(os.environ["RECLAIMS"])
+    limit = variables.reclaims
     reclaims = sum(item["Status"] == "Interrupted" for item in job.get("SecondaryStatusTransitions", []))
     if not job.get("EnableManagedSpotTraining"):
         return Report("left", f"{name} does not run on spot").logged()
     if reclaims < limit:
         return Report("left", f"{name} was reclaimed {reclaims} times; {limit} are waited for").logged()
-    found = _step_of(sagemaker, os.environ["PIPELINE"], job)
+    found = _step_of(sagemaker, variables.pipeline, job)
     if found is None:
-        return Report("left", f"{name} belongs to no running execution of {os.environ['PIPELINE']}").logged()
+        return Report("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
     step, execution = found
-    started = _go_on(sagemaker, step, execution)
+    started = _go_on(sagemaker, variables.continuations[step], execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
     reason = f"{name} was reclaimed {reclaims} times; step {step} and what follows run on demand in {started}"
     tell(
-        f"{os.environ['PIPELINE']}: spot capacity is short, going on on demand",
+        variables.alerts_topic,
+        f"{variables.pipeline}: spot capacity is short, going on on demand",
         f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
     )
     return Report("started", reason).logged()
@@ -97,9 +110,8 @@ def _jobs(sagemaker: Any, summary: Mapping[str, Any]) -> Iterator[tuple[str, tup
                     yield step["StepName"], (kind, described["Arn"])
 
 
-def _go_on(sagemaker: Any, step: str, execution: Execution) -> str:
-    """Starts the pipeline that begins with `step`; returns the ARN of its execution, the same one for every call."""
-    pipeline = json.loads(os.environ["CONTINUATIONS"])[step]
+def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) -> str:
+    """Starts a continuing pipeline; returns the ARN of its execution, the same one for every call."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
         PipelineExecutionArn=execution.arn
     )

@@ -96,7 +96,7 @@ def module_function(
     environment: Mapping[str, str],
     errors_to: sns.ITopic,
 ) -> lambda_.Function:
-    """The function of one module of lambda_code, and named after it: `idle_guard` is `binventory-dev-idle-guard`."""
+    """The function of one module of lambda_code, named after it: `drift_monitor` is `binventory-dev-drift-monitor`."""
     return PythonFunction(
         scope,
         construct_id,

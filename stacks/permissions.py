@@ -12,6 +12,8 @@ from stacks.images import REGISTRY_ACCOUNT, REPOSITORY
 from stacks.pipeline.surroundings import JobNetwork
 
 SAGEMAKER = "sagemaker.amazonaws.com"
+DEPLOYMENT_TAG = "deployment"
+"""Everything of an environment carries it, with the environment's prefix as its value."""
 
 
 def sagemaker_principal(stack: Stack) -> iam.IPrincipal:
@@ -31,7 +33,7 @@ def read_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicyStatement]:
     keys = [f"{prefix}/*" for prefix in prefixes] or ["*"]
     return [
         allow(["s3:GetObject"], [f"{bucket_arn}/{key}" for key in keys]),
-        _list(bucket_arn, *prefixes),
+        list_objects(bucket_arn, *prefixes),
     ]
 
 
@@ -40,11 +42,12 @@ def read_and_write_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicySt
     objects = [f"{bucket_arn}/{prefix}/*" for prefix in prefixes]
     return [
         allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], objects),
-        _list(bucket_arn, *prefixes),
+        list_objects(bucket_arn, *prefixes),
     ]
 
 
-def _list(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
+def list_objects(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
+    """List the objects under the prefixes (all without any)."""
     if not prefixes:
         return allow(["s3:ListBucket"], [bucket_arn])
     patterns = [pattern for prefix in prefixes for pattern in (prefix, f"{prefix}/*")]
@@ -167,15 +170,32 @@ def log_group_arns(stack: Stack, *groups: str) -> list[str]:
 
 
 def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
-    """Change the parameters of a stack. CloudFormation acts with the role that deployed it, which cannot be swapped."""
+    """Change the parameters of a stack, and read what came of it.
+
+    CloudFormation acts with the role that deployed the stack, which cannot be swapped.
+    """
     arn = stack_arn(stack, stack_name)
+    reading = ("DescribeStackEvents", "DescribeStacks", "ListStackResources")
     return [
-        allow(["cloudformation:DescribeStacks"], [arn]),
+        allow([f"cloudformation:{action}" for action in reading], [arn]),
         allow(
             ["cloudformation:UpdateStack"],
             [arn],
             {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}},
         ),
+    ]
+
+
+def delete_replaced(stack: Stack, tag: str) -> list[iam.PolicyStatement]:
+    """Delete the models and endpoint configurations of a deployment. CloudFormation makes up their names."""
+    return [
+        allow(
+            ["sagemaker:DeleteEndpointConfig", "sagemaker:DeleteModel"],
+            [sagemaker_arn(stack, kind, "*") for kind in ("endpoint-config", "model")],
+            {"StringEquals": {f"aws:ResourceTag/{DEPLOYMENT_TAG}": tag}},
+        ),
+        # SageMaker has no resource level for listing them.
+        allow(["sagemaker:ListEndpointConfigs", "sagemaker:ListModels"], ["*"]),
     ]
 
 

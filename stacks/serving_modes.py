@@ -17,6 +17,8 @@ from stacks.storage_stack import ASYNC_PREFIX, StorageStack
 
 Variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty
 Tracking = autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty
+VARIANT = "primary"
+"""The endpoint's only variant. SageMaker keeps scaling and weights by its name, so it never changes."""
 _ASYNC = sagemaker.CfnEndpointConfig
 _POLICY = autoscaling.CfnScalingPolicy
 

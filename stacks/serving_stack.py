@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnCondition, CfnOutput, CfnParameter, CfnResource, Fn
+from aws_cdk import CfnCondition, CfnDeletionPolicy, CfnOutput, CfnParameter, CfnResource, Fn
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
@@ -15,13 +15,12 @@ from stacks.base import BinventoryStack
 from stacks.batch_transform import BatchTransform
 from stacks.endpoint_alarms import EndpointAlarms
 from stacks.pipeline.surroundings import JobNetwork
-from stacks.serving_modes import AsyncEndpoint, Tracking, production_variant
+from stacks.serving_modes import VARIANT, AsyncEndpoint, Tracking, production_variant
 from stacks.settings import Settings
 from stacks.storage_stack import CAPTURE_PREFIX, EXECUTIONS_PREFIX, StorageStack
 
 TrackedMetric = autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty
 
-VARIANT = "primary"
 # What callers are promised: a package whose model counts anything else never gets a request.
 CLASSES = "1,2,3,4,5"
 MODEL_PACKAGE_ARN = "ModelPackageArn"
@@ -29,7 +28,7 @@ ENDPOINT_STATE = "EndpointState"
 
 
 class ServingStack(BinventoryStack):
-    """Promotion, the idle guard and a person's switch are one act: updating this stack with a changed parameter."""
+    """What serves is changed by one act: lambda_code/reconcile.py updates this stack with a changed parameter."""
 
     def __init__(
         self,
@@ -72,6 +71,11 @@ class ServingStack(BinventoryStack):
             resources += self._autoscaling(endpoint)
         for resource in resources:
             resource.cfn_options.condition = self._serving
+        for replaced in (model, configuration):
+            # SageMaker may take a rollout back after CloudFormation has called it a success. What served before must
+            # still exist then; lambda_code/retained.py deletes it once nothing uses it.
+            replaced.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
+            replaced.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)
         # The name is known while nothing is served: whoever calls gets SageMaker's own "not found" then.
         CfnOutput(self, "EndpointName", value=self.endpoint_name)
@@ -159,7 +163,6 @@ class ServingStack(BinventoryStack):
         return sagemaker.CfnEndpointConfig(
             self,
             "EndpointConfig",
-            # SageMaker keeps scaling and weights by the variant's name, so it never changes.
             production_variants=[production_variant(serving, name=VARIANT, model_name=model.attr_model_name)],
             async_inference_config=self._async.config if self._async else None,
             data_capture_config=self._data_capture(),

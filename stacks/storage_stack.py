@@ -17,6 +17,8 @@ EXECUTIONS_PREFIX = "executions"
 CHECKPOINTS_PREFIX = "checkpoints"
 BATCH_PREFIX = "batch"
 ASYNC_PREFIX = "async"
+ENDPOINT_PREFIX = "endpoint"
+"""What `lambda_code/memory.py` remembers."""
 # Answers of transform jobs are fetched and deleted at their end; what an interruption leaves goes with time.
 _BATCH_DAYS = 14
 

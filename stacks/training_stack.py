@@ -1,4 +1,4 @@
-"""The pipeline, the model package group, the jobs' roles, and promotion."""
+"""The pipeline, the model package group, the jobs' roles, and the function that puts approved models to work."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from stacks.pipeline.parameters import Parameters
 from stacks.pipeline.surroundings import JobNetwork, Surroundings
 from stacks.pipeline_names import continuing_pipeline
 from stacks.pipeline_roles import JobAccess, PipelineRoles
-from stacks.promotion import Promotion
-from stacks.rollout_check import RolloutCheck
+from stacks.reconcile import Reconcile
 from stacks.settings import Settings
 from stacks.spot_fallback import SpotFallback
 from stacks.storage_stack import StorageStack
@@ -39,6 +38,7 @@ class TrainingStack(BinventoryStack):
         settings: Settings,
         storage: StorageStack,
         alerts: sns.ITopic,
+        budget_alerts: sns.ITopic,
         network: JobNetwork | None = None,
     ) -> None:
         super().__init__(
@@ -113,8 +113,7 @@ class TrainingStack(BinventoryStack):
                 cleanup.stop_executions(
                     continuing_pipeline(settings, first), of=of, construct_id=f"ExecutionsFrom{first}"
                 )
-        Promotion(self, "Promotion", model_package_group=name, alerts=alerts)
-        RolloutCheck(self, "RolloutCheck", endpoint=name, alerts=alerts)
+        Reconcile(self, "Reconcile", memory=storage.data_bucket, alerts=alerts, budget_alerts=budget_alerts)
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
 

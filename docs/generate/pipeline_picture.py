@@ -115,13 +115,13 @@ def _to_outcome(gate: Box, outcome: Box, word: str, number: int) -> str:
 
 def _afterwards(templates: Mapping[str, dict[str, Any]], y: int) -> list[Box]:
     """The way of a registered model, each card from a resource that the templates really have."""
-    rule = _one(templates["Training"], "AWS::Events::Rule", "Name", "model-approved")
-    promotion = _one(templates["Training"], "AWS::Lambda::Function", "FunctionName", "promotion")
+    rule = _one(templates["Training"], "AWS::Events::Rule", "Name", "model-package")
+    comparison = _one(templates["Training"], "AWS::Lambda::Function", "FunctionName", "reconcile")
     endpoint = _one(templates["Serving"], "AWS::SageMaker::Endpoint", "EndpointName", "")
     monitor = _one(templates["Monitoring"], "AWS::Lambda::Function", "FunctionName", "drift-monitor")
     cards = [
         ("A person approves", ["·event rule", f"·{rule['Name'].removeprefix(endpoint['EndpointName'] + '-')}"], False),
-        ("Promotion", ["·function", *_wrapped(promotion["Description"])], False),
+        ("Promotion", ["·function", *_wrapped(comparison["Description"])], False),
         ("Endpoint", [f"·{endpoint['EndpointName']}", "canary or all at once,", "alarms, rollback"], True),
         ("Drift monitor", ["·function, by the clock", *_wrapped(monitor["Description"])], False),
     ]

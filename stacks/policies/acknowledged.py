@@ -11,12 +11,13 @@ import jsii
 # rules/resources.py holds a bare `*` to actions that know no resource.
 ACCEPTED_WILDCARDS = {
     r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
-    r".*/(executions|checkpoints|capture|batch|async|bin-images|metadata)/\*": "Objects under one prefix of a bucket.",
+    r".*/(executions|checkpoints|capture|batch|async|endpoint|bin-images|metadata)/\*": "Objects under one prefix.",
     r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
     r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",
     r".*:log-group:/aws/sagemaker/\w+(/[\w-]+)?:\*": "Events of the log groups that SageMaker prescribes.",
     r".*:(training|processing|hyper-parameter-tuning)-job/(\*-\w+-)?\*": "SageMaker names the jobs of a pipeline.",
     r".*:(stack|model-package|model|endpoint-config|endpoint)/[\w-]+[/-]\*": "The service adds a number to our name.",
+    r".*:(model|endpoint-config)/\*": "CloudFormation makes up their names; the statement asks for our tag.",
     r".*:pipeline/[\w-]+/execution/\*": "SageMaker numbers the executions of the named pipeline.",
     r".*:ec2:.*:network-interface/\*": "EC2 numbers the interfaces of jobs; their subnets are named.",
     r"\*": "Actions that know no resource in IAM, which rules/resources.py checks one by one.",

@@ -89,16 +89,7 @@ def test_an_approval_a_spent_budget_and_a_quiet_minute(deployed: Deployed, tmp_p
     assert "InProgress" not in {job["ProcessingJobStatus"] for job in jobs}
 
     deployed.spend(0)
-    parameters = [
-        {"ParameterKey": key, **({"ParameterValue": "on"} if key == "EndpointState" else {"UsePreviousValue": True})}
-        for key in deployed.stack()[1]
-    ]
-    client("cloudformation").update_stack(
-        StackName=f"{NAME}-serving",
-        UsePreviousTemplate=True,
-        Parameters=parameters,
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-    )
+    client("lambda").invoke(FunctionName=f"{NAME}-reconcile", Payload=b'{"endpoint": "on"}')
     deployed.wait("InService", 60)
     assert deployed.stack()[1]["ModelPackageArn"] == package  # the same model comes back
     deployed.wait("absent", 240)  # nobody calls, the schedule fires

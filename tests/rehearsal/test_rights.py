@@ -122,8 +122,8 @@ def guards(account: Account) -> None:
     turn_on(account)
     invoke(account, "drift-monitor")
     turn_on(account)
-    time.sleep(40)  # idle for longer than the limit
-    invoke(account, "idle-guard")
+    time.sleep(40)  # idle for longer than the limit; the schedule looks every minute, and so does this
+    invoke(account, "reconcile")
     wait_for(account, "absent")
     turn_on(account)
     sagemaker = account.client("sagemaker")
@@ -156,9 +156,9 @@ def invoke(account: Account, function: str, **event: str) -> None:
 
 def turn_on(account: Account) -> None:
     """A new endpoint, which the idle guard leaves its time."""
-    invoke(account, "serving-hours", EndpointState="off")
+    invoke(account, "reconcile", endpoint="off", by="the serving hours")
     wait_for(account, "absent")
-    invoke(account, "serving-hours", EndpointState="on")
+    invoke(account, "reconcile", endpoint="on", by="the serving hours")
     wait_for(account, "InService")
 
 

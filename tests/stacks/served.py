@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+from pathlib import Path
 from typing import Any
 
 from tests.stacks.conftest import ClientFactory
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
 # The shape of the serving stack: the same parameters and condition, and one cheap resource that shows them.
 TEMPLATE: dict[str, Any] = {
@@ -53,6 +57,24 @@ def register(aws: ClientFactory, group: str, status: str = "Approved", **more: A
         },
         **more,
     )["ModelPackageArn"]
+    return arn
+
+
+def deploy_function(aws: ClientFactory, name: str, module: str, variables: dict[str, str]) -> str:
+    """Deploys a function of lambda_code as it is; returns its ARN."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in (REPOSITORY / "lambda_code").glob("*.py"):
+            packed.write(path, path.name)
+    arn: str = aws("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.14",
+        Role="arn:aws:iam::123456789012:role/function",
+        Handler=f"{module}.handler",
+        Code={"ZipFile": archive.getvalue()},
+        Timeout=120,
+        Environment={"Variables": variables},
+    )["FunctionArn"]
     return arn
 
 

@@ -10,7 +10,13 @@ from stacks.settings import load
 from tests.stacks.templates import as_list, changed, flat, resources, statements, synthesize, templates
 
 # What the services offer no resource for, so that `*` is all there is.
-WITHOUT_RESOURCE_LEVEL = {"cloudwatch:GetMetricStatistics", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
+WITHOUT_RESOURCE_LEVEL = {
+    "cloudwatch:GetMetricStatistics",
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "sagemaker:ListEndpointConfigs",
+    "sagemaker:ListModels",
+}
 
 
 @pytest.fixture(scope="module", params=["dev", "prod"])
@@ -100,43 +106,6 @@ def test_ingest_reads_the_photos_and_labels_of_the_settings() -> None:
     assert "arn:<AWS::Partition>:s3:::my-bins/site-7/*" in read
     assert "arn:<AWS::Partition>:s3:::my-labels/truth/labels.csv" in read
     assert not any("aft-vbi-pds" in resource for resource in read)
-
-
-def test_promotion_may_change_one_stack_and_not_by_another_role_or_template() -> None:
-    policy = _policy(templates("dev")["Training"], "PromotionPromotePolicy")
-    (update,) = [item for item in policy if "cloudformation:UpdateStack" in as_list(item["Action"])]
-    assert flat(update["Resource"]).endswith(":stack/binventory-dev-serving/*")
-    assert update["Condition"] == {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}}
-    actions = {action for item in policy for action in as_list(item["Action"])}
-    assert actions == {
-        "cloudformation:DescribeStacks",
-        "cloudformation:UpdateStack",
-        "logs:CreateLogStream",
-        "logs:PutLogEvents",
-        "sagemaker:DescribeModelPackage",
-    }
-
-
-def test_promotion_hears_the_approvals_of_its_own_group() -> None:
-    template = templates("dev")["Training"]
-    rules = resources(template, "AWS::Events::Rule").values()
-    (rule,) = (rule for rule in rules if rule["Properties"]["Name"] == "binventory-dev-model-approved")
-    pattern = rule["Properties"]["EventPattern"]
-    assert pattern["source"] == ["aws.sagemaker"]
-    assert pattern["detail-type"] == ["SageMaker Model Package State Change"]
-    assert pattern["detail"] == {
-        "ModelPackageGroupName": ["binventory-dev"],
-        "ModelApprovalStatus": ["Approved"],
-    }
-    (function,) = [
-        name
-        for name, item in resources(template, "AWS::Lambda::Function").items()
-        if item["Properties"]["Handler"] == "promotion.handler"
-    ]
-    assert flat(rule["Properties"]["Targets"][0]["Arn"]) == f"<{function}.Arn>"
-    permissions = [item["Properties"] for item in resources(template, "AWS::Lambda::Permission").values()]
-    assert [item for item in permissions if item["Principal"] != "events.amazonaws.com"] == []
-    assert f"<{function}.Arn>" in [flat(item["FunctionName"]) for item in permissions]
 
 
 def test_functions_write_to_log_groups_that_end(stacks: dict[str, dict[str, Any]]) -> None:

@@ -115,11 +115,12 @@ def test_the_function_hears_of_interruptions_and_knows_every_pipeline(template: 
 def test_a_workflow_may_follow_where_it_goes_on_and_the_budget_guard_stops_it_there() -> None:
     settings = changed(load("dev"), "training", on_demand_after_reclaims=2)
     stacks = synthesize(changed(settings, "github", repository="somebody/binventory"))
-    for stack, action in (("Github", "ListPipelineExecutions"), ("Money", "StopPipelineExecution")):
+    followed, stopped = ("Github", "", "ListPipelineExecutions"), ("Training", "Reconcile", "StopPipelineExecution")
+    for stack, policy, action in (followed, stopped):
         allowed = [
             flat(resource)
-            for _, statement in statements(stacks[stack])
-            if f"sagemaker:{action}" in as_list(statement["Action"])
+            for name, statement in statements(stacks[stack])
+            if name.startswith(policy) and f"sagemaker:{action}" in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
         ]
         for first in GIVEN:

@@ -1,0 +1,46 @@
+"""The environment of a function, typed: each function declares a frozen dataclass and reads it once a call.
+
+The field `serving_stack` is the variable `SERVING_STACK`. tests/stacks/test_lambda_environments.py holds each dataclass
+to the variables that the stacks set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+Kind = TypeVar("Kind")
+
+
+class VariableError(Exception):
+    """A variable of the function is missing or cannot be read; the message names it."""
+
+
+_READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: float, tuple: str.split, Mapping: json.loads}
+
+
+def read(kind: type[Kind]) -> Kind:
+    """Reads the variables that a dataclass declares.
+
+    Fields are `str`, `int`, `float`, `tuple[str, ...]` (words between spaces) or a mapping (JSON).
+
+    Raises:
+        VariableError: a variable is missing or holds something else.
+    """
+    hints = get_type_hints(kind)
+    return kind(**{field.name: _value(field.name.upper(), hints[field.name]) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _value(name: str, hint: Any) -> Any:
+    if name not in os.environ:
+        raise VariableError(f"the environment variable {name} of the function is missing: deploy its stack again")
+    text = os.environ[name]
+    reader = _READERS[get_origin(hint) or hint]
+    try:
+        value = reader(text)
+    except ValueError:
+        raise VariableError(f"the environment variable {name} of the function cannot be read: {text!r}") from None
+    return tuple(value) if reader is str.split else value

@@ -1,0 +1,29 @@
+"""Running pipeline executions, and their stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from clients import client
+
+
+def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
+    """ARNs of the executions in these states; of all without any."""
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+    return [
+        execution["PipelineExecutionArn"]
+        for page in pages
+        for execution in page["PipelineExecutionSummaries"]
+        if not states or execution["PipelineExecutionStatus"] in states
+    ]
+
+
+def stop_running(pipelines: Iterable[str]) -> int:
+    """Stops what runs in these pipelines, without waiting for the end; returns how many executions."""
+    sagemaker = client("sagemaker")
+    running = [arn for pipeline in pipelines for arn in list_executions(sagemaker, pipeline, "Executing")]
+    for arn in running:
+        # The token makes a repeated call for the same execution the same call.
+        sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
+    return len(running)

@@ -1,0 +1,104 @@
+"""What the comparison has to remember between two calls, as small objects in the data bucket.
+
+Requests to switch the endpoint on or off wait here while the stack is busy. Beside them lies what was decided last and
+which messages were sent, so that nothing is decided or said twice.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from clients import client
+
+PREFIX = "endpoint"
+_REQUESTS = f"{PREFIX}/requests/"
+_DECIDED = f"{PREFIX}/decided.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Somebody wants the endpoint on or off."""
+
+    state: str
+    by: str
+    at: datetime.datetime
+    key: str
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was decided about one serving stack; another stack begins anew."""
+
+    stack: str
+    version: int | None = None
+    """The newest approved version when it was last decided what serves."""
+    told: tuple[str, ...] = ()
+    """Keys of the messages about states that last."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The objects of one environment."""
+
+    bucket: str
+
+    def add(self, state: str, by: str) -> None:
+        """Keeps a request until it is decided.
+
+        Raises:
+            ValueError: the state is neither `on` nor `off`.
+        """
+        if state not in {"on", "off"}:
+            raise ValueError(f"the endpoint is turned on or off, not {state!r}")
+        now = datetime.datetime.now(datetime.UTC)
+        # By its key it sorts by time, and no request takes the place of another.
+        key = f"{_REQUESTS}{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
+        self._put(key, {"state": state, "by": by, "at": now.isoformat()})
+
+    def requests(self) -> list[Request]:
+        """Those that wait, the latest last."""
+        s3 = client("s3")
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=_REQUESTS)
+        keys = sorted(item["Key"] for page in pages for item in page.get("Contents", []))
+        found = [(key, self._get(key)) for key in keys]
+        return [
+            Request(body["state"], body["by"], datetime.datetime.fromisoformat(body["at"]), key)
+            for key, body in found
+            if body is not None
+        ]
+
+    def forget(self, requests: Iterable[Request]) -> None:
+        """Drops requests that are decided."""
+        for request in requests:
+            client("s3").delete_object(Bucket=self.bucket, Key=request.key)
+
+    def decided(self, stack: str) -> Decided:
+        """What was decided about the stack with this id."""
+        body = self._get(_DECIDED)
+        if body is None or body["stack"] != stack:
+            return Decided(stack)
+        return Decided(stack, body["version"], tuple(body["told"]))
+
+    def keep(self, decided: Decided) -> None:
+        """Remembers a decision."""
+        self._put(_DECIDED, asdict(decided))
+
+    def _put(self, key: str, body: dict[str, Any]) -> None:
+        client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(body).encode())
+
+    def _get(self, key: str) -> Any:
+        s3 = client("s3")
+        try:
+            return json.loads(s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except ClientError as error:
+            # Another call has decided it meanwhile.
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                return None
+            raise

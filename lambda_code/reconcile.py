@@ -1,0 +1,239 @@
+"""Makes the serving stack serve what should serve: the handler of the one function that changes it.
+
+It compares what should serve (wanted.py) with what does, acts if the stack is free, and ends. It never waits: every
+state in which the stack or the endpoint settles calls it again, and so do every change of a model package, a budget
+alert and a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
+CloudFormation takes one.
+
+The event `{"endpoint": "on" | "off", "by": who}` also requests the endpoint's switch, as the command line and the
+serving hours do. A request that meets a busy stack is kept until the stack is free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import budget
+import endpoint
+import registry
+from alerts import tell
+from environment import read
+from executions import stop_running
+from memory import Decided, Memory
+from report import Report
+from retained import delete_replaced
+from rollouts import Notice, Standing, failed_rollout, notice_of, rolled_back, standing
+from serving_stack import ENDPOINT_STATE, MODEL_PACKAGE_ARN, ServingStack, Stack, StackBusyError
+from wanted import Decision, Facts, decide
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables of the function."""
+
+    account: str
+    alerts_topic: str
+    budget: str
+    endpoint: str
+    guard_percent: float
+    """Share of the budget that keeps the endpoint off and stops executions; 0: never."""
+    idle_seconds: float
+    """Time without a call after which the endpoint is turned off; 0: never."""
+    memory_bucket: str
+    model_package_group: str
+    pipelines: tuple[str, ...]
+    serving_stack: str
+    variant: str
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+    """Compares once.
+
+    The outcome is `turned on`, `turned off` or `promoting` where an update was started, `busy` where one is under way,
+    `held` where the endpoint is kept off or the stack takes no update, and otherwise `left`.
+
+    Raises:
+        environment.VariableError, ValueError, botocore.exceptions.ClientError: nothing is forgotten; Lambda tries
+            again, and the next event does.
+    """
+    variables = read(Environment)
+    memory = Memory(variables.memory_bucket)
+    if "endpoint" in event:
+        memory.add(event["endpoint"], event.get("by", "a person"))
+    spent = _spent(variables)
+    stopped = 0
+    report = Report("held", "the comparison failed")
+    try:
+        # First the endpoint, which bills until somebody acts; then the executions, which end by themselves.
+        report = _Comparison(variables, memory, spent).run(event)
+    finally:
+        if spent:
+            stopped = stop_running(variables.pipelines)
+            if stopped or report.outcome == "turned off":
+                _tell_spent(variables, spent, report, stopped)
+    if stopped:
+        report = Report(report.outcome, f"{report.reason}; executions stopped: {stopped}")
+    return report.logged()
+
+
+def _spent(variables: Environment) -> str:
+    """That the budget is spent, in words; empty while it is not, and where nobody guards it."""
+    if not variables.guard_percent:
+        return ""
+    found = budget.current_budget(variables.account, variables.budget)
+    return str(found) if budget.is_spent(found, variables.guard_percent) else ""
+
+
+def _tell_spent(variables: Environment, spent: str, report: Report, stopped: int) -> None:
+    tell(
+        variables.alerts_topic,
+        f"{variables.budget}: the budget is spent",
+        f"{spent}. The endpoint: {report.outcome}. Pipeline executions stopped: {stopped}.\n"
+        "While the budget is spent the endpoint stays off and executions are stopped. Wait for the next month, or "
+        "raise money.monthly_budget_usd or money.guard_percent and deploy. Then: binventory endpoint on",
+    )
+
+
+class _Comparison:
+    """One comparison, with what it has found out for people."""
+
+    def __init__(self, variables: Environment, memory: Memory, spent: str) -> None:
+        self._variables = variables
+        self._memory = memory
+        self._spent = spent
+        self._serving = ServingStack(variables.serving_stack)
+        self._notices: dict[str, Notice] = {}
+
+    def run(self, event: dict[str, Any]) -> Report:
+        """Compares, and acts if the stack is free."""
+        stack = self._serving.look()
+        if stack is None:
+            return self._without_stack(event)
+        if stack.busy:
+            return Report("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
+        found = endpoint.find(self._variables.endpoint)
+        stands = standing(self._serving, stack, found)
+        self._add(notice_of(self._variables.endpoint, self._serving, stack, stands))
+        newest = self._newest(stack, stands)
+        decided = self._memory.decided(stack.id)
+        waiting = self._memory.requests()
+        # What was requested of a stack that is gone is not for this one.
+        current = [request for request in waiting if request.at >= stack.created]
+        decision = decide(
+            Facts(
+                package=stack.package,
+                state=stack.state,
+                newest=newest,
+                decided=registry.version_of(stack.package) if decided.version is None else decided.version,
+                request=current[-1] if current else None,
+                idle=self._idle(stack, found),
+                spent=self._spent,
+            )
+        )
+        if decision.new and decision.held:
+            self._add(_not_served(self._variables.endpoint, decision))
+        report = self._act(stack, found, decision, asked=bool(current))
+        if report.outcome != "busy":
+            self._memory.forget(waiting)
+            self._remember(decided, newest)
+        if report.outcome in {"left", "held"} and not stands.difference and "detail" in event:
+            delete_replaced(self._serving)
+        return report
+
+    def _without_stack(self, event: dict[str, Any]) -> Report:
+        if deleted := event.get("detail", {}).get("stack-id"):
+            # CloudFormation kept what its rollouts had replaced, and knows of it no more.
+            delete_replaced(ServingStack(deleted))
+        return Report("left", f"there is no stack {self._serving.name}: the endpoint is off")
+
+    def _newest(self, stack: Stack, stands: Standing) -> registry.Package | None:
+        """The newest approved package whose rollout has not failed since it was approved."""
+        for package in registry.approved(self._variables.model_package_group):
+            if package.arn == stack.package:
+                if not stands.undone:
+                    return package
+                registry.refuse(package.arn, f"Rolled back: {stands.undone}")
+                continue
+            failed = failed_rollout(self._serving, package)
+            if failed is None:
+                return package
+            self._add(rolled_back(self._variables.endpoint, self._serving.name, failed, stands))
+            registry.refuse(package.arn, f"Rolled back: {failed.failure}")
+        if stack.serves:
+            self._add(_nothing_approved(self._variables.endpoint, stack))
+        return None
+
+    def _idle(self, stack: Stack, found: endpoint.Endpoint | None) -> str:
+        seconds = self._variables.idle_seconds
+        if not seconds or not stack.serves or found is None:
+            return ""
+        return endpoint.idle_for(found, self._variables.variant, seconds)
+
+    def _act(self, stack: Stack, found: endpoint.Endpoint | None, decision: Decision, *, asked: bool) -> Report:
+        wanted, promotes = _changes(stack, decision)
+        if wanted and not stack.usable:
+            cure = "repair it with `cdk deploy`, or continue its rollback"
+            return Report("held", f"stack {self._serving.name} is {stack.status}: {cure}")
+        if wanted and found is not None and found.changing:
+            return Report("busy", f"endpoint {found.name} is {found.status}: its end calls again")
+        try:
+            if not wanted or not self._serving.change(wanted, promotes=promotes):
+                return _unchanged(stack, decision, asked=asked)
+        except StackBusyError as busy:
+            return Report("busy", f"{busy}: its end calls again")
+        if decision.idle:
+            tell(
+                self._variables.alerts_topic,
+                f"{self._variables.endpoint}: idle, turned off",
+                f"The {decision.because} and is being turned off. To bring it back: binventory endpoint on",
+            )
+        gets = [f"the endpoint gets {decision.package}"] if promotes else []
+        outcome = "promoting" if decision.state == stack.state else f"turned {decision.state}"
+        return Report(outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets))
+
+    def _add(self, notice: Notice | None) -> None:
+        if notice:
+            self._notices.setdefault(notice.key, notice)
+
+    def _remember(self, decided: Decided, newest: registry.Package | None) -> None:
+        for notice in self._notices.values():
+            if notice.key not in decided.told:
+                tell(self._variables.alerts_topic, notice.subject, notice.message)
+        now = Decided(decided.stack, newest.version if newest else decided.version, tuple(self._notices))
+        if now != decided:
+            self._memory.keep(now)
+
+
+def _changes(stack: Stack, decision: Decision) -> tuple[dict[str, str], int]:
+    """The parameters to change, and the version that this promotes (0: none)."""
+    wanted = {} if decision.state == stack.state else {ENDPOINT_STATE: decision.state}
+    if decision.state == "on" and decision.package != stack.package:
+        return {**wanted, MODEL_PACKAGE_ARN: decision.package}, registry.version_of(decision.package)
+    return wanted, 0
+
+
+def _unchanged(stack: Stack, decision: Decision, *, asked: bool) -> Report:
+    if decision.held and (asked or decision.because):
+        return Report("held", f"{decision.held}: the endpoint stays {stack.state}")
+    if stack.serves:
+        return Report("left", f"the endpoint serves {stack.package}")
+    return Report("left", "the endpoint is off")
+
+
+def _not_served(name: str, decision: Decision) -> Notice:
+    return Notice(
+        f"held {decision.package}",
+        f"{name}: approved, not served",
+        f"{decision.package} was approved, but {decision.held}: the endpoint stays off.\n\n"
+        "Once the budget allows it: binventory endpoint on",
+    )
+
+
+def _nothing_approved(name: str, stack: Stack) -> Notice:
+    return Notice(
+        f"nothing approved instead of {stack.package}",
+        f"{name}: no model package is approved",
+        f"The endpoint still serves {stack.package}: it is not approved any more, but no other package is.\n\n"
+        "Next: binventory approve, or binventory endpoint off",
+    )
