@@ -21,3 +21,8 @@ class Names:
     def serving_stack(self) -> str:
         """The stack with the endpoint."""
         return f"{self.prefix}-serving"
+
+    @property
+    def reconcile_function(self) -> str:
+        """The function that makes the endpoint serve what should serve."""
+        return f"{self.prefix}-reconcile"

@@ -38,7 +38,7 @@ def rights(names: Names, account: str, region: str) -> tuple[Right, ...]:
         Right("deploy", "sts:AssumeRole", deploy_role),
         Right("train", "sagemaker:StartPipelineExecution", arn("sagemaker", f"pipeline/{prefix}")),
         Right("approve", "sagemaker:UpdateModelPackage", arn("sagemaker", f"model-package/{prefix}/1")),
-        Right("endpoint", "cloudformation:UpdateStack", arn("cloudformation", f"stack/{names.serving_stack}/1")),
+        Right("endpoint", "lambda:InvokeFunction", arn("lambda", f"function:{names.reconcile_function}")),
         Right("count", "sagemaker:InvokeEndpoint", arn("sagemaker", f"endpoint/{prefix}")),
     )
 

@@ -1,4 +1,4 @@
-"""What is served: approve a model, turn the endpoint on and off through its stack, and count photos with it."""
+"""What is served: the serving stack and its endpoint as they are, and counts by the endpoint."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from botocore.exceptions import ClientError
 
 from binventory.aws import Aws, error_code, error_message
 from binventory.client import CountError, FetchError, FetchPolicy, Queue, count_photo, count_queued
-from binventory.cost import lineage
 from binventory.errors import Exit, Problem
 from binventory.names import Names
 
 _MISSING = "does not exist"
 _FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"
-_NOTHING_TO_DO = "No updates are to be performed"
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,16 @@ class EndpointState:
     package: str  # ARN of the model package the stack serves, "" before the first promotion
     status: str  # InService, Creating, ... ; "absent" where there is no endpoint
     instances: int
+
+    @property
+    def rests(self) -> bool:
+        """Whether no update of the stack is under way."""
+        return not self.stack_status.endswith("_IN_PROGRESS")
+
+    @property
+    def changing(self) -> bool:
+        """Whether SageMaker is at work on the endpoint."""
+        return self.status.endswith("ing") or self.status == "RollingBack"
 
 
 @dataclass(frozen=True)
@@ -57,27 +65,6 @@ class StackEvent:
     resource: str
     status: str
     reason: str
-
-
-def approve(aws: Aws, package: str, note: str) -> None:
-    """Approves a model package; its event makes the promotion Lambda update the serving stack.
-
-    What its execution cost goes into its lineage with the approval, since only then all of its jobs have ended.
-    """
-    price = lineage.of_package(aws, package)
-    try:
-        aws.client("sagemaker").update_model_package(
-            ModelPackageArn=package,
-            ModelApprovalStatus="Approved",
-            ApprovalDescription=note,
-            **({"CustomerMetadataProperties": price} if price else {}),
-        )
-    except ClientError as error:
-        raise Problem(
-            f"The model package {package} was not approved",
-            error_message(error),
-            "list what is registered: aws sagemaker list-model-packages",
-        ) from error
 
 
 def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApproval") -> str:
@@ -157,32 +144,6 @@ def endpoint_state(aws: Aws, names: Names) -> EndpointState:
     )
 
 
-def switch(aws: Aws, names: Names, state: str) -> bool:
-    """Updates the serving stack with its own template and EndpointState `on` or `off`; False when it is so already."""
-    stack = describe_stack(aws, names.serving_stack)
-    parameters = [
-        {"ParameterKey": item["ParameterKey"], "UsePreviousValue": True}
-        for item in stack.get("Parameters", [])
-        if item["ParameterKey"] != "EndpointState"
-    ]
-    try:
-        aws.client("cloudformation").update_stack(
-            StackName=names.serving_stack,
-            UsePreviousTemplate=True,
-            Parameters=[*parameters, {"ParameterKey": "EndpointState", "ParameterValue": state}],
-            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-        )
-    except ClientError as error:
-        if _NOTHING_TO_DO in error_message(error):
-            return False
-        raise Problem(
-            f"The endpoint was not turned {state}",
-            error_message(error),
-            f"look at the stack: aws cloudformation describe-stack-events --stack-name {names.serving_stack}",
-        ) from error
-    return True
-
-
 def stack_events(aws: Aws, stack: str, seen: set[str]) -> Iterator[StackEvent]:
     """The stack's events that are not in `seen`, oldest first; adds them to it."""
     events = aws.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
@@ -195,36 +156,6 @@ def stack_events(aws: Aws, stack: str, seen: set[str]) -> Iterator[StackEvent]:
                 raw.get("ResourceStatus", ""),
                 raw.get("ResourceStatusReason", ""),
             )
-
-
-def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, every: float = 0.5) -> Iterator[str]:
-    """Yields what happens until the endpoint serves `package`; a Problem when the stack refuses or time is up."""
-    seen: set[str] = set()
-    list(stack_events(aws, names.serving_stack, seen))
-    deadline = time.monotonic() + timeout
-    failures: list[str] = []
-    while True:
-        for event in stack_events(aws, names.serving_stack, seen):
-            if "FAILED" in event.status:
-                failures.append(f"{event.resource}: {event.reason or event.status}")
-            yield f"{event.resource} {event.status.replace('_', ' ').lower()}"
-        state = endpoint_state(aws, names)
-        if state.package == package and state.status == "InService" and state.stack_status.endswith("_COMPLETE"):
-            return
-        if "ROLLBACK" in state.stack_status and state.stack_status.endswith(("_COMPLETE", "_FAILED")) and failures:
-            raise _not_promoted(names, "; ".join(failures))
-        if time.monotonic() > deadline:
-            stand = f"stack {state.stack_status}, endpoint {state.status}, serving {state.package or 'nothing'}"
-            raise _not_promoted(names, f"it did not happen within {timeout:.0f} s ({stand})")
-        time.sleep(every)
-
-
-def _not_promoted(names: Names, why: str) -> Problem:
-    return Problem(
-        f"The model was not promoted to the endpoint {names.prefix}",
-        why,
-        f"look at /aws/lambda logs of the promotion function and at the events of the stack {names.serving_stack}",
-    )
 
 
 def find_queue(aws: Aws, names: Names) -> Queue | None:

@@ -1,15 +1,15 @@
-"""`binventory endpoint status|on|off`: by updating the serving stack, never behind its back."""
+"""`binventory endpoint status|on|off`: by the function that changes the serving stack, never behind its back."""
 
 from __future__ import annotations
 
 import os
-import time
 from typing import Annotated
 
 import typer
+from botocore.exceptions import ClientError
 
-from binventory import serving
-from binventory.aws import Aws, connect
+from binventory import promotion, serving
+from binventory.aws import Aws, connect, error_code
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
@@ -19,7 +19,9 @@ from binventory.journal import Journal
 from binventory.names import Names
 
 group = typer.Typer(help="The endpoint: on, off, and what it serves.", no_args_is_help=True)
-Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait for the stack.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=1, help="Seconds to wait. Default: what the deployed stack may take.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,23 +32,40 @@ def register(app: typer.Typer) -> None:
 @group.command("status", epilog="Example: binventory endpoint status --json")
 def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Says whether the endpoint is on, which model it serves, and on how many instances."""
-    state = serving.endpoint_state(connect(os.environ), Names(env))
+    aws, names = connect(os.environ), Names(env)
+    state = serving.endpoint_state(aws, names)
+    newer = _newer(aws, names, state.package)
     if json:
-        print_json(state)
+        print_json({**vars(state), "newer": newer})
         return
     stdout.print(f"Endpoint  {state.name}: {state.status}" + (f", {state.instances} instances" * (state.instances > 0)))
     stdout.print(f"Switch    {'on' if state.switched_on else 'off'} (stack {state.stack_status})")
     stdout.print(f"Model     {state.package or 'none approved yet'}", soft_wrap=True)
+    for judged in newer or ():
+        said = "waits for its rollout" if judged.status == "Approved" else judged.description or "nobody said why"
+        stdout.print(f"Version {judged.version} is {judged.status}: {said}", soft_wrap=True, markup=False)
+    if newer is None:
+        stdout.print("Newer versions may not be read with these credentials", style="dim")
+
+
+def _newer(aws: Aws, names: Names, package: str) -> tuple[promotion.Judged, ...] | None:
+    """The versions above the one that serves; None where they may not be read."""
+    try:
+        return promotion.newer_than(aws, names, package)
+    except ClientError as error:
+        if error_code(error) not in promotion.DENIED:
+            raise
+        return None
 
 
 @group.command("on", epilog="Example: binventory endpoint on --env dev --yes")
 def turn_on(
-    yes: YesFlag = False, timeout: Timeout = 1800, env: EnvironmentOption = "dev", json: JsonFlag = False
+    yes: YesFlag = False, timeout: Timeout = None, env: EnvironmentOption = "dev", json: JsonFlag = False
 ) -> None:
-    """Brings the endpoint back with the model package it served last. From then on it bills by the hour."""
+    """Turns the endpoint on with the newest approved model package. From then on it bills by the hour."""
     aws, names = connect(os.environ), Names(env)
     state = serving.endpoint_state(aws, names)
-    if not state.package:
+    if not state.package and not promotion.newer_than(aws, names, ""):
         raise Problem(
             f"The endpoint {names.prefix} cannot be turned on",
             "no model has been approved yet, so there is nothing to serve",
@@ -65,36 +84,18 @@ def turn_on(
 
 
 @group.command("off", epilog="Example: binventory endpoint off")
-def turn_off(timeout: Timeout = 1800, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Removes the endpoint, so that nothing bills; the approved model package stays."""
+def turn_off(timeout: Timeout = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
+    """Removes the endpoint, so that nothing bills; the approved model packages stay."""
     _switch(connect(os.environ), Names(env), "off", timeout, json)
 
 
-def _switch(aws: Aws, names: Names, wanted: str, timeout: float, json: bool) -> None:
-    serving.describe_stack(aws, names.serving_stack)
+def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bool) -> None:
+    template = serving.template(aws, names.serving_stack)
+    limit = timeout or promotion.wait_seconds(template)
     journal = Journal()
     with show(journal, stderr if json else stdout), journal.step(f"Turn {wanted}") as entry:
-        seen: set[str] = set()
-        list(serving.stack_events(aws, names.serving_stack, seen))
-        changed = serving.switch(aws, names, wanted)
-        journal.note(entry, "" if changed else f"it was {wanted} already")
-        deadline = time.monotonic() + timeout
-        while (state := serving.endpoint_state(aws, names)).stack_status.endswith("_IN_PROGRESS"):
-            for event in serving.stack_events(aws, names.serving_stack, seen):
-                journal.note(entry, f"{event.resource} {event.status.replace('_', ' ').lower()}")
-            if time.monotonic() > deadline:
-                raise _not_switched(names, wanted, f"the stack is still {state.stack_status} after {timeout:.0f} s")
-            time.sleep(0.5 if aws.is_local else 5)
-        reached = state.status == ("InService" if wanted == "on" else "absent")
-        if not reached or "ROLLBACK" in state.stack_status:
-            raise _not_switched(names, wanted, f"the stack is {state.stack_status}, the endpoint {state.status}")
+        every = 0.5 if aws.is_local else 5
+        for event in promotion.follow_switch(aws, names, wanted, timeout=limit, every=every):
+            journal.note(entry, event)
     if json:
-        print_json(state)
-
-
-def _not_switched(names: Names, wanted: str, why: str) -> Problem:
-    return Problem(
-        f"The endpoint {names.prefix} was not turned {wanted}",
-        why,
-        f"see why: aws cloudformation describe-stack-events --stack-name {names.serving_stack}",
-    )
+        print_json(serving.endpoint_state(aws, names))

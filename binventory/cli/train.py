@@ -1,4 +1,4 @@
-"""`binventory train` and `approve`: from photos to an approved model."""
+"""`binventory train`, `approve` and `reject`: from photos to an approved model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from binventory import pipeline, serving
+from binventory import pipeline, promotion, serving
 from binventory.aws import Aws, connect
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=_PANEL,
     )(train)
     app.command("approve", epilog="Example: binventory approve", rich_help_panel=_PANEL)(approve)
+    app.command("reject", epilog="Example: binventory reject --note 'counts too low'", rich_help_panel=_PANEL)(reject)
 
 
 def train(
@@ -107,23 +108,31 @@ def approve(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the endpoint serves it.")] = True,
     note: Annotated[str, typer.Option(help="Kept with the approval.")] = "approved with the binventory command line",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the endpoint.")] = 1800,
+    timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds to wait. Default: what the deployed stack may take.")
+    ] = None,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Approves a model; the promotion function then turns the endpoint on with it, and from then on it bills."""
+    """Approves a model; the newest approved one serves, and from then on the endpoint bills."""
     names, aws = Names(env), connect(os.environ)
     arn = package or serving.latest_package(aws, names)
+    _no_newer(aws, names, arn)
     launched = _launch_of_endpoint(aws, names, arn)
     if launched:
         confirm(launched, yes=yes, json=json)
-    serving.approve(aws, arn, note)
+    promotion.approve(aws, arn, note)
+    # An endpoint that is off, with this package already, is turned on as well.
+    answer = promotion.request_on(aws, names, f"the approval of version {promotion.version_of(arn)}")
+    if answer and answer.outcome == "held":
+        raise promotion.not_promoted(names, answer.reason, "mend that, then: binventory endpoint on")
     console = stderr if json else stdout
     if wait:
+        limit = timeout or promotion.wait_seconds(serving.template(aws, names.serving_stack))
         journal = Journal()
         with show(journal, console), journal.step("Promote") as entry:
-            for event in serving.follow_promotion(aws, names, arn, timeout=timeout):
+            for event in promotion.follow_promotion(aws, names, arn, timeout=limit):
                 journal.note(entry, event)
             journal.note(entry, f"endpoint {names.prefix} InService")
     if json:
@@ -132,6 +141,51 @@ def approve(
     stdout.print(f"Approved {arn}", soft_wrap=True)
     if launched:
         show_next(launched, stdout)
+
+
+def reject(
+    package: Annotated[
+        str | None, typer.Argument(metavar="ARN", help="Model package. Default: the one that serves.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Kept with the rejection.")] = "rejected with the binventory command line",
+    env: EnvironmentOption = "dev",
+    json: JsonFlag = False,
+) -> None:
+    """Takes a model's approval away; the newest that is still approved replaces it, as after an approval."""
+    names, aws = Names(env), connect(os.environ)
+    arn = package or serving.endpoint_state(aws, names).package
+    if not arn:
+        raise Problem(
+            f"The endpoint {names.prefix} names no model",
+            "none has been approved yet",
+            "say which to reject: binventory reject ARN",
+            code=Exit.NOT_READY,
+        )
+    promotion.reject(aws, arn, note)
+    answer = promotion.compare(aws, names)
+    if json:
+        print_json({"model_package": arn, "comparison": answer})
+        return
+    stdout.print(f"Rejected {arn}\nThe endpoint: {answer.outcome}, {answer.reason}", soft_wrap=True, markup=False)
+
+
+def _no_newer(aws: Aws, names: Names, package: str) -> None:
+    """An approval that changes nothing is refused: the newest approved version of the group serves."""
+    if f":model-package/{names.prefix}/" not in package:
+        raise Problem(
+            f"The model package {package} was not approved",
+            f"the endpoint serves packages of the group {names.prefix} only",
+            "give the ARN of a version of it, or none for the newest: binventory approve",
+            code=Exit.USAGE,
+        )
+    newer = [judged for judged in promotion.newer_than(aws, names, package) if judged.status == "Approved"]
+    if newer:
+        raise Problem(
+            f"The model package {package} was not approved",
+            f"version {newer[0].version} is newer and approved, and the newest approved version serves",
+            f"reject it first: binventory reject {newer[0].package}",
+            code=Exit.USAGE,
+        )
 
 
 def _launch_of_endpoint(aws: Aws, names: Names, package: str) -> Launch | None:

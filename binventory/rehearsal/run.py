@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from binventory import pipeline, serving
+from binventory import pipeline, promotion, serving
 from binventory.aws import Aws, connect
 from binventory.errors import Exit, Problem
 from binventory.journal import Entry, Journal
@@ -228,9 +228,9 @@ class _Rehearsal:
     def promote(self) -> None:
         """Step 5: approval, event, Lambda, stack update, endpoint."""
         with self.journal.step("Approve and promote") as entry:
-            serving.approve(self.aws, self.result.package, "rehearsal")
-            self.journal.note(entry, "approved; waiting for the promotion function")
-            for event in serving.follow_promotion(
+            promotion.approve(self.aws, self.result.package, "rehearsal")
+            self.journal.note(entry, "approved; waiting for the function that makes it serve")
+            for event in promotion.follow_promotion(
                 self.aws, self.names, self.result.package, timeout=_PROMOTION_SECONDS
             ):
                 self.journal.note(entry, event)

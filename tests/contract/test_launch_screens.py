@@ -15,6 +15,7 @@ from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import ROLE
+from tests.stacks.served import deploy_function
 
 SERVING = "binventory-dev-serving"
 HOUR = 0.115 + 10 * 0.14 / 730
@@ -47,7 +48,25 @@ def pipeline(client: ClientFactory) -> None:
 
 @pytest.fixture(scope="module")
 def serving_stack(client: ClientFactory) -> None:
-    """The serving stack's parameters and endpoint, in a template whose condition keeps the endpoint away."""
+    """The serving stack's parameters and endpoint, in a template whose condition keeps the endpoint away.
+
+    Beside it the function that switches it.
+    """
+    client("s3").create_bucket(Bucket="memory")
+    variables = {
+        "ACCOUNT": "123456789012",
+        "ALERTS_TOPIC": client("sns").create_topic(Name="alerts")["TopicArn"],
+        "BUDGET": "none",
+        "ENDPOINT": PIPELINE,
+        "GUARD_PERCENT": "0",
+        "IDLE_SECONDS": "0",
+        "MEMORY_BUCKET": "memory",
+        "MODEL_PACKAGE_GROUP": PIPELINE,
+        "PIPELINES": PIPELINE,
+        "SERVING_STACK": SERVING,
+        "VARIANT": "primary",
+    }
+    deploy_function(client, f"{PIPELINE}-reconcile", "reconcile", variables)
     parameters: dict[str, Any] = {
         "ModelPackageArn": {"Type": "String", "Default": "arn:aws:sagemaker:us-east-1:123456789012:model-package/x/1"},
         "EndpointState": {"Type": "String", "Default": "off", "AllowedValues": ["on", "off"]},

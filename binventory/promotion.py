@@ -1,0 +1,268 @@
+"""What is approved and what serves: approve, reject, and ask the function that makes the endpoint follow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.aws import Aws, error_code, error_message
+from binventory.cost import lineage
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+from binventory.serving import EndpointState, endpoint_state, stack_events
+
+DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
+# What CloudFormation needs around SageMaker's own work: the model, the alarms, the clean-up.
+_AROUND_SECONDS = 10 * 60.0
+_WITHOUT_LIMIT_SECONDS = 30 * 60.0
+_ASK_EVERY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the function found when it compared what should serve with what does."""
+
+    outcome: str  # turned on | turned off | promoting | busy | held | left
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A version in the registry and what was said about it."""
+
+    package: str
+    status: str
+    description: str
+
+    @property
+    def version(self) -> int:
+        """The number at the end of its ARN."""
+        return version_of(self.package)
+
+
+def version_of(package: str) -> int:
+    """The version at the end of a package's ARN; 0 where there is none."""
+    number = package.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def approve(aws: Aws, package: str, note: str) -> None:
+    """Approves a model package; the event of it calls the function that puts it to work.
+
+    What its execution cost goes into its lineage with the approval, since only then all of its jobs have ended.
+    """
+    price = lineage.of_package(aws, package)
+    _judge(aws, package, "Approved", note, CustomerMetadataProperties=price)
+
+
+def reject(aws: Aws, package: str, note: str) -> None:
+    """Takes a model package's approval away; the newest that is still approved replaces it."""
+    _judge(aws, package, "Rejected", note)
+
+
+def _judge(aws: Aws, package: str, status: str, note: str, **more: Any) -> None:
+    try:
+        aws.client("sagemaker").update_model_package(
+            ModelPackageArn=package,
+            ModelApprovalStatus=status,
+            ApprovalDescription=note,
+            **{key: value for key, value in more.items() if value},
+        )
+    except ClientError as error:
+        raise Problem(
+            f"The model package {package} was not {status.lower()}",
+            error_message(error),
+            "list what is registered: aws sagemaker list-model-packages",
+        ) from error
+
+
+def look(aws: Aws, package: str) -> Judged:
+    """What the registry says of a package."""
+    found = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
+    return Judged(package, found["ModelApprovalStatus"], found.get("ApprovalDescription", ""))
+
+
+def newer_than(aws: Aws, names: Names, package: str) -> tuple[Judged, ...]:
+    """The versions above a package's that people or rollouts have judged, the newest first."""
+    sagemaker = aws.client("sagemaker")
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=names.prefix, SortBy="CreationTime", SortOrder="Descending"
+    )
+    found = []
+    try:
+        for summary in (summary for page in pages for summary in page["ModelPackageSummaryList"]):
+            arn = summary["ModelPackageArn"]
+            if version_of(arn) <= version_of(package):
+                break
+            if summary["ModelApprovalStatus"] != "PendingManualApproval":
+                found.append(look(aws, arn))
+    except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
+            raise  # otherwise there is no group, and so no version
+    return tuple(found)
+
+
+def compare(aws: Aws, names: Names, **request: str) -> Comparison:
+    """Calls the function once, which acts if the serving stack is free.
+
+    request: `endpoint` (`on` or `off`) and `by`, to switch the endpoint; a busy stack is switched when it is free.
+    """
+    function = names.reconcile_function
+    try:
+        reply = aws.client("lambda").invoke(FunctionName=function, Payload=json.dumps(request).encode())
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise
+        raise Problem(
+            f"There is no function {function}",
+            "it is not deployed in this account and region",
+            "deploy first: npx cdk deploy --all",
+            code=Exit.NOT_READY,
+        ) from error
+    answer = json.loads(reply["Payload"].read())
+    if "FunctionError" in reply:
+        raise Problem(
+            f"The function {function} failed",
+            str(answer.get("errorMessage", answer)),
+            f"read its log group /aws/lambda/{function}",
+        )
+    return Comparison(answer["outcome"], answer["reason"])
+
+
+def request_on(aws: Aws, names: Names, by: str) -> Comparison | None:
+    """Wants the endpoint on; None where these credentials or this account cannot ask for it."""
+    try:
+        return compare(aws, names, endpoint="on", by=by)
+    except Problem as problem:
+        if problem.code is not Exit.NOT_READY:
+            raise
+    except ClientError as error:
+        if error_code(error) not in DENIED:
+            raise
+    return None
+
+
+def rollout_seconds(template: dict[str, Any]) -> float:
+    """How long an update of the deployed serving stack may take at most."""
+    limits = [
+        resource["Properties"]
+        .get("DeploymentConfig", {})
+        .get("BlueGreenUpdatePolicy", {})
+        .get("MaximumExecutionTimeoutInSeconds")
+        for resource in template.get("Resources", {}).values()
+        if resource["Type"] == "AWS::SageMaker::Endpoint"
+    ]
+    known = [float(limit) for limit in limits if limit]
+    return max(known, default=_WITHOUT_LIMIT_SECONDS) + _AROUND_SECONDS
+
+
+def wait_seconds(template: dict[str, Any]) -> float:
+    """How long to wait at most: for an update that holds the stack, and then for the one that was asked for."""
+    return 2 * rollout_seconds(template)
+
+
+def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, every: float = 0.5) -> Iterator[str]:
+    """Yields what happens until the endpoint serves `package`; a Problem when it will not, or time is up."""
+    watch = _Watch(aws, names, timeout, every)
+    while True:
+        yield from watch.news()
+        state = endpoint_state(aws, names)
+        if state.rests and state.status == "InService":
+            if state.package == package:
+                return
+            if version_of(state.package) > version_of(package):
+                raise not_promoted(names, f"{state.package} was approved as well, is newer, and serves")
+        judged = look(aws, package)
+        if judged.status != "Approved":
+            why = judged.description or "nobody said why"
+            raise not_promoted(names, f"it is {judged.status}: {why}", f"to try it again: binventory approve {package}")
+        answer = watch.ask(state)
+        if answer and answer.outcome == "held":
+            raise not_promoted(names, answer.reason, "mend that, then: binventory endpoint on")
+        watch.pause(lambda: not_promoted(names, watch.late(endpoint_state(aws, names))))
+
+
+def follow_switch(aws: Aws, names: Names, wanted: str, *, timeout: float, every: float = 0.5) -> Iterator[str]:
+    """Yields what happens until the endpoint is `on` or `off`; a Problem when it will not be, or time is up."""
+    watch = _Watch(aws, names, timeout, every)
+    answer: Comparison | None = compare(aws, names, endpoint=wanted, by="a person")
+    while True:
+        yield from watch.news()
+        state = endpoint_state(aws, names)
+        reached = state.switched_on == (wanted == "on") and state.status == (
+            "InService" if wanted == "on" else "absent"
+        )
+        if state.rests and reached:
+            return
+        if answer and answer.outcome in {"held", "left"} and state.rests and not state.changing:
+            stand = f"the stack is {state.stack_status}, the endpoint {state.status}"
+            why = answer.reason if answer.outcome == "held" else "; ".join([*watch.failures, stand])
+            raise _not_switched(names, wanted, why)
+        answer = watch.ask(state)
+        watch.pause(lambda: _not_switched(names, wanted, watch.late(endpoint_state(aws, names))))
+
+
+class _Watch:
+    """Looks at the serving stack again and again, for a limited time."""
+
+    def __init__(self, aws: Aws, names: Names, timeout: float, every: float) -> None:
+        self._aws, self._names, self._timeout = aws, names, timeout
+        self._every = every
+        self._began = time.monotonic()
+        self._asked = self._began
+        self._seen: set[str] = set()
+        list(stack_events(aws, names.serving_stack, self._seen))
+        self.failures: list[str] = []
+
+    def news(self) -> Iterator[str]:
+        """What the stack's events say since the last call."""
+        for event in stack_events(self._aws, self._names.serving_stack, self._seen):
+            if event.status in {"CREATE_FAILED", "UPDATE_FAILED"}:
+                self.failures.append(f"{event.resource}: {event.reason or event.status}")
+            yield f"{event.resource} {event.status.replace('_', ' ').lower()}"
+
+    def ask(self, state: EndpointState) -> Comparison | None:
+        """Has the function compare when the stack is at rest, so that no lost event is waited for."""
+        now = time.monotonic()
+        if not state.rests or now - self._asked < _ASK_EVERY_SECONDS:
+            return None
+        self._asked = now
+        try:
+            return compare(self._aws, self._names)
+        except ClientError as error:
+            if error_code(error) not in DENIED:
+                raise
+            return None  # who may approve need not be allowed to call the function: the events call it
+
+    def late(self, state: EndpointState) -> str:
+        """How things stand now that the time is up."""
+        stand = f"stack {state.stack_status}, endpoint {state.status}, serving {state.package or 'nothing'}"
+        return f"it did not happen within {self._timeout:.0f} s ({stand})"
+
+    def pause(self, late: Any) -> None:
+        """Waits for the next look; raises what `late` makes when the time is up."""
+        if time.monotonic() - self._began > self._timeout:
+            raise late()
+        time.sleep(self._every)
+
+
+def not_promoted(names: Names, why: str, cure: str = "") -> Problem:
+    """What a person is told when an approval does not end with the endpoint."""
+    return Problem(
+        f"The model was not promoted to the endpoint {names.prefix}",
+        why,
+        cure or f"look at the log group /aws/lambda/{names.reconcile_function} and the stack {names.serving_stack}",
+    )
+
+
+def _not_switched(names: Names, wanted: str, why: str) -> Problem:
+    return Problem(
+        f"The endpoint {names.prefix} was not turned {wanted}",
+        why,
+        f"see why: aws cloudformation describe-stack-events --stack-name {names.serving_stack}",
+    )
