@@ -60,7 +60,7 @@ def checks(context: Context, service: str, operation: str, request: Document) ->
     approval = request.get("ModelApprovalStatus")
     keys = {"sagemaker:ModelApprovalStatus": approval} if approval else {}
     for resource in resources:
-        yield Check(f"{service}:{operation}", resource, keys)
+        yield Check(f"{service}:{operation}", resource, keys | _tags(context, resource))
     if request.get("Tags") and operation.startswith("Create"):
         yield Check("sagemaker:AddTags", resources[0], {})
     for role in sorted(_passed_roles(request)):
@@ -148,6 +148,15 @@ def _resources(context: Context, service: str, operation: str, request: Document
         return [name if name.startswith("arn:") else context.arn("model-package", name)]
     found = [_arn(context, noun, request) for noun in _nouns(operation)]
     return [arn for arn in found if arn] or ["*"]
+
+
+def _tags(context: Context, resource: str) -> dict[str, str]:
+    """The tags of a model or an endpoint configuration, whose name CloudFormation makes up: policies ask for a tag."""
+    from local_aws.operations.tags import get_tags
+
+    if not re.search(r":(model|endpoint-config)/", resource):
+        return {}
+    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in get_tags(context, resource)}
 
 
 def _nouns(operation: str) -> list[str]:

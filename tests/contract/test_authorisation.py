@@ -120,6 +120,30 @@ def test_a_role_must_be_passed_and_tags_allowed(strict_aws: LocalAws, root: Clie
     sagemaker.create_model(**model)
 
 
+def test_a_models_tag_says_whose_it_is(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """CloudFormation makes up the names of models and endpoint configurations: policies name their tag."""
+    ours = {"aws:ResourceTag/deployment": "ours"}
+    caller = role(
+        root,
+        "sweeper",
+        {"AWS": ACCOUNT},
+        statement("sagemaker:DeleteModel", "sagemaker:DescribeModel", StringEquals=ours),
+    )
+    sagemaker = as_role(strict_aws, root, caller)("sagemaker")
+    for name, tags in (("tagged-ours", ["ours"]), ("tagged-theirs", ["theirs"]), ("untagged", [])):
+        root("sagemaker").create_model(
+            ModelName=name,
+            PrimaryContainer={"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"},
+            ExecutionRoleArn=role(root, name, SAGEMAKER),
+            Tags=[{"Key": "deployment", "Value": tag} for tag in tags],
+        )
+    for name in ("tagged-theirs", "untagged"):
+        denied(sagemaker.describe_model, ModelName=name)
+        denied(sagemaker.delete_model, ModelName=name)
+    assert sagemaker.describe_model(ModelName="tagged-ours")["ModelName"] == "tagged-ours"
+    sagemaker.delete_model(ModelName="tagged-ours")
+
+
 def test_an_endpoint_has_its_roles_rights_and_no_others(strict_aws: LocalAws, root: ClientFactory) -> None:
     """Without the right to read the artefact it fails and says so; with it, it serves those who may invoke it."""
     image = push_image(strict_aws, root)
