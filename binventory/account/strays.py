@@ -47,7 +47,8 @@ class Strays:
 def find(aws: Aws, names: Names) -> Strays:
     """Looks through the account and region. Only reads."""
     look = Look(aws, _prices(aws.region))
-    held, live = _held(aws, names), _live_executions(aws, names)
+    stacks, live = _stacks(aws, names), _live_executions(aws, names)
+    held = stacks.held | _served(aws, stacks.held)
     tagged = _tagged(aws, names)
     found: list[Thing] = []
     for kind in KINDS:
@@ -55,7 +56,9 @@ def find(aws: Aws, names: Names) -> Strays:
             ours = _named(thing.name, names) or thing.tags.get(TAG) == names.prefix or thing.arn in tagged
             for arn in [arn for arn in tagged if thing.arn == arn or thing.name in _forms(arn)]:
                 del tagged[arn]
-            if ours and not _in_use(thing, held, live):
+            # CloudFormation says which models and configurations it is making, or has replaced, only afterwards.
+            rolling = stacks.busy and thing.kind in {"model", "endpoint config"}
+            if ours and not rolling and not _in_use(thing, held, live):
                 found.append(thing)
     found += [thing for thing in tagged.values() if not held & _forms(thing.arn)]
     return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "whatever carries the tag"))
@@ -84,16 +87,43 @@ def _in_use(thing: Thing, held: set[str], live: set[str]) -> bool:
     return bool(held & ({thing.name} | _forms(thing.arn)))
 
 
-def _held(aws: Aws, names: Names) -> set[str]:
-    """Names and ARNs of everything in the environment's stacks."""
+@dataclass(frozen=True)
+class _Stacks:
+    """The environment's stacks: names and ARNs of everything in them, and whether an update is under way."""
+
+    held: set[str]
+    busy: bool
+
+
+def _stacks(aws: Aws, names: Names) -> _Stacks:
     held: set[str] = set()
+    busy = False
     for stack in entries(aws, "cloudformation", "describe_stacks", "Stacks"):
         if stack["StackName"].startswith(f"{names.prefix}-"):
             name = stack["StackName"]
+            busy = busy or stack["StackStatus"].endswith("_IN_PROGRESS")
             resources = entries(aws, "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=name)
             for resource in resources:
                 held |= _forms(resource.get("PhysicalResourceId", ""))
-    return held
+    return _Stacks(held, busy)
+
+
+def _served(aws: Aws, held: set[str]) -> set[str]:
+    """Names of the configurations and models that the stacks' endpoints run or are rolling out.
+
+    After a rollout that SageMaker undid the endpoint runs a configuration that its stack holds no more.
+    """
+    sagemaker = aws.client("sagemaker")
+    found: set[str] = set()
+    for endpoint in entries(aws, "sagemaker", "list_endpoints", "Endpoints"):
+        if not held & _forms(endpoint["EndpointArn"]):
+            continue
+        described = sagemaker.describe_endpoint(EndpointName=endpoint["EndpointName"])
+        for deployed in (described, described.get("PendingDeploymentSummary", {})):
+            if name := deployed.get("EndpointConfigName"):
+                config = sagemaker.describe_endpoint_config(EndpointConfigName=name)
+                found |= {name, *(variant["ModelName"] for variant in config["ProductionVariants"])}
+    return found
 
 
 def _forms(identifier: str) -> set[str]:

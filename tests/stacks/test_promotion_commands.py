@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from binventory import promotion
-from binventory.aws import Aws
+from binventory.account import strays
+from binventory.aws import Aws, connect
 from binventory.cli import run
 from binventory.errors import Exit
 from binventory.names import Names
 from local_aws.server import LocalAws
 from tests.contract.jobs import until
+from tests.contract.serving import wait_while
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.reconciled import LIMIT, Environment, make
 from tests.stacks.templates import templates
@@ -159,6 +162,39 @@ def test_a_function_that_fails_is_named(environment: Environment, capsys: Captur
     what, why, cure = problem(capsys)
     assert f"{NAME}-reconcile failed" in what and "NoSuchBucket" in why and f"/aws/lambda/{NAME}-reconcile" in cure
     environment.aws("s3").create_bucket(Bucket=NAME)
+
+
+def offered(environment: Environment) -> set[str]:
+    """Models and configurations that `binventory leftovers` would remove."""
+    found = strays.find(connect(os.environ), Names()).found
+    return {thing.name for thing in found if thing.kind in {"model", "endpoint config"}}
+
+
+def test_leftovers_offers_nothing_that_a_rollout_needs(made: Callable[..., Environment]) -> None:
+    environment = made(baking=8)
+    assert run(["approve", environment.register(), "--yes"]) == Exit.OK
+    sagemaker = environment.aws("sagemaker")
+    before = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"]
+    environment.approved()
+    until(lambda: "PendingDeploymentSummary" in sagemaker.describe_endpoint(EndpointName=NAME))
+    assert offered(environment) == set()
+    assert environment.stack_status().endswith("_IN_PROGRESS"), "it was asked in the middle of the rollout"
+    until(lambda: len(sagemaker.list_endpoint_configs(NameContains=NAME)["EndpointConfigs"]) == 1)
+    kept = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"]
+    assert kept != before
+    assert offered(environment) == set()
+    # Past the stack, as a rollout that SageMaker undoes: what runs is held by no stack, and must stay.
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=kept)["ProductionVariants"][0]
+    asked = {key: variant[key] for key in ("VariantName", "ModelName", "InstanceType", "InitialInstanceCount")}
+    sagemaker.create_endpoint_config(EndpointConfigName=f"{NAME}-by-hand", ProductionVariants=[asked])
+    assert offered(environment) == {f"{NAME}-by-hand"}
+    sagemaker.update_endpoint(EndpointName=NAME, EndpointConfigName=f"{NAME}-by-hand")
+    assert offered(environment) == set(), "while it is rolled out"
+    wait_while(environment.aws, NAME, "Updating")
+    assert offered(environment) == set(), "and while it serves"
+    sagemaker.update_endpoint(EndpointName=NAME, EndpointConfigName=kept)
+    wait_while(environment.aws, NAME, "Updating")
+    sagemaker.delete_endpoint_config(EndpointConfigName=f"{NAME}-by-hand")
 
 
 @pytest.mark.parametrize(("environment_name", "seconds"), [("prod", 3120 + 600), ("dev", 2520 + 600)])
