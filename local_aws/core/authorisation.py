@@ -152,11 +152,10 @@ def _resources(context: Context, service: str, operation: str, request: Document
 
 def _tags(context: Context, resource: str) -> dict[str, str]:
     """The tags of a model or an endpoint configuration, whose name CloudFormation makes up: policies ask for a tag."""
-    from local_aws.operations.tags import get_tags
-
     if not re.search(r":(model|endpoint-config)/", resource):
         return {}
-    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in get_tags(context, resource)}
+    tags = context.table("Tags").get(resource.lower()) or {}  # as tags.py keeps them
+    return {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
 
 
 def _nouns(operation: str) -> list[str]:
