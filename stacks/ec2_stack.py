@@ -103,11 +103,7 @@ class Ec2Stack(BinventoryStack):
                     [allow(["s3:GetObject"], [f"arn:{self.partition}:s3:::{weights[5:]}"])]
                     * weights.startswith("s3://")
                 ),
-                # The champion that a new model is compared with.
-                allow(
-                    ["sagemaker:ListModelPackages", "sagemaker:DescribeModelPackage"],
-                    [permissions.sagemaker_arn(self, "model-package", f"{self._group}/*")],
-                ),
+                *permissions.find_champion(self, self.settings.prefix, self._group),
             ],
         )
         return role

@@ -186,14 +186,31 @@ def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
     ]
 
 
-def delete_replaced(stack: Stack, tag: str) -> list[iam.PolicyStatement]:
-    """Delete the models and endpoint configurations of a deployment. CloudFormation makes up their names."""
+def find_champion(stack: Stack, endpoint: str, group: str) -> list[iam.PolicyStatement]:
+    """Find the model package that an endpoint serves, or the newest approved one of a group."""
     return [
+        allow(["sagemaker:DescribeEndpoint"], [sagemaker_arn(stack, "endpoint", endpoint)]),
+        _of_deployment(stack, endpoint, "Describe"),
         allow(
-            ["sagemaker:DeleteEndpointConfig", "sagemaker:DeleteModel"],
-            [sagemaker_arn(stack, kind, "*") for kind in ("endpoint-config", "model")],
-            {"StringEquals": {f"aws:ResourceTag/{DEPLOYMENT_TAG}": tag}},
+            ["sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages"],
+            [sagemaker_arn(stack, "model-package", f"{group}/*")],
         ),
+    ]
+
+
+def _of_deployment(stack: Stack, tag: str, verb: str) -> iam.PolicyStatement:
+    """Do this with the models and endpoint configurations of a deployment. CloudFormation makes up their names."""
+    return allow(
+        [f"sagemaker:{verb}{kind}" for kind in ("EndpointConfig", "Model")],
+        [sagemaker_arn(stack, kind, "*") for kind in ("endpoint-config", "model")],
+        {"StringEquals": {f"aws:ResourceTag/{DEPLOYMENT_TAG}": tag}},
+    )
+
+
+def delete_replaced(stack: Stack, tag: str) -> list[iam.PolicyStatement]:
+    """Delete the models and endpoint configurations of a deployment that its rollouts have replaced."""
+    return [
+        _of_deployment(stack, tag, "Delete"),
         # SageMaker has no resource level for listing them.
         allow(["sagemaker:ListEndpointConfigs", "sagemaker:ListModels"], ["*"]),
     ]

@@ -83,10 +83,7 @@ class PipelineRoles(Construct):
         access = self._access
         yield from permissions.read_objects(access.data_bucket.bucket_arn, EXECUTIONS_PREFIX)
         yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
-        yield allow(
-            ["sagemaker:ListModelPackages", "sagemaker:DescribeModelPackage"],
-            [permissions.sagemaker_arn(self._stack, "model-package", f"{access.model_package_group}/*")],
-        )
+        yield from permissions.find_champion(self._stack, access.settings.prefix, access.model_package_group)
         yield from self._any_job("ProcessingJobs")
 
     def _any_job(self, log_kind: str) -> Iterable[iam.PolicyStatement]:

@@ -18,7 +18,7 @@ from digests import seal, sha256_of
 from evaluation import verdict
 from evaluation.answers import write_answers
 from evaluation.calibration import Temperature, fit_temperature, softmax
-from evaluation.champion import Champion, find_champion
+from evaluation.champion import Champion, Found, find_champion
 from evaluation.count_metrics import Floats, Predictions
 from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
@@ -54,7 +54,8 @@ class EvaluateSettings:
     output: Path = setting("where to write")
     accuracy_threshold: float = setting("least accuracy on the test split for registration", 0.0, low=0, high=1)
     margin: float = setting("how much less accuracy than the champion is still not worse", 0.01, low=0, high=1)
-    model_package_group: str = setting("group whose approved model is the champion; none: no champion", "none")
+    endpoint: str = setting("endpoint whose model is the champion; none: the newest approved of the group", "none")
+    model_package_group: str = setting("group of the champion if no endpoint serves; none: no champion", "none")
     precision: str = setting("auto: int8 if it is as good as fp32", "auto", choices=("auto", "fp32"))
     int8_accuracy_loss: float = setting("accuracy int8 may lose on the validation split", 0.005, low=0, high=1)
     int8_rmse_loss: float = setting("RMSE int8 may add on the validation split", 0.01, low=0, high=5)
@@ -96,11 +97,12 @@ def main(arguments: list[str] | None = None) -> None:
         served = ServedModel.of_archive(archive, folder / "served")
         answers = served.answers(splits.test)
         test = _predictions(splits.test, probabilities_of(answers), card, settings)
-        champion = _champion(splits.test, card, settings)
+        champion, not_compared = _champion(splits.test, card, settings)
         judged = verdict.evaluate(
             test=test, photos=splits.test, training_labels=splits.train.counts, temperature=chosen.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
             champion=None if champion is None else _predictions(splits.test, champion.probabilities, card, settings),
+            not_compared=not_compared,
             training_skus=skus_of(splits.train.records), lineage=_lineage(card, splits, chosen, served, champion),
         )  # fmt: skip
         report = settings.output / "evaluation"
@@ -114,6 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"majority:accuracy={majority.accuracy:.6g} majority:rmse={majority.rmse:.6g}"
     )
     print(f"precision {chosen.choice.precision}: {chosen.choice.reason}")
+    if not_compared:
+        print(f"judged by the threshold alone: {not_compared}")
     print("gate passed" if decision.passed else f"gate refused: {'; '.join(decision.reasons)}", flush=True)
 
 
@@ -183,10 +187,10 @@ def _blocks(photos: ShardIndex, size: int) -> list[str]:
     return [str(int(photo) // size) if photo.isdecimal() else f"id {photo}" for photo in photos.ids]
 
 
-def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> Champion | None:
+def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> Found:
     if settings.model_package_group == "none":
-        return None
-    return find_champion(settings.model_package_group, photos, card.classes)
+        return Found(None, "")
+    return find_champion(settings.endpoint, settings.model_package_group, photos, card.classes)
 
 
 def _lineage(

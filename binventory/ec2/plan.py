@@ -112,7 +112,7 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
         "models": f"{where.models(run)}/",
         "flags": {
             step: {flag: str(values[name]) for name, flag in flags.items() if values.get(name) is not None}
-            | ({"model-package-group": names.prefix} if step == "evaluate" else {})
+            | ({"endpoint": names.prefix, "model-package-group": names.prefix} if step == "evaluate" else {})
             for step, flags in _FLAGS.items()
         },
     }

@@ -170,10 +170,18 @@ def _evaluation(record: RunRecord) -> dict[str, Any]:
     return {
         "columns": ["this model", "95% interval", *baselines],
         "metrics": rows,
-        "verdict": "The gate let it pass." if gate["passed"] else "The gate refused it: " + "; ".join(gate["reasons"]),
+        "verdict": verdict(gate),
         "classes": ours["classes"],
         "confusion": heat,
     }
+
+
+def verdict(gate: dict[str, Any]) -> str:
+    """What the gate decided, in a sentence or two."""
+    said = "The gate let it pass." if gate["passed"] else "The gate refused it: " + "; ".join(gate["reasons"])
+    # Evaluations of before that member have none.
+    missing = gate.get("not_compared", "")
+    return f"{said} By the threshold alone: {missing}." if missing else said
 
 
 def _value(metric: dict[str, Any]) -> str:

@@ -36,6 +36,8 @@ def evaluate_step(context: PipelineContext) -> Step:
         OUTPUT,
         "--accuracy-threshold",
         parameters.accuracy_threshold.text,
+        "--endpoint",
+        context.settings.prefix,
         "--model-package-group",
         context.model_package_group,
         "--seed",

@@ -87,7 +87,7 @@ class Environment:
         self.aws = aws
         self.name = name or f"bins-{uuid.uuid4().hex[:8]}"
         self.stack_name = f"{self.name}-serving"
-        self._image = image
+        self.image = image
         self._url = endpoint_url
         aws("sagemaker").create_model_package_group(ModelPackageGroupName=self.name)
         aws("s3").create_bucket(Bucket=self.name)
@@ -143,7 +143,7 @@ class Environment:
             ModelPackageGroupName=self.name,
             ModelApprovalStatus="PendingManualApproval",
             InferenceSpecification={
-                "Containers": [{"Image": self._image, "ModelDataUrl": artefact}],
+                "Containers": [{"Image": self.image, "ModelDataUrl": artefact}],
                 "SupportedContentTypes": ["image/jpeg"],
                 "SupportedResponseMIMETypes": ["application/json"],
             },

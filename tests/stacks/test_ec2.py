@@ -99,6 +99,7 @@ def test_the_machines_role_works_on_executions_and_checkpoints_only(template: di
             allowed.setdefault(action, set()).update(flat(resource) for resource in as_list(statement["Resource"]))
     assert set(allowed) == {
         "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
+        "sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel",
         "sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages",
     }  # fmt: skip
     written = {resource.rsplit(">", 1)[-1] for resource in allowed["s3:PutObject"]}

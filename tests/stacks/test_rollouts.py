@@ -63,7 +63,7 @@ def test_what_was_asked_for_is_nothing_to_tell(serving: Environment) -> None:
 
 def test_an_endpoint_with_another_configuration_is_told_once(serving: Environment) -> None:
     package = serving.asked[0]
-    other = create_config(serving.aws, f"by-hand-{serving.name}", serving._image)
+    other = create_config(serving.aws, f"by-hand-{serving.name}", serving.image)
     put_back(serving, other)
     for _ in range(2):
         assert serving.compare(detail={})["outcome"] == "left"
@@ -81,7 +81,7 @@ def test_an_endpoint_that_died_or_should_not_be_is_told(serving: Environment) ->
     serving.compare()
     serving.compare(endpoint="off")
     serving.settled()
-    config = create_config(serving.aws, f"stray-{serving.name}", serving._image)
+    config = create_config(serving.aws, f"stray-{serving.name}", serving.image)
     sagemaker.create_endpoint(EndpointName=serving.name, EndpointConfigName=config)
     wait_while(serving.aws, serving.name, "Creating")
     serving.compare()
@@ -95,7 +95,7 @@ def test_an_endpoint_that_died_or_should_not_be_is_told(serving: Environment) ->
 
 
 def test_a_difference_that_comes_back_is_told_again(serving: Environment) -> None:
-    own, other = config_of(serving), create_config(serving.aws, f"by-hand-{serving.name}", serving._image)
+    own, other = config_of(serving), create_config(serving.aws, f"by-hand-{serving.name}", serving.image)
     for _ in range(2):
         put_back(serving, other)
         serving.compare()

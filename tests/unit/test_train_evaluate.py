@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from botocore.exceptions import ClientError
 import embed
 import evaluate
 import train
+from binventory.report.page import verdict
 from digests import seal
 from evaluation.count_metrics import Predictions
 from jobs.archive import open_archive, write_archive
@@ -144,17 +146,34 @@ def test_the_choice_weighs_accuracy_and_rmse() -> None:
 
 
 class Registry:
-    """A model registry and its store, as boto3 clients."""
+    """A model registry, its store and an endpoint, as boto3 clients."""
 
-    def __init__(self, archive: Path | None) -> None:
+    def __init__(self, archive: Path | None, serving: str = "") -> None:
         self.archive = archive
+        self.serving = serving
+        """State of the endpoint; empty: there is none."""
+
+    def describe_endpoint(self, **asked: Any) -> dict[str, Any]:
+        assert asked["EndpointName"] == "bins"
+        if not self.serving:
+            message = 'Could not find endpoint "bins".'
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "DescribeEndpoint")
+        return {"EndpointStatus": self.serving, "EndpointConfigName": "config"}
+
+    def describe_endpoint_config(self, **asked: Any) -> dict[str, Any]:
+        assert asked["EndpointConfigName"] == "config"
+        return {"ProductionVariants": [{"ModelName": "model"}]}
+
+    def describe_model(self, **asked: Any) -> dict[str, Any]:
+        assert asked["ModelName"] == "model"
+        return {"ModelName": "model", "Containers": [{"ModelPackageName": "arn:serving"}]}
 
     def list_model_packages(self, **asked: Any) -> dict[str, Any]:
         assert asked["ModelApprovalStatus"] == "Approved" and asked["SortOrder"] == "Descending"
         return {"ModelPackageSummaryList": [{"ModelPackageArn": "arn:champion"}] if self.archive else []}
 
     def describe_model_package(self, **asked: Any) -> dict[str, Any]:
-        assert asked["ModelPackageName"] == "arn:champion"
+        assert asked["ModelPackageName"] == ("arn:serving" if self.serving == "InService" else "arn:champion")
         return {"InferenceSpecification": {"Containers": [{"ModelDataUrl": "s3://models/a/model.tar.gz"}]}}
 
     def download_file(self, bucket: str, key: str, path: str) -> None:
@@ -196,6 +215,20 @@ def test_a_champion_that_cannot_be_looked_up_fails_the_job(
         run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
 
 
+@pytest.mark.parametrize(
+    ("state", "champion"), [("InService", "arn:serving"), ("Failed", "arn:champion"), ("", "arn:champion")]
+)
+def test_the_champion_is_what_serves_and_the_newest_approved_where_nothing_does(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, champion: str
+) -> None:
+    run(world, tmp_path / "champion", "--precision", "fp32")
+    archive = tmp_path / "champion" / "serving" / "model.tar.gz"
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive, state))
+    report = run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group", "--endpoint", "bins")
+    assert report["binventory"]["lineage"]["champion"] == champion
+    assert report["binventory"]["gate"]["not_compared"] == ""
+
+
 def test_a_champion_of_other_classes_is_not_compared(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,8 +239,42 @@ def test_a_champion_of_other_classes_is_not_compared(
     archive = tmp_path / "model.tar.gz"
     write_archive(archive, {name: tmp_path / "opened" / name for name in ("model.onnx", "serving.json")})
     monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))
-    with pytest.raises(JobError, match="they cannot be compared"):
-        run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+    report = run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+    assert report["binventory"]["champion"] is None
+    said = report["binventory"]["gate"]["not_compared"]
+    assert said.startswith("champion arn:champion: ") and "they cannot be compared" in said
+
+
+@pytest.mark.parametrize("content", [b"no archive", b""], ids=["broken", "empty"])
+def test_a_champion_that_cannot_be_read_is_a_finding_and_the_threshold_decides(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    broken = tmp_path / "model.tar.gz"
+    broken.write_bytes(content)
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(broken))
+    report = run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+    gate = report["binventory"]["gate"]
+    assert gate["not_compared"].startswith("champion arn:champion: ")
+    assert gate["passed"] is gate["above_threshold"] is gate["not_worse_than_champion"] is True
+    assert "champion" not in report["binventory"]["lineage"]
+    assert "judged by the threshold alone: champion arn:champion: " in capsys.readouterr().out
+    page = (tmp_path / "new" / "evaluation" / "evaluation.html").read_text()
+    assert "The champion was not compared: champion arn:champion" in page and "which decides alone" in page
+    assert "By the threshold alone: champion arn:champion" in verdict(gate)
+
+
+def test_a_champion_whose_archive_is_gone_is_a_finding(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path)
+
+    def gone(*_asked: Any) -> None:
+        raise ClientError({"Error": {"Code": "404", "Message": "Not Found"}}, "HeadObject")
+
+    monkeypatch.setattr(registry, "download_file", gone)
+    monkeypatch.setattr(boto3, "client", lambda _service: registry)
+    report = run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
+    assert "Not Found" in report["binventory"]["gate"]["not_compared"]
 
 
 def test_a_damaged_champion_is_not_compared(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +293,8 @@ def test_a_damaged_champion_is_not_compared(world: Path, tmp_path: Path, monkeyp
         write_archive(tmp_path / "model.tar.gz", {file: opened / file for file in names})
         (opened / name).write_bytes(whole[name])
         monkeypatch.setattr(boto3, "client", lambda _service: Registry(tmp_path / "model.tar.gz"))
-        with pytest.raises(JobError, match=words):
-            run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+        report = run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
+        assert re.search(words, report["binventory"]["gate"]["not_compared"])
 
 
 @pytest.mark.parametrize(("split", "photo"), [("train", "01000"), ("validation", "02000"), ("test", "03000")])

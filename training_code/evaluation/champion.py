@@ -1,4 +1,4 @@
-"""The model that serves today: the newest approved package of the group, and its answers on our photos."""
+"""The model that serves today, and its answers on our photos."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import boto3
@@ -13,41 +14,55 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from evaluation.count_metrics import Floats
 from evaluation.served_model import ServedModel, probabilities_of
+from evaluation.serving_package import NoPackageError, newest_approved, serving_package
 from jobs.container import JobError
 from shards import Sample
 
 
 @dataclass(frozen=True, eq=False)
 class Champion:
-    """The approved model package and the probabilities [N, k] it gives our photos."""
+    """A model package and the probabilities [N, k] it gives our photos."""
 
     arn: str
     probabilities: Floats
 
 
-def find_champion(group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Champion | None:
-    """The champion's answers; None when the group holds no approved package (the first model has no rival).
+class Found(NamedTuple):
+    """The champion, or why there is one that could not be compared."""
 
-    Raises JobError when there is a champion that cannot be fetched or run: a gate that cannot be judged must not pass.
+    champion: Champion | None
+    not_compared: str
+    """Empty where there is no champion, or it was compared."""
+
+
+def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Found:
+    """The champion's answers: of the package that the endpoint serves, or of the newest approved one if none serves.
+
+    endpoint: its name, or `none`. A champion that cannot be read or compared is a finding, so that one broken package
+    does not end every later evaluation. Raises JobError when SageMaker does not say which one is the champion.
     """
     try:
-        sagemaker = boto3.client("sagemaker")
-        found = sagemaker.list_model_packages(
-            ModelPackageGroupName=group, ModelApprovalStatus="Approved", SortBy="CreationTime", SortOrder="Descending",
-            MaxResults=1,
-        )["ModelPackageSummaryList"]  # fmt: skip
-        if not found:
-            return None
-        arn = found[0]["ModelPackageArn"]
-        package = sagemaker.describe_model_package(ModelPackageName=arn)
-        uri = package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
-        with tempfile.TemporaryDirectory() as folder:
-            place = urlparse(uri)
-            archive = Path(folder) / "model.tar.gz"
-            boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(archive))
-            return Champion(arn, _answers(archive, Path(folder) / "model", photos, classes))
+        arn = serving_package(endpoint) if endpoint != "none" else None
+        arn = arn or newest_approved(group)
+    except NoPackageError as error:
+        return Found(None, str(error))
     except (BotoCoreError, ClientError, KeyError) as error:
         raise JobError(f"the champion of model package group {group} cannot be looked up: {error}") from error
+    if arn is None:
+        return Found(None, "")
+    try:
+        return Found(Champion(arn, _answers_of(arn, photos, classes)), "")
+    except Exception as error:  # whatever the archive of another version brings about
+        return Found(None, f"champion {arn}: {error}")
+
+
+def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
+    package = boto3.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    place = urlparse(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "model.tar.gz"
+        boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(archive))
+        return _answers(archive, Path(folder) / "model", photos, classes)
 
 
 def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:

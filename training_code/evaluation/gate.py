@@ -61,6 +61,8 @@ class GateDecision:
     not_worse_than_champion: bool
     """True as well when there is no champion yet: the first model needs the threshold only."""
     comparison: Comparison | None
+    not_compared: str
+    """Why the champion was not compared, so that the threshold alone decides; empty where there is none, or it was."""
     reasons: tuple[str, ...]
     """One sentence a failed condition; empty when the challenger passes."""
     where_to_look: tuple[str, ...]
@@ -71,8 +73,12 @@ class GateDecision:
         return self.above_threshold and self.not_worse_than_champion
 
 
-def decide(challenger: Predictions, champion: Predictions | None, settings: GateSettings) -> GateDecision:
+def decide(
+    challenger: Predictions, champion: Predictions | None, settings: GateSettings, not_compared: str = ""
+) -> GateDecision:
     """Judge `challenger` by its threshold and, on the same photos, against `champion` (None: nothing serves yet).
+
+    not_compared: why a champion has no answers; the threshold decides alone then, and the verdict says so.
 
     Raises ValueError when the two were not measured on the same photos.
     """
@@ -95,6 +101,7 @@ def decide(challenger: Predictions, champion: Predictions | None, settings: Gate
         above_threshold=above,
         not_worse_than_champion=not_worse,
         comparison=comparison,
+        not_compared=not_compared,
         reasons=tuple(reasons),
         where_to_look=_where_to_look(challenger, champion) if reasons else (),
     )

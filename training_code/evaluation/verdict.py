@@ -54,15 +54,18 @@ def evaluate(
     temperature: Temperature,
     gate: GateSettings,
     champion: Predictions | None = None,
+    not_compared: str = "",
     training_skus: Set[str] = frozenset(),
     lineage: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Measure, slice and judge a model.
 
     test: its answers on the test split, its temperature applied; photos: the same photos in the same order;
-    champion: the answers of the model that serves today on the same photos; training_skus: every SKU of the training
-    split (empty: not known); lineage: what the model was made of (code version, data fingerprint, hyperparameters,
-    jobs, price), shown and stored as given. Raises ValueError when photos and predictions do not belong together.
+    champion: the answers of the model that serves today on the same photos; not_compared: why there are none although
+    there is a champion; training_skus: every SKU of the training split (empty: not known); lineage: what the model was
+    made of (code version, data fingerprint, hyperparameters, jobs, price), shown and stored as given.
+
+    Raises ValueError when photos and predictions do not belong together.
     """
     if len(photos) != len(test.labels):
         raise ValueError(f"{len(photos)} photos for {len(test.labels)} predictions: they must be the same test split")
@@ -79,7 +82,7 @@ def evaluate(
         ids.append(photo.id)
         traits.append(traits_of(photo, training_skus))
     slicings = slice_by_traits(test, traits, replicates=gate.replicates, seed=gate.seed)
-    decision = decide(test, champion, gate)
+    decision = decide(test, champion, gate, not_compared)
     if decision.reasons:
         decision = dataclasses.replace(decision, where_to_look=(*decision.where_to_look, *_weak_slices(slicings)))
     return Evaluation(
