@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,8 @@ from binventory.aws import connect
 from binventory.rehearsal import source
 from local_aws.core import decisions
 from local_aws.server import LocalAws
+from tests import grey_model
+from tests.contract.jobs import until
 from tests.github_account import Account, checkout, step
 from tests.rights import Deployment, Request, generalise, survivors, with_every_role, witnesses
 from tests.stacks.templates import synthesize
@@ -85,15 +89,80 @@ def train(account: Account) -> None:
 
 
 def promote(account: Account) -> None:
-    """A person approves; the next training compares itself with the champion."""
+    """A person approves; the next training compares itself with what serves; a second version replaces the first."""
     sagemaker = account.client("sagemaker")
     package = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"][0]
     sagemaker.update_model_package(ModelPackageArn=package["ModelPackageArn"], ModelApprovalStatus="Approved")
     wait_for(account, "InService")
     rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
-    done = account.shell(step("train", "Train and wait"), {**rights, "PARAMETER": "TuningJobs=1"})
+    with called(account):  # or the idle guard would turn it off meanwhile
+        done = account.shell(step("train", "Train and wait"), {**rights, "PARAMETER": "TuningJobs=1"})
     # Two epochs on a few photos: the champion may well win.
     assert done.returncode == 0 or "The pipeline refused the model" in done.stderr, done.stdout + done.stderr
+    described = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])
+    again = approve_copy(account, described["InferenceSpecification"])
+    until(lambda: serves(account) == again, seconds=120)
+    until(lambda: len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 1, seconds=60)
+
+
+def refuse(account: Account) -> None:
+    """A version that cannot be loaded is rolled back, and is rejected with the reason."""
+    turn_on(account)
+    sagemaker = account.client("sagemaker")
+    package = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"][0]
+    specification = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])[
+        "InferenceSpecification"
+    ]
+    place = specification["Containers"][0]
+    bucket, _, key = place["ModelDataUrl"].removeprefix("s3://").partition("/")
+    broken = f"executions/broken/{key.rpartition('/')[2]}"
+    account.client("s3").put_object(Bucket=bucket, Key=broken, Body=b"no archive")
+    place["ModelDataUrl"] = f"s3://{bucket}/{broken}"
+    bad = approve_copy(account, specification)
+
+    def status() -> str:
+        return str(sagemaker.describe_model_package(ModelPackageName=bad)["ModelApprovalStatus"])
+
+    until(lambda: status() == "Rejected", seconds=120)
+
+
+def approve_copy(account: Account, specification: dict[str, Any]) -> str:
+    """Registers another version of this specification and approves it; returns its ARN."""
+    sagemaker = account.client("sagemaker")
+    package: str = sagemaker.create_model_package(
+        ModelPackageGroupName=NAME,
+        ModelApprovalStatus="PendingManualApproval",
+        InferenceSpecification=specification,
+    )["ModelPackageArn"]
+    sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
+    return package
+
+
+def serves(account: Account) -> str:
+    """The package that the serving stack names once it is at rest; empty before."""
+    stack = account.client("cloudformation").describe_stacks(StackName=f"{NAME}-serving")["Stacks"][0]
+    values = {item["ParameterKey"]: item["ParameterValue"] for item in stack["Parameters"]}
+    return values["ModelPackageArn"] if stack["StackStatus"].endswith("_COMPLETE") else ""
+
+
+@contextmanager
+def called(account: Account) -> Iterator[None]:
+    """Somebody counts a photo every few seconds."""
+    photo, ended = grey_model.photo(120), threading.Event()
+
+    def count() -> None:
+        runtime = account.client("sagemaker-runtime")
+        while not ended.wait(3):
+            with suppress(ClientError):  # one that meets a rollout
+                runtime.invoke_endpoint(EndpointName=NAME, Body=photo, ContentType="image/jpeg")
+
+    caller = threading.Thread(target=count)
+    caller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        caller.join()
 
 
 def count(account: Account) -> None:
@@ -145,7 +214,7 @@ def destroy(account: Account) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-ACTS: tuple[Callable[[Account], None], ...] = (train, promote, count, batch, guards, destroy)
+ACTS: tuple[Callable[[Account], None], ...] = (train, promote, refuse, count, batch, guards, destroy)
 
 
 def invoke(account: Account, function: str, **event: str) -> None:

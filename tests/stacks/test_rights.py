@@ -45,11 +45,10 @@ UNWITNESSED = [
     ),
     ("RolesPipeline", "Stop(Processing|Training|HyperParameterTuning)Job", "Which step a stop meets is chance."),
     (
-        "Guard|Hours|Monitor|Cleanup|Promot|Rollout",
+        "Reconcile|Monitor|Cleanup",
         "logs:(CreateLogStream|PutLogEvents)",
         "Lambda writes the log of a function by its role; the local one writes it by itself.",
     ),
-    ("RolloutCheck", "DescribeStackEvents|sns:Publish", "Asked and told when a rollout was undone, which is rare."),
     ("Schedule|TurnO", "lambda:InvokeFunction", "The local Scheduler calls functions without asking for the right."),
 ]
 CURE = "give it back, or run WITNESS=1 make test-rehearsal ARGS=tests/rehearsal/test_rights.py if the work changed"
