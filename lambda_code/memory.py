@@ -86,9 +86,11 @@ class Memory:
             return Decided(stack)
         return Decided(stack, body["version"], tuple(body["told"]))
 
-    def keep(self, decided: Decided) -> None:
-        """Remembers a decision."""
-        self._put(_DECIDED, asdict(decided))
+    def keep(self, decided: Decided) -> Decided:
+        """Remembers a decision, unless it is remembered already; returns it."""
+        if decided != self.decided(decided.stack):
+            self._put(_DECIDED, asdict(decided))
+        return decided
 
     def _put(self, key: str, body: dict[str, Any]) -> None:
         client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(body).encode())

@@ -11,19 +11,20 @@ serving hours do. A request that meets a busy stack is kept until the stack is f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import budget
 import endpoint
+import notices
 import registry
-from alerts import tell
 from environment import read
 from executions import stop_running
-from memory import Decided, Memory
+from memory import Memory
+from notices import Notices
 from report import Report
 from retained import delete_replaced
-from rollouts import Notice, Standing, failed_rollout, notice_of, rolled_back, standing
+from rollouts import Standing, failed_rollout, standing
 from serving_stack import ENDPOINT_STATE, MODEL_PACKAGE_ARN, ServingStack, Stack, StackBusyError
 from wanted import Decision, Facts, decide
 
@@ -71,7 +72,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         if spent:
             stopped = stop_running(variables.pipelines)
             if stopped or report.outcome == "turned off":
-                _tell_spent(variables, spent, report, stopped)
+                notices.spent(variables.alerts_topic, variables.budget, spent, report.outcome, stopped)
     if stopped:
         report = Report(report.outcome, f"{report.reason}; executions stopped: {stopped}")
     return report.logged()
@@ -85,25 +86,14 @@ def _spent(variables: Environment) -> str:
     return str(found) if budget.is_spent(found, variables.guard_percent) else ""
 
 
-def _tell_spent(variables: Environment, spent: str, report: Report, stopped: int) -> None:
-    tell(
-        variables.alerts_topic,
-        f"{variables.budget}: the budget is spent",
-        f"{spent}. The endpoint: {report.outcome}. Pipeline executions stopped: {stopped}.\n"
-        "While the budget is spent the endpoint stays off and executions are stopped. Wait for the next month, or "
-        "raise money.monthly_budget_usd or money.guard_percent and deploy. Then: binventory endpoint on",
-    )
-
-
 class _Comparison:
-    """One comparison, with what it has found out for people."""
+    """One comparison."""
 
     def __init__(self, variables: Environment, memory: Memory, spent: str) -> None:
         self._variables = variables
         self._memory = memory
         self._spent = spent
         self._serving = ServingStack(variables.serving_stack)
-        self._notices: dict[str, Notice] = {}
 
     def run(self, event: dict[str, Any]) -> Report:
         """Compares, and acts if the stack is free."""
@@ -114,9 +104,13 @@ class _Comparison:
             return Report("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
         found = endpoint.find(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
-        self._add(notice_of(self._variables.endpoint, self._serving, stack, stands))
-        newest = self._newest(stack, stands)
         decided = self._memory.decided(stack.id)
+        told = Notices(self._variables.alerts_topic, set(decided.told))
+        told.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))
+        if not told.told.issuperset(told.keys):
+            # Before anything is refused, which calls this function again.
+            decided = self._memory.keep(replace(decided, told=(*decided.told, *told.keys)))
+        newest = self._newest(stack, stands, told)
         waiting = self._memory.requests()
         # What was requested of a stack that is gone is not for this one.
         current = [request for request in waiting if request.at >= stack.created]
@@ -131,12 +125,13 @@ class _Comparison:
                 spent=self._spent,
             )
         )
-        if decision.new and decision.held:
-            self._add(_not_served(self._variables.endpoint, decision))
         report = self._act(stack, found, decision, asked=bool(current))
-        if report.outcome != "busy":
+        if report.outcome != "busy" and stack.usable:
+            if decision.new and decision.held:
+                told.add([notices.not_served(self._variables.endpoint, decision.package, decision.held)])
             self._memory.forget(waiting)
-            self._remember(decided, newest)
+            decided = replace(decided, version=newest.version if newest else decided.version)
+        self._memory.keep(replace(decided, told=told.keys))
         if report.outcome in {"left", "held"} and not stands.difference and "detail" in event:
             delete_replaced(self._serving)
         return report
@@ -147,7 +142,7 @@ class _Comparison:
             delete_replaced(ServingStack(deleted))
         return Report("left", f"there is no stack {self._serving.name}: the endpoint is off")
 
-    def _newest(self, stack: Stack, stands: Standing) -> registry.Package | None:
+    def _newest(self, stack: Stack, stands: Standing, told: Notices) -> registry.Package | None:
         """The newest approved package whose rollout has not failed since it was approved."""
         for package in registry.approved(self._variables.model_package_group):
             if package.arn == stack.package:
@@ -158,10 +153,10 @@ class _Comparison:
             failed = failed_rollout(self._serving, package)
             if failed is None:
                 return package
-            self._add(rolled_back(self._variables.endpoint, self._serving.name, failed, stands))
+            told.add([notices.rolled_back(self._variables.endpoint, self._serving.name, failed, stands)])
             registry.refuse(package.arn, f"Rolled back: {failed.failure}")
         if stack.serves:
-            self._add(_nothing_approved(self._variables.endpoint, stack))
+            told.add([notices.nothing_approved(self._variables.endpoint, stack.package)])
         return None
 
     def _idle(self, stack: Stack, found: endpoint.Endpoint | None) -> str:
@@ -183,26 +178,10 @@ class _Comparison:
         except StackBusyError as busy:
             return Report("busy", f"{busy}: its end calls again")
         if decision.idle:
-            tell(
-                self._variables.alerts_topic,
-                f"{self._variables.endpoint}: idle, turned off",
-                f"The {decision.because} and is being turned off. To bring it back: binventory endpoint on",
-            )
+            notices.idle(self._variables.alerts_topic, self._variables.endpoint, decision.because)
         gets = [f"the endpoint gets {decision.package}"] if promotes else []
         outcome = "promoting" if decision.state == stack.state else f"turned {decision.state}"
         return Report(outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets))
-
-    def _add(self, notice: Notice | None) -> None:
-        if notice:
-            self._notices.setdefault(notice.key, notice)
-
-    def _remember(self, decided: Decided, newest: registry.Package | None) -> None:
-        for notice in self._notices.values():
-            if notice.key not in decided.told:
-                tell(self._variables.alerts_topic, notice.subject, notice.message)
-        now = Decided(decided.stack, newest.version if newest else decided.version, tuple(self._notices))
-        if now != decided:
-            self._memory.keep(now)
 
 
 def _changes(stack: Stack, decision: Decision) -> tuple[dict[str, str], int]:
@@ -219,21 +198,3 @@ def _unchanged(stack: Stack, decision: Decision, *, asked: bool) -> Report:
     if stack.serves:
         return Report("left", f"the endpoint serves {stack.package}")
     return Report("left", "the endpoint is off")
-
-
-def _not_served(name: str, decision: Decision) -> Notice:
-    return Notice(
-        f"held {decision.package}",
-        f"{name}: approved, not served",
-        f"{decision.package} was approved, but {decision.held}: the endpoint stays off.\n\n"
-        "Once the budget allows it: binventory endpoint on",
-    )
-
-
-def _nothing_approved(name: str, stack: Stack) -> Notice:
-    return Notice(
-        f"nothing approved instead of {stack.package}",
-        f"{name}: no model package is approved",
-        f"The endpoint still serves {stack.package}: it is not approved any more, but no other package is.\n\n"
-        "Next: binventory approve, or binventory endpoint off",
-    )

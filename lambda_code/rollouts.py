@@ -12,17 +12,6 @@ from endpoint import Endpoint
 from registry import Package
 from serving_stack import CONFIGURATION, ServingStack, Stack, Update
 
-_AGAIN = "It is marked Rejected in the registry, with the reason. To try it again: binventory approve"
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A message about a state that lasts; people get it once, as long as its key stays the same."""
-
-    key: str
-    subject: str
-    message: str
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -33,7 +22,7 @@ class Standing:
     serves: str
     """In words, what answers requests."""
     undone: str
-    """Why SageMaker put the configuration before back although the update ended well; empty where it did not."""
+    """Why SageMaker put the old configuration back although the update ended well; empty where it did not."""
 
 
 def standing(of: ServingStack, stack: Stack, found: Endpoint | None) -> Standing:
@@ -68,40 +57,6 @@ def _difference(stack: Stack, wanted: str, found: Endpoint | None) -> str:
             f"which holds {stack.package}{because}"
         )
     return ""
-
-
-def notice_of(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) -> Notice | None:
-    """What people have to know about the last update or the endpoint."""
-    last = next(of.updates(), None)
-    if last and last.rolled_back:
-        return rolled_back(endpoint, of.name, last, stands)
-    if not stands.difference:
-        return None
-    if stands.undone:
-        return Notice(
-            stands.difference,
-            f"{endpoint}: promotion rolled back",
-            f"SageMaker undid the rollout of {stack.package}: {stands.undone}; {stands.difference}.\n\n{_AGAIN}",
-        )
-    return Notice(
-        stands.difference,
-        f"{endpoint}: not what was asked for",
-        f"Stack {of.name} is {stack.status}, but {stands.difference}.\n\n"
-        "Next: `binventory endpoint off`, then `binventory endpoint on`, which makes the endpoint anew.",
-    )
-
-
-def rolled_back(endpoint: str, stack: str, update: Update, stands: Standing) -> Notice:
-    """An update that failed, with its cause and what serves instead."""
-    what = f"promotion of version {update.promoted}" if update.promoted else "update"
-    cure = _AGAIN if update.promoted else "The serving stack is as it was before"
-    if update.ended.endswith("FAILED"):
-        cure = f"Next: continue the rollback of {stack} in CloudFormation.\n{cure}"
-    return Notice(
-        update.ended_by,
-        f"{endpoint}: {'promotion' if update.promoted else 'update'} rolled back",
-        f"The {what} failed: {update.failure}; {stands.serves}.\n\n{cure}.",
-    )
 
 
 def failed_rollout(of: ServingStack, package: Package) -> Update | None:

@@ -416,6 +416,8 @@ def test_a_broken_stack_is_said_to_be_broken(environment: Made, monkeypatch: pyt
     answer = one.compare()
     assert answer["outcome"] == "held"
     assert "repair it with `cdk deploy`" in answer["reason"]
+    assert one.compare(endpoint="on")["outcome"] == "held"
+    assert one.waiting() == 1, "what was requested is done when the stack is repaired"
 
 
 def test_a_parameter_that_does_not_exist_is_named(environment: Made) -> None:

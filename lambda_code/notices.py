@@ -1,0 +1,110 @@
+"""What people are told. What lasts is told once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from alerts import tell
+from rollouts import Standing
+from serving_stack import ServingStack, Stack, Update
+
+_AGAIN = "It is marked Rejected in the registry, with the reason. To try it again: binventory approve"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message; people get it once, as long as its key stays the same."""
+
+    key: str
+    subject: str
+    message: str
+
+
+@dataclass
+class Notices:
+    """Those of one comparison, sent to a topic unless an earlier comparison has sent them."""
+
+    topic: str
+    told: set[str]
+    """Keys of those that were sent before."""
+    found: dict[str, Notice] = field(default_factory=dict)
+
+    def add(self, notices: Iterable[Notice]) -> None:
+        """Sends what is new."""
+        for notice in notices:
+            if notice.key not in self.told | self.found.keys():
+                tell(self.topic, notice.subject, notice.message)
+            self.found.setdefault(notice.key, notice)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of what lasts."""
+        return tuple(self.found)
+
+
+def of_stack(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) -> list[Notice]:
+    """What people have to know about the last update or the endpoint."""
+    last = next(of.updates(), None)
+    if last and last.rolled_back:
+        return [rolled_back(endpoint, of.name, last, stands)]
+    if not stands.difference:
+        return []
+    if stands.undone:
+        subject, cause = "promotion rolled back", f"SageMaker undid the rollout of {stack.package}: {stands.undone}"
+        return [Notice(stands.difference, f"{endpoint}: {subject}", f"{cause}; {stands.difference}.\n\n{_AGAIN}.")]
+    message = (
+        f"Stack {of.name} is {stack.status}, but {stands.difference}.\n\n"
+        "Next: `binventory endpoint off`, then `binventory endpoint on`, which makes the endpoint anew."
+    )
+    return [Notice(stands.difference, f"{endpoint}: not what was asked for", message)]
+
+
+def rolled_back(endpoint: str, stack: str, update: Update, stands: Standing) -> Notice:
+    """An update that failed, with its cause and what serves instead."""
+    what = f"promotion of version {update.promoted}" if update.promoted else "update"
+    cure = _AGAIN if update.promoted else "The serving stack is as it was before"
+    if update.ended.endswith("FAILED"):
+        cure = f"Next: continue the rollback of {stack} in CloudFormation.\n{cure}"
+    return Notice(
+        update.ended_by,
+        f"{endpoint}: {'promotion' if update.promoted else 'update'} rolled back",
+        f"The {what} failed: {update.failure}; {stands.serves}.\n\n{cure}.",
+    )
+
+
+def not_served(endpoint: str, package: str, held: str) -> Notice:
+    """An approval that does not lead to the endpoint."""
+    return Notice(
+        f"held {package}",
+        f"{endpoint}: approved, not served",
+        f"{package} was approved, but {held}: the endpoint stays off.\n\n"
+        "Once the budget allows it: binventory endpoint on",
+    )
+
+
+def nothing_approved(endpoint: str, package: str) -> Notice:
+    """A version that is rejected and serves, because nothing else may."""
+    return Notice(
+        f"nothing approved instead of {package}",
+        f"{endpoint}: no model package is approved",
+        f"The endpoint still serves {package}: it is not approved any more, but no other package is.\n\n"
+        "Next: binventory approve, or binventory endpoint off",
+    )
+
+
+def idle(topic: str, endpoint: str, because: str) -> None:
+    """Tells at once that an endpoint goes off because nobody calls it."""
+    message = f"The {because} and is being turned off. To bring it back: binventory endpoint on"
+    tell(topic, f"{endpoint}: idle, turned off", message)
+
+
+def spent(topic: str, name: str, budget: str, endpoint: str, stopped: int) -> None:
+    """Tells at once what the spent budget has ended. endpoint: what became of it."""
+    tell(
+        topic,
+        f"{name}: the budget is spent",
+        f"{budget}. The endpoint: {endpoint}. Pipeline executions stopped: {stopped}.\n"
+        "While the budget is spent the endpoint stays off and executions are stopped. Wait for the next month, or "
+        "raise money.monthly_budget_usd or money.guard_percent and deploy. Then: binventory endpoint on",
+    )
