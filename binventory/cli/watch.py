@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from botocore.exceptions import ClientError
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from binventory import pipeline
+from binventory import pipeline, promotion
 from binventory.aws import Aws, connect
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cli.screen import Below, show
@@ -102,11 +103,19 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
     if watcher.trials and not console.is_terminal:
         stdout.print()
         stdout.print(trials_table(watcher.trials))
-    stdout.print(
-        f"\nRegistered {registered}\nServe it:     binventory approve {registered}\n"
-        f"Look back:    binventory report {execution.id}",
-        soft_wrap=True,
-    )
+    said = [f"\nRegistered {registered}", *refusal(aws, registered), f"Serve it:     binventory approve {registered}"]
+    stdout.print("\n".join([*said, f"Look back:    binventory report {execution.id}"]), soft_wrap=True, markup=False)
+
+
+def refusal(aws: Aws, package: str) -> list[str]:
+    """Why a package does not serve, where a rollout or a person has rejected it since; nothing otherwise."""
+    if not package:
+        return []
+    try:
+        judged = promotion.look(aws, package)
+    except ClientError:
+        return []  # it is deleted, or these credentials follow executions only
+    return [f"Rejected:     {judged.description or 'nobody said why'}"] if judged.status == "Rejected" else []
 
 
 def below(watcher: StepWatcher) -> Below:

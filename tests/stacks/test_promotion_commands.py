@@ -13,6 +13,7 @@ from binventory import promotion
 from binventory.account import strays
 from binventory.aws import Aws, connect
 from binventory.cli import run
+from binventory.cli.watch import refusal
 from binventory.errors import Exit
 from binventory.names import Names
 from local_aws.server import LocalAws
@@ -101,6 +102,9 @@ def test_a_package_that_cannot_serve_is_said_with_its_reason_wherever_people_loo
     assert (newer["package"], newer["status"]) == (bad, "Rejected") and "cannot load" in newer["description"]
     assert run(["endpoint", "status"]) == Exit.OK
     assert "Version 2 is Rejected: Rolled back: " in capsys.readouterr().out
+    (watched,) = refusal(connect(os.environ), bad)
+    assert watched.startswith("Rejected:     Rolled back: Endpoint: ")
+    assert refusal(connect(os.environ), good) == refusal(connect(os.environ), f"{bad}0") == []
 
 
 def test_off_and_on_while_a_rollout_holds_the_stack(made: Callable[..., Environment], capsys: Capture) -> None:
