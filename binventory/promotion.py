@@ -252,7 +252,7 @@ class _Watch:
 
 
 def not_promoted(names: Names, why: str, cure: str = "") -> Problem:
-    """What a person is told when an approval does not end with the endpoint."""
+    """An approval that does not end with the endpoint."""
     return Problem(
         f"The model was not promoted to the endpoint {names.prefix}",
         why,

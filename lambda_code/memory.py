@@ -1,7 +1,7 @@
 """What the comparison has to remember between two calls, as small objects in the data bucket.
 
 Requests to switch the endpoint on or off wait here while the stack is busy. Beside them lies what was decided last and
-which messages were sent, so that nothing is decided or said twice.
+which messages were sent, so that nothing is decided or sent twice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Decided:
     stack: str
     version: int | None = None
     """The newest approved version when it was last decided what serves."""
-    told: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
     """Keys of the messages about states that last."""
 
 
@@ -84,7 +84,7 @@ class Memory:
         body = self._get(_DECIDED)
         if body is None or body["stack"] != stack:
             return Decided(stack)
-        return Decided(stack, body["version"], tuple(body["told"]))
+        return Decided(stack, body["version"], tuple(body["sent"]))
 
     def keep(self, decided: Decided) -> Decided:
         """Remembers a decision, unless it is remembered already; returns it."""

@@ -1,4 +1,4 @@
-"""What people are told. What lasts is told once."""
+"""The messages to people. One about a state that lasts is sent once."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Notices:
     """Those of one comparison, sent to a topic unless an earlier comparison has sent them."""
 
     topic: str
-    told: set[str]
+    sent: set[str]
     """Keys of those that were sent before."""
     found: dict[str, Notice] = field(default_factory=dict)
 
     def add(self, notices: Iterable[Notice]) -> None:
         """Sends what is new."""
         for notice in notices:
-            if notice.key not in self.told | self.found.keys():
+            if notice.key not in self.sent | self.found.keys():
                 tell(self.topic, notice.subject, notice.message)
             self.found.setdefault(notice.key, notice)
 
@@ -44,7 +44,7 @@ class Notices:
 
 
 def of_stack(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) -> list[Notice]:
-    """What people have to know about the last update or the endpoint."""
+    """What people have to know about the last update and the endpoint."""
     last = next(of.updates(), None)
     if last and last.rolled_back:
         return [rolled_back(endpoint, of.name, last, stands)]
@@ -94,13 +94,13 @@ def nothing_approved(endpoint: str, package: str) -> Notice:
 
 
 def idle(topic: str, endpoint: str, because: str) -> None:
-    """Tells at once that an endpoint goes off because nobody calls it."""
+    """Sends at once that an endpoint is turned off because nobody calls it."""
     message = f"The {because} and is being turned off. To bring it back: binventory endpoint on"
     tell(topic, f"{endpoint}: idle, turned off", message)
 
 
 def spent(topic: str, name: str, budget: str, endpoint: str, stopped: int) -> None:
-    """Tells at once what the spent budget has ended. endpoint: what became of it."""
+    """Sends at once what the spent budget has ended. endpoint: what became of it."""
     tell(
         topic,
         f"{name}: the budget is spent",

@@ -105,12 +105,12 @@ class _Comparison:
         found = endpoint.find(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
         decided = self._memory.decided(stack.id)
-        told = Notices(self._variables.alerts_topic, set(decided.told))
-        told.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))
-        if not told.told.issuperset(told.keys):
+        messages = Notices(self._variables.alerts_topic, set(decided.sent))
+        messages.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))
+        if not messages.sent.issuperset(messages.keys):
             # Before anything is refused, which calls this function again.
-            decided = self._memory.keep(replace(decided, told=(*decided.told, *told.keys)))
-        newest = self._newest(stack, stands, told)
+            decided = self._memory.keep(replace(decided, sent=(*decided.sent, *messages.keys)))
+        newest = self._newest(stack, stands, messages)
         waiting = self._memory.requests()
         # What was requested of a stack that is gone is not for this one.
         current = [request for request in waiting if request.at >= stack.created]
@@ -128,10 +128,10 @@ class _Comparison:
         report = self._act(stack, found, decision, asked=bool(current))
         if report.outcome != "busy" and stack.usable:
             if decision.new and decision.held:
-                told.add([notices.not_served(self._variables.endpoint, decision.package, decision.held)])
+                messages.add([notices.not_served(self._variables.endpoint, decision.package, decision.held)])
             self._memory.forget(waiting)
             decided = replace(decided, version=newest.version if newest else decided.version)
-        self._memory.keep(replace(decided, told=told.keys))
+        self._memory.keep(replace(decided, sent=messages.keys))
         if report.outcome in {"left", "held"} and not stands.difference and "detail" in event:
             delete_replaced(self._serving)
         return report
@@ -142,7 +142,7 @@ class _Comparison:
             delete_replaced(ServingStack(deleted))
         return Report("left", f"there is no stack {self._serving.name}: the endpoint is off")
 
-    def _newest(self, stack: Stack, stands: Standing, told: Notices) -> registry.Package | None:
+    def _newest(self, stack: Stack, stands: Standing, messages: Notices) -> registry.Package | None:
         """The newest approved package whose rollout has not failed since it was approved."""
         for package in registry.approved(self._variables.model_package_group):
             if package.arn == stack.package:
@@ -153,10 +153,10 @@ class _Comparison:
             failed = failed_rollout(self._serving, package)
             if failed is None:
                 return package
-            told.add([notices.rolled_back(self._variables.endpoint, self._serving.name, failed, stands)])
+            messages.add([notices.rolled_back(self._variables.endpoint, self._serving.name, failed, stands)])
             registry.refuse(package.arn, f"Rolled back: {failed.failure}")
         if stack.serves:
-            told.add([notices.nothing_approved(self._variables.endpoint, stack.package)])
+            messages.add([notices.nothing_approved(self._variables.endpoint, stack.package)])
         return None
 
     def _idle(self, stack: Stack, found: endpoint.Endpoint | None) -> str:
