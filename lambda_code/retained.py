@@ -1,7 +1,7 @@
 """Models and endpoint configurations that rollouts have replaced.
 
-CloudFormation keeps them (`UpdateReplacePolicy: Retain`): when SageMaker undoes a rollout, the endpoint runs the old ones
-again, and they must still exist. They are deleted here once nothing uses them.
+CloudFormation keeps them (`UpdateReplacePolicy: Retain`): when SageMaker undoes a rollout, the endpoint runs the old
+ones again, and they must still exist. They are deleted here once nothing uses them.
 """
 
 from __future__ import annotations
