@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from local_aws.server import LocalAws
 from tests import grey_model
 from tests.callers import Callers
+from tests.contract.jobs import until
 from tests.rehearsal.deployed import NAME, Deployed
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(900)]
@@ -114,6 +115,11 @@ class Rollouts:
         found = self.client("sagemaker").describe_model_package(ModelPackageName=package)
         assert found["ModelApprovalStatus"] == "Rejected"
         return str(found["ApprovalDescription"])
+
+    def stack(self) -> tuple[str, str]:
+        """The serving stack's state and package as they are now."""
+        status, parameters = self._deployed.stack()
+        return status, parameters["ModelPackageArn"]
 
     def settled(self, seconds: float = 180) -> tuple[str, str]:
         """The serving stack's state and package once the update that was just asked for has ended."""
@@ -213,6 +219,20 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
         assert rollouts.settled() == ("UPDATE_COMPLETE", better)
     assert callers.errors == []
     assert set(callers.answers) == {good, better}, "a good update loses no request"
+
+
+def test_of_several_approvals_during_a_canary_the_newest_that_is_still_approved_is_rolled_out(
+    rollouts: Rollouts,
+) -> None:
+    rollouts.approve("first")
+    until(lambda: rollouts.stack()[0].endswith("_IN_PROGRESS"))
+    waiting = [rollouts.approve(name) for name in ("second", "third", "fourth")]
+    rollouts.client("sagemaker").update_model_package(ModelPackageArn=waiting[-1], ModelApprovalStatus="Rejected")
+    assert rollouts.stack()[0].endswith("_IN_PROGRESS")
+    with callers_with(rollouts, grey_model.photo(120)).calling() as callers:
+        until(lambda: rollouts.stack() == ("UPDATE_COMPLETE", waiting[1]), seconds=180)
+    assert callers.errors == []
+    assert waiting[0] not in callers.answers and waiting[2] not in callers.answers
 
 
 def test_an_endpoint_changed_by_hand_is_noticed(rollouts: Rollouts) -> None:
