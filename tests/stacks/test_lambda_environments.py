@@ -16,6 +16,9 @@ from stacks.settings import load
 from tests.stacks.templates import changed, resources, synthesize, templates
 
 
+MODULES = sorted(path.stem for path in LAMBDA_CODE.glob("*.py") if "\ndef handler(" in path.read_text())
+
+
 @cache
 def deployed() -> dict[str, dict[str, Any]]:
     """The functions of every environment and setting, by their module: the variables of each."""
@@ -32,11 +35,10 @@ def deployed() -> dict[str, dict[str, Any]]:
 
 
 def test_the_functions_are_those_with_a_handler() -> None:
-    handlers = {path.stem for path in LAMBDA_CODE.glob("*.py") if "\ndef handler(" in path.read_text()}
-    assert set(deployed()) == handlers
+    assert set(deployed()) == set(MODULES)
 
 
-@pytest.mark.parametrize("module", ["cleanup", "drift_monitor", "reconcile", "retraining", "spot_fallback"])
+@pytest.mark.parametrize("module", MODULES)
 def test_a_function_reads_what_its_stack_sets(module: str) -> None:
     kind = getattr(importlib.import_module(module), "Environment", None)
     read = {field.name.upper() for field in fields(kind)} if kind else set()
