@@ -103,7 +103,7 @@ class Context:
         self.cpu = CpuBudget(os.cpu_count() or 1)
         self.stopping = threading.Event()
         self.metrics = MetricEmitter(self._put_metrics)
-        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._clients: dict[tuple[str, str | None, float | None], Any] = {}
         self._clients_lock = threading.Lock()
         self._shared: dict[Any, Any] = {}
         self._shared_lock = threading.RLock()
@@ -169,14 +169,17 @@ class Context:
             )
         return session
 
-    def client(self, service: str) -> Any:
-        """A boto3 client of this local AWS with the acting role's rights, shared between threads."""
+    def client(self, service: str, *, patience: float | None = None) -> Any:
+        """A boto3 client of this local AWS with the acting role's rights, shared between threads.
+
+        With `patience` a request is made once and waited for so many seconds: a repeated one would do its work again.
+        """
         role = _ACTING.get()
         credentials = self.credentials()
         with self._clients_lock:
-            if (service, role) not in self._clients:
+            if (service, role, patience) not in self._clients:
                 create_client: Any = boto3.client  # the stubs want the service's name as a literal
-                self._clients[service, role] = create_client(
+                self._clients[service, role, patience] = create_client(
                     service,
                     endpoint_url=self.endpoint_url,
                     region_name=self.region,
@@ -185,11 +188,12 @@ class Context:
                     aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
                     config=Config(
                         max_pool_connections=64,
-                        retries={"total_max_attempts": 3, "mode": "standard"},
+                        read_timeout=patience or 60,
+                        retries={"total_max_attempts": 1 if patience else 3, "mode": "standard"},
                         s3={"addressing_style": "path"},
                     ),
                 )
-            return self._clients[service, role]
+            return self._clients[service, role, patience]
 
     @property
     def objects(self) -> ObjectStore:

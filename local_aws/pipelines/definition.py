@@ -19,6 +19,8 @@ _ELSEWHERE = frozenset(
 )
 _STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 _PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
+_RETRIED = frozenset({"Processing", "Training", "Tuning", "Model", "RegisterModel"})
+_MOST_OUTPUTS = 50
 _DURATION = re.compile(
     r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
     r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
@@ -86,7 +88,8 @@ class Step:
         retries: its retry policies.
         property_files: output name and path by property file's name.
         shown: DisplayName and Description, as ListPipelineExecutionSteps shows them.
-        outputs: names of a Lambda step's OutputParameters.
+        function: a Lambda step's FunctionArn, which may be an expression.
+        outputs: types of a Lambda step's OutputParameters by their names.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Step:
     property_files: dict[str, tuple[str, str]] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
     function: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
             needs=frozenset(item.get("DependsOn", [])),
             condition=condition,
             cache_seconds=_cache_seconds(name, item.get("CacheConfig", {})),
-            retries=tuple(_retry(policy) for policy in item.get("RetryPolicies", [])),
+            retries=_retries(name, kind, item.get("RetryPolicies", [])),
             property_files={
                 file["PropertyFileName"]: (file["OutputName"], file["FilePath"])
                 for file in item.get("PropertyFiles", [])
@@ -211,7 +215,8 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
                 for member, shown in (("DisplayName", "StepDisplayName"), ("Description", "StepDescription"))
                 if item.get(member)
             },
-            function=item.get("FunctionArn", ""),
+            function=item["FunctionArn"] if kind == "Lambda" else "",
+            outputs=_outputs(name, item.get("OutputParameters", [])) if kind == "Lambda" else {},
         )
 
 
@@ -237,6 +242,23 @@ def _cache_seconds(step: str, config: dict[str, Any]) -> float | None:
         raise _refused(f"step {step}: CacheConfig.ExpireAfter: {error}") from None
 
 
+def _outputs(step: str, items: list[dict[str, Any]]) -> dict[str, str]:
+    """The types of a Lambda step's outputs by their names."""
+    outputs = {item["OutputName"]: item["OutputType"] for item in items}
+    if len(outputs) < len(items) or len(items) > _MOST_OUTPUTS:
+        raise _refused(f"step {step}: OutputParameters are at most {_MOST_OUTPUTS}, each of another name")
+    for name, kind in outputs.items():
+        if kind not in _PARAMETER_TYPES:
+            raise _refused(f"step {step}: output {name} has type {kind!r}; known: {', '.join(_PARAMETER_TYPES)}")
+    return outputs
+
+
+def _retries(step: str, kind: str, policies: list[dict[str, Any]]) -> tuple[RetryPolicy, ...]:
+    if policies and kind not in _RETRIED:
+        raise _refused(f"step {step}: RetryPolicies are for steps of type {', '.join(sorted(_RETRIED))}, not {kind}")
+    return tuple(_retry(policy) for policy in policies)
+
+
 def _retry(policy: dict[str, Any]) -> RetryPolicy:
     return RetryPolicy(
         exceptions=tuple(policy["ExceptionType"]),
@@ -260,7 +282,17 @@ def _with_needs(step: Step, steps: dict[str, Step], parameters: dict[str, Parame
             raise _refused(f"step {step.name} refers to the parameter {name!r}, which does not exist")
         if head == "Steps":
             needs.add(name)
+            _check_output(step.name, steps.get(name), rest[1:])
     unknown = sorted(needs - steps.keys())
     if unknown:
         raise _refused(f"step {step.name} depends on steps that do not exist: {', '.join(unknown)}")
     return Step(**{**step.__dict__, "needs": frozenset(needs)})
+
+
+def _check_output(step: str, of: Step | None, path: list[str | int]) -> None:
+    """Refuse a reference to an output that a Lambda step does not declare: it would never have a value."""
+    if of is None or of.type != "Lambda":
+        return
+    if len(path) != 2 or path[0] != "OutputParameters" or path[1] not in of.outputs:
+        known = ", ".join(f"OutputParameters[{name!r}]" for name in of.outputs) or "none"
+        raise _refused(f"step {step} refers to {path} of the Lambda step {of.name}, which has: {known}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
-from local_aws.pipelines import step_work
+from local_aws.pipelines import lambda_step, step_work
 from local_aws.pipelines.definition import Definition, RetryPolicy, Step, read_definition
 from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, execution_values
 from local_aws.pipelines.expressions import ExpressionError, Resolver
@@ -35,6 +35,8 @@ class PipelineRun:
         self._ended: queue.Queue[str] = queue.Queue()
         self._running: set[str] = set()
         self._ending = threading.Event()
+        self._timed_out = threading.Event()
+        """Set when a function outlasted its step: an execution that was to stop has then failed."""
 
     def run(self) -> None:
         """Run steps until no more can start."""
@@ -77,7 +79,7 @@ class PipelineRun:
     def _conclude(self) -> None:
         execution = self._record.read()
         statuses = {step["StepStatus"] for step in execution[STEPS].values()}
-        if execution["PipelineExecutionStatus"] == "Stopping":
+        if execution["PipelineExecutionStatus"] == "Stopping" and not self._timed_out.is_set():
             self._record.end("Stopped")
         elif statuses <= {"Succeeded"}:
             self._record.end("Succeeded")
@@ -93,6 +95,8 @@ class PipelineRun:
         except Interrupted:
             pass
         except (StepFailure, ExpressionError) as error:
+            if isinstance(error, lambda_step.LambdaTimeout):
+                self._timed_out.set()
             stopped = isinstance(error, StepFailure) and error.stopped and self._ending.is_set()
             reason = error.reason if isinstance(error, StepFailure) else f"ClientError: {error}"
             if not self._context.stopping.is_set():
@@ -162,10 +166,9 @@ class PipelineRun:
             model = step_work.create_model(self._context, arguments, execution["_Id"], step.name)
             return {"Model": {"Arn": model["ModelArn"]}}, model
         function = str(resolver.resolve(step.function))
-        reply = step_work.invoke_function(self._context, function, arguments)
-        outputs = [{"Name": name, "Value": str(value)} for name, value in reply.items()]
-        metadata = {"Lambda": {"Arn": function, "OutputParameters": outputs}}
-        return metadata, {"OutputParameters": reply}
+        self._record.change_step(step, Metadata=lambda_step.metadata(function))
+        outputs = lambda_step.invoke_function(self._context, step, function, arguments)
+        return lambda_step.metadata(function, outputs), {"OutputParameters": outputs}
 
     def _run_job(self, step: Step, execution: Document, resolver: Resolver) -> None:
         kind = JOB_KINDS[step.type]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
@@ -166,18 +166,6 @@ def create_model(context: Context, arguments: Document, execution_id: str, step:
     name = arguments.get("ModelName") or f"pipelines-{execution_id}-{step[:28].lower()}-{_suffix()}"
     invoke(context, "CreateModel", arguments | {"ModelName": name})
     return call(context, "DescribeModel", {"ModelName": name})
-
-
-def invoke_function(context: Context, function: str, arguments: Document) -> Document:
-    """Invoke a Lambda function; its reply, a JSON object, becomes the step's OutputParameters."""
-    try:
-        reply = context.client("lambda").invoke(FunctionName=function, Payload=json.dumps(arguments).encode())
-        payload = json.loads(reply["Payload"].read() or b"{}")
-    except (ClientError, BotoCoreError, ValueError) as error:
-        raise StepFailure(f"ClientError: Failed to invoke {function}: {error}") from error
-    if "FunctionError" in reply:
-        raise StepFailure(f"ClientError: {function} failed: {payload.get('errorMessage', payload)}")
-    return payload if isinstance(payload, dict) else {}
 
 
 def invoke(context: Context, operation: str, arguments: Document) -> Document:

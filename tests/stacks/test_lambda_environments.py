@@ -15,7 +15,6 @@ from stacks.functions import LAMBDA_CODE
 from stacks.settings import load
 from tests.stacks.templates import changed, resources, synthesize, templates
 
-
 MODULES = sorted(path.stem for path in LAMBDA_CODE.glob("*.py") if "\ndef handler(" in path.read_text())
 
 
