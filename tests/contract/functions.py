@@ -5,17 +5,27 @@ from __future__ import annotations
 import io
 import textwrap
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 from tests.contract.jobs import ROLE, ClientFactory
 
 
-def make_function(client: ClientFactory, name: str, body: str, role: str = ROLE, **members: Any) -> str:
-    """A function whose handler has this body, with `event` and `context`; gives its ARN."""
+def make_function(
+    client: ClientFactory,
+    name: str,
+    body: str,
+    role: str = ROLE,
+    *,
+    files: Mapping[str, str] | None = None,
+    **members: Any,
+) -> str:
+    """A function whose handler has this body, with `event` and `context`, and files beside it; gives its ARN."""
     code = "def handler(event, context):\n" + textwrap.indent(textwrap.dedent(body), "    ")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("code.py", code)
+        for path, text in {"code.py": code, **(files or {})}.items():
+            packed.writestr(path, text)
     arn: str = client("lambda").create_function(
         FunctionName=name, Runtime="python3.14", Role=role, Handler="code.handler",
         Code={"ZipFile": archive.getvalue()}, **{"Timeout": 30, **members},

@@ -1,0 +1,144 @@
+"""Step Fingerprint of the pipeline: what lies at the addresses of photos, labels and weights now.
+
+The step cache of SageMaker compares addresses, and new photos lie at old addresses. So every execution invokes this
+function first. It lists photos, metadata and labels, and writes the listing to S3 under its own SHA-256. Ingest takes
+that address as an argument and reads the objects that the listing names: the same listing finds the same shards in the
+cache, another one does not. Weights have a fingerprint of their own, which Embed takes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
+
+PHOTOS: Final = "bin-images/"
+METADATA: Final = "metadata/"
+LABELS: Final = "labels"
+"""Stands for the key of the labels in a listing."""
+_NO_LABELS: Final = "none"
+_SCHEME: Final = "s3://"
+# What is left for writing the listing.
+_LAST_SECONDS: Final = 20
+_CONFIG: Final = Config(
+    max_pool_connections=AT_ONCE,
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 8},
+)
+
+
+class FingerprintError(Exception):
+    """An address that cannot be read; the message becomes the reason why the step failed."""
+
+
+@dataclass(frozen=True)
+class _Address:
+    """A bucket and what its keys begin with."""
+
+    name: str
+    """What the address is for, as the pipeline's parameter has it."""
+    text: str
+    bucket: str
+    key: str
+
+
+def handler(event: dict[str, str], context: Any) -> dict[str, str | int]:
+    """The output parameters of the step.
+
+    `event` has `PhotosUri`, `LabelsUri` and `Weights`. Raises FingerprintError where one of them cannot be read.
+    """
+    began = time.monotonic()
+    until = began + context.get_remaining_time_in_millis() / 1000 - _LAST_SECONDS
+    s3 = boto3.client("s3", config=_CONFIG)
+    at = _address("PhotosUri", event["PhotosUri"])
+    prefix = at.key.strip("/") + "/" if at.key.strip("/") else ""
+    with _explained(at):
+        photos = list_folder(s3, at.bucket, prefix, PHOTOS, until=until)
+        metadata = list_folder(s3, at.bucket, prefix, METADATA, until=until)
+    if not photos.objects:
+        raise FingerprintError(f"{at.name} {at.text} lists no photo; it must hold {PHOTOS}<id>.jpg")
+    lines = photos.lines + _labels(s3, event["LabelsUri"], until) + metadata.lines
+    outputs: dict[str, str | int] = {
+        "Listing": _write(s3, lines),
+        "Photos": photos.objects,
+        "Metadata": metadata.objects,
+        "Weights": _weights(s3, event["Weights"], until),
+    }
+    print(json.dumps({**outputs, "seconds": round(time.monotonic() - began, 1)}))
+    return outputs
+
+
+def _labels(s3: Any, uri: str, until: float) -> bytes:
+    """The line of the labels file; nothing without one."""
+    if uri == _NO_LABELS:
+        return b""
+    at = _address("LabelsUri", uri)
+    for line in _beginning_with(s3, at, until).lines.decode().splitlines():
+        size, etag, rest = line.split("\t")
+        if not rest:
+            return f"{size}\t{etag}\t{LABELS}\n".encode()
+    raise FingerprintError(f"{at.name} {at.text} does not exist; give a labels file, or {_NO_LABELS}")
+
+
+def _weights(s3: Any, weights: str, until: float) -> str:
+    """SHA-256 of what lies at the weights' address; what is no address is named by itself."""
+    if not weights.startswith(_SCHEME):
+        return weights
+    at = _address("Weights", weights)
+    found = _beginning_with(s3, at, until)
+    if not found.objects:
+        raise FingerprintError(f"{at.name} {at.text} does not exist; give the address of a file of weights")
+    return hashlib.sha256(found.lines).hexdigest()
+
+
+def _beginning_with(s3: Any, at: _Address, until: float) -> Listing:
+    """The objects whose keys begin like the address; of the keys only what follows is left."""
+    with _explained(at):
+        return list_folder(s3, at.bucket, at.key, "", until=until)
+
+
+def _write(s3: Any, lines: bytes) -> str:
+    """Put the listing where its SHA-256 says; anew each time, so that it does not expire before it is used."""
+    uri = f"{os.environ['LISTINGS']}/{hashlib.sha256(lines).hexdigest()}.gz"
+    bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
+    s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(lines, compresslevel=1, mtime=0))
+    return uri
+
+
+def _address(name: str, text: str) -> _Address:
+    bucket, _, key = text.removeprefix(_SCHEME).partition("/")
+    if not text.startswith(_SCHEME) or not bucket:
+        raise FingerprintError(f"{name} {text!r} is no address like s3://bucket/prefix/")
+    return _Address(name, text, bucket, key)
+
+
+@contextmanager
+def _explained(at: _Address) -> Iterator[None]:
+    """What S3 refuses, with what to do about it."""
+    try:
+        yield
+    except ListingTimeout as error:
+        raise FingerprintError(f"{at.name} {at.text}: {error}; divide it into several prefixes") from error
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in ("NoSuchBucket", "InvalidBucketName"):
+            raise FingerprintError(f"{at.name} {at.text}: there is no bucket {at.bucket}") from error
+        if code in ("AccessDenied", "403", "AllAccessDisabled"):
+            raise FingerprintError(
+                f"{at.name} {at.text}: access denied. The roles of the stacks read what settings name: name it there "
+                "and deploy, or have the bucket's policy grant them s3:ListBucket and s3:GetObject"
+            ) from error
+        raise FingerprintError(f"{at.name} {at.text}: {error}") from error
