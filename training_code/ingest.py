@@ -50,6 +50,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         help="CSV image_id[,count[,label_source]] or the published file_list.json; none: all photos, by their metadata",
     )
     parser.add_argument(
+        "--listing",
+        default="none",
+        help="s3:// address of a listing that step Fingerprint wrote: what it names is ingested; none: list the source",
+    )
+    parser.add_argument(
         "--limit-per-class", type=_whole(0), default=0, help="at most so many photos of each count; 0: all"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split, of sampling and of the order in the shards")
@@ -91,6 +96,7 @@ def main(args: argparse.Namespace) -> int:
             block_size=args.block_size,
             shard_photos=args.shard_photos,
             ignore_etags=args.ignore_etags,
+            listing=args.listing,
         )
         photo_bytes = args.memory_mb and args.memory_mb * 1024 * 1024
         limits = Limits.of(args.cores, concurrency=args.concurrency, photo_bytes=photo_bytes)

@@ -20,10 +20,11 @@ from ingestion.candidates import select
 from ingestion.destination import Destination, DestinationError
 from ingestion.joining import join
 from ingestion.labels import Labels, LabelsError, parse_labels
+from ingestion.listing import NO_LISTING, Listing, ListingError, read_listing
 from ingestion.plan import Plan, Unit, make_plan
 from ingestion.report import Part, photos_in, sweep_reports, write_part, write_plan_rows, write_report
 from ingestion.run import NO_LABELS, Facts, IngestError, IngestSettings, Machine
-from ingestion.source import BinSource, SourceError, read_file
+from ingestion.source import BinSource, Changed, SourceError, read_file
 from ingestion.split import SplitError
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
 from ingestion.work import Limits
@@ -43,7 +44,9 @@ async def ingest(
     try:
         with Workers(limits.cores) as workers:
             await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
-    except (SourceError, LabelsError, SplitError, WorkError, BooksError, DestinationError, ShardError) as error:
+    except (
+        SourceError, ListingError, LabelsError, SplitError, WorkError, BooksError, DestinationError, ShardError,
+    ) as error:  # fmt: skip
         raise IngestError(str(error)) from error
 
 
@@ -116,7 +119,10 @@ async def _task(settings: IngestSettings, machine: Machine, output: Path, source
 
 async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> Plan:
     """In a function of its own, so that what the listing was sorted into is given back before the work begins."""
-    labels = await _read_labels(settings.labels_uri)
+    listing = None if settings.listing == NO_LISTING else await read_listing(settings.listing)
+    if listing is not None:
+        source.listed = dict(listing.folders)
+    labels = await _read_labels(settings.labels_uri, listing)
     selection = await select(
         source,
         labels,
@@ -152,10 +158,20 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-async def _read_labels(uri: str) -> Labels | None:
-    if uri in ("", NO_LABELS):
+async def _read_labels(uri: str, listing: Listing | None) -> Labels | None:
+    without = uri in ("", NO_LABELS)
+    if listing is not None and without != (listing.labels is None):
+        named, given = ("a", "none") if without else ("no", uri)
+        raise LabelsError(
+            f"the listing names {named} labels file, --labels-uri is {given}: give the listing made with it"
+        )
+    if without:
         return None
-    data = await read_file(uri)
+    etag = listing.labels.etag if listing and listing.labels else ""
+    try:
+        data = await read_file(uri, etag=etag)
+    except Changed as error:
+        raise LabelsError(f"{error}; start the execution again: it lists the labels anew") from error
     if data is None:
         raise LabelsError(f"{uri} does not exist; give a labels file, or {NO_LABELS}")
     return parse_labels(data, uri)

@@ -59,7 +59,7 @@ class Digests(NamedTuple):
     """What identifies the content of a candidate."""
 
     photo: str
-    """MD5; empty when the photo is gone."""
+    """MD5; empty when the photo is gone, or is no longer what was listed."""
     metadata: str
     """MD5 or another tag that changes with the content; empty where there is none."""
 
@@ -153,7 +153,7 @@ async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> Digest
     """
 
     async def read(candidate: Candidate) -> Digests:
-        photo, metadata = await source.photo(candidate.photo), None
+        photo, metadata = await source.unchanged_photo(candidate.photo), None
         # A folder's tags are times and inode numbers: a copy of the folder must give the same fingerprint.
         if source.is_folder and candidate.metadata is not None:
             metadata = await source.metadata(candidate.metadata)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingestion.books import Expected
+from ingestion.listing import NO_LISTING
 
 NO_LABELS = "none"
 
@@ -27,6 +28,7 @@ class IngestSettings:
     block_size: int = 100
     shard_photos: int = 0
     ignore_etags: bool = False
+    listing: str = NO_LISTING
 
 
 @dataclass(frozen=True, slots=True)

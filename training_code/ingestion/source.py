@@ -102,6 +102,8 @@ class BinSource:
 
     def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
         self.url = url
+        self.listed: dict[str, list[Found]] = {}
+        """What has been listed already, by its folder; given back to whoever asks for it first."""
         self.limit = AdaptiveLimit(concurrency)
         self.content_tags = False
         """Whether ETags are known to be the MD5 sums of the content; see `probe`."""
@@ -127,6 +129,13 @@ class BinSource:
         """
         return await self._read(PHOTOS, found)
 
+    async def unchanged_photo(self, found: Found) -> bytes | None:
+        """`photo`, and None as well when it is no longer what was listed."""
+        try:
+            return await self.photo(found)
+        except Changed:
+            return None
+
     async def metadata(self, found: Found) -> bytes | None:
         """The bytes of a listed metadata file, verified; None when it is gone."""
         return await self._read(METADATA, found, verify=self.content_tags)
@@ -139,8 +148,8 @@ class BinSource:
         if self.is_folder or not all(is_md5(found.etag) for found in photos):
             return
         probes = photos[:: max(1, len(photos) // _PROBES)][:_PROBES]
-        contents = await asyncio.gather(*(self.photo(found) for found in probes))
-        # One that fits is proof; one that does not may have been damaged on its way.
+        contents = await asyncio.gather(*(self.unchanged_photo(found) for found in probes))
+        # One that fits is proof; one that does not may have been damaged on its way, or changed since it was listed.
         self.content_tags = any(
             data is not None and content_md5(data) == found.etag for data, found in zip(contents, probes, strict=True)
         )
@@ -164,7 +173,9 @@ class BinSource:
             if so_far is not None:
                 so_far(len(found))
 
-        if self.is_folder:
+        if folder in self.listed:
+            add(self.listed.pop(folder))
+        elif self.is_folder:
             async for page in obstore.list(self._store, folder):
                 add(_entries(folder, page))
         else:
@@ -213,7 +224,8 @@ class BinSource:
         received = bytearray()
 
         async def once() -> bytes:
-            if found.size > _RESUMED and not self.is_folder:
+            # Where a tag is no MD5 sum, bytes cannot be held to it, and the request itself has to name it.
+            if (found.size > _RESUMED or not self.content_tags) and not self.is_folder:
                 if len(received) < found.size:
                     await self._receive(path, found, received)
                 data = bytes(received)
@@ -280,13 +292,19 @@ class BinSource:
         log.debug("%s: %s", path, _first_line(error))
 
 
-async def read_file(url: str) -> bytes | None:
-    """One object or file as a whole, by URL or path; None when it is not there."""
+async def read_file(url: str, *, etag: str = "") -> bytes | None:
+    """One object or file as a whole, by URL or path; None when it is not there.
+
+    `etag`: what it must have, where that is known. Raises Changed when it has another.
+    """
     folder, _, name = url.rpartition("/")
     source = BinSource(folder or ("/" if url.startswith("/") else "."), concurrency=4)
 
     async def once() -> bytes:
-        return bytes(await (await obstore.get_async(source._store, name)).bytes_async())
+        answer = await obstore.get_async(source._store, name)
+        if etag and _tag(answer.meta["e_tag"]) != etag:
+            raise Changed(f"{url} is no longer what was listed")
+        return bytes(await answer.bytes_async())
 
     try:
         return await source._persist(name, once)
