@@ -15,7 +15,7 @@ from binventory.aws import Aws, error_code, error_message
 from binventory.errors import Exit, Problem
 from binventory.names import Names
 
-STEPS = ("Ingest", "Embed", "Tune", "Train", "Evaluate", "Gate", "Register")
+STEPS = ("Fingerprint", "Ingest", "Embed", "Tune", "Train", "Evaluate", "Gate", "Register")
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})
 _SPOT_STEPS = ("train", "tune", "embed")
 _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +43,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class Execution:
-    """A running pipeline execution and where its steps' results are described."""
+    """A running pipeline execution, and its steps' results or where they are described."""
 
     arn: str
     jobs: Mapping[str, tuple[str, str]]
     """Kind and ARN of each step's job, by the step's name."""
+    returned: Mapping[str, Mapping[str, str]]
+    """What the function of a step has returned, by the step's name."""
 
     @property
     def id(self) -> str:
@@ -94,20 +96,25 @@ def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str
         for summary in page["PipelineExecutionSummaries"]:
             if summary["PipelineExecutionStatus"] != _RUNNING:
                 continue
-            execution = Execution(summary["PipelineExecutionArn"], dict(_jobs(sagemaker, summary)))
+            execution = _execution(sagemaker, summary["PipelineExecutionArn"])
             for step, (_, arn) in execution.jobs.items():
                 if arn in wanted:
                     return step, execution
     return None
 
 
-def _jobs(sagemaker: Any, summary: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    arn = summary["PipelineExecutionArn"]
+def _execution(sagemaker: Any, arn: str) -> Execution:
+    jobs: dict[str, tuple[str, str]] = {}
+    returned: dict[str, dict[str, str]] = {}
     for page in sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn):
         for step in page["PipelineExecutionSteps"]:
             for kind, described in step.get("Metadata", {}).items():
                 if kind in _DESCRIBE:
-                    yield step["StepName"], (kind, described["Arn"])
+                    jobs[step["StepName"]] = kind, described["Arn"]
+                elif kind == "Lambda":
+                    outputs = described.get("OutputParameters", [])
+                    returned[step["StepName"]] = {item["Name"]: item["Value"] for item in outputs}
+    return Execution(arn, jobs, returned)
 
 
 def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) -> str:
@@ -130,6 +137,9 @@ def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) ->
 def _result(sagemaker: Any, execution: Execution, path: str) -> str:
     """A property of a finished step, for example `Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']`."""
     _, step, *rest = path.split(".")
+    if step in execution.returned:
+        match = _PART.fullmatch(rest[0])
+        return execution.returned[step][match.group(2)[2:-2] if match else ""]
     if step not in execution.jobs:
         raise RuntimeError(f"step {step} of {execution.arn} has no job yet, but {path} is needed")
     kind, arn = execution.jobs[step]

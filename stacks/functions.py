@@ -32,6 +32,7 @@ class FunctionProperties:
     timeout: Duration
     statements: Sequence[iam.PolicyStatement]
     environment: Mapping[str, str] = field(default_factory=dict)
+    memory_mb: int = 256
     errors_to: sns.ITopic | None = None
     """Where an error of the function is told; a guard that fails must not do so in silence."""
 
@@ -64,7 +65,7 @@ class PythonFunction(Construct):
             code=lambda_.Code.from_asset(str(LAMBDA_CODE), exclude=["**/__pycache__", "**/.*"]),
             role=self.role,
             log_group=log_group,
-            memory_size=256,
+            memory_size=of.memory_mb,
             timeout=of.timeout,
             environment=dict(of.environment),
         )

@@ -47,7 +47,7 @@ def read_and_write_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicySt
 
 
 def list_objects(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
-    """List the objects under the prefixes (all without any)."""
+    """List the objects under the prefixes, all without any."""
     if not prefixes:
         return allow(["s3:ListBucket"], [bucket_arn])
     patterns = [pattern for prefix in prefixes for pattern in (prefix, f"{prefix}/*")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
@@ -28,6 +29,8 @@ class JobAccess:
     model_bucket: s3.IBucket
     code: s3_assets.Asset
     model_package_group: str
+    fingerprint: lambda_.IFunction
+    """What the pipeline invokes before its first job."""
     network: JobNetwork | None = None
 
 
@@ -106,6 +109,7 @@ class PipelineRoles(Construct):
             arns = permissions.step_job_arns(self._stack, resource, *steps)
             verbs = ("Create", "Describe", "Stop")
             yield allow([*(f"sagemaker:{verb}{kind}" for verb in verbs), "sagemaker:AddTags"], arns)
+        yield allow(["lambda:InvokeFunction"], [access.fingerprint.function_arn])
         yield permissions.pass_roles(self.ingest.role_arn, self.training.role_arn, self.evaluate.role_arn)
         group = access.model_package_group
         # What the pipeline registers waits for a person: it may not approve its own models.

@@ -15,6 +15,7 @@ from constructs import Construct, IDependable
 from stacks.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
 from stacks.base import BinventoryStack
 from stacks.cleanup import Cleanup
+from stacks.fingerprint import Fingerprint
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
 from stacks.pipeline.parameters import Parameters
@@ -60,6 +61,7 @@ class TrainingStack(BinventoryStack):
             model_package_group_description="Models that count the items in a bin from its photo",
         )
         group.apply_removal_policy(self.removal_policy)
+        fingerprint = Fingerprint(self, "Fingerprint", data_bucket=storage.data_bucket)
         roles = PipelineRoles(
             self,
             "Roles",
@@ -69,6 +71,7 @@ class TrainingStack(BinventoryStack):
                 model_bucket=storage.model_bucket,
                 code=code,
                 model_package_group=name,
+                fingerprint=fingerprint.function,
                 network=network,
             ),
         )
@@ -81,6 +84,7 @@ class TrainingStack(BinventoryStack):
             code_uri=code.s3_object_url,
             code_key=code.s3_object_key,
             code_hash=code_hash,
+            fingerprint_function=fingerprint.function.function_arn,
             serving_image=self.serving_image.image_uri,
             model_package_group=name,
             surroundings=Surroundings(
@@ -98,11 +102,11 @@ class TrainingStack(BinventoryStack):
             pipeline_definition={"PipelineDefinitionBody": self.to_json_string(definition(context))},
         )
         # Executions start as soon as the pipeline exists, so its roles must be complete before it.
-        pipeline.node.add_dependency(roles, group)
+        pipeline.node.add_dependency(roles, group, fingerprint)
         continuing: dict[str, IDependable] = {}
         if settings.training.on_demand_after_reclaims:
             fallback = SpotFallback(self, "SpotFallback", context=context, pipeline_role=roles.pipeline, alerts=alerts)
-            fallback.node.add_dependency(roles, group)
+            fallback.node.add_dependency(roles, group, fingerprint)
             continuing = fallback.pipelines
         cleanup = Cleanup(self, "Cleanup")
         cleanup.bound_job_logs(settings.storage.log_retention_days)

@@ -12,6 +12,7 @@ from docs.generate.svg import Box, arrow, picture
 
 _WIDTH, _GAP, _TOP = 200, 40, 60
 _KINDS = {
+    "Lambda": "function",
     "Processing": "processing job",
     "Training": "training job",
     "Tuning": "tuning job",
@@ -30,7 +31,7 @@ def pipeline_picture(templates: Mapping[str, dict[str, Any]]) -> str:
     steps: list[dict[str, Any]] = definition["Steps"]
     boxes: dict[str, Box] = {}
     for number, step in enumerate(steps):
-        boxes[step["Name"]] = _box(step, defaults, 20 + number % 3 * (_WIDTH + _GAP), 20 + number // 3 * 190)
+        boxes[step["Name"]] = _box(step, defaults, 20 + number % 4 * (_WIDTH + _GAP), 20 + number // 4 * 190)
     gate = boxes[steps[-1]["Name"]]
     outcomes = [step for key in ("IfSteps", "ElseSteps") for step in steps[-1]["Arguments"][key]]
     for number, step in enumerate(outcomes):

@@ -35,6 +35,8 @@ class PipelineContext:
     code_key: str
     """Its object's key."""
     code_hash: str
+    fingerprint_function: str
+    """ARN of the function that lists what an execution reads."""
     serving_image: str
     model_package_group: str
     surroundings: Surroundings = field(default_factory=Surroundings)
@@ -61,6 +63,11 @@ class PipelineContext:
     def environment(self) -> dict[str, str]:
         """Environment of every job. SageMaker sets AWS_REGION, which boto3 does not read."""
         return {"AWS_DEFAULT_REGION": self.settings.region, "PYTHONUNBUFFERED": "1"}
+
+    @property
+    def cached_environment(self) -> dict[str, str | Expression]:
+        """Environment of a job whose step is cached: it is part of what SageMaker compares, and so is `Fresh`."""
+        return {**self.environment, "BINVENTORY_FRESH": self.parameters.fresh.value}
 
 
 def channel(name: str, uri: str | Expression) -> dict[str, Any]:

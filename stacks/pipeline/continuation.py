@@ -20,6 +20,7 @@ from stacks.pipeline_names import SPOT_STEPS, continuing_pipeline
 EXECUTION = "ContinuedExecution"
 """Id of the execution that is continued; its checkpoints are."""
 _NAMES = {
+    "Steps.Fingerprint.OutputParameters['Weights']": "WeightsFingerprint",
     **{f"Steps.Ingest.ProcessingOutputConfig.Outputs['{split}'].S3Output.S3Uri": f"{split.capitalize()}Shards"
        for split in ("train", "validation", "test")},
     "Steps.Ingest.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",

@@ -8,6 +8,7 @@ from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.embed import embed_step
 from stacks.pipeline.evaluate import evaluate_step, gate_step
 from stacks.pipeline.expressions import Step
+from stacks.pipeline.fingerprint import fingerprint_step
 from stacks.pipeline.ingest import ingest_step
 from stacks.pipeline.train import train_step, tune_step
 
@@ -15,6 +16,7 @@ from stacks.pipeline.train import train_step, tune_step
 def steps(context: PipelineContext) -> tuple[Step, ...]:
     """The top-level steps, in the order in which they run."""
     return (
+        fingerprint_step(context),
         ingest_step(context),
         embed_step(context),
         tune_step(context),

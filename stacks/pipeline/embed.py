@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, SPLITS, shards
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
@@ -23,6 +24,7 @@ def embed_step(context: PipelineContext) -> Step:
             "strategy": parameters.strategy.text,
             "backbone": parameters.backbone.text,
             "weights": parameters.weights.text,
+            "weights-fingerprint": returned(WEIGHTS),
             "views": parameters.views.text,
             "seed": parameters.seed.text,
         },
@@ -32,6 +34,7 @@ def embed_step(context: PipelineContext) -> Step:
         # compares, and one with the execution's id in it would never be found again.
         checkpoint_uri=join(output_uri("Ingest", REPORT), "embed-checkpoints", "", on="/"),
         compress_output=False,
+        cached=True,
     )
     return Step(
         name=NAME,

@@ -109,9 +109,22 @@ class PropertyFile:
         return {"PropertyFileName": self.name, "OutputName": self.output, "FilePath": self.path}
 
 
+@dataclass(frozen=True)
+class Output:
+    """Something that a step's function returns, which later steps may refer to."""
+
+    name: str
+    type: ParameterType
+
+    def render(self) -> dict[str, Any]:
+        """The entry of `OutputParameters`."""
+        return {"OutputName": self.name, "OutputType": self.type.value}
+
+
 class StepType(StrEnum):
     """The kinds of step this pipeline uses."""
 
+    LAMBDA = "Lambda"
     PROCESSING = "Processing"
     TRAINING = "Training"
     TUNING = "Tuning"
@@ -132,6 +145,9 @@ class Step:
     """How long an earlier execution's result with the same arguments is taken instead of running; 0 always runs."""
     retries: Sequence[Retry] = ()
     property_files: Sequence[PropertyFile] = ()
+    function: str = ""
+    """ARN of the function that a Lambda step invokes with its arguments; SageMaker tries such a step once."""
+    outputs: Sequence[Output] = ()
 
     def property(self, path: str) -> Expression:
         """A field of what the operation's Describe call answers."""
@@ -149,6 +165,9 @@ class Step:
             rendered["CacheConfig"] = {"Enabled": self.cache_days > 0}
             if self.cache_days:
                 rendered["CacheConfig"]["ExpireAfter"] = f"P{self.cache_days}D"
+        if self.type is StepType.LAMBDA:
+            rendered["FunctionArn"] = self.function
+            rendered["OutputParameters"] = [output.render() for output in self.outputs]
         if self.retries:
             rendered["RetryPolicies"] = [retry.render() for retry in self.retries]
         if self.property_files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType
+from stacks.pipeline.fingerprint import LISTING, returned
 from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
 
 NAME = "Ingest"
@@ -25,6 +26,8 @@ def ingest_step(context: PipelineContext) -> Step:
             parameters.photos_uri.text,
             "--labels-uri",
             parameters.labels_uri.text,
+            "--listing",
+            returned(LISTING),
             "--limit-per-class",
             parameters.limit_per_class.text,
             "--seed",
@@ -38,13 +41,14 @@ def ingest_step(context: PipelineContext) -> Step:
         ),
         inputs={},
         outputs={name: context.data_uri("ingest", name) for name in (*SPLITS, REPORT)},
+        cached=True,
     )
     return Step(
         name=NAME,
         type=StepType.PROCESSING,
         description="Checks and resizes the photos, splits them by blocks of ids and writes shards",
         arguments=job.render(context),
-        # The same photos, code and limits give the same shards: by far the longest step need not run again.
+        # The same listing, code and limits give the same shards: by far the longest step need not run again.
         cache_days=context.settings.storage.executions_expire_days - 1,
         retries=JOB_RETRIES,
     )

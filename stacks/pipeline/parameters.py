@@ -17,6 +17,7 @@ class Parameters:
 
     photos_uri: Parameter
     labels_uri: Parameter
+    fresh: Parameter
     limit_per_class: Parameter
     strategy: Parameter
     backbone: Parameter
@@ -41,6 +42,8 @@ class Parameters:
         return cls(
             photos_uri=_text("PhotosUri", settings.data.photos_uri),
             labels_uri=_text("LabelsUri", settings.data.labels_uri),
+            # A value that no earlier execution had keeps the cached steps from being taken from one.
+            fresh=_text("Fresh", "none"),
             limit_per_class=_integer("LimitPerClass", settings.data.limit_per_class),
             strategy=_text("Strategy", training.strategy, "head", "full"),
             backbone=_text("Backbone", training.backbone, *BACKBONES),

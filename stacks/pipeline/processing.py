@@ -30,6 +30,8 @@ class ProcessingJob:
     """S3 address of each input, found by the script under `INPUT/<name>`."""
     outputs: Mapping[str, Expression]
     """S3 address of each output, written by the script under `OUTPUT/<name>`."""
+    cached: bool = False
+    """Whether the step is cached, so that `Fresh` must reach what is compared."""
 
     def render(self, context: PipelineContext) -> dict[str, Any]:
         """The request of CreateProcessingJob."""
@@ -39,7 +41,10 @@ class ProcessingJob:
                 "ContainerEntrypoint": ["/bin/bash", "-c", self._command(), self.script],
                 "ContainerArguments": list(self.arguments),
             },
-            "Environment": {**context.environment, **context.surroundings.packages(_CODE)},
+            "Environment": {
+                **(context.cached_environment if self.cached else context.environment),
+                **context.surroundings.packages(_CODE),
+            },
             "ProcessingInputs": [_input(name, uri) for name, uri in {"code": context.code_uri, **self.inputs}.items()],
             "ProcessingOutputConfig": {
                 "Outputs": [_output(name, uri) for name, uri in self.outputs.items()],

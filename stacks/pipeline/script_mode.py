@@ -41,6 +41,8 @@ class ScriptJob:
     checkpoint_uri: Expression
     compress_output: bool = True
     metrics: tuple[str, ...] = ()
+    cached: bool = False
+    """Whether the step is cached, so that `Fresh` must reach what is compared."""
 
     def static_hyperparameters(self, context: PipelineContext) -> dict[str, str | Expression]:
         """The script's own and those that tell the training toolkit what to run, which it reads as JSON."""
@@ -85,7 +87,10 @@ class ScriptJob:
             "CheckpointConfig": {"S3Uri": self.checkpoint_uri, "LocalPath": CHECKPOINTS},
             "RetryStrategy": {"MaximumRetryAttempts": 2},
             "EnableInterContainerTrafficEncryption": True,
-            "Environment": {**context.environment, **context.surroundings.packages(_CODE)},
+            "Environment": {
+                **(context.cached_environment if self.cached else context.environment),
+                **context.surroundings.packages(_CODE),
+            },
             **context.surroundings.of_training(),
         }
 

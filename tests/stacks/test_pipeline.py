@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from local_aws.core.shapes import operation_model, violations
+from local_aws.pipelines.definition import read_definition
 from stacks import watch_settings
 from stacks.instances import processor_of
 from stacks.settings import load
@@ -236,6 +239,73 @@ def test_caching_finds_the_same_work_again_and_never_a_training(definition: Json
     compared += [embed[key] for key in ("AlgorithmSpecification", "CheckpointConfig", "HyperParameters")]
     compared += [embed["InputDataConfig"], embed["Environment"]]
     assert "Execution.PipelineExecutionId" not in set(expressions(compared))
+
+
+COMPARED = {
+    "Processing": ("AppSpecification", "Environment", "ProcessingInputs"),
+    "Training": ("AlgorithmSpecification", "CheckpointConfig", "Environment", "HyperParameters", "InputDataConfig"),
+}
+CONTENT = {
+    "Parameters.PhotosUri": "Steps.Fingerprint.OutputParameters['Listing']",
+    "Parameters.LabelsUri": "Steps.Fingerprint.OutputParameters['Listing']",
+    "Parameters.Weights": "Steps.Fingerprint.OutputParameters['Weights']",
+}
+
+
+def _compared(step: Json) -> set[str]:
+    """What of a cached step's references is in its cache key."""
+    return set(expressions([step["Arguments"][member] for member in COMPARED[step["Type"]]]))
+
+
+def test_no_cached_step_knows_an_input_by_its_address_alone(definition: Json) -> None:
+    """Every address that people give comes with what Fingerprint has found there; the others name their content."""
+    addresses = {item["Name"] for item in definition["Parameters"] if _may_be_an_address(item)}
+    assert {f"Parameters.{name}" for name in addresses} == set(CONTENT)
+    asked = set(expressions(named(definition, "Fingerprint")["Arguments"]))
+    assert asked == set(CONTENT)
+    cached = [step for step in definition["Steps"] if step.get("CacheConfig", {}).get("Enabled")]
+    for step in cached:
+        for address in set(CONTENT) & _compared(step):
+            assert CONTENT[address] in _compared(step), f"{step['Name']} reads {address}"
+    # What an execution has written lies under its own id, and code under its hash.
+    for step in cached:
+        others = {path for path in _compared(step) if path.startswith("Steps.")} - set(CONTENT.values())
+        assert all(path.startswith("Steps.Ingest.ProcessingOutputConfig") for path in others)
+        (code,) = {uri for uri in _texts(step["Arguments"]) if uri.startswith("s3://") and "executions" not in uri}
+        assert re.search(r"/[0-9a-f]{64}\.gz$", code)
+
+
+def _may_be_an_address(parameter: Json) -> bool:
+    """Whether people may give an address: a text that is none of a few words."""
+    return parameter["Type"] == "String" and "EnumValues" not in parameter and parameter["Name"] != "Fresh"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value.strip('"')
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(item)
+
+
+def test_the_look_at_the_addresses_is_taken_by_every_execution_anew(definition: Json) -> None:
+    look = definition["Steps"][0]
+    assert (look["Name"], look["Type"]) == ("Fingerprint", "Lambda")
+    assert "CacheConfig" not in look
+    assert "RetryPolicies" not in look, "AWS has none for Lambda steps"
+    returned = {f"Steps.Fingerprint.OutputParameters['{item['OutputName']}']" for item in look["OutputParameters"]}
+    used = {path for path in expressions(definition["Steps"]) if path.startswith("Steps.Fingerprint.")}
+    assert used == set(CONTENT.values())
+    assert used <= returned
+    # SageMaker takes the definition as the local one does.
+    text = re.sub(r"<[^<>]*>", "name", json.dumps(definition))
+    assert set(read_definition(text).steps["Ingest"].needs) == {"Fingerprint"}
+
+
+def test_fresh_reaches_the_key_of_every_cached_step_and_no_other_job(definition: Json) -> None:
+    for step in definition["Steps"]:
+        if step["Type"] in COMPARED:
+            cached = step["CacheConfig"]["Enabled"]
+            assert ("Parameters.Fresh" in _compared(step)) == cached, step["Name"]
 
 
 def test_cached_results_are_not_deleted_before_the_cache_forgets_them() -> None:

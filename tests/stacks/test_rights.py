@@ -45,7 +45,7 @@ UNWITNESSED = [
     ),
     ("RolesPipeline", "Stop(Processing|Training|HyperParameterTuning)Job", "Which step a stop meets is chance."),
     (
-        "Reconcile|Monitor|Cleanup",
+        "Fingerprint|Reconcile|Monitor|Cleanup",
         "logs:(CreateLogStream|PutLogEvents)",
         "Lambda writes the log of a function by its role; the local one writes it by itself.",
     ),

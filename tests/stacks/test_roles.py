@@ -108,6 +108,35 @@ def test_ingest_reads_the_photos_and_labels_of_the_settings() -> None:
     assert not any("aft-vbi-pds" in resource for resource in read)
 
 
+def test_fingerprint_lists_what_settings_name_and_writes_listings() -> None:
+    settings = changed(
+        load("dev"), "data", photos_uri="s3://my-bins/site-7/", labels_uri="s3://my-labels/truth/labels.csv"
+    )
+    settings = changed(settings, "training", weights="s3://my-weights/net.pth")
+    policy = _policy(synthesize(settings)["Training"], "FingerprintListPolicy")
+    listed = {
+        flat(item["Resource"]).rpartition(":")[2]: as_list(item["Condition"]["StringLike"]["s3:prefix"])
+        for item in policy
+        if item["Action"] == "s3:ListBucket"
+    }
+    assert listed == {
+        "my-bins": ["site-7", "site-7/*"],
+        "my-labels": ["truth/labels.csv*"],
+        "my-weights": ["net.pth*"],
+    }
+    (written,) = _resources_of(policy, "s3:PutObject")
+    assert written.endswith("/executions/listings/*")
+    assert not _resources_of(policy, "s3:GetObject")
+
+
+def test_the_pipeline_invokes_one_function() -> None:
+    template = templates("dev")["Training"]
+    (invoked,) = _resources_of(_policy(template, "RolesPipelinePolicy"), "lambda:InvokeFunction")
+    function = template["Resources"][invoked.strip("<>").removesuffix(".Arn")]["Properties"]
+    assert (function["FunctionName"], function["Handler"]) == ("binventory-dev-fingerprint", "fingerprint.handler")
+    assert function["Timeout"] <= 350, "the answer must come back on the connection that asked"
+
+
 def test_functions_write_to_log_groups_that_end(stacks: dict[str, dict[str, Any]]) -> None:
     for template in stacks.values():
         groups = resources(template, "AWS::Logs::LogGroup")

@@ -22,6 +22,7 @@ from local_aws.server import LocalAws
 from stacks.functions import LAMBDA_CODE
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
+from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.pipelines import define, finished_execution, processing_step, steps_of
 from tests.stacks.conftest import ClientFactory
@@ -30,7 +31,7 @@ from tests.stacks.templates import as_list, changed, flat, resources, statements
 
 Json = dict[str, Any]
 GIVEN = {
-    "Embed": {"IngestReport", "TestShards", "TrainShards", "ValidationShards"},
+    "Embed": {"IngestReport", "TestShards", "TrainShards", "ValidationShards", "WeightsFingerprint"},
     "Tune": {"Embedding", "TestShards", "TrainShards", "ValidationShards"},
     "Train": {"BatchSize", "Embedding", "LearningRate", "TestShards", "TrainShards", "TuningJob", "ValidationShards"},
 }
@@ -142,7 +143,7 @@ COUNTING = """
     folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
     done = folder / "step"
     start = int(done.read_text()) if done.exists() else 0
-    print(f"starts at {start} with {hp['shards']}", flush=True)
+    print(f"starts at {start} with {hp['shards']} and {hp['weights']}", flush=True)
     (folder / "step.part").write_text(str(start + 1))
     os.replace(folder / "step.part", done)
     print(f"saved {start + 1}", flush=True)
@@ -163,6 +164,7 @@ def _train_step(aws: ClientFactory, *, spot: bool) -> Json:
                 "sagemaker_program": "train.py",
                 "sagemaker_submit_directory": source(aws, "counting", COUNTING),
                 "shards": shards,
+                "weights": returned("Fingerprint", "Weights"),
                 "ends": json.dumps(not spot),
             },
             "RoleArn": ROLE,
@@ -184,9 +186,11 @@ class Environment:
         self.name = f"bins-{uuid.uuid4().hex[:8]}"
         ingest = processing_step("Ingest", "mkdir -p $out; echo shard > $out/0")
         ingest["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["OutputName"] = "train"
-        kept, self.given = cut([ingest, _train_step(aws, spot=False)], "Train")
+        function = make_function(aws, f"{self.name}-looks", "return {'Weights': 'the sum of the weights'}")
+        look = lambda_step("Fingerprint", function, Weights="String")
+        kept, self.given = cut([look, ingest, _train_step(aws, spot=False)], "Train")
         required = [{"Name": name, "Type": "String"} for name in (*self.given, spot_fallback.EXECUTION)]
-        self._create(self.name, define(ingest, _train_step(aws, spot=True)))
+        self._create(self.name, define(look, ingest, _train_step(aws, spot=True)))
         self._create(f"{self.name}-on-demand-train", define(*kept, parameters=required))
         self.takes = [item["Name"] for item in required]
         self.topic: str = aws("sns").create_topic(Name=self.name)["TopicArn"]
@@ -313,7 +317,8 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     identifier = execution.rsplit("/", 1)[-1]
     (start,) = [line for line in lines if line.startswith("starts at")]
     assert int(start.split()[2]) >= 2, "the third start finds what two reclaimed ones have saved"
-    assert start.endswith(f"with s3://{BUCKET}/{identifier}/Ingest"), "and the shards of the execution it continues"
+    given = f"with s3://{BUCKET}/{identifier}/Ingest and the sum of the weights"
+    assert start.endswith(given), "and what earlier steps of the execution that it continues have found"
     assert spot_fallback.handler(event(job), None)["outcome"] == "left", "a late event changes nothing"
     assert environment.continued() == [continued], "however many events told of it"
     (message,) = set(until(environment.told))
