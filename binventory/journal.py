@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["waiting", "running", "done", "failed", "skipped"]
+State = Literal["waiting", "running", "done", "failed", "reused", "skipped"]
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Entry:
     ended: float | None = None
 
     def seconds(self, now: float) -> float | None:
-        """How long it took, or has taken until `now`."""
-        if self.started is None:
+        """How long it took, or has taken until `now`; None before it starts, and for what was reused."""
+        if self.started is None or self.state == "reused":
             return None
         return (self.ended if self.ended is not None else now) - self.started
 

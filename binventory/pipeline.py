@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -23,6 +24,25 @@ _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/
 _DIVERGED = 10_000
 
 
+def named(arn: str, started: datetime | None) -> str:
+    """An execution as people are told of it, with its time where that is known."""
+    when = f" of {started.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if started else ""
+    return f"the execution {arn.rsplit('/', 1)[-1]}{when}"
+
+
+@dataclass(frozen=True)
+class Reused:
+    """The earlier execution that a cached step was taken from."""
+
+    execution: str
+    """Its ARN."""
+    started: datetime | None
+    """None where it is no longer known."""
+
+    def __str__(self) -> str:
+        return f"reused from {named(self.execution, self.started)}"
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of an execution as the service reports it."""
@@ -32,8 +52,12 @@ class Step:
     started: datetime | None
     ended: datetime | None
     failure: str
-    kind: str  # TrainingJob | ProcessingJob | TuningJob | Condition | RegisterModel | Fail | ""
-    detail: str  # ARN of the job or package, outcome of a condition, message of a Fail step
+    kind: str  # TrainingJob | ProcessingJob | TuningJob | Lambda | Condition | RegisterModel | Fail | ""
+    detail: str  # ARN of the job, function or package, outcome of a condition, message of a Fail step
+    reused: Reused | None = None
+    """Where its result comes from, when the step cache had it: nothing ran, and nothing is billed."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """What the function of a Lambda step returned."""
 
     @property
     def job(self) -> str:
@@ -66,6 +90,7 @@ class Execution:
     status: str
     failure: str
     steps: tuple[Step, ...]
+    started: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -176,8 +201,9 @@ def look(aws: Aws, arn: str) -> Execution:
     pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
         PipelineExecutionArn=arn, SortOrder="Ascending"
     )
-    steps = tuple(_step(raw) for page in pages for raw in page["PipelineExecutionSteps"])
-    return Execution(arn, described["PipelineExecutionStatus"], described.get("FailureReason", ""), steps)
+    steps = tuple(_step(aws, raw) for page in pages for raw in page["PipelineExecutionSteps"])
+    status, reason = described["PipelineExecutionStatus"], described.get("FailureReason", "")
+    return Execution(arn, status, reason, steps, described["CreationTime"])
 
 
 def follow(aws: Aws, arn: str, *, every: float = 1.0) -> Iterator[Execution]:
@@ -211,11 +237,12 @@ def continued(aws: Aws, arn: str) -> str | None:
     return None
 
 
-def _step(raw: dict[str, Any]) -> Step:
+def _step(aws: Aws, raw: dict[str, Any]) -> Step:
     metadata = raw.get("Metadata") or {}
     kind = next(iter(metadata), "")
     inner = metadata.get(kind, {})
     detail = inner.get("Arn") or inner.get("Outcome") or inner.get("ErrorMessage") or ""
+    source = raw.get("CacheHitResult", {}).get("SourcePipelineExecutionArn", "")
     return Step(
         name=raw["StepName"],
         status=raw["StepStatus"],
@@ -224,7 +251,26 @@ def _step(raw: dict[str, Any]) -> Step:
         failure=raw.get("FailureReason", ""),
         kind={"TuningJob": "TuningJob", "HyperParameterTuningJob": "TuningJob"}.get(kind, kind),
         detail=detail,
+        reused=Reused(source, _started(aws, source)) if source else None,
+        outputs={item["Name"]: item["Value"] for item in inner.get("OutputParameters", ())},
     )
+
+
+@lru_cache(maxsize=256)
+def _started(aws: Aws, arn: str) -> datetime | None:
+    """When an execution started, asked once: an execution is looked at every second."""
+    try:
+        moment: datetime = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)["CreationTime"]
+    except ClientError:
+        return None
+    return moment
+
+
+def parameters_of(aws: Aws, arn: str) -> dict[str, str]:
+    """The parameters that an execution was started with; those that it left at their defaults are not among them."""
+    pages = aws.client("sagemaker").get_paginator("list_pipeline_parameters_for_execution")
+    found = pages.paginate(PipelineExecutionArn=arn)
+    return {item["Name"]: item["Value"] for page in found for item in page["PipelineParameters"]}
 
 
 def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:
@@ -284,7 +330,7 @@ def explain(aws: Aws, execution: Execution) -> Problem:
         return Problem(
             "The pipeline refused the model",
             refused.detail or refused.failure or "the gate's condition was not met",
-            "read evaluation.json, then train on more photos or lower the parameter AccuracyThreshold",
+            f"read evaluation.json, then {_more_photos(aws, execution)}, or lower the parameter AccuracyThreshold",
         )
     failed = next((step for step in execution.steps if step.status == "Failed"), None)
     if failed is None:
@@ -293,12 +339,30 @@ def explain(aws: Aws, execution: Execution) -> Problem:
             execution.failure or "the service gives no reason",
             f"look at it: aws sagemaker list-pipeline-execution-steps --pipeline-execution-arn {execution.arn}",
         )
+    cure = f"the end of the log of {failed.job or failed.name} is above; correct it and start the pipeline again"
+    if failed.kind == "Lambda":
+        function = failed.detail.rpartition(":")[-1]
+        cure = f"correct the parameter it names and start the pipeline again; its log is /aws/lambda/{function}"
     return Problem(
         f"Step {failed.name} failed",
         failed.failure or execution.failure or "the service gives no reason",
-        f"the end of the log of {failed.job or failed.name} is above; correct it and start the pipeline again",
+        cure,
         log=log_tail(aws, failed),
     )
+
+
+def _more_photos(aws: Aws, execution: Execution) -> str:
+    """How this pipeline comes to train on more photos."""
+    try:
+        described = aws.client("sagemaker").describe_pipeline(PipelineName=execution.arn.split("/")[-3])
+        declared = json.loads(described["PipelineDefinition"]).get("Parameters", ())
+        values = {item["Name"]: item.get("DefaultValue") for item in declared} | parameters_of(aws, execution.arn)
+    except ClientError:
+        values = {}
+    if int(values.get("LimitPerClass") or 0):
+        return f"train on more photos of each count than {values['LimitPerClass']}: --set LimitPerClass=..."
+    where = values.get("PhotosUri") or "the same address"
+    return f"put more photos at {where}: the next execution reads them"
 
 
 def output(aws: Aws, step: Step, name: str) -> str | None:

@@ -43,6 +43,10 @@ class StepWatcher:
                 self.journal.begin(entry)
             if entry.state != "running":
                 continue
+            if step.reused is not None:
+                self.journal.note(entry, str(step.reused))
+                self.journal.end(entry, "reused")
+                continue
             self.journal.note(entry, self._note(step))
             if step.status in {"Succeeded", "Failed", "Stopped"}:
                 self.journal.end(entry, "done" if step.status == "Succeeded" else "failed")
@@ -74,6 +78,8 @@ class StepWatcher:
             return self._tuning(step)
         if step.kind == "TrainingJob":
             return self._training(step)
+        if step.kind == "Lambda":
+            return listed(step)
         if step.kind == "Condition":
             return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
         return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]
@@ -94,6 +100,12 @@ class StepWatcher:
             httpx.post(url, json={"TrainingJobName": step.job}, timeout=30).raise_for_status()
             self.reclaim_at = ""
         return epoch_note(epochs[-1]) if epochs else step.job
+
+
+def listed(step: pipeline.Step) -> str:
+    """What step Fingerprint has listed; empty while it does."""
+    counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photos"), ("Metadata", "metadata files"))]
+    return ", ".join(f"{int(count):,} {what}" for count, what in counts if count is not None)
 
 
 def epoch_note(line: str) -> str:

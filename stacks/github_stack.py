@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Arn, ArnComponents, CfnOutput, Duration
+from aws_cdk import Arn, ArnComponents, ArnFormat, CfnOutput, Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -81,6 +81,14 @@ class GithubStack(BinventoryStack):
                 pipelines,
             )
         )
+        # What the pipeline's first step will find, for the launch screen.
+        fingerprint = self.format_arn(
+            service="lambda",
+            resource="function",
+            resource_name=f"{self.settings.prefix}-fingerprint",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        role.add_to_policy(allow(["lambda:InvokeFunction"], [fingerprint]))
         role.add_to_policy(
             allow(
                 [

@@ -15,8 +15,10 @@ from rich.text import Text
 from binventory.journal import Entry, Journal
 from binventory.times import duration
 
-_MARKS = {"waiting": "·", "running": "", "done": "✓", "failed": "✗", "skipped": "-"}
-_STYLES = {"waiting": "dim", "running": "bold", "done": "green", "failed": "bold red", "skipped": "dim"}
+_MARKS = {"waiting": "·", "running": "", "done": "✓", "failed": "✗", "reused": "=", "skipped": "-"}
+_STYLES = {
+    "waiting": "dim", "running": "bold", "done": "green", "failed": "bold red", "reused": "green", "skipped": "dim",
+}  # fmt: skip
 
 
 Below = Callable[[Console], RenderableType | None]
@@ -45,6 +47,8 @@ def _line(entry: Entry, now: float) -> str:
     indent = "  " * entry.level
     if entry.state == "running":
         return f"{now:6.1f} s  {indent}{entry.name} ..."
+    if entry.state == "reused":
+        return f"{now:6.1f} s  {indent}{entry.name} {entry.note}"
     took = duration(entry.seconds(now))
     return f"{now:6.1f} s  {indent}{entry.name} {entry.state} after {took}{': ' if entry.note else ''}{entry.note}"
 

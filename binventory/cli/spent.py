@@ -53,8 +53,10 @@ def spent(
 
 def _report(aws: Aws, names: Names, arn: str) -> Report:
     known = prices.load(aws.region)
-    money = Meter(aws).read(pipeline.look(aws, arn))
+    execution = pipeline.look(aws, arn)
+    money = Meter(aws).read(execution)
     used, notes = _used(aws, money)
+    notes += tuple(f"{step.name} was {step.reused}, which has paid for it." for step in execution.steps if step.reused)
     notes += ("Some jobs still run; their figures are upper bounds.",) if money.running else ()
     notes += (_LOCAL_NOTE,) if aws.is_local else ()
     warning = known.warning(date.today())

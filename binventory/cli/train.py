@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from binventory import pipeline, promotion, serving
 from binventory.aws import Aws, connect
+from binventory.changes import changes
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
@@ -22,6 +24,7 @@ from binventory.journal import Journal
 from binventory.names import Names
 
 _PANEL = "Train and serve"
+_FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."
 
 
 class Road(StrEnum):
@@ -48,6 +51,15 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other pipeline parameter; repeatable.")
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXECUTION", help="Start with the parameters of this execution; `newest` is the last one."
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Take nothing from an earlier execution, whether it has changed or not.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and do not wait.")] = False,
     on: Annotated[
         Road, typer.Option("--on", help="ec2: embed, train and evaluate on one spot machine, on shards that exist.")
@@ -62,7 +74,7 @@ def train(
     names, aws = Names(env), connect(os.environ)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
     if on is Road.EC2:
-        _no_photos(photos, labels)
+        _pipeline_only(photos, labels, like, fresh)
         train_on_ec2(aws, names, Ec2Options(parameters, resume, watch_run, detach, yes, json))
         return
     if resume or watch_run:
@@ -72,6 +84,10 @@ def train(
             "look at it with: binventory watch",
             code=Exit.USAGE,
         )
+    if like is not None:
+        parameters = {**_parameters_like(aws, names, like), **parameters}
+    if fresh:
+        parameters["Fresh"] = uuid.uuid4().hex
     if photos is not None:
         parameters["PhotosUri"] = photos
     if labels is not None:
@@ -79,7 +95,9 @@ def train(
     definition = pipeline.definition(aws, names)
     check_parameters(definition, parameters)
     again = pipeline.definition_on_demand(aws, names)
-    launched = of_execution(definition, parameters, names=names, aws=aws, again=again)
+    changed = _FRESH_NOTE if fresh else changes(aws, names, definition, parameters)
+    notes = (changed,) if changed else ()
+    launched = of_execution(definition, parameters, names=names, aws=aws, again=again, notes=notes)
     confirm(launched, yes=yes, json=json)
     arn = pipeline.start(aws, names, parameters)
     if json and detach:
@@ -92,12 +110,26 @@ def train(
         follow(aws, arn, json)
 
 
-def _no_photos(photos: str | None, labels: str | None) -> None:
+def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
+    """The parameters of an earlier execution. What made that one fresh is its own."""
+    arn = pipeline.newest(aws, names) if execution == "newest" else pipeline.find(aws, names, execution)
+    return {name: value for name, value in pipeline.parameters_of(aws, arn).items() if name != "Fresh"}
+
+
+def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:
+    """Refuses what a machine of its own has no use for."""
     if photos or labels:
         raise Problem(
             "--photos and --labels are not for --on ec2",
             "a machine trains on the shards of the newest execution that has ingested",
             "ingest them with the pipeline first: binventory train --photos ...",
+            code=Exit.USAGE,
+        )
+    if like or fresh:
+        raise Problem(
+            "--like and --fresh are not for --on ec2",
+            "a machine embeds and trains anew, with the parameters of the newest execution that has ingested",
+            "change them one by one, with --set; go on from a run's checkpoints with --resume RUN",
             code=Exit.USAGE,
         )
 

@@ -98,7 +98,9 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
     package = execution.step("Register")
     registered = package.detail if package else ""
     if json:
-        print_json({"execution": arn, "model_package": registered, "trials": watcher.trials, "spent": spent.to_json()})
+        reused = {step.name: step.reused.execution for step in execution.steps if step.reused}
+        said = {"execution": arn, "model_package": registered, "reused": reused, "trials": watcher.trials}
+        print_json({**said, "spent": spent.to_json()})
         return
     if watcher.trials and not console.is_terminal:
         stdout.print()

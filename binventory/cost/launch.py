@@ -106,10 +106,12 @@ def of_execution(
     names: Names,
     aws: Aws,
     again: Definition | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Launch:
     """The launch screen of an execution of this pipeline definition, started with these parameters.
 
-    `again` is the definition that goes on on demand after too many reclaims; it counts in the worst case.
+    `again` is the definition that goes on on demand after too many reclaims; it counts in the worst case. `notes` are
+    what else there is to know.
     """
     values = {**defaults_of(definition), **parameters}
     workload = Workload.of(values, None)
@@ -120,6 +122,7 @@ def of_execution(
         workload=workload,
         again=jobs_of(again, values) if again else (),
         notes=(f"Expected for {workload.photos:,} photos; at worst every job runs into its limit, on demand.",)
+        + notes
         + ((LOCAL_NOTE,) if aws.is_local else ()),
         next_commands=(
             ("how it stands, and its money so far", f"binventory watch --env {names.environment}"),

@@ -130,6 +130,8 @@ class Meter:
         return Spent(execution.arn, self._aws.region, tuple(step for step in steps if step.jobs))
 
     def _jobs(self, step: pipeline.Step) -> Iterable[JobSpent]:
+        if step.reused is not None:
+            return  # the execution that ran it has paid
         if step.kind == "TuningJob" and step.job:
             for trial in pipeline.trials(self._aws, step.job):
                 yield self._job("TrainingJob", trial.job)

@@ -102,7 +102,7 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
             code=Exit.USAGE,
         )
     execution = _ingested(aws, names)
-    values = {**defaults_of(pipeline.definition(aws, names)), **_parameters_of(aws, execution)}
+    values = {**defaults_of(pipeline.definition(aws, names)), **pipeline.parameters_of(aws, execution.arn)}
     values |= {**_tuned(aws, execution), **given}
     return {
         "run": run,
@@ -140,12 +140,6 @@ def _shards(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
     job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=ingest.job)
     outputs = {item["OutputName"]: item["S3Output"]["S3Uri"] for item in job["ProcessingOutputConfig"]["Outputs"]}
     return {split: outputs[split] for split in SPLITS}
-
-
-def _parameters_of(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
-    pages = aws.client("sagemaker").get_paginator("list_pipeline_parameters_for_execution")
-    found = pages.paginate(PipelineExecutionArn=execution.arn)
-    return {item["Name"]: item["Value"] for page in found for item in page["PipelineParameters"]}
 
 
 def _tuned(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:

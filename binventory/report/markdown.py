@@ -14,6 +14,8 @@ def markdown(record: RunRecord) -> str:
     lines = [f"### Pipeline execution {execution.id}: {execution.status}", ""]
     if execution.failure:
         lines += [f"> {line}" for line in execution.failure.splitlines()] + [""]
+    lines += [f"- {step.name} {step.reused}" for step in execution.steps if step.reused]
+    lines += [""] if any(step.reused for step in execution.steps) else []
     rows = list(_metrics(record))
     lines += ["| metric of the test split | value |", "|---|---:|", *rows, ""] if rows else ["No evaluation.", ""]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from binventory.cost.text import money_or_unknown
 from binventory.report import charts
 from binventory.report.record import Curve, RunRecord
 from binventory.times import duration
+from binventory.watching import listed
 
 METRICS: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
 _WIDE: Final = 10.0
@@ -61,7 +62,7 @@ def _head(record: RunRecord) -> dict[str, Any]:
 
 def _steps(record: RunRecord) -> dict[str, Any]:
     rows = [
-        {"name": step.name, "status": step.status, "took": duration(_seconds(step)), "result": _result(step)}
+        {"name": step.name, "status": step.status, "took": _took(step), "result": _result(step)}
         for step in record.execution.steps
     ]
     return {"steps": rows, "timeline": Markup(charts.timeline("Steps and trials", list(_bars(record))))}
@@ -71,7 +72,7 @@ def _bars(record: RunRecord) -> Iterator[charts.Bar]:
     jobs = {step.step: step.jobs for step in record.spent.steps}
     for step in record.execution.steps:
         if step.started is not None:
-            yield _bar(record, step.name, step.started, step.ended, step.status)
+            yield _bar(record, step.name, step.started, step.ended, step.status, said=str(step.reused or ""))
             if step.kind == "TuningJob":
                 for number, job in enumerate(jobs.get(step.name, ()), start=1):
                     if job.started is not None:
@@ -80,13 +81,13 @@ def _bars(record: RunRecord) -> Iterator[charts.Bar]:
 
 
 def _bar(
-    record: RunRecord, name: str, start: datetime, end: datetime | None, style: str, *, level: int = 0
+    record: RunRecord, name: str, start: datetime, end: datetime | None, style: str, *, level: int = 0, said: str = ""
 ) -> charts.Bar:
     begun = (start - record.started).total_seconds()
     ended = ((end or record.ended) - record.started).total_seconds()
     # Clocks of different services differ by parts of a second.
     return charts.Bar(
-        name, max(0.0, begun), max(begun, ended, 0.0), f"{name}: {duration(ended - begun)}", style, level=level
+        name, max(0.0, begun), max(begun, ended, 0.0), f"{name}: {said or duration(ended - begun)}", style, level=level
     )
 
 
@@ -94,9 +95,17 @@ def _seconds(step: pipeline.Step) -> float | None:
     return (step.ended - step.started).total_seconds() if step.started and step.ended else None
 
 
+def _took(step: pipeline.Step) -> str:
+    return "" if step.reused else duration(_seconds(step))
+
+
 def _result(step: pipeline.Step) -> str:
     if step.failure:
         return step.failure
+    if step.reused is not None:
+        return str(step.reused)
+    if step.kind == "Lambda":
+        return listed(step)
     if step.kind == "Condition":
         return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
     return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]

@@ -76,7 +76,7 @@ def read(aws: Aws, arn: str) -> RunRecord:
         description=described.get("PipelineExecutionDescription", ""),
         started=described["CreationTime"],
         ended=described["LastModifiedTime"],
-        parameters=_parameters(aws, arn),
+        parameters=pipeline.parameters_of(aws, arn),
         trials=trials,
         trial_curves=tuple(_curve(aws, trial.job) for trial in trials),
         training=_curve(aws, train.job) if train is not None and train.job else None,
@@ -98,11 +98,6 @@ def epochs(lines: Sequence[str]) -> tuple[Epoch, ...]:
 
 def _curve(aws: Aws, job: str) -> Curve:
     return Curve(job, epochs(pipeline.job_log(aws, "TrainingJob", job)))
-
-
-def _parameters(aws: Aws, arn: str) -> dict[str, str]:
-    reply = aws.client("sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)
-    return {item["Name"]: item["Value"] for item in reply["PipelineParameters"]}
 
 
 def _evaluation(aws: Aws, execution: pipeline.Execution) -> dict[str, Any]:

@@ -56,6 +56,14 @@ def test_the_tutorial(repository: Path, tmp_path: Path) -> None:
     assert '"switched_on": true' in said
     assert "no process, port or file" in said
     assert not (clone / "rehearsal").exists()
+    # Step 8: another setting for the training computes no shard and no feature again.
+    trained_again = said.rpartition("Started arn:")[2]
+    for step in ("Ingest", "Embed"):
+        assert re.search(
+            rf" s  {step} reused from the execution \w+ of \d{{4}}-\d\d-\d\d \d\d:\d\d UTC$", trained_again, re.M
+        ), trained_again
+    assert re.search(r" s  (Tune|Train) reused", trained_again) is None
+    assert "Photos and labels are those of the execution" in " ".join(said.split())
 
 
 def test_the_readme(repository: Path, tmp_path: Path) -> None:

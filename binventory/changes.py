@@ -1,0 +1,86 @@
+"""Whether photos, metadata or labels have changed since the last execution, told before the next one starts.
+
+The pipeline finds out by itself: its first step lists them. Here the same function is asked beforehand, where that is
+cheap: where the last listing took a few seconds, and the addresses are those of the last execution.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from binventory import pipeline
+from binventory.aws import Aws, error_code
+from binventory.cost.definition import Definition, defaults_of
+from binventory.errors import Exit, Problem
+from binventory.names import Names
+
+STEP: Final = "Fingerprint"
+CHEAP_SECONDS: Final = 10.0
+_ADDRESSES: Final = ("PhotosUri", "LabelsUri")
+_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+_RECENT: Final = 5
+
+
+def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[str, object]) -> str:
+    """One sentence for the launch screen; empty where there is nothing to compare with.
+
+    Raises Problem when the function refuses an address: the execution would fail with the same words.
+    """
+    step = next((item for item in definition["Steps"] if item["Name"] == STEP and item["Type"] == "Lambda"), None)
+    last = _last_listed(aws, names) if step else None
+    if step is None or last is None:
+        return ""
+    execution, listed = last
+    values = {**defaults_of(definition), **parameters}
+    before = {**defaults_of(definition), **pipeline.parameters_of(aws, execution.arn)}
+    if any(values.get(name) != before.get(name) for name in _ADDRESSES):
+        return ""
+    seconds = (listed.ended - listed.started).total_seconds() if listed.ended and listed.started else 0.0
+    if seconds > CHEAP_SECONDS:
+        return f"Step {STEP} finds out whether the photos have changed; it took {seconds:.0f} s the last time."
+    found = _ask(aws, step, values)
+    if found is None:
+        function = step["FunctionArn"].rpartition(":")[-1]
+        return f"Whether the photos have changed is not known: you may not invoke {function}."
+    of = pipeline.named(execution.arn, execution.started)
+    if found["Listing"] == listed.outputs.get("Listing"):
+        return f"Photos and labels are those of {of}: what is computed from them alone is reused while it is kept."
+    counts = f"{int(found['Photos']):,} photos, then {int(listed.outputs.get('Photos', 0)):,}"
+    return f"Photos, metadata or labels have changed since {of} ({counts}): they are ingested anew."
+
+
+def _last_listed(aws: Aws, names: Names) -> tuple[pipeline.Execution, pipeline.Step] | None:
+    """The newest execution whose listing succeeded, and that step."""
+    listed = aws.client("sagemaker").list_pipeline_executions(
+        PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending", MaxResults=_RECENT
+    )
+    for summary in listed["PipelineExecutionSummaries"]:
+        execution = pipeline.look(aws, summary["PipelineExecutionArn"])
+        step = execution.step(STEP)
+        if step is not None and step.status == "Succeeded":
+            return execution, step
+    return None
+
+
+def _ask(aws: Aws, step: Mapping[str, Any], values: Mapping[str, object]) -> dict[str, Any] | None:
+    """What the step's function returns for these parameters; None where it may not be invoked."""
+    event = {name: values.get(name) for name in step["Arguments"]}
+    try:
+        reply = aws.client("lambda").invoke(FunctionName=step["FunctionArn"], Payload=json.dumps(event).encode())
+    except ClientError as error:
+        if error_code(error) not in _DENIED:
+            raise
+        return None
+    said: dict[str, Any] = json.loads(reply["Payload"].read())
+    if "FunctionError" in reply:
+        raise Problem(
+            "What the pipeline is to read cannot be listed",
+            str(said.get("errorMessage", said)),
+            "correct the parameter that it names; nothing was started",
+            code=Exit.USAGE,
+        )
+    return said
