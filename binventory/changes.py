@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -25,32 +26,46 @@ _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 _RECENT: Final = 5
 
 
-def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[str, object]) -> str:
-    """One sentence for the launch screen; empty where there is nothing to compare with.
+@dataclass(frozen=True)
+class Changes:
+    """What there is to say before a start."""
+
+    note: str = ""
+    """One sentence for the launch screen; empty where there is nothing to compare with."""
+    photos: int | None = None
+    """Photos that lie at the address now, where that is known."""
+
+
+def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[str, object]) -> Changes:
+    """Compares what would be read now with what the last execution has listed.
 
     Raises Problem when the function refuses an address: the execution would fail with the same words.
     """
     step = next((item for item in definition["Steps"] if item["Name"] == STEP and item["Type"] == "Lambda"), None)
     last = _last_listed(aws, names) if step else None
     if step is None or last is None:
-        return ""
+        return Changes()
     execution, listed = last
     values = {**defaults_of(definition), **parameters}
     before = {**defaults_of(definition), **pipeline.parameters_of(aws, execution.arn)}
     if any(values.get(name) != before.get(name) for name in _ADDRESSES):
-        return ""
+        return Changes()
+    photos = int(listed.outputs.get("Photos", 0)) or None
     seconds = (listed.ended - listed.started).total_seconds() if listed.ended and listed.started else 0.0
     if seconds > CHEAP_SECONDS:
-        return f"Step {STEP} finds out whether the photos have changed; it took {seconds:.0f} s the last time."
+        later = f"Step {STEP} finds out whether the photos have changed; it took {seconds:.0f} s the last time."
+        return Changes(later, photos)
     found = _ask(aws, step, values)
     if found is None:
         function = step["FunctionArn"].rpartition(":")[-1]
-        return f"Whether the photos have changed is not known: you may not invoke {function}."
+        return Changes(f"Whether the photos have changed is not known: you may not invoke {function}.", photos)
     of = pipeline.named(execution.arn, execution.started)
+    now = int(found["Photos"])
     if found["Listing"] == listed.outputs.get("Listing"):
-        return f"Photos and labels are those of {of}: what is computed from them alone is reused while it is kept."
-    counts = f"{int(found['Photos']):,} photos, then {int(listed.outputs.get('Photos', 0)):,}"
-    return f"Photos, metadata or labels have changed since {of} ({counts}): they are ingested anew."
+        same = f"Photos and labels are those of {of}: what is computed from them alone is reused while it is kept."
+        return Changes(same, now)
+    counts = f"{now:,} photos, then {photos or 0:,}"
+    return Changes(f"Photos, metadata or labels have changed since {of} ({counts}): they are ingested anew.", now)
 
 
 def _last_listed(aws: Aws, names: Names) -> tuple[pipeline.Execution, pipeline.Step] | None:

@@ -95,9 +95,9 @@ def train(
     definition = pipeline.definition(aws, names)
     check_parameters(definition, parameters)
     again = pipeline.definition_on_demand(aws, names)
-    changed = _FRESH_NOTE if fresh else changes(aws, names, definition, parameters)
-    notes = (changed,) if changed else ()
-    launched = of_execution(definition, parameters, names=names, aws=aws, again=again, notes=notes)
+    found = changes(aws, names, definition, parameters)
+    notes = tuple(filter(None, [_FRESH_NOTE if fresh else found.note]))
+    launched = of_execution(definition, parameters, names=names, aws=aws, again=again, photos=found.photos, notes=notes)
     confirm(launched, yes=yes, json=json)
     arn = pipeline.start(aws, names, parameters)
     if json and detach:

@@ -18,7 +18,7 @@ from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.text import money
-from binventory.cost.workload import HOURS_A_MONTH, Workload
+from binventory.cost.workload import CLASSES, HOURS_A_MONTH, Workload
 from binventory.errors import Problem
 from binventory.names import Names
 
@@ -106,15 +106,19 @@ def of_execution(
     names: Names,
     aws: Aws,
     again: Definition | None = None,
+    photos: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> Launch:
     """The launch screen of an execution of this pipeline definition, started with these parameters.
 
-    `again` is the definition that goes on on demand after too many reclaims; it counts in the worst case. `notes` are
-    what else there is to know.
+    `again` is the definition that goes on on demand after too many reclaims; it counts in the worst case. `photos` is
+    how many there are, where that is known, and `notes` what else there is to say.
     """
     values = {**defaults_of(definition), **parameters}
     workload = Workload.of(values, None)
+    if photos is not None:
+        limit = int(str(values.get("LimitPerClass") or 0)) * CLASSES
+        workload = Workload.of(values, min(photos, limit) if limit else photos)
     return of_jobs(
         f"One execution of the pipeline {names.prefix}",
         jobs_of(definition, parameters),

@@ -119,6 +119,7 @@ def test_an_unchanged_bucket_is_reused_and_everything_says_so(
     (line,) = [line for line in said.splitlines() if re.search(r" s  Ingest (?!\.)", line)]
     assert line.count(" s ") == 1, "the clock, and no time that it took"
     assert "Photos and labels are those of the execution" in said
+    assert "Expected for 3 photos" in said, "as many as there are"
     assert "Embed done after" in said
     # watch, report and spent say the same of it.
     assert run(["watch", again]) == Exit.OK
