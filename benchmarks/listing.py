@@ -3,7 +3,7 @@
     python -m benchmarks.listing                  # 535,234 photos and as many metadata files, about two minutes
     python -m benchmarks.listing --photos 50000
 
-Both sides read from the same local S3 (benchmarks/object_server.py), in a process of its own on the same cores, which
+Both sides read from the same local S3 (benchmarks/object_server.py), in another process on the same cores, which
 adds 100 ms to each request. The sequential side lists its first pages, and its time for all of them is computed from
 those. One thread parses at a time, so the CPU time is what one processor needs: a function with 1,769 MB has one.
 """

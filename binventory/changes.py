@@ -1,4 +1,4 @@
-"""Whether photos, metadata or labels have changed since the last execution, told before the next one starts.
+"""Whether photos, metadata or labels have changed since the last execution, for the screen before a start.
 
 The pipeline finds out by itself: its first step lists them. Here the same function is asked beforehand, where that is
 cheap: where the last listing took a few seconds, and the addresses are those of the last execution.

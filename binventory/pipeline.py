@@ -25,7 +25,7 @@ _DIVERGED = 10_000
 
 
 def named(arn: str, started: datetime | None) -> str:
-    """An execution as people are told of it, with its time where that is known."""
+    """An execution in words, with its time where that is known."""
     when = f" of {started.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if started else ""
     return f"the execution {arn.rsplit('/', 1)[-1]}{when}"
 

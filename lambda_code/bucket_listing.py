@@ -179,7 +179,7 @@ def _take_body(response_dict: dict[str, Any], **_: object) -> None:
 
 
 def _taken_body() -> bytes | None:
-    """The body of this thread's last page; None with a version of boto3 that lets nobody have it."""
+    """The body of this thread's last page; None with a version of boto3 that has no such event."""
     body: bytes | None = getattr(_THREAD, "body", None)
     _THREAD.body = None
     return body

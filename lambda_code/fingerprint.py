@@ -3,7 +3,7 @@
 The step cache of SageMaker compares addresses, and new photos lie at old addresses. So every execution invokes this
 function first. It lists photos, metadata and labels, and writes the listing to S3 under its own SHA-256. Ingest takes
 that address as an argument and reads the objects that the listing names: the same listing finds the same shards in the
-cache, another one does not. Weights have a fingerprint of their own, which Embed takes.
+cache, another one does not. Weights have a second fingerprint, which Embed takes.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
 
 
 def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:
-    """Refuses what a machine of its own has no use for."""
+    """Refuses flags that mean nothing for a machine that trains on existing shards."""
     if photos or labels:
         raise Problem(
             "--photos and --labels are not for --on ec2",

@@ -1,4 +1,4 @@
-"""Today's photos through the command line: what has changed is read, what has not is reused, and is said to be."""
+"""Today's photos through the command line: changes are read; the rest is reused, and the screen says from where."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_an_unchanged_bucket_is_reused_and_everything_says_so(
 
 
 @pytest.mark.parametrize("starter", ["the command line", "anything else"])
-def test_more_photos_at_the_same_address_are_read_whoever_starts(
+def test_more_photos_at_the_same_address_are_read_by_every_start(
     client: ClientFactory, site: str, train: Train, starter: str
 ) -> None:
     """A schedule, the console and the retraining function start the pipeline without a parameter."""

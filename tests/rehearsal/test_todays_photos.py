@@ -1,6 +1,6 @@
 """The stacks as they are deployed, with each role's own rights: what lies at the addresses now is what is trained on.
 
-Every execution is stopped when its features are there, whoever has started it.
+Every execution is stopped when its features are there.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class BinSource:
     def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
         self.url = url
         self.listed: dict[str, list[Found]] = {}
-        """What has been listed already, by its folder; given back to whoever asks for it first."""
+        """Listings that are known already, by their folder; the first request takes one, and gives back its memory."""
         self.limit = AdaptiveLimit(concurrency)
         self.content_tags = False
         """Whether ETags are known to be the MD5 sums of the content; see `probe`."""
