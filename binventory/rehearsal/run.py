@@ -29,7 +29,7 @@ BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket",
 AFTER = (
     "Approve and promote",
     "Count test photos",
-    "Compare with the evaluation",
+    "Compare with evaluation",
     "Audit by transform job",
     "Destroy",
     "Prove that nothing is left",
@@ -252,7 +252,7 @@ class _Rehearsal:
 
     def compare(self) -> None:
         """Step 7: all test photos, which must be answered as they were judged."""
-        with self.journal.step("Compare with the evaluation") as entry:
+        with self.journal.step("Compare with evaluation") as entry:
             judged = agreement.read_judged(self.aws, self._evaluated, self.result.evaluation)
             answers = {item.image_id: item.answer for item in self.result.counted}
 
