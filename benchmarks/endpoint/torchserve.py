@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.endpoint.models import NETWORK, Models
+from environment import pytorch
+from environment.errors import SetupError
+from environment.install import ROOT
+from environment.locks import RUN, pins
+from environment.packages import Pip
 
 _PACKAGES: Final = (
     "torchserve==0.12.0",
     "torch-model-archiver==0.12.0",
-    "torch==2.13.0",
-    "torchvision==0.28.0",
     # What it imports without asking for it.
     "captum==0.9.0",
     "pyyaml==6.0.3",
     "setuptools==80.10.2",
 )
+# What torch and torchvision import, in this project's versions.
+_BEFORE_TORCH: Final = (
+    "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "numpy", "pillow", "sympy", "typing-extensions",
+)  # fmt: skip
 _HANDLER: Final = """
-import bin_network  # before torchvision's import below
 from ts.torch_handler.image_classifier import ImageClassifier
 
 
@@ -82,11 +88,18 @@ class TorchServe:
             print(f"installing {', '.join(_PACKAGES)} into {folder}", file=sys.stderr)
             try:
                 subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+                pip = Pip(folder, folder / "pip.log")
+                locked = pins(ROOT / RUN)
+                needed = [f"{locked[name].name}=={locked[name].version}" for name in _BEFORE_TORCH]
+                pip.install("What PyTorch needs", needed)
+                pytorch.Installer(pip, ROOT).install()
                 subprocess.run(
                     [str(folder / "bin/pip"), "install", "--quiet", *_PACKAGES], check=True, stderr=subprocess.DEVNULL
                 )
             except subprocess.CalledProcessError as error:
                 raise Unavailable(f"{error.cmd[-1]} could not be installed") from error
+            except SetupError as error:
+                raise Unavailable(f"{error.what}; {error.cure}") from error
         serve._archive(models)
         return serve
 

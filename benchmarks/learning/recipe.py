@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks.learning.world import World
 
 from jobs.container import JobContainer  # isort: skip
-from modelling.backbones import load_backbone, torchvision_ready  # isort: skip
+from modelling.backbones import load_backbone  # isort: skip
 from modelling.bin_model import CLASSES  # isort: skip
 from photo import Preprocessing  # isort: skip
 
@@ -43,7 +43,6 @@ def trial_in_the_loop(world: World, lr: float, size: int, *, epochs: int) -> flo
 
 def loader(world: World, split: str, size: int) -> Any:
     """The recipe's loader of normalised photos [n, 3, S, S] and labels [n]: class folders, PIL, no workers."""
-    torchvision_ready()
     from torchvision import datasets, transforms
 
     pixels = Preprocessing()

@@ -27,14 +27,7 @@ def follow(page: Path, repository: Path, folder: Path) -> str:
     """
     typed = "".join(blocks(page))
     clone = f"git clone --quiet {repository} binventory"
-    # An installation is newer than what it was made from, also when the clone is younger than both.
-    ready = "; ".join(
-        [
-            f"ln -s {repository}/.venv binventory/.venv",
-            f"ln -s {repository}/node_modules binventory/node_modules",
-            "touch -d 2000-01-01 binventory/requirements.txt binventory/package-lock.json binventory/pyproject.toml",
-        ]
-    )
+    ready = "; ".join(f"ln -s {repository}/{name} binventory/{name}" for name in (".venv", "node_modules"))
     assert typed.count(CLONE) == 1
     script = "set -e\n" + typed.replace(CLONE, f"{clone}; {ready}")
     # The installed package is this checkout; the clone's own modules come first, as after its own `make setup`.

@@ -17,7 +17,9 @@ from stacks.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted(["README.md", "SECURITY.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))])
-SOURCES = ("stacks", "binventory", "lambda_code", "training_code", "inference_code", "local_aws", "app.py")
+SOURCES = (
+    "stacks", "binventory", "lambda_code", "training_code", "inference_code", "local_aws", "environment", "app.py",
+)  # fmt: skip
 
 
 def text_of(page: str) -> str:

@@ -1,4 +1,4 @@
-"""The lock is installed without a resolver, so it must be complete by itself."""
+"""The locks are installed without a resolver and with hashes, so they must be complete by themselves."""
 
 from __future__ import annotations
 
@@ -6,30 +6,55 @@ import re
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-_NOT_LOCKED = {"pip"}
+from environment import locks
+from environment.locks import pins
+
+# What is named in each, and what it is locked in.
+NAMED = {
+    "requirements.in": locks.RUN,
+    "requirements-dev.in": locks.DEVELOPMENT,
+    "requirements-torch.in": locks.TORCH_PYPI,
+    "requirements-tools.in": "requirements-tools.txt",
+    "training_code/requirements-mlflow.in": "training_code/requirements-mlflow.txt",
+}
+# Interpreters and machines of which PyTorch's CPU index has builds that the lock must hold.
+_CPU_BUILDS = 4 * 2
 
 
-def locked(path: Path) -> dict[str, str]:
-    """Version by name of a requirements file."""
+def named(path: Path) -> dict[str, str]:
+    """Version by name of what a person named."""
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
-    pins = (re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", line) for line in lines if line)
-    return {str(canonicalize_name(pin[1])): pin[2] for pin in pins if pin}
+    parts = (line.split("==") for line in lines if line)
+    return {str(canonicalize_name(name)): version for name, version in parts}
 
 
-def test_every_named_package_is_locked_at_its_version(repository: Path) -> None:
-    lock = locked(repository / "requirements.txt")
-    named = locked(repository / "requirements.in")
-    assert named
-    assert {name: lock.get(name) for name in named} == named
+@pytest.mark.parametrize("path", NAMED)
+def test_every_named_package_is_locked_at_its_version(repository: Path, path: str) -> None:
+    found = pins(repository / NAMED[path])
+    wanted = named(repository / path)
+    assert wanted
+    assert {name: found[name].version for name in wanted} == wanted
 
 
-def test_what_the_locked_packages_need_is_locked_too(repository: Path) -> None:
-    lock = locked(repository / "requirements.txt")
+@pytest.mark.parametrize("path", [*NAMED.values(), locks.TORCH_CPU])
+def test_every_locked_package_is_held_by_hashes(repository: Path, path: str) -> None:
+    lines = (repository / path).read_text().splitlines()
+    entries = [line for line in lines if line and line[0] not in " #"]
+    held = pins(repository / path)
+    assert len({pin.name for pin in held.values()}) == len(entries), "each package has one version for everybody"
+    for pin in held.values():
+        assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", pin.text), pin.name
+
+
+@pytest.mark.parametrize("lock", [(locks.RUN,), (locks.RUN, locks.DEVELOPMENT)], ids=["run", "dev"])
+def test_what_the_locked_packages_need_is_locked_too(repository: Path, lock: tuple[str, ...]) -> None:
+    held = {name for path in lock for name in pins(repository / path)}
     missing = set()
-    for name in lock:
+    for name in {*held, "torch", "torchvision"}:
         try:
             needs = requires(name) or []
         except PackageNotFoundError:
@@ -37,6 +62,31 @@ def test_what_the_locked_packages_need_is_locked_too(repository: Path) -> None:
         for text in needs:
             need = Requirement(text)
             wanted = need.marker is None or need.marker.evaluate({"extra": ""})
-            if wanted and canonicalize_name(need.name) not in {*lock, *_NOT_LOCKED}:
+            # What a CUDA build of torch needs besides is in the lock of PyPI's builds.
+            if wanted and canonicalize_name(need.name) not in {*held, *pins(repository / locks.TORCH_PYPI)}:
                 missing.add(f"{name} needs {text}")
     assert missing == set()
+
+
+def test_what_a_cpu_build_of_torch_needs_is_locked_without_the_cuda_packages(repository: Path) -> None:
+    everything = pins(repository / locks.TORCH_PYPI)
+    cuda = {name for name in everything if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert len(cuda) > 10
+    assert set(everything) - cuda - {"torch", "torchvision"} <= set(pins(repository / locks.RUN))
+
+
+def test_locks_that_are_installed_together_name_the_same_versions(repository: Path) -> None:
+    run = pins(repository / locks.RUN)
+    for path in (locks.DEVELOPMENT, locks.TORCH_PYPI):
+        other = pins(repository / path)
+        both = set(run) & set(other)
+        assert {name: run[name].version for name in both} == {name: other[name].version for name in both}
+
+
+def test_the_cpu_builds_are_the_named_versions_for_every_interpreter(repository: Path) -> None:
+    wanted = named(repository / "requirements-torch.in")
+    found = pins(repository / locks.TORCH_CPU)
+    assert {name: pin.version for name, pin in found.items()} == {
+        name: f"{version}+cpu" for name, version in wanted.items()
+    }
+    assert found["torch"].text.count("--hash=") >= _CPU_BUILDS

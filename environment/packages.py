@@ -1,0 +1,178 @@
+"""pip in the checkout's environment: locked packages only, its progress shown, its words kept for a failure."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from environment.errors import SetupError
+from environment.locks import normalised, pins
+from environment.progress import Progress
+
+_TAKEN = re.compile(r"^(?:Collecting|Requirement already satisfied:|Ignoring) ([\w.-]+)")
+_FETCHING = re.compile(r"^\s*(?:Downloading|Processing) (\S+)")
+_FETCHED = re.compile(r"^Progress (\d+) of (\d+)")
+# The second is pip's wording where the person's configuration has constraints.
+_MISSING = re.compile(
+    r"No matching distribution found for (\S+)"
+    r"|Cannot install (\S+) because(?=(?s:.*)no matching distributions available)"
+)
+_UNREACHABLE = re.compile(r"Retrying \(|NameResolutionError|NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError")
+_POLL_SECONDS = 0.3
+_RAW_PROGRESS_SINCE = (24, 1)
+
+_CURES = (
+    (
+        re.compile(r"No space left on device"),
+        "free some disk (2 GB; TMPDIR names the folder for files on their way), then run make again",
+    ),
+    (
+        re.compile(r"DO NOT MATCH THE HASHES"),
+        "a package differs from the one in the lock; look at what your pip configuration offers: pip config list",
+    ),
+    (
+        re.compile(r"Python\.h: No such file"),
+        "install Python's headers (Debian: apt install python3-dev), then run make again",
+    ),
+    (
+        re.compile(r"command '[^']*(?:cc|gcc|clang)[^']*' failed|error: .*(?:gcc|clang).*No such file"),
+        "install a C compiler (Debian: apt install gcc; macOS: xcode-select --install), then run make again",
+    ),
+    (
+        _UNREACHABLE,
+        "a package index cannot be reached: look at the network and the proxy, and at: pip config list",
+    ),
+    (
+        _MISSING,
+        "no index offers this package for this machine; look at: pip config list",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one run of pip ended, and everything it said."""
+
+    code: int
+    said: str
+
+    @property
+    def reason(self) -> str:
+        """One line: why it failed."""
+        if _UNREACHABLE.search(self.said):
+            return "it cannot be reached"
+        if "DO NOT MATCH THE HASHES" in self.said:
+            return "what it offers is not what the lock names"
+        if missing := _MISSING.search(self.said):
+            return f"it has no {missing[1] or missing[2]} for this Python and machine"
+        errors = re.findall(r"^ERROR: (.+)$", self.said, re.MULTILINE)
+        return errors[-1] if errors else f"pip ended with {self.code}"
+
+
+@dataclass(frozen=True)
+class Pip:
+    """pip of one environment.
+
+    Args:
+        place: the environment's folder.
+        log: the file that gets everything pip says.
+    """
+
+    place: Path
+    log: Path
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def python(self) -> Path:
+        """The environment's interpreter."""
+        return self.place / "bin" / "python"
+
+    def install(self, step: str, arguments: Sequence[str], *, lock: Path | None = None) -> None:
+        """Install, and show how far it is; `lock` is what it is counted against. Raises SetupError."""
+        with Progress(step) as progress:
+            ended = self.try_install(arguments, progress, lock=lock)
+            if ended.code:
+                raise self.failure(f"{step} could not be installed", ended)
+
+    def try_install(self, arguments: Sequence[str], progress: Progress, *, lock: Path | None = None) -> Ended:
+        """Install without dependencies and without compiling to bytecode, which Python does for what it imports."""
+        told = ["install", "--no-deps", "--no-compile", *self.bar(), *arguments]
+        return self.run(told, progress, len(pins(lock)) if lock else 0)
+
+    def bar(self) -> tuple[str, str]:
+        """How pip tells the progress of a download; older ones, as they come with Python, tell it to people only."""
+        version = tuple(int(part) for part in re.findall(r"\d+", self.installed().get("pip", "0"))[:2])
+        return ("--progress-bar", "raw" if version >= _RAW_PROGRESS_SINCE else "off")
+
+    def run(self, arguments: Sequence[str], progress: Progress, total: int = 0) -> Ended:
+        """Run pip with these arguments and show what it works on, out of `total` packages."""
+        command = [str(self.python), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**self.environment, "PYTHONUNBUFFERED": "1"},
+        )
+        lines: list[str] = []
+        taken: set[str] = set()
+        watch: threading.Thread | None = None
+        ended = threading.Event()
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if not _FETCHED.match(line):
+                    lines.append(line)
+                _show(line, taken, total, progress)
+                if line.startswith("Installing collected packages:") and watch is None:
+                    names = line.partition(":")[2].split(",")
+                    watch = threading.Thread(target=self._watch, args=(len(names), progress, ended), daemon=True)
+                    watch.start()
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            ended.set()
+            if watch is not None:
+                watch.join()
+        said = "".join(lines)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(f"$ {' '.join(command)}\n{said}\n")
+        return Ended(code, said)
+
+    def failure(self, what: str, ended: Ended) -> SetupError:
+        """The error that tells what pip found wrong, and the cure."""
+        found = [line for line in ended.said.splitlines() if line.lstrip().startswith(("ERROR:", "error:"))]
+        told = "\n".join(f"  {line.strip()}" for line in (found or ended.said.splitlines())[-6:])
+        cure = next((cure for pattern, cure in _CURES if pattern.search(ended.said)), "run make again")
+        return SetupError(f"{what}:\n{told}", f"{cure}. Everything that pip said: {self.log}")
+
+    def installed(self) -> dict[str, str]:
+        """Version by normalised name of what is installed."""
+        folders = self.place.glob("lib/python3*/site-packages/*.dist-info")
+        parts = (folder.name.removesuffix(".dist-info").rpartition("-") for folder in folders)
+        return {normalised(name): version for name, _, version in parts}
+
+    def _watch(self, total: int, progress: Progress, ended: threading.Event) -> None:
+        before = set(self.installed())
+        while not ended.wait(_POLL_SECONDS):
+            new = set(self.installed()) - before
+            progress.show(f"{len(new)}/{total} installed")
+
+
+def _show(line: str, taken: set[str], total: int, progress: Progress) -> None:
+    if match := _TAKEN.match(line):
+        taken.add(match[1])
+        progress.show(f"{len(taken)}{f'/{total}' if total else ''} found, {match[1]}")
+    elif match := _FETCHING.match(line):
+        progress.show(f"{len(taken)}{f'/{total}' if total else ''} found, {Path(match[1]).name}")
+    elif (match := _FETCHED.match(line)) and int(match[2]) > 5_000_000:
+        progress.show(f"{int(match[1]) / 1e6:.0f} of {int(match[2]) / 1e6:.0f} MB")

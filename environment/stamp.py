@@ -1,0 +1,78 @@
+"""What an environment was made from, kept in it, so that `make` knows whether it still fits."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from environment.locks import DEVELOPMENT, NODE_LOCK, PROJECT, PYTHON_LOCKS, digest
+
+NAME = ".ready"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Where an environment lies and what it was made from. Digests are SHA-256 by file name."""
+
+    place: str
+    interpreter: str
+    python: str
+    locks: dict[str, str]
+    node: str
+    project: str
+    development: bool
+    remark: str = ""
+
+    @classmethod
+    def wanted(cls, root: Path, *, development: bool, remark: str = "") -> Stamp:
+        """What this interpreter would make of the checkout now."""
+        return cls(
+            place=str((root / ".venv").resolve()),
+            interpreter=os.path.realpath(base_interpreter()),
+            python=".".join(str(part) for part in sys.version_info[:2]),
+            locks={name: digest(root / name) for name in PYTHON_LOCKS},
+            node=digest(root / NODE_LOCK),
+            project=digest(root / PROJECT),
+            development=development,
+            remark=remark,
+        )
+
+    @classmethod
+    def read(cls, place: Path) -> Stamp | None:
+        """The stamp of an environment; None where it has none that can be read."""
+        try:
+            return cls(**json.loads((place / NAME).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, place: Path) -> None:
+        """Keep it in the environment."""
+        (place / NAME).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def base_interpreter() -> str:
+    """The interpreter that environments are made with: this one, or what made the environment it is of."""
+    return str(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def why_rebuild(place: Path, wanted: Stamp, *, named: bool) -> str:
+    """Why the environment must be made anew, as text; empty where it can be kept.
+
+    An interpreter of another version is a reason only where somebody named it, or where the environment's is gone.
+    """
+    found = Stamp.read(place)
+    if found is None:
+        return "it was not completed, or by an older `make setup`"
+    if found.place != wanted.place:
+        return f"it was made for {found.place}"
+    interpreter = place / "bin" / "python"
+    if not interpreter.exists() or os.path.realpath(interpreter) != found.interpreter:
+        return f"its interpreter {found.interpreter} is gone"
+    if named and found.python != wanted.python:
+        return f"it was made by Python {found.python}, and {wanted.python} is asked for"
+    needed = [name for name in PYTHON_LOCKS if found.development or name != DEVELOPMENT]
+    changed = [name for name in needed if found.locks.get(name) != wanted.locks[name]]
+    return f"{' and '.join(changed)} changed" if changed else ""

