@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -109,8 +110,7 @@ def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: S
     lock = root / RUN
     with pytorch.written("\n".join(pin.text for name, pin in pins(lock).items() if name in _FIRST)) as first:
         pip.install("pip and setuptools", _locked(first))
-    # With what was installed first, not with whatever an isolated build would fetch.
-    pip.install("Python packages", ["--no-build-isolation", *_locked(lock)], lock=lock)
+    pip.install("Python packages", [*build_options(), *_locked(lock)], lock=lock)
     remark = pytorch.Installer(pip, root, asked.torch_index, asked.torch).install().remark
     for packages in pip.place.glob("lib/python3*/site-packages"):
         for pattern in _UNUSED:
@@ -118,6 +118,17 @@ def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: S
                 _remove(path)
     _consistent(pip)
     return replace(wanted, development=False, remark=remark)
+
+
+def build_options(
+    system: str = platform.system(), machine: str = platform.machine(), version: tuple[int, ...] = sys.version_info[:2]
+) -> list[str]:
+    """How pip builds what has no wheel: with the locked setuptools, where that is enough.
+
+    cykooz-resizer has no wheel for Linux on Arm and gevent none for Python 3.11 on a Mac; they need other tools.
+    """
+    others = (system == "Linux" and machine != "x86_64") or (system == "Darwin" and tuple(version) == (3, 11))
+    return [] if others else ["--no-build-isolation"]
 
 
 def _locked(lock: Path) -> list[str]:

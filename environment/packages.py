@@ -44,6 +44,10 @@ _CURES = (
         "install a C compiler (Debian: apt install gcc; macOS: xcode-select --install), then run make again",
     ),
     (
+        re.compile(r"[Cc]argo.*not (?:installed|found)|can't find Rust compiler"),
+        "install Rust, which builds cykooz-resizer where it has no wheel (https://rustup.rs), then run make again",
+    ),
+    (
         _UNREACHABLE,
         "a package index cannot be reached: look at the network and the proxy, and at: pip config list",
     ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -15,7 +17,9 @@ import pytest
 
 from environment import locks
 from environment.errors import SetupError
+from environment.install import build_options
 from environment.packages import Ended, Pip
+from environment.progress import Progress
 from environment.stamp import NAME, Stamp, why_rebuild
 from environment.start import complaint
 from tests import tiny_packages
@@ -257,6 +261,7 @@ def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> No
         ),
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "free some disk"),
         ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\nERROR: x", "proxy"),
+        ("error: Cargo, the Rust package manager, is not installed or is not on PATH.", "https://rustup.rs"),
         ("ERROR: something new", "run make again"),
     ],
 )
@@ -283,6 +288,34 @@ def test_which_interpreters_are_wanted(
     found = complaint(version, implementation, free_threaded)
     assert wrong in found
     assert bool(found) == bool(wrong)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "version", "isolated"),
+    [
+        ("Linux", "x86_64", (3, 11), False),
+        ("Linux", "aarch64", (3, 13), True),
+        ("Darwin", "arm64", (3, 11), True),
+        ("Darwin", "arm64", (3, 14), False),
+    ],
+)
+def test_the_locked_setuptools_builds_what_it_can(
+    system: str, machine: str, version: tuple[int, ...], isolated: bool
+) -> None:
+    assert build_options(system, machine, version) == ([] if isolated else ["--no-build-isolation"])
+
+
+def test_progress_on_a_terminal_is_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    with Progress("PyTorch", stream) as progress:
+        progress.show("1/2 found, torch-2.13.0+cpu-cp311-cp311-manylinux.whl")
+        progress.note("from here")
+    lines = [line.rpartition("\r\033[K")[2] for line in stream.getvalue().split("\n")]
+    assert lines[0] == "  from here" and re.fullmatch(r"PyTorch: \d+ s", lines[1])
+    shown = stream.getvalue().split("\r\033[K")[1]
+    assert shown == "PyTorch  1/2 found, torch-2.13.0+cpu-cp311-cp311"[:39]
 
 
 def test_an_old_python_can_read_the_door(repository: Path) -> None:
