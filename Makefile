@@ -8,8 +8,9 @@ TORCH ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # An interpreter that somebody chose makes the environment anew; the usual one keeps one that fits.
 NAMED := $(if $(filter file default,$(origin PYTHON)),,--named)
+SAY := $(if $(filter setup setup-dev,$(MAKECMDGOALS)),--say)
 SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPython 3.11 to 3.14 is wanted, and there is no $(PYTHON). Choose one: make PYTHON=python3.12 setup" >&2; exit 1; }; \
-	"$(PYTHON)" environment/start.py $(NAMED) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
+	"$(PYTHON)" environment/start.py $(NAMED) $(SAY) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
 LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt training_code/requirements.txt \
 	training_code/requirements-mlflow.txt inference_code/requirements.txt
 # Universal: one lock for Linux and macOS and for every Python that is wanted.

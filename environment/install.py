@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     """Install what is missing; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make setup")
     parser.add_argument("--named", action="store_true", help="somebody chose this interpreter")
+    parser.add_argument("--say", action="store_true", help="say it when everything is there already")
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
     parser.add_argument("--torch", choices=pytorch.SOURCES, default="auto", help="where PyTorch comes from")
     parser.add_argument("--torch-index", default=pytorch.PUBLIC_INDEX, help="address of PyTorch's CPU index")
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 def _install(root: Path, asked: argparse.Namespace) -> None:
     place = root / ".venv"
-    wanted = Stamp.wanted(root, development=asked.dev)
+    wanted = Stamp.wanted(root, development=asked.dev, torch=asked.torch)
     kept = None
     if place.exists() or place.is_symlink():
         reason = why_rebuild(place, wanted, named=asked.named)
@@ -64,6 +65,9 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
             print(f".venv is made anew: {reason}.", flush=True)
             _remove(place)
     if kept is not None and _complete(kept, wanted, root):
+        if asked.say:
+            print(f"Everything is in {place} and node_modules already.")
+            _remind(kept)
         return
     begun = time.monotonic()
     if trouble := pytorch.unsupported():
@@ -80,9 +84,13 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
     _node(root, place)
     _prove(root, pip, kept.remark)
     development = asked.dev or kept.development
-    made = Stamp.wanted(root, development=development, remark=kept.remark)
+    made = Stamp.wanted(root, development=development, torch=kept.torch, remark=kept.remark)
     replace(made, interpreter=kept.interpreter, python=kept.python).write(place)
     print(f"Everything is in {place} and node_modules, after {time.monotonic() - begun:.0f} s.")
+    _remind(kept)
+
+
+def _remind(kept: Stamp) -> None:
     if kept.remark:
         print(f"Note: {kept.remark}")
 

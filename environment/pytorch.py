@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -92,17 +93,17 @@ class Installer:
     def _attempts(self, progress: Progress) -> Iterator[tuple[str, Callable[[], str]]]:
         """Name and attempt of each source in turn; an attempt returns why it failed, or nothing."""
         if self.system == "Darwin":
-            yield "PyPI", lambda: self._everything(progress)
+            yield "PyPI", partial(self._everything, progress)
             return
         places = {"configured": ("your pip configuration", ()), "index": (self.index, ("--index-url", self.index))}
         chosen = {name: place for name, place in places.items() if self.source in ("auto", name)}
         for name, options in chosen.values():
-            yield name, lambda options=options: self._pair(options, progress)  # type: ignore[misc]
+            yield name, partial(self._pair, options, progress)
         for name, options in chosen.values():
             title = f"{name}, with torchvision without its operators"
-            yield title, lambda options=options: self._without_operators(options, progress)  # type: ignore[misc]
+            yield title, partial(self._without_operators, options, progress)
         if self.source in ("auto", "pypi"):
-            yield "PyPI", lambda: self._everything_of_cuda(progress)
+            yield "PyPI", partial(self._everything_of_cuda, progress)
 
     def _pair(self, options: tuple[str, ...], progress: Progress) -> str:
         lock = self.root / TORCH_CPU

@@ -24,11 +24,12 @@ class Stamp:
     node: str
     project: str
     development: bool
+    torch: str = "auto"
     remark: str = ""
 
     @classmethod
-    def wanted(cls, root: Path, *, development: bool, remark: str = "") -> Stamp:
-        """What this interpreter would make of the checkout now."""
+    def wanted(cls, root: Path, *, development: bool, torch: str = "auto", remark: str = "") -> Stamp:
+        """What this interpreter would make of the checkout now; `torch` is the source that is asked for."""
         return cls(
             place=str((root / ".venv").resolve()),
             interpreter=os.path.realpath(base_interpreter()),
@@ -37,6 +38,7 @@ class Stamp:
             node=digest(root / NODE_LOCK),
             project=digest(root / PROJECT),
             development=development,
+            torch=torch,
             remark=remark,
         )
 
@@ -73,6 +75,8 @@ def why_rebuild(place: Path, wanted: Stamp, *, named: bool) -> str:
         return f"its interpreter {found.interpreter} is gone"
     if named and found.python != wanted.python:
         return f"it was made by Python {found.python}, and {wanted.python} is asked for"
+    if wanted.torch not in ("auto", found.torch):
+        return f"its PyTorch was installed with TORCH={found.torch}, and TORCH={wanted.torch} is asked for"
     needed = [name for name in PYTHON_LOCKS if found.development or name != DEVELOPMENT]
     changed = [name for name in needed if found.locks.get(name) != wanted.locks[name]]
     return f"{' and '.join(changed)} changed" if changed else ""

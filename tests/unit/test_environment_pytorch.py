@@ -165,7 +165,7 @@ def test_gigabytes_that_do_not_fit_are_not_begun(
 ) -> None:
     usage = namedtuple("usage", "total used free")
     chosen = installer(place, root, sources, source="pypi")
-    monkeypatch.setattr(pytorch.shutil, "disk_usage", lambda path: usage(10**10, 9 * 10**9, 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 9 * 10**9, 10**9))
     with pytest.raises(SetupError, match=r"needs 5\.5 GB on the disk of .*, 1\.0 GB are free"):
         chosen.install()
     assert "torch" not in chosen.pip.installed()
