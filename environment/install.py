@@ -167,26 +167,29 @@ def _node(root: Path, place: Path) -> None:
 
 
 def _prove(root: Path, pip: Pip, remark: str) -> None:
-    """Import and use what was installed. Raises SetupError with the package that does not work."""
-    with Progress("Trying what was installed") as progress:
-        told = [str(pip.python), str(pytorch.PROOF), *(["--without-operators"] if remark else [])]
-        process = subprocess.Popen(
-            told,
-            cwd=root,
-            env=_with(pip.place),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line.rstrip())
-            progress.show(said[-1])
-        if process.wait():
+    """Import and use what was installed, half of it beside the other half.
+
+    Raises SetupError with the packages that do not work.
+    """
+    flags = ["--without-operators"] if remark else []
+    with Progress("Trying what was installed"):
+        halves = [
+            subprocess.Popen(
+                [str(pip.python), str(pytorch.PROOF), half, *flags],
+                cwd=root,
+                env=_with(pip.place),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            for half in ("pytorch", "others")
+        ]
+        said = [half.communicate()[0].splitlines() for half in halves]
+        wrong = [line for half, lines in zip(halves, said, strict=True) if half.returncode for line in lines[-8:]]
+        if wrong:
             raise SetupError(
-                "what was installed does not work:\n" + "\n".join(f"  {line}" for line in said[-8:]),
+                "what was installed does not work:\n" + "\n".join(f"  {line}" for line in wrong),
                 "run make clean setup; if it fails again, this machine lacks a system library that the last line names",
             )
 

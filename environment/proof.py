@@ -1,6 +1,6 @@
 """Import what was installed and use each package once; run by the environment's own interpreter.
 
-    .venv/bin/python environment/proof.py [pytorch] [--without-operators]
+    .venv/bin/python environment/proof.py [pytorch|others] [--without-operators]
 
 Prints a line for each that works; exits with 1 at the first that does not, and names it.
 """
@@ -144,8 +144,7 @@ def prove_cdk() -> str:
 
 
 PYTORCH: dict[str, Callable[[], str]] = {"torch": prove_torch, "torchvision": prove_torchvision}
-ALL: dict[str, Callable[[], str]] = {
-    **PYTORCH,
+OTHERS: dict[str, Callable[[], str]] = {
     "OpenVINO": prove_openvino,
     "ONNX Runtime": prove_onnxruntime,
     "photos": prove_photos,
@@ -157,7 +156,9 @@ ALL: dict[str, Callable[[], str]] = {
 
 def main() -> int:
     """Prove what was asked for; returns the exit code."""
-    for name, prove in (PYTORCH if "pytorch" in sys.argv else ALL).items():
+    groups = {"pytorch": PYTORCH, "others": OTHERS}
+    chosen = [group for name, group in groups.items() if name in sys.argv] or list(groups.values())
+    for name, prove in (item for group in chosen for item in group.items()):
         try:
             print(f"{name}: {prove()}", flush=True)
         except BaseException as error:  # an extension can end the import in any way

@@ -106,10 +106,12 @@ class Installer:
             yield "PyPI", partial(self._everything_of_cuda, progress)
 
     def _pair(self, options: tuple[str, ...], progress: Progress) -> str:
-        lock = self.root / TORCH_CPU
-        ended = self.pip.try_install(
-            [*_PATIENCE, *options, "--require-hashes", "--requirement", str(lock)], progress, lock=lock
-        )
+        # torchvision first: where it is missing, pip need not read the much larger torch.
+        entries = sorted(pins(self.root / TORCH_CPU).values(), key=lambda pin: pin.name, reverse=True)
+        with written("\n".join(pin.text for pin in entries)) as lock:
+            ended = self.pip.try_install(
+                [*_PATIENCE, *options, "--require-hashes", "--requirement", str(lock)], progress, lock=lock
+            )
         return ended.reason if ended.code else self._unproven()
 
     def _without_operators(self, options: tuple[str, ...], progress: Progress) -> str:

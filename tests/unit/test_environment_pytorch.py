@@ -207,7 +207,7 @@ def test_what_every_source_said_is_told_when_none_works(place: Path, root: Path,
     with pytest.raises(SetupError) as caught:
         chosen.install()
     assert re.search(
-        r"your pip configuration: it has no torch==2\.13\.0\+cpu for this Python and machine", caught.value.what
+        r"your pip configuration: it has no torchvision==0\.28\.0\+cpu for this Python and machine", caught.value.what
     )
     assert "make TORCH=pypi setup" in caught.value.cure
     assert str(chosen.pip.log) in caught.value.cure
