@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,34 @@ def test_the_cpu_builds_are_the_named_versions_for_every_interpreter(repository:
         name: f"{version}+cpu" for name, version in wanted.items()
     }
     assert found["torch"].text.count("--hash=") >= _CPU_BUILDS
+
+
+def imported(path: Path) -> set[str]:
+    """The first names of what a file imports when it runs, so not what only type checkers read."""
+    tree = ast.parse(path.read_text())
+    unread = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+        for node in ast.walk(branch)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) not in unread and isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif id(node) not in unread and isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def test_what_runs_needs_nothing_that_only_tests_install(repository: Path) -> None:
+    folders = ("binventory", "local_aws", "stacks", "training_code", "inference_code", "lambda_code")
+    files = [path for folder in folders for path in (repository / folder).rglob("*.py")]
+    brought = packages_distributions()
+    locked = {*pins(repository / locks.RUN), "torch", "torchvision"}
+    foreign = {
+        name: brought[name] for path in files for name in imported(path) if name in brought and name not in {*folders}
+    }
+    assert len(foreign) > 20
+    for name, distributions in foreign.items():
+        assert {str(canonicalize_name(item)) for item in distributions} & {*locked, "binventory"}, name
