@@ -88,13 +88,13 @@ def torchvision(folder: Path, version: str, build: str) -> Wheel:
 def index(folder: Path, wheels: Iterable[Wheel]) -> str:
     """A package index of these wheels as PEP 503 describes it; returns its address."""
     simple = folder / "simple"
-    names: dict[str, list[str]] = {}
+    simple.mkdir(parents=True, exist_ok=True)
+    names: dict[str, list[Wheel]] = {}
     for item in wheels:
         (simple / item.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(item.path, simple / item.name)
-        names.setdefault(item.name, []).append(item.path.name)
-    simple.mkdir(parents=True, exist_ok=True)
-    for name, files in names.items():
-        links = "".join(f'<a href="{file}">{file}</a>\n' for file in files)
+        names.setdefault(item.name, []).append(item)
+    for name, items in names.items():
+        links = "".join(f'<a href="{item.path.name}#sha256={item.sha256}">{item.path.name}</a>\n' for item in items)
         (simple / name / "index.html").write_text(f"<!DOCTYPE html><html><body>\n{links}</body></html>\n")
     return simple.as_uri()
