@@ -75,7 +75,7 @@ class Ended:
         if missing := _MISSING.search(self.said):
             return f"it has no {missing[1] or missing[2]} for this Python and machine"
         errors = re.findall(r"^ERROR: (.+)$", self.said, re.MULTILINE)
-        return errors[-1] if errors else f"pip ended with {self.code}"
+        return errors[0] if errors else f"pip ended with {self.code}"
 
 
 @dataclass(frozen=True)
