@@ -18,8 +18,8 @@ import boto3
 
 from budget import current_budget
 from drift import Answers, Shift, Tally, baseline_of, confidence_shift, count_shift
-from environment import read
 from serving_stack import ServingStack
+from variables import read
 
 NAMESPACE = "Binventory/Monitoring"
 # Enough for any shift that matters, and read within the function's minutes however busy the endpoint is.

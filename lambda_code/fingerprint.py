@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
+from variables import read
 
 PHOTOS: Final = "bin-images/"
 METADATA: Final = "metadata/"
@@ -38,6 +38,14 @@ _CONFIG: Final = Config(
     read_timeout=30,
     retries={"mode": "standard", "total_max_attempts": 8},
 )
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables of the function."""
+
+    listings: str
+    """Where listings are written: s3://bucket/prefix."""
 
 
 class FingerprintError(Exception):
@@ -72,7 +80,7 @@ def handler(event: dict[str, str], context: Any) -> dict[str, str | int]:
         raise FingerprintError(f"{at.name} {at.text} lists no photo; it must hold {PHOTOS}<id>.jpg")
     lines = photos.lines + _labels(s3, event["LabelsUri"], until) + metadata.lines
     outputs: dict[str, str | int] = {
-        "Listing": _write(s3, lines),
+        "Listing": _write(s3, lines, read(Environment).listings),
         "Photos": photos.objects,
         "Metadata": metadata.objects,
         "Weights": _weights(s3, event["Weights"], until),
@@ -110,9 +118,9 @@ def _beginning_with(s3: Any, at: _Address, until: float) -> Listing:
         return list_folder(s3, at.bucket, at.key, "", until=until)
 
 
-def _write(s3: Any, lines: bytes) -> str:
+def _write(s3: Any, lines: bytes, folder: str) -> str:
     """Put the listing where its SHA-256 says; anew each time, so that it does not expire before it is used."""
-    uri = f"{os.environ['LISTINGS']}/{hashlib.sha256(lines).hexdigest()}.gz"
+    uri = f"{folder}/{hashlib.sha256(lines).hexdigest()}.gz"
     bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
     s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(lines, compresslevel=1, mtime=0))
     return uri

@@ -18,7 +18,6 @@ import budget
 import endpoint
 import notices
 import registry
-from environment import read
 from executions import stop_running
 from memory import Memory
 from notices import Notices
@@ -26,6 +25,7 @@ from report import Report
 from retained import delete_replaced
 from rollouts import Standing, failed_rollout, standing
 from serving_stack import ENDPOINT_STATE, MODEL_PACKAGE_ARN, ServingStack, Stack, StackBusyError
+from variables import read
 from wanted import Decision, Facts, decide
 
 

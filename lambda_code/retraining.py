@@ -16,8 +16,8 @@ import boto3
 
 from alerts import tell
 from budget import current_budget, is_spent
-from environment import read
 from report import Report
+from variables import read
 
 _DAY_SECONDS = 86_400
 

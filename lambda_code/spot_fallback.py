@@ -17,8 +17,8 @@ from typing import Any
 import boto3
 
 from alerts import tell
-from environment import read
 from report import Report
+from variables import read
 
 EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"

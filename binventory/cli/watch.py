@@ -99,8 +99,8 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
     registered = package.detail if package else ""
     if json:
         reused = {step.name: step.reused.execution for step in execution.steps if step.reused}
-        said = {"execution": arn, "model_package": registered, "reused": reused, "trials": watcher.trials}
-        print_json({**said, "spent": spent.to_json()})
+        document = {"execution": arn, "model_package": registered, "reused": reused, "trials": watcher.trials}
+        print_json({**document, "spent": spent.to_json()})
         return
     if watcher.trials and not console.is_terminal:
         stdout.print()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import environment
+import variables
 from stacks.functions import LAMBDA_CODE
 from stacks.settings import load
 from tests.stacks.templates import changed, resources, synthesize, templates
@@ -48,7 +48,7 @@ def test_a_function_reads_what_its_stack_sets(module: str) -> None:
 
 def test_nothing_else_is_read_from_the_environment() -> None:
     reading = [path.name for path in LAMBDA_CODE.glob("*.py") if "os.environ" in path.read_text()]
-    assert reading == ["environment.py"]
+    assert reading == ["variables.py"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ GIVEN = {"WORDS": "a b", "NUMBER": "3", "SHARE": "0.5", "TEXT": "a b", "SHARES":
 def test_variables_are_read_as_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in GIVEN.items():
         monkeypatch.setenv(name, value)
-    assert environment.read(Every) == Every(("a", "b"), 3, 0.5, "a b", {"1": 0.25})
+    assert variables.read(Every) == Every(("a", "b"), 3, 0.5, "a b", {"1": 0.25})
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -76,8 +76,8 @@ def test_one_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, name: str
     for other, value in GIVEN.items():
         monkeypatch.setenv(other, value)
     monkeypatch.delenv(name)
-    with pytest.raises(environment.VariableError, match=f"variable {name} of the function is missing"):
-        environment.read(Every)
+    with pytest.raises(variables.VariableError, match=f"variable {name} of the function is missing"):
+        variables.read(Every)
 
 
 @pytest.mark.parametrize(("name", "value"), [("NUMBER", "3.5"), ("SHARE", "half"), ("SHARES", "{")])
@@ -85,5 +85,5 @@ def test_one_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, name:
     for other, text in GIVEN.items():
         monkeypatch.setenv(other, text)
     monkeypatch.setenv(name, value)
-    with pytest.raises(environment.VariableError, match=f"variable {name} of the function cannot be read"):
-        environment.read(Every)
+    with pytest.raises(variables.VariableError, match=f"variable {name} of the function cannot be read"):
+        variables.read(Every)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import WaiterError
 
-from environment import VariableError
 from local_aws.server import LocalAws
 from serving_stack import ServingStack, StackBusyError
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.reconciled import TEMPLATE, Environment, make
+from variables import VariableError
 
 Made = Callable[..., Environment]
 
