@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,13 @@ from tests.tiny_packages import Wheel
 AWAY = "http://127.0.0.1:9/simple"
 # In the place of environment/proof.py, for wheels of a few lines.
 PROOF = "import sys, torch, torchvision\nif '--without-operators' not in sys.argv:\n    torchvision.ops.nms()\n"
+
+
+class Usage:
+    """What is free on a disk, as `shutil.disk_usage` tells it."""
+
+    def __init__(self, gigabytes: float) -> None:
+        self.free = int(gigabytes * 1e9)
 
 
 @dataclass(frozen=True)
@@ -160,14 +166,26 @@ def test_pypis_build_with_all_that_it_needs_is_announced_with_its_size(
     assert said.index(size) < said.index("from PyPI")
 
 
+@pytest.mark.parametrize(
+    ("here", "there", "wanted"),
+    [
+        (9.0, 9.0, ""),
+        (7.0, 7.0, r"needs 7\.5 GB on the disk of .*\.venv, 7\.0 GB are free"),
+        (2.0, 9.0, r"needs 2\.7 GB"),
+    ],
+    ids=["room", "both on one disk", "no room on the way"],
+)
 def test_gigabytes_that_do_not_fit_are_not_begun(
-    place: Path, root: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch
+    place: Path, root: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch, here: float, there: float, wanted: str
 ) -> None:
-    usage = namedtuple("usage", "total used free")
     chosen = installer(place, root, sources, source="pypi")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**10, 9 * 10**9, 10**9))
-    with pytest.raises(SetupError, match=r"needs 5\.5 GB on the disk of .*, 1\.0 GB are free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(there if str(path) == str(place) else here))
+    if not wanted:
+        assert chosen.install().source == "PyPI"
+        return
+    with pytest.raises(SetupError, match=wanted) as caught:
         chosen.install()
+    assert "TMPDIR" in caught.value.cure
     assert "torch" not in chosen.pip.installed()
 
 
