@@ -116,8 +116,8 @@ def prove_clients() -> str:
 
 def prove_local_aws() -> str:
     """The local AWS and the toolkit that its training jobs start."""
-    # By its name: a dependency would be an import in local_aws/ministack/ alone.
-    ministack = importlib.import_module("ministack.app")
+    # By name: one folder of the project imports it, and this is not its code.
+    local_aws = importlib.import_module("ministack.app")
 
     with tempfile.TemporaryDirectory() as folder:
         # It makes the folders of a job when it is imported.
@@ -126,7 +126,7 @@ def prove_local_aws() -> str:
         from sagemaker_pytorch_container import training
         from sagemaker_training import entry_point
 
-    return f"{ministack.__name__.partition('.')[0]}, {training.__name__}, {entry_point.__name__}"
+    return f"{local_aws.__name__.partition('.')[0]}, {training.__name__}, {entry_point.__name__}"
 
 
 def prove_cdk() -> str:
