@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from alerts import tell
+from report import tell
 from rollouts import Standing
 from serving_stack import ServingStack, Stack, Update
 

@@ -1,14 +1,16 @@
-"""What a function decided, as it is logged and returned."""
+"""What a function says: its result, which is logged and returned, and messages to people."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 
+from clients import client
+
 
 @dataclass(frozen=True)
 class Report:
-    """One decision."""
+    """What a function decided."""
 
     outcome: str
     """A word or two that programs compare, such as `left` or `started`."""
@@ -19,3 +21,8 @@ class Report:
         record = asdict(self)
         print(json.dumps(record))
         return record
+
+
+def tell(topic: str, subject: str, message: str) -> None:
+    """Sends a message to the people who look after the environment; SNS takes 100 characters of a subject."""
+    client("sns").publish(TopicArn=topic, Subject=subject[:100], Message=message)

@@ -14,9 +14,8 @@ from typing import Any
 
 import boto3
 
-from alerts import tell
 from budget import current_budget, is_spent
-from report import Report
+from report import Report, tell
 from variables import read
 
 _DAY_SECONDS = 86_400

@@ -16,8 +16,7 @@ from typing import Any
 
 import boto3
 
-from alerts import tell
-from report import Report
+from report import Report, tell
 from variables import read
 
 EXECUTION = "ContinuedExecution"
