@@ -138,7 +138,7 @@ def write_split(features: FeatureSet, chosen: Mask, folder: Path, split: str) ->
     rows = np.flatnonzero(chosen)
     write_features(
         feature_file(folder / "features", split, split, 0), features.features[rows], features.counts[rows].tolist(),
-        [features.ids[row] for row in rows], view=0,
+        [features.ids[row] for row in rows], view=0, precision=features.precision,
     )  # fmt: skip
 
 

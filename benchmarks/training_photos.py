@@ -241,7 +241,7 @@ def learned(kept: torch.Tensor, originals: torch.Tensor, photos: Photos, work: P
 def _write(folder: Path, split: str, features: torch.Tensor, rows: Rows, photos: Photos) -> None:
     path = feature_file(folder / "features", split, split, 0)
     counts = photos.counts[rows].tolist()
-    write_features(path, features[rows], counts, [photos.ids[row] for row in rows], view=0)
+    write_features(path, features[rows], counts, [photos.ids[row] for row in rows], view=0, precision="fp32")
 
 
 def print_learned(name: str, found: Learned, reference: Learned) -> None:

@@ -23,6 +23,7 @@ WHEELHOUSE = REPOSITORY / "build" / WHEELS
 SHARED_MODULES = (
     "digests.py",
     "photo.py",
+    "arithmetic.py",
     "inference.py",
     "serving/__init__.py",
     "serving/answers.py",

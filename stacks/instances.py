@@ -107,6 +107,8 @@ Region = Literal[
     "ap-southeast-2",
     "sa-east-1",
 ]
+# Families whose processors multiply bfloat16 by hardware: Sapphire Rapids, and GPUs from Ampere on.
+_BF16_FAMILIES = frozenset({"c7i", "m7i", "g5", "g6"})
 CPU_JOB_INSTANCES: tuple[str, ...] = get_args(CpuJobInstance)
 GPU_JOB_INSTANCES: tuple[str, ...] = get_args(GpuJobInstance)
 EC2_INSTANCES: tuple[str, ...] = get_args(Ec2Instance)
@@ -124,6 +126,11 @@ class Processor(StrEnum):
     def job_instances(self) -> tuple[str, ...]:
         """The job instance types of this kind."""
         return GPU_JOB_INSTANCES if self is Processor.GPU else CPU_JOB_INSTANCES
+
+
+def computes_in_bf16(instance_type: str) -> bool:
+    """Whether the processor of one of the instance types above has bfloat16."""
+    return instance_type.removeprefix("ml.").split(".")[0] in _BF16_FAMILIES
 
 
 def processor_of(instance_type: str) -> Processor:

@@ -30,16 +30,17 @@ from stacks.monitoring_settings import MonitoringSettings
 from stacks.security_settings import NetworkSettings, SecuritySettings
 from stacks.settings_sections import (
     DataSettings,
+    EmbedSettings,
     EvaluationSettings,
     JobSettings,
     MoneySettings,
     ServingSettings,
-    SpotJobSettings,
     StorageSettings,
     TagKey,
     TagValue,
     TrainingSettings,
     TuningSettings,
+    had_by,
     wrong_setting,
 )
 
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
     storage: StorageSettings
     data: DataSettings
     ingest: JobSettings
-    embed: SpotJobSettings
+    embed: EmbedSettings
     training: TrainingSettings
     tuning: TuningSettings
     evaluation: EvaluationSettings
@@ -126,6 +127,26 @@ class Settings(BaseSettings):
                 hours=storage.log_retention_days * 24,
                 days=storage.log_retention_days,
             )
+        return value
+
+    @field_validator("batch")
+    @classmethod
+    def _answers_in_what_was_judged(cls, value: BatchSettings, info: ValidationInfo) -> BatchSettings:
+        evaluation: EvaluationSettings | None = info.data.get("evaluation")
+        serving: ServingSettings | None = info.data.get("serving")
+        if evaluation is None or serving is None or evaluation.precision != "bf16":
+            return value
+        if serving.mode == "serverless":
+            raise wrong_setting(
+                "must not be bf16 with serving.mode serverless: SageMaker does not say on which processors it runs",
+                field="evaluation.precision",
+                value=evaluation.precision,
+            )
+        for field, machine in (
+            ("serving.instance_type", serving.instance_type),
+            ("batch.instance_type", value.instance_type),
+        ):
+            had_by(evaluation.precision, machine, field, field="evaluation.precision", value=evaluation.precision)
         return value
 
     @field_validator("network")

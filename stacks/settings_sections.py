@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from stacks.backbones import WITHOUT_PRETRAINED_WEIGHTS, Backbone
 from stacks.images import FrameworkVersion
-from stacks.instances import JobInstance, ServingInstance
+from stacks.instances import JobInstance, ServingInstance, computes_in_bf16
 from stacks.mode_settings import AsyncSettings, Mode, ServerlessSettings
 from stacks.watch_settings import WatchRules
 
@@ -42,6 +42,18 @@ def wrong_setting(message: str, **context: Any) -> PydanticCustomError:
     """An error of a check that looks at more than one value. `field` and `value` in the context name another field."""
     # pydantic asks for literal templates so that they can be translated; ours are literals at every call.
     return PydanticCustomError("wrong_setting", message, context)
+
+
+def had_by(precision: str, instance_type: str | None, machine: str, **names: Any) -> str:
+    """The precision, unless it is bf16 and the instance type that the setting `machine` names lacks it."""
+    if precision == "bf16" and instance_type is not None and not computes_in_bf16(instance_type):
+        raise wrong_setting(
+            "must not be bf16 with {machine} {instance_type}, which lacks it: c7i, m7i, g5 and g6 have it",
+            machine=machine,
+            instance_type=instance_type,
+            **names,
+        )
+    return precision
 
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
@@ -128,6 +140,18 @@ class SpotJobSettings(JobSettings):
                 runtime=runtime,
             )
         return value
+
+
+class EmbedSettings(SpotJobSettings):
+    """The job that runs the frozen backbone once over every photo."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Numbers that features are computed in; auto: bf16 (a T4: fp16) where the machine's processor has it."""
+
+    @field_validator("precision")
+    @classmethod
+    def _had_by_the_machine(cls, value: str, info: ValidationInfo) -> str:
+        return had_by(value, info.data.get("instance_type"), "instance_type")
 
 
 class TrainingSettings(SpotJobSettings):
@@ -264,6 +288,14 @@ class EvaluationSettings(JobSettings):
 
     accuracy_threshold: float = Field(ge=0, le=1)
     """Accuracy on the test split below which a model is refused."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Numbers that answers are computed in, in evaluation and behind the endpoint; auto: int8 where it is as good as
+    fp32, else fp32."""
+
+    @field_validator("precision")
+    @classmethod
+    def _had_by_the_machine(cls, value: str, info: ValidationInfo) -> str:
+        return had_by(value, info.data.get("instance_type"), "instance_type")
 
 
 class ServingSettings(Section):

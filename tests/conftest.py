@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+import arithmetic
 
 # Two test processes on two cores: more BLAS threads than that only wait for each other. Read when numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -14,7 +17,37 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 hypothesis.settings.register_profile("binventory", deadline=None)
 hypothesis.settings.load_profile("binventory")
 
+WITHOUT_BF16 = ("FP32", "INT8", "BIN")
+"""What OpenVINO finds in a processor that lacks bf16."""
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--precision",
+        choices=("auto", "fp32"),
+        default="auto",
+        help="fp32: every choice of precision is made as on a processor without bf16 (default: what this one has)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processor(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What this run's choices of precision find in the processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--precision") == "fp32":
+            patch.setattr(arithmetic, "capabilities_of_cpu", lambda: WITHOUT_BF16)
+        yield
+
+
+@pytest.fixture(params=("fp32", "bf16"))
+def precision(request: pytest.FixtureRequest) -> str:
+    """Each of the floats that a CPU may compute in; skips, with the reason, what cannot be tried here."""
+    tried = str(request.param)
+    if tried not in arithmetic.floats_of_cpu():
+        forced = request.config.getoption("--precision") == "fp32"
+        pytest.skip(f"{tried} was not tried: {'--precision fp32' if forced else 'this processor does not have it'}")
+    return tried
 
 
 @pytest.fixture(scope="session")

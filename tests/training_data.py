@@ -63,7 +63,12 @@ def write_embedding(
             features = (direction[torch.tensor(counts) - 1] + noise) * factor
             ids = [f"{split}{row}" for row in range(photos)]
             write_features(
-                feature_file(folder / "features", split, f"{split}-0", view), features, counts, ids, view=view
+                feature_file(folder / "features", split, f"{split}-0", view),
+                features,
+                counts,
+                ids,
+                view=view,
+                precision="fp32",
             )
             parts[Part(split, f"{split}-0", view)] = ""
     model = BinModel(build_backbone("small", 0), torch.nn.Identity(), Preprocessing())
@@ -72,10 +77,12 @@ def write_embedding(
     return folder
 
 
-def add_features(folder: Path, split: str, name: str, features: torch.Tensor, counts: list[int]) -> Path:
+def add_features(
+    folder: Path, split: str, name: str, features: torch.Tensor, counts: list[int], precision: str = "fp32"
+) -> Path:
     """One more file of features in an embedding, of photos `name`0, `name`1, ..."""
     path = feature_file(folder / "features", split, name, 0)
-    write_features(path, features, counts, [f"{name}{row}" for row in range(len(counts))], view=0)
+    write_features(path, features, counts, [f"{name}{row}" for row in range(len(counts))], view=0, precision=precision)
     listed = read_sealed(folder / "features" / "parts.json")
     listed["parts"] |= {f"{split}/{path.name}": ""}
     (folder / "features" / "parts.json").write_bytes(seal(listed))

@@ -1,13 +1,15 @@
 """Run the frozen backbone once over every photo and keep its features; tuning and training then read those.
 
 Writes into the model folder: features/ (<split>/<shard>.view<k>.safetensors and their list, parts.json) and backbone/
-(weights and model.json).
+(weights and model.json). Each file names the numbers that the backbone computed in; `arithmetic.py` chooses them, and
+an engine is used only where it passes its check on the first training photos.
 View 0 is the photo as it is served; views 1..K are augmented, of the training split only. Finished files go through the
 checkpoint folder, so a job that was reclaimed redoes only what is missing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from arithmetic import ASKED
 from features.files import LeftOut, Part, read_features, write_features, write_part_list
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
 from features.origin import part_digest, settings_digest
@@ -41,6 +44,8 @@ EXAMPLES = """examples:
   python embed.py --weights none --views 2 --train shards/train --validation shards/validation --output embedding
 """
 SPLITS = ("train", "validation")
+PROBES = 16
+"""Training photos on which an engine is checked."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ class EmbedSettings:
     weights_fingerprint: str = setting("differs when other weights lie at the same address", "")
     views: int = setting("augmented views of each training photo, besides the photo itself", 0, low=0, high=64)
     seed: int = setting("seed of random weights and of the views", 0, low=0, high=2**31)
-    precision: str = setting("numbers the backbone computes in", "auto", choices=("auto", "fp32", "bf16"))
+    precision: str = setting(
+        "numbers the backbone computes in; auto: bf16 where the processor has it", "auto", choices=ASKED
+    )
     calibration_photos: int = setting("training photos that set a random backbone's batch norms", 32, low=2, high=4096)
     max_corrupt_share: float = setting("share of photos or shards that may be unreadable", 0.01, low=0, high=1)
     train: Path | None = setting("folder of training shards (default: the channel)", None)
@@ -90,25 +97,23 @@ def main(arguments: list[str] | None = None) -> None:
     work = _work_folder(settings, origin, container, output)
     model = _prepared(settings, backbone, shards["train"], work)
     weights = read_card(work / "backbone" / "model.json").tensors
-    tasks = _tasks(shards, settings.views, origin, weights)
+    frozen = freeze(model, settings.precision, _probes(settings, shards["train"], model.preprocessing))
+    tasks = _tasks(shards, settings.views, origin, weights, frozen.precision)
     mine = _of_this_machine(tasks)
     quarantine = Quarantine(settings.max_corrupt_share)
     missing = [task for task in mine if not _is_kept(task, work, quarantine)]
-    if missing:
-        frozen = freeze(model, settings.precision)
-        for task in missing:
-            _embed(task, frozen, model.preprocessing, settings, work, quarantine)
+    for task in missing:
+        _embed(task, frozen, model.preprocessing, settings, work, quarantine)
     quarantine.check()
     _publish(work, mine, tasks, output)
     write_part_list(output / "features", {task.part: task.made_from for task in tasks}, weights)
     seconds = time.monotonic() - started
-    engine = frozen.engine if missing else "nothing left to do"
     write_json(output / "embedding.json", {
         **_without_folders(settings),
-        "engine": engine, "photos": quarantine.read, "unreadable_photos": quarantine.photos,
-        "unreadable_shards": quarantine.shards,
+        "engine": frozen.engine, "computed_in": frozen.precision, "photos": quarantine.read,
+        "unreadable_photos": quarantine.photos, "unreadable_shards": quarantine.shards,
     })  # fmt: skip
-    print(f"embedded photos={quarantine.read} parts={len(missing)} seconds={seconds:.1f} engine={engine}")
+    print(f"embedded photos={quarantine.read} parts={len(missing)} seconds={seconds:.1f} engine={frozen.engine}")
 
 
 def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[str, list[Path]]:
@@ -128,8 +133,8 @@ def _origin(settings: EmbedSettings, backbone: Backbone, train: list[Path]) -> s
     """The digest of what decides the features of every photo and view."""
     asked = _without_folders(settings)
     # They decide how much is made and whether the job may end, not what is in a file: with one view more only that one
-    # is computed.
-    del asked["views"], asked["max_corrupt_share"]
+    # is computed. The precision that decides is the one that was found here, not the one asked for.
+    del asked["views"], asked["max_corrupt_share"], asked["precision"]
     return settings_digest(asked, backbone, settings.weights, ShardLists().of(train[0]).sha256)
 
 
@@ -180,7 +185,22 @@ def _calibration_photos(settings: EmbedSettings, shard: Path, pixels: Preprocess
     return photos
 
 
-def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str) -> list[Task]:
+def _probes(settings: EmbedSettings, train: list[Path], pixels: Preprocessing) -> NDArray[np.uint8] | None:
+    """The first readable training photos, as they are served; None where there are not two to tell apart."""
+    photos: list[NDArray[np.uint8]] = []
+    for shard in train:
+        try:
+            for sample in read_shards([shard], lambda _photo, _reason: None):
+                with contextlib.suppress(PhotoError):
+                    photos.append(photo_view(sample, 0, settings.seed, pixels, Augmentation()))
+                if len(photos) == PROBES:
+                    return np.stack(photos)
+        except ShardError:
+            continue
+    return np.stack(photos) if len(photos) > 1 else None
+
+
+def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str, precision: str) -> list[Task]:
     """All files of the embedding, of all machines."""
     lists = ShardLists()
     tasks: dict[Part, Task] = {}
@@ -190,7 +210,7 @@ def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str)
                 part = Part(split, shard.stem, view)
                 if part in tasks:
                     raise JobError(f"split {split!r} has two shards named {shard.name}; give each a name of its own")
-                tasks[part] = Task(part, shard, part_digest(origin, weights, part, lists.of(shard)))
+                tasks[part] = Task(part, shard, part_digest(origin, weights, precision, part, lists.of(shard)))
     return list(tasks.values())
 
 
@@ -252,8 +272,9 @@ def _embed(
     counts, ids = [sample.count for sample in samples], tuple(sample.id for sample in samples)
     left_out = LeftOut(unreadable, damage)
     write_features(
-        work / "features" / part.name, found, counts, ids, view=part.view, made_from=task.made_from, left_out=left_out
-    )
+        work / "features" / part.name, found, counts, ids, view=part.view, precision=frozen.precision,
+        made_from=task.made_from, left_out=left_out,
+    )  # fmt: skip
     bad.add(part, ids, left_out)
     print(f"embedded split={part.split} shard={task.shard.name} view={part.view} photos={len(ids)}", flush=True)
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from arithmetic import ASKED
 from digests import seal, sha256_of
 from evaluation import verdict
 from evaluation.answers import write_answers
@@ -30,7 +31,7 @@ from jobs.lineage import code_fingerprint, data_fingerprint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
 from modelling.onnx_export import export_logits
-from modelling.quantisation import Allowance, PrecisionChoice, choose_precision, quantise
+from modelling.quantisation import Allowance, PrecisionChoice, bf16_as_asked, choose_precision, quantise
 from photo import PhotoError
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
 from shards import Sample, ShardError, ShardIndex
@@ -56,7 +57,7 @@ class EvaluateSettings:
     margin: float = setting("how much less accuracy than the champion is still not worse", 0.01, low=0, high=1)
     endpoint: str = setting("endpoint whose model is the champion; none: the newest approved of the group", "none")
     model_package_group: str = setting("group of the champion if no endpoint serves; none: no champion", "none")
-    precision: str = setting("auto: int8 if it is as good as fp32", "auto", choices=("auto", "fp32"))
+    precision: str = setting("what is served; auto: int8 if it is as good as fp32, else fp32", "auto", choices=ASKED)
     int8_accuracy_loss: float = setting("accuracy int8 may lose on the validation split", 0.005, low=0, high=1)
     int8_rmse_loss: float = setting("RMSE int8 may add on the validation split", 0.01, low=0, high=5)
     calibration_photos: int = setting("training photos that calibrate int8", 32, low=8, high=4096)
@@ -146,7 +147,9 @@ def _model_folder(path: Path, scratch: Path) -> Path:
 def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder: Path) -> Chosen:
     """Choose the precision on the validation split and fit the temperature of the chosen graph there."""
     graphs = {"fp32": folder / "fp32.onnx"}
-    if settings.precision == "auto":
+    if settings.precision == "bf16":
+        graphs["bf16"] = graphs["fp32"]
+    elif settings.precision == "auto":
         graphs["int8"] = folder / "int8.onnx"
         calibrating = _spread(splits.train, settings.calibration_photos)
         try:
@@ -156,7 +159,11 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
     scores = {name: _scores(name, graph, card, splits.validation, folder) for name, graph in graphs.items()}
     scored = {name: _predictions(splits.validation, softmax(found), card, settings) for name, found in scores.items()}
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
-    choice = choose_precision(scored["fp32"], scored.get("int8"), allowance)
+    choice = (
+        bf16_as_asked(scored["fp32"], scored["bf16"])
+        if "bf16" in scored
+        else choose_precision(scored["fp32"], scored.get("int8"), allowance)
+    )
     temperature = fit_temperature(scores[choice.precision], splits.validation.counts, classes=card.classes)
     return Chosen(graphs[choice.precision], choice, temperature)
 
@@ -199,7 +206,9 @@ def _lineage(
     """What the model was made of, for the report."""
     asked = {f"hyperparameter {name}": str(value) for name, value in card.training.get("hyperparameters", {}).items()}
     choice = chosen.choice
-    scores = {"fp32 on validation": choice.fp32, "int8 on validation": choice.int8}
+    scores = {
+        "fp32 on validation": choice.fp32, "int8 on validation": choice.int8, "bf16 on validation": choice.bf16,
+    }  # fmt: skip
     shards = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {
         "data fingerprint": data_fingerprint(shards),
@@ -208,6 +217,7 @@ def _lineage(
         "backbone": card.backbone,
         "weights": card.weights,
         "strategy": card.strategy,
+        **{f"{what} computed in": floats for what, floats in card.computed_in.items()},
         "precision": choice.precision,
         "precision reason": choice.reason,
         **{name: f"accuracy {s.accuracy:.4f}, RMSE {s.rmse:.4f}" for name, s in scores.items() if s is not None},
@@ -232,6 +242,7 @@ def _fields(card: ModelCard, precision: str, temperature: float) -> dict[str, An
         "preprocessing": asdict(card.preprocessing),
         "temperature": temperature,
         "precision": precision,
+        "computed_in": {**card.computed_in, "answers": precision},
     }
 
 

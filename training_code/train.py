@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from features.files import check_backbone, read_split
+from features.files import check_backbone, read_split, same_precision
 from features.source import FeatureSource
 from fitting.checkpoints import CheckpointFolder
 from fitting.loop import Fit, FitSettings, Outcome, Source, Watcher
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
             return
         print(outcome.best.line("best epoch"), flush=True)
         output = settings.output or container.model
-        _save(task, outcome, settings, container, output)
+        _save(task, outcome, settings, container, output, fit.precision.kind)
         report = RunReport(
             f"Training on {len(task.train)} photos", _facts(task, outcome, settings), outcome, watcher.curves,
             watcher.reports(), profile_json(measured, profiler.operators), profile_rules(measured),
@@ -172,8 +172,9 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     check_backbone(folder / "features", card.tensors)
     if card.backbone != settings.backbone:
         raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
-    train = FeatureSource(read_split(folder / "features", "train"), settings.seed)
-    validation = FeatureSource(read_split(folder / "features", "validation"), settings.seed)
+    splits = [read_split(folder / "features", split) for split in ("train", "validation")]
+    card = replace(card, computed_in={"features": same_precision(splits)})
+    train, validation = (FeatureSource(features, settings.seed) for features in splits)
     _check_counts(train.counts, validation.counts)
     head = CountHead(train.views.shape[2], dropout=settings.dropout)
     head.standardise_on(train.views.flatten(0, 1))
@@ -244,13 +245,19 @@ def _facts(task: Task, outcome: Outcome, settings: TrainSettings) -> dict[str, s
     }  # fmt: skip
 
 
-def _save(task: Task, outcome: Outcome, settings: TrainSettings, container: JobContainer, output: Path) -> None:
+def _save(
+    task: Task, outcome: Outcome, settings: TrainSettings, container: JobContainer, output: Path, numbers: str
+) -> None:
     metrics = {name: value for name, value in asdict(outcome.best).items() if name != "epoch"}
     summary = {
         "hyperparameters": _asked(settings), "best_epoch": outcome.best.epoch, "steps": outcome.steps,
         "photos": len(task.train),
     }  # fmt: skip
-    card = replace(task.card, strategy=settings.strategy, loss=settings.loss, training=summary, metrics=metrics)
+    computed_in = {**task.card.computed_in, "training": numbers}
+    card = replace(
+        task.card, strategy=settings.strategy, loss=settings.loss, training=summary, metrics=metrics,
+        computed_in=computed_in,
+    )  # fmt: skip
     if isinstance(task.network, BinModel):
         save_model(task.network, card, output)
         return

@@ -114,6 +114,7 @@ def _train_head(features: FeatureSet, train: NDArray[np.bool_], validation: NDAr
             features.counts[rows].tolist(),
             [features.ids[row] for row in rows.tolist()],
             view=0,
+            precision=features.precision,
         )
     backbone = folder / "embedding" / "backbone"
     backbone.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ def engine(world: World) -> Engine:
     frozen = freeze(model)
     photos = np.random.default_rng(0).integers(0, 256, (_PHOTOS, 224, 224, 3), dtype=np.uint8)
     batches = [photos[start : start + BATCH] for start in range(0, _PHOTOS, BATCH)]
-    precision = frozen.engine.split()[-1]
+    precision = frozen.precision
     limits = {"convolution": _convolutions(precision)}
     if precision == "fp32":
         limits["matrix product"] = _matrix_product()

@@ -26,6 +26,8 @@ _FLAGS = {
     },
     "evaluate": {"AccuracyThreshold": "accuracy-threshold", "Seed": "seed"},
 }  # fmt: skip
+# Flags that the settings fix: read from the definition's step, where they are plain values.
+_FIXED = {"embed": ("precision",), "train": ("precision", "loss"), "evaluate": ("precision",)}
 _TUNED = {"lr": "LearningRate", "batch-size": "BatchSize"}
 KNOWN = tuple(sorted({name for flags in _FLAGS.values() for name in flags}))
 
@@ -102,7 +104,8 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
             code=Exit.USAGE,
         )
     execution = _ingested(aws, names)
-    values = {**defaults_of(pipeline.definition(aws, names)), **pipeline.parameters_of(aws, execution.arn)}
+    definition = pipeline.definition(aws, names)
+    values = {**defaults_of(definition), **pipeline.parameters_of(aws, execution.arn)}
     values |= {**_tuned(aws, execution), **given}
     return {
         "run": run,
@@ -112,10 +115,22 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
         "models": f"{where.models(run)}/",
         "flags": {
             step: {flag: str(values[name]) for name, flag in flags.items() if values.get(name) is not None}
+            | fixed_flags(definition, step)
             | ({"endpoint": names.prefix, "model-package-group": names.prefix} if step == "evaluate" else {})
             for step, flags in _FLAGS.items()
         },
     }
+
+
+def fixed_flags(definition: Mapping[str, Any], step: str) -> dict[str, str]:
+    """The flags of a step that are settings and no parameters, so that a machine computes as the pipeline does."""
+    found = [item["Arguments"] for item in definition["Steps"] if item["Name"] == step.capitalize()]
+    flags: dict[str, Any] = {}
+    for arguments in found:
+        flags |= arguments.get("HyperParameters", {})
+        words = arguments.get("AppSpecification", {}).get("ContainerArguments", [])
+        flags |= {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)}
+    return {name: flags[name] for name in _FIXED[step] if isinstance(flags.get(name), str)}
 
 
 def _ingested(aws: Aws, names: Names) -> pipeline.Execution:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from arithmetic import SERVED
 from digests import DamagedFile, unseal
 from photo import Preprocessing
 from serving.onnx_scan import NotOnnx, keeps_weights_outside
@@ -69,8 +70,10 @@ class Description:
             raise ArtefactError(f"{DESCRIPTION_FILE}: classes repeat a count: {list(self.classes)}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ArtefactError(f"{DESCRIPTION_FILE}: temperature must be positive, not {self.temperature}")
-        if self.precision not in {"fp32", "int8"}:
-            raise ArtefactError(f"{DESCRIPTION_FILE}: precision must be fp32 or int8, not {self.precision!r}")
+        if self.precision not in SERVED:
+            raise ArtefactError(
+                f"{DESCRIPTION_FILE}: precision must be one of {', '.join(SERVED)}, not {self.precision!r}"
+            )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from serving.artefact import MODEL_FILE, Artefact, ArtefactError
+from arithmetic import PrecisionError, compile_graph, floats_of_cpu, floats_of_graph
+from serving.artefact import DESCRIPTION_FILE, MODEL_FILE, Artefact, ArtefactError
 
 Photos = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -26,16 +27,11 @@ class Network:
             core = openvino.Core()
             graph = core.read_model(artefact.graph)
             self._check_interface(graph)
-            self._request = core.compile_model(
-                graph,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads,
-                    # Answers must not depend on whether this host happens to have bfloat16.
-                    "INFERENCE_PRECISION_HINT": "f32",
-                },
-            ).create_infer_request()
+            floats = floats_of_graph(artefact.description.precision, floats_of_cpu())
+            properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+            self._request = compile_graph(core, graph, floats, properties).create_infer_request()
+        except PrecisionError as error:
+            raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
         except RuntimeError as error:
             raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {str(error).splitlines()[0]}") from error
 

@@ -27,6 +27,7 @@ def embed_step(context: PipelineContext) -> Step:
             "weights-fingerprint": returned(WEIGHTS),
             "views": parameters.views.text,
             "seed": parameters.seed.text,
+            "precision": context.settings.embed.precision,
         },
         channels=tuple(channel(split, shards(split)) for split in SPLITS),
         output_uri=context.data_uri("embed"),

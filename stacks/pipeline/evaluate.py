@@ -42,6 +42,8 @@ def evaluate_step(context: PipelineContext) -> Step:
         context.model_package_group,
         "--seed",
         parameters.seed.text,
+        "--precision",
+        context.settings.evaluation.precision,
     ]
     job = ProcessingJob(
         script="evaluate",

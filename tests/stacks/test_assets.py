@@ -39,6 +39,7 @@ def _pack(folder: Path) -> tuple[bytes, str, list[tarfile.TarInfo]]:
 def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tmp_path: Path) -> None:
     _, _, members = _pack(tmp_path / "out")
     assert [member.name for member in members] == [
+        "arithmetic.py",
         "digests.py",
         "inference.py",
         "ingestion/page.html",

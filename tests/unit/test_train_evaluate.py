@@ -13,23 +13,27 @@ from typing import Any
 
 import boto3
 import numpy as np
-import openvino
 import pytest
 import torch
 from botocore.exceptions import ClientError
 
+import arithmetic
 import embed
 import evaluate
 import train
+from arithmetic import SERVED, floats_of_cpu
 from binventory.report.page import verdict
 from digests import seal
 from evaluation.count_metrics import Predictions
+from inference import model_fn
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobError
 from modelling.bin_model import load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
+from serving.answers import Refusal
 from shards import ShardIndex, ShardWriter
+from tests.conftest import WITHOUT_BF16
 from tests.listed import enlist
 from tests.training_data import write_split
 
@@ -58,23 +62,32 @@ def run(world: Path, output: Path, *flags: str, model: Path | None = None) -> di
 
 
 def answers(archive: Path, folder: Path, photos: ShardIndex) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
-    """serving.json of an archive and what its graph says about photos, as a server would ask it."""
-    from photo import Preprocessing, prepare
-
+    """serving.json of an archive and what the server's model says about photos: its logits."""
     open_archive(archive, folder)
     serving: dict[str, Any] = json.loads((folder / "serving.json").read_text())
-    compiled = openvino.Core().compile_model(folder / "model.onnx", "CPU")
-    pixels = np.stack([prepare(sample.photo, Preprocessing()) for sample in photos[:]])
-    return serving, np.array(compiled(pixels)[0])
+    model = model_fn(folder)
+    pixels = [model.prepare(sample.photo) for sample in photos[:]]
+    return serving, model.logits(np.stack([photo for photo in pixels if not isinstance(photo, Refusal)]))
 
 
-def test_what_was_measured_is_what_is_served(world: Path, tmp_path: Path) -> None:
-    report = run(world, tmp_path, "--precision", "fp32", "--accuracy-threshold", "0.3")
+def asked_for(served: str) -> tuple[str, ...]:
+    """Flags that make Evaluate serve a precision; skips, with the reason, where this processor lacks it."""
+    if served == "int8":
+        return ("--precision", "auto", "--int8-accuracy-loss", "1", "--int8-rmse-loss", "5")
+    if served not in floats_of_cpu():
+        pytest.skip(f"{served} was not tried: this run's processor does not have it")
+    return ("--precision", served)
+
+
+@pytest.mark.parametrize("served", SERVED)
+def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path: Path) -> None:
+    report = run(world, tmp_path, *asked_for(served), "--accuracy-threshold", "0.3")
     photos = ShardIndex(world / "test")
     serving, logits = answers(tmp_path / "serving" / "model.tar.gz", tmp_path / "served", photos)
     accuracy = float((logits.argmax(axis=1) + 1 == np.array(photos.counts)).mean())
     assert report["multiclass_classification_metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
-    assert serving["classes"] == [1, 2, 3, 4, 5] and serving["schema"] == 1 and serving["precision"] == "fp32"
+    assert serving["classes"] == [1, 2, 3, 4, 5] and serving["schema"] == 1 and serving["precision"] == served
+    assert serving["computed_in"]["answers"] == served == report["binventory"]["lineage"]["precision"]
     assert serving["preprocessing"]["crop"] == 224
     gate = report["binventory"]["gate"]
     assert gate["not_worse_than_champion"] is True
@@ -85,7 +98,10 @@ def test_what_was_measured_is_what_is_served(world: Path, tmp_path: Path) -> Non
 
         pixels = np.stack([prepare(sample.photo, Preprocessing()) for sample in photos[:]])
         expected = model(torch.from_numpy(pixels)).numpy()
-    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
+    if served == "fp32":
+        np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
+    elif served == "bf16":
+        np.testing.assert_allclose(logits, expected, rtol=0.05, atol=0.1)
     assert (tmp_path / "evaluation" / "evaluation.html").is_file()
 
 
@@ -309,6 +325,25 @@ def test_a_damaged_photo_is_named(world: Path, tmp_path: Path, split: str, photo
         run(world, tmp_path / "out", "--precision", "fp32", "--train", str(tmp_path / "train"))
     with pytest.raises(JobError, match=rf"{split}-00000\.tar: photo {photo} is damaged"):
         run(world, tmp_path / "out", f"--{split}", str(tmp_path / split))
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [("bf16", "precision bf16 was asked for"), ("fp8", "precision must be one of fp32, int8, bf16, not 'fp8'")],
+)
+def test_a_champion_is_compared_in_the_numbers_that_it_serves_in_or_not_at_all(
+    precision: str, words: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world, tmp_path / "old", "--precision", "fp32")
+    open_archive(tmp_path / "old" / "serving" / "model.tar.gz", tmp_path / "opened")
+    serving = json.loads((tmp_path / "opened" / "serving.json").read_text())
+    (tmp_path / "opened" / "serving.json").write_bytes(seal({**serving, "precision": precision}))
+    archive = tmp_path / "model.tar.gz"
+    write_archive(archive, {name: tmp_path / "opened" / name for name in ("model.onnx", "serving.json")})
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))
+    monkeypatch.setattr(arithmetic, "capabilities_of_cpu", lambda: WITHOUT_BF16)
+    with pytest.raises(JobError, match=f"the champion cannot be loaded: .*{words}"):
+        run(world, tmp_path / "new", "--precision", "fp32", "--model-package-group", "group")
 
 
 @pytest.mark.parametrize("name", ["../escape", "/absolute"])

@@ -43,6 +43,14 @@ def test_a_gpu_computes_in_what_it_has_and_emulates_nothing(
     assert MixedPrecision.of("auto", torch.device("cuda")).kind == kind
 
 
+def test_fp32_on_a_gpu_is_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    MixedPrecision.of("fp32", CPU)
+    assert torch.backends.cudnn.allow_tf32
+    MixedPrecision.of("fp32", torch.device("cuda"))
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize(("asked", "kind"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "fp16")])
 def test_a_cpu_takes_half_precision_only_when_asked(asked: str, kind: str) -> None:
     precision = MixedPrecision.of(asked, CPU)

@@ -29,6 +29,7 @@ class FeatureSet:
     """Features of one split: `features` float32 [N, width], `counts` int64 [N], `ids` [N] in the same order.
 
     With K augmented views the training split holds every photo 1 + K times; `view` int64 [N] tells them apart.
+    `precision` names the numbers that the backbone computed in.
     """
 
     features: Tensor
@@ -37,6 +38,7 @@ class FeatureSet:
     ids: tuple[str, ...]
     digest: str = ""
     """Of the files that they were read from."""
+    precision: str = "fp32"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,6 +80,7 @@ class PartFile:
     counts: Tensor
     ids: tuple[str, ...]
     view: int
+    precision: str
     left_out: LeftOut
     digest: str
 
@@ -88,8 +91,8 @@ def feature_file(folder: Path, split: str, shard: str, view: int) -> Path:
 
 
 def write_features(
-    path: Path, features: Tensor, counts: Sequence[int], ids: Sequence[str], *, view: int, made_from: str = "",
-    left_out: LeftOut | None = None,
+    path: Path, features: Tensor, counts: Sequence[int], ids: Sequence[str], *, view: int, precision: str,
+    made_from: str = "", left_out: LeftOut | None = None,
 ) -> None:  # fmt: skip
     """Write one file atomically: after a reclaim it is there whole or not at all.
 
@@ -98,7 +101,7 @@ def write_features(
     out = left_out or LeftOut()
     tensors = {"features": features.float(), "counts": torch.tensor(counts, dtype=torch.int64)}
     about = {
-        "part": _name(path), "made_from": made_from, "view": view, "ids": list(ids),
+        "part": _name(path), "made_from": made_from, "view": view, "precision": precision, "ids": list(ids),
         "left_out_photos": dict(out.photos), "left_out_shard": out.shard,
     }  # fmt: skip
     write_tensors(path, tensors, about)
@@ -109,15 +112,18 @@ def read_features(path: Path, made_from: str) -> PartFile:
     try:
         tensors, about, digest = read_tensors(path)
         if about["part"] != _name(path) or about["made_from"] != made_from:
-            raise JobError(f"feature file {path.name} was made from other photos or settings; embed again")
+            raise JobError(
+                f"feature file {path.name} was made from other photos or settings, or on a processor that computes in "
+                f"other numbers (it is in {about['precision']}); embed again, with precision fp32 if machines differ"
+            )
         features, counts, ids = tensors["features"], tensors["counts"], tuple(about["ids"])
         left_out = LeftOut(about["left_out_photos"], about["left_out_shard"])
-        view = int(about["view"])
+        view, precision = int(about["view"]), str(about["precision"])
     except (OSError, DamagedFile, KeyError, TypeError) as error:
         raise JobError(f"feature file {path.name} cannot be read: {error}; embed again") from error
     if not len(ids) == len(features) == len(counts):
         raise JobError(f"feature file {path.name} is inconsistent: {len(ids)} ids, {len(features)} features")
-    return PartFile(features, counts, ids, view, left_out, digest)
+    return PartFile(features, counts, ids, view, precision, left_out, digest)
 
 
 def write_part_list(folder: Path, parts: Mapping[Part, str], backbone: str) -> None:
@@ -137,7 +143,8 @@ def check_backbone(folder: Path, backbone: str) -> None:
 def read_split(folder: Path, split: str) -> FeatureSet:
     """All features of a split, files in the order of their names, so that every reader sees the same order.
 
-    Raises JobError where the split is empty or mixes widths, and where a file is missing, damaged or not on the list.
+    Raises JobError where the split is empty or mixes widths or precisions, and where a file is missing, damaged or not
+    on the list.
     """
     listed: dict[str, str] = _read_part_list(folder)["parts"]
     if foreign := sorted({_name(path) for path in (folder / split).glob("*.safetensors")} - set(listed)):
@@ -158,7 +165,19 @@ def read_split(folder: Path, split: str) -> FeatureSet:
         torch.cat([torch.full((len(part.ids),), part.view) for part in parts]),
         tuple(photo for part in parts for photo in part.ids),
         hashlib.sha256(" ".join(part.digest for part in files).encode()).hexdigest(),
+        same_precision(parts),
     )
+
+
+def same_precision(parts: Sequence[FeatureSet | PartFile]) -> str:
+    """The precision of all parts. Raises JobError where they differ: a head must not see two kinds of features."""
+    precisions = sorted({part.precision for part in parts})
+    if len(precisions) > 1:
+        raise JobError(
+            f"some features were computed in {' and some in '.join(precisions)}, on machines of different processors: "
+            "embed again with precision fp32, which all of them have"
+        )
+    return precisions[0]
 
 
 def _read_part_list(folder: Path) -> dict[str, Any]:

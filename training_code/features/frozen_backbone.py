@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fitting.precision import MixedPrecision
+from arithmetic import PrecisionError, floats_for_features, floats_of_cpu
+from features.engine_check import EngineCheck
+from fitting.precision import MixedPrecision, half_of_gpu
+from jobs.container import JobError
 from modelling.bin_model import BinModel
 from modelling.onnx_export import export_features
 from modelling.openvino_graph import OpenvinoGraph, Photos
 
-# How far the fast engine may be from plain PyTorch on the first photos, relative to the norm of the features.
-_TOLERANCE: Final = {"fp32": 1e-3, "bf16": 5e-2}
-
 
 @dataclass(frozen=True)
 class FrozenBackbone:
-    """Runs batches of photos uint8 [N, S, S, 3] to features float32 [N, width]."""
+    """Runs batches of photos uint8 [N, S, S, 3] to features float32 [N, width], computed in `precision`."""
 
-    engine: str
+    runtime: str
+    precision: str
     run: Callable[[Iterable[Photos]], Iterator[Tensor]]
 
+    @property
+    def engine(self) -> str:
+        """For example `openvino bf16`."""
+        return f"{self.runtime} {self.precision}"
 
-def freeze(model: BinModel, precision: str = "auto") -> FrozenBackbone:
+
+def freeze(model: BinModel, precision: str = "auto", probes: Photos | None = None) -> FrozenBackbone:
     """The fastest engine whose features agree with plain PyTorch's: CUDA, else OpenVINO, else PyTorch.
 
-    `precision` is fp32, bf16 or auto: bf16 (on a GPU without it fp16) where the hardware computes in it. An engine
-    that fails its check on three probe photos is not used.
+    `precision` is fp32, bf16 or auto: the fastest that the hardware has and that passes its check on `probes`, uint8
+    [N, S, S, 3], for which random patches stand in. An engine that fails is named on stderr. Raises JobError where a
+    precision that was asked for cannot be had, or fails.
     """
     model = model.eval()
-    if torch.cuda.is_available():
-        return _on_cuda(model, precision)
-    fast = _on_openvino(model, precision)
-    return fast if fast is not None else _on_torch(model)
+    cuda = torch.cuda.is_available()
+    try:
+        kinds = floats_for_features(precision, (half_of_gpu(), "fp32") if cuda else floats_of_cpu())
+    except PrecisionError as error:
+        raise JobError(f"the backbone cannot run here: {error}") from error
+    check = EngineCheck(model, _patches(model.preprocessing.crop) if probes is None else probes)
+    for found in _on_cuda(model, kinds) if cuda else _on_openvino(model, kinds):
+        complaint = check.complaint(found.precision, found.run)
+        if complaint is None:
+            return found
+        print(f"warning: {found.engine} is not used: {complaint}", file=sys.stderr, flush=True)
+    if "fp32" not in kinds:
+        raise JobError(f"precision {precision} does not suit this backbone ({complaint}): take auto or fp32")
+    return _on_torch(model)
 
 
 def calibrate_random_backbone(model: BinModel, batches: Iterable[Photos]) -> bool:
@@ -71,37 +89,39 @@ def _on_torch(model: BinModel) -> FrozenBackbone:
             with torch.inference_mode():
                 yield model.backbone(model.normalise(torch.from_numpy(batch)))
 
-    return FrozenBackbone("torch fp32", run)
+    return FrozenBackbone("torch", "fp32", run)
 
 
-def _on_cuda(model: BinModel, precision: str) -> FrozenBackbone:
-    network = model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-    numbers = MixedPrecision.of(precision, torch.device("cuda"))
+def _on_cuda(model: BinModel, kinds: Sequence[str]) -> Iterator[FrozenBackbone]:
+    network = copy.deepcopy(model).to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for kind in kinds:
+        numbers = MixedPrecision.of(kind, torch.device("cuda"))
 
-    def run(batches: Iterable[Photos]) -> Iterator[Tensor]:
-        for batch in batches:
-            with torch.inference_mode(), numbers.autocast():
-                photos = torch.from_numpy(batch).to("cuda", non_blocking=True)
-                yield network.backbone(network.normalise(photos)).float().cpu()
+        def run(batches: Iterable[Photos], numbers: MixedPrecision = numbers) -> Iterator[Tensor]:
+            for batch in batches:
+                with torch.inference_mode(), numbers.autocast():
+                    photos = torch.from_numpy(batch).to("cuda", non_blocking=True)
+                    yield network.backbone(network.normalise(photos)).float().cpu()
 
-    return FrozenBackbone(f"cuda {numbers.kind}", run)
+        yield FrozenBackbone("cuda", kind, run)
 
 
-def _on_openvino(model: BinModel, precision: str) -> FrozenBackbone | None:
+def _on_openvino(model: BinModel, kinds: Sequence[str]) -> Iterator[FrozenBackbone]:
     with tempfile.TemporaryDirectory() as folder:
-        export_features(model, Path(folder) / "features.onnx")
-        try:
-            graph = OpenvinoGraph(Path(folder) / "features.onnx", precision)
-        except ImportError:
-            return None
-    frozen = FrozenBackbone(
-        f"openvino {graph.precision}", lambda batches: (torch.from_numpy(found) for found in graph.run(batches))
-    )
-    tolerance = _TOLERANCE[graph.precision]
-    return frozen if _agrees(frozen, _on_torch(model), model.preprocessing.crop, tolerance) else None
+        path = Path(folder) / "features.onnx"
+        export_features(model, path)
+        for kind in kinds:
+            graph = OpenvinoGraph(path, kind)
+
+            def run(batches: Iterable[Photos], graph: OpenvinoGraph = graph) -> Iterator[Tensor]:
+                return (torch.from_numpy(found) for found in graph.run(batches))
+
+            yield FrozenBackbone("openvino", kind, run)
 
 
-def _agrees(fast: FrozenBackbone, plain: FrozenBackbone, side: int, tolerance: float) -> bool:
-    probe = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
-    ours, theirs = next(fast.run([probe])), next(plain.run([probe]))
-    return bool((ours - theirs).norm() <= tolerance * theirs.norm())
+def _patches(side: int, count: int = 8) -> Photos:
+    """Random photos of large even patches, which differ more in their features than plain noise does."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (count, 7, 7, 3), dtype=np.uint8)
+    rows = np.arange(side) * 7 // side
+    return np.ascontiguousarray(coarse[:, rows][:, :, rows])

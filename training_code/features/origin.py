@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+import arithmetic
 import digests
 import photo
 from features.files import Part
@@ -31,15 +32,19 @@ def settings_digest(settings: Mapping[str, Any], backbone: Backbone, weights: st
     return _digest({"settings": dict(settings), "weights": loaded, "code": _code()})
 
 
-def part_digest(settings: str, backbone: str, part: Part, shard: ShardSummary) -> str:
-    """Of everything that decides one file; `backbone` is the digest of the saved backbone's weights."""
-    return _digest([settings, backbone, part.name, shard.sha256])
+def part_digest(settings: str, backbone: str, precision: str, part: Part, shard: ShardSummary) -> str:
+    """Of everything that decides one file.
+
+    `backbone` is the digest of the saved backbone's weights, `precision` what this processor computes features in.
+    """
+    return _digest([settings, backbone, precision, part.name, shard.sha256])
 
 
 def _code() -> dict[str, str]:
     """The sources that decide features, and the libraries that compute them."""
     files = [path for name in _PACKAGES for path in (_HERE / name).rglob("*.py")]
-    files += [*_HERE.glob("shard*.py"), _HERE / "embed.py", Path(digests.__file__), Path(photo.__file__)]
+    files += [*_HERE.glob("shard*.py"), _HERE / "embed.py"]
+    files += [Path(str(module.__file__)) for module in (arithmetic, digests, photo)]
     return {path.name: digests.sha256_of(path) for path in files} | {name: _version(name) for name in _LIBRARIES}
 
 

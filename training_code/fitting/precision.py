@@ -40,6 +40,9 @@ class MixedPrecision:
     def of(cls, asked: str, device: torch.device) -> MixedPrecision:
         """What `asked` (one of PRECISIONS) means on a device; auto is fp32 on a CPU, whose bits must repeat."""
         kind = asked if asked != "auto" else half_of_gpu() if device.type == "cuda" else "fp32"
+        if kind == "fp32" and device.type == "cuda":
+            # By itself cuDNN rounds the factors of a convolution to TF32, which has 11 significant bits of fp32's 24.
+            torch.backends.cudnn.allow_tf32 = False
         return cls(kind, device, _FIRST_SCALE if kind == "fp16" else 1.0)
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -106,6 +106,8 @@ class ModelCard:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    computed_in: dict[str, str] = field(default_factory=dict)
+    """The numbers of `features` (strategy head) and of `training`: fp32, bf16 or fp16."""
     tensors: str = ""
     """SHA-256 of model.safetensors; set when both are saved."""
     schema: int = MODEL_SCHEMA

@@ -10,28 +10,28 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from arithmetic import compile_graph
+
 Photos = NDArray[np.uint8]
 BATCH: Final = 8
 """Photos a request. Measured on two cores from 4 to 16: the engine is at the limit of the machine with any of them."""
-_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
 _STREAMS: Final = "OPTIMAL_NUMBER_OF_INFER_REQUESTS"
 
 
 class OpenvinoGraph:
     """A compiled ONNX graph of one input uint8 [N, S, S, 3] and one output float32 [N, width].
 
+    `floats` is fp32 or bf16, and one that this processor has.
+
     Requests run side by side, one to a core, because one request spread over the cores leaves them waiting for each
     other after every layer: a third of their time on two cores.
     """
 
-    def __init__(self, path: Path, precision: str = "auto") -> None:
+    def __init__(self, path: Path, floats: str) -> None:
         import openvino
 
         core = openvino.Core()
-        computes_in = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = precision if precision != "auto" else "bf16" if "BF16" in computes_in else "fp32"
-        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
-        self._compiled: Any = core.compile_model(core.read_model(path), "CPU", hints)
+        self._compiled = compile_graph(core, core.read_model(path), floats, {"PERFORMANCE_HINT": "THROUGHPUT"})
 
     def run(self, batches: Iterable[Photos]) -> Iterator[NDArray[np.float32]]:
         """Answers [N, width] in the order of the batches, with one batch in flight on each stream.

@@ -1,4 +1,4 @@
-"""The served graph in int8, kept only where it answers as well as the float one."""
+"""The precision that is served: int8 where it answers as well as the float graph, bf16 where somebody asks for it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ class PrecisionScore:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """Which precision is served and both scores, so that the model package shows what int8 costs."""
+    """Which precision is served and the scores, so that the model package shows what int8 or bf16 costs."""
 
     precision: str
     fp32: PrecisionScore
     int8: PrecisionScore | None
     agreement: float | None
-    """Share of validation photos given the same count by both."""
+    """Share of validation photos given the same count by fp32 and by the other precision that was tried."""
     reason: str
+    bf16: PrecisionScore | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -74,6 +75,17 @@ def choose_precision(fp32: Predictions, int8: Predictions | None, allowance: All
         f"(allowed {allowance.rmse:g}) on {len(fp32.labels)} validation photos"
     )
     return PrecisionChoice("int8" if kept else "fp32", floating, small, agreement, reason)
+
+
+def bf16_as_asked(fp32: Predictions, bf16: Predictions) -> PrecisionChoice:
+    """bf16, because it was asked for, with what it costs against fp32."""
+    floating, half = PrecisionScore.of(fp32), PrecisionScore.of(bf16)
+    agreement = float((fp32.counts == bf16.counts).mean())
+    reason = (
+        f"bf16 was asked for; it loses {floating.accuracy - half.accuracy:+.4f} accuracy and adds "
+        f"{half.rmse - floating.rmse:+.4f} RMSE on {len(fp32.labels)} validation photos"
+    )
+    return PrecisionChoice("bf16", floating, None, agreement, reason, half)
 
 
 def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Preprocessing) -> None:
