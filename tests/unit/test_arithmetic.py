@@ -88,6 +88,10 @@ def test_a_runtime_that_takes_other_floats_by_itself_is_refused(monkeypatch: pyt
     core = openvino.Core()
     with pytest.raises(PrecisionError, match=r"bf16 was asked for, and OpenVINO computes in (bf16|f32)"):
         compile_graph(core, core.read_model(grey_model.graph()), "bf16", {})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(arithmetic, "capabilities_of_cpu", lambda: HAS_BF16)
+    with pytest.raises(JobError, match=r"cannot run here: precision bf16 was asked for, and OpenVINO computes"):
+        freeze(small())
 
 
 def test_run_time_code_compiles_graphs_in_one_place(repository: Path) -> None:
@@ -280,6 +284,20 @@ def test_an_error_is_held_against_what_tells_photos_apart(
         bent = exact + share * spread / exact.numel() ** 0.5
         complaint = engine_check.EngineCheck(model, photos).complaint(kind, lambda _, bent=bent: iter([bent]))
         assert (complaint is None) if words is None else (complaint is not None and words in complaint)
+
+
+@pytest.mark.parametrize("pixel", [0, 200])
+def test_photos_that_all_look_alike_make_no_error_infinite(pixel: int) -> None:
+    model = small()
+    if not pixel:
+        with torch.no_grad():
+            for value in model.backbone.parameters():
+                value.zero_()
+    photos = np.full((3, 32, 32, 3), pixel, dtype=np.uint8)
+    check = engine_check.EngineCheck(model, photos)
+    exact = next(frozen_backbone._on_torch(model).run([photos]))
+    assert check.complaint("fp32", lambda _: iter([exact])) is None
+    assert check.complaint("fp32", lambda _: iter([exact + 1])) is not None
 
 
 def test_a_gpu_is_held_to_the_same_check(monkeypatch: pytest.MonkeyPatch) -> None:

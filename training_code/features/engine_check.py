@@ -36,8 +36,8 @@ class EngineCheck:
     def __init__(self, model: BinModel, photos: Photos) -> None:
         self._model, self._photos = model, photos
         self._exact = self._plain()
-        spread = (self._exact - self._exact.mean(dim=0)).norm()
-        self._spread = float(torch.maximum(spread, _LEAST_SPREAD * self._exact.norm()))
+        spread = float((self._exact - self._exact.mean(dim=0)).norm())
+        self._spread = max(spread, _LEAST_SPREAD * float(self._exact.norm()), torch.finfo(torch.float32).tiny)
 
     def complaint(self, precision: str, run: Run) -> str | None:
         """Why the engine `run`, which computes in fp32, bf16 or fp16, must not be used; None where it may."""

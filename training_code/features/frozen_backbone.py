@@ -45,16 +45,16 @@ def freeze(model: BinModel, precision: str = "auto", probes: Photos | None = Non
     """
     model = model.eval()
     cuda = torch.cuda.is_available()
+    check = EngineCheck(model, _patches(model.preprocessing.crop) if probes is None else probes)
     try:
         kinds = floats_for_features(precision, (half_of_gpu(), "fp32") if cuda else floats_of_cpu())
+        for found in _on_cuda(model, kinds) if cuda else _on_openvino(model, kinds):
+            complaint = check.complaint(found.precision, found.run)
+            if complaint is None:
+                return found
+            print(f"warning: {found.engine} is not used: {complaint}", file=sys.stderr, flush=True)
     except PrecisionError as error:
         raise JobError(f"the backbone cannot run here: {error}") from error
-    check = EngineCheck(model, _patches(model.preprocessing.crop) if probes is None else probes)
-    for found in _on_cuda(model, kinds) if cuda else _on_openvino(model, kinds):
-        complaint = check.complaint(found.precision, found.run)
-        if complaint is None:
-            return found
-        print(f"warning: {found.engine} is not used: {complaint}", file=sys.stderr, flush=True)
     if "fp32" not in kinds:
         raise JobError(f"precision {precision} does not suit this backbone ({complaint}): take auto or fp32")
     return _on_torch(model)
