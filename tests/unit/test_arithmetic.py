@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+from torch import Tensor
 
 import arithmetic
 import embed
@@ -26,7 +28,7 @@ from inference import Counter, model_fn
 from jobs.container import JobError
 from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel, load_model, read_card
-from modelling.openvino_graph import OpenvinoGraph
+from modelling.openvino_graph import OpenvinoGraph, Photos
 from photo import Preprocessing
 from serving.artefact import ArtefactError
 from serving.network import Network
@@ -278,12 +280,22 @@ def test_an_error_is_held_against_what_tells_photos_apart(
         model = small()
         with torch.no_grad():
             for value in list(model.backbone.parameters())[-2:]:
-                value *= scale
+                value.mul_(scale)
         exact = next(frozen_backbone._on_torch(model).run([photos]))
         spread = (exact - exact.mean(dim=0)).norm()
         bent = exact + share * spread / exact.numel() ** 0.5
-        complaint = engine_check.EngineCheck(model, photos).complaint(kind, lambda _, bent=bent: iter([bent]))
+        complaint = engine_check.EngineCheck(model, photos).complaint(kind, partial(_always, bent))
         assert (complaint is None) if words is None else (complaint is not None and words in complaint)
+
+
+def _always(features: Tensor, _batches: Iterable[Photos]) -> Iterator[Tensor]:
+    return iter([features])
+
+
+def _scaled(
+    run: Callable[[Iterable[Photos]], Iterator[Tensor]], factor: float, batches: Iterable[Photos]
+) -> Iterator[Tensor]:
+    return (factor * features for features in run(batches))
 
 
 @pytest.mark.parametrize("pixel", [0, 200])
@@ -309,7 +321,7 @@ def test_a_gpu_is_held_to_the_same_check(monkeypatch: pytest.MonkeyPatch) -> Non
     def engines(_model: BinModel, kinds: Sequence[str]) -> Iterator[FrozenBackbone]:
         for kind in kinds:
             factor = 1.3 if kind in wrong else 1.0
-            yield FrozenBackbone("cuda", kind, lambda batches, factor=factor: (factor * f for f in exact(batches)))
+            yield FrozenBackbone("cuda", kind, partial(_scaled, exact, factor))
 
     monkeypatch.setattr(frozen_backbone, "_on_cuda", engines)
     for failing, engine in (("", "cuda fp16"), ("fp16", "cuda fp32"), ("fp16 fp32", "torch fp32")):
