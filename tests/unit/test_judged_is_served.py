@@ -26,8 +26,9 @@ from jobs.container import JobError
 from modelling.bin_model import load_model
 from photo import Preprocessing, prepare
 from serving.artefact import unpack
-from shards import Sample, ShardIndex, ShardWriter
+from shards import Sample, ShardIndex
 from tests import grey_model
+from tests.listed import write_shard
 from tests.serving_process import running
 from tests.unit.bin_bucket import metadata, write
 
@@ -180,9 +181,7 @@ def test_a_graph_whose_answers_are_no_numbers_is_not_judged(tmp_path: Path) -> N
 
 
 def test_a_shard_that_was_cut_since_it_was_opened_ends_the_evaluation(tmp_path: Path) -> None:
-    writer = ShardWriter(tmp_path / "a.tar")
-    writer.add("00100", grey_model.photo(64), {"id": "00100", "count": 2})
-    writer.close()
+    write_shard(tmp_path / "a.tar", [("00100", grey_model.photo(64), {"id": "00100", "count": 2})])
     index = ShardIndex(tmp_path)
     (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:700])
     with pytest.raises(JobError, match=r"a\.tar ends before byte .*ingest again"):
