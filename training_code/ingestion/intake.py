@@ -21,7 +21,7 @@ from ingestion.split import TEST, VALIDATION
 from photo import JPEG, PNG, check_size, kind_of, open_photo
 
 SHORTER_SIDE: Final = 256
-JPEG_QUALITY: Final = 90
+JPEG_QUALITY: Final = 95
 JPEG_SUBSAMPLING: Final = "420"
 MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_PIXELS: Final = 25_000_000
