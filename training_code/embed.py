@@ -58,7 +58,6 @@ class EmbedSettings:
         "torchvision (ImageNet), channel (the channel `weights`), an s3:// uri, a path, or none for random ones",
         "torchvision",
     )
-    weights_fingerprint: str = setting("differs when other weights lie at the same address", "")
     views: int = setting("augmented views of each training photo, besides the photo itself", 0, low=0, high=64)
     seed: int = setting("seed of random weights and of the views", 0, low=0, high=2**31)
     precision: str = setting(

@@ -24,7 +24,6 @@ def embed_step(context: PipelineContext) -> Step:
             "strategy": parameters.strategy.text,
             "backbone": parameters.backbone.text,
             "weights": parameters.weights.text,
-            "weights-fingerprint": returned(WEIGHTS),
             "views": parameters.views.text,
             "seed": parameters.seed.text,
             "precision": context.settings.embed.precision,
@@ -36,6 +35,8 @@ def embed_step(context: PipelineContext) -> Step:
         checkpoint_uri=join(output_uri("Ingest", REPORT), "embed-checkpoints", "", on="/"),
         compress_output=False,
         cached=True,
+        # The script reads the weights and knows them by their digest; the cache has to know them before.
+        environment={"BINVENTORY_WEIGHTS_FINGERPRINT": returned(WEIGHTS)},
     )
     return Step(
         name=NAME,

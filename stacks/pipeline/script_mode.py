@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stacks.pipeline.context import PipelineContext, channel
@@ -43,6 +43,7 @@ class ScriptJob:
     metrics: tuple[str, ...] = ()
     cached: bool = False
     """Whether the step is cached, so that `Fresh` must reach what is compared."""
+    environment: Mapping[str, Expression] = field(default_factory=dict)
 
     def static_hyperparameters(self, context: PipelineContext) -> dict[str, str | Expression]:
         """The script's own and those that tell the training toolkit what to run, which it reads as JSON."""
@@ -89,6 +90,7 @@ class ScriptJob:
             "EnableInterContainerTrafficEncryption": True,
             "Environment": {
                 **(context.cached_environment if self.cached else context.environment),
+                **self.environment,
                 **context.surroundings.packages(_CODE),
             },
             **context.surroundings.of_training(),
