@@ -99,8 +99,7 @@ def promote(account: Account) -> None:
         done = account.shell(step("train", "Train and wait"), {**rights, "PARAMETER": "TuningJobs=1"})
     # Two epochs on a few photos: the champion may well win.
     assert done.returncode == 0 or "The pipeline refused the model" in done.stderr, done.stdout + done.stderr
-    described = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])
-    again = approve_copy(account, described["InferenceSpecification"])
+    again = approve_copy(account, package["ModelPackageArn"])
     until(lambda: serves(account) == again, seconds=120)
     until(lambda: len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 1, seconds=60)
 
@@ -110,15 +109,11 @@ def refuse(account: Account) -> None:
     turn_on(account)
     sagemaker = account.client("sagemaker")
     package = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"][0]
-    specification = sagemaker.describe_model_package(ModelPackageName=package["ModelPackageArn"])[
-        "InferenceSpecification"
-    ]
-    place = specification["Containers"][0]
-    bucket, _, key = place["ModelDataUrl"].removeprefix("s3://").partition("/")
-    broken = f"executions/broken/{key.rpartition('/')[2]}"
+    outputs = account.client("cloudformation").describe_stacks(StackName=f"{NAME}-storage")["Stacks"][0]["Outputs"]
+    (bucket,) = (item["OutputValue"] for item in outputs if item["OutputKey"] == "ModelBucketName")
+    broken = "executions/broken/model.tar.gz"
     account.client("s3").put_object(Bucket=bucket, Key=broken, Body=b"no archive")
-    place["ModelDataUrl"] = f"s3://{bucket}/{broken}"
-    bad = approve_copy(account, specification)
+    bad = approve_copy(account, package["ModelPackageArn"], f"s3://{bucket}/{broken}")
 
     def status() -> str:
         return str(sagemaker.describe_model_package(ModelPackageName=bad)["ModelApprovalStatus"])
@@ -126,13 +121,18 @@ def refuse(account: Account) -> None:
     until(lambda: status() == "Rejected", seconds=120)
 
 
-def approve_copy(account: Account, specification: dict[str, Any]) -> str:
-    """Registers another version of this specification and approves it; returns its ARN."""
+def approve_copy(account: Account, of: str, archive: str = "") -> str:
+    """Registers a package again as another version, or with another archive, and approves it; returns its ARN."""
     sagemaker = account.client("sagemaker")
+    described = sagemaker.describe_model_package(ModelPackageName=of)
+    specification = described["InferenceSpecification"]
+    if archive:
+        specification["Containers"][0]["ModelDataUrl"] = archive
     package: str = sagemaker.create_model_package(
         ModelPackageGroupName=NAME,
         ModelApprovalStatus="PendingManualApproval",
         InferenceSpecification=specification,
+        DriftCheckBaselines=described["DriftCheckBaselines"],
     )["ModelPackageArn"]
     sagemaker.update_model_package(ModelPackageArn=package, ModelApprovalStatus="Approved")
     return package
