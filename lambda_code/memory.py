@@ -49,8 +49,8 @@ class Memory:
 
     bucket: str
 
-    def add(self, state: str, by: str) -> None:
-        """Keeps a request until it is decided.
+    def add(self, state: str, by: str) -> Request:
+        """Keeps a request until it is decided; returns it.
 
         Raises:
             ValueError: the state is neither `on` nor `off`.
@@ -61,6 +61,7 @@ class Memory:
         # By its key it sorts by time, and no request takes the place of another.
         key = f"{_REQUESTS}{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
         self._put(key, {"state": state, "by": by, "at": now.isoformat()})
+        return Request(state, by, now, key)
 
     def requests(self) -> list[Request]:
         """Those that wait, the latest last."""

@@ -19,7 +19,7 @@ import endpoint
 import notices
 import registry
 from executions import stop_running
-from memory import Memory
+from memory import Memory, Request
 from notices import Notices
 from report import Report
 from retained import delete_replaced
@@ -60,14 +60,13 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """
     variables = read(Environment)
     memory = Memory(variables.memory_bucket)
-    if "endpoint" in event:
-        memory.add(event["endpoint"], event.get("by", "a person"))
+    requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
     spent = _spent(variables)
     stopped = 0
     report = Report("held", "the comparison failed")
     try:
         # First the endpoint, which bills until somebody acts; then the executions, which end by themselves.
-        report = _Comparison(variables, memory, spent).run(event)
+        report = _Comparison(variables, memory, spent).run(event, requested)
     finally:
         if spent:
             stopped = stop_running(variables.pipelines)
@@ -95,8 +94,8 @@ class _Comparison:
         self._spent = spent
         self._serving = ServingStack(variables.serving_stack)
 
-    def run(self, event: dict[str, Any]) -> Report:
-        """Compares, and acts if the stack is free."""
+    def run(self, event: dict[str, Any], requested: Request | None = None) -> Report:
+        """Compares, and acts if the stack is free. `requested` is the request of this event."""
         stack = self._serving.look()
         if stack is None:
             return self._without_stack(event)
@@ -112,6 +111,9 @@ class _Comparison:
             decided = self._memory.keep(replace(decided, sent=(*decided.sent, *messages.keys)))
         newest = self._newest(stack, stands, messages)
         waiting = self._memory.requests()
+        if requested and requested.key not in {request.key for request in waiting}:
+            # A call at the same time has decided it; who asked here gets the answer here as well.
+            waiting.append(requested)
         # What was requested of a stack that is gone is not for this one.
         current = [request for request in waiting if request.at >= stack.created]
         decision = decide(

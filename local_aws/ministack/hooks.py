@@ -2,7 +2,7 @@
 
 ministack has no extension points, so this module uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
-properties, custom names and tags and `_physical_name`, in `services.cloudformation.stacks` `_runs_on_worker_thread`
+properties, custom names and tags, in `services.cloudformation.stacks` `_runs_on_worker_thread`
 and `_add_event`, `services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and
 `_repositories`, and the request context of `core.responses`. tests/contract/test_hooks.py fails for one
 that moved when ministack is upgraded.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,11 +152,12 @@ def correct_ecr() -> None:
 
 
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
-    """The name that CloudFormation generates for a resource without one; it differs at each replacement."""
-    from ministack.services.cloudformation import provisioners
+    """The name that CloudFormation generates for a resource without one. It ends in random characters, as on AWS.
 
-    name: str = provisioners._physical_name(stack_name, logical_id, max_len=longest)
-    return name
+    ministack derives these characters from the stack's name: what an earlier stack of that name retained would collide.
+    """
+    suffix = uuid.uuid4().hex[:12].upper()
+    return f"{f'{stack_name}-{logical_id}'[: longest - len(suffix) - 1]}-{suffix}"
 
 
 def put_aws_event(

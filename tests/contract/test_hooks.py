@@ -42,7 +42,6 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("core.iam_evaluator", "evaluate", ["ctx"]),
     ("core.router", "extract_access_key_id", ["headers", "query_params"]),
     ("services.sts", "register_session", []),
-    ("services.cloudformation.provisioners", "_physical_name", ["stack_name", "logical_id", "max_len"]),
     ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
     *(
         (

@@ -282,6 +282,11 @@ class Environment:
 
     def forget(self) -> None:
         """Removes what else carries its name, for the next one of that name."""
+        sagemaker = self.aws("sagemaker")
+        for config in sagemaker.list_endpoint_configs(NameContains=self.name, MaxResults=100)["EndpointConfigs"]:
+            sagemaker.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
+        for model in sagemaker.list_models(NameContains=self.name, MaxResults=100)["Models"]:
+            sagemaker.delete_model(ModelName=model["ModelName"])
         for item in self.aws("s3").list_objects_v2(Bucket=self.name).get("Contents", []):
             self.aws("s3").delete_object(Bucket=self.name, Key=item["Key"])
         self.aws("s3").delete_bucket(Bucket=self.name)

@@ -12,9 +12,10 @@ import pytest
 from botocore.exceptions import WaiterError
 
 from local_aws.server import LocalAws
+from memory import Memory, Request
 from serving_stack import ServingStack, StackBusyError
 from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import TEMPLATE, Environment, make
+from tests.stacks.reconciled import LIMIT, TEMPLATE, Environment, make
 from variables import VariableError
 
 Made = Callable[..., Environment]
@@ -367,6 +368,23 @@ class TestTwoAtOnce:
         one.compare()
         with pytest.raises(StackBusyError, match="IN_PROGRESS"):
             ServingStack(one.stack_name).change({"EndpointState": "off"})
+
+    def test_who_asks_gets_the_answer_even_if_another_call_has_decided_the_request(
+        self, environment: Made, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = environment()
+        one.approved()
+        one.spend(LIMIT * 2)
+        assert one.settle()["outcome"] == "held"
+        requests = Memory.requests
+
+        def decided_by_another(memory: Memory) -> list[Request]:
+            memory.forget(requests(memory))
+            return requests(memory)
+
+        monkeypatch.setattr(Memory, "requests", decided_by_another)
+        answer = one.compare(endpoint="on", by="the approval of version 1")
+        assert answer["outcome"] == "held" and "200%" in answer["reason"]
 
 
 def test_without_a_serving_stack_there_is_nothing_to_do(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
