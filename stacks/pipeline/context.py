@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from stacks.images import training_image
 from stacks.pipeline.expressions import EXECUTION_ID, Expression, join
 from stacks.pipeline.parameters import Parameters
 from stacks.pipeline.surroundings import Surroundings
 from stacks.settings import Settings
+from stacks.shared.images import training_image
 
 
 @dataclass(frozen=True)

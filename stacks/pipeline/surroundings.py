@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stacks.assets import WHEELS
-from stacks.instances import Processor, processor_of
+from stacks.settings.instances import Processor, processor_of
+from stacks.shared.assets import WHEELS
 
 
 @dataclass(frozen=True)

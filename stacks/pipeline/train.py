@@ -9,7 +9,7 @@ from stacks.pipeline.embed import embedding
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.script_mode import METRICS, ScriptJob
-from stacks.settings_sections import TrainingSettings, WarmStartSettings
+from stacks.settings.sections import TrainingSettings, WarmStartSettings
 
 TUNE = "Tune"
 TRAIN = "Train"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.instances import Processor, processor_of
 from stacks.policies.assembly import Assembly, Step
 from stacks.policies.rule import Finding, Rule
+from stacks.settings.instances import Processor, processor_of
 
 # Type -> the property that names a key, as a path.
 _ENCRYPTED = {

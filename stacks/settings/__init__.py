@@ -1,0 +1,14 @@
+"""What differs between environments: `settings/<environment>.yaml`, typed and checked before a construct exists."""
+
+from __future__ import annotations
+
+from stacks.settings.settings import (
+    ENVIRONMENT_PREFIX,
+    SETTINGS_FOLDER,
+    EnvironmentName,
+    InvalidSettingsError,
+    Settings,
+    load,
+)
+
+__all__ = ["ENVIRONMENT_PREFIX", "SETTINGS_FOLDER", "EnvironmentName", "InvalidSettingsError", "Settings", "load"]
