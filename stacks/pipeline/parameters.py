@@ -8,7 +8,7 @@ from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
 from stacks.settings.backbones import BACKBONES
 from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
-from stacks.settings.sections import JobSettings
+from stacks.settings.jobs import JobSettings
 
 
 @dataclass(frozen=True)

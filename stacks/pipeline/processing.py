@@ -8,7 +8,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import Expression, Parameter
-from stacks.settings.sections import JobSettings
+from stacks.settings.jobs import JobSettings
 
 INPUT = "/opt/ml/processing/input"
 OUTPUT = "/opt/ml/processing/output"

@@ -9,7 +9,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import Expression, Parameter
-from stacks.settings.sections import SpotJobSettings
+from stacks.settings.jobs import SpotJobSettings
 
 CHECKPOINTS = "/opt/ml/checkpoints"
 _CODE = "/opt/ml/code"

@@ -9,7 +9,8 @@ from stacks.pipeline.embed import embedding
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.script_mode import METRICS, ScriptJob
-from stacks.settings.sections import TrainingSettings, WarmStartSettings
+from stacks.settings.training import TrainingSettings
+from stacks.settings.tuning import WarmStartSettings
 
 TUNE = "Tune"
 TRAIN = "Train"

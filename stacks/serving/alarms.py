@@ -6,7 +6,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.settings.sections import ServingSettings
+from stacks.settings.serving import ServingSettings
 
 _MICROSECONDS = 1000
 

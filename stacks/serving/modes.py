@@ -11,7 +11,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 
-from stacks.settings.sections import ServingSettings
+from stacks.settings.serving import ServingSettings
 from stacks.shared import permissions
 from stacks.storage.stack import ASYNC_PREFIX, StorageStack
 

@@ -13,7 +13,7 @@ from constructs import Construct
 
 from stacks.pipeline.names import pipeline_names
 from stacks.serving.modes import VARIANT
-from stacks.settings.sections import ServingHours
+from stacks.settings.money import ServingHours
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from stacks.settings.settings import (
-    ENVIRONMENT_PREFIX,
-    SETTINGS_FOLDER,
-    EnvironmentName,
-    InvalidSettingsError,
-    Settings,
-    load,
-)
+from stacks.settings.load import SETTINGS_FOLDER, InvalidSettingsError, load
+from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
 
 __all__ = ["ENVIRONMENT_PREFIX", "SETTINGS_FOLDER", "EnvironmentName", "InvalidSettingsError", "Settings", "load"]

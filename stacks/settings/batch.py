@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from stacks.settings.instances import BatchInstance
-from stacks.settings.sections import Section, wrong_setting
+from stacks.settings.section import Section, wrong_setting
 
 _PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(([\w.=-]+/)*)")
 _MOST_URI = 512

@@ -7,9 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from stacks.settings.instances import Ec2Instance
-from stacks.settings.sections import Section, wrong_setting
+from stacks.settings.section import Section, SubnetId, wrong_setting
 
-SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]{8,17}$")]
 VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-[0-9a-f]{8,17}$")]
 ImageParameter = Annotated[
     str, StringConstraints(pattern=r"^/aws/service/deeplearning/ami/x86_64/[\w.-]+/latest/ami-id$")

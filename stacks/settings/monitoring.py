@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from stacks.settings.sections import Section, wrong_setting
+from stacks.settings.section import Section, wrong_setting
 
 # 99.9% quantile of chi-square with four degrees of freedom: five counts. Divided by the photos, it is the population
 # stability index that luck alone reaches once in a thousand looks.

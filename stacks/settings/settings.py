@@ -5,53 +5,32 @@ Everything is checked before a single construct exists, so that a wrong value co
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    YamlConfigSettingsSource,
-)
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from stacks.settings.batch import BatchSettings
+from stacks.settings.data import DataSettings
 from stacks.settings.ec2 import Ec2Settings
 from stacks.settings.github import GithubSettings
 from stacks.settings.instances import Processor, Region, processor_of
+from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, had_by
+from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
-from stacks.settings.sections import (
-    DataSettings,
-    EmbedSettings,
-    EvaluationSettings,
-    JobSettings,
-    MoneySettings,
-    ServingSettings,
-    StorageSettings,
-    TagKey,
-    TagValue,
-    TrainingSettings,
-    TuningSettings,
-    had_by,
-    wrong_setting,
-)
-from stacks.settings.security import NetworkSettings, SecuritySettings
+from stacks.settings.network import NetworkSettings
+from stacks.settings.section import wrong_setting
+from stacks.settings.security import SecuritySettings
+from stacks.settings.serving import ServingSettings
+from stacks.settings.storage import StorageSettings
+from stacks.settings.training import TrainingSettings
+from stacks.settings.tuning import TuningSettings
 
-SETTINGS_FOLDER = Path(__file__).resolve().parent.parent.parent / "settings"
 ENVIRONMENT_PREFIX = "BINVENTORY_"
 EnvironmentName = Literal["dev", "prod"]
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w ./=+@-]*$")]
+TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\w .:/=+@-]*$")]
 OWN_TAGS = ("deployment", "environment", "project")
-
-
-class InvalidSettingsError(Exception):
-    """The settings are wrong; the message names each field, its value and what is allowed."""
 
 
 class Settings(BaseSettings):
@@ -236,87 +215,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment variables win over the file, which is given by the subclass that `load` makes."""
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
-
-
-def load(environment: str, folder: Path = SETTINGS_FOLDER) -> Settings:
-    """The settings of one environment.
-
-    Raises:
-        InvalidSettingsError: the file is absent or unreadable, a key is unknown, or a value is not allowed.
-    """
-    if environment not in get_args(EnvironmentName):
-        known = ", ".join(get_args(EnvironmentName))
-        raise InvalidSettingsError(f"environment = {environment!r}\n    must be one of {known} (-c env=...)")
-    path = folder / f"{environment}.yaml"
-    if not path.is_file():
-        raise InvalidSettingsError(f"{path.name} is missing in {folder.name}/")
-    _refuse_unknown_variables()
-    try:
-        settings = _of_file(path)()  # type: ignore[call-arg]  # the values come from the sources
-    except ValidationError as error:
-        lines = [line for details in error.errors() for line in _explain(details)]
-        raise InvalidSettingsError("\n".join(lines)) from None
-    except (SettingsError, yaml.YAMLError, ValueError, TypeError) as error:
-        raise InvalidSettingsError(f"{path.name} or a {ENVIRONMENT_PREFIX} variable cannot be read: {error}") from None
-    if settings.environment != environment:
-        raise InvalidSettingsError(
-            f"environment = {settings.environment!r}\n    must be {environment!r}, as the name of {path.name} says"
-        )
-    return settings
-
-
-def _of_file(path: Path) -> type[Settings]:
-    class SettingsOfFile(Settings):
-        model_config = SettingsConfigDict(yaml_file=path, yaml_file_encoding="utf-8")
-
-    return SettingsOfFile
-
-
-def _refuse_unknown_variables() -> None:
-    """pydantic-settings ignores variables of unknown sections; a misspelt override must not be silent."""
-    for variable in sorted(os.environ):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
-            continue
-        section, nested, _ = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        if section in Settings.model_fields:
-            continue
-        if nested or difflib.get_close_matches(section, Settings.model_fields, n=1, cutoff=0.8):
-            raise InvalidSettingsError(
-                f"{variable} = {os.environ[variable]!r}\n"
-                f"    overrides no setting; {_alternatives(section, list(Settings.model_fields))}"
-            )
-
-
-def _explain(details: ErrorDetails) -> Iterator[str]:
-    location = [str(part) for part in details["loc"]]
-    context = details.get("ctx", {})
-    field = context.get("field", ".".join(location))
-    variable = ENVIRONMENT_PREFIX + field.replace(".", "__").upper()
-    source = f"  (from {variable})" if variable in os.environ else ""
-    if details["type"] == "missing":
-        yield f"{field} is missing{source}"
-        yield "    add it to the settings file"
-    elif details["type"] == "extra_forbidden":
-        yield f"{field} = {details['input']!r}{source}"
-        yield f"    is no setting; {_alternatives(location[-1], _keys_beside(location))}"
-    else:
-        yield f"{field} = {context.get('value', details['input'])!r}{source}"
-        yield f"    {_lowered(details['msg'])}"
-
-
-def _keys_beside(location: list[str]) -> list[str]:
-    model: Any = Settings
-    for part in location[:-1]:
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
-
-
-def _alternatives(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-
-
-def _lowered(message: str) -> str:
-    return (
-        message.replace("Input should be", "must be").replace("String should", "must").replace("Input should", "must")
-    )

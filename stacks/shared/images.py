@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stacks.settings.instances import Processor, processor_of
-from stacks.settings.sections import FrameworkVersion
+from stacks.settings.training import FrameworkVersion
 
 REGISTRY_ACCOUNT = "763104351884"
 REPOSITORY = "pytorch"

@@ -9,7 +9,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.settings import Settings
-from stacks.settings.sections import Retention
+from stacks.settings.storage import Retention
 from stacks.shared.keys import Keys
 
 _RETENTION: dict[Retention, logs.RetentionDays] = {

@@ -17,7 +17,7 @@ from stacks.settings.instances import (
     Processor,
     processor_of,
 )
-from stacks.settings.sections import FrameworkVersion
+from stacks.settings.training import FrameworkVersion
 from stacks.shared.images import REPOSITORY, training_image
 
 
