@@ -10,11 +10,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from stacks.settings.section import Section, wrong_setting
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
-
-
 _DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
-
-
 _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
 

@@ -9,8 +9,6 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from stacks.settings.section import Section, SubnetId, wrong_setting
 
 SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$")]
-
-
 InterfaceEndpoint = Literal[
     "ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "sagemaker.api", "sagemaker.runtime", "sts"
 ]

@@ -11,8 +11,6 @@ from stacks.settings.instances import ServingInstance
 from stacks.settings.section import Section, wrong_setting
 
 Mode = Literal["realtime", "serverless", "async"]
-
-
 _TOPIC = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+")
 
 

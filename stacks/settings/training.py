@@ -12,8 +12,6 @@ from stacks.settings.section import s3_uri_or, wrong_setting
 from stacks.settings.watch import WatchRules
 
 FrameworkVersion = Literal["2.11", "2.12", "2.13"]
-
-
 _MLFLOW = r"^(none|https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+)$"
 
 

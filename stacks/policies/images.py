@@ -1,21 +1,23 @@
-"""Images come from AWS's registry or the account's own, and are still patched."""
+"""The images that jobs and endpoint run."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-from stacks.policies.assembly import Assembly, flatten
+from stacks.policies.assembly import Assembly, Resource, Template, flatten
 from stacks.policies.rule import Finding, Rule
 
 # Last version of AWS's PyTorch images that gets no more patches, as of 2026-11: 2.9 ended on 2026-10-15, 2.10 ends on
-# 2027-01-21, and the last inference image on 2026-06-30. Renew it from RULE.link.
+# 2027-01-21, and the last inference image on 2026-06-30. Renew it from IMAGES.link.
 _LAST_UNPATCHED = {"pytorch": (2, 9), "pytorch-training": (2, 9), "pytorch-inference": (2, 6)}
 _AWS_IMAGE = re.compile(r"763104351884\.dkr\.ecr\.[\w-]+\.[\w.]+/(?P<repository>[\w-]+):(?P<major>\d+)\.(?P<minor>\d+)")
 _OWN_IMAGE = re.compile(r"(<AWS::AccountId>|\d{12})\.dkr\.ecr\.[\w<>:.-]+/[\w<>:./-]+(:|@sha256:)[\w<>.-]+")
 
 
-def _find(assembly: Assembly) -> Iterator[Finding]:
+def _unknown_images(assembly: Assembly) -> Iterator[Finding]:
     for step in assembly.steps:
         if step.type == "Condition":
             continue  # its branches are steps of their own
@@ -54,10 +56,43 @@ def _problem(image: str) -> str:
     return "" if _OWN_IMAGE.match(image) else "a registry that is neither AWS's nor the account's"
 
 
-RULE = Rule(
+IMAGES = Rule(
     id="BV-Images",
     why="An image from elsewhere, or one that is no longer patched, runs with the job's rights on the account's data.",
     fix="Use AWS's PyTorch training image in a supported training.framework_version, or an image of the account.",
     link="https://aws.github.io/deep-learning-containers/reference/support_policy/",
-    find=_find,
+    find=_unknown_images,
 )
+
+
+_USER = re.compile(r"^\s*USER\s+(?P<user>\S+)", re.IGNORECASE | re.MULTILINE)
+
+
+def _root_container(assembly: Assembly) -> Iterator[Finding]:
+    for template in assembly.templates:
+        for name, dockerfile in _dockerfiles(template):
+            users = _USER.findall(dockerfile.read_text())
+            if not users or users[-1].split(":")[0] in ("root", "0"):
+                asset = Resource(template, name, "image asset", {})
+                yield Finding(asset, f"USER in {dockerfile.name}", users[-1] if users else "absent, so root")
+
+
+def _dockerfiles(template: Template) -> Iterator[tuple[str, Path]]:
+    manifest = template.path.with_name(template.path.name.replace(".template.json", ".assets.json"))
+    if not manifest.is_file():
+        return
+    for name, image in json.loads(manifest.read_text()).get("dockerImages", {}).items():
+        source = image["source"]
+        if "directory" in source:
+            yield name, template.path.parent / source["directory"] / source.get("dockerFile", "Dockerfile")
+
+
+ROOT_CONTAINER = Rule(
+    id="BV-RootContainer",
+    why="A hole in the server is then a hole in the container's every file.",
+    fix="End the Dockerfile with a USER that is not root.",
+    link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-3",
+    find=_root_container,
+)
+
+RULES = (IMAGES, ROOT_CONTAINER)

@@ -1,12 +1,46 @@
-"""Where a customer key is in use, it is in use everywhere."""
+"""Buckets, and the keys that data is encrypted with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.policies.assembly import Assembly, Step
+from stacks.policies.assembly import Assembly, Resource, Step, as_list
 from stacks.policies.rule import Finding, Rule
 from stacks.settings.instances import Processor, processor_of
+
+_BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+
+
+def _private_buckets(assembly: Assembly) -> Iterator[Finding]:
+    closed = {
+        (policy.template.stack, policy.properties["Bucket"].get("Ref"))
+        for policy in assembly.of_type("AWS::S3::BucketPolicy")
+        if isinstance(policy.properties["Bucket"], dict) and _denies_plain_http(policy)
+    }
+    for bucket in assembly.of_type("AWS::S3::Bucket"):
+        if (bucket.template.stack, bucket.logical_id) not in closed:
+            yield Finding(bucket, "bucket policy", "without a Deny on aws:SecureTransport = false")
+        block = bucket.properties.get("PublicAccessBlockConfiguration", {})
+        if missing := [name for name in _BLOCKS if block.get(name) is not True]:
+            yield Finding(bucket, "PublicAccessBlockConfiguration", f"without {', '.join(missing)}")
+
+
+def _denies_plain_http(policy: Resource) -> bool:
+    return any(
+        statement["Effect"] == "Deny"
+        and str(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")).lower() == "false"
+        for statement in as_list(policy.properties["PolicyDocument"]["Statement"])
+    )
+
+
+PRIVATE_BUCKETS = Rule(
+    id="BV-PrivateBuckets",
+    why="Photos and models can be read on the way, or by anyone.",
+    fix="Make buckets with StorageStack._bucket, or set enforce_ssl and block_public_access.",
+    link="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
+    find=_private_buckets,
+)
+
 
 # Type -> the property that names a key, as a path.
 _ENCRYPTED = {
@@ -16,7 +50,7 @@ _ENCRYPTED = {
 }
 
 
-def _find(assembly: Assembly) -> Iterator[Finding]:
+def _customer_keys(assembly: Assembly) -> Iterator[Finding]:
     if not any(assembly.of_type("AWS::KMS::Key")):
         return
     for resource in assembly.of_type(*_ENCRYPTED):
@@ -56,10 +90,12 @@ def _has_own_disk(step: Step, instance_type: object) -> bool:
     return processor_of(str(instance_type)) is Processor.GPU
 
 
-RULE = Rule(
+CUSTOMER_KEYS = Rule(
     id="BV-CustomerKeys",
     why="Data that one place encrypts with a key of yours lies under AWS's in another, beyond your key's policy.",
     fix="Take BinventoryStack.topic and log_group, StorageStack._bucket and Surroundings, which know the keys.",
     link="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest.html",
-    find=_find,
+    find=_customer_keys,
 )
+
+RULES = (PRIVATE_BUCKETS, CUSTOMER_KEYS)

@@ -1,4 +1,4 @@
-"""A served model has no network, where SageMaker can take it away."""
+"""The served model and its endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _serverless(assembly: Assembly) -> set[tuple[str, str]]:
     return found
 
 
-def _find(assembly: Assembly) -> Iterator[Finding]:
+def _model_isolation(assembly: Assembly) -> Iterator[Finding]:
     serverless = _serverless(assembly)
     for model in assembly.of_type("AWS::SageMaker::Model"):
         if (model.template.stack, model.logical_id) in serverless:
@@ -28,10 +28,35 @@ def _find(assembly: Assembly) -> Iterator[Finding]:
             yield Finding(model, "EnableNetworkIsolation", repr(model.properties.get("EnableNetworkIsolation")))
 
 
-RULE = Rule(
+MODEL_ISOLATION = Rule(
     id="BV-ModelIsolation",
     why="A model that can reach the network can send photos out or fetch what a request tells it to.",
     fix="Set EnableNetworkIsolation to true.",
     link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-5",
-    find=_find,
+    find=_model_isolation,
 )
+
+
+def _instance_count(assembly: Assembly) -> Iterator[Finding]:
+    for config in assembly.of_type("AWS::SageMaker::EndpointConfig"):
+        if config.tags.get("environment") != "prod":
+            continue
+        if "AsyncInferenceConfig" in config.properties:
+            continue  # requests wait in a queue for the next machine
+        for variant in config.properties["ProductionVariants"]:
+            count = variant.get("InitialInstanceCount")
+            # Serverless variants have no instances to count.
+            if "ServerlessConfig" not in variant and (count is None or count < 2):
+                where = f"ProductionVariants[{variant['VariantName']}].InitialInstanceCount"
+                yield Finding(config, where, repr(count))
+
+
+INSTANCE_COUNT = Rule(
+    id="BV-InstanceCount",
+    why="One instance is one availability zone: its loss is the endpoint's.",
+    fix="Set serving.min_instances to 2 or more in settings/prod.yaml.",
+    link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-4",
+    find=_instance_count,
+)
+
+RULES = (MODEL_ISOLATION, INSTANCE_COUNT)
