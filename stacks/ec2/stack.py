@@ -16,7 +16,8 @@ from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.stack import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX, StorageStack
+from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
 
 USER_DATA = Path(__file__).with_name("user_data.sh")
 # Where EC2 lists what it starts; tags of the template itself are a kind of their own.

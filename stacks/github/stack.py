@@ -10,7 +10,8 @@ from stacks.pipeline.names import pipeline_names
 from stacks.settings import Settings
 from stacks.shared.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.stack import EXECUTIONS_PREFIX, StorageStack
+from stacks.storage.buckets import EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
 
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"

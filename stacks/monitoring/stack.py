@@ -20,7 +20,8 @@ from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
 from stacks.shared.triggers import call_on_schedule, every
-from stacks.storage.stack import EXECUTIONS_PREFIX, StorageStack
+from stacks.storage.buckets import EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
 
 
 class MonitoringStack(BinventoryStack):

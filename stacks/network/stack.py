@@ -10,9 +10,9 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.pipeline.surroundings import JobNetwork
 from stacks.settings import Settings
 from stacks.shared.images import REGISTRY_ACCOUNT
+from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 
 _ZONES = 2

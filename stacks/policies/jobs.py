@@ -98,7 +98,7 @@ def _vpc(step: Step) -> object:
 JOB_NETWORK = Rule(
     id="BV-JobNetwork",
     why="A job outside the network, or not isolated in it, can carry photos past the endpoints' policies.",
-    fix="Take the network's members from Surroundings in stacks/pipeline/surroundings.py.",
+    fix="Take the network's members from JobSecurity in stacks/pipeline/job_security.py.",
     link="https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html",
     find=_job_network,
 )

@@ -36,7 +36,7 @@ def _denies_plain_http(policy: Resource) -> bool:
 PRIVATE_BUCKETS = Rule(
     id="BV-PrivateBuckets",
     why="Photos and models can be read on the way, or by anyone.",
-    fix="Make buckets with StorageStack._bucket, or set enforce_ssl and block_public_access.",
+    fix="Make buckets with stacks.storage.buckets.private_bucket, or set enforce_ssl and block_public_access.",
     link="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
     find=_private_buckets,
 )
@@ -93,7 +93,7 @@ def _has_own_disk(step: Step, instance_type: object) -> bool:
 CUSTOMER_KEYS = Rule(
     id="BV-CustomerKeys",
     why="Data that one place encrypts with a key of yours lies under AWS's in another, beyond your key's policy.",
-    fix="Take BinventoryStack.topic and log_group, StorageStack._bucket and Surroundings, which know the keys.",
+    fix="Take BinventoryStack.topic and log_group, private_bucket and JobSecurity, which know the keys.",
     link="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest.html",
     find=_customer_keys,
 )

@@ -10,10 +10,11 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.pipeline.surroundings import JobNetwork
 from stacks.settings import Settings
 from stacks.shared import permissions
-from stacks.storage.stack import BATCH_PREFIX, EXECUTIONS_PREFIX, StorageStack
+from stacks.shared.job_network import JobNetwork
+from stacks.storage.buckets import BATCH_PREFIX, EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
 
 
 class BatchTransform(Construct):

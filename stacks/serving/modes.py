@@ -13,7 +13,8 @@ from aws_cdk import aws_sns as sns
 
 from stacks.settings.serving import ServingSettings
 from stacks.shared import permissions
-from stacks.storage.stack import ASYNC_PREFIX, StorageStack
+from stacks.storage.buckets import ASYNC_PREFIX
+from stacks.storage.stack import StorageStack
 
 Variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty
 Tracking = autoscaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty

@@ -19,7 +19,7 @@ from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
 from stacks.shared.triggers import KEPT, call_on_event, call_on_schedule, every
-from stacks.storage.stack import ENDPOINT_PREFIX
+from stacks.storage.buckets import ENDPOINT_PREFIX
 
 SETTLED = (
     *("CREATE_COMPLETE", "CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"),

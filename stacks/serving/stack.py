@@ -10,14 +10,15 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.pipeline.surroundings import JobNetwork
 from stacks.serving.alarms import EndpointAlarms
 from stacks.serving.batch_transform import BatchTransform
 from stacks.serving.modes import VARIANT, AsyncEndpoint, Tracking, production_variant
 from stacks.settings import Settings
 from stacks.shared import permissions
+from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.stack import CAPTURE_PREFIX, EXECUTIONS_PREFIX, StorageStack
+from stacks.storage.buckets import CAPTURE_PREFIX, EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
 
 TrackedMetric = autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty
 

@@ -8,8 +8,8 @@ from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
-from stacks.pipeline.surroundings import JobNetwork
 from stacks.shared.images import REGISTRY_ACCOUNT, REPOSITORY
+from stacks.shared.job_network import JobNetwork
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 DEPLOYMENT_TAG = "deployment"

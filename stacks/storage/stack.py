@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput, Duration
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
+from aws_cdk import CfnOutput
 from constructs import Construct
 
 from stacks.settings import Settings
 from stacks.shared.cleanup import Cleanup
 from stacks.shared.keys import Keys
 from stacks.shared.stack import BinventoryStack
-
-CAPTURE_PREFIX = "capture"
-EXECUTIONS_PREFIX = "executions"
-CHECKPOINTS_PREFIX = "checkpoints"
-BATCH_PREFIX = "batch"
-ASYNC_PREFIX = "async"
-ENDPOINT_PREFIX = "endpoint"
-"""What `lambda_code/memory.py` remembers."""
-# Answers of transform jobs are fetched and deleted at their end; what an interruption leaves goes with time.
-_BATCH_DAYS = 14
+from stacks.storage.buckets import data_bucket, log_bucket, model_bucket
 
 
 class StorageStack(BinventoryStack):
@@ -30,9 +19,9 @@ class StorageStack(BinventoryStack):
         super().__init__(scope, construct_id, settings=settings, role="storage", purpose="the buckets")
         if settings.security.customer_keys:
             self.keys = Keys(self, "Keys", prefix=settings.prefix, removal_policy=self.removal_policy)
-        self.log_bucket = self._log_bucket()
-        self.data_bucket = self._data_bucket()
-        self.model_bucket = self._model_bucket()
+        self.log_bucket = log_bucket(self)
+        self.data_bucket = data_bucket(self, self.log_bucket)
+        self.model_bucket = model_bucket(self, self.log_bucket)
         if not settings.storage.retain:
             cleanup = Cleanup(self, "Cleanup")
             for bucket in (self.data_bucket, self.model_bucket, self.log_bucket):
@@ -40,99 +29,3 @@ class StorageStack(BinventoryStack):
         CfnOutput(self, "DataBucketName", value=self.data_bucket.bucket_name)
         CfnOutput(self, "ModelBucketName", value=self.model_bucket.bucket_name)
         CfnOutput(self, "LogBucketName", value=self.log_bucket.bucket_name)
-
-    def _log_bucket(self) -> s3.Bucket:
-        days = self.settings.storage.logs_expire_days
-        return self._bucket(
-            "LogBucket",
-            versioned=False,
-            logs_to=None,
-            rules=[s3.LifecycleRule(id="expire-logs", expiration=Duration.days(days))],
-        )
-
-    def _data_bucket(self) -> s3.Bucket:
-        storage = self.settings.storage
-        expirations = {
-            EXECUTIONS_PREFIX: storage.executions_expire_days,
-            CHECKPOINTS_PREFIX: storage.checkpoints_expire_days,
-            BATCH_PREFIX: _BATCH_DAYS,
-            ASYNC_PREFIX: self.settings.serving.asynchronous.expire_days,
-            CAPTURE_PREFIX: self.settings.serving.data_capture_expire_days,
-        }
-        # Not versioned: everything here is computed from photos that live elsewhere, and can be computed again.
-        return self._bucket(
-            "DataBucket",
-            versioned=False,
-            logs_to=self.log_bucket,
-            rules=[
-                s3.LifecycleRule(id=f"expire-{prefix}", prefix=f"{prefix}/", expiration=Duration.days(days))
-                for prefix, days in expirations.items()
-            ],
-        )
-
-    def _model_bucket(self) -> s3.Bucket:
-        storage = self.settings.storage
-        # Versioned: a registered model must be the one that was evaluated, and an overwritten one must be recoverable.
-        return self._bucket(
-            "ModelBucket",
-            versioned=True,
-            logs_to=self.log_bucket,
-            rules=[
-                s3.LifecycleRule(
-                    id="cheaper-storage",
-                    transitions=[
-                        s3.Transition(
-                            storage_class=s3.StorageClass.INFREQUENT_ACCESS,
-                            transition_after=Duration.days(storage.models_infrequent_access_days),
-                        )
-                    ],
-                ),
-                s3.LifecycleRule(
-                    id="expire-previous-versions",
-                    noncurrent_version_expiration=Duration.days(storage.previous_versions_expire_days),
-                    expired_object_delete_marker=True,
-                ),
-            ],
-        )
-
-    def _bucket(
-        self, construct_id: str, *, versioned: bool, logs_to: s3.Bucket | None, rules: list[s3.LifecycleRule]
-    ) -> s3.Bucket:
-        # S3 delivers access logs to buckets with a key of S3's own only.
-        key = self.keys.data if self.keys and logs_to else None
-        bucket = s3.Bucket(
-            self,
-            construct_id,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=key,
-            bucket_key_enabled=True if key else None,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            versioned=versioned,
-            server_access_logs_bucket=logs_to,
-            server_access_logs_prefix=f"{construct_id}/" if logs_to else None,
-            lifecycle_rules=[
-                s3.LifecycleRule(
-                    id="abort-incomplete-uploads", abort_incomplete_multipart_upload_after=Duration.days(7)
-                ),
-                *rules,
-            ],
-            removal_policy=self.removal_policy,
-        )
-        # Whatever an identity or a later policy allows: other accounts stay out, AWS's own deliveries excepted.
-        bucket.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="OtherAccounts",
-                effect=iam.Effect.DENY,
-                actions=["s3:*"],
-                resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
-                principals=[iam.AnyPrincipal()],
-                conditions={
-                    "StringNotEquals": {"aws:PrincipalAccount": self.account},
-                    "Bool": {"aws:PrincipalIsAWSService": "false"},
-                },
-            )
-        )
-        return bucket

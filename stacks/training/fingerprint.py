@@ -14,7 +14,7 @@ from stacks.shared import permissions
 from stacks.shared.functions import FunctionProperties, PythonFunction
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.stack import EXECUTIONS_PREFIX
+from stacks.storage.buckets import EXECUTIONS_PREFIX
 
 LISTINGS = f"{EXECUTIONS_PREFIX}/listings"
 """Where listings lie in the data bucket: they expire with the shards that were made from them."""

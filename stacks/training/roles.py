@@ -13,11 +13,11 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from stacks.pipeline.context import JobRoles
-from stacks.pipeline.surroundings import JobNetwork
 from stacks.settings import Settings
 from stacks.shared import permissions
+from stacks.shared.job_network import JobNetwork
 from stacks.shared.permissions import allow
-from stacks.storage.stack import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
+from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
 
 
 @dataclass(frozen=True)

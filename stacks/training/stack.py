@@ -14,13 +14,14 @@ from constructs import Construct, IDependable
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
+from stacks.pipeline.job_security import JobSecurity
 from stacks.pipeline.names import continuing_pipeline
 from stacks.pipeline.parameters import Parameters
-from stacks.pipeline.surroundings import JobNetwork, Surroundings
 from stacks.serving.reconcile import Reconcile
 from stacks.settings import Settings
 from stacks.shared.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
 from stacks.shared.cleanup import Cleanup
+from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.stack import StorageStack
 from stacks.training.fingerprint import Fingerprint
@@ -87,7 +88,7 @@ class TrainingStack(BinventoryStack):
             fingerprint_function=fingerprint.function.function_arn,
             serving_image=self.serving_image.image_uri,
             model_package_group=name,
-            surroundings=Surroundings(
+            security=JobSecurity(
                 data_key=storage.keys.data.key_arn if storage.keys else None,
                 network=network,
             ),

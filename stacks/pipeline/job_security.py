@@ -10,23 +10,11 @@ from typing import Any
 
 from stacks.settings.instances import Processor, processor_of
 from stacks.shared.assets import WHEELS
+from stacks.shared.job_network import JobNetwork
 
 
 @dataclass(frozen=True)
-class JobNetwork:
-    """Subnets and security groups of the jobs; ids, which may be CDK tokens."""
-
-    subnet_ids: tuple[str, ...]
-    security_group_ids: tuple[str, ...]
-
-    @property
-    def vpc_config(self) -> dict[str, list[str]]:
-        """As SageMaker's requests have it."""
-        return {"SecurityGroupIds": list(self.security_group_ids), "Subnets": list(self.subnet_ids)}
-
-
-@dataclass(frozen=True)
-class Surroundings:
+class JobSecurity:
     """Members that the jobs' requests get on top."""
 
     data_key: str | None = None
