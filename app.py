@@ -12,7 +12,7 @@ from stacks.money.stack import MoneyStack
 from stacks.monitoring.stack import MonitoringStack
 from stacks.network.stack import job_network
 from stacks.policies import add_policies, refused
-from stacks.serving.modes import VARIANT
+from stacks.serving.endpoint import VARIANT
 from stacks.serving.stack import ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
 from stacks.shared import role_standards

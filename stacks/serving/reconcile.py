@@ -12,7 +12,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from stacks.pipeline.names import pipeline_names
-from stacks.serving.modes import VARIANT
+from stacks.serving.endpoint import VARIANT
 from stacks.settings.money import ServingHours
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
