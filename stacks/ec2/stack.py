@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from aws_cdk import CfnOutput, CfnTag, Fn
+from aws_cdk import CfnOutput, Fn
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as s3_assets
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from stacks.ec2.machine import launch_template_data, tags, user_data
 from stacks.ec2.public_network import PublicNetwork
 from stacks.settings import Settings
 from stacks.shared import permissions
@@ -18,10 +16,6 @@ from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
-
-USER_DATA = Path(__file__).with_name("user_data.sh")
-# Where EC2 lists what it starts; tags of the template itself are a kind of their own.
-_TAGGED = ("instance", "volume", "network-interface", "spot-instances-request")
 
 
 class Ec2Stack(BinventoryStack):
@@ -48,10 +42,15 @@ class Ec2Stack(BinventoryStack):
             self,
             "LaunchTemplate",
             launch_template_name=self.stack_name,
-            launch_template_data=self._machine(profile, closed),
+            launch_template_data=launch_template_data(
+                self,
+                profile=profile,
+                closed=closed,
+                user_data=user_data(self, code=code, data_bucket=storage.data_bucket),
+            ),
             tag_specifications=[
                 ec2.CfnLaunchTemplate.LaunchTemplateTagSpecificationProperty(
-                    resource_type="launch-template", tags=self._tags()
+                    resource_type="launch-template", tags=tags(self)
                 )
             ],
         )
@@ -108,58 +107,3 @@ class Ec2Stack(BinventoryStack):
             ],
         )
         return role
-
-    def _machine(
-        self, profile: iam.CfnInstanceProfile, closed: ec2.CfnSecurityGroup
-    ) -> ec2.CfnLaunchTemplate.LaunchTemplateDataProperty:
-        given, of = self.settings.ec2, ec2.CfnLaunchTemplate
-        image = ssm.StringParameter.value_for_typed_string_parameter_v2(
-            self, given.image_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
-        )
-        disk = of.EbsProperty(
-            encrypted=True, volume_size=given.volume_gb, volume_type="gp3", delete_on_termination=True
-        )
-        return of.LaunchTemplateDataProperty(
-            image_id=image,
-            instance_type=given.instance_type,
-            iam_instance_profile=of.IamInstanceProfileProperty(arn=profile.attr_arn),
-            instance_market_options=of.InstanceMarketOptionsProperty(
-                market_type="spot",
-                spot_options=of.SpotOptionsProperty(
-                    spot_instance_type="one-time", instance_interruption_behavior="terminate"
-                ),
-            ),
-            # The script's last word is a power off, which therefore leaves nothing that bills.
-            instance_initiated_shutdown_behavior="terminate",
-            metadata_options=of.MetadataOptionsProperty(
-                http_tokens="required", http_put_response_hop_limit=1, instance_metadata_tags="enabled"
-            ),
-            block_device_mappings=[of.BlockDeviceMappingProperty(device_name="/dev/sda1", ebs=disk)],
-            network_interfaces=[
-                of.NetworkInterfaceProperty(
-                    device_index=0,
-                    associate_public_ip_address=True,
-                    delete_on_termination=True,
-                    groups=[closed.attr_group_id],
-                )
-            ],
-            tag_specifications=[of.TagSpecificationProperty(resource_type=kind, tags=self._tags()) for kind in _TAGGED],
-            user_data=Fn.base64(self._user_data()),
-        )
-
-    def _user_data(self) -> str:
-        minutes = self.settings.ec2.max_runtime_minutes
-        # Three ends, each behind the one before: the run's own, that of its process, that of the machine.
-        variables = {
-            "AWS_DEFAULT_REGION": self.region,
-            "CODE_URI": self._code.s3_object_url,
-            "EXECUTIONS_URI": f"s3://{self._storage.data_bucket.bucket_name}/{EXECUTIONS_PREFIX}",
-            "MAX_MINUTES": str(minutes),
-            "LIMIT_SECONDS": str(60 * minutes + 180),
-            "BRAKE_MINUTES": str(minutes + 10),
-        }
-        exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
-        return f"#!/bin/bash\n{exports}{USER_DATA.read_text()}"
-
-    def _tags(self) -> list[CfnTag]:
-        return [CfnTag(key=key, value=value) for key, value in self.settings.all_tags.items()]

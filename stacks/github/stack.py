@@ -1,23 +1,18 @@
-"""What GitHub Actions may do here: one role an intent, taken on by a short-lived token and never by a key."""
+"""What GitHub Actions may do here: one role an intent, assumed with a short-lived token and never with a key."""
 
 from __future__ import annotations
 
-from aws_cdk import Arn, ArnComponents, ArnFormat, CfnOutput, Duration
+from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.pipeline.names import pipeline_names
+from stacks.github.permissions import deploy_statements, diff_statements, train_statements
 from stacks.settings import Settings
-from stacks.shared.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.buckets import EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
 
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
-# Qualifier of the roles that `cdk bootstrap` makes.
-BOOTSTRAP_QUALIFIER = "hnb659fds"
-JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
 class GithubStack(BinventoryStack):
@@ -31,9 +26,27 @@ class GithubStack(BinventoryStack):
         super().__init__(scope, construct_id, settings=settings, role="github", purpose="roles for GitHub Actions")
         self.github = settings.github
         self._provider_arn = self._provider()
-        self._diff_role()
-        self._deploy_role()
-        self._train_role(storage)
+        branch = f"ref:refs/heads/{self.github.branch}"
+        self._role(
+            "diff",
+            "Reads what is deployed and changes nothing",
+            claims=["pull_request", branch],
+            statements=diff_statements(self),
+        )
+        self._role(
+            "deploy",
+            "Deploys and destroys the stacks of this environment",
+            claims=[f"environment:{settings.environment}"],
+            statements=deploy_statements(self),
+        )
+        self._role(
+            "train",
+            "Starts the pipeline and reads its results",
+            claims=[branch],
+            statements=train_statements(self, storage),
+            # A pipeline outlives the default hour; GitHub ends a job after six.
+            duration=Duration.hours(6),
+        )
 
     def _provider(self) -> str:
         if self.github.provider != "create":
@@ -41,76 +54,15 @@ class GithubStack(BinventoryStack):
         provider = iam.CfnOIDCProvider(self, "Provider", url=f"https://{ISSUER}", client_id_list=[AUDIENCE])
         return provider.attr_arn
 
-    def _diff_role(self) -> None:
-        claims = ["pull_request", f"ref:refs/heads/{self.github.branch}"]
-        role = self._role("diff", "Reads what is deployed and changes nothing", claims=claims)
-        role.add_to_policy(self._assume_bootstrap_roles("lookup"))
-
-    def _deploy_role(self) -> None:
-        claims = [f"environment:{self.settings.environment}"]
-        role = self._role("deploy", "Deploys and destroys the stacks of this environment", claims=claims)
-        role.add_to_policy(self._assume_bootstrap_roles("lookup", "deploy", "file-publishing", "image-publishing"))
-        role.add_to_policy(self._describe_stacks())
-        # The smoke test after a deployment counts one photo.
-        role.add_to_policy(
-            allow(
-                ["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"],
-                [sagemaker_arn(self, "endpoint", self.settings.prefix)],
-            )
-        )
-
-    def _train_role(self, storage: StorageStack) -> None:
-        role = self._role(
-            "train",
-            "Starts the pipeline and reads its results",
-            claims=[f"ref:refs/heads/{self.github.branch}"],
-            # A pipeline outlives the default hour; GitHub ends a job after six.
-            duration=Duration.hours(6),
-        )
-        # Those too that an execution goes on in when spot gives it up, or the workflow could not follow it there.
-        pipelines = pipeline_arns(self, *pipeline_names(self.settings))
-        role.add_to_policy(
-            allow(
-                [
-                    "sagemaker:DescribePipeline",
-                    "sagemaker:StartPipelineExecution",
-                    "sagemaker:DescribePipelineExecution",
-                    "sagemaker:ListPipelineExecutions",
-                    "sagemaker:ListPipelineExecutionSteps",
-                    "sagemaker:ListPipelineParametersForExecution",
-                ],
-                pipelines,
-            )
-        )
-        # What the pipeline's first step will find, for the launch screen.
-        fingerprint = self.format_arn(
-            service="lambda",
-            resource="function",
-            resource_name=f"{self.settings.prefix}-fingerprint",
-            arn_format=ArnFormat.COLON_RESOURCE_NAME,
-        )
-        role.add_to_policy(allow(["lambda:InvokeFunction"], [fingerprint]))
-        role.add_to_policy(
-            allow(
-                [
-                    "sagemaker:DescribeTrainingJob",
-                    "sagemaker:DescribeProcessingJob",
-                    "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
-                ],
-                # SageMaker names what a pipeline starts `pipelines-<execution>-<step>-<random>`, cut for tuning.
-                [sagemaker_arn(self, kind, "*") for kind in JOB_KINDS],
-            )
-        )
-        role.add_to_policy(
-            allow(
-                ["logs:DescribeLogStreams", "logs:GetLogEvents"],
-                log_group_arns(self, *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs"))),
-            )
-        )
-        # The evaluation that its report shows. How busy the machines were it cannot say: metrics have no resource.
-        role.add_to_policy(allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]))
-
-    def _role(self, intent: str, description: str, *, claims: list[str], duration: Duration | None = None) -> iam.Role:
+    def _role(
+        self,
+        intent: str,
+        description: str,
+        *,
+        claims: list[str],
+        statements: list[iam.PolicyStatement],
+        duration: Duration | None = None,
+    ) -> None:
         subjects = [subject for claim in claims for subject in self.github.subjects(claim)]
         role = iam.Role(
             self,
@@ -125,25 +77,5 @@ class GithubStack(BinventoryStack):
             ),
         )
         CfnOutput(self, f"{intent.capitalize()}RoleArn", value=role.role_arn)
-        return role
-
-    def _assume_bootstrap_roles(self, *purposes: str) -> iam.PolicyStatement:
-        return allow(
-            ["sts:AssumeRole"],
-            [
-                Arn.format(
-                    ArnComponents(
-                        service="iam",
-                        region="",
-                        resource="role",
-                        resource_name=f"cdk-{BOOTSTRAP_QUALIFIER}-{purpose}-role-{self.account}-{self.region}",
-                    ),
-                    self,
-                )
-                for purpose in purposes
-            ],
-        )
-
-    def _describe_stacks(self) -> iam.PolicyStatement:
-        stacks = self.format_arn(service="cloudformation", resource="stack", resource_name=f"{self.settings.prefix}-*")
-        return allow(["cloudformation:DescribeStacks"], [stacks])
+        for statement in statements:
+            role.add_to_policy(statement)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import Aws, CfnOutput, Fn
+from aws_cdk import CfnOutput, Fn
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from stacks.network.endpoints import gateway, interface
 from stacks.settings import Settings
-from stacks.shared.images import REGISTRY_ACCOUNT
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 
@@ -39,10 +38,10 @@ class NetworkStack(BinventoryStack):
         subnets = [self._subnet(zone) for zone in range(_ZONES)]
         jobs = self._jobs_group()
         self.network = JobNetwork(tuple(subnet.ref for subnet in subnets), (jobs.attr_group_id,))
-        self._gateway()
+        gateway(self, vpc_id=self._vpc.ref, route_table_id=self._routes.ref)
         endpoints = self._endpoints_group()
         for service in settings.network.endpoints:
-            self._interface(service, endpoints)
+            interface(self, service, vpc_id=self._vpc.ref, subnet_ids=self.network.subnet_ids, group=endpoints)
         CfnOutput(self, "SubnetIds", value=Fn.join(" ", list(self.network.subnet_ids)))
         CfnOutput(self, "SecurityGroupIds", value=Fn.join(" ", list(self.network.security_group_ids)))
 
@@ -100,68 +99,6 @@ class NetworkStack(BinventoryStack):
             security_group_ingress=[ec2.CfnSecurityGroup.IngressProperty(**https, description="Jobs and endpoint")],
             # Without a rule AWS would let everything out.
             security_group_egress=[ec2.CfnSecurityGroup.EgressProperty(**https, description="Nothing is asked")],
-        )
-
-    def _gateway(self) -> None:
-        own = self._own(resources_of=[self.account])
-        layers = iam.PolicyStatement(
-            sid="Layers",
-            actions=["s3:GetObject"],
-            resources=[f"arn:{Aws.PARTITION}:s3:::prod-{self.region}-starport-layer-bucket/*"],
-            principals=[iam.AnyPrincipal()],
-        )
-        ec2.CfnVPCEndpoint(
-            self,
-            "S3",
-            vpc_id=self._vpc.ref,
-            service_name=f"com.amazonaws.{self.region}.s3",
-            vpc_endpoint_type="Gateway",
-            route_table_ids=[self._routes.ref],
-            policy_document=iam.PolicyDocument(statements=[own, layers, self._photos()]),
-        )
-
-    def _photos(self) -> iam.PolicyStatement:
-        """What settings name may belong to others, as the public bucket does: read, by this account only."""
-        settings = self.settings
-        uris = [settings.data.photos_uri, *settings.batch.photos_uris, settings.data.labels_uri]
-        uris.append(settings.training.weights)
-        buckets = sorted({uri.removeprefix("s3://").partition("/")[0] for uri in uris if uri.startswith("s3://")})
-        arns = [f"arn:{Aws.PARTITION}:s3:::{bucket}" for bucket in buckets]
-        return iam.PolicyStatement(
-            sid="Photos",
-            actions=["s3:GetObject", "s3:ListBucket"],
-            resources=[*arns, *(f"{arn}/*" for arn in arns)],
-            principals=[iam.AnyPrincipal()],
-            conditions={"StringEquals": {"aws:PrincipalAccount": self.account}},
-        )
-
-    def _interface(self, service: str, group: ec2.CfnSecurityGroup) -> None:
-        # AWS's training images lie in AWS's account.
-        accounts = [self.account, REGISTRY_ACCOUNT] if service.startswith("ecr.") else [self.account]
-        ec2.CfnVPCEndpoint(
-            self,
-            "".join(part.capitalize() for part in service.split(".")),
-            vpc_id=self._vpc.ref,
-            service_name=f"com.amazonaws.{self.region}.{service}",
-            vpc_endpoint_type="Interface",
-            private_dns_enabled=True,
-            subnet_ids=list(self.network.subnet_ids),
-            security_group_ids=[group.attr_group_id],
-            policy_document=iam.PolicyDocument(statements=[self._own(resources_of=accounts)]),
-        )
-
-    def _own(self, *, resources_of: list[str]) -> iam.PolicyStatement:
-        """This account's principals, on the accounts' resources: nobody carries data off with keys of another account,
-        or into a bucket of one. Some calls have no resource, hence IfExists."""
-        return iam.PolicyStatement(
-            sid="Own",
-            actions=["*"],
-            resources=["*"],
-            principals=[iam.AnyPrincipal()],
-            conditions={
-                "StringEquals": {"aws:PrincipalAccount": self.account},
-                "StringEqualsIfExists": {"aws:ResourceAccount": resources_of},
-            },
         )
 
 
