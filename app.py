@@ -6,19 +6,19 @@ import sys
 
 import aws_cdk as cdk
 
-from stacks import role_standards
-from stacks.assets import MissingWheelsError
-from stacks.ec2_stack import Ec2Stack
-from stacks.github_stack import GithubStack
-from stacks.money_stack import MoneyStack
-from stacks.monitoring_stack import MonitoringStack
-from stacks.network_stack import job_network
+from stacks.ec2.stack import Ec2Stack
+from stacks.github.stack import GithubStack
+from stacks.money.stack import MoneyStack
+from stacks.monitoring.stack import MonitoringStack
+from stacks.network.stack import job_network
 from stacks.policies import add_policies, refused
-from stacks.serving_modes import VARIANT
-from stacks.serving_stack import ServingStack
+from stacks.serving.endpoint import VARIANT
+from stacks.serving.stack import ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
-from stacks.storage_stack import StorageStack
-from stacks.training_stack import TrainingStack
+from stacks.shared import role_standards
+from stacks.shared.assets import MissingWheelsError
+from stacks.storage.stack import StorageStack
+from stacks.training.stack import TrainingStack
 
 
 def build(app: cdk.App, settings: Settings) -> None:

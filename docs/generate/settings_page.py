@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stacks.instances import BatchInstance, JobInstance, Region, ServingInstance
 from stacks.settings import ENVIRONMENT_PREFIX, Settings, load
+from stacks.settings.instances import BatchInstance, JobInstance, Region, ServingInstance
 
 HEAD = f"""# Settings
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from stacks.images import training_image
 from stacks.pipeline.expressions import EXECUTION_ID, Expression, join
+from stacks.pipeline.job_security import JobSecurity
 from stacks.pipeline.parameters import Parameters
-from stacks.pipeline.surroundings import Surroundings
 from stacks.settings import Settings
+from stacks.shared.images import training_image
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PipelineContext:
     """ARN of the function that lists what an execution reads."""
     serving_image: str
     model_package_group: str
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    security: JobSecurity = field(default_factory=JobSecurity)
 
     def training_image(self, instance_type: str) -> str:
         """AWS's PyTorch training image for the processor of an instance type."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import steps
+from stacks.pipeline.names import SPOT_STEPS, continuing_pipeline
 from stacks.pipeline.parameters import Parameters
-from stacks.pipeline_names import SPOT_STEPS, continuing_pipeline
 
 EXECUTION = "ContinuedExecution"
 """Id of the execution that is continued; its checkpoints are."""

@@ -6,11 +6,13 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.embed import embed_step
-from stacks.pipeline.evaluate import evaluate_step, gate_step
+from stacks.pipeline.evaluate import evaluate_step
 from stacks.pipeline.expressions import Step
 from stacks.pipeline.fingerprint import fingerprint_step
+from stacks.pipeline.gate import gate_step
 from stacks.pipeline.ingest import ingest_step
-from stacks.pipeline.train import train_step, tune_step
+from stacks.pipeline.train import train_step
+from stacks.pipeline.tune import tune_step
 
 
 def steps(context: PipelineContext) -> tuple[Step, ...]:

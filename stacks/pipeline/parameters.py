@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from stacks.backbones import BACKBONES
-from stacks.instances import CPU_JOB_INSTANCES, processor_of
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
-from stacks.settings_sections import JobSettings
+from stacks.settings.backbones import BACKBONES
+from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
+from stacks.settings.jobs import JobSettings
 
 
 @dataclass(frozen=True)

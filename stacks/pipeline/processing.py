@@ -8,7 +8,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import Expression, Parameter
-from stacks.settings_sections import JobSettings
+from stacks.settings.jobs import JobSettings
 
 INPUT = "/opt/ml/processing/input"
 OUTPUT = "/opt/ml/processing/output"
@@ -43,24 +43,24 @@ class ProcessingJob:
             },
             "Environment": {
                 **(context.cached_environment if self.cached else context.environment),
-                **context.surroundings.packages(_CODE),
+                **context.security.packages(_CODE),
             },
             "ProcessingInputs": [_input(name, uri) for name, uri in {"code": context.code_uri, **self.inputs}.items()],
             "ProcessingOutputConfig": {
                 "Outputs": [_output(name, uri) for name, uri in self.outputs.items()],
-                **context.surroundings.results(),
+                **context.security.results(),
             },
             "ProcessingResources": {
                 "ClusterConfig": {
                     "InstanceType": self.instance_type.value,
                     "InstanceCount": self.instance_count,
                     "VolumeSizeInGB": self.job.volume_gb,
-                    **context.surroundings.volume(self.job.instance_type),
+                    **context.security.volume(self.job.instance_type),
                 }
             },
             "RoleArn": self.role_arn,
             "StoppingCondition": {"MaxRuntimeInSeconds": self.job.max_runtime_minutes * 60},
-            **context.surroundings.of_processing(),
+            **context.security.of_processing(),
             "Tags": context.tags,
         }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import Expression, Parameter
-from stacks.settings_sections import SpotJobSettings
+from stacks.settings.jobs import SpotJobSettings
 
 CHECKPOINTS = "/opt/ml/checkpoints"
 _CODE = "/opt/ml/code"
@@ -51,7 +51,7 @@ class ScriptJob:
             **self._hyperparameters(context),
             "sagemaker_program": json.dumps(f"{self.script}.py"),
             "sagemaker_submit_directory": json.dumps(f"{_CODE_CHANNEL}/{context.code_key}")
-            if context.surroundings.network
+            if context.security.network
             else f'"{context.code_uri}"',
             "sagemaker_region": json.dumps(context.settings.region),
             "sagemaker_container_log_level": "20",
@@ -74,13 +74,13 @@ class ScriptJob:
             "OutputDataConfig": {
                 "S3OutputPath": self.output_uri,
                 "CompressionType": "GZIP" if self.compress_output else "NONE",
-                **context.surroundings.results(),
+                **context.security.results(),
             },
             "ResourceConfig": {
                 "InstanceType": self.instance_type.value,
                 "InstanceCount": self.instance_count,
                 "VolumeSizeInGB": self.job.volume_gb,
-                **context.surroundings.volume(self.job.instance_type),
+                **context.security.volume(self.job.instance_type),
             },
             "RoleArn": context.roles.training,
             "EnableManagedSpotTraining": self.job.spot,
@@ -91,9 +91,9 @@ class ScriptJob:
             "Environment": {
                 **(context.cached_environment if self.cached else context.environment),
                 **self.environment,
-                **context.surroundings.packages(_CODE),
+                **context.security.packages(_CODE),
             },
-            **context.surroundings.of_training(),
+            **context.security.of_training(),
         }
 
     def render(self, context: PipelineContext) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class ScriptJob:
 
     def _isolated_channels(self, context: PipelineContext) -> list[dict[str, Any]]:
         """What a container that reaches nothing cannot fetch by itself: its code, and the backbone's weights."""
-        found: dict[str, str | Expression] = {"code": context.code_uri} if context.surroundings.network else {}
+        found: dict[str, str | Expression] = {"code": context.code_uri} if context.security.network else {}
         if _weights_by_channel(context):
             found["weights"] = context.parameters.weights.value
         return [{**channel(name, uri), "InputMode": "File"} for name, uri in found.items()]
@@ -126,4 +126,4 @@ class ScriptJob:
 
 
 def _weights_by_channel(context: PipelineContext) -> bool:
-    return context.surroundings.network is not None and context.settings.training.weights.startswith("s3://")
+    return context.security.network is not None and context.settings.training.weights.startswith("s3://")

@@ -8,7 +8,7 @@ import aws_cdk as cdk
 import jsii
 
 # Kinds of wildcards that are accepted in a policy's resources. Any other kind stays a finding and fails synthesis, and
-# rules/resources.py holds a bare `*` to actions that know no resource.
+# policies/iam.py holds a bare `*` to actions that know no resource.
 ACCEPTED_WILDCARDS = {
     r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
     r".*/(executions|checkpoints|capture|batch|async|endpoint|bin-images|metadata)/\*": "Objects under one prefix.",
@@ -21,7 +21,7 @@ ACCEPTED_WILDCARDS = {
     r".*:(model|endpoint-config)/\*": "CloudFormation makes up their names; the statement asks for our tag.",
     r".*:pipeline/[\w-]+/execution/\*": "SageMaker numbers the executions of the named pipeline.",
     r".*:ec2:.*:network-interface/\*": "EC2 numbers the interfaces of jobs; their subnets are named.",
-    r"\*": "Actions that know no resource in IAM, which rules/resources.py checks one by one.",
+    r"\*": "Actions that know no resource in IAM, which policies/iam.py checks one by one.",
 }
 # Rules that ask for something this system does differently, everywhere and on purpose.
 ON_EVERY_STACK = {

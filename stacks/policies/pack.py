@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
 import aws_cdk as cdk
 import jsii
 
-from stacks.policies import rules
+from stacks.policies import billing, iam, images, jobs, serving, storage
 from stacks.policies.assembly import Assembly
 from stacks.policies.rule import Finding, Rule
 
 
 def all_rules() -> tuple[Rule, ...]:
-    """The `RULE` of every module in rules/, by name."""
-    modules = [
-        importlib.import_module(f"{rules.__name__}.{module.name}") for module in pkgutil.iter_modules(rules.__path__)
-    ]
-    return tuple(sorted((module.RULE for module in modules), key=lambda rule: rule.id))
+    """Every rule, by its id."""
+    groups = (billing, iam, images, jobs, serving, storage)
+    return tuple(sorted((rule for group in groups for rule in group.RULES), key=lambda rule: rule.id))
 
 
 @jsii.implements(cdk.IPolicyValidationPlugin)

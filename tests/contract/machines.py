@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.server import LocalAws
-from stacks.assets import write_source_archive
-from stacks.ec2_stack import USER_DATA
+from stacks.ec2.machine import USER_DATA
+from stacks.shared.assets import write_source_archive
 from tests.contract.conftest import ClientFactory
 from tests.training_data import write_split
 

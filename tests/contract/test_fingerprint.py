@@ -14,7 +14,7 @@ import pytest
 import fingerprint
 from fingerprint import FingerprintError
 from local_aws.server import LocalAws
-from stacks.functions import LAMBDA_CODE
+from stacks.shared.functions import LAMBDA_CODE
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
 from tests.contract.test_authorisation import role, statement

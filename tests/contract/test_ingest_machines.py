@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stacks.assets import write_source_archive
+from stacks.shared.assets import write_source_archive
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, until
 from tests.unit.bin_bucket import bucket as bins

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.server import LocalAws
-from stacks.assets import write_source_archive
+from stacks.shared.assets import write_source_archive
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
 from tests.contract.machines import DATA, deploy_machines, fill_account, log_of, start, state, text, write_plan

@@ -16,7 +16,7 @@ import pytest
 from binventory.cli import run
 from binventory.errors import Exit
 from local_aws.server import LocalAws
-from stacks.functions import LAMBDA_CODE
+from stacks.shared.functions import LAMBDA_CODE
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.functions import lambda_step, make_function, returned

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load
 
 from local_aws.server import LocalAws
-from stacks.assets import write_source_archive
+from stacks.shared.assets import write_source_archive
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import IMAGE, ROLE, archive_members, finished_training, log_lines
 from tests.training_data import write_embedding

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stacks.assets import WHEELHOUSE, MissingWheelsError, complete_wheels
+from stacks.shared.assets import WHEELHOUSE, MissingWheelsError, complete_wheels
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
 SETTINGS = {

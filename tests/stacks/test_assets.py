@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stacks import assets
-from stacks.assets import write_source_archive
+from stacks.shared import assets
+from stacks.shared.assets import write_source_archive
 
 
 @pytest.fixture

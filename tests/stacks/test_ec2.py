@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks.ec2_stack import USER_DATA
+from stacks.ec2.machine import USER_DATA
 from stacks.policies.assembly import Assembly, Template
 from stacks.policies.pack import all_rules
 from stacks.settings import load

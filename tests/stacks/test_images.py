@@ -9,8 +9,16 @@ from botocore.model import StringShape
 from botocore.session import get_session
 from sagemaker.core import image_uris  # type: ignore[import-untyped]
 
-from stacks.images import REPOSITORY, FrameworkVersion, training_image
-from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, REGIONS, SERVING_INSTANCES, Processor, processor_of
+from stacks.settings.instances import (
+    CPU_JOB_INSTANCES,
+    GPU_JOB_INSTANCES,
+    REGIONS,
+    SERVING_INSTANCES,
+    Processor,
+    processor_of,
+)
+from stacks.settings.training import FrameworkVersion
+from stacks.shared.images import REPOSITORY, training_image
 
 
 @pytest.mark.parametrize("version", get_args(FrameworkVersion))

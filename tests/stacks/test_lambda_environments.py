@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import variables
-from stacks.functions import LAMBDA_CODE
 from stacks.settings import load
+from stacks.shared.functions import LAMBDA_CODE
 from tests.stacks.templates import changed, resources, synthesize, templates
 
 MODULES = sorted(path.stem for path in LAMBDA_CODE.glob("*.py") if "\ndef handler(" in path.read_text())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stacks.money_stack import ALERT_PERCENTS
+from stacks.money.budget import ALERT_PERCENTS
 from stacks.settings import load
 from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize, templates
 

@@ -13,9 +13,9 @@ from botocore.validate import ParamValidator
 
 from local_aws.core.shapes import operation_model, violations
 from local_aws.pipelines.definition import read_definition
-from stacks import watch_settings
-from stacks.instances import processor_of
 from stacks.settings import load
+from stacks.settings import watch as watch_settings
+from stacks.settings.instances import processor_of
 from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
 from watching import rules as watching_rules

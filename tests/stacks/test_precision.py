@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from binventory.ec2.plan import fixed_flags
-from stacks.instances import BatchInstance, JobInstance, ServingInstance, computes_in_bf16
 from stacks.settings import InvalidSettingsError, load
+from stacks.settings.instances import BatchInstance, JobInstance, ServingInstance, computes_in_bf16
 from tests.stacks.definitions import Json, named
 from tests.stacks.templates import changed, pipeline_definition, synthesize, templates
 

@@ -6,8 +6,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_s3 as s3
 from aws_cdk import custom_resources
 
-from stacks import role_standards
-from stacks.security_settings import SecuritySettings
+from stacks.settings.security import SecuritySettings
+from stacks.shared import role_standards
 from tests.rights import with_every_role
 from tests.stacks.templates import changed, resources, synthesize
 

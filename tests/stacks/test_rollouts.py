@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local_aws.server import LocalAws
-from stacks.reconcile import SETTLED
+from stacks.serving.reconcile import SETTLED
 from tests.contract.serving import create_config, wait_while
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.reconciled import Environment, make

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cloudsplaining.scan.policy_document import PolicyDocument
 
-from stacks.policies.rules.resources import WITHOUT_RESOURCE
+from stacks.policies.iam import WITHOUT_RESOURCE
 from stacks.settings import load
 from tests.rights import Deployment, with_every_role
 from tests.stacks.templates import synthesize

@@ -19,9 +19,9 @@ from binventory.aws import connect
 from binventory.cli import watch
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
-from stacks.functions import LAMBDA_CODE
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
+from stacks.shared.functions import LAMBDA_CODE
 from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.pipelines import define, finished_execution, processing_step, steps_of

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stacks import training_stack
-from stacks.assets import TRAINING_CODE, MissingWheelsError, complete_wheels
 from stacks.policies.assembly import Assembly, Template
 from stacks.policies.pack import all_rules
 from stacks.settings import load
+from stacks.shared.assets import TRAINING_CODE, MissingWheelsError, complete_wheels
+from stacks.training import stack as training_stack
 from tests.rights import Deployment
 from tests.stacks.templates import as_list, changed, flat, pipeline_definition, resources, synthesize, templates
 from tests.unit.test_train_requirements import pins

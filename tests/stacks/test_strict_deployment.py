@@ -8,10 +8,10 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from stacks.base import BinventoryStack
-from stacks.keys import Keys
-from stacks.network_stack import NetworkStack
+from stacks.network.stack import NetworkStack
 from stacks.settings import load
+from stacks.shared.keys import Keys
+from stacks.shared.stack import BinventoryStack
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import create_stack
 from tests.stacks.templates import changed

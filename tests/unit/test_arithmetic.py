@@ -35,7 +35,7 @@ from modelling.openvino_graph import OpenvinoGraph, Photos
 from photo import Preprocessing
 from serving.artefact import ArtefactError
 from serving.network import Network
-from stacks.settings_sections import EmbedSettings, EvaluationSettings
+from stacks.settings.jobs import EmbedSettings, EvaluationSettings
 from tests import grey_model
 from tests.conftest import WITHOUT_BF16
 from tests.training_data import add_features, write_embedding, write_split

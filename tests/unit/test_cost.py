@@ -23,7 +23,13 @@ from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
 from binventory.errors import Problem
-from stacks.instances import CPU_JOB_INSTANCES, EC2_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES, BatchInstance
+from stacks.settings.instances import (
+    CPU_JOB_INSTANCES,
+    EC2_INSTANCES,
+    GPU_JOB_INSTANCES,
+    SERVING_INSTANCES,
+    BatchInstance,
+)
 from tests.conftest import REPOSITORY
 from tests.priced import nothing_but
 

@@ -17,7 +17,7 @@ from binventory.cost.machines import machine
 from binventory.cost.sizing import advise
 from binventory.cost.spent import JobSpent, Spent, StepSpent
 from binventory.cost.usage import Level, Usage, read, together
-from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
+from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
 
 US = prices.load("us-east-1")
 JOBS = (*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES)

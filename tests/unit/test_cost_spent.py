@@ -16,7 +16,7 @@ from binventory.cost import prices
 from binventory.cost.spent import Meter, processing_job, training_job
 from binventory.cost.text import so_far
 from binventory.pipeline import Execution, Step
-from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
+from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
 
 US = prices.load("us-east-1")
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -18,7 +18,7 @@ from jobs.container import JobContainer, JobError
 from modelling.backbones import BACKBONES, SMALL_BACKBONE, Backbone, build_backbone, load_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing
-from stacks import backbones as offered
+from stacks.settings import backbones as offered
 
 Weights = dict[str, Tensor]
 

@@ -15,7 +15,7 @@ import train
 from fitting.objectives import OBJECTIVES
 from fitting.precision import PRECISIONS, MixedPrecision
 from modelling.bin_model import load_model
-from stacks.settings_sections import TrainingSettings
+from stacks.settings.training import TrainingSettings
 from tests.training_data import write_split
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""The EC2 stack: training on one spot instance."""

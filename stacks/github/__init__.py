@@ -1,0 +1,1 @@
+"""The GitHub stack: roles for GitHub Actions."""

@@ -1,0 +1,92 @@
+"""What each role of GitHub Actions may do."""
+
+from __future__ import annotations
+
+from aws_cdk import Arn, ArnComponents, ArnFormat
+from aws_cdk import aws_iam as iam
+
+from stacks.pipeline.names import pipeline_names
+from stacks.shared.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
+from stacks.shared.stack import BinventoryStack
+from stacks.storage.buckets import EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
+
+# Qualifier of the roles that `cdk bootstrap` makes.
+BOOTSTRAP_QUALIFIER = "hnb659fds"
+JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
+
+
+def diff_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
+    """Read what is deployed."""
+    return [_assume_bootstrap_roles(stack, "lookup")]
+
+
+def deploy_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
+    """Deploy and destroy, and count one photo: the smoke test after a deployment does."""
+    prefix = stack.settings.prefix
+    stacks = stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{prefix}-*")
+    return [
+        _assume_bootstrap_roles(stack, "lookup", "deploy", "file-publishing", "image-publishing"),
+        allow(["cloudformation:DescribeStacks"], [stacks]),
+        allow(["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"], [sagemaker_arn(stack, "endpoint", prefix)]),
+    ]
+
+
+def train_statements(stack: BinventoryStack, storage: StorageStack) -> list[iam.PolicyStatement]:
+    """Start the pipeline, follow its execution and read its results."""
+    # Also the pipelines that continue an execution on demand, or the workflow could not follow it there.
+    pipelines = pipeline_arns(stack, *pipeline_names(stack.settings))
+    # The launch screen shows what the pipeline's first step will find.
+    fingerprint = stack.format_arn(
+        service="lambda",
+        resource="function",
+        resource_name=f"{stack.settings.prefix}-fingerprint",
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    return [
+        allow(
+            [
+                "sagemaker:DescribePipeline",
+                "sagemaker:StartPipelineExecution",
+                "sagemaker:DescribePipelineExecution",
+                "sagemaker:ListPipelineExecutions",
+                "sagemaker:ListPipelineExecutionSteps",
+                "sagemaker:ListPipelineParametersForExecution",
+            ],
+            pipelines,
+        ),
+        allow(["lambda:InvokeFunction"], [fingerprint]),
+        allow(
+            [
+                "sagemaker:DescribeTrainingJob",
+                "sagemaker:DescribeProcessingJob",
+                "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+            ],
+            # SageMaker names what a pipeline starts `pipelines-<execution>-<step>-<random>`, cut for tuning.
+            [sagemaker_arn(stack, kind, "*") for kind in JOB_KINDS],
+        ),
+        allow(
+            ["logs:DescribeLogStreams", "logs:GetLogEvents"],
+            log_group_arns(stack, *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs"))),
+        ),
+        # The report shows the evaluation. It lacks how busy the machines were: metrics have no resource to name.
+        allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]),
+    ]
+
+
+def _assume_bootstrap_roles(stack: BinventoryStack, *purposes: str) -> iam.PolicyStatement:
+    return allow(
+        ["sts:AssumeRole"],
+        [
+            Arn.format(
+                ArnComponents(
+                    service="iam",
+                    region="",
+                    resource="role",
+                    resource_name=f"cdk-{BOOTSTRAP_QUALIFIER}-{purpose}-role-{stack.account}-{stack.region}",
+                ),
+                stack,
+            )
+            for purpose in purposes
+        ],
+    )

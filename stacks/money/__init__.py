@@ -1,0 +1,1 @@
+"""The money stack: budget and alerts."""

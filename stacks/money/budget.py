@@ -1,0 +1,83 @@
+"""The monthly budget and the detection of unusual cost."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_ce as ce
+from aws_cdk import aws_sns as sns
+
+from stacks.shared.permissions import DEPLOYMENT_TAG
+from stacks.shared.stack import BinventoryStack
+
+ALERT_PERCENTS = (50, 80, 100)
+
+
+def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
+    """The budget of everything that carries the deployment's tag; its alerts go to the topic and to people."""
+    money = stack.settings.money
+    percents = sorted({*ALERT_PERCENTS, *([money.guard_percent] if money.guard_percent else [])})
+    alerts = [("ACTUAL", percent) for percent in percents] + [("FORECASTED", 100)]
+    subscribers = [("SNS", topic.topic_arn), *(("EMAIL", address) for address in money.alert_emails)]
+    budgets.CfnBudget(
+        stack,
+        "Budget",
+        budget=budgets.CfnBudget.BudgetDataProperty(
+            budget_name=stack.settings.prefix,
+            budget_type="COST",
+            time_unit="MONTHLY",
+            budget_limit=budgets.CfnBudget.SpendProperty(amount=money.monthly_budget_usd, unit="USD"),
+            # Costs carry the tag once it is activated as a cost-allocation tag in the billing console.
+            cost_filters={"TagKeyValue": [f"user:{DEPLOYMENT_TAG}${stack.settings.prefix}"]},
+        ),
+        notifications_with_subscribers=[
+            budgets.CfnBudget.NotificationWithSubscribersProperty(
+                notification=budgets.CfnBudget.NotificationProperty(
+                    comparison_operator="GREATER_THAN",
+                    notification_type=kind,
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                ),
+                subscribers=[
+                    budgets.CfnBudget.SubscriberProperty(subscription_type=way, address=address)
+                    for way, address in subscribers
+                ],
+            )
+            for kind, percent in alerts
+        ],
+        resource_tags=[
+            budgets.CfnBudget.ResourceTagProperty(key=key, value=value)
+            for key, value in stack.settings.all_tags.items()
+        ],
+    )
+
+
+def anomaly_alerts(stack: BinventoryStack, topic: sns.ITopic, threshold_usd: float) -> None:
+    """AWS Cost Anomaly Detection for the same costs; it publishes what exceeds the threshold to the topic."""
+    monitor = ce.CfnAnomalyMonitor(
+        stack,
+        "Anomalies",
+        monitor_name=stack.settings.prefix,
+        monitor_type="CUSTOM",
+        monitor_specification=json.dumps(
+            {"Tags": {"Key": DEPLOYMENT_TAG, "Values": [stack.settings.prefix], "MatchOptions": ["EQUALS"]}}
+        ),
+    )
+    ce.CfnAnomalySubscription(
+        stack,
+        "AnomalyAlerts",
+        subscription_name=stack.settings.prefix,
+        frequency="IMMEDIATE",
+        monitor_arn_list=[monitor.attr_monitor_arn],
+        subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="SNS", address=topic.topic_arn)],
+        threshold_expression=json.dumps(
+            {
+                "Dimensions": {
+                    "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+                    "MatchOptions": ["GREATER_THAN_OR_EQUAL"],
+                    "Values": [str(threshold_usd)],
+                }
+            }
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The monitoring stack: dashboard, drift monitor, retraining."""

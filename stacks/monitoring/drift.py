@@ -1,0 +1,133 @@
+"""Drift: the function that looks for it, its alarm, and the retraining that may follow."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_sns as sns
+
+from stacks.monitoring.dashboard import MONITORING
+from stacks.shared import permissions
+from stacks.shared.functions import module_function
+from stacks.shared.permissions import allow
+from stacks.shared.stack import BinventoryStack
+from stacks.storage.buckets import EXECUTIONS_PREFIX
+from stacks.storage.stack import StorageStack
+
+
+def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITopic) -> lambda_.Function:
+    """The function that compares the endpoint's answers with its model's evaluation, and publishes metrics."""
+    monitoring = stack.settings.monitoring
+    name = stack.settings.prefix
+    serving_stack = stack.settings.stack_name("serving")
+    log_group = f"/aws/sagemaker/Endpoints/{name}"
+    log_group_arn = permissions.log_group_arn(stack, log_group)
+    return _function(
+        stack,
+        "Monitor",
+        errors_to=alerts,
+        purpose="compares the endpoint's answers with its model's evaluation",
+        module="drift_monitor",
+        statements=[
+            allow(["cloudformation:DescribeStacks"], [permissions.stack_arn(stack, serving_stack)]),
+            allow(["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(stack, "model-package", f"{name}/*")]),
+            allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]),
+            allow(["logs:FilterLogEvents"], [log_group_arn, f"{log_group_arn}:*"]),
+            permissions.put_metrics(MONITORING),
+        ],
+        environment={
+            "SERVING_STACK": serving_stack,
+            "ENDPOINT": name,
+            "ENDPOINT_LOGS": log_group,
+            "WINDOW_SECONDS": f"{monitoring.window_hours * 3600:.0f}",
+            "MINIMUM_PHOTOS": str(monitoring.minimum_photos),
+            "COUNT_SHIFT_THRESHOLD": str(monitoring.count_shift_threshold),
+            "CONFIDENCE_SHIFT_THRESHOLD": str(monitoring.confidence_shift_threshold),
+            "COUNT_SHARES": json.dumps(monitoring.count_shares, sort_keys=True),
+        },
+    )
+
+
+def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
+    """The alarm on what the monitor publishes."""
+    alarm = cloudwatch.Alarm(
+        stack,
+        "Drift",
+        alarm_name=f"{stack.settings.prefix}-drift",
+        alarm_description=(
+            "The photos differ from those the model was evaluated on: the monitor's log says how, "
+            "docs/monitoring.md what to do"
+        ),
+        metric=cloudwatch.Metric(
+            namespace=MONITORING,
+            metric_name="Drift",
+            dimensions_map={"Endpoint": stack.settings.prefix},
+            statistic="Maximum",
+            period=Duration.minutes(stack.settings.monitoring.look_every_minutes),
+        ),
+        threshold=1,
+        evaluation_periods=1,
+        # Without photos, or with the endpoint off, nobody knows better than the last look did.
+        treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
+    )
+    alarm.add_alarm_action(actions.SnsAction(alerts))
+    alarm.add_ok_action(actions.SnsAction(alerts))
+    return alarm
+
+
+def retraining(stack: BinventoryStack, alerts: sns.ITopic) -> sns.Topic:
+    """The topic of the drift alarm, and the function that starts the pipeline when it hears from it."""
+    pipeline = stack.settings.prefix
+    topic = stack.topic("DriftTopic", "cloudwatch.amazonaws.com")
+    function = _function(
+        stack,
+        "Retraining",
+        errors_to=alerts,
+        purpose="starts the pipeline when the photos have drifted",
+        module="retraining",
+        statements=[
+            allow(
+                ["sagemaker:ListPipelineExecutions", "sagemaker:StartPipelineExecution"],
+                [permissions.sagemaker_arn(stack, "pipeline", pipeline)],
+            ),
+            allow(["sns:Publish"], [alerts.topic_arn]),
+        ],
+        environment={
+            "PIPELINE": pipeline,
+            "RETRAIN_DAYS": str(stack.settings.monitoring.retrain_days),
+            "GUARD_PERCENT": str(stack.settings.money.guard_percent),
+            "ALERTS_TOPIC": alerts.topic_arn,
+        },
+    )
+    function.add_event_source(sources.SnsEventSource(topic))
+    return topic
+
+
+def _function(
+    stack: BinventoryStack,
+    construct_id: str,
+    *,
+    errors_to: sns.ITopic,
+    purpose: str,
+    module: str,
+    statements: list[iam.PolicyStatement],
+    environment: dict[str, str],
+) -> lambda_.Function:
+    budget = stack.settings.prefix
+    return module_function(
+        stack,
+        construct_id,
+        stack=stack,
+        module=module,
+        purpose=purpose,
+        timeout=Duration.minutes(5),
+        statements=[permissions.view_budget(stack, budget), *statements],
+        environment={"ACCOUNT": stack.account, "BUDGET": budget, **environment},
+        errors_to=errors_to,
+    )

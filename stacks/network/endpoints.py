@@ -1,0 +1,80 @@
+"""The ways from the network to AWS: a gateway endpoint for S3, interface endpoints for other services."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+
+from stacks.shared.images import REGISTRY_ACCOUNT
+from stacks.shared.stack import BinventoryStack
+
+
+def gateway(stack: BinventoryStack, *, vpc_id: str, route_table_id: str) -> None:
+    """The endpoint of S3, for this account's buckets, those that settings name, and the layers of images."""
+    own = _own(stack, resources_of=[stack.account])
+    layers = iam.PolicyStatement(
+        sid="Layers",
+        actions=["s3:GetObject"],
+        resources=[f"arn:{Aws.PARTITION}:s3:::prod-{stack.region}-starport-layer-bucket/*"],
+        principals=[iam.AnyPrincipal()],
+    )
+    ec2.CfnVPCEndpoint(
+        stack,
+        "S3",
+        vpc_id=vpc_id,
+        service_name=f"com.amazonaws.{stack.region}.s3",
+        vpc_endpoint_type="Gateway",
+        route_table_ids=[route_table_id],
+        policy_document=iam.PolicyDocument(statements=[own, layers, _photos(stack)]),
+    )
+
+
+def _photos(stack: BinventoryStack) -> iam.PolicyStatement:
+    """What settings name may belong to others, as the public bucket does: read, by this account only."""
+    settings = stack.settings
+    uris = [settings.data.photos_uri, *settings.batch.photos_uris, settings.data.labels_uri]
+    uris.append(settings.training.weights)
+    buckets = sorted({uri.removeprefix("s3://").partition("/")[0] for uri in uris if uri.startswith("s3://")})
+    arns = [f"arn:{Aws.PARTITION}:s3:::{bucket}" for bucket in buckets]
+    return iam.PolicyStatement(
+        sid="Photos",
+        actions=["s3:GetObject", "s3:ListBucket"],
+        resources=[*arns, *(f"{arn}/*" for arn in arns)],
+        principals=[iam.AnyPrincipal()],
+        conditions={"StringEquals": {"aws:PrincipalAccount": stack.account}},
+    )
+
+
+def interface(
+    stack: BinventoryStack, service: str, *, vpc_id: str, subnet_ids: tuple[str, ...], group: ec2.CfnSecurityGroup
+) -> None:
+    """The interface endpoint of one service, for this account's principals and resources."""
+    # AWS's training images lie in AWS's account.
+    accounts = [stack.account, REGISTRY_ACCOUNT] if service.startswith("ecr.") else [stack.account]
+    ec2.CfnVPCEndpoint(
+        stack,
+        "".join(part.capitalize() for part in service.split(".")),
+        vpc_id=vpc_id,
+        service_name=f"com.amazonaws.{stack.region}.{service}",
+        vpc_endpoint_type="Interface",
+        private_dns_enabled=True,
+        subnet_ids=list(subnet_ids),
+        security_group_ids=[group.attr_group_id],
+        policy_document=iam.PolicyDocument(statements=[_own(stack, resources_of=accounts)]),
+    )
+
+
+def _own(stack: BinventoryStack, *, resources_of: list[str]) -> iam.PolicyStatement:
+    """This account's principals, on the accounts' resources: nobody carries data off with keys of another account,
+    or into a bucket of one. Some calls have no resource, hence IfExists."""
+    return iam.PolicyStatement(
+        sid="Own",
+        actions=["*"],
+        resources=["*"],
+        principals=[iam.AnyPrincipal()],
+        conditions={
+            "StringEquals": {"aws:PrincipalAccount": stack.account},
+            "StringEqualsIfExists": {"aws:ResourceAccount": resources_of},
+        },
+    )

@@ -1,0 +1,68 @@
+"""Register: adds the model to the model package group, with its evaluation and its origin."""
+
+from __future__ import annotations
+
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.evaluate import EVALUATION, NAME, SERVING
+from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, Step, StepType, get, join
+from stacks.pipeline.ingest import shards
+from stacks.pipeline.processing import output_uri
+from stacks.pipeline.train import NAME as TRAIN
+from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
+from stacks.pipeline.tune import NAME as TUNE
+
+CONTENT_TYPES = ("image/jpeg", "image/png")
+
+
+def register_step(context: PipelineContext) -> Step:
+    """The step. The model package waits for approval."""
+    parameters = context.parameters
+    serving_instance = context.settings.serving.instance_type
+    measured = {
+        "Statistics": {
+            "ContentType": "application/json",
+            "S3Uri": join(output_uri(NAME, EVALUATION.output), EVALUATION.path, on="/"),
+        }
+    }
+    arguments = {
+        "ModelPackageGroupName": context.model_package_group,
+        "ModelPackageDescription": "Counts the items in a bin from its photo",
+        "ModelApprovalStatus": "PendingManualApproval",
+        "InferenceSpecification": {
+            "Containers": [
+                {
+                    "Image": context.serving_image,
+                    "ModelDataUrl": join(output_uri(NAME, SERVING), "model.tar.gz", on="/"),
+                }
+            ],
+            "SupportedContentTypes": list(CONTENT_TYPES),
+            "SupportedResponseMIMETypes": ["application/json"],
+            "SupportedRealtimeInferenceInstanceTypes": [serving_instance],
+            "SupportedTransformInstanceTypes": [context.settings.batch.instance_type],
+        },
+        "ModelMetrics": {"ModelQuality": measured},
+        # What the drift monitor compares live answers with.
+        "DriftCheckBaselines": {"ModelQuality": measured},
+        # Where this model came from, readable without the pipeline's history. Data fingerprint, calibration and the
+        # rest of its making are in the evaluation above; what the run has cost is added once that is known.
+        "CustomerMetadataProperties": {
+            "backbone": parameters.backbone.text,
+            "batch_size": best_trial(BATCH_SIZE),
+            "code": context.code_hash,
+            "learning_rate": best_trial(LEARNING_RATE),
+            "photos_uri": parameters.photos_uri.text,
+            "pipeline_execution": EXECUTION_ARN,
+            "shards": shards("train"),
+            "strategy": parameters.strategy.text,
+            "training_job": get(f"Steps.{TRAIN}.TrainingJobName"),
+            "tuning_job": get(f"Steps.{TUNE}.HyperParameterTuningJobName"),
+            "weights": parameters.weights.text,
+        },
+    }
+    return Step(
+        name="Register",
+        type=StepType.REGISTER_MODEL,
+        description="Adds the model to the group, where it waits for approval",
+        arguments=arguments,
+        retries=(SERVICE_RETRY,),
+    )

@@ -1,0 +1,126 @@
+"""Tune: searches learning rate and batch size, in trials that run the script of Train."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stacks.pipeline.context import PipelineContext, channel
+from stacks.pipeline.embed import embedding
+from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.ingest import shards
+from stacks.pipeline.script_mode import METRICS, ScriptJob
+from stacks.settings.training import TrainingSettings
+from stacks.settings.tuning import WarmStartSettings
+
+NAME = "Tune"
+LEARNING_RATE = "lr"
+BATCH_SIZE = "batch-size"
+OBJECTIVE = "validation:loss"
+
+
+def tune_step(context: PipelineContext) -> Step:
+    """The search for learning rate and batch size."""
+    job = training_job(context, part="tune", instance_count=1, hyperparameters={})
+    definition: dict[str, Any] = {
+        "AlgorithmSpecification": job.algorithm(context),
+        "StaticHyperParameters": job.static_hyperparameters(context),
+        **job.common(context),
+    }
+    arguments = {
+        "HyperParameterTuningJobConfig": _search(context),
+        "TrainingJobDefinition": definition,
+        **_warm_start(context.settings.tuning.warm_start),
+        "Tags": context.tags,
+    }
+    return Step(
+        name=NAME,
+        type=StepType.TUNING,
+        description="Searches learning rate and batch size on managed spot for the least validation loss",
+        arguments=arguments,
+        retries=JOB_RETRIES,
+    )
+
+
+def _search(context: PipelineContext) -> dict[str, Any]:
+    """The HyperParameterTuningJobConfig: what varies, how it is searched, and when trials are stopped."""
+    tuning, parameters = context.settings.tuning, context.parameters
+    search: dict[str, Any] = {
+        "Strategy": tuning.strategy,
+        "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": OBJECTIVE},
+        "ResourceLimits": {
+            "MaxNumberOfTrainingJobs": parameters.tuning_jobs.value,
+            "MaxParallelTrainingJobs": parameters.tuning_parallel_jobs.value,
+        },
+        "ParameterRanges": {
+            "ContinuousParameterRanges": [
+                {
+                    "Name": LEARNING_RATE,
+                    "MinValue": str(tuning.learning_rate_min),
+                    "MaxValue": str(tuning.learning_rate_max),
+                    "ScalingType": tuning.learning_rate_scale,
+                }
+            ],
+            "CategoricalParameterRanges": [{"Name": BATCH_SIZE, "Values": [str(size) for size in tuning.batch_sizes]}],
+        },
+        "TrainingJobEarlyStoppingType": tuning.early_stopping,
+        "RandomSeed": parameters.seed.value,
+    }
+    if tuning.strategy == "Hyperband":
+        # One printed validation loss is one epoch, the resource that is shared out.
+        epochs = {"MinResource": tuning.hyperband_min_epochs, "MaxResource": parameters.epochs.value}
+        search["StrategyConfig"] = {"HyperbandStrategyConfig": epochs}
+    return search
+
+
+def _warm_start(of: WarmStartSettings | None) -> dict[str, Any]:
+    if of is None:
+        return {}
+    parents = [{"HyperParameterTuningJobName": name} for name in of.parents]
+    return {"WarmStartConfig": {"ParentHyperParameterTuningJobs": parents, "WarmStartType": of.type}}
+
+
+def best_trial(name: str) -> Expression:
+    """The best trial's value of a hyperparameter."""
+    return get(f"Steps.{NAME}.BestTrainingJob.TunedHyperParameters['{name}']")
+
+
+def training_job(
+    context: PipelineContext,
+    *,
+    part: str,
+    instance_count: Expression | int,
+    hyperparameters: dict[str, str | Expression],
+) -> ScriptJob:
+    parameters = context.parameters
+    return ScriptJob(
+        script="train",
+        job=context.settings.training,
+        instance_type=parameters.training_instance_type,
+        instance_count=instance_count,
+        hyperparameters={
+            "strategy": parameters.strategy.text,
+            "backbone": parameters.backbone.text,
+            "weights": parameters.weights.text,
+            "epochs": parameters.epochs.text,
+            "seed": parameters.seed.text,
+            "loss": context.settings.training.loss,
+            "precision": context.settings.training.precision,
+            **_watching(context.settings.training),
+            **hyperparameters,
+        },
+        channels=(
+            channel("embedding", embedding()),
+            channel("train", shards("train")),
+            channel("validation", shards("validation")),
+        ),
+        output_uri=context.model_uri(part),
+        # Ends with a slash: S3 prefixes are plain text, and `Trial-1` would also fetch what belongs to `Trial-10`.
+        checkpoint_uri=join(f"s3://{context.data_bucket}/checkpoints", EXECUTION_ID, part, "", on="/"),
+        metrics=METRICS,
+    )
+
+
+def _watching(training: TrainingSettings) -> dict[str, Expression | str]:
+    """What looks at a training from beside. Tracking is left out where it is not set: nothing should look for it."""
+    tracking = {} if training.mlflow == "none" else {"mlflow": training.mlflow}
+    return {"watch": training.watch, "profile-steps": str(training.profile_steps), **tracking}

@@ -1,0 +1,116 @@
+"""What bills: its tags, the retention of logs, the machines of EC2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from stacks.policies.assembly import Assembly
+from stacks.policies.rule import Finding, Rule
+
+REQUIRED = ("environment", "project")
+BILLED = (
+    "AWS::CloudWatch::Alarm",
+    "AWS::EC2::Instance",
+    "AWS::ECR::Repository",
+    "AWS::KMS::Key",
+    "AWS::Lambda::Function",
+    "AWS::Logs::LogGroup",
+    "AWS::S3::Bucket",
+    "AWS::SageMaker::Endpoint",
+    "AWS::SageMaker::EndpointConfig",
+    "AWS::SageMaker::Model",
+    "AWS::SageMaker::ModelPackageGroup",
+    "AWS::SageMaker::Pipeline",
+    "AWS::SNS::Topic",
+)
+
+
+def _tags(assembly: Assembly) -> Iterator[Finding]:
+    for resource in assembly.of_type(*BILLED):
+        if missing := _missing(resource.tags):
+            yield Finding(resource, "Tags", f"without {missing}")
+    for step in assembly.jobs():
+        tags = {tag["Key"]: tag["Value"] for tag in step.arguments.get("Tags", [])}
+        if missing := _missing(tags):
+            yield Finding.in_step(step, "Tags", f"without {missing}")
+
+
+def _missing(tags: dict[str, str]) -> str:
+    return ", ".join(key for key in REQUIRED if not tags.get(key))
+
+
+TAGS = Rule(
+    id="BV-Tags",
+    why="What has no tag is in no budget and in no list of leftovers.",
+    fix="Add the tags of Settings.all_tags; the jobs that a pipeline starts do not inherit them.",
+    link="https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/cost-alloc-tags.html",
+    find=_tags,
+)
+
+
+def _log_retention(assembly: Assembly) -> Iterator[Finding]:
+    for group in assembly.of_type("AWS::Logs::LogGroup"):
+        if not group.properties.get("RetentionInDays"):
+            yield Finding(group, "RetentionInDays", "absent")
+    for function in assembly.of_type("AWS::Lambda::Function"):
+        # Without a group of its own a function makes one that is kept for ever and that no stack removes.
+        if "LogGroup" not in function.properties.get("LoggingConfig", {}):
+            yield Finding(function, "LoggingConfig.LogGroup", "absent")
+
+
+LOG_RETENTION = Rule(
+    id="BV-LogRetention",
+    why="Logs without an end grow the bill by themselves, and outlive the stack.",
+    fix="Make log groups with BinventoryStack.log_group and hand them to the function.",
+    link="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
+    find=_log_retention,
+)
+
+
+def _spot_machine(assembly: Assembly) -> Iterator[Finding]:
+    templates = list(assembly.of_type("AWS::EC2::LaunchTemplate"))
+    for template in templates:
+        data = template.properties.get("LaunchTemplateData", {})
+        for name, found, wanted in _held(data):
+            if found != wanted:
+                yield Finding(template, name, repr(found))
+        for mapping in data.get("BlockDeviceMappings", ()):
+            disk = mapping.get("Ebs", {})
+            for name in ("Encrypted", "DeleteOnTermination"):
+                if disk.get(name) is not True:
+                    yield Finding(template, f"BlockDeviceMappings.Ebs.{name}", repr(disk.get(name)))
+        if untagged := sorted({"instance", "volume"} - _tagged(data)):
+            yield Finding(template, "TagSpecifications", f"no tag `deployment` on {', '.join(untagged)}")
+    stacks = {template.template.stack for template in templates}
+    for group in assembly.of_type("AWS::EC2::SecurityGroup"):
+        if group.template.stack in stacks and group.properties.get("SecurityGroupIngress"):
+            yield Finding(group, "SecurityGroupIngress", "present")
+
+
+def _held(data: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    end = "InstanceInitiatedShutdownBehavior"
+    yield end, data.get(end), "terminate"
+    yield "MetadataOptions.HttpTokens", data.get("MetadataOptions", {}).get("HttpTokens"), "required"
+    market = data.get("InstanceMarketOptions", {})
+    yield "InstanceMarketOptions.MarketType", market.get("MarketType"), "spot"
+
+
+def _tagged(data: dict[str, Any]) -> set[str]:
+    """What the machine's start tags with the budget's tag: CloudFormation tags nothing that a template starts."""
+    return {
+        specification["ResourceType"]
+        for specification in data.get("TagSpecifications", ())
+        if any(tag["Key"] == "deployment" for tag in specification["Tags"])
+    }
+
+
+SPOT_MACHINE = Rule(
+    id="BV-SpotMachine",
+    why="A machine that outlives its work bills until somebody looks; one with an open door can be taken over.",
+    fix="Set shutdown to terminate, IMDSv2, spot, encrypted disks that go with the machine, all tags; no ingress.",
+    link="https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-170",
+    find=_spot_machine,
+)
+
+RULES = (TAGS, LOG_RETENTION, SPOT_MACHINE)

@@ -1,0 +1,166 @@
+"""What policies may allow, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from stacks.policies.assembly import Assembly, Json, as_list, flatten, statements
+from stacks.policies.rule import Finding, Rule
+
+
+def _wide_permissions(assembly: Assembly) -> Iterator[Finding]:
+    for resource, statement in statements(assembly):
+        if statement.get("Effect") == "Allow":
+            wide = [str(action) for action in as_list(statement.get("Action", [])) if _is_wide(str(action))]
+            if wide or "NotAction" in statement:
+                yield Finding(resource, "Action", ", ".join(wide) or "everything but a list (NotAction)")
+    for role in assembly.of_type("AWS::IAM::Role"):
+        for policy in role.properties.get("ManagedPolicyArns", []):
+            name = flatten(policy).rsplit("/", 1)[-1]
+            if "FullAccess" in name or name in ("AdministratorAccess", "PowerUserAccess"):
+                yield Finding(role, "ManagedPolicyArns", name)
+
+
+def _is_wide(action: str) -> bool:
+    return action == "*" or action.endswith(":*")
+
+
+WIDE_PERMISSIONS = Rule(
+    id="BV-WidePermissions",
+    why="A role that may do more than its work turns one mistake into the account's.",
+    fix="List the actions that the code calls; run the rehearsal with --enforce-iam to see which those are.",
+    link="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+    find=_wide_permissions,
+)
+
+
+# Per the service authorization reference: "Resource types" is empty for these.
+WITHOUT_RESOURCE = frozenset(
+    {
+        "application-autoscaling:DescribeScalableTargets",
+        "ce:GetCostAndUsage",
+        "cloudwatch:DescribeAlarms",
+        "cloudwatch:GetMetricData",
+        "cloudwatch:GetMetricStatistics",
+        "cloudwatch:ListMetrics",
+        "cloudwatch:PutMetricData",
+        "ec2:DescribeDhcpOptions",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcs",
+        "ecr:GetAuthorizationToken",
+        "sagemaker:ListEndpointConfigs",
+        "sagemaker:ListEndpoints",
+        "sagemaker:ListModels",
+        "sagemaker:ListTrainingJobs",
+        "tag:GetResources",
+    }
+)
+
+
+def _resources(assembly: Assembly) -> Iterator[Finding]:
+    for resource, statement in statements(assembly):
+        if statement.get("Effect") == "Allow" and "*" in as_list(statement.get("Resource", [])):
+            actions = {str(action) for action in as_list(statement.get("Action", []))}
+            if narrower := sorted(actions - WITHOUT_RESOURCE):
+                yield Finding(resource, "Resource", f"* for {', '.join(narrower)}")
+
+
+RESOURCES = Rule(
+    id="BV-Resources",
+    why="A right on everything is a right on everybody else's things in the account.",
+    fix="Name the resource, or add the action to WITHOUT_RESOURCE if the service knows none for it.",
+    link="https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html",
+    find=_resources,
+)
+
+
+def _pass_role(assembly: Assembly) -> Iterator[Finding]:
+    for resource, statement in statements(assembly):
+        actions = [str(action).lower() for action in as_list(statement.get("Action", []))]
+        if statement.get("Effect") != "Allow" or not any(_passes(action) for action in actions):
+            continue
+        roles = [flatten(role) for role in as_list(statement.get("Resource", []))]
+        if wild := [role for role in roles if "*" in role]:
+            yield Finding(resource, "iam:PassRole", f"allowed on {', '.join(wild)}")
+        if "iam:PassedToService" not in str(statement.get("Condition", {})):
+            yield Finding(resource, "iam:PassRole", "allowed without a condition on iam:PassedToService")
+
+
+def _passes(action: str) -> bool:
+    return action in ("*", "iam:*", "iam:pass*", "iam:passrole")
+
+
+PASS_ROLE = Rule(
+    id="BV-PassRole",
+    why="Whoever can pass any role to any service can take on the rights of all of them.",
+    fix="Name the roles, and add a condition on iam:PassedToService.",
+    link="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html",
+    find=_pass_role,
+)
+
+
+# Type -> where its policy lies.
+_POLICIES = {
+    "AWS::ECR::Repository": "RepositoryPolicyText",
+    "AWS::IAM::Role": "AssumeRolePolicyDocument",
+    "AWS::KMS::Key": "KeyPolicy",
+    "AWS::S3::BucketPolicy": "PolicyDocument",
+    "AWS::SNS::TopicPolicy": "PolicyDocument",
+    "AWS::SQS::QueuePolicy": "PolicyDocument",
+}
+# Each says whose request it is: an account by its number, a principal by one that has the number in it.
+_WHOSE = (
+    "aws:PrincipalAccount",
+    "aws:ResourceAccount",
+    "aws:SourceAccount",
+    "aws:SourceArn",
+    "kms:CallerAccount",
+    "kms:EncryptionContext:aws:logs:arn",
+    "token.actions.githubusercontent.com:sub",
+)
+# Functions are called by one service of the account that holds them; the trust of their role needs no condition.
+_BOUND_BY_THE_SERVICE = ("lambda.amazonaws.com", "ec2.amazonaws.com")
+_POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
+
+
+def _own_account(assembly: Assembly) -> Iterator[Finding]:
+    for resource in assembly.of_type(*_POLICIES):
+        where = _POLICIES[resource.type]
+        for statement in as_list(resource.properties.get(where, {}).get("Statement", [])):
+            if statement.get("Effect") == "Allow" and not _says_whose(statement.get("Condition", {})):
+                for principal in _principals(statement.get("Principal", {})):
+                    if not _is_own(principal):
+                        yield Finding(resource, f"{where}.Principal", f"{principal} of any account")
+
+
+def _principals(principal: Any) -> Iterator[str]:
+    if isinstance(principal, str):
+        yield principal
+        return
+    for values in principal.values():
+        yield from (flatten(value) for value in as_list(values))
+
+
+def _is_own(principal: str) -> bool:
+    if principal in _BOUND_BY_THE_SERVICE:
+        return True
+    # A principal of this account, by its number or by a reference to a resource of these stacks.
+    return "<AWS::AccountId>" in principal or (principal.startswith("<") and principal.endswith(".Arn>"))
+
+
+def _says_whose(condition: Json) -> bool:
+    return any(key in _WHOSE for operator in _POSITIVE for key in condition.get(operator, {}))
+
+
+OWN_ACCOUNT = Rule(
+    id="BV-OwnAccount",
+    why="A policy that names a service or everybody, and not whose request it is, also opens for other accounts.",
+    fix="Add a condition on aws:SourceAccount or aws:PrincipalAccount, as BinventoryStack.topic does.",
+    link="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
+    find=_own_account,
+)
+
+RULES = (WIDE_PERMISSIONS, RESOURCES, PASS_ROLE, OWN_ACCOUNT)

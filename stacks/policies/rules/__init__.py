@@ -1,1 +1,0 @@
-"""One file a rule. Each module has a `RULE`."""

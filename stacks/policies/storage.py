@@ -1,0 +1,101 @@
+"""Buckets, and the keys that data is encrypted with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stacks.policies.assembly import Assembly, Resource, Step, as_list
+from stacks.policies.rule import Finding, Rule
+from stacks.settings.instances import Processor, processor_of
+
+_BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+
+
+def _private_buckets(assembly: Assembly) -> Iterator[Finding]:
+    closed = {
+        (policy.template.stack, policy.properties["Bucket"].get("Ref"))
+        for policy in assembly.of_type("AWS::S3::BucketPolicy")
+        if isinstance(policy.properties["Bucket"], dict) and _denies_plain_http(policy)
+    }
+    for bucket in assembly.of_type("AWS::S3::Bucket"):
+        if (bucket.template.stack, bucket.logical_id) not in closed:
+            yield Finding(bucket, "bucket policy", "without a Deny on aws:SecureTransport = false")
+        block = bucket.properties.get("PublicAccessBlockConfiguration", {})
+        if missing := [name for name in _BLOCKS if block.get(name) is not True]:
+            yield Finding(bucket, "PublicAccessBlockConfiguration", f"without {', '.join(missing)}")
+
+
+def _denies_plain_http(policy: Resource) -> bool:
+    return any(
+        statement["Effect"] == "Deny"
+        and str(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")).lower() == "false"
+        for statement in as_list(policy.properties["PolicyDocument"]["Statement"])
+    )
+
+
+PRIVATE_BUCKETS = Rule(
+    id="BV-PrivateBuckets",
+    why="Photos and models can be read on the way, or by anyone.",
+    fix="Make buckets with stacks.storage.buckets.private_bucket, or set enforce_ssl and block_public_access.",
+    link="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
+    find=_private_buckets,
+)
+
+
+# Type -> the property that names a key, as a path.
+_ENCRYPTED = {
+    "AWS::Logs::LogGroup": ("KmsKeyId",),
+    "AWS::SNS::Topic": ("KmsMasterKeyId",),
+    "AWS::SageMaker::EndpointConfig": ("KmsKeyId",),
+}
+
+
+def _customer_keys(assembly: Assembly) -> Iterator[Finding]:
+    if not any(assembly.of_type("AWS::KMS::Key")):
+        return
+    for resource in assembly.of_type(*_ENCRYPTED):
+        (name,) = _ENCRYPTED[resource.type]
+        if not resource.properties.get(name):
+            yield Finding(resource, name, "absent")
+    yield from _buckets(assembly)
+    for step in assembly.jobs():
+        yield from _of_job(step)
+
+
+def _buckets(assembly: Assembly) -> Iterator[Finding]:
+    buckets = list(assembly.of_type("AWS::S3::Bucket"))
+    logged = [bucket.properties.get("LoggingConfiguration", {}).get("DestinationBucketName") for bucket in buckets]
+    for bucket in buckets:
+        if {"Ref": bucket.logical_id} in logged:
+            continue  # S3 delivers access logs to buckets with a key of its own only
+        for rule in bucket.properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [{}]):
+            if not rule.get("ServerSideEncryptionByDefault", {}).get("KMSMasterKeyID"):
+                yield Finding(bucket, "BucketEncryption.KMSMasterKeyID", "absent")
+
+
+def _of_job(step: Step) -> Iterator[Finding]:
+    job = step.job
+    outputs = "OutputDataConfig" if "OutputDataConfig" in job else "ProcessingOutputConfig"
+    if outputs in job and not job[outputs].get("KmsKeyId"):
+        yield Finding.in_step(step, f"{outputs}.KmsKeyId", "absent")
+    cluster = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
+    # GPU types have disks that their hardware encrypts; SageMaker refuses a key for those.
+    if cluster and not _has_own_disk(step, cluster.get("InstanceType")) and not cluster.get("VolumeKmsKeyId"):
+        yield Finding.in_step(step, "VolumeKmsKeyId", "absent")
+
+
+def _has_own_disk(step: Step, instance_type: object) -> bool:
+    if isinstance(instance_type, dict):  # a parameter of the pipeline; its default is of the same kind as every choice
+        instance_type = step.default_of(str(instance_type.get("Get", "")).removeprefix("Parameters."))
+    return processor_of(str(instance_type)) is Processor.GPU
+
+
+CUSTOMER_KEYS = Rule(
+    id="BV-CustomerKeys",
+    why="Data that one place encrypts with a key of yours lies under AWS's in another, beyond your key's policy.",
+    fix="Take BinventoryStack.topic and log_group, private_bucket and JobSecurity, which know the keys.",
+    link="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest.html",
+    find=_customer_keys,
+)
+
+RULES = (PRIVATE_BUCKETS, CUSTOMER_KEYS)

@@ -1,0 +1,73 @@
+"""The alarms of the endpoint, which also decide whether a deployment is rolled back."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.settings.serving import ServingSettings
+
+_MICROSECONDS = 1000
+
+
+class EndpointAlarms(Construct):
+    """Server errors and slow answers. A quiet endpoint, or none, is no reason for alarm."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: ServingSettings,
+        endpoint_name: str,
+        variant: str,
+        alerts: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._alerts = alerts
+        self._endpoint_name = endpoint_name
+        self._dimensions = [
+            cloudwatch.CfnAlarm.DimensionProperty(name="EndpointName", value=endpoint_name),
+            cloudwatch.CfnAlarm.DimensionProperty(name="VariantName", value=variant),
+        ]
+        self.alarms = (
+            self._alarm(
+                "ServerErrors",
+                metric="Invocation5XXErrors",
+                statistic="Sum",
+                threshold=settings.server_errors_per_minute,
+                description="The endpoint answers with server errors",
+            ),
+            self._alarm(
+                "Latency",
+                metric="ModelLatency",
+                statistic="p95",
+                threshold=settings.latency_p95_milliseconds * _MICROSECONDS,
+                description="One in twenty answers of the model takes too long",
+            ),
+        )
+
+    def _alarm(
+        self, construct_id: str, *, metric: str, statistic: str, threshold: int, description: str
+    ) -> cloudwatch.CfnAlarm:
+        is_percentile = statistic.startswith("p")
+        return cloudwatch.CfnAlarm(
+            self,
+            construct_id,
+            alarm_name=f"{self._endpoint_name}-{construct_id}",
+            alarm_description=description,
+            namespace="AWS/SageMaker",
+            metric_name=metric,
+            dimensions=self._dimensions,
+            statistic=None if is_percentile else statistic,
+            extended_statistic=statistic if is_percentile else None,
+            period=60,
+            threshold=threshold,
+            evaluation_periods=3,
+            datapoints_to_alarm=2,
+            comparison_operator="GreaterThanOrEqualToThreshold",
+            treat_missing_data="notBreaching",
+            alarm_actions=[self._alerts.topic_arn],
+            ok_actions=[self._alerts.topic_arn],
+        )

@@ -1,0 +1,165 @@
+"""The function that makes the serving stack serve what should serve, and everything that calls it."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.pipeline.names import pipeline_names
+from stacks.serving.endpoint import VARIANT
+from stacks.settings.money import ServingHours
+from stacks.shared import permissions
+from stacks.shared.functions import module_function
+from stacks.shared.permissions import allow
+from stacks.shared.stack import BinventoryStack
+from stacks.shared.triggers import KEPT, call_on_event, call_on_schedule, every
+from stacks.storage.buckets import ENDPOINT_PREFIX
+
+SETTLED = (
+    *("CREATE_COMPLETE", "CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"),
+    *("UPDATE_COMPLETE", "UPDATE_FAILED", "UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED"),
+    *("IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_FAILED", "DELETE_COMPLETE", "DELETE_FAILED"),
+)
+"""The states in which nothing works on a stack."""
+_SLOWEST_MINUTES = 15
+_HOUR_MINUTES = 60
+
+
+class Reconcile(Construct):
+    """One function, which may update one stack; called by every change, and by the clock should a change be missed."""
+
+    def __init__(
+        self,
+        scope: BinventoryStack,
+        construct_id: str,
+        *,
+        memory: s3.IBucket,
+        alerts: sns.ITopic,
+        budget_alerts: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = scope
+        self._settings = scope.settings
+        self._serving_stack = scope.settings.stack_name("serving")
+        self._function = self._make(memory, alerts)
+        self._function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
+        self._call_on_changes()
+        if self._settings.money.guard_percent:
+            self._function.add_event_source(sources.SnsEventSource(budget_alerts))
+        idle_minutes = self._settings.money.idle_hours * _HOUR_MINUTES
+        # Four looks before an endpoint counts as idle; EventBridge Scheduler knows no less than a minute.
+        minutes = min(_SLOWEST_MINUTES, idle_minutes / 4 or _SLOWEST_MINUTES)
+        call_on_schedule(self, "Schedule", self._function, every(minutes), "Compares what should serve with what does")
+        if self._settings.money.serving_hours:
+            self._call_on_serving_hours(self._settings.money.serving_hours)
+
+    def _make(self, memory: s3.IBucket, alerts: sns.ITopic) -> lambda_.Function:
+        money, prefix = self._settings.money, self._settings.prefix
+        return module_function(
+            self,
+            "Function",
+            stack=self._stack,
+            module="reconcile",
+            purpose="makes the endpoint serve what should serve",
+            timeout=Duration.minutes(2),
+            statements=self._statements(memory, alerts),
+            environment={
+                "ACCOUNT": self._stack.account,
+                "ALERTS_TOPIC": alerts.topic_arn,
+                "BUDGET": prefix,
+                "ENDPOINT": prefix,
+                "GUARD_PERCENT": str(money.guard_percent),
+                "IDLE_SECONDS": f"{money.idle_hours * 3600:.0f}",
+                "MEMORY_BUCKET": memory.bucket_name,
+                "MODEL_PACKAGE_GROUP": prefix,
+                "PIPELINES": " ".join(pipeline_names(self._settings)),
+                "SERVING_STACK": self._serving_stack,
+                "VARIANT": VARIANT,
+            },
+            errors_to=alerts,
+        )
+
+    def _statements(self, memory: s3.IBucket, alerts: sns.ITopic) -> list[iam.PolicyStatement]:
+        stack, money, prefix = self._stack, self._settings.money, self._settings.prefix
+        packages = permissions.sagemaker_arn(stack, "model-package", f"{prefix}/*")
+        statements = [
+            *permissions.change_stack(stack, self._serving_stack),
+            allow(["sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages"], [packages]),
+            # It marks what failed. To approve is for people.
+            allow(
+                ["sagemaker:UpdateModelPackage"],
+                [packages],
+                {"StringEquals": {"sagemaker:ModelApprovalStatus": "Rejected"}},
+            ),
+            allow(["sagemaker:DescribeEndpoint"], [permissions.sagemaker_arn(stack, "endpoint", prefix)]),
+            *permissions.delete_replaced(stack, prefix),
+            allow(
+                ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], [memory.arn_for_objects(f"{ENDPOINT_PREFIX}/*")]
+            ),
+            permissions.list_objects(memory.bucket_arn, ENDPOINT_PREFIX),
+            allow(["sns:Publish"], [alerts.topic_arn]),
+        ]
+        if money.idle_hours:
+            # CloudWatch has no resource level for reading metrics.
+            statements.append(allow(["cloudwatch:GetMetricStatistics"], ["*"]))
+        if money.guard_percent:
+            statements.append(permissions.view_budget(stack, prefix))
+            statements.append(permissions.stop_executions(stack, *pipeline_names(self._settings)))
+        return statements
+
+    def _call_on_changes(self) -> None:
+        prefix = self._settings.prefix
+        call_on_event(
+            self,
+            "Package",
+            self._function,
+            name=f"{prefix}-model-package",
+            description="A model package of this environment was registered, approved or rejected",
+            source="aws.sagemaker",
+            detail_type="SageMaker Model Package State Change",
+            detail={"ModelPackageGroupName": [prefix]},
+        )
+        call_on_event(
+            self,
+            "Settled",
+            self._function,
+            name=f"{prefix}-serving-settled",
+            description="An update of the serving stack has ended",
+            source="aws.cloudformation",
+            detail_type="CloudFormation Stack Status Change",
+            detail={
+                "stack-id": events.Match.prefix(
+                    permissions.stack_arn(self._stack, self._serving_stack).removesuffix("*")
+                ),
+                "status-details": {"status": list(SETTLED)},
+            },
+        )
+        call_on_event(
+            self,
+            "Endpoint",
+            self._function,
+            name=f"{prefix}-endpoint-changed",
+            description="The endpoint has changed its state",
+            source="aws.sagemaker",
+            detail_type="SageMaker Endpoint State Change",
+            detail={"EndpointName": [prefix]},
+        )
+
+    def _call_on_serving_hours(self, hours: ServingHours) -> None:
+        for state, clock in (("on", hours.start), ("off", hours.end)):
+            hour, minute = (int(part) for part in clock.split(":"))
+            call_on_schedule(
+                self,
+                f"Turn{state.title()}",
+                self._function,
+                f"cron({minute} {hour} ? * {hours.days} *)",
+                f"Turns the endpoint {state}",
+                time_zone=hours.time_zone,
+                event={"endpoint": state, "by": "the serving hours"},
+            )

@@ -1,0 +1,8 @@
+"""What differs between environments: `settings/<environment>.yaml`, typed and checked before a construct exists."""
+
+from __future__ import annotations
+
+from stacks.settings.load import SETTINGS_FOLDER, InvalidSettingsError, load
+from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
+
+__all__ = ["ENVIRONMENT_PREFIX", "SETTINGS_FOLDER", "EnvironmentName", "InvalidSettingsError", "Settings", "load"]

@@ -1,0 +1,106 @@
+"""Reads the settings of an environment, and names every value that is not usable."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsConfigDict, SettingsError
+
+from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
+
+SETTINGS_FOLDER = Path(__file__).resolve().parent.parent.parent / "settings"
+
+
+class InvalidSettingsError(Exception):
+    """The settings are wrong; the message names each field, its value and what is allowed."""
+
+
+def load(environment: str, folder: Path = SETTINGS_FOLDER) -> Settings:
+    """The settings of one environment.
+
+    Raises:
+        InvalidSettingsError: the file is absent or unreadable, a key is unknown, or a value is not allowed.
+    """
+    if environment not in get_args(EnvironmentName):
+        known = ", ".join(get_args(EnvironmentName))
+        raise InvalidSettingsError(f"environment = {environment!r}\n    must be one of {known} (-c env=...)")
+    path = folder / f"{environment}.yaml"
+    if not path.is_file():
+        raise InvalidSettingsError(f"{path.name} is missing in {folder.name}/")
+    _refuse_unknown_variables()
+    try:
+        settings = _of_file(path)()  # type: ignore[call-arg]  # the values come from the sources
+    except ValidationError as error:
+        lines = [line for details in error.errors() for line in _explain(details)]
+        raise InvalidSettingsError("\n".join(lines)) from None
+    except (SettingsError, yaml.YAMLError, ValueError, TypeError) as error:
+        raise InvalidSettingsError(f"{path.name} or a {ENVIRONMENT_PREFIX} variable cannot be read: {error}") from None
+    if settings.environment != environment:
+        raise InvalidSettingsError(
+            f"environment = {settings.environment!r}\n    must be {environment!r}, as the name of {path.name} says"
+        )
+    return settings
+
+
+def _of_file(path: Path) -> type[Settings]:
+    class SettingsOfFile(Settings):
+        model_config = SettingsConfigDict(yaml_file=path, yaml_file_encoding="utf-8")
+
+    return SettingsOfFile
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings ignores variables of unknown sections; a misspelt override must not be silent."""
+    for variable in sorted(os.environ):
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        section, nested, _ = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if section in Settings.model_fields:
+            continue
+        if nested or difflib.get_close_matches(section, Settings.model_fields, n=1, cutoff=0.8):
+            raise InvalidSettingsError(
+                f"{variable} = {os.environ[variable]!r}\n"
+                f"    overrides no setting; {_alternatives(section, list(Settings.model_fields))}"
+            )
+
+
+def _explain(details: ErrorDetails) -> Iterator[str]:
+    location = [str(part) for part in details["loc"]]
+    context = details.get("ctx", {})
+    field = context.get("field", ".".join(location))
+    variable = ENVIRONMENT_PREFIX + field.replace(".", "__").upper()
+    source = f"  (from {variable})" if variable in os.environ else ""
+    if details["type"] == "missing":
+        yield f"{field} is missing{source}"
+        yield "    add it to the settings file"
+    elif details["type"] == "extra_forbidden":
+        yield f"{field} = {details['input']!r}{source}"
+        yield f"    is no setting; {_alternatives(location[-1], _keys_beside(location))}"
+    else:
+        yield f"{field} = {context.get('value', details['input'])!r}{source}"
+        yield f"    {_lowered(details['msg'])}"
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    model: Any = Settings
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def _alternatives(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def _lowered(message: str) -> str:
+    return (
+        message.replace("Input should be", "must be").replace("String should", "must").replace("Input should", "must")
+    )

@@ -1,0 +1,69 @@
+"""When the photos have drifted away from those the model was evaluated on, and what happens then."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from stacks.settings.section import Section, wrong_setting
+
+# 99.9% quantile of chi-square with four degrees of freedom: five counts. Divided by the photos, it is the population
+# stability index that luck alone reaches once in a thousand looks.
+_LUCK = 18.47
+
+
+class MonitoringSettings(Section):
+    """The drift monitor: live counts and confidence against the evaluation of the model that serves."""
+
+    look_every_minutes: int = Field(default=60, ge=1, le=24 * 60)
+    """How often it looks."""
+    window_hours: float = Field(default=24, ge=0.05, le=14 * 24)
+    """Photos of so many hours are compared."""
+    count_shift_threshold: float = Field(default=0.2, ge=0.05, le=5)
+    """Population stability index of the answered counts that is drift; 0.1 is usually called small, 0.25 large."""
+    minimum_photos: int = Field(default=200, ge=30, le=1_000_000)
+    """Fewer photos in the window are not judged."""
+    confidence_shift_threshold: float = Field(default=0.1, gt=0, lt=1)
+    """Change of the mean confidence, up or down, that is drift."""
+    count_shares: dict[Annotated[int, Field(ge=0, le=1000)], Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict
+    )
+    """Share of the bins by recorded count where the endpoint is used, when it is not that of the test split (a balanced
+    one, for example): `{1: 0.12, 2: 0.22, 3: 0.26, 4: 0.22, 5: 0.18}`. Empty: as in the test split."""
+    retrain: bool = False
+    """Start the pipeline when the drift alarm rings. A new model still needs the gate and an approval."""
+    retrain_days: float = Field(default=7, ge=0, le=365)
+    """Drift starts no execution sooner than so many days after the newest one."""
+
+    @field_validator("window_hours")
+    @classmethod
+    def _covers_a_look(cls, value: float, info: ValidationInfo) -> float:
+        minutes = info.data.get("look_every_minutes")
+        if minutes is not None and value * 60 < minutes:
+            raise wrong_setting(
+                "must be at least look_every_minutes ({minutes}): photos between two looks would be seen by none",
+                minutes=minutes,
+            )
+        return value
+
+    @field_validator("minimum_photos")
+    @classmethod
+    def _are_more_than_luck(cls, value: int, info: ValidationInfo) -> int:
+        threshold = info.data.get("count_shift_threshold")
+        if threshold is not None and value < _LUCK / threshold:
+            raise wrong_setting(
+                "must be at least {least}: on fewer photos luck alone reaches count_shift_threshold ({threshold})",
+                least=math.ceil(_LUCK / threshold),
+                threshold=threshold,
+            )
+        return value
+
+    @field_validator("count_shares")
+    @classmethod
+    def _add_up(cls, value: dict[int, float]) -> dict[int, float]:
+        total = math.fsum(value.values())
+        if value and abs(total - 1) > 0.01:
+            raise wrong_setting("must add up to 1, they add up to {total}", total=f"{total:.3g}")
+        return value

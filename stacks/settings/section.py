@@ -1,0 +1,38 @@
+"""What every section of the settings is, and the types that several of them use."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and without room for keys that mean nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def wrong_setting(message: str, **context: Any) -> PydanticCustomError:
+    """An error of a check that looks at more than one value. `field` and `value` in the context name another field."""
+    # pydantic asks for literal templates so that they can be translated; ours are literals at every call.
+    return PydanticCustomError("wrong_setting", message, context)
+
+
+S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
+
+
+def s3_uri_or(*words: str) -> AfterValidator:
+    """Accepts an S3 address or one of the words."""
+
+    def check(value: str) -> str:
+        if value in words or (S3_URI.fullmatch(value) and len(value) <= 1024):
+            return value
+        raise wrong_setting("must be {allowed}", allowed=" or ".join([*words, "an address like s3://bucket/prefix/"]))
+
+    return AfterValidator(check)
+
+
+SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-f]{8,17}$")]

@@ -1,0 +1,217 @@
+"""What differs between environments: `settings/<environment>.yaml`, overridden by `BINVENTORY_SECTION__FIELD`.
+
+Everything is checked before a single construct exists, so that a wrong value costs a second and not a deployment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from stacks.settings.batch import BatchSettings
+from stacks.settings.data import DataSettings
+from stacks.settings.ec2 import Ec2Settings
+from stacks.settings.github import GithubSettings
+from stacks.settings.instances import Processor, Region, processor_of
+from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, had_by
+from stacks.settings.money import MoneySettings
+from stacks.settings.monitoring import MonitoringSettings
+from stacks.settings.network import NetworkSettings
+from stacks.settings.section import wrong_setting
+from stacks.settings.security import SecuritySettings
+from stacks.settings.serving import ServingSettings
+from stacks.settings.storage import StorageSettings
+from stacks.settings.training import TrainingSettings
+from stacks.settings.tuning import TuningSettings
+
+ENVIRONMENT_PREFIX = "BINVENTORY_"
+EnvironmentName = Literal["dev", "prod"]
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w ./=+@-]*$")]
+TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\w .:/=+@-]*$")]
+OWN_TAGS = ("deployment", "environment", "project")
+
+
+class Settings(BaseSettings):
+    """Everything the stacks are made from."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,18}[a-z0-9]$")]
+    """First part of every name."""
+    environment: EnvironmentName
+    """Second part of every name."""
+    account: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] | None = None
+    """The only account these stacks may go to; absent: the one the CDK command line is signed in to."""
+    region: Region
+    """Where everything is deployed."""
+    tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=40)
+    """Tags on everything that bills, beside the stacks' own."""
+    storage: StorageSettings
+    data: DataSettings
+    ingest: JobSettings
+    embed: EmbedSettings
+    training: TrainingSettings
+    tuning: TuningSettings
+    evaluation: EvaluationSettings
+    serving: ServingSettings
+    batch: BatchSettings = BatchSettings()
+    money: MoneySettings
+    monitoring: MonitoringSettings = MonitoringSettings()
+    github: GithubSettings = GithubSettings()
+    ec2: Ec2Settings = Ec2Settings()
+    security: SecuritySettings = SecuritySettings()
+    network: NetworkSettings = NetworkSettings()
+
+    @field_validator("tags")
+    @classmethod
+    def _leaves_own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        taken = sorted(set(value) & set(OWN_TAGS))
+        if taken:
+            raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _prod_keeps_its_data(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:
+        if info.data.get("environment") == "prod" and not value.retain:
+            raise wrong_setting("must be true in prod", field="storage.retain", value=False)
+        return value
+
+    @field_validator("money")
+    @classmethod
+    def _prod_is_never_idle(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
+        if info.data.get("environment") == "prod" and value.idle_hours:
+            raise wrong_setting(
+                "must be 0 in prod: nobody's quiet night turns it off", field="money.idle_hours", value=value.idle_hours
+            )
+        return value
+
+    @field_validator("monitoring")
+    @classmethod
+    def _reads_kept_logs(cls, value: MonitoringSettings, info: ValidationInfo) -> MonitoringSettings:
+        storage: StorageSettings | None = info.data.get("storage")
+        if storage is not None and value.window_hours > storage.log_retention_days * 24:
+            raise wrong_setting(
+                "must be at most {hours}: the endpoint's log is kept for storage.log_retention_days ({days})",
+                field="monitoring.window_hours",
+                value=value.window_hours,
+                hours=storage.log_retention_days * 24,
+                days=storage.log_retention_days,
+            )
+        return value
+
+    @field_validator("batch")
+    @classmethod
+    def _answers_in_what_was_judged(cls, value: BatchSettings, info: ValidationInfo) -> BatchSettings:
+        evaluation: EvaluationSettings | None = info.data.get("evaluation")
+        serving: ServingSettings | None = info.data.get("serving")
+        if evaluation is None or serving is None or evaluation.precision != "bf16":
+            return value
+        if serving.mode == "serverless":
+            raise wrong_setting(
+                "must not be bf16 with serving.mode serverless: SageMaker does not say on which processors it runs",
+                field="evaluation.precision",
+                value=evaluation.precision,
+            )
+        for field, machine in (
+            ("serving.instance_type", serving.instance_type),
+            ("batch.instance_type", value.instance_type),
+        ):
+            had_by(evaluation.precision, machine, field, field="evaluation.precision", value=evaluation.precision)
+        return value
+
+    @field_validator("network")
+    @classmethod
+    def _brings_its_weights(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        training = info.data.get("training")
+        if value.mode != "none" and training is not None and training.weights == "torchvision":
+            raise wrong_setting(
+                "must be an s3:// address or none with network.mode {mode}: jobs reach no other place",
+                field="training.weights",
+                value=training.weights,
+                mode=value.mode,
+            )
+        return value
+
+    @field_validator("network")
+    @classmethod
+    def _has_machines_to_put_there(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        serving: ServingSettings | None = info.data.get("serving")
+        if value.mode != "none" and serving is not None and serving.mode == "serverless":
+            raise wrong_setting(
+                "must be none with serving.mode serverless: SageMaker puts serverless endpoints into no network",
+                field="network.mode",
+                value=value.mode,
+            )
+        return value
+
+    @field_validator("evaluation", "ingest")
+    @classmethod
+    def _runs_on_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
+        if processor_of(value.instance_type) is Processor.GPU:
+            raise wrong_setting(
+                "must be a CPU instance: this step computes nothing that a GPU would speed up",
+                field=f"{info.field_name}.instance_type",
+                value=value.instance_type,
+            )
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _falls_back_from_spot(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
+        embed = info.data.get("embed")
+        if value.on_demand_after_reclaims and not value.spot and embed is not None and not embed.spot:
+            raise wrong_setting(
+                "must be 0: neither embed.spot nor training.spot is true, so nothing can be reclaimed",
+                field="training.on_demand_after_reclaims",
+                value=value.on_demand_after_reclaims,
+            )
+        return value
+
+    @field_validator("tuning")
+    @classmethod
+    def _hyperband_has_epochs_to_give(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+        training = info.data.get("training")
+        if training is None or value.strategy != "Hyperband" or value.hyperband_min_epochs < training.epochs:
+            return value
+        raise wrong_setting(
+            "must be less than training.epochs ({epochs}): Hyperband shares out the epochs between the two",
+            field="tuning.hyperband_min_epochs",
+            value=value.hyperband_min_epochs,
+            epochs=training.epochs,
+        )
+
+    @property
+    def prefix(self) -> str:
+        """Name of the pipeline, model package group and endpoint, and start of every stack's name."""
+        return f"{self.project}-{self.environment}"
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """Tags of everything that bills, keys in sorted order."""
+        own = {"deployment": self.prefix, "environment": self.environment, "project": self.project}
+        return dict(sorted({**self.tags, **own}.items()))
+
+    def stack_name(self, role: str) -> str:
+        """For example `binventory-dev-serving`."""
+        return f"{self.prefix}-{role}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment variables win over the file, which is given by the subclass that `load` makes."""
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))

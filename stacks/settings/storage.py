@@ -1,0 +1,34 @@
+"""How long things are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from stacks.settings.section import Section
+
+Retention = Annotated[
+    # Environment variables are text.
+    Literal[1, 3, 7, 14, 30, 90, 180, 365, 731],
+    BeforeValidator(lambda days: int(days) if isinstance(days, str) and days.isdecimal() else days),
+]
+
+
+class StorageSettings(Section):
+    """How long things are kept."""
+
+    retain: bool
+    """Keep buckets and their contents when the stack is destroyed."""
+    executions_expire_days: int = Field(ge=1, le=3650)
+    """Age at which the shards and features of a pipeline execution are deleted; they can be computed again."""
+    checkpoints_expire_days: int = Field(ge=1, le=365)
+    """Age at which checkpoints of training jobs are deleted."""
+    models_infrequent_access_days: int = Field(ge=30, le=3650)
+    """Age at which model artefacts move to a cheaper class. S3 allows no less than 30 days."""
+    previous_versions_expire_days: int = Field(ge=1, le=3650)
+    """Age at which overwritten and deleted models are deleted for good."""
+    logs_expire_days: int = Field(ge=1, le=3650)
+    """Age at which the buckets' access logs are deleted."""
+    log_retention_days: Retention
+    """CloudWatch Logs retention of the log groups the stacks own."""

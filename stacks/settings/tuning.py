@@ -1,0 +1,99 @@
+"""The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+
+from stacks.settings.section import Section, wrong_setting
+
+TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
+
+
+class WarmStartSettings(Section):
+    """Earlier searches that a new one learns from."""
+
+    type: Literal["IdenticalDataAndAlgorithm", "TransferLearning"]
+    """Identical: the same shards and features (step caching reuses them) and code. Transfer: either may differ."""
+    parents: tuple[TuningJobName, ...] = Field(min_length=1, max_length=5)
+    """Names of tuning jobs that have ended, as `binventory train` shows them. SageMaker allows five."""
+
+    @field_validator("parents")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise wrong_setting("must not repeat a tuning job")
+        return value
+
+
+class TuningSettings(Section):
+    """The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
+
+    jobs: int = Field(ge=1, le=500)
+    """Trials in all."""
+    parallel_jobs: int = Field(ge=1, le=100)
+    """Trials at a time."""
+    strategy: Literal["Bayesian", "Random", "Hyperband"]
+    """How the next trial is chosen."""
+    early_stopping: Literal["Auto", "Off"] = "Auto"
+    """Auto stops a trial whose validation loss is worse than the median of the earlier trials' running averages."""
+    hyperband_min_epochs: int = Field(default=1, ge=1, le=1000)
+    """Epochs that Hyperband gives every trial before it may stop it; the most it gives is training.epochs."""
+    warm_start: WarmStartSettings | None = None
+    learning_rate_min: float = Field(gt=0, le=1)
+    """Least learning rate that is tried."""
+    learning_rate_max: float = Field(gt=0, le=1)
+    """Largest learning rate that is tried."""
+    learning_rate_scale: Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"] = "Logarithmic"
+    """The scale on which the range is searched evenly."""
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
+    """Batch sizes that are tried."""
+
+    @field_validator("parallel_jobs")
+    @classmethod
+    def _no_more_than_jobs(cls, value: int, info: ValidationInfo) -> int:
+        jobs = info.data.get("jobs")
+        if jobs is not None and value > jobs:
+            raise wrong_setting("must be at most jobs ({jobs})", jobs=jobs)
+        return value
+
+    @field_validator("early_stopping")
+    @classmethod
+    def _hyperband_stops_by_itself(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("strategy") == "Hyperband" and value != "Off":
+            raise wrong_setting("must be Off with strategy Hyperband, which stops trials by its own rule")
+        return value
+
+    @field_validator("warm_start")
+    @classmethod
+    def _learnt_from(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:
+        strategy = info.data.get("strategy", "Bayesian")
+        if value is not None and strategy != "Bayesian":
+            raise wrong_setting(
+                "wants strategy Bayesian: {strategy} draws its values without looking at earlier trials",
+                strategy=strategy,
+            )
+        return value
+
+    @field_validator("learning_rate_max")
+    @classmethod
+    def _above_the_minimum(cls, value: float, info: ValidationInfo) -> float:
+        minimum = info.data.get("learning_rate_min")
+        if minimum is not None and value <= minimum:
+            raise wrong_setting("must be greater than learning_rate_min ({minimum})", minimum=minimum)
+        return value
+
+    @field_validator("learning_rate_scale")
+    @classmethod
+    def _fits_the_range(cls, value: str, info: ValidationInfo) -> str:
+        if value == "ReverseLogarithmic" and info.data.get("learning_rate_max") == 1:
+            raise wrong_setting("wants learning_rate_max below 1: the scale is the logarithm of 1 - rate")
+        return value
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise wrong_setting("must not repeat a batch size")
+        return value

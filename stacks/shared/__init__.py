@@ -1,0 +1,1 @@
+"""What several stacks are built with."""

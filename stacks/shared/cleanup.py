@@ -1,0 +1,111 @@
+"""What makes `cdk destroy` total: custom resources that empty what CloudFormation cannot delete full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import CustomResource, Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct, IDependable
+
+from stacks.shared import permissions
+from stacks.shared.functions import FunctionProperties, PythonFunction
+from stacks.shared.permissions import allow
+from stacks.shared.stack import BinventoryStack
+
+_JOB_LOGS = ("ProcessingJobs", "TrainingJobs", "TransformJobs")
+
+
+class Cleanup(Construct):
+    """The function of one stack, which may empty that stack's things and no others."""
+
+    def __init__(self, scope: BinventoryStack, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = scope
+        own_stack = permissions.stack_arn(scope, scope.stack_name)
+        self._function = PythonFunction(
+            self,
+            "Empty",
+            stack=scope,
+            of=FunctionProperties(
+                name=f"{scope.stack_name}-cleanup",
+                purpose="empties what is in the way when the stack is destroyed",
+                handler="cleanup.handler",
+                timeout=Duration.minutes(15),
+                statements=[allow(["cloudformation:DescribeStacks"], [own_stack])],
+            ),
+        )
+
+    def empty_bucket(self, bucket: s3.Bucket) -> None:
+        """Empties the bucket before it is deleted."""
+        self._before_deletion(
+            bucket.node.id,
+            subject={"BucketName": bucket.bucket_name},
+            of=[bucket],
+            statements=[
+                allow(["s3:GetBucketPolicy", "s3:ListBucketVersions", "s3:PutBucketPolicy"], [bucket.bucket_arn]),
+                allow(["s3:DeleteObject", "s3:DeleteObjectVersion"], [bucket.arn_for_objects("*")]),
+            ],
+        )
+
+    def delete_model_packages(self, group: str, of: IDependable) -> None:
+        """Deletes the versions in a model package group before the group is deleted."""
+        self._before_deletion(
+            "ModelPackages",
+            subject={"ModelPackageGroupName": group},
+            of=[of],
+            statements=[
+                allow(
+                    ["sagemaker:DeleteModelPackage", "sagemaker:ListModelPackages"],
+                    [permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*")],
+                )
+            ],
+        )
+
+    def stop_executions(self, pipeline: str, of: IDependable, construct_id: str = "Executions") -> None:
+        """Stops a pipeline's executions before the pipeline is deleted."""
+        self._before_deletion(
+            construct_id,
+            subject={"PipelineName": pipeline},
+            of=[of],
+            statements=[
+                permissions.stop_executions(self._stack, pipeline),
+                allow(["logs:DescribeLogStreams"], self._job_log_groups()),
+                allow(["logs:DeleteLogStream"], [f"{arn}:log-stream:*" for arn in self._job_log_groups()]),
+            ],
+        )
+
+    def bound_job_logs(self, days: int) -> None:
+        """Gives the logs of SageMaker's jobs an end, where this account has none of them yet."""
+        groups = self._job_log_groups()
+        self._before_deletion(
+            "JobLogs",
+            subject={"JobLogRetentionDays": str(days)},
+            of=[],
+            statements=[
+                allow(["logs:CreateLogGroup", "logs:PutRetentionPolicy"], [*groups, *(f"{arn}:*" for arn in groups)])
+            ],
+        )
+
+    def _job_log_groups(self) -> list[str]:
+        return [permissions.log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in _JOB_LOGS]
+
+    def _before_deletion(
+        self,
+        construct_id: str,
+        *,
+        subject: dict[str, str],
+        of: Sequence[IDependable],
+        statements: Sequence[iam.PolicyStatement],
+    ) -> None:
+        resource = CustomResource(
+            self,
+            construct_id,
+            service_token=self._function.function.function_arn,
+            resource_type="Custom::Cleanup",
+            properties=subject,
+        )
+        policy = iam.Policy(self, f"{construct_id}Policy", roles=[self._function.role], statements=list(statements))
+        # Deleted in the opposite order: first this, with everything it needs still there.
+        resource.node.add_dependency(*of, policy, self._function)

@@ -1,0 +1,114 @@
+"""A Lambda function as this project makes them: a role and a log group of its own, and an alarm on its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.shared import permissions
+from stacks.shared.assets import REPOSITORY
+from stacks.shared.stack import BinventoryStack
+
+LAMBDA_CODE = REPOSITORY / "lambda_code"
+"""One archive for all functions: it is small and uploaded once, and no function can lack a module that it shares."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionProperties:
+    """What differs between the functions."""
+
+    name: str
+    purpose: str
+    """What it does, in words that follow the function's name."""
+    handler: str
+    timeout: Duration
+    statements: Sequence[iam.PolicyStatement]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    memory_mb: int = 256
+    errors_to: sns.ITopic | None = None
+    """Where an error of the function is told; a guard that fails must not do so in silence."""
+
+
+class PythonFunction(Construct):
+    """The function, with exactly the given rights and that of writing its log."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, stack: BinventoryStack, of: FunctionProperties) -> None:
+        super().__init__(scope, construct_id)
+        log_group = stack.log_group(self, "Logs", f"/aws/lambda/{of.name}")
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            description=f"{of.name}: {of.purpose}",
+        )
+        self.policy = iam.Policy(
+            self,
+            "Policy",
+            roles=[self.role],
+            statements=[permissions.write_log_streams(log_group), *of.statements],
+        )
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            function_name=of.name,
+            description=of.purpose,
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            handler=of.handler,
+            code=lambda_.Code.from_asset(str(LAMBDA_CODE), exclude=["**/__pycache__", "**/.*"]),
+            role=self.role,
+            log_group=log_group,
+            memory_size=of.memory_mb,
+            timeout=of.timeout,
+            environment=dict(of.environment),
+        )
+        if of.errors_to:
+            self._alarm(of.name, of.errors_to)
+
+    def _alarm(self, name: str, topic: sns.ITopic) -> None:
+        alarm = self.function.metric_errors(period=Duration.minutes(5)).create_alarm(
+            self,
+            "Errors",
+            alarm_name=f"{name}-errors",
+            alarm_description=f"{name} failed; its log group says why",
+            threshold=1,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(topic))
+
+
+def module_function(
+    scope: Construct,
+    construct_id: str,
+    *,
+    stack: BinventoryStack,
+    module: str,
+    purpose: str,
+    timeout: Duration,
+    statements: Sequence[iam.PolicyStatement],
+    environment: Mapping[str, str],
+    errors_to: sns.ITopic,
+) -> lambda_.Function:
+    """The function of one module of lambda_code, named after it: `drift_monitor` is `binventory-dev-drift-monitor`."""
+    return PythonFunction(
+        scope,
+        construct_id,
+        stack=stack,
+        of=FunctionProperties(
+            name=f"{stack.settings.prefix}-{module.replace('_', '-')}",
+            purpose=purpose,
+            handler=f"{module}.handler",
+            timeout=timeout,
+            statements=statements,
+            environment=environment,
+            errors_to=errors_to,
+        ),
+    ).function

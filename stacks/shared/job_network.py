@@ -1,0 +1,18 @@
+"""The network that jobs and the endpoint run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class JobNetwork:
+    """Subnets and security groups of the jobs; ids, which may be CDK tokens."""
+
+    subnet_ids: tuple[str, ...]
+    security_group_ids: tuple[str, ...]
+
+    @property
+    def vpc_config(self) -> dict[str, list[str]]:
+        """As SageMaker's requests have it."""
+        return {"SecurityGroupIds": list(self.security_group_ids), "Subnets": list(self.subnet_ids)}

@@ -1,0 +1,86 @@
+"""What every stack has: its name, place and tags."""
+
+from __future__ import annotations
+
+from aws_cdk import DefaultStackSynthesizer, Environment, RemovalPolicy, Stack, Tags
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from stacks.settings import Settings
+from stacks.settings.storage import Retention
+from stacks.shared.keys import Keys
+
+_RETENTION: dict[Retention, logs.RetentionDays] = {
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    90: logs.RetentionDays.THREE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    731: logs.RetentionDays.TWO_YEARS,
+}
+
+
+class BinventoryStack(Stack):
+    """A stack named after its environment and role, with the tags on itself and on everything in it."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        role: str,
+        purpose: str,
+        keys: Keys | None = None,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            stack_name=settings.stack_name(role),
+            env=Environment(account=settings.account, region=settings.region),
+            description=f"Binventory {settings.environment}: {purpose}",
+            tags=settings.all_tags,
+            termination_protection=settings.storage.retain,
+            # The CDK CLI checks the bootstrap's version itself. Checked by the template as well, whoever updates the
+            # stack (promotion, a guard) would need to read the bootstrap's parameter.
+            synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
+        )
+        self.settings = settings
+        self.keys = keys
+        for key, value in settings.all_tags.items():
+            Tags.of(self).add(key, value)
+
+    @property
+    def removal_policy(self) -> RemovalPolicy:
+        """What happens to things that hold data when the stack is destroyed."""
+        return RemovalPolicy.RETAIN if self.settings.storage.retain else RemovalPolicy.DESTROY
+
+    def log_group(self, scope: Construct, construct_id: str, name: str) -> logs.LogGroup:
+        """A log group with the environment's retention, so that logs neither pile up nor outlive a dev stack."""
+        return logs.LogGroup(
+            scope,
+            construct_id,
+            log_group_name=name,
+            retention=_RETENTION[self.settings.storage.log_retention_days],
+            encryption_key=self.keys.notices if self.keys else None,
+            removal_policy=self.removal_policy,
+        )
+
+    def topic(self, construct_id: str, *services: str) -> sns.Topic:
+        """A topic that speaks TLS only, to which these services may publish for this account."""
+        topic = sns.Topic(self, construct_id, enforce_ssl=True, master_key=self.keys.notices if self.keys else None)
+        for service in services:
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=[iam.ServicePrincipal(service)],
+                    resources=[topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
+            )
+        return topic

@@ -1,0 +1,1 @@
+"""The training stack: pipeline, model registry, roles of the jobs."""

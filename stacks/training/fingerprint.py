@@ -1,0 +1,66 @@
+"""The function that lists photos, metadata, labels and weights for each execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aws_cdk import Aws, Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from stacks.settings import Settings
+from stacks.shared import permissions
+from stacks.shared.functions import FunctionProperties, PythonFunction
+from stacks.shared.permissions import allow
+from stacks.shared.stack import BinventoryStack
+from stacks.storage.buckets import EXECUTIONS_PREFIX
+
+LISTINGS = f"{EXECUTIONS_PREFIX}/listings"
+"""Where listings lie in the data bucket: they expire with the shards that were made from them."""
+# With so much memory Lambda gives one whole processor, and one is what the listing uses.
+_MEMORY_MB = 1769
+# A Lambda step waits ten minutes, but SageMaker was seen to lose answers that came after seven.
+_TIMEOUT = Duration.minutes(5)
+
+
+class Fingerprint(Construct):
+    """The function and its role, which lists what settings name and writes listings."""
+
+    def __init__(self, scope: BinventoryStack, construct_id: str, *, data_bucket: s3.IBucket) -> None:
+        super().__init__(scope, construct_id)
+        settings = scope.settings
+        listings = data_bucket.arn_for_objects(f"{LISTINGS}/*")
+        self.function = PythonFunction(
+            self,
+            "List",
+            stack=scope,
+            of=FunctionProperties(
+                name=f"{settings.prefix}-fingerprint",
+                purpose="lists what an execution of the pipeline reads",
+                handler="fingerprint.handler",
+                timeout=_TIMEOUT,
+                memory_mb=_MEMORY_MB,
+                statements=[*_list(settings), allow(["s3:PutObject"], [listings])],
+                environment={"LISTINGS": f"s3://{data_bucket.bucket_name}/{LISTINGS}"},
+            ),
+        ).function
+
+
+def _list(settings: Settings) -> Iterator[iam.PolicyStatement]:
+    """To list the photos' prefix, and the labels and weights where they are in S3."""
+    bucket, prefix = _parts(settings.data.photos_uri)
+    yield permissions.list_objects(_arn(bucket), *([prefix.rstrip("/")] if prefix else []))
+    for uri in (settings.data.labels_uri, settings.training.weights):
+        if uri.startswith("s3://"):
+            bucket, key = _parts(uri)
+            yield allow(["s3:ListBucket"], [_arn(bucket)], {"StringLike": {"s3:prefix": [f"{key}*"]}})
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _arn(bucket: str) -> str:
+    return f"arn:{Aws.PARTITION}:s3:::{bucket}"

@@ -1,0 +1,131 @@
+"""One role for each kind of job, and one for the pipeline that starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aws_cdk import Aws, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
+from constructs import Construct
+
+from stacks.pipeline.context import JobRoles
+from stacks.settings import Settings
+from stacks.shared import permissions
+from stacks.shared.job_network import JobNetwork
+from stacks.shared.permissions import allow
+from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
+
+
+@dataclass(frozen=True)
+class JobAccess:
+    """What the jobs work on."""
+
+    settings: Settings
+    data_bucket: s3.IBucket
+    model_bucket: s3.IBucket
+    code: s3_assets.Asset
+    model_package_group: str
+    fingerprint: lambda_.IFunction
+    """What the pipeline invokes before its first job."""
+    network: JobNetwork | None = None
+
+
+class PipelineRoles(Construct):
+    """The roles. Each may do what its jobs do, where they do it."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, access: JobAccess) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = Stack.of(self)
+        self._access = access
+        self.ingest = self._role("Ingest", "reads bin photos, writes shards", self._ingest())
+        self.training = self._role("Training", "writes features, checkpoints and models", self._training())
+        self.evaluate = self._role("Evaluate", "measures a model and exports it for serving", self._evaluate())
+        self.pipeline = self._role("Pipeline", "starts the pipeline's jobs", self._pipeline())
+
+    @property
+    def job_roles(self) -> JobRoles:
+        """The jobs' roles, as the pipeline names them."""
+        return JobRoles(ingest=self.ingest.role_arn, training=self.training.role_arn, evaluate=self.evaluate.role_arn)
+
+    def _role(self, name: str, purpose: str, statements: Iterable[iam.PolicyStatement]) -> iam.Role:
+        role = iam.Role(
+            self,
+            name,
+            assumed_by=permissions.sagemaker_principal(self._stack),
+            description=f"{self._access.settings.prefix}: {purpose}",
+        )
+        iam.Policy(self, f"{name}Policy", roles=[role], statements=list(statements))
+        return role
+
+    def _ingest(self) -> Iterable[iam.PolicyStatement]:
+        data = self._access.settings.data
+        bucket, _, prefix = data.photos_uri.removeprefix("s3://").partition("/")
+        prefixes = [prefix.rstrip("/")] if prefix else []
+        yield from permissions.read_objects(f"arn:{Aws.PARTITION}:s3:::{bucket}", *prefixes)
+        if data.labels_uri != "none":
+            yield self._read_object(data.labels_uri)
+        yield from permissions.read_and_write_objects(self._access.data_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        yield from self._any_job("ProcessingJobs")
+
+    def _training(self) -> Iterable[iam.PolicyStatement]:
+        access = self._access
+        yield from permissions.read_and_write_objects(
+            access.data_bucket.bucket_arn, EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX
+        )
+        yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        weights = access.settings.training.weights
+        if weights.startswith("s3://"):
+            yield self._read_object(weights)
+        yield from self._any_job("TrainingJobs")
+
+    def _evaluate(self) -> Iterable[iam.PolicyStatement]:
+        access = self._access
+        yield from permissions.read_objects(access.data_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        yield from permissions.find_champion(self._stack, access.settings.prefix, access.model_package_group)
+        yield from self._any_job("ProcessingJobs")
+
+    def _any_job(self, log_kind: str) -> Iterable[iam.PolicyStatement]:
+        code = self._access.code
+        yield allow(["s3:GetObject"], [code.bucket.arn_for_objects(code.s3_object_key)])
+        yield allow(["s3:ListBucket"], [code.bucket.bucket_arn], {"StringLike": {"s3:prefix": [code.s3_object_key]}})
+        yield from permissions.pull_training_image(self._stack)
+        yield from permissions.join_network(self._stack, self._access.network)
+        yield from permissions.write_job_logs(self._stack, log_kind)
+
+    def _pipeline(self) -> Iterable[iam.PolicyStatement]:
+        """SageMaker Pipelines names its jobs after the execution and the step; only the step is known beforehand."""
+        access = self._access
+        jobs = {
+            "ProcessingJob": ("processing-job", "Ingest", "Evaluate"),
+            "TrainingJob": ("training-job", "Embed", "Train"),
+            "HyperParameterTuningJob": ("hyper-parameter-tuning-job", "Tune"),
+        }
+        for kind, (resource, *steps) in jobs.items():
+            arns = permissions.step_job_arns(self._stack, resource, *steps)
+            verbs = ("Create", "Describe", "Stop")
+            yield allow([*(f"sagemaker:{verb}{kind}" for verb in verbs), "sagemaker:AddTags"], arns)
+        yield allow(["lambda:InvokeFunction"], [access.fingerprint.function_arn])
+        yield permissions.pass_roles(self.ingest.role_arn, self.training.role_arn, self.evaluate.role_arn)
+        group = access.model_package_group
+        # What the pipeline registers waits for a person: it may not approve its own models.
+        yield allow(
+            ["sagemaker:CreateModelPackage"],
+            [
+                permissions.sagemaker_arn(self._stack, "model-package-group", group),
+                permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*"),
+            ],
+            {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}},
+        )
+        yield allow(
+            ["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*")]
+        )
+        # The property file that the gate looks into, and the archive and figures that a registration refers to.
+        yield from permissions.read_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+
+    def _read_object(self, uri: str) -> iam.PolicyStatement:
+        return allow(["s3:GetObject"], [f"arn:{Aws.PARTITION}:s3:::{uri.removeprefix('s3://')}"])

@@ -1,0 +1,133 @@
+"""On demand after too many reclaims: the pipelines that go on, and the function that starts them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_sns as sns
+from constructs import Construct, IDependable
+
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.continuation import Continuation, continuations
+from stacks.pipeline.names import SPOT_STEPS
+from stacks.settings import Settings
+from stacks.shared import permissions
+from stacks.shared.functions import module_function
+from stacks.shared.permissions import allow
+from stacks.shared.stack import BinventoryStack
+from stacks.shared.triggers import KEPT, call_on_event
+
+
+class SpotFallback(Construct):
+    """One pipeline for each step that may be reclaimed, a rule for every interruption, and the decision."""
+
+    def __init__(
+        self,
+        scope: BinventoryStack,
+        construct_id: str,
+        *,
+        context: PipelineContext,
+        pipeline_role: iam.IRole,
+        alerts: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._stack = scope
+        self._settings = context.settings
+        found = continuations(dataclasses.replace(context, settings=on_demand(context.settings)))
+        self.pipelines: dict[str, IDependable] = {item.first: self._pipeline(item, pipeline_role) for item in found}
+        function = self._function(found, alerts)
+        call_on_event(
+            self,
+            "Interrupted",
+            function,
+            name=f"{self._settings.prefix}-spot-interrupted",
+            description="A training job lost its spot capacity, or starts (again)",
+            source="aws.sagemaker",
+            detail_type="SageMaker Training Job State Change",
+            # `Starting` as well: it follows every interruption, should the event of that be lost.
+            detail={"SecondaryStatus": ["Interrupted", "Starting"]},
+        )
+
+    def _pipeline(self, of: Continuation, role: iam.IRole) -> sagemaker.CfnPipeline:
+        return sagemaker.CfnPipeline(
+            self,
+            of.first,
+            pipeline_name=of.name,
+            pipeline_display_name=of.name,
+            pipeline_description=f"Continues an execution on demand from step {of.first}",
+            role_arn=role.role_arn,
+            pipeline_definition={"PipelineDefinitionBody": self._stack.to_json_string(of.definition)},
+        )
+
+    def _function(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> lambda_.Function:
+        given = {
+            item.first: {
+                "name": item.name,
+                "given": item.given,
+                "takes": [parameter["Name"] for parameter in item.definition["Parameters"]],
+            }
+            for item in found
+        }
+        function = module_function(
+            self,
+            "Fallback",
+            stack=self._stack,
+            module="spot_fallback",
+            purpose="continues an execution on demand when spot capacity is reclaimed too often",
+            timeout=Duration.minutes(2),
+            statements=self._statements(found, alerts),
+            environment={
+                "ALERTS_TOPIC": alerts.topic_arn,
+                "CONTINUATIONS": json.dumps(given, sort_keys=True),
+                "PIPELINE": self._settings.prefix,
+                "RECLAIMS": str(self._settings.training.on_demand_after_reclaims),
+            },
+            errors_to=alerts,
+        )
+        function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
+        return function
+
+    def _statements(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> list[iam.PolicyStatement]:
+        prefix = self._settings.prefix
+        executions = permissions.sagemaker_arn(self._stack, "pipeline", f"{prefix}/execution/*")
+        jobs = {
+            "DescribeProcessingJob": ("processing-job", "Ingest"),
+            "DescribeTrainingJob": ("training-job", *SPOT_STEPS),
+            "DescribeHyperParameterTuningJob": ("hyper-parameter-tuning-job", "Tune"),
+        }
+        describe = [
+            allow([f"sagemaker:{action}"], permissions.step_job_arns(self._stack, kind, *steps))
+            for action, (kind, *steps) in jobs.items()
+        ]
+        return [
+            *describe,
+            allow(["sagemaker:ListPipelineExecutions"], [permissions.sagemaker_arn(self._stack, "pipeline", prefix)]),
+            allow(
+                [
+                    "sagemaker:ListPipelineExecutionSteps",
+                    "sagemaker:ListPipelineParametersForExecution",
+                    "sagemaker:StopPipelineExecution",
+                ],
+                [executions],
+            ),
+            allow(
+                ["sagemaker:StartPipelineExecution"],
+                [permissions.sagemaker_arn(self._stack, "pipeline", item.name) for item in found],
+            ),
+            allow(["sns:Publish"], [alerts.topic_arn]),
+        ]
+
+
+def on_demand(settings: Settings) -> Settings:
+    """The settings without spot."""
+    return settings.model_copy(
+        update={
+            "embed": settings.embed.model_copy(update={"spot": False}),
+            "training": settings.training.model_copy(update={"spot": False}),
+        }
+    )

@@ -1,0 +1,144 @@
+"""The pipeline, the model package group, the jobs' roles, and the function that puts approved models to work."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from aws_cdk import AssetHashType, CfnOutput
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_s3_assets as s3_assets
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_sns as sns
+from constructs import Construct, IDependable
+
+from stacks.pipeline.context import PipelineContext
+from stacks.pipeline.definition import definition
+from stacks.pipeline.job_security import JobSecurity
+from stacks.pipeline.names import continuing_pipeline
+from stacks.pipeline.parameters import Parameters
+from stacks.serving.reconcile import Reconcile
+from stacks.settings import Settings
+from stacks.shared.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
+from stacks.shared.cleanup import Cleanup
+from stacks.shared.job_network import JobNetwork
+from stacks.shared.stack import BinventoryStack
+from stacks.storage.stack import StorageStack
+from stacks.training.fingerprint import Fingerprint
+from stacks.training.roles import JobAccess, PipelineRoles
+from stacks.training.spot_fallback import SpotFallback
+
+
+class TrainingStack(BinventoryStack):
+    """From photos to an approved model package, and the function that puts an approved one behind the endpoint."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        storage: StorageStack,
+        alerts: sns.ITopic,
+        budget_alerts: sns.ITopic,
+        network: JobNetwork | None = None,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            settings=settings,
+            role="training",
+            purpose="the pipeline and the model registry",
+            keys=storage.keys,
+        )
+        name = settings.prefix
+        code, code_hash = self._code(WHEELHOUSE if network else None)
+        self.code = code
+        self.serving_image = self._serving_image()
+        group = sagemaker.CfnModelPackageGroup(
+            self,
+            "ModelPackageGroup",
+            model_package_group_name=name,
+            model_package_group_description="Models that count the items in a bin from its photo",
+        )
+        group.apply_removal_policy(self.removal_policy)
+        fingerprint = Fingerprint(self, "Fingerprint", data_bucket=storage.data_bucket)
+        roles = PipelineRoles(
+            self,
+            "Roles",
+            access=JobAccess(
+                settings=settings,
+                data_bucket=storage.data_bucket,
+                model_bucket=storage.model_bucket,
+                code=code,
+                model_package_group=name,
+                fingerprint=fingerprint.function,
+                network=network,
+            ),
+        )
+        context = PipelineContext(
+            settings=settings,
+            parameters=Parameters.of(settings),
+            roles=roles.job_roles,
+            data_bucket=storage.data_bucket.bucket_name,
+            model_bucket=storage.model_bucket.bucket_name,
+            code_uri=code.s3_object_url,
+            code_key=code.s3_object_key,
+            code_hash=code_hash,
+            fingerprint_function=fingerprint.function.function_arn,
+            serving_image=self.serving_image.image_uri,
+            model_package_group=name,
+            security=JobSecurity(
+                data_key=storage.keys.data.key_arn if storage.keys else None,
+                network=network,
+            ),
+        )
+        pipeline = sagemaker.CfnPipeline(
+            self,
+            "Pipeline",
+            pipeline_name=name,
+            pipeline_display_name=name,
+            pipeline_description="Learns to count the items in a bin from its photo",
+            role_arn=roles.pipeline.role_arn,
+            pipeline_definition={"PipelineDefinitionBody": self.to_json_string(definition(context))},
+        )
+        # Executions start as soon as the pipeline exists, so its roles must be complete before it.
+        pipeline.node.add_dependency(roles, group, fingerprint)
+        continuing: dict[str, IDependable] = {}
+        if settings.training.on_demand_after_reclaims:
+            fallback = SpotFallback(self, "SpotFallback", context=context, pipeline_role=roles.pipeline, alerts=alerts)
+            fallback.node.add_dependency(roles, group, fingerprint)
+            continuing = fallback.pipelines
+        cleanup = Cleanup(self, "Cleanup")
+        cleanup.bound_job_logs(settings.storage.log_retention_days)
+        if not settings.storage.retain:
+            cleanup.delete_model_packages(name, of=group)
+            cleanup.stop_executions(name, of=pipeline)
+            for first, of in continuing.items():
+                cleanup.stop_executions(
+                    continuing_pipeline(settings, first), of=of, construct_id=f"ExecutionsFrom{first}"
+                )
+        Reconcile(self, "Reconcile", memory=storage.data_bucket, alerts=alerts, budget_alerts=budget_alerts)
+        CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
+        CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
+
+    def _code(self, wheelhouse: Path | None) -> tuple[s3_assets.Asset, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = write_source_archive(Path(folder), wheelhouse)
+            asset = s3_assets.Asset(
+                self,
+                "Code",
+                path=str(archive.path),
+                asset_hash=archive.sha256,
+                asset_hash_type=AssetHashType.CUSTOM,
+            )
+        return asset, archive.sha256
+
+    def _serving_image(self) -> ecr_assets.DockerImageAsset:
+        return ecr_assets.DockerImageAsset(
+            self,
+            "ServingImage",
+            directory=str(INFERENCE_CODE),
+            platform=ecr_assets.Platform.LINUX_AMD64,
+            exclude=["**/__pycache__", "**/.*", "requirements.in"],
+        )
