@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from binventory.cost.spent import JobSpent, Spent, StepSpent
-from binventory.pipeline import Execution, Step, Trial
+from binventory.executions.pipeline import Execution, Step, Trial
 from binventory.report.record import Curve, RunRecord, epochs
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)

@@ -12,9 +12,9 @@ from binventory.audit.records import Record, RecordError
 from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
 from binventory.batch.estimate import PHOTOS_A_JOB
+from binventory.batch.ordered_map import ordered_map
 from binventory.batch.transform import Batch, Heard, Photos
-from binventory.errors import Problem
-from binventory.parallel import ordered_map
+from binventory.core.errors import Problem
 
 LARGE: Final = 20_000
 """Bins of a prefix from which transform jobs are the default."""

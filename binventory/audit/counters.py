@@ -16,9 +16,9 @@ import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
 from binventory.audit.records import RecordError, checked_image_id
-from binventory.aws import Aws, error_code, error_message
 from binventory.client import CountError, Queue, count_queued
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
 
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}

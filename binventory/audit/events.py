@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from binventory.audit.ledger import Disagreement, Filters, Ledger
 from binventory.audit.outputs import to_json
-from binventory.aws import Aws
-from binventory.errors import Problem
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
 
 SOURCE: Final = "binventory.audit"
 DETAIL_TYPE: Final = "Recorded Quantity Disagreement"

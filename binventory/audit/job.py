@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from binventory import serving
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, Endpoint, Pace, Predictions
 from binventory.audit.csv_records import CsvRecords
@@ -33,12 +32,13 @@ from binventory.audit.sources import (
     read_photo,
 )
 from binventory.audit.summary import Summary, summarise
-from binventory.aws import Aws
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site, find_site
 from binventory.batch.transform import Batch
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+from binventory.serving import endpoint as serving
 
 FORMATS: Final = (*WRITERS, "html")
 PAGE_NAME: Final = "audit.html"

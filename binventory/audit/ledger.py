@@ -11,7 +11,7 @@ from typing import Final
 
 from binventory.audit.estimate import WrongShare, posterior
 from binventory.audit.records import Line, Record
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _SCHEMA_VERSION: Final = 1
 _TABLES: Final = """

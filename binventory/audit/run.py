@@ -12,7 +12,7 @@ from binventory.audit.counters import Counter, PhotoRefusedError
 from binventory.audit.ledger import Counted, Ledger, SetAside
 from binventory.audit.records import RecordError
 from binventory.audit.sources import Bin, Folder, PhotoUnreadableError, Store, read_photo
-from binventory.errors import Problem
+from binventory.core.errors import Problem
 
 # Bins a transaction: large enough to cost nothing, small enough that an interruption loses little.
 _BATCH: Final = 64

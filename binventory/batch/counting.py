@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_message
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
 from binventory.batch.transform import Batch, Heard, Photos
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws, error_message
+from binventory.core.errors import Exit, Problem
 
 _PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from binventory.audit.plan import S3_GET_PER_THOUSAND, S3_LIST_PER_THOUSAND
 from binventory.batch.site import Site
+from binventory.core.errors import Problem
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.machines import machine
 from binventory.cost.workload import JOB_OVERHEAD_SECONDS, SERVE_RATE
-from binventory.errors import Problem
 
 PHOTOS_A_JOB: Final = 20_000
 """Large enough that a job's start costs little, small enough that an interruption loses little."""

@@ -20,7 +20,7 @@ from binventory.cost.refresh import refresh as refresh_prices
 from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
-from binventory.rehearsal.cdk import Cdk
+from binventory.deployment.cdk import Cdk
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EPILOG = """

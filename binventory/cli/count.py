@@ -14,16 +14,16 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from binventory import serving
-from binventory.aws import Aws, connect
 from binventory.batch.counting import CountedPhoto, count_prefix
 from binventory.batch.estimate import launch
 from binventory.batch.site import find_site
 from binventory.cli.launching import YesFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
 from binventory.client import DATASET_HOSTS, FetchPolicy
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+from binventory.serving import endpoint as serving
 
 _SHOWN_PHOTOS = 20
 _AT_ONCE = 16

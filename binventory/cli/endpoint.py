@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 from botocore.exceptions import ClientError
 
-from binventory import promotion, serving
-from binventory.aws import Aws, connect, error_code
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.core.aws import Aws, connect, error_code
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.launch import of_endpoint
-from binventory.errors import Exit, Problem
-from binventory.journal import Journal
-from binventory.names import Names
+from binventory.serving import endpoint as serving
+from binventory.serving import promotion
 
 group = typer.Typer(help="The endpoint: on, off, and what it serves.", no_args_is_help=True)
 Timeout = Annotated[

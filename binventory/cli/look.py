@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from binventory.errors import Problem
-from binventory.times import duration as duration
+from binventory.core.errors import Problem
+from binventory.core.times import duration as duration
 
 stdout = Console(highlight=False, soft_wrap=False)
 stderr = Console(stderr=True, highlight=False)

@@ -12,8 +12,8 @@ import typer
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.summary import print_result
-from binventory.errors import Problem
-from binventory.journal import Journal
+from binventory.core.errors import Problem
+from binventory.core.journal import Journal
 from binventory.rehearsal import run
 from binventory.rehearsal.run import Options, Result
 

@@ -10,15 +10,15 @@ import typer
 from botocore.exceptions import ClientError
 from rich.markup import escape
 
-from binventory import pipeline
-from binventory.aws import Aws, connect, error_code
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
+from binventory.core.aws import Aws, connect, error_code
+from binventory.core.names import Names
 from binventory.cost import prices, report, usage
 from binventory.cost.report import Report
 from binventory.cost.spent import Meter, Spent
 from binventory.cost.text import money_or_unknown
 from binventory.cost.usage import Usage
-from binventory.names import Names
+from binventory.executions import pipeline
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _LOCAL_NOTE = (

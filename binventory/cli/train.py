@@ -9,19 +9,21 @@ from typing import Annotated
 
 import typer
 
-from binventory import pipeline, promotion, serving
-from binventory.aws import Aws, connect
-from binventory.changes import changes
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.cli.watch import follow
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.definition import check_parameters
 from binventory.cost.launch import Launch, of_endpoint, of_execution
-from binventory.errors import Exit, Problem
-from binventory.journal import Journal
-from binventory.names import Names
+from binventory.executions import pipeline
+from binventory.executions.changes import changes
+from binventory.serving import endpoint as serving
+from binventory.serving import promotion
 
 _PANEL = "Train and serve"
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."

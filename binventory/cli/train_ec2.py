@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from binventory import pipeline
-from binventory.aws import Aws
 from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.definition import defaults_of
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
 from binventory.ec2.plan import Place
-from binventory.errors import Exit, Problem
-from binventory.journal import Journal
-from binventory.names import Names
+from binventory.executions import pipeline
 
 _ENDED_WELL = "succeeded"
 

@@ -14,18 +14,19 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from binventory import pipeline, promotion
-from binventory.aws import Aws, connect
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cli.screen import Below, show
+from binventory.core.aws import Aws, connect
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.spent import Meter
 from binventory.cost.text import so_far
-from binventory.journal import Journal
-from binventory.names import Names
+from binventory.executions import pipeline
+from binventory.executions.watching import StepWatcher
 from binventory.report.markdown import markdown as as_markdown
 from binventory.report.page import render
 from binventory.report.record import read
-from binventory.watching import StepWatcher
+from binventory.serving import promotion
 
 _PANEL = "Train and serve"
 _MONEY = "Money"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from binventory.core.errors import Exit, Problem
 from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
-from binventory.errors import Exit, Problem
 
 Template = dict[str, Any]
 # What the endpoint's server publishes through its log; no template names them. A test counts them in the server.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 # What SageMaker sets where a request sets no limit.
 _DEFAULT_LIMIT_SECONDS = 86_400

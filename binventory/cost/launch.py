@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.core.names import Names
 from binventory.cost.assembly import Endpoint, Template, endpoint_of
 from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
 from binventory.cost.lines import StepLine, step_line
@@ -19,8 +21,6 @@ from binventory.cost.prices import Prices, load
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.text import money
 from binventory.cost.workload import CLASSES, HOURS_A_MONTH, Workload
-from binventory.errors import Problem
-from binventory.names import Names
 
 LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are what AWS would ask."
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 from binventory.cost.prices import load
 from binventory.cost.spent import Meter
+from binventory.executions import pipeline
 
 EXECUTION = "pipeline_execution"
 

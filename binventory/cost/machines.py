@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _VCPUS = {
     "medium": 2,

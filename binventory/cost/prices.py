@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 TABLE = Path(__file__).with_name("prices.json")
 MAX_AGE_DAYS = 180

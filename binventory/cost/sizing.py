@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from binventory.core.errors import Problem
 from binventory.cost.machines import Machine, machine
 from binventory.cost.prices import Prices
 from binventory.cost.usage import Usage
-from binventory.errors import Problem
 
 # A minute's mean hides its own peaks, so a size is only called large enough with this much room above it.
 HEADROOM = 1.2

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
 from binventory.cost.lines import volume_hour
 from binventory.cost.prices import Prices, load
-from binventory.errors import Problem
+from binventory.executions import pipeline
 
 _RUNNING = frozenset({"InProgress", "Stopping"})
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws, error_message
+from binventory.core.aws import Aws, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.cost.definition import defaults_of
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.executions import pipeline
 
 SPLITS = ("train", "validation", "test")
 # Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
 from binventory.account.strays import ENDS_BY
-from binventory.aws import Aws, error_code, error_message
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.ec2.plan import Place
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.executions import pipeline
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
 # Another subnet is another zone, with spot capacity and prices of its own.

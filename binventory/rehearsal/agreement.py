@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from binventory.aws import Aws
-from binventory.errors import Problem
-from binventory.serving import Answer
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.serving.endpoint import Answer
 
 TOLERANCE: Final = 5e-6
 """By how much a probability may differ. Both sides run one graph on the same bytes and write six decimals; a sum that

@@ -11,18 +11,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from binventory import pipeline, promotion, serving
-from binventory.aws import Aws, connect
-from binventory.errors import Exit, Problem
-from binventory.journal import Entry, Journal
-from binventory.names import Names
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Entry, Journal
+from binventory.core.names import Names
+from binventory.deployment.cdk import Cdk, progress
+from binventory.executions import pipeline
+from binventory.executions.watching import StepWatcher, Transition
 from binventory.rehearsal import agreement, auditing, leftovers, source
 from binventory.rehearsal.agreement import Agreement
 from binventory.rehearsal.auditing import Audited
-from binventory.rehearsal.cdk import Cdk, progress
 from binventory.report.page import render
 from binventory.report.record import read
-from binventory.watching import StepWatcher, Transition
+from binventory.serving import endpoint as serving
+from binventory.serving import promotion
 from local_aws.server import LocalAws, LocalAwsError, stop_running
 
 BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket", "Pipeline")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Exit, Problem
 from binventory.render import render_bucket
 
 PUBLIC_BUCKET = "aft-vbi-pds"

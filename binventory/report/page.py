@@ -10,13 +10,13 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from binventory import pipeline
+from binventory.core.times import duration
 from binventory.cost.spent import StepSpent
 from binventory.cost.text import money_or_unknown
+from binventory.executions import pipeline
+from binventory.executions.watching import listed
 from binventory.report import charts
 from binventory.report.record import Curve, RunRecord
-from binventory.times import duration
-from binventory.watching import listed
 
 METRICS: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
 _WIDE: Final = 10.0

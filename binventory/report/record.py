@@ -10,10 +10,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
 from binventory.cost.spent import Meter, Spent
-from binventory.errors import Exit, Problem
+from binventory.executions import pipeline
 
 _METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
 

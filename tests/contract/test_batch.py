@@ -12,11 +12,11 @@ import pytest
 
 from binventory import cli
 from binventory.audit import job
-from binventory.aws import Aws
 from binventory.batch.site import find_site
 from binventory.batch.transform import Batch, Photos
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
 from tests.contract.batch_site import BUCKET, DATA, photo_that_says, set_up

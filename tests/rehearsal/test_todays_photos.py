@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save
 
-from binventory.aws import connect
+from binventory.core.aws import connect
 from binventory.rehearsal import source
 from local_aws.server import LocalAws
 from modelling.backbones import build_backbone

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from binventory import promotion
 from binventory.account import strays
-from binventory.aws import Aws, connect
 from binventory.cli import run
 from binventory.cli.watch import refusal
-from binventory.errors import Exit
-from binventory.names import Names
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit
+from binventory.core.names import Names
+from binventory.serving import promotion
 from local_aws.server import LocalAws
 from tests.contract.jobs import until
 from tests.contract.serving import wait_while

@@ -14,9 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 import spot_fallback
-from binventory import pipeline
-from binventory.aws import connect
 from binventory.cli import watch
+from binventory.core.aws import connect
+from binventory.executions import pipeline
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
 from stacks.functions import LAMBDA_CODE

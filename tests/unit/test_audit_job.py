@@ -14,9 +14,9 @@ from binventory.audit.counters import Endpoint, Pace, PhotoRefusedError, read_pr
 from binventory.audit.ledger import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.run import Scope
-from binventory.aws import Aws
 from binventory.cli import run
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
 from tests import grey_model
 from tests.audited import Reply, photo_bytes, runtime, shade_answer, write_bin, write_folder, write_predictions
 from tests.serving_process import running

@@ -15,7 +15,7 @@ from binventory.audit.estimate import WrongShare
 from binventory.audit.ledger import Counted, Filters, Ledger, SetAside
 from binventory.audit.outputs import inert, write_csv, write_json_lines, write_parquet, write_set_aside
 from binventory.audit.records import Line, Record
-from binventory.errors import Problem
+from binventory.core.errors import Problem
 
 IDENTITY = {"source": "here", "counter": "someone"}
 HALF = WrongShare(share=0.5, low=0.4, high=0.6, photos=1, classes=5)

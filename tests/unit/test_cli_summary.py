@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from binventory.cli.summary import print_result
-from binventory.journal import Journal
-from binventory.pipeline import Trial
+from binventory.core.journal import Journal
+from binventory.executions.pipeline import Trial
+from binventory.executions.watching import Transition
 from binventory.rehearsal.run import Counted, Result
-from binventory.serving import Answer
-from binventory.watching import Transition
+from binventory.serving.endpoint import Answer
 
 
 def printed(result: Result, width: int = 80) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binventory.core.errors import Problem
 from binventory.cost import assembly, prices
 from binventory.cost.assembly import Assembly, Batch, Endpoint
 from binventory.cost.definition import Job
@@ -22,7 +23,6 @@ from binventory.cost.roads import roads, seed_way
 from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
-from binventory.errors import Problem
 from stacks.instances import CPU_JOB_INSTANCES, EC2_INSTANCES, GPU_JOB_INSTANCES, SERVING_INSTANCES, BatchInstance
 from tests.conftest import REPOSITORY
 from tests.priced import nothing_but

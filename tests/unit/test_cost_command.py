@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from binventory.cli import run
+from binventory.core.errors import Exit
 from binventory.cost import assembly
 from binventory.cost.assembly import Batch, Endpoint
 from binventory.cost.workload import Workload
-from binventory.errors import Exit
 
 # Two metrics of our own, one of which an alarm names too; the endpoint's and AWS's are counted elsewhere or free.
 DASHBOARD = {

@@ -7,14 +7,14 @@ from typing import Any
 import boto3
 import pytest
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
+from binventory.core.names import Names
 from binventory.cost import assembly, prices
 from binventory.cost.assembly import Endpoint
 from binventory.cost.estimate import estimate
 from binventory.cost.launch import of_endpoint
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.workload import Workload
-from binventory.names import Names
 from tests.priced import nothing_but
 
 US = prices.load("us-east-1")

@@ -11,11 +11,11 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 from binventory.cost import prices
 from binventory.cost.spent import Meter, processing_job, training_job
 from binventory.cost.text import so_far
-from binventory.pipeline import Execution, Step
+from binventory.executions.pipeline import Execution, Step
 from stacks.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
 
 US = prices.load("us-east-1")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 from binventory.rehearsal.agreement import TOLERANCE, Agreement, Judged, hold, read_judged
-from binventory.serving import Answer
+from binventory.serving.endpoint import Answer
 from evaluation.answers import write_answers
 from serving import answers as served
 

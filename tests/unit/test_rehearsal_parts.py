@@ -15,15 +15,15 @@ import psutil
 import pytest
 from rich.console import Console
 
-from binventory.aws import Aws, connect
 from binventory.cli.look import bars, duration
 from binventory.cli.screen import show
-from binventory.errors import Problem
-from binventory.journal import Journal
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Problem
+from binventory.core.journal import Journal
+from binventory.deployment.cdk import Cdk, progress
+from binventory.executions.watching import epoch_note
 from binventory.rehearsal import leftovers, source
-from binventory.rehearsal.cdk import Cdk, progress
-from binventory.serving import Answer
-from binventory.watching import epoch_note
+from binventory.serving.endpoint import Answer
 from local_aws.server import LocalAws
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code, error_message
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 STEPS = ("Fingerprint", "Ingest", "Embed", "Tune", "Train", "Evaluate", "Gate", "Register")
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from binventory import pipeline
-from binventory.aws import Aws
-from binventory.journal import Journal
+from binventory.core.aws import Aws
+from binventory.core.journal import Journal
+from binventory.executions import pipeline
 
 _METRIC = re.compile(r"([\w:]+)=([\w.+-]+)")
 

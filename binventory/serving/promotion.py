@@ -10,11 +10,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code, error_message
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.cost import lineage
-from binventory.errors import Exit, Problem
-from binventory.names import Names
-from binventory.serving import EndpointState, endpoint_state, stack_events
+from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events
 
 DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 # What CloudFormation needs around SageMaker's own work: the model, the alarms, the clean-up.

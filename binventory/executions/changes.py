@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws, error_code
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.cost.definition import Definition, defaults_of
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.executions import pipeline
 
 STEP: Final = "Fingerprint"
 CHEAP_SECONDS: Final = 10.0

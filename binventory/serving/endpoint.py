@@ -11,10 +11,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code, error_message
 from binventory.client import CountError, FetchError, FetchPolicy, Queue, count_photo, count_queued
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 _MISSING = "does not exist"
 _FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"

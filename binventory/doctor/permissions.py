@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from binventory.aws import Aws
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.names import Names
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Pipeline executions: started, followed, explained."""
