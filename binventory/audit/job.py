@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from binventory import serving
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, Endpoint, Pace, Predictions
 from binventory.audit.csv_records import CsvRecords
@@ -38,7 +39,6 @@ from binventory.batch.transform import Batch
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.serving import endpoint as serving
 
 FORMATS: Final = (*WRITERS, "html")
 PAGE_NAME: Final = "audit.html"

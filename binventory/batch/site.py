@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from binventory import serving
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.serving import endpoint as serving
 
 
 @dataclass(frozen=True)

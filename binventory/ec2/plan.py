@@ -10,11 +10,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from binventory import executions
 from binventory.core.aws import Aws, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.cost.definition import defaults_of
-from binventory.executions import pipeline
 
 SPLITS = ("train", "validation", "test")
 # Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.
@@ -104,8 +104,8 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
             code=Exit.USAGE,
         )
     execution = _ingested(aws, names)
-    definition = pipeline.definition(aws, names)
-    values = {**defaults_of(definition), **pipeline.parameters_of(aws, execution.arn)}
+    definition = executions.definition(aws, names)
+    values = {**defaults_of(definition), **executions.parameters_of(aws, execution.arn)}
     values |= {**_tuned(aws, execution), **given}
     return {
         "run": run,
@@ -133,11 +133,11 @@ def fixed_flags(definition: Mapping[str, Any], step: str) -> dict[str, str]:
     return {name: flags[name] for name in _FIXED[step] if isinstance(flags.get(name), str)}
 
 
-def _ingested(aws: Aws, names: Names) -> pipeline.Execution:
+def _ingested(aws: Aws, names: Names) -> executions.Execution:
     pages = aws.client("sagemaker").get_paginator("list_pipeline_executions")
     for page in pages.paginate(PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending"):
         for raw in page["PipelineExecutionSummaries"]:
-            execution = pipeline.look(aws, raw["PipelineExecutionArn"])
+            execution = executions.look(aws, raw["PipelineExecutionArn"])
             ingest = execution.step("Ingest")
             if ingest is not None and ingest.status == "Succeeded":
                 return execution
@@ -149,7 +149,7 @@ def _ingested(aws: Aws, names: Names) -> pipeline.Execution:
     )
 
 
-def _shards(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
     ingest = execution.step("Ingest")
     assert ingest is not None, "only executions that have ingested are asked"
     job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=ingest.job)
@@ -157,7 +157,7 @@ def _shards(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
     return {split: outputs[split] for split in SPLITS}
 
 
-def _tuned(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+def _tuned(aws: Aws, execution: executions.Execution) -> dict[str, str]:
     """The best trial's values, if the execution has come so far."""
     tune = execution.step("Tune")
     if tune is None or tune.status != "Succeeded":

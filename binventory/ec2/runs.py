@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
+from binventory import executions
 from binventory.account.strays import ENDS_BY
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.ec2.plan import Place
-from binventory.executions import pipeline
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
 # Another subnet is another zone, with spot capacity and prices of its own.
@@ -163,7 +163,7 @@ def evaluation(aws: Aws, where: Place, run: str) -> dict[str, Any]:
 
 def register(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any]) -> str:
     """Registers the run's model as the pipeline would have, waiting for approval; returns the package's ARN."""
-    definition = pipeline.definition(aws, names)
+    definition = executions.definition(aws, names)
     arguments = json.loads(json.dumps(_register_step(definition["Steps"])))
     run, models = str(plan["run"]), where.models(str(plan["run"]))
     container = arguments["InferenceSpecification"]["Containers"][0]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
-from binventory.serving.endpoint import Answer
+from binventory.serving import EndpointAnswer
 
 TOLERANCE: Final = 5e-6
 """By how much a probability may differ. Both sides run one graph on the same bytes and write six decimals; a sum that
@@ -68,7 +68,9 @@ def _judged(line: bytes) -> Judged:
     return Judged(row["id"], row["recorded"], row["count"], probabilities)
 
 
-def hold(photos: Iterable[tuple[str, int]], judged: Mapping[str, Judged], ask: Callable[[str], Answer]) -> Agreement:
+def hold(
+    photos: Iterable[tuple[str, int]], judged: Mapping[str, Judged], ask: Callable[[str], EndpointAnswer]
+) -> Agreement:
     """Ask the endpoint about each photo, given as id and recorded quantity, and compare.
 
     Raises Problem naming a photo and both answers where they differ, or where the evaluation is of other photos.
@@ -80,7 +82,7 @@ def hold(photos: Iterable[tuple[str, int]], judged: Mapping[str, Judged], ask: C
             f"{len(strangers)} photos are in one of them only, such as {strangers[0]}",
             "look at the shards that Evaluate was given",
         )
-    differing: list[tuple[Judged, Answer]] = []
+    differing: list[tuple[Judged, EndpointAnswer]] = []
     largest = 0.0
     for image_id, recorded in test.items():
         ours, theirs = judged[image_id], ask(image_id)

@@ -11,20 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from binventory import executions, serving
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Entry, Journal
 from binventory.core.names import Names
 from binventory.deployment.cdk import Cdk, progress
-from binventory.executions import pipeline
 from binventory.executions.watching import StepWatcher, Transition
 from binventory.rehearsal import agreement, auditing, leftovers, source
 from binventory.rehearsal.agreement import Agreement
 from binventory.rehearsal.auditing import Audited
 from binventory.report.page import render
 from binventory.report.record import read
-from binventory.serving import endpoint as serving
-from binventory.serving import promotion
 from local_aws.server import LocalAws, LocalAwsError, stop_running
 
 BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket", "Pipeline")
@@ -80,7 +78,7 @@ class Counted:
 
     image_id: str
     recorded: int
-    answer: serving.Answer
+    answer: serving.EndpointAnswer
 
     def differs_from(self, likely: int) -> bool:
         """Whether another answer's likeliest count contradicts this one; where two counts tie, either may win."""
@@ -94,7 +92,7 @@ class Result:
 
     source: source.Source | None = None
     execution: str = ""
-    trials: tuple[pipeline.Trial, ...] = ()
+    trials: tuple[executions.Trial, ...] = ()
     evaluation: dict[str, Any] = field(default_factory=dict)
     package: str = ""
     transitions: tuple[Transition, ...] = ()
@@ -139,7 +137,7 @@ class _Rehearsal:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.local = LocalAws(options.state_dir / "aws", keep=options.keep, enforce_iam=options.enforce_iam)
         journal.plan(*BEFORE)
-        journal.plan(*pipeline.STEPS, level=1)
+        journal.plan(*executions.STEPS, level=1)
         journal.plan(*(AFTER[:4] if options.keep else AFTER))
 
     def run(self) -> Result:
@@ -211,16 +209,16 @@ class _Rehearsal:
     def learn(self, found: source.Source) -> None:
         """Step 4: the pipeline, by its API."""
         with self.journal.step("Pipeline") as entry:
-            arn = pipeline.start(self.aws, self.names, self.options.parameters(found))
+            arn = executions.start(self.aws, self.names, self.options.parameters(found))
             self.journal.note(entry, "backbone weights: none (random), said aloud: this model is for rehearsal only")
             execution = self._follow(arn)
             self.result.execution = arn
             if self.options.report is not None:
                 self.options.report.write_text(render(read(self.aws, arn)), encoding="utf-8")
             if execution.status != "Succeeded":
-                raise pipeline.explain(self.aws, execution)
+                raise executions.explain(self.aws, execution)
             self._evaluated = self._output(execution, "Evaluate", "evaluation")
-            self.result.evaluation = dict(pipeline.read_json(self.aws, f"{self._evaluated}/evaluation.json"))
+            self.result.evaluation = dict(executions.read_json(self.aws, f"{self._evaluated}/evaluation.json"))
             register = execution.step("Register")
             assert register is not None, "a succeeded execution has registered a model"
             self.result.package = register.detail
@@ -230,9 +228,9 @@ class _Rehearsal:
     def promote(self) -> None:
         """Step 5: approval, event, Lambda, stack update, endpoint."""
         with self.journal.step("Approve and promote") as entry:
-            promotion.approve(self.aws, self.result.package, "rehearsal")
+            serving.approve(self.aws, self.result.package, "rehearsal")
             self.journal.note(entry, "approved; waiting for the function that makes it serve")
-            for event in promotion.follow_promotion(
+            for event in serving.follow_promotion(
                 self.aws, self.names, self.result.package, timeout=_PROMOTION_SECONDS
             ):
                 self.journal.note(entry, event)
@@ -258,7 +256,7 @@ class _Rehearsal:
             judged = agreement.read_judged(self.aws, self._evaluated, self.result.evaluation)
             answers = {item.image_id: item.answer for item in self.result.counted}
 
-            def ask(image_id: str) -> serving.Answer:
+            def ask(image_id: str) -> serving.EndpointAnswer:
                 if image_id not in answers:
                     answers[image_id] = self._ask(image_id)
                     self.journal.note(entry, f"{len(answers)} of {len(self._test_split)} test photos")
@@ -308,21 +306,21 @@ class _Rehearsal:
             self.result.checked = f"{in_account.checked}, {on_machine.checked}"
             self.journal.note(entry, f"none of: {self.result.checked}")
 
-    def _follow(self, arn: str) -> pipeline.Execution:
+    def _follow(self, arn: str) -> executions.Execution:
         watcher = StepWatcher(
             self.aws, self.journal, reclaim_at=self.local.endpoint_url if self.options.reclaim else ""
         )
-        for execution in pipeline.follow(self.aws, arn):
+        for execution in executions.follow(self.aws, arn):
             watcher.update(execution)
             self.result.trials = watcher.trials
         if self.options.reclaim:
             self.result.transitions = watcher.transitions(execution)
         return execution
 
-    def _output(self, execution: pipeline.Execution, step: str, name: str) -> str:
+    def _output(self, execution: executions.Execution, step: str, name: str) -> str:
         found = execution.step(step)
         assert found is not None, f"{step} has run"
-        uri = pipeline.output(self.aws, found, name)
+        uri = executions.output(self.aws, found, name)
         if uri is None:
             raise Problem(
                 f"Step {step} has no output {name}",
@@ -348,7 +346,7 @@ class _Rehearsal:
             )
         return sorted(rows)
 
-    def _ask(self, image_id: str) -> serving.Answer:
+    def _ask(self, image_id: str) -> serving.EndpointAnswer:
         key = f"bin-images/{image_id}.jpg"
         photo = bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
         return serving.count(self.aws, self.names, photo, queue=self._queue)

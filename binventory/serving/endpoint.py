@@ -1,23 +1,19 @@
-"""What is served: the serving stack and its endpoint as they are, and counts by the endpoint."""
+"""The serving stack and its endpoint as they are now."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.client import CountError, FetchError, FetchPolicy, Queue, count_photo, count_queued
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 
 _MISSING = "does not exist"
-_FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"
 
 
 @dataclass(frozen=True)
@@ -43,21 +39,6 @@ class EndpointState:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the endpoint says about one photo."""
-
-    count: int
-    probabilities: dict[int, float]
-    expected_count: float
-    milliseconds: float
-
-    @property
-    def confidence(self) -> float:
-        """Probability of the count it names."""
-        return self.probabilities.get(self.count, 0.0)
-
-
-@dataclass(frozen=True)
 class StackEvent:
     """One line of a stack's history."""
 
@@ -65,31 +46,6 @@ class StackEvent:
     resource: str
     status: str
     reason: str
-
-
-def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApproval") -> str:
-    """ARN of the newest model package with this approval state."""
-    try:
-        reply = aws.client("sagemaker").list_model_packages(
-            ModelPackageGroupName=names.prefix,
-            ModelApprovalStatus=status,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-            MaxResults=1,
-        )
-        packages = reply["ModelPackageSummaryList"]
-    except ClientError as error:
-        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
-            raise
-        packages = []
-    if not packages:
-        raise Problem(
-            f"No model package of {names.prefix} is {status}",
-            "no pipeline execution has registered one that is",
-            "train one: binventory train",
-            code=Exit.NOT_READY,
-        )
-    return str(packages[0]["ModelPackageArn"])
 
 
 def describe_stack(aws: Aws, stack: str) -> dict[str, Any]:
@@ -156,59 +112,3 @@ def stack_events(aws: Aws, stack: str, seen: set[str]) -> Iterator[StackEvent]:
                 raw.get("ResourceStatus", ""),
                 raw.get("ResourceStatusReason", ""),
             )
-
-
-def find_queue(aws: Aws, names: Names) -> Queue | None:
-    """How to ask the endpoint where it is asynchronous; None where it answers at once, or there is no stack."""
-    try:
-        uri = outputs(aws, names.serving_stack).get("AsyncInputUri")
-    except Problem:
-        return None  # the request itself will say what is missing
-    if uri is None:
-        return None
-    return Queue(names.prefix, uri, aws.client("sagemaker-runtime"), aws.client("s3"))
-
-
-def count(
-    aws: Aws,
-    names: Names,
-    photo: bytes | Path | str,
-    policy: FetchPolicy | None = None,
-    queue: Queue | None = None,
-) -> Answer:
-    """Counts the items in a photo, given as its bytes, as a file, or as an https URL that `policy` lets through.
-
-    queue: from `find_queue`; None: the endpoint answers at once.
-    """
-    began = time.perf_counter()
-    runtime = aws.client("sagemaker-runtime")
-    try:
-        if queue is not None:
-            found = count_queued(photo, queue, policy=policy)
-        else:
-            found = count_photo(photo, endpoint=names.prefix, runtime=runtime, policy=policy)
-    except CountError as error:
-        raise _not_counted(names, error) from error
-    except FetchError as error:
-        raise Problem(f"{photo!s} was not fetched", str(error), _FETCH_CURE, code=Exit.USAGE) from error
-    except OSError as error:
-        raise Problem(
-            f"{photo!s} was not read", error.strerror or str(error), "check the name", code=Exit.USAGE
-        ) from error
-    return Answer(
-        count=found.count,
-        probabilities=dict(found.probabilities),
-        expected_count=found.expected_count,
-        milliseconds=(time.perf_counter() - began) * 1000,
-    )
-
-
-def _not_counted(names: Names, error: CountError) -> Problem:
-    if error.reason in {"ValidationError", "ValidationException"}:
-        return Problem(
-            f"There is no endpoint {names.prefix}",
-            "it is off, or no model has been approved yet",
-            "turn it on: binventory endpoint on; or approve a model: binventory approve",
-            code=Exit.NOT_READY,
-        )
-    return Problem("The photo was not counted", f"{error} ({error.reason})", "see: binventory endpoint status")

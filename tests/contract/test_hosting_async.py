@@ -13,12 +13,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from binventory import cli
+from binventory import cli, serving
 from binventory.client import CountError, Queue, count_queued
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.serving import endpoint as serving
 from local_aws.server import LocalAws
 from tests.audited import write_bin
 from tests.contract.conftest import ClientFactory, connect

@@ -10,7 +10,7 @@ from rich.console import Console
 from binventory.cli.watch import below
 from binventory.core.aws import Aws
 from binventory.core.journal import Journal
-from binventory.executions.pipeline import Trial
+from binventory.executions import Trial
 from binventory.executions.watching import StepWatcher
 
 TRIALS = (

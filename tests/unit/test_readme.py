@@ -9,7 +9,7 @@ import pytest
 
 from binventory.cli import run
 from binventory.core.errors import Exit
-from binventory.executions.pipeline import STEPS
+from binventory.executions import STEPS
 from binventory.rehearsal.run import AFTER, BEFORE
 
 

@@ -23,7 +23,7 @@ from binventory.core.journal import Journal
 from binventory.deployment.cdk import Cdk, progress
 from binventory.executions.watching import epoch_note
 from binventory.rehearsal import leftovers, source
-from binventory.serving.endpoint import Answer
+from binventory.serving import EndpointAnswer
 from local_aws.server import LocalAws
 
 
@@ -204,6 +204,6 @@ def test_times_read_well(seconds: float | None, text: str) -> None:
 
 
 def test_probabilities_fit_one_cell() -> None:
-    answer = Answer(2, {1: 0.1, 2: 0.895, 3: 0.005}, 1.9, 4.0)
+    answer = EndpointAnswer(2, {1: 0.1, 2: 0.895, 3: 0.005}, 1.9, 4.0)
     assert bars(answer) == "1 .10  2 .90  3 .01"
     assert answer.confidence == 0.895
