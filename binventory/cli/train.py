@@ -19,9 +19,9 @@ from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
 from binventory.core.names import Names
-from binventory.cost.definition import check_parameters
 from binventory.cost.launch import Launch, of_endpoint, of_execution
 from binventory.executions.changes import changes
+from binventory.executions.starting import check_parameters
 
 _PANEL = "Train and serve"
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from binventory import executions
+from binventory.assembly.definitions import defaults_of
 from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
 from binventory.cli.screen import show
@@ -14,7 +15,6 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
 from binventory.core.names import Names
-from binventory.cost.definition import defaults_of
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
 from binventory.ec2.plan import Place

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from binventory.cost.definition import Definition, instance_parameters
+from binventory.assembly.definitions import Definition, instance_parameters
 from binventory.cost.prices import Prices
 from binventory.cost.sizing import Advice, advise
 from binventory.cost.spent import Spent, StepSpent

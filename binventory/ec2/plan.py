@@ -11,10 +11,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory import executions
+from binventory.assembly.definitions import Definition, defaults_of, step_named
 from binventory.core.aws import Aws, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.cost.definition import defaults_of
 
 SPLITS = ("train", "validation", "test")
 # Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.
@@ -122,14 +122,12 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     }
 
 
-def fixed_flags(definition: Mapping[str, Any], step: str) -> dict[str, str]:
+def fixed_flags(definition: Definition, step: str) -> dict[str, str]:
     """The flags of a step that are settings and no parameters, so that a machine computes as the pipeline does."""
-    found = [item["Arguments"] for item in definition["Steps"] if item["Name"] == step.capitalize()]
-    flags: dict[str, Any] = {}
-    for arguments in found:
-        flags |= arguments.get("HyperParameters", {})
-        words = arguments.get("AppSpecification", {}).get("ContainerArguments", [])
-        flags |= {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)}
+    arguments = (step_named(definition, step.capitalize()) or {}).get("Arguments", {})
+    words = arguments.get("AppSpecification", {}).get("ContainerArguments", [])
+    flags: dict[str, Any] = dict(arguments.get("HyperParameters", {}))
+    flags |= {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)}
     return {name: flags[name] for name in _FIXED[step] if isinstance(flags.get(name), str)}
 
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from binventory import executions
+from binventory.assembly.definitions import Definition, defaults_of, step_named
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.cost.definition import Definition, defaults_of
 
 STEP: Final = "Fingerprint"
 CHEAP_SECONDS: Final = 10.0
@@ -41,7 +41,7 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
 
     Raises Problem when the function refuses an address: the execution would fail with the same words.
     """
-    step = next((item for item in definition["Steps"] if item["Name"] == STEP and item["Type"] == "Lambda"), None)
+    step = step_named(definition, STEP)
     last = _last_listed(aws, names) if step else None
     if step is None or last is None:
         return Changes()

@@ -6,6 +6,7 @@ import json
 
 from botocore.exceptions import ClientError
 
+from binventory.assembly.definitions import defaults_of
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.executions.execution import Execution, parameters_of
@@ -44,8 +45,7 @@ def _more_photos(aws: Aws, execution: Execution) -> str:
     """How this pipeline comes to train on more photos."""
     try:
         described = aws.client("sagemaker").describe_pipeline(PipelineName=execution.arn.split("/")[-3])
-        declared = json.loads(described["PipelineDefinition"]).get("Parameters", ())
-        values = {item["Name"]: item.get("DefaultValue") for item in declared} | parameters_of(aws, execution.arn)
+        values = defaults_of(json.loads(described["PipelineDefinition"])) | parameters_of(aws, execution.arn)
     except ClientError:
         values = {}
     if int(values.get("LimitPerClass") or 0):

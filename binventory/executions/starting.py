@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from binventory.assembly.definitions import Definition
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 
+_NUMBERS = {"Integer": re.compile(r"-?\d+"), "Float": re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")}
 _SPOT_STEPS = ("train", "tune", "embed")
 
 
@@ -126,3 +130,27 @@ def continued(aws: Aws, arn: str) -> str | None:
             if arn in described.get("PipelineExecutionDescription", ""):
                 return found
     return None
+
+
+def check_parameters(definition: Definition, given: Mapping[str, Any]) -> None:
+    """Refuses what the service would refuse, before anybody is asked about a price.
+
+    Raises:
+        Problem: a parameter is unknown, is no number where it must be, or is none of the allowed values.
+    """
+    declared = {item["Name"]: item for item in definition.get("Parameters", [])}
+    for name, value in given.items():
+        if name not in declared:
+            close = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
+            raise _wrong(name, f"the pipeline has {', '.join(sorted(declared)) or 'no parameters'}", *close)
+        kind = declared[name]["Type"]
+        if kind in _NUMBERS and not _NUMBERS[kind].fullmatch(str(value)):
+            raise _wrong(name, f"{value} is no {kind}", f"{name}={declared[name].get('DefaultValue')}")
+        allowed = declared[name].get("EnumValues", [])
+        if allowed and value not in allowed:
+            raise _wrong(name, f"{value} is none of {', '.join(allowed)}", f"{name}={allowed[0]}")
+
+
+def _wrong(name: str, why: str, *better: str) -> Problem:
+    cure = f"did you mean --set {better[0]}?" if better else "leave it out, or deploy a definition that has it"
+    return Problem(f"The pipeline parameter {name} is not possible", why, cure, code=Exit.USAGE)

@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from binventory.assembly.templates import resources
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
@@ -78,8 +79,7 @@ def rollout_seconds(template: dict[str, Any]) -> float:
         .get("DeploymentConfig", {})
         .get("BlueGreenUpdatePolicy", {})
         .get("MaximumExecutionTimeoutInSeconds")
-        for resource in template.get("Resources", {}).values()
-        if resource["Type"] == "AWS::SageMaker::Endpoint"
+        for resource in resources(template, "AWS::SageMaker::Endpoint").values()
     ]
     known = [float(limit) for limit in limits if limit]
     return max(known, default=_WITHOUT_LIMIT_SECONDS) + _AROUND_SECONDS
