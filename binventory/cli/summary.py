@@ -8,7 +8,7 @@ from rich.console import Console
 
 from binventory.cli.look import bars, duration, table
 from binventory.core.journal import Journal
-from binventory.rehearsal.run import Result
+from binventory.rehearsal.result import Result
 
 _METRICS = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
 

@@ -44,6 +44,27 @@ class Agreement:
         return f"probabilities within {self.largest_difference:.0e}"
 
 
+def test_photos(aws: Aws, manifest: str) -> list[tuple[str, int]]:
+    """The ids of the test split with their recorded quantity, sorted.
+
+    manifest: the s3:// folder of the manifests that Ingest wrote. Raises Problem when the test split is empty.
+    """
+    bucket, _, prefix = manifest.removeprefix("s3://").partition("/")
+    s3 = aws.client("s3")
+    rows: list[tuple[str, int]] = []
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest").get("Contents", []):
+        text = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode()
+        records = (json.loads(line) for line in text.splitlines())
+        rows.extend((str(row["id"]), int(row["count"])) for row in records if row.get("split") == "test")
+    if not rows:
+        raise Problem(
+            "There are no test photos",
+            f"no manifest under {manifest} has a row of the split test",
+            "give the rehearsal more photos: --photos-count 300",
+        )
+    return sorted(rows)
+
+
 def read_judged(aws: Aws, folder: str, evaluation: Mapping[str, Any]) -> dict[str, Judged]:
     """The answers that lie beside an evaluation in the s3:// `folder`, by id.
 

@@ -66,23 +66,6 @@ def render(folder: Path, photos: int) -> Path:
     return folder
 
 
-def empty(aws: Aws, bucket: str) -> None:
-    """Deletes a bucket with everything in it, versions included; nothing happens where there is none."""
-    s3 = aws.client("s3")
-    try:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            doomed = [
-                {"Key": item["Key"], "VersionId": item["VersionId"]}
-                for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-            ]
-            if doomed:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
-        s3.delete_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error_code(error) not in {"NoSuchBucket", "404"}:
-            raise
-
-
 def _files(folder: Path) -> Iterator[Path]:
     for part in ("bin-images", "metadata"):
         yield from sorted(path for path in (folder / part).glob("*") if path.is_file())

@@ -11,7 +11,7 @@ from binventory.cli.summary import print_result
 from binventory.core.journal import Journal
 from binventory.executions import Trial
 from binventory.executions.watching import Transition
-from binventory.rehearsal.run import Counted, Result
+from binventory.rehearsal.result import Counted, Result
 from binventory.serving import EndpointAnswer
 
 

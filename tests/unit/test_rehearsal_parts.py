@@ -22,7 +22,7 @@ from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.deployment.cdk import Cdk, progress
 from binventory.executions.watching import epoch_note
-from binventory.rehearsal import leftovers, source
+from binventory.rehearsal import ending, leftovers, source
 from binventory.serving import EndpointAnswer
 from local_aws.server import LocalAws
 
@@ -46,15 +46,15 @@ def test_every_file_arrives_under_the_public_buckets_keys(aws: Aws, tmp_path: Pa
     assert found.photos == sum(key.startswith("bin-images/") for key in local)
     assert found.labels_uri == "s3://bins/labels.csv"
     assert "bins" in leftovers.in_account(aws).found["buckets"]
-    source.empty(aws, "bins")
-    source.empty(aws, "bins")
+    ending.empty(aws, "bins")
+    ending.empty(aws, "bins")
     assert leftovers.in_account(aws).none
 
 
 def test_without_labels_the_metadata_counts(aws: Aws, tmp_path: Path) -> None:
     found = source.fill(aws, source.render(tmp_path, 3), lambda done, total: None, bucket="few")
     assert found.labels_uri == "none"
-    source.empty(aws, "few")
+    ending.empty(aws, "few")
 
 
 def test_a_forgotten_process_and_an_open_port_are_found(tmp_path: Path) -> None:
