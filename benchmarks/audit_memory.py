@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from binventory.audit import job
-from binventory.audit.ledger import Filters
+from binventory.audit.database import Filters
 from binventory.audit.records import Columns
 from binventory.core.aws import Aws
 

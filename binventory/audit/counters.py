@@ -70,7 +70,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointCounter:
     """The SageMaker endpoint, asked photo by photo."""
 
     aws: Aws
@@ -148,7 +148,7 @@ def parse_probabilities(answer: Any) -> Mapping[int, float]:
     return dict(sorted(found.items()))
 
 
-class Predictions:
+class PredictionsFile:
     """Answers given before: CSV or Parquet (image_id and one column a count: p1, p2, ...), JSON Lines (the endpoint's
     answers, each with "image_id"), or a folder of Batch Transform's `<id>.jpg.out` files.
 

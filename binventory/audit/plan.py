@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from binventory.cost import requests
+from binventory.cost import prices
 
 _LISTED_AT_ONCE: Final = 1000
 # What one instance of the default type is assumed to need for one photo, whatever the concurrency; an upper bound on
@@ -43,5 +43,5 @@ class Plan:
         read = 0.0
         if self.from_s3:
             photos = self.bins if self.asks_endpoint else 0
-            read = requests.s3_requests(gets=self.bins + photos, lists=self.bins / _LISTED_AT_ONCE)
-        return endpoint + read + requests.events(self.events)
+            read = prices.s3_requests(gets=self.bins + photos, lists=self.bins / _LISTED_AT_ONCE)
+        return endpoint + read + prices.events(self.events)

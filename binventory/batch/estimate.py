@@ -10,7 +10,6 @@ from binventory.core.errors import Problem
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.machines import machine
-from binventory.cost.requests import s3_requests
 from binventory.cost.workload import JOB_OVERHEAD_SECONDS, SERVE_RATE
 
 PHOTOS_A_JOB: Final = 20_000
@@ -36,7 +35,7 @@ def launch(photos: int, site: Site, *, region: str, local: bool, photos_a_job: i
     expected = sum(job_seconds(size, site) for size in sizes)
     at_most = sum(limit_seconds(size, site) for size in sizes)
     hour = _hourly(site, region)
-    requests = s3_requests(gets=2 * photos, puts=photos, lists=photos / 500)
+    requests = prices.s3_requests(gets=2 * photos, puts=photos, lists=photos / 500)
     number = "" if len(sizes) == 1 else f"{len(sizes)} x "
     charges = (
         Charge(

@@ -49,7 +49,7 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TransformBatch:
     """Runs transform jobs of one environment. `purpose` becomes part of their names: count, audit."""
 
     aws: Aws

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from binventory.audit import job
-from binventory.audit.ledger import Filters
+from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.records import Columns
 from binventory.audit.run import Scope

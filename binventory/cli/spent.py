@@ -15,7 +15,7 @@ from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_jso
 from binventory.core.aws import Aws, connect, error_code
 from binventory.core.names import Names
 from binventory.cost import prices, report, usage
-from binventory.cost.report import Report
+from binventory.cost.report import SpendingReport
 from binventory.cost.spent import Meter, Spent
 from binventory.cost.text import money_or_unknown
 from binventory.cost.usage import Usage
@@ -51,7 +51,7 @@ def spent(
         _print(found)
 
 
-def _report(aws: Aws, names: Names, arn: str) -> Report:
+def _report(aws: Aws, names: Names, arn: str) -> SpendingReport:
     known = prices.load(aws.region)
     execution = executions.look(aws, arn)
     money = Meter(aws).read(execution)
@@ -75,7 +75,7 @@ def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, .
         return None, ("These credentials may not read metrics (cloudwatch:GetMetricData), so no size is advised.",)
 
 
-def _print(found: Report) -> None:
+def _print(found: SpendingReport) -> None:
     stdout.print(f"[bold]{found.execution.rsplit('/', 1)[-1]}[/bold] in {found.region}\n")
     bill = table(
         "step",

@@ -48,7 +48,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedTestPhoto:
     """One test photo: what the record says and what the endpoint says."""
 
     image_id: str
@@ -71,7 +71,7 @@ class Result:
     evaluation: dict[str, Any] = field(default_factory=dict)
     package: str = ""
     transitions: tuple[Transition, ...] = ()
-    counted: tuple[Counted, ...] = ()
+    counted: tuple[CountedTestPhoto, ...] = ()
     agreement: Agreement | None = None
     audited: tuple[Audited, ...] = ()
     checked: str = ""

@@ -11,7 +11,7 @@ from binventory.core.journal import Entry, Journal
 from binventory.deployment.cdk import Cdk, progress
 from binventory.executions.watching import StepWatcher
 from binventory.rehearsal import agreement, auditing, ending, leftovers, source
-from binventory.rehearsal.result import Counted, Options, Result
+from binventory.rehearsal.result import CountedTestPhoto, Options, Result
 from binventory.report.page import render
 from binventory.report.record import read
 from local_aws.server import LocalAws, LocalAwsError
@@ -160,7 +160,7 @@ class _Rehearsal:
             self._test_split = agreement.test_photos(self.aws, self._manifest)
             spread = self._test_split[:: max(1, len(self._test_split) // TEST_PHOTOS)][:TEST_PHOTOS]
             for image_id, recorded in spread:
-                counted.append(Counted(image_id, recorded, self._ask(image_id)))
+                counted.append(CountedTestPhoto(image_id, recorded, self._ask(image_id)))
                 self.result.counted = tuple(counted)
                 self.journal.note(entry, f"{len(counted)} photos")
             right = sum(item.answer.count == item.recorded for item in counted)

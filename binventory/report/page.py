@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from binventory import executions
-from binventory.core.times import duration
+from binventory.core.journal import duration
 from binventory.cost.spent import StepSpent
 from binventory.cost.text import money_or_unknown
 from binventory.executions.watching import listed

@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from binventory.audit import job
+from binventory.audit.database import Filters
 from binventory.audit.events import DETAIL_TYPE, SOURCE
-from binventory.audit.ledger import Filters
 from binventory.core.aws import Aws
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions

@@ -11,7 +11,7 @@ from binventory.cli.summary import print_result
 from binventory.core.journal import Journal
 from binventory.executions import Trial
 from binventory.executions.watching import Transition
-from binventory.rehearsal.result import Counted, Result
+from binventory.rehearsal.result import CountedTestPhoto, Result
 from binventory.serving import EndpointAnswer
 
 
@@ -41,7 +41,7 @@ FULL = Result(
         }
     },
     transitions=(Transition("Interrupted", "Spot capacity was reclaimed"), Transition("Training", "again")),
-    counted=(Counted("00104", 3, EndpointAnswer(2, {1: 0.1, 2: 0.6, 3: 0.2, 4: 0.07, 5: 0.03}, 2.3, 41.6)),),
+    counted=(CountedTestPhoto("00104", 3, EndpointAnswer(2, {1: 0.1, 2: 0.6, 3: 0.2, 4: 0.07, 5: 0.03}, 2.3, 41.6)),),
 )
 
 
