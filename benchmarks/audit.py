@@ -28,7 +28,7 @@ from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_li
 from benchmarks.auditing.crossfit import CLASSES, Floats, HeldOut, Integers, as_lines, cross_fit, embed_photos
 from binventory.audit import job
 from binventory.audit.records import Columns
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 
 from evaluation.count_metrics import Predictions, measure  # isort: skip
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Final
 
 from binventory.audit import job
-from binventory.audit.ledger import Filters
+from binventory.audit.database import Filters
 from binventory.audit.records import Columns
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 
 SIZES: Final = (50_000, 500_000)
 LARGEST_GROWTH: Final = 1.25

@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 from PIL import Image
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 
 SCRIPT = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 FORMULA = "=cmd|'/c calc'!A1"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from binventory.cost.assembly import Assembly
+from binventory.cost.quantities import Quantities
 
-_EMPTY = Assembly(
+_EMPTY = Quantities(
     environment="dev",
     region="us-east-1",
     jobs=(),
@@ -27,6 +27,6 @@ _EMPTY = Assembly(
 )
 
 
-def nothing_but(**parts: Any) -> Assembly:
+def nothing_but(**parts: Any) -> Quantities:
     """An environment of these parts alone."""
     return dataclasses.replace(_EMPTY, **parts)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from binventory.cost.spent import JobSpent, Spent, StepSpent
-from binventory.pipeline import Execution, Step, Trial
+from binventory.executions import Execution, ExecutionStep, Trial
 from binventory.report.record import Curve, RunRecord, epochs
 
 START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -48,7 +48,9 @@ def record(evaluation: dict[str, Any], description: str = SCRIPT) -> RunRecord:
 
 def failed() -> RunRecord:
     """An execution that came no further than its first step."""
-    step = Step("Ingest", "Failed", START, START + timedelta(minutes=1), "the disk is full", "ProcessingJob", "")
+    step = ExecutionStep(
+        "Ingest", "Failed", START, START + timedelta(minutes=1), "the disk is full", "ProcessingJob", ""
+    )
     return RunRecord(
         execution=Execution(ARN, "Failed", "Step failure", (step,)),
         description="",
@@ -63,10 +65,12 @@ def failed() -> RunRecord:
     )
 
 
-def _step(name: str) -> Step:
+def _step(name: str) -> ExecutionStep:
     kind, start, end = STEPS[name]
     detail = "True" if kind == "Condition" else f"arn:aws:sagemaker:us-east-1:123456789012:job/pipelines-{name.lower()}"
-    return Step(name, "Succeeded", START + timedelta(minutes=start), START + timedelta(minutes=end), "", kind, detail)
+    return ExecutionStep(
+        name, "Succeeded", START + timedelta(minutes=start), START + timedelta(minutes=end), "", kind, detail
+    )
 
 
 def _log(loss: float, count: int) -> list[str]:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from binventory.account import machines, sagemaker, services
 from binventory.account.things import Kind, Look, Thing, entries
-from binventory.aws import Aws
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.core.names import Names
 from binventory.cost import prices
 from binventory.cost.prices import Prices
-from binventory.errors import Problem
-from binventory.names import Names
 
 KINDS: tuple[Kind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
 TAG = "deployment"

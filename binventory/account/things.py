@@ -9,10 +9,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Problem
 from binventory.cost.prices import Prices
 from binventory.cost.workload import HOURS_A_MONTH
-from binventory.errors import Problem
 
 FREE = 0.0
 

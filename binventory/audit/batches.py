@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from binventory.audit.counters import PhotoRefusedError, parse_probabilities
-from binventory.audit.ledger import Counted, Ledger, SetAside
+from binventory.audit.database import AuditDatabase, CountedBin, SetAside
 from binventory.audit.records import Record, RecordError
 from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
 from binventory.batch.estimate import PHOTOS_A_JOB
-from binventory.batch.transform import Batch, Heard, Photos
-from binventory.errors import Problem
-from binventory.parallel import ordered_map
+from binventory.batch.ordered_map import ordered_map
+from binventory.batch.transform import Heard, Photos, TransformBatch
+from binventory.core.errors import Problem
 
 LARGE: Final = 20_000
 """Bins of a prefix from which transform jobs are the default."""
@@ -26,7 +26,7 @@ MAX_PAYLOAD_BYTES: Final = 6 * 1024 * 1024
 class TransformJobs:
     """How an audit's photos are answered: the audit's `Counter` where it is no matter of one photo."""
 
-    batch: Batch
+    batch: TransformBatch
     listed: bool
     """Whether the photos are known to exist because they were listed; a CSV may name any."""
     heard: Heard = lambda name, done: None
@@ -42,7 +42,7 @@ def audit_in_batches(
     bins: Iterable[Bin],
     store: Prefix,
     jobs: TransformJobs,
-    ledger: Ledger,
+    ledger: AuditDatabase,
     *,
     scope: Scope,
     concurrency: int,
@@ -68,7 +68,7 @@ def _groups(
     bins: Iterable[Bin],
     store: Prefix,
     jobs: TransformJobs,
-    ledger: Ledger,
+    ledger: AuditDatabase,
     scope: Scope,
     concurrency: int,
     on_done: Callable[[int], None],
@@ -124,7 +124,7 @@ def _unanswerable(found: Bin, store: Prefix) -> SetAside | None:
     return None
 
 
-def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -> Iterator[Counted | SetAside]:
+def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -> Iterator[CountedBin | SetAside]:
     for found, record in group:
         try:
             table = _probabilities(answers.get(found.photo))
@@ -132,7 +132,7 @@ def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -
             yield SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
             continue
         scope.require(table)
-        yield Counted(record, found.photo, table)
+        yield CountedBin(record, found.photo, table)
 
 
 def _probabilities(answer: Any) -> Mapping[int, float]:

@@ -16,9 +16,9 @@ import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
 from binventory.audit.records import RecordError, checked_image_id
-from binventory.aws import Aws, error_code, error_message
 from binventory.client import CountError, Queue, count_queued
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
 
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
@@ -70,7 +70,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointCounter:
     """The SageMaker endpoint, asked photo by photo."""
 
     aws: Aws
@@ -148,7 +148,7 @@ def parse_probabilities(answer: Any) -> Mapping[int, float]:
     return dict(sorted(found.items()))
 
 
-class Predictions:
+class PredictionsFile:
     """Answers given before: CSV or Parquet (image_id and one column a count: p1, p2, ...), JSON Lines (the endpoint's
     answers, each with "image_id"), or a folder of Batch Transform's `<id>.jpg.out` files.
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from binventory.audit.records import MAX_LINES, Columns, Line, Record, RecordError, line_from_row
 from binventory.audit.sources import Bin, Store, photo_folder
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _TABLE: Final = """
 DROP TABLE IF EXISTS rows;

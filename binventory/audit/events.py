@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from binventory.audit.ledger import Disagreement, Filters, Ledger
+from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.outputs import to_json
-from binventory.aws import Aws
-from binventory.errors import Problem
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
 
 SOURCE: Final = "binventory.audit"
 DETAIL_TYPE: Final = "Recorded Quantity Disagreement"
@@ -35,7 +35,7 @@ def detail(found: Disagreement, *, audit: str, address: str) -> dict[str, Any]:
 def send_events(
     aws: Aws,
     bus: str,
-    ledger: Ledger,
+    ledger: AuditDatabase,
     filters: Filters,
     *,
     audit: str,

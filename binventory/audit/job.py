@@ -13,10 +13,10 @@ from typing import Final
 
 from binventory import serving
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
-from binventory.audit.counters import Counter, Endpoint, Pace, Predictions
+from binventory.audit.counters import Counter, EndpointCounter, Pace, PredictionsFile
 from binventory.audit.csv_records import CsvRecords
+from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.events import send_events
-from binventory.audit.ledger import Disagreement, Filters, Ledger
 from binventory.audit.outputs import WRITERS, write_set_aside
 from binventory.audit.page import write_page
 from binventory.audit.plan import Plan
@@ -33,12 +33,12 @@ from binventory.audit.sources import (
     read_photo,
 )
 from binventory.audit.summary import Summary, summarise
-from binventory.aws import Aws
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site, find_site
-from binventory.batch.transform import Batch
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.batch.transform import TransformBatch
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 FORMATS: Final = (*WRITERS, "html")
 PAGE_NAME: Final = "audit.html"
@@ -143,7 +143,7 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         total, bins = _bins(request, store, stack)
         counter = _counter(request, aws, store, total, stack, heard)
         identity = _identity(request, store, counter)
-        ledger = stack.enter_context(closing(Ledger(request.output / LEDGER_NAME, identity)))
+        ledger = stack.enter_context(closing(AuditDatabase(request.output / LEDGER_NAME, identity)))
         _count(request, bins, total, store, counter, ledger, heard)
         summary = summarise(ledger, identity=identity, filters=request.filters, classes=len(request.scope.classes))
         audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -178,7 +178,7 @@ def _count(
     total: int,
     store: Store,
     counter: Counter | TransformJobs,
-    ledger: Ledger,
+    ledger: AuditDatabase,
     heard: Progress,
 ) -> None:
     """Say what it will cost, then fill the ledger."""
@@ -198,18 +198,18 @@ def _counter(
     request: Request, aws: Aws | None, store: Store, total: int, stack: ExitStack, heard: Progress
 ) -> Counter | TransformJobs:
     if request.predictions is not None:
-        predictions = Predictions(request.predictions, request.output / "predictions.sqlite")
+        predictions = PredictionsFile(request.predictions, request.output / "predictions.sqlite")
         stack.callback(predictions.close)
         return predictions
     if aws is None:
         raise AssertionError("a request without predictions needs AWS")
     if request.batch if request.batch is not None else isinstance(store, Prefix) and total >= LARGE:
-        batch = Batch(aws, find_site(aws, Names(request.environment)), "audit")
+        batch = TransformBatch(aws, find_site(aws, Names(request.environment)), "audit")
         return TransformJobs(
             batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
         )
     names = Names(request.environment)
-    return Endpoint(aws, request.endpoint, Pace(request.rate), find_queue=lambda: serving.find_queue(aws, names))
+    return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=lambda: serving.find_queue(aws, names))
 
 
 def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:
@@ -252,7 +252,7 @@ def _plan(request: Request, total: int) -> Plan:
 
 
 def _write(
-    request: Request, store: Store, ledger: Ledger, summary: Summary, audit: str, heard: Progress
+    request: Request, store: Store, ledger: AuditDatabase, summary: Summary, audit: str, heard: Progress
 ) -> tuple[Path, ...]:
     """Every file appears whole or not at all."""
     files = []
@@ -279,7 +279,7 @@ def _write_summary(path: Path, summary: Summary) -> None:
 
 
 def _write_page(
-    path: Path, request: Request, store: Store, ledger: Ledger, summary: Summary, audit: str, heard: Progress
+    path: Path, request: Request, store: Store, ledger: AuditDatabase, summary: Summary, audit: str, heard: Progress
 ) -> None:
     def photo(found: Disagreement) -> bytes | None:
         try:

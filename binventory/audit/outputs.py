@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 
-from binventory.audit.ledger import Disagreement, SetAside
+from binventory.audit.database import Disagreement, SetAside
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _ROWS_AT_ONCE: Final = 5000

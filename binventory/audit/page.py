@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from binventory.audit.ledger import Disagreement
+from binventory.audit.database import Disagreement
 from binventory.audit.summary import Summary
 
 PHOTOS_A_CHUNK: Final = 50

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-S3_GET_PER_THOUSAND: Final = 0.0004
-S3_LIST_PER_THOUSAND: Final = 0.005
-EVENTS_PER_MILLION: Final = 1.0
+from binventory.cost import prices
+
 _LISTED_AT_ONCE: Final = 1000
 # What one instance of the default type is assumed to need for one photo, whatever the concurrency; an upper bound on
 # the safe side of what benchmarks/serving.py measures.
@@ -41,9 +40,8 @@ class Plan:
         if self.asks_endpoint and self.price_per_hour is None:
             return None
         endpoint = self.seconds / 3600 * (self.price_per_hour or 0.0) if self.asks_endpoint else 0.0
-        requests = 0.0
+        read = 0.0
         if self.from_s3:
             photos = self.bins if self.asks_endpoint else 0
-            requests = (self.bins + photos) / 1000 * S3_GET_PER_THOUSAND
-            requests += self.bins / _LISTED_AT_ONCE / 1000 * S3_LIST_PER_THOUSAND
-        return endpoint + requests + self.events / 1e6 * EVENTS_PER_MILLION
+            read = prices.s3_requests(gets=self.bins + photos, lists=self.bins / _LISTED_AT_ONCE)
+        return endpoint + read + prices.events(self.events)

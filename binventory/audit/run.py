@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from binventory.audit.counters import Counter, PhotoRefusedError
-from binventory.audit.ledger import Counted, Ledger, SetAside
+from binventory.audit.database import AuditDatabase, CountedBin, SetAside
 from binventory.audit.records import RecordError
 from binventory.audit.sources import Bin, Folder, PhotoUnreadableError, Store, read_photo
-from binventory.errors import Problem
+from binventory.core.errors import Problem
 
 # Bins a transaction: large enough to cost nothing, small enough that an interruption loses little.
 _BATCH: Final = 64
@@ -39,7 +39,7 @@ def audit_bins(
     bins: Iterable[Bin],
     store: Store,
     counter: Counter,
-    ledger: Ledger,
+    ledger: AuditDatabase,
     *,
     scope: Scope,
     concurrency: int,
@@ -49,7 +49,7 @@ def audit_bins(
 
     Whatever is finished when an exception passes through (Ctrl-C included) is kept, so the next run goes on from there.
     """
-    finished: list[Counted | SetAside] = []
+    finished: list[CountedBin | SetAside] = []
 
     def keep() -> None:
         ledger.add(finished)
@@ -73,7 +73,7 @@ def audit_bins(
         keep()
 
 
-def audit_one(found: Bin, store: Store, counter: Counter, scope: Scope) -> Counted | SetAside:
+def audit_one(found: Bin, store: Store, counter: Counter, scope: Scope) -> CountedBin | SetAside:
     """Compare one record with its photo; what cannot be compared is set aside with its reason."""
     try:
         record = found.record()
@@ -84,7 +84,7 @@ def audit_one(found: Bin, store: Store, counter: Counter, scope: Scope) -> Count
     except (RecordError, PhotoUnreadableError, PhotoRefusedError) as error:
         return SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
     scope.require(table)
-    return Counted(record, found.photo, table)
+    return CountedBin(record, found.photo, table)
 
 
 def out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
@@ -94,7 +94,7 @@ def out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
     return SetAside(found.image_id, found.photo, "out_of_scope", reason, detail, recorded)
 
 
-def not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None]) -> Iterator[Bin]:
+def not_yet(bins: Iterable[Bin], ledger: AuditDatabase, on_done: Callable[[int], None]) -> Iterator[Bin]:
     """The bins that the ledger does not hold; the others are done already."""
     for found in bins:
         if ledger.holds(found.image_id):
@@ -105,14 +105,14 @@ def not_yet(bins: Iterable[Bin], ledger: Ledger, on_done: Callable[[int], None])
 
 def _in_flight(
     bins: Iterator[Bin], store: Store, counter: Counter, scope: Scope, concurrency: int
-) -> Iterator[Counted | SetAside]:
+) -> Iterator[CountedBin | SetAside]:
     """Results as they come, with never more than a few bins a thread under way.
 
     After a failure nothing new is begun, but what is under way is finished and yielded: its answers are paid for.
     """
     failure: BaseException | None = None
     with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="audit") as pool:
-        pending: set[Future[Counted | SetAside]] = set()
+        pending: set[Future[CountedBin | SetAside]] = set()
         try:
             while True:
                 room = 0 if failure else concurrency * _FLIGHT_PER_THREAD - len(pending)

@@ -20,8 +20,8 @@ from binventory.audit.records import (
     checked_image_id,
     record_from_metadata,
 )
-from binventory.aws import Aws, error_code
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Exit, Problem
 
 PHOTO_FOLDER: Final = "bin-images"
 METADATA_FOLDER: Final = "metadata"

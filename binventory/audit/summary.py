@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from binventory.audit.database import AuditDatabase, Filters, SkuError
 from binventory.audit.estimate import Finds, WrongShare, estimate_wrong_share, expected_finds
-from binventory.audit.ledger import Filters, Ledger, SkuError
 
 TOP_SKUS: Final = 20
 SCHEMA: Final = 1
@@ -46,7 +46,9 @@ class Summary:
         return {"schema": SCHEMA, **document}
 
 
-def summarise(ledger: Ledger, *, identity: Mapping[str, str], filters: Filters, classes: int, seed: int = 0) -> Summary:
+def summarise(
+    ledger: AuditDatabase, *, identity: Mapping[str, str], filters: Filters, classes: int, seed: int = 0
+) -> Summary:
     """Estimate the share of wrong records, judge every record by it, and add up.
 
     The share is estimated from all counted bins; the filters choose what is listed and what checking it would find.

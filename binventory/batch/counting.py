@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_message
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
-from binventory.batch.transform import Batch, Heard, Photos
-from binventory.errors import Exit, Problem
+from binventory.batch.transform import Heard, Photos, TransformBatch
+from binventory.core.aws import Aws, error_message
+from binventory.core.errors import Exit, Problem
 
 _PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
@@ -72,7 +72,7 @@ def count_prefix(
             code=Exit.USAGE,
         )
     agreed(total)
-    batch = Batch(aws, site, "count")
+    batch = TransformBatch(aws, site, "count")
     keys = photos_below(aws, uri)
     while group := list(islice(keys, photos_a_job)):
         with batch.answers(Photos(f"s3://{bucket}/", group), heard) as answers:

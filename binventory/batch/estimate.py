@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from binventory.audit.plan import S3_GET_PER_THOUSAND, S3_LIST_PER_THOUSAND
 from binventory.batch.site import Site
+from binventory.core.errors import Problem
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.machines import machine
 from binventory.cost.workload import JOB_OVERHEAD_SECONDS, SERVE_RATE
-from binventory.errors import Problem
 
 PHOTOS_A_JOB: Final = 20_000
 """Large enough that a job's start costs little, small enough that an interruption loses little."""
-S3_PUT_PER_THOUSAND: Final = 0.005
 _PATIENCE: Final = 4.0
 _LEAST_LIMIT_SECONDS: Final = 30 * 60.0
 
@@ -37,7 +35,7 @@ def launch(photos: int, site: Site, *, region: str, local: bool, photos_a_job: i
     expected = sum(job_seconds(size, site) for size in sizes)
     at_most = sum(limit_seconds(size, site) for size in sizes)
     hour = _hourly(site, region)
-    requests = (photos * (S3_PUT_PER_THOUSAND + 2 * S3_GET_PER_THOUSAND) + photos / 500 * S3_LIST_PER_THOUSAND) / 1000
+    requests = prices.s3_requests(gets=2 * photos, puts=photos, lists=photos / 500)
     number = "" if len(sizes) == 1 else f"{len(sizes)} x "
     charges = (
         Charge(

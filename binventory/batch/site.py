@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from binventory import serving
-from binventory.aws import Aws
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 
 @dataclass(frozen=True)

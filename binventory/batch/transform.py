@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code, error_message
 from binventory.batch.estimate import limit_seconds
+from binventory.batch.ordered_map import ordered_map
 from binventory.batch.site import Site
-from binventory.errors import Problem
-from binventory.parallel import ordered_map
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Problem
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
@@ -49,7 +49,7 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TransformBatch:
     """Runs transform jobs of one environment. `purpose` becomes part of their names: count, audit."""
 
     aws: Aws

@@ -9,7 +9,6 @@ from types import FrameType
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from binventory.aws import error_code, error_message
 from binventory.cli import (
     audit,
     cost,
@@ -26,7 +25,8 @@ from binventory.cli import (
 )
 from binventory.cli.help_look import tidy_help
 from binventory.cli.look import print_problem, stderr
-from binventory.errors import Exit, Problem
+from binventory.core.aws import error_code, error_message
+from binventory.core.errors import Exit, Problem
 
 app = typer.Typer(
     name="binventory",

@@ -11,19 +11,19 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from binventory.audit import job
-from binventory.audit.ledger import Filters
+from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.records import Columns
 from binventory.audit.run import Scope
 from binventory.audit.summary import Summary
-from binventory.aws import connect
 from binventory.batch.estimate import launch
 from binventory.batch.site import Site
 from binventory.cli.launching import confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
+from binventory.core.aws import connect
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.cost import prices
-from binventory.errors import Exit, Problem
-from binventory.names import Names
 
 _SHOWN_REASONS = 6
 _SHOWN_SKUS = 5

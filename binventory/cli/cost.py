@@ -13,14 +13,14 @@ import typer
 from rich.table import Table
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
-from binventory.cost import assembly, prices, text
+from binventory.cost import prices, quantities, text
 from binventory.cost.estimate import Estimate, estimate
 from binventory.cost.lines import SPOT_SHARE, StepLine
 from binventory.cost.refresh import refresh as refresh_prices
 from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
-from binventory.rehearsal.cdk import Cdk
+from binventory.deployment.cdk import Cdk
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EPILOG = """
@@ -80,18 +80,18 @@ def _refresh(region: str) -> None:
 
 
 def _estimate(folder: Path | None, env: str, photos: int | None, traffic: float, region: str | None) -> Estimate:
-    read = assembly.read(folder) if folder is not None else _synthesized(env)
+    read = quantities.read(folder) if folder is not None else _synthesized(env)
     known = prices.load(region or ("us-east-1" if read.region == "unknown-region" else read.region))
     return estimate(read, known, Workload.of(read.parameters, photos), traffic)
 
 
-def _synthesized(env: str) -> assembly.Assembly:
+def _synthesized(env: str) -> quantities.Quantities:
     with tempfile.TemporaryDirectory() as scratch:
         environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         cdk = Cdk(_REPOSITORY, Path(scratch) / "cdk.out", Path(scratch) / "cdk.log", environment)
         with stderr.status("Synthesizing the stacks"):
             cdk.synth(f"env={env}", lambda line: None)
-        return assembly.read(cdk.assembly)
+        return quantities.read(cdk.assembly)
 
 
 def _print(found: Estimate, before: Estimate | None) -> None:

@@ -15,15 +15,15 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from binventory import serving
-from binventory.aws import Aws, connect
 from binventory.batch.counting import CountedPhoto, count_prefix
 from binventory.batch.estimate import launch
 from binventory.batch.site import find_site
 from binventory.cli.launching import YesFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
 from binventory.client import DATASET_HOSTS, FetchPolicy
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 _SHOWN_PHOTOS = 20
 _AT_ONCE = 16
@@ -70,7 +70,7 @@ def count(
     queue = serving.find_queue(aws, names)
     with ThreadPoolExecutor(_AT_ONCE if queue else 1) as pool:  # what waits in a queue can wait together
 
-        def ask(photo: str) -> serving.Answer:
+        def ask(photo: str) -> serving.EndpointAnswer:
             return serving.count(aws, names, photo if "://" in photo else Path(photo), policy, queue)
 
         answers = dict(zip(photos, pool.map(ask, photos), strict=True))

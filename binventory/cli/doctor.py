@@ -7,9 +7,9 @@ from pathlib import Path
 import typer
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
-from binventory.doctor import examine
-from binventory.errors import Exit
-from binventory.names import Names
+from binventory.core.errors import Exit
+from binventory.core.names import Names
+from binventory.doctor.checks import examine
 from stacks.settings import load
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent

@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 from botocore.exceptions import ClientError
 
-from binventory import promotion, serving
-from binventory.aws import Aws, connect, error_code
+from binventory import serving
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.core.aws import Aws, connect, error_code
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.launch import of_endpoint
-from binventory.errors import Exit, Problem
-from binventory.journal import Journal
-from binventory.names import Names
 
 group = typer.Typer(help="The endpoint: on, off, and what it serves.", no_args_is_help=True)
 Timeout = Annotated[
@@ -48,12 +48,12 @@ def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
         stdout.print("Newer versions may not be read with these credentials", style="dim")
 
 
-def _newer(aws: Aws, names: Names, package: str) -> tuple[promotion.Judged, ...] | None:
+def _newer(aws: Aws, names: Names, package: str) -> tuple[serving.JudgedPackage, ...] | None:
     """The versions above the one that serves; None where they may not be read."""
     try:
-        return promotion.newer_than(aws, names, package)
+        return serving.newer_than(aws, names, package)
     except ClientError as error:
-        if error_code(error) not in promotion.DENIED:
+        if error_code(error) not in serving.DENIED:
             raise
         return None
 
@@ -65,7 +65,7 @@ def turn_on(
     """Turns the endpoint on with the newest approved model package. From then on it bills by the hour."""
     aws, names = connect(os.environ), Names(env)
     state = serving.endpoint_state(aws, names)
-    if not state.package and not promotion.newer_than(aws, names, ""):
+    if not state.package and not serving.newer_than(aws, names, ""):
         raise Problem(
             f"The endpoint {names.prefix} cannot be turned on",
             "no model has been approved yet, so there is nothing to serve",
@@ -91,11 +91,11 @@ def turn_off(timeout: Timeout = None, env: EnvironmentOption = "dev", json: Json
 
 def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bool) -> None:
     template = serving.template(aws, names.serving_stack)
-    limit = timeout or promotion.wait_seconds(template)
+    limit = timeout or serving.wait_seconds(template)
     journal = Journal()
     with show(journal, stderr if json else stdout), journal.step(f"Turn {wanted}") as entry:
         every = 0.5 if aws.is_local else 5
-        for event in promotion.follow_switch(aws, names, wanted, timeout=limit, every=every):
+        for event in serving.follow_switch(aws, names, wanted, timeout=limit, every=every):
             journal.note(entry, event)
     if json:
         print_json(serving.endpoint_state(aws, names))

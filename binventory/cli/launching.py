@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from binventory.cli.look import stderr, stdout, table
+from binventory.core.errors import Exit, Problem
 from binventory.cost.launch import Launch
 from binventory.cost.text import money_or_unknown
-from binventory.errors import Exit, Problem
 
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking; the price is shown all the same.")]
 

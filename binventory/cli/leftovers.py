@@ -9,11 +9,11 @@ from rich.markup import escape
 
 from binventory.account import strays
 from binventory.account.strays import Strays
-from binventory.aws import connect
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
+from binventory.core.aws import connect
+from binventory.core.errors import Exit
+from binventory.core.names import Names
 from binventory.cost.text import money
-from binventory.errors import Exit
-from binventory.names import Names
 
 
 def register(app: typer.Typer) -> None:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from binventory.errors import Problem
-from binventory.times import duration as duration
+from binventory.core.errors import Problem
+from binventory.core.journal import duration as duration
 
 stdout = Console(highlight=False, soft_wrap=False)
 stderr = Console(stderr=True, highlight=False)
@@ -58,7 +58,7 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
-class Counted(Protocol):
+class HasProbabilities(Protocol):
     """Something that says how probable each count is."""
 
     @property
@@ -66,6 +66,6 @@ class Counted(Protocol):
         """By count."""
 
 
-def bars(answer: Counted) -> str:
+def bars(answer: HasProbabilities) -> str:
     """The probabilities of an answer in one cell: `1 .02  2 .10 ...`."""
     return "  ".join(f"{number} {share:.2f}".replace("0.", ".") for number, share in answer.probabilities.items())

@@ -12,10 +12,10 @@ import typer
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.summary import print_result
-from binventory.errors import Problem
-from binventory.journal import Journal
-from binventory.rehearsal import run
-from binventory.rehearsal.run import Options, Result
+from binventory.core.errors import Problem
+from binventory.core.journal import Journal
+from binventory.rehearsal import ending, run
+from binventory.rehearsal.result import Options, Result
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -61,7 +61,7 @@ def rehearse(
     Takes about four minutes on two cores. Exits with 1 and the failing job's log when anything fails.
     """
     if end is not None:
-        run.end(end)
+        ending.end(end)
         stdout.print(f"Ended: no process, port or file of {end} is left.")
         return
     options = Options(
@@ -107,7 +107,7 @@ def _print_kept(result: Result, state_dir: Path) -> None:
     console.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
     for name, value in result.kept.items():
         console.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
-    console.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / run.EXPORTS))}", soft_wrap=True)
+    console.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / ending.EXPORTS))}", soft_wrap=True)
     console.print("\nThen, for example:\n")
     console.print("  binventory endpoint status")
     console.print(f"  aws sagemaker list-pipeline-executions --pipeline-name {result.execution.split('/')[-3]}")

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from binventory.cli.look import JsonFlag, print_json, stdout
-from binventory.errors import Exit, Problem
-from binventory.review import losses
+from binventory.core.errors import Exit, Problem
+from binventory.deployment.review import losses
 
 
 def register(app: typer.Typer) -> None:

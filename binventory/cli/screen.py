@@ -12,8 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from binventory.journal import Entry, Journal
-from binventory.times import duration
+from binventory.core.journal import Entry, Journal, duration
 
 _MARKS = {"waiting": "·", "running": "", "done": "✓", "failed": "✗", "reused": "=", "skipped": "-"}
 _STYLES = {

@@ -10,15 +10,15 @@ import typer
 from botocore.exceptions import ClientError
 from rich.markup import escape
 
-from binventory import pipeline
-from binventory.aws import Aws, connect, error_code
+from binventory import executions
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
+from binventory.core.aws import Aws, connect, error_code
+from binventory.core.names import Names
 from binventory.cost import prices, report, usage
-from binventory.cost.report import Report
+from binventory.cost.report import SpendingReport
 from binventory.cost.spent import Meter, Spent
 from binventory.cost.text import money_or_unknown
 from binventory.cost.usage import Usage
-from binventory.names import Names
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _LOCAL_NOTE = (
@@ -42,7 +42,7 @@ def spent(
 ) -> None:
     """Reads what an execution cost from its jobs: billed seconds, spot savings, and whether a smaller size would do."""
     aws, names = connect(os.environ), Names(env)
-    found = _report(aws, names, pipeline.find(aws, names, execution) if execution else pipeline.newest(aws, names))
+    found = _report(aws, names, executions.find(aws, names, execution) if execution else executions.newest(aws, names))
     if json:
         print_json(found.to_json())
     elif markdown:
@@ -51,16 +51,18 @@ def spent(
         _print(found)
 
 
-def _report(aws: Aws, names: Names, arn: str) -> Report:
+def _report(aws: Aws, names: Names, arn: str) -> SpendingReport:
     known = prices.load(aws.region)
-    execution = pipeline.look(aws, arn)
+    execution = executions.look(aws, arn)
     money = Meter(aws).read(execution)
     used, notes = _used(aws, money)
     notes += tuple(f"{step.name} was {step.reused}, which has paid for it." for step in execution.steps if step.reused)
     notes += ("Some jobs still run; their figures are upper bounds.",) if money.running else ()
     notes += (_LOCAL_NOTE,) if aws.is_local else ()
     warning = known.warning(date.today())
-    return report.make(money, used, pipeline.definition(aws, names), known, (*notes, *((warning,) if warning else ())))
+    return report.make(
+        money, used, executions.definition(aws, names), known, (*notes, *((warning,) if warning else ()))
+    )
 
 
 def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, ...]]:
@@ -73,7 +75,7 @@ def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, .
         return None, ("These credentials may not read metrics (cloudwatch:GetMetricData), so no size is advised.",)
 
 
-def _print(found: Report) -> None:
+def _print(found: SpendingReport) -> None:
     stdout.print(f"[bold]{found.execution.rsplit('/', 1)[-1]}[/bold] in {found.region}\n")
     bill = table(
         "step",

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from binventory.cli.look import bars, duration, table
-from binventory.journal import Journal
-from binventory.rehearsal.run import Result
+from binventory.core.journal import Journal
+from binventory.rehearsal.result import Result
 
 _METRICS = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
 

@@ -9,19 +9,19 @@ from typing import Annotated
 
 import typer
 
-from binventory import pipeline, promotion, serving
-from binventory.aws import Aws, connect
-from binventory.changes import changes
+from binventory import executions, serving
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.cli.watch import follow
-from binventory.cost.definition import check_parameters
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.launch import Launch, of_endpoint, of_execution
-from binventory.errors import Exit, Problem
-from binventory.journal import Journal
-from binventory.names import Names
+from binventory.executions.changes import changes
+from binventory.executions.starting import check_parameters
 
 _PANEL = "Train and serve"
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."
@@ -92,14 +92,14 @@ def train(
         parameters["PhotosUri"] = photos
     if labels is not None:
         parameters["LabelsUri"] = labels
-    definition = pipeline.definition(aws, names)
+    definition = executions.definition(aws, names)
     check_parameters(definition, parameters)
-    again = pipeline.definition_on_demand(aws, names)
+    again = executions.definition_on_demand(aws, names)
     found = changes(aws, names, definition, parameters)
     notes = tuple(filter(None, [_FRESH_NOTE if fresh else found.note]))
     launched = of_execution(definition, parameters, names=names, aws=aws, again=again, photos=found.photos, notes=notes)
     confirm(launched, yes=yes, json=json)
-    arn = pipeline.start(aws, names, parameters)
+    arn = executions.start(aws, names, parameters)
     if json and detach:
         print_json({"execution": arn, "launch": launched.to_json()})
         return
@@ -112,8 +112,8 @@ def train(
 
 def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
     """The parameters of an earlier execution. What made that one fresh is its own."""
-    arn = pipeline.newest(aws, names) if execution == "newest" else pipeline.find(aws, names, execution)
-    return {name: value for name, value in pipeline.parameters_of(aws, arn).items() if name != "Fresh"}
+    arn = executions.newest(aws, names) if execution == "newest" else executions.find(aws, names, execution)
+    return {name: value for name, value in executions.parameters_of(aws, arn).items() if name != "Fresh"}
 
 
 def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:
@@ -154,17 +154,17 @@ def approve(
     launched = _launch_of_endpoint(aws, names, arn)
     if launched:
         confirm(launched, yes=yes, json=json)
-    promotion.approve(aws, arn, note)
+    serving.approve(aws, arn, note)
     # An endpoint that is off, with this package already, is turned on as well.
-    answer = promotion.request_on(aws, names, f"the approval of version {promotion.version_of(arn)}")
+    answer = serving.request_on(aws, names, f"the approval of version {serving.version_of(arn)}")
     if answer and answer.outcome == "held":
-        raise promotion.not_promoted(names, answer.reason, "mend that, then: binventory endpoint on")
+        raise serving.not_promoted(names, answer.reason, "mend that, then: binventory endpoint on")
     console = stderr if json else stdout
     if wait:
-        limit = timeout or promotion.wait_seconds(serving.template(aws, names.serving_stack))
+        limit = timeout or serving.wait_seconds(serving.template(aws, names.serving_stack))
         journal = Journal()
         with show(journal, console), journal.step("Promote") as entry:
-            for event in promotion.follow_promotion(aws, names, arn, timeout=limit):
+            for event in serving.follow_promotion(aws, names, arn, timeout=limit):
                 journal.note(entry, event)
             journal.note(entry, f"endpoint {names.prefix} InService")
     if json:
@@ -193,8 +193,8 @@ def reject(
             "say which to reject: binventory reject ARN",
             code=Exit.NOT_READY,
         )
-    promotion.reject(aws, arn, note)
-    answer = promotion.compare(aws, names)
+    serving.reject(aws, arn, note)
+    answer = serving.compare(aws, names)
     if json:
         print_json({"model_package": arn, "comparison": answer})
         return
@@ -210,7 +210,7 @@ def _no_newer(aws: Aws, names: Names, package: str) -> None:
             "give the ARN of a version of it, or none for the newest: binventory approve",
             code=Exit.USAGE,
         )
-    newer = [judged for judged in promotion.newer_than(aws, names, package) if judged.status == "Approved"]
+    newer = [judged for judged in serving.newer_than(aws, names, package) if judged.status == "Approved"]
     if newer:
         raise Problem(
             f"The model package {package} was not approved",

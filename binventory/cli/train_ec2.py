@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory import executions
+from binventory.assembly.definitions import defaults_of
 from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
 from binventory.cli.screen import show
-from binventory.cost.definition import defaults_of
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
 from binventory.ec2.plan import Place
-from binventory.errors import Exit, Problem
-from binventory.journal import Journal
-from binventory.names import Names
 
 _ENDED_WELL = "succeeded"
 
@@ -53,7 +53,7 @@ def train_on_ec2(aws: Aws, names: Names, asked: Ec2Options) -> None:
         return
     plan = _plan(aws, names, where, asked)
     run = str(plan["run"])
-    values = {**defaults_of(pipeline.definition(aws, names)), **asked.values}
+    values = {**defaults_of(executions.definition(aws, names)), **asked.values}
     launched = price.launch(aws, names, where, run, values)
     confirm(launched, yes=asked.yes, json=asked.json)
     runs.write_plan(aws, where, plan)

@@ -14,18 +14,18 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from binventory import pipeline, promotion
-from binventory.aws import Aws, connect
+from binventory import executions, serving
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cli.screen import Below, show
+from binventory.core.aws import Aws, connect
+from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.cost.spent import Meter
 from binventory.cost.text import so_far
-from binventory.journal import Journal
-from binventory.names import Names
+from binventory.executions.watching import StepWatcher
 from binventory.report.markdown import markdown as as_markdown
 from binventory.report.page import render
 from binventory.report.record import read
-from binventory.watching import StepWatcher
 
 _PANEL = "Train and serve"
 _MONEY = "Money"
@@ -77,24 +77,24 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
     """Shows an execution until it has ended, then says what it came to. Raises Problem when it failed."""
     console = stderr if json else stdout
     journal = Journal()
-    journal.plan(*pipeline.STEPS, _MONEY)
+    journal.plan(*executions.STEPS, _MONEY)
     watcher, meter, bill = StepWatcher(aws, journal), Meter(aws), journal.entry(_MONEY)
     watcher.tail_lines = _TAIL if console.is_terminal else 0
     with show(journal, console, below(watcher)):
         journal.begin(bill)
-        for execution in pipeline.follow(aws, arn, every=1 if aws.is_local else 10):
+        for execution in executions.follow(aws, arn, every=1 if aws.is_local else 10):
             watcher.update(execution)
             spent = meter.read(execution)
             journal.note(bill, so_far(spent))
         watcher.tail = ()
         journal.end(bill, "done")
         journal.skip_waiting()
-    if execution.status == "Stopped" and (further := pipeline.continued(aws, arn)):
+    if execution.status == "Stopped" and (further := executions.continued(aws, arn)):
         console.print(f"\nSpot capacity was reclaimed too often; it goes on on demand: {further}", soft_wrap=True)
         follow(aws, further, json)
         return
     if execution.status != "Succeeded":
-        raise pipeline.explain(aws, execution)
+        raise executions.explain(aws, execution)
     package = execution.step("Register")
     registered = package.detail if package else ""
     if json:
@@ -114,7 +114,7 @@ def refusal(aws: Aws, package: str) -> list[str]:
     if not package:
         return []
     try:
-        judged = promotion.look(aws, package)
+        judged = serving.describe_package(aws, package)
     except ClientError:
         return []  # it is deleted, or these credentials follow executions only
     return [f"Rejected:     {judged.description or 'nobody said why'}"] if judged.status == "Rejected" else []
@@ -145,7 +145,7 @@ def _panel(inside: RenderableType, title: str) -> Panel:
     return Panel(inside, title=title, title_align="left", border_style="dim", expand=False)
 
 
-def trials_table(trials: tuple[pipeline.Trial, ...]) -> Table:
+def trials_table(trials: tuple[executions.Trial, ...]) -> Table:
     """What was tried so far, the best one in bold."""
     made = table("trial", "learning rate", "batch size", "objective", "", right=("batch size", "objective"))
     losses = [trial.objective for trial in trials if trial.objective is not None]
@@ -169,4 +169,4 @@ def _short(rate: str) -> str:
 
 
 def _chosen(aws: Aws, names: Names, execution: str | None) -> str:
-    return pipeline.find(aws, names, execution) if execution else pipeline.newest(aws, names)
+    return executions.find(aws, names, execution) if execution else executions.newest(aws, names)

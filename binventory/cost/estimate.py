@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binventory.cost.assembly import Assembly
 from binventory.cost.growth import GrowthLine, growth, stored_gb
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices
+from binventory.cost.quantities import Quantities
 from binventory.cost.roads import RoadLine, roads, seed_way
 from binventory.cost.serving_modes import BreakEven, Mode, ServingLine, break_evens, lines, modes
 from binventory.cost.workload import DAYS_A_MONTH, HOURS_A_MONTH, Workload
@@ -70,7 +70,7 @@ class Estimate:
         return sum(line.worst for line in (*self.execution, *self.again))
 
 
-def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: float) -> Estimate:
+def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: float) -> Estimate:
     """Prices an environment at `traffic` counts a day.
 
     Raises:
@@ -96,7 +96,7 @@ def estimate(assembly: Assembly, prices: Prices, workload: Workload, traffic: fl
     )
 
 
-def _idle(assembly: Assembly, prices: Prices, workload: Workload) -> tuple[MonthLine, ...]:
+def _idle(assembly: Quantities, prices: Prices, workload: Workload) -> tuple[MonthLine, ...]:
     stored = stored_gb(workload)
     network = [
         ("VPC endpoints", assembly.interface_endpoints, "interface_endpoint_hour", HOURS_A_MONTH),
@@ -118,7 +118,7 @@ def _idle(assembly: Assembly, prices: Prices, workload: Workload) -> tuple[Month
     )
 
 
-def _serving_on(assembly: Assembly, prices: Prices, ways: tuple[Mode, ...], traffic: float) -> tuple[MonthLine, ...]:
+def _serving_on(assembly: Quantities, prices: Prices, ways: tuple[Mode, ...], traffic: float) -> tuple[MonthLine, ...]:
     endpoint = assembly.endpoint
     if endpoint is None:
         return ()
@@ -137,7 +137,7 @@ def _serving_on(assembly: Assembly, prices: Prices, ways: tuple[Mode, ...], traf
     )
 
 
-def _notes(assembly: Assembly, prices: Prices) -> tuple[str, ...]:
+def _notes(assembly: Quantities, prices: Prices) -> tuple[str, ...]:
     types = {job.instance_type for job in assembly.jobs}
     if assembly.endpoint:
         types.add(assembly.endpoint.instance_type)

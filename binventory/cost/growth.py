@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from binventory.cost.assembly import Assembly
 from binventory.cost.lines import step_line
 from binventory.cost.prices import Prices
+from binventory.cost.quantities import Quantities
 from binventory.cost.workload import DATASET_PHOTOS, DAYS_A_MONTH, Workload
 
 PHOTOS = (1_000, 10_000, 100_000, DATASET_PHOTOS)
@@ -34,7 +34,7 @@ def stored_gb(workload: Workload) -> float:
     return workload.photos * (SHARD_GB_A_PHOTO + FEATURE_GB_A_VIEW * workload.passes) + MODEL_GB
 
 
-def month(assembly: Assembly, prices: Prices, workload: Workload, executions: float) -> tuple[float, float]:
+def month(assembly: Quantities, prices: Prices, workload: Workload, executions: float) -> tuple[float, float]:
     """GB that lie in S3 once as much expires as is added, and dollars of a month; the endpoint is not in it.
 
     Models stay, and move to a cheaper class: a year of them is counted.
@@ -53,7 +53,7 @@ def month(assembly: Assembly, prices: Prices, workload: Workload, executions: fl
 
 
 def growth(
-    assembly: Assembly,
+    assembly: Quantities,
     prices: Prices,
     workload: Workload,
     photos: Sequence[int] = PHOTOS,

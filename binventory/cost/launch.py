@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from binventory.aws import Aws
-from binventory.cost.assembly import Endpoint, Template, endpoint_of
-from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
+from binventory.assembly.definitions import Definition, defaults_of
+from binventory.assembly.templates import Json
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.core.names import Names
+from binventory.cost.jobs import Job, jobs_of
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
+from binventory.cost.quantities import BilledEndpoint, endpoint_of
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.text import money
 from binventory.cost.workload import CLASSES, HOURS_A_MONTH, Workload
-from binventory.errors import Problem
-from binventory.names import Names
 
 LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are what AWS would ask."
 
@@ -135,7 +137,7 @@ def of_execution(
     )
 
 
-def of_endpoint(template: Template, title: str, *, names: Names, aws: Aws) -> Launch:
+def of_endpoint(template: Json, title: str, *, names: Names, aws: Aws) -> Launch:
     """The launch screen of the serving stack's endpoint, which bills from now until it is turned off."""
     prices, complaints = _prices(aws.region)
     endpoint = endpoint_of([template])
@@ -182,7 +184,7 @@ def _charge(job: Job, prices: Prices | None, workload: Workload) -> tuple[Charge
     return charge, said
 
 
-def _serving(endpoint: Endpoint, prices: Prices | None) -> tuple[Charge, tuple[str, ...]]:
+def _serving(endpoint: BilledEndpoint, prices: Prices | None) -> tuple[Charge, tuple[str, ...]]:
     """The endpoint's line and what has to be said about it; a price that is missing shows as unknown."""
     serverless = endpoint.mode == "serverless"
     how = {"realtime": "always on", "async": "answers to S3"}.get(endpoint.mode, "")
@@ -201,7 +203,7 @@ def _serving(endpoint: Endpoint, prices: Prices | None) -> tuple[Charge, tuple[s
     return Charge("Endpoint", choice, limit, expected, worst), said
 
 
-def _machines(endpoint: Endpoint, prices: Prices) -> tuple[float, float, str]:
+def _machines(endpoint: BilledEndpoint, prices: Prices) -> tuple[float, float, str]:
     """A month at the fewest and at the most machines."""
     hour = prices.instance_hour(endpoint.instance_type)
     note = f"It bills ${endpoint.min_instances * hour:.3f} an hour from now on, until it is turned off."
@@ -210,7 +212,7 @@ def _machines(endpoint: Endpoint, prices: Prices) -> tuple[float, float, str]:
     return endpoint.min_instances * hour * HOURS_A_MONTH, endpoint.max_instances * hour * HOURS_A_MONTH, note
 
 
-def _serverless(endpoint: Endpoint, prices: Prices) -> tuple[float, float, str]:
+def _serverless(endpoint: BilledEndpoint, prices: Prices) -> tuple[float, float, str]:
     """A month without requests, and one in which as many as it lets in run all the time."""
     second = endpoint.memory_gb * prices.unit("serverless_gb_second")
     a_thousand = money(1000 * serverless_count(prices, endpoint.memory_gb))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory import executions
+from binventory.core.aws import Aws
 from binventory.cost.prices import load
 from binventory.cost.spent import Meter
 
@@ -23,7 +23,7 @@ def of_package(aws: Aws, package: str) -> dict[str, str]:
         execution = described.get("CustomerMetadataProperties", {}).get(EXECUTION, "")
         if not execution:
             return {}
-        spent = Meter(aws).read(pipeline.look(aws, execution))
+        spent = Meter(aws).read(executions.look(aws, execution))
     except ClientError:
         return {}
     if spent.dollars is None or spent.saved is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binventory.cost.definition import Job
+from binventory.cost.jobs import Job
 from binventory.cost.machines import machine
 from binventory.cost.prices import Prices
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds

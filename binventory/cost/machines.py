@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _VCPUS = {
     "medium": 2,
@@ -27,7 +27,7 @@ _P3_GIB = 61.0
 
 
 @dataclass(frozen=True)
-class Machine:
+class InstanceType:
     """An instance type."""
 
     instance_type: str
@@ -51,7 +51,7 @@ class Machine:
         return self.family.startswith("g")
 
 
-def machine(instance_type: str) -> Machine:
+def machine(instance_type: str) -> InstanceType:
     """The machine behind a type such as `ml.m5.xlarge`.
 
     Raises:
@@ -60,9 +60,9 @@ def machine(instance_type: str) -> Machine:
     family, size = instance_type.split(".")[-2:]
     vcpus, letter = _VCPUS.get(size), family[:1]
     if instance_type.endswith("p3.2xlarge"):
-        return Machine(instance_type, 8, _P3_GIB, 1)
+        return InstanceType(instance_type, 8, _P3_GIB, 1)
     if letter == "t" and size in _BURSTABLE_GIB:
-        return Machine(instance_type, _VCPUS[size], _BURSTABLE_GIB[size], 0)
+        return InstanceType(instance_type, _VCPUS[size], _BURSTABLE_GIB[size], 0)
     if vcpus is None or letter not in _GIB_A_VCPU:
         raise Problem(
             f"Nothing is known about {instance_type}",
@@ -71,4 +71,4 @@ def machine(instance_type: str) -> Machine:
             code=Exit.USAGE,
         )
     gpus = _GPUS.get(size, 1) if letter == "g" else 0
-    return Machine(instance_type, vcpus, vcpus * _GIB_A_VCPU[letter], gpus)
+    return InstanceType(instance_type, vcpus, vcpus * _GIB_A_VCPU[letter], gpus)

@@ -9,10 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 TABLE = Path(__file__).with_name("prices.json")
 MAX_AGE_DAYS = 180
+# List prices of us-east-1, a request or an event; they hardly differ between regions.
+_GET = 0.0004 / 1000
+_PUT_OR_LIST = 0.005 / 1000
+_EVENT = 1.0 / 1_000_000
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,13 @@ def load(region: str, table: Path = TABLE) -> Prices:
             code=Exit.NOT_READY,
         )
     return Prices(region, date.fromisoformat(values["read"]), values["source"], {**document["everywhere"], **values})
+
+
+def s3_requests(*, gets: float = 0.0, puts: float = 0.0, lists: float = 0.0) -> float:
+    """Dollars of so many GET, PUT and LIST requests."""
+    return gets * _GET + (puts + lists) * _PUT_OR_LIST
+
+
+def events(count: float) -> float:
+    """Dollars of so many events put on an EventBridge bus."""
+    return count * _EVENT

@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from binventory.core.errors import Problem
 from binventory.cost.prices import TABLE, load
-from binventory.errors import Problem
 
 SOURCE = "AWS Price List API, on demand, dollars"
 # A usage type begins with the region's short name (EU-, APS3-), which us-east-1 may leave out.

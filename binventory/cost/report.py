@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from binventory.cost.definition import Definition, instance_parameters
+from binventory.assembly.definitions import Definition, instance_parameters
 from binventory.cost.prices import Prices
 from binventory.cost.sizing import Advice, advise
 from binventory.cost.spent import Spent, StepSpent
@@ -36,7 +36,7 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class SpendingReport:
     """The bill of one execution."""
 
     execution: str
@@ -59,13 +59,13 @@ def make(
     definition: Definition,
     prices: Prices,
     notes: tuple[str, ...] = (),
-) -> Report:
+) -> SpendingReport:
     """Puts together what was spent, what was used (None: nobody may know) and what the definition lets one choose."""
     knobs = instance_parameters(definition)
     steps = tuple(_step(step, used, *knobs.get(step.step, ("", ())), prices) for step in spent.steps)
     read = f"{prices.read} ({prices.source})"
     take = _take(steps, prices)
-    return Report(spent.execution, spent.region, read, steps, spent.dollars, spent.saved, notes, take)
+    return SpendingReport(spent.execution, spent.region, read, steps, spent.dollars, spent.saved, notes, take)
 
 
 def _take(steps: Sequence[StepReport], prices: Prices) -> dict[str, str]:
@@ -99,7 +99,7 @@ def _step(
     )
 
 
-def markdown(report: Report) -> str:
+def markdown(report: SpendingReport) -> str:
     """The bill for a workflow's summary."""
     lines = [
         f"### Cost of execution `{report.execution.rsplit('/', 1)[-1]}`: {money_or_unknown(report.dollars)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from binventory.cost.definition import Job
+from binventory.cost.jobs import Job
 from binventory.cost.lines import SPOT_SHARE, StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds

@@ -9,9 +9,9 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from binventory.cost.assembly import Batch, Endpoint
 from binventory.cost.machines import machine
 from binventory.cost.prices import Prices
+from binventory.cost.quantities import BatchMachines, BilledEndpoint
 from binventory.cost.workload import DAYS_A_MONTH, JOB_OVERHEAD_SECONDS, SERVE_RATE
 
 SERVERLESS_GB = 4.0
@@ -60,7 +60,7 @@ class BreakEven:
     counts_a_day: float
 
 
-def modes(endpoint: Endpoint, batch: Batch | None, prices: Prices) -> tuple[Mode, ...]:
+def modes(endpoint: BilledEndpoint, batch: BatchMachines | None, prices: Prices) -> tuple[Mode, ...]:
     """The ways to serve with this endpoint's machine or memory (and the batch jobs' machines, where they are known).
 
     Raises:
@@ -69,7 +69,7 @@ def modes(endpoint: Endpoint, batch: Batch | None, prices: Prices) -> tuple[Mode
     name = endpoint.instance_type or REFERENCE_INSTANCE
     hour = prices.instance_hour(name)
     rate = SERVE_RATE * machine(name).vcpus  # counts a second of one machine
-    batch = batch or Batch(name, 1)
+    batch = batch or BatchMachines(name, 1)
     batch_hour = prices.instance_hour(batch.instance_type) * batch.instance_count
     batch_rate = SERVE_RATE * machine(batch.instance_type).vcpus * batch.instance_count
     fewest = max(1, endpoint.min_instances)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from binventory.cost.machines import Machine, machine
+from binventory.core.errors import Problem
+from binventory.cost.machines import InstanceType, machine
 from binventory.cost.prices import Prices
 from binventory.cost.usage import Usage
-from binventory.errors import Problem
 
 # A minute's mean hides its own peaks, so a size is only called large enough with this much room above it.
 HEADROOM = 1.2
@@ -56,14 +56,14 @@ def advise(instance_type: str, used: Usage, allowed: Sequence[str], prices: Pric
     return Advice(instance_type, "", 0.0, f"{said}: the size fits")
 
 
-def _said(ran: Machine, used: Usage) -> str:
+def _said(ran: InstanceType, used: Usage) -> str:
     if ran.gpus and used.gpu is not None:
         return f"{used.gpu.average / ran.gpus:.0f}% of {ran.gpus} GPU used"
     cpu = used.cpu.average if used.cpu is not None else 0.0
     return f"{cpu / ran.vcpus:.0f}% of {ran.vcpus} vCPU used"
 
 
-def _holds(other: Machine, ran: Machine, used: Usage) -> bool:
+def _holds(other: InstanceType, ran: InstanceType, used: Usage) -> bool:
     """Whether a machine would have held what was used on the one that ran."""
     if other.burstable or used.cpu is None or used.memory is None:
         return False

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory import executions
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
 from binventory.cost.lines import volume_hour
 from binventory.cost.prices import Prices, load
-from binventory.errors import Problem
 
 _RUNNING = frozenset({"InProgress", "Stopping"})
 
@@ -124,16 +124,16 @@ class Meter:
         self._prices = _prices(aws.region)
         self._ended: dict[str, JobSpent] = {}
 
-    def read(self, execution: pipeline.Execution) -> Spent:
+    def read(self, execution: executions.Execution) -> Spent:
         """The money of an execution until now."""
         steps = tuple(StepSpent(step.name, tuple(self._jobs(step))) for step in execution.steps)
         return Spent(execution.arn, self._aws.region, tuple(step for step in steps if step.jobs))
 
-    def _jobs(self, step: pipeline.Step) -> Iterable[JobSpent]:
+    def _jobs(self, step: executions.ExecutionStep) -> Iterable[JobSpent]:
         if step.reused is not None:
             return  # the execution that ran it has paid
         if step.kind == "TuningJob" and step.job:
-            for trial in pipeline.trials(self._aws, step.job):
+            for trial in executions.trials(self._aws, step.job):
                 yield self._job("TrainingJob", trial.job)
         elif step.kind in {"TrainingJob", "ProcessingJob"} and step.job:
             yield self._job(step.kind, step.job)

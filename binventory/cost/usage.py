@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 from binventory.cost.spent import JobSpent
 
 _NAMESPACES = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from binventory.core.errors import Exit, Problem
 from binventory.cost.machines import machine
-from binventory.errors import Exit, Problem
 
 DATASET_PHOTOS = 535_234
 CLASSES = 5

@@ -10,11 +10,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws, error_message
-from binventory.cost.definition import defaults_of
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory import executions
+from binventory.assembly.definitions import Definition, defaults_of, step_named
+from binventory.core.aws import Aws, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 SPLITS = ("train", "validation", "test")
 # Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.
@@ -104,8 +104,8 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
             code=Exit.USAGE,
         )
     execution = _ingested(aws, names)
-    definition = pipeline.definition(aws, names)
-    values = {**defaults_of(definition), **pipeline.parameters_of(aws, execution.arn)}
+    definition = executions.definition(aws, names)
+    values = {**defaults_of(definition), **executions.parameters_of(aws, execution.arn)}
     values |= {**_tuned(aws, execution), **given}
     return {
         "run": run,
@@ -122,22 +122,20 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     }
 
 
-def fixed_flags(definition: Mapping[str, Any], step: str) -> dict[str, str]:
+def fixed_flags(definition: Definition, step: str) -> dict[str, str]:
     """The flags of a step that are settings and no parameters, so that a machine computes as the pipeline does."""
-    found = [item["Arguments"] for item in definition["Steps"] if item["Name"] == step.capitalize()]
-    flags: dict[str, Any] = {}
-    for arguments in found:
-        flags |= arguments.get("HyperParameters", {})
-        words = arguments.get("AppSpecification", {}).get("ContainerArguments", [])
-        flags |= {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)}
+    arguments = (step_named(definition, step.capitalize()) or {}).get("Arguments", {})
+    words = arguments.get("AppSpecification", {}).get("ContainerArguments", [])
+    flags: dict[str, Any] = dict(arguments.get("HyperParameters", {}))
+    flags |= {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)}
     return {name: flags[name] for name in _FIXED[step] if isinstance(flags.get(name), str)}
 
 
-def _ingested(aws: Aws, names: Names) -> pipeline.Execution:
+def _ingested(aws: Aws, names: Names) -> executions.Execution:
     pages = aws.client("sagemaker").get_paginator("list_pipeline_executions")
     for page in pages.paginate(PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending"):
         for raw in page["PipelineExecutionSummaries"]:
-            execution = pipeline.look(aws, raw["PipelineExecutionArn"])
+            execution = executions.look(aws, raw["PipelineExecutionArn"])
             ingest = execution.step("Ingest")
             if ingest is not None and ingest.status == "Succeeded":
                 return execution
@@ -149,7 +147,7 @@ def _ingested(aws: Aws, names: Names) -> pipeline.Execution:
     )
 
 
-def _shards(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
     ingest = execution.step("Ingest")
     assert ingest is not None, "only executions that have ingested are asked"
     job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=ingest.job)
@@ -157,7 +155,7 @@ def _shards(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
     return {split: outputs[split] for split in SPLITS}
 
 
-def _tuned(aws: Aws, execution: pipeline.Execution) -> dict[str, str]:
+def _tuned(aws: Aws, execution: executions.Execution) -> dict[str, str]:
     """The best trial's values, if the execution has come so far."""
     tune = execution.step("Tune")
     if tune is None or tune.status != "Succeeded":

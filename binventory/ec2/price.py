@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.core.names import Names
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.lines import SPOT_SHARE
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
 from binventory.ec2.plan import Place
-from binventory.errors import Problem
-from binventory.names import Names
 
 _STEPS = ("Embed", "Train", "Evaluate")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,13 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
+from binventory import executions
 from binventory.account.strays import ENDS_BY
-from binventory.aws import Aws, error_code, error_message
+from binventory.assembly.definitions import Definition, first_of_type
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.ec2.plan import Place
-from binventory.errors import Exit, Problem
-from binventory.names import Names
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
 # Another subnet is another zone, with spot capacity and prices of its own.
@@ -163,8 +165,7 @@ def evaluation(aws: Aws, where: Place, run: str) -> dict[str, Any]:
 
 def register(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any]) -> str:
     """Registers the run's model as the pipeline would have, waiting for approval; returns the package's ARN."""
-    definition = pipeline.definition(aws, names)
-    arguments = json.loads(json.dumps(_register_step(definition["Steps"])))
+    arguments = _register_arguments(executions.definition(aws, names))
     run, models = str(plan["run"]), where.models(str(plan["run"]))
     container = arguments["InferenceSpecification"]["Containers"][0]
     container["ModelDataUrl"] = f"{models}/serving/model.tar.gz"
@@ -191,17 +192,16 @@ def registered(aws: Aws, names: Names, where: Place, run: str) -> str | None:
     return None
 
 
-def _register_step(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Arguments of the step that registers, wherever it stands in the definition."""
-    for step in steps:
-        if step["Type"] == "RegisterModel":
-            return dict(step["Arguments"])
-        inner = step.get("Arguments", {}).get("IfSteps", [])
-        if inner:
-            return _register_step(inner)
-    raise Problem(
-        "The model cannot be registered", "the pipeline's definition has no step for it", "deploy it: npx cdk deploy"
-    )
+def _register_arguments(definition: Definition) -> dict[str, Any]:
+    """Arguments of the step that registers, copied."""
+    step = first_of_type(definition, "RegisterModel")
+    if step is None:
+        raise Problem(
+            "The model cannot be registered",
+            "the pipeline's definition has no step for it",
+            "deploy it: npx cdk deploy",
+        )
+    return copy.deepcopy(step["Arguments"])
 
 
 def _get(aws: Aws, uri: str) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from binventory.aws import Aws
-from binventory.errors import Problem
-from binventory.serving import Answer
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.serving import EndpointAnswer
 
 TOLERANCE: Final = 5e-6
 """By how much a probability may differ. Both sides run one graph on the same bytes and write six decimals; a sum that
@@ -44,6 +44,27 @@ class Agreement:
         return f"probabilities within {self.largest_difference:.0e}"
 
 
+def test_photos(aws: Aws, manifest: str) -> list[tuple[str, int]]:
+    """The ids of the test split with their recorded quantity, sorted.
+
+    manifest: the s3:// folder of the manifests that Ingest wrote. Raises Problem when the test split is empty.
+    """
+    bucket, _, prefix = manifest.removeprefix("s3://").partition("/")
+    s3 = aws.client("s3")
+    rows: list[tuple[str, int]] = []
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest").get("Contents", []):
+        text = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode()
+        records = (json.loads(line) for line in text.splitlines())
+        rows.extend((str(row["id"]), int(row["count"])) for row in records if row.get("split") == "test")
+    if not rows:
+        raise Problem(
+            "There are no test photos",
+            f"no manifest under {manifest} has a row of the split test",
+            "give the rehearsal more photos: --photos-count 300",
+        )
+    return sorted(rows)
+
+
 def read_judged(aws: Aws, folder: str, evaluation: Mapping[str, Any]) -> dict[str, Judged]:
     """The answers that lie beside an evaluation in the s3:// `folder`, by id.
 
@@ -68,7 +89,9 @@ def _judged(line: bytes) -> Judged:
     return Judged(row["id"], row["recorded"], row["count"], probabilities)
 
 
-def hold(photos: Iterable[tuple[str, int]], judged: Mapping[str, Judged], ask: Callable[[str], Answer]) -> Agreement:
+def hold(
+    photos: Iterable[tuple[str, int]], judged: Mapping[str, Judged], ask: Callable[[str], EndpointAnswer]
+) -> Agreement:
     """Ask the endpoint about each photo, given as id and recorded quantity, and compare.
 
     Raises Problem naming a photo and both answers where they differ, or where the evaluation is of other photos.
@@ -80,7 +103,7 @@ def hold(photos: Iterable[tuple[str, int]], judged: Mapping[str, Judged], ask: C
             f"{len(strangers)} photos are in one of them only, such as {strangers[0]}",
             "look at the shards that Evaluate was given",
         )
-    differing: list[tuple[Judged, Answer]] = []
+    differing: list[tuple[Judged, EndpointAnswer]] = []
     largest = 0.0
     for image_id, recorded in test.items():
         ours, theirs = judged[image_id], ask(image_id)

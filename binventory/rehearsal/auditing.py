@@ -12,9 +12,9 @@ from typing import Any
 from binventory.audit import job
 from binventory.audit.events import DETAIL_TYPE, SOURCE
 from binventory.audit.records import Columns
-from binventory.aws import Aws
-from binventory.errors import Problem
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.errors import Problem
+from binventory.core.names import Names
 
 _LISTENER = "rehearsed-audit"
 

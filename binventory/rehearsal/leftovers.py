@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from binventory.account import strays
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 
 _JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/TransformJobs")
 

@@ -1,29 +1,20 @@
-"""The rehearsal itself: nine steps from an empty machine to counted photos, and back to an empty machine."""
+"""The rehearsal: nine steps from an empty machine to counted photos, and back to an empty machine."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import shlex
-import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from binventory import pipeline, promotion, serving
-from binventory.aws import Aws, connect
-from binventory.errors import Exit, Problem
-from binventory.journal import Entry, Journal
-from binventory.names import Names
-from binventory.rehearsal import agreement, auditing, leftovers, source
-from binventory.rehearsal.agreement import Agreement
-from binventory.rehearsal.auditing import Audited
-from binventory.rehearsal.cdk import Cdk, progress
+from binventory import executions, serving
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Problem
+from binventory.core.journal import Entry, Journal
+from binventory.deployment.cdk import Cdk, progress
+from binventory.executions.watching import StepWatcher
+from binventory.rehearsal import agreement, auditing, ending, leftovers, source
+from binventory.rehearsal.result import CountedTestPhoto, Options, Result
 from binventory.report.page import render
 from binventory.report.record import read
-from binventory.watching import StepWatcher, Transition
-from local_aws.server import LocalAws, LocalAwsError, stop_running
+from local_aws.server import LocalAws, LocalAwsError
 
 BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket", "Pipeline")
 AFTER = (
@@ -35,82 +26,7 @@ AFTER = (
     "Prove that nothing is left",
 )
 TEST_PHOTOS = 10
-EXPORTS = "environment.sh"
-"""File of a kept rehearsal with the exports, for `source`."""
-_TIE = 0.01
 _PROMOTION_SECONDS = 180.0
-# A rehearsal proves the machinery, not the model: the backbone's weights are random, and a dozen test photos may all be
-# counted wrong. The gate is there to be walked through; the threshold in settings/ holds back a bad model on AWS.
-_THRESHOLD = 0.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a rehearsal is asked to do."""
-
-    repository: Path
-    state_dir: Path
-    photos: Path | None = None  # None renders `photos_count` of them
-    photos_count: int = 300
-    keep: bool = False
-    reclaim: bool = False
-    enforce_iam: bool = False
-    report: Path | None = None  # where the execution's page is written
-    names: Names = field(default_factory=Names)
-
-    def parameters(self, found: source.Source) -> dict[str, str | int | float]:
-        """The pipeline parameters of a rehearsal; everything else keeps its default from settings/."""
-        return {
-            "PhotosUri": found.photos_uri,
-            "LabelsUri": found.labels_uri,
-            "LimitPerClass": 0,
-            "Weights": "none",
-            # A view costs as much as the photo itself, and random features gain nothing from it.
-            "Views": 0,
-            "Epochs": 60 if self.reclaim else 12,
-            "AccuracyThreshold": _THRESHOLD,
-        }
-
-
-@dataclass(frozen=True)
-class Counted:
-    """One test photo: what the record says and what the endpoint says."""
-
-    image_id: str
-    recorded: int
-    answer: serving.Answer
-
-    def differs_from(self, likely: int) -> bool:
-        """Whether another answer's likeliest count contradicts this one; where two counts tie, either may win."""
-        shares = self.answer.probabilities
-        return shares[self.answer.count] - shares[likely] > _TIE
-
-
-@dataclass
-class Result:
-    """What a rehearsal found out; filled as it goes, so that a failed one still shows what it has."""
-
-    source: source.Source | None = None
-    execution: str = ""
-    trials: tuple[pipeline.Trial, ...] = ()
-    evaluation: dict[str, Any] = field(default_factory=dict)
-    package: str = ""
-    transitions: tuple[Transition, ...] = ()
-    counted: tuple[Counted, ...] = ()
-    agreement: Agreement | None = None
-    audited: tuple[Audited, ...] = ()
-    checked: str = ""
-    kept: dict[str, str] = field(default_factory=dict)  # exports of a kept local AWS
-
-    @property
-    def accuracy(self) -> float | None:
-        """Accuracy on the test split."""
-        metric = self.evaluation.get("multiclass_classification_metrics", {}).get("accuracy", {})
-        return float(metric["value"]) if "value" in metric else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for --json."""
-        return asdict(self)
 
 
 def rehearse(options: Options, journal: Journal, result: Result | None = None) -> Result:
@@ -137,7 +53,7 @@ class _Rehearsal:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.local = LocalAws(options.state_dir / "aws", keep=options.keep, enforce_iam=options.enforce_iam)
         journal.plan(*BEFORE)
-        journal.plan(*pipeline.STEPS, level=1)
+        journal.plan(*executions.STEPS, level=1)
         journal.plan(*(AFTER[:4] if options.keep else AFTER))
 
     def run(self) -> Result:
@@ -153,7 +69,7 @@ class _Rehearsal:
             self.compare()
             self.audit()
             if self.options.keep:
-                self.result.kept = keep(self.options, self.local)
+                self.result.kept = ending.keep(self.options, self.local)
             else:
                 self.destroy()
             succeeded = True
@@ -169,7 +85,7 @@ class _Rehearsal:
             self.journal.skip_waiting()
             if not (succeeded and self.options.keep):
                 self.local.stop()
-                clear(self.options.state_dir, keep_logs=not succeeded)
+                ending.clear(self.options.state_dir, keep_logs=not succeeded)
 
     def start(self) -> None:
         """Step 1: the local AWS."""
@@ -209,16 +125,16 @@ class _Rehearsal:
     def learn(self, found: source.Source) -> None:
         """Step 4: the pipeline, by its API."""
         with self.journal.step("Pipeline") as entry:
-            arn = pipeline.start(self.aws, self.names, self.options.parameters(found))
+            arn = executions.start(self.aws, self.names, self.options.parameters(found))
             self.journal.note(entry, "backbone weights: none (random), said aloud: this model is for rehearsal only")
             execution = self._follow(arn)
             self.result.execution = arn
             if self.options.report is not None:
                 self.options.report.write_text(render(read(self.aws, arn)), encoding="utf-8")
             if execution.status != "Succeeded":
-                raise pipeline.explain(self.aws, execution)
+                raise executions.explain(self.aws, execution)
             self._evaluated = self._output(execution, "Evaluate", "evaluation")
-            self.result.evaluation = dict(pipeline.read_json(self.aws, f"{self._evaluated}/evaluation.json"))
+            self.result.evaluation = dict(executions.read_json(self.aws, f"{self._evaluated}/evaluation.json"))
             register = execution.step("Register")
             assert register is not None, "a succeeded execution has registered a model"
             self.result.package = register.detail
@@ -228,9 +144,9 @@ class _Rehearsal:
     def promote(self) -> None:
         """Step 5: approval, event, Lambda, stack update, endpoint."""
         with self.journal.step("Approve and promote") as entry:
-            promotion.approve(self.aws, self.result.package, "rehearsal")
+            serving.approve(self.aws, self.result.package, "rehearsal")
             self.journal.note(entry, "approved; waiting for the function that makes it serve")
-            for event in promotion.follow_promotion(
+            for event in serving.follow_promotion(
                 self.aws, self.names, self.result.package, timeout=_PROMOTION_SECONDS
             ):
                 self.journal.note(entry, event)
@@ -241,10 +157,10 @@ class _Rehearsal:
         with self.journal.step("Count test photos") as entry:
             counted = []
             self._queue = serving.find_queue(self.aws, self.names)
-            self._test_split = self._test_photos()
+            self._test_split = agreement.test_photos(self.aws, self._manifest)
             spread = self._test_split[:: max(1, len(self._test_split) // TEST_PHOTOS)][:TEST_PHOTOS]
             for image_id, recorded in spread:
-                counted.append(Counted(image_id, recorded, self._ask(image_id)))
+                counted.append(CountedTestPhoto(image_id, recorded, self._ask(image_id)))
                 self.result.counted = tuple(counted)
                 self.journal.note(entry, f"{len(counted)} photos")
             right = sum(item.answer.count == item.recorded for item in counted)
@@ -256,7 +172,7 @@ class _Rehearsal:
             judged = agreement.read_judged(self.aws, self._evaluated, self.result.evaluation)
             answers = {item.image_id: item.answer for item in self.result.counted}
 
-            def ask(image_id: str) -> serving.Answer:
+            def ask(image_id: str) -> serving.EndpointAnswer:
                 if image_id not in answers:
                     answers[image_id] = self._ask(image_id)
                     self.journal.note(entry, f"{len(answers)} of {len(self._test_split)} test photos")
@@ -292,35 +208,35 @@ class _Rehearsal:
         with self.journal.step("Destroy") as entry:
             self.cdk.destroy(self._say(entry))
             self.journal.note(entry, "source bucket and bootstrap stack")
-            source.empty(self.aws, source.PUBLIC_BUCKET)
-            unbootstrap(self.aws)
+            ending.empty(self.aws, source.PUBLIC_BUCKET)
+            ending.unbootstrap(self.aws)
             self.journal.note(entry, "stacks, source bucket and bootstrap stack deleted")
         with self.journal.step(AFTER[-1]) as entry:
             in_account = leftovers.in_account(self.aws)
             if not in_account.none:
-                raise _left(in_account)
+                raise ending.left(in_account)
             self.local.stop()
             on_machine = leftovers.on_machine(self.options.state_dir, self.local.port)
             if not on_machine.none:
-                raise _left(on_machine)
+                raise ending.left(on_machine)
             self.result.checked = f"{in_account.checked}, {on_machine.checked}"
             self.journal.note(entry, f"none of: {self.result.checked}")
 
-    def _follow(self, arn: str) -> pipeline.Execution:
+    def _follow(self, arn: str) -> executions.Execution:
         watcher = StepWatcher(
             self.aws, self.journal, reclaim_at=self.local.endpoint_url if self.options.reclaim else ""
         )
-        for execution in pipeline.follow(self.aws, arn):
+        for execution in executions.follow(self.aws, arn):
             watcher.update(execution)
             self.result.trials = watcher.trials
         if self.options.reclaim:
             self.result.transitions = watcher.transitions(execution)
         return execution
 
-    def _output(self, execution: pipeline.Execution, step: str, name: str) -> str:
+    def _output(self, execution: executions.Execution, step: str, name: str) -> str:
         found = execution.step(step)
         assert found is not None, f"{step} has run"
-        uri = pipeline.output(self.aws, found, name)
+        uri = executions.output(self.aws, found, name)
         if uri is None:
             raise Problem(
                 f"Step {step} has no output {name}",
@@ -329,24 +245,7 @@ class _Rehearsal:
             )
         return uri
 
-    def _test_photos(self) -> list[tuple[str, int]]:
-        """The ids of the test split with their recorded quantity."""
-        bucket, _, prefix = self._manifest.removeprefix("s3://").partition("/")
-        s3 = self.aws.client("s3")
-        rows: list[tuple[str, int]] = []
-        for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest").get("Contents", []):
-            text = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode()
-            records = (json.loads(line) for line in text.splitlines())
-            rows.extend((str(row["id"]), int(row["count"])) for row in records if row.get("split") == "test")
-        if not rows:
-            raise Problem(
-                "There are no test photos",
-                f"no manifest under {self._manifest} has a row of the split test",
-                "give the rehearsal more photos: --photos-count 300",
-            )
-        return sorted(rows)
-
-    def _ask(self, image_id: str) -> serving.Answer:
+    def _ask(self, image_id: str) -> serving.EndpointAnswer:
         key = f"bin-images/{image_id}.jpg"
         photo = bytes(self.aws.client("s3").get_object(Bucket=source.PUBLIC_BUCKET, Key=key)["Body"].read())
         return serving.count(self.aws, self.names, photo, queue=self._queue)
@@ -363,70 +262,3 @@ class _Rehearsal:
                 self.journal.note(entry, short)
 
         return say
-
-
-def unbootstrap(aws: Aws) -> None:
-    """Deletes the bootstrap stack and what it retains: its bucket and its image repository."""
-    cloudformation = aws.client("cloudformation")
-    resources = cloudformation.describe_stack_resources(StackName="CDKToolkit")["StackResources"]
-    held = {item["ResourceType"]: item["PhysicalResourceId"] for item in resources}
-    with contextlib.suppress(aws.client("ecr").exceptions.RepositoryNotFoundException):
-        if "AWS::ECR::Repository" in held:
-            aws.client("ecr").delete_repository(repositoryName=held["AWS::ECR::Repository"], force=True)
-    if "AWS::S3::Bucket" in held:
-        source.empty(aws, held["AWS::S3::Bucket"])
-    cloudformation.delete_stack(StackName="CDKToolkit")
-    cloudformation.get_waiter("stack_delete_complete").wait(
-        StackName="CDKToolkit", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-    )
-
-
-def keep(options: Options, local: LocalAws) -> dict[str, str]:
-    """Notes what a kept local AWS needs to be used (`environment.sh`) and ended; returns the exports."""
-    exports = local.environment()
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
-    (options.state_dir / EXPORTS).write_text("\n".join(lines) + "\n")
-    record = {"port": local.port, "environment": exports, "prefix": options.names.prefix}
-    (options.state_dir / "rehearsal.json").write_text(json.dumps(record, indent=2))
-    return exports
-
-
-def end(state_dir: Path) -> leftovers.Leftovers:
-    """Ends a kept rehearsal: stops its local AWS, removes its state, and looks for what is left."""
-    record = state_dir / "rehearsal.json"
-    if not record.is_file():
-        raise Problem(
-            f"No kept rehearsal in {state_dir}",
-            "there is no rehearsal.json in it",
-            "name the folder that `binventory rehearse --keep` printed",
-            code=Exit.USAGE,
-        )
-    port = int(json.loads(record.read_text())["port"])
-    stop_running(state_dir / "aws")
-    found = leftovers.on_machine(state_dir, port)
-    if not found.none:
-        raise _left(found)
-    shutil.rmtree(state_dir)
-    return found
-
-
-def clear(state_dir: Path, *, keep_logs: bool) -> None:
-    """Removes what a rehearsal wrote; after a failure the logs stay."""
-    if not keep_logs:
-        shutil.rmtree(state_dir, ignore_errors=True)
-        return
-    server_log = state_dir / "aws" / "server.log"
-    if server_log.is_file():
-        shutil.copy(server_log, state_dir / "logs" / "local_aws.log")
-    for path in _children(state_dir):
-        if path.name != "logs":
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _children(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from folder.iterdir()
-
-
-def _left(found: leftovers.Leftovers) -> Problem:
-    return Problem("Something is left", str(found), "this is a fault of the stacks or of the local AWS: see the logs")

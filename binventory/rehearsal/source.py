@@ -9,8 +9,8 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Exit, Problem
 from binventory.render import render_bucket
 
 PUBLIC_BUCKET = "aft-vbi-pds"
@@ -64,23 +64,6 @@ def render(folder: Path, photos: int) -> Path:
     """Renders photos into a folder and returns it."""
     render_bucket(folder, photos=photos)
     return folder
-
-
-def empty(aws: Aws, bucket: str) -> None:
-    """Deletes a bucket with everything in it, versions included; nothing happens where there is none."""
-    s3 = aws.client("s3")
-    try:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            doomed = [
-                {"Key": item["Key"], "VersionId": item["VersionId"]}
-                for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-            ]
-            if doomed:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
-        s3.delete_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error_code(error) not in {"NoSuchBucket", "404"}:
-            raise
 
 
 def _files(folder: Path) -> Iterator[Path]:

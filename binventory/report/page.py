@@ -10,13 +10,13 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from binventory import pipeline
+from binventory import executions
+from binventory.core.journal import duration
 from binventory.cost.spent import StepSpent
 from binventory.cost.text import money_or_unknown
+from binventory.executions.watching import listed
 from binventory.report import charts
 from binventory.report.record import Curve, RunRecord
-from binventory.times import duration
-from binventory.watching import listed
 
 METRICS: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
 _WIDE: Final = 10.0
@@ -91,15 +91,15 @@ def _bar(
     )
 
 
-def _seconds(step: pipeline.Step) -> float | None:
+def _seconds(step: executions.ExecutionStep) -> float | None:
     return (step.ended - step.started).total_seconds() if step.started and step.ended else None
 
 
-def _took(step: pipeline.Step) -> str:
+def _took(step: executions.ExecutionStep) -> str:
     return "" if step.reused else duration(_seconds(step))
 
 
-def _result(step: pipeline.Step) -> str:
+def _result(step: executions.ExecutionStep) -> str:
     if step.failure:
         return step.failure
     if step.reused is not None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws
+from binventory import executions
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
 from binventory.cost.spent import Meter, Spent
-from binventory.errors import Exit, Problem
 
 _METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
 
@@ -38,12 +38,12 @@ class Curve:
 class RunRecord:
     """One execution, for people who were not there."""
 
-    execution: pipeline.Execution
+    execution: executions.Execution
     description: str
     started: datetime
     ended: datetime
     parameters: dict[str, str]
-    trials: tuple[pipeline.Trial, ...]
+    trials: tuple[executions.Trial, ...]
     trial_curves: tuple[Curve, ...]
     training: Curve | None
     evaluation: dict[str, Any]
@@ -51,7 +51,7 @@ class RunRecord:
     spent: Spent
 
     @property
-    def best(self) -> pipeline.Trial | None:
+    def best(self) -> executions.Trial | None:
         """The trial with the smallest objective."""
         scored = [trial for trial in self.trials if trial.objective is not None]
         return min(scored, key=lambda trial: trial.objective or 0.0, default=None)
@@ -68,15 +68,15 @@ def read(aws: Aws, arn: str) -> RunRecord:
             "without an argument the newest one is taken",
             code=Exit.USAGE,
         ) from error
-    execution = pipeline.look(aws, arn)
+    execution = executions.look(aws, arn)
     tune, train = execution.step("Tune"), execution.step("Train")
-    trials = pipeline.trials(aws, tune.job) if tune is not None and tune.job else ()
+    trials = executions.trials(aws, tune.job) if tune is not None and tune.job else ()
     return RunRecord(
         execution=execution,
         description=described.get("PipelineExecutionDescription", ""),
         started=described["CreationTime"],
         ended=described["LastModifiedTime"],
-        parameters=pipeline.parameters_of(aws, arn),
+        parameters=executions.parameters_of(aws, arn),
         trials=trials,
         trial_curves=tuple(_curve(aws, trial.job) for trial in trials),
         training=_curve(aws, train.job) if train is not None and train.job else None,
@@ -97,12 +97,12 @@ def epochs(lines: Sequence[str]) -> tuple[Epoch, ...]:
 
 
 def _curve(aws: Aws, job: str) -> Curve:
-    return Curve(job, epochs(pipeline.job_log(aws, "TrainingJob", job)))
+    return Curve(job, epochs(executions.job_log(aws, "TrainingJob", job)))
 
 
-def _evaluation(aws: Aws, execution: pipeline.Execution) -> dict[str, Any]:
+def _evaluation(aws: Aws, execution: executions.Execution) -> dict[str, Any]:
     step = execution.step("Evaluate")
     if step is None or step.status != "Succeeded":
         return {}
-    uri = pipeline.output(aws, step, "evaluation")
-    return dict(pipeline.read_json(aws, f"{uri}/evaluation.json")) if uri else {}
+    uri = executions.output(aws, step, "evaluation")
+    return dict(executions.read_json(aws, f"{uri}/evaluation.json")) if uri else {}

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from binventory.cli import app
-from binventory.errors import Exit
+from binventory.core.errors import Exit
 
 HEAD = """# Commands
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from binventory.cost import assembly as assemblies
-from binventory.cost import prices
-from binventory.cost.assembly import Assembly
+from binventory.cost import prices, quantities
 from binventory.cost.estimate import Estimate, estimate
+from binventory.cost.quantities import Quantities
 from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import EVEN_HEADS, GROWTH_HEADS, even_cells, growth_cells, mode_cells, money, step_cells
 from binventory.cost.workload import Workload
@@ -20,10 +19,10 @@ TRAFFIC = 10_000
 
 def with_figures(page: str, assembly: Path) -> str:
     """The page with its figures written anew."""
-    return between_marks(page, _figures(assemblies.read(assembly)))
+    return between_marks(page, _figures(quantities.read(assembly)))
 
 
-def _figures(read: Assembly) -> str:
+def _figures(read: Quantities) -> str:
     few, many = (_estimate(read, photos) for photos in PHOTOS)
     known = prices.load(few.region)
     lines = [
@@ -47,7 +46,7 @@ def _figures(read: Assembly) -> str:
     return "\n".join(lines)
 
 
-def _estimate(read: Assembly, photos: int) -> Estimate:
+def _estimate(read: Quantities, photos: int) -> Estimate:
     return estimate(read, prices.load(read.region), Workload.of(read.parameters, photos=photos), TRAFFIC)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from binventory.cost import assembly as assemblies
-from binventory.cost import prices
+from binventory.cost import prices, quantities
 from binventory.cost.estimate import estimate
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
@@ -27,7 +26,7 @@ def with_costs(readme: str, assembly: Path) -> str:
 
 
 def _table(assembly: Path) -> str:
-    found = assemblies.read(assembly)
+    found = quantities.read(assembly)
     known = prices.load(found.region)
     costs = estimate(found, known, Workload.of(found.parameters, photos=PHOTOS), traffic=1000)
     worst = f"about {money(costs.execution_expected)} for {PHOTOS:,} photos, at most {money(costs.execution_worst)}"

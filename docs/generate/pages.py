@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
+from binventory.assembly.templates import read_stacks
 from docs.generate.commands_page import commands_page
 from docs.generate.costs_page import with_figures
 from docs.generate.costs_table import with_costs
@@ -19,12 +18,7 @@ def generated(assembly: Path, repository: Path) -> dict[str, str]:
 
     assembly: the synthesized dev environment. Of README and costs.md only what stands between two marks is written.
     """
-    manifest = json.loads((assembly / "manifest.json").read_text())["artifacts"]
-    templates: dict[str, dict[str, Any]] = {
-        name: json.loads((assembly / artifact["properties"]["templateFile"]).read_text())
-        for name, artifact in manifest.items()
-        if artifact["type"] == "aws:cloudformation:stack"
-    }
+    templates = {stack.id: stack.template for stack in read_stacks(assembly)}
     return {
         "README.md": with_costs((repository / "README.md").read_text(), assembly),
         "docs/cli.md": commands_page(),

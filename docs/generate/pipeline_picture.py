@@ -8,6 +8,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from binventory.assembly.definitions import (
+    PIPELINE,
+    defaults_of,
+    definition_of,
+    job_arguments,
+    machines_of,
+    parameter_in,
+)
+from binventory.assembly.templates import only, resources
 from docs.generate.svg import Box, arrow, picture
 
 _WIDTH, _GAP, _TOP = 200, 40, 60
@@ -26,8 +35,8 @@ _SENTENCE = 25
 
 def pipeline_picture(templates: Mapping[str, dict[str, Any]]) -> str:
     """Two rows: the steps as they depend on each other, and what happens to the model afterwards."""
-    definition = _definition(templates["Training"])
-    defaults = {parameter["Name"]: parameter.get("DefaultValue") for parameter in definition["Parameters"]}
+    definition = definition_of(only(templates["Training"], PIPELINE))
+    defaults = defaults_of(definition)
     steps: list[dict[str, Any]] = definition["Steps"]
     boxes: dict[str, Box] = {}
     for number, step in enumerate(steps):
@@ -51,21 +60,10 @@ def pipeline_picture(templates: Mapping[str, dict[str, Any]]) -> str:
     )
 
 
-def _definition(template: dict[str, Any]) -> dict[str, Any]:
-    (pipeline,) = (item for item in template["Resources"].values() if item["Type"] == "AWS::SageMaker::Pipeline")
-    body = pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]
-    if isinstance(body, dict):
-        # CloudFormation fills names of buckets and roles in; the picture needs none of them.
-        body = "".join(part if isinstance(part, str) else "x" for part in body["Fn::Join"][1])
-    definition: dict[str, Any] = json.loads(body)
-    return definition
-
-
 def _box(step: dict[str, Any], defaults: Mapping[str, Any], x: int, y: int) -> Box:
     kind = _KINDS[step["Type"]]
-    arguments = json.dumps(step["Arguments"])
-    spot = ", spot" if '"EnableManagedSpotTraining": true' in arguments else ""
-    machine = next(iter(re.findall(r'"InstanceType": \{"Get": "Parameters\.(\w+)"\}', arguments)), None)
+    spot = ", spot" if job_arguments(step).get("EnableManagedSpotTraining") else ""
+    machine = parameter_in(machines_of(step).get("InstanceType"))
     lines = [f"·{kind}{spot}"]
     if machine:
         lines.append(f"·{defaults[machine]}")
@@ -135,8 +133,8 @@ def _afterwards(templates: Mapping[str, dict[str, Any]], y: int) -> list[Box]:
 def _one(template: dict[str, Any], kind: str, key: str, end: str) -> dict[str, Any]:
     (found,) = (
         item["Properties"]
-        for item in template["Resources"].values()
-        if item["Type"] == kind and str(item["Properties"].get(key, "")).endswith(end)
+        for item in resources(template, kind).values()
+        if str(item["Properties"].get(key, "")).endswith(end)
     )
     return dict(found)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from binventory.assembly.templates import resources
 from docs.generate.svg import Box, arrow, picture
 
 # What people look for, in the order in which it is listed; everything else is summed up.
@@ -82,12 +83,12 @@ def _rows(needs: Mapping[str, set[str]]) -> list[list[str]]:
 def _lines(template: dict[str, Any]) -> Iterator[str]:
     """The resources of a stack: those people look for by name, the rest by number."""
     head, _, purpose = str(template["Description"]).partition(": ")
-    switched = any("Condition" in resource for resource in template["Resources"].values())
+    switched = any("Condition" in resource for resource in resources(template).values())
     yield f"·{purpose}{', while it is switched on' if switched else ''}"
     prefix = head.lower().replace(" ", "-")
-    kinds = Counter(resource["Type"] for resource in template["Resources"].values())
+    kinds = Counter(resource["Type"] for resource in resources(template).values())
     for kind, (word, property_) in _SHOWN.items():
-        found = [resource for resource in template["Resources"].values() if resource["Type"] == kind]
+        found = list(resources(template, kind).values())
         if not found:
             continue
         named = (item["Properties"].get(property_) for item in found)

@@ -9,9 +9,9 @@ import boto3
 import pytest
 
 from binventory.audit import job
+from binventory.audit.database import Filters
 from binventory.audit.events import DETAIL_TYPE, SOURCE
-from binventory.audit.ledger import Filters
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions
 from tests.contract.batch_site import photo_that_says

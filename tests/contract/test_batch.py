@@ -12,11 +12,11 @@ import pytest
 
 from binventory import cli
 from binventory.audit import job
-from binventory.aws import Aws
 from binventory.batch.site import find_site
-from binventory.batch.transform import Batch, Photos
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.batch.transform import Photos, TransformBatch
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
 from tests.contract.batch_site import BUCKET, DATA, photo_that_says, set_up
@@ -101,7 +101,7 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
         if done:
             raise KeyboardInterrupt
 
-    batch = Batch(aws, find_site(aws, Names("dev")), "count")
+    batch = TransformBatch(aws, find_site(aws, Names("dev")), "count")
     photos = Photos(f"s3://{BUCKET}/long/", [f"{number:03d}.jpg" for number in range(40)])
     with pytest.raises(KeyboardInterrupt), batch.answers(photos, interrupted):
         raise AssertionError("there must be no answers")
@@ -117,7 +117,7 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
 def test_a_run_that_was_cut_off_finds_its_job_again(client: ClientFactory, aws: Aws) -> None:
     names = [f"{number}.jpg" for number in range(30)]
     put(client, "cut/", dict.fromkeys(names, 2))
-    batch = Batch(aws, find_site(aws, Names("dev")), "cut")
+    batch = TransformBatch(aws, find_site(aws, Names("dev")), "cut")
     photos = Photos(f"s3://{BUCKET}/cut/", names)
     lost = threading.Thread(target=batch._started_or_found, args=(photos,))  # a computer that dies after the start
     lost.start()
@@ -178,7 +178,7 @@ def test_records_of_a_csv_may_name_photos_that_are_not_there(client: ClientFacto
 def test_a_job_without_any_answer_is_a_failure_with_its_log(client: ClientFactory, aws: Aws) -> None:
     put(client, "broken/", {"a.jpg": 3})
     client("s3").put_object(Bucket=BUCKET, Key="broken/die.jpg", Body=b"count many")
-    batch = Batch(aws, find_site(aws, Names("dev")), "broken")
+    batch = TransformBatch(aws, find_site(aws, Names("dev")), "broken")
     with (
         pytest.raises(Problem, match="gave no answers") as caught,
         batch.answers(Photos(f"s3://{BUCKET}/broken/", ["die.jpg"])),

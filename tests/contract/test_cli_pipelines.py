@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from binventory.cli import run
-from binventory.errors import Exit
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import define, processing

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from binventory.aws import connect
+from binventory.core.aws import connect
+from binventory.core.names import Names
 from binventory.ec2 import plan
-from binventory.names import Names
 from local_aws.server import LocalAws
 from stacks.settings import load
 from tests.contract.conftest import ClientFactory

@@ -14,10 +14,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from binventory import cli, serving
-from binventory.aws import Aws
 from binventory.client import CountError, Queue, count_queued
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
 from tests.contract.conftest import ClientFactory, connect

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from binventory.cli import run
+from binventory.core.errors import Exit
 from binventory.cost import prices
-from binventory.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing

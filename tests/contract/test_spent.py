@@ -10,9 +10,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from binventory.aws import Aws
 from binventory.cli import run
-from binventory.errors import Exit
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing

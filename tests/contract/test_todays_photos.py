@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from binventory.cli import run
-from binventory.errors import Exit
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from stacks.shared.functions import LAMBDA_CODE
 from tests.contract.conftest import ClientFactory
@@ -233,7 +233,7 @@ def test_other_addresses_are_not_compared(client: ClientFactory, train: Train) -
 @pytest.mark.usefixtures("site")
 def test_a_listing_that_takes_long_is_left_to_the_execution(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     train()
-    monkeypatch.setattr("binventory.changes.CHEAP_SECONDS", -1.0)
+    monkeypatch.setattr("binventory.executions.changes.CHEAP_SECONDS", -1.0)
     _, said = train()
     assert "Step Fingerprint finds out whether the photos have changed; it took" in " ".join(said.split())
 

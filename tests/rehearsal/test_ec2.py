@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from binventory.cli import run
-from binventory.errors import Exit
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.environment import processing

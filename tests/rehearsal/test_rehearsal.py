@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from binventory.pipeline import STEPS
+from binventory.executions import STEPS
 from binventory.rehearsal import leftovers
 from binventory.rehearsal.agreement import TOLERANCE
 from tests.browser.conftest import Watched

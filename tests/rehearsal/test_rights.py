@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from binventory.aws import connect
+from binventory.core.aws import connect
 from binventory.rehearsal import source
 from local_aws.core import decisions
 from local_aws.server import LocalAws

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from safetensors.torch import save
 
-from binventory.aws import connect
-from binventory.rehearsal import source
+from binventory.core.aws import connect
+from binventory.rehearsal import ending, source
 from local_aws.server import LocalAws
 from modelling.backbones import build_backbone
 from tests.contract.jobs import until
@@ -128,7 +128,7 @@ def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         deployed.cdk("bootstrap")
         deployed.cdk("deploy", "--all", "--require-approval", "never")
         yield made
-        source.empty(connect(aws.environment()), BUCKET)
+        ending.empty(connect(aws.environment()), BUCKET)
         deployed.cdk("destroy", "--all", "--force")
 
 

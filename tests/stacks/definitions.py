@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from binventory.assembly.definitions import all_steps, defaults_of, step_named
+
+__all__ = ["REQUESTS", "all_steps", "expressions", "named", "requests", "resolved"]
 Json = dict[str, Any]
 REQUESTS = {
     "Processing": ("CreateProcessingJob", {"ProcessingJobName": "pipelines-a1b2c3-Ingest-x"}),
@@ -16,18 +19,11 @@ REQUESTS = {
 }
 
 
-def all_steps(definition: Json) -> Iterator[Json]:
-    """The steps, with those of the branches after the condition they hang on."""
-    for step in definition["Steps"]:
-        yield step
-        if step["Type"] == "Condition":
-            yield from step["Arguments"]["IfSteps"]
-            yield from step["Arguments"]["ElseSteps"]
-
-
 def named(definition: Json, name: str) -> Json:
     """A step by its name."""
-    return next(step for step in all_steps(definition) if step["Name"] == name)
+    step = step_named(definition, name)
+    assert step is not None, f"the definition has no step {name}"
+    return step
 
 
 def resolved(value: Any, defaults: dict[str, Any]) -> Any:
@@ -69,7 +65,7 @@ def expressions(value: Any) -> Iterator[str]:
 
 def requests(definition: Json) -> Iterator[tuple[str, str, Json]]:
     """Name, operation and request of every step that calls one."""
-    defaults = {item["Name"]: item["DefaultValue"] for item in definition["Parameters"]}
+    defaults = defaults_of(definition)
     for step in all_steps(definition):
         if step["Type"] in REQUESTS:
             operation, name = REQUESTS[step["Type"]]

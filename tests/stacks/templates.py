@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,22 @@ from typing import Any
 import aws_cdk as cdk
 
 import app as application
+from binventory.assembly.definitions import PIPELINE, definition_of
+from binventory.assembly.templates import as_list, only, resources, statements
+from binventory.assembly.templates import flatten as flat
 from stacks.settings import Settings, load
 
-Resource = dict[str, Any]
+__all__ = [
+    "as_list",
+    "changed",
+    "flat",
+    "only",
+    "pipeline_definition",
+    "resources",
+    "statements",
+    "synthesize",
+    "templates",
+]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
@@ -39,53 +51,6 @@ def changed(settings: Settings, section: str, **values: object) -> Settings:
     return type(settings).model_validate(document)
 
 
-def resources(template: dict[str, Any], kind: str) -> dict[str, Resource]:
-    """The resources of one type by logical id."""
-    return {name: item for name, item in template["Resources"].items() if item["Type"] == kind}
-
-
-def only(template: dict[str, Any], kind: str) -> Resource:
-    """The only resource of a type."""
-    (resource,) = resources(template, kind).values()
-    return resource
-
-
-def flat(value: Any) -> str:
-    """A value as text, with what CloudFormation will fill in between angle brackets."""
-    if isinstance(value, str):
-        return value
-    (function, argument), *_ = value.items()
-    if function == "Fn::Join":
-        separator, parts = argument
-        return str(separator).join(flat(part) for part in parts)
-    if function == "Fn::Sub":
-        return str(argument).replace("${", "<").replace("}", ">")
-    if function == "Fn::GetAtt":
-        return f"<{'.'.join(argument)}>"
-    if function == "Fn::GetStackOutput":
-        return f"<{argument['StackName']}.{argument['OutputName']}>"
-    return f"<{argument}>"
-
-
-def statements(template: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every statement of every role's policies, with the policy's logical id."""
-    for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
-        for name, policy in resources(template, kind).items():
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-                yield name, statement
-    for name, role in resources(template, "AWS::IAM::Role").items():
-        for policy in role["Properties"].get("Policies", []):
-            for statement in policy["PolicyDocument"]["Statement"]:
-                yield name, statement
-
-
-def as_list(value: Any) -> list[Any]:
-    """CloudFormation writes a list of one as the one."""
-    return value if isinstance(value, list) else [value]
-
-
 def pipeline_definition(template: dict[str, Any]) -> dict[str, Any]:
     """The definition inside the training stack's pipeline."""
-    body = only(template, "AWS::SageMaker::Pipeline")["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"]
-    definition: dict[str, Any] = json.loads(flat(body))
-    return definition
+    return definition_of(only(template, PIPELINE))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from binventory import promotion
 from binventory.account import strays
-from binventory.aws import Aws, connect
 from binventory.cli import run
 from binventory.cli.watch import refusal
-from binventory.errors import Exit
-from binventory.names import Names
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit
+from binventory.core.names import Names
+from binventory.serving import reconciling
 from local_aws.server import LocalAws
 from tests.contract.jobs import until
 from tests.contract.serving import wait_while
@@ -138,13 +138,13 @@ def test_a_rejection_meanwhile_ends_the_waiting(
     environment.approved()
     until(lambda: environment.stack_status().endswith("_IN_PROGRESS"))
     waits = environment.register()
-    compare = promotion.compare
+    compare = reconciling.compare
 
-    def rejected(aws: Aws, names: Names, **request: str) -> promotion.Comparison:
+    def rejected(aws: Aws, names: Names, **request: str) -> reconciling.Comparison:
         environment.judge(waits, "Rejected")
         return compare(aws, names, **request)
 
-    monkeypatch.setattr(promotion, "compare", rejected)
+    monkeypatch.setattr(reconciling, "compare", rejected)
     capsys.readouterr()
     assert run(["approve", waits, "--yes"]) == Exit.FAILED
     assert "it is Rejected" in problem(capsys)[1]
@@ -204,10 +204,10 @@ def test_leftovers_offers_nothing_that_a_rollout_needs(made: Callable[..., Envir
 @pytest.mark.parametrize(("environment_name", "seconds"), [("prod", 3120 + 600), ("dev", 2520 + 600)])
 def test_the_limit_of_waiting_comes_from_the_deployed_stack(environment_name: str, seconds: float) -> None:
     template = templates(environment_name)["Serving"]
-    assert promotion.rollout_seconds(template) == seconds
-    assert promotion.wait_seconds(template) == 2 * seconds, "another update may hold the stack"
+    assert reconciling.rollout_seconds(template) == seconds
+    assert reconciling.wait_seconds(template) == 2 * seconds, "another update may hold the stack"
 
 
 def test_a_stack_without_a_limit_gets_half_an_hour() -> None:
     resources = {"Endpoint": {"Type": "AWS::SageMaker::Endpoint", "Properties": {}}}
-    assert promotion.rollout_seconds({"Resources": resources}) == 1800 + 600
+    assert reconciling.rollout_seconds({"Resources": resources}) == 1800 + 600

@@ -14,9 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 import spot_fallback
-from binventory import pipeline
-from binventory.aws import connect
+from binventory import executions
 from binventory.cli import watch
+from binventory.core.aws import connect
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
 from stacks.pipeline.continuation import cut
@@ -325,8 +325,8 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert f"binventory watch {continued}" in message
     # Whoever watches the execution that was given up is led to the one that goes on.
     line = connect(os.environ)
-    assert pipeline.continued(line, execution) == continued
-    assert pipeline.continued(line, continued) is None
+    assert executions.continued(line, execution) == continued
+    assert executions.continued(line, continued) is None
     capsys.readouterr()
     watch.follow(line, execution, json=True)
     shown = capsys.readouterr()

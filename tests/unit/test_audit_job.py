@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from binventory.audit import job
-from binventory.audit.counters import Endpoint, Pace, PhotoRefusedError, read_predictions
-from binventory.audit.ledger import Filters
+from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, read_predictions
+from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.run import Scope
-from binventory.aws import Aws
 from binventory.cli import run
-from binventory.errors import Exit, Problem
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
 from tests import grey_model
 from tests.audited import Reply, photo_bytes, runtime, shade_answer, write_bin, write_folder, write_predictions
 from tests.serving_process import running
@@ -140,18 +140,18 @@ def test_a_busy_endpoint_is_asked_again_and_a_refusal_is_final() -> None:
         return (503, b"busy") if number <= 2 else shade_answer(photo, number)
 
     with runtime(busy_twice) as found:
-        table = Endpoint(found.aws, "e", Pace(None), patience=0).probabilities("1", photo_bytes(60))
+        table = EndpointCounter(found.aws, "e", Pace(None), patience=0).probabilities("1", photo_bytes(60))
         assert max(table, key=lambda count: table[count]) == 3
     with runtime(lambda photo, number: (400, b"too small")) as found:
         with pytest.raises(PhotoRefusedError, match="too small"):
-            Endpoint(found.aws, "e", Pace(None), patience=0).probabilities("1", b"x")
+            EndpointCounter(found.aws, "e", Pace(None), patience=0).probabilities("1", b"x")
         assert len(found.photos) == 1
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"probabilities": {"1": 0.5, "2": 0.9}}', b'{"probabilities": {}}', b"x"])
 def test_an_endpoint_that_is_no_count_model_stops_the_audit(body: bytes) -> None:
     with runtime(lambda photo, number: (200, body)) as found, pytest.raises(Problem, match="count model"):
-        Endpoint(found.aws, "e", Pace(None)).probabilities("1", b"x")
+        EndpointCounter(found.aws, "e", Pace(None)).probabilities("1", b"x")
 
 
 def test_a_model_with_other_classes_is_not_taken_for_ours(tmp_path: Path) -> None:

@@ -11,29 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from binventory.audit.database import AuditDatabase, CountedBin, Filters, SetAside
 from binventory.audit.estimate import WrongShare
-from binventory.audit.ledger import Counted, Filters, Ledger, SetAside
 from binventory.audit.outputs import inert, write_csv, write_json_lines, write_parquet, write_set_aside
 from binventory.audit.records import Line, Record
-from binventory.errors import Problem
+from binventory.core.errors import Problem
 
 IDENTITY = {"source": "here", "counter": "someone"}
 HALF = WrongShare(share=0.5, low=0.4, high=0.6, photos=1, classes=5)
 FORMULA = '=HYPERLINK("http://example.com","x")'
 
 
-def counted(number: int, of_recorded: float, recorded: int = 2, lines: tuple[Line, ...] = ()) -> Counted:
+def counted(number: int, of_recorded: float, recorded: int = 2, lines: tuple[Line, ...] = ()) -> CountedBin:
     """A bin whose recorded quantity has probability `of_recorded`; the rest is on the next count."""
     table = dict.fromkeys(range(1, 6), 0.0)
     table[recorded] = of_recorded
     table[recorded % 5 + 1] = 1 - of_recorded
-    return Counted(Record(f"{number:05d}", recorded, lines), f"bin-images/{number:05d}.jpg", table)
+    return CountedBin(Record(f"{number:05d}", recorded, lines), f"bin-images/{number:05d}.jpg", table)
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.none() | st.floats(0, 1), st.none() | st.integers(1, 40))
 @settings(max_examples=40)
 def test_the_ranking_is_the_sorted_selection(values: list[float], threshold: float | None, top: int | None) -> None:
-    ledger = Ledger(Path(":memory:"), IDENTITY)
+    ledger = AuditDatabase(Path(":memory:"), IDENTITY)
     ledger.add(counted(number, value) for number, value in enumerate(values))
     found = list(ledger.ranked(Filters(threshold, top)))
     expected = sorted((value, f"{number:05d}") for number, value in enumerate(values))
@@ -45,29 +45,29 @@ def test_the_ranking_is_the_sorted_selection(values: list[float], threshold: flo
 
 def test_a_ledger_survives_and_refuses_another_audit(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
-    ledger = Ledger(path, IDENTITY)
+    ledger = AuditDatabase(path, IDENTITY)
     ledger.add([counted(1, 0.3), SetAside("00002", "", "out_of_scope", "recorded_above_scope", "", 9)])
     ledger.close()
-    again = Ledger(path, IDENTITY)
+    again = AuditDatabase(path, IDENTITY)
     assert again.holds("00001") and again.holds("00002") and not again.holds("00003")
     assert again.counts() == {"counted": 1, "out_of_scope": 1, "not_audited": 0}
     again.close()
     with pytest.raises(Problem, match="source was 'here', now 'there'") as caught:
-        Ledger(path, {**IDENTITY, "source": "there"})
+        AuditDatabase(path, {**IDENTITY, "source": "there"})
     assert "--restart" in caught.value.cure
 
 
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.sqlite", IDENTITY)
+    ledger = AuditDatabase(tmp_path / "ledger.sqlite", IDENTITY)
     with pytest.raises(KeyError):
-        ledger.add([counted(1, 0.3), Counted(Record("00002", 9), "", {1: 0.5, 2: 0.5})])
+        ledger.add([counted(1, 0.3), CountedBin(Record("00002", 9), "", {1: 0.5, 2: 0.5})])
     assert not ledger.holds("00001")
     ledger.close()
 
 
 def test_unit_errors_go_to_skus_by_quantity() -> None:
     """Record 4 = 3 of A and 1 of B, photo surely 5: one unit too few, wrong for certain; A bears three quarters."""
-    ledger = Ledger(Path(":memory:"), IDENTITY)
+    ledger = AuditDatabase(Path(":memory:"), IDENTITY)
     ledger.add([counted(1, 0.0, recorded=4, lines=(Line("A", "Cup", 3), Line("B", "Ball", 1))), counted(2, 1.0)])
     ledger.judge(HALF)
     assert ledger.expected_unit_error() == pytest.approx(1)
@@ -79,7 +79,7 @@ def test_unit_errors_go_to_skus_by_quantity() -> None:
 
 
 def test_sent_events_are_remembered() -> None:
-    ledger = Ledger(Path(":memory:"), IDENTITY)
+    ledger = AuditDatabase(Path(":memory:"), IDENTITY)
     ledger.add(counted(number, number / 10) for number in range(5))
     ledger.mark_sent(["00000", "00002"])
     assert [found.image_id for found in ledger.unsent(Filters(top=4))] == ["00001", "00003"]
@@ -87,14 +87,14 @@ def test_sent_events_are_remembered() -> None:
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    found = Ledger(Path(":memory:"), IDENTITY)
+def ledger() -> AuditDatabase:
+    found = AuditDatabase(Path(":memory:"), IDENTITY)
     found.add(counted(number, number / 10, lines=(Line(f"S{number}", FORMULA, 2),)) for number in range(5))
     found.judge(HALF)
     return found
 
 
-def test_all_formats_say_the_same(ledger: Ledger, tmp_path: Path) -> None:
+def test_all_formats_say_the_same(ledger: AuditDatabase, tmp_path: Path) -> None:
     write_csv(tmp_path / "x.csv", ledger.ranked())
     write_json_lines(tmp_path / "x.jsonl", ledger.ranked())
     write_parquet(tmp_path / "x.parquet", ledger.ranked())
@@ -110,7 +110,7 @@ def test_all_formats_say_the_same(ledger: Ledger, tmp_path: Path) -> None:
         assert line["probabilities"] == dict(stored["probabilities"])
 
 
-def test_formulas_in_names_stay_text(ledger: Ledger, tmp_path: Path) -> None:
+def test_formulas_in_names_stay_text(ledger: AuditDatabase, tmp_path: Path) -> None:
     write_csv(tmp_path / "x.csv", ledger.ranked())
     with (tmp_path / "x.csv").open(newline="") as stream:
         assert {row["names"] for row in csv.DictReader(stream)} == {"'" + FORMULA}

@@ -21,7 +21,7 @@ from binventory.audit.records import (
     shortened,
 )
 from binventory.audit.sources import Folder, PhotoUnreadableError, bins_with_metadata
-from binventory.errors import Problem
+from binventory.core.errors import Problem
 
 
 def metadata(quantity: object, **items: object) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from binventory.cli import run
-from binventory.errors import Exit
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 
 

@@ -14,7 +14,7 @@ import typer.rich_utils
 from rich.console import Console
 
 from binventory.cli import app, look, run
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from binventory.cli.summary import print_result
-from binventory.journal import Journal
-from binventory.pipeline import Trial
-from binventory.rehearsal.run import Counted, Result
-from binventory.serving import Answer
-from binventory.watching import Transition
+from binventory.core.journal import Journal
+from binventory.executions import Trial
+from binventory.executions.watching import Transition
+from binventory.rehearsal.result import CountedTestPhoto, Result
+from binventory.serving import EndpointAnswer
 
 
 def printed(result: Result, width: int = 80) -> str:
@@ -41,7 +41,7 @@ FULL = Result(
         }
     },
     transitions=(Transition("Interrupted", "Spot capacity was reclaimed"), Transition("Training", "again")),
-    counted=(Counted("00104", 3, Answer(2, {1: 0.1, 2: 0.6, 3: 0.2, 4: 0.07, 5: 0.03}, 2.3, 41.6)),),
+    counted=(CountedTestPhoto("00104", 3, EndpointAnswer(2, {1: 0.1, 2: 0.6, 3: 0.2, 4: 0.07, 5: 0.03}, 2.3, 41.6)),),
 )
 
 

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from binventory.aws import Aws
 from binventory.cli.watch import below
-from binventory.journal import Journal
-from binventory.pipeline import Trial
-from binventory.watching import StepWatcher
+from binventory.core.aws import Aws
+from binventory.core.journal import Journal
+from binventory.executions import Trial
+from binventory.executions.watching import StepWatcher
 
 TRIALS = (
     Trial("a", "Completed", 1.6094, {"lr": "0.0490", "batch-size": "32"}),

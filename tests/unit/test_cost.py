@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.cost import assembly, prices
-from binventory.cost.assembly import Assembly, Batch, Endpoint
-from binventory.cost.definition import Job
+from binventory.core.errors import Problem
+from binventory.cost import prices, quantities
 from binventory.cost.estimate import estimate
 from binventory.cost.growth import month
+from binventory.cost.jobs import Job
 from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
+from binventory.cost.quantities import BatchMachines, BilledEndpoint, Quantities
 from binventory.cost.roads import roads, seed_way
 from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
-from binventory.errors import Problem
 from stacks.settings.instances import (
     CPU_JOB_INSTANCES,
     EC2_INSTANCES,
@@ -52,7 +52,7 @@ def job(**changes: Any) -> Job:
     return Job(**{**values, **changes})
 
 
-def environment(*jobs: Job, endpoint: Endpoint | None = None) -> Assembly:
+def environment(*jobs: Job, endpoint: BilledEndpoint | None = None) -> Quantities:
     """An environment with these jobs."""
     return nothing_but(
         jobs=jobs,
@@ -88,7 +88,7 @@ def test_the_processor_is_read_from_the_family(instance: str) -> None:
 
 
 def test_a_hand_worked_month() -> None:
-    found = estimate(environment(endpoint=Endpoint("ml.m5.large", 2, 4, False)), US, WORK, traffic=1000)
+    found = estimate(environment(endpoint=BilledEndpoint("ml.m5.large", 2, 4, False)), US, WORK, traffic=1000)
     assert found.serving_month == pytest.approx(2 * 0.115 * 730 + 3 * 0.10 + 11 * 0.30)
     # 0.3 GB of shards, 0.2788 GB of features (3.4 of 8.2 kB: each photo, and three views of eight in ten),
     # 0.2 GB of models, 0.6 GB of image, 1 GB of logs;
@@ -106,7 +106,7 @@ def test_the_server_publishes_as_many_metrics_as_are_priced() -> None:
         if isinstance(node, ast.AnnAssign | ast.Assign) and "_UNITS" in ast.unparse(node).split("=")[0]
     ]
     assert isinstance(units, ast.Dict)
-    assert len(units.keys) == assembly.ENDPOINT_METRICS
+    assert len(units.keys) == quantities.ENDPOINT_METRICS
 
 
 def test_a_hand_worked_execution() -> None:
@@ -177,12 +177,12 @@ def test_more_photos_never_cost_less(few: int, many: int) -> None:
 @given(
     st.sampled_from(SERVING_INSTANCES),
     st.integers(1, 5),
-    st.one_of(st.none(), st.builds(Batch, instances, st.integers(1, 5))),
+    st.one_of(st.none(), st.builds(BatchMachines, instances, st.integers(1, 5))),
 )
 def test_at_a_break_even_two_ways_cost_the_same_and_change_places_there(
-    name: str, fewest: int, batch: Batch | None
+    name: str, fewest: int, batch: BatchMachines | None
 ) -> None:
-    ways = {way.name: way for way in modes(Endpoint(name, fewest, 9, True), batch, US)}
+    ways = {way.name: way for way in modes(BilledEndpoint(name, fewest, 9, True), batch, US)}
     for even in break_evens(tuple(ways.values())):
         below, above = ways[even.below], ways[even.above]
         assert below.day(even.counts_a_day) == pytest.approx(above.day(even.counts_a_day))
@@ -191,7 +191,7 @@ def test_at_a_break_even_two_ways_cost_the_same_and_change_places_there(
 
 
 def test_a_hand_worked_break_even_of_the_endpoint_and_serverless() -> None:
-    found = estimate(environment(endpoint=Endpoint("ml.m5.large", 1, 2, True)), US, WORK, traffic=1000)
+    found = estimate(environment(endpoint=BilledEndpoint("ml.m5.large", 1, 2, True)), US, WORK, traffic=1000)
     (even,) = [e.counts_a_day for e in found.break_evens if (e.below, e.above) == ("serverless", "realtime")]
     assert even * serverless_count(US) == pytest.approx(24 * 0.115)
 
@@ -199,12 +199,12 @@ def test_a_hand_worked_break_even_of_the_endpoint_and_serverless() -> None:
 @given(st.sampled_from(SERVING_INSTANCES), st.floats(1, 1e8), st.floats(1, 1e8))
 def test_more_counts_never_cost_less(name: str, few: float, many: float) -> None:
     few, many = sorted((few, many))
-    for way in modes(Endpoint(name, 1, 9, True), None, US):
+    for way in modes(BilledEndpoint(name, 1, 9, True), None, US):
         assert way.day(few) <= way.day(many) * (1 + 1e-12)
 
 
 def test_a_thousand_counts_of_an_endpoint_are_its_day_shared_among_them() -> None:
-    found = estimate(environment(endpoint=Endpoint("ml.m5.large", 1, 2, True)), US, WORK, traffic=5000)
+    found = estimate(environment(endpoint=BilledEndpoint("ml.m5.large", 1, 2, True)), US, WORK, traffic=5000)
     realtime = {line.mode: line for line in found.serving}["realtime"]
     assert realtime.per_thousand == pytest.approx(24 * 0.115 / 5)
     assert realtime.month == pytest.approx(730 * 0.115)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from binventory.cli import run
-from binventory.cost import assembly
-from binventory.cost.assembly import Batch, Endpoint
+from binventory.core.errors import Exit
+from binventory.cost import quantities
+from binventory.cost.quantities import BatchMachines, BilledEndpoint
 from binventory.cost.workload import Workload
-from binventory.errors import Exit
 
 # Two metrics of our own, one of which an alarm names too; the endpoint's and AWS's are counted elsewhere or free.
 DASHBOARD = {
@@ -123,16 +123,16 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
 
 
 def test_quantities_come_from_the_templates(tmp_path: Path) -> None:
-    read = assembly.read(write_assembly(tmp_path / "out"))
+    read = quantities.read(write_assembly(tmp_path / "out"))
     assert (read.environment, read.region) == ("dev", "us-east-1")
     assert [(item.step, item.instance_type, item.runs, item.spot, item.max_seconds) for item in read.jobs] == [
         ("Tune", "ml.m5.xlarge", 7, True, 3600),
         ("Evaluate", "ml.c5.xlarge", 1, False, 600),
     ]
-    assert read.endpoint == Endpoint("ml.m5.large", 1, 3, on_by_default=False)
+    assert read.endpoint == BilledEndpoint("ml.m5.large", 1, 3, on_by_default=False)
     assert (read.keys, read.alarms, read.endpoint_alarms, read.dashboards) == (1, 1, 1, 1)
     assert (read.metrics, read.interface_endpoints, read.nat_gateways) == (2, 2, 1)
-    assert read.batch == Batch("ml.c5.xlarge", 3)
+    assert read.batch == BatchMachines("ml.c5.xlarge", 3)
     assert read.executions_kept_days == 21
     assert Workload.of(read.parameters, None).photos == 500
 

@@ -7,14 +7,14 @@ from typing import Any
 import boto3
 import pytest
 
-from binventory.aws import Aws
-from binventory.cost import assembly, prices
-from binventory.cost.assembly import Endpoint
+from binventory.core.aws import Aws
+from binventory.core.names import Names
+from binventory.cost import prices, quantities
 from binventory.cost.estimate import estimate
 from binventory.cost.launch import of_endpoint
+from binventory.cost.quantities import BilledEndpoint
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.workload import Workload
-from binventory.names import Names
 from tests.priced import nothing_but
 
 US = prices.load("us-east-1")
@@ -38,14 +38,14 @@ ASYNC_ALWAYS = serving_template(MACHINE, 1, AsyncInferenceConfig={"OutputConfig"
 
 
 def test_a_serverless_endpoint_is_priced_by_its_counts() -> None:
-    endpoint = assembly.endpoint_of([SERVERLESS])
-    assert endpoint == Endpoint("", 0, 0, False, "serverless", memory_gb=2, concurrency=10)
+    endpoint = quantities.endpoint_of([SERVERLESS])
+    assert endpoint == BilledEndpoint("", 0, 0, False, "serverless", memory_gb=2, concurrency=10)
     found = estimate(nothing_but(endpoint=endpoint), US, WORK, traffic=24_000)
     assert found.serving_on[0].dollars == pytest.approx(24_000 * 730 / 24 * serverless_count(US, 2))
 
 
 def test_an_asynchronous_endpoint_is_priced_by_what_never_goes_away() -> None:
-    asleep, awake = assembly.endpoint_of([ASYNC]), assembly.endpoint_of([ASYNC_ALWAYS])
+    asleep, awake = quantities.endpoint_of([ASYNC]), quantities.endpoint_of([ASYNC_ALWAYS])
     assert asleep is not None
     assert awake is not None
     assert (asleep.mode, asleep.min_instances, awake.min_instances) == ("async", 0, 1)

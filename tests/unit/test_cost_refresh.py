@@ -13,8 +13,8 @@ import boto3
 import pytest
 
 from binventory.cli import run
+from binventory.core.errors import Exit, Problem
 from binventory.cost import prices, refresh
-from binventory.errors import Exit, Problem
 
 TODAY = date(2027, 1, 2)
 

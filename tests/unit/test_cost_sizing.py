@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 from binventory.cost import prices, report
 from binventory.cost.machines import machine
 from binventory.cost.sizing import advise

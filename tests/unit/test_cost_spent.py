@@ -11,11 +11,11 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.aws import Aws
+from binventory.core.aws import Aws
 from binventory.cost import prices
 from binventory.cost.spent import Meter, processing_job, training_job
 from binventory.cost.text import so_far
-from binventory.pipeline import Execution, Step
+from binventory.executions import Execution, ExecutionStep
 from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES
 
 US = prices.load("us-east-1")
@@ -115,7 +115,7 @@ def test_spot_never_costs_more_and_more_machines_never_cost_less(
 def test_a_job_that_has_ended_is_asked_for_once() -> None:
     aws = Aws(boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1"))
     arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/train"
-    step = Step("Train", "Executing", NOW, None, "", "TrainingJob", arn)
+    step = ExecutionStep("Train", "Executing", NOW, None, "", "TrainingJob", arn)
     execution = Execution("arn:aws:sagemaker:us-east-1:123456789012:pipeline/p/execution/e", "Executing", "", (step,))
     running = described(
         TrainingJobStatus="InProgress", TrainingEndTime=None, TrainingTimeInSeconds=None, BillableTimeInSeconds=None
@@ -132,7 +132,7 @@ def test_a_job_that_has_ended_is_asked_for_once() -> None:
 
 def test_steps_without_jobs_cost_nothing() -> None:
     aws = Aws(boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1"))
-    gate = Step("Gate", "Succeeded", NOW, NOW, "", "Condition", "True")
+    gate = ExecutionStep("Gate", "Succeeded", NOW, NOW, "", "Condition", "True")
     spent = Meter(aws).read(Execution("arn", "Executing", "", (gate,)))
     assert spent.steps == ()
     assert spent.dollars == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from binventory.aws import connect
 from binventory.cli import run
-from binventory.doctor import examine
-from binventory.errors import Exit
-from binventory.names import Names
+from binventory.core.aws import connect
+from binventory.core.errors import Exit
+from binventory.core.names import Names
+from binventory.doctor.checks import examine
 from local_aws.server import LocalAws
 
 

@@ -16,10 +16,10 @@ import pytest
 from botocore import xform_name
 
 from binventory.account import strays
-from binventory.aws import Aws, connect
 from binventory.cli import leftovers, run
-from binventory.errors import Exit
-from binventory.names import Names
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit
+from binventory.core.names import Names
 from local_aws.server import LocalAws
 
 NAME = "binventory-dev"

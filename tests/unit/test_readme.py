@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from binventory.cli import run
-from binventory.errors import Exit
-from binventory.pipeline import STEPS
+from binventory.core.errors import Exit
+from binventory.executions import STEPS
 from binventory.rehearsal.run import AFTER, BEFORE
 
 

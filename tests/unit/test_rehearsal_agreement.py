@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 from binventory.rehearsal.agreement import TOLERANCE, Agreement, Judged, hold, read_judged
-from binventory.serving import Answer
+from binventory.serving import EndpointAnswer
 from evaluation.answers import write_answers
 from serving import answers as served
 
@@ -26,9 +26,9 @@ def judged(image_id: str, shares: list[float], recorded: int = 3) -> Judged:
     return Judged(image_id, recorded, max(probabilities, key=probabilities.__getitem__), probabilities)
 
 
-def answered(of: Judged, **changes: Any) -> Answer:
+def answered(of: Judged, **changes: Any) -> EndpointAnswer:
     fields = {"count": of.count, "probabilities": dict(of.probabilities), "expected_count": 0.0, "milliseconds": 1.0}
-    return Answer(**{**fields, **changes})
+    return EndpointAnswer(**{**fields, **changes})
 
 
 def split_of(rows: dict[str, Judged]) -> list[tuple[str, int]]:

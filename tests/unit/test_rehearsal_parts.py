@@ -15,15 +15,15 @@ import psutil
 import pytest
 from rich.console import Console
 
-from binventory.aws import Aws, connect
 from binventory.cli.look import bars, duration
 from binventory.cli.screen import show
-from binventory.errors import Problem
-from binventory.journal import Journal
-from binventory.rehearsal import leftovers, source
-from binventory.rehearsal.cdk import Cdk, progress
-from binventory.serving import Answer
-from binventory.watching import epoch_note
+from binventory.core.aws import Aws, connect
+from binventory.core.errors import Problem
+from binventory.core.journal import Journal
+from binventory.deployment.cdk import Cdk, progress
+from binventory.executions.watching import epoch_note
+from binventory.rehearsal import ending, leftovers, source
+from binventory.serving import EndpointAnswer
 from local_aws.server import LocalAws
 
 
@@ -46,15 +46,15 @@ def test_every_file_arrives_under_the_public_buckets_keys(aws: Aws, tmp_path: Pa
     assert found.photos == sum(key.startswith("bin-images/") for key in local)
     assert found.labels_uri == "s3://bins/labels.csv"
     assert "bins" in leftovers.in_account(aws).found["buckets"]
-    source.empty(aws, "bins")
-    source.empty(aws, "bins")
+    ending.empty(aws, "bins")
+    ending.empty(aws, "bins")
     assert leftovers.in_account(aws).none
 
 
 def test_without_labels_the_metadata_counts(aws: Aws, tmp_path: Path) -> None:
     found = source.fill(aws, source.render(tmp_path, 3), lambda done, total: None, bucket="few")
     assert found.labels_uri == "none"
-    source.empty(aws, "few")
+    ending.empty(aws, "few")
 
 
 def test_a_forgotten_process_and_an_open_port_are_found(tmp_path: Path) -> None:
@@ -204,6 +204,6 @@ def test_times_read_well(seconds: float | None, text: str) -> None:
 
 
 def test_probabilities_fit_one_cell() -> None:
-    answer = Answer(2, {1: 0.1, 2: 0.895, 3: 0.005}, 1.9, 4.0)
+    answer = EndpointAnswer(2, {1: 0.1, 2: 0.895, 3: 0.005}, 1.9, 4.0)
     assert bars(answer) == "1 .10  2 .90  3 .01"
     assert answer.confidence == 0.895

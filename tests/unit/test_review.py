@@ -13,8 +13,8 @@ import pytest
 from aws_cdk import aws_s3 as s3
 
 from binventory.cli import run
-from binventory.errors import Problem
-from binventory.review import Loss, losses
+from binventory.core.errors import Problem
+from binventory.deployment.review import Loss, losses
 
 Template = dict[str, Any]
 

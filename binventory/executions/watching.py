@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from binventory import pipeline
-from binventory.aws import Aws
-from binventory.journal import Journal
+from binventory import executions
+from binventory.core.aws import Aws
+from binventory.core.journal import Journal
 
 _METRIC = re.compile(r"([\w:]+)=([\w.+-]+)")
 
@@ -30,12 +30,12 @@ class StepWatcher:
         self.journal = journal
         self.level = level
         self.reclaim_at = reclaim_at  # URL of the local AWS; "" for no reclaim
-        self.trials: tuple[pipeline.Trial, ...] = ()
+        self.trials: tuple[executions.Trial, ...] = ()
         self.tail: tuple[str, ...] = ()
         """The last lines of the job that runs now; read only when `tail_lines` asks for some."""
         self.tail_lines = 0
 
-    def update(self, execution: pipeline.Execution) -> None:
+    def update(self, execution: executions.Execution) -> None:
         """Takes over what has changed since the last look."""
         for step in execution.steps:
             entry = self.journal.entry(step.name, self.level)
@@ -53,7 +53,7 @@ class StepWatcher:
             elif self.tail_lines:
                 self.tail = self._tail(step)
 
-    def transitions(self, execution: pipeline.Execution) -> tuple[Transition, ...]:
+    def transitions(self, execution: executions.Execution) -> tuple[Transition, ...]:
         """What happened to the training job."""
         train = execution.step("Train")
         if train is None:
@@ -63,15 +63,15 @@ class StepWatcher:
             Transition(item["Status"], item.get("StatusMessage", "")) for item in job["SecondaryStatusTransitions"]
         )
 
-    def _tail(self, step: pipeline.Step) -> tuple[str, ...]:
+    def _tail(self, step: executions.ExecutionStep) -> tuple[str, ...]:
         """The end of the log of a step's job; of the newest trial when the step tunes."""
         if step.kind == "TuningJob":
             job = self.trials[-1].job if self.trials else ""
-            lines = pipeline.job_log(self.aws, "TrainingJob", job) if job else ()
+            lines = executions.job_log(self.aws, "TrainingJob", job) if job else ()
             return tuple(lines[-self.tail_lines :])
-        return pipeline.log_tail(self.aws, step, self.tail_lines) if step.job else ()
+        return executions.log_tail(self.aws, step, self.tail_lines) if step.job else ()
 
-    def _note(self, step: pipeline.Step) -> str:
+    def _note(self, step: executions.ExecutionStep) -> str:
         if step.status == "Failed":
             return step.failure
         if step.kind == "TuningJob":
@@ -84,8 +84,8 @@ class StepWatcher:
             return {"True": "passed", "False": "refused"}.get(step.detail, step.detail)
         return step.detail if step.kind == "Fail" else step.detail.rpartition(":")[-1].partition("/")[-1]
 
-    def _tuning(self, step: pipeline.Step) -> str:
-        self.trials = pipeline.trials(self.aws, step.job)
+    def _tuning(self, step: executions.ExecutionStep) -> str:
+        self.trials = executions.trials(self.aws, step.job)
         done = [trial for trial in self.trials if trial.objective is not None]
         if not done:
             return f"{len(self.trials)} trials started"
@@ -93,8 +93,8 @@ class StepWatcher:
         chosen = ", ".join(f"{name} {_short(value)}" for name, value in sorted(best.hyperparameters.items()))
         return f"{len(done)} trials, best validation loss {best.objective:.3f} ({chosen})"
 
-    def _training(self, step: pipeline.Step) -> str:
-        epochs = [line for line in pipeline.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
+    def _training(self, step: executions.ExecutionStep) -> str:
+        epochs = [line for line in executions.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
         if self.reclaim_at and step.name == "Train" and epochs and step.status == "Executing":
             url = f"{self.reclaim_at}/_local/sagemaker/reclaim"
             httpx.post(url, json={"TrainingJobName": step.job}, timeout=30).raise_for_status()
@@ -102,7 +102,7 @@ class StepWatcher:
         return epoch_note(epochs[-1]) if epochs else step.job
 
 
-def listed(step: pipeline.Step) -> str:
+def listed(step: executions.ExecutionStep) -> str:
     """What step Fingerprint has listed; empty while it does."""
     counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photos"), ("Metadata", "metadata files"))]
     return ", ".join(f"{int(count):,} {what}" for count, what in counts if count is not None)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _STACK_LINE = re.compile(r"^\s*(?P<stack>[\w-]+)\s*[|:]\s*(?P<rest>.+)$")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from binventory.aws import Aws
-from binventory.names import Names
+from binventory.core.aws import Aws
+from binventory.core.names import Names
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Right:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PolicyDecision:
     """What IAM says about it."""
 
     right: Right
@@ -56,14 +56,14 @@ def policy_source(caller: str) -> str | None:
     return caller
 
 
-def examine_rights(aws: Aws, names: Names, caller: str, account: str) -> Iterator[Answer]:
+def examine_rights(aws: Aws, names: Names, caller: str, account: str) -> Iterator[PolicyDecision]:
     """Asks about each right. Raises ClientError where the caller may not ask."""
     source = policy_source(caller)
     for right in rights(names, account, aws.region):
         if source is None:
-            yield Answer(right, True)
+            yield PolicyDecision(right, True)
             continue
         reply = aws.client("iam").simulate_principal_policy(
             PolicySourceArn=source, ActionNames=[right.action], ResourceArns=[right.resource]
         )
-        yield Answer(right, reply["EvaluationResults"][0]["EvalDecision"] == "allowed")
+        yield PolicyDecision(right, reply["EvaluationResults"][0]["EvalDecision"] == "allowed")

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from binventory import pipeline
-from binventory.aws import Aws, error_code
-from binventory.cost.definition import Definition, defaults_of
-from binventory.errors import Exit, Problem
-from binventory.names import Names
+from binventory import executions
+from binventory.assembly.definitions import Definition, defaults_of, step_named
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 
 STEP: Final = "Fingerprint"
 CHEAP_SECONDS: Final = 10.0
@@ -41,13 +41,13 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
 
     Raises Problem when the function refuses an address: the execution would fail with the same words.
     """
-    step = next((item for item in definition["Steps"] if item["Name"] == STEP and item["Type"] == "Lambda"), None)
+    step = step_named(definition, STEP)
     last = _last_listed(aws, names) if step else None
     if step is None or last is None:
         return Changes()
     execution, listed = last
     values = {**defaults_of(definition), **parameters}
-    before = {**defaults_of(definition), **pipeline.parameters_of(aws, execution.arn)}
+    before = {**defaults_of(definition), **executions.parameters_of(aws, execution.arn)}
     if any(values.get(name) != before.get(name) for name in _ADDRESSES):
         return Changes()
     photos = int(listed.outputs.get("Photos", 0)) or None
@@ -59,7 +59,7 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
     if found is None:
         function = step["FunctionArn"].rpartition(":")[-1]
         return Changes(f"Whether the photos have changed is not known: you may not invoke {function}.", photos)
-    of = pipeline.named(execution.arn, execution.started)
+    of = executions.named(execution.arn, execution.started)
     now = int(found["Photos"])
     if found["Listing"] == listed.outputs.get("Listing"):
         same = f"Photos and labels are those of {of}: what is computed from them alone is reused while it is kept."
@@ -68,13 +68,13 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
     return Changes(f"Photos, metadata or labels have changed since {of} ({counts}): they are ingested anew.", now)
 
 
-def _last_listed(aws: Aws, names: Names) -> tuple[pipeline.Execution, pipeline.Step] | None:
+def _last_listed(aws: Aws, names: Names) -> tuple[executions.Execution, executions.ExecutionStep] | None:
     """The newest execution whose listing succeeded, and that step."""
     listed = aws.client("sagemaker").list_pipeline_executions(
         PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending", MaxResults=_RECENT
     )
     for summary in listed["PipelineExecutionSummaries"]:
-        execution = pipeline.look(aws, summary["PipelineExecutionArn"])
+        execution = executions.look(aws, summary["PipelineExecutionArn"])
         step = execution.step(STEP)
         if step is not None and step.status == "Succeeded":
             return execution, step

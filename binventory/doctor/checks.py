@@ -15,10 +15,10 @@ from typing import Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from binventory.aws import Aws, connect, error_message
-from binventory.errors import Problem
-from binventory.names import Names
-from binventory.permission_checks import examine_rights
+from binventory.core.aws import Aws, connect, error_message
+from binventory.core.errors import Problem
+from binventory.core.names import Names
+from binventory.doctor.permissions import examine_rights
 
 State = Literal["good", "missing", "unknown"]
 _BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"

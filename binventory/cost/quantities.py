@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from binventory.cost.definition import Definition, Job, defaults_of, jobs_of
-from binventory.errors import Exit, Problem
+from binventory.assembly.definitions import defaults_of, definitions
+from binventory.assembly.templates import Json, flatten, read_stacks, resources
+from binventory.cost.jobs import Job, jobs_of
 
-Template = dict[str, Any]
 # What the endpoint's server publishes through its log; no template names them. A test counts them in the server.
 ENDPOINT_METRICS = 11
 _ENDPOINT_NAMESPACE = "Binventory/Endpoint"
@@ -20,7 +19,7 @@ _SHOWN = re.compile(r'\["([^"/]+/[^"]+)","([^"]+)"')
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class BilledEndpoint:
     """What serves, while it is on. A serverless one has memory instead of machines."""
 
     instance_type: str  # "" for serverless
@@ -33,7 +32,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchMachines:
     """The machines of a Batch Transform job."""
 
     instance_type: str
@@ -41,7 +40,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Assembly:
+class Quantities:
     """Everything that bills in one environment."""
 
     environment: str
@@ -49,8 +48,8 @@ class Assembly:
     jobs: tuple[Job, ...]
     again: tuple[Job, ...]  # what may run once more on demand, after too many reclaims of the first spot job
     parameters: dict[str, Any]  # defaults of the pipeline's parameters
-    endpoint: Endpoint | None
-    batch: Batch | None
+    endpoint: BilledEndpoint | None
+    batch: BatchMachines | None
     keys: int
     alarms: int
     endpoint_alarms: int
@@ -62,29 +61,15 @@ class Assembly:
     executions_kept_days: int  # until the shards and features of an execution expire
 
 
-def read(folder: Path) -> Assembly:
-    """Reads a cloud assembly folder such as cdk.out."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise Problem(
-            f"{folder} is no cloud assembly",
-            "there is no manifest.json in it",
-            "synthesize first: npx cdk synth --quiet",
-            code=Exit.USAGE,
-        )
-    stacks = [
-        artifact
-        for artifact in json.loads(manifest.read_text())["artifacts"].values()
-        if artifact["type"] == "aws:cloudformation:stack"
-    ]
-    templates: list[Template] = [
-        json.loads((folder / stack["properties"]["templateFile"]).read_text()) for stack in stacks
-    ]
-    definition, *others = _definitions(templates)
+def read(folder: Path) -> Quantities:
+    """Reads a cloud assembly folder such as cdk.out. Raises Problem where it is none."""
+    stacks = read_stacks(folder)
+    templates = [stack.template for stack in stacks]
+    definition, *others = definitions(templates) or [{"Parameters": [], "Steps": []}]
     alarms = _resources(templates, "AWS::CloudWatch::Alarm")
-    return Assembly(
-        environment=_environment([str(stack["properties"].get("stackName", "")) for stack in stacks]),
-        region=stacks[0]["environment"].rsplit("/", 1)[-1],
+    return Quantities(
+        environment=_environment([stack.name for stack in stacks]),
+        region=stacks[0].region,
         jobs=jobs_of(definition),
         again=max((jobs_of(other) for other in others), key=len, default=()),
         parameters=defaults_of(definition),
@@ -102,13 +87,8 @@ def read(folder: Path) -> Assembly:
     )
 
 
-def _resources(templates: list[Template], kind: str) -> list[dict[str, Any]]:
-    return [
-        resource
-        for template in templates
-        for resource in template.get("Resources", {}).values()
-        if resource["Type"] == kind
-    ]
+def _resources(templates: list[Json], kind: str) -> list[Json]:
+    return [resource for template in templates for resource in resources(template, kind).values()]
 
 
 def _environment(stack_names: list[str]) -> str:
@@ -117,25 +97,7 @@ def _environment(stack_names: list[str]) -> str:
     return parts[1] if len(parts) > 2 else ""
 
 
-def _definitions(templates: list[Template]) -> list[Definition]:
-    """The pipelines' definitions, that of a whole execution first; the others go on with a part of it on demand."""
-    pipelines = _resources(templates, "AWS::SageMaker::Pipeline")
-    bodies = [pipeline["Properties"]["PipelineDefinition"]["PipelineDefinitionBody"] for pipeline in pipelines]
-    found = [dict(json.loads(_flat(body))) for body in bodies]
-    return sorted(found, key=lambda definition: -len(definition["Steps"])) or [{"Parameters": [], "Steps": []}]
-
-
-def _flat(value: Any) -> str:
-    """A string in which CDK's tokens, whose values nobody knows before the deploy, are replaced by their text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and "Fn::Join" in value:
-        glue, parts = value["Fn::Join"]
-        return str(glue).join(_flat(part) for part in parts)
-    return json.dumps(value).replace('"', "'")
-
-
-def endpoint_of(templates: list[Template]) -> Endpoint | None:
+def endpoint_of(templates: list[Json]) -> BilledEndpoint | None:
     """What serves, as the serving stack's template has it; None where no stack has an endpoint."""
     configs = _resources(templates, "AWS::SageMaker::EndpointConfig")
     if not configs:
@@ -151,10 +113,10 @@ def endpoint_of(templates: list[Template]) -> Endpoint | None:
     if "ServerlessConfig" in variant:
         serverless = variant["ServerlessConfig"]
         memory = int(serverless["MemorySizeInMB"]) / 1024
-        return Endpoint("", 0, 0, is_on, "serverless", memory, int(serverless["MaxConcurrency"]))
+        return BilledEndpoint("", 0, 0, is_on, "serverless", memory, int(serverless["MaxConcurrency"]))
     targets = _resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget")
     fewest = int(targets[0]["Properties"].get("MinCapacity", variant["InitialInstanceCount"])) if targets else None
-    return Endpoint(
+    return BilledEndpoint(
         instance_type=variant["InstanceType"],
         min_instances=int(variant["InitialInstanceCount"]) if fewest is None else fewest,
         max_instances=int(targets[0]["Properties"]["MaxCapacity"]) if targets else int(variant["InitialInstanceCount"]),
@@ -163,25 +125,25 @@ def endpoint_of(templates: list[Template]) -> Endpoint | None:
     )
 
 
-def _batch(templates: list[Template]) -> Batch | None:
+def _batch(templates: list[Json]) -> BatchMachines | None:
     outputs = {name: output["Value"] for template in templates for name, output in template.get("Outputs", {}).items()}
     if "BatchInstanceType" not in outputs:
         return None
-    return Batch(str(outputs["BatchInstanceType"]), int(outputs.get("BatchInstanceCount", 1)))
+    return BatchMachines(str(outputs["BatchInstanceType"]), int(outputs.get("BatchInstanceCount", 1)))
 
 
-def _metrics(templates: list[Template]) -> int:
+def _metrics(templates: list[Json]) -> int:
     """How many metrics of our own alarms and dashboards name, without those of the endpoint's server."""
     named = {
         (alarm["Properties"].get("Namespace", ""), alarm["Properties"].get("MetricName", ""))
         for alarm in _resources(templates, "AWS::CloudWatch::Alarm")
     }
     for dashboard in _resources(templates, "AWS::CloudWatch::Dashboard"):
-        named.update(_SHOWN.findall(_flat(dashboard["Properties"]["DashboardBody"])))
+        named.update(_SHOWN.findall(flatten(dashboard["Properties"]["DashboardBody"])))
     return sum(bool(space) and not space.startswith(("AWS/", "/aws/", _ENDPOINT_NAMESPACE)) for space, _ in named)
 
 
-def _interface_endpoints(templates: list[Template]) -> int:
+def _interface_endpoints(templates: list[Json]) -> int:
     """Interface endpoints bill by the hour and availability zone; gateway endpoints are free."""
     return sum(
         max(1, len(endpoint["Properties"].get("SubnetIds", [])))
@@ -190,7 +152,7 @@ def _interface_endpoints(templates: list[Template]) -> int:
     )
 
 
-def _kept_days(templates: list[Template]) -> int:
+def _kept_days(templates: list[Json]) -> int:
     """Age at which a lifecycle rule deletes what lies under executions/; a year where none does."""
     rules = [
         rule

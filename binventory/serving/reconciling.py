@@ -1,4 +1,4 @@
-"""What is approved and what serves: approve, reject, and ask the function that makes the endpoint follow."""
+"""Asks the function that makes the endpoint serve what should serve, and follows what it does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.aws import Aws, error_code, error_message
-from binventory.cost import lineage
-from binventory.errors import Exit, Problem
-from binventory.names import Names
-from binventory.serving import EndpointState, endpoint_state, stack_events
+from binventory.assembly.templates import resources
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events
+from binventory.serving.registry import describe_package, version_of
 
 DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 # What CloudFormation needs around SageMaker's own work: the model, the alarms, the clean-up.
@@ -29,82 +30,6 @@ class Comparison:
 
     outcome: str  # turned on | turned off | promoting | busy | held | left
     reason: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A version in the registry and what was said about it."""
-
-    package: str
-    status: str
-    description: str
-
-    @property
-    def version(self) -> int:
-        """The number at the end of its ARN."""
-        return version_of(self.package)
-
-
-def version_of(package: str) -> int:
-    """The version at the end of a package's ARN; 0 where there is none."""
-    number = package.rpartition("/")[2]
-    return int(number) if number.isdecimal() else 0
-
-
-def approve(aws: Aws, package: str, note: str) -> None:
-    """Approves a model package; the event of it calls the function that puts it to work.
-
-    What its execution cost goes into its lineage with the approval, since only then all of its jobs have ended.
-    """
-    price = lineage.of_package(aws, package)
-    _judge(aws, package, "Approved", note, CustomerMetadataProperties=price)
-
-
-def reject(aws: Aws, package: str, note: str) -> None:
-    """Takes a model package's approval away; the newest that is still approved replaces it."""
-    _judge(aws, package, "Rejected", note)
-
-
-def _judge(aws: Aws, package: str, status: str, note: str, **more: Any) -> None:
-    try:
-        aws.client("sagemaker").update_model_package(
-            ModelPackageArn=package,
-            ModelApprovalStatus=status,
-            ApprovalDescription=note,
-            **{key: value for key, value in more.items() if value},
-        )
-    except ClientError as error:
-        raise Problem(
-            f"The model package {package} was not {status.lower()}",
-            error_message(error),
-            "list what is registered: aws sagemaker list-model-packages",
-        ) from error
-
-
-def look(aws: Aws, package: str) -> Judged:
-    """What the registry says of a package."""
-    found = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
-    return Judged(package, found["ModelApprovalStatus"], found.get("ApprovalDescription", ""))
-
-
-def newer_than(aws: Aws, names: Names, package: str) -> tuple[Judged, ...]:
-    """The versions above a package's that people or rollouts have judged, the newest first."""
-    sagemaker = aws.client("sagemaker")
-    pages = sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageGroupName=names.prefix, SortBy="CreationTime", SortOrder="Descending"
-    )
-    found = []
-    try:
-        for summary in (summary for page in pages for summary in page["ModelPackageSummaryList"]):
-            arn = summary["ModelPackageArn"]
-            if version_of(arn) <= version_of(package):
-                break
-            if summary["ModelApprovalStatus"] != "PendingManualApproval":
-                found.append(look(aws, arn))
-    except ClientError as error:
-        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
-            raise  # otherwise there is no group, and so no version
-    return tuple(found)
 
 
 def compare(aws: Aws, names: Names, **request: str) -> Comparison:
@@ -154,8 +79,7 @@ def rollout_seconds(template: dict[str, Any]) -> float:
         .get("DeploymentConfig", {})
         .get("BlueGreenUpdatePolicy", {})
         .get("MaximumExecutionTimeoutInSeconds")
-        for resource in template.get("Resources", {}).values()
-        if resource["Type"] == "AWS::SageMaker::Endpoint"
+        for resource in resources(template, "AWS::SageMaker::Endpoint").values()
     ]
     known = [float(limit) for limit in limits if limit]
     return max(known, default=_WITHOUT_LIMIT_SECONDS) + _AROUND_SECONDS
@@ -177,7 +101,7 @@ def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, ev
                 return
             if version_of(state.package) > version_of(package):
                 raise not_promoted(names, f"{state.package} was approved as well, is newer, and serves")
-        judged = look(aws, package)
+        judged = describe_package(aws, package)
         if judged.status != "Approved":
             why = judged.description or "nobody said why"
             raise not_promoted(names, f"it is {judged.status}: {why}", f"to try it again: binventory approve {package}")

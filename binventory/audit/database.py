@@ -11,7 +11,7 @@ from typing import Final
 
 from binventory.audit.estimate import WrongShare, posterior
 from binventory.audit.records import Line, Record
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _SCHEMA_VERSION: Final = 1
 _TABLES: Final = """
@@ -45,7 +45,7 @@ CREATE INDEX IF NOT EXISTS by_rank ON bins (state, recorded_probability, image_i
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedBin:
     """A bin whose record could be compared with its photo."""
 
     record: Record
@@ -109,7 +109,7 @@ class Filters:
     top: int | None = None
 
 
-class Ledger:
+class AuditDatabase:
     """Opened for one audit; every method may be called again after a crash."""
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
@@ -143,11 +143,11 @@ class Ledger:
         found = self._connection.execute("SELECT 1 FROM bins WHERE image_id = ?", (image_id,)).fetchone()
         return found is not None
 
-    def add(self, results: Iterable[Counted | SetAside]) -> None:
+    def add(self, results: Iterable[CountedBin | SetAside]) -> None:
         """Store finished bins, all or none."""
         with self._connection:
             for result in results:
-                if isinstance(result, Counted):
+                if isinstance(result, CountedBin):
                     self._add_counted(result)
                 else:
                     self._connection.execute(
@@ -242,7 +242,7 @@ class Ledger:
                 "UPDATE bins SET event_sent = 1 WHERE image_id = ?", ((image_id,) for image_id in image_ids)
             )
 
-    def _add_counted(self, result: Counted) -> None:
+    def _add_counted(self, result: CountedBin) -> None:
         record, table = result.record, result.probabilities
         of_recorded = table[record.recorded]
         others = 1 - of_recorded

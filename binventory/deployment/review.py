@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from binventory.errors import Problem
+from binventory.core.errors import Problem
 
 # A new one of these comes up empty, or with other people's names for it broken.
 STATEFUL = frozenset(

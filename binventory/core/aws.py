@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from binventory.errors import Exit, Problem
+from binventory.core.errors import Exit, Problem
 
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},

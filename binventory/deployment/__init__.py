@@ -1,0 +1,1 @@
+"""The CDK command line, and what a deployment would lose."""

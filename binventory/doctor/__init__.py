@@ -1,0 +1,1 @@
+"""What a deploy or a training needs, and what is missing."""

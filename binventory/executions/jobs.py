@@ -1,0 +1,97 @@
+"""The jobs behind the steps: trials, logs and outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.core.aws import Aws, error_code
+from binventory.executions.execution import ExecutionStep
+
+_LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
+# A loss from which on its decimals say nothing.
+_DIVERGED = 10_000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of the tuning job."""
+
+    job: str
+    status: str
+    objective: float | None
+    hyperparameters: Mapping[str, str]
+
+    @property
+    def loss(self) -> str:
+        """The objective as people read it: empty without one, and short where a trial has diverged."""
+        if self.objective is None:
+            return ""
+        return f"{self.objective:.4f}" if abs(self.objective) < _DIVERGED else f"{self.objective:.2g}"
+
+
+def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:
+    """The trials of a tuning job, oldest first."""
+    pages = (
+        aws.client("sagemaker")
+        .get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+        .paginate(HyperParameterTuningJobName=tuning_job, SortBy="CreationTime", SortOrder="Ascending")
+    )
+    return tuple(
+        Trial(
+            raw["TrainingJobName"],
+            raw["TrainingJobStatus"],
+            raw.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
+            raw.get("TunedHyperParameters", {}),
+        )
+        for page in pages
+        for raw in page["TrainingJobSummaries"]
+    )
+
+
+def log_tail(aws: Aws, step: ExecutionStep, lines: int = 40) -> tuple[str, ...]:
+    """The last log lines of the step's job; of its first failed trial when the step is a tuning job."""
+    kind, job = step.kind, step.job
+    if kind == "TuningJob":
+        failed = [trial for trial in trials(aws, job) if trial.status == "Failed"]
+        if not failed:
+            return ()
+        kind, job = "TrainingJob", failed[0].job
+    if kind not in _LOG_GROUPS:
+        return ()
+    return job_log(aws, kind, job)[-lines:]
+
+
+def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
+    """Everything that a training or processing job has logged so far; empty before its first line."""
+    logs, group = aws.client("logs"), _LOG_GROUPS[kind]
+    try:
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return ()
+        raise
+    messages: list[str] = []
+    for stream in streams:
+        reply = logs.get_log_events(
+            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=False, limit=1000
+        )
+        messages.extend(event["message"].rstrip("\n") for event in reply["events"])
+    return tuple(messages)
+
+
+def output(aws: Aws, step: ExecutionStep, name: str) -> str | None:
+    """S3 address of an output of a processing step, without a slash at its end; None where it has no such output."""
+    job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=step.job)
+    outputs = job.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return next((str(one["S3Output"]["S3Uri"]).rstrip("/") for one in outputs if one["OutputName"] == name), None)
+
+
+def read_json(aws: Aws, uri: str) -> Any:
+    """The JSON document at an s3:// URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())

@@ -1,0 +1,156 @@
+"""Starts the pipeline, and finds an execution by its name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.assembly.definitions import Definition
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+
+_NUMBERS = {"Integer": re.compile(r"-?\d+"), "Float": re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")}
+_SPOT_STEPS = ("train", "tune", "embed")
+
+
+def definition(aws: Aws, names: Names) -> dict[str, Any]:
+    """The deployed pipeline's definition."""
+    try:
+        found = aws.client("sagemaker").describe_pipeline(PipelineName=names.prefix)
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFound":
+            raise
+        raise _not_deployed(names) from error
+    return dict(json.loads(found["PipelineDefinition"]))
+
+
+def definition_on_demand(aws: Aws, names: Names) -> dict[str, Any] | None:
+    """The definition that goes on with Embed on demand after too many reclaims; None where the settings have none."""
+    try:
+        found = aws.client("sagemaker").describe_pipeline(PipelineName=f"{names.prefix}-on-demand-embed")
+    except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "AccessDenied", "AccessDeniedException"}:
+            raise
+        return None
+    return dict(json.loads(found["PipelineDefinition"]))
+
+
+def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -> str:
+    """Starts the pipeline and returns the execution's ARN."""
+    try:
+        reply = aws.client("sagemaker").start_pipeline_execution(
+            PipelineName=names.prefix,
+            PipelineParameters=[{"Name": name, "Value": str(value)} for name, value in parameters.items()],
+        )
+    except ClientError as error:
+        if error_code(error) == "ResourceNotFound":
+            raise _not_deployed(names) from error
+        raise Problem(
+            f"The pipeline {names.prefix} did not start",
+            error_message(error),
+            "correct the parameter it names; `binventory train --help` lists them",
+        ) from error
+    return str(reply["PipelineExecutionArn"])
+
+
+def _not_deployed(names: Names) -> Problem:
+    return Problem(
+        f"There is no pipeline {names.prefix}",
+        "the training stack is not deployed in this account and region",
+        "deploy first: npx cdk deploy --all",
+        code=Exit.NOT_READY,
+    )
+
+
+def newest(aws: Aws, names: Names) -> str:
+    """ARN of the execution that started last."""
+    try:
+        found = aws.client("sagemaker").list_pipeline_executions(
+            PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+        )["PipelineExecutionSummaries"]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFound":
+            raise
+        found = []
+    if not found:
+        raise Problem(
+            f"The pipeline {names.prefix} has not run",
+            "it has no execution, or is not deployed",
+            "start one: binventory train",
+            code=Exit.NOT_READY,
+        )
+    return str(found[0]["PipelineExecutionArn"])
+
+
+def find(aws: Aws, names: Names, execution: str) -> str:
+    """ARN of an execution that is named by its ARN or by the last part of it."""
+    if execution.startswith("arn:"):
+        return execution
+    sagemaker = aws.client("sagemaker")
+    try:
+        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=names.prefix)
+        arns = [str(item["PipelineExecutionArn"]) for page in pages for item in page["PipelineExecutionSummaries"]]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFound":
+            raise
+        raise _not_deployed(names) from error
+    found = next((arn for arn in arns if arn.rsplit("/", 1)[-1] == execution), None)
+    if found is None:
+        raise Problem(
+            f"There is no execution {execution} of the pipeline {names.prefix}",
+            f"the newest of {len(arns)} is {arns[0].rsplit('/', 1)[-1]}" if arns else "it has not run",
+            f"list them: aws sagemaker list-pipeline-executions --pipeline-name {names.prefix}",
+            code=Exit.USAGE,
+        )
+    return found
+
+
+def continued(aws: Aws, arn: str) -> str | None:
+    """ARN of the execution that goes on on demand where this one was stopped for want of spot; None without one."""
+    sagemaker = aws.client("sagemaker")
+    name = arn.split("/")[-3]
+    for first in _SPOT_STEPS:
+        try:
+            listed = sagemaker.list_pipeline_executions(
+                PipelineName=f"{name}-on-demand-{first}", SortOrder="Descending"
+            )
+        except ClientError as error:
+            if error_code(error) not in {"ResourceNotFound", "AccessDeniedException"}:
+                raise
+            continue
+        for summary in listed["PipelineExecutionSummaries"]:
+            found = str(summary["PipelineExecutionArn"])
+            described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=found)
+            if arn in described.get("PipelineExecutionDescription", ""):
+                return found
+    return None
+
+
+def check_parameters(definition: Definition, given: Mapping[str, Any]) -> None:
+    """Refuses what the service would refuse, before anybody is asked about a price.
+
+    Raises:
+        Problem: a parameter is unknown, is no number where it must be, or is none of the allowed values.
+    """
+    declared = {item["Name"]: item for item in definition.get("Parameters", [])}
+    for name, value in given.items():
+        if name not in declared:
+            close = difflib.get_close_matches(name, declared, n=1, cutoff=0.6)
+            raise _wrong(name, f"the pipeline has {', '.join(sorted(declared)) or 'no parameters'}", *close)
+        kind = declared[name]["Type"]
+        if kind in _NUMBERS and not _NUMBERS[kind].fullmatch(str(value)):
+            raise _wrong(name, f"{value} is no {kind}", f"{name}={declared[name].get('DefaultValue')}")
+        allowed = declared[name].get("EnumValues", [])
+        if allowed and value not in allowed:
+            raise _wrong(name, f"{value} is none of {', '.join(allowed)}", f"{name}={allowed[0]}")
+
+
+def _wrong(name: str, why: str, *better: str) -> Problem:
+    cure = f"did you mean --set {better[0]}?" if better else "leave it out, or deploy a definition that has it"
+    return Problem(f"The pipeline parameter {name} is not possible", why, cure, code=Exit.USAGE)

@@ -1,0 +1,88 @@
+"""What a rehearsal is asked to do, and what it found out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from binventory import executions, serving
+from binventory.core.names import Names
+from binventory.executions.watching import Transition
+from binventory.rehearsal import source
+from binventory.rehearsal.agreement import Agreement
+from binventory.rehearsal.auditing import Audited
+
+_TIE = 0.01
+# A rehearsal proves the machinery, not the model: the backbone's weights are random, and a dozen test photos may all be
+# counted wrong. The gate is there to be walked through; the threshold in settings/ holds back a bad model on AWS.
+_THRESHOLD = 0.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a rehearsal is asked to do."""
+
+    repository: Path
+    state_dir: Path
+    photos: Path | None = None  # None renders `photos_count` of them
+    photos_count: int = 300
+    keep: bool = False
+    reclaim: bool = False
+    enforce_iam: bool = False
+    report: Path | None = None  # where the execution's page is written
+    names: Names = field(default_factory=Names)
+
+    def parameters(self, found: source.Source) -> dict[str, str | int | float]:
+        """The pipeline parameters of a rehearsal; everything else keeps its default from settings/."""
+        return {
+            "PhotosUri": found.photos_uri,
+            "LabelsUri": found.labels_uri,
+            "LimitPerClass": 0,
+            "Weights": "none",
+            # A view costs as much as the photo itself, and random features gain nothing from it.
+            "Views": 0,
+            "Epochs": 60 if self.reclaim else 12,
+            "AccuracyThreshold": _THRESHOLD,
+        }
+
+
+@dataclass(frozen=True)
+class CountedTestPhoto:
+    """One test photo: what the record says and what the endpoint says."""
+
+    image_id: str
+    recorded: int
+    answer: serving.EndpointAnswer
+
+    def differs_from(self, likely: int) -> bool:
+        """Whether another answer's likeliest count contradicts this one; where two counts tie, either may win."""
+        shares = self.answer.probabilities
+        return shares[self.answer.count] - shares[likely] > _TIE
+
+
+@dataclass
+class Result:
+    """What a rehearsal found out; filled as it goes, so that a failed one still shows what it has."""
+
+    source: source.Source | None = None
+    execution: str = ""
+    trials: tuple[executions.Trial, ...] = ()
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    package: str = ""
+    transitions: tuple[Transition, ...] = ()
+    counted: tuple[CountedTestPhoto, ...] = ()
+    agreement: Agreement | None = None
+    audited: tuple[Audited, ...] = ()
+    checked: str = ""
+    kept: dict[str, str] = field(default_factory=dict)  # exports of a kept local AWS
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on the test split."""
+        metric = self.evaluation.get("multiclass_classification_metrics", {}).get("accuracy", {})
+        return float(metric["value"]) if "value" in metric else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        return asdict(self)

@@ -1,0 +1,48 @@
+"""What is approved and what serves: the model registry, the serving stack and its endpoint."""
+
+from binventory.serving.counting import EndpointAnswer, count, find_queue
+from binventory.serving.endpoint import EndpointState, endpoint_state, outputs, template
+from binventory.serving.reconciling import (
+    DENIED,
+    Comparison,
+    compare,
+    follow_promotion,
+    follow_switch,
+    not_promoted,
+    request_on,
+    wait_seconds,
+)
+from binventory.serving.registry import (
+    JudgedPackage,
+    approve,
+    describe_package,
+    latest_package,
+    newer_than,
+    reject,
+    version_of,
+)
+
+__all__ = [
+    "DENIED",
+    "Comparison",
+    "EndpointAnswer",
+    "EndpointState",
+    "JudgedPackage",
+    "approve",
+    "compare",
+    "count",
+    "describe_package",
+    "endpoint_state",
+    "find_queue",
+    "follow_promotion",
+    "follow_switch",
+    "latest_package",
+    "newer_than",
+    "not_promoted",
+    "outputs",
+    "reject",
+    "request_on",
+    "template",
+    "version_of",
+    "wait_seconds",
+]

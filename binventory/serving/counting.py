@@ -1,0 +1,86 @@
+"""Counts by the endpoint, whether it answers at once or through S3."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from binventory.client import CountError, FetchError, FetchPolicy, Queue, count_photo, count_queued
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+from binventory.serving.endpoint import outputs
+
+_FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"
+
+
+@dataclass(frozen=True)
+class EndpointAnswer:
+    """What the endpoint says about one photo."""
+
+    count: int
+    probabilities: dict[int, float]
+    expected_count: float
+    milliseconds: float
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the count it names."""
+        return self.probabilities.get(self.count, 0.0)
+
+
+def find_queue(aws: Aws, names: Names) -> Queue | None:
+    """How to ask the endpoint where it is asynchronous; None where it answers at once, or there is no stack."""
+    try:
+        uri = outputs(aws, names.serving_stack).get("AsyncInputUri")
+    except Problem:
+        return None  # the request itself will say what is missing
+    if uri is None:
+        return None
+    return Queue(names.prefix, uri, aws.client("sagemaker-runtime"), aws.client("s3"))
+
+
+def count(
+    aws: Aws,
+    names: Names,
+    photo: bytes | Path | str,
+    policy: FetchPolicy | None = None,
+    queue: Queue | None = None,
+) -> EndpointAnswer:
+    """Counts the items in a photo, given as its bytes, as a file, or as an https URL that `policy` lets through.
+
+    queue: from `find_queue`; None: the endpoint answers at once.
+    """
+    began = time.perf_counter()
+    runtime = aws.client("sagemaker-runtime")
+    try:
+        if queue is not None:
+            found = count_queued(photo, queue, policy=policy)
+        else:
+            found = count_photo(photo, endpoint=names.prefix, runtime=runtime, policy=policy)
+    except CountError as error:
+        raise _not_counted(names, error) from error
+    except FetchError as error:
+        raise Problem(f"{photo!s} was not fetched", str(error), _FETCH_CURE, code=Exit.USAGE) from error
+    except OSError as error:
+        raise Problem(
+            f"{photo!s} was not read", error.strerror or str(error), "check the name", code=Exit.USAGE
+        ) from error
+    return EndpointAnswer(
+        count=found.count,
+        probabilities=dict(found.probabilities),
+        expected_count=found.expected_count,
+        milliseconds=(time.perf_counter() - began) * 1000,
+    )
+
+
+def _not_counted(names: Names, error: CountError) -> Problem:
+    if error.reason in {"ValidationError", "ValidationException"}:
+        return Problem(
+            f"There is no endpoint {names.prefix}",
+            "it is off, or no model has been approved yet",
+            "turn it on: binventory endpoint on; or approve a model: binventory approve",
+            code=Exit.NOT_READY,
+        )
+    return Problem("The photo was not counted", f"{error} ({error.reason})", "see: binventory endpoint status")

@@ -1,0 +1,114 @@
+"""The serving stack and its endpoint as they are now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+
+_MISSING = "does not exist"
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """The serving stack and its endpoint as they are now."""
+
+    name: str
+    stack_status: str
+    switched_on: bool
+    package: str  # ARN of the model package the stack serves, "" before the first promotion
+    status: str  # InService, Creating, ... ; "absent" where there is no endpoint
+    instances: int
+
+    @property
+    def rests(self) -> bool:
+        """Whether no update of the stack is under way."""
+        return not self.stack_status.endswith("_IN_PROGRESS")
+
+    @property
+    def changing(self) -> bool:
+        """Whether SageMaker is at work on the endpoint."""
+        return self.status.endswith("ing") or self.status == "RollingBack"
+
+
+@dataclass(frozen=True)
+class StackEvent:
+    """One line of a stack's history."""
+
+    id: str
+    resource: str
+    status: str
+    reason: str
+
+
+def describe_stack(aws: Aws, stack: str) -> dict[str, Any]:
+    """The stack's description, or a Problem that says how to deploy it."""
+    try:
+        stacks = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        if _MISSING not in error_message(error):
+            raise
+        stacks = []
+    if not stacks:
+        raise Problem(
+            f"There is no stack {stack}",
+            "it is not deployed in this account and region",
+            "deploy first: npx cdk deploy --all",
+            code=Exit.NOT_READY,
+        )
+    return dict(stacks[0])
+
+
+def template(aws: Aws, stack: str) -> dict[str, Any]:
+    """The template of a stack that is deployed."""
+    describe_stack(aws, stack)
+    body = aws.client("cloudformation").get_template(StackName=stack)["TemplateBody"]
+    return dict(json.loads(body) if isinstance(body, str) else body)
+
+
+def outputs(aws: Aws, stack: str) -> dict[str, str]:
+    """The stack's outputs by name."""
+    return {item["OutputKey"]: item["OutputValue"] for item in describe_stack(aws, stack).get("Outputs", [])}
+
+
+def endpoint_state(aws: Aws, names: Names) -> EndpointState:
+    """What the serving stack says should run, and what runs."""
+    stack = describe_stack(aws, names.serving_stack)
+    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in stack.get("Parameters", [])}
+    status, instances = "absent", 0
+    try:
+        endpoint = aws.client("sagemaker").describe_endpoint(EndpointName=names.prefix)
+        status = endpoint["EndpointStatus"]
+        instances = sum(variant.get("CurrentInstanceCount", 0) for variant in endpoint.get("ProductionVariants", []))
+    except ClientError as error:
+        if error_code(error) != "ValidationException":
+            raise
+    return EndpointState(
+        name=names.prefix,
+        stack_status=stack["StackStatus"],
+        switched_on=parameters.get("EndpointState", "off") == "on",
+        package=parameters.get("ModelPackageArn", ""),
+        status=status,
+        instances=instances,
+    )
+
+
+def stack_events(aws: Aws, stack: str, seen: set[str]) -> Iterator[StackEvent]:
+    """The stack's events that are not in `seen`, oldest first; adds them to it."""
+    events = aws.client("cloudformation").describe_stack_events(StackName=stack)["StackEvents"]
+    for raw in reversed(events):
+        if raw["EventId"] not in seen:
+            seen.add(raw["EventId"])
+            yield StackEvent(
+                raw["EventId"],
+                raw.get("LogicalResourceId", ""),
+                raw.get("ResourceStatus", ""),
+                raw.get("ResourceStatusReason", ""),
+            )

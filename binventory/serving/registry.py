@@ -1,0 +1,114 @@
+"""The model registry: what is registered, approved and rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
+from binventory.cost import lineage
+
+
+@dataclass(frozen=True)
+class JudgedPackage:
+    """A version in the registry and what was said about it."""
+
+    package: str
+    status: str
+    description: str
+
+    @property
+    def version(self) -> int:
+        """The number at the end of its ARN."""
+        return version_of(self.package)
+
+
+def version_of(package: str) -> int:
+    """The version at the end of a package's ARN; 0 where there is none."""
+    number = package.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def approve(aws: Aws, package: str, note: str) -> None:
+    """Approves a model package; the event of it calls the function that puts it to work.
+
+    What its execution cost goes into its lineage with the approval, since only then all of its jobs have ended.
+    """
+    price = lineage.of_package(aws, package)
+    _judge(aws, package, "Approved", note, CustomerMetadataProperties=price)
+
+
+def reject(aws: Aws, package: str, note: str) -> None:
+    """Takes a model package's approval away; the newest that is still approved replaces it."""
+    _judge(aws, package, "Rejected", note)
+
+
+def _judge(aws: Aws, package: str, status: str, note: str, **more: Any) -> None:
+    try:
+        aws.client("sagemaker").update_model_package(
+            ModelPackageArn=package,
+            ModelApprovalStatus=status,
+            ApprovalDescription=note,
+            **{key: value for key, value in more.items() if value},
+        )
+    except ClientError as error:
+        raise Problem(
+            f"The model package {package} was not {status.lower()}",
+            error_message(error),
+            "list what is registered: aws sagemaker list-model-packages",
+        ) from error
+
+
+def describe_package(aws: Aws, package: str) -> JudgedPackage:
+    """What the registry says of a package."""
+    found = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
+    return JudgedPackage(package, found["ModelApprovalStatus"], found.get("ApprovalDescription", ""))
+
+
+def newer_than(aws: Aws, names: Names, package: str) -> tuple[JudgedPackage, ...]:
+    """The versions above a package's that people or rollouts have judged, the newest first."""
+    sagemaker = aws.client("sagemaker")
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=names.prefix, SortBy="CreationTime", SortOrder="Descending"
+    )
+    found = []
+    try:
+        for summary in (summary for page in pages for summary in page["ModelPackageSummaryList"]):
+            arn = summary["ModelPackageArn"]
+            if version_of(arn) <= version_of(package):
+                break
+            if summary["ModelApprovalStatus"] != "PendingManualApproval":
+                found.append(describe_package(aws, arn))
+    except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
+            raise  # otherwise there is no group, and so no version
+    return tuple(found)
+
+
+def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApproval") -> str:
+    """ARN of the newest model package with this approval state."""
+    try:
+        reply = aws.client("sagemaker").list_model_packages(
+            ModelPackageGroupName=names.prefix,
+            ModelApprovalStatus=status,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+            MaxResults=1,
+        )
+        packages = reply["ModelPackageSummaryList"]
+    except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
+            raise
+        packages = []
+    if not packages:
+        raise Problem(
+            f"No model package of {names.prefix} is {status}",
+            "no pipeline execution has registered one that is",
+            "train one: binventory train",
+            code=Exit.NOT_READY,
+        )
+    return str(packages[0]["ModelPackageArn"])
