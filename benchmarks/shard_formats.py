@@ -24,8 +24,7 @@ from typing import Any, Final
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "training_code"), str(REPOSITORY / "inference_code")]
 
-from ingestion.intake import take_in  # noqa: E402
-from ingestion.resizing import Workbench  # noqa: E402
+from ingestion.intake import Workbench, take_in  # noqa: E402
 from ingestion.source import content_md5  # noqa: E402
 from shard_lists import write_shard_list  # noqa: E402
 from shards import Sample, ShardIndex, ShardWriter, read_shards  # noqa: E402

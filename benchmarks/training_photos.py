@@ -43,7 +43,7 @@ from features.files import feature_file, write_features  # isort: skip
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze  # isort: skip
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE  # isort: skip
 from ingestion.labels import RecordError, parse_labels, parse_record  # isort: skip
-from ingestion.resizing import Workbench, four_channels  # isort: skip
+from ingestion.intake import Workbench, four_channels  # isort: skip
 from modelling.backbones import Backbone, build_backbone  # isort: skip
 from modelling.bin_model import BinModel, ModelCard  # isort: skip
 from modelling.openvino_graph import BATCH  # isort: skip

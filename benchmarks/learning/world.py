@@ -22,7 +22,7 @@ from benchmarks.learning import REPOSITORY
 import train  # isort: skip
 from features.frozen_backbone import calibrate_random_backbone  # isort: skip
 from ingestion.intake import KEPT_AS_SENT, take_in  # isort: skip
-from ingestion.resizing import Workbench  # isort: skip
+from ingestion.intake import Workbench  # isort: skip
 from ingestion.source import content_md5  # isort: skip
 from modelling.backbones import build_backbone  # isort: skip
 from modelling.bin_model import CLASSES, BinModel  # isort: skip

@@ -12,8 +12,7 @@ import pytest
 
 from ingest import main, parse_arguments
 from ingestion import work as work_module
-from ingestion.intake import take_in
-from ingestion.resizing import Workbench
+from ingestion.intake import Workbench, take_in
 from local_aws.server import LocalAws
 from tests.unit.bin_bucket import bucket, files, write
 

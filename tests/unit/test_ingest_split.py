@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.ids import block_of, is_bin_id
-from ingestion.split import SHARES, SPLITS, SplitError, split_blocks
+from ingestion.split import SHARES, SPLITS, SplitError, block_of, is_bin_id, split_blocks
 
 BLOCKS = st.dictionaries(st.integers(0, 10**6).map(str), st.integers(1, 200), min_size=3, max_size=60)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from ingestion.ids import is_bin_id
-from ingestion.packing import Packed
+from ingestion.run import IngestError, Packed
+from ingestion.split import is_bin_id
 
 CLASSES: Final = (1, 2, 3, 4, 5)
 AUDITED: Final = "audit"
@@ -31,7 +31,7 @@ class RecordError(ValueError):
         self.reason = reason
 
 
-class LabelsError(ValueError):
+class LabelsError(IngestError):
     """A labels file that cannot be read at all; the message says what is expected."""
 
 

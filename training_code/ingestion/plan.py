@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ingestion.ids import draw
 from ingestion.labels import Label, Labelled
-from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
-from ingestion.packing import Packed
+from ingestion.rows import NO_SPLIT, QUARANTINED, SetAside
+from ingestion.run import Packed
 from ingestion.source import BinSource, Found, content_md5
-from ingestion.split import SPLITS, split_blocks
+from ingestion.split import SPLITS, draw, split_blocks
 from ingestion.throttle import in_order
 
 # About this many shards whatever the size of the data, so a retried machine never repeats more than a small part and

@@ -22,8 +22,8 @@ from typing import Final
 from digests import DamagedFile, read_sealed, seal, sha256_of
 from ingestion.intake import ShardPhoto
 from ingestion.labels import CLASSES, Labelled
-from ingestion.ledger import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
 from ingestion.plan import Candidate, Unit
+from ingestion.rows import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
 from ingestion.split import SPLITS
 from shards import ShardSummary, ShardWriter
 
