@@ -129,7 +129,7 @@ def _files(folder: Path) -> Made:
 def _ingest(photos: Path, output: Path, *flags: str) -> None:
     arguments = ["--photos-uri", str(photos), "--output", str(output), "--cores", "1", "--block-size", "4"]
     with refusals():
-        if ingest.main(ingest.parse_arguments([*arguments, "--shard-photos", "12", *flags])):
+        if ingest.launch([*arguments, "--shard-photos", "12", *flags]):
             raise _Failed
 
 
@@ -140,7 +140,7 @@ def _again(photos: Path, place: Path) -> Made:
 
 def _merge(place: Path) -> Made:
     with refusals():
-        if ingest.main(ingest.parse_arguments(["--merge", str(place)])):
+        if ingest.launch(["--merge", str(place)]):
             raise _Failed
     return {name: (place / name).read_bytes() for name in WHOLE}
 
