@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.auditing.crossfit import BLOCK, CLASSES, FOLDS, embed_photos, folds_of, load_head
+from benchmarks.auditing.crossfit import BLOCK, FOLDS, embed_photos, folds_of, load_head
 from benchmarks.learning.world import quiet, real_folder, trial
+from stacks.vocabulary import CLASSES
 
 from evaluation.bootstrap import interval, replicate_metrics  # isort: skip
 from evaluation.calibration import softmax  # isort: skip

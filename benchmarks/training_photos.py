@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from benchmarks.auditing.crossfit import BLOCK, CLASSES, FOLDS, folds_of, load_head
+from benchmarks.auditing.crossfit import BLOCK, FOLDS, folds_of, load_head
 from benchmarks.learning.world import claim, processor, quiet, real_folder, trial
+from stacks.vocabulary import CLASSES
 
 from evaluation.bootstrap import interval, replicate_metrics  # isort: skip
 from evaluation.calibration import softmax  # isort: skip

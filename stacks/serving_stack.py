@@ -18,11 +18,10 @@ from stacks.pipeline.surroundings import JobNetwork
 from stacks.serving_modes import VARIANT, AsyncEndpoint, Tracking, production_variant
 from stacks.settings import Settings
 from stacks.storage_stack import CAPTURE_PREFIX, EXECUTIONS_PREFIX, StorageStack
+from stacks.vocabulary import CLASSES
 
 TrackedMetric = autoscaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty
 
-# What callers are promised: a package whose model counts anything else never gets a request.
-CLASSES = "1,2,3,4,5"
 MODEL_PACKAGE_ARN = "ModelPackageArn"
 ENDPOINT_STATE = "EndpointState"
 
@@ -150,7 +149,8 @@ class ServingStack(BinventoryStack):
                     environment={
                         "MODEL_PACKAGE_ARN": package,
                         "BINVENTORY_ENDPOINT": self.endpoint_name,
-                        "BINVENTORY_CLASSES": CLASSES,
+                        # Callers are promised these: a model that counts anything else never gets a request.
+                        "BINVENTORY_CLASSES": ",".join(map(str, CLASSES)),
                     },
                 )
             ],

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.damaging import RUNTIME
+from stacks.vocabulary import SPLITS
 
 import embed  # isort: skip
 import evaluate  # isort: skip
@@ -35,7 +36,6 @@ assert RUNTIME
 Made = dict[str, bytes]
 """What a step made, by name."""
 LEFT_OUT = "left out"
-SPLITS = ("train", "validation", "test")
 BASE = ("--backbone", "small")
 HEAD = (*BASE, "--epochs", "2")
 FULL = (*BASE, "--strategy", "full", "--weights", "none", "--epochs", "1", "--threads", "1")

@@ -15,9 +15,10 @@ from stacks.pipeline.expressions import (
     join,
     json_get,
 )
-from stacks.pipeline.ingest import SPLITS, shards
+from stacks.pipeline.ingest import shards
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob, output_uri
 from stacks.pipeline.train import BATCH_SIZE, LEARNING_RATE, TRAIN, TUNE, best_trial, model_archive
+from stacks.vocabulary import SPLITS
 
 NAME = "Evaluate"
 EVALUATION = PropertyFile(name="Evaluation", output="evaluation", path="evaluation.json")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from ingestion.exploration import Exploration
-from ingestion.labels import CLASSES
 from ingestion.rows import SKIPPED, Kept, Row, SetAside, read_kept, read_set_aside
 from ingestion.run import Expected, IngestError
 from ingestion.unit_files import PLAN, REPORT, Finished, mark_path
+from stacks.vocabulary import CLASSES
 
 KEPT = "kept"
 _EVERY_SECONDS: Final = 0.2

@@ -24,8 +24,8 @@ from ingestion.plan import Unit
 from ingestion.rows import Kept
 from ingestion.run import IngestError
 from ingestion.source import open_store
-from ingestion.split import SPLITS
 from ingestion.unit_files import REPORT, Finished, finished_unit, mark_path, unit_paths
+from stacks.vocabulary import SPLITS
 
 _CHUNK: Final = 16 * 1024 * 1024
 _RETRIES: Final = 8

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ingestion.source import content_md5
-from ingestion.split import TEST, VALIDATION
 from photo import JPEG, PNG, check_size, kind_of, open_photo, resized_size
+from stacks.vocabulary import TEST, VALIDATION
 
 SHORTER_SIDE: Final = 256
 JPEG_QUALITY: Final = 95

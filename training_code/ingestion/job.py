@@ -143,11 +143,12 @@ def code_fingerprint() -> str:
     """SHA-256 of the code and the libraries that decide which bytes come out."""
     import digests
     import photo
+    from stacks import vocabulary
 
     here = Path(__file__).parent
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
-    shared = (*sorted(here.parent.glob("shard*.py")), Path(digests.__file__), Path(photo.__file__))
+    shared = (*sorted(here.parent.glob("shard*.py")), *(Path(each.__file__) for each in (digests, photo, vocabulary)))
     for path in (*sorted(here.glob("*.py")), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

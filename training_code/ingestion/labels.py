@@ -13,7 +13,6 @@ from typing import Any, Final
 from ingestion.run import IngestError, Packed
 from ingestion.split import is_bin_id
 
-CLASSES: Final = (1, 2, 3, 4, 5)
 AUDITED: Final = "audit"
 _MAX_SKU: Final = 64
 _REFUSED: Final = {

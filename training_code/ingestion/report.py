@@ -25,7 +25,6 @@ from ingestion.page import write_page
 from ingestion.plan import Plan
 from ingestion.rows import QUARANTINED, SKIPPED, Kept, to_line
 from ingestion.run import Expected, Facts, IngestError, Machine
-from ingestion.split import SPLITS
 from ingestion.unit_files import (
     PLAN,
     REPORT,
@@ -39,6 +38,7 @@ from ingestion.unit_files import (
 )
 from shard_lists import LIST, ShardError, write_shard_list
 from shards import read_at
+from stacks.vocabulary import SPLITS
 
 _SCHEMA: Final = 1
 WHOLE: Final = (

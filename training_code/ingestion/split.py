@@ -16,13 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ingestion.run import IngestError
+from stacks.vocabulary import SPLITS, TEST, TRAIN, VALIDATION
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TRAILING_DIGITS: Final = re.compile(r"[0-9]+$")
-TRAIN: Final = "train"
-VALIDATION: Final = "validation"
-TEST: Final = "test"
-SPLITS: Final = (TRAIN, VALIDATION, TEST)
 SHARES: Final = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
 # With this many blocks chance alone keeps the shares within about one percent, and a block's split then never
 # depends on any other block: photos added later move nothing. Fewer blocks are dealt out so that the shares fit.

@@ -24,13 +24,14 @@ from typing import Final, Self, cast
 from ingestion.candidates import read_label
 from ingestion.destination import Destination
 from ingestion.intake import KEPT_AS_SENT, DamagedPhoto, ShardPhoto, Workbench, take_in
-from ingestion.labels import CLASSES, Labelled, RecordError
+from ingestion.labels import Labelled, RecordError
 from ingestion.plan import Candidate, Unit
 from ingestion.rows import QUARANTINED, SKIPPED
 from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import AdaptiveLimit, ByteBudget, in_order
 from ingestion.unit_files import Finished, Outcome, UnitWriter
 from photo import PhotoError
+from stacks.vocabulary import CLASSES
 
 _EVERY_SECONDS: Final = 5.0
 _DONE, _SET_ASIDE, _IN_FLIGHT, _SLOW_DOWNS, _FIELDS = range(5)

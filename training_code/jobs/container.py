@@ -76,14 +76,6 @@ class JobContainer:
             raise JobError(f"channel {name!r} is missing (looked in {folder}): add it to the job's input data")
         return folder
 
-    def has_channel(self, name: str) -> bool:
-        """Whether the job was started with this input channel."""
-        try:
-            self.channel(name)
-        except JobError:
-            return False
-        return True
-
 
 def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
     """Run `work`; on failure leave the reason where SageMaker reads it. Returns the exit status.
