@@ -148,8 +148,8 @@ def code_fingerprint() -> str:
     here = Path(__file__).parent
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
-    shared = (*sorted(here.parent.glob("shard*.py")), *(Path(str(each.__file__)) for each in (digests, photo, vocabulary)))
-    for path in (*sorted(here.glob("*.py")), *shared):
+    shared = [Path(str(module.__file__)) for module in (digests, photo, vocabulary)]
+    for path in (*sorted(here.glob("*.py")), *sorted(here.parent.glob("shard*.py")), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
