@@ -26,7 +26,7 @@ from ingestion.source import BinSource, Changed, read_file
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
 from ingestion.work import Limits
 from ingestion.workers import Workers, finished_before, run_units
-from shard_lists import ShardError
+from shards.lists import ShardError
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def code_fingerprint() -> str:
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
     shared = [Path(str(module.__file__)) for module in (digests, photo, vocabulary)]
-    for path in (*sorted(here.glob("*.py")), *sorted(here.parent.glob("shard*.py")), *shared):
+    for path in (*sorted(here.glob("*.py")), *sorted((here.parent / "shards").glob("*.py")), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

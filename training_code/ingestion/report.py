@@ -36,8 +36,8 @@ from ingestion.unit_files import (
     write_rows,
     write_whole,
 )
-from shard_lists import LIST, ShardError, write_shard_list
 from shards import read_at
+from shards.lists import LIST, ShardError, write_shard_list
 from stacks.vocabulary import SPLITS
 
 _SCHEMA: Final = 1
