@@ -14,8 +14,7 @@ from typing import Any
 
 import boto3
 
-import job_logs
-from leftovers import delete_model_packages, empty_bucket, end_pipeline
+from leftovers import bound_job_logs, delete_model_packages, empty_bucket, end_pipeline
 
 ACTS = {
     "BucketName": empty_bucket,
@@ -57,7 +56,7 @@ def clean_up(event: dict[str, Any]) -> str:
 def _bound_job_logs(request: str, days: int) -> str:
     if request == "Delete":
         return "the groups of SageMaker's job logs are the account's, and stay"
-    made = job_logs.bound(days)
+    made = bound_job_logs(days)
     return f"{', '.join(made)} made, kept for {days} days" if made else "the groups of job logs were there already"
 
 

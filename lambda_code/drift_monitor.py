@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import boto3
 
-from budget import current_budget
+from budget_guard import current_budget
 from drift import Answers, Shift, Tally, baseline_of, confidence_shift, count_shift
-from serving_stack import ServingStack
-from variables import read
+from functions.interface import read_environment
+from promotion.serving_stack import ServingStack
 
 NAMESPACE = "Binventory/Monitoring"
 # Enough for any shift that matters, and read within the function's minutes however busy the endpoint is.
@@ -70,7 +70,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         RuntimeError: the model package carries no evaluation to compare with.
         botocore.exceptions.ClientError: something cannot be read; the function's error alarm tells people.
     """
-    variables = read(Environment)
+    variables = read_environment(Environment)
     published = {"SpentUsd": current_budget(variables.account, variables.budget).spent}
     stack = ServingStack(variables.serving_stack).look()
     if stack is None or not stack.serves:

@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
-from variables import read
+from functions.interface import read_environment
 
 PHOTOS: Final = "bin-images/"
 METADATA: Final = "metadata/"
@@ -80,7 +80,7 @@ def handler(event: dict[str, str], context: Any) -> dict[str, str | int]:
         raise FingerprintError(f"{at.name} {at.text} lists no photo; it must hold {PHOTOS}<id>.jpg")
     lines = photos.lines + _labels(s3, event["LabelsUri"], until) + metadata.lines
     outputs: dict[str, str | int] = {
-        "Listing": _write(s3, lines, read(Environment).listings),
+        "Listing": _write(s3, lines, read_environment(Environment).listings),
         "Photos": photos.objects,
         "Metadata": metadata.objects,
         "Weights": _weights(s3, event["Weights"], until),

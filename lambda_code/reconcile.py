@@ -1,8 +1,8 @@
 """Makes the serving stack serve what should serve: the handler of the one function that changes it.
 
-It compares what should serve (wanted.py) with what does, acts if the stack is free, and ends. It never waits: every
-state in which the stack or the endpoint settles calls it again, and so do every change of a model package, a budget
-alert and a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
+It compares what should serve (promotion/decision.py) with what does, acts if the stack is free, and ends. It never
+waits: EventBridge calls it again whenever the stack or the endpoint settles, a model package changes or a budget alert
+comes, and by a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
 CloudFormation takes one.
 
 The event `{"endpoint": "on" | "off", "by": who}` also requests the endpoint's switch, as the command line and the
@@ -14,19 +14,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import budget
-import endpoint
-import notices
-import registry
-from executions import stop_running
-from memory import Memory, Request
-from notices import Notices
-from report import Report
-from retained import delete_replaced
-from rollouts import Standing, failed_rollout, standing
-from serving_stack import ENDPOINT_STATE, MODEL_PACKAGE_ARN, ServingStack, Stack, StackBusyError
-from variables import read
-from wanted import Decision, Facts, decide
+from budget_guard import current_budget, is_spent
+from functions.aws import stop_running
+from functions.interface import Report, read_environment
+from promotion import notices, registry
+from promotion.decision import Decision, Facts, decide
+from promotion.idle_guard import idle_for
+from promotion.memory import Memory, Request
+from promotion.notices import Notices
+from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
+from promotion.serving_stack import (
+    ENDPOINT_STATE,
+    MODEL_PACKAGE_ARN,
+    ServedEndpoint,
+    ServingStack,
+    Stack,
+    StackBusyError,
+    find_endpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     `held` where the endpoint is kept off or the stack takes no update, and otherwise `left`.
 
     Raises:
-        environment.VariableError, ValueError, botocore.exceptions.ClientError: nothing is forgotten; Lambda tries
+        VariableError, ValueError, botocore.exceptions.ClientError: nothing is forgotten; Lambda tries
             again, and the next event does.
     """
-    variables = read(Environment)
+    variables = read_environment(Environment)
     memory = Memory(variables.memory_bucket)
     requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
     spent = _spent(variables)
@@ -81,8 +86,8 @@ def _spent(variables: Environment) -> str:
     """That the budget is spent, in words; empty while it is not, and where nobody guards it."""
     if not variables.guard_percent:
         return ""
-    found = budget.current_budget(variables.account, variables.budget)
-    return str(found) if budget.is_spent(found, variables.guard_percent) else ""
+    found = current_budget(variables.account, variables.budget)
+    return str(found) if is_spent(found, variables.guard_percent) else ""
 
 
 class _Comparison:
@@ -101,7 +106,7 @@ class _Comparison:
             return self._without_stack(event)
         if stack.busy:
             return Report("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
-        found = endpoint.find(self._variables.endpoint)
+        found = find_endpoint(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
         decided = self._memory.decided(stack.id)
         messages = Notices(self._variables.alerts_topic, set(decided.sent))
@@ -161,13 +166,13 @@ class _Comparison:
             messages.add([notices.nothing_approved(self._variables.endpoint, stack.package)])
         return None
 
-    def _idle(self, stack: Stack, found: endpoint.Endpoint | None) -> str:
+    def _idle(self, stack: Stack, found: ServedEndpoint | None) -> str:
         seconds = self._variables.idle_seconds
         if not seconds or not stack.serves or found is None:
             return ""
-        return endpoint.idle_for(found, self._variables.variant, seconds)
+        return idle_for(found, self._variables.variant, seconds)
 
-    def _act(self, stack: Stack, found: endpoint.Endpoint | None, decision: Decision, *, asked: bool) -> Report:
+    def _act(self, stack: Stack, found: ServedEndpoint | None, decision: Decision, *, asked: bool) -> Report:
         wanted, promotes = _changes(stack, decision)
         if wanted and not stack.usable:
             cure = "repair it with `cdk deploy`, or continue its rollback"

@@ -14,9 +14,8 @@ from typing import Any
 
 import boto3
 
-from budget import current_budget, is_spent
-from report import Report, tell
-from variables import read
+from budget_guard import current_budget, is_spent
+from functions.interface import Report, read_environment, tell
 
 _DAY_SECONDS = 86_400
 
@@ -35,7 +34,7 @@ class Environment:
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Decides for each message; SNS sends one at a time."""
-    variables = read(Environment)
+    variables = read_environment(Environment)
     alarm = json.loads(event["Records"][0]["Sns"]["Message"])
     if alarm["NewStateValue"] != "ALARM":
         return Report("left", f"the alarm is {alarm['NewStateValue']}").logged()

@@ -16,8 +16,7 @@ from typing import Any
 
 import boto3
 
-from report import Report, tell
-from variables import read
+from functions.interface import Report, read_environment, tell
 
 EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"
@@ -62,7 +61,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     Raises:
         botocore.exceptions.ClientError, RuntimeError: the execution goes on waiting; Lambda tries again.
     """
-    variables = read(Environment)
+    variables = read_environment(Environment)
     name = event.get("detail", {}).get("TrainingJobName", "")
     sagemaker = boto3.client("sagemaker")
     job = sagemaker.describe_training_job(TrainingJobName=name)

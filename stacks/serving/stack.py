@@ -67,7 +67,7 @@ class ServingStack(BinventoryStack):
             resource.cfn_options.condition = condition
         for replaced in (model, configuration):
             # SageMaker may take a rollout back after CloudFormation has called it a success. What served before must
-            # still exist then; lambda_code/retained.py deletes it once nothing uses it.
+            # still exist then; lambda_code/promotion/rollouts.py deletes it once nothing uses it.
             replaced.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
             replaced.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)

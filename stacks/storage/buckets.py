@@ -14,7 +14,7 @@ CHECKPOINTS_PREFIX = "checkpoints"
 BATCH_PREFIX = "batch"
 ASYNC_PREFIX = "async"
 ENDPOINT_PREFIX = "endpoint"
-"""What `lambda_code/memory.py` remembers."""
+"""What `lambda_code/promotion/memory.py` remembers."""
 # Answers of transform jobs are fetched and deleted at their end; what an interruption leaves goes with time.
 _BATCH_DAYS = 14
 

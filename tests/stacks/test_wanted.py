@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory import Request
-from registry import Package
-from wanted import Facts, decide
+from promotion.decision import Facts, decide
+from promotion.memory import Request
+from promotion.registry import Package
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package/bins"
 BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clients import client
+from functions.aws import client
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from clients import client
+from functions.aws import client
 
 PREFIX = "endpoint"
 _REQUESTS = f"{PREFIX}/requests/"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from report import tell
-from rollouts import Standing
-from serving_stack import ServingStack, Stack, Update
+from functions.interface import tell
+from promotion.rollouts import Standing
+from promotion.serving_stack import ServingStack, Stack, Update
 
 _AGAIN = "It is marked Rejected in the registry, with the reason. To try it again: binventory approve"
 

@@ -1,16 +1,28 @@
-"""What became of the serving stack's updates: the rollout that failed, and the endpoint that is not as asked for.
+"""How rollouts ended: those that failed, an endpoint that is not as asked for, and what rollouts have replaced.
 
-An update can end well on paper while SageMaker has put the old model back, and an update that was rolled back looks
-like an endpoint in service. Neither is left to be noticed by chance.
+An update can end well in CloudFormation although SageMaker has put the old model back, and an update that was rolled
+back leaves an endpoint in service. So both are looked for.
+
+CloudFormation keeps the models and endpoint configurations that a rollout replaces (`UpdateReplacePolicy: Retain`):
+when SageMaker undoes a rollout, the endpoint runs the old ones again, and they must still exist. They are deleted here
+once nothing uses them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from endpoint import Endpoint
-from registry import Package
-from serving_stack import CONFIGURATION, ServingStack, Stack, Update
+from botocore.exceptions import ClientError
+
+from functions.aws import client
+from promotion.registry import Package
+from promotion.serving_stack import CONFIGURATION, MODEL, ServedEndpoint, ServingStack, Stack, Update
+
+_KINDS = {
+    CONFIGURATION: ("endpoint_config", "EndpointConfig"),
+    MODEL: ("model", "Model"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class Standing:
     """Why SageMaker put the old configuration back although the update ended well; empty where it did not."""
 
 
-def standing(of: ServingStack, stack: Stack, found: Endpoint | None) -> Standing:
+def standing(of: ServingStack, stack: Stack, found: ServedEndpoint | None) -> Standing:
     """Compares the endpoint with a stack that is at rest."""
     wanted = of.configuration() if stack.serves else ""
     difference = _difference(stack, wanted, found)
@@ -43,7 +55,7 @@ def standing(of: ServingStack, stack: Stack, found: Endpoint | None) -> Standing
     return Standing(difference, difference or serves, undone)
 
 
-def _difference(stack: Stack, wanted: str, found: Endpoint | None) -> str:
+def _difference(stack: Stack, wanted: str, found: ServedEndpoint | None) -> str:
     if not stack.serves:
         return f"the endpoint is {found.status} and bills although serving is off" if found else ""
     if found is None:
@@ -67,3 +79,29 @@ def failed_rollout(of: ServingStack, package: Package) -> Update | None:
         if update.promoted == package.version and update.rolled_back:
             return update
     return None
+
+
+def delete_replaced(stack: ServingStack) -> int:
+    """Deletes those that the stack held once and holds no more; returns how many.
+
+    Call it only while the endpoint serves what the stack holds, or does not exist.
+    """
+    sagemaker = client("sagemaker")
+    replaced = stack.replaced()
+    return sum(_delete(sagemaker, kind, replaced[kind]) for kind in _KINDS if replaced[kind])
+
+
+def _delete(sagemaker: Any, kind: str, replaced: set[str]) -> int:
+    operation, member = _KINDS[kind]
+    # Stacks know names in small letters only; SageMaker lists them as they are.
+    pages = sagemaker.get_paginator(f"list_{operation}s").paginate()
+    names = [item[f"{member}Name"] for page in pages for item in page[f"{member}s"]]
+    there = [name for name in names if name.lower() in replaced]
+    for name in there:
+        try:
+            getattr(sagemaker, f"delete_{operation}")(**{f"{member}Name": name})
+        except ClientError as error:
+            # Two calls at once find the same ones.
+            if "Could not find" not in str(error):
+                raise
+    return len(there)

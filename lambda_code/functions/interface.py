@@ -1,7 +1,8 @@
-"""The environment of a function, typed: each function declares a frozen dataclass and reads it once a call.
+"""What goes into a function and what comes out: its environment, its report, and messages to people.
 
-The field `serving_stack` is the variable `SERVING_STACK`. tests/stacks/test_lambda_environments.py holds each dataclass
-to the variables that the stacks set.
+Each function declares a frozen dataclass for its environment and reads it once a call. The field `serving_stack` is the
+variable `SERVING_STACK`. tests/stacks/test_lambda_environments.py compares each dataclass with the variables that the
+stacks set.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar, get_origin, get_type_hints
+
+from functions.aws import client
 
 Kind = TypeVar("Kind")
 
@@ -22,7 +25,7 @@ class VariableError(Exception):
 _READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: float, tuple: str.split, Mapping: json.loads}
 
 
-def read(kind: type[Kind]) -> Kind:
+def read_environment(kind: type[Kind]) -> Kind:
     """Reads the variables that a dataclass declares.
 
     Fields are `str`, `int`, `float`, `tuple[str, ...]` (words between spaces) or a mapping (JSON).
@@ -44,3 +47,23 @@ def _value(name: str, hint: Any) -> Any:
     except ValueError:
         raise VariableError(f"the environment variable {name} of the function cannot be read: {text!r}") from None
     return tuple(value) if reader is str.split else value
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a function decided."""
+
+    outcome: str
+    """A word or two that programs compare, such as `left` or `started`."""
+    reason: str
+
+    def logged(self) -> dict[str, str]:
+        """Prints the report as one line and returns it as the function's result."""
+        record = asdict(self)
+        print(json.dumps(record))
+        return record
+
+
+def tell(topic: str, subject: str, message: str) -> None:
+    """Sends a message to the people who look after the environment; SNS takes 100 characters of a subject."""
+    client("sns").publish(TopicArn=topic, Subject=subject[:100], Message=message)

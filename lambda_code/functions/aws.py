@@ -1,11 +1,28 @@
-"""Running pipeline executions, and their stop."""
+"""boto3 clients, each made once, and the pipeline executions that run."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from clients import client
+import boto3
+
+_LOCK = threading.Lock()
+
+
+def client(service: str) -> Any:
+    """The client of a service in boto3's default session."""
+    with _LOCK:
+        if boto3.DEFAULT_SESSION is None:
+            boto3.setup_default_session()
+        return _made(boto3.DEFAULT_SESSION, service)
+
+
+@cache
+def _made(session: Any, service: str) -> Any:
+    return session.client(service)
 
 
 def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:

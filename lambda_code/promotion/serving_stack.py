@@ -1,4 +1,4 @@
-"""The serving stack: how it stands, what its updates came to, and the one act by which what is served changes.
+"""The serving stack and its endpoint: their state, the stack's updates, and the one act that changes what is served.
 
 That act is an update with the stack's own template and new parameters, so that CloudFormation stays the owner of the
 endpoint: a destroy leaves nothing, drift can be seen, and a failed rollout is rolled back.
@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from clients import client
+from functions.aws import client
 
 MODEL_PACKAGE_ARN = "ModelPackageArn"
 ENDPOINT_STATE = "EndpointState"
@@ -26,6 +26,7 @@ _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED"})
 _STACK = "AWS::CloudFormation::Stack"
 CONFIGURATION = "AWS::SageMaker::EndpointConfig"
 MODEL = "AWS::SageMaker::Model"
+_SETTLED = frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"})
 _PROMOTION = re.compile(r"promote-(\d+)-")
 
 
@@ -188,6 +189,40 @@ class ServingStack:
             for resource in page["StackResourceSummaries"]
             if resource["ResourceStatus"] != "DELETE_COMPLETE"
         ]
+
+
+@dataclass(frozen=True)
+class ServedEndpoint:
+    """The endpoint as SageMaker runs it, at one moment."""
+
+    name: str
+    status: str
+    configuration: str
+    """Name of the endpoint configuration that answers requests."""
+    failure: str
+    modified: datetime.datetime
+
+    @property
+    def changing(self) -> bool:
+        """Whether SageMaker is at work on it, for example because autoscaling adds an instance."""
+        return self.status not in _SETTLED
+
+
+def find_endpoint(name: str) -> ServedEndpoint | None:
+    """The endpoint; None where there is none."""
+    try:
+        found = client("sagemaker").describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if "Could not find" in str(error):
+            return None
+        raise
+    return ServedEndpoint(
+        name,
+        found["EndpointStatus"],
+        found.get("EndpointConfigName", ""),
+        found.get("FailureReason", ""),
+        found["LastModifiedTime"],
+    )
 
 
 def _short(identifier: str) -> str:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memory import Request
-from registry import Package
+from promotion.memory import Request
+from promotion.registry import Package
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from clients import client
+from functions.aws import client
 
 _DESCRIPTION = 1024
 
