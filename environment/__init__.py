@@ -1,1 +1,1 @@
-"""`make setup`: installs Python packages, PyTorch and the CDK CLI into the checkout. Needs the standard library only."""
+"""`make setup`: installs Python packages, PyTorch and the CDK CLI into the checkout; needs no package itself."""

@@ -29,7 +29,7 @@ _RAW_PROGRESS_SINCE = (24, 1)
 _CURES = (
     (
         re.compile(r"No space left on device"),
-        "free 2 GB of disk (TMPDIR names the folder for downloads), then run make again",
+        "free some disk space (2 GB; TMPDIR names the folder for downloads), then run make again",
     ),
     (
         re.compile(r"DO NOT MATCH THE HASHES"),

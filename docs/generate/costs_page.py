@@ -29,8 +29,8 @@ def _figures(read: Assembly) -> str:
     lines = [
         f"Default settings of `{few.environment}`, list prices of {known.read} in {few.region}.",
         "",
-        "The cost of a month of executions, and in brackets the size in S3 once as much expires as is added. Time limits "
-        "are assumed to be long enough for the work. The endpoint, alarms and dashboard are not included:",
+        "The cost of a month of executions, and in brackets the size in S3 once as much expires as is added. Time "
+        "limits are assumed to be long enough for the work. The endpoint, alarms and dashboard are not included:",
         "",
         *_table(GROWTH_HEADS, map(growth_cells, few.growth)),
         f"Ways to serve, {TRAFFIC:,} counts a day:",

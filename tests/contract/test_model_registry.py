@@ -169,7 +169,7 @@ def test_tags_of_a_resource(client: ClientFactory) -> None:
     assert "Invalid ARN" in refused(sagemaker.list_tags, ResourceArn="arn:aws:sagemaker:eu-west-1:999999999999:model/m")
 
 
-def test_spending_tells_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
+def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
     """The local stand-in for a bill: each threshold speaks when it is crossed, and DescribeBudget shows the spend."""
     sns, sqs, budgets = client("sns"), client("sqs"), client("budgets")
     topic = sns.create_topic(Name="budget")["TopicArn"]

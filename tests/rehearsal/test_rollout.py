@@ -183,7 +183,7 @@ def rollouts(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         deployed.cdk("destroy", "--all", "--force")
 
 
-def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> None:
+def test_broken_packages_are_rolled_back_with_an_alert(rollouts: Rollouts) -> None:
     good = rollouts.approve("good")
     assert rollouts.settled()[1] == good
 

@@ -57,7 +57,7 @@ def test_topics_take_messages_of_their_services_for_this_account_over_tls(full: 
     assert services == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com"}
 
 
-def test_it_tells_and_acts_not_itself(full: dict[str, Any]) -> None:
+def test_it_publishes_alerts_and_does_not_act(full: dict[str, Any]) -> None:
     for template in (full, templates("prod")["Money"]):
         assert only(template, "AWS::Budgets::Budget")
         assert not resources(template, "AWS::Lambda::Function")

@@ -87,7 +87,7 @@ def test_an_approval_ends_with_the_endpoint_and_a_rejection_with_the_one_before(
     until(lambda: environment.serves() == first)
 
 
-def test_a_package_that_cannot_serve_is_said_with_its_reason_wherever_people_look(
+def test_a_package_that_cannot_serve_is_reported_with_its_reason_wherever_people_look(
     environment: Environment, capsys: Capture
 ) -> None:
     good = environment.register()

@@ -269,7 +269,7 @@ def test_an_engine_that_is_too_far_from_fp32_is_named_and_the_next_is_taken(
         ("bf16", float("nan"), "its features differ by nan"),
     ],
 )
-def test_an_error_is_held_against_what_tells_photos_apart(
+def test_an_error_is_relative_to_the_difference_between_photos(
     kind: str, share: float, words: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # PyTorch's own bf16 is near on a network this small; that it is a yardstick too is tested above.

@@ -220,7 +220,7 @@ def test_a_pair_that_does_not_work_together_is_removed_and_the_next_source_is_tr
     assert "it is installed but does not work: RuntimeError: operator torchvision::nms does not exist" in said
 
 
-def test_what_every_source_said_is_told_when_none_works(place: Path, root: Path, sources: Sources) -> None:
+def test_the_reason_of_every_source_is_shown_when_none_works(place: Path, root: Path, sources: Sources) -> None:
     chosen = installer(place, root, sources, source="configured")
     with pytest.raises(SetupError) as caught:
         chosen.install()

@@ -216,7 +216,7 @@ def test_packages_of_tests_alone_leave_what_runs_as_it_is(tmp_path: Path, reposi
 
 
 @pytest.mark.parametrize("version", [(3, 10, 13), (3, 6, 15), (3, 15, 0), (3, 14, 1)])
-def test_an_unwanted_python_is_told_at_once(checkout: Path, version: tuple[int, ...]) -> None:
+def test_an_unsupported_python_is_refused_at_once(checkout: Path, version: tuple[int, ...]) -> None:
     command = other_python(checkout.parent / "other", version)
     done = make(checkout, f"PYTHON={command}", "test")
     assert done.returncode == 2

@@ -223,7 +223,7 @@ def test_unknown_paths_and_methods_say_what_there_is(endpoint: Endpoint) -> None
     assert wrong.status_code == 405 and wrong.headers["allow"] == "POST"
 
 
-def test_batch_transform_is_told_what_it_may_send(endpoint: Endpoint) -> None:
+def test_batch_transform_gets_the_limits_of_a_request(endpoint: Endpoint) -> None:
     parameters = httpx.get(f"{endpoint.url}/execution-parameters").json()
     assert parameters["BatchStrategy"] == "SINGLE_RECORD"
     assert parameters["MaxConcurrentTransforms"] >= 1 and parameters["MaxPayloadInMB"] == 6
