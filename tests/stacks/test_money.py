@@ -1,4 +1,4 @@
-"""The budget: what counts for it, and who is told when. tests/stacks/test_reconcile_stack.py: who acts on it."""
+"""The budget: what it counts, and who gets which alert. tests/stacks/test_reconcile_stack.py: who acts on it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_the_budget_is_that_of_the_tag(full: dict[str, Any]) -> None:
 
 def test_people_and_the_guard_hear_of_each_share_and_of_the_forecast(full: dict[str, Any]) -> None:
     alerts = only(full, "AWS::Budgets::Budget")["Properties"]["NotificationsWithSubscribers"]
-    told = {(item["Notification"]["NotificationType"], item["Notification"]["Threshold"]) for item in alerts}
-    assert told == {*(("ACTUAL", percent) for percent in (*ALERT_PERCENTS, 90)), ("FORECASTED", 100)}
+    sent = {(item["Notification"]["NotificationType"], item["Notification"]["Threshold"]) for item in alerts}
+    assert sent == {*(("ACTUAL", percent) for percent in (*ALERT_PERCENTS, 90)), ("FORECASTED", 100)}
     assert len(alerts) <= 5  # AWS takes no more for one budget
     for item in alerts:
         assert [entry["SubscriptionType"] for entry in item["Subscribers"]] == ["SNS", "EMAIL"]

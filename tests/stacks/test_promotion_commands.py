@@ -171,7 +171,7 @@ def test_a_function_that_fails_is_named(environment: Environment, capsys: Captur
 def offered(environment: Environment) -> set[str]:
     """Models and configurations that `binventory leftovers` would remove."""
     found = strays.find(connect(os.environ), Names()).found
-    return {thing.name for thing in found if thing.kind in {"model", "endpoint config"}}
+    return {one.name for one in found if one.kind in {"model", "endpoint config"}}
 
 
 def test_leftovers_offers_nothing_that_a_rollout_needs(made: Callable[..., Environment]) -> None:

@@ -85,12 +85,12 @@ def test_an_endpoint_that_died_or_should_not_exist_sends_an_alert(serving: Envir
     sagemaker.create_endpoint(EndpointName=serving.name, EndpointConfigName=config)
     wait_while(serving.aws, serving.name, "Creating")
     serving.compare()
-    told = serving.alerts()
-    assert sorted(text.split("but ")[1].split(".")[0] for _, text in told) == [
+    alerts = serving.alerts()
+    assert sorted(text.split("but ")[1].split(".")[0] for _, text in alerts) == [
         "the endpoint is InService and bills although serving is off",
         "there is no endpoint although serving is on",
     ]
-    assert {subject for subject, _ in told} == {f"{serving.name}: not what was asked for"}
+    assert {subject for subject, _ in alerts} == {f"{serving.name}: not what was asked for"}
     sagemaker.delete_endpoint(EndpointName=serving.name)
 
 

@@ -1,4 +1,4 @@
-"""In which numbers things are computed: chosen in one place, refused where they cannot be had, never left to chance."""
+"""The precision of features and answers: chosen in one place, refused if the machine lacks it, never left to chance."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_an_attempt_on_another_processor_makes_its_own_features(
     precision: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A job that was reclaimed under one precision and goes on under another takes none of the parts over."""
+    """A job that was reclaimed under one precision and continues under another takes none of the parts over."""
     if "bf16" not in arithmetic.floats_of_cpu():
         pytest.skip("two kinds of processor were not tried: this run has one")
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "job"))

@@ -265,7 +265,7 @@ def test_old_prices_say_so() -> None:
     assert "binventory cost --refresh" in US.warning(US.read + timedelta(days=prices.MAX_AGE_DAYS + 1))
     ireland = prices.load("eu-west-1")
     assert ireland.instance_hour("ml.m5.xlarge") > US.instance_hour("ml.m5.xlarge")
-    assert "2023" in ireland.warning(US.read), "every region has a date of its own"
+    assert "2023" in ireland.warning(US.read), "each region has its date"
 
 
 def test_an_estimated_price_is_marked_as_one() -> None:
