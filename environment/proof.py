@@ -1,4 +1,4 @@
-"""Import what was installed and use each package once; run by the environment's own interpreter.
+"""Import each installed package and use it once; the environment's interpreter runs this file.
 
     .venv/bin/python environment/proof.py [pytorch|others] [--without-operators]
 
@@ -116,11 +116,11 @@ def prove_clients() -> str:
 
 def prove_local_aws() -> str:
     """The local AWS and the toolkit that its training jobs start."""
-    # By name: one folder of the project imports it, and this is not its code.
+    # By name, because only local_aws/ministack/ may import it (tests/architecture).
     local_aws = importlib.import_module("ministack.app")
 
     with tempfile.TemporaryDirectory() as folder:
-        # It makes the folders of a job when it is imported.
+        # The toolkit creates the folders of a job when it is imported.
         os.environ["SAGEMAKER_BASE_DIR"] = folder
         logging.disable(logging.INFO)
         from sagemaker_pytorch_container import training
@@ -157,13 +157,13 @@ OTHERS: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Prove what was asked for; returns the exit code."""
+    """Try the packages of the groups in the arguments, or all; returns the exit code."""
     groups = {"pytorch": PYTORCH, "others": OTHERS}
     chosen = [group for name, group in groups.items() if name in sys.argv] or list(groups.values())
     for name, prove in (item for group in chosen for item in group.items()):
         try:
             print(f"{name}: {prove()}", flush=True)
-        except BaseException as error:  # an extension can end the import in any way
+        except BaseException as error:  # an extension module may raise any exception at import
             print(f"{name} does not work: {type(error).__name__}: {error}", flush=True)
             return 1
     return 0

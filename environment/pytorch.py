@@ -1,15 +1,15 @@
-"""Which build of torch and torchvision is installed, and from where.
+"""Choose and install a build of torch and torchvision.
 
-PyPI's wheels for Linux are CUDA builds of gigabytes, also on Arm; PyTorch's CPU index has both as CPU builds. In order:
+PyPI's wheels for Linux are CUDA builds of gigabytes, also on Arm. These sources are tried in order:
 
-1. configured: what the person's pip configuration offers, where it offers both as CPU builds.
+1. configured: the user's pip configuration, if it offers CPU builds of both.
 2. index: PyTorch's public CPU index.
-3. A CPU build of torch of either, with PyPI's torchvision without its compiled operators (see torchvision_wheel.py),
-   for a closed network that has one of the two. The project calls none of them, and the end of the set-up says it.
-4. pypi: PyPI's build with all that it needs, announced with its size.
+3. A CPU build of torch from either, with PyPI's torchvision without its compiled operators (torchvision_wheel.py), for
+   a closed network that has torch but no torchvision. The project calls none of the operators.
+4. pypi: PyPI's CUDA build with all its packages; its size is printed first.
 
-macOS takes PyPI's, which is a CPU build there. Every file is held by its hash, whichever source brings it. A pair
-counts when it imports and torchvision's `nms` runs.
+macOS takes PyPI's builds, which are CPU builds there. pip checks every file's hash, from any source. A pair is
+accepted when it imports and torchvision's `nms` runs.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ SOURCES: Final = ("auto", "configured", "index", "pypi")
 PUBLIC_INDEX: Final = "https://download.pytorch.org/whl/cpu"
 PROOF: Final = Path(__file__).with_name("proof.py")
 STEP: Final = "PyTorch"
-# Of torch 2.13.0 and torchvision 0.28.0 for Linux on x86-64 with the CUDA packages that they need.
+# Sizes of torch 2.13.0 and torchvision 0.28.0 for Linux on x86-64 with their CUDA packages.
 CUDA_DOWNLOAD_GB: Final = 2.7
 CUDA_DISK_GB: Final = 4.8
-# An index that is away must not hold the set-up up for minutes.
+# An index that does not answer must not delay the set-up by minutes.
 _PATIENCE: Final = ("--retries", "2", "--timeout", "15")
 
 
 @dataclass(frozen=True)
 class Installed:
-    """The pair that was installed, where it came from, and what the person should know."""
+    """The installed pair, its source, and a remark for the user."""
 
     source: str
     torch: str
@@ -73,7 +73,7 @@ class Installer:
     system: str = platform.system()
 
     def install(self) -> Installed:
-        """Install the first pair that works. Raises SetupError with what was found at each source."""
+        """Install the first pair that works. Raises SetupError with the reason of each source."""
         with Progress(STEP) as progress:
             return self._first_that_works(progress)
 
@@ -88,11 +88,11 @@ class Installer:
         raise SetupError(
             "no build of torch and torchvision could be installed:\n" + "\n".join(f"  {line}" for line in failed),
             "give pip a source (pip config set global.find-links FOLDER), or choose another: make TORCH=pypi setup. "
-            f"Everything that pip said: {self.pip.log}",
+            f"pip's whole output: {self.pip.log}",
         )
 
     def _attempts(self, progress: Progress) -> Iterator[tuple[str, Callable[[], str]]]:
-        """Name and attempt of each source in turn; an attempt returns why it failed, or nothing."""
+        """Name and attempt of each source in turn; an attempt returns why it failed, or an empty text."""
         if self.system == "Darwin":
             yield "PyPI", partial(self._everything, progress)
             return
@@ -107,7 +107,7 @@ class Installer:
             yield "PyPI", partial(self._everything_of_cuda, progress)
 
     def _pair(self, options: tuple[str, ...], progress: Progress) -> str:
-        # torchvision first: where it is missing, pip need not read the much larger torch.
+        # torchvision first: if it is missing, pip need not read the much larger torch.
         entries = sorted(pins(self.root / TORCH_CPU).values(), key=lambda pin: pin.name, reverse=True)
         with written("\n".join(pin.text for pin in entries)) as lock:
             ended = self.pip.try_install(
@@ -127,8 +127,8 @@ class Installer:
             written(_exactly(pins(self.root / TORCH_PYPI)["torchvision"].text)) as lock,
         ):
             fetched = Path(folder) / "fetched"
-            told = ["download", "--no-deps", "--only-binary", ":all:", *self.pip.bar(), "--dest", str(fetched)]
-            ended = self.pip.run([*told, "--require-hashes", "--requirement", str(lock)], progress)
+            command = ["download", "--no-deps", "--only-binary", ":all:", *self.pip.bar(), "--dest", str(fetched)]
+            ended = self.pip.run([*command, "--require-hashes", "--requirement", str(lock)], progress)
             if ended.code:
                 return ended.reason
             wheel = torchvision_wheel.without_operators(next(fetched.glob("*.whl")), Path(folder))
@@ -137,10 +137,10 @@ class Installer:
 
     def _everything_of_cuda(self, progress: Progress) -> str:
         progress.note(
-            f"No CPU build was found, so PyPI's is installed with the CUDA packages that it needs: about "
+            f"No CPU build was found, so PyPI's CUDA build is installed with all its packages: about "
             f"{CUDA_DOWNLOAD_GB} GB to download, {CUDA_DISK_GB} GB on disk. (A CPU build is 0.2 GB and 0.7 GB.)"
             if self.source == "auto"
-            else f"PyPI's build brings CUDA: about {CUDA_DOWNLOAD_GB} GB to download, {CUDA_DISK_GB} GB on disk."
+            else f"PyPI's build includes CUDA: about {CUDA_DOWNLOAD_GB} GB to download, {CUDA_DISK_GB} GB on disk."
         )
         needed: dict[int, float] = {}
         for folder, size in ((tempfile.gettempdir(), CUDA_DOWNLOAD_GB), (str(self.pip.place), CUDA_DISK_GB)):
@@ -151,7 +151,7 @@ class Installer:
                 raise SetupError(
                     f"PyPI's build of PyTorch needs {needed[disk]:.1f} GB on the disk of {folder}, "
                     f"{free:.1f} GB are free",
-                    "free some, name a folder on another disk for what is on its way (TMPDIR), or give pip a CPU build "
+                    "free disk space, name a folder on another disk for downloads (TMPDIR), or give pip a CPU build "
                     "of torch (pip config set global.find-links FOLDER)",
                 )
         return self._everything(progress)
@@ -162,17 +162,17 @@ class Installer:
         return ended.reason if ended.code else self._unproven()
 
     def _unproven(self, *flags: str) -> str:
-        """Why the installed pair does not work, after removing it; nothing when it works."""
-        told = [str(self.pip.python), str(PROOF), "pytorch", *flags]
-        proof = subprocess.run(told, capture_output=True, text=True, check=False)
+        """Try the installed pair; if it does not work, remove it and return the reason, else an empty text."""
+        command = [str(self.pip.python), str(PROOF), "pytorch", *flags]
+        proof = subprocess.run(command, capture_output=True, text=True, check=False)
         if proof.returncode == 0:
             return ""
         with self.pip.log.open("a", encoding="utf-8") as log:
             log.write(proof.stdout + proof.stderr)
         remove = [str(self.pip.python), "-m", "pip", "uninstall", "--yes", "--quiet", "torch", "torchvision"]
         subprocess.run(remove, capture_output=True, check=False)
-        said = (proof.stdout + proof.stderr).strip().splitlines()
-        return f"it is installed but does not work: {said[-1] if said else 'no message'}"
+        output = (proof.stdout + proof.stderr).strip().splitlines()
+        return f"it is installed but does not work: {output[-1] if output else 'no message'}"
 
     def _found(self, source: str, progress: Progress) -> Installed:
         installed = self.pip.installed()
@@ -182,16 +182,16 @@ class Installer:
             return pair
         remark = (
             f"torchvision {pair.torchvision} is PyPI's without its compiled operators (nms, roi_align, decode_jpeg "
-            "and the like), because no CPU build of it was found. This project calls none of them. "
-            f"With {self.index} in reach, or with a matching torchvision in your pip configuration, "
-            "`make clean setup` installs the whole pair."
+            "and others), because no CPU build of it was found. This project calls none of them. "
+            f"To install the whole pair, make {self.index} reachable or add a matching torchvision to your pip "
+            "configuration, then run: make clean setup"
         )
         return Installed(source, pair.torch, pair.torchvision, remark)
 
 
 @contextmanager
 def written(text: str) -> Iterator[Path]:
-    """A lock with this text, for as long as it is used."""
+    """A temporary lock with this text."""
     with tempfile.TemporaryDirectory(prefix="lock-") as folder:
         lock = Path(folder) / "requirements.txt"
         lock.write_text(text + "\n", encoding="utf-8")
@@ -199,7 +199,7 @@ def written(text: str) -> Iterator[Path]:
 
 
 def _exactly(text: str) -> str:
-    """A lock's text that asks for the builds without a label: `==` alone would prefer a configured 2.13.0+cpu."""
+    """A lock's text that requires builds without a label: with `==`, pip would prefer a configured 2.13.0+cpu."""
     return re.sub(r"^(torch|torchvision)==", r"\1===", text, flags=re.MULTILINE)
 
 
@@ -213,7 +213,7 @@ def unsupported(system: str = platform.system(), machine: str = platform.machine
             return f"PyTorch needs macOS 14 or newer, this is {version}"
         return ""
     if system != "Linux":
-        return f"{system} is not one of Linux and macOS; on Windows use WSL"
+        return f"{system} is not supported; on Windows use WSL"
     if machine not in ("x86_64", "aarch64"):
         return f"PyTorch has no build for Linux on {machine}"
     if sys.platform == "linux" and platform.libc_ver()[0] != "glibc":

@@ -1,4 +1,4 @@
-"""What an environment was made from, kept in it, so that `make` knows whether it still fits."""
+"""The stamp of an environment: what it was made from. `make` compares it to find out whether the environment fits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = ".ready"
 
 @dataclass(frozen=True)
 class Stamp:
-    """Where an environment lies and what it was made from. Digests are SHA-256 by file name."""
+    """The folder of an environment and what it was made from. Digests are SHA-256, `locks` has them by file name."""
 
     place: str
     interpreter: str
@@ -29,7 +29,7 @@ class Stamp:
 
     @classmethod
     def wanted(cls, root: Path, *, development: bool, torch: str = "auto", remark: str = "") -> Stamp:
-        """What this interpreter would make of the checkout now; `torch` is the source that is asked for."""
+        """The stamp that an environment would get now; `torch` is the chosen source of PyTorch."""
         return cls(
             place=str((root / ".venv").resolve()),
             interpreter=os.path.realpath(base_interpreter()),
@@ -44,30 +44,30 @@ class Stamp:
 
     @classmethod
     def read(cls, place: Path) -> Stamp | None:
-        """The stamp of an environment; None where it has none that can be read."""
+        """The stamp of an environment; None if it has no readable one."""
         try:
             return cls(**json.loads((place / NAME).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, place: Path) -> None:
-        """Keep it in the environment."""
+        """Write the stamp into the environment."""
         (place / NAME).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def base_interpreter() -> str:
-    """The interpreter that environments are made with: this one, or what made the environment it is of."""
+    """The interpreter to create environments with: this one or, inside an environment, the one that created it."""
     return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def why_rebuild(place: Path, wanted: Stamp, *, named: bool) -> str:
-    """Why the environment must be made anew, as text; empty where it can be kept.
+    """Why the environment must be created again; empty if it can be kept.
 
-    An interpreter of another version is a reason only where somebody named it, or where the environment's is gone.
+    Another version of the interpreter is a reason only if the user chose it, or if the environment's is gone.
     """
     found = Stamp.read(place)
     if found is None:
-        return "it was not completed, or by an older `make setup`"
+        return "its set-up was interrupted, or an older `make setup` made it"
     if found.place != wanted.place:
         return f"it was made for {found.place}"
     interpreter = place / "bin" / "python"

@@ -1,9 +1,9 @@
-"""The door of `make setup`: says which Python is wanted, then installs with it. Python 3.6 can still read this file.
+"""The entry point of `make setup`: checks the interpreter, then installs. Python 3.6 can still read this file.
 
     python3 environment/start.py [--named] [--dev] [--torch auto|configured|index|pypi] [--torch-index URL]
 
-`--named` means that somebody chose this interpreter. Otherwise the environment's own interpreter takes over where this
-one is not wanted. Exits with 1 and the cure where neither is.
+`--named` means that the user chose this interpreter. Without it, the interpreter of the environment installs if this
+one is not supported. Exits with 1 and the cure if neither is supported.
 """
 
 import os
@@ -20,7 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def complaint(version: "tuple[int, ...]", implementation: str = "cpython", free_threaded: bool = False) -> str:
-    """What is wrong with an interpreter of this version, as text; empty when nothing is."""
+    """Why an interpreter of this version is not supported; empty if it is."""
     found = f"found {implementation} {'.'.join(str(part) for part in version[:3])}"
     if implementation != "cpython" or not OLDEST <= tuple(version[:2]) <= NEWEST:
         return found
@@ -32,13 +32,13 @@ def complaint(version: "tuple[int, ...]", implementation: str = "cpython", free_
 
 
 def of_this_interpreter() -> str:
-    """The complaint about the interpreter that runs this."""
+    """`complaint` about the interpreter that runs this file."""
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     return complaint(tuple(sys.version_info[:3]), sys.implementation.name, free_threaded)
 
 
 def is_wanted(command: str) -> bool:
-    """Whether a command is a Python that is wanted."""
+    """Whether a command starts a supported Python."""
     program = "import sys; sys.path.insert(0, sys.argv[1]); import start; sys.exit(bool(start.of_this_interpreter()))"
     try:
         done = subprocess.run(
@@ -52,7 +52,7 @@ def is_wanted(command: str) -> bool:
 
 
 def main() -> int:
-    """Install with this interpreter, or with that of the environment that is there; else say what is wanted."""
+    """Install with this interpreter or with the environment's; if neither is supported, print what to do."""
     wrong = of_this_interpreter()
     if not wrong:
         sys.path[0] = ROOT
@@ -64,7 +64,7 @@ def main() -> int:
         return subprocess.run([kept, *sys.argv]).returncode
     names = [f"python{OLDEST[0]}.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     there = [name for name in names if is_wanted(name)]
-    sys.stderr.write(f"CPython {WANTED} is wanted, {wrong} ({sys.executable}).\n")
+    sys.stderr.write(f"CPython {WANTED} is needed, {wrong} ({sys.executable}).\n")
     first = "Choose another" if there else "Install one, then choose it"
     sys.stderr.write(f"{first}: make PYTHON={there[0] if there else 'python3.12'} setup\n")
     return 1

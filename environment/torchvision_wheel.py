@@ -1,10 +1,10 @@
-"""torchvision without its compiled operators, made from PyPI's wheel.
+"""Build a torchvision without compiled operators from PyPI's wheel.
 
-PyPI's wheels for Linux link CUDA libraries, so a CPU build of torch cannot load them, and torchvision 0.28.0 does not
-import without them: it registers shapes for `nms` and `qnms`, which then do not exist. All its other registrations ask
-first whether the operators are there. The wheel that is made here asks for these two as well, carries no compiled
-file, and says what it is in its version: 0.28.0+no.operators. Models, transforms and datasets are Python and stay as
-they are; `torchvision.ops.nms` and the like raise torchvision's own error, which says that the operators are missing.
+PyPI's wheels for Linux link CUDA libraries, so a CPU build of torch cannot load the operators. torchvision 0.28.0 does
+not import without them: it registers shapes for `nms` and `qnms` without checking that they exist; all its other
+registrations check that first. The new wheel checks these two as well and contains no compiled file. Its version is
+0.28.0+no.operators. Models, transforms and datasets are Python and stay the same; `torchvision.ops.nms` and other
+compiled operators raise torchvision's own error, which says that the operators are missing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from environment.errors import SetupError
 
 LABEL: Final = "+no.operators"
 _REGISTRATIONS: Final = "torchvision/_meta_registrations.py"
-_UNASKED: Final = '@torch.library.register_fake("torchvision::'
-_ASKED: Final = '@register_meta("'
-_UNASKED_OPERATORS: Final = ("nms", "qnms")
+_UNCHECKED: Final = '@torch.library.register_fake("torchvision::'
+_CHECKED: Final = '@register_meta("'
+_UNCHECKED_OPERATORS: Final = ("nms", "qnms")
 
 
 def without_operators(wheel: Path, folder: Path) -> Path:
-    """Make the wheel without operators in a folder; returns its path. Raises SetupError when it is not as expected."""
+    """Write the wheel without operators into a folder; returns its path.
+
+    Raises SetupError when PyPI's wheel is not laid out as that of 0.28.0.
+    """
     name, version, *_ = wheel.name.split("-")
     version = version.partition("+")[0]
     old_info, new_info = _info_folders(wheel, version)
@@ -49,21 +52,21 @@ def _info_folders(wheel: Path, version: str) -> tuple[str, str]:
     with zipfile.ZipFile(wheel) as source:
         folders = {PurePosixPath(name).parts[0] for name in source.namelist() if ".dist-info/" in name}
     if len(folders) != 1:
-        raise SetupError(f"{wheel.name} is no wheel of torchvision", "run: make TORCH=pypi setup")
+        raise SetupError(f"{wheel.name} is not a wheel of torchvision", "run: make TORCH=pypi setup")
     return folders.pop(), f"torchvision-{version}{LABEL}.dist-info"
 
 
 def _changed(name: str, data: bytes, version: str) -> bytes:
     if name == _REGISTRATIONS:
         text = data.decode()
-        for operator in _UNASKED_OPERATORS:
-            unasked = f'{_UNASKED}{operator}")'
-            if text.count(unasked) != 1:
+        for operator in _UNCHECKED_OPERATORS:
+            unchecked = f'{_UNCHECKED}{operator}")'
+            if text.count(unchecked) != 1:
                 raise SetupError(
                     f"torchvision {version} does not register {operator} as torchvision 0.28.0 does",
                     "run: make TORCH=pypi setup",
                 )
-            text = text.replace(unasked, f'{_ASKED}{operator}")')
+            text = text.replace(unchecked, f'{_CHECKED}{operator}")')
         return text.encode()
     if name == "torchvision/version.py":
         return f"__version__ = '{version}{LABEL}'\n".encode()

@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 
 
 class Callers:
-    """Requests from several people at once, and what became of each: who answered it, or what went wrong.
+    """Requests from several callers at the same time, with the answer or the error of each.
 
     Args:
-        ask: asks once and says who answered; it is told its caller's turn, from 1, and may raise ClientError.
+        ask: sends one request and returns who answered; gets the caller's number, from 1, and may raise ClientError.
         people: how many ask at once.
         pause: seconds between two requests of one of them.
     """

@@ -124,7 +124,7 @@ def step(workflow: str, name: str) -> str:
 
 
 def checkout(folder: Path) -> Path:
-    """A folder that looks like the repository, with a `cdk.out` of its own."""
+    """A folder that looks like the repository, with a separate `cdk.out`."""
     for entry in REPOSITORY.iterdir():
         if entry.name not in {"build", "cdk.out", ".git"}:
             (folder / entry.name).symlink_to(entry)

@@ -51,7 +51,7 @@ class Mutant:
 
 
 def with_every_role() -> Settings:
-    """dev with everything on that brings a role of its own."""
+    """dev with every setting on that adds a role."""
     settings = changed(load("dev"), "github", repository="acme/bins", owner_id=11, repository_id=22)
     hours = {"days": "MON-FRI", "start": "07:00", "end": "19:00", "time_zone": "UTC"}
     return changed(settings, "money", idle_hours=0.01, serving_hours=hours)

@@ -1,4 +1,4 @@
-"""The endpoint's server as a process of its own, as its container runs it."""
+"""The endpoint's server in a separate process, as its container runs it."""
 
 from __future__ import annotations
 

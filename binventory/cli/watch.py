@@ -90,7 +90,7 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
         journal.end(bill, "done")
         journal.skip_waiting()
     if execution.status == "Stopped" and (further := executions.continued(aws, arn)):
-        console.print(f"\nSpot capacity was reclaimed too often; it goes on on demand: {further}", soft_wrap=True)
+        console.print(f"\nSpot capacity was reclaimed too often; it continues on demand: {further}", soft_wrap=True)
         follow(aws, further, json)
         return
     if execution.status != "Succeeded":

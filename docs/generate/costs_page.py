@@ -1,4 +1,4 @@
-"""The figures of docs/costs.md: how a month grows, ways to serve, roads to a model, as `binventory cost` has them."""
+"""The figures of docs/costs.md: how a month grows, ways to serve, ways to train, as `binventory cost` computes them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def _figures(read: Quantities) -> str:
     lines = [
         f"Default settings of `{few.environment}`, list prices of {known.read} in {few.region}.",
         "",
-        "A month of executions, and what lies in S3 once as much expires as is added. Limits are taken as raised to "
-        "what the work needs; the endpoint, alarms and dashboard come on top:",
+        "The cost of a month of executions, and in brackets the size in S3 once as much expires as is added. Time "
+        "limits are assumed to be long enough for the work. The endpoint, alarms and dashboard are not included:",
         "",
         *_table(GROWTH_HEADS, map(growth_cells, few.growth)),
         f"Ways to serve, {TRAFFIC:,} counts a day:",
         "",
         *_table(["way", "a thousand counts", "a month", ""], map(mode_cells, few.serving)),
         *_table(EVEN_HEADS, map(even_cells, few.break_evens)),
-        "Embed and Train once, by three roads:",
+        "Embed and Train once, in three ways:",
         "",
         *_roads(few, many),
-        "What the notebook way spent on the same work:",
+        "What the usual notebook project spent on the same work:",
         "",
         *_seed(few),
     ]

@@ -31,7 +31,7 @@ _CONTRAST = """element => {
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-# Not for the session: while Playwright runs, nothing else in this process can run an event loop of its own.
+# Not for the session: while Playwright runs, no other test in this process can run an event loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium; skips where there is none."""

@@ -28,7 +28,7 @@ def alarm(count: int, needed: int, treatment: str, threshold: float = 0.0) -> di
 def test_with_all_data_it_rings_exactly_when_enough_datapoints_breach(
     values: list[float | None], data: st.DataObject, threshold: float
 ) -> None:
-    """M out of N, whatever is said about missing data when none is missing."""
+    """M out of N, with every treatment of missing data while no data is missing."""
     present = [0.0 if value is None else value for value in values]
     needed = data.draw(st.integers(1, len(present)))
     treatment = data.draw(st.sampled_from(["missing", "notBreaching", "breaching", "ignore"]))
@@ -39,7 +39,7 @@ def test_with_all_data_it_rings_exactly_when_enough_datapoints_breach(
 
 
 @given(values=VALUES, data=st.data())
-def test_missing_data_counts_as_what_it_is_said_to_be(values: list[float | None], data: st.DataObject) -> None:
+def test_missing_data_counts_as_the_alarm_defines(values: list[float | None], data: st.DataObject) -> None:
     """`breaching` and `notBreaching` are the same as having had such a datapoint."""
     needed = data.draw(st.integers(1, len(values)))
     for treatment, stands_for in (("breaching", 1.0), ("notBreaching", -1.0)):

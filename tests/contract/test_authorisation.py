@@ -343,7 +343,7 @@ def test_a_job_in_a_network_needs_the_right_to_its_interfaces(root: ClientFactor
 
 
 def test_one_right_reads_budgets(strict_aws: LocalAws, root: ClientFactory) -> None:
-    """DescribeBudget has no right of its own name."""
+    """No permission is named DescribeBudget."""
     limit = {"Amount": "10", "Unit": "USD"}
     budget = {"BudgetName": "mine", "BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": limit}
     root("budgets").create_budget(AccountId=ACCOUNT, Budget=budget)

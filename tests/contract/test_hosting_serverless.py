@@ -75,7 +75,7 @@ def test_requests_at_once_have_processes_of_their_own_up_to_the_limit(client: Cl
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers.count("ThrottlingException") == 1, "the third is told to come back"
+    assert answers.count("ThrottlingException") == 1, "the third has to retry"
     assert len({answer for answer in answers if isinstance(answer, int)}) == 2, answers
 
 

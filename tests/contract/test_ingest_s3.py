@@ -1,4 +1,4 @@
-"""Ingest against a real S3 server: signed requests, its listing and its ETags, and a retry that goes on."""
+"""Ingest against a real S3 server: signed requests, its listing and its ETags, and a retry that continues."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_what_may_run_again_on_demand_is_in_the_worst_case(
 
 
 @pytest.mark.usefixtures("pipeline")
-def test_an_unknown_price_is_said_and_keeps_nobody_from_starting(
+def test_an_unknown_price_is_reported_and_keeps_nobody_from_starting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["train", "--yes", "--detach", "--set", "Machine=ml.r5.large"]) == Exit.OK

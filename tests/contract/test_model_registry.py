@@ -169,7 +169,7 @@ def test_tags_of_a_resource(client: ClientFactory) -> None:
     assert "Invalid ARN" in refused(sagemaker.list_tags, ResourceArn="arn:aws:sagemaker:eu-west-1:999999999999:model/m")
 
 
-def test_spending_tells_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
+def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
     """The local stand-in for a bill: each threshold speaks when it is crossed, and DescribeBudget shows the spend."""
     sns, sqs, budgets = client("sns"), client("sqs"), client("budgets")
     topic = sns.create_topic(Name="budget")["TopicArn"]
@@ -196,8 +196,8 @@ def test_spending_tells_a_budgets_subscribers_once(local_aws: LocalAws, client: 
     def spend(**body: Any) -> httpx.Response:
         return httpx.post(f"{local_aws.endpoint_url}/_local/budgets/spend", json=body)
 
-    told = [spend(BudgetName="cap", Amount=amount).json()["Notified"] for amount in ("5", "10.5", "11", "20.01")]
-    assert told == [[], [50], [], [100]]
+    notified = [spend(BudgetName="cap", Amount=amount).json()["Notified"] for amount in ("5", "10.5", "11", "20.01")]
+    assert notified == [[], [50], [], [100]]
     shown = budgets.describe_budget(AccountId=local_aws.account, BudgetName="cap")["Budget"]
     assert shown["CalculatedSpend"]["ActualSpend"]["Amount"] == "20.01"
     messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)["Messages"]

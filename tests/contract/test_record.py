@@ -17,27 +17,27 @@ class Heard(Record):
     """A record that keeps what it announces."""
 
     def __init__(self, context: Context, key: str) -> None:
-        super().__init__(context, "Thing", key)
+        super().__init__(context, "Widget", key)
         self.announced: list[tuple[str | None, str]] = []
 
     def announce(self, document: dict[str, Any], previous: str | None) -> None:
-        self.announced.append((previous, document["ThingStatus"]))
+        self.announced.append((previous, document["WidgetStatus"]))
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Heard]:
     """One stored resource that is InProgress."""
     context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
-    context.table("Thing").put("one", {"ThingStatus": "InProgress", "LastModifiedTime": 0.0, "Reason": "before"})
+    context.table("Widget").put("one", {"WidgetStatus": "InProgress", "LastModifiedTime": 0.0, "Reason": "before"})
     yield Heard(context, "one")
     context.stop()
 
 
 def test_a_change_is_stored_dated_and_announced(record: Heard) -> None:
     """Members first, then what the function alters; None leaves a member as it is."""
-    assert record.change(lambda document: document.update(Count=1), ThingStatus="Stopping", Reason=None)
+    assert record.change(lambda document: document.update(Count=1), WidgetStatus="Stopping", Reason=None)
     stored = record.read()
-    assert (stored["ThingStatus"], stored["Count"], stored["Reason"]) == ("Stopping", 1, "before")
+    assert (stored["WidgetStatus"], stored["Count"], stored["Reason"]) == ("Stopping", 1, "before")
     assert stored["LastModifiedTime"] > 0
     assert record.announced == [("InProgress", "Stopping")]
 
@@ -46,7 +46,7 @@ def test_a_change_is_stored_dated_and_announced(record: Heard) -> None:
 def test_a_change_from_another_status_does_nothing(record: Heard, only_from: Any) -> None:
     """Neither stored nor announced, and the caller learns it."""
     before = record.read()
-    assert not record.change(only_from=only_from, ThingStatus="Completed")
+    assert not record.change(only_from=only_from, WidgetStatus="Completed")
     assert record.read() == before and record.announced == []
 
 
@@ -54,7 +54,7 @@ def test_of_many_that_stop_one_does(record: Heard) -> None:
     """The check and the change are one step, however many threads ask."""
     changed: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: changed.append(record.change(only_from="InProgress", ThingStatus="Stopping")))
+        threading.Thread(target=lambda: changed.append(record.change(only_from="InProgress", WidgetStatus="Stopping")))
         for _ in range(8)
     ]
     for thread in threads:
@@ -68,7 +68,7 @@ def test_of_many_that_stop_one_does(record: Heard) -> None:
 def test_what_is_not_stored_cannot_change(record: Heard) -> None:
     """It names the resource."""
     gone = Heard(record._context, "two")
-    with pytest.raises(KeyError, match="Thing two is not in the store"):
-        gone.change(ThingStatus="Stopped")
-    with pytest.raises(KeyError, match="Thing two is not in the store"):
+    with pytest.raises(KeyError, match="Widget two is not in the store"):
+        gone.change(WidgetStatus="Stopped")
+    with pytest.raises(KeyError, match="Widget two is not in the store"):
         gone.read()

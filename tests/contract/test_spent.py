@@ -81,7 +81,7 @@ def test_the_table_and_the_summary_say_the_same(execution: str, capsys: pytest.C
     assert "ml.m5.large would do" in summary
 
 
-def test_an_unknown_execution_is_said(execution: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_execution_is_reported(execution: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spent", "nosuchthing"]) == Exit.USAGE
     assert execution.rsplit("/", 1)[-1] in capsys.readouterr().err, "the newest one is named"
 

@@ -93,7 +93,7 @@ def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:
     assert any("epoch=2" in line for line in log_lines(client, LOG_GROUP, "contract"))
 
 
-def test_a_failing_script_tells_why(client: ClientFactory) -> None:
+def test_the_failure_reason_names_the_scripts_error(client: ClientFactory) -> None:
     start(client, "failing", "raise ValueError('no photo in the channel')")
     job = finished_training(client, "failing")
     assert (job["TrainingJobStatus"], statuses(job)[-1]) == ("Failed", "Failed")

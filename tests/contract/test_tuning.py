@@ -109,7 +109,7 @@ def stopped_and_completed(client: ClientFactory, name: str) -> tuple[list[dict[s
     }
     counted = job["TrainingJobStatusCounters"]
     assert {status: counted[status] for status in by_status} == {k: len(v) for k, v in by_status.items()}
-    # A stopped trial has told something, so its objective counts.
+    # A stopped trial has reported its objective, so it counts.
     assert job["ObjectiveStatusCounters"] == {"Succeeded": len(trials), "Pending": 0, "Failed": 0}
     values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials]
     assert job["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == min(values)

@@ -163,6 +163,6 @@ def test_without_the_stack_three_lines_say_how_to_get_it(
     assert "binventory-prod-storage is not deployed" in capsys.readouterr().err
 
 
-def test_the_flags_of_this_road_need_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_flags_of_ec2_need_on_ec2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--resume", "ec2-x", "--yes"]) == Exit.USAGE
     assert "--resume and --watch are for --on ec2" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_a_pull_request_sees_the_diff_and_the_price(account: Account, tmp_path: 
     assert difference.startswith("-")
 
 
-def test_a_base_branch_that_cannot_be_synthesized_is_said(account: Account, tmp_path: Path) -> None:
+def test_a_base_branch_that_cannot_be_synthesized_is_reported(account: Account, tmp_path: Path) -> None:
     rights = account.credentials("diff", "repo:acme/bins:pull_request")
     shutil.rmtree(account.folder / "base", ignore_errors=True)
     (account.folder / "base").mkdir()

@@ -73,7 +73,7 @@ def test_an_approval_a_spent_budget_and_a_quiet_minute(deployed: Deployed, tmp_p
     assert deployed.stack()[1]["ModelPackageArn"] == package
     assert ask(client, NAME)
 
-    deployed.spend(9)  # 90%: told, and left alone
+    deployed.spend(9)  # 90%: an alert, and no action
     time.sleep(3)
     assert deployed.endpoint() == "InService"
     execution = _start_execution(deployed)

@@ -1,4 +1,4 @@
-"""MLflow tracking for real: a job installs MLflow for itself, is killed, and goes on in the same MLflow run."""
+"""MLflow tracking: a job installs MLflow, is killed, and continues in the same MLflow run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPOCHS = 120
 
 
 def job(repository: Path, folder: Path, uri: str) -> subprocess.Popen[str]:
-    """train.py as a SageMaker job runs it, in a process of its own."""
+    """train.py in a separate process, as a SageMaker job runs it."""
     code = [repository / "training_code", repository / "inference_code"]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, code)), "SAGEMAKER_BASE_DIR": str(folder),

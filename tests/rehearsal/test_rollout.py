@@ -1,7 +1,7 @@
-"""Broken model packages, promoted on purpose: the rollout is undone, people are told, and callers keep their answers.
+"""Broken model packages are promoted: the rollout is rolled back with an alert, and callers keep their answers.
 
-Everything is the real thing: the deployed stacks and their function, the serving image, ONNX models, two instances and
-a canary. Only time runs faster.
+Nothing is simulated but the time, which runs faster: the deployed stacks and their function, the serving image, ONNX
+models, two instances and a canary are real.
 """
 
 from __future__ import annotations
@@ -140,10 +140,10 @@ class Rollouts:
         while time.monotonic() < deadline:
             for message in self.client("sqs").receive_message(QueueUrl=self._queue).get("Messages", []):
                 self.client("sqs").delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-                told = json.loads(message["Body"])
-                seen.append(told.get("Subject"))
-                if told.get("Subject") == subject:
-                    return str(told["Message"])
+                alert = json.loads(message["Body"])
+                seen.append(alert.get("Subject"))
+                if alert.get("Subject") == subject:
+                    return str(alert["Message"])
             time.sleep(0.2)
         raise AssertionError(f"no alert {subject!r} among {seen}")
 
@@ -183,7 +183,7 @@ def rollouts(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         deployed.cdk("destroy", "--all", "--force")
 
 
-def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> None:
+def test_broken_packages_are_rolled_back_with_an_alert(rollouts: Rollouts) -> None:
     good = rollouts.approve("good")
     assert rollouts.settled()[1] == good
 
@@ -195,8 +195,8 @@ def test_broken_packages_are_undone_and_people_are_told(rollouts: Rollouts) -> N
             refused = rollouts.approve(name, **description)
             status, package = rollouts.settled()
             assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good)
-            told = rollouts.alert(f"{NAME}: promotion rolled back")
-            assert reason in told and f"the endpoint serves {good}" in told
+            alert = rollouts.alert(f"{NAME}: promotion rolled back")
+            assert reason in alert and f"the endpoint serves {good}" in alert
             assert reason in rollouts.refused(refused)
     assert callers.errors == []
     assert set(callers.answers) == {good}, "a package that cannot be loaded never gets a request"
@@ -244,6 +244,6 @@ def test_an_endpoint_changed_by_hand_is_noticed(rollouts: Rollouts) -> None:
     sagemaker.update_endpoint(EndpointName=NAME, EndpointConfigName="by-hand")
     while sagemaker.describe_endpoint(EndpointName=NAME)["EndpointStatus"] != "InService":
         time.sleep(0.1)
-    told = rollouts.alert(f"{NAME}: not what was asked for")
+    alert = rollouts.alert(f"{NAME}: not what was asked for")
     # The stack knows its configuration by an ARN, in small letters.
-    assert "by-hand" in told and before.lower() in told.lower()
+    assert "by-hand" in alert and before.lower() in alert.lower()

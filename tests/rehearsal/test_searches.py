@@ -1,4 +1,4 @@
-"""Other ways to search, in the whole pipeline: Hyperband stops real trials, a warm start goes on from their search."""
+"""Other ways to search, in the whole pipeline: Hyperband stops trials, and a warm start continues their search."""
 
 from __future__ import annotations
 

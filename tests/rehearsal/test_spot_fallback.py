@@ -1,4 +1,4 @@
-"""A training that is reclaimed once too often goes on on demand by itself: deployed, each role with its own rights."""
+"""A training that is reclaimed too often continues on demand: deployed, with each role's own permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rehearsal as a strict account has it: keys and a network of its own, a role path, no package index, no extras."""
+"""The rehearsal with the settings of a strict account: customer keys, a network, a role path, no package index."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ TEMPLATE: dict[str, Any] = {
 
 
 class Environment:
-    """Everything that the comparison looks at, by names of its own."""
+    """Everything that the comparison looks at, under names that no other test uses."""
 
     def __init__(self, aws: ClientFactory, endpoint_url: str, image: str, name: str = "") -> None:
         aws = cache(aws)
@@ -233,8 +233,8 @@ class Environment:
         messages = self.aws("sqs").receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", [])
         for message in messages:
             self.aws("sqs").delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-        told = [json.loads(message["Body"]) for message in messages]
-        return [(entry["Subject"], entry["Message"]) for entry in told]
+        sent = [json.loads(message["Body"]) for message in messages]
+        return [(entry["Subject"], entry["Message"]) for entry in sent]
 
     def waiting(self) -> int:
         """How many requests are not decided yet."""

@@ -17,7 +17,7 @@ from stacks.shared.assets import write_source_archive
 
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A training folder of its own, with a package, a page and things that do not belong."""
+    """A training folder with a package, a page, and files that must not be packed."""
     folder = tmp_path / "training_code"
     (folder / "ingestion" / "__pycache__").mkdir(parents=True)
     (folder / "train.py").write_text("import photo\n")

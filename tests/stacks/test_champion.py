@@ -50,7 +50,7 @@ def test_it_is_what_serves_not_what_was_approved_last(environment: Environment) 
     assert serving_package(name) is None
 
 
-def test_what_is_no_model_package_is_said(environment: Environment) -> None:
+def test_an_arn_that_is_no_model_package_is_reported(environment: Environment) -> None:
     environment.approved()
     environment.settle()
     own = environment.aws("sagemaker").describe_endpoint(EndpointName=environment.name)["EndpointConfigName"]

@@ -1,4 +1,4 @@
-"""The EC2 road's stack: absent unless asked for; then a closed machine that ends itself, and nothing that bills."""
+"""The EC2 stack: absent by default; else one instance that no one reaches from outside, that ends itself, at no other cost."""
 
 from __future__ import annotations
 

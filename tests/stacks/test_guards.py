@@ -48,7 +48,7 @@ class TestBudgetGuard:
         monkeypatch.setenv("GUARD_PERCENT", "0")
         assert environment.compare()["outcome"] == "left"
 
-    def test_at_the_cap_the_endpoint_goes_and_people_are_told_once(self, environment: Environment) -> None:
+    def test_at_the_cap_the_endpoint_goes_off_with_one_alert(self, environment: Environment) -> None:
         package = environment.asked[0]
         environment.spend(LIMIT * 1.5)
         answer = environment.compare(Records=[])

@@ -1,4 +1,4 @@
-"""The budget: what counts for it, and who is told when. tests/stacks/test_reconcile_stack.py: who acts on it."""
+"""The budget: what it counts, and who gets which alert. tests/stacks/test_reconcile_stack.py: who acts on it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_the_budget_is_that_of_the_tag(full: dict[str, Any]) -> None:
 
 def test_people_and_the_guard_hear_of_each_share_and_of_the_forecast(full: dict[str, Any]) -> None:
     alerts = only(full, "AWS::Budgets::Budget")["Properties"]["NotificationsWithSubscribers"]
-    told = {(item["Notification"]["NotificationType"], item["Notification"]["Threshold"]) for item in alerts}
-    assert told == {*(("ACTUAL", percent) for percent in (*ALERT_PERCENTS, 90)), ("FORECASTED", 100)}
+    sent = {(item["Notification"]["NotificationType"], item["Notification"]["Threshold"]) for item in alerts}
+    assert sent == {*(("ACTUAL", percent) for percent in (*ALERT_PERCENTS, 90)), ("FORECASTED", 100)}
     assert len(alerts) <= 5  # AWS takes no more for one budget
     for item in alerts:
         assert [entry["SubscriptionType"] for entry in item["Subscribers"]] == ["SNS", "EMAIL"]
@@ -57,7 +57,7 @@ def test_topics_take_messages_of_their_services_for_this_account_over_tls(full: 
     assert services == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com"}
 
 
-def test_it_tells_and_acts_not_itself(full: dict[str, Any]) -> None:
+def test_it_publishes_alerts_and_does_not_act(full: dict[str, Any]) -> None:
     for template in (full, templates("prod")["Money"]):
         assert only(template, "AWS::Budgets::Budget")
         assert not resources(template, "AWS::Lambda::Function")

@@ -163,7 +163,7 @@ class Endpoint:
         return register(self.aws, self.name, **baseline)
 
     def deploy(self, state: str, package: str | None = None) -> str:
-        """A serving stack of its own in that state; returns its name."""
+        """Makes a serving stack in that state; returns its name."""
         stack = f"{self.name}-{uuid.uuid4().hex[:6]}-serving"
         values = {"ModelPackageArn": package or self.package, "EndpointState": state}
         parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
@@ -213,7 +213,7 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint(aws: ClientFactory, _local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    """An endpoint of its own, and the monitor's variables as the stack sets them."""
+    """An endpoint for one test, and the monitor's variables as the stack sets them."""
     made = Endpoint(aws)
     template = templates("dev")["Monitoring"]
     for name, value in only(template, "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"].items():

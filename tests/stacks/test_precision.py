@@ -1,4 +1,4 @@
-"""The numbers that the settings choose: told to the jobs that compute, and refused for machines that lack them."""
+"""The precision that the settings choose: jobs get it, and instance types that lack it are refused."""
 
 from __future__ import annotations
 

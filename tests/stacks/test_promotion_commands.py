@@ -87,7 +87,7 @@ def test_an_approval_ends_with_the_endpoint_and_a_rejection_with_the_one_before(
     until(lambda: environment.serves() == first)
 
 
-def test_a_package_that_cannot_serve_is_said_with_its_reason_wherever_people_look(
+def test_a_package_that_cannot_serve_is_reported_with_its_reason_wherever_people_look(
     environment: Environment, capsys: Capture
 ) -> None:
     good = environment.register()
@@ -171,7 +171,7 @@ def test_a_function_that_fails_is_named(environment: Environment, capsys: Captur
 def offered(environment: Environment) -> set[str]:
     """Models and configurations that `binventory leftovers` would remove."""
     found = strays.find(connect(os.environ), Names()).found
-    return {thing.name for thing in found if thing.kind in {"model", "endpoint config"}}
+    return {one.name for one in found if one.kind in {"model", "endpoint config"}}
 
 
 def test_leftovers_offers_nothing_that_a_rollout_needs(made: Callable[..., Environment]) -> None:

@@ -362,7 +362,7 @@ class TestTwoAtOnce:
         one.settle()
         assert (one.serves(), one.updates()) == (package, 1)
 
-    def test_the_one_that_comes_second_is_told_that_the_stack_is_busy(self, environment: Made) -> None:
+    def test_the_second_one_gets_an_error_that_the_stack_is_busy(self, environment: Made) -> None:
         one = environment(baking=2)
         one.approved()
         one.compare()
@@ -422,7 +422,7 @@ def test_a_busy_stack_is_left_and_nothing_is_waited_for(environment: Made, monke
         cloudformation.delete_stack(StackName=name)
 
 
-def test_a_broken_stack_is_said_to_be_broken(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_stack_is_reported_as_broken(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     one = environment()
     one.approved()
     name = f"{one.name}-broken"

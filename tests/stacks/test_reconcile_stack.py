@@ -78,7 +78,7 @@ def test_it_may_reject_a_package_and_approve_none(full: dict[str, dict[str, Any]
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
-def test_whoever_names_any_model_asks_for_the_environments_tag(environment: str) -> None:
+def test_permissions_for_any_model_require_the_environments_tag(environment: str) -> None:
     """CloudFormation makes up the names of models and configurations, so that only their tag tells whose they are."""
     seen = 0
     for template in templates(environment).values():

@@ -53,7 +53,7 @@ def put_back(one: Environment, config: str) -> None:
     wait_while(one.aws, one.name, "Updating")
 
 
-def test_what_was_asked_for_is_nothing_to_tell(serving: Environment) -> None:
+def test_the_wanted_configuration_sends_no_alert(serving: Environment) -> None:
     package = serving.asked[0]
     assert serving.compare(detail={}) == {"outcome": "left", "reason": f"the endpoint serves {package}"}
     serving.compare(endpoint="off")
@@ -61,7 +61,7 @@ def test_what_was_asked_for_is_nothing_to_tell(serving: Environment) -> None:
     assert serving.alerts() == []
 
 
-def test_an_endpoint_with_another_configuration_is_told_once(serving: Environment) -> None:
+def test_an_endpoint_with_another_configuration_sends_one_alert(serving: Environment) -> None:
     package = serving.asked[0]
     other = create_config(serving.aws, f"by-hand-{serving.name}", serving.image)
     put_back(serving, other)
@@ -73,7 +73,7 @@ def test_an_endpoint_with_another_configuration_is_told_once(serving: Environmen
     assert serving.status_of(package)[0] == "Approved", "the package is not to blame"
 
 
-def test_an_endpoint_that_died_or_should_not_be_is_told(serving: Environment) -> None:
+def test_an_endpoint_that_died_or_should_not_exist_sends_an_alert(serving: Environment) -> None:
     sagemaker = serving.aws("sagemaker")
     sagemaker.delete_endpoint(EndpointName=serving.name)
     while sagemaker.list_endpoints(NameContains=serving.name)["Endpoints"]:
@@ -85,16 +85,16 @@ def test_an_endpoint_that_died_or_should_not_be_is_told(serving: Environment) ->
     sagemaker.create_endpoint(EndpointName=serving.name, EndpointConfigName=config)
     wait_while(serving.aws, serving.name, "Creating")
     serving.compare()
-    told = serving.alerts()
-    assert sorted(text.split("but ")[1].split(".")[0] for _, text in told) == [
+    alerts = serving.alerts()
+    assert sorted(text.split("but ")[1].split(".")[0] for _, text in alerts) == [
         "the endpoint is InService and bills although serving is off",
         "there is no endpoint although serving is on",
     ]
-    assert {subject for subject, _ in told} == {f"{serving.name}: not what was asked for"}
+    assert {subject for subject, _ in alerts} == {f"{serving.name}: not what was asked for"}
     sagemaker.delete_endpoint(EndpointName=serving.name)
 
 
-def test_a_difference_that_comes_back_is_told_again(serving: Environment) -> None:
+def test_a_difference_that_comes_back_sends_another_alert(serving: Environment) -> None:
     own, other = config_of(serving), create_config(serving.aws, f"by-hand-{serving.name}", serving.image)
     for _ in range(2):
         put_back(serving, other)

@@ -18,13 +18,13 @@ from tests.rights import Deployment, with_every_role
 from tests.stacks.templates import synthesize
 
 Json = dict[str, Any]
-# What parliament warns of and what is meant, by the start of the role's name.
+# Accepted findings of parliament, by the start of the role's name, with the reason.
 ACCEPTED = {
     ("Storage.CleanupEmptyRole", "RESOURCE_POLICY_PRIVILEGE_ESCALATION"): (
-        "It closes each of its own buckets to writers before it empties it, and does nothing else with their policies."
+        "It denies writes to each bucket of the environment before it empties it; it changes no other bucket policy."
     )
 }
-# Kinds of reach that cloudsplaining tells of where no resource is named.
+# Findings of cloudsplaining for statements that name no resource.
 _REACH = (
     "allows_privilege_escalation",
     "credentials_exposure",

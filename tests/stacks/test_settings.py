@@ -290,7 +290,7 @@ def test_an_unknown_environment_is_refused() -> None:
 
 
 def test_the_class_itself_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever builds settings without a file gets the same checks."""
+    """Settings that are built without a file get the same checks."""
     document = load("dev").model_dump()
     document["serving"]["max_instances"] = 0
     with pytest.raises(ValueError, match="max_instances"):

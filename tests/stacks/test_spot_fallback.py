@@ -1,4 +1,4 @@
-"""On demand after too many reclaims: the pipelines that go on, and the function that starts them, on real jobs."""
+"""On demand after too many reclaims: the pipelines that continue, and the function that starts them, on real jobs."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class Environment:
         return sum(item["Status"] == "Interrupted" for item in described["SecondaryStatusTransitions"])
 
     def continued(self) -> list[str]:
-        """ARNs of the executions that go on on demand."""
+        """ARNs of the executions that continue on demand."""
         listed = self.aws("sagemaker").list_pipeline_executions(PipelineName=f"{self.name}-on-demand-train")
         return [item["PipelineExecutionArn"] for item in listed["PipelineExecutionSummaries"]]
 
@@ -261,7 +261,7 @@ class Environment:
         self.aws("events").put_rule(Name=self.name, EventPattern=json.dumps(rule["EventPattern"]))
         self.aws("events").put_targets(Rule=self.name, Targets=[{"Id": "function", "Arn": function}])
 
-    def told(self) -> list[str]:
+    def alerts(self) -> list[str]:
         """The messages so far."""
         messages = self.aws("sqs").receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", [])
         return [json.loads(message["Body"])["Message"] for message in messages]
@@ -320,10 +320,10 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     given = f"with s3://{BUCKET}/{identifier}/Ingest and the sum of the weights"
     assert start.endswith(given), "and what earlier steps of the execution that it continues have found"
     assert spot_fallback.handler(event(job), None)["outcome"] == "left", "a late event changes nothing"
-    assert environment.continued() == [continued], "however many events told of it"
-    (message,) = set(until(environment.told))
+    assert environment.continued() == [continued], "once, although several events report it"
+    (message,) = set(until(environment.alerts))
     assert f"binventory watch {continued}" in message
-    # Whoever watches the execution that was given up is led to the one that goes on.
+    # A person who watches the stopped execution is led to the one that continues.
     line = connect(os.environ)
     assert executions.continued(line, execution) == continued
     assert executions.continued(line, continued) is None
@@ -331,7 +331,7 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     watch.follow(line, execution, json=True)
     shown = capsys.readouterr()
     assert json.loads(shown.out)["execution"] == continued
-    assert "it goes on on demand" in shown.err
+    assert "it continues on demand" in shown.err
 
 
 def test_a_start_that_is_refused_leaves_the_execution_waiting(
@@ -344,7 +344,7 @@ def test_a_start_that_is_refused_leaves_the_execution_waiting(
         spot_fallback.handler(event(job), None)
     status = environment.aws("sagemaker").describe_pipeline_execution(PipelineExecutionArn=execution)
     assert status["PipelineExecutionStatus"] == "Executing"
-    assert environment.told() == []
+    assert environment.alerts() == []
     # Somebody else's job, and one that is over.
     monkeypatch.setenv("PIPELINE", f"{environment.name}-on-demand-train")
     assert "belongs to no running execution" in spot_fallback.handler(event(job), None)["reason"]

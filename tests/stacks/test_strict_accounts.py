@@ -1,4 +1,4 @@
-"""What strict accounts ask for: keys of their own and a network without a way out, everywhere or nowhere."""
+"""Settings for strict accounts: customer keys, and a network without a way out, everywhere or nowhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strict(wheelhouse: Path) -> dict[str, Json]:
-    """dev with keys and a network of its own."""
+    """dev with customer keys and a network."""
     settings = changed(load("dev"), "training", weights=WEIGHTS)
     settings = changed(changed(settings, "security", customer_keys=True), "network", mode="create")
     with pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,7 @@ def templates_alone() -> dict[str, dict[str, Any]]:
     NetworkStack(app, "Network", settings=settings)
     keys = BinventoryStack(app, "Keys", settings=settings, role="keys", purpose="keys")
     keys.keys = Keys(keys, "Own", prefix=settings.prefix, removal_policy=cdk.RemovalPolicy.DESTROY)
-    keys.topic("Told", "cloudwatch.amazonaws.com")
+    keys.topic("Alerts", "cloudwatch.amazonaws.com")
     keys.log_group(keys, "Logs", "/aws/lambda/binventory-dev-keys")
     return {stack.id: stack.template for stack in app.synth().stacks}
 

@@ -44,7 +44,7 @@ def changed(of: Facts, **values: Any) -> Facts:
 
 
 @given(facts())
-def test_a_spent_budget_keeps_it_off_whatever_else_is_said(of: Facts) -> None:
+def test_a_spent_budget_keeps_it_off_against_every_request(of: Facts) -> None:
     assert decide(changed(of, spent="all is spent")).state == "off"
 
 
@@ -102,7 +102,7 @@ def test_what_was_decided_is_not_decided_again(of: Facts) -> None:
 
 
 @given(facts())
-def test_whatever_keeps_it_off_is_said(of: Facts) -> None:
+def test_each_reason_to_stay_off_is_reported(of: Facts) -> None:
     decision = decide(of)
     free = decide(changed(of, spent=""))
     if free.state == "on" and decision.state == "off":

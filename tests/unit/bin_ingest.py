@@ -1,4 +1,4 @@
-"""The ingest command on a local bucket: in this process, or as one of its own."""
+"""The ingest command on a local bucket: in this process, or in a separate one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:
 
 
 def ingest_process(server: ObjectServer, output: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The same in a process group of its own, as a terminal would start it; its standard error is a pipe."""
+    """The same in a separate process group, as a terminal would start it; its standard error is a pipe."""
     code = Path(source.__file__).parents[1]
     environment = {
         **os.environ,

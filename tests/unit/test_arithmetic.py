@@ -1,4 +1,4 @@
-"""In which numbers things are computed: chosen in one place, refused where they cannot be had, never left to chance."""
+"""The precision of features and answers: chosen in one place, refused if the machine lacks it, never left to chance."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_an_attempt_on_another_processor_makes_its_own_features(
     precision: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A job that was reclaimed under one precision and goes on under another takes none of the parts over."""
+    """A job that was reclaimed under one precision and continues under another takes none of the parts over."""
     if "bf16" not in arithmetic.floats_of_cpu():
         pytest.skip("two kinds of processor were not tried: this run has one")
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "job"))
@@ -305,7 +305,7 @@ def test_an_engine_that_is_too_far_from_fp32_is_named_and_the_next_is_taken(
         ("bf16", float("nan"), "its features differ by nan"),
     ],
 )
-def test_an_error_is_held_against_what_tells_photos_apart(
+def test_an_error_is_relative_to_the_difference_between_photos(
     kind: str, share: float, words: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # PyTorch's own bf16 is near on a network this small; that it is a yardstick too is tested above.

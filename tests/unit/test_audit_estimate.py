@@ -87,7 +87,7 @@ def test_neighbouring_ids_share_a_block() -> None:
     assert 0 <= block_of("9" * 30) < 4096
 
 
-def test_nothing_to_estimate_is_said() -> None:
+def test_nothing_to_estimate_is_reported() -> None:
     with pytest.raises(ValueError, match="no record was audited"):
         estimate_wrong_share([], classes=5)
     with pytest.raises(ValueError, match="at least 2"):

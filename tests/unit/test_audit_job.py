@@ -225,7 +225,7 @@ def test_the_plan_counts_time_requests_and_events() -> None:
     assert Plan(bins=5, asks_endpoint=False, from_s3=False, rate=None, price_per_hour=1).dollars == 0
 
 
-def test_the_plan_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+def test_the_plan_is_shown_before_the_first_request(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bins", 3)
 
     class NoError(Exception):

@@ -128,12 +128,12 @@ def test_only_a_kept_rehearsal_can_be_ended(tmp_path: Path, capsys: pytest.Captu
     assert str(tmp_path) in problem(capsys)[0]
 
 
-def test_no_region_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_region_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["endpoint", "status"]) == Exit.NOT_READY
     assert "AWS_REGION" in problem(capsys)[2]
 
 
-def test_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_credentials_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     assert run(["endpoint", "status"]) == Exit.NOT_READY
     what, _, cure = problem(capsys)
@@ -141,7 +141,9 @@ def test_no_credentials_are_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "rehearse --keep" in cure
 
 
-def test_an_unreachable_endpoint_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_endpoint_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, value in {
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test",
@@ -167,28 +169,28 @@ def test_without_a_deployment_the_cure_is_to_deploy(
     assert "cdk deploy" in cure
 
 
-def test_training_without_a_pipeline_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_without_a_pipeline_is_reported(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train"]) == Exit.NOT_READY
     assert "binventory-dev" in problem(capsys)[0]
 
 
-def test_watching_without_an_execution_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watching_without_an_execution_is_reported(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["watch"]) == Exit.NOT_READY
     assert "binventory train" in problem(capsys)[2]
 
 
-def test_approving_without_a_model_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+def test_approving_without_a_model_is_reported(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["approve"]) == Exit.NOT_READY
     assert "binventory train" in problem(capsys)[2]
 
 
-def test_an_unknown_model_package_is_said(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_model_package_is_reported(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     arn = f"arn:aws:sagemaker:us-east-1:{signed_in.account}:model-package/binventory-dev/7"
     assert run(["approve", arn]) == Exit.FAILED
     assert arn in problem(capsys)[0]
 
 
-def test_counting_without_an_endpoint_is_said(
+def test_counting_without_an_endpoint_is_reported(
     signed_in: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photo = tmp_path / "bin.jpg"
@@ -197,7 +199,7 @@ def test_counting_without_an_endpoint_is_said(
     assert "endpoint on" in problem(capsys)[2]
 
 
-def test_a_missing_photo_is_said(signed_in: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_photo_is_reported(signed_in: LocalAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["count", str(tmp_path / "absent.jpg")]) == Exit.USAGE
     assert "absent.jpg" in problem(capsys)[0]
 

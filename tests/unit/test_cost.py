@@ -120,7 +120,7 @@ def test_a_hand_worked_execution() -> None:
     assert found.execution_worst == pytest.approx((0.23 + volume) / 60 + (0.23 + volume) / 6)
 
 
-def test_a_job_that_needs_more_than_its_limit_is_told() -> None:
+def test_a_job_that_needs_more_than_its_limit_is_a_warning() -> None:
     short, long = (job(step="Embed", max_seconds=limit) for limit in (60, 360_000))
     line = step_line(short, US, WORK)
     assert line.too_short
@@ -211,7 +211,7 @@ def test_a_thousand_counts_of_an_endpoint_are_its_day_shared_among_them() -> Non
 
 
 @given(jobs, st.integers(1, 600_000))
-def test_the_roads_keep_their_order(some: Job, photos: int) -> None:
+def test_the_ways_to_train_keep_their_order(some: Job, photos: int) -> None:
     work = Workload(photos, 3, 20)
     on_demand, spot, ec2 = roads([replace(some, step="Train")], US, work)
     assert spot.dollars < on_demand.dollars
@@ -259,7 +259,7 @@ def test_every_view_is_another_pass_of_the_backbone_over_the_training_split() ->
     assert (twice - JOB_OVERHEAD_SECONDS) / (once - JOB_OVERHEAD_SECONDS) == pytest.approx(1.8)
 
 
-def test_a_missing_price_is_said_not_guessed() -> None:
+def test_a_missing_price_is_reported_not_guessed() -> None:
     with pytest.raises(Problem, match=r"no price for ml\.x9\.large in us-east-1"):
         US.instance_hour("ml.x9.large")
     with pytest.raises(Problem, match="no prices for the region mars-north-1"):
@@ -271,10 +271,10 @@ def test_old_prices_say_so() -> None:
     assert "binventory cost --refresh" in US.warning(US.read + timedelta(days=prices.MAX_AGE_DAYS + 1))
     ireland = prices.load("eu-west-1")
     assert ireland.instance_hour("ml.m5.xlarge") > US.instance_hour("ml.m5.xlarge")
-    assert "2023" in ireland.warning(US.read), "every region has a date of its own"
+    assert "2023" in ireland.warning(US.read), "each region has its date"
 
 
-def test_an_estimated_price_is_told_from_one_that_was_read() -> None:
+def test_an_estimated_price_is_marked_as_one() -> None:
     found = estimate(environment(job(instance_type="ml.m7i.xlarge"), job()), US, WORK, 1000)
     (note,) = found.notes
     assert "ml.m7i.xlarge is an estimate" in note

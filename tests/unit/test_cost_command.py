@@ -189,18 +189,18 @@ def test_what_may_run_again_on_demand_counts_in_the_worst_case(
     assert "After too many reclaims Evaluate run on demand" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_region_that_the_table_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_region_that_the_table_lacks_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "sa-east-1"]) == Exit.NOT_READY
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "--refresh --region sa-east-1" in captured.err
 
 
-def test_a_price_that_a_region_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_price_that_a_region_lacks_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "eu-west-1"]) == Exit.NOT_READY
     assert "no price for ml." in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_assembly_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_assembly_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", str(tmp_path)]) == Exit.USAGE
     assert "cdk synth" in capsys.readouterr().err

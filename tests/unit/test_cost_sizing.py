@@ -51,7 +51,7 @@ def test_the_busiest_minute_counts_and_not_the_mean() -> None:
     assert advise("ml.c5.4xlarge", used(100, busiest=1500), CPU_JOB_INSTANCES, US).better == ""
 
 
-def test_a_full_machine_is_told_that_more_would_help() -> None:
+def test_for_a_full_machine_more_is_recommended() -> None:
     assert "end sooner" in advise("ml.c5.xlarge", used(395), CPU_JOB_INSTANCES, US).text
 
 
@@ -68,7 +68,7 @@ def test_without_metrics_nothing_is_advised() -> None:
     assert together([]) == nothing
 
 
-def test_an_unknown_machine_is_said_and_not_measured_with() -> None:
+def test_an_unknown_machine_is_reported_and_not_measured_with() -> None:
     for name in ("ml.x9.large", "ml.m5.metal", "ml.p5.48xlarge"):
         assert advise(name, used(10), CPU_JOB_INSTANCES, US).text == f"Nothing is known about {name}"
 

@@ -79,7 +79,7 @@ def test_the_account_itself_may_do_everything(signed_in: LocalAws, repository: P
     assert (found.state, found.found) == ("good", "may deploy, train, approve, endpoint, count")
 
 
-def test_a_role_that_only_counts_is_told_what_it_may_not(
+def test_a_role_that_only_counts_sees_its_missing_permissions(
     signed_in: LocalAws, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws = connect(signed_in.environment())

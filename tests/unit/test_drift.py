@@ -34,7 +34,7 @@ def test_one_count_for_everything_is_drift(shares: list[float], photos: int) -> 
 
 @given(seed=st.integers(0, 2**31), shares=SHARES)
 def test_luck_is_seldom_taken_for_drift(seed: int, shares: list[float]) -> None:
-    """Samples of the same distribution reach what luck is said to reach about once in a thousand draws."""
+    """Samples of the same distribution reach the limit of chance about once in a thousand draws."""
     draws = np.random.default_rng(seed)
     sample = [draws.multinomial(400, shares) / 400 for _ in range(2)]
     before, now = (answers(list(map(float, part)), 400) for part in sample)

@@ -15,7 +15,7 @@ import pytest
 from environment import pytorch, torchvision_wheel
 from environment.errors import SetupError
 from environment.locks import TORCH_CPU, TORCH_PYPI
-from environment.packages import Ended, Pip
+from environment.packages import Pip, PipResult
 from environment.progress import Progress
 from tests import tiny_packages
 from tests.tiny_packages import Wheel
@@ -204,7 +204,7 @@ def test_other_bytes_than_the_lock_names_are_refused(
     index = tiny_packages.index(root / "public", sources.cpu)
     found = installer(place, root, sources, configured=(forged, sources.cpu[1]), index=index).install()
     assert found.source == index
-    assert "your pip configuration: what it offers is not what the lock names" in capsys.readouterr().out
+    assert "your pip configuration: its package has another hash than the lock" in capsys.readouterr().out
     assert imported(place, "import torch; print(torch.BUILD)").stdout == "cpu\n"
 
 
@@ -220,7 +220,7 @@ def test_a_pair_that_does_not_work_together_is_removed_and_the_next_source_is_tr
     assert "it is installed but does not work: RuntimeError: operator torchvision::nms does not exist" in said
 
 
-def test_what_every_source_said_is_told_when_none_works(place: Path, root: Path, sources: Sources) -> None:
+def test_the_reason_of_every_source_is_shown_when_none_works(place: Path, root: Path, sources: Sources) -> None:
     chosen = installer(place, root, sources, source="configured")
     with pytest.raises(SetupError) as caught:
         chosen.install()
@@ -302,7 +302,7 @@ def test_a_wheel_that_is_missing_beside_constraints_is_named() -> None:
         "environment:\n    torchvision\n\n"
         "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io\n"
     )
-    assert Ended(1, said).reason == "it has no torchvision==0.28.0+cpu for this Python and machine"
+    assert PipResult(1, said).reason == "it has no torchvision==0.28.0+cpu for this Python and machine"
 
 
 def test_progress_without_a_terminal_is_a_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:

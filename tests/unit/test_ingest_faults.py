@@ -150,7 +150,7 @@ def test_photos_that_vanish_or_change_after_the_listing_are_quarantined(tmp_path
 
 
 def test_twins_are_found_where_tags_are_not_content_sums(tmp_path: Path) -> None:
-    """As in a bucket encrypted with KMS: every object has a tag of its own, equal content or not."""
+    """As in a bucket encrypted with KMS: objects have different ETags even if their contents are equal."""
     stored: dict[str, Stored] = {}
     for number, (key, data) in enumerate(sorted(bucket(blocks=10, photos=4).items())):
         tag = hashlib.sha256(key.encode()).hexdigest()[:32]

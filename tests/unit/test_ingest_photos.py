@@ -170,7 +170,7 @@ def test_a_photo_larger_than_the_memory_that_is_kept_is_taken_in() -> None:
 @pytest.mark.parametrize(
     ("mode", "kind", "orientation"), [("RGB", "JPEG", 1), ("RGB", "JPEG", 6), ("L", "JPEG", 1), ("CMYK", "JPEG", 1)]
 )
-def test_the_manifest_tells_of_the_photo_as_it_came(mode: str, kind: str, orientation: int) -> None:
+def test_the_manifest_describes_the_photo_as_it_came(mode: str, kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     out = io.BytesIO()

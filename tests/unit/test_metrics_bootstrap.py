@@ -18,7 +18,7 @@ Array = np.ndarray
 
 
 def model(labels: Array, right: Array, blocks: Array | None = None) -> Predictions:
-    """A model that is right where told, and one class off elsewhere."""
+    """A model that is right for the photos in `right`, and wrong by one class for the others."""
     said = np.where(right, labels, np.where(labels == 5, 4, labels + 1))
     probabilities = np.full((len(labels), 5), 0.05)
     probabilities[np.arange(len(labels)), said - 1] = 0.8

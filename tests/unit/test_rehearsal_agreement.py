@@ -62,7 +62,7 @@ def test_every_difference_is_found_and_named(tables: list[list[float]], data: st
     assert caught.value.code == int(Exit.FAILED) == 1
 
 
-def test_the_last_digit_may_differ_and_is_told() -> None:
+def test_the_last_digit_may_differ_and_is_reported() -> None:
     row = judged("00001", [0.1, 0.2, 0.4, 0.2, 0.1])
     moved = {**row.probabilities, 1: row.probabilities[1] + 1e-6}
     agreed = hold([("00001", 3)], {"00001": row}, lambda _: answered(row, probabilities=moved))

@@ -223,7 +223,7 @@ def test_unknown_paths_and_methods_say_what_there_is(endpoint: Endpoint) -> None
     assert wrong.status_code == 405 and wrong.headers["allow"] == "POST"
 
 
-def test_batch_transform_is_told_what_it_may_send(endpoint: Endpoint) -> None:
+def test_batch_transform_gets_the_limits_of_a_request(endpoint: Endpoint) -> None:
     parameters = httpx.get(f"{endpoint.url}/execution-parameters").json()
     assert parameters["BatchStrategy"] == "SINGLE_RECORD"
     assert parameters["MaxConcurrentTransforms"] >= 1 and parameters["MaxPayloadInMB"] == 6
@@ -283,7 +283,7 @@ def test_sigterm_lets_the_request_under_way_finish(base: Path, tmp_path: Path) -
         with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
             head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: {len(photo)}"
             connection.sendall(head.encode() + b"\r\n\r\n" + photo[:50])
-            # The ping proves that the server has taken up the first request's connection before it is told to stop.
+            # The ping proves that the server has accepted the first request's connection before it gets SIGTERM.
             assert httpx.get(f"{server.url}/ping").status_code == 200
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: not listening(int(server.url.rsplit(":", 1)[1])))

@@ -64,7 +64,7 @@ def image(repository: Path, tmp_path: Path) -> Path:
 def test_what_is_copied_answers_without_a_network_or_a_place_to_write(image: Path, tmp_path: Path) -> None:
     model = grey_model.write(tmp_path / "model")
     program = "import server, sys; server.load(server.Path(sys.argv[1])); print('answered')"
-    # A mount and a network of its own, everything read-only: what the container and its isolation give the server.
+    # Separate mount and network namespaces, all read-only: as the server has it in the isolated container.
     isolated = ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c"]
     read_only = "mount -o remount,bind,ro /"
     if shutil.which("unshare") is None or subprocess.run([*isolated, read_only], capture_output=True).returncode:

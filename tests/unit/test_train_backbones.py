@@ -172,7 +172,7 @@ def test_an_unknown_backbone_names_those_that_are_known() -> None:
     assert "resnet50" in BACKBONES
 
 
-def test_calibration_makes_a_random_deep_network_tell_photos_apart() -> None:
+def test_calibration_makes_a_random_deep_network_distinguish_photos() -> None:
     photos = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
 
     def spread(model: BinModel) -> float:

@@ -1,4 +1,4 @@
-"""Fine-tuning everything from the photos: it learns, survives damage, and keeps norms where it is told to."""
+"""Fine-tuning everything from the photos: it learns, survives damage, and keeps batch norms with `frozen`."""
 
 from __future__ import annotations
 

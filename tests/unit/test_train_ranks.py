@@ -122,7 +122,7 @@ def test_machines_that_read_different_data_are_refused(tmp_path: Path) -> None:
     samples=st.integers(4, 300), batch_size=st.integers(4, 64), lanes=st.integers(1, 4), epoch=st.integers(0, 3),
     seed=st.integers(0, 2**31),
 )  # fmt: skip
-def test_an_epoch_takes_every_sample_once_whoever_reads_it(
+def test_an_epoch_takes_every_sample_once_on_any_rank(
     samples: int, batch_size: int, lanes: int, epoch: int, seed: int
 ) -> None:
     one = Sampling(samples, batch_size, seed, lanes, tuple(range(lanes))).epoch(epoch)

@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# What comes with AWS's PyTorch training image, in versions of its own.
+# Packages of AWS's PyTorch training image, which has other versions of them.
 OF_THE_IMAGE = {"numpy"}
 _PIN = re.compile(
     r"^(?P<name>[\w.-]+)==(?P<version>[^\s\\]+)(?P<hashes>(?: \\\n    --hash=sha256:[0-9a-f]{64})*)", re.MULTILINE

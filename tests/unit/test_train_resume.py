@@ -124,7 +124,7 @@ def test_a_full_training_resumes_to_the_same_bits(
 
 
 def start(folder: Path, name: str, flags: Sequence[str]) -> TrainProcess:
-    """The script as a process of its own, as SageMaker runs it."""
+    """The script in a separate process, as SageMaker runs it."""
     places = ["--output", str(folder / name), "--checkpoints", str(folder / f"{name}-checkpoints")]
     return TrainProcess(folder, name, [*flags, *places], {"SAGEMAKER_BASE_DIR": str(folder)})
 
@@ -270,7 +270,7 @@ def test_trials_that_share_a_folder_do_not_see_each_other(
 def test_a_job_that_takes_anothers_place_goes_on_with_its_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A training that SageMaker retries, or that goes on on demand, has a new name and the same checkpoint prefix."""
+    """A training that SageMaker retries, or that continues on demand, has a new name and the same checkpoint prefix."""
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding"))]
     whole = run(tmp_path, "whole", flags)

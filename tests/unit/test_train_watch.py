@@ -254,7 +254,7 @@ def test_the_page_is_self_contained_and_shows_curves_rules_and_operators(tmp_pat
     assert page.outside == [] and "script" not in page.tags
     assert page.tags.count("svg") == 5
     assert all(rule.name in text for rule in RULES) and all(name in text for name in TROUBLES)
-    assert all(escape(rule.recommendation) in text for rule in RULES), "what would help is said before it is needed"
+    assert all(escape(rule.recommendation) in text for rule in RULES), "each rule's recommendation is always shown"
     profile = json.loads((tmp_path / "model" / "profile.json").read_text())
     assert any("addmm" in row["operator"] or "linear" in row["operator"] for row in profile["operators"])
     assert profile["steps"] == 3 * 8 - 1

@@ -13,7 +13,7 @@ from stacks.policies.acknowledged import is_accepted
 from stacks.policies.pack import all_rules
 from tests.github_account import checkout, step
 
-# The app as it is, with one more thing in it that somebody might add.
+# The app with one more resource, such as a contributor might add.
 CANARY = """
 import sys
 import app
@@ -80,7 +80,7 @@ PLANTED = {
         "BV-ModelIsolation",
         "Set EnableNetworkIsolation to true",
     ),
-    "sns.Topic(stack, 'Told').add_to_resource_policy(iam.PolicyStatement("
+    "sns.Topic(stack, 'Alerts').add_to_resource_policy(iam.PolicyStatement("
     "actions=['sns:Publish'], principals=[iam.AnyPrincipal()], resources=['*']))": (
         "BV-OwnAccount",
         "aws:SourceAccount",

