@@ -1,4 +1,4 @@
-"""The EC2 stack: absent by default; else one instance that no one reaches from outside, that ends itself, at no other cost."""
+"""The EC2 stack: absent by default; else one instance that nobody reaches from outside and that ends itself."""
 
 from __future__ import annotations
 
