@@ -22,10 +22,8 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.container import JobError
-from machine.exchange import Exchange
-from machine.metadata import InstanceMetadata
-from machine.plan import STEPS, Plan
-from machine.steps import Steps, Stopped
+from machine.aws import Exchange, InstanceMetadata
+from machine.steps import STEPS, Plan, Steps, Stopped
 from stacks.vocabulary import SPLITS
 
 _SEND_SECONDS: Final = 30.0
