@@ -19,7 +19,7 @@ from stacks.pipeline_names import pipeline_names
 from stacks.serving_modes import VARIANT
 from stacks.settings_sections import ServingHours
 from stacks.storage_stack import ENDPOINT_PREFIX
-from stacks.triggers import KEPT, call_on_event, call_on_schedule, every
+from stacks.triggers import EVENT_RETRY_WINDOW, call_on_event, call_on_schedule, every
 
 SETTLED = (
     *("CREATE_COMPLETE", "CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"),
@@ -48,7 +48,7 @@ class Reconcile(Construct):
         self._settings = scope.settings
         self._serving_stack = scope.settings.stack_name("serving")
         self._function = self._make(memory, alerts)
-        self._function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
+        self._function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)
         self._call_on_changes()
         if self._settings.money.guard_percent:
             self._function.add_event_source(sources.SnsEventSource(budget_alerts))

@@ -20,7 +20,7 @@ from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.continuation import Continuation, continuations
 from stacks.pipeline_names import SPOT_STEPS
 from stacks.settings import Settings
-from stacks.triggers import KEPT, call_on_event
+from stacks.triggers import EVENT_RETRY_WINDOW, call_on_event
 
 
 class SpotFallback(Construct):
@@ -89,7 +89,7 @@ class SpotFallback(Construct):
             },
             errors_to=alerts,
         )
-        function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
+        function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)
         return function
 
     def _statements(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> list[iam.PolicyStatement]:

@@ -82,7 +82,7 @@ class Champion:
     probabilities: Floats
 
 
-class Found(NamedTuple):
+class FoundChampion(NamedTuple):
     """The champion, or why there is one that could not be compared."""
 
     champion: Champion | None
@@ -90,7 +90,7 @@ class Found(NamedTuple):
     """Empty where there is no champion, or it was compared."""
 
 
-def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Found:
+def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> FoundChampion:
     """The champion's answers: of the package that the endpoint serves, or of the newest approved one if none serves.
 
     endpoint: its name, or `none`. A champion that cannot be read or compared is a finding, so that one broken package
@@ -100,15 +100,15 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
         arn = serving_package(endpoint) if endpoint != "none" else None
         arn = arn or newest_approved(group)
     except NoPackageError as error:
-        return Found(None, str(error))
+        return FoundChampion(None, str(error))
     except (BotoCoreError, ClientError, KeyError) as error:
         raise JobError(f"the champion of model package group {group} cannot be looked up: {error}") from error
     if arn is None:
-        return Found(None, "")
+        return FoundChampion(None, "")
     try:
-        return Found(Champion(arn, _answers_of(arn, photos, classes)), "")
+        return FoundChampion(Champion(arn, _answers_of(arn, photos, classes)), "")
     except Exception as error:  # whatever the archive of another version brings about
-        return Found(None, f"champion {arn}: {error}")
+        return FoundChampion(None, f"champion {arn}: {error}")
 
 
 def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:

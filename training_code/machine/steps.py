@@ -25,7 +25,7 @@ GRACE_SECONDS: Final = 45.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """The steps' flags and the S3 addresses that they read and write."""
 
     run: str
@@ -35,7 +35,7 @@ class Plan:
     flags: Mapping[str, Mapping[str, str]]  # step to flag to value
 
     @classmethod
-    def of(cls, document: Any) -> Plan:
+    def of(cls, document: Any) -> RunPlan:
         """The plan that a document holds. Raises JobError naming what is missing in it."""
         try:
             plan = cls(
@@ -62,14 +62,14 @@ def _address(value: Any) -> str:
     return text.rstrip("/") + "/"
 
 
-class Stopped(Exception):
+class StepStopped(Exception):
     """A step was ended because the machine must end."""
 
 
 class Steps:
     """The steps of one plan under one folder: `root`/data, and `root`/<step> as each step's /opt/ml."""
 
-    def __init__(self, plan: Plan, root: Path, code: Path) -> None:
+    def __init__(self, plan: RunPlan, root: Path, code: Path) -> None:
         self._plan = plan
         self._code = code
         self.data = root / "data"
@@ -124,9 +124,9 @@ class Steps:
             except subprocess.TimeoutExpired:
                 if must_stop():
                     _end(process)
-                    raise Stopped(step) from None
+                    raise StepStopped(step) from None
         if must_stop():
-            raise Stopped(step)
+            raise StepStopped(step)
         if status != 0:
             reason = self._jobs[step].failure
             said = reason.read_text() if reason.is_file() else f"exit status {status}; its log says more"
