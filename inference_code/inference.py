@@ -35,7 +35,7 @@ class Scorer(Protocol):
         """Raises ModelError."""
 
 
-class Counter:
+class CountingModel:
     """The loaded model: from encoded photos to answers."""
 
     def __init__(self, artefact: Artefact, network: Scorer, *, package: str = "") -> None:
@@ -67,10 +67,10 @@ class Counter:
         return answer(scores, self.description)
 
 
-def model_fn(model_dir: str | Path, *, package: str = "", threads: int | None = None) -> Counter:
+def model_fn(model_dir: str | Path, *, package: str = "", threads: int | None = None) -> CountingModel:
     """Load and check the artefact in `model_dir`. Raises ArtefactError."""
     artefact = Artefact.read(Path(model_dir))
-    return Counter(artefact, Network(artefact, threads=threads or inference_threads()), package=package)
+    return CountingModel(artefact, Network(artefact, threads=threads or inference_threads()), package=package)
 
 
 def input_fn(request_body: bytes, content_type: str) -> Reading:
@@ -79,7 +79,7 @@ def input_fn(request_body: bytes, content_type: str) -> Reading:
     return Reading(tuple(photos), batch)
 
 
-def predict_fn(reading: Reading, model: Counter) -> Prediction:
+def predict_fn(reading: Reading, model: CountingModel) -> Prediction:
     """Answer every photo of a request, refusing those that cannot be read."""
     prepared = [model.prepare(photo) for photo in reading.photos]
     readable = [photo for photo in prepared if not isinstance(photo, Refusal)]

@@ -19,8 +19,8 @@ from typing import Final
 import uvicorn
 from PIL import Image, ImageDraw
 
-from inference import Counter, Reading, model_fn, predict_fn
-from serving.admission import Limits
+from inference import CountingModel, Reading, model_fn, predict_fn
+from serving.admission import AdmissionLimits
 from serving.answers import Refusal
 from serving.application import Application
 from serving.artefact import ArtefactError, unpack
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     begun = time.perf_counter()
     try:
-        limits = Limits.from_environment()
+        limits = AdmissionLimits.from_environment()
         counter = load(options.model)
     except (ArtefactError, ValueError) as error:
         log("refused", stream=sys.stderr, message=str(error))
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def serve(counter: Counter, limits: Limits, port: int) -> None:
+def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
     """Answer requests until a signal says stop, then drain."""
     metrics = Metrics(
         namespace="Binventory/Endpoint",
@@ -78,7 +78,7 @@ def serve(counter: Counter, limits: Limits, port: int) -> None:
     )
 
 
-def load(model: Path) -> Counter:
+def load(model: Path) -> CountingModel:
     """The model in a folder or a model.tar.gz, once it has answered the self-test photo. Raises ArtefactError."""
     package = os.environ.get("MODEL_PACKAGE_ARN", "")
     if model.is_file():
@@ -92,7 +92,7 @@ def load(model: Path) -> Counter:
     return counter
 
 
-def _check_classes(counter: Counter) -> None:
+def _check_classes(counter: CountingModel) -> None:
     """A model of other counts would answer, and answer wrongly; whoever deploys says which counts callers expect."""
     expected = os.environ.get("BINVENTORY_CLASSES", "")
     found = ",".join(str(count) for count in counter.description.classes)
@@ -100,7 +100,7 @@ def _check_classes(counter: Counter) -> None:
         raise ArtefactError(f"serving.json: the model counts {found}, but this endpoint promises {expected}")
 
 
-def self_test(counter: Counter) -> None:
+def self_test(counter: CountingModel) -> None:
     """Count a drawn bin from JPEG bytes to answer. Raises ArtefactError when the model cannot."""
     try:
         result = predict_fn(Reading((self_test_photo(),), batch=False), counter).results[0]

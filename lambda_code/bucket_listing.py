@@ -30,7 +30,7 @@ class ListingTimeout(Exception):
     """The listing was not done in time; the message says how far it came."""
 
 
-class Entry(NamedTuple):
+class ListedKey(NamedTuple):
     """One object."""
 
     key: str
@@ -120,7 +120,7 @@ class _Lister:
                     return parts
         return []
 
-    def _page(self, after: str, last: str | None) -> Sequence[Entry]:
+    def _page(self, after: str, last: str | None) -> Sequence[ListedKey]:
         # The keys between two that begin alike begin like them: S3 looks no further.
         shared = "" if last is None else _shared(after, last)
         asked = {"Bucket": self._bucket, "Prefix": self._prefix + shared, "MaxKeys": PAGE}
@@ -131,10 +131,10 @@ class _Lister:
         body = _taken_body()
         found = _parsed(answer.get("Contents", ())) if body is None else _entries(body)
         start = len(self._prefix)
-        return [Entry(key[start:], size, etag.strip('"')) for key, size, etag in found]
+        return [ListedKey(key[start:], size, etag.strip('"')) for key, size, etag in found]
 
 
-def lines_of(page: Sequence[Entry], folder: str) -> bytes:
+def lines_of(page: Sequence[ListedKey], folder: str) -> bytes:
     """The lines of a page's objects."""
     # Hardly a page has a key to encode, and to ask for each key takes longer than to write its line.
     keys = "/".join([folder, *(entry.key for entry in page)])
@@ -142,7 +142,7 @@ def lines_of(page: Sequence[Entry], folder: str) -> bytes:
     return "".join([f"{size}\t{etag}\t{encoded(folder + key)}\n" for key, size, etag in page]).encode()
 
 
-def characters_of(page: Iterable[Entry]) -> list[str]:
+def characters_of(page: Iterable[ListedKey]) -> list[str]:
     """The characters of a page's keys, sorted: the next keys will be made of them, too."""
     return sorted(set().union(*(entry.key for entry in page)))
 

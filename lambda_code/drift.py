@@ -52,7 +52,7 @@ class Shift:
         return self.size >= self.threshold and self.size > self.by_luck
 
 
-class Tally:
+class AnswerTally:
     """Adds up answers; a window may hold millions."""
 
     def __init__(self) -> None:

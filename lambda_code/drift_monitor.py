@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import boto3
 
 from budget_guard import current_budget
-from drift import Answers, Shift, Tally, baseline_of, confidence_shift, count_shift
+from drift import Answers, AnswerTally, Shift, baseline_of, confidence_shift, count_shift
 from functions.interface import read_environment
 from promotion.serving_stack import ServingStack
 
@@ -139,11 +139,11 @@ def _baseline(evaluation: dict[str, Any], package: str, shares: Mapping[str, flo
         ) from error
 
 
-def _answers(package: str, variables: Environment) -> Tally:
+def _answers(package: str, variables: Environment) -> AnswerTally:
     """What the endpoint answered with this model in the window: all of it, or evenly spread parts of a busy day."""
     now = time.time()
     width = variables.window_seconds / SLICES
-    whole = Tally()
+    whole = AnswerTally()
     for slice_ in range(SLICES, 0, -1):
         enough = whole.photos + MOST_PHOTOS // SLICES
         for line in _lines(variables.endpoint_logs, now - slice_ * width, now - (slice_ - 1) * width):

@@ -16,11 +16,11 @@ from typing import Any
 
 from budget_guard import current_budget, is_spent
 from functions.aws import stop_running
-from functions.interface import Report, read_environment
+from functions.interface import FunctionReport, read_environment
 from promotion import notices, registry
-from promotion.decision import Decision, Facts, decide
+from promotion.decision import ServingDecision, ServingFacts, decide
 from promotion.idle_guard import idle_for
-from promotion.memory import Memory, Request
+from promotion.memory import Memory, SwitchRequest
 from promotion.notices import Notices
 from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
 from promotion.serving_stack import (
@@ -68,7 +68,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
     spent = _spent(variables)
     stopped = 0
-    report = Report("held", "the comparison failed")
+    report = FunctionReport("held", "the comparison failed")
     try:
         # First the endpoint, which bills until somebody acts; then the executions, which end by themselves.
         report = _Comparison(variables, memory, spent).run(event, requested)
@@ -78,7 +78,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
             if stopped or report.outcome == "turned off":
                 notices.spent(variables.alerts_topic, variables.budget, spent, report.outcome, stopped)
     if stopped:
-        report = Report(report.outcome, f"{report.reason}; executions stopped: {stopped}")
+        report = FunctionReport(report.outcome, f"{report.reason}; executions stopped: {stopped}")
     return report.logged()
 
 
@@ -99,13 +99,13 @@ class _Comparison:
         self._spent = spent
         self._serving = ServingStack(variables.serving_stack)
 
-    def run(self, event: dict[str, Any], requested: Request | None = None) -> Report:
+    def run(self, event: dict[str, Any], requested: SwitchRequest | None = None) -> FunctionReport:
         """Compares, and acts if the stack is free. `requested` is the request of this event."""
         stack = self._serving.look()
         if stack is None:
             return self._without_stack(event)
         if stack.busy:
-            return Report("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
+            return FunctionReport("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
         found = find_endpoint(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
         decided = self._memory.decided(stack.id)
@@ -122,7 +122,7 @@ class _Comparison:
         # What was requested of a stack that is gone is not for this one.
         current = [request for request in waiting if request.at >= stack.created]
         decision = decide(
-            Facts(
+            ServingFacts(
                 package=stack.package,
                 state=stack.state,
                 newest=newest,
@@ -143,11 +143,11 @@ class _Comparison:
             delete_replaced(self._serving)
         return report
 
-    def _without_stack(self, event: dict[str, Any]) -> Report:
+    def _without_stack(self, event: dict[str, Any]) -> FunctionReport:
         if deleted := event.get("detail", {}).get("stack-id"):
             # CloudFormation kept what its rollouts had replaced, and knows of it no more.
             delete_replaced(ServingStack(deleted))
-        return Report("left", f"there is no stack {self._serving.name}: the endpoint is off")
+        return FunctionReport("left", f"there is no stack {self._serving.name}: the endpoint is off")
 
     def _newest(self, stack: Stack, stands: Standing, messages: Notices) -> registry.Package | None:
         """The newest approved package whose rollout has not failed since it was approved."""
@@ -172,26 +172,30 @@ class _Comparison:
             return ""
         return idle_for(found, self._variables.variant, seconds)
 
-    def _act(self, stack: Stack, found: ServedEndpoint | None, decision: Decision, *, asked: bool) -> Report:
+    def _act(
+        self, stack: Stack, found: ServedEndpoint | None, decision: ServingDecision, *, asked: bool
+    ) -> FunctionReport:
         wanted, promotes = _changes(stack, decision)
         if wanted and not stack.usable:
             cure = "repair it with `cdk deploy`, or continue its rollback"
-            return Report("held", f"stack {self._serving.name} is {stack.status}: {cure}")
+            return FunctionReport("held", f"stack {self._serving.name} is {stack.status}: {cure}")
         if wanted and found is not None and found.changing:
-            return Report("busy", f"endpoint {found.name} is {found.status}: its end calls again")
+            return FunctionReport("busy", f"endpoint {found.name} is {found.status}: its end calls again")
         try:
             if not wanted or not self._serving.change(wanted, promotes=promotes):
                 return _unchanged(stack, decision, asked=asked)
         except StackBusyError as busy:
-            return Report("busy", f"{busy}: its end calls again")
+            return FunctionReport("busy", f"{busy}: its end calls again")
         if decision.idle:
             notices.idle(self._variables.alerts_topic, self._variables.endpoint, decision.because)
         gets = [f"the endpoint gets {decision.package}"] if promotes else []
         outcome = "promoting" if decision.state == stack.state else f"turned {decision.state}"
-        return Report(outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets))
+        return FunctionReport(
+            outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets)
+        )
 
 
-def _changes(stack: Stack, decision: Decision) -> tuple[dict[str, str], int]:
+def _changes(stack: Stack, decision: ServingDecision) -> tuple[dict[str, str], int]:
     """The parameters to change, and the version that this promotes (0: none)."""
     wanted = {} if decision.state == stack.state else {ENDPOINT_STATE: decision.state}
     if decision.state == "on" and decision.package != stack.package:
@@ -199,9 +203,9 @@ def _changes(stack: Stack, decision: Decision) -> tuple[dict[str, str], int]:
     return wanted, 0
 
 
-def _unchanged(stack: Stack, decision: Decision, *, asked: bool) -> Report:
+def _unchanged(stack: Stack, decision: ServingDecision, *, asked: bool) -> FunctionReport:
     if decision.held and (asked or decision.because):
-        return Report("held", f"{decision.held}: the endpoint stays {stack.state}")
+        return FunctionReport("held", f"{decision.held}: the endpoint stays {stack.state}")
     if stack.serves:
-        return Report("left", f"the endpoint serves {stack.package}")
-    return Report("left", "the endpoint is off")
+        return FunctionReport("left", f"the endpoint serves {stack.package}")
+    return FunctionReport("left", "the endpoint is off")

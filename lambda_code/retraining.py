@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 
 from budget_guard import current_budget, is_spent
-from functions.interface import Report, read_environment, tell
+from functions.interface import FunctionReport, read_environment, tell
 
 _DAY_SECONDS = 86_400
 
@@ -37,12 +37,12 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     variables = read_environment(Environment)
     alarm = json.loads(event["Records"][0]["Sns"]["Message"])
     if alarm["NewStateValue"] != "ALARM":
-        return Report("left", f"the alarm is {alarm['NewStateValue']}").logged()
+        return FunctionReport("left", f"the alarm is {alarm['NewStateValue']}").logged()
     pipeline, topic = variables.pipeline, variables.alerts_topic
     objection = _objection(variables)
     if objection:
         tell(topic, f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
-        return Report("left", objection).logged()
+        return FunctionReport("left", objection).logged()
     started = boto3.client("sagemaker").start_pipeline_execution(
         PipelineName=pipeline,
         PipelineExecutionDescription=f"Drift: {alarm['AlarmName']} since {alarm['StateChangeTime']}",
@@ -55,7 +55,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         f"The photos have drifted, so that {started} was started. A model that passes the gate waits for approval: "
         "binventory approve",
     )
-    return Report("started", started).logged()
+    return FunctionReport("started", started).logged()
 
 
 def _objection(variables: Environment) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 
-from functions.interface import Report, read_environment, tell
+from functions.interface import FunctionReport, read_environment, tell
 
 EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"
@@ -40,7 +40,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Execution:
+class RunningExecution:
     """A running pipeline execution, and its steps' results or where they are described."""
 
     arn: str
@@ -68,12 +68,12 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     limit = variables.reclaims
     reclaims = sum(item["Status"] == "Interrupted" for item in job.get("SecondaryStatusTransitions", []))
     if not job.get("EnableManagedSpotTraining"):
-        return Report("left", f"{name} does not run on spot").logged()
+        return FunctionReport("left", f"{name} does not run on spot").logged()
     if reclaims < limit:
-        return Report("left", f"{name} was reclaimed {reclaims} times; {limit} are waited for").logged()
+        return FunctionReport("left", f"{name} was reclaimed {reclaims} times; {limit} are waited for").logged()
     found = _step_of(sagemaker, variables.pipeline, job)
     if found is None:
-        return Report("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
+        return FunctionReport("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
     step, execution = found
     started = _go_on(sagemaker, variables.continuations[step], execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
@@ -83,10 +83,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         f"{variables.pipeline}: spot capacity is short, going on on demand",
         f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
     )
-    return Report("started", reason).logged()
+    return FunctionReport("started", reason).logged()
 
 
-def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, Execution] | None:
+def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, RunningExecution] | None:
     """The step that a job (or the search that it is a trial of) belongs to, in an execution that runs."""
     wanted = {job["TrainingJobArn"], job.get("TuningJobArn", "")}
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
@@ -101,7 +101,7 @@ def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str
     return None
 
 
-def _execution(sagemaker: Any, arn: str) -> Execution:
+def _execution(sagemaker: Any, arn: str) -> RunningExecution:
     jobs: dict[str, tuple[str, str]] = {}
     returned: dict[str, dict[str, str]] = {}
     for page in sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn):
@@ -112,10 +112,10 @@ def _execution(sagemaker: Any, arn: str) -> Execution:
                 elif kind == "Lambda":
                     outputs = described.get("OutputParameters", [])
                     returned[step["StepName"]] = {item["Name"]: item["Value"] for item in outputs}
-    return Execution(arn, jobs, returned)
+    return RunningExecution(arn, jobs, returned)
 
 
-def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) -> str:
+def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: RunningExecution) -> str:
     """Starts a continuing pipeline; returns the ARN of its execution, the same one for every call."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
         PipelineExecutionArn=execution.arn
@@ -132,7 +132,7 @@ def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) ->
     return str(reply["PipelineExecutionArn"])
 
 
-def _result(sagemaker: Any, execution: Execution, path: str) -> str:
+def _result(sagemaker: Any, execution: RunningExecution, path: str) -> str:
     """A property of a finished step, for example `Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']`."""
     _, step, *rest = path.split(".")
     if step in execution.returned:

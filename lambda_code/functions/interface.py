@@ -50,7 +50,7 @@ def _value(name: str, hint: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Report:
+class FunctionReport:
     """What a function decided."""
 
     outcome: str

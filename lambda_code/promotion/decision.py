@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promotion.memory import Request
+from promotion.memory import SwitchRequest
 from promotion.registry import Package
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ServingFacts:
     """Everything that has a say."""
 
     package: str
@@ -30,7 +30,7 @@ class Facts:
     """The newest approved package."""
     decided: int
     """The newest approved version when it was last decided what serves."""
-    request: Request | None = None
+    request: SwitchRequest | None = None
     """The latest request that is not decided yet."""
     idle: str = ""
     """That nobody calls the endpoint, in words; empty while somebody does."""
@@ -39,7 +39,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Decision:
+class ServingDecision:
     """What should serve."""
 
     package: str
@@ -54,7 +54,7 @@ class Decision:
     """Why it is not on although it should be, in words; empty where it is as it should be."""
 
 
-def decide(facts: Facts) -> Decision:
+def decide(facts: ServingFacts) -> ServingDecision:
     """Weighs the facts in the order above."""
     newest, request = facts.newest, facts.request
     state, because = facts.state, ""
@@ -71,4 +71,4 @@ def decide(facts: Facts) -> Decision:
         state, held = "off", facts.spent
     elif state == "on" and facts.state == "off" and newest is None:
         state, held = "off", "no model package is approved"
-    return Decision(newest.arn if newest else facts.package, state, because, new is not None, idle, held)
+    return ServingDecision(newest.arn if newest else facts.package, state, because, new is not None, idle, held)

@@ -23,7 +23,7 @@ _DECIDED = f"{PREFIX}/decided.json"
 
 
 @dataclass(frozen=True)
-class Request:
+class SwitchRequest:
     """Somebody wants the endpoint on or off."""
 
     state: str
@@ -49,7 +49,7 @@ class Memory:
 
     bucket: str
 
-    def add(self, state: str, by: str) -> Request:
+    def add(self, state: str, by: str) -> SwitchRequest:
         """Keeps a request until it is decided; returns it.
 
         Raises:
@@ -61,21 +61,21 @@ class Memory:
         # By its key it sorts by time, and no request takes the place of another.
         key = f"{_REQUESTS}{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
         self._put(key, {"state": state, "by": by, "at": now.isoformat()})
-        return Request(state, by, now, key)
+        return SwitchRequest(state, by, now, key)
 
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[SwitchRequest]:
         """Those that wait, the latest last."""
         s3 = client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=_REQUESTS)
         keys = sorted(item["Key"] for page in pages for item in page.get("Contents", []))
         found = [(key, self._get(key)) for key in keys]
         return [
-            Request(body["state"], body["by"], datetime.datetime.fromisoformat(body["at"]), key)
+            SwitchRequest(body["state"], body["by"], datetime.datetime.fromisoformat(body["at"]), key)
             for key, body in found
             if body is not None
         ]
 
-    def forget(self, requests: Iterable[Request]) -> None:
+    def forget(self, requests: Iterable[SwitchRequest]) -> None:
         """Drops requests that are decided."""
         for request in requests:
             client("s3").delete_object(Bucket=self.bucket, Key=request.key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from functions.interface import tell
 from promotion.rollouts import Standing
-from promotion.serving_stack import ServingStack, Stack, Update
+from promotion.serving_stack import ServingStack, Stack, StackUpdate
 
 _AGAIN = "It is marked Rejected in the registry, with the reason. To try it again: binventory approve"
 
@@ -60,7 +60,7 @@ def of_stack(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) ->
     return [Notice(stands.difference, f"{endpoint}: not what was asked for", message)]
 
 
-def rolled_back(endpoint: str, stack: str, update: Update, stands: Standing) -> Notice:
+def rolled_back(endpoint: str, stack: str, update: StackUpdate, stands: Standing) -> Notice:
     """An update that failed, with its cause and what serves instead."""
     what = f"promotion of version {update.promoted}" if update.promoted else "update"
     cure = _AGAIN if update.promoted else "The serving stack is as it was before"

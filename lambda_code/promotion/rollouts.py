@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from functions.aws import client
 from promotion.registry import Package
-from promotion.serving_stack import CONFIGURATION, MODEL, ServedEndpoint, ServingStack, Stack, Update
+from promotion.serving_stack import CONFIGURATION, MODEL, ServedEndpoint, ServingStack, Stack, StackUpdate
 
 _KINDS = {
     CONFIGURATION: ("endpoint_config", "EndpointConfig"),
@@ -71,7 +71,7 @@ def _difference(stack: Stack, wanted: str, found: ServedEndpoint | None) -> str:
     return ""
 
 
-def failed_rollout(of: ServingStack, package: Package) -> Update | None:
+def failed_rollout(of: ServingStack, package: Package) -> StackUpdate | None:
     """The rollout of a package that failed since it was approved; None where it has not been tried since."""
     for update in of.updates():
         if update.started < package.approved_at:

@@ -70,7 +70,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Update:
+class StackUpdate:
     """One update of the stack, from its events."""
 
     token: str
@@ -142,7 +142,7 @@ class ServingStack:
             raise
         return True
 
-    def updates(self) -> Iterator[Update]:
+    def updates(self) -> Iterator[StackUpdate]:
         """The stack's updates, the latest first; CloudFormation forgets events after 90 days."""
         ended = ended_by = failure = ""
         for event in self._events():
@@ -151,7 +151,7 @@ class ServingStack:
                 if status == "UPDATE_IN_PROGRESS":
                     token = event.get("ClientRequestToken", "")
                     failure = failure or "CloudFormation gives no reason"
-                    yield Update(token, event["Timestamp"], ended, ended_by, failure)
+                    yield StackUpdate(token, event["Timestamp"], ended, ended_by, failure)
                     ended = ended_by = failure = ""
                 elif not ended and not status.endswith("_IN_PROGRESS"):
                     ended, ended_by = status, event["EventId"]

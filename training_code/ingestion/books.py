@@ -29,7 +29,7 @@ class BooksError(IngestError):
 
 
 @dataclass(slots=True)
-class Tally:
+class RowTally:
     """Counts of rows by what became of them."""
 
     ids: set[str] = field(default_factory=set)
@@ -64,7 +64,7 @@ def class_name(count: int | None) -> str:
     return str(count) if count in CLASSES else "other"
 
 
-def check(tally: Tally, expected: Expected, marks: Iterable[Finished]) -> None:
+def check(tally: RowTally, expected: Expected, marks: Iterable[Finished]) -> None:
     """Raise BooksError unless everything listed is accounted for once, and the shards hold what the rows say."""
     faults = [f"id {bin_id!r} has two rows" for bin_id in tally.twice[:5]]
     if len(tally.ids) != expected.listed:
@@ -80,7 +80,7 @@ def check(tally: Tally, expected: Expected, marks: Iterable[Finished]) -> None:
         raise BooksError("the books do not balance: " + "; ".join(faults) + ". Remove the output folder and run again")
 
 
-def _shard_faults(tally: Tally, marks: Iterable[Finished]) -> list[str]:
+def _shard_faults(tally: RowTally, marks: Iterable[Finished]) -> list[str]:
     faults: list[str] = []
     unseen = set(tally.shards)
     for mark in marks:
@@ -93,7 +93,7 @@ def _shard_faults(tally: Tally, marks: Iterable[Finished]) -> list[str]:
     return faults + [f"rows name {name}, which no finished unit has written" for name in sorted(unseen)]
 
 
-def summary(tally: Tally, marks: Iterable[Finished]) -> dict[str, object]:
+def summary(tally: RowTally, marks: Iterable[Finished]) -> dict[str, object]:
     """The books as a document: totals, reasons, and a line per split and per class."""
     shards: dict[str, Counter[str]] = defaultdict(Counter)
     for mark in marks:
@@ -123,7 +123,7 @@ class Accounts:
     """
 
     def __init__(self, output: Path, units: Iterable[str], *, seed: int) -> None:
-        self.tally = Tally()
+        self.tally = RowTally()
         self.exploration = Exploration(seed)
         self._output = output
         self._awaited = list(units)

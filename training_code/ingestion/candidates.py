@@ -24,7 +24,7 @@ from ingestion.source import (
     PHOTOS,
     BinSource,
     Changed,
-    Found,
+    ListedObject,
     SourceError,
 )
 from ingestion.split import block_of, draw, is_bin_id
@@ -108,7 +108,7 @@ async def select(
         await source.probe([candidate.photo for candidate in pool])
     if not limit:
         selection.candidates = pool
-    elif all(candidate.told() is not None for candidate in pool):
+    elif all(candidate.labelled_count is not None for candidate in pool):
         _limit_by_label(pool, selection, seed=seed, limit=limit)
     else:
         await _limit_by_metadata(source, pool, selection, seed=seed, limit=limit)
@@ -117,12 +117,12 @@ async def select(
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    by_id: Mapping[str, Found]
+    by_id: Mapping[str, ListedObject]
     others: Sequence[str]
 
 
-def _named(found: Iterable[Found], suffix: str) -> _Named:
-    by_id: dict[str, Found] = {}
+def _named(found: Iterable[ListedObject], suffix: str) -> _Named:
+    by_id: dict[str, ListedObject] = {}
     others: list[str] = []
     for entry in found:
         stem = entry.name.removesuffix(suffix)
@@ -143,7 +143,7 @@ def _refuse_other_names(photos: _Named, metadata: _Named, selection: Selection) 
 
 def _usable(candidate: Candidate, selection: Selection) -> bool:
     """Set aside what the listing and the label alone rule out."""
-    count = candidate.told()
+    count = candidate.labelled_count
     if count is None and candidate.metadata is None:
         selection.refuse(candidate.id, QUARANTINED, "metadata_missing", "it has neither metadata nor a label")
     elif count is not None and count not in CLASSES:
@@ -163,7 +163,7 @@ def _in_drawn_order(pool: Iterable[Candidate], seed: int) -> list[Candidate]:
 def _limit_by_label(pool: Iterable[Candidate], selection: Selection, *, seed: int, limit: int) -> None:
     taken: Counter[int] = Counter()
     for candidate in _in_drawn_order(pool, seed):
-        count = candidate.told()
+        count = candidate.labelled_count
         if count is None or taken[count] >= limit:
             selection.refuse(candidate.id, SKIPPED, "over_limit", f"{limit} of its class are taken", count)
         else:
@@ -201,7 +201,7 @@ def _take(
     candidate: Candidate, labelled: Labelled | RecordError, taken: Counter[int], selection: Selection, limit: int
 ) -> None:
     if isinstance(labelled, RecordError):
-        selection.refuse(candidate.id, QUARANTINED, labelled.reason, str(labelled), candidate.told())
+        selection.refuse(candidate.id, QUARANTINED, labelled.reason, str(labelled), candidate.labelled_count)
     elif labelled.count not in CLASSES:
         detail = f"count {labelled.count}"
         selection.refuse(candidate.id, SKIPPED, "count_out_of_range", detail, labelled.count, labelled.items)

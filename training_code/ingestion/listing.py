@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from ingestion.run import IngestError
-from ingestion.source import METADATA, PHOTOS, Found, read_file
+from ingestion.source import METADATA, PHOTOS, ListedObject, read_file
 
 _LABELS: Final = "labels"
 _ENDING: Final = ".gz"
@@ -28,16 +28,16 @@ class ListingError(IngestError):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ExecutionListing:
     """What was there when the execution started."""
 
-    folders: Mapping[str, list[Found]]
+    folders: Mapping[str, list[ListedObject]]
     """The objects below `bin-images/` and `metadata/`, sorted by name."""
-    labels: Found | None
+    labels: ListedObject | None
     """The labels file; None without one."""
 
 
-async def read_listing(uri: str) -> Listing:
+async def read_listing(uri: str) -> ExecutionListing:
     """Read a listing by its address and hold it to the SHA-256 in its name. Raises ListingError, SourceError."""
     packed = await read_file(uri)
     if packed is None:
@@ -45,21 +45,21 @@ async def read_listing(uri: str) -> Listing:
     return await asyncio.to_thread(_parse, uri, packed)
 
 
-def _parse(uri: str, packed: bytes) -> Listing:
+def _parse(uri: str, packed: bytes) -> ExecutionListing:
     try:
         lines = gzip.decompress(packed)
     except (OSError, EOFError, zlib.error):
         lines = b""
     if hashlib.sha256(lines).hexdigest() != uri.rpartition("/")[2].removesuffix(_ENDING):
         raise ListingError(f"the listing {uri} is damaged: it has not the SHA-256 in its name; start a new execution")
-    folders: dict[str, list[Found]] = {PHOTOS: [], METADATA: []}
-    labels: Found | None = None
+    folders: dict[str, list[ListedObject]] = {PHOTOS: [], METADATA: []}
+    labels: ListedObject | None = None
     for line in lines.decode().splitlines():
         size, etag, key = line.split("\t")
         folder, slash, _ = key.partition("/")
         if slash:
             name = unquote(key)[len(folder) + 1 :]
-            folders[folder + slash].append(Found(name, int(size), etag))
+            folders[folder + slash].append(ListedObject(name, int(size), etag))
         elif key == _LABELS:
-            labels = Found(key, int(size), etag)
-    return Listing(folders, labels)
+            labels = ListedObject(key, int(size), etag)
+    return ExecutionListing(folders, labels)

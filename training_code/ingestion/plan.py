@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from ingestion.labels import Label, Labelled
 from ingestion.rows import NO_SPLIT, QUARANTINED, SetAside
 from ingestion.run import Packed
-from ingestion.source import BinSource, Found, content_md5
+from ingestion.source import BinSource, ListedObject, content_md5
 from ingestion.split import draw, split_blocks
 from ingestion.throttle import in_order
 from stacks.vocabulary import SPLITS
@@ -34,10 +34,10 @@ class Candidate(Packed):
     """An id that will be ingested, with what is known before its photo is read."""
 
     id: str
-    photo: Found
+    photo: ListedObject
     label: Label
     """What a labels file says; its count is None without one."""
-    metadata: Found | None
+    metadata: ListedObject | None
     """None where there is no metadata file."""
     block: str
     known: Labelled | None = None
@@ -50,8 +50,9 @@ class Candidate(Packed):
         """What the photo's content must have."""
         return self.read_md5 or self.photo.etag
 
-    def told(self) -> int | None:
-        """The count that the labels file gives, if any."""
+    @property
+    def labelled_count(self) -> int | None:
+        """The count in the labels file; None without one."""
         return self.label.count
 
 
@@ -78,7 +79,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class IngestPlan:
     """Everything that is decided before a photo is read."""
 
     listed: int
@@ -108,7 +109,7 @@ async def make_plan(
     block_size: int,
     shard_photos: int,
     code: str,
-) -> Plan:
+) -> IngestPlan:
     """Split the candidates by blocks, refuse content that stands in two splits, and cut the splits into units.
 
     Candidates come sorted by their ids.
@@ -131,7 +132,7 @@ async def make_plan(
             units.append(Unit(unit, name, tuple(group), _fingerprint([*context, unit], group, digests)))
     rows = [replace(row, split=split.split_of.get(row.block, NO_SPLIT)) for row in set_aside]
     rows += [_refused_twin(twin, first, split.split_of) for twin, first in twins.values()]
-    return Plan(
+    return IngestPlan(
         listed=len(candidates) + len(set_aside),
         units=tuple(units),
         set_aside=tuple(sorted(rows, key=lambda row: row.id)),
@@ -168,7 +169,7 @@ async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> Digest
     return lambda candidate: found[candidate.id]
 
 
-def _etag(found: Found | None) -> str:
+def _etag(found: ListedObject | None) -> str:
     return "" if found is None else found.etag
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from digests import DamagedFile, read_sealed, seal
-from ingestion.books import KEPT, Accounts, Tally, check, summary
+from ingestion.books import KEPT, Accounts, RowTally, check, summary
 from ingestion.destination import Destination
 from ingestion.exploration import to_document
 from ingestion.page import write_page
-from ingestion.plan import Plan
+from ingestion.plan import IngestPlan
 from ingestion.rows import QUARANTINED, SKIPPED, Kept, to_line
-from ingestion.run import Expected, Facts, IngestError, Machine
+from ingestion.run import Expected, IngestError, JobMachine, RunFacts
 from ingestion.unit_files import (
     PLAN,
     REPORT,
@@ -54,27 +54,27 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MachineBooks:
     """The books of one machine of several, as far as the others need them."""
 
-    machine: Machine
-    facts: Facts
+    machine: JobMachine
+    facts: RunFacts
     plan_files: Mapping[str, str]
     """SHA-256 of the files with the rows that were decided before any photo was read, where this machine wrote them."""
 
     @classmethod
-    def read(cls, path: Path) -> Part | None:
+    def read(cls, path: Path) -> MachineBooks | None:
         """A machine's part, or None where there is none that is whole."""
         try:
             books = read_sealed(path)
-            facts = {field.name: books[field.name] for field in fields(Facts)}
+            facts = {field.name: books[field.name] for field in fields(RunFacts)}
             facts |= {"plan": Expected(**facts["plan"]), "units": tuple(facts["units"])}
-            return cls(Machine(**books["machine"]), Facts(**facts), books["plan_files"])
+            return cls(JobMachine(**books["machine"]), RunFacts(**facts), books["plan_files"])
         except (OSError, DamagedFile, KeyError, TypeError):
             return None
 
 
-def sweep_reports(output: Path, machine: Machine) -> None:
+def sweep_reports(output: Path, machine: JobMachine) -> None:
     """Remove what an earlier run reported: the whole, this machine's part, and parts of another number of machines."""
     others = {name for index, name in enumerate(machine.parts()) if index != machine.index and machine.count > 1}
     for path in (output / REPORT).glob("books-*-of-*.json"):
@@ -84,7 +84,7 @@ def sweep_reports(output: Path, machine: Machine) -> None:
         (output / name).unlink(missing_ok=True)
 
 
-def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
+def write_plan_rows(report: Path, plan: IngestPlan) -> dict[str, str]:
     """The rows of ids that were set aside before any photo was read; gives each file's SHA-256 by its name."""
     files: dict[str, str] = {}
     for fate, kind in ((QUARANTINED, "quarantine"), (SKIPPED, "skipped")):
@@ -96,7 +96,9 @@ def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
     return files
 
 
-def write_part(output: Path, part: Part, expected: Expected, tally: Tally, marks: Sequence[Finished]) -> None:
+def write_part(
+    output: Path, part: MachineBooks, expected: Expected, tally: RowTally, marks: Sequence[Finished]
+) -> None:
     """Balance one machine's rows and write its books. Raises BooksError."""
     check(tally, expected, marks)
     own = {"machine": asdict(part.machine), "plan_files": part.plan_files}
@@ -105,7 +107,7 @@ def write_part(output: Path, part: Part, expected: Expected, tally: Tally, marks
     log.info("machine %s of %s: %s", part.machine.index + 1, part.machine.count, _in_words(books))
 
 
-async def write_whole_report(output: Path, parts: Sequence[Part], photos: PhotosOf) -> None:
+async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos: PhotosOf) -> None:
     """`write_report` of all machines' rows, which lie in the output folder.
 
     Raises IngestError where a file of rows is not the one that was written, and as `write_report`.
@@ -121,7 +123,7 @@ async def write_whole_report(output: Path, parts: Sequence[Part], photos: Photos
 
 
 async def write_report(
-    output: Path, marks: Sequence[Finished], facts: Facts, accounts: Accounts, photos: PhotosOf
+    output: Path, marks: Sequence[Finished], facts: RunFacts, accounts: Accounts, photos: PhotosOf
 ) -> None:
     """Balance the books of all rows and write them beside the exploration, and beside the shards the list of them.
 
@@ -154,7 +156,7 @@ def _check_photos(found: Mapping[str, bytes], rows: Sequence[Kept]) -> None:
             raise IngestError(f"photo {row.id} in {row.shard} is damaged; run again: the shard is written anew")
 
 
-def row_files(marks: Iterable[Finished], parts: Iterable[Part]) -> dict[str, str]:
+def row_files(marks: Iterable[Finished], parts: Iterable[MachineBooks]) -> dict[str, str]:
     """SHA-256 of every file of rows that these machines have written, by its name."""
     files = {name: digest for mark in marks for name, digest in mark.files.items()}
     for part in parts:
@@ -162,9 +164,9 @@ def row_files(marks: Iterable[Finished], parts: Iterable[Part]) -> dict[str, str
     return files
 
 
-def read_parts(output: Path, names: Iterable[str]) -> list[Part] | None:
+def read_parts(output: Path, names: Iterable[str]) -> list[MachineBooks] | None:
     """The parts with these names, when all are there and tell of one run; else None."""
-    parts = [Part.read(output / REPORT / name) for name in names]
+    parts = [MachineBooks.read(output / REPORT / name) for name in names]
     whole = [part for part in parts if part is not None]
     one_run = len(whole) == len(parts) and all(part.facts == whole[0].facts for part in whole)
     return whole if one_run else None
@@ -178,7 +180,7 @@ async def merge(output: Path) -> None:
     found = sorted((output / REPORT).glob("books-*-of-*.json"))
     if not found:
         raise IngestError(f"{output / REPORT} holds no books-MM-of-NN.json; give the folder that the machines wrote to")
-    first = Part.read(found[0])
+    first = MachineBooks.read(found[0])
     if first is None:
         raise IngestError(f"{found[0]} is damaged; run the machine that wrote it again")
     parts = read_parts(output, first.machine.parts())
@@ -192,7 +194,7 @@ async def merge(output: Path) -> None:
         raise IngestError(str(error)) from error
 
 
-def check_shards(output: Path, facts: Facts) -> None:
+def check_shards(output: Path, facts: RunFacts) -> None:
     """Raise IngestError where a shard that a mark names is not in the output folder, or was cut."""
     for mark in marks_of(output, facts.units):
         if mark.shard is not None:
@@ -228,7 +230,7 @@ def _in_words(books: Mapping[str, Any]) -> str:
     )
 
 
-async def join(output: Path, part: Part, destination: Destination | None) -> None:
+async def join(output: Path, part: MachineBooks, destination: Destination | None) -> None:
     """Write the whole report into `output` if every machine's part is there by now.
 
     The machines meet at the job's destination; without one, in `output`, where a person may have started them all.
@@ -254,7 +256,7 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
         log.info("other machines are still at work; the last of the %s writes the whole report", part.machine.count)
 
 
-async def _gathered(folder: Path, part: Part, destination: Destination) -> list[Part] | None:
+async def _gathered(folder: Path, part: MachineBooks, destination: Destination) -> list[MachineBooks] | None:
     """All machines' parts, with their rows and marks fetched into `folder`; None while something is missing."""
     make_folders(folder)
     if not await _fetched(folder, destination, (f"{REPORT}/{name}" for name in part.machine.parts())):

@@ -33,14 +33,14 @@ class IngestSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class JobMachine:
     """Which machine of how many this is."""
 
     index: int = 0
     count: int = 1
 
     @classmethod
-    def read(cls, resource_config: Path) -> Machine:
+    def read(cls, resource_config: Path) -> JobMachine:
         """From a job's resourceconfig.json; without the file there is one machine."""
         if not resource_config.is_file():
             return cls()
@@ -65,7 +65,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RunFacts:
     """What all machines of a run agree on without asking each other; it heads every machine's books."""
 
     settings: Mapping[str, object]

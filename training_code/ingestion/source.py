@@ -82,7 +82,7 @@ class Changed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Packed):
+class ListedObject(Packed):
     """One object of a listing."""
 
     name: str
@@ -102,7 +102,7 @@ class BinSource:
 
     def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
         self.url = url
-        self.listed: dict[str, list[Found]] = {}
+        self.listed: dict[str, list[ListedObject]] = {}
         """Listings that are known already, by their folder; the first request takes one, and gives back its memory."""
         self.limit = AdaptiveLimit(concurrency)
         self.content_tags = False
@@ -111,36 +111,36 @@ class BinSource:
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._store, self.is_folder = _open(url, concurrency)
 
-    async def list_photos(self, so_far: Callable[[int], None] | None = None) -> list[Found]:
+    async def list_photos(self, so_far: Callable[[int], None] | None = None) -> list[ListedObject]:
         """Everything directly or deeper below `bin-images/`, sorted by name.
 
         `so_far` is told how many photos there are whenever more have been found.
         """
         return await self._list(PHOTOS, so_far)
 
-    async def list_metadata(self) -> list[Found]:
+    async def list_metadata(self) -> list[ListedObject]:
         """Everything below `metadata/`, sorted by name."""
         return await self._list(METADATA)
 
-    async def photo(self, found: Found) -> bytes | None:
+    async def photo(self, found: ListedObject) -> bytes | None:
         """The bytes of a listed photo, as many as were listed, still to be verified; None when it is gone.
 
         Raises Changed when it is no longer what was listed, as `metadata` does.
         """
         return await self._read(PHOTOS, found)
 
-    async def unchanged_photo(self, found: Found) -> bytes | None:
+    async def unchanged_photo(self, found: ListedObject) -> bytes | None:
         """`photo`, and None as well when it is no longer what was listed."""
         try:
             return await self.photo(found)
         except Changed:
             return None
 
-    async def metadata(self, found: Found) -> bytes | None:
+    async def metadata(self, found: ListedObject) -> bytes | None:
         """The bytes of a listed metadata file, verified; None when it is gone."""
         return await self._read(METADATA, found, verify=self.content_tags)
 
-    async def probe(self, photos: Sequence[Found]) -> None:
+    async def probe(self, photos: Sequence[ListedObject]) -> None:
         """Find out whether the listing's tags are the MD5 sums of the content, and set `content_tags`.
 
         With KMS encryption they look like it and are not, so a few photos are read and compared.
@@ -154,7 +154,7 @@ class BinSource:
             data is not None and content_md5(data) == found.etag for data, found in zip(contents, probes, strict=True)
         )
 
-    async def has_changed(self, found: Found) -> bool:
+    async def has_changed(self, found: ListedObject) -> bool:
         """Whether a listed photo is no longer what the listing said."""
         path = PHOTOS + found.name
         try:
@@ -162,13 +162,13 @@ class BinSource:
         except FileNotFoundError:
             return True
 
-    async def _is_changed(self, path: str, found: Found) -> bool:
+    async def _is_changed(self, path: str, found: ListedObject) -> bool:
         return _tag((await obstore.head_async(self._store, path))["e_tag"]) != found.etag
 
-    async def _list(self, folder: str, so_far: Callable[[int], None] | None = None) -> list[Found]:
-        found: list[Found] = []
+    async def _list(self, folder: str, so_far: Callable[[int], None] | None = None) -> list[ListedObject]:
+        found: list[ListedObject] = []
 
-        def add(entries: Iterable[Found]) -> None:
+        def add(entries: Iterable[ListedObject]) -> None:
             found.extend(entries)
             if so_far is not None:
                 so_far(len(found))
@@ -183,7 +183,7 @@ class BinSource:
         return sorted(found, key=lambda entry: entry.name)
 
     async def _list_between(
-        self, folder: str, after: str, last: str | None, common: str, add: Callable[[Iterable[Found]], None]
+        self, folder: str, after: str, last: str | None, common: str, add: Callable[[Iterable[ListedObject]], None]
     ) -> None:
         """Add what lies after one name and up to another; all names in between start with `common`.
 
@@ -212,14 +212,14 @@ class BinSource:
         parts = zip(starts, ends, prefixes, strict=True)
         await asyncio.gather(*(self._list_between(folder, *part, add) for part in parts))
 
-    async def _page(self, folder: str, after: str) -> list[Found]:
+    async def _page(self, folder: str, after: str) -> list[ListedObject]:
         """One page of a bucket's listing."""
         async with self._pages:
             async for page in obstore.list(self._store, folder, offset=folder + after, chunk_size=_PAGE):
                 return _entries(folder, page)
         return []
 
-    async def _read(self, folder: str, found: Found, *, verify: bool = False) -> bytes | None:
+    async def _read(self, folder: str, found: ListedObject, *, verify: bool = False) -> bytes | None:
         path = folder + found.name
         received = bytearray()
 
@@ -245,7 +245,7 @@ class BinSource:
         except FileNotFoundError:
             return None
 
-    async def _receive(self, path: str, found: Found, received: bytearray) -> None:
+    async def _receive(self, path: str, found: ListedObject, received: bytearray) -> None:
         """Add what is missing to the bytes `received` so far; when the connection drops, they stay for the next try.
 
         Raises Changed when the object is another than the one they are of.
@@ -312,8 +312,8 @@ async def read_file(url: str, *, etag: str = "") -> bytes | None:
         return None
 
 
-def _entries(folder: str, page: Iterable[ObjectMeta]) -> list[Found]:
-    return [Found(str(e["path"]).removeprefix(folder), int(e["size"]), _tag(e["e_tag"])) for e in page]
+def _entries(folder: str, page: Iterable[ObjectMeta]) -> list[ListedObject]:
+    return [ListedObject(str(e["path"]).removeprefix(folder), int(e["size"]), _tag(e["e_tag"])) for e in page]
 
 
 def _open(url: str, concurrency: int) -> tuple[ObjectStore, bool]:

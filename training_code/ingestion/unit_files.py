@@ -39,7 +39,7 @@ _OURS: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PhotoOutcome:
     """A labelled photo, or the reason why the id is set aside."""
 
     labelled: Labelled | None = None
@@ -85,7 +85,7 @@ class UnitWriter:
         self._rows = {kind: bytearray() for kind in ROW_FILES}
         self._per_class: Counter[int] = Counter()
 
-    def add(self, candidate: Candidate, outcome: Outcome) -> None:
+    def add(self, candidate: Candidate, outcome: PhotoOutcome) -> None:
         """Take the next outcome, in the order of the unit."""
         if outcome.photo is not None and outcome.labelled is not None:
             self._rows["manifest"] += to_line(self._keep(candidate, outcome.labelled, outcome.photo))
@@ -147,9 +147,9 @@ class UnitWriter:
             source=photo.source,
         )
 
-    def _set_aside(self, candidate: Candidate, outcome: Outcome) -> SetAside:
+    def _set_aside(self, candidate: Candidate, outcome: PhotoOutcome) -> SetAside:
         known = outcome.labelled
-        count, items = (candidate.told(), ()) if known is None else (known.count, known.items)
+        count, items = (candidate.labelled_count, ()) if known is None else (known.count, known.items)
         return SetAside(
             id=candidate.id,
             fate=outcome.fate,

@@ -29,7 +29,7 @@ from ingestion.plan import Candidate, Unit
 from ingestion.rows import QUARANTINED, SKIPPED
 from ingestion.source import BinSource, Changed, SourceError
 from ingestion.throttle import AdaptiveLimit, ByteBudget, in_order
-from ingestion.unit_files import Finished, Outcome, UnitWriter
+from ingestion.unit_files import Finished, PhotoOutcome, UnitWriter
 from photo import PhotoError
 from stacks.vocabulary import CLASSES
 
@@ -41,7 +41,7 @@ _REREADS: Final = 5
 CHANGED: Final = "changed_while_reading"
 
 
-class Stopped(RuntimeError):
+class WorkStopped(RuntimeError):
     """Another process has failed, or the parent is gone: there is no use in going on."""
 
 
@@ -74,14 +74,14 @@ class Counters:
         self.values[base + _IN_FLIGHT] = limit.in_flight
         self.values[base + _SLOW_DOWNS] = limit.slow_downs
         if self.values[len(self.values) - 1] or (self.parent is not None and os.getppid() != self.parent):
-            raise Stopped("another worker has failed, or the main process is gone")
+            raise WorkStopped("another worker has failed, or the main process is gone")
 
     def total(self, field: int) -> int:
         """One field over all processes."""
         return sum(self.values[field : len(self.values) - 1 : _FIELDS])
 
 
-class Progress:
+class PhotoProgress:
     """While it is open, a line every five seconds; one more at the end."""
 
     def __init__(self, counters: Counters, photos: int) -> None:
@@ -121,7 +121,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkLimits:
     """What a run may use of the machine."""
 
     cores: int
@@ -136,12 +136,12 @@ class Limits:
     """Bytes of photos that the shards keep as they were sent, under way from request to shard."""
 
     @classmethod
-    def of(cls, cores: int, *, concurrency: int | None = None, photo_bytes: int | None = None) -> Limits:
+    def of(cls, cores: int, *, concurrency: int | None = None, photo_bytes: int | None = None) -> WorkLimits:
         """What keeps so many cores busy where an answer takes a tenth of a second, unless told otherwise."""
         held = photo_bytes or 8 * 1024 * 1024 * cores
         return cls(cores, concurrency or 192 * cores, held, 256 * cores, kept_bytes=2 * held)
 
-    def divided(self, parts: int) -> Limits:
+    def divided(self, parts: int) -> WorkLimits:
         """The limits of one of several processes."""
         return replace(
             self,
@@ -161,7 +161,7 @@ class Share:
     content_tags: bool
     output: Path
     rule: str
-    limits: Limits
+    limits: WorkLimits
     number: int
     destination: Destination | None
 
@@ -169,24 +169,24 @@ class Share:
 class Intake:
     """Turns candidates into outcomes."""
 
-    def __init__(self, source: BinSource, limits: Limits) -> None:
+    def __init__(self, source: BinSource, limits: WorkLimits) -> None:
         self._source = source
         self._budget = ByteBudget(limits.photo_bytes)
         self._bench = Workbench()
 
-    async def outcome(self, candidate: Candidate, *, as_sent: bool) -> Outcome:
+    async def outcome(self, candidate: Candidate, *, as_sent: bool) -> PhotoOutcome:
         """Read, check and take in one candidate. What is wrong with a bin is an outcome; SourceError is an outage."""
         labelled: Labelled | None = None
         try:
             labelled = await read_label(self._source, candidate)
             if labelled.count not in CLASSES:
-                return Outcome(labelled, None, SKIPPED, "count_out_of_range", f"count {labelled.count}")
+                return PhotoOutcome(labelled, None, SKIPPED, "count_out_of_range", f"count {labelled.count}")
             async with self._budget.hold(candidate.photo.size):
-                return Outcome(labelled, await self._photo(candidate, as_sent=as_sent))
+                return PhotoOutcome(labelled, await self._photo(candidate, as_sent=as_sent))
         except Changed as error:
-            return Outcome(labelled, None, QUARANTINED, CHANGED, str(error))
+            return PhotoOutcome(labelled, None, QUARANTINED, CHANGED, str(error))
         except (RecordError, PhotoError) as error:
-            return Outcome(labelled, None, QUARANTINED, error.reason, str(error))
+            return PhotoOutcome(labelled, None, QUARANTINED, error.reason, str(error))
 
     async def _photo(self, candidate: Candidate, *, as_sent: bool) -> ShardPhoto:
         """Read until the bytes are those that were listed; a damaged body is asked for again."""
@@ -219,7 +219,7 @@ async def run_share(
     uploads: list[asyncio.Task[None]] = []
     writer: UnitWriter | None = None
 
-    async def outcome(item: tuple[Unit, Candidate]) -> Outcome:
+    async def outcome(item: tuple[Unit, Candidate]) -> PhotoOutcome:
         unit, candidate = item
         return await intake.outcome(candidate, as_sent=unit.split in KEPT_AS_SENT)
 

@@ -24,7 +24,7 @@ from ingestion.plan import Unit
 from ingestion.run import IngestError
 from ingestion.source import BinSource
 from ingestion.unit_files import Finished, finished_unit, mark_path
-from ingestion.work import Counters, Limits, Progress, Share, Stopped, run_share
+from ingestion.work import Counters, PhotoProgress, Share, WorkLimits, WorkStopped, run_share
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -81,7 +81,7 @@ class Workers:
             return await self._crew.run(shares, units)
         except BrokenProcessPool as error:
             raise WorkError("a worker process was killed; if memory ran out, give a smaller --memory-mb") from error
-        except Stopped as error:
+        except WorkStopped as error:
             raise WorkError("a worker process was interrupted; run again: finished shards are kept") from error
 
 
@@ -139,7 +139,7 @@ async def run_units(
     output: Path,
     *,
     rule: str,
-    limits: Limits,
+    limits: WorkLimits,
     workers: Workers,
     destination: Destination | None = None,
 ) -> list[Finished]:
@@ -160,7 +160,7 @@ async def run_units(
         )
         for number in range(parts)
     ]
-    with Progress(workers.counters, photos):
+    with PhotoProgress(workers.counters, photos):
         if parts > 1:
             return await workers.run(shares, units)
         return await run_share(shares[0], _taken(units), workers.counters, source)
@@ -221,7 +221,7 @@ def _work(share: Share) -> list[Finished]:
         return uvloop.run(_until_interrupted(run_share(share, units, counters)))
     except (asyncio.CancelledError, KeyboardInterrupt):
         # Ctrl-C reaches every process of a terminal; the main one says what it means.
-        raise Stopped("interrupted") from None
+        raise WorkStopped("interrupted") from None
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
