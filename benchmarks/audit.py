@@ -25,10 +25,11 @@ import numpy as np
 
 from benchmarks.auditing import REPOSITORY
 from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_like_the_rest, repeat, score, simulate
-from benchmarks.auditing.crossfit import CLASSES, Floats, HeldOut, Integers, as_lines, cross_fit, embed_photos
+from benchmarks.auditing.crossfit import Floats, HeldOut, Integers, as_lines, cross_fit, embed_photos
 from binventory.audit import job
 from binventory.audit.records import Columns
 from binventory.aws import Aws
+from stacks.vocabulary import CLASSES
 
 from evaluation.count_metrics import Predictions, measure  # isort: skip
 

@@ -39,9 +39,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 RUNTIME: Final = (REPOSITORY / "training_code", REPOSITORY / "inference_code")
 sys.path[:0] = [str(folder) for folder in RUNTIME]
 
-from ingestion.intake import SHORTER_SIDE  # noqa: E402
-from ingestion.plain_jpeg import size_of  # noqa: E402
-from ingestion.resizing import Workbench  # noqa: E402
+from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size  # noqa: E402
 from ingestion.source import BinSource  # noqa: E402
 from ingestion.throttle import in_order  # noqa: E402
 from ingestion.work import Limits  # noqa: E402
@@ -154,7 +152,7 @@ def with_a_workbench() -> Callable[[bytes], object]:
     bench = Workbench()
 
     def use(data: bytes) -> object:
-        size = size_of(data)
+        size = plain_jpeg_size(data)
         pixels = size and bench.decode(data, size)
         assert pixels is not None, "bin photos are plain JPEGs"
         return bench.resize_shorter_side(pixels, SHORTER_SIDE)

@@ -29,7 +29,17 @@ import torch
 from benchmarks.learning import REPOSITORY, RUNTIME
 from benchmarks.learning.arithmetic import engine, engine_near_the_limit
 from benchmarks.learning.recipe import loader, trial_in_the_loop
-from benchmarks.learning.world import SPLITS, Spent, World, claim, prepare_world, processor, quiet, rounded, trial
+from benchmarks.learning.world import (
+    READ_BY_TRAIN,
+    Spent,
+    World,
+    claim,
+    prepare_world,
+    processor,
+    quiet,
+    rounded,
+    trial,
+)
 
 import embed  # isort: skip
 from fitting.ranks import Ranks  # isort: skip
@@ -94,7 +104,7 @@ def search_on_features(world: World, views: int) -> list[float]:
     """The best validation loss of every trial, by our scripts."""
     embedding = world.folder / f"embedding{views}"
     with quiet():
-        shards = [part for split in SPLITS for part in (f"--{split}", str(world.shards(split)))]
+        shards = [part for split in READ_BY_TRAIN for part in (f"--{split}", str(world.shards(split)))]
         embed.main(["--weights", world.weights, "--views", str(views), *shards, "--output", str(embedding)])
         return [
             trial(embedding, lr, size, epochs=EPOCHS, output=embedding / f"trial-{lr}")["best"]["validation_loss"]
@@ -149,7 +159,7 @@ def fine_tune(world: World, size: int) -> float:
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "SAGEMAKER_BASE_DIR": f"{folder}/{rank}",
                 "PYTHONPATH": os.pathsep.join(map(str, RUNTIME)),
             }  # fmt: skip
-            shards = [part for split in SPLITS for part in (f"--{split}", str(world.shards(split)))]
+            shards = [part for split in READ_BY_TRAIN for part in (f"--{split}", str(world.shards(split)))]
             command = [
                 sys.executable, str(REPOSITORY / "training_code" / "train.py"), "--strategy", "full", "--backbone",
                 "resnet18", "--weights", "none", "--epochs", "1", "--batch-size", "32", "--threads", "1", *shards,

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from benchmarks.auditing.crossfit import BLOCK, CLASSES, FOLDS, folds_of, load_head
+from benchmarks.auditing.crossfit import BLOCK, FOLDS, folds_of, load_head
 from benchmarks.learning.world import claim, processor, quiet, real_folder, trial
+from stacks.vocabulary import CLASSES
 
 from evaluation.bootstrap import interval, replicate_metrics  # isort: skip
 from evaluation.calibration import softmax  # isort: skip
@@ -43,7 +44,7 @@ from features.files import feature_file, write_features  # isort: skip
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze  # isort: skip
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE  # isort: skip
 from ingestion.labels import RecordError, parse_labels, parse_record  # isort: skip
-from ingestion.resizing import Workbench, four_channels  # isort: skip
+from ingestion.intake import Workbench, four_channels  # isort: skip
 from modelling.backbones import Backbone, build_backbone  # isort: skip
 from modelling.bin_model import BinModel, ModelCard  # isort: skip
 from modelling.openvino_graph import BATCH  # isort: skip

@@ -38,12 +38,12 @@ from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
 from shard_lists import ShardLists
 from shards import Sample, ShardError, ShardIndex, list_shards, read_shards
+from stacks.vocabulary import TRAIN, VALIDATION
 
 EXAMPLES = """examples:
   python embed.py --weights torchvision --train shards/train --validation shards/validation --output embedding
   python embed.py --weights none --views 2 --train shards/train --validation shards/validation --output embedding
 """
-SPLITS = ("train", "validation")
 PROBES = 16
 """Training photos on which an engine is checked."""
 
@@ -67,7 +67,6 @@ class EmbedSettings:
     max_corrupt_share: float = setting("share of photos or shards that may be unreadable", 0.01, low=0, high=1)
     train: Path | None = setting("folder of training shards (default: the channel)", None)
     validation: Path | None = setting("folder of validation shards (default: the channel)", None)
-    test: Path | None = setting("folder of test shards (default: the channel, if there is one)", None)
     output: Path | None = setting("where to write (default: the job's model folder)", None)
 
 
@@ -92,11 +91,11 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     shards = _shards_by_split(settings, container)
     backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
-    origin = _origin(settings, backbone, shards["train"])
+    origin = _origin(settings, backbone, shards[TRAIN])
     work = _work_folder(settings, origin, container, output)
-    model = _prepared(settings, backbone, shards["train"], work)
+    model = _prepared(settings, backbone, shards[TRAIN], work)
     weights = read_card(work / "backbone" / "model.json").tensors
-    frozen = freeze(model, settings.precision, _probes(settings, shards["train"], model.preprocessing))
+    frozen = freeze(model, settings.precision, _probes(settings, shards[TRAIN], model.preprocessing))
     tasks = _tasks(shards, settings.views, origin, weights, frozen.precision)
     mine = _of_this_machine(tasks)
     quarantine = Quarantine(settings.max_corrupt_share)
@@ -117,10 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[str, list[Path]]:
     shards = {}
-    for split in SPLITS:
+    for split in (TRAIN, VALIDATION):
         folder: Path | None = getattr(settings, split)
-        if folder is None and split == "test" and not container.has_channel("test"):
-            continue
         try:
             shards[split] = list_shards(folder or container.channel(split))
         except ShardError as error:
@@ -205,7 +202,7 @@ def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str,
     tasks: dict[Part, Task] = {}
     for split, paths in shards.items():
         for shard in paths:
-            for view in range(1 + (views if split == "train" else 0)):
+            for view in range(1 + (views if split == TRAIN else 0)):
                 part = Part(split, shard.stem, view)
                 if part in tasks:
                     raise JobError(f"split {split!r} has two shards named {shard.name}; give each a name of its own")

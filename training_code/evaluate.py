@@ -35,6 +35,7 @@ from modelling.quantisation import Allowance, PrecisionChoice, bf16_as_asked, ch
 from photo import PhotoError
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
 from shards import Sample, ShardError, ShardIndex
+from stacks.vocabulary import SPLITS
 
 SERVING_SCHEMA: Final = 1
 EXAMPLES = """examples:
@@ -86,7 +87,7 @@ class Chosen:
 def main(arguments: list[str] | None = None) -> None:
     """Evaluate one model. Raises JobError where the input is wrong."""
     settings = parse_settings(EvaluateSettings, arguments, __doc__ or "", EXAMPLES)
-    splits = Splits(*(_open_split(name, getattr(settings, name)) for name in ("train", "validation", "test")))
+    splits = Splits(*(_open_split(name, getattr(settings, name)) for name in SPLITS))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, card = load_model(_model_folder(settings.model, folder))

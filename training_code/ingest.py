@@ -1,130 +1,108 @@
 """Ingest: bin photos and their metadata in; checked, split, resized shards and a report out.
 
-In a SageMaker Processing job this runs with the paths under /opt/ml that its defaults name. By hand:
-
-    python ingest.py --photos-uri ../shared/abid --labels-uri ../shared/abid/labels.csv --output out
-    python ingest.py --photos-uri s3://aft-vbi-pds/ --limit-per-class 2000 --output out
-    python ingest.py --photos-uri s3://my-bucket/bins/ --labels-uri ids.csv --seed 7 --output out
-    python ingest.py --merge out            # several machines wrote to folders of their own, now joined in `out`
-
-Run again with the same arguments, it does only what is missing and leaves the same bytes.
+In a SageMaker Processing job this runs with the paths under /opt/ml that its defaults name. Run again with the same
+arguments, it does only what is missing and leaves the same bytes.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ingestion.destination import Destination
 from ingestion.job import ingest
 from ingestion.report import merge
-from ingestion.run import IngestError, IngestSettings, Machine
+from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, Machine
 from ingestion.work import Limits
+from jobs.container import run_job
+from jobs.settings import parse_settings, setting
 
-_INTERRUPTED = 130
-
-
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """The command line; every wrong value is refused here."""
-    parser = argparse.ArgumentParser(
-        "ingest.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--photos-uri", help="s3://bucket/prefix/, file:///folder or a folder, holding bin-images/ and metadata/"
-    )
-    what.add_argument(
-        "--merge",
-        type=Path,
-        metavar="FOLDER",
-        help="write the whole report of several machines that did not share a folder",
-    )
-    parser.add_argument(
-        "--labels-uri",
-        default="none",
-        help="CSV image_id[,count[,label_source]] or the published file_list.json; none: all photos, by their metadata",
-    )
-    parser.add_argument(
-        "--listing",
-        default="none",
-        help="s3:// address of a listing that step Fingerprint wrote: what it names is ingested; none: list the source",
-    )
-    parser.add_argument(
-        "--limit-per-class", type=_whole(0), default=0, help="at most so many photos of each count; 0: all"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the split, of sampling and of the order in the shards")
-    parser.add_argument("--block-size", type=_whole(1), default=100, help="neighbouring ids that stay in one split")
-    parser.add_argument(
-        "--shard-photos", type=_whole(0), default=0, help="candidates a shard; 0: by the size of the data"
-    )
-    parser.add_argument("--output", type=Path, default=Path("/opt/ml/processing/output"))
-    parser.add_argument(
-        "--resource-config",
-        type=Path,
-        default=Path("/opt/ml/config/resourceconfig.json"),
-        help="which of how many machines this is; absent: the only one",
-    )
-    parser.add_argument(
-        "--ignore-etags",
-        action="store_true",
-        help="read every photo once more to compare contents; for buckets where only some ETags are MD5 sums",
-    )
-    parser.add_argument("--concurrency", type=_whole(1), help="most requests in flight; 192 a core unless given")
-    parser.add_argument("--cores", type=_whole(1), default=os.cpu_count() or 1, help="photos decoded at once")
-    parser.add_argument(
-        "--memory-mb", type=_whole(1), help="photo bytes held between request and decoding; 8 a core unless given"
-    )
-    return parser.parse_args(argv)
+EXAMPLES: Final = """examples:
+  python ingest.py --photos-uri ../shared/abid --labels-uri ../shared/abid/labels.csv --output out
+  python ingest.py --photos-uri s3://aft-vbi-pds/ --limit-per-class 2000 --output out
+  python ingest.py --photos-uri s3://my-bucket/bins/ --labels-uri ids.csv --seed 7 --output out
+  python ingest.py --merge out            # several machines wrote to different folders, now copied into `out`
+"""
+_INTERRUPTED: Final = 130
 
 
-def main(args: argparse.Namespace) -> int:
-    """Run one machine's share, or merge what several have written. Returns the exit status, 130 after Ctrl-C."""
+@dataclass(frozen=True)
+class IngestFlags:
+    """What decides the result, as in `IngestSettings`, and what this machine may use for it."""
+
+    photos_uri: str | None = setting(
+        "s3://bucket/prefix/, file:///folder or a folder, holding bin-images/ and metadata/", None
+    )
+    merge: Path | None = setting("only write the whole report of machines that did not share this folder", None)
+    labels_uri: str = setting(
+        "CSV image_id[,count[,label_source]] or the published file_list.json; none: all photos, by their metadata",
+        NO_LABELS,
+    )
+    listing: str = setting(
+        "s3:// address of a listing that step Fingerprint wrote, to ingest what it names; none: list the source",
+        NO_LISTING,
+    )
+    limit_per_class: int = setting("at most so many photos of each count; 0: all", 0, low=0)
+    seed: int = setting("seed of the split, of sampling and of the order in the shards", 0)
+    block_size: int = setting("neighbouring ids that stay in one split", 100, low=1)
+    shard_photos: int = setting("candidates a shard; 0: by the size of the data", 0, low=0)
+    output: Path = setting("folder to write to", Path("/opt/ml/processing/output"))
+    resource_config: Path = setting(
+        "file that names all machines and this one; without it this is the only one",
+        Path("/opt/ml/config/resourceconfig.json"),
+    )
+    ignore_etags: bool = setting(
+        "read every photo once more to compare contents; for buckets where only some ETags are MD5 sums", False
+    )
+    concurrency: int | None = setting("most requests in flight (default: 192 a core)", None, low=1)
+    cores: int = setting("photos decoded at once", os.cpu_count() or 1, low=1)
+    memory_mb: int | None = setting("photo bytes held between request and decoding (default: 8 a core)", None, low=1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do one machine's share, or merge what several machines have written.
+
+    Raises:
+        JobError: a flag is wrong, the source cannot be read or the books do not balance; the message names the cure.
+    """
+    flags = parse_settings(IngestFlags, arguments, __doc__ or "", EXAMPLES)
+    if flags.merge is not None and flags.photos_uri is None:
+        asyncio.run(merge(flags.merge))
+        return
+    if flags.merge is not None or flags.photos_uri is None:
+        raise IngestError("give either --photos-uri or --merge. See --help")
+    settings = IngestSettings(
+        photos_uri=flags.photos_uri,
+        labels_uri=flags.labels_uri,
+        limit_per_class=flags.limit_per_class,
+        seed=flags.seed,
+        block_size=flags.block_size,
+        shard_photos=flags.shard_photos,
+        ignore_etags=flags.ignore_etags,
+        listing=flags.listing,
+    )
+    photo_bytes = flags.memory_mb and flags.memory_mb * 1024 * 1024
+    limits = Limits.of(flags.cores, concurrency=flags.concurrency, photo_bytes=photo_bytes)
+    machine = Machine.read(flags.resource_config)
+    job_config = flags.resource_config.with_name("processingjobconfig.json")
+    destination = Destination.read(job_config, shared=machine.count > 1)
+    asyncio.run(ingest(settings, machine, flags.output, limits=limits, destination=destination))
+
+
+def launch(arguments: list[str]) -> int:
+    """Run main. Returns the exit status: 0, 1 after an error, 130 after Ctrl-C."""
     try:
-        if args.merge is not None:
-            asyncio.run(merge(args.merge))
-            return 0
-        settings = IngestSettings(
-            photos_uri=args.photos_uri,
-            labels_uri=args.labels_uri,
-            limit_per_class=args.limit_per_class,
-            seed=args.seed,
-            block_size=args.block_size,
-            shard_photos=args.shard_photos,
-            ignore_etags=args.ignore_etags,
-            listing=args.listing,
-        )
-        photo_bytes = args.memory_mb and args.memory_mb * 1024 * 1024
-        limits = Limits.of(args.cores, concurrency=args.concurrency, photo_bytes=photo_bytes)
-        machine = Machine.read(args.resource_config)
-        destination = Destination.read(
-            args.resource_config.with_name("processingjobconfig.json"), shared=machine.count > 1
-        )
-        asyncio.run(ingest(settings, machine, args.output, limits=limits, destination=destination))
-    except IngestError as error:
-        print(f"ingest failed: {error}", file=sys.stderr)
-        return 1
+        return run_job(lambda: main(arguments))
     except KeyboardInterrupt:
-        print("ingest stopped; finished shards are kept: run the same command again and it goes on", file=sys.stderr)
+        print("ingest stopped: finished shards are kept; run the same command again to continue", file=sys.stderr)
         return _INTERRUPTED
-    return 0
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    sys.exit(main(parse_arguments(sys.argv[1:])))
+    sys.exit(launch(sys.argv[1:]))

@@ -24,8 +24,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from jobs.container import JobError
 from machine.exchange import Exchange
 from machine.metadata import InstanceMetadata
-from machine.plan import SPLITS, STEPS, Plan
+from machine.plan import STEPS, Plan
 from machine.steps import Steps, Stopped
+from stacks.vocabulary import SPLITS
 
 _SEND_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 5.0  # as often as AWS advises

@@ -32,7 +32,8 @@ from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, sever
 from jobs.container import JobContainer, JobError, StopSignal, run_job
 from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
-from modelling.bin_model import CLASSES, BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
+from modelling.bin_model import BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
+from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 from watching.mlflow_tracking import MlflowTracking
 from watching.profile_window import RunProfiler, profile_json, profile_rules
 from watching.report import RunReport, write_run_report
@@ -172,7 +173,7 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     check_backbone(folder / "features", card.tensors)
     if card.backbone != settings.backbone:
         raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
-    splits = [read_split(folder / "features", split) for split in ("train", "validation")]
+    splits = [read_split(folder / "features", split) for split in (TRAIN, VALIDATION)]
     card = replace(card, computed_in={"features": same_precision(splits)})
     train, validation = (FeatureSource(features, settings.seed) for features in splits)
     _check_counts(train.counts, validation.counts)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from benchmarks.auditing.crossfit import CLASSES, Floats, Integers
+from benchmarks.auditing.crossfit import Floats, Integers
+from stacks.vocabulary import CLASSES
 
 SHARE: Final = 0.1
 FURTHEST: Final = 3

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from benchmarks.auditing import RUNTIME
+from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 
 from modelling.bin_model import CountHead, read_card  # isort: skip
 from evaluation.calibration import fit_temperature, softmax  # isort: skip
 from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list  # isort: skip
 
-CLASSES: Final = (1, 2, 3, 4, 5)
 FOLDS: Final = 5
 BLOCK: Final = 100
 # A head on random features of some hundred photos overfits at once: small steps, strong decay, early stop.
@@ -120,7 +120,7 @@ def _train_head(features: FeatureSet, train: NDArray[np.bool_], validation: NDAr
     backbone.mkdir(parents=True, exist_ok=True)
     card = folder.parent / "embedding" / "backbone" / "model.json"
     (backbone / "model.json").write_bytes(card.read_bytes())
-    parts = {Part(split, split, 0): "" for split in ("train", "validation")}
+    parts = {Part(split, split, 0): "" for split in (TRAIN, VALIDATION)}
     write_part_list(folder / "embedding" / "features", parts, read_card(card).tensors)
     arguments = ["--embedding", str(folder / "embedding"), "--output", str(folder / "model"), "--artefact", "head"]
     network = json.loads(card.read_text())["backbone"]

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.damaging import RUNTIME
+from stacks.vocabulary import SPLITS
 
 import embed  # isort: skip
 import evaluate  # isort: skip
@@ -35,7 +36,6 @@ assert RUNTIME
 Made = dict[str, bytes]
 """What a step made, by name."""
 LEFT_OUT = "left out"
-SPLITS = ("train", "validation", "test")
 BASE = ("--backbone", "small")
 HEAD = (*BASE, "--epochs", "2")
 FULL = (*BASE, "--strategy", "full", "--weights", "none", "--epochs", "1", "--threads", "1")
@@ -129,7 +129,7 @@ def _files(folder: Path) -> Made:
 def _ingest(photos: Path, output: Path, *flags: str) -> None:
     arguments = ["--photos-uri", str(photos), "--output", str(output), "--cores", "1", "--block-size", "4"]
     with refusals():
-        if ingest.main(ingest.parse_arguments([*arguments, "--shard-photos", "12", *flags])):
+        if ingest.launch([*arguments, "--shard-photos", "12", *flags]):
             raise _Failed
 
 
@@ -140,7 +140,7 @@ def _again(photos: Path, place: Path) -> Made:
 
 def _merge(place: Path) -> Made:
     with refusals():
-        if ingest.main(ingest.parse_arguments(["--merge", str(place)])):
+        if ingest.launch(["--merge", str(place)]):
             raise _Failed
     return {name: (place / name).read_bytes() for name in WHOLE}
 

@@ -1,4 +1,4 @@
-"""Parts of benchmarks/training.py and benchmarks/losses.py."""
+"""Parts of benchmarks/training.py."""
 
 from __future__ import annotations
 

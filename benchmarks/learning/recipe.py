@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from benchmarks.learning.world import World
+from stacks.vocabulary import CLASSES
 
 from jobs.container import JobContainer  # isort: skip
 from modelling.backbones import load_backbone  # isort: skip
-from modelling.bin_model import CLASSES  # isort: skip
 from photo import Preprocessing  # isort: skip
 
 

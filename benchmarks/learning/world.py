@@ -18,20 +18,21 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.learning import REPOSITORY
+from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 
 import train  # isort: skip
 from features.frozen_backbone import calibrate_random_backbone  # isort: skip
 from ingestion.intake import KEPT_AS_SENT, take_in  # isort: skip
-from ingestion.resizing import Workbench  # isort: skip
+from ingestion.intake import Workbench  # isort: skip
 from ingestion.source import content_md5  # isort: skip
 from modelling.backbones import build_backbone  # isort: skip
-from modelling.bin_model import CLASSES, BinModel  # isort: skip
+from modelling.bin_model import BinModel  # isort: skip
 from photo import Preprocessing, prepare  # isort: skip
 from photos.batches import stacked  # isort: skip
 from shard_lists import write_shard_list  # isort: skip
 from shards import ShardWriter, list_shards, read_shards  # isort: skip
 
-SPLITS = ("train", "validation")
+READ_BY_TRAIN = (TRAIN, VALIDATION)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def prepare_world(folder: Path, limit: int, weights: str) -> World:
     world = World(folder, len(photos), source, str(folder / "random.safetensors") if weights == "none" else weights)
     blocks = sorted({int(path.stem) // 100 for path, _ in photos})
     held_out = set(random.Random(0).sample(blocks, max(1, len(blocks) // 10)))
-    for split in SPLITS:
+    for split in READ_BY_TRAIN:
         chosen = [(path, count) for path, count in photos if (int(path.stem) // 100 in held_out) != (split == "train")]
         _write_split(world, split, chosen)
         print(f"{split}: {len(chosen)} photos")

@@ -13,6 +13,7 @@ from binventory.audit.ledger import Counted, Ledger, SetAside
 from binventory.audit.records import RecordError
 from binventory.audit.sources import Bin, Folder, PhotoUnreadableError, Store, read_photo
 from binventory.errors import Problem
+from stacks.vocabulary import CLASSES
 
 # Bins a transaction: large enough to cost nothing, small enough that an interruption loses little.
 _BATCH: Final = 64
@@ -23,7 +24,7 @@ _FLIGHT_PER_THREAD: Final = 4
 class Scope:
     """What the model can say."""
 
-    classes: tuple[int, ...] = (1, 2, 3, 4, 5)
+    classes: tuple[int, ...] = CLASSES
 
     def require(self, table: Mapping[int, float]) -> None:
         """Raises a Problem when an answer is about other counts."""

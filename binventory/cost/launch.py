@@ -18,9 +18,10 @@ from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.text import money
-from binventory.cost.workload import CLASSES, HOURS_A_MONTH, Workload
+from binventory.cost.workload import HOURS_A_MONTH, Workload
 from binventory.errors import Problem
 from binventory.names import Names
+from stacks.vocabulary import CLASSES
 
 LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are what AWS would ask."
 
@@ -117,7 +118,7 @@ def of_execution(
     values = {**defaults_of(definition), **parameters}
     workload = Workload.of(values, None)
     if photos is not None:
-        limit = int(str(values.get("LimitPerClass") or 0)) * CLASSES
+        limit = int(str(values.get("LimitPerClass") or 0)) * len(CLASSES)
         workload = Workload.of(values, min(photos, limit) if limit else photos)
     return of_jobs(
         f"One execution of the pipeline {names.prefix}",

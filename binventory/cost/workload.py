@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from binventory.cost.machines import machine
 from binventory.errors import Exit, Problem
+from stacks.vocabulary import CLASSES
 
 DATASET_PHOTOS = 535_234
-CLASSES = 5
 HOURS_A_MONTH = 730.0
 DAYS_A_MONTH = HOURS_A_MONTH / 24
 # ResNet50 needs 4.09 G multiply-adds a photo; the rates below are photos a second and vCPU of an AVX-512 machine, at
@@ -50,7 +50,7 @@ class Workload:
     def of(cls, parameters: dict[str, object], photos: int | None) -> Workload:
         """From the pipeline's parameter defaults; `photos` overrides how many there are."""
         limit = int(str(parameters.get("LimitPerClass") or 0))
-        found = photos if photos is not None else (limit * CLASSES or DATASET_PHOTOS)
+        found = photos if photos is not None else (limit * len(CLASSES) or DATASET_PHOTOS)
         return cls(found, int(str(parameters.get("Views", 0))), int(str(parameters.get("Epochs") or 1)))
 
 

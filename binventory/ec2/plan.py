@@ -15,8 +15,8 @@ from binventory.aws import Aws, error_message
 from binventory.cost.definition import defaults_of
 from binventory.errors import Exit, Problem
 from binventory.names import Names
+from stacks.vocabulary import SPLITS
 
-SPLITS = ("train", "validation", "test")
 # Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.
 _FLAGS = {
     "embed": {"Strategy": "strategy", "Backbone": "backbone", "Weights": "weights", "Views": "views", "Seed": "seed"},

@@ -9,10 +9,10 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from stacks.settings import Settings
+from stacks.vocabulary import CLASSES
 
 MONITORING = "Binventory/Monitoring"
 ENDPOINT = "Binventory/Endpoint"
-_COUNTS = range(1, 6)
 _WIDTH = 24
 _HEIGHT = 6
 _MICROSECONDS = 1000
@@ -87,7 +87,7 @@ class Dashboard(Construct):
 
     def _is_it_right(self) -> _Widgets:
         shares = [
-            self._said_by_server("PredictedCount", f"PR({count - 0.5}:{count + 0.5})", f"{count}") for count in _COUNTS
+            self._said_by_server("PredictedCount", f"PR({count - 0.5}:{count + 0.5})", f"{count}") for count in CLASSES
         ]
         return (
             cloudwatch.SingleValueWidget(

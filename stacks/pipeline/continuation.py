@@ -16,13 +16,14 @@ from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import steps
 from stacks.pipeline.names import SPOT_STEPS, continuing_pipeline
 from stacks.pipeline.parameters import Parameters
+from stacks.vocabulary import SPLITS
 
 EXECUTION = "ContinuedExecution"
 """Id of the execution that is continued; its checkpoints are."""
 _NAMES = {
     "Steps.Fingerprint.OutputParameters['Weights']": "WeightsFingerprint",
     **{f"Steps.Ingest.ProcessingOutputConfig.Outputs['{split}'].S3Output.S3Uri": f"{split.capitalize()}Shards"
-       for split in ("train", "validation", "test")},
+       for split in SPLITS},
     "Steps.Ingest.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",
     "Steps.Embed.ModelArtifacts.S3ModelArtifacts": "Embedding",
     "Steps.Tune.HyperParameterTuningJobName": "TuningJob",

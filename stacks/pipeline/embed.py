@@ -5,9 +5,10 @@ from __future__ import annotations
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.fingerprint import WEIGHTS, returned
-from stacks.pipeline.ingest import REPORT, SPLITS, shards
+from stacks.pipeline.ingest import REPORT, shards
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
+from stacks.vocabulary import TRAIN, VALIDATION
 
 NAME = "Embed"
 
@@ -28,7 +29,7 @@ def embed_step(context: PipelineContext) -> Step:
             "seed": parameters.seed.text,
             "precision": context.settings.embed.precision,
         },
-        channels=tuple(channel(split, shards(split)) for split in SPLITS),
+        channels=tuple(channel(split, shards(split)) for split in (TRAIN, VALIDATION)),
         output_uri=context.data_uri("embed"),
         # Beside the shards it was computed from, not under this execution: the address is part of what step caching
         # compares, and one with the execution's id in it would never be found again.

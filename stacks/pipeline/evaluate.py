@@ -10,9 +10,10 @@ from stacks.pipeline.expressions import (
     Step,
     StepType,
 )
-from stacks.pipeline.ingest import SPLITS, shards
+from stacks.pipeline.ingest import shards
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob
 from stacks.pipeline.train import model_archive
+from stacks.vocabulary import SPLITS
 
 NAME = "Evaluate"
 EVALUATION = PropertyFile(name="Evaluation", output="evaluation", path="evaluation.json")

@@ -6,9 +6,9 @@ from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType
 from stacks.pipeline.fingerprint import LISTING, returned
 from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
+from stacks.vocabulary import SPLITS
 
 NAME = "Ingest"
-SPLITS = ("train", "validation", "test")
 REPORT = "report"
 
 

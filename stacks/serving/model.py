@@ -12,9 +12,7 @@ from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import CAPTURE_PREFIX, EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
-
-# What callers are promised: a package whose model counts anything else never gets a request.
-CLASSES = "1,2,3,4,5"
+from stacks.vocabulary import CLASSES
 
 
 def endpoint_role(
@@ -69,7 +67,8 @@ def served_model(
                 environment={
                     "MODEL_PACKAGE_ARN": package,
                     "BINVENTORY_ENDPOINT": endpoint_name,
-                    "BINVENTORY_CLASSES": CLASSES,
+                    # Callers are promised these: a model that counts anything else never gets a request.
+                    "BINVENTORY_CLASSES": ",".join(map(str, CLASSES)),
                 },
             )
         ],

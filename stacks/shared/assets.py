@@ -35,6 +35,8 @@ SHARED_MODULES = (
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
+VOCABULARY = ("stacks/__init__.py", "stacks/vocabulary.py")
+"""What stacks and training must call alike, packed under the names that both import."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -87,7 +89,8 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
 def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
-    for name, path in [*files, *((name, INFERENCE_CODE / name) for name in SHARED_MODULES)]:
+    shared = [(name, INFERENCE_CODE / name) for name in SHARED_MODULES]
+    for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in VOCABULARY)]:
         if name in seen:
             raise FileExistsError(
                 f"{name} is in {TRAINING_CODE.name}/ and in {INFERENCE_CODE.name}/: rename one of them"

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from ingest import main, parse_arguments
+from ingest import launch, main
 from ingestion import work as work_module
-from ingestion.intake import take_in
-from ingestion.resizing import Workbench
+from ingestion.intake import Workbench, take_in
 from local_aws.server import LocalAws
 from tests.unit.bin_bucket import bucket, files, write
 
@@ -55,10 +54,12 @@ def config(folder: Path, *, machines: int = 1) -> str:
     return str(folder / "resourceconfig.json")
 
 
+def flags(output: Path, *arguments: str) -> list[str]:
+    return ["--photos-uri", f"s3://{PHOTOS}/", "--output", str(output), "--cores", "1", *arguments]
+
+
 def ingest(output: Path, *arguments: str) -> int:
-    return main(
-        parse_arguments(["--photos-uri", f"s3://{PHOTOS}/", "--output", str(output), "--cores", "1", *arguments])
-    )
+    return launch(flags(output, *arguments))
 
 
 def test_a_retried_job_goes_on_where_the_lost_machine_was(
@@ -77,7 +78,7 @@ def test_a_retried_job_goes_on_where_the_lost_machine_was(
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="lost"):
         patch.setattr(work_module, "take_in", until_lost)
-        ingest(tmp_path / "lost", *arguments)
+        main(flags(tmp_path / "lost", *arguments))
     shutil.rmtree(tmp_path / "lost")
     saved = [entry["Key"] for entry in s3.list_objects_v2(Bucket=DATA)["Contents"]]
     marks = [key for key in saved if "/report/units/" in key]
@@ -117,6 +118,6 @@ def test_several_machines_fail_when_they_cannot_meet(
 def test_a_folder_makes_the_same_shards_as_the_bucket(s3: Any, tmp_path: Path) -> None:
     assert ingest(tmp_path / "bucket") == 0
     photos = str(write(tmp_path / "in", bucket(blocks=8, photos=10)))
-    assert main(parse_arguments(["--photos-uri", photos, "--output", str(tmp_path / "folder"), "--cores", "1"])) == 0
+    assert launch(["--photos-uri", photos, "--output", str(tmp_path / "folder"), "--cores", "1"]) == 0
     shards = [{n: d for n, d in files(tmp_path / name).items() if n.endswith(".tar")} for name in ("bucket", "folder")]
     assert shards[0] == shards[1]

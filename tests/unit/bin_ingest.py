@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.object_server import BUCKET, ObjectServer
-from ingest import main, parse_arguments
+from ingest import launch
 from ingestion import source
 
 PHOTOS = f"s3://{BUCKET}/"
@@ -27,7 +27,7 @@ def ingest(server: ObjectServer, output: Path, *arguments: str) -> int:
     """Run the command against the server."""
     os.environ["AWS_ENDPOINT_URL"] = server.endpoint_url
     try:
-        return main(parse_arguments(["--photos-uri", PHOTOS, "--output", str(output), "--cores", "2", *arguments]))
+        return launch(["--photos-uri", PHOTOS, "--output", str(output), "--cores", "2", *arguments])
     finally:
         del os.environ["AWS_ENDPOINT_URL"]
 

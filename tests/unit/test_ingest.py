@@ -13,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import main, parse_arguments
+from ingest import launch, main
+from jobs.container import JobError
 from shards import ShardIndex, read_shards
 from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
 
 
 def start(photos: Path, output: Path, *arguments: str) -> int:
     """Run the command; gives its exit status."""
-    return main(parse_arguments(["--photos-uri", str(photos), "--output", str(output), "--cores", "2", *arguments]))
+    return launch(["--photos-uri", str(photos), "--output", str(output), "--cores", "2", *arguments])
 
 
 def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def test_machines_that_meet_nowhere_are_merged_by_hand(tmp_path: Path, caplog: p
             assert start(photos, tmp_path / f"machine-{index}", *arguments) == 0
             shutil.copytree(tmp_path / f"machine-{index}", tmp_path / "joined", dirs_exist_ok=True)
     assert caplog.text.count("other machines are still at work") == 3
-    assert main(parse_arguments(["--merge", str(tmp_path / "joined")])) == 0
+    assert launch(["--merge", str(tmp_path / "joined")]) == 0
     assert without_parts(tmp_path / "joined") == files(tmp_path / "one")
 
 
@@ -171,7 +172,7 @@ def test_parts_of_another_run_are_not_joined(tmp_path: Path) -> None:
         arguments = ("--seed", seed, "--resource-config", machine(tmp_path, index, 3))
         assert start(photos, tmp_path / "out", *arguments) == 0
     assert not (tmp_path / "out/report/books.json").exists()
-    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+    assert launch(["--merge", str(tmp_path / "out")]) == 1
 
 
 def test_merge_names_what_it_found_when_a_machine_is_missing(
@@ -180,10 +181,10 @@ def test_merge_names_what_it_found_when_a_machine_is_missing(
     photos = write(tmp_path / "in", bucket())
     for index in (0, 2):
         start(photos, tmp_path / "out", "--resource-config", machine(tmp_path, index, 3))
-    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+    assert launch(["--merge", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert "books-00-of-03.json, books-02-of-03.json are not the books of one run of 3 machines" in said
-    assert main(parse_arguments(["--merge", str(tmp_path / "in")])) == 1
+    assert launch(["--merge", str(tmp_path / "in")]) == 1
     assert "books-MM-of-NN.json" in capsys.readouterr().err
 
 
@@ -192,7 +193,7 @@ def test_merge_holds_the_parts_against_the_rows(tmp_path: Path, capsys: pytest.C
     for index in range(2):
         start(photos, tmp_path / "out", "--shard-photos", "10", "--resource-config", machine(tmp_path, index, 2))
     next((tmp_path / "out/report").glob("manifest-*.jsonl")).unlink()
-    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+    assert launch(["--merge", str(tmp_path / "out")]) == 1
     assert "the books do not balance" in capsys.readouterr().err
 
 
@@ -335,7 +336,7 @@ def test_every_wrong_setting_says_what_to_change(
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.csv").write_text("id\n1\n")
     (tmp_path / "bad.json").write_text('{"hosts": ["algo-1"]}')
-    assert main(parse_arguments([*arguments, "--output", "out"])) == 1
+    assert launch([*arguments, "--output", "out"]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -343,8 +344,8 @@ def test_every_wrong_setting_says_what_to_change(
     "arguments", [[], ["--photos-uri", "x", "--limit-per-class", "-1"], ["--photos-uri", "x", "--merge", "y"]]
 )
 def test_the_command_line_refuses_what_makes_no_sense(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse_arguments(arguments)
+    with pytest.raises(JobError):
+        main(arguments)
 
 
 def test_the_page_stands_alone_and_shows_every_class(tmp_path: Path) -> None:

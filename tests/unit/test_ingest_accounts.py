@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.object_server import ObjectServer
-from ingestion import accounts as accounts_module
-from ingestion.accounts import Accounts
-from ingestion.books import Tally, summary
+from ingestion import books as books_module
+from ingestion.books import Accounts, Tally, summary
 from ingestion.exploration import Exploration, to_document
 from ingestion.intake import SourcePhoto
-from ingestion.ledger import QUARANTINED, SKIPPED, Kept, Row, SetAside
+from ingestion.rows import QUARANTINED, SKIPPED, Kept, Row, SetAside
 from tests.unit.bin_bucket import bucket, files
 from tests.unit.bin_ingest import ingest
 
@@ -72,7 +71,7 @@ def test_the_order_in_which_units_are_finished_shows_nowhere(data: st.DataObject
 
 
 def test_units_count_once_and_not_before_their_mark_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts_module, "_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(books_module, "_EVERY_SECONDS", 0.001)
     with ObjectServer(bucket(blocks=6, photos=10)) as server:
         assert ingest(server, tmp_path, "--shard-photos", "10") == 0
     marks, units = tmp_path / "report/units", sorted(path.stem for path in (tmp_path / "report/units").iterdir())
@@ -101,6 +100,6 @@ def test_rows_that_were_damaged_after_a_run_are_not_read_by_the_next(tmp_path: P
         assert ingest(server, tmp_path, "--shard-photos", "10") == 0
         whole = files(tmp_path)
         (tmp_path / "report/manifest-train-00001.jsonl").write_bytes(b"{no row")
-        server.latency = 2 * accounts_module._EVERY_SECONDS
+        server.latency = 2 * books_module._EVERY_SECONDS
         assert ingest(server, tmp_path, "--shard-photos", "10") == 0
     assert files(tmp_path) == whole

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import main, parse_arguments
+from ingest import launch
 from ingestion.report import WHOLE
 from shards import read_shards
 from tests.unit.bin_bucket import bucket, files, write
@@ -65,7 +65,7 @@ def test_machines_are_merged_from_whole_files_only(one: Path, of: tuple[int, int
     shutil.rmtree(damaged, ignore_errors=True)
     shutil.copytree(one / "two", damaged)
     name = damage(damaged, of)
-    if main(parse_arguments(merge)) == 0:
+    if launch(merge) == 0:
         made, whole = files(damaged), files(one / "one")
         assert {file: made[file] for file in WHOLE} == {file: whole[file] for file in WHOLE}, name
 
@@ -85,25 +85,25 @@ def test_a_merge_says_what_is_damaged(
     shutil.copytree(one / "two", tmp_path / "out")
     path = tmp_path / "out" / "report" / pattern
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
-    assert main(parse_arguments(["--merge", str(tmp_path / "out")])) == 1
+    assert launch(["--merge", str(tmp_path / "out")]) == 1
     assert words in capsys.readouterr().err
 
 
 def test_a_damaged_photo_is_not_shown(one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(one / "two", tmp_path / "out")
-    merge = parse_arguments(["--merge", str(tmp_path / "out")])
+    merge = ["--merge", str(tmp_path / "out")]
     shards = {path: path.read_bytes() for path in (tmp_path / "out").glob("*/*.tar")}
     for path, content in shards.items():
         path.write_bytes(content.replace(b"\xff\xd9", b"\xff\xd8"))
-    assert main(merge) == 1
+    assert launch(merge) == 1
     assert "is damaged; run again: the shard is written anew" in capsys.readouterr().err
     for path, content in shards.items():
         path.write_bytes(content[:1000])
-    assert main(merge) == 1
+    assert launch(merge) == 1
     assert "has 1000 of" in capsys.readouterr().err
     for path in shards:
         path.unlink()
-    assert main(merge) == 1
+    assert launch(merge) == 1
     assert ".tar is missing; run the machine that wrote it again" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.object_server import LISTING, Fault, FaultRule, ObjectServer, Stored
-from ingest import main, parse_arguments
+from ingest import launch
 from ingestion import source as source_module
 from ingestion.source import BinSource, SourceError
 from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
@@ -60,7 +60,7 @@ def test_a_folder_and_a_bucket_give_the_same_shards(tmp_path: Path) -> None:
     with ObjectServer(objects) as server:
         assert ingest(server, tmp_path / "bucket") == 0
     photos = str(write(tmp_path / "in", objects))
-    assert main(parse_arguments(["--photos-uri", photos, "--output", str(tmp_path / "folder")])) == 0
+    assert launch(["--photos-uri", photos, "--output", str(tmp_path / "folder")]) == 0
     assert manifests(tmp_path / "bucket") == manifests(tmp_path / "folder")
 
 

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import photo
-from ingestion import plain_jpeg
-from ingestion.intake import ShardPhoto, SourcePhoto, take_in
-from ingestion.resizing import Workbench, four_channels
+from ingestion import intake
+from ingestion.intake import ShardPhoto, SourcePhoto, Workbench, four_channels, take_in
 from ingestion.source import content_md5
 
 
@@ -94,7 +93,7 @@ def taken_in(data: bytes, *, as_sent: bool = False) -> ShardPhoto:
 def taken_in_by_pillow(data: bytes) -> ShardPhoto:
     """The way of the photos that are not plain."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain_jpeg, "size_of", lambda data: None)
+        patch.setattr(intake, "plain_jpeg_size", lambda data: None)
         return taken_in(data)
 
 
@@ -113,14 +112,14 @@ def test_a_plain_jpeg_gives_the_bytes_that_it_gives_by_pillow(
     options = {"quality": quality, "subsampling": subsampling, "progressive": progressive, "comment": comment}
     data = encoded(textured(width, height, width), **options)
     if max(width, height) <= 8 * min(width, height):
-        assert plain_jpeg.size_of(data) == (width, height)
+        assert intake.plain_jpeg_size(data) == (width, height)
         assert taken_in(data) == taken_in_by_pillow(data)
 
 
 def test_real_photos_are_plain_and_give_the_bytes_that_they_give_by_pillow(abid: Path) -> None:
     for path in sorted((abid / "bin-images").glob("*.jpg"))[::10]:
         data = path.read_bytes()
-        assert plain_jpeg.size_of(data) is not None, path.name
+        assert intake.plain_jpeg_size(data) is not None, path.name
         assert taken_in(data) == taken_in_by_pillow(data), path.name
 
 
@@ -131,7 +130,7 @@ def segment(marker: int, content: bytes) -> bytes:
 @pytest.mark.parametrize("marker", [*range(0xE1, 0xF0), 0xC1, 0xC3, 0xC9, 0xDC])
 def test_a_jpeg_with_a_segment_that_may_mean_something_is_not_plain(marker: int) -> None:
     data = encoded(textured(300, 260, 1))
-    assert plain_jpeg.size_of(data[:20] + segment(marker, b"some content") + data[20:]) is None
+    assert intake.plain_jpeg_size(data[:20] + segment(marker, b"some content") + data[20:]) is None
 
 
 @given(st.data())
@@ -156,7 +155,7 @@ def outcome(take: Callable[[bytes], ShardPhoto], data: bytes) -> ShardPhoto | st
 )
 def test_a_plain_jpeg_of_a_wrong_size_is_refused_before_it_is_decoded(size: tuple[int, int], reason: str) -> None:
     data = encoded(Image.new("RGB", size))
-    assert plain_jpeg.size_of(data) == size
+    assert intake.plain_jpeg_size(data) == size
     with pytest.MonkeyPatch.context() as patch, pytest.raises(photo.PhotoError) as refused:
         patch.setattr(Workbench, "decode", None)
         taken_in(data)

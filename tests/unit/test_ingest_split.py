@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.ids import block_of, is_bin_id
-from ingestion.split import SHARES, SPLITS, SplitError, split_blocks
+from ingestion.split import SHARES, SplitError, block_of, is_bin_id, split_blocks
+from stacks.vocabulary import SPLITS
 
 BLOCKS = st.dictionaries(st.integers(0, 10**6).map(str), st.integers(1, 200), min_size=3, max_size=60)
 

@@ -66,7 +66,7 @@ def world(photos: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) ->
     """The chain by its own scripts, from the bucket to the served archive: in `shards`, `embedding`, `model`, `out`."""
     folder = tmp_path_factory.mktemp("world")
     arguments = ["--photos-uri", str(write(folder / "bucket", photos)), "--output", str(folder / "shards")]
-    assert ingest.main(ingest.parse_arguments([*arguments, "--cores", "1"])) == 0
+    assert ingest.launch([*arguments, "--cores", "1"]) == 0
     shards = {split: f"{folder}/shards/{split}" for split in ("train", "validation", "test")}
     small = ["--backbone", "small"]
     read = ["--train", shards["train"], "--validation", shards["validation"]]

@@ -22,7 +22,7 @@ from fitting.precision import MixedPrecision
 from fitting.ranks import Ranks
 from fitting.sampling import StepPlan, lane_range, stream_seed
 from jobs.container import JobError, StopSignal
-from modelling.bin_model import CLASSES
+from stacks.vocabulary import CLASSES
 
 _STEP_STREAM = 0x57E9
 _NOISE = torch.float64

@@ -1,1 +1,1 @@
-"""From a bucket of bin photos to shards: source, labels, candidates, split, plan, work, books, exploration."""
+"""From a bucket of bin photos to shards: source, labels, candidates, split, plan, work, books, report."""

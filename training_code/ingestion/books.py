@@ -1,32 +1,31 @@
 """The books: listed = kept + skipped + quarantined, in total, per split and per class, and every id exactly once.
 
-They are counted from the files that will be handed on, and held against the plan and against what each shard's writer
-counted; a run whose books do not balance has failed.
+They are counted from the files that are handed on, unit by unit, while the next units are still in work. Then they are
+compared with the plan and with what each shard's writer counted; a run whose books do not balance has failed.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
-from ingestion.labels import CLASSES
-from ingestion.ledger import SKIPPED, Kept, Row, SetAside
-from ingestion.unit_files import Finished
+from ingestion.exploration import Exploration
+from ingestion.rows import SKIPPED, Kept, Row, SetAside, read_kept, read_set_aside
+from ingestion.run import Expected, IngestError
+from ingestion.unit_files import PLAN, REPORT, Finished, mark_path
+from stacks.vocabulary import CLASSES
 
 KEPT = "kept"
+_EVERY_SECONDS: Final = 0.2
 
 
-class BooksError(RuntimeError):
+class BooksError(IngestError):
     """The books do not balance; the message says where."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the plan announced: how many ids, and how many in each split (`none` where a block has none)."""
-
-    listed: int
-    per_split: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -114,3 +113,49 @@ def summary(tally: Tally, marks: Iterable[Finished]) -> dict[str, object]:
 
 def _line(fates: Counter[str]) -> dict[str, int]:
     return {"listed": fates.total(), **{fate: fates[fate] for fate in (KEPT, SKIPPED, "quarantined")}}
+
+
+class Accounts:
+    """The books and the exploration of the units named, as far as they are finished.
+
+    Every row counts once, and the sums are the same in whatever order the units are finished. `PLAN` stands for the
+    rows that were decided before any photo was read.
+    """
+
+    def __init__(self, output: Path, units: Iterable[str], *, seed: int) -> None:
+        self.tally = Tally()
+        self.exploration = Exploration(seed)
+        self._output = output
+        self._awaited = list(units)
+
+    def take_finished(self) -> None:
+        """Count the units whose marks are there by now, and were not before."""
+        for unit in [unit for unit in self._awaited if unit == PLAN or mark_path(self._output, unit).exists()]:
+            for row in _rows(self._output / REPORT, unit):
+                self.tally.add(row)
+                self.exploration.add(row)
+            self._awaited.remove(unit)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Count units as they are finished while the body runs, and the last ones after it."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self.take_finished()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY_SECONDS)
+            self.take_finished()
+
+
+def _rows(report: Path, unit: str) -> Iterator[Row]:
+    """Every row of one unit, or of the plan."""
+    yield from read_kept(report / f"manifest-{unit}.jsonl")
+    yield from read_set_aside(report / f"quarantine-{unit}.jsonl")
+    yield from read_set_aside(report / f"skipped-{unit}.jsonl")

@@ -13,11 +13,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ingestion.ids import block_of, draw, is_bin_id
 from ingestion.intake import MAX_BYTES
-from ingestion.labels import CLASSES, Label, Labelled, Labels, RecordError, parse_record, settle
-from ingestion.ledger import QUARANTINED, SKIPPED, Fate, SetAside
+from ingestion.labels import Label, Labelled, Labels, RecordError, parse_record, settle
 from ingestion.plan import Candidate
+from ingestion.rows import QUARANTINED, SKIPPED, Fate, SetAside
 from ingestion.source import (
     METADATA,
     METADATA_SUFFIX,
@@ -28,7 +27,9 @@ from ingestion.source import (
     Found,
     SourceError,
 )
+from ingestion.split import block_of, draw, is_bin_id
 from ingestion.throttle import in_order
+from stacks.vocabulary import CLASSES
 
 _NO_LABEL: Final = Label(None, "")
 # Real records have some thousand bytes; whatever is this large would only fill memory.

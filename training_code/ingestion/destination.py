@@ -20,11 +20,12 @@ from typing import Any, Final
 import obstore
 from obstore.exceptions import BaseError
 
-from ingestion.ledger import Kept
 from ingestion.plan import Unit
+from ingestion.rows import Kept
+from ingestion.run import IngestError
 from ingestion.source import open_store
-from ingestion.split import SPLITS
 from ingestion.unit_files import REPORT, Finished, finished_unit, mark_path, unit_paths
+from stacks.vocabulary import SPLITS
 
 _CHUNK: Final = 16 * 1024 * 1024
 _RETRIES: Final = 8
@@ -33,7 +34,7 @@ _AT_ONCE: Final = 16
 log = logging.getLogger(__name__)
 
 
-class DestinationError(RuntimeError):
+class DestinationError(IngestError):
     """The machines of a job cannot reach each other's files; the message says what to change."""
 
 

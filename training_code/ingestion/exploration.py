@@ -12,10 +12,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
-from ingestion.ids import draw
-from ingestion.labels import CLASSES
-from ingestion.ledger import QUARANTINED, Kept, Row, SetAside
-from ingestion.split import SPLITS
+from ingestion.rows import QUARANTINED, Kept, Row, SetAside
+from ingestion.split import draw
+from stacks.vocabulary import CLASSES, SPLITS
 
 # What Amazon and the papers on it publish about the whole dataset.
 PUBLISHED: Final = {"photos": 535_234, "mean_quantity": 5.1, "skus": 459_476}

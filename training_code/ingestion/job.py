@@ -14,21 +14,18 @@ from pathlib import Path
 import PIL
 from PIL import features
 
-from ingestion.accounts import Accounts
-from ingestion.books import BooksError, Expected
+from ingestion.books import Accounts
 from ingestion.candidates import select
-from ingestion.destination import Destination, DestinationError
-from ingestion.joining import join
+from ingestion.destination import Destination
 from ingestion.labels import Labels, LabelsError, parse_labels
-from ingestion.listing import NO_LISTING, Listing, ListingError, read_listing
+from ingestion.listing import Listing, read_listing
 from ingestion.plan import Plan, Unit, make_plan
-from ingestion.report import Part, photos_in, sweep_reports, write_part, write_plan_rows, write_report
-from ingestion.run import NO_LABELS, Facts, IngestError, IngestSettings, Machine
-from ingestion.source import BinSource, Changed, SourceError, read_file
-from ingestion.split import SplitError
+from ingestion.report import Part, join, photos_in, sweep_reports, write_part, write_plan_rows, write_report
+from ingestion.run import NO_LABELS, NO_LISTING, Expected, Facts, IngestError, IngestSettings, Machine
+from ingestion.source import BinSource, Changed, read_file
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
 from ingestion.work import Limits
-from ingestion.workers import WorkError, Workers, finished_before, run_units
+from ingestion.workers import Workers, finished_before, run_units
 from shard_lists import ShardError
 
 log = logging.getLogger(__name__)
@@ -44,9 +41,7 @@ async def ingest(
     try:
         with Workers(limits.cores) as workers:
             await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
-    except (
-        SourceError, ListingError, LabelsError, SplitError, WorkError, BooksError, DestinationError, ShardError,
-    ) as error:  # fmt: skip
+    except ShardError as error:
         raise IngestError(str(error)) from error
 
 
@@ -148,12 +143,13 @@ def code_fingerprint() -> str:
     """SHA-256 of the code and the libraries that decide which bytes come out."""
     import digests
     import photo
+    from stacks import vocabulary
 
     here = Path(__file__).parent
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
-    shared = (*sorted(here.parent.glob("shard*.py")), Path(digests.__file__), Path(photo.__file__))
-    for path in (*sorted(here.glob("*.py")), *shared):
+    shared = [Path(str(module.__file__)) for module in (digests, photo, vocabulary)]
+    for path in (*sorted(here.glob("*.py")), *sorted(here.parent.glob("shard*.py")), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from ingestion.ids import is_bin_id
-from ingestion.packing import Packed
+from ingestion.run import IngestError, Packed
+from ingestion.split import is_bin_id
 
-CLASSES: Final = (1, 2, 3, 4, 5)
 AUDITED: Final = "audit"
 _MAX_SKU: Final = 64
 _REFUSED: Final = {
@@ -31,7 +30,7 @@ class RecordError(ValueError):
         self.reason = reason
 
 
-class LabelsError(ValueError):
+class LabelsError(IngestError):
     """A labels file that cannot be read at all; the message says what is expected."""
 
 

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from ingestion.run import IngestError
 from ingestion.source import METADATA, PHOTOS, Found, read_file
 
-NO_LISTING: Final = "none"
 _LABELS: Final = "labels"
 _ENDING: Final = ".gz"
 
 
-class ListingError(RuntimeError):
+class ListingError(IngestError):
     """The listing cannot be used; the message says what to do."""
 
 

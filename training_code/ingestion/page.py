@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from ingestion.ledger import Kept
+from ingestion.rows import Kept
 from ingestion.unit_files import write_whole
 from photo import open_photo
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ingestion.ids import draw
 from ingestion.labels import Label, Labelled
-from ingestion.ledger import NO_SPLIT, QUARANTINED, SetAside
-from ingestion.packing import Packed
+from ingestion.rows import NO_SPLIT, QUARANTINED, SetAside
+from ingestion.run import Packed
 from ingestion.source import BinSource, Found, content_md5
-from ingestion.split import SPLITS, split_blocks
+from ingestion.split import draw, split_blocks
 from ingestion.throttle import in_order
+from stacks.vocabulary import SPLITS
 
 # About this many shards whatever the size of the data, so a retried machine never repeats more than a small part and
 # all processes of a few machines end together, within bounds that make shards of 100 to 500 MB of the whole dataset.

@@ -1,32 +1,36 @@
-"""The books and the exploration, from the rows that were written: of one machine, or of all of them together.
+"""The books and the exploration as a report: of one machine, or of all of them together.
 
 Every machine balances its own rows and leaves its books as a part, `books-MM-of-NN.json`. The whole report is made of
 all rows: the same bytes, whichever machine makes it and however many did the work.
+
+Several machines need no coordinator. Each first puts its part where the others can see it and then looks for theirs, so
+the last one finds all parts and writes the whole report. Where several find them all, they write the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from digests import DamagedFile, read_sealed, seal
-from ingestion.accounts import Accounts
-from ingestion.books import KEPT, BooksError, Expected, Tally, check, summary
+from ingestion.books import KEPT, Accounts, Tally, check, summary
+from ingestion.destination import Destination
 from ingestion.exploration import to_document
-from ingestion.ledger import QUARANTINED, SKIPPED, Kept, to_line
 from ingestion.page import write_page
 from ingestion.plan import Plan
-from ingestion.run import Facts, IngestError, Machine
-from ingestion.split import SPLITS
+from ingestion.rows import QUARANTINED, SKIPPED, Kept, to_line
+from ingestion.run import Expected, Facts, IngestError, Machine
 from ingestion.unit_files import (
     PLAN,
     REPORT,
     Finished,
     damaged_rows,
+    make_folders,
     mark_path,
     to_json,
     write_rows,
@@ -34,6 +38,7 @@ from ingestion.unit_files import (
 )
 from shard_lists import LIST, ShardError, write_shard_list
 from shards import read_at
+from stacks.vocabulary import SPLITS
 
 _SCHEMA: Final = 1
 WHOLE: Final = (
@@ -183,7 +188,7 @@ async def merge(output: Path) -> None:
     try:
         check_shards(output, first.facts)
         await write_whole_report(output, parts, photos_in(output))
-    except (BooksError, ShardError) as error:
+    except ShardError as error:
         raise IngestError(str(error)) from error
 
 
@@ -221,3 +226,49 @@ def _in_words(books: Mapping[str, Any]) -> str:
         f"books balance: {books['listed']:,} listed = {books['kept']:,} kept + {skipped:,} skipped + "
         f"{quarantined:,} quarantined" + (f" ({reasons})" if reasons else "")
     )
+
+
+async def join(output: Path, part: Part, destination: Destination | None) -> None:
+    """Write the whole report into `output` if every machine's part is there by now.
+
+    The machines meet at the job's destination; without one, in `output`, where a person may have started them all.
+    Raises DestinationError when this machine's part cannot be put there or the others' rows cannot be read.
+    """
+    if destination is None:
+        parts = read_parts(output, part.machine.parts())
+        if parts is not None:
+            check_shards(output, part.facts)
+            await write_whole_report(output, parts, photos_in(output))
+    else:
+        names = [*part.plan_files, part.machine.parts()[part.machine.index]]
+        # Its own books last: they promise that everything else is there.
+        for name in names:
+            await destination.put(output, output / REPORT / name)
+        with tempfile.TemporaryDirectory() as folder:
+            parts = await _gathered(Path(folder), part, destination)
+            if parts is not None:
+                await write_whole_report(Path(folder), parts, destination.photos)
+                for name in WHOLE:
+                    write_whole(output / name, (Path(folder) / name).read_bytes())
+    if parts is None:
+        log.info("other machines are still at work; the last of the %s writes the whole report", part.machine.count)
+
+
+async def _gathered(folder: Path, part: Part, destination: Destination) -> list[Part] | None:
+    """All machines' parts, with their rows and marks fetched into `folder`; None while something is missing."""
+    make_folders(folder)
+    if not await _fetched(folder, destination, (f"{REPORT}/{name}" for name in part.machine.parts())):
+        return None
+    parts = read_parts(folder, part.machine.parts())
+    if parts is None or parts[part.machine.index] != part:
+        return None
+    if not await _fetched(folder, destination, (f"{REPORT}/units/{unit}.json" for unit in part.facts.units)):
+        return None
+    files = row_files(marks_of(folder, part.facts.units), parts)
+    if not await _fetched(folder, destination, (f"{REPORT}/{name}" for name in files)):
+        return None
+    return None if damaged_rows(folder, files) else parts
+
+
+async def _fetched(folder: Path, destination: Destination, names: Iterable[str]) -> bool:
+    return await destination.fetch(folder, [folder / name for name in names])

@@ -1,4 +1,4 @@
-"""What decides a run, and what the machines that share it have in common."""
+"""What decides a run, what its machines have in common, and the errors that end it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from ingestion.books import Expected
-from ingestion.listing import NO_LISTING
+from jobs.container import JobError
 
-NO_LABELS = "none"
+NO_LABELS: Final = "none"
+NO_LISTING: Final = "none"
 
 
-class IngestError(RuntimeError):
-    """The run failed; the message says what to do."""
+class IngestError(JobError):
+    """The run failed; the message says what to do. Every error that ends an ingest is one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What the plan announced: how many ids, and how many in each split (`none` where a block has none)."""
+
+    listed: int
+    per_split: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What all machines of a run agree on without asking each other; it heads every machine's books."""
 
@@ -70,3 +79,12 @@ class Facts:
     """All ids of all machines."""
     units: tuple[str, ...]
     """The names of all shards that were planned."""
+
+
+class Packed:
+    """A frozen dataclass with slots that is pickled as its fields in their order: half the time of its own way."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[type[Packed], tuple[object, ...]]:
+        return type(self), tuple([getattr(self, name) for name in self.__slots__])

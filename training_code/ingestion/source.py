@@ -26,7 +26,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import LocalStore, S3Store
 
-from ingestion.packing import Packed
+from ingestion.run import IngestError, Packed
 from ingestion.throttle import AdaptiveLimit
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class SourceError(RuntimeError):
+class SourceError(IngestError):
     """The source cannot be read; the message says what was tried and what to do about it."""
 
 

@@ -1,27 +1,50 @@
-"""The split: whole blocks of neighbouring ids go to train, validation or test, so that no bin stands on both sides.
+"""Bin ids, their blocks of neighbours, and the split: whole blocks go to train, validation or test.
 
-A pure function of the blocks, their sizes and a seed: every machine computes it alone and finds the same.
+Neighbouring ids often show the same bin, so no block stands on both sides. Every function here depends on nothing but
+its arguments: each machine computes the split alone and gets the same one.
+
+Ids are names, not numbers: `1234` and `01234` are two photos and neither is padded into the other. They share a block,
+so they are always in the same split.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ingestion.ids import draw
+from ingestion.run import IngestError
+from stacks.vocabulary import SPLITS, TEST, TRAIN, VALIDATION
 
-TRAIN: Final = "train"
-VALIDATION: Final = "validation"
-TEST: Final = "test"
-SPLITS: Final = (TRAIN, VALIDATION, TEST)
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_TRAILING_DIGITS: Final = re.compile(r"[0-9]+$")
 SHARES: Final = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
 # With this many blocks chance alone keeps the shares within about one percent, and a block's split then never
 # depends on any other block: photos added later move nothing. Fewer blocks are dealt out so that the shares fit.
 _ENOUGH_BLOCKS: Final = 1000
 
 
-class SplitError(ValueError):
+def is_bin_id(text: str) -> bool:
+    """Whether the text may be used as an id: letters, digits, `-`, `_`; no dots or slashes, at most 64 characters."""
+    return _ID.fullmatch(text) is not None
+
+
+def block_of(bin_id: str, block_size: int) -> str:
+    """The name of the block of neighbouring ids that this one belongs to; an id without digits is its own block."""
+    digits = _TRAILING_DIGITS.search(bin_id)
+    if digits is None:
+        return bin_id
+    return f"{bin_id[: digits.start()]}{int(digits.group()) // block_size}"
+
+
+def draw(seed: int, kind: str, name: str) -> int:
+    """A number in 0..2**64-1 that looks random and depends on nothing but its arguments."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{kind}:{name}".encode(), digest_size=8).digest(), "big")
+
+
+class SplitError(IngestError):
     """The blocks cannot be split; the message says what to change."""
 
 

@@ -21,11 +21,11 @@ from typing import Final
 
 from digests import DamagedFile, read_sealed, seal, sha256_of
 from ingestion.intake import ShardPhoto
-from ingestion.labels import CLASSES, Labelled
-from ingestion.ledger import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
+from ingestion.labels import Labelled
 from ingestion.plan import Candidate, Unit
-from ingestion.split import SPLITS
+from ingestion.rows import QUARANTINED, SKIPPED, Fate, Kept, SetAside, to_line
 from shards import ShardSummary, ShardWriter
+from stacks.vocabulary import CLASSES, SPLITS
 
 REPORT: Final = "report"
 PLAN: Final = "plan"

@@ -21,10 +21,10 @@ import uvloop
 
 from ingestion.destination import Destination
 from ingestion.plan import Unit
-from ingestion.progress import Counters, Progress, Stopped
+from ingestion.run import IngestError
 from ingestion.source import BinSource
 from ingestion.unit_files import Finished, finished_unit, mark_path
-from ingestion.work import Limits, Share, run_share
+from ingestion.work import Counters, Limits, Progress, Share, Stopped, run_share
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -41,7 +41,7 @@ _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 log = logging.getLogger(__name__)
 
 
-class WorkError(RuntimeError):
+class WorkError(IngestError):
     """A worker ended without finishing; the message says what to change."""
 
 

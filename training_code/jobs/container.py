@@ -76,14 +76,6 @@ class JobContainer:
             raise JobError(f"channel {name!r} is missing (looked in {folder}): add it to the job's input data")
         return folder
 
-    def has_channel(self, name: str) -> bool:
-        """Whether the job was started with this input channel."""
-        try:
-            self.channel(name)
-        except JobError:
-            return False
-        return True
-
 
 def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
     """Run `work`; on failure leave the reason where SageMaker reads it. Returns the exit status.
@@ -105,6 +97,8 @@ def run_job(work: Callable[[], None], container: JobContainer | None = None) -> 
 def _report_failure(reason: str, container: JobContainer) -> None:
     # On stderr as well, for the log; the training toolkit keeps a failure file that it finds.
     print(f"error: {reason}", file=sys.stderr, flush=True)
+    if not (container.base.is_dir() or "SAGEMAKER_BASE_DIR" in os.environ):
+        return  # A person runs this: nobody reads the file.
     try:
         container.failure.parent.mkdir(parents=True, exist_ok=True)
         container.failure.write_text(reason[:MAX_FAILURE_REASON])

@@ -61,6 +61,9 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
         default = "" if item.default in (MISSING, None) else f" (default {item.default})"
         parser.add_argument(
             _flag(item), dest=item.name, required=item.default is MISSING, default=item.default,
+            # A flag alone means true; SageMaker gives every hyperparameter a value.
+            nargs="?" if _plain(types[item.name]) is bool else None,
+            const="true" if _plain(types[item.name]) is bool else None,
             metavar=_plain(types[item.name]).__name__.upper(), help=(rule.help + default).replace("%", "%%"),
         )  # fmt: skip
     given = vars(parser.parse_args(arguments))
@@ -104,11 +107,14 @@ def _parse(kind: type[Any], text: str) -> Any:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     try:
         if kind is int:
-            number = float(text)
-            return int(number) if number == int(number) else None
+            return int(text) if text.lstrip("+-").isdigit() else _whole(float(text))
         return kind(text)
     except (ValueError, OverflowError):
         return None
+
+
+def _whole(number: float) -> int | None:
+    return int(number) if number == int(number) else None
 
 
 class _Parser(argparse.ArgumentParser):

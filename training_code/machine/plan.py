@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobs.container import JobError
+from stacks.vocabulary import SPLITS
 
 STEPS: Final = ("embed", "train", "evaluate")
-SPLITS: Final = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Final
 
 from jobs.archive import write_archive
 from jobs.container import JobContainer, JobError
-from machine.plan import SPLITS, Plan
+from machine.plan import Plan
+from stacks.vocabulary import SPLITS
 
 POLL_SECONDS: Final = 0.5
 # Of the two minutes that spot gives: the rest is for sending the last checkpoint.
@@ -92,7 +93,7 @@ class Steps:
     def _folders(self, step: str) -> list[str]:
         data = {split: ["--" + split, str(self.data / split)] for split in SPLITS}
         if step == "embed":
-            return [*data["train"], *data["validation"], *data["test"]]
+            return [*data["train"], *data["validation"]]
         if step == "train":
             embedding = ["--embedding", str(self._jobs["embed"].base / "model")]
             return [*embedding, *data["train"], *data["validation"]]

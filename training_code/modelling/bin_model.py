@@ -19,8 +19,8 @@ from digests import DamagedFile, seal, sha256_of, unseal
 from jobs.container import JobError
 from modelling.backbones import Backbone, empty_backbone
 from photo import Preprocessing
+from stacks.vocabulary import CLASSES
 
-CLASSES: Final = (1, 2, 3, 4, 5)
 HIDDEN: Final = 128
 MODEL_SCHEMA: Final = 1
 _TENSORS: Final = "model.safetensors"

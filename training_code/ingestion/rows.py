@@ -1,4 +1,4 @@
-"""What became of every id: one row each, kept or set aside with its reason. The report is made of these rows."""
+"""One row for every id: kept in a shard, or set aside with its reason. The report is made of these rows."""
 
 from __future__ import annotations
 
