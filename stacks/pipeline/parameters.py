@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from stacks.backbones import BACKBONES
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
-from stacks.settings.backbones import BACKBONES
 from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
 from stacks.settings.jobs import JobSettings
 
