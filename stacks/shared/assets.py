@@ -36,7 +36,7 @@ SHARED_MODULES = (
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
 SHARED_NAMES = ("stacks/__init__.py", "stacks/backbones.py", "stacks/vocabulary.py", "stacks/watch_rules.py")
-"""What stacks and training code both import, packed under the same names. These files import the standard library alone."""
+"""What stacks and training code both import, packed under the same names: these files need no package."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
