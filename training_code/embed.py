@@ -30,7 +30,7 @@ from features.quarantine import Quarantine
 from fitting.ranks import hosts_of_job
 from jobs.container import JobContainer, JobError, run_job, write_json
 from jobs.settings import parse_settings, setting
-from modelling.backbones import BACKBONES, Backbone, load_backbone
+from modelling.backbones import Backbone, load_backbone
 from modelling.bin_model import BinModel, ModelCard, load_model, read_card, save_model
 from modelling.openvino_graph import BATCH
 from photo import PhotoError, Preprocessing
@@ -38,6 +38,8 @@ from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
 from shards import Sample, ShardError, ShardIndex, list_shards, read_shards
 from shards.lists import ShardLists
+
+from stacks.backbones import BACKBONES
 from stacks.vocabulary import TRAIN, VALIDATION
 
 EXAMPLES = """examples:

@@ -35,7 +35,9 @@ def deploy_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
 def train_statements(stack: BinventoryStack, storage: StorageStack) -> list[iam.PolicyStatement]:
     """Start the pipeline, follow its execution and read its results."""
     # Also the pipelines that continue an execution on demand, or the workflow could not follow it there.
-    pipelines = pipeline_arns(stack, *pipeline_names(stack.settings))
+    pipelines = pipeline_arns(
+        stack, *pipeline_names(stack.settings.prefix, continuing=stack.settings.continues_on_demand)
+    )
     # The launch screen shows what the pipeline's first step will find.
     fingerprint = stack.format_arn(
         service="lambda",

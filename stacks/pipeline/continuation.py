@@ -14,21 +14,19 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import steps
-from stacks.pipeline.names import SPOT_STEPS, continuing_pipeline
+from stacks.pipeline.names import CONTINUED_EXECUTION, EMBED, FINGERPRINT, INGEST, SPOT_STEPS, TUNE, continuing_pipeline
 from stacks.pipeline.parameters import Parameters
 from stacks.vocabulary import SPLITS
 
-EXECUTION = "ContinuedExecution"
-"""Id of the execution that is continued; its checkpoints are."""
 _NAMES = {
-    "Steps.Fingerprint.OutputParameters['Weights']": "WeightsFingerprint",
-    **{f"Steps.Ingest.ProcessingOutputConfig.Outputs['{split}'].S3Output.S3Uri": f"{split.capitalize()}Shards"
+    f"Steps.{FINGERPRINT}.OutputParameters['Weights']": "WeightsFingerprint",
+    **{f"Steps.{INGEST}.ProcessingOutputConfig.Outputs['{split}'].S3Output.S3Uri": f"{split.capitalize()}Shards"
        for split in SPLITS},
-    "Steps.Ingest.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",
-    "Steps.Embed.ModelArtifacts.S3ModelArtifacts": "Embedding",
-    "Steps.Tune.HyperParameterTuningJobName": "TuningJob",
-    "Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']": "LearningRate",
-    "Steps.Tune.BestTrainingJob.TunedHyperParameters['batch-size']": "BatchSize",
+    f"Steps.{INGEST}.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",
+    f"Steps.{EMBED}.ModelArtifacts.S3ModelArtifacts": "Embedding",
+    f"Steps.{TUNE}.HyperParameterTuningJobName": "TuningJob",
+    f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['lr']": "LearningRate",
+    f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['batch-size']": "BatchSize",
 }  # fmt: skip
 
 
@@ -55,9 +53,9 @@ def _continuation(context: PipelineContext, first: str) -> Continuation:
     used = set(_parameters_in(kept))
     parameters = [item.render() for item in Parameters.of(context.settings).all() if item.name in used]
     # Without a default: an execution that does not say what it continues must not start.
-    parameters += [{"Name": name, "Type": "String"} for name in sorted(used & {*given, EXECUTION})]
+    parameters += [{"Name": name, "Type": "String"} for name in sorted(used & {*given, CONTINUED_EXECUTION})]
     definition = {"Version": "2020-12-01", "Metadata": {}, "Parameters": parameters, "Steps": kept}
-    return Continuation(continuing_pipeline(context.settings, first), first, definition, given)
+    return Continuation(continuing_pipeline(context.settings.prefix, first), first, definition, given)
 
 
 def cut(rendered: list[dict[str, Any]], first: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -93,7 +91,7 @@ def _continue_checkpoints(step: dict[str, Any]) -> None:
     if config is None or "Std:Join" not in config["S3Uri"]:
         return
     parts = config["S3Uri"]["Std:Join"]["Values"]
-    here, there = {"Get": "Execution.PipelineExecutionId"}, {"Get": f"Parameters.{EXECUTION}"}
+    here, there = {"Get": "Execution.PipelineExecutionId"}, {"Get": f"Parameters.{CONTINUED_EXECUTION}"}
     config["S3Uri"]["Std:Join"]["Values"] = [there if part == here else part for part in parts]
 
 

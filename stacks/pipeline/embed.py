@@ -6,11 +6,10 @@ from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, shards
+from stacks.pipeline.names import EMBED, INGEST
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
 from stacks.vocabulary import TRAIN, VALIDATION
-
-NAME = "Embed"
 
 
 def embed_step(context: PipelineContext) -> Step:
@@ -33,14 +32,14 @@ def embed_step(context: PipelineContext) -> Step:
         output_uri=context.data_uri("embed"),
         # Beside the shards it was computed from, not under this execution: the address is part of what step caching
         # compares, and one with the execution's id in it would never be found again.
-        checkpoint_uri=join(output_uri("Ingest", REPORT), "embed-checkpoints", "", on="/"),
+        checkpoint_uri=join(output_uri(INGEST, REPORT), "embed-checkpoints", "", on="/"),
         compress_output=False,
         cached=True,
         # The script reads the weights and knows them by their digest; the cache has to know them before.
         environment={"BINVENTORY_WEIGHTS_FINGERPRINT": returned(WEIGHTS)},
     )
     return Step(
-        name=NAME,
+        name=EMBED,
         type=StepType.TRAINING,
         description="Runs the frozen backbone once over every photo and writes features",
         arguments=job.render(context),
@@ -51,4 +50,4 @@ def embed_step(context: PipelineContext) -> Step:
 
 def embedding() -> Expression:
     """Prefix of the features and the backbone."""
-    return get(f"Steps.{NAME}.ModelArtifacts.S3ModelArtifacts")
+    return get(f"Steps.{EMBED}.ModelArtifacts.S3ModelArtifacts")

@@ -11,11 +11,12 @@ from stacks.pipeline.expressions import (
     StepType,
 )
 from stacks.pipeline.ingest import shards
+
+from stacks.pipeline.names import EVALUATE
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob
 from stacks.pipeline.train import model_archive
 from stacks.vocabulary import SPLITS
 
-NAME = "Evaluate"
 EVALUATION = PropertyFile(name="Evaluation", output="evaluation", path="evaluation.json")
 SERVING = "serving"
 
@@ -54,7 +55,7 @@ def evaluate_step(context: PipelineContext) -> Step:
         },
     )
     return Step(
-        name=NAME,
+        name=EVALUATE,
         type=StepType.PROCESSING,
         description="Measures the model on the test split and exports it for serving",
         arguments=job.render(context),

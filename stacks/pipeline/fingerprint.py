@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import Expression, Output, ParameterType, Step, StepType, get
+from stacks.pipeline.names import FINGERPRINT
 
-NAME = "Fingerprint"
 LISTING = Output("Listing", ParameterType.STRING)
 """Address of the listing of photos, metadata and labels, with its SHA-256 for a name."""
 WEIGHTS = Output("Weights", ParameterType.STRING)
@@ -19,7 +19,7 @@ def fingerprint_step(context: PipelineContext) -> Step:
     parameters = context.parameters
     given = (parameters.photos_uri, parameters.labels_uri, parameters.weights)
     return Step(
-        name=NAME,
+        name=FINGERPRINT,
         type=StepType.LAMBDA,
         description="Lists photos, metadata and labels, so that Ingest runs when one of them has changed",
         arguments={parameter.name: parameter.value for parameter in given},
@@ -30,4 +30,4 @@ def fingerprint_step(context: PipelineContext) -> Step:
 
 def returned(output: Output) -> Expression:
     """What the step has returned."""
-    return get(f"Steps.{NAME}.OutputParameters['{output.name}']")
+    return get(f"Steps.{FINGERPRINT}.OutputParameters['{output.name}']")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.evaluate import EVALUATION, NAME
+from stacks.pipeline.evaluate import EVALUATION
 from stacks.pipeline.expressions import Step, StepType, join, json_get
+from stacks.pipeline.names import EVALUATE, GATE, REFUSE
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.register import register_step
 
@@ -14,17 +15,17 @@ def gate_step(context: PipelineContext) -> Step:
     conditions = [
         {
             "Type": "GreaterThanOrEqualTo",
-            "LeftValue": json_get(NAME, EVALUATION.name, "multiclass_classification_metrics.accuracy.value"),
+            "LeftValue": json_get(EVALUATE, EVALUATION.name, "multiclass_classification_metrics.accuracy.value"),
             "RightValue": context.parameters.accuracy_threshold.value,
         },
         {
             "Type": "Equals",
-            "LeftValue": json_get(NAME, EVALUATION.name, "binventory.gate.not_worse_than_champion"),
+            "LeftValue": json_get(EVALUATE, EVALUATION.name, "binventory.gate.not_worse_than_champion"),
             "RightValue": True,
         },
     ]
     return Step(
-        name="Gate",
+        name=GATE,
         type=StepType.CONDITION,
         description="At least the accuracy threshold, and not worse than the champion on the same test split",
         arguments={
@@ -40,11 +41,11 @@ def _refuse_step(context: PipelineContext) -> Step:
         "The model was not registered: its accuracy on the test split is below AccuracyThreshold (",
         context.parameters.accuracy_threshold.value,
         ") or it is worse than the approved champion. The figures are in ",
-        output_uri(NAME, EVALUATION.output),
+        output_uri(EVALUATE, EVALUATION.output),
         f"/{EVALUATION.path}",
     )
     return Step(
-        name="Refuse",
+        name=REFUSE,
         type=StepType.FAIL,
         description="Ends the execution with the reason",
         arguments={"ErrorMessage": message},

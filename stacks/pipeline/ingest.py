@@ -5,10 +5,10 @@ from __future__ import annotations
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType
 from stacks.pipeline.fingerprint import LISTING, returned
+from stacks.pipeline.names import INGEST
 from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
 from stacks.vocabulary import SPLITS
 
-NAME = "Ingest"
 REPORT = "report"
 
 
@@ -44,7 +44,7 @@ def ingest_step(context: PipelineContext) -> Step:
         cached=True,
     )
     return Step(
-        name=NAME,
+        name=INGEST,
         type=StepType.PROCESSING,
         description="Checks and resizes the photos, splits them by blocks of ids and writes shards",
         arguments=job.render(context),
@@ -56,4 +56,4 @@ def ingest_step(context: PipelineContext) -> Step:
 
 def shards(split: str) -> Expression:
     """Prefix of the shards of a split."""
-    return output_uri(NAME, split)
+    return output_uri(INGEST, split)

@@ -1,19 +1,53 @@
-"""What the pipelines of an environment are called."""
+"""Names in the pipelines of an environment: the pipelines themselves, their steps, their parameters.
+
+The command line may import this module: it needs no other.
+"""
 
 from __future__ import annotations
 
-from stacks.settings import Settings
+from typing import Final
 
-SPOT_STEPS = ("Embed", "Tune", "Train")
-"""The steps whose jobs may run on spot, in their order."""
+FINGERPRINT: Final = "Fingerprint"
+INGEST: Final = "Ingest"
+EMBED: Final = "Embed"
+TUNE: Final = "Tune"
+TRAIN: Final = "Train"
+EVALUATE: Final = "Evaluate"
+GATE: Final = "Gate"
+REGISTER: Final = "Register"
+REFUSE: Final = "Refuse"
+SPOT_STEPS: Final = (EMBED, TUNE, TRAIN)
+"""The steps whose jobs may run on spot capacity, in the order in which they run."""
+
+PHOTOS_URI: Final = "PhotosUri"
+LABELS_URI: Final = "LabelsUri"
+FRESH: Final = "Fresh"
+"""A value that no earlier execution had keeps SageMaker from taking cached steps from one."""
+LIMIT_PER_CLASS: Final = "LimitPerClass"
+STRATEGY: Final = "Strategy"
+BACKBONE: Final = "Backbone"
+WEIGHTS: Final = "Weights"
+VIEWS: Final = "Views"
+EPOCHS: Final = "Epochs"
+SEED: Final = "Seed"
+ACCURACY_THRESHOLD: Final = "AccuracyThreshold"
+TUNING_JOBS: Final = "TuningJobs"
+TUNING_PARALLEL_JOBS: Final = "TuningParallelJobs"
+INGEST_INSTANCE_TYPE: Final = "IngestInstanceType"
+INGEST_INSTANCE_COUNT: Final = "IngestInstanceCount"
+EMBED_INSTANCE_TYPE: Final = "EmbedInstanceType"
+TRAINING_INSTANCE_TYPE: Final = "TrainingInstanceType"
+TRAINING_INSTANCE_COUNT: Final = "TrainingInstanceCount"
+EVALUATE_INSTANCE_TYPE: Final = "EvaluateInstanceType"
+CONTINUED_EXECUTION: Final = "ContinuedExecution"
+"""Parameter of the pipelines that continue an execution on demand: the id of the execution, which holds checkpoints."""
 
 
-def continuing_pipeline(settings: Settings, first: str) -> str:
-    """The pipeline that goes on on demand with the step `first`, for example `binventory-dev-on-demand-train`."""
-    return f"{settings.prefix}-on-demand-{first.lower()}"
+def continuing_pipeline(prefix: str, first: str) -> str:
+    """The pipeline that continues on demand with the step `first`, for example `binventory-dev-on-demand-train`."""
+    return f"{prefix}-on-demand-{first.lower()}"
 
 
-def pipeline_names(settings: Settings) -> tuple[str, ...]:
-    """Every pipeline of the environment: the main one first, then those that the setting adds."""
-    more = SPOT_STEPS if settings.training.on_demand_after_reclaims else ()
-    return (settings.prefix, *(continuing_pipeline(settings, first) for first in more))
+def pipeline_names(prefix: str, *, continuing: bool) -> tuple[str, ...]:
+    """Every pipeline of the environment: the main one first, then those that continue its executions on demand."""
+    return (prefix, *(continuing_pipeline(prefix, first) for first in SPOT_STEPS if continuing))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from stacks.backbones import BACKBONES
+from stacks.pipeline import names
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
-from stacks.settings.backbones import BACKBONES
 from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
 from stacks.settings.jobs import JobSettings
 
@@ -40,29 +41,30 @@ class Parameters:
         """The parameters with their defaults and allowed values."""
         training = settings.training
         return cls(
-            photos_uri=_text("PhotosUri", settings.data.photos_uri),
-            labels_uri=_text("LabelsUri", settings.data.labels_uri),
-            # A value that no earlier execution had keeps the cached steps from being taken from one.
-            fresh=_text("Fresh", "none"),
-            limit_per_class=_integer("LimitPerClass", settings.data.limit_per_class),
-            strategy=_text("Strategy", training.strategy, "head", "full"),
-            backbone=_text("Backbone", training.backbone, *BACKBONES),
-            weights=_text("Weights", training.weights),
-            views=_integer("Views", training.views),
-            epochs=_integer("Epochs", training.epochs),
-            seed=_integer("Seed", training.seed),
+            photos_uri=_text(names.PHOTOS_URI, settings.data.photos_uri),
+            labels_uri=_text(names.LABELS_URI, settings.data.labels_uri),
+            fresh=_text(names.FRESH, "none"),
+            limit_per_class=_integer(names.LIMIT_PER_CLASS, settings.data.limit_per_class),
+            strategy=_text(names.STRATEGY, training.strategy, "head", "full"),
+            backbone=_text(names.BACKBONE, training.backbone, *BACKBONES),
+            weights=_text(names.WEIGHTS, training.weights),
+            views=_integer(names.VIEWS, training.views),
+            epochs=_integer(names.EPOCHS, training.epochs),
+            seed=_integer(names.SEED, training.seed),
             accuracy_threshold=Parameter(
-                "AccuracyThreshold", ParameterType.FLOAT, settings.evaluation.accuracy_threshold
+                names.ACCURACY_THRESHOLD, ParameterType.FLOAT, settings.evaluation.accuracy_threshold
             ),
-            tuning_jobs=_integer("TuningJobs", settings.tuning.jobs),
-            tuning_parallel_jobs=_integer("TuningParallelJobs", settings.tuning.parallel_jobs),
-            ingest_instance_type=_text("IngestInstanceType", settings.ingest.instance_type, *CPU_JOB_INSTANCES),
-            ingest_instance_count=_integer("IngestInstanceCount", settings.ingest.instance_count),
+            tuning_jobs=_integer(names.TUNING_JOBS, settings.tuning.jobs),
+            tuning_parallel_jobs=_integer(names.TUNING_PARALLEL_JOBS, settings.tuning.parallel_jobs),
+            ingest_instance_type=_text(names.INGEST_INSTANCE_TYPE, settings.ingest.instance_type, *CPU_JOB_INSTANCES),
+            ingest_instance_count=_integer(names.INGEST_INSTANCE_COUNT, settings.ingest.instance_count),
             # The image is chosen when the stack is synthesized, so an execution may only choose among its kind.
-            embed_instance_type=_text("EmbedInstanceType", settings.embed.instance_type, *_like(settings.embed)),
-            training_instance_type=_text("TrainingInstanceType", training.instance_type, *_like(training)),
-            training_instance_count=_integer("TrainingInstanceCount", training.instance_count),
-            evaluate_instance_type=_text("EvaluateInstanceType", settings.evaluation.instance_type, *CPU_JOB_INSTANCES),
+            embed_instance_type=_text(names.EMBED_INSTANCE_TYPE, settings.embed.instance_type, *_like(settings.embed)),
+            training_instance_type=_text(names.TRAINING_INSTANCE_TYPE, training.instance_type, *_like(training)),
+            training_instance_count=_integer(names.TRAINING_INSTANCE_COUNT, training.instance_count),
+            evaluate_instance_type=_text(
+                names.EVALUATE_INSTANCE_TYPE, settings.evaluation.instance_type, *CPU_JOB_INSTANCES
+            ),
         )
 
     def all(self) -> tuple[Parameter, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.evaluate import EVALUATION, NAME, SERVING
+from stacks.pipeline.evaluate import EVALUATION, SERVING
 from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, Step, StepType, get, join
 from stacks.pipeline.ingest import shards
+from stacks.pipeline.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.processing import output_uri
-from stacks.pipeline.train import NAME as TRAIN
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
-from stacks.pipeline.tune import NAME as TUNE
 
 CONTENT_TYPES = ("image/jpeg", "image/png")
 
@@ -21,7 +20,7 @@ def register_step(context: PipelineContext) -> Step:
     measured = {
         "Statistics": {
             "ContentType": "application/json",
-            "S3Uri": join(output_uri(NAME, EVALUATION.output), EVALUATION.path, on="/"),
+            "S3Uri": join(output_uri(EVALUATE, EVALUATION.output), EVALUATION.path, on="/"),
         }
     }
     arguments = {
@@ -32,7 +31,7 @@ def register_step(context: PipelineContext) -> Step:
             "Containers": [
                 {
                     "Image": context.serving_image,
-                    "ModelDataUrl": join(output_uri(NAME, SERVING), "model.tar.gz", on="/"),
+                    "ModelDataUrl": join(output_uri(EVALUATE, SERVING), "model.tar.gz", on="/"),
                 }
             ],
             "SupportedContentTypes": list(CONTENT_TYPES),
@@ -60,7 +59,7 @@ def register_step(context: PipelineContext) -> Step:
         },
     }
     return Step(
-        name="Register",
+        name=REGISTER,
         type=StepType.REGISTER_MODEL,
         description="Adds the model to the group, where it waits for approval",
         arguments=arguments,

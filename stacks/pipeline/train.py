@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get
+from stacks.pipeline.names import TRAIN
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial, training_job
-
-NAME = "Train"
 
 
 def train_step(context: PipelineContext) -> Step:
@@ -18,7 +17,7 @@ def train_step(context: PipelineContext) -> Step:
         hyperparameters={name: best_trial(name) for name in (LEARNING_RATE, BATCH_SIZE)},
     )
     return Step(
-        name=NAME,
+        name=TRAIN,
         type=StepType.TRAINING,
         description="Trains with the best trial's values on managed spot",
         arguments=job.render(context),
@@ -28,4 +27,4 @@ def train_step(context: PipelineContext) -> Step:
 
 def model_archive() -> Expression:
     """S3 address of the trained model.tar.gz."""
-    return get(f"Steps.{NAME}.ModelArtifacts.S3ModelArtifacts")
+    return get(f"Steps.{TRAIN}.ModelArtifacts.S3ModelArtifacts")

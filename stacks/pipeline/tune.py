@@ -8,11 +8,11 @@ from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.embed import embedding
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
 from stacks.pipeline.ingest import shards
+from stacks.pipeline.names import TUNE
 from stacks.pipeline.script_mode import METRICS, ScriptJob
 from stacks.settings.training import TrainingSettings
 from stacks.settings.tuning import WarmStartSettings
 
-NAME = "Tune"
 LEARNING_RATE = "lr"
 BATCH_SIZE = "batch-size"
 OBJECTIVE = "validation:loss"
@@ -33,7 +33,7 @@ def tune_step(context: PipelineContext) -> Step:
         "Tags": context.tags,
     }
     return Step(
-        name=NAME,
+        name=TUNE,
         type=StepType.TUNING,
         description="Searches learning rate and batch size on managed spot for the least validation loss",
         arguments=arguments,
@@ -81,7 +81,7 @@ def _warm_start(of: WarmStartSettings | None) -> dict[str, Any]:
 
 def best_trial(name: str) -> Expression:
     """The best trial's value of a hyperparameter."""
-    return get(f"Steps.{NAME}.BestTrainingJob.TunedHyperParameters['{name}']")
+    return get(f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['{name}']")
 
 
 def training_job(

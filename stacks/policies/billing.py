@@ -1,4 +1,4 @@
-"""What bills: its tags, the retention of logs, the machines of EC2."""
+"""What bills: it carries the tags of the budget, and machines of EC2 end by themselves."""
 
 from __future__ import annotations
 
@@ -49,25 +49,6 @@ TAGS = Rule(
 )
 
 
-def _log_retention(assembly: Assembly) -> Iterator[Finding]:
-    for group in assembly.of_type("AWS::Logs::LogGroup"):
-        if not group.properties.get("RetentionInDays"):
-            yield Finding(group, "RetentionInDays", "absent")
-    for function in assembly.of_type("AWS::Lambda::Function"):
-        # Without a group of its own a function makes one that is kept for ever and that no stack removes.
-        if "LogGroup" not in function.properties.get("LoggingConfig", {}):
-            yield Finding(function, "LoggingConfig.LogGroup", "absent")
-
-
-LOG_RETENTION = Rule(
-    id="BV-LogRetention",
-    why="Logs without an end grow the bill by themselves, and outlive the stack.",
-    fix="Make log groups with BinventoryStack.log_group and hand them to the function.",
-    link="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
-    find=_log_retention,
-)
-
-
 def _spot_machine(assembly: Assembly) -> Iterator[Finding]:
     templates = list(assembly.of_type("AWS::EC2::LaunchTemplate"))
     for template in templates:
@@ -113,4 +94,4 @@ SPOT_MACHINE = Rule(
     find=_spot_machine,
 )
 
-RULES = (TAGS, LOG_RETENTION, SPOT_MACHINE)
+RULES = (TAGS, SPOT_MACHINE)

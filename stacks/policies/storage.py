@@ -1,46 +1,12 @@
-"""Buckets, and the keys that data is encrypted with."""
+"""What is stored: encrypted with customer keys where there are any; logs with an end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.policies.assembly import Assembly, Resource, Step, as_list
+from stacks.policies.assembly import Assembly, Step
 from stacks.policies.rule import Finding, Rule
 from stacks.settings.instances import Processor, processor_of
-
-_BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-
-
-def _private_buckets(assembly: Assembly) -> Iterator[Finding]:
-    closed = {
-        (policy.template.stack, policy.properties["Bucket"].get("Ref"))
-        for policy in assembly.of_type("AWS::S3::BucketPolicy")
-        if isinstance(policy.properties["Bucket"], dict) and _denies_plain_http(policy)
-    }
-    for bucket in assembly.of_type("AWS::S3::Bucket"):
-        if (bucket.template.stack, bucket.logical_id) not in closed:
-            yield Finding(bucket, "bucket policy", "without a Deny on aws:SecureTransport = false")
-        block = bucket.properties.get("PublicAccessBlockConfiguration", {})
-        if missing := [name for name in _BLOCKS if block.get(name) is not True]:
-            yield Finding(bucket, "PublicAccessBlockConfiguration", f"without {', '.join(missing)}")
-
-
-def _denies_plain_http(policy: Resource) -> bool:
-    return any(
-        statement["Effect"] == "Deny"
-        and str(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")).lower() == "false"
-        for statement in as_list(policy.properties["PolicyDocument"]["Statement"])
-    )
-
-
-PRIVATE_BUCKETS = Rule(
-    id="BV-PrivateBuckets",
-    why="Photos and models can be read on the way, or by anyone.",
-    fix="Make buckets with stacks.storage.buckets.private_bucket, or set enforce_ssl and block_public_access.",
-    link="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
-    find=_private_buckets,
-)
-
 
 # Type -> the property that names a key, as a path.
 _ENCRYPTED = {
@@ -98,4 +64,19 @@ CUSTOMER_KEYS = Rule(
     find=_customer_keys,
 )
 
-RULES = (PRIVATE_BUCKETS, CUSTOMER_KEYS)
+
+def _log_retention(assembly: Assembly) -> Iterator[Finding]:
+    for function in assembly.of_type("AWS::Lambda::Function"):
+        if "LogGroup" not in function.properties.get("LoggingConfig", {}):
+            yield Finding(function, "LoggingConfig.LogGroup", "absent")
+
+
+LOG_RETENTION = Rule(
+    id="BV-LogRetention",
+    why="A function without a log group creates one that keeps logs for ever and outlives the stack.",
+    fix="Create the log group with BinventoryStack.log_group and pass it to the function.",
+    link="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
+    find=_log_retention,
+)
+
+RULES = (CUSTOMER_KEYS, LOG_RETENTION)

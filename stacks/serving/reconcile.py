@@ -47,6 +47,7 @@ class Reconcile(Construct):
         self._stack = scope
         self._settings = scope.settings
         self._serving_stack = scope.settings.stack_name("serving")
+        self._pipelines = pipeline_names(self._settings.prefix, continuing=self._settings.continues_on_demand)
         self._function = self._make(memory, alerts)
         self._function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)
         self._call_on_changes()
@@ -78,7 +79,7 @@ class Reconcile(Construct):
                 "IDLE_SECONDS": f"{money.idle_hours * 3600:.0f}",
                 "MEMORY_BUCKET": memory.bucket_name,
                 "MODEL_PACKAGE_GROUP": prefix,
-                "PIPELINES": " ".join(pipeline_names(self._settings)),
+                "PIPELINES": " ".join(self._pipelines),
                 "SERVING_STACK": self._serving_stack,
                 "VARIANT": VARIANT,
             },
@@ -110,7 +111,7 @@ class Reconcile(Construct):
             statements.append(allow(["cloudwatch:GetMetricStatistics"], ["*"]))
         if money.guard_percent:
             statements.append(permissions.view_budget(stack, prefix))
-            statements.append(permissions.stop_executions(stack, *pipeline_names(self._settings)))
+            statements.append(permissions.stop_executions(stack, *self._pipelines))
         return statements
 
     def _call_on_changes(self) -> None:

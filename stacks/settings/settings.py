@@ -195,6 +195,11 @@ class Settings(BaseSettings):
         return f"{self.project}-{self.environment}"
 
     @property
+    def continues_on_demand(self) -> bool:
+        """Whether further pipelines continue executions that spot capacity keeps failing."""
+        return self.training.on_demand_after_reclaims > 0
+
+    @property
     def all_tags(self) -> dict[str, str]:
         """Tags of everything that bills, keys in sorted order."""
         own = {"deployment": self.prefix, "environment": self.environment, "project": self.project}

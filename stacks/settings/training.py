@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.settings.backbones import WITHOUT_PRETRAINED_WEIGHTS, Backbone
+from stacks.backbones import SMALL_BACKBONE, Backbone
 from stacks.settings.jobs import SpotJobSettings
 from stacks.settings.section import s3_uri_or, wrong_setting
-from stacks.settings.watch import WatchRules
+from stacks.watch_rules import WatchTextError, changes_in
 
 FrameworkVersion = Literal["2.11", "2.12", "2.13"]
 _MLFLOW = r"^(none|https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+)$"
+
+
+def _readable(value: str) -> str:
+    """The text, if the training script can read it."""
+    try:
+        changes_in(value)
+    except WatchTextError as error:
+        raise wrong_setting("has {problem}", problem=str(error)) from None
+    return value
+
+
+WatchText = Annotated[str, AfterValidator(_readable)]
+"""`default`, `off`, or `rule=action[:threshold]` over the defaults, separated by commas."""
 
 
 class TrainingSettings(SpotJobSettings):
@@ -36,7 +49,7 @@ class TrainingSettings(SpotJobSettings):
     """Augmented views of each training photo that Embed writes beside the photo itself."""
     seed: int = Field(ge=0, le=2**31 - 1)
     """Equal seeds split, shuffle and initialise alike."""
-    watch: WatchRules = "default"
+    watch: WatchText = "default"
     """Rules that watch a training: `default` warns, `off`, or changes such as overfit=stop:0.3,overtraining=off."""
     profile_steps: int = Field(default=0, ge=0, le=1000)
     """Steps of each training whose operators torch.profiler measures; 0: none, the report times the steps alone."""
@@ -49,7 +62,7 @@ class TrainingSettings(SpotJobSettings):
     @classmethod
     def _exist(cls, value: str, info: ValidationInfo) -> str:
         backbone = info.data.get("backbone")
-        if value == "torchvision" and backbone in WITHOUT_PRETRAINED_WEIGHTS:
+        if value == "torchvision" and backbone == SMALL_BACKBONE:
             raise wrong_setting(
                 "torchvision has none for backbone {backbone}; use none or an s3:// uri", backbone=backbone
             )

@@ -13,6 +13,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from stacks.pipeline.context import JobRoles
+from stacks.pipeline.names import EMBED, EVALUATE, INGEST, TRAIN, TUNE
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork
@@ -101,9 +102,9 @@ class PipelineRoles(Construct):
         """SageMaker Pipelines names its jobs after the execution and the step; only the step is known beforehand."""
         access = self._access
         jobs = {
-            "ProcessingJob": ("processing-job", "Ingest", "Evaluate"),
-            "TrainingJob": ("training-job", "Embed", "Train"),
-            "HyperParameterTuningJob": ("hyper-parameter-tuning-job", "Tune"),
+            "ProcessingJob": ("processing-job", INGEST, EVALUATE),
+            "TrainingJob": ("training-job", EMBED, TRAIN),
+            "HyperParameterTuningJob": ("hyper-parameter-tuning-job", TUNE),
         }
         for kind, (resource, *steps) in jobs.items():
             arns = permissions.step_job_arns(self._stack, resource, *steps)

@@ -14,7 +14,7 @@ from constructs import Construct, IDependable
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.continuation import Continuation, continuations
-from stacks.pipeline.names import SPOT_STEPS
+from stacks.pipeline.names import INGEST, SPOT_STEPS, TUNE
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
@@ -96,9 +96,9 @@ class SpotFallback(Construct):
         prefix = self._settings.prefix
         executions = permissions.sagemaker_arn(self._stack, "pipeline", f"{prefix}/execution/*")
         jobs = {
-            "DescribeProcessingJob": ("processing-job", "Ingest"),
+            "DescribeProcessingJob": ("processing-job", INGEST),
             "DescribeTrainingJob": ("training-job", *SPOT_STEPS),
-            "DescribeHyperParameterTuningJob": ("hyper-parameter-tuning-job", "Tune"),
+            "DescribeHyperParameterTuningJob": ("hyper-parameter-tuning-job", TUNE),
         }
         describe = [
             allow([f"sagemaker:{action}"], permissions.step_job_arns(self._stack, kind, *steps))

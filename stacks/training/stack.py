@@ -105,7 +105,7 @@ class TrainingStack(BinventoryStack):
         # Executions start as soon as the pipeline exists, so its roles must be complete before it.
         pipeline.node.add_dependency(roles, group, fingerprint)
         continuing: dict[str, IDependable] = {}
-        if settings.training.on_demand_after_reclaims:
+        if settings.continues_on_demand:
             fallback = SpotFallback(self, "SpotFallback", context=context, pipeline_role=roles.pipeline, alerts=alerts)
             fallback.node.add_dependency(roles, group, fingerprint)
             continuing = fallback.pipelines
@@ -116,7 +116,7 @@ class TrainingStack(BinventoryStack):
             cleanup.stop_executions(name, of=pipeline)
             for first, of in continuing.items():
                 cleanup.stop_executions(
-                    continuing_pipeline(settings, first), of=of, construct_id=f"ExecutionsFrom{first}"
+                    continuing_pipeline(settings.prefix, first), of=of, construct_id=f"ExecutionsFrom{first}"
                 )
         Reconcile(self, "Reconcile", memory=storage.data_bucket, alerts=alerts, budget_alerts=budget_alerts)
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)

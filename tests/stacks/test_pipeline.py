@@ -14,8 +14,8 @@ from botocore.validate import ParamValidator
 from local_aws.core.shapes import operation_model, violations
 from local_aws.pipelines.definition import read_definition
 from stacks.settings import load
-from stacks.settings import watch as watch_settings
 from stacks.settings.instances import processor_of
+from stacks.watch_rules import WatchRule
 from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
 from watching import rules as watching_rules
@@ -197,9 +197,8 @@ def test_the_rules_that_watch_are_settings_that_the_script_reads_alike() -> None
     assert (given["watch"], given["profile-steps"]) == (asked, "5")
     rules = {rule.name: rule for rule in parse_rules(given["watch"])}
     assert (rules["overfit"].action, rules["overfit"].threshold) == ("stop", 0.3)
-    assert set(watch_settings.RULES) - set(rules) == {"overtraining"}
-    assert tuple(rule.name for rule in watching_rules.RULES) == watch_settings.RULES
-    assert watching_rules.ACTIONS == watch_settings.ACTIONS
+    assert set(WatchRule) - set(rules) == {"overtraining"}
+    assert tuple(rule.name for rule in watching_rules.RULES) == tuple(WatchRule)
 
 
 def test_the_plain_search_is_that_of_the_seed_and_starts_cold(definition: Json) -> None:

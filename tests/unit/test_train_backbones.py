@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import boto3
 import numpy as np
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from features.frozen_backbone import calibrate_random_backbone
 from jobs.container import JobContainer, JobError
-from modelling.backbones import BACKBONES, SMALL_BACKBONE, Backbone, build_backbone, load_backbone
+from modelling.backbones import Backbone, build_backbone, load_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing
-from stacks.settings import backbones as offered
+from stacks.backbones import BACKBONES, SMALL_BACKBONE, TORCHVISION_BACKBONES
+from stacks.settings.training import TrainingSettings
 
 Weights = dict[str, Tensor]
 
@@ -193,5 +195,6 @@ def test_a_network_without_batch_norms_needs_no_calibration() -> None:
 
 
 def test_the_settings_offer_the_networks_that_exist() -> None:
-    assert set(offered.BACKBONES) == set(BACKBONES)
-    assert {SMALL_BACKBONE} == offered.WITHOUT_PRETRAINED_WEIGHTS
+    offered = get_args(TrainingSettings.model_fields["backbone"].annotation)
+    assert offered == BACKBONES
+    assert set(offered) - set(TORCHVISION_BACKBONES) == {SMALL_BACKBONE}

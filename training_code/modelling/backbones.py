@@ -12,15 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jobs.container import JobContainer, JobError
-
-# torchvision's classification networks that end in a Linear layer on a pooled feature vector.
-TORCHVISION_BACKBONES: Final = (
-    "resnet18", "resnet34", "resnet50", "resnet101", "efficientnet_b0", "efficientnet_b1", "efficientnet_v2_s",
-    "convnext_tiny", "convnext_small", "mobilenet_v3_large", "vit_b_16",
-)  # fmt: skip
-# A small network without batch statistics: strategy `full` on a CPU in seconds, for rehearsals and tests.
-SMALL_BACKBONE: Final = "small"
-BACKBONES: Final = (*TORCHVISION_BACKBONES, SMALL_BACKBONE)
+from stacks.backbones import BACKBONES, SMALL_BACKBONE
 
 _WEIGHT_FILES: Final = (".safetensors", ".pth", ".pt")
 

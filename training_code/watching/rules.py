@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Final
 
 from fitting.loop import EpochResult
 from jobs.container import JobError
-
-ACTIONS: Final = ("warn", "stop", "off")
+from stacks.watch_rules import WatchAction, WatchRule, WatchTextError, changes_in
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class RuleReport:
 class Rule:
     """Counts what it looked at and how often it fired. Subclasses override the moments they look at."""
 
-    name: ClassVar[str]
+    name: ClassVar[WatchRule]
     checks: ClassVar[str]
     recommendation: ClassVar[str]
     default: ClassVar[float]
@@ -87,7 +86,7 @@ class Rule:
 class VanishingGradient(Rule):
     """Weights that no longer learn."""
 
-    name = "vanishing-gradient"
+    name = WatchRule.VANISHING_GRADIENT
     checks = "a layer's gradient norm stays below {threshold:g} for 5 steps"
     recommendation = "Use a larger learning rate, ReLU or normalisation, or look for features that are all zero."
     default = 1e-7
@@ -106,7 +105,7 @@ class VanishingGradient(Rule):
 class ExplodingTensor(Rule):
     """Numbers that leave the range in which training works."""
 
-    name = "exploding-tensor"
+    name = WatchRule.EXPLODING_TENSOR
     checks = "a weight or gradient is not finite, or a layer's gradient norm is above {threshold:g}"
     recommendation = "Lower the learning rate, warm up longer, or look at the photos of the step."
     default = 1e4
@@ -123,7 +122,7 @@ class ExplodingTensor(Rule):
 class PoorInitialisation(Rule):
     """Weights that cannot learn different things from the start."""
 
-    name = "poor-weight-initialisation"
+    name = WatchRule.POOR_INITIALISATION
     checks = "at the first step a layer's weights are all equal, or relative gradients differ over {threshold:g} times"
     recommendation = "Initialise randomly, scaled by the layer's inputs; check the weights that were given."
     default = 1e6
@@ -145,7 +144,7 @@ class PoorInitialisation(Rule):
 class Overfit(Rule):
     """The network learns the training photos instead of counting."""
 
-    name = "overfit"
+    name = WatchRule.OVERFIT
     checks = "validation loss exceeds training loss by more than {threshold:g} of it for 3 epochs"
     recommendation = "Add photos or views, raise dropout or weight-decay, or train fewer epochs."
     default = 0.5
@@ -165,7 +164,7 @@ class Overfit(Rule):
 class Overtraining(Rule):
     """Epochs that are paid for and bring nothing."""
 
-    name = "overtraining"
+    name = WatchRule.OVERTRAINING
     checks = "the best validation loss is {threshold:g} epochs old"
     recommendation = "Train fewer epochs, or set patience to end by itself."
     default = 10
@@ -183,7 +182,7 @@ class Overtraining(Rule):
 class LossNotDecreasing(Rule):
     """Training that does not train."""
 
-    name = "loss-not-decreasing"
+    name = WatchRule.LOSS_NOT_DECREASING
     checks = "training loss fell by less than {threshold:g} of it in 5 epochs"
     recommendation = "Change the learning rate (higher if the loss crawls, lower if it jumps) and check the labels."
     default = 0.001
@@ -203,7 +202,7 @@ class LossNotDecreasing(Rule):
 class ClassImbalance(Rule):
     """Counts that are too rare to be learned."""
 
-    name = "class-imbalance"
+    name = WatchRule.CLASS_IMBALANCE
     checks = "the commonest count has more than {threshold:g} times the photos of the rarest"
     recommendation = "Collect photos of the rare counts, or limit photos a class in ingest."
     default = 10
@@ -225,28 +224,17 @@ RULES: Final[tuple[type[Rule], ...]] = (
 def parse_rules(text: str) -> list[Rule]:
     """The rules that `watch` asks for: `default`, `off`, or `rule=action[:threshold],...` over the defaults.
 
-    Raises JobError naming the rule and what is allowed.
+    Raises JobError naming the part that cannot be read and what is allowed.
     """
-    if text == "off":
-        return []
-    asked: dict[str, tuple[str, float]] = {rule.name: ("warn", rule.default) for rule in RULES}
-    for part in text.split(",") if text != "default" else ():
-        name, _, rest = part.strip().partition("=")
-        action, _, number = rest.partition(":")
-        if name not in asked or action not in ACTIONS:
-            raise JobError(
-                f"--watch is {part.strip()!r}; write rule=action[:threshold], rule one of {', '.join(asked)}, "
-                f"action one of {', '.join(ACTIONS)}"
-            )
-        asked[name] = (action, _threshold(part, number) if number else asked[name][1])
-    return [rule(asked[rule.name][1], asked[rule.name][0]) for rule in RULES if asked[rule.name][0] != "off"]
-
-
-def _threshold(part: str, number: str) -> float:
     try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise JobError(f"--watch is {part.strip()!r}; the threshold must be a number above 0")
-    return value
+        changes = changes_in(text)
+    except WatchTextError as error:
+        raise JobError(f"--watch is {error}") from None
+    rules = []
+    for rule in RULES:
+        change = changes.get(rule.name)
+        action = change.action if change else WatchAction.WARN
+        threshold = change.threshold if change and change.threshold is not None else rule.default
+        if action is not WatchAction.OFF:
+            rules.append(rule(threshold, action))
+    return rules

@@ -95,24 +95,6 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
     ("BV-SpotMachine", machine(MetadataOptions={"HttpTokens": "optional"}), "'optional'"),
     ("BV-SpotMachine", machine(BlockDeviceMappings=[{"Ebs": {"DeleteOnTermination": True}}]), "Encrypted"),
     ("BV-SpotMachine", machine(TagSpecifications=[]), "instance, volume"),
-    ("BV-WidePermissions", lambda stacks: policy_statement(stacks, Action="s3:*"), "s3:*"),
-    (
-        "BV-WidePermissions",
-        put("Training", "AWS::IAM::Role", ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"]),
-        "AmazonSageMakerFullAccess",
-    ),
-    (
-        "BV-PrivateBuckets",
-        put("Storage", "AWS::S3::Bucket", PublicAccessBlockConfiguration={"BlockPublicAcls": True}),
-        "without BlockPublicPolicy",
-    ),
-    (
-        "BV-PrivateBuckets",
-        lambda stacks: first(stacks["Storage"], "AWS::S3::BucketPolicy").update(
-            PolicyDocument={"Statement": [{"Effect": "Allow", "Action": "s3:GetObject"}]}
-        ),
-        "aws:SecureTransport",
-    ),
     (
         "BV-OwnAccount",
         put("Money", "AWS::SNS::TopicPolicy", PolicyDocument={"Statement": [SERVICE_OF_ANYBODY]}),
@@ -127,7 +109,6 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
         ),
         "* of any account",
     ),
-    ("BV-LogRetention", put("Training", "AWS::Logs::LogGroup", RetentionInDays=None), "RetentionInDays"),
     ("BV-LogRetention", put("Training", "AWS::Lambda::Function", LoggingConfig={}), "LoggingConfig"),
 ]
 

@@ -17,7 +17,7 @@ from tests.github_account import checkout, step
 CANARY = """
 import sys
 import app
-from aws_cdk import aws_iam as iam, aws_s3 as s3, aws_sagemaker as sagemaker, aws_sns as sns
+from aws_cdk import aws_iam as iam, aws_logs as logs, aws_s3 as s3, aws_sagemaker as sagemaker, aws_sns as sns
 build = app.build
 def build_with_canary(root, settings):
     build(root, settings)
@@ -71,11 +71,8 @@ def test_the_shipped_app_passes_every_pack_and_the_workflow_reports_it(repositor
     assert "failure" not in reported
 
 
-# What somebody might add, with the rule that refuses it and a word of the cure that is printed.
+# What somebody might add, with the rule of ours that refuses it and a word of the cure that is printed.
 PLANTED = {
-    "s3.CfnBucket(stack, 'Public')": ("BV-PrivateBuckets", "set enforce_ssl and block_public_access"),
-    "iam.Role(stack, 'Wild', assumed_by=iam.AnyPrincipal()).add_to_policy("
-    "iam.PolicyStatement(actions=['s3:*'], resources=['*']))": ("BV-WidePermissions", "List the actions"),
     "sagemaker.CfnModel(stack, 'Open', execution_role_arn='arn:aws:iam::123456789012:role/r')": (
         "BV-ModelIsolation",
         "Set EnableNetworkIsolation to true",
@@ -86,10 +83,38 @@ PLANTED = {
         "aws:SourceAccount",
     ),
 }
+# What the public packs refuse, so that no rule of ours repeats it.
+_ROLE = "iam.CfnRole(stack, '{name}', assume_role_policy_document={{'Statement': []}}, {given})"
+_POLICY = "policies=[iam.CfnRole.PolicyProperty(policy_name='p', policy_document={{'Statement': [{statement}]}})]"
+_BLOCKS = "s3.CfnBucket.PublicAccessBlockConfigurationProperty(block_public_acls=True)"
+
+
+def _with_policy(name: str, statement: dict[str, str]) -> str:
+    return _ROLE.format(name=name, given=_POLICY.format(statement={"Effect": "Allow", "Resource": "*", **statement}))
+
+
+PLANTED_FOR_PUBLIC_PACKS = {
+    _with_policy("Wild", {"Action": "s3:*"}): ["AwsSolutions-IAM5[Action::s3:*]"],
+    _with_policy("AllBut", {"NotAction": "s3:GetObject"}): ["Storage/AllBut"],
+    _ROLE.format(name="Full", given="managed_policy_arns=['arn:aws:iam::aws:policy/AmazonSageMakerFullAccess']"): [
+        "AwsSolutions-IAM4[Policy::arn:aws:iam::aws:policy/AmazonSageMakerFullAccess]"
+    ],
+    "s3.CfnBucket(stack, 'Plain')": [
+        "AwsSolutions-S10",
+        "NIST.800.53.R5-S3BucketSSLRequestsOnly",
+        "NIST.800.53.R5-S3BucketPublicReadProhibited",
+        "NIST.800.53.R5-S3BucketPublicWriteProhibited",
+    ],
+    f"s3.CfnBucket(stack, 'Half', public_access_block_configuration={_BLOCKS})": [
+        "AwsSolutions-S2",
+        "NIST.800.53.R5-S3BucketLevelPublicAccessProhibited",
+    ],
+    "logs.CfnLogGroup(stack, 'ForEver')": ["NIST.800.53.R5-CloudWatchLogGroupRetentionPeriod"],
+}
 
 
 def test_what_is_planted_is_refused_with_its_cure_and_without_a_traceback(repository: Path, tmp_path: Path) -> None:
-    done = synthesize(repository, tmp_path, "; ".join(PLANTED))
+    done = synthesize(repository, tmp_path, "; ".join([*PLANTED, *PLANTED_FOR_PUBLIC_PACKS]))
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 1, said
     for rule, cure in PLANTED.values():
@@ -97,7 +122,9 @@ def test_what_is_planted_is_refused_with_its_cure_and_without_a_traceback(reposi
         assert cure in said
         link = next(known.link for known in all_rules() if known.id == rule)
         assert link in said
-    assert "AwsSolutions" in said
+    for rules in PLANTED_FOR_PUBLIC_PACKS.values():
+        for rule in rules:
+            assert rule in said
     assert "Traceback" not in said
 
 
