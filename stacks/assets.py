@@ -35,6 +35,8 @@ SHARED_MODULES = (
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
+PAGES = ("binventory/__init__.py", "binventory/pages/")
+"""The kit of HTML pages, which jobs and the command line share: packed under its own name."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -87,6 +89,8 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
 def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
+    kit = [REPOSITORY / PAGES[0], *(path for path in (REPOSITORY / PAGES[1]).iterdir() if path.is_file())]
+    files += [(path.relative_to(REPOSITORY).as_posix(), path) for path in kit]
     for name, path in [*files, *((name, INFERENCE_CODE / name) for name in SHARED_MODULES)]:
         if name in seen:
             raise FileExistsError(
