@@ -38,7 +38,6 @@ from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
 from shards import Sample, ShardError, ShardIndex, list_shards, read_shards
 from shards.lists import ShardLists
-
 from stacks.backbones import BACKBONES
 from stacks.vocabulary import TRAIN, VALIDATION
 

@@ -4,77 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from binventory.account.things import FREE, Kind, Look, Thing, command, entries, tags_of
+from binventory.account.resources import FREE, AccountReader, AccountResource, ResourceKind, command, entries, tags_of
 
 
-def _instances(look: Look) -> Iterator[Thing]:
-    for reservation in entries(look.aws, "ec2", "describe_instances", "Reservations"):
+def _instances(reader: AccountReader) -> Iterator[AccountResource]:
+    for reservation in entries(reader.aws, "ec2", "describe_instances", "Reservations"):
         for raw in reservation["Instances"]:
             state = raw["State"]["Name"]
             if state in ("terminated", "shutting-down"):
                 continue
             name, instance_type = raw["InstanceId"], raw["InstanceType"]
-            month = look.machine_month(instance_type)
+            month = reader.machine_month(instance_type)
             remove = command("aws", "ec2", "terminate-instances", "--instance-ids", name)
             dollars = FREE if state == "stopped" else month
-            yield Thing("instance", name, "", dollars, (remove,), tags_of(raw))
+            yield AccountResource("instance", name, "", dollars, (remove,), tags_of(raw))
 
 
-def _volumes(look: Look) -> Iterator[Thing]:
-    for raw in entries(look.aws, "ec2", "describe_volumes", "Volumes"):
+def _volumes(reader: AccountReader) -> Iterator[AccountResource]:
+    for raw in entries(reader.aws, "ec2", "describe_volumes", "Volumes"):
         # One in use goes with its machine, which is listed itself.
         if raw["State"] == "available":
             name = raw["VolumeId"]
-            dollars = look.unit("ebs_gb_month", raw["Size"])
+            dollars = reader.unit("ebs_gb_month", raw["Size"])
             remove = command("aws", "ec2", "delete-volume", "--volume-id", name)
-            yield Thing("volume", name, "", dollars, (remove,), tags_of(raw))
+            yield AccountResource("volume", name, "", dollars, (remove,), tags_of(raw))
 
 
-def _snapshots(look: Look) -> Iterator[Thing]:
-    for raw in entries(look.aws, "ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"]):
+def _snapshots(reader: AccountReader) -> Iterator[AccountResource]:
+    for raw in entries(reader.aws, "ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"]):
         name = raw["SnapshotId"]
-        dollars = look.unit("ebs_snapshot_gb_month", raw["VolumeSize"])
+        dollars = reader.unit("ebs_snapshot_gb_month", raw["VolumeSize"])
         remove = command("aws", "ec2", "delete-snapshot", "--snapshot-id", name)
-        yield Thing("snapshot", name, "", dollars, (remove,), tags_of(raw))
+        yield AccountResource("snapshot", name, "", dollars, (remove,), tags_of(raw))
 
 
-def _launch_templates(look: Look) -> Iterator[Thing]:
-    for raw in entries(look.aws, "ec2", "describe_launch_templates", "LaunchTemplates"):
+def _launch_templates(reader: AccountReader) -> Iterator[AccountResource]:
+    for raw in entries(reader.aws, "ec2", "describe_launch_templates", "LaunchTemplates"):
         name = raw["LaunchTemplateName"]
         remove = command("aws", "ec2", "delete-launch-template", "--launch-template-name", name)
-        yield Thing("launch template", name, "", FREE, (remove,), tags_of(raw))
+        yield AccountResource("launch template", name, "", FREE, (remove,), tags_of(raw))
 
 
-def _network_endpoints(look: Look) -> Iterator[Thing]:
-    for raw in entries(look.aws, "ec2", "describe_vpc_endpoints", "VpcEndpoints"):
+def _network_endpoints(reader: AccountReader) -> Iterator[AccountResource]:
+    for raw in entries(reader.aws, "ec2", "describe_vpc_endpoints", "VpcEndpoints"):
         name = raw["VpcEndpointId"]
         # A gateway is free; an interface bills by the hour and zone, which the table does not hold.
         dollars = FREE if raw["VpcEndpointType"] == "Gateway" else None
         remove = command("aws", "ec2", "delete-vpc-endpoints", "--vpc-endpoint-ids", name)
-        yield Thing("network endpoint", name, "", dollars, (remove,), tags_of(raw))
+        yield AccountResource("network endpoint", name, "", dollars, (remove,), tags_of(raw))
 
 
-def _gateways(look: Look) -> Iterator[Thing]:
-    for raw in entries(look.aws, "ec2", "describe_nat_gateways", "NatGateways"):
+def _gateways(reader: AccountReader) -> Iterator[AccountResource]:
+    for raw in entries(reader.aws, "ec2", "describe_nat_gateways", "NatGateways"):
         if raw["State"] not in ("deleted", "deleting"):
             name = raw["NatGatewayId"]
             remove = command("aws", "ec2", "delete-nat-gateway", "--nat-gateway-id", name)
-            yield Thing("NAT gateway", name, "", None, (remove,), tags_of(raw))
+            yield AccountResource("NAT gateway", name, "", None, (remove,), tags_of(raw))
 
 
-def _addresses(look: Look) -> Iterator[Thing]:
-    for raw in entries(look.aws, "ec2", "describe_addresses", "Addresses"):
+def _addresses(reader: AccountReader) -> Iterator[AccountResource]:
+    for raw in entries(reader.aws, "ec2", "describe_addresses", "Addresses"):
         name = raw["AllocationId"]
         remove = command("aws", "ec2", "release-address", "--allocation-id", name)
-        yield Thing("public address", name, "", None, (remove,), tags_of(raw))
+        yield AccountResource("public address", name, "", None, (remove,), tags_of(raw))
 
 
 KINDS = (
-    Kind("instances", _instances),
-    Kind("volumes", _volumes),
-    Kind("snapshots", _snapshots),
-    Kind("launch templates", _launch_templates),
-    Kind("network endpoints", _network_endpoints),
-    Kind("NAT gateways", _gateways),
-    Kind("public addresses", _addresses),
+    ResourceKind("instances", _instances),
+    ResourceKind("volumes", _volumes),
+    ResourceKind("snapshots", _snapshots),
+    ResourceKind("launch templates", _launch_templates),
+    ResourceKind("network endpoints", _network_endpoints),
+    ResourceKind("NAT gateways", _gateways),
+    ResourceKind("public addresses", _addresses),
 )

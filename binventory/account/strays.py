@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from binventory.account import machines, sagemaker, services
-from binventory.account.things import Kind, Look, Thing, entries
+from binventory.account.resources import AccountReader, AccountResource, ResourceKind, entries
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 from binventory.cost import prices
 from binventory.cost.prices import Prices
 
-KINDS: tuple[Kind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
+KINDS: tuple[ResourceKind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
 TAG = "deployment"
 ENDS_BY = "ends-by"  # tag of a machine that ends itself: when it must have
 _TOLD_ELSEWHERE = re.compile(
@@ -30,37 +30,37 @@ class Strays:
     """What was found, and what was looked at, so that an empty list means something."""
 
     environment: str
-    found: tuple[Thing, ...]
+    found: tuple[AccountResource, ...]
     kinds: tuple[str, ...]
 
     @property
     def dollars_a_month(self) -> float:
         """What those with a known price cost in a month."""
-        return sum(thing.dollars_a_month or 0.0 for thing in self.found)
+        return sum(resource.dollars_a_month or 0.0 for resource in self.found)
 
     @property
     def unpriced(self) -> int:
         """How many have no known price."""
-        return sum(thing.dollars_a_month is None for thing in self.found)
+        return sum(resource.dollars_a_month is None for resource in self.found)
 
 
 def find(aws: Aws, names: Names) -> Strays:
     """Looks through the account and region. Only reads."""
-    look = Look(aws, _prices(aws.region))
+    reader = AccountReader(aws, _prices(aws.region))
     stacks, live = _stacks(aws, names), _live_executions(aws, names)
     held = stacks.held | _served(aws, stacks.held)
     tagged = _tagged(aws, names)
-    found: list[Thing] = []
+    found: list[AccountResource] = []
     for kind in KINDS:
-        for thing in kind.find(look):
-            ours = _named(thing.name, names) or thing.tags.get(TAG) == names.prefix or thing.arn in tagged
-            for arn in [arn for arn in tagged if thing.arn == arn or thing.name in _forms(arn)]:
+        for resource in kind.find(reader):
+            ours = _named(resource.name, names) or resource.tags.get(TAG) == names.prefix or resource.arn in tagged
+            for arn in [arn for arn in tagged if resource.arn == arn or resource.name in _forms(arn)]:
                 del tagged[arn]
             # CloudFormation says which models and configurations it is making, or has replaced, only afterwards.
-            rolling = stacks.busy and thing.kind in {"model", "endpoint config"}
-            if ours and not rolling and not _in_use(thing, held, live):
-                found.append(thing)
-    found += [thing for thing in tagged.values() if not held & _forms(thing.arn)]
+            rolling = stacks.busy and resource.kind in {"model", "endpoint config"}
+            if ours and not rolling and not _in_use(resource, held, live):
+                found.append(resource)
+    found += [resource for resource in tagged.values() if not held & _forms(resource.arn)]
     return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "whatever carries the tag"))
 
 
@@ -76,15 +76,15 @@ def _named(name: str, names: Names) -> bool:
     return re.search(rf"(^|/){re.escape(names.prefix)}($|[-_/.])", name) is not None
 
 
-def _in_use(thing: Thing, held: set[str], live: set[str]) -> bool:
+def _in_use(resource: AccountResource, held: set[str], live: set[str]) -> bool:
     """Whether a stack holds it, or it is at work for one."""
-    if thing.kind == "stack":
-        return thing.tags["status"] in _AT_REST or thing.tags["status"].endswith("_IN_PROGRESS")
-    if thing.kind == "running job":
-        return any(execution in thing.name for execution in live)
-    if ends_by := thing.tags.get(ENDS_BY):
+    if resource.kind == "stack":
+        return resource.tags["status"] in _AT_REST or resource.tags["status"].endswith("_IN_PROGRESS")
+    if resource.kind == "running job":
+        return any(execution in resource.name for execution in live)
+    if ends_by := resource.tags.get(ENDS_BY):
         return datetime.now(UTC) < datetime.fromisoformat(ends_by)
-    return bool(held & ({thing.name} | _forms(thing.arn)))
+    return bool(held & ({resource.name} | _forms(resource.arn)))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _live_executions(aws: Aws, names: Names) -> set[str]:
     }
 
 
-def _tagged(aws: Aws, names: Names) -> dict[str, Thing]:
+def _tagged(aws: Aws, names: Names) -> dict[str, AccountResource]:
     """Everything that carries the environment's tag, of kinds that are listed and of others, by ARN."""
     filters = [{"Key": TAG, "Values": [names.prefix]}]
     listed = entries(aws, "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters)
@@ -159,10 +159,10 @@ def _tagged(aws: Aws, names: Names) -> dict[str, Thing]:
     }
 
 
-def _of_arn(arn: str) -> Thing:
-    """A thing of which only the ARN is known."""
+def _of_arn(arn: str) -> AccountResource:
+    """A resource of which only the ARN is known."""
     _, _, service, _, _, resource = arn.split(":", 5)
-    return Thing(f"{service} resource", resource, arn, None)
+    return AccountResource(f"{service} resource", resource, arn, None)
 
 
 def _told_elsewhere(arn: str) -> bool:
@@ -170,8 +170,8 @@ def _told_elsewhere(arn: str) -> bool:
     return _TOLD_ELSEWHERE.search(arn) is not None
 
 
-def of_account(aws: Aws) -> Iterator[tuple[str, tuple[Thing, ...]]]:
+def of_account(aws: Aws) -> Iterator[tuple[str, tuple[AccountResource, ...]]]:
     """Everything in the account, whosever it is, by kind. For an account that must be empty."""
-    look = Look(aws, None)
+    reader = AccountReader(aws, None)
     for kind in KINDS:
-        yield kind.label, tuple(replace(thing, remove=()) for thing in kind.find(look))
+        yield kind.label, tuple(replace(resource, remove=()) for resource in kind.find(reader))

@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from binventory.audit.database import Disagreement
 from binventory.audit.summary import Summary
+from binventory.pages import document
 
 PHOTOS_A_CHUNK: Final = 50
 PRINTED: Final = 100
@@ -91,14 +91,11 @@ def thumbnail(data: bytes | None, side: int) -> str:
 
 def _frame(summary: Summary, classes: tuple[int, ...], audit: str, printed: Iterable[Disagreement]) -> str:
     """The page without its bins, with a mark where they go."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     facts = {"audit": audit, "classes": classes, "photosAChunk": PHOTOS_A_CHUNK}
-    return environment.get_template("page.html").render(
+    return document.render(
+        _HERE / "page.html",
         summary=summary,
         printed=list(printed),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cost import prices, quantities, text
+from binventory.cost.alternatives import ENDPOINT_MONTH
 from binventory.cost.estimate import Estimate, estimate
 from binventory.cost.lines import SPOT_SHARE, StepLine
 from binventory.cost.refresh import refresh as refresh_prices
-from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
 from binventory.deployment.cdk import Cdk
@@ -111,7 +111,7 @@ def _print(found: Estimate, before: Estimate | None) -> None:
     _print_below(_steps("execution", found.execution))
     stdout.print(f"{found.workload.photos:,} photos; spot taken at {SPOT_SHARE:.0%} of on demand", style="dim")
     _print_serving(found)
-    _print_roads(found)
+    _print_alternatives(found)
     for note in text.notes(found):
         stdout.print(note, style="dim")
 
@@ -136,12 +136,12 @@ def _print_serving(found: Estimate) -> None:
     _print_below(evens)
 
 
-def _print_roads(found: Estimate) -> None:
-    """Other roads to the same training, and what the notebook way spent."""
-    if found.roads:
+def _print_alternatives(found: Estimate) -> None:
+    """The same training in other ways, a month by size, and what the notebooks spent."""
+    if found.alternatives:
         shown = table("embed and train once", "machines", "min", "dollars", right=("min", "dollars"))
-        for road in found.roads:
-            shown.add_row(road.road, road.machines, f"{road.minutes:,.0f}", money(road.dollars))
+        for other in found.alternatives:
+            shown.add_row(other.way, other.machines, f"{other.minutes:,.0f}", money(other.dollars))
         _print_below(shown)
     grown = table("photos; executions", *text.GROWTH_HEADS[1:], right=tuple(text.GROWTH_HEADS[1:]))
     for photos in found.growth:

@@ -33,7 +33,7 @@ def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
         print_json(
             {
                 "environment": found.environment,
-                "strays": [vars(thing) for thing in found.found],
+                "strays": [vars(resource) for resource in found.found],
                 "dollars_a_month": round(found.dollars_a_month, 4),
                 "unpriced": found.unpriced,
                 "looked_at": found.kinds,
@@ -51,14 +51,14 @@ def _show(found: Strays) -> None:
         stdout.print(f"Looked at: {', '.join(found.kinds)}", style="dim")
         return
     shown = table("what", "name", "a month", right=("a month",))
-    for thing in found.found:
-        cost = "unknown" if thing.dollars_a_month is None else money(thing.dollars_a_month)
-        shown.add_row(thing.kind, escape(thing.name), cost)
+    for resource in found.found:
+        cost = "unknown" if resource.dollars_a_month is None else money(resource.dollars_a_month)
+        shown.add_row(resource.kind, escape(resource.name), cost)
     unknown = f", and {found.unpriced} of unknown cost" if found.unpriced else ""
     shown.add_row("In all", f"{len(found.found)}{unknown}", money(found.dollars_a_month), style="bold")
     stdout.print(shown)
     stdout.print("\n[bold]Remove them with[/bold]")
-    for thing in found.found:
-        for line in thing.remove or (f"# no command is known for {thing.arn}",):
+    for resource in found.found:
+        for line in resource.remove or (f"# no command is known for {resource.arn}",):
             # Whole lines, so that they can be copied from a narrow terminal.
             stdout.print(line, markup=False, soft_wrap=True)

@@ -27,7 +27,7 @@ _PANEL = "Train and serve"
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."
 
 
-class Road(StrEnum):
+class TrainingPlace(StrEnum):
     """Where a training runs."""
 
     SAGEMAKER = "sagemaker"
@@ -62,8 +62,9 @@ def train(
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and do not wait.")] = False,
     on: Annotated[
-        Road, typer.Option("--on", help="ec2: embed, train and evaluate on one spot machine, on shards that exist.")
-    ] = Road.SAGEMAKER,
+        TrainingPlace,
+        typer.Option("--on", help="ec2: embed, train and evaluate on one spot machine, on shards that exist."),
+    ] = TrainingPlace.SAGEMAKER,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="ec2: go on from this run's checkpoints.")] = None,
     watch_run: Annotated[str | None, typer.Option("--watch", metavar="RUN", help="ec2: only look at this run.")] = None,
     yes: YesFlag = False,
@@ -73,7 +74,7 @@ def train(
     """Shows what an execution costs, asks, starts it and shows its steps; interrupting this leaves it running."""
     names, aws = Names(env), connect(os.environ)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
-    if on is Road.EC2:
+    if on is TrainingPlace.EC2:
         _pipeline_only(photos, labels, like, fresh)
         train_on_ec2(aws, names, Ec2Options(parameters, resume, watch_run, detach, yes, json))
         return

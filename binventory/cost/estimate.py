@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from binventory.cost.alternatives import Alternative, alternatives, seed_way
 from binventory.cost.growth import GrowthLine, growth, stored_gb
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.quantities import Quantities
-from binventory.cost.roads import RoadLine, roads, seed_way
 from binventory.cost.serving_modes import BreakEven, Mode, ServingLine, break_evens, lines, modes
 from binventory.cost.workload import DAYS_A_MONTH, HOURS_A_MONTH, Workload
 
@@ -39,7 +39,7 @@ class Estimate:
     again: tuple[StepLine, ...]
     serving: tuple[ServingLine, ...]
     break_evens: tuple[BreakEven, ...]
-    roads: tuple[RoadLine, ...]
+    alternatives: tuple[Alternative, ...]
     seed: tuple[StepLine, ...]
     growth: tuple[GrowthLine, ...]
     notes: tuple[str, ...]  # limits that are too short, prices that nobody read from AWS
@@ -89,7 +89,7 @@ def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: 
         again=tuple(step_line(job, prices, workload) for job in assembly.again),
         serving=lines(ways, traffic),
         break_evens=break_evens(ways),
-        roads=roads(assembly.jobs, prices, workload),
+        alternatives=alternatives(assembly.jobs, prices, workload),
         seed=seed_way(prices),
         growth=growth(assembly, prices, workload),
         notes=(*(line.too_short_note for line in execution if line.too_short), *_notes(assembly, prices)),

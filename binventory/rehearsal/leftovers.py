@@ -37,8 +37,8 @@ class Leftovers:
 def in_account(aws: Aws) -> Leftovers:
     """Everything that the account still holds, whosever it is: a rehearsal's account is made for it alone."""
     found = {}
-    for kind, things in strays.of_account(aws):
-        names = [thing.name for thing in things]
+    for kind, resources in strays.of_account(aws):
+        names = [resource.name for resource in resources]
         found[kind] = tuple(_not_shared(aws, names) if kind == "log groups" else names)
     return Leftovers(found)
 

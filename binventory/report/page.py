@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from binventory import executions
@@ -15,7 +14,7 @@ from binventory.core.journal import duration
 from binventory.cost.spent import StepSpent
 from binventory.cost.text import money_or_unknown
 from binventory.executions.watching import listed
-from binventory.report import charts
+from binventory.pages import charts, document
 from binventory.report.record import Curve, RunRecord
 
 METRICS: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
@@ -25,13 +24,8 @@ _WIDE: Final = 10.0
 
 def render(record: RunRecord) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return document.render(
+        Path(__file__).with_name("page.html"),
         **_head(record), **_steps(record), **_tuning(record), **_evaluation(record), **_costs(record),
         curves=Markup("".join(_curves(record))), parameters=sorted(record.parameters.items()),
     )  # fmt: skip
@@ -65,28 +59,28 @@ def _steps(record: RunRecord) -> dict[str, Any]:
         {"name": step.name, "status": step.status, "took": _took(step), "result": _result(step)}
         for step in record.execution.steps
     ]
-    return {"steps": rows, "timeline": Markup(charts.timeline("Steps and trials", list(_bars(record))))}
+    return {"steps": rows, "timeline": Markup(charts.timeline("Steps and trials", list(_spans(record))))}
 
 
-def _bars(record: RunRecord) -> Iterator[charts.Bar]:
+def _spans(record: RunRecord) -> Iterator[charts.Span]:
     jobs = {step.step: step.jobs for step in record.spent.steps}
     for step in record.execution.steps:
         if step.started is not None:
-            yield _bar(record, step.name, step.started, step.ended, step.status, said=str(step.reused or ""))
+            yield _span(record, step.name, step.started, step.ended, step.status, said=str(step.reused or ""))
             if step.kind == "TuningJob":
                 for number, job in enumerate(jobs.get(step.name, ()), start=1):
                     if job.started is not None:
                         style = "Failed" if job.status == "Failed" else "trial"
-                        yield _bar(record, f"trial {number}", job.started, job.ended, style, level=1)
+                        yield _span(record, f"trial {number}", job.started, job.ended, style, level=1)
 
 
-def _bar(
+def _span(
     record: RunRecord, name: str, start: datetime, end: datetime | None, style: str, *, level: int = 0, said: str = ""
-) -> charts.Bar:
+) -> charts.Span:
     begun = (start - record.started).total_seconds()
     ended = ((end or record.ended) - record.started).total_seconds()
     # Clocks of different services differ by parts of a second.
-    return charts.Bar(
+    return charts.Span(
         name, max(0.0, begun), max(begun, ended, 0.0), f"{name}: {said or duration(ended - begun)}", style, level=level
     )
 
@@ -112,12 +106,14 @@ def _result(step: executions.ExecutionStep) -> str:
 
 
 def _tuning(record: RunRecord) -> dict[str, Any]:
+    took = {job.name: duration(job.seconds) for job in record.spent.jobs}
     tuned = sorted({name for trial in record.trials for name in trial.hyperparameters})
     rows = [
         {
             "best": trial is record.best,
             "given": [_short(trial.hyperparameters.get(name, "")) for name in tuned],
             "objective": trial.loss,
+            "took": took.get(trial.job, ""),
             "status": trial.status,
         }
         for trial in record.trials
@@ -130,12 +126,14 @@ def _tuning_picture(record: RunRecord) -> str:
     for number, trial in enumerate(record.trials, start=1):
         rate = _number(trial.hyperparameters.get("lr", ""))
         if rate is not None and rate > 0 and trial.objective is not None:
-            batch = trial.hyperparameters.get("batch-size", "")
+            batch = _short(trial.hyperparameters.get("batch-size", ""))
             note = f"trial {number}: {trial.loss} with batches of {batch}"
-            dots.append(charts.Dot(rate, trial.objective, f"{number}", note, best=trial is record.best))
+            best = trial is record.best
+            dots.append(charts.Dot(rate, trial.objective, f"{number}", note, best, f"batches of {batch}"))
     heights = [dot.y for dot in dots]
     wide = bool(heights) and min(heights) > 0 and max(heights) / min(heights) > _WIDE
-    title = "Objective (smaller is better) by learning rate"
+    dots.sort(key=lambda dot: (len(dot.group), dot.group))
+    title = "Objective (smaller is better) by learning rate and batch size"
     return charts.scatter(title, dots, x_label="learning rate, logarithmic", log_x=True, log_y=wide)
 
 
@@ -153,7 +151,8 @@ def _curves(record: RunRecord) -> Iterator[str]:
         series = [one for one in series if one.points]
         values = [y for one in series for _, y in one.points]
         wide = metric == "loss" and bool(values) and min(values) > 0 and max(values) / min(values) > _WIDE
-        yield charts.lines(title, series, x_label="epoch", log_y=wide)
+        if series:
+            yield charts.lines(title, series, x_label="epoch", log_y=wide)
 
 
 def _points(curve: Curve, name: str) -> list[tuple[float, float]]:
@@ -175,7 +174,7 @@ def _evaluation(record: RunRecord) -> dict[str, Any]:
     heat = []
     for count, row in zip(ours["classes"], ours["confusion"], strict=True):
         total = sum(row) or 1
-        heat.append({"count": count, "cells": [{"photos": n, "share": round(50 * n / total)} for n in row]})
+        heat.append({"count": count, "cells": [{"photos": n, "share": round(n / total / 2, 3)} for n in row]})
     return {
         "columns": ["this model", "95% interval", *baselines],
         "metrics": rows,
@@ -224,7 +223,7 @@ def _cost(step: StepSpent) -> dict[str, Any]:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return float(text.strip('"'))  # SageMaker quotes the value of a categorical hyperparameter
     except ValueError:
         return None
 

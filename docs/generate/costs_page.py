@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from binventory.cost import prices, quantities
+from binventory.cost.alternatives import ENDPOINT_MONTH
 from binventory.cost.estimate import Estimate, estimate
 from binventory.cost.quantities import Quantities
-from binventory.cost.roads import ENDPOINT_MONTH
 from binventory.cost.text import EVEN_HEADS, GROWTH_HEADS, even_cells, growth_cells, mode_cells, money, step_cells
 from binventory.cost.workload import Workload
 from docs.generate.costs_table import between_marks
@@ -38,7 +38,7 @@ def _figures(read: Quantities) -> str:
         *_table(EVEN_HEADS, map(even_cells, few.break_evens)),
         "Embed and Train once, in three ways:",
         "",
-        *_roads(few, many),
+        *_alternatives(few, many),
         "What the usual notebook project spent on the same work:",
         "",
         *_seed(few),
@@ -50,16 +50,16 @@ def _estimate(read: Quantities, photos: int) -> Estimate:
     return estimate(read, prices.load(read.region), Workload.of(read.parameters, photos=photos), TRAFFIC)
 
 
-def _roads(few: Estimate, many: Estimate) -> list[str]:
+def _alternatives(few: Estimate, many: Estimate) -> list[str]:
     heads = ["", *(f"{found.workload.photos:,} photos" for found in (few, many)), "machines", ""]
     rows = [
         [
-            one.road,
-            *(f"{money(road.dollars)} in {road.minutes:,.0f} min" for road in (one, other)),
+            one.way,
+            *(f"{money(way.dollars)} in {way.minutes:,.0f} min" for way in (one, other)),
             one.machines,
             one.note,
         ]
-        for one, other in zip(few.roads, many.roads, strict=True)
+        for one, other in zip(few.alternatives, many.alternatives, strict=True)
     ]
     return _table(heads, rows)
 

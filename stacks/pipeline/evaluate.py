@@ -11,7 +11,6 @@ from stacks.pipeline.expressions import (
     StepType,
 )
 from stacks.pipeline.ingest import shards
-
 from stacks.pipeline.names import EVALUATE
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob
 from stacks.pipeline.train import model_archive

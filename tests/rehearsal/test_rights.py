@@ -81,7 +81,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 def train(account: Account) -> None:
     """The scheduled workflow trains, and shows the log of an execution that fails."""
     summary = {"GITHUB_STEP_SUMMARY": str(account.folder / "summary.md")}
-    for parameter, status in (("", 0), ("Weights=absent.pth", 1)):
+    bucket = "aft-vbi-pds"
+    photo = account.client("s3").list_objects_v2(Bucket=bucket, Prefix="bin-images/", MaxKeys=1)["Contents"][0]["Key"]
+    # Ingest, a processing job, refuses a photo as its labels.
+    for parameter, status in (("", 0), (f"LabelsUri=s3://{bucket}/{photo}", 1)):
         rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
         for name in ("Train and wait", "Write metrics and cost to the summary, and the evaluation as a page"):
             done = account.shell(step("train", name), {**rights, **summary, "PARAMETER": parameter})
@@ -208,7 +211,9 @@ def guards(account: Account) -> None:
 
 def destroy(account: Account) -> None:
     """The workflow destroys everything while an execution runs."""
-    account.client("sagemaker").start_pipeline_execution(PipelineName=NAME)
+    # Steps from the cache would have ended before the stacks are deleted.
+    everything = [{"Name": "Fresh", "Value": "destroy"}]
+    account.client("sagemaker").start_pipeline_execution(PipelineName=NAME, PipelineParameters=everything)
     rights = account.credentials("deploy", "repo:acme/bins:environment:dev")
     done = account.shell(step("destroy", "Destroy"), {**rights, "BINVENTORY_ENV": "dev"})
     assert done.returncode == 0, done.stdout + done.stderr

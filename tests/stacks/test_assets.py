@@ -40,6 +40,12 @@ def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tm
     _, _, members = _pack(tmp_path / "out")
     assert [member.name for member in members] == [
         "arithmetic.py",
+        "binventory/__init__.py",
+        "binventory/pages/__init__.py",
+        "binventory/pages/base.html",
+        "binventory/pages/charts.py",
+        "binventory/pages/document.py",
+        "binventory/pages/style.css",
         "digests.py",
         "inference.py",
         "ingestion/page.html",

@@ -195,7 +195,7 @@ def test_the_rules_that_watch_are_settings_that_the_script_reads_alike() -> None
     watched = pipeline_definition(synthesize(settings)["Training"])
     given = named(watched, "Train")["Arguments"]["HyperParameters"]
     assert (given["watch"], given["profile-steps"]) == (asked, "5")
-    rules = {rule.name: rule for rule in parse_rules(given["watch"])}
+    rules = {str(rule.name): rule for rule in parse_rules(given["watch"])}
     assert (rules["overfit"].action, rules["overfit"].threshold) == ("stop", 0.3)
     assert set(WatchRule) - set(rules) == {"overtraining"}
     assert tuple(rule.name for rule in watching_rules.RULES) == tuple(WatchRule)

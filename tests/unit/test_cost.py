@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from binventory.core.errors import Problem
 from binventory.cost import prices, quantities
+from binventory.cost.alternatives import alternatives, seed_way
 from binventory.cost.estimate import estimate
 from binventory.cost.growth import month
 from binventory.cost.jobs import Job
 from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
 from binventory.cost.quantities import BatchMachines, BilledEndpoint, Quantities
-from binventory.cost.roads import roads, seed_way
 from binventory.cost.serving_modes import break_evens, modes, serverless_count
 from binventory.cost.text import difference, markdown, money
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
@@ -211,12 +211,12 @@ def test_a_thousand_counts_of_an_endpoint_are_its_day_shared_among_them() -> Non
 
 
 @given(jobs, st.integers(1, 600_000))
-def test_the_ways_to_train_keep_their_order(some: Job, photos: int) -> None:
+def test_the_alternatives_keep_their_order(some: Job, photos: int) -> None:
     work = Workload(photos, 3, 20)
-    on_demand, spot, ec2 = roads([replace(some, step="Train")], US, work)
+    on_demand, spot, ec2 = alternatives([replace(some, step="Train")], US, work)
     assert spot.dollars < on_demand.dollars
     assert ec2.dollars > 0
-    assert roads([replace(some, step="Ingest")], US, work) == ()
+    assert alternatives([replace(some, step="Ingest")], US, work) == ()
 
 
 def test_a_hand_worked_month_of_executions() -> None:

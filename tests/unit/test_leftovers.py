@@ -220,7 +220,7 @@ def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest
     now = datetime.now(UTC)
     working, stuck = start(now + timedelta(hours=1)), start(now - timedelta(minutes=1))
     strays_found = strays.find(aws, Names())
-    assert [stray.name for stray in strays_found.found] == [stuck]
+    assert [resource.name for resource in strays_found.found] == [stuck]
     # The price of an unknown type is reported as unknown.
     assert (strays_found.dollars_a_month, strays_found.unpriced) == (0, 1)
     leftovers._show(strays_found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from html import escape
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 import train
+from binventory.pages.charts import Series, lines
 from fitting.loop import EpochResult, StepResult
 from fitting.ranks import Ranks
 from jobs.container import JobError
 from tests.training_data import write_embedding
-from watching.line_chart import Line, chart
 from watching.profile_window import Measured, StepTime, profile_rules
 from watching.rules import RULES, LayerSignal, Rule, parse_rules
 from watching.watcher import RunWatcher, layer_signals
@@ -254,7 +254,7 @@ def test_the_page_is_self_contained_and_shows_curves_rules_and_operators(tmp_pat
     assert page.outside == [] and "script" not in page.tags
     assert page.tags.count("svg") == 5
     assert all(rule.name in text for rule in RULES) and all(name in text for name in TROUBLES)
-    assert all(escape(rule.recommendation) in text for rule in RULES), "each rule's recommendation is always shown"
+    assert all(rule.recommendation in unescape(text) for rule in RULES), "each rule's recommendation is always shown"
     profile = json.loads((tmp_path / "model" / "profile.json").read_text())
     assert any("addmm" in row["operator"] or "linear" in row["operator"] for row in profile["operators"])
     assert profile["steps"] == 3 * 8 - 1
@@ -263,8 +263,8 @@ def test_the_page_is_self_contained_and_shows_curves_rules_and_operators(tmp_pat
 
 
 def test_a_chart_survives_values_that_cannot_be_drawn() -> None:
-    assert "no data" in chart("Loss", [Line("a", [(0, float("nan"))])], x_label="x")
-    drawn = chart("<b>", [Line("<i>", [(1, 0.0), (2, 5.0), (3, 5.0)])], x_label="x", log_y=True)
+    assert "no data" in lines("Loss", [Series("a", [(0, float("nan"))])], x_label="x")
+    drawn = lines("<b>", [Series("<i>", [(1, 0.0), (2, 5.0), (3, 5.0)])], x_label="x", log_y=True)
     assert "<b>" not in drawn and "&lt;i&gt;" in drawn and "nan" not in drawn
 
 

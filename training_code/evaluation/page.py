@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from binventory.pages.document import percent, render
 from evaluation.calibration import ReliabilityBin, reliability
 from evaluation.count_metrics import Predictions, confusion_matrix
 from evaluation.photo_traits import LabelledPhoto
@@ -73,17 +73,10 @@ class _Dot:
 
 def render_page(evaluation: Evaluation, photos: Sequence[LabelledPhoto]) -> str:
     """The page as HTML. photos: the test split in the order of the evaluation's predictions."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
     predictions = evaluation.model.predictions
     compared = [evaluation.model, *([evaluation.champion] if evaluation.champion else []), *evaluation.baselines]
-    return environment.get_template("page.html").render(
+    return render(
+        Path(__file__).with_name("page.html"),
         evaluation=evaluation,
         model=evaluation.model,
         decision=evaluation.decision,
@@ -101,16 +94,12 @@ def render_page(evaluation: Evaluation, photos: Sequence[LabelledPhoto]) -> str:
     )
 
 
-def _percent(value: float) -> str:
-    return "n/a" if np.isnan(value) else f"{100 * value:.1f}%"
-
-
 def _number(value: float) -> str:
     return "n/a" if np.isnan(value) else f"{value:.3f}"
 
 
 def _row(compared: Sequence[Measured], name: str, title: str, explanation: str, kind: str) -> _Row:
-    show = _percent if kind == "percent" else _number
+    show = percent if kind == "percent" else _number
     cells = []
     for measured in compared:
         found = measured.intervals[name]
@@ -138,14 +127,14 @@ def _class_rows(model: Measured) -> list[tuple[int, str, str, str, str]]:
     for column in range(len(model.predictions.classes)):
         found = model.class_intervals["recall"][column]
         recall = Markup("{} <small>{} to {}</small>").format(
-            _percent(float(model.metrics.recall[column])), _percent(found.low), _percent(found.high)
+            percent(float(model.metrics.recall[column])), percent(found.low), percent(found.high)
         )
         rows.append(
             (
                 int(photos[column]),
                 recall,
-                _percent(float(model.metrics.precision[column])),
-                _percent(float(model.metrics.class_accuracy[column])),
+                percent(float(model.metrics.precision[column])),
+                percent(float(model.metrics.class_accuracy[column])),
                 _number(float(model.metrics.class_rmse[column])),
             )
         )
@@ -159,7 +148,7 @@ def _dots(bins: Sequence[ReliabilityBin]) -> list[_Dot]:
             x=_MARGIN + found.confidence * _PLOT,
             y=_MARGIN / 2 + (1 - found.accuracy) * _PLOT,
             radius=3 + 9 * float(np.sqrt(found.photos / most)),
-            label=f"{found.photos} photos: said {_percent(found.confidence)}, right {_percent(found.accuracy)}",
+            label=f"{found.photos} photos: said {percent(found.confidence)}, right {percent(found.accuracy)}",
         )
         for found in bins
     ]

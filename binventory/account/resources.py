@@ -1,4 +1,4 @@
-"""A thing in the account, and how the things of one kind are listed."""
+"""A resource in the account, and how the resources of one kind are listed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FREE = 0.0
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One thing. Dollars are for a month in which nobody touches it; None: nobody knows."""
+class AccountResource:
+    """One resource. Dollars are for a month in which nobody touches it; None: nobody knows."""
 
     kind: str
     name: str
@@ -30,7 +30,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Look:
+class AccountReader:
     """What a listing needs: the account, and its region's prices where the table has the region."""
 
     aws: Aws
@@ -58,11 +58,11 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """The things of one kind: their name in the plural, and how to list all of the account's."""
+class ResourceKind:
+    """The resources of one kind: their name in the plural, and how to list all of the account's."""
 
     label: str
-    find: Callable[[Look], Iterator[Thing]]
+    find: Callable[[AccountReader], Iterator[AccountResource]]
 
 
 def entries(aws: Aws, service: str, operation: str, key: str, **request: Any) -> Iterator[dict[str, Any]]:

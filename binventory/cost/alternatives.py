@@ -1,4 +1,4 @@
-"""The same training by other roads: SageMaker on demand, managed spot, EC2 spot; and what the notebook way spent."""
+"""The same training in other ways: SageMaker on demand, managed spot, EC2 spot; and what the notebook way spent."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TRAINING_STEPS = ("Embed", "Train")
 
 
 @dataclass(frozen=True)
-class RoadLine:
-    """One road for embedding and training once."""
+class Alternative:
+    """One way of embedding and training once."""
 
-    road: str
+    way: str
     machines: str
     minutes: float
     dollars: float
     note: str
 
 
-def roads(jobs: Sequence[Job], prices: Prices, workload: Workload) -> tuple[RoadLine, ...]:
-    """The training by each road; empty where the pipeline has no such steps.
+def alternatives(jobs: Sequence[Job], prices: Prices, workload: Workload) -> tuple[Alternative, ...]:
+    """The training in each way; empty where the pipeline has no such steps.
 
     Raises:
         Problem: the table holds no price for one of the machines.
@@ -44,17 +44,17 @@ def roads(jobs: Sequence[Job], prices: Prices, workload: Workload) -> tuple[Road
     disk = EC2_VOLUME_GB * prices.unit("ebs_gb_month") / HOURS_A_MONTH
     ec2 = prices.ec2_hour(EC2_INSTANCE)
     return (
-        RoadLine(
+        Alternative(
             "SageMaker on demand", machines, minutes, sum(line.on_demand for line in lines), "never waits, never stops"
         ),
-        RoadLine(
+        Alternative(
             "SageMaker managed spot",
             machines,
             minutes,
             sum(line.expected for line in spot),
-            "may wait or be reclaimed; goes on from its checkpoint",
+            "may wait or be reclaimed; continues from its checkpoint",
         ),
-        RoadLine(
+        Alternative(
             "EC2 spot",
             f"1 x {EC2_INSTANCE}",
             hours * 60,

@@ -1,9 +1,13 @@
-"""The report's pictures as SVG text. Colours come from the page's style, so they follow light, dark and print."""
+"""Charts as HTML text: lines, scatter and timeline as SVG, bars as a table.
+
+Colours come from the stylesheet, so charts follow light, dark and print: Okabe and Ito's palette, which colour-blind
+readers can tell apart. Dashes tell lines apart without colour.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,12 +15,13 @@ WIDTH, HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 40
 _ROW = 24
 _SERIES = 6
-"""Styles that the page has for series: `s0` to `s5`."""
+"""Classes that the stylesheet has for series: `s0` to `s5`."""
+_DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 
 @dataclass(frozen=True)
 class Series:
-    """A named line; `faint` ones are context for the others."""
+    """A named line. Faint ones are context for the others. Points that cannot be drawn are left out."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -25,17 +30,18 @@ class Series:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with its label; the best one is drawn larger."""
+    """A point with its label. The best one is drawn larger, and points of one group have one colour."""
 
     x: float
     y: float
     label: str
     note: str
     best: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
-class Bar:
+class Span:
     """A span of time, in seconds since the start."""
 
     name: str
@@ -80,51 +86,69 @@ class _Axis:
 
 
 def lines(title: str, series: Sequence[Series], *, x_label: str, log_y: bool = False) -> str:
-    """A line chart; the faint series share one place in the legend."""
-    kept = [Series(one.name, [p for p in one.points if not log_y or p[1] > 0], one.faint) for one in series]
+    """A line chart; the faint series share one entry in the legend, and a series of one point is a dot."""
+    kept = [Series(one.name, [p for p in one.points if _drawable(p, log_y)], one.faint) for one in series]
     points = [point for one in kept for point in one.points]
     if not points:
-        return ""
+        return _without_data(title)
     x_axis = _Axis.over([x for x, _ in points], _LEFT, WIDTH - _RIGHT)
     y_axis = _Axis.over([y for _, y in points], HEIGHT - _BOTTOM, _TOP, log=log_y)
     drawn, legend, strong = [], [], 0
     for one in kept:
-        style = "faint" if one.faint else f"s{strong % _SERIES}"
-        strong += not one.faint
-        path = " ".join(f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}" for x, y in one.points)
-        drawn.append(f'<polyline class="line {style}" points="{path}"><title>{escape(one.name)}</title></polyline>')
-        name = "trials" if one.faint else one.name
-        entry = f'<span><i class="{style}"></i>{escape(name)}</span>'
+        style, dash = "faint", ""
+        if not one.faint:
+            style, dash = f"s{strong % _SERIES}", _DASHES[strong % len(_DASHES)]
+            strong += 1
+        drawn.append(_line(one, style, dash, x_axis, y_axis))
+        entry = f'<span><i class="{style}"></i>{escape("trials" if one.faint else one.name)}</span>'
         if entry not in legend:
             legend.append(entry)
     return _figure(title, _grid(x_axis, y_axis, x_label) + "".join(drawn), " ".join(legend))
 
 
+def _line(series: Series, style: str, dash: str, x_axis: _Axis, y_axis: _Axis) -> str:
+    places = [(x_axis.place(x), y_axis.place(y)) for x, y in series.points]
+    name = f"<title>{escape(series.name)}</title>"
+    if len(places) == 1:
+        ((x, y),) = places
+        return f'<circle class="point {style}" cx="{x:.1f}" cy="{y:.1f}" r="4">{name}</circle>'
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<polyline class="line {style}" points="{path}"{dashed}>{name}</polyline>'
+
+
+def _drawable(point: tuple[float, float], log_y: bool) -> bool:
+    return all(map(math.isfinite, point)) and (not log_y or point[1] > 0)
+
+
 def scatter(title: str, dots: Sequence[Dot], *, x_label: str, log_x: bool, log_y: bool) -> str:
-    """A scatter chart with a label at each dot."""
+    """A scatter chart with a label at each dot, and a legend where the dots have groups."""
     if not dots:
-        return ""
+        return _without_data(title)
     x_axis = _Axis.over([dot.x for dot in dots], _LEFT, WIDTH - _RIGHT, log=log_x)
     y_axis = _Axis.over([dot.y for dot in dots], HEIGHT - _BOTTOM, _TOP + 14, log=log_y)
+    groups = list(dict.fromkeys(dot.group for dot in dots))
+    legend = [f'<span><i class="s{i % _SERIES}"></i>{escape(name)}</span>' for i, name in enumerate(groups) if name]
     drawn = []
     for dot in dots:
         x, y = x_axis.place(dot.x), y_axis.place(dot.y)
         radius = 6 if dot.best else 4
+        style = f"dot s{groups.index(dot.group) % _SERIES}{' best' if dot.best else ''}"
         drawn.append(
-            f'<circle class="dot {"best" if dot.best else ""}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
+            f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
             f"<title>{escape(dot.note)}</title></circle>"
             f'<text x="{x:.1f}" y="{y - radius - 4:.1f}" text-anchor="middle">{escape(dot.label)}</text>'
         )
-    return _figure(title, _grid(x_axis, y_axis, x_label) + "".join(drawn), "")
+    return _figure(title, _grid(x_axis, y_axis, x_label) + "".join(drawn), " ".join(legend))
 
 
-def timeline(title: str, bars: Sequence[Bar]) -> str:
-    """One row a bar, in minutes from the start."""
-    if not bars:
-        return ""
+def timeline(title: str, spans: Sequence[Span]) -> str:
+    """One row a span, in minutes from the start."""
+    if not spans:
+        return _without_data(title)
     names = 132
-    height = _TOP + _ROW * len(bars) + 34
-    longest = max(bar.end for bar in bars) or 1.0
+    height = _TOP + _ROW * len(spans) + 34
+    longest = max(span.end for span in spans) or 1.0
     axis = _Axis(0.0, longest / 60, names, WIDTH - _RIGHT)
     floor = height - 34
     drawn = [
@@ -133,16 +157,27 @@ def timeline(title: str, bars: Sequence[Bar]) -> str:
         for at, label in axis.ticks()
     ]
     drawn.append(f'<text x="{(names + WIDTH) / 2:.0f}" y="{height - 4}" text-anchor="middle">minutes</text>')
-    for row, bar in enumerate(bars):
+    for row, span in enumerate(spans):
         y = _TOP + _ROW * row
-        start, end = axis.place(bar.start / 60), axis.place(bar.end / 60)
-        thick = 14 if bar.level == 0 else 8
+        start, end = axis.place(span.start / 60), axis.place(span.end / 60)
+        thick = 14 if span.level == 0 else 8
         drawn.append(
-            f'<text x="{12 * bar.level}" y="{y + 16}">{escape(bar.name)}</text>'
-            f'<rect class="bar {bar.style}" x="{start:.1f}" y="{y + 12 - thick / 2:.1f}" height="{thick}" rx="2" '
-            f'width="{max(2.0, end - start):.1f}"><title>{escape(bar.note)}</title></rect>'
+            f'<text x="{12 * span.level}" y="{y + 16}">{escape(span.name)}</text>'
+            f'<rect class="bar {span.style}" x="{start:.1f}" y="{y + 12 - thick / 2:.1f}" height="{thick}" rx="2" '
+            f'width="{max(2.0, end - start):.1f}"><title>{escape(span.note)}</title></rect>'
         )
     return _figure(title, "".join(drawn), "", height=height)
+
+
+def bars(values: Mapping[str, int], *, warn: bool = False) -> str:
+    """A table of whole numbers, each with a bar as long as its part of the largest and with its share of the sum."""
+    total, most = sum(values.values()) or 1, max(values.values(), default=0) or 1
+    rows = "".join(
+        f'<tr><td>{escape(str(name))}</td><td class="bar"><i style="width:{100 * value / most:.1f}%"></i></td>'
+        f'<td class="number">{value:,}</td><td class="number">{value / total:.1%}</td></tr>'
+        for name, value in values.items()
+    )
+    return f'<table class="bars{" warn" if warn else ""}">{rows}</table>'
 
 
 def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str) -> str:
@@ -158,9 +193,13 @@ def _grid(x_axis: _Axis, y_axis: _Axis, x_label: str) -> str:
     return "".join(parts)
 
 
+def _without_data(title: str) -> str:
+    return f"<figure><figcaption>{escape(title)}: no data</figcaption></figure>"
+
+
 def _figure(title: str, drawing: str, legend: str, *, height: int = HEIGHT) -> str:
     key = f'<p class="legend">{legend}</p>' if legend else ""
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(title, quote=True)}">{drawing}</svg>{key}</figure>'
     )

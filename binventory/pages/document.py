@@ -1,0 +1,37 @@
+"""Renders a page from its Jinja template: self-contained, for light and dark screens, phones and print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+_KIT = Path(__file__).parent
+
+
+def render(template: Path, **values: Any) -> str:
+    """The page as HTML.
+
+    Args:
+        template: a Jinja file that extends `base.html`, which brings the stylesheet and the content security policy.
+            Everything that it shows is escaped, except for values that are `Markup`.
+        values: what the template names; a name that is missing is an error.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, _KIT]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    environment.globals["stylesheet"] = Markup((_KIT / "style.css").read_text(encoding="utf-8"))
+    return environment.get_template(template.name).render(**values)
+
+
+def percent(share: float) -> str:
+    """A share as 12.3%; `n/a` for a value that is no number."""
+    return "n/a" if share != share else f"{100 * share:.1f}%"
