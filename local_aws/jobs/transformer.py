@@ -66,7 +66,9 @@ class Transformer:
         self._http = urllib3.PoolManager(maxsize=self._parallel, retries=False, timeout=timeout)
 
     def transform_all(self, objects: Iterator[ObjectName], folder: Path, write_line: Callable[[str], None]) -> None:
-        """Transform all objects; a failure is counted and written to the log. Raises `TransformStopped` when the job is stopped.
+        """Transform all objects; a failure is counted and written to the log.
+
+        Raises `TransformStopped` when the job is stopped.
 
         Args:
             objects: the input.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from local_aws.core.errors import AwsError, validation
+from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.pipelines.expressions import CONDITION_TYPES, ExpressionError, parse_path, references
 
 VERSION = "2020-12-01"
@@ -189,7 +189,7 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
         if not _STEP_NAME.fullmatch(name):
             raise _refused(f"step name {name!r} must be 1 to 64 letters, digits, - or _")
         if kind in _ELSEWHERE:
-            raise AwsError("NotImplemented", f"Step {name}: steps of type {kind} do not run locally", 501)
+            raise not_local(f"Step {name}: steps of type {kind} do not run locally", "leave the step out of rehearsals")
         if kind not in RUNNABLE:
             raise _refused(f"step {name} has the unknown type {kind!r}")
         arguments = item.get("Arguments", {})

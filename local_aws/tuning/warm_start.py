@@ -107,7 +107,7 @@ def _check_identical(request: Document, parent: Document, name: str) -> None:
     for what, (now, before) in compared.items():
         if now != before:
             raise validation(
-                f"WarmStartType {IDENTICAL} wants the same data and algorithm, but {what} differs from parent tuning "
+                f"WarmStartType {IDENTICAL} needs the same data and algorithm, but {what} differs from parent tuning "
                 f"job {name}; use TransferLearning"
             )
 

@@ -1,4 +1,4 @@
-"""The EC2 stack: absent by default; else an instance without access from outside that ends itself; nothing else bills."""
+"""The EC2 stack: absent by default; else an instance closed to the outside that ends itself; nothing else bills."""
 
 from __future__ import annotations
 
