@@ -34,6 +34,16 @@ def in_use(message: str) -> AwsError:
     return AwsError("ResourceInUse", message)
 
 
+def not_local(what: str, cure: str) -> AwsError:
+    """A request that AWS accepts and the local AWS does not run.
+
+    Args:
+        what: the member or value, and that it does not run locally.
+        cure: what to send instead.
+    """
+    return AwsError("NotImplemented", f"{what}, only on AWS; {cure}", 501)
+
+
 def conflict(message: str) -> AwsError:
     """A change that the resource's state does not allow."""
     return AwsError("ConflictException", message)

@@ -161,7 +161,7 @@ def _check_container(context: Context, container: Document) -> None:
 def _check_variant(context: Context, variant: Document) -> None:
     name = variant["VariantName"]
     if not variant.get("ModelName"):
-        raise validation(f"Production variant {name} needs a ModelName; inference components are not run locally")
+        raise validation(f"Production variant {name} needs a ModelName; inference components do not run locally")
     model_of(context, variant["ModelName"])
     if variant.get("ServerlessConfig"):
         if variant.get("InstanceType") or variant.get("InitialInstanceCount"):

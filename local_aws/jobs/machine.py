@@ -20,7 +20,7 @@ _PROXIES = {"http_proxy", "https_proxy", "no_proxy", "all_proxy"}
 
 
 @dataclass(frozen=True)
-class Machine:
+class JobMachine:
     """A machine of a job; `root` stands in for its `/opt/ml`."""
 
     name: str
@@ -29,7 +29,7 @@ class Machine:
     executables: Path
 
     @classmethod
-    def make(cls, job_folder: Path, index: int) -> Machine:
+    def make(cls, job_folder: Path, index: int) -> JobMachine:
         """Make the empty folders of machine `algo-(index + 1)`; removes those of an earlier attempt."""
         name = f"algo-{index + 1}"
         folder = job_folder / name

@@ -17,7 +17,7 @@ from local_aws.images.pytorch import image_problem
 from local_aws.jobs.channels import DataError, DataSource
 from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.job_run import JobRun
-from local_aws.jobs.machine import Machine
+from local_aws.jobs.machine import JobMachine
 from local_aws.jobs.requests import check_processing
 from local_aws.jobs.running import Jobs, stop_grace
 from local_aws.jobs.usage import UsageSampler, Watched
@@ -66,7 +66,7 @@ class ProcessingRun(JobRun):
 
     def _on_machines(self, job: Document) -> Document:
         count = job["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
-        machines = [Machine.make(self._folder, index) for index in range(count)]
+        machines = [JobMachine.make(self._folder, index) for index in range(count)]
         self._record.change(ProcessingStartTime=self._context.now())
         try:
             for machine in machines:
@@ -88,7 +88,7 @@ class ProcessingRun(JobRun):
             self._upload(job, machines)
         return changes
 
-    def _prepare(self, job: Document, machine: Machine, machines: list[Machine]) -> None:
+    def _prepare(self, job: Document, machine: JobMachine, machines: list[JobMachine]) -> None:
         (machine.root / "processing").mkdir()
         (machine.root / "output").mkdir()
         names = [other.name for other in machines]
@@ -125,7 +125,7 @@ class ProcessingRun(JobRun):
         for output in _outputs(job):
             Path(rebase(output["LocalPath"], machine.root)).mkdir(parents=True, exist_ok=True)
 
-    def _start(self, job: Document, machines: list[Machine]) -> None:
+    def _start(self, job: Document, machines: list[JobMachine]) -> None:
         threads = max(1, self._context.cpu.total // len(machines))
         port = free_port()
         for machine in machines:
@@ -136,7 +136,7 @@ class ProcessingRun(JobRun):
             self._containers.append(container)
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
 
-    def _sampler(self, job: Document, machines: list[Machine]) -> UsageSampler:
+    def _sampler(self, job: Document, machines: list[JobMachine]) -> UsageSampler:
         volume = job["ProcessingResources"]["ClusterConfig"].get("VolumeSizeInGB", 1)
         watched = [
             Watched(f"{self._name}/{machine.name}", container.process.pid, machine.root, volume)
@@ -151,7 +151,7 @@ class ProcessingRun(JobRun):
         status = container.wait()
         self._messages.put((index, status if status is not None else -1))
 
-    def _spec(self, job: Document, machine: Machine, threads: int, port: int) -> ContainerSpec:
+    def _spec(self, job: Document, machine: JobMachine, threads: int, port: int) -> ContainerSpec:
         application = job["AppSpecification"]
         given = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
         variables = {
@@ -166,7 +166,7 @@ class ProcessingRun(JobRun):
         command = [rebase(word, machine.root) for word in words]
         return ContainerSpec(command, machine.environment(variables, threads), machine.root)
 
-    def _watch(self, job: Document, machines: list[Machine]) -> Document:
+    def _watch(self, job: Document, machines: list[JobMachine]) -> Document:
         """Wait until every machine has ended, one has failed, the time limit is reached or the job is stopped."""
         waiting = len(machines)
         limit = time.monotonic() + job["StoppingCondition"]["MaxRuntimeInSeconds"]
@@ -188,7 +188,7 @@ class ProcessingRun(JobRun):
             waiting -= 1
         return self._status("Completed") | _exit_message(machines[0])
 
-    def _upload(self, job: Document, machines: list[Machine]) -> None:
+    def _upload(self, job: Document, machines: list[JobMachine]) -> None:
         for output in _outputs(job):
             for machine in machines:
                 folder = Path(rebase(output["LocalPath"], machine.root))
@@ -196,7 +196,7 @@ class ProcessingRun(JobRun):
                     self._context.objects.upload_tree(folder, output["S3Uri"])
 
 
-def _exit_message(machine: Machine) -> Document:
+def _exit_message(machine: JobMachine) -> Document:
     """The job's ExitMessage, which a machine may have written."""
     text = machine.read_text("output/message", _MAX_TEXT)
     return {"ExitMessage": text} if text else {}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
+from local_aws.core.errors import not_local, validation
 from local_aws.core.protocol import Document
 
 _DEFAULT_RUNTIME_SECONDS = 86_400
@@ -23,7 +23,7 @@ def check_training(context: Context, request: Document) -> None:
     if not algorithm.get("TrainingImage") and not algorithm.get("AlgorithmName"):
         raise validation("You must specify either TrainingImage or AlgorithmName in AlgorithmSpecification.")
     if "AlgorithmName" in algorithm:
-        raise _not_local("AlgorithmName does not run locally; give TrainingImage")
+        raise not_local("AlgorithmName does not run locally", "give TrainingImage")
     if "ResourceConfig" not in request or "StoppingCondition" not in request or "OutputDataConfig" not in request:
         raise validation("ResourceConfig, StoppingCondition and OutputDataConfig are required")
     resources = request["ResourceConfig"]
@@ -41,9 +41,9 @@ def check_training(context: Context, request: Document) -> None:
 def check_processing(context: Context, request: Document) -> None:
     """CreateProcessingJob: entry point, inputs and outputs."""
     if not request["AppSpecification"].get("ContainerEntrypoint"):
-        raise _not_local(
-            "AppSpecification.ContainerEntrypoint is needed locally: AWS's PyTorch training images have none for "
-            "processing"
+        raise not_local(
+            "A processing job without AppSpecification.ContainerEntrypoint does not run locally",
+            "give one: AWS's PyTorch training images have none for processing",
         )
     inputs = request.get("ProcessingInputs", [])
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
@@ -53,14 +53,14 @@ def check_processing(context: Context, request: Document) -> None:
     for item in inputs:
         source = item.get("S3Input")
         if source is None or "LocalPath" not in source:
-            raise _not_local(f"Input {item['InputName']}: only S3Input with LocalPath runs locally")
+            raise not_local(f"Input {item['InputName']} does not run locally", "give S3Input with LocalPath")
         if source.get("S3CompressionType", "None") != "None" or source.get("S3InputMode", "File") == "Pipe":
-            raise _not_local(f"Input {item['InputName']}: Gzip and Pipe do not run locally")
+            raise not_local(f"Input {item['InputName']}: Gzip and Pipe do not run locally", "give uncompressed files")
         _check_processing_path(source["LocalPath"], f"ProcessingInput {item['InputName']}")
     for item in outputs:
         target = item.get("S3Output")
         if target is None or target["S3UploadMode"] != "EndOfJob":
-            raise _not_local(f"Output {item['OutputName']}: only S3Output at EndOfJob runs locally")
+            raise not_local(f"Output {item['OutputName']} does not run locally", "give S3Output with EndOfJob")
         _check_processing_path(target["LocalPath"], f"ProcessingOutput {item['OutputName']}")
 
 
@@ -85,7 +85,7 @@ def check_transform(context: Context, request: Document) -> None:
     names += [f"SplitType {split}"] if split not in {"None", "Line"} else []
     names += [source["S3DataType"]] if source["S3DataType"] not in {"S3Prefix", "ManifestFile"} else []
     if names:
-        raise _not_local(f"Not run locally: {', '.join(names)}; AWS does")
+        raise not_local(f"{', '.join(names)} does not run locally", "leave it out of the request")
 
 
 def _check_spot(request: Document) -> None:
@@ -113,11 +113,15 @@ def _check_channels(request: Document) -> None:
         mode = channel.get("InputMode", request["AlgorithmSpecification"].get("TrainingInputMode"))
         source = channel["DataSource"].get("S3DataSource")
         if source is None:
-            raise _not_local(f"Channel {channel['ChannelName']}: only S3DataSource runs locally")
+            raise not_local(
+                f"Channel {channel['ChannelName']}: a data source other than S3DataSource does not run locally",
+                "put the data into S3",
+            )
         if mode == "Pipe" or source["S3DataType"] not in {"S3Prefix", "ManifestFile"}:
-            raise _not_local(
-                f"Channel {channel['ChannelName']}: input mode Pipe and {source['S3DataType']} do not run locally; "
-                "File and FastFile with S3Prefix or ManifestFile do"
+            named = "input mode Pipe" if mode == "Pipe" else f"S3DataType {source['S3DataType']}"
+            raise not_local(
+                f"Channel {channel['ChannelName']}: {named} does not run locally",
+                "give File or FastFile, with S3Prefix or ManifestFile",
             )
 
 
@@ -130,7 +134,3 @@ def _doubled(names: Iterable[str]) -> str:
     """The names that occur more than once, joined; empty when there is none."""
     every = list(names)
     return ", ".join(sorted({name for name in every if every.count(name) > 1}))
-
-
-def _not_local(message: str) -> AwsError:
-    return AwsError("NotImplemented", message, 501)

@@ -9,7 +9,7 @@ from local_aws.images import toolkit
 from local_aws.images.container import ContainerSpec, rebase
 from local_aws.images.toolkit import MASTER_ADDRESS, MASTER_PORT
 from local_aws.jobs.channels import DataSource, Downloader
-from local_aws.jobs.machine import NETWORK_INTERFACE, Machine
+from local_aws.jobs.machine import NETWORK_INTERFACE, JobMachine
 
 TOOLKIT = Path(toolkit.__file__)
 _TRAINING_MODULE = "sagemaker_pytorch_container.training:main"
@@ -22,7 +22,7 @@ def instance_count(job: Document) -> int:
     return sum(group["InstanceCount"] for group in groups) if groups else int(job["ResourceConfig"]["InstanceCount"])
 
 
-def write_configuration(job: Document, machine: Machine, machines: list[Machine]) -> None:
+def write_configuration(job: Document, machine: JobMachine, machines: list[JobMachine]) -> None:
     """Make the folders and write hyperparameters.json, resourceconfig.json and inputdataconfig.json."""
     for folder in ("input/data", "model", "output/data", "code", "checkpoints"):
         (machine.root / folder).mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write_configuration(job: Document, machine: Machine, machines: list[Machine]
     )
 
 
-def _resource_config(job: Document, machine: Machine, machines: list[Machine]) -> Document:
+def _resource_config(job: Document, machine: JobMachine, machines: list[JobMachine]) -> Document:
     names = [other.name for other in machines]
     resources = job["ResourceConfig"]
     groups = resources.get("InstanceGroups") or [
@@ -81,7 +81,7 @@ def _channel_config(job: Document, channel: Document) -> Document:
     return config
 
 
-def download_channels(job: Document, machine: Machine, count: int, downloader: Downloader) -> None:
+def download_channels(job: Document, machine: JobMachine, count: int, downloader: Downloader) -> None:
     """Download every channel of a machine; raises `DataError`.
 
     FastFile channels are downloaded like File channels: a job sees the same files.
@@ -98,7 +98,7 @@ def download_channels(job: Document, machine: Machine, count: int, downloader: D
 
 
 def container_spec(
-    job: Document, machine: Machine, *, threads: int, master_port: int, environment: dict[str, str]
+    job: Document, machine: JobMachine, *, threads: int, master_port: int, environment: dict[str, str]
 ) -> ContainerSpec:
     """How the job starts on one machine: by its entry point, or in script mode by AWS's toolkit.
 

@@ -26,7 +26,7 @@ from local_aws.jobs import training_files
 from local_aws.jobs.artifacts import upload_output
 from local_aws.jobs.channels import DataError
 from local_aws.jobs.checkpoints import CheckpointSync
-from local_aws.jobs.machine import Machine
+from local_aws.jobs.machine import JobMachine
 from local_aws.jobs.records import TrainingRecord
 from local_aws.jobs.running import Jobs, stop_grace
 from local_aws.jobs.training_metrics import MetricReader
@@ -67,7 +67,7 @@ class _Exit(NamedTuple):
 class _Attempt:
     """The machines of one attempt, and what observes them."""
 
-    machines: list[Machine]
+    machines: list[JobMachine]
     containers: list[Container] = field(default_factory=list)
     checkpoints: list[CheckpointSync] = field(default_factory=list)
     streams: list[LogStream] = field(default_factory=list)
@@ -176,7 +176,7 @@ class TrainingRun:
 
     def _on_machines(self, job: Document) -> tuple[Ending, str]:
         count = training_files.instance_count(job)
-        attempt = _Attempt([Machine.make(self._folder, index) for index in range(count)])
+        attempt = _Attempt([JobMachine.make(self._folder, index) for index in range(count)])
         started = time.monotonic()
         self._record.move("Downloading", TrainingStartTime=job.get("TrainingStartTime", self._context.now()))
         try:
@@ -299,6 +299,6 @@ def billable_seconds(job: Document, seconds: int | None) -> int | None:
     return max(1, round(seconds * _SPOT_SHARE))
 
 
-def _failure(machine: Machine, status: int) -> str:
+def _failure(machine: JobMachine, status: int) -> str:
     """FailureReason of a machine: what it wrote to output/failure, and its exit status."""
     return f"AlgorithmError: {machine.read_text('output/failure', _MAX_REASON - 40)}, exit code: {status}"

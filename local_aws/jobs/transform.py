@@ -20,8 +20,8 @@ from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.job_run import JobRun
 from local_aws.jobs.requests import check_transform
 from local_aws.jobs.running import Jobs
-from local_aws.jobs.transform_io import Limits
-from local_aws.jobs.transformer import Stopped, Transformer
+from local_aws.jobs.transform_io import TransformLimits
+from local_aws.jobs.transformer import Transformer, TransformStopped
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
 _STARTUP_SECONDS = 480.0
@@ -86,7 +86,7 @@ class TransformRun(JobRun):
                     blame = "" if isinstance(error, DataError) else "AlgorithmError: "
                     if not self._cancelled.is_set():
                         return self._failed(f"{blame}{error}")
-                except Stopped:
+                except TransformStopped:
                     pass
         if self._shut_down:
             return {}
@@ -101,7 +101,9 @@ class TransformRun(JobRun):
         log = LogStream(self._context.client("logs"), LOG_GROUP, f"{self._name}/data-log")
         try:
             self._start(fleet)
-            transformer = Transformer(self._context.client("s3"), job, fleet, Limits.of(job, fleet), self._cancelled)
+            transformer = Transformer(
+                self._context.client("s3"), job, fleet, TransformLimits.of(job, fleet), self._cancelled
+            )
             self._written = transformer.written
             transformer.transform_all(objects, self._folder / "output", log.write)
         finally:
@@ -129,7 +131,7 @@ class TransformRun(JobRun):
         finally:
             started.set()
         if self._cancelled.is_set():
-            raise Stopped
+            raise TransformStopped
 
     def _objects(self, job: Document) -> Iterator[ObjectName]:
         source = job["TransformInput"]["DataSource"]["S3DataSource"]

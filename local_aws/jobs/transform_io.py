@@ -22,7 +22,7 @@ _PARAMETERS_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class TransformLimits:
     """The limits of one job.
 
     Args:
@@ -40,7 +40,7 @@ class Limits:
     retries: int
 
     @classmethod
-    def of(cls, job: Document, fleet: Fleet) -> Limits:
+    def of(cls, job: Document, fleet: Fleet) -> TransformLimits:
         """The limits of a job, where its request has none those of a server's `/execution-parameters`."""
         served = _execution_parameters(fleet)
         client = job.get("ModelClientConfig", {})
@@ -59,7 +59,7 @@ class BadInput(Exception):
     """An object cannot be cut into requests; the message has the reason."""
 
 
-def payloads(body: Any, source: Document, limits: Limits) -> Iterator[bytes]:
+def payloads(body: Any, source: Document, limits: TransformLimits) -> Iterator[bytes]:
     """The requests of an object, as TransformInput (`source`) describes them. Raises `BadInput`.
 
     Args:
@@ -101,14 +101,14 @@ class _Raw(io.RawIOBase):
         return len(part)
 
 
-def _whole(body: Any, limits: Limits) -> bytes:
+def _whole(body: Any, limits: TransformLimits) -> bytes:
     data: bytes = body.read(limits.payload_bytes + 1)
     if len(data) > limits.payload_bytes:
         raise BadInput(f"it has more than MaxPayloadInMB ({limits.payload_bytes >> 20} MB) and SplitType is None")
     return data
 
 
-def _lines(stream: io.BufferedReader, limits: Limits) -> Iterator[bytes]:
+def _lines(stream: io.BufferedReader, limits: TransformLimits) -> Iterator[bytes]:
     gathered = bytearray()
     while line := stream.readline(limits.payload_bytes + 1):
         if len(line) > limits.payload_bytes:

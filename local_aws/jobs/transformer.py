@@ -17,7 +17,7 @@ from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.hosting.fleet import Fleet
 from local_aws.jobs.channels import ObjectName
-from local_aws.jobs.transform_io import BadInput, Limits, assembled, payloads
+from local_aws.jobs.transform_io import BadInput, TransformLimits, assembled, payloads
 
 _NO_INSTANCE_SECONDS = 30.0
 _RETRIED = {429, 500, 502, 503, 504}
@@ -25,7 +25,7 @@ _MAX_MESSAGE = 600
 _WHOLE = TransferConfig(multipart_threshold=64 << 20, use_threads=False)
 
 
-class Stopped(Exception):
+class TransformStopped(Exception):
     """The job was stopped before the end of its input."""
 
 
@@ -48,7 +48,9 @@ class Transformer:
         cancelled: set when the job must end.
     """
 
-    def __init__(self, s3: Any, job: Document, fleet: Fleet, limits: Limits, cancelled: threading.Event) -> None:
+    def __init__(
+        self, s3: Any, job: Document, fleet: Fleet, limits: TransformLimits, cancelled: threading.Event
+    ) -> None:
         self.written: list[S3Uri] = []
         self.failed = 0
         self.first_failure = FileFailed("ClientError", "")
@@ -64,7 +66,9 @@ class Transformer:
         self._http = urllib3.PoolManager(maxsize=self._parallel, retries=False, timeout=timeout)
 
     def transform_all(self, objects: Iterator[ObjectName], folder: Path, write_line: Callable[[str], None]) -> None:
-        """Transform all objects; a failure is counted and written to the log. Raises `Stopped` when the job is stopped.
+        """Transform all objects; a failure is counted and written to the log.
+
+        Raises `TransformStopped` when the job is stopped.
 
         Args:
             objects: the input.
@@ -84,10 +88,10 @@ class Transformer:
                 for future in done:
                     self._note(pending.pop(future), future.exception(), write_line)
         if self._cancelled.is_set():
-            raise Stopped
+            raise TransformStopped
 
     def _note(self, item: ObjectName, error: BaseException | None, write_line: Callable[[str], None]) -> None:
-        if error is None or isinstance(error, Stopped):
+        if error is None or isinstance(error, TransformStopped):
             return
         write_line(f"{item.bucket}/{item.key}: {error}")
         if not self.failed:
@@ -98,7 +102,7 @@ class Transformer:
     def _transform(self, item: ObjectName, folder: Path) -> None:
         """Write `PATH.out` of one object, or nothing when one of its requests fails."""
         if self._cancelled.is_set():
-            raise Stopped
+            raise TransformStopped
         path = folder / f"{threading.get_ident()}.out"
         body = self._s3.get_object(Bucket=item.bucket, Key=item.key)["Body"]
         try:
@@ -109,7 +113,7 @@ class Transformer:
         except BadInput as error:
             raise FileFailed("ClientError", str(error)) from None
         if self._cancelled.is_set():
-            raise Stopped
+            raise TransformStopped
         target = self._target(item)
         self.written.append(target)
         self._s3.upload_file(str(path), target.bucket, target.key, ExtraArgs=self._encryption(), Config=_WHOLE)
@@ -142,7 +146,7 @@ class Transformer:
         failure = FileFailed("AlgorithmError", "no instance is healthy")
         for _ in range(self._limits.retries + 1):
             if self._cancelled.is_set():
-                raise Stopped
+                raise TransformStopped
             try:
                 response = self._post(body)
             except urllib3.exceptions.HTTPError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from local_aws.core.errors import AwsError, validation
+from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.pipelines.expressions import CONDITION_TYPES, ExpressionError, parse_path, references
 
 VERSION = "2020-12-01"
@@ -39,7 +39,7 @@ Value = str | int | float | bool
 
 
 @dataclass(frozen=True)
-class Parameter:
+class PipelineParameter:
     """A pipeline parameter; `default` is None when an execution must give a value."""
 
     name: str
@@ -75,7 +75,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """One step.
 
     Args:
@@ -109,8 +109,8 @@ class Step:
 class Definition:
     """A pipeline: parameters and steps by name, in the order of the definition."""
 
-    parameters: dict[str, Parameter]
-    steps: dict[str, Step]
+    parameters: dict[str, PipelineParameter]
+    steps: dict[str, PipelineStep]
 
     def values(self, given: list[dict[str, str]]) -> dict[str, Value]:
         """The parameter values of an execution: its own, else the defaults. Raises a ValidationException."""
@@ -155,7 +155,7 @@ def read_definition(text: str) -> Definition:
     return definition
 
 
-def predecessors(step: Step) -> frozenset[str]:
+def predecessors(step: PipelineStep) -> frozenset[str]:
     """Every step that must end before this one can start."""
     return step.needs | ({step.condition[0]} if step.condition else frozenset())
 
@@ -172,24 +172,24 @@ def _refused(why: str) -> AwsError:
     return validation(f"Unable to parse pipeline definition: {why}")
 
 
-def _parameter(item: dict[str, Any]) -> Parameter:
+def _parameter(item: dict[str, Any]) -> PipelineParameter:
     kind = item["Type"]
     if kind not in _PARAMETER_TYPES:
         raise _refused(f"parameter {item['Name']} has type {kind!r}; known: {', '.join(_PARAMETER_TYPES)}")
-    parameter = Parameter(item["Name"], kind, item.get("DefaultValue"), tuple(item.get("EnumValues", ())))
+    parameter = PipelineParameter(item["Name"], kind, item.get("DefaultValue"), tuple(item.get("EnumValues", ())))
     if parameter.default is not None and parameter.allowed and parameter.default not in parameter.allowed:
         raise _refused(f"parameter {parameter.name}: the default {parameter.default!r} is not among its EnumValues")
     return parameter
 
 
-def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> Iterator[Step]:
+def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> Iterator[PipelineStep]:
     """The steps of a list, with the steps of both branches of each Condition step."""
     for item in items:
         name, kind = item["Name"], item["Type"]
         if not _STEP_NAME.fullmatch(name):
             raise _refused(f"step name {name!r} must be 1 to 64 letters, digits, - or _")
         if kind in _ELSEWHERE:
-            raise AwsError("NotImplemented", f"Step {name}: steps of type {kind} do not run locally", 501)
+            raise not_local(f"Step {name}: steps of type {kind} do not run locally", "leave the step out of rehearsals")
         if kind not in RUNNABLE:
             raise _refused(f"step {name} has the unknown type {kind!r}")
         arguments = item.get("Arguments", {})
@@ -198,7 +198,7 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
                 yield from _steps(arguments.get(branch, []), (name, outcome))
             _check_conditions(name, arguments["Conditions"])
             arguments = {"Conditions": arguments["Conditions"]}
-        yield Step(
+        yield PipelineStep(
             name=name,
             type=kind,
             arguments=arguments,
@@ -269,7 +269,9 @@ def _retry(policy: dict[str, Any]) -> RetryPolicy:
     )
 
 
-def _with_needs(step: Step, steps: dict[str, Step], parameters: dict[str, Parameter]) -> Step:
+def _with_needs(
+    step: PipelineStep, steps: dict[str, PipelineStep], parameters: dict[str, PipelineParameter]
+) -> PipelineStep:
     """The step with the dependencies of its references; refuses a reference to a step that does not exist."""
     needs = set(step.needs)
     for reference in references([step.arguments, step.function]):
@@ -286,10 +288,10 @@ def _with_needs(step: Step, steps: dict[str, Step], parameters: dict[str, Parame
     unknown = sorted(needs - steps.keys())
     if unknown:
         raise _refused(f"step {step.name} depends on steps that do not exist: {', '.join(unknown)}")
-    return Step(**{**step.__dict__, "needs": frozenset(needs)})
+    return PipelineStep(**{**step.__dict__, "needs": frozenset(needs)})
 
 
-def _check_output(step: str, of: Step | None, path: list[str | int]) -> None:
+def _check_output(step: str, of: PipelineStep | None, path: list[str | int]) -> None:
     """Refuse a reference to an output that a Lambda step does not declare: it would never have a value."""
     if of is None or of.type != "Lambda":
         return

@@ -8,7 +8,7 @@ from typing import Any
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
 from local_aws.core.record import Record
-from local_aws.pipelines.definition import Step
+from local_aws.pipelines.definition import PipelineStep
 
 FAMILY = "PipelineExecution"
 CACHE_FAMILY = "PipelineStepCache"
@@ -27,7 +27,7 @@ class ExecutionRecord(Record):
         step: Document | None = self.read()[STEPS].get(name)
         return step
 
-    def begin_step(self, step: Step) -> None:
+    def begin_step(self, step: PipelineStep) -> None:
         """Store that a step starts; a step that ran when the local AWS stopped keeps its members."""
         now = self._context.now()
 
@@ -40,7 +40,7 @@ class ExecutionRecord(Record):
         self._table.update(self.key, change)
         self._announce_step(step, None)
 
-    def change_step(self, step: Step, **members: Any) -> None:
+    def change_step(self, step: PipelineStep, **members: Any) -> None:
         """Set members of a step; with a final status also its EndTime."""
         now = self._context.now()
         previous: list[str] = []
@@ -78,7 +78,7 @@ class ExecutionRecord(Record):
             "SageMaker Model Building Pipeline Execution Status Change", detail, [document["PipelineArn"], self.key]
         )
 
-    def _announce_step(self, step: Step, previous: str | None) -> None:
+    def _announce_step(self, step: PipelineStep, previous: str | None) -> None:
         execution = self.read()
         stored = execution[STEPS][step.name]
         detail = {

@@ -11,7 +11,7 @@ from typing import Any
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
 from local_aws.pipelines import lambda_step, step_work
-from local_aws.pipelines.definition import Definition, RetryPolicy, Step, read_definition
+from local_aws.pipelines.definition import Definition, PipelineStep, RetryPolicy, read_definition
 from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, execution_values
 from local_aws.pipelines.expressions import ExpressionError, Resolver
 from local_aws.pipelines.step_work import JOB_KINDS, Interrupted, StepFailure
@@ -86,7 +86,7 @@ class PipelineRun:
         else:
             self._record.end("Failed", _FAILED)
 
-    def _run_step(self, step: Step) -> None:
+    def _run_step(self, step: PipelineStep) -> None:
         try:
             self._record.begin_step(step)
             with self._context.acting(self._role()):
@@ -118,7 +118,7 @@ class PipelineRun:
         pipelines = self._context.table("Pipeline").all()
         return next((pipeline["RoleArn"] for pipeline in pipelines if pipeline["PipelineArn"] == arn), None)
 
-    def _with_retries(self, step: Step) -> None:
+    def _with_retries(self, step: PipelineStep) -> None:
         tried: dict[RetryPolicy, int] = {}
         started = time.monotonic()
         while True:
@@ -137,7 +137,7 @@ class PipelineRun:
                 attempts = 1 + sum(tried.values())
                 self._record.change_step(step, AttemptCount=attempts, StepStatus="Starting", _Job="")
 
-    def _attempt(self, step: Step) -> None:
+    def _attempt(self, step: PipelineStep) -> None:
         execution = self._record.read()
         resolver = self._resolver(execution)
         if step.type in JOB_KINDS:
@@ -149,7 +149,7 @@ class PipelineRun:
         self._record.change_step(step, Metadata=metadata, _Properties=properties)
 
     def _do(
-        self, step: Step, arguments: Document, execution: Document, resolver: Resolver
+        self, step: PipelineStep, arguments: Document, execution: Document, resolver: Resolver
     ) -> tuple[Document, Document]:
         """Run a step that is not a job; returns its metadata and properties."""
         if step.type == "Condition":
@@ -170,7 +170,7 @@ class PipelineRun:
         outputs = lambda_step.invoke_function(self._context, step, function, arguments)
         return lambda_step.metadata(function, outputs), {"OutputParameters": outputs}
 
-    def _run_job(self, step: Step, execution: Document, resolver: Resolver) -> None:
+    def _run_job(self, step: PipelineStep, execution: Document, resolver: Resolver) -> None:
         kind = JOB_KINDS[step.type]
         stored = self._record.step(step.name) or {}
         key: str | None = stored.get("_CacheKey")
@@ -191,7 +191,7 @@ class PipelineRun:
         if key:
             self._record.remember_success(key, metadata, properties)
 
-    def _reuse(self, step: Step, key: str) -> bool:
+    def _reuse(self, step: PipelineStep, key: str) -> bool:
         """Take the result of an equal earlier run, if the cache has one; returns whether it has."""
         earlier = self._record.earlier_success(key, step.cache_seconds or 0.0)
         if earlier is None:
@@ -215,7 +215,7 @@ class PipelineRun:
         return Resolver(self._parameters, execution_values(execution, self._context.now()), properties, read_json)
 
 
-def _is_ready(step: Step, stored: dict[str, Document]) -> bool:
+def _is_ready(step: PipelineStep, stored: dict[str, Document]) -> bool:
     """Whether a step can start: it has not ended, the steps it needs succeeded, and its condition has its outcome."""
     if step.name in stored and stored[step.name]["StepStatus"] in ENDED:
         return False

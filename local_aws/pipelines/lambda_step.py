@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
-from local_aws.pipelines.definition import Step, Value
+from local_aws.pipelines.definition import PipelineStep, Value
 from local_aws.pipelines.step_work import StepFailure
 
 LIMIT_VARIABLE: Final = "LOCAL_AWS_LAMBDA_STEP_SECONDS"
@@ -31,7 +31,7 @@ def limit_seconds() -> float:
     return float(os.environ.get(LIMIT_VARIABLE, _LIMIT_SECONDS))
 
 
-def invoke_function(context: Context, step: Step, function: str, arguments: Document) -> dict[str, Value]:
+def invoke_function(context: Context, step: PipelineStep, function: str, arguments: Document) -> dict[str, Value]:
     """Invoke the function and wait for it; its declared outputs by their names. Raises `StepFailure`."""
     limit = limit_seconds()
     try:

@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, conflict, not_found, validation
+from local_aws.core.errors import conflict, not_found, not_local, validation
 from local_aws.core.listing import cut, list_page
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
@@ -100,7 +100,7 @@ def start_pipeline_execution(context: Context, request: Document) -> Document:
     """Start an execution; the same ClientRequestToken starts it once only."""
     for member in ("SelectiveExecutionConfig", "PipelineVersionId"):
         if member in request:
-            raise AwsError("NotImplemented", f"The local SageMaker does not implement {member}", 501)
+            raise not_local(f"{member} does not run locally", "leave it out of the request")
     pipeline = _pipeline(context, request["PipelineName"])
     values = read_definition(pipeline["PipelineDefinition"]).values(request.get("PipelineParameters", []))
     token = request["ClientRequestToken"]

@@ -18,7 +18,7 @@ from local_aws.core.errors import AwsError
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call
 from local_aws.jobs.running import Jobs
-from local_aws.pipelines.definition import Step
+from local_aws.pipelines.definition import PipelineStep
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -104,7 +104,7 @@ def _suffix() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(10))
 
 
-def cache_key(pipeline: str, step: Step, arguments: Document) -> str | None:
+def cache_key(pipeline: str, step: PipelineStep, arguments: Document) -> str | None:
     """The key that equal runs of a step share in the cache; None for a step without caching."""
     kind = JOB_KINDS.get(step.type)
     if kind is None or step.cache_seconds is None:
@@ -114,7 +114,7 @@ def cache_key(pipeline: str, step: Step, arguments: Document) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def start_job(context: Context, step: Step, arguments: Document, execution_id: str) -> tuple[str, str]:
+def start_job(context: Context, step: PipelineStep, arguments: Document, execution_id: str) -> tuple[str, str]:
     """Create the step's job; returns its name and ARN. Raises `StepFailure`."""
     kind = JOB_KINDS[step.type]
     name = arguments.get(kind.name_member) or job_name(execution_id, step.name, kind)
@@ -122,7 +122,7 @@ def start_job(context: Context, step: Step, arguments: Document, execution_id: s
     return name, reply[f"{kind.family}Arn"]
 
 
-def await_job(context: Context, step: Step, name: str) -> Document:
+def await_job(context: Context, step: PipelineStep, name: str) -> Document:
     """Wait for the end of a step's job; returns its description. Raises `StepFailure` unless it is Completed."""
     kind = JOB_KINDS[step.type]
     context.shared(Jobs).wait(kind.family, name)
@@ -145,7 +145,7 @@ def await_job(context: Context, step: Step, name: str) -> Document:
     return job
 
 
-def stop_job(context: Context, step: Step, name: str) -> None:
+def stop_job(context: Context, step: PipelineStep, name: str) -> None:
     """Stop the step's job; no error when it has ended."""
     kind = JOB_KINDS[step.type]
     try:
@@ -180,7 +180,7 @@ def invoke(context: Context, operation: str, arguments: Document) -> Document:
         raise StepFailure(reason, kind) from error
 
 
-def read_property_file(context: Context, step: Step, properties: Document, file: str) -> Any:
+def read_property_file(context: Context, step: PipelineStep, properties: Document, file: str) -> Any:
     """The decoded JSON of a property file that a step declared. Raises `StepFailure`."""
     if file not in step.property_files:
         raise StepFailure(f"ClientError: step {step.name} declares no property file {file}")

@@ -6,7 +6,7 @@ They raise `AwsError`: ValidationException for what AWS refuses too, NotImplemen
 from __future__ import annotations
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
+from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
 from local_aws.tuning.records import ranges_of, space_of
 from local_aws.tuning.search import CategoricalParameter
@@ -37,7 +37,9 @@ def check_tuning(context: Context, request: Document) -> None:
             f"{', '.join(metrics) or 'none'}"
         )
     if "ResourceConfig" not in definition:
-        raise AwsError("NotImplemented", "Locally TrainingJobDefinition.ResourceConfig is required", 501)
+        raise not_local(
+            "A tuning job without TrainingJobDefinition.ResourceConfig does not run locally", "give ResourceConfig"
+        )
     _check_limits(config)
     _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
     check_warm_start(context, request)
@@ -53,7 +55,7 @@ def _refuse_not_local(request: Document) -> None:
     }
     names = [name for name, given in asked.items() if given]
     if names:
-        raise AwsError("NotImplemented", f"{', '.join(names)} does not run locally", 501)
+        raise not_local(f"{', '.join(names)} does not run locally", "leave it out of the request")
 
 
 def _check_limits(config: Document) -> None:

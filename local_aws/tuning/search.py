@@ -118,14 +118,14 @@ Space: TypeAlias = Sequence[SearchParameter]
 
 
 @dataclass(frozen=True)
-class Trial:
+class TriedPoint:
     """A point that was tried; `loss` (smaller is better) is None while it runs or when it has none."""
 
     values: Values
     loss: float | None
 
 
-def suggest(strategy: str, space: Space, trials: Sequence[Trial], seed: int) -> Values | None:
+def suggest(strategy: str, space: Space, trials: Sequence[TriedPoint], seed: int) -> Values | None:
     """The next point to try; None when a grid is exhausted.
 
     The same arguments give the same point: the generator is derived from the seed and the number of trials so far.
@@ -148,7 +148,7 @@ def _sample(space: Space, generator: np.random.Generator) -> Values:
     return {parameter.name: parameter.sample(generator) for parameter in space}
 
 
-def _unseen(space: Space, trials: Sequence[Trial], generator: np.random.Generator) -> Values:
+def _unseen(space: Space, trials: Sequence[TriedPoint], generator: np.random.Generator) -> Values:
     """A random point; an untried one, if a few draws find one."""
     tried = [trial.values for trial in trials]
     for _ in range(20):
@@ -168,7 +168,7 @@ def _encode(space: Space, points: Sequence[Values]) -> Vector:
     return np.array([[x for p in space for x in p.encode(values[p.name])] for values in points], dtype=np.float64)
 
 
-def _bayesian(space: Space, trials: Sequence[Trial], generator: np.random.Generator) -> Values:
+def _bayesian(space: Space, trials: Sequence[TriedPoint], generator: np.random.Generator) -> Values:
     """The candidate with the greatest expected improvement under a Gaussian process.
 
     A running trial counts as the mean of the finished ones (the constant liar), which keeps parallel trials apart.

@@ -24,7 +24,7 @@ from local_aws.tuning.records import (
     ranges_of,
     space_of,
 )
-from local_aws.tuning.search import Trial, suggest
+from local_aws.tuning.search import TriedPoint, suggest
 from local_aws.tuning.stopping import rule_of
 from local_aws.tuning.trial_watch import TrialWatch
 from local_aws.tuning.warm_start import earlier_trials
@@ -166,9 +166,9 @@ class TuningRun:
             known = earlier_trials(self._context, self._record.read(), self._space) + known
         return suggest(self._strategy, self._space, known, self._seed)
 
-    def _as_trial(self, trial: Document) -> Trial:
+    def _as_trial(self, trial: Document) -> TriedPoint:
         job = self._context.table(TRAINING).get(trial["Name"])
-        return Trial(trial["Values"], self._objective.loss(job) if job else None)
+        return TriedPoint(trial["Values"], self._objective.loss(job) if job else None)
 
     def _request(self, name: str, values: dict[str, str]) -> Document:
         definition = self._definition

@@ -9,7 +9,7 @@ from local_aws.core.errors import not_found, validation
 from local_aws.core.protocol import Document
 from local_aws.jobs.records import TRAINING
 from local_aws.tuning.records import ENDED, FAMILY, TRIALS, objective_of, ranges_of
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, SearchParameter, Trial
+from local_aws.tuning.search import CategoricalParameter, NumberParameter, SearchParameter, TriedPoint
 
 IDENTICAL = "IdenticalDataAndAlgorithm"
 _MOST_CHANGES = 10
@@ -36,17 +36,17 @@ def check_warm_start(context: Context, request: Document) -> None:
             _check_identical(request, parent, name)
 
 
-def earlier_trials(context: Context, tuning: Document, space: Sequence[SearchParameter]) -> list[Trial]:
+def earlier_trials(context: Context, tuning: Document, space: Sequence[SearchParameter]) -> list[TriedPoint]:
     """The trials of the parents of a warm start that lie in the new search space."""
     parents = tuning.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", [])
-    found: list[Trial] = []
+    found: list[TriedPoint] = []
     for parent in (context.table(FAMILY).get(item["HyperParameterTuningJobName"]) for item in parents):
         if parent is not None:
             found += _observations(context, parent, space)
     return found
 
 
-def _observations(context: Context, parent: Document, space: Sequence[SearchParameter]) -> Iterator[Trial]:
+def _observations(context: Context, parent: Document, space: Sequence[SearchParameter]) -> Iterator[TriedPoint]:
     objective = objective_of(parent)
     static = parent["TrainingJobDefinition"].get("StaticHyperParameters", {})
     for trial in parent[TRIALS]:
@@ -54,7 +54,7 @@ def _observations(context: Context, parent: Document, space: Sequence[SearchPara
         loss = objective.loss(job) if job else None
         values = static | trial["Values"]
         if loss is not None and all(_holds(parameter, values.get(parameter.name)) for parameter in space):
-            yield Trial({parameter.name: values[parameter.name] for parameter in space}, loss)
+            yield TriedPoint({parameter.name: values[parameter.name] for parameter in space}, loss)
 
 
 def _holds(parameter: SearchParameter, value: str | None) -> bool:
@@ -107,7 +107,7 @@ def _check_identical(request: Document, parent: Document, name: str) -> None:
     for what, (now, before) in compared.items():
         if now != before:
             raise validation(
-                f"WarmStartType {IDENTICAL} wants the same data and algorithm, but {what} differs from parent tuning "
+                f"WarmStartType {IDENTICAL} needs the same data and algorithm, but {what} differs from parent tuning "
                 f"job {name}; use TransferLearning"
             )
 

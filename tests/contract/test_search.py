@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, Trial, suggest
+from local_aws.tuning.search import CategoricalParameter, NumberParameter, TriedPoint, suggest
 
 BATCHES = ("32", "64", "128", "256", "512")
 SPACE = (NumberParameter("lr", 0.001, 0.1, "Logarithmic"), CategoricalParameter("batch-size", BATCHES))
@@ -39,11 +39,11 @@ def test_integers_are_whole_and_in_range(low: int, span: int, seed: int) -> None
 @settings(max_examples=25)
 @given(st.sampled_from(["Random", "Bayesian"]), st.integers(0, 10**6), st.integers(0, 12))
 def test_equal_histories_give_equal_suggestions(strategy: str, seed: int, count: int) -> None:
-    history: list[Trial] = []
+    history: list[TriedPoint] = []
     for index in range(count):
         values = suggest("Random", SPACE, history, seed)
         assert values is not None
-        history.append(Trial(values, None if index % 4 == 3 else float(index)))
+        history.append(TriedPoint(values, None if index % 4 == 3 else float(index)))
     first = suggest(strategy, SPACE, history, seed)
     assert first == suggest(strategy, SPACE, list(history), seed)
     assert first is not None
@@ -60,9 +60,9 @@ def test_logarithmic_samples_fill_the_decades_evenly() -> None:
 
 def test_grid_visits_every_combination_once() -> None:
     space = (CategoricalParameter("a", ("1", "2")), CategoricalParameter("b", ("x", "y", "z")))
-    trials: list[Trial] = []
+    trials: list[TriedPoint] = []
     while (values := suggest("Grid", space, trials, 0)) is not None:
-        trials.append(Trial(values, 0.0))
+        trials.append(TriedPoint(values, 0.0))
     assert len({tuple(trial.values.items()) for trial in trials}) == len(trials) == 6
 
 
@@ -72,11 +72,11 @@ def _loss(values: dict[str, str]) -> float:
 
 
 def _best_after(strategy: str, seed: int, count: int) -> float:
-    trials: list[Trial] = []
+    trials: list[TriedPoint] = []
     for _ in range(count):
         values = suggest(strategy, SPACE, trials, seed)
         assert values is not None
-        trials.append(Trial(values, _loss(values)))
+        trials.append(TriedPoint(values, _loss(values)))
     return min(trial.loss for trial in trials if trial.loss is not None)
 
 
@@ -89,9 +89,9 @@ def test_bayesian_search_beats_luck() -> None:
 
 
 def test_running_trials_are_not_suggested_again() -> None:
-    trials = [Trial(values, _loss(values)) for values in ({"lr": "0.001", "batch-size": "32"},)]
+    trials = [TriedPoint(values, _loss(values)) for values in ({"lr": "0.001", "batch-size": "32"},)]
     for index in range(10):
         values = suggest("Bayesian", SPACE, trials, 3)
         assert values is not None
         assert values not in [trial.values for trial in trials]
-        trials.append(Trial(values, _loss(values) if index % 2 else None))
+        trials.append(TriedPoint(values, _loss(values) if index % 2 else None))

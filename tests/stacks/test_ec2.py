@@ -1,4 +1,4 @@
-"""The EC2 stack: absent by default; else one instance that nobody reaches from outside and that ends itself."""
+"""The EC2 stack: absent by default; else an instance closed to the outside that ends itself; nothing else bills."""
 
 from __future__ import annotations
 
