@@ -17,10 +17,13 @@ TorchvisionBackbone = Literal[
     "mobilenet_v3_large",
     "vit_b_16",
 ]
+PackagedBackbone = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 SmallBackbone = Literal["small"]
-Backbone = Literal[TorchvisionBackbone, SmallBackbone]
+Backbone = Literal[TorchvisionBackbone, PackagedBackbone, SmallBackbone]
 TORCHVISION_BACKBONES: Final[tuple[str, ...]] = get_args(TorchvisionBackbone)
 """torchvision's classification networks that end in a Linear layer on a pooled feature vector."""
+PACKAGED_BACKBONES: Final[tuple[str, ...]] = get_args(PackagedBackbone)
+"""Networks whose ImageNet weights come in a Python package: no download."""
 SMALL_BACKBONE: Final = "small"
 """A few layers without batch statistics: it trains whole on a CPU in seconds. torchvision has no weights for it."""
-BACKBONES: Final = (*TORCHVISION_BACKBONES, SMALL_BACKBONE)
+BACKBONES: Final = (*TORCHVISION_BACKBONES, *PACKAGED_BACKBONES, SMALL_BACKBONE)
