@@ -18,7 +18,7 @@ from stacks.shared import permissions
 from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
-from stacks.shared.triggers import KEPT, call_on_event, call_on_schedule, every
+from stacks.shared.triggers import EVENT_RETRY_WINDOW, call_on_event, call_on_schedule, every
 from stacks.storage.buckets import ENDPOINT_PREFIX
 
 SETTLED = (
@@ -49,7 +49,7 @@ class Reconcile(Construct):
         self._serving_stack = scope.settings.stack_name("serving")
         self._pipelines = pipeline_names(self._settings.prefix, continuing=self._settings.continues_on_demand)
         self._function = self._make(memory, alerts)
-        self._function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
+        self._function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)
         self._call_on_changes()
         if self._settings.money.guard_percent:
             self._function.add_event_source(sources.SnsEventSource(budget_alerts))

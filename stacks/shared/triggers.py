@@ -17,7 +17,7 @@ from constructs import Construct
 
 from stacks.shared.permissions import allow
 
-KEPT = Duration.hours(6)
+EVENT_RETRY_WINDOW = Duration.hours(6)
 """How long an event that cannot be handled is tried again."""
 
 
@@ -95,5 +95,5 @@ def call_on_event(
         rule_name=name,
         description=description,
         event_pattern=events.EventPattern(source=[source], detail_type=[detail_type], detail=detail),
-        targets=[targets.LambdaFunction(function, retry_attempts=10, max_event_age=KEPT)],
+        targets=[targets.LambdaFunction(function, retry_attempts=10, max_event_age=EVENT_RETRY_WINDOW)],
     )

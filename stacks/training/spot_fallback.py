@@ -20,7 +20,7 @@ from stacks.shared import permissions
 from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
-from stacks.shared.triggers import KEPT, call_on_event
+from stacks.shared.triggers import EVENT_RETRY_WINDOW, call_on_event
 
 
 class SpotFallback(Construct):
@@ -89,7 +89,7 @@ class SpotFallback(Construct):
             },
             errors_to=alerts,
         )
-        function.configure_async_invoke(retry_attempts=2, max_event_age=KEPT)
+        function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)
         return function
 
     def _statements(self, found: tuple[Continuation, ...], alerts: sns.ITopic) -> list[iam.PolicyStatement]:
