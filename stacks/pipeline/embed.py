@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext, channel
-from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, shards
 from stacks.pipeline.names import EMBED, INGEST
@@ -12,7 +12,7 @@ from stacks.pipeline.script_mode import ScriptJob
 from stacks.vocabulary import TRAIN, VALIDATION
 
 
-def embed_step(context: PipelineContext) -> Step:
+def embed_step(context: PipelineContext) -> PipelineStep:
     """The step. With strategy `full` the script writes a note and ends."""
     parameters = context.parameters
     job = ScriptJob(
@@ -38,7 +38,7 @@ def embed_step(context: PipelineContext) -> Step:
         # The script reads the weights and knows them by their digest; the cache has to know them before.
         environment={"BINVENTORY_WEIGHTS_FINGERPRINT": returned(WEIGHTS)},
     )
-    return Step(
+    return PipelineStep(
         name=EMBED,
         type=StepType.TRAINING,
         description="Runs the frozen backbone once over every photo and writes features",

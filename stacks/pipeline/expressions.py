@@ -134,7 +134,7 @@ class StepType(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """One step: `arguments` is the request of the SageMaker operation behind it, with expressions for values."""
 
     name: str
@@ -148,10 +148,6 @@ class Step:
     function: str = ""
     """ARN of the function that a Lambda step invokes with its arguments; SageMaker tries such a step once."""
     outputs: Sequence[Output] = ()
-
-    def property(self, path: str) -> Expression:
-        """A field of what the operation's Describe call answers."""
-        return get(f"Steps.{self.name}.{path}")
 
     def render(self) -> dict[str, Any]:
         """The step's JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.expressions import Expression, Output, ParameterType, Step, StepType, get
+from stacks.pipeline.expressions import Expression, Output, ParameterType, PipelineStep, StepType, get
 from stacks.pipeline.names import FINGERPRINT
 
 LISTING = Output("Listing", ParameterType.STRING)
@@ -14,11 +14,11 @@ PHOTOS = Output("Photos", ParameterType.INTEGER)
 METADATA = Output("Metadata", ParameterType.INTEGER)
 
 
-def fingerprint_step(context: PipelineContext) -> Step:
+def fingerprint_step(context: PipelineContext) -> PipelineStep:
     """The step. It is never cached: what it looks at changes without a word."""
     parameters = context.parameters
     given = (parameters.photos_uri, parameters.labels_uri, parameters.weights)
-    return Step(
+    return PipelineStep(
         name=FINGERPRINT,
         type=StepType.LAMBDA,
         description="Lists photos, metadata and labels, so that Ingest runs when one of them has changed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType
+from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType
 from stacks.pipeline.fingerprint import LISTING, returned
 from stacks.pipeline.names import INGEST
 from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
@@ -12,7 +12,7 @@ from stacks.vocabulary import SPLITS
 REPORT = "report"
 
 
-def ingest_step(context: PipelineContext) -> Step:
+def ingest_step(context: PipelineContext) -> PipelineStep:
     """The step; several machines share the ids among themselves."""
     parameters = context.parameters
     job = ProcessingJob(
@@ -43,7 +43,7 @@ def ingest_step(context: PipelineContext) -> Step:
         outputs={name: context.data_uri("ingest", name) for name in (*SPLITS, REPORT)},
         cached=True,
     )
-    return Step(
+    return PipelineStep(
         name=INGEST,
         type=StepType.PROCESSING,
         description="Checks and resizes the photos, splits them by blocks of ids and writes shards",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION, SERVING
-from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, Step, StepType, get, join
+from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.processing import output_uri
@@ -13,7 +13,7 @@ from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
 CONTENT_TYPES = ("image/jpeg", "image/png")
 
 
-def register_step(context: PipelineContext) -> Step:
+def register_step(context: PipelineContext) -> PipelineStep:
     """The step. The model package waits for approval."""
     parameters = context.parameters
     serving_instance = context.settings.serving.instance_type
@@ -58,7 +58,7 @@ def register_step(context: PipelineContext) -> Step:
             "weights": parameters.weights.text,
         },
     }
-    return Step(
+    return PipelineStep(
         name=REGISTER,
         type=StepType.REGISTER_MODEL,
         description="Adds the model to the group, where it waits for approval",

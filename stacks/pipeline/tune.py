@@ -6,7 +6,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.embed import embedding
-from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.names import TUNE
 from stacks.pipeline.script_mode import METRICS, ScriptJob
@@ -18,7 +18,7 @@ BATCH_SIZE = "batch-size"
 OBJECTIVE = "validation:loss"
 
 
-def tune_step(context: PipelineContext) -> Step:
+def tune_step(context: PipelineContext) -> PipelineStep:
     """The search for learning rate and batch size."""
     job = training_job(context, part="tune", instance_count=1, hyperparameters={})
     definition: dict[str, Any] = {
@@ -32,7 +32,7 @@ def tune_step(context: PipelineContext) -> Step:
         **_warm_start(context.settings.tuning.warm_start),
         "Tags": context.tags,
     }
-    return Step(
+    return PipelineStep(
         name=TUNE,
         type=StepType.TUNING,
         description="Searches learning rate and batch size on managed spot for the least validation loss",

@@ -38,7 +38,7 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Step:
+class SynthesizedStep:
     """One step of a SageMaker pipeline, conditions' branches included."""
 
     pipeline: Resource
@@ -89,7 +89,7 @@ class Assembly:
         return (resource for resource in self.resources if resource.type in types)
 
     @cached_property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[SynthesizedStep, ...]:
         """Every step of every pipeline."""
         return tuple(
             step
@@ -97,7 +97,7 @@ class Assembly:
             for step in _steps(pipeline, _definition(pipeline)["Steps"])
         )
 
-    def jobs(self) -> Iterator[Step]:
+    def jobs(self) -> Iterator[SynthesizedStep]:
         """The steps that run on machines of their own."""
         return (step for step in self.steps if step.type in ("Training", "Tuning", "Processing", "Transform"))
 
@@ -141,10 +141,10 @@ def _definition(pipeline: Resource) -> Json:
     return parsed
 
 
-def _steps(pipeline: Resource, raw: Sequence[Json]) -> Iterator[Step]:
+def _steps(pipeline: Resource, raw: Sequence[Json]) -> Iterator[SynthesizedStep]:
     for step in raw:
         arguments = step.get("Arguments", {})
-        yield Step(pipeline, step["Name"], step["Type"], arguments)
+        yield SynthesizedStep(pipeline, step["Name"], step["Type"], arguments)
         if step["Type"] == "Condition":
             yield from _steps(pipeline, arguments.get("IfSteps", []))
             yield from _steps(pipeline, arguments.get("ElseSteps", []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.policies.assembly import Assembly, Step
+from stacks.policies.assembly import Assembly, SynthesizedStep
 from stacks.policies.rule import Finding, Rule
 
 
@@ -29,7 +29,7 @@ def _spot(assembly: Assembly) -> Iterator[Finding]:
             yield from _of_spot(step)
 
 
-def _of_spot(step: Step) -> Iterator[Finding]:
+def _of_spot(step: SynthesizedStep) -> Iterator[Finding]:
     stopping = step.job.get("StoppingCondition", {})
     runtime, wait = stopping.get("MaxRuntimeInSeconds"), stopping.get("MaxWaitTimeInSeconds")
     if runtime is None or wait is None or wait < runtime:
@@ -91,7 +91,7 @@ def _job_network(assembly: Assembly) -> Iterator[Finding]:
             yield Finding.in_step(step, "EnableNetworkIsolation", repr(step.job.get("EnableNetworkIsolation")))
 
 
-def _vpc(step: Step) -> object:
+def _vpc(step: SynthesizedStep) -> object:
     return step.job.get("VpcConfig") or step.job.get("NetworkConfig", {}).get("VpcConfig")
 
 

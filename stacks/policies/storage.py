@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.policies.assembly import Assembly, Step
+from stacks.policies.assembly import Assembly, SynthesizedStep
 from stacks.policies.rule import Finding, Rule
 from stacks.settings.instances import Processor, processor_of
 
@@ -39,7 +39,7 @@ def _buckets(assembly: Assembly) -> Iterator[Finding]:
                 yield Finding(bucket, "BucketEncryption.KMSMasterKeyID", "absent")
 
 
-def _of_job(step: Step) -> Iterator[Finding]:
+def _of_job(step: SynthesizedStep) -> Iterator[Finding]:
     job = step.job
     outputs = "OutputDataConfig" if "OutputDataConfig" in job else "ProcessingOutputConfig"
     if outputs in job and not job[outputs].get("KmsKeyId"):
@@ -50,7 +50,7 @@ def _of_job(step: Step) -> Iterator[Finding]:
         yield Finding.in_step(step, "VolumeKmsKeyId", "absent")
 
 
-def _has_own_disk(step: Step, instance_type: object) -> bool:
+def _has_own_disk(step: SynthesizedStep, instance_type: object) -> bool:
     if isinstance(instance_type, dict):  # a parameter of the pipeline; its default is of the same kind as every choice
         instance_type = step.default_of(str(instance_type.get("Get", "")).removeprefix("Parameters."))
     return processor_of(str(instance_type)) is Processor.GPU

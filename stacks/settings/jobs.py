@@ -39,7 +39,7 @@ class SpotJobSettings(JobSettings):
     """A training job that may run on managed spot."""
 
     spot: bool
-    """Run on spot capacity, for about half of the price; a reclaimed job goes on from its checkpoint."""
+    """Run on spot capacity, for about half of the price; a reclaimed job continues from its checkpoint."""
     max_wait_minutes: int = Field(ge=5, le=5 * 24 * 60)
     """Time for waiting and running together; only spot jobs wait."""
 
