@@ -331,7 +331,7 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     watch.follow(line, execution, json=True)
     shown = capsys.readouterr()
     assert json.loads(shown.out)["execution"] == continued
-    assert "it goes on on demand" in shown.err
+    assert "it continues on demand" in shown.err
 
 
 def test_a_start_that_is_refused_leaves_the_execution_waiting(
