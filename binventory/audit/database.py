@@ -119,17 +119,17 @@ class AuditDatabase:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_TABLES)
-        told = {"schema": str(_SCHEMA_VERSION), **identity}
+        wanted = {"schema": str(_SCHEMA_VERSION), **identity}
         known = dict(self._connection.execute("SELECT key, value FROM facts"))
         if not known:
             with self._connection:
-                self._connection.executemany("INSERT INTO facts VALUES (?, ?)", told.items())
-        elif known != told:
+                self._connection.executemany("INSERT INTO facts VALUES (?, ?)", wanted.items())
+        elif known != wanted:
             self.close()
-            differing = sorted(key for key in known.keys() | told.keys() if known.get(key) != told.get(key))
+            differing = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
             raise Problem(
                 f"{path.parent} holds another audit",
-                "; ".join(f"{key} was {known.get(key)!r}, now {told.get(key)!r}" for key in differing),
+                "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in differing),
                 "choose another --output, or begin anew with --restart",
                 code=Exit.USAGE,
             )
@@ -197,7 +197,7 @@ class AuditDatabase:
             )
 
     def ranked(self, filters: Filters | None = None) -> Iterator[Disagreement]:
-        """Counted bins, least probable record first, read as they are asked for."""
+        """Counted bins, least probable record first, read one by one."""
         return (found for found, _ in self._ranked(filters or Filters()))
 
     def unsent(self, filters: Filters) -> Iterator[Disagreement]:

@@ -1,4 +1,4 @@
-"""Where an environment's transform jobs run: read from the serving stack, whose settings decide it."""
+"""Where an environment's transform jobs run: role, machines and network, from the serving stack's outputs."""
 
 from __future__ import annotations
 

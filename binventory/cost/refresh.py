@@ -150,7 +150,7 @@ def _kept(before: Mapping[str, Any], found: set[str]) -> dict[str, str]:
 
 
 def _ec2(pricing: Any, region: str, instance_types: Iterable[str]) -> dict[str, float]:
-    """Dollars an hour of plain Linux machines, the road beside SageMaker."""
+    """Dollars an hour of plain Linux instances, for training on EC2."""
     found = {}
     for name in instance_types:
         usage = re.compile(_REGION + "BoxUsage:" + re.escape(name) + "$")

@@ -1,4 +1,4 @@
-"""What the machines of finished jobs used, from the metrics that SageMaker publishes about each of them."""
+"""What the machines of finished jobs used, from the metrics that SageMaker publishes for each of them."""
 
 from __future__ import annotations
 

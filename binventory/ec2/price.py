@@ -1,4 +1,4 @@
-"""What a run on a machine costs, for the screen that asks before it is started."""
+"""The launch screen of a run on EC2."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
         (*notes, *said, *((LOCAL_NOTE,) if aws.is_local else ())),
         (
             ("how it stands", f"binventory train --on ec2 --env {names.environment} --watch {run}"),
-            ("go on after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
+            ("continue after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
             ("end it now", stop),
         ),
     )

@@ -81,7 +81,7 @@ def test_an_evaluation_of_other_photos_is_refused(split: list[tuple[str, int]]) 
 
 def test_another_recorded_quantity_is_a_difference() -> None:
     rows = {"00001": judged("00001", [0.2] * 5, recorded=3)}
-    with pytest.raises(Problem, match="otherwise than it was judged"):
+    with pytest.raises(Problem, match="differently from the evaluation"):
         hold([("00001", 4)], rows, lambda name: answered(rows[name]))
 
 
