@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test shares."""
+"""Fixtures for all kinds of tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rights of every role as IAM sees them after a deployment, and what they would be without one of their parts."""
+"""The permissions of every role after a deployment, and what they are without one of their parts."""
 
 from __future__ import annotations
 

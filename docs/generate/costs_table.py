@@ -1,4 +1,4 @@
-"""The five steps to a real account and what each costs, from the same estimate as `binventory cost`."""
+"""The table of the five steps to a real account with their costs, from the same estimate as `binventory cost`."""
 
 from __future__ import annotations
 

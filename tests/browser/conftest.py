@@ -1,4 +1,4 @@
-"""A real headless Chromium, and a watch over everything a page does in it."""
+"""A headless Chromium that records every complaint and request of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of jobs share: a bucket, small scripts as jobs, requests that AWS would take."""
+"""Helpers for tests of jobs: a bucket, small scripts as jobs, and valid requests."""
 
 from __future__ import annotations
 

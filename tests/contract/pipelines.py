@@ -1,4 +1,4 @@
-"""What the tests of pipelines share: steps that run a line of shell, definitions, executions and their ends."""
+"""Helpers for tests of pipelines: steps that run a shell command, definitions, and executions to their end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With enforcement on, everybody has exactly the rights of their role: callers, endpoints, and SageMaker for them."""
+"""With enforcement on, callers, endpoints and SageMaker itself have exactly the permissions of their role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CloudFormation with the types ministack lacks: created, replaced, rolled back and removed for real."""
+"""CloudFormation with the types that ministack lacks: create, replace, roll back, delete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data capture through boto3: what an endpoint was asked and answered lies in the bucket, as SageMaker writes it."""
+"""Data capture through boto3: requests and responses are in the bucket, in SageMaker's format."""
 
 from __future__ import annotations
 

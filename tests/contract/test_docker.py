@@ -1,4 +1,4 @@
-"""The docker stand-in: what it builds runs, what it cannot build it refuses by name."""
+"""The docker stand-in: its images run, and it refuses by name what it cannot build."""
 
 from __future__ import annotations
 

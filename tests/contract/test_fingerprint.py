@@ -1,4 +1,4 @@
-"""The function of step Fingerprint: its listing changes with what is read; what cannot be read is refused by name."""
+"""The function of the step Fingerprint: any change changes its listing; unreadable input is refused by name."""
 
 from __future__ import annotations
 

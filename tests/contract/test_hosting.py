@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and endpoints through boto3: real server processes answer."""
+"""Models, endpoint configurations and endpoints through boto3; server processes answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts that cannot hurt: under load a good update loses no request, and a bad one is undone by itself."""
+"""Rollouts under load: a good update loses no request, and a bad one is rolled back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The finer print of jobs and pipelines: channels, metrics, events, retries, functions."""
+"""Details of jobs and pipelines: channels, metrics, events, retries, functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Price during: what bills shows its price and asks; where nobody can answer it needs --yes; then money so far."""
+"""Launch screens: show the price, ask, need --yes without a terminal, then show the cost so far."""
 
 from __future__ import annotations
 

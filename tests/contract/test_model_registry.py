@@ -1,4 +1,4 @@
-"""The model registry and tags through boto3, and the event that promotion starts from."""
+"""The model registry and tags through boto3, and the event that starts a promotion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way in which a stored resource changes while it runs."""
+"""Changes of a stored resource while it runs."""
 
 from __future__ import annotations
 

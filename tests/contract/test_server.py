@@ -1,4 +1,4 @@
-"""Starting, stopping and restarting a local AWS, and what must never be left behind."""
+"""Start, stop and restart a local AWS; nothing is left behind."""
 
 from __future__ import annotations
 

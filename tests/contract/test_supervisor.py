@@ -1,4 +1,4 @@
-"""What a job starts ends with it, however it or its owner ends."""
+"""Every process that a job starts ends with the job, in whatever way the job or its owner ends."""
 
 from __future__ import annotations
 

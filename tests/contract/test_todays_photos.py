@@ -1,4 +1,4 @@
-"""Today's photos through the command line: changes are read; the rest is reused, and the screen says from where."""
+"""Today's photos through the command line: changes are read, the rest is reused, and the output names the source."""
 
 from __future__ import annotations
 

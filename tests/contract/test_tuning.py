@@ -1,4 +1,4 @@
-"""Tuning jobs through boto3: trials really run, and the best one is really the best."""
+"""Tuning jobs through boto3: trials run as training jobs, and the best one has the best objective."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's machines publish what they use where SageMaker's do, and a spot job is billed for less than its time."""
+"""Jobs publish usage metrics as SageMaker does, and a spot job is billed for less than its time."""
 
 from __future__ import annotations
 

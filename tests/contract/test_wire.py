@@ -1,4 +1,4 @@
-"""The wire: dispatch, errors, and the walk over botocore's shapes that holds every request and reply."""
+"""The wire protocol: dispatch, errors, and the checks of requests and replies against botocore's shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One rehearsal that stays up for all tests that only look at it."""
+"""One kept rehearsal for all tests that do not change it."""
 
 from __future__ import annotations
 

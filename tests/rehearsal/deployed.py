@@ -1,4 +1,4 @@
-"""The stacks as the CDK CLI deploys them into a local AWS, and what tests ask and do there."""
+"""The stacks, deployed by the CDK CLI into a local AWS, and what tests do with them."""
 
 from __future__ import annotations
 

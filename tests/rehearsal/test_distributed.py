@@ -1,4 +1,4 @@
-"""One job on two machines through AWS's own toolkit: its plain start and its torchrun give the model of one process."""
+"""One job on two machines through AWS's toolkit: its plain start and torchrun train the model of one process."""
 
 from __future__ import annotations
 

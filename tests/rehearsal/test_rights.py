@@ -1,4 +1,4 @@
-"""No right too many: every part of every role's policies is what lets some request of a rehearsal through.
+"""No unneeded permission: every part of every role's policies is needed by a request of a rehearsal.
 
 Everything a role is for is done once while policies are enforced, and what they allowed is written down. Then each
 statement, action and resource of each role is taken away in turn: one of those requests must be denied without it.

@@ -1,4 +1,4 @@
-"""A pipeline definition, read: its steps, what they refer to, and the requests that SageMaker makes of them."""
+"""Reads a pipeline definition: its steps, their references, and the requests that SageMaker makes of them."""
 
 from __future__ import annotations
 

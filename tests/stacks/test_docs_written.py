@@ -1,4 +1,4 @@
-"""What `make docs` writes is what the code says now."""
+"""The files that `make docs` writes are up to date."""
 
 from __future__ import annotations
 

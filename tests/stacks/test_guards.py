@@ -1,4 +1,4 @@
-"""The guards: the real handler on a real stack, budget, endpoint and metrics; it acts when it must and says so."""
+"""The guards: the handler with a stack, a budget, an endpoint and metrics; it acts when it must and reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What watches: the dashboard and the alarm as they are deployed, and the real functions on real logs and metrics."""
+"""The dashboard and the alarm as deployed, and the functions with logs and metrics of the local AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipeline definition: every step is a request that SageMaker takes, and what may go wrong is bounded."""
+"""The pipeline definition: every step is a valid request to SageMaker, with a limit of time and retries."""
 
 from __future__ import annotations
 

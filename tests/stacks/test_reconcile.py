@@ -1,4 +1,4 @@
-"""What should serve, serves: the real handler against a real registry, stack and endpoint, whatever the order."""
+"""The handler of reconcile with a registry, a stack and an endpoint: what should serve does, in any order of events."""
 
 from __future__ import annotations
 

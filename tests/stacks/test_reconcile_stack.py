@@ -1,4 +1,4 @@
-"""The function that makes the endpoint serve: what it may do, and what calls it when."""
+"""The reconcile function in the templates: its permissions, and what calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole audit through the door: folder in, files out; hostile bins, interruptions and busy endpoints included."""
+"""A whole audit: a folder in, files out, with hostile bins, interruptions and busy endpoints."""
 
 from __future__ import annotations
 

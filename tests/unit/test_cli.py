@@ -1,4 +1,4 @@
-"""The command line as people meet it: exit codes, three-line errors, JSON that can be piped."""
+"""The command line: exit codes, three-line errors, JSON for pipes."""
 
 from __future__ import annotations
 

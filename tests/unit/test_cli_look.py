@@ -1,4 +1,4 @@
-"""One look: every command has an example and JSON, help fits the terminal, colours can be off, the shell completes."""
+"""All commands look alike: examples, JSON, help that fits the terminal, no colours on request, completion."""
 
 from __future__ import annotations
 

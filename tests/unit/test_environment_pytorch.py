@@ -1,4 +1,4 @@
-"""Which PyTorch `make setup` installs: each source in its turn, with real pip and real wheels of a few lines."""
+"""Which PyTorch `make setup` installs: each source in turn, with pip and wheels of a few lines."""
 
 from __future__ import annotations
 

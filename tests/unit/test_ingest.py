@@ -1,4 +1,4 @@
-"""Ingest by its command line, on folders: every id is accounted for, nothing leaks, the same bytes every time."""
+"""Ingest through its command line, on folders: every id is accounted for, no split leaks, bytes are reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingest from S3 over HTTP, with what networks and buckets do to a long job. The result must not show any of it."""
+"""Ingest from S3 over HTTP, with the faults of networks and buckets. The result must be the same without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingest reads what a listing names: not what came later, and never a listing, or labels, that are no longer whole."""
+"""Ingest reads what a listing names: no later photos, and no listing or labels that have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ingest does to a photo: the same picture that training's and serving's resize would make, or nothing at all."""
+"""What ingest does to a photo: the same pixels as the resize of training and serving, or a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The locks are installed without a resolver and with hashes, so they must be complete by themselves."""
+"""The locks are complete: they are installed with hashes and without a resolver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals cover the truth they claim to cover; the gate lets through only what is shown to be good enough."""
+"""Intervals cover the true value as often as they claim; the gate passes only models shown to be good enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rehearsal fails where the endpoint answers otherwise than the evaluation, and says on which photo."""
+"""The rehearsal fails if the endpoint's answers differ from the evaluation, and names the photo."""
 
 from __future__ import annotations
 

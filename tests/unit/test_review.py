@@ -1,4 +1,4 @@
-"""`binventory review` on the real output of the pinned CDK CLI: what a deployment would lose is named, and stops it."""
+"""`binventory review` on the output of the pinned CDK CLI: it names what a deployment would lose, and stops it."""
 
 from __future__ import annotations
 

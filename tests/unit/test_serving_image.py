@@ -1,4 +1,4 @@
-"""The endpoint's image: everything the server imports is in it, at the versions the tests run, and it stands alone."""
+"""The endpoint's image: it contains all that the server imports, in the tested versions, and needs nothing else."""
 
 from __future__ import annotations
 

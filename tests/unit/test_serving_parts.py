@@ -1,4 +1,4 @@
-"""The server's parts where HTTP cannot reach: full houses, failing models, threads and cores."""
+"""The server's parts that HTTP tests cannot reach: full admission, failing models, threads and cores."""
 
 from __future__ import annotations
 

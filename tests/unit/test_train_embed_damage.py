@@ -1,4 +1,4 @@
-"""What Embed reads and keeps is held to its digests: damage is refused or named, on every attempt, and never reused."""
+"""Embed checks digests of what it reads and keeps: damage is refused or named, on every attempt, and never reused."""
 
 from __future__ import annotations
 

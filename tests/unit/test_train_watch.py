@@ -1,4 +1,4 @@
-"""Every watch rule fires on what it is for and stays quiet on a healthy run; each can warn or stop the job."""
+"""Every watch rule fires on its fault and not on a healthy run; each can warn or stop the job."""
 
 from __future__ import annotations
 

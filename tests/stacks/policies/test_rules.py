@@ -1,4 +1,4 @@
-"""Every rule of the pack: the templates as shipped pass it, and one plausible mistake in them is found and named."""
+"""Every rule of the pack: the shipped templates pass, and one plausible mistake in them is found and named."""
 
 from __future__ import annotations
 
