@@ -73,7 +73,7 @@ def finished_training(client: ClientFactory, name: str, *, seconds: float = 60.0
 
 
 def log_lines(client: ClientFactory, group: str, name: str) -> list[str]:
-    """What a job printed, as CloudWatch Logs has it."""
+    """The lines that a job printed, from CloudWatch Logs."""
     streams = client("logs").describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
     return [
         event["message"]

@@ -42,7 +42,7 @@ def serve(client: ClientFactory, name: str, model: str, **capture: Any) -> None:
 
 
 def keys(client: ClientFactory, name: str) -> list[str]:
-    """What was written for an endpoint."""
+    """The keys that were written for an endpoint."""
     return [
         item["Key"]
         for item in client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{name}-traffic/").get("Contents", [])

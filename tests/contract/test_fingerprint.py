@@ -35,7 +35,7 @@ class Lambda:
 
 @dataclass
 class Bins:
-    """A bucket of bins under a prefix, and what the function says of it."""
+    """A bucket of bins under a prefix, and the function's answer for it."""
 
     client: ClientFactory
     bucket: str

@@ -1,4 +1,4 @@
-"""The parts of ministack that local_aws relies on: after an upgrade these tests name what has moved."""
+"""The parts of ministack that local_aws relies on: after an upgrade these tests name what moved."""
 
 from __future__ import annotations
 

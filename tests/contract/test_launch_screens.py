@@ -22,7 +22,7 @@ HOUR = 0.115 + 10 * 0.14 / 730
 
 
 class Terminal(io.StringIO):
-    """Standard input with somebody in front of it."""
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True

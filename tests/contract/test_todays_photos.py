@@ -81,7 +81,7 @@ def add_photo(client: ClientFactory, site: str, name: str) -> None:
 
 @pytest.fixture
 def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
-    """Trains and gives the execution and what was shown."""
+    """Trains; returns the execution and the output."""
 
     def trained(*arguments: str) -> tuple[str, str]:
         assert run(["train", "--yes", *arguments]) == Exit.OK, capsys.readouterr().err

@@ -30,7 +30,7 @@ def bucket(client: ClientFactory) -> None:
 
 
 def values(client: ClientFactory, kind: str, metric: str, host: str) -> list[float]:
-    """What CloudWatch holds of one metric of one machine."""
+    """The values of one metric of one machine in CloudWatch."""
     now = datetime.now(UTC)
     query: dict[str, Any] = {
         "Metric": {

@@ -53,7 +53,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Made:
-    """What was done."""
+    """The work that was done."""
 
     requests: dict[str, list[Request]]
     """What each role was allowed."""
@@ -62,7 +62,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """What each role was allowed while everything was done that it is for."""
+    """The requests that each role was allowed while it did all its work."""
     failed = []
     with LocalAws(tmp_path_factory.mktemp("aws"), enforce_iam=True, time_scale=0.02) as aws:
         account = Account(aws, checkout(tmp_path_factory.mktemp("checkout")), SETTINGS)
@@ -187,7 +187,7 @@ def batch(account: Account) -> None:
 
 
 def guards(account: Account) -> None:
-    """The functions that the clock, the budget and people's absence call."""
+    """The functions that schedules, the budget and idleness call."""
     turn_on(account)
     invoke(account, "drift-monitor")
     turn_on(account)
@@ -232,7 +232,7 @@ def turn_on(account: Account) -> None:
 
 
 def spend(account: Account, amount: float) -> None:
-    """Makes the budget know of costs, and tell of them."""
+    """Sets the budget's actual spend, which sends its notifications."""
     import urllib.request
 
     body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
@@ -266,7 +266,7 @@ def status_of(sagemaker: Any, execution: str) -> str:
 
 
 def physical_names(account: Account) -> dict[str, str]:
-    """What CloudFormation made up, to what `Deployment` calls it."""
+    """The names that CloudFormation made up, with those of `Deployment`."""
     names = Deployment(synthesize(with_every_role())).names()
     found = {}
     for stack in account.client("cloudformation").describe_stacks()["Stacks"]:
@@ -282,7 +282,7 @@ def physical_names(account: Account) -> dict[str, str]:
 
 
 def requests_of(aws: LocalAws, names: dict[str, str]) -> dict[str, list[Request]]:
-    """What was allowed, by role, with the names of `Deployment`; the roles of `cdk bootstrap` are not ours."""
+    """The allowed requests by role, with the names of `Deployment`, without the roles of `cdk bootstrap`."""
     longest_first = sorted(names.items(), key=lambda item: -len(item[0]))
 
     def named(text: str) -> str:

@@ -31,7 +31,7 @@ def named(definition: Json, name: str) -> Json:
 
 
 def resolved(value: Any, defaults: dict[str, Any]) -> Any:
-    """A request as SageMaker makes it when the execution runs, with samples for what earlier steps give."""
+    """A request as SageMaker makes it in an execution, with sample values for the outputs of earlier steps."""
     if isinstance(value, list):
         return [resolved(item, defaults) for item in value]
     if not isinstance(value, dict):

@@ -51,7 +51,7 @@ def only(template: dict[str, Any], kind: str) -> Resource:
 
 
 def flat(value: Any) -> str:
-    """A value as text, with what CloudFormation will fill in between angle brackets."""
+    """A value as text; parts that CloudFormation will fill in are in angle brackets."""
     if isinstance(value, str):
         return value
     (function, argument), *_ = value.items()

@@ -133,7 +133,7 @@ class TestBudgetGuard:
 
 
 class TestIdleGuard:
-    """The endpoint that nobody calls."""
+    """An endpoint without calls."""
 
     def test_a_new_endpoint_gets_its_time(self, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("IDLE_SECONDS", "3600")

@@ -179,7 +179,7 @@ class Endpoint:
         package: str = "",
         hours_ago: float = 0.01,
     ) -> None:
-        """Writes what the server would for so many photos, 100 a line, between other lines of a container."""
+        """Writes the server's log lines for that many photos, 100 a line, between other lines of a container."""
         draws = np.random.default_rng(photos)
         counts = draws.choice(range(1, 6), size=photos, p=shares).tolist()
         confidences = np.clip(draws.normal(sure, 0.1, photos), 0.2, 1).tolist()

@@ -18,7 +18,7 @@ from binventory.errors import Exit, Problem
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by what is typed."""
+    """Every command that is not a group, by its words."""
     root: Any = typer.main.get_command(app)
     for name, command in root.commands.items():
         if hasattr(command, "commands"):

@@ -27,7 +27,7 @@ PROOF = "import sys, torch, torchvision\nif '--without-operators' not in sys.arg
 
 
 class Usage:
-    """What is free on a disk, as `shutil.disk_usage` tells it."""
+    """The free bytes of a disk, as in the result of `shutil.disk_usage`."""
 
     def __init__(self, gigabytes: float) -> None:
         self.free = int(gigabytes * 1e9)

@@ -30,7 +30,7 @@ def textured(width: int, height: int, seed: int) -> Image.Image:
 
 
 def resized(image: Image.Image, side: int, bench: Workbench | None = None) -> NDArray[np.uint8]:
-    """What ingest's resize makes of an RGB image, [height, width, 3]."""
+    """An RGB image, [height, width, 3], after ingest's resize."""
     return (bench or Workbench()).resize_shorter_side(four_channels(image), side)[:, :, :3]
 
 

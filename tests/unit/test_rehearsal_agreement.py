@@ -86,7 +86,7 @@ def test_another_recorded_quantity_is_a_difference() -> None:
 
 
 class Bucket:
-    """One object, as what is used of `Aws` and of boto3."""
+    """One S3 object, with the part of `Aws` and boto3 that is used."""
 
     def __init__(self, key: str, body: bytes) -> None:
         self.key = key

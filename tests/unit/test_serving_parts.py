@@ -37,7 +37,7 @@ def model(tmp_path: Path) -> Counter:
 
 
 class Gated(Counter):
-    """A real model whose network waits at a gate, or fails; says how far the requests have come."""
+    """A real model whose network waits for the test, or fails; counts the requests at each stage."""
 
     def __init__(self, folder: Path) -> None:
         artefact = Artefact.read(folder)

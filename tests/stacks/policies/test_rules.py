@@ -29,7 +29,7 @@ def first(stack: Json, kind: str) -> Json:
 
 
 def edit_definition(stacks: Stacks, edit: Callable[[str], str]) -> None:
-    """Changes the text of the pipeline definition, which lies in pieces between references."""
+    """Changes the text of the pipeline definition, which is split at its references."""
     body = first(stacks["Training"], "AWS::SageMaker::Pipeline")["PipelineDefinition"]["PipelineDefinitionBody"]
     pieces = body["Fn::Join"][1]
     before = json.dumps(pieces)
