@@ -1,4 +1,4 @@
-"""The settings reference, from the typed fields: what each means, what it may be, and what dev and prod say."""
+"""The settings reference, from the typed fields: meaning, allowed values, and the values of dev and prod."""
 
 from __future__ import annotations
 

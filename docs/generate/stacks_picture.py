@@ -1,4 +1,4 @@
-"""The stacks, what is in them, and which needs which, from the synthesized templates."""
+"""The picture of the stacks, their resources and their dependencies, from the synthesized templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The function of step Fingerprint: its listing changes with what is read; what cannot be read is refused by name."""
+"""The function of the step Fingerprint: any change changes its listing; unreadable input is refused by name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lambda:
 
 @dataclass
 class Bins:
-    """A bucket of bins under a prefix, and what the function says of it."""
+    """A bucket of bins under a prefix, and the function's answer for it."""
 
     client: ClientFactory
     bucket: str

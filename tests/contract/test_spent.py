@@ -1,4 +1,4 @@
-"""Price after: billed seconds, spot savings and a size, from a real execution's jobs and their real metrics."""
+"""`binventory spent`: billed seconds, spot savings and sizes from an execution's jobs and their metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Today's photos through the command line: changes are read; the rest is reused, and the screen says from where."""
+"""Today's photos through the command line: changes are read, the rest is reused, and the output names the source."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def add_photo(client: ClientFactory, site: str, name: str) -> None:
 
 @pytest.fixture
 def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
-    """Trains and gives the execution and what was shown."""
+    """Trains; returns the execution and the output."""
 
     def trained(*arguments: str) -> tuple[str, str]:
         assert run(["train", "--yes", *arguments]) == Exit.OK, capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training on EC2 spot through the command line: taken back by spot in its middle, gone on with, registered."""
+"""Training on EC2 spot through the command line: interrupted by spot, continued, registered."""
 
 from __future__ import annotations
 

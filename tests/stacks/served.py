@@ -1,4 +1,4 @@
-"""A stack that looks like the serving stack from outside, and the acts around it that several tests share."""
+"""A stand-in for the serving stack, and actions on it that several tests share."""
 
 from __future__ import annotations
 

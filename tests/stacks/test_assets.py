@@ -1,4 +1,4 @@
-"""The source archive holds what the jobs import, and nothing of the machine that packed it."""
+"""The source archive contains what the jobs import, and nothing from the machine that packed it."""
 
 from __future__ import annotations
 

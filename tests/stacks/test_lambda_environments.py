@@ -1,4 +1,4 @@
-"""Every function reads the variables that its stack sets, and no others; one that is missing is named."""
+"""Every function reads exactly the variables that its stack sets; a missing one is named."""
 
 from __future__ import annotations
 

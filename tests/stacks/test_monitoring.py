@@ -1,4 +1,4 @@
-"""What watches: the dashboard and the alarm as they are deployed, and the real functions on real logs and metrics."""
+"""The dashboard and the alarm as deployed, and the functions with logs and metrics of the local AWS."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Endpoint:
         package: str = "",
         hours_ago: float = 0.01,
     ) -> None:
-        """Writes what the server would for so many photos, 100 a line, between other lines of a container."""
+        """Writes the server's log lines for that many photos, 100 a line, between other lines of a container."""
         draws = np.random.default_rng(photos)
         counts = draws.choice(range(1, 6), size=photos, p=shares).tolist()
         confidences = np.clip(draws.normal(sure, 0.1, photos), 0.2, 1).tolist()

@@ -1,4 +1,4 @@
-"""The pipeline definition: every step is a request that SageMaker takes, and what may go wrong is bounded."""
+"""The pipeline definition: every step is a valid request to SageMaker, with a limit of time and retries."""
 
 from __future__ import annotations
 
@@ -252,12 +252,12 @@ CONTENT = {
 
 
 def _compared(step: Json) -> set[str]:
-    """What of a cached step's references is in its cache key."""
+    """The references of a cached step that are in its cache key."""
     return set(expressions([step["Arguments"][member] for member in COMPARED[step["Type"]]]))
 
 
 def test_no_cached_step_knows_an_input_by_its_address_alone(definition: Json) -> None:
-    """Every address that people give comes with what Fingerprint has found there; the others name their content."""
+    """Every address that a user gives comes with a fingerprint of its content; the others name their content."""
     addresses = {item["Name"] for item in definition["Parameters"] if _may_be_an_address(item)}
     assert {f"Parameters.{name}" for name in addresses} == set(CONTENT)
     asked = set(expressions(named(definition, "Fingerprint")["Arguments"]))
@@ -275,7 +275,7 @@ def test_no_cached_step_knows_an_input_by_its_address_alone(definition: Json) ->
 
 
 def _may_be_an_address(parameter: Json) -> bool:
-    """Whether people may give an address: a text that is none of a few words."""
+    """Whether a user may give an address here: any text but a few words."""
     return parameter["Type"] == "String" and "EnumValues" not in parameter and parameter["Name"] != "Fresh"
 
 

@@ -1,4 +1,4 @@
-"""A wrong setting costs a second: it is named, with its value and what is allowed, before anything is synthesized."""
+"""A wrong setting is refused before synthesis, with its name, its value and the allowed values."""
 
 from __future__ import annotations
 

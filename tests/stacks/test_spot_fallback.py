@@ -294,7 +294,7 @@ def event(job: str) -> Json:
 def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it_was(
     environment: Environment, template: Json, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the stack's own rule: nobody calls the function here but the reclaims."""
+    """With the stack's rule: only reclaims call the function here."""
     aws = environment.aws
     environment.deploy(template, {name: os.environ[name] for name in VARIABLES})
     execution, job = environment.start()

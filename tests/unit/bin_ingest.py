@@ -18,7 +18,7 @@ PHOTOS = f"s3://{BUCKET}/"
 
 
 def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bucket is public: whatever the environment has of credentials is not for it."""
+    """Remove credentials from the environment, because the bucket is public."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
 

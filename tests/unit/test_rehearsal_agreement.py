@@ -1,4 +1,4 @@
-"""The rehearsal fails where the endpoint answers otherwise than the evaluation, and says on which photo."""
+"""The rehearsal fails if the endpoint's answers differ from the evaluation, and names the photo."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_another_recorded_quantity_is_a_difference() -> None:
 
 
 class Bucket:
-    """One object, as what is used of `Aws` and of boto3."""
+    """One S3 object, with the part of `Aws` and boto3 that is used."""
 
     def __init__(self, key: str, body: bytes) -> None:
         self.key = key

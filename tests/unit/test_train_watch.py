@@ -1,4 +1,4 @@
-"""Every watch rule fires on what it is for and stays quiet on a healthy run; each can warn or stop the job."""
+"""Every watch rule fires on its fault and not on a healthy run; each can warn or stop the job."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_gpu_rules_have_no_data_points_without_one() -> None:
 
 
 class Page(HTMLParser):
-    """Collects what would fetch or run something."""
+    """Collects the elements that would load or run a resource."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
