@@ -1,4 +1,4 @@
-"""Drift: the function that looks for it, its alarm, and the retraining that may follow."""
+"""Data drift: the function that measures it, its alarm, and the retraining that may follow."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITo
 
 
 def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
-    """The alarm on what the monitor publishes."""
+    """The alarm on the metric that the monitor publishes."""
     alarm = cloudwatch.Alarm(
         stack,
         "Drift",
@@ -73,7 +73,7 @@ def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
         ),
         threshold=1,
         evaluation_periods=1,
-        # Without photos, or with the endpoint off, nobody knows better than the last look did.
+        # No data, because there were no photos or the endpoint is off: keep the last state.
         treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
     )
     alarm.add_alarm_action(actions.SnsAction(alerts))
@@ -82,7 +82,7 @@ def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
 
 
 def retraining(stack: BinventoryStack, alerts: sns.ITopic) -> sns.Topic:
-    """The topic of the drift alarm, and the function that starts the pipeline when it hears from it."""
+    """The topic for the drift alarm, and the subscribed function that starts the pipeline."""
     pipeline = stack.settings.prefix
     topic = stack.topic("DriftTopic", "cloudwatch.amazonaws.com")
     function = _function(

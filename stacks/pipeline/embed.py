@@ -13,7 +13,7 @@ from stacks.vocabulary import TRAIN, VALIDATION
 
 
 def embed_step(context: PipelineContext) -> PipelineStep:
-    """The step. With strategy `full` the script writes a note and ends."""
+    """The step. With strategy `full` the script only writes a note."""
     parameters = context.parameters
     job = ScriptJob(
         script="embed",
@@ -30,12 +30,12 @@ def embed_step(context: PipelineContext) -> PipelineStep:
         },
         channels=tuple(channel(split, shards(split)) for split in (TRAIN, VALIDATION)),
         output_uri=context.data_uri("embed"),
-        # Beside the shards it was computed from, not under this execution: the address is part of what step caching
-        # compares, and one with the execution's id in it would never be found again.
+        # Beside the shards, not under this execution: step caching compares the address too, and one with the
+        # execution's id would never match.
         checkpoint_uri=join(output_uri(INGEST, REPORT), "embed-checkpoints", "", on="/"),
         compress_output=False,
         cached=True,
-        # The script reads the weights and knows them by their digest; the cache has to know them before.
+        # The script identifies weights by their digest, which the cache cannot see: it compares this variable.
         environment={"BINVENTORY_WEIGHTS_FINGERPRINT": returned(WEIGHTS)},
     )
     return PipelineStep(

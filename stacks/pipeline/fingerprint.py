@@ -1,4 +1,4 @@
-"""Fingerprint: what lies at the addresses now, so that the steps after it are cached by content and not by address."""
+"""Fingerprint: lists what is at the addresses now, so that later steps are cached by content and not by address."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from stacks.pipeline.expressions import Expression, Output, ParameterType, Pipel
 from stacks.pipeline.names import FINGERPRINT
 
 LISTING = Output("Listing", ParameterType.STRING)
-"""Address of the listing of photos, metadata and labels, with its SHA-256 for a name."""
+"""S3 address of the listing of photos, metadata and labels, which is named after its SHA-256."""
 WEIGHTS = Output("Weights", ParameterType.STRING)
-"""SHA-256 of what lies at the weights' address; the word itself where `Weights` is none."""
+"""SHA-256 of the object at the weights' address; the value of `Weights` itself where that is no address."""
 PHOTOS = Output("Photos", ParameterType.INTEGER)
 METADATA = Output("Metadata", ParameterType.INTEGER)
 
 
 def fingerprint_step(context: PipelineContext) -> PipelineStep:
-    """The step. It is never cached: what it looks at changes without a word."""
+    """The step. It is never cached: the objects that it lists can change at any time."""
     parameters = context.parameters
     given = (parameters.photos_uri, parameters.labels_uri, parameters.weights)
     return PipelineStep(
@@ -29,5 +29,5 @@ def fingerprint_step(context: PipelineContext) -> PipelineStep:
 
 
 def returned(output: Output) -> Expression:
-    """What the step has returned."""
+    """A value that the step returns."""
     return get(f"Steps.{FINGERPRINT}.OutputParameters['{output.name}']")

@@ -1,4 +1,4 @@
-"""Gate: registers the evaluated model, or refuses it and says why."""
+"""Gate: registers the evaluated model, or refuses it with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stacks.pipeline.register import register_step
 
 
 def gate_step(context: PipelineContext) -> PipelineStep:
-    """Registers a model that is good enough and not worse than what is served; says why otherwise."""
+    """The condition: at least the accuracy threshold, and not worse than the champion."""
     conditions = [
         {
             "Type": "GreaterThanOrEqualTo",

@@ -13,7 +13,7 @@ REPORT = "report"
 
 
 def ingest_step(context: PipelineContext) -> PipelineStep:
-    """The step; several machines share the ids among themselves."""
+    """The step. Its machines share the ids."""
     parameters = context.parameters
     job = ProcessingJob(
         script="ingest",
@@ -48,7 +48,7 @@ def ingest_step(context: PipelineContext) -> PipelineStep:
         type=StepType.PROCESSING,
         description="Checks and resizes the photos, splits them by blocks of ids and writes shards",
         arguments=job.render(context),
-        # The same listing, code and limits give the same shards: by far the longest step need not run again.
+        # Equal listing, code and limits give equal shards: the longest step need not run again.
         cache_days=context.settings.storage.executions_expire_days - 1,
         retries=JOB_RETRIES,
     )

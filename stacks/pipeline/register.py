@@ -40,10 +40,10 @@ def register_step(context: PipelineContext) -> PipelineStep:
             "SupportedTransformInstanceTypes": [context.settings.batch.instance_type],
         },
         "ModelMetrics": {"ModelQuality": measured},
-        # What the drift monitor compares live answers with.
+        # The drift monitor compares live answers with this.
         "DriftCheckBaselines": {"ModelQuality": measured},
-        # Where this model came from, readable without the pipeline's history. Data fingerprint, calibration and the
-        # rest of its making are in the evaluation above; what the run has cost is added once that is known.
+        # The origin of the model, readable without the pipeline's history. The evaluation above holds the data
+        # fingerprint and the calibration; the cost of the execution is added when it is known.
         "CustomerMetadataProperties": {
             "backbone": parameters.backbone.text,
             "batch_size": best_trial(BATCH_SIZE),

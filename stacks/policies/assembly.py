@@ -1,4 +1,4 @@
-"""The synthesized templates as rules read them: resources, and the steps inside the pipeline definition."""
+"""Reads synthesized templates for the rules: resources, and the steps inside pipeline definitions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SynthesizedStep:
 
     @property
     def job(self) -> Json:
-        """What its job is defined by: the arguments, or for a tuning job the definition of its trials."""
+        """The definition of its job: the arguments, or for a tuning job the definition of its trials."""
         found: Json = self.arguments.get("TrainingJobDefinition", self.arguments)
         return found
 
@@ -98,12 +98,12 @@ class Assembly:
         )
 
     def jobs(self) -> Iterator[SynthesizedStep]:
-        """The steps that run on machines of their own."""
+        """The steps that start a job."""
         return (step for step in self.steps if step.type in ("Training", "Tuning", "Processing", "Transform"))
 
 
 def flatten(value: Any) -> str:
-    """A CloudFormation value as text, with `<...>` where only the deployment knows what stands there."""
+    """A CloudFormation value as text, with `<...>` for values that only the deployment knows."""
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a rule is: where it looks, what it says, and how to mend what it finds."""
+"""The form of a rule: what it finds, why that is a fault, and the cure."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ class ServingStack(BinventoryStack):
         for resource in resources:
             resource.cfn_options.condition = condition
         for replaced in (model, configuration):
-            # SageMaker may take a rollout back after CloudFormation has called it a success. What served before must
-            # still exist then; lambda_code/promotion/rollouts.py deletes it once nothing uses it.
+            # SageMaker may roll back after CloudFormation has reported success, and then needs the old model and
+            # configuration. The function `reconcile` deletes them when nothing uses them.
             replaced.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
             replaced.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)

@@ -1,6 +1,6 @@
-"""What differs between environments: `settings/<environment>.yaml`, overridden by `BINVENTORY_SECTION__FIELD`.
+"""All settings: `settings/<environment>.yaml`, overridden by the variables `BINVENTORY_SECTION__FIELD`.
 
-Everything is checked before a single construct exists, so that a wrong value costs a second and not a deployment.
+All values are checked before the first construct is built: a wrong one costs a second, not a deployment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OWN_TAGS = ("deployment", "environment", "project")
 
 
 class Settings(BaseSettings):
-    """Everything the stacks are made from."""
+    """The settings of one environment, and the checks that concern several sections."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -45,15 +45,15 @@ class Settings(BaseSettings):
     )
 
     project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,18}[a-z0-9]$")]
-    """First part of every name."""
+    """First part of every resource name."""
     environment: EnvironmentName
-    """Second part of every name."""
+    """Second part of every resource name."""
     account: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] | None = None
-    """The only account these stacks may go to; absent: the one the CDK command line is signed in to."""
+    """The only account to deploy to; absent: the account that the CDK CLI is signed in to."""
     region: Region
-    """Where everything is deployed."""
+    """Region of all stacks."""
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=40)
-    """Tags on everything that bills, beside the stacks' own."""
+    """More tags for every resource that bills."""
     storage: StorageSettings
     data: DataSettings
     ingest: JobSettings
@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     def _prod_is_never_idle(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
         if info.data.get("environment") == "prod" and value.idle_hours:
             raise wrong_setting(
-                "must be 0 in prod: nobody's quiet night turns it off", field="money.idle_hours", value=value.idle_hours
+                "must be 0 in prod: a quiet night must not turn the endpoint off",
+                field="money.idle_hours",
+                value=value.idle_hours,
             )
         return value
 
@@ -191,7 +193,7 @@ class Settings(BaseSettings):
 
     @property
     def prefix(self) -> str:
-        """Name of the pipeline, model package group and endpoint, and start of every stack's name."""
+        """Name of pipeline, model package group and endpoint, and first part of every stack's name."""
         return f"{self.project}-{self.environment}"
 
     @property
@@ -201,7 +203,7 @@ class Settings(BaseSettings):
 
     @property
     def all_tags(self) -> dict[str, str]:
-        """Tags of everything that bills, keys in sorted order."""
+        """Tags of every resource that bills, sorted by key."""
         own = {"deployment": self.prefix, "environment": self.environment, "project": self.project}
         return dict(sorted({**self.tags, **own}.items()))
 
@@ -218,5 +220,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment variables win over the file, which is given by the subclass that `load` makes."""
+        """Environment variables take precedence over the file, which the subclass in `load` names."""
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))

@@ -1,4 +1,4 @@
-"""The source archive of the pipeline's jobs: the same files always give the same bytes."""
+"""The source archive of the pipeline's jobs. Equal files give an equal archive, byte for byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TRAINING_CODE = REPOSITORY / "training_code"
 INFERENCE_CODE = REPOSITORY / "inference_code"
 WHEELS = "wheels"
-"""Folder of the archive with the packages that the training image lacks, for jobs that reach no package index."""
+"""Folder in the archive: the packages that the training image lacks, for jobs that reach no package index."""
 WHEELHOUSE = REPOSITORY / "build" / WHEELS
 """Where `make wheels` puts them."""
 SHARED_MODULES = (
@@ -48,11 +48,11 @@ class SourceArchive:
 
     path: Path
     sha256: str
-    """Of the uncompressed archive: compressors differ between machines, and the hash must not."""
+    """Of the uncompressed archive: machines compress differently, and the hash must be the same on all."""
 
 
 def write_source_archive(folder: Path, wheelhouse: Path | None = None) -> SourceArchive:
-    """Packs the training code into `folder`, flat, as the jobs import it, and the wheels of a folder beside it.
+    """Packs the training code into `folder`, flat as the jobs import it, with the wheels of `wheelhouse`.
 
     Raises:
         FileExistsError: two files would have the same name in the archive.
@@ -67,7 +67,7 @@ def write_source_archive(folder: Path, wheelhouse: Path | None = None) -> Source
 
 
 class MissingWheelsError(Exception):
-    """Jobs in a network reach no package index, and what they install is not there; the message says the cure."""
+    """A wheel is missing that jobs in a network install; the message names it and the cure."""
 
 
 def complete_wheels(wheelhouse: Path) -> list[Path]:
@@ -113,7 +113,7 @@ def _tar(members: dict[str, Path]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, path in members.items():
             content = path.read_bytes()
-            # A fresh TarInfo has no owner, mode 0644 and time 0: nothing of this machine enters the archive.
+            # A new TarInfo has no owner, mode 0644 and time 0, so nothing of this machine enters the archive.
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))

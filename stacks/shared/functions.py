@@ -1,4 +1,4 @@
-"""A Lambda function as this project makes them: a role and a log group of its own, and an alarm on its errors."""
+"""A Lambda function with the project's standards: one role, one log group, an alarm on errors."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ LAMBDA_CODE = REPOSITORY / "lambda_code"
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionProperties:
-    """What differs between the functions."""
+    """The properties in which the functions differ."""
 
     name: str
     purpose: str
-    """What it does, in words that follow the function's name."""
+    """What it does, as the end of a sentence that begins with the function's name."""
     handler: str
     timeout: Duration
     statements: Sequence[iam.PolicyStatement]
     environment: Mapping[str, str] = field(default_factory=dict)
     memory_mb: int = 256
     errors_to: sns.ITopic | None = None
-    """Where an error of the function is told; a guard that fails must not do so in silence."""
+    """Topic of the alarm on the function's errors; None: no alarm."""
 
 
 class PythonFunction(Construct):
-    """The function, with exactly the given rights and that of writing its log."""
+    """The function. It may do what its statements allow, and write its log."""
 
     def __init__(self, scope: Construct, construct_id: str, *, stack: BinventoryStack, of: FunctionProperties) -> None:
         super().__init__(scope, construct_id)

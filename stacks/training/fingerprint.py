@@ -1,4 +1,4 @@
-"""The function that lists photos, metadata, labels and weights for each execution."""
+"""The Lambda function of the step Fingerprint: it lists photos, metadata, labels and weights."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX
 
 LISTINGS = f"{EXECUTIONS_PREFIX}/listings"
-"""Where listings lie in the data bucket: they expire with the shards that were made from them."""
-# With so much memory Lambda gives one whole processor, and one is what the listing uses.
+"""Prefix of the listings in the data bucket: they expire with the shards that were made from them."""
+# With this much memory Lambda gives one full vCPU. The listing uses one.
 _MEMORY_MB = 1769
-# A Lambda step waits ten minutes, but SageMaker was seen to lose answers that came after seven.
+# A Lambda step waits ten minutes, but SageMaker has lost answers that came after seven.
 _TIMEOUT = Duration.minutes(5)
 
 
 class Fingerprint(Construct):
-    """The function and its role, which lists what settings name and writes listings."""
+    """The function and its role. The role lists the prefixes that settings name, and writes listings."""
 
     def __init__(self, scope: BinventoryStack, construct_id: str, *, data_bucket: s3.IBucket) -> None:
         super().__init__(scope, construct_id)
@@ -48,7 +48,7 @@ class Fingerprint(Construct):
 
 
 def _list(settings: Settings) -> Iterator[iam.PolicyStatement]:
-    """To list the photos' prefix, and the labels and weights where they are in S3."""
+    """List the prefix of the photos, and labels and weights where they are in S3."""
     bucket, prefix = _parts(settings.data.photos_uri)
     yield permissions.list_objects(_arn(bucket), *([prefix.rstrip("/")] if prefix else []))
     for uri in (settings.data.labels_uri, settings.training.weights):

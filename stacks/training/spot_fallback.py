@@ -1,4 +1,4 @@
-"""On demand after too many reclaims: the pipelines that go on, and the function that starts them."""
+"""On demand after too many spot interruptions: the pipelines that continue, and the function that starts them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stacks.shared.triggers import EVENT_RETRY_WINDOW, call_on_event
 
 
 class SpotFallback(Construct):
-    """One pipeline for each step that may be reclaimed, a rule for every interruption, and the decision."""
+    """One pipeline for each step on spot capacity, an event rule for interruptions, and the function that decides."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class SpotFallback(Construct):
             description="A training job lost its spot capacity, or starts (again)",
             source="aws.sagemaker",
             detail_type="SageMaker Training Job State Change",
-            # `Starting` as well: it follows every interruption, should the event of that be lost.
+            # `Starting` too: it follows every interruption, in case the event of the interruption is lost.
             detail={"SecondaryStatus": ["Interrupted", "Starting"]},
         )
 

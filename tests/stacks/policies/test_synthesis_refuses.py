@@ -1,4 +1,4 @@
-"""`cdk synth` refuses what a rule forbids, and prints the cure."""
+"""`cdk synth` refuses what a rule forbids and prints the cure."""
 
 from __future__ import annotations
 
