@@ -35,8 +35,15 @@ SHARED_MODULES = (
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
-PAGES = ("binventory/__init__.py", "binventory/pages/")
-"""The kit of HTML pages, which jobs and the command line share: packed under its own name."""
+SHARED_NAMES = (
+    "binventory/__init__.py",
+    "binventory/pages/__init__.py",
+    "binventory/pages/base.html",
+    "binventory/pages/charts.py",
+    "binventory/pages/document.py",
+    "binventory/pages/style.css",
+)
+"""The kit of HTML pages, which the command line and the training code import: packed under the same names."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -89,9 +96,8 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
 def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
-    kit = [REPOSITORY / PAGES[0], *(path for path in (REPOSITORY / PAGES[1]).iterdir() if path.is_file())]
-    files += [(path.relative_to(REPOSITORY).as_posix(), path) for path in kit]
-    for name, path in [*files, *((name, INFERENCE_CODE / name) for name in SHARED_MODULES)]:
+    shared = [(name, INFERENCE_CODE / name) for name in SHARED_MODULES]
+    for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in SHARED_NAMES)]:
         if name in seen:
             raise FileExistsError(
                 f"{name} is in {TRAINING_CODE.name}/ and in {INFERENCE_CODE.name}/: rename one of them"
