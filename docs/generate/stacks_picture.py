@@ -103,7 +103,7 @@ def _lines(template: dict[str, Any]) -> Iterator[str]:
     rights = kinds["AWS::IAM::Role"]
     more = [_number(rights, "role")] if rights else []
     if rest:
-        more.append(_number(rest, "smaller resource"))
+        more.append(_number(rest, "other resource"))
     yield "·" + ", ".join(more)
 
 

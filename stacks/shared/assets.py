@@ -35,10 +35,20 @@ SHARED_MODULES = (
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
-SHARED_NAMES = ("stacks/__init__.py", "stacks/backbones.py", "stacks/vocabulary.py", "stacks/watch_rules.py")
-"""What stacks and training code both import, packed under the same names: these files need no package."""
-PAGES = ("binventory/__init__.py", "binventory/pages/")
-"""The kit of HTML pages, which jobs and the command line share: packed under its own name."""
+SHARED_NAMES = (
+    "stacks/__init__.py",
+    "stacks/backbones.py",
+    "stacks/vocabulary.py",
+    "stacks/watch_rules.py",
+    "binventory/__init__.py",
+    "binventory/pages/__init__.py",
+    "binventory/pages/base.html",
+    "binventory/pages/charts.py",
+    "binventory/pages/document.py",
+    "binventory/pages/style.css",
+)
+"""What the training code imports besides: names that the stacks use too, and the kit of HTML pages. Packed under the same
+names; these files need no package but those of the training image."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -91,8 +101,6 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
 def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
-    kit = [REPOSITORY / PAGES[0], *(path for path in (REPOSITORY / PAGES[1]).iterdir() if path.is_file())]
-    files += [(path.relative_to(REPOSITORY).as_posix(), path) for path in kit]
     shared = [(name, INFERENCE_CODE / name) for name in SHARED_MODULES]
     for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in SHARED_NAMES)]:
         if name in seen:
