@@ -47,8 +47,8 @@ SHARED_NAMES = (
     "binventory/pages/document.py",
     "binventory/pages/style.css",
 )
-"""What the training code imports besides: names that the stacks use too, and the kit of HTML pages. Packed under the same
-names; these files need no package but those of the training image."""
+"""What the training code shares with stacks and the command line: constants, and the kit of HTML pages.
+Packed under the same names; these files need no package but those of the training image."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
