@@ -23,15 +23,14 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.auditing import REPOSITORY
+from benchmarks import REPOSITORY
 from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_like_the_rest, repeat, score, simulate
 from benchmarks.auditing.crossfit import Floats, HeldOut, Integers, as_lines, cross_fit, embed_photos
 from binventory.audit import job
 from binventory.audit.records import Columns
 from binventory.core.aws import Aws
+from evaluation.count_metrics import Predictions, measure
 from stacks.vocabulary import CLASSES
-
-from evaluation.count_metrics import Predictions, measure  # isort: skip
 
 TIMES: Final = 200
 PAGE_BINS: Final = 10_000

@@ -33,17 +33,13 @@ import psutil
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from benchmarks import REPOSITORY, RUNTIME
 from benchmarks.object_server import BUCKET
-
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
-RUNTIME: Final = (REPOSITORY / "training_code", REPOSITORY / "inference_code")
-sys.path[:0] = [str(folder) for folder in RUNTIME]
-
-from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size  # noqa: E402
-from ingestion.source import BinSource  # noqa: E402
-from ingestion.throttle import in_order  # noqa: E402
-from ingestion.work import WorkLimits  # noqa: E402
-from photo import open_photo, resize_shorter_side  # noqa: E402
+from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size
+from ingestion.source import BinSource
+from ingestion.throttle import in_order
+from ingestion.work import WorkLimits
+from photo import open_photo, resize_shorter_side
 
 # The whole dataset: what is listed, and at most what has a count of 1 to 5.
 WHOLE_LISTED: Final = 535_234

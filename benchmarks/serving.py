@@ -26,13 +26,11 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import REPOSITORY
 from benchmarks.endpoint.load import Contestant, NoAnswer, Sample, free_port
-from benchmarks.endpoint.models import REPOSITORY, RESNET50_MACS, Models, make
+from benchmarks.endpoint.models import RESNET50_MACS, Models, make
 from benchmarks.endpoint.processor import Processor, peak_gmacs, this_processor
 from benchmarks.endpoint.torchserve import TUNINGS, Ports, TorchServe, Unavailable
-
-sys.path.insert(0, str(REPOSITORY / "inference_code"))
-
 from inference import CountingModel, model_fn
 from serving.cores import inference_threads
 

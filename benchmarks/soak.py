@@ -35,16 +35,13 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks import REPOSITORY
 from benchmarks.endpoint.load import free_port
-from benchmarks.endpoint.models import REPOSITORY
 from binventory.render import render_bin
-from tests import grey_model
-
-sys.path.insert(0, str(REPOSITORY / "inference_code"))
-
 from inference import CountingModel, Reading, predict_fn
 from server import load
 from serving.answers import Answer
+from tests import grey_model
 
 _CLIENTS: Final = 4
 _FLAT_BYTES: Final = 16 * 1024**2

@@ -19,12 +19,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from benchmarks.auditing import RUNTIME
+from benchmarks import RUNTIME
+from evaluation.calibration import fit_temperature, softmax
+from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list
+from modelling.bin_model import CountHead, read_card
 from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
-
-from modelling.bin_model import CountHead, read_card  # isort: skip
-from evaluation.calibration import fit_temperature, softmax  # isort: skip
-from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list  # isort: skip
 
 FOLDS: Final = 5
 BLOCK: Final = 100

@@ -17,21 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.damaging import RUNTIME
+import embed
+import evaluate
+import ingest
+import server
+import train
+from digests import read_sealed
+from features.files import read_features
+from ingestion.report import WHOLE
+from jobs.container import JobError
+from serving.artefact import Artefact, ArtefactError, unpack
 from stacks.vocabulary import SPLITS
-
-import embed  # isort: skip
-import evaluate  # isort: skip
-import ingest  # isort: skip
-import server  # isort: skip
-import train  # isort: skip
-from digests import read_sealed  # isort: skip
-from features.files import read_features  # isort: skip
-from ingestion.report import WHOLE  # isort: skip
-from jobs.container import JobError  # isort: skip
-from serving.artefact import Artefact, ArtefactError, unpack  # isort: skip
-
-assert RUNTIME
 
 Made = dict[str, bytes]
 """What a step made, by name."""

@@ -1,4 +1,4 @@
-"""Where a run's time goes: step timing throughout, torch.profiler over a window, and the classic rules on both."""
+"""Profiling: times of all steps, torch.profiler over a window of steps, and the classic rules on both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the rules judge."""
+    """The measurements that the rules judge."""
 
     initialisation: float
     """Seconds from the start of the process to the first step."""
@@ -182,7 +182,7 @@ class _Table:
     ) -> None:
         """A rule that fires when `value` is above its threshold and there was anything to look at.
 
-        `times` is how many of the data points it fires on, where they can be told apart.
+        `times` is the number of data points on which it fires, where it is known.
         """
         fired = points > 0 and value > threshold
         seen = f"{value:.3g}" if points else "no data points (no GPU, no window, or nothing to decode)"
