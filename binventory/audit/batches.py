@@ -1,4 +1,4 @@
-"""The audit of a large prefix: group by group through transform jobs, no photo on this computer."""
+"""Audits a large prefix group by group through transform jobs; no photo comes to this computer."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from binventory.core.errors import Problem
 LARGE: Final = 20_000
 """Bins of a prefix from which transform jobs are the default."""
 MAX_PAYLOAD_BYTES: Final = 6 * 1024 * 1024
-"""What the server lets Batch Transform send; one larger photo would fail its job."""
+"""The server's limit for a photo from Batch Transform; one larger photo would fail its job."""
 
 
 @dataclass(frozen=True)
 class TransformJobs:
-    """How an audit's photos are answered: the audit's `Counter` where it is no matter of one photo."""
+    """Answers for an audit by transform jobs, which count many photos at once where a `Counter` counts one."""
 
     batch: TransformBatch
     listed: bool
-    """Whether the photos are known to exist because they were listed; a CSV may name any."""
+    """Whether the photos were listed and so exist; a CSV may name any."""
     heard: Heard = lambda name, done: None
     photos_a_job: int = PHOTOS_A_JOB
 

@@ -149,8 +149,11 @@ def parse_probabilities(answer: Any) -> Mapping[int, float]:
 
 
 class PredictionsFile:
-    """Answers given before: CSV or Parquet (image_id and one column a count: p1, p2, ...), JSON Lines (the endpoint's
-    answers, each with "image_id"), or a folder of Batch Transform's `<id>.jpg.out` files.
+    """Earlier answers, in one of these forms:
+
+    - CSV or Parquet with image_id and one column for each count: p1, p2, ...
+    - JSON Lines with the endpoint's answers, each with "image_id"
+    - a folder of Batch Transform's `<id>.jpg.out` files
 
     They are kept in a database file beside the ledger, so memory does not grow with their number.
     """

@@ -1,4 +1,4 @@
-"""One audit from request to files."""
+"""Runs one audit, from the request to the files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SPILLS: Final = ("records.sqlite", "predictions.sqlite")
 
 @dataclass(frozen=True)
 class Request:
-    """What to audit and what to write."""
+    """The photos and records to audit, and the files to write."""
 
     source: str
     """A folder or `s3://bucket/prefix` with photos."""
@@ -213,7 +213,7 @@ def _counter(
 
 
 def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:
-    """How many bins there are, and the bins."""
+    """The number of bins, and the bins."""
     if request.records is not None:
         records = CsvRecords(request.records, request.columns, request.output / "records.sqlite")
         stack.callback(records.close)

@@ -31,7 +31,7 @@ _DECIMALS: Final = 4
 _HERE: Final = Path(__file__).parent
 
 PhotoReader = Callable[[Disagreement], bytes | None]
-"""The photo's bytes, or None when it cannot be had any more."""
+"""The photo's bytes, or None when it cannot be read any more."""
 
 
 def write_page(

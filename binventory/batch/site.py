@@ -12,7 +12,7 @@ from binventory.core.names import Names
 
 @dataclass(frozen=True)
 class Site:
-    """What a transform job needs to know."""
+    """The settings of an environment's transform jobs."""
 
     names: Names
     role: str

@@ -35,7 +35,7 @@ Heard = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class Photos:
-    """What one job counts."""
+    """The photos of one job."""
 
     prefix: str
     """`s3://bucket/prefix/`, or without a prefix."""

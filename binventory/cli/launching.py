@@ -18,7 +18,7 @@ YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking
 
 
 def confirm(launch: Launch, *, yes: bool, json: bool = False) -> None:
-    """Shows what something costs and asks whether to start it; returns when it may start.
+    """Shows the price and asks whether to start; returns when the answer is yes.
 
     Args:
         launch: what is about to be started.

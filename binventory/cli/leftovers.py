@@ -1,4 +1,4 @@
-"""`binventory leftovers`: what of an environment is still in the account though no stack holds it."""
+"""`binventory leftovers`: lists resources of an environment that are in the account although no stack holds them."""
 
 from __future__ import annotations
 

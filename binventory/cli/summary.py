@@ -1,4 +1,4 @@
-"""What a rehearsal found, in four small tables: steps, trials, metrics, and the endpoint's answers."""
+"""The results of a rehearsal in four small tables: steps, trials, metrics, and the endpoint's answers."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def _no_newer(aws: Aws, names: Names, package: str) -> None:
 
 
 def _launch_of_endpoint(aws: Aws, names: Names, package: str) -> Launch | None:
-    """What an approval turns on; None where no stack would serve the model, so that nothing would bill."""
+    """The launch screen of the endpoint that an approval turns on; None where no stack would serve the model."""
     try:
         template = serving.template(aws, names.serving_stack)
     except Problem as problem:

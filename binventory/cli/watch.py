@@ -146,7 +146,7 @@ def _panel(inside: RenderableType, title: str) -> Panel:
 
 
 def trials_table(trials: tuple[executions.Trial, ...]) -> Table:
-    """What was tried so far, the best one in bold."""
+    """The trials so far, the best one in bold."""
     made = table("trial", "learning rate", "batch size", "objective", "", right=("batch size", "objective"))
     losses = [trial.objective for trial in trials if trial.objective is not None]
     for number, trial in enumerate(trials, start=1):

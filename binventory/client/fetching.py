@@ -35,7 +35,7 @@ Connect = Callable[[Address, float], socket.socket]
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """What may be fetched and how much of it. Times in seconds, over the whole fetch with its redirects."""
+    """Limits of a fetch. Times in seconds, over the whole fetch with its redirects."""
 
     allowed_hosts: tuple[str, ...] = DATASET_HOSTS
     max_bytes: int = 16 * 1024 * 1024

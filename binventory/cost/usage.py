@@ -129,5 +129,5 @@ def _level(machines: list[list[float]]) -> Level | None:
 
 
 def utc_now() -> datetime:
-    """Now, as CloudWatch counts."""
+    """Now in UTC, as CloudWatch's times are."""
     return datetime.now(UTC)

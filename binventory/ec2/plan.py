@@ -93,7 +93,7 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     """The plan of a run on the shards of the newest execution that has ingested, with its best trial's values.
 
     Raises:
-        Problem: a value has a name that means nothing here, or nothing has been ingested.
+        Problem: a value has a name that no script here takes, or nothing has been ingested.
     """
     unknown = sorted(set(given) - set(KNOWN))
     if unknown:
@@ -156,7 +156,7 @@ def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
 
 
 def _tuned(aws: Aws, execution: executions.Execution) -> dict[str, str]:
-    """The best trial's values, if the execution has come so far."""
+    """The best trial's values; empty where the execution has not tuned."""
     tune = execution.step("Tune")
     if tune is None or tune.status != "Succeeded":
         return {}

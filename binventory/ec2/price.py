@@ -57,7 +57,7 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
 
 
 def _hourly(region: str, where: Place) -> tuple[float | None, float | None, tuple[str, ...]]:
-    """Dollars an hour of the machine on demand and of its disk; None for what the table does not hold."""
+    """Dollars an hour of the machine on demand and of its disk; None where the table lacks the price."""
     try:
         table = prices.load(region)
         warning = table.warning(date.today())

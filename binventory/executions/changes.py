@@ -82,7 +82,7 @@ def _last_listed(aws: Aws, names: Names) -> tuple[executions.Execution, executio
 
 
 def _ask(aws: Aws, step: Mapping[str, Any], values: Mapping[str, object]) -> dict[str, Any] | None:
-    """What the step's function returns for these parameters; None where it may not be invoked."""
+    """The result of the step's function for these parameters; None where it may not be invoked."""
     event = {name: values.get(name) for name in step["Arguments"]}
     try:
         reply = aws.client("lambda").invoke(FunctionName=step["FunctionArn"], Payload=json.dumps(event).encode())

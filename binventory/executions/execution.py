@@ -50,7 +50,7 @@ class ExecutionStep:
     reused: ReusedResult | None = None
     """Set when the step cache had the result: nothing ran, and nothing is billed."""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """What the function of a Lambda step returned."""
+    """The values that the function of a Lambda step returned."""
 
     @property
     def job(self) -> str:

@@ -20,7 +20,7 @@ _METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a training job printed after an epoch: `train:loss`, `validation:accuracy` and so on."""
+    """The metrics that a training job printed after an epoch: `train:loss`, `validation:accuracy` and so on."""
 
     number: int
     metrics: dict[str, float]
@@ -28,7 +28,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Curve:
-    """How one training job learned."""
+    """The learning curve of one training job."""
 
     job: str
     epochs: tuple[Epoch, ...]

@@ -1,4 +1,4 @@
-"""What is approved and what serves: the model registry, the serving stack and its endpoint."""
+"""The model registry, the serving stack and its endpoint."""
 
 from binventory.serving.counting import EndpointAnswer, count, find_queue
 from binventory.serving.endpoint import EndpointState, endpoint_state, outputs, template

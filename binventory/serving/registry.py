@@ -1,4 +1,4 @@
-"""The model registry: what is registered, approved and rejected."""
+"""The model registry: finds, approves and rejects model packages."""
 
 from __future__ import annotations
 
