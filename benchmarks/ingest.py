@@ -42,7 +42,7 @@ sys.path[:0] = [str(folder) for folder in RUNTIME]
 from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size  # noqa: E402
 from ingestion.source import BinSource  # noqa: E402
 from ingestion.throttle import in_order  # noqa: E402
-from ingestion.work import Limits  # noqa: E402
+from ingestion.work import WorkLimits  # noqa: E402
 from photo import open_photo, resize_shorter_side  # noqa: E402
 
 # The whole dataset: what is listed, and at most what has a count of 1 to 5.
@@ -114,7 +114,7 @@ def bare_download(photos: int) -> Measured:
     """Ingest's own reader, with as many requests in flight, without decoding or writing."""
 
     async def run() -> Measured:
-        source = BinSource(URL, concurrency=Limits.of(CORES).concurrency)
+        source = BinSource(URL, concurrency=WorkLimits.of(CORES).concurrency)
         found = (await source.list_photos())[:photos]
         began, cpu = time.perf_counter(), time.process_time()
         async for _ in in_order(found, source.photo, 1024):

@@ -33,7 +33,7 @@ from benchmarks.endpoint.torchserve import TUNINGS, Ports, TorchServe, Unavailab
 
 sys.path.insert(0, str(REPOSITORY / "inference_code"))
 
-from inference import Counter, model_fn
+from inference import CountingModel, model_fn
 from serving.cores import inference_threads
 
 OURS: Final = "ours"
@@ -69,7 +69,7 @@ class Bare:
     processor time, which hardly depends on what else runs.
     """
 
-    counter: Counter
+    counter: CountingModel
     model: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)

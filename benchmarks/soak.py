@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,7 @@ from tests import grey_model
 
 sys.path.insert(0, str(REPOSITORY / "inference_code"))
 
-from inference import Counter, Reading, predict_fn
+from inference import CountingModel, Reading, predict_fn
 from server import load
 from serving.answers import Answer
 
@@ -67,8 +67,8 @@ class Request:
 class Report:
     """What happened; written by several threads under a lock."""
 
-    kinds: Tally[str] = field(default_factory=Tally)
-    statuses: Tally[int] = field(default_factory=Tally)
+    kinds: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
 
@@ -185,13 +185,13 @@ def _judge(request: Request, status: int, body: bytes) -> str:
     return "" if counts == request.counts else f"{counts} instead of {request.counts}"
 
 
-def _requests(counter: Counter, chance: random.Random) -> list[Request]:
+def _requests(counter: CountingModel, chance: random.Random) -> list[Request]:
     photos = [_encoded(render_bin(seed, 1 + seed % 5)) for seed in range(12)]
     photos += [_encoded(Image.new("RGB", (320, 240), (level,) * 3), "PNG") for level in (5, 70, 120, 200, 250)]
     return [*_good(counter, photos), *_hostile(photos, chance)]
 
 
-def _good(counter: Counter, photos: Sequence[bytes]) -> list[Request]:
+def _good(counter: CountingModel, photos: Sequence[bytes]) -> list[Request]:
     def counts(*wanted: bytes) -> tuple[int, ...]:
         results = predict_fn(Reading(wanted, batch=True), counter).results
         return tuple(result.count for result in results if isinstance(result, Answer))

@@ -1,6 +1,6 @@
 """The four functions of a SageMaker model: load it, read a request, answer it, write the answer.
 
-They work without the server, as SageMaker's toolkits call them; the server calls the same pieces concurrently.
+SageMaker's toolkits call them without the server; the server calls the same parts concurrently.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from serving.requests import Photo, parse_photos
 
 @dataclass(frozen=True)
 class Reading:
-    """A request's photos and the shape its answer takes."""
+    """The photos of a request, and whether it is answered as a batch."""
 
     photos: tuple[Photo, ...]
     batch: bool
@@ -35,7 +35,7 @@ class Scorer(Protocol):
         """Raises ModelError."""
 
 
-class Counter:
+class CountingModel:
     """The loaded model: from encoded photos to answers."""
 
     def __init__(self, artefact: Artefact, network: Scorer, *, package: str = "") -> None:
@@ -63,14 +63,14 @@ class Counter:
         return self._network.logits(batch)
 
     def answer(self, scores: Logits) -> Answer:
-        """What one photo's scores [classes] mean."""
+        """The answer for one photo's scores [classes]."""
         return answer(scores, self.description)
 
 
-def model_fn(model_dir: str | Path, *, package: str = "", threads: int | None = None) -> Counter:
+def model_fn(model_dir: str | Path, *, package: str = "", threads: int | None = None) -> CountingModel:
     """Load and check the artefact in `model_dir`. Raises ArtefactError."""
     artefact = Artefact.read(Path(model_dir))
-    return Counter(artefact, Network(artefact, threads=threads or inference_threads()), package=package)
+    return CountingModel(artefact, Network(artefact, threads=threads or inference_threads()), package=package)
 
 
 def input_fn(request_body: bytes, content_type: str) -> Reading:
@@ -79,7 +79,7 @@ def input_fn(request_body: bytes, content_type: str) -> Reading:
     return Reading(tuple(photos), batch)
 
 
-def predict_fn(reading: Reading, model: Counter) -> Prediction:
+def predict_fn(reading: Reading, model: CountingModel) -> Prediction:
     """Answer every photo of a request, refusing those that cannot be read."""
     prepared = [model.prepare(photo) for photo in reading.photos]
     readable = [photo for photo in prepared if not isinstance(photo, Refusal)]

@@ -19,26 +19,26 @@ from typing import Final
 import uvicorn
 from PIL import Image, ImageDraw
 
-from inference import Counter, Reading, model_fn, predict_fn
-from serving.admission import Limits
+from inference import CountingModel, Reading, model_fn, predict_fn
+from serving.admission import AdmissionLimits
 from serving.answers import Refusal
 from serving.application import Application
 from serving.artefact import ArtefactError, unpack
 from serving.network import ModelError
 from serving.telemetry import Metrics, log
 
-# SageMaker kills a container 30 seconds after asking it to stop.
+# SageMaker kills a container 30 seconds after SIGTERM.
 DRAIN_SECONDS: Final = 25
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Load the model, answer the self-test photo, then serve until told to stop. Returns the exit status."""
+    """Load the model, answer the self-test photo, then serve until SIGTERM. Returns the exit status."""
     options = _options(arguments)
-    # Until uvicorn takes over, and again after it has drained: stop at once, successfully.
+    # Before uvicorn handles signals, and after it has drained: stop at once, with success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     begun = time.perf_counter()
     try:
-        limits = Limits.from_environment()
+        limits = AdmissionLimits.from_environment()
         counter = load(options.model)
     except (ArtefactError, ValueError) as error:
         log("refused", stream=sys.stderr, message=str(error))
@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def serve(counter: Counter, limits: Limits, port: int) -> None:
-    """Answer requests until a signal says stop, then drain."""
+def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
+    """Answer requests until SIGTERM, then finish those in progress."""
     metrics = Metrics(
         namespace="Binventory/Endpoint",
         dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
@@ -61,7 +61,7 @@ def serve(counter: Counter, limits: Limits, port: int) -> None:
             counter,
             limits=limits,
             metrics=metrics,
-            # SageMaker says so in the containers of its transform jobs.
+            # SageMaker sets this in the containers of transform jobs.
             in_transform_job=os.environ.get("SAGEMAKER_BATCH") == "true",
         ),
         host=os.environ.get("BINVENTORY_BIND_HOST", "0.0.0.0"),
@@ -78,7 +78,7 @@ def serve(counter: Counter, limits: Limits, port: int) -> None:
     )
 
 
-def load(model: Path) -> Counter:
+def load(model: Path) -> CountingModel:
     """The model in a folder or a model.tar.gz, once it has answered the self-test photo. Raises ArtefactError."""
     package = os.environ.get("MODEL_PACKAGE_ARN", "")
     if model.is_file():
@@ -92,16 +92,16 @@ def load(model: Path) -> Counter:
     return counter
 
 
-def _check_classes(counter: Counter) -> None:
-    """A model of other counts would answer, and answer wrongly; whoever deploys says which counts callers expect."""
+def _check_classes(counter: CountingModel) -> None:
+    """Raises ArtefactError for a model of other counts than the deployment promises: its answers would be wrong."""
     expected = os.environ.get("BINVENTORY_CLASSES", "")
     found = ",".join(str(count) for count in counter.description.classes)
     if expected and found != expected:
         raise ArtefactError(f"serving.json: the model counts {found}, but this endpoint promises {expected}")
 
 
-def self_test(counter: Counter) -> None:
-    """Count a drawn bin from JPEG bytes to answer. Raises ArtefactError when the model cannot."""
+def self_test(counter: CountingModel) -> None:
+    """Count a drawn bin, from JPEG bytes to answer. Raises ArtefactError when the model fails."""
     try:
         result = predict_fn(Reading((self_test_photo(),), batch=False), counter).results[0]
     except ModelError as error:

@@ -1,4 +1,7 @@
-"""What keeps CloudFormation from deleting a bucket, a model package group or a pipeline, and its removal."""
+"""Removes what keeps CloudFormation from deleting a bucket, a model package group or a pipeline, and the jobs' logs.
+
+SageMaker's jobs log to groups that all jobs of an account share. Without a retention the logs are kept for ever.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,19 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-import job_logs
-from executions import list_executions, stop_running
+from functions.aws import list_executions, stop_running
 
 _BATCH = 1000
 _POLL_SECONDS = 5.0
 _STOP_SECONDS = 12 * 60.0
+TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
+JOB_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", TRANSFORM_GROUP)
 
 
 def empty_bucket(name: str) -> int:
-    """Deletes every object, version and delete marker; returns how many.
+    """Deletes every object, version and delete marker; returns their number.
 
-    Writing is denied first: access logs arrive late, and one that came after the emptying would keep the bucket.
+    Writing is denied first: access logs arrive late, and one that arrives after this would keep the bucket.
     """
     s3 = boto3.client("s3")
     _deny_writing(s3, name)
@@ -39,7 +43,7 @@ def empty_bucket(name: str) -> int:
 
 
 def delete_model_packages(group: str) -> int:
-    """Deletes every version in the group; returns how many."""
+    """Deletes every version in the group; returns their number."""
     sagemaker = boto3.client("sagemaker")
     pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
     arns = [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]
@@ -49,7 +53,7 @@ def delete_model_packages(group: str) -> int:
 
 
 def stop_executions(pipeline: str) -> int:
-    """Stops the running executions and waits for their end; returns how many there were.
+    """Stops the running executions and waits for their end; returns their number.
 
     Raises:
         TimeoutError: an execution did not end.
@@ -65,11 +69,11 @@ def stop_executions(pipeline: str) -> int:
 
 
 def end_pipeline(pipeline: str) -> int:
-    """Stops what runs and deletes the job logs of every execution; returns how many executions and streams."""
+    """Stops running executions and deletes the job logs of all; returns the number of executions and streams."""
     stopped = stop_executions(pipeline)
     sagemaker = boto3.client("sagemaker")
     ids = [arn.rsplit("/", 1)[-1] for arn in list_executions(sagemaker, pipeline)]
-    return stopped + job_logs.delete_streams(pipeline, ids)
+    return stopped + delete_job_logs(pipeline, ids)
 
 
 def _deny_writing(s3: Any, bucket: str) -> None:
@@ -89,3 +93,44 @@ def _deny_writing(s3: Any, bucket: str) -> None:
         }
     )
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+def bound_job_logs(days: int) -> list[str]:
+    """Makes the log groups that do not exist yet, with this retention; returns their names.
+
+    A group that exists is left as it is, since other jobs of the account use it too.
+    """
+    logs = boto3.client("logs")
+    made = []
+    for group in JOB_LOG_GROUPS:
+        try:
+            logs.create_log_group(logGroupName=group)
+        except logs.exceptions.ResourceAlreadyExistsException:
+            continue
+        logs.put_retention_policy(logGroupName=group, retentionInDays=days)
+        made.append(group)
+    return made
+
+
+def delete_job_logs(pipeline: str, execution_ids: list[str]) -> int:
+    """Deletes the logs of the executions' jobs and trials and of transform jobs; returns the number of streams."""
+    logs = boto3.client("logs")
+    # The command line names transform jobs after the environment, as the pipeline is, and their purpose.
+    deleted = sum(_delete_streams(logs, TRANSFORM_GROUP, f"{pipeline}-{purpose}-") for purpose in ("audit", "count"))
+    for group in JOB_LOG_GROUPS:
+        for execution in execution_ids:
+            # SageMaker names jobs `pipelines-<execution>-...`, and those of a search after the execution alone.
+            for prefix in (f"pipelines-{execution}-", f"{execution}-"):
+                deleted += _delete_streams(logs, group, prefix)
+    return deleted
+
+
+def _delete_streams(logs: Any, group: str, prefix: str) -> int:
+    pages = logs.get_paginator("describe_log_streams").paginate(logGroupName=group, logStreamNamePrefix=prefix)
+    try:
+        names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+    except logs.exceptions.ResourceNotFoundException:
+        return 0
+    for name in names:
+        logs.delete_log_stream(logGroupName=group, logStreamName=name)
+    return len(names)

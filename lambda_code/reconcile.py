@@ -1,12 +1,12 @@
-"""Makes the serving stack serve what should serve: the handler of the one function that changes it.
+"""Promotion and the endpoint's guards: the one function that changes the serving stack.
 
-It compares what should serve (wanted.py) with what does, acts if the stack is free, and ends. It never waits: every
-state in which the stack or the endpoint settles calls it again, and so do every change of a model package, a budget
-alert and a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
+It compares what should serve (promotion/decision.py) with what does, acts if the stack is free, and ends. It never
+waits: EventBridge calls it again whenever the stack or the endpoint settles, a model package changes or a budget alert
+comes, and by a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
 CloudFormation takes one.
 
-The event `{"endpoint": "on" | "off", "by": who}` also requests the endpoint's switch, as the command line and the
-serving hours do. A request that meets a busy stack is kept until the stack is free.
+The event `{"endpoint": "on" | "off", "by": who}` also requests to turn the endpoint on or off; the command line and the
+serving hours send it. A request that finds the stack busy waits until the stack is free.
 """
 
 from __future__ import annotations
@@ -14,19 +14,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import budget
-import endpoint
-import notices
-import registry
-from executions import stop_running
-from memory import Memory, Request
-from notices import Notices
-from report import Report
-from retained import delete_replaced
-from rollouts import Standing, failed_rollout, standing
-from serving_stack import ENDPOINT_STATE, MODEL_PACKAGE_ARN, ServingStack, Stack, StackBusyError
-from variables import read
-from wanted import Decision, Facts, decide
+from budget_guard import current_budget, is_spent
+from functions.aws import stop_running
+from functions.interface import FunctionReport, read_environment
+from promotion import notices, registry
+from promotion.decision import ServingDecision, ServingFacts, decide
+from promotion.idle_guard import idle_for
+from promotion.memory import Memory, SwitchRequest
+from promotion.notices import Notices
+from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
+from promotion.serving_stack import (
+    ENDPOINT_STATE,
+    MODEL_PACKAGE_ARN,
+    ServedEndpoint,
+    ServingStack,
+    Stack,
+    StackBusyError,
+    find_endpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Environment:
     budget: str
     endpoint: str
     guard_percent: float
-    """Share of the budget that keeps the endpoint off and stops executions; 0: never."""
+    """Share of the budget, in per cent, that turns the endpoint off and stops executions; 0: never."""
     idle_seconds: float
-    """Time without a call after which the endpoint is turned off; 0: never."""
+    """Time without an invocation after which the endpoint is turned off; 0: never."""
     memory_bucket: str
     model_package_group: str
     pipelines: tuple[str, ...]
@@ -51,21 +56,21 @@ class Environment:
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Compares once.
 
-    The outcome is `turned on`, `turned off` or `promoting` where an update was started, `busy` where one is under way,
-    `held` where the endpoint is kept off or the stack takes no update, and otherwise `left`.
+    The outcome is `turned on`, `turned off` or `promoting` where an update was started, `busy` where one is in
+    progress, `held` where the endpoint is kept off or the stack accepts no update, and otherwise `left`.
 
     Raises:
-        environment.VariableError, ValueError, botocore.exceptions.ClientError: nothing is forgotten; Lambda tries
-            again, and the next event does.
+        VariableError, ValueError, botocore.exceptions.ClientError: requests are kept; Lambda tries
+            again, and so does the next event.
     """
-    variables = read(Environment)
+    variables = read_environment(Environment)
     memory = Memory(variables.memory_bucket)
     requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
     spent = _spent(variables)
     stopped = 0
-    report = Report("held", "the comparison failed")
+    report = FunctionReport("held", "the comparison failed")
     try:
-        # First the endpoint, which bills until somebody acts; then the executions, which end by themselves.
+        # First the endpoint, which bills without end; then the executions, which end by themselves.
         report = _Comparison(variables, memory, spent).run(event, requested)
     finally:
         if spent:
@@ -73,16 +78,16 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
             if stopped or report.outcome == "turned off":
                 notices.spent(variables.alerts_topic, variables.budget, spent, report.outcome, stopped)
     if stopped:
-        report = Report(report.outcome, f"{report.reason}; executions stopped: {stopped}")
+        report = FunctionReport(report.outcome, f"{report.reason}; executions stopped: {stopped}")
     return report.logged()
 
 
 def _spent(variables: Environment) -> str:
-    """That the budget is spent, in words; empty while it is not, and where nobody guards it."""
+    """That the budget is spent, in words; empty while it is not, and without a budget guard."""
     if not variables.guard_percent:
         return ""
-    found = budget.current_budget(variables.account, variables.budget)
-    return str(found) if budget.is_spent(found, variables.guard_percent) else ""
+    found = current_budget(variables.account, variables.budget)
+    return str(found) if is_spent(found, variables.guard_percent) else ""
 
 
 class _Comparison:
@@ -94,30 +99,30 @@ class _Comparison:
         self._spent = spent
         self._serving = ServingStack(variables.serving_stack)
 
-    def run(self, event: dict[str, Any], requested: Request | None = None) -> Report:
-        """Compares, and acts if the stack is free. `requested` is the request of this event."""
+    def run(self, event: dict[str, Any], requested: SwitchRequest | None = None) -> FunctionReport:
+        """Compares, and acts if the stack is free. `requested` is the request in this event."""
         stack = self._serving.look()
         if stack is None:
             return self._without_stack(event)
         if stack.busy:
-            return Report("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
-        found = endpoint.find(self._variables.endpoint)
+            return FunctionReport("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
+        found = find_endpoint(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
         decided = self._memory.decided(stack.id)
         messages = Notices(self._variables.alerts_topic, set(decided.sent))
         messages.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))
         if not messages.sent.issuperset(messages.keys):
-            # Before anything is refused, which calls this function again.
+            # Before a package is rejected, since that calls this function again.
             decided = self._memory.keep(replace(decided, sent=(*decided.sent, *messages.keys)))
         newest = self._newest(stack, stands, messages)
         waiting = self._memory.requests()
         if requested and requested.key not in {request.key for request in waiting}:
-            # A call at the same time has decided it; who asked here gets the answer here as well.
+            # A simultaneous call has decided it; this caller gets the answer too.
             waiting.append(requested)
-        # What was requested of a stack that is gone is not for this one.
+        # Requests for an earlier stack, since deleted, do not count.
         current = [request for request in waiting if request.at >= stack.created]
         decision = decide(
-            Facts(
+            ServingFacts(
                 package=stack.package,
                 state=stack.state,
                 newest=newest,
@@ -138,11 +143,11 @@ class _Comparison:
             delete_replaced(self._serving)
         return report
 
-    def _without_stack(self, event: dict[str, Any]) -> Report:
+    def _without_stack(self, event: dict[str, Any]) -> FunctionReport:
         if deleted := event.get("detail", {}).get("stack-id"):
-            # CloudFormation kept what its rollouts had replaced, and knows of it no more.
+            # CloudFormation retained what rollouts had replaced, and does not delete it with the stack.
             delete_replaced(ServingStack(deleted))
-        return Report("left", f"there is no stack {self._serving.name}: the endpoint is off")
+        return FunctionReport("left", f"there is no stack {self._serving.name}: the endpoint is off")
 
     def _newest(self, stack: Stack, stands: Standing, messages: Notices) -> registry.Package | None:
         """The newest approved package whose rollout has not failed since it was approved."""
@@ -161,32 +166,36 @@ class _Comparison:
             messages.add([notices.nothing_approved(self._variables.endpoint, stack.package)])
         return None
 
-    def _idle(self, stack: Stack, found: endpoint.Endpoint | None) -> str:
+    def _idle(self, stack: Stack, found: ServedEndpoint | None) -> str:
         seconds = self._variables.idle_seconds
         if not seconds or not stack.serves or found is None:
             return ""
-        return endpoint.idle_for(found, self._variables.variant, seconds)
+        return idle_for(found, self._variables.variant, seconds)
 
-    def _act(self, stack: Stack, found: endpoint.Endpoint | None, decision: Decision, *, asked: bool) -> Report:
+    def _act(
+        self, stack: Stack, found: ServedEndpoint | None, decision: ServingDecision, *, asked: bool
+    ) -> FunctionReport:
         wanted, promotes = _changes(stack, decision)
         if wanted and not stack.usable:
             cure = "repair it with `cdk deploy`, or continue its rollback"
-            return Report("held", f"stack {self._serving.name} is {stack.status}: {cure}")
+            return FunctionReport("held", f"stack {self._serving.name} is {stack.status}: {cure}")
         if wanted and found is not None and found.changing:
-            return Report("busy", f"endpoint {found.name} is {found.status}: its end calls again")
+            return FunctionReport("busy", f"endpoint {found.name} is {found.status}: its end calls again")
         try:
             if not wanted or not self._serving.change(wanted, promotes=promotes):
                 return _unchanged(stack, decision, asked=asked)
         except StackBusyError as busy:
-            return Report("busy", f"{busy}: its end calls again")
+            return FunctionReport("busy", f"{busy}: its end calls again")
         if decision.idle:
             notices.idle(self._variables.alerts_topic, self._variables.endpoint, decision.because)
         gets = [f"the endpoint gets {decision.package}"] if promotes else []
         outcome = "promoting" if decision.state == stack.state else f"turned {decision.state}"
-        return Report(outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets))
+        return FunctionReport(
+            outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets)
+        )
 
 
-def _changes(stack: Stack, decision: Decision) -> tuple[dict[str, str], int]:
+def _changes(stack: Stack, decision: ServingDecision) -> tuple[dict[str, str], int]:
     """The parameters to change, and the version that this promotes (0: none)."""
     wanted = {} if decision.state == stack.state else {ENDPOINT_STATE: decision.state}
     if decision.state == "on" and decision.package != stack.package:
@@ -194,9 +203,9 @@ def _changes(stack: Stack, decision: Decision) -> tuple[dict[str, str], int]:
     return wanted, 0
 
 
-def _unchanged(stack: Stack, decision: Decision, *, asked: bool) -> Report:
+def _unchanged(stack: Stack, decision: ServingDecision, *, asked: bool) -> FunctionReport:
     if decision.held and (asked or decision.because):
-        return Report("held", f"{decision.held}: the endpoint stays {stack.state}")
+        return FunctionReport("held", f"{decision.held}: the endpoint stays {stack.state}")
     if stack.serves:
-        return Report("left", f"the endpoint serves {stack.package}")
-    return Report("left", "the endpoint is off")
+        return FunctionReport("left", f"the endpoint serves {stack.package}")
+    return FunctionReport("left", "the endpoint is off")

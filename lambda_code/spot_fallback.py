@@ -1,9 +1,9 @@
-"""Ends the wait for spot capacity: a job that was reclaimed too often goes on on demand.
+"""Spot fallback: continues a job on demand after spot has reclaimed it too often.
 
-EventBridge calls it when a training job is interrupted or starts again. The event is a hint; what counts is the job's
-own history. A running execution cannot change its machines, so another pipeline goes on with it: the one that begins
-with the step of the reclaimed job. That one is started first and the waiting execution stopped then, both by requests
-that may be repeated, so that a call that dies in between is made good by the next.
+EventBridge calls it when a training job is interrupted or starts again. The event is a hint; the job's history decides.
+A running execution cannot change its machines. So another pipeline continues it: the one that begins with the step of
+the reclaimed job. The new execution is started first, then the waiting one is stopped. Both requests may be repeated,
+so if a call fails between them, the next call completes it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 
 import boto3
 
-from report import Report, tell
-from variables import read
+from functions.interface import FunctionReport, read_environment, tell
 
 EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"
@@ -41,14 +40,14 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """A running pipeline execution, and its steps' results or where they are described."""
+class RunningExecution:
+    """A running pipeline execution, with the jobs and results of its steps."""
 
     arn: str
     jobs: Mapping[str, tuple[str, str]]
     """Kind and ARN of each step's job, by the step's name."""
     returned: Mapping[str, Mapping[str, str]]
-    """What the function of a step has returned, by the step's name."""
+    """Output parameters of each Lambda step, by the step's name."""
 
     @property
     def id(self) -> str:
@@ -60,34 +59,36 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Decides about the job that the event names.
 
     Raises:
-        botocore.exceptions.ClientError, RuntimeError: the execution goes on waiting; Lambda tries again.
+        botocore.exceptions.ClientError, RuntimeError: the execution still waits; Lambda tries again.
     """
-    variables = read(Environment)
+    variables = read_environment(Environment)
     name = event.get("detail", {}).get("TrainingJobName", "")
     sagemaker = boto3.client("sagemaker")
     job = sagemaker.describe_training_job(TrainingJobName=name)
     limit = variables.reclaims
     reclaims = sum(item["Status"] == "Interrupted" for item in job.get("SecondaryStatusTransitions", []))
     if not job.get("EnableManagedSpotTraining"):
-        return Report("left", f"{name} does not run on spot").logged()
+        return FunctionReport("left", f"{name} does not run on spot").logged()
     if reclaims < limit:
-        return Report("left", f"{name} was reclaimed {reclaims} times; {limit} are waited for").logged()
+        return FunctionReport(
+            "left", f"{name} was reclaimed {reclaims} times; it continues on demand after {limit}"
+        ).logged()
     found = _step_of(sagemaker, variables.pipeline, job)
     if found is None:
-        return Report("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
+        return FunctionReport("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
     step, execution = found
-    started = _go_on(sagemaker, variables.continuations[step], execution)
+    started = _continue(sagemaker, variables.continuations[step], execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
     reason = f"{name} was reclaimed {reclaims} times; step {step} and what follows run on demand in {started}"
     tell(
         variables.alerts_topic,
-        f"{variables.pipeline}: spot capacity is short, going on on demand",
+        f"{variables.pipeline}: spot capacity is short, continuing on demand",
         f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
     )
-    return Report("started", reason).logged()
+    return FunctionReport("started", reason).logged()
 
 
-def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, Execution] | None:
+def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, RunningExecution] | None:
     """The step that a job (or the search that it is a trial of) belongs to, in an execution that runs."""
     wanted = {job["TrainingJobArn"], job.get("TuningJobArn", "")}
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
@@ -102,7 +103,7 @@ def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str
     return None
 
 
-def _execution(sagemaker: Any, arn: str) -> Execution:
+def _execution(sagemaker: Any, arn: str) -> RunningExecution:
     jobs: dict[str, tuple[str, str]] = {}
     returned: dict[str, dict[str, str]] = {}
     for page in sagemaker.get_paginator("list_pipeline_execution_steps").paginate(PipelineExecutionArn=arn):
@@ -113,11 +114,11 @@ def _execution(sagemaker: Any, arn: str) -> Execution:
                 elif kind == "Lambda":
                     outputs = described.get("OutputParameters", [])
                     returned[step["StepName"]] = {item["Name"]: item["Value"] for item in outputs}
-    return Execution(arn, jobs, returned)
+    return RunningExecution(arn, jobs, returned)
 
 
-def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) -> str:
-    """Starts a continuing pipeline; returns the ARN of its execution, the same one for every call."""
+def _continue(sagemaker: Any, pipeline: Mapping[str, Any], execution: RunningExecution) -> str:
+    """Starts the continuing pipeline; returns the ARN of its execution, the same for every call."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
         PipelineExecutionArn=execution.arn
     )
@@ -133,7 +134,7 @@ def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: Execution) ->
     return str(reply["PipelineExecutionArn"])
 
 
-def _result(sagemaker: Any, execution: Execution, path: str) -> str:
+def _result(sagemaker: Any, execution: RunningExecution, path: str) -> str:
     """A property of a finished step, for example `Steps.Tune.BestTrainingJob.TunedHyperParameters['lr']`."""
     _, step, *rest = path.split(".")
     if step in execution.returned:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from digests import sha256_of
-from shard_lists import LIST, read_shard_list, write_shard_list
 from shards import ShardSummary, ShardWriter
+from shards.lists import LIST, read_shard_list, write_shard_list
 
 
 def enlist(folder: Path, *summaries: ShardSummary) -> None:

@@ -36,8 +36,8 @@ from modelling.openvino_graph import BATCH
 from photo import PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
-from shard_lists import ShardLists
 from shards import Sample, ShardError, ShardIndex, list_shards, read_shards
+from shards.lists import ShardLists
 from stacks.backbones import BACKBONES
 from stacks.vocabulary import TRAIN, VALIDATION
 

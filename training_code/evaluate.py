@@ -19,7 +19,7 @@ from digests import seal, sha256_of
 from evaluation import verdict
 from evaluation.answers import write_answers
 from evaluation.calibration import Temperature, fit_temperature, softmax
-from evaluation.champion import Champion, Found, find_champion
+from evaluation.champion import Champion, FoundChampion, find_champion
 from evaluation.count_metrics import Floats, Predictions
 from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
@@ -195,9 +195,9 @@ def _blocks(photos: ShardIndex, size: int) -> list[str]:
     return [str(int(photo) // size) if photo.isdecimal() else f"id {photo}" for photo in photos.ids]
 
 
-def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> Found:
+def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> FoundChampion:
     if settings.model_package_group == "none":
-        return Found(None, "")
+        return FoundChampion(None, "")
     return find_champion(settings.endpoint, settings.model_package_group, photos, card.classes)
 
 

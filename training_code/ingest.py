@@ -17,8 +17,8 @@ from typing import Final
 from ingestion.destination import Destination
 from ingestion.job import ingest
 from ingestion.report import merge
-from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, Machine
-from ingestion.work import Limits
+from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, JobMachine
+from ingestion.work import WorkLimits
 from jobs.container import run_job
 from jobs.settings import parse_settings, setting
 
@@ -87,8 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
         listing=flags.listing,
     )
     photo_bytes = flags.memory_mb and flags.memory_mb * 1024 * 1024
-    limits = Limits.of(flags.cores, concurrency=flags.concurrency, photo_bytes=photo_bytes)
-    machine = Machine.read(flags.resource_config)
+    limits = WorkLimits.of(flags.cores, concurrency=flags.concurrency, photo_bytes=photo_bytes)
+    machine = JobMachine.read(flags.resource_config)
     job_config = flags.resource_config.with_name("processingjobconfig.json")
     destination = Destination.read(job_config, shared=machine.count > 1)
     asyncio.run(ingest(settings, machine, flags.output, limits=limits, destination=destination))

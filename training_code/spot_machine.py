@@ -22,10 +22,8 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.container import JobError
-from machine.exchange import Exchange
-from machine.metadata import InstanceMetadata
-from machine.plan import STEPS, Plan
-from machine.steps import Steps, Stopped
+from machine.aws import Exchange, InstanceMetadata
+from machine.steps import STEPS, RunPlan, Steps, StepStopped
 from stacks.vocabulary import SPLITS
 
 _SEND_SECONDS: Final = 30.0
@@ -49,14 +47,14 @@ class SpotMachine:
     def work(self) -> int:
         """Runs the plan; returns the exit status: 0 only when everything is done and sent."""
         signal.signal(signal.SIGTERM, lambda number, frame: self._end_because("timed out", "the machine is shut down"))
-        plan: Plan | None = None
+        plan: RunPlan | None = None
         steps: Steps | None = None
         state, reason = "succeeded", ""
         try:
-            plan = Plan.of(self._exchange.read_json(f"{self._results}/run.json"))
+            plan = RunPlan.of(self._exchange.read_json(f"{self._results}/run.json"))
             steps = Steps(plan, self._root / "work", Path(__file__).parent)
             self._run(plan, steps)
-        except Stopped:
+        except StepStopped:
             state, reason = self._why.split(": ", 1)[0], self._why.split(": ", 1)[1]
         except JobError as error:
             state, reason = "failed", str(error)
@@ -69,7 +67,7 @@ class SpotMachine:
         self._say(state=state, reason=reason, ended=_now())
         return 0 if state == "succeeded" else 1
 
-    def _run(self, plan: Plan, steps: Steps) -> None:
+    def _run(self, plan: RunPlan, steps: Steps) -> None:
         self._say(step="fetch")
         for split in SPLITS:
             if not self._exchange.fetch(plan.shards[split], steps.data / split):
@@ -85,7 +83,7 @@ class SpotMachine:
         self._exchange.send(steps.model, f"{plan.models}train/model.tar.gz")
         self._exchange.send(steps.evaluated, plan.models)
 
-    def _must_stop(self, plan: Plan, steps: Steps) -> bool:
+    def _must_stop(self, plan: RunPlan, steps: Steps) -> bool:
         """Asked twice a second while a step runs; sends and looks when it is time."""
         now = time.monotonic()
         if now >= self._looked + _LOOK_SECONDS:
@@ -98,7 +96,7 @@ class SpotMachine:
             self._send_while_running(plan, steps)
         return self._stop.is_set()
 
-    def _send_while_running(self, plan: Plan, steps: Steps) -> None:
+    def _send_while_running(self, plan: RunPlan, steps: Steps) -> None:
         try:
             self._send_checkpoints(plan, steps)
             self._say()
@@ -120,7 +118,7 @@ class SpotMachine:
             self._why = f"{state}: {reason}"
             self._stop.set()
 
-    def _send_checkpoints(self, plan: Plan, steps: Steps) -> None:
+    def _send_checkpoints(self, plan: RunPlan, steps: Steps) -> None:
         for step, folder in steps.checkpoints.items():
             self._exchange.send(folder, f"{plan.checkpoints}{step}")
 

@@ -16,9 +16,9 @@ from benchmarks.endpoint.models import REPOSITORY, Models, load_network
 
 sys.path.insert(0, str(REPOSITORY / "inference_code"))
 
-from inference import Counter, Scorer
+from inference import CountingModel, Scorer
 from server import self_test, serve
-from serving.admission import Limits
+from serving.admission import AdmissionLimits
 from serving.artefact import Artefact
 from serving.network import Logits, Photos
 
@@ -69,9 +69,9 @@ def main() -> None:
         network = Eager(models)
     else:
         network = OnnxRuntime((models.int8 if options.network.endswith("int8") else models.fp32) / "model.onnx")
-    counter = Counter(artefact, network)
+    counter = CountingModel(artefact, network)
     self_test(counter)
-    serve(counter, Limits(), options.port)
+    serve(counter, AdmissionLimits(), options.port)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from modelling.backbones import build_backbone  # isort: skip
 from modelling.bin_model import BinModel  # isort: skip
 from photo import Preprocessing, prepare  # isort: skip
 from photos.batches import stacked  # isort: skip
-from shard_lists import write_shard_list  # isort: skip
+from shards.lists import write_shard_list  # isort: skip
 from shards import ShardWriter, list_shards, read_shards  # isort: skip
 
 READ_BY_TRAIN = (TRAIN, VALIDATION)

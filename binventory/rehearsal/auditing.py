@@ -40,7 +40,7 @@ def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folde
         writer = csv.writer(stream)
         writer.writerow(["image_id", "count", "photo"])
         writer.writerows((image_id, count, f"bin-images/{image_id}.jpg") for image_id, count in records.items())
-    queue = _listen(aws)
+    queue = _create_queue(aws)
     try:
         request = job.Request(
             source,
@@ -54,7 +54,7 @@ def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folde
         sent = job.run_audit(request, lambda: aws).events
         details = list(_received(aws, queue, sent))
     finally:
-        _deafen(aws, queue)
+        _delete_queue(aws, queue)
     if len(details) < sent or sent != len(records):
         raise Problem(
             "Events of the audit are missing",
@@ -67,7 +67,7 @@ def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folde
     )
 
 
-def _listen(aws: Aws) -> str:
+def _create_queue(aws: Aws) -> str:
     """A queue behind a rule, as an inventory system would have; returns the queue's URL."""
     sqs, events = aws.client("sqs"), aws.client("events")
     queue = str(sqs.create_queue(QueueName=_LISTENER)["QueueUrl"])
@@ -105,7 +105,7 @@ def _received(aws: Aws, queue: str, expected: int) -> Iterable[dict[str, Any]]:
         left -= len(messages)
 
 
-def _deafen(aws: Aws, queue: str) -> None:
+def _delete_queue(aws: Aws, queue: str) -> None:
     events = aws.client("events")
     events.remove_targets(Rule=_LISTENER, Ids=["queue"])
     events.delete_rule(Name=_LISTENER)

@@ -1,4 +1,4 @@
-"""How much the server holds at once: beyond it, it says so instead of growing."""
+"""Admission: limits on the requests, photos and bytes in memory. Beyond them requests get 503."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MEBIBYTE: Final = 1024 * 1024
 
 
 class Disconnected(Exception):
-    """The client left before its request was whole; there is nobody to answer."""
+    """The client disconnected before its request was complete; no answer is sent."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Caps on one request and on all requests together."""
+class AdmissionLimits:
+    """Limits of one request and of all requests together."""
 
     body_bytes: int = 25 * _MEBIBYTE
     body_seconds: float = 30.0
@@ -36,7 +36,7 @@ class Limits:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
     @classmethod
-    def from_environment(cls) -> Limits:
+    def from_environment(cls) -> AdmissionLimits:
         """The defaults, with BINVENTORY_MAX_BODY_BYTES and BINVENTORY_MAX_REQUESTS where they are set."""
         default = cls()
         return cls(
@@ -58,62 +58,62 @@ def _busy(what: str) -> RequestError:
 
 
 class Admission:
-    """The requests, photos and bytes in the house. Used from the event loop only."""
+    """The requests, photos and bytes that are admitted now. Used from the event loop only."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: AdmissionLimits) -> None:
         self.limits = limits
         self.requests = 0
         self.photos = 0
         self.bytes = 0
 
     def admit(self) -> Visit:
-        """Let a request in. Raises RequestError (503) when the house is full."""
+        """Admit a request. Raises RequestError (503) when the limit of requests is reached."""
         if self.requests >= self.limits.requests:
             raise _busy(f"{self.requests} requests")
         return Visit(self)
 
 
 class Visit:
-    """What one request holds, given back when it leaves."""
+    """The photos and bytes of one request, released at its end."""
 
-    def __init__(self, house: Admission) -> None:
-        self._house = house
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self._bytes = 0
         self._photos = 0
 
     def __enter__(self) -> Visit:
-        self._house.requests += 1
+        self._admission.requests += 1
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._house.requests -= 1
-        self._house.bytes -= self._bytes
-        self._house.photos -= self._photos
+        self._admission.requests -= 1
+        self._admission.bytes -= self._bytes
+        self._admission.photos -= self._photos
 
     def hold_bytes(self, amount: int) -> None:
-        """Raises RequestError: 413 when this request is too large, 503 when all together are."""
-        limits = self._house.limits
+        """Count more bytes. Raises RequestError: 413 when this request is too large, 503 when all together are."""
+        limits = self._admission.limits
         if self._bytes + amount > limits.body_bytes:
             raise RequestError(413, "too_many_bytes", f"the request may have at most {limits.body_bytes} bytes")
-        if self._house.bytes + amount > limits.bytes:
-            raise _busy(f"{self._house.bytes} bytes")
-        self._house.bytes += amount
+        if self._admission.bytes + amount > limits.bytes:
+            raise _busy(f"{self._admission.bytes} bytes")
+        self._admission.bytes += amount
         self._bytes += amount
 
     def hold_photos(self, amount: int) -> None:
-        """Raises RequestError (503) when all requests together hold too many photos."""
-        if self._house.photos and self._house.photos + amount > self._house.limits.photos:
-            raise _busy(f"{self._house.photos} photos")
-        self._house.photos += amount
+        """Count more photos. Raises RequestError (503) when all requests together have too many."""
+        if self._admission.photos and self._admission.photos + amount > self._admission.limits.photos:
+            raise _busy(f"{self._admission.photos} photos")
+        self._admission.photos += amount
         self._photos += amount
 
     async def read_body(self, receive: Receive, content_length: str | None) -> bytes:
-        """The whole body, within the caps. Raises RequestError (408, 413, 503) and Disconnected."""
-        if content_length and content_length.isdecimal() and int(content_length) > self._house.limits.body_bytes:
+        """The whole body, within the limits. Raises RequestError (408, 413, 503) and Disconnected."""
+        if content_length and content_length.isdecimal() and int(content_length) > self._admission.limits.body_bytes:
             self.hold_bytes(int(content_length))
         parts: list[bytes] = []
         try:
-            async with asyncio.timeout(self._house.limits.body_seconds):
+            async with asyncio.timeout(self._admission.limits.body_seconds):
                 more = True
                 while more:
                     message = await receive()

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, errors and the way of a request through decoding, batching and answering."""
+"""The ASGI application: routes, errors, and the path of a request through decoding, batching and answering."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from inference import Counter, input_fn, output_fn
-from serving.admission import Admission, Disconnected, Limits, Message, Receive, Visit
+from inference import CountingModel, input_fn, output_fn
+from serving.admission import Admission, AdmissionLimits, Disconnected, Message, Receive, Visit
 from serving.answers import Answer, Prediction, Refusal
 from serving.cores import usable_cpus
 from serving.micro_batching import MicroBatcher, Scored
@@ -27,14 +27,14 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 LARGEST_BATCH: Final = 8
-# Refusals that a photo earns, whoever sends it.
+# Refusals because of a photo, not of its request.
 _OF_THE_PHOTO: Final = {400, 413, 415}
-# What Batch Transform may send: its records are whole photos.
+# Content types that batch transform may send: its records are whole photos.
 _TRANSFORM_MEGABYTES: Final = 6
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpReply:
     """One HTTP answer."""
 
     status: int
@@ -43,12 +43,12 @@ class Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @classmethod
-    def of_json(cls, document: object, status: int = 200) -> Reply:
+    def of_json(cls, document: object, status: int = 200) -> HttpReply:
         """A JSON answer."""
         return cls(status, json.dumps(document).encode() + b"\n")
 
     @classmethod
-    def of_error(cls, error: RequestError) -> Reply:
+    def of_error(cls, error: RequestError) -> HttpReply:
         """An error as JSON with its reason."""
         body = json.dumps({"error": {"reason": error.reason, "message": str(error)}}).encode() + b"\n"
         return cls(error.status, body, headers=tuple((name.encode(), value.encode()) for name, value in error.headers))
@@ -57,14 +57,16 @@ class Reply:
 class Application:
     """Answers photos. Create it with a model that passed its self-test: /ping reports on exactly that model."""
 
-    def __init__(self, counter: Counter, *, limits: Limits, metrics: Metrics, in_transform_job: bool = False) -> None:
+    def __init__(
+        self, counter: CountingModel, *, limits: AdmissionLimits, metrics: Metrics, in_transform_job: bool = False
+    ) -> None:
         self._counter = counter
         self._in_transform_job = in_transform_job
         self._metrics = metrics
-        self._house = Admission(limits)
+        self._admission = Admission(limits)
         self._decoders = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="decoder")
         self._batcher = MicroBatcher(counter.logits, largest=LARGEST_BATCH)
-        self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[Reply]]] = {
+        self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[HttpReply]]] = {
             ("GET", "/ping"): self._ping,
             ("POST", "/invocations"): self._invocations,
             ("GET", "/execution-parameters"): self._execution_parameters,
@@ -79,7 +81,7 @@ class Application:
             await self._http(scope, receive, send)
 
     def close(self) -> None:
-        """Answer what waits, then let go of the threads and write the last metrics."""
+        """Answer waiting requests, then end the threads and write the last metrics."""
         self._batcher.close()
         self._decoders.shutdown()
         self._metrics.flush()
@@ -105,12 +107,12 @@ class Application:
         except ModelError as error:
             self._metrics.count("ServerErrors")
             log("failed", reason="model", message=str(error))
-            reply = Reply.of_error(RequestError(500, "model", "the model failed on this photo"))
-        # The last line of defence: logged by type and place, for the message could quote the client's bytes.
+            reply = HttpReply.of_error(RequestError(500, "model", "the model failed on this photo"))
+        # Logged by type and place only, because the message could contain bytes of the client.
         except Exception as error:
             self._metrics.count("ServerErrors")
             log("failed", reason="internal", error=type(error).__name__, at=_places(error))
-            reply = Reply.of_error(RequestError(500, "internal", "the server failed; the fault is in its log"))
+            reply = HttpReply.of_error(RequestError(500, "internal", "the server failed; the fault is in its log"))
         await send(
             {
                 "type": "http.response.start",
@@ -124,12 +126,12 @@ class Application:
         )
         await send({"type": "http.response.body", "body": reply.body})
 
-    def _refusal(self, error: RequestError) -> Reply:
-        """The error; in a transform job as an answer like any other, for one bad photo must not fail the job."""
-        reply = Reply.of_error(error)
+    def _refusal(self, error: RequestError) -> HttpReply:
+        """The reply for an error. In a transform job its status is 200, because one bad photo must not fail the job."""
+        reply = HttpReply.of_error(error)
         return replace(reply, status=200) if self._in_transform_job and error.status in _OF_THE_PHOTO else reply
 
-    def _route(self, scope: Scope) -> Callable[[Scope, Receive], Awaitable[Reply]]:
+    def _route(self, scope: Scope) -> Callable[[Scope, Receive], Awaitable[HttpReply]]:
         method, path = scope["method"], scope["path"]
         if handler := self._routes.get((method, path)):
             return handler
@@ -137,39 +139,39 @@ class Application:
             raise RequestError(405, "method", f"{path} takes {allowed[0]} only", [("allow", allowed[0])])
         raise RequestError(404, "path", "there are /ping, /invocations, /execution-parameters and /openapi.json")
 
-    async def _ping(self, scope: Scope, receive: Receive) -> Reply:
+    async def _ping(self, scope: Scope, receive: Receive) -> HttpReply:
         if not self._batcher.alive:
             raise RequestError(503, "stopped", "the network's thread has ended")
-        return Reply(200)
+        return HttpReply(200)
 
-    async def _execution_parameters(self, scope: Scope, receive: Receive) -> Reply:
-        return Reply.of_json(
+    async def _execution_parameters(self, scope: Scope, receive: Receive) -> HttpReply:
+        return HttpReply.of_json(
             {
-                "MaxConcurrentTransforms": min(self._house.limits.requests, 2 * usable_cpus()),
+                "MaxConcurrentTransforms": min(self._admission.limits.requests, 2 * usable_cpus()),
                 "BatchStrategy": "SINGLE_RECORD",
                 "MaxPayloadInMB": _TRANSFORM_MEGABYTES,
             }
         )
 
-    async def _openapi(self, scope: Scope, receive: Receive) -> Reply:
-        return Reply.of_json(document())
+    async def _openapi(self, scope: Scope, receive: Receive) -> HttpReply:
+        return HttpReply.of_json(document())
 
-    async def _invocations(self, scope: Scope, receive: Receive) -> Reply:
+    async def _invocations(self, scope: Scope, receive: Receive) -> HttpReply:
         begun = time.perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         accept = headers.get("accept", "")
         choose_answer(accept)
-        with self._house.admit() as visit:
+        with self._admission.admit() as visit:
             body = await visit.read_body(receive, headers.get("content-length"))
             prediction = await self._predict(body, headers.get("content-type", ""), visit)
         answered, media_type = output_fn(prediction, accept)
         self._observe(prediction, 1000 * (time.perf_counter() - begun))
-        return Reply(200, answered, media_type)
+        return HttpReply(200, answered, media_type)
 
     async def _predict(self, body: bytes, content_type: str, visit: Visit) -> Prediction:
         begun = time.perf_counter()
         run = asyncio.get_running_loop().run_in_executor
-        # A single image is its own body: there is nothing to parse that would be worth a change of threads.
+        # A single image needs no parsing, so it is not worth a change of threads.
         reading = (
             input_fn(body, content_type)
             if is_one_image(content_type)
@@ -192,7 +194,7 @@ class Application:
         )
 
     def _send(self, photo: Photo) -> Ticket[Scored | Refusal]:
-        """Send a photo through a decoder to the network; neither comes back to the event loop in between."""
+        """Send a photo through a decoder thread to the network's thread, without the event loop in between."""
         ticket: Ticket[Scored | Refusal] = Ticket()
         self._decoders.submit(self._decode, photo, ticket)
         return ticket
@@ -204,7 +206,7 @@ class Application:
                 ticket.deliver(prepared)
             else:
                 self._batcher.enqueue(prepared, ticket.deliver)
-        # Raised in a thread that nobody joins: the request must hear of it.
+        # Raised in a thread that is never joined, so the error is delivered to the request.
         except Exception as error:
             ticket.deliver(error)
 
@@ -215,7 +217,7 @@ class Application:
             DecodeLatency=parts["decode"],
             QueueLatency=parts["queue"],
             ModelLatency=parts["model"],
-            Waiting=self._house.requests,
+            Waiting=self._admission.requests,
         )
         for result in prediction.results:
             if isinstance(result, Answer):

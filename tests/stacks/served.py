@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from pathlib import Path
 from typing import Any
 
+from stacks.shared.functions import LAMBDA_CODE
 from tests.stacks.conftest import ClientFactory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
 # The shape of the serving stack: the same parameters and condition, and one cheap resource that shows them.
 TEMPLATE: dict[str, Any] = {
@@ -64,8 +63,8 @@ def deploy_function(aws: ClientFactory, name: str, module: str, variables: dict[
     """Deploys a function of lambda_code as it is; returns its ARN."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        for path in (REPOSITORY / "lambda_code").glob("*.py"):
-            packed.write(path, path.name)
+        for path in LAMBDA_CODE.rglob("*.py"):
+            packed.write(path, path.relative_to(LAMBDA_CODE))
     arn: str = aws("lambda").create_function(
         FunctionName=name,
         Runtime="python3.14",

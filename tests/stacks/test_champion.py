@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evaluation.serving_package import NoPackageError, newest_approved, serving_package
+from evaluation.champion import NoPackageError, newest_approved, serving_package
 from local_aws.server import LocalAws
 from tests.contract.serving import create_config, wait_while
 from tests.stacks.conftest import ClientFactory

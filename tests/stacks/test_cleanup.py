@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import job_logs
 import leftovers
 from cleanup import handler
 from tests.stacks.conftest import ClientFactory
@@ -197,14 +196,14 @@ def test_the_logs_of_a_pipelines_jobs_go_with_it_and_others_stay(aws: ClientFact
     logs = aws("logs")
     assert ask("Create", going, JobLogRetentionDays="7")["Status"] == "SUCCESS"
     ours = [f"pipelines-{execution}-Train-x/algo-1", f"{execution}-Tune-x-001/algo-1"]
-    for group in job_logs.GROUPS:
+    for group in leftovers.JOB_LOG_GROUPS:
         for stream in (*ours, f"somebody-elses-{name}/algo-1"):
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
     transforms = [f"{name}-{purpose}-0123456789ab-1/i-0" for purpose in ("audit", "count")]
     for stream in transforms:
-        logs.create_log_stream(logGroupName=job_logs.TRANSFORM_GROUP, logStreamName=stream)
+        logs.create_log_stream(logGroupName=leftovers.TRANSFORM_GROUP, logStreamName=stream)
     assert ask("Delete", going, PipelineName=name)["Status"] == "SUCCESS"
-    for group in job_logs.GROUPS:
+    for group in leftovers.JOB_LOG_GROUPS:
         left = {stream["logStreamName"] for stream in logs.describe_log_streams(logGroupName=group)["logStreams"]}
         assert not left & {*ours, *transforms}
         assert f"somebody-elses-{name}/algo-1" in left
@@ -217,8 +216,8 @@ def test_job_logs_get_an_end_unless_the_account_has_decided(aws: ClientFactory, 
         found = logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/")["logGroups"]
         return {group["logGroupName"]: group.get("retentionInDays") for group in found}
 
-    first, second, _ = job_logs.GROUPS
-    for group in set(kept()) & set(job_logs.GROUPS):
+    first, second, _ = leftovers.JOB_LOG_GROUPS
+    for group in set(kept()) & set(leftovers.JOB_LOG_GROUPS):
         logs.delete_log_group(logGroupName=group)
     logs.create_log_group(logGroupName=first)
     logs.put_retention_policy(logGroupName=first, retentionInDays=90)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import variables
+from functions import interface
 from stacks.settings import load
 from stacks.shared.functions import LAMBDA_CODE
 from tests.stacks.templates import changed, resources, synthesize, templates
@@ -47,8 +47,8 @@ def test_a_function_reads_what_its_stack_sets(module: str) -> None:
 
 
 def test_nothing_else_is_read_from_the_environment() -> None:
-    reading = [path.name for path in LAMBDA_CODE.glob("*.py") if "os.environ" in path.read_text()]
-    assert reading == ["variables.py"]
+    reading = [path for path in LAMBDA_CODE.rglob("*.py") if "os.environ" in path.read_text()]
+    assert reading == [LAMBDA_CODE / "functions/interface.py"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ GIVEN = {"WORDS": "a b", "NUMBER": "3", "SHARE": "0.5", "TEXT": "a b", "SHARES":
 def test_variables_are_read_as_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in GIVEN.items():
         monkeypatch.setenv(name, value)
-    assert variables.read(Every) == Every(("a", "b"), 3, 0.5, "a b", {"1": 0.25})
+    assert interface.read_environment(Every) == Every(("a", "b"), 3, 0.5, "a b", {"1": 0.25})
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -76,8 +76,8 @@ def test_one_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, name: str
     for other, value in GIVEN.items():
         monkeypatch.setenv(other, value)
     monkeypatch.delenv(name)
-    with pytest.raises(variables.VariableError, match=f"variable {name} of the function is missing"):
-        variables.read(Every)
+    with pytest.raises(interface.VariableError, match=f"variable {name} of the function is missing"):
+        interface.read_environment(Every)
 
 
 @pytest.mark.parametrize(("name", "value"), [("NUMBER", "3.5"), ("SHARE", "half"), ("SHARES", "{")])
@@ -85,5 +85,5 @@ def test_one_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, name:
     for other, text in GIVEN.items():
         monkeypatch.setenv(other, text)
     monkeypatch.setenv(name, value)
-    with pytest.raises(variables.VariableError, match=f"variable {name} of the function cannot be read"):
-        variables.read(Every)
+    with pytest.raises(interface.VariableError, match=f"variable {name} of the function cannot be read"):
+        interface.read_environment(Every)

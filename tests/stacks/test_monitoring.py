@@ -297,7 +297,7 @@ def test_a_model_without_a_baseline_is_an_error_that_says_what_to_do(
     package = endpoint.register(old)
     monkeypatch.setenv("SERVING_STACK", endpoint.deploy("on", package))
     endpoint.says(300, package=package)
-    with pytest.raises(RuntimeError, match=r"does not hold what drift is measured against .* train again"):
+    with pytest.raises(RuntimeError, match=r"lacks the baseline for drift .* train again"):
         drift_monitor.handler({}, None)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import WaiterError
 
+from functions.interface import VariableError
 from local_aws.server import LocalAws
-from memory import Memory, Request
-from serving_stack import ServingStack, StackBusyError
+from promotion.memory import Memory, SwitchRequest
+from promotion.serving_stack import ServingStack, StackBusyError
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.reconciled import LIMIT, TEMPLATE, Environment, make
-from variables import VariableError
 
 Made = Callable[..., Environment]
 
@@ -378,7 +378,7 @@ class TestTwoAtOnce:
         assert one.settle()["outcome"] == "held"
         requests = Memory.requests
 
-        def decided_by_another(memory: Memory) -> list[Request]:
+        def decided_by_another(memory: Memory) -> list[SwitchRequest]:
             memory.forget(requests(memory))
             return requests(memory)
 

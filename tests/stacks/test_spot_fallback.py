@@ -300,7 +300,7 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     execution, job = environment.start()
     environment.reclaim(job)
     # The same question by hand, for its answer.
-    assert "reclaimed 1 times; 2 are waited for" in spot_fallback.handler(event(job), None)["reason"]
+    assert "reclaimed 1 times; it continues on demand after 2" in spot_fallback.handler(event(job), None)["reason"]
     assert environment.continued() == []
     environment.reclaim(job)
     (continued,) = until(environment.continued)

@@ -24,7 +24,7 @@ from digests import read_sealed, seal
 from features import engine_check, frozen_backbone
 from features.files import read_features, read_split, write_features
 from features.frozen_backbone import FrozenBackbone, freeze
-from inference import Counter, model_fn
+from inference import CountingModel, model_fn
 from jobs.container import JobError
 from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel, load_model, read_card
@@ -103,7 +103,7 @@ def test_run_time_code_compiles_graphs_in_one_place(repository: Path) -> None:
     assert found == {"arithmetic.py"}
 
 
-def floats_in_use(counter: Counter) -> str:
+def floats_in_use(counter: CountingModel) -> str:
     """What OpenVINO says that a loaded model computes in."""
     network = counter._network
     assert isinstance(network, Network)

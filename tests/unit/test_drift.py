@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drift import Answers, Confidence, Tally, baseline_of, chi_square_quantile, confidence_shift, count_shift
+from drift import Answers, AnswerTally, Confidence, baseline_of, chi_square_quantile, confidence_shift, count_shift
 
 SHARES = st.lists(st.integers(1, 100), min_size=2, max_size=6).map(lambda parts: [p / sum(parts) for p in parts])
 
@@ -53,7 +53,7 @@ def test_the_quantile_is_near_the_exact_one(degrees: int) -> None:
     st.lists(st.tuples(st.integers(1, 5), st.floats(0.2, 1)), min_size=1, max_size=60), st.integers(0, 60)
 )  # the same photos in one line of the log or in two
 def test_a_tally_does_not_care_how_the_lines_were_cut(photos: list[tuple[int, float]], cut: int) -> None:
-    whole, parts = Tally(), Tally()
+    whole, parts = AnswerTally(), AnswerTally()
     for tally, pieces in ((whole, [photos]), (parts, [photos[:cut], photos[cut:]])):
         for piece in pieces:
             tally.add([count for count, _ in piece], [sure for _, sure in piece])
@@ -66,9 +66,9 @@ def test_a_tally_does_not_care_how_the_lines_were_cut(photos: list[tuple[int, fl
 
 def test_a_photo_needs_a_count_and_a_confidence() -> None:
     with pytest.raises(ValueError, match="1 counts and 0 confidences"):
-        Tally().add([1], [])
+        AnswerTally().add([1], [])
     with pytest.raises(ValueError, match="no photo"):
-        Tally().answers()
+        AnswerTally().answers()
 
 
 EVALUATION = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.object_server import ObjectServer
 from ingestion import books as books_module
-from ingestion.books import Accounts, Tally, summary
+from ingestion.books import Accounts, RowTally, summary
 from ingestion.exploration import Exploration, to_document
 from ingestion.intake import SourcePhoto
 from ingestion.rows import QUARANTINED, SKIPPED, Kept, Row, SetAside
@@ -57,7 +57,7 @@ SET_ASIDE = st.builds(
 
 def reported(rows: list[Row]) -> str:
     """All that is published of the rows, the order of its parts included."""
-    tally, exploration = Tally(), Exploration(7)
+    tally, exploration = RowTally(), Exploration(7)
     for row in rows:
         tally.add(row)
         exploration.add(row)

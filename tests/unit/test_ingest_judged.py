@@ -16,8 +16,8 @@ from PIL import Image
 from ingestion import work
 from ingestion.intake import take_in
 from ingestion.job import ingest
-from ingestion.run import IngestSettings, Machine
-from ingestion.work import Limits
+from ingestion.run import IngestSettings, JobMachine
+from ingestion.work import WorkLimits
 from shards import Placed, ShardWriter, read_at, read_shards
 from tests.unit.bin_bucket import bucket, write
 
@@ -32,8 +32,8 @@ def encoded(seed: int, size: tuple[int, int], mode: str, kind: str) -> bytes:
     return out.getvalue()
 
 
-def run(photos: Path, output: Path, limits: Limits | None = None) -> None:
-    asyncio.run(ingest(IngestSettings(str(photos)), Machine(), output, limits=limits or Limits.of(1)))
+def run(photos: Path, output: Path, limits: WorkLimits | None = None) -> None:
+    asyncio.run(ingest(IngestSettings(str(photos)), JobMachine(), output, limits=limits or WorkLimits.of(1)))
 
 
 def test_what_is_judged_is_what_came_and_what_is_learned_from_is_small(tmp_path: Path) -> None:
@@ -81,6 +81,6 @@ def test_photos_that_keep_their_bytes_do_not_pile_up(tmp_path: Path, monkeypatch
     monkeypatch.setattr(ShardWriter, "add", added)
     photos = write(tmp_path / "in", bucket(blocks=10, photos=20))
     budget = 3 * max(path.stat().st_size for path in (photos / "bin-images").iterdir())
-    run(photos, tmp_path / "out", replace(Limits.of(1), kept_bytes=budget))
+    run(photos, tmp_path / "out", replace(WorkLimits.of(1), kept_bytes=budget))
     assert held == 0 and len(sizes) == 40
     assert max(sizes) < most <= budget < sum(sizes)

@@ -21,7 +21,7 @@ import train
 from evaluation import served_model
 from evaluation.served_model import ServedModel
 from features.files import read_split
-from inference import Counter
+from inference import CountingModel
 from jobs.container import JobError
 from modelling.bin_model import load_model
 from photo import Preprocessing, prepare
@@ -191,14 +191,14 @@ def test_a_shard_that_was_cut_since_it_was_opened_ends_the_evaluation(tmp_path: 
 def test_every_core_answers_and_photos_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served_model, "inference_threads", lambda: 3)
     asked: set[int] = set()
-    logits = Counter.logits
+    logits = CountingModel.logits
 
-    def noted(self: Counter, batch: Any) -> Any:
+    def noted(self: CountingModel, batch: Any) -> Any:
         asked.add(id(self))
         assert len(batch) == 1, "the endpoint answers a request of one photo alone"
         return logits(self, batch)
 
-    monkeypatch.setattr(Counter, "logits", noted)
+    monkeypatch.setattr(CountingModel, "logits", noted)
     served = ServedModel(grey_model.write(tmp_path / "model"))
     levels = [0, 64, 128, 192, 255] * 6
     samples = [Sample(f"{row:05}", grey_model.photo(level), 1) for row, level in enumerate(levels)]

@@ -41,10 +41,10 @@ def test_the_limits_are_numbered(repository: Path) -> None:
 def test_the_limits_are_those_of_the_code(repository: Path) -> None:
     import photo
     from serving import artefact, requests
-    from serving.admission import Limits
+    from serving.admission import AdmissionLimits
 
     text = (repository / "SECURITY.md").read_text()
-    limits = Limits()
+    limits = AdmissionLimits()
     assert (
         f"{limits.body_bytes // 2**20} MiB, {limits.body_seconds:.0f} s for its body, {requests.MAX_PHOTOS} photos"
         in text

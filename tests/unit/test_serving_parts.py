@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import Counter, input_fn, model_fn, output_fn, predict_fn
-from serving.admission import Limits
+from inference import CountingModel, input_fn, model_fn, output_fn, predict_fn
+from serving.admission import AdmissionLimits
 from serving.answers import Refusal, answer
 from serving.application import Application
 from serving.artefact import Artefact, Description
@@ -32,11 +32,11 @@ from tests import grey_model
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Counter:
+def model(tmp_path: Path) -> CountingModel:
     return model_fn(grey_model.write(tmp_path / "model"), threads=1)
 
 
-class Gated(Counter):
+class Gated(CountingModel):
     """A real model whose network waits at a gate, or fails; says how far the requests have come."""
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +66,7 @@ def quiet() -> Metrics:
     return Metrics(namespace="x", dimensions={}, enabled=False)
 
 
-def served(folder: Path, limits: Limits, play: Callable[[Gated, httpx.AsyncClient], Any]) -> Any:
+def served(folder: Path, limits: AdmissionLimits, play: Callable[[Gated, httpx.AsyncClient], Any]) -> Any:
     """Run `play` with a gated model and a client of the application around it."""
     counter = Gated(grey_model.write(folder / "model"))
     application = Application(counter, limits=limits, metrics=quiet())
@@ -104,7 +104,7 @@ def test_a_full_house_says_503_and_answers_everyone_it_let_in(tmp_path: Path) ->
         assert [response.json()["count"] for response in await asyncio.gather(*inside)] == [5, 5, 5]
         assert (await post(client, grey_model.photo(5))).json()["count"] == 1
 
-    served(tmp_path, Limits(requests=3), play)
+    served(tmp_path, AdmissionLimits(requests=3), play)
 
 
 def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_bytes_are_bounded_over_all_requests(tmp_path: Path) -> None:
         assert (await inside).status_code == 200
         assert (await post(client, photo)).status_code == 200
 
-    served(tmp_path, Limits(bytes=len(photo) + 1), play)
+    served(tmp_path, AdmissionLimits(bytes=len(photo) + 1), play)
 
 
 def test_photos_are_bounded_over_all_requests(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_photos_are_bounded_over_all_requests(tmp_path: Path) -> None:
         assert len((await inside).json()["predictions"]) == 5
         assert (await post(client, grey_model.photo(5))).status_code == 200
 
-    served(tmp_path, Limits(photos=5), play)
+    served(tmp_path, AdmissionLimits(photos=5), play)
 
 
 def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
         assert response.status_code == 408 and response.json()["error"]["reason"] == "slow"
         assert (await post(client, grey_model.photo(5))).status_code == 200
 
-    served(tmp_path, Limits(body_seconds=0.2), play)
+    served(tmp_path, AdmissionLimits(body_seconds=0.2), play)
 
 
 def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_p
         assert [response.json()["count"] for response in await asyncio.gather(first, *rest)] == [1] + [5] * 10
         assert counter.batches[0] == 1 and sum(counter.batches) == 11 and max(counter.batches) == 8
 
-    served(tmp_path, Limits(), play)
+    served(tmp_path, AdmissionLimits(), play)
 
 
 @pytest.mark.parametrize(("failure", "reason"), [(ModelError("bad graph"), "model"), (KeyError("secret"), "internal")])
@@ -176,14 +176,14 @@ def test_a_failing_model_is_a_500_that_spares_the_next_request(
         counter.failure = None
         assert (await post(client, grey_model.photo(5))).json()["count"] == 1
 
-    served(tmp_path, Limits(), play)
+    served(tmp_path, AdmissionLimits(), play)
     event = json.loads(capsys.readouterr().out.splitlines()[0])
     assert event["event"] == "failed" and event["reason"] == reason and "secret" not in json.dumps(event)
 
 
 def test_ping_says_when_the_network_stopped(tmp_path: Path) -> None:
     application = Application(
-        model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=Limits(), metrics=quiet()
+        model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=AdmissionLimits(), metrics=quiet()
     )
     application.close()
 
@@ -195,7 +195,7 @@ def test_ping_says_when_the_network_stopped(tmp_path: Path) -> None:
     assert asyncio.run(ping()) == 503
 
 
-def test_a_closed_batcher_takes_nothing_more(model: Counter) -> None:
+def test_a_closed_batcher_takes_nothing_more(model: CountingModel) -> None:
     batcher = MicroBatcher(model.logits, largest=8)
     batcher.close()
     with pytest.raises(RuntimeError, match="stopping"):
@@ -204,7 +204,7 @@ def test_a_closed_batcher_takes_nothing_more(model: Counter) -> None:
 
 def test_a_client_that_left_is_not_answered(tmp_path: Path) -> None:
     application = Application(
-        model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=Limits(), metrics=quiet()
+        model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=AdmissionLimits(), metrics=quiet()
     )
     sent: list[Any] = []
 
@@ -223,18 +223,18 @@ def test_a_client_that_left_is_not_answered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["body_bytes", "body_seconds", "requests", "photos", "bytes"])
 def test_limits_must_be_positive(field: str) -> None:
     with pytest.raises(ValueError, match=field):
-        Limits(**{field: 0})
+        AdmissionLimits(**{field: 0})
 
 
 # The four functions, as SageMaker's own toolkits call them
 
 
-def test_the_four_functions_count_a_photo(model: Counter) -> None:
+def test_the_four_functions_count_a_photo(model: CountingModel) -> None:
     body, media_type = output_fn(predict_fn(input_fn(grey_model.photo(200), "image/jpeg"), model), "application/json")
     assert media_type == "application/json" and json.loads(body)["count"] == 4
 
 
-def test_predicting_together_equals_predicting_alone(model: Counter) -> None:
+def test_predicting_together_equals_predicting_alone(model: CountingModel) -> None:
     photos = [grey_model.photo(level) for level in (3, 60, 131, 190, 249)]
     together = model.logits(np.stack([p for p in map(model.prepare, photos) if isinstance(p, np.ndarray)]))
     for photo, scores in zip(photos, together, strict=True):

@@ -1,4 +1,7 @@
-"""The model that serves today, and its answers on our photos."""
+"""The champion: the model that serves today, and its answers on our photos.
+
+It is looked up at SageMaker alone: a job in a network without a way out reaches no other endpoint for this.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
 import boto3
@@ -14,9 +17,61 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from evaluation.count_metrics import Floats
 from evaluation.served_model import ServedModel, probabilities_of
-from evaluation.serving_package import NoPackageError, newest_approved, serving_package
 from jobs.container import JobError
 from shards import Sample
+
+# In every other state nothing answers requests.
+_ANSWERING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
+
+
+class NoPackageError(Exception):
+    """The endpoint serves something that is no model package, or that may not be looked at."""
+
+
+def serving_package(endpoint: str) -> str | None:
+    """ARN of the package behind an endpoint's requests; None where nothing answers them.
+
+    While an endpoint is updated it is the package before the update.
+
+    Raises:
+        NoPackageError: what serves is no model package.
+        botocore.exceptions.ClientError: the endpoint cannot be looked up.
+    """
+    sagemaker = boto3.client("sagemaker")
+    try:
+        found = sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if "Could not find" in str(error):
+            return None
+        raise
+    if found["EndpointStatus"] not in _ANSWERING:
+        return None
+    configuration = found["EndpointConfigName"]
+    try:
+        variants = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]
+        model = sagemaker.describe_model(ModelName=variants[0]["ModelName"])
+    except ClientError as error:
+        raise NoPackageError(f"endpoint {endpoint} serves configuration {configuration}: {error}") from error
+    package = _package_of(model)
+    if package is None:
+        raise NoPackageError(f"endpoint {endpoint} serves model {model['ModelName']}, which is no model package")
+    return package
+
+
+def newest_approved(group: str) -> str | None:
+    """ARN of the newest approved package of a group; None without one."""
+    found = boto3.client("sagemaker").list_model_packages(
+        ModelPackageGroupName=group, ModelApprovalStatus="Approved", SortBy="CreationTime", SortOrder="Descending",
+        MaxResults=1,
+    )["ModelPackageSummaryList"]  # fmt: skip
+    return str(found[0]["ModelPackageArn"]) if found else None
+
+
+def _package_of(model: dict[str, Any]) -> str | None:
+    for container in model.get("Containers") or [model.get("PrimaryContainer", {})]:
+        if package := container.get("ModelPackageName"):
+            return str(package)
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +82,7 @@ class Champion:
     probabilities: Floats
 
 
-class Found(NamedTuple):
+class FoundChampion(NamedTuple):
     """The champion, or why there is one that could not be compared."""
 
     champion: Champion | None
@@ -35,7 +90,7 @@ class Found(NamedTuple):
     """Empty where there is no champion, or it was compared."""
 
 
-def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Found:
+def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> FoundChampion:
     """The champion's answers: of the package that the endpoint serves, or of the newest approved one if none serves.
 
     endpoint: its name, or `none`. A champion that cannot be read or compared is a finding, so that one broken package
@@ -45,15 +100,15 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
         arn = serving_package(endpoint) if endpoint != "none" else None
         arn = arn or newest_approved(group)
     except NoPackageError as error:
-        return Found(None, str(error))
+        return FoundChampion(None, str(error))
     except (BotoCoreError, ClientError, KeyError) as error:
         raise JobError(f"the champion of model package group {group} cannot be looked up: {error}") from error
     if arn is None:
-        return Found(None, "")
+        return FoundChampion(None, "")
     try:
-        return Found(Champion(arn, _answers_of(arn, photos, classes)), "")
+        return FoundChampion(Champion(arn, _answers_of(arn, photos, classes)), "")
     except Exception as error:  # whatever the archive of another version brings about
-        return Found(None, f"champion {arn}: {error}")
+        return FoundChampion(None, f"champion {arn}: {error}")
 
 
 def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.count_metrics import Floats
-from inference import Counter, model_fn
+from inference import CountingModel, model_fn
 from jobs.container import JobError
 from photos.batches import read_ahead
 from serving.answers import Answer, Refusal
@@ -35,7 +35,7 @@ class ServedModel:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._counters: list[Counter] = [model_fn(folder, threads=1) for _ in range(inference_threads())]
+            self._counters: list[CountingModel] = [model_fn(folder, threads=1) for _ in range(inference_threads())]
         except ArtefactError as error:
             raise JobError(f"the endpoint would refuse this model: {error}") from error
 
@@ -60,7 +60,7 @@ class ServedModel:
 
     def scores(self, photos: Sequence[Sample]) -> Logits:
         """Logits [N, classes] of photos in their order. Raises JobError for one that the endpoint would not answer."""
-        idle: SimpleQueue[Counter] = SimpleQueue()
+        idle: SimpleQueue[CountingModel] = SimpleQueue()
         for counter in self._counters:
             idle.put(counter)
 
@@ -87,7 +87,7 @@ def probabilities_of(answers: Sequence[Answer]) -> Floats:
     return np.array([list(answer.probabilities.values()) for answer in answers], dtype=np.float64)
 
 
-def _score(counter: Counter, sample: Sample) -> Logits:
+def _score(counter: CountingModel, sample: Sample) -> Logits:
     prepared = counter.prepare(sample.photo)
     if isinstance(prepared, Refusal):
         raise JobError(f"photo {sample.id} of the shards cannot be read ({prepared.message}); ingest again")

@@ -18,25 +18,34 @@ from ingestion.books import Accounts
 from ingestion.candidates import select
 from ingestion.destination import Destination
 from ingestion.labels import Labels, LabelsError, parse_labels
-from ingestion.listing import Listing, read_listing
-from ingestion.plan import Plan, Unit, make_plan
-from ingestion.report import Part, join, photos_in, sweep_reports, write_part, write_plan_rows, write_report
-from ingestion.run import NO_LABELS, NO_LISTING, Expected, Facts, IngestError, IngestSettings, Machine
+from ingestion.listing import ExecutionListing, read_listing
+from ingestion.plan import IngestPlan, Unit, make_plan
+from ingestion.report import MachineBooks, join, photos_in, sweep_reports, write_part, write_plan_rows, write_report
+from ingestion.run import NO_LABELS, NO_LISTING, Expected, IngestError, IngestSettings, JobMachine, RunFacts
 from ingestion.source import BinSource, Changed, read_file
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
-from ingestion.work import Limits
+from ingestion.work import WorkLimits
 from ingestion.workers import Workers, finished_before, run_units
-from shard_lists import ShardError
+from shards.lists import ShardError
 
 log = logging.getLogger(__name__)
 
 
 async def ingest(
-    settings: IngestSettings, machine: Machine, output: Path, *, limits: Limits, destination: Destination | None = None
+    settings: IngestSettings,
+    machine: JobMachine,
+    output: Path,
+    *,
+    limits: WorkLimits,
+    destination: Destination | None = None,
 ) -> None:
-    """Do this machine's share, and the report of all machines where it is the last of them. Raises IngestError.
+    """Ingest this machine's share, and write the report of all machines where it is the last of them.
 
-    `destination`: where the job's output will be uploaded to; a retried job goes on from what it finds there.
+    Args:
+        destination: the job's output in S3, from which a retried job continues; None when run by hand.
+
+    Raises:
+        IngestError: the run failed; the message names the cure.
     """
     try:
         with Workers(limits.cores) as workers:
@@ -47,10 +56,10 @@ async def ingest(
 
 async def _ingest(
     settings: IngestSettings,
-    machine: Machine,
+    machine: JobMachine,
     output: Path,
     *,
-    limits: Limits,
+    limits: WorkLimits,
     workers: Workers,
     destination: Destination | None,
 ) -> None:
@@ -67,7 +76,7 @@ async def _ingest(
     if machine.count == 1:
         await write_report(output, done, task.facts, accounts, photos_in(output))
     else:
-        part = Part(machine, task.facts, task.plan_files)
+        part = MachineBooks(machine, task.facts, task.plan_files)
         write_part(output, part, task.expected, accounts.tally, done)
         await join(output, part, destination)
 
@@ -76,16 +85,18 @@ async def _ingest(
 class _Task:
     """What one machine has to do."""
 
-    facts: Facts
+    facts: RunFacts
     units: list[Unit]
     expected: Expected
-    """Of its own units, and of the plan's rows where it writes them."""
+    """The rows of its units, and the plan's rows where it writes them."""
     plan_files: Mapping[str, str]
-    """As in `report.Part`."""
+    """As in `report.MachineBooks`."""
 
 
-async def _task(settings: IngestSettings, machine: Machine, output: Path, source: BinSource, workers: Workers) -> _Task:
-    """Make the plan, in which every photo takes memory, and keep of it what this machine needs."""
+async def _task(
+    settings: IngestSettings, machine: JobMachine, output: Path, source: BinSource, workers: Workers
+) -> _Task:
+    """Make the plan, in which every photo takes memory, and keep only what this machine needs."""
     plan = await _make_plan(settings, source, workers)
     units = list(plan.share(machine.index, machine.count))
     log.info(
@@ -96,7 +107,7 @@ async def _task(settings: IngestSettings, machine: Machine, output: Path, source
     sweep(output, [unit.name for unit in plan.units])
     sweep_reports(output, machine)
     first = machine.index == 0
-    facts = Facts(
+    facts = RunFacts(
         settings=asdict(settings),
         rule=plan.rule,
         blocks=dict(Counter(plan.split_by_block.values())),
@@ -112,8 +123,8 @@ async def _task(settings: IngestSettings, machine: Machine, output: Path, source
     )
 
 
-async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> Plan:
-    """In a function of its own, so that what the listing was sorted into is given back before the work begins."""
+async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> IngestPlan:
+    """A separate function, so that the memory of the listing is free before the work begins."""
     listing = None if settings.listing == NO_LISTING else await read_listing(settings.listing)
     if listing is not None:
         source.listed = dict(listing.folders)
@@ -149,12 +160,12 @@ def code_fingerprint() -> str:
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
     shared = [Path(str(module.__file__)) for module in (digests, photo, vocabulary)]
-    for path in (*sorted(here.glob("*.py")), *sorted(here.parent.glob("shard*.py")), *shared):
+    for path in (*sorted(here.glob("*.py")), *sorted((here.parent / "shards").glob("*.py")), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-async def _read_labels(uri: str, listing: Listing | None) -> Labels | None:
+async def _read_labels(uri: str, listing: ExecutionListing | None) -> Labels | None:
     without = uri in ("", NO_LABELS)
     if listing is not None and without != (listing.labels is None):
         named, given = ("a", "none") if without else ("no", uri)
@@ -173,8 +184,8 @@ async def _read_labels(uri: str, listing: Listing | None) -> Labels | None:
     return parse_labels(data, uri)
 
 
-def _expected(units: Iterable[Unit], plan: Plan | None) -> Expected:
-    """What must be found for these units, and for the rows of the plan when it is given."""
+def _expected(units: Iterable[Unit], plan: IngestPlan | None) -> Expected:
+    """The rows that these units must have, and those of the plan when it is given."""
     per_split: Counter[str] = Counter()
     for unit in units:
         per_split[unit.split] += len(unit.candidates)

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from digests import DamagedFile, read_sealed, seal
-from ingestion.books import KEPT, Accounts, Tally, check, summary
+from ingestion.books import KEPT, Accounts, RowTally, check, summary
 from ingestion.destination import Destination
 from ingestion.exploration import to_document
 from ingestion.page import write_page
-from ingestion.plan import Plan
+from ingestion.plan import IngestPlan
 from ingestion.rows import QUARANTINED, SKIPPED, Kept, to_line
-from ingestion.run import Expected, Facts, IngestError, Machine
+from ingestion.run import Expected, IngestError, JobMachine, RunFacts
 from ingestion.unit_files import (
     PLAN,
     REPORT,
@@ -36,8 +36,8 @@ from ingestion.unit_files import (
     write_rows,
     write_whole,
 )
-from shard_lists import LIST, ShardError, write_shard_list
 from shards import read_at
+from shards.lists import LIST, ShardError, write_shard_list
 from stacks.vocabulary import SPLITS
 
 _SCHEMA: Final = 1
@@ -45,37 +45,37 @@ WHOLE: Final = (
     *(f"{REPORT}/{name}" for name in ("books.json", "exploration.json", "exploration.html")),
     *(f"{split}/{LIST}" for split in SPLITS),
 )
-"""What is made of the rows of all machines, under the output folder."""
+"""Files made from the rows of all machines, under the output folder."""
 
 PhotosOf = Callable[[Sequence[Kept]], Awaitable[Mapping[str, bytes]]]
-"""From rows to their photos in the shards, by id; absent ones are left out."""
+"""Returns the photos of some rows from the shards, by id, without those that are missing."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The books of one machine of several, as far as the others need them."""
+class MachineBooks:
+    """The books of one of several machines, as far as the others need them."""
 
-    machine: Machine
-    facts: Facts
+    machine: JobMachine
+    facts: RunFacts
     plan_files: Mapping[str, str]
-    """SHA-256 of the files with the rows that were decided before any photo was read, where this machine wrote them."""
+    """SHA-256 of each file with rows decided before any photo was read; empty unless this machine wrote them."""
 
     @classmethod
-    def read(cls, path: Path) -> Part | None:
-        """A machine's part, or None where there is none that is whole."""
+    def read(cls, path: Path) -> MachineBooks | None:
+        """Read a machine's books; None where they are missing or damaged."""
         try:
             books = read_sealed(path)
-            facts = {field.name: books[field.name] for field in fields(Facts)}
+            facts = {field.name: books[field.name] for field in fields(RunFacts)}
             facts |= {"plan": Expected(**facts["plan"]), "units": tuple(facts["units"])}
-            return cls(Machine(**books["machine"]), Facts(**facts), books["plan_files"])
+            return cls(JobMachine(**books["machine"]), RunFacts(**facts), books["plan_files"])
         except (OSError, DamagedFile, KeyError, TypeError):
             return None
 
 
-def sweep_reports(output: Path, machine: Machine) -> None:
-    """Remove what an earlier run reported: the whole, this machine's part, and parts of another number of machines."""
+def sweep_reports(output: Path, machine: JobMachine) -> None:
+    """Remove reports of an earlier run: the whole, this machine's books, and books of another number of machines."""
     others = {name for index, name in enumerate(machine.parts()) if index != machine.index and machine.count > 1}
     for path in (output / REPORT).glob("books-*-of-*.json"):
         if path.name not in others:
@@ -84,8 +84,8 @@ def sweep_reports(output: Path, machine: Machine) -> None:
         (output / name).unlink(missing_ok=True)
 
 
-def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
-    """The rows of ids that were set aside before any photo was read; gives each file's SHA-256 by its name."""
+def write_plan_rows(report: Path, plan: IngestPlan) -> dict[str, str]:
+    """Write the rows of ids that were set aside before any photo was read. Returns each file's SHA-256 by its name."""
     files: dict[str, str] = {}
     for fate, kind in ((QUARANTINED, "quarantine"), (SKIPPED, "skipped")):
         content = b"".join(to_line(row) for row in plan.set_aside if row.fate == fate)
@@ -96,7 +96,9 @@ def write_plan_rows(report: Path, plan: Plan) -> dict[str, str]:
     return files
 
 
-def write_part(output: Path, part: Part, expected: Expected, tally: Tally, marks: Sequence[Finished]) -> None:
+def write_part(
+    output: Path, part: MachineBooks, expected: Expected, tally: RowTally, marks: Sequence[Finished]
+) -> None:
     """Balance one machine's rows and write its books. Raises BooksError."""
     check(tally, expected, marks)
     own = {"machine": asdict(part.machine), "plan_files": part.plan_files}
@@ -105,10 +107,11 @@ def write_part(output: Path, part: Part, expected: Expected, tally: Tally, marks
     log.info("machine %s of %s: %s", part.machine.index + 1, part.machine.count, _in_words(books))
 
 
-async def write_whole_report(output: Path, parts: Sequence[Part], photos: PhotosOf) -> None:
-    """`write_report` of all machines' rows, which lie in the output folder.
+async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos: PhotosOf) -> None:
+    """As `write_report`, from the rows of all machines, which are in the output folder.
 
-    Raises IngestError where a file of rows is not the one that was written, and as `write_report`.
+    Raises:
+        IngestError: a file of rows is damaged; and as `write_report`.
     """
     facts = parts[0].facts
     marks = marks_of(output, facts.units)
@@ -121,11 +124,13 @@ async def write_whole_report(output: Path, parts: Sequence[Part], photos: Photos
 
 
 async def write_report(
-    output: Path, marks: Sequence[Finished], facts: Facts, accounts: Accounts, photos: PhotosOf
+    output: Path, marks: Sequence[Finished], facts: RunFacts, accounts: Accounts, photos: PhotosOf
 ) -> None:
-    """Balance the books of all rows and write them beside the exploration, and beside the shards the list of them.
+    """Balance the books of all rows; write books and exploration, and the list of shards into each split.
 
-    Raises BooksError when they do not balance, IngestError when a photo is damaged or a split has none.
+    Raises:
+        BooksError: the books do not balance.
+        IngestError: a photo is damaged, or no photo was kept for a split.
     """
     report, tally, exploration = output / REPORT, accounts.tally, accounts.exploration
     check(tally, facts.plan, marks)
@@ -154,31 +159,32 @@ def _check_photos(found: Mapping[str, bytes], rows: Sequence[Kept]) -> None:
             raise IngestError(f"photo {row.id} in {row.shard} is damaged; run again: the shard is written anew")
 
 
-def row_files(marks: Iterable[Finished], parts: Iterable[Part]) -> dict[str, str]:
-    """SHA-256 of every file of rows that these machines have written, by its name."""
+def row_files(marks: Iterable[Finished], parts: Iterable[MachineBooks]) -> dict[str, str]:
+    """SHA-256 of every file of rows that these machines have written, by name."""
     files = {name: digest for mark in marks for name, digest in mark.files.items()}
     for part in parts:
         files.update(part.plan_files)
     return files
 
 
-def read_parts(output: Path, names: Iterable[str]) -> list[Part] | None:
-    """The parts with these names, when all are there and tell of one run; else None."""
-    parts = [Part.read(output / REPORT / name) for name in names]
+def read_parts(output: Path, names: Iterable[str]) -> list[MachineBooks] | None:
+    """The books with these names; None unless all exist and belong to one run."""
+    parts = [MachineBooks.read(output / REPORT / name) for name in names]
     whole = [part for part in parts if part is not None]
     one_run = len(whole) == len(parts) and all(part.facts == whole[0].facts for part in whole)
     return whole if one_run else None
 
 
 async def merge(output: Path) -> None:
-    """Write the whole report from the parts of several machines that lie in one output folder.
+    """Write the whole report from the books of several machines in one output folder.
 
-    Raises IngestError when a machine's part is missing or the whole does not balance.
+    Raises:
+        IngestError: the books of a machine are missing, or the whole does not balance.
     """
     found = sorted((output / REPORT).glob("books-*-of-*.json"))
     if not found:
         raise IngestError(f"{output / REPORT} holds no books-MM-of-NN.json; give the folder that the machines wrote to")
-    first = Part.read(found[0])
+    first = MachineBooks.read(found[0])
     if first is None:
         raise IngestError(f"{found[0]} is damaged; run the machine that wrote it again")
     parts = read_parts(output, first.machine.parts())
@@ -192,8 +198,8 @@ async def merge(output: Path) -> None:
         raise IngestError(str(error)) from error
 
 
-def check_shards(output: Path, facts: Facts) -> None:
-    """Raise IngestError where a shard that a mark names is not in the output folder, or was cut."""
+def check_shards(output: Path, facts: RunFacts) -> None:
+    """Raise IngestError where a shard that a mark names is missing from the output folder, or was cut."""
     for mark in marks_of(output, facts.units):
         if mark.shard is not None:
             path = output / mark.split / mark.shard.name
@@ -204,7 +210,7 @@ def check_shards(output: Path, facts: Facts) -> None:
 
 
 def marks_of(output: Path, units: Iterable[str]) -> list[Finished]:
-    """The marks of these units, as far as they are there."""
+    """The marks of those of these units that have one."""
     marks = (Finished.read(mark_path(output, unit)) for unit in units)
     return [mark for mark in marks if mark is not None]
 
@@ -228,11 +234,14 @@ def _in_words(books: Mapping[str, Any]) -> str:
     )
 
 
-async def join(output: Path, part: Part, destination: Destination | None) -> None:
-    """Write the whole report into `output` if every machine's part is there by now.
+async def join(output: Path, part: MachineBooks, destination: Destination | None) -> None:
+    """Write the whole report into `output` if the books of all machines exist by now.
 
-    The machines meet at the job's destination; without one, in `output`, where a person may have started them all.
-    Raises DestinationError when this machine's part cannot be put there or the others' rows cannot be read.
+    The machines exchange files at the job's destination; without one, in `output`, where a person may have started all
+    of them.
+
+    Raises:
+        DestinationError: this machine's books cannot be written there, or the rows of the others cannot be read.
     """
     if destination is None:
         parts = read_parts(output, part.machine.parts())
@@ -241,7 +250,7 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
             await write_whole_report(output, parts, photos_in(output))
     else:
         names = [*part.plan_files, part.machine.parts()[part.machine.index]]
-        # Its own books last: they promise that everything else is there.
+        # Its books last: they promise that all its other files exist.
         for name in names:
             await destination.put(output, output / REPORT / name)
         with tempfile.TemporaryDirectory() as folder:
@@ -254,8 +263,8 @@ async def join(output: Path, part: Part, destination: Destination | None) -> Non
         log.info("other machines are still at work; the last of the %s writes the whole report", part.machine.count)
 
 
-async def _gathered(folder: Path, part: Part, destination: Destination) -> list[Part] | None:
-    """All machines' parts, with their rows and marks fetched into `folder`; None while something is missing."""
+async def _gathered(folder: Path, part: MachineBooks, destination: Destination) -> list[MachineBooks] | None:
+    """The books of all machines, with their rows and marks, downloaded into `folder`; None while one is missing."""
     make_folders(folder)
     if not await _fetched(folder, destination, (f"{REPORT}/{name}" for name in part.machine.parts())):
         return None

@@ -1,1 +1,1 @@
-"""What a training needs on a machine of its own: what the machine is told, its exchange with S3, its steps."""
+"""What a training needs on an EC2 machine: its plan and steps, files in S3, and the notice that spot takes it back."""

@@ -1,4 +1,7 @@
-"""Embed, train and evaluate as processes of one machine, in folders like those of their SageMaker jobs."""
+"""The steps that a machine runs: its plan, and each step as a process in folders like those of its SageMaker job.
+
+`binventory train --on ec2` writes the plan, the machine reads it.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,67 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from jobs.archive import write_archive
 from jobs.container import JobContainer, JobError
-from machine.plan import Plan
 from stacks.vocabulary import SPLITS
 
+STEPS: Final = ("embed", "train", "evaluate")
 POLL_SECONDS: Final = 0.5
 # Of the two minutes that spot gives: the rest is for sending the last checkpoint.
 GRACE_SECONDS: Final = 45.0
 
 
-class Stopped(Exception):
+@dataclass(frozen=True)
+class RunPlan:
+    """The steps' flags and the S3 addresses that they read and write."""
+
+    run: str
+    shards: Mapping[str, str]  # split to prefix
+    checkpoints: str  # prefix; whatever lies under it is gone on from
+    models: str  # prefix for the trained model, the serving archive and the evaluation
+    flags: Mapping[str, Mapping[str, str]]  # step to flag to value
+
+    @classmethod
+    def of(cls, document: Any) -> RunPlan:
+        """The plan that a document holds. Raises JobError naming what is missing in it."""
+        try:
+            plan = cls(
+                run=str(document["run"]),
+                shards={split: _address(document["shards"][split]) for split in SPLITS},
+                checkpoints=_address(document["checkpoints"]),
+                models=_address(document["models"]),
+                flags={step: {name: str(value) for name, value in document["flags"][step].items()} for step in STEPS},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"the run's plan cannot be used: {error!r} is missing or wrong in it") from error
+        return plan
+
+    def arguments(self, step: str) -> list[str]:
+        """A step's command line flags."""
+        return [part for name, value in sorted(self.flags[step].items()) for part in (f"--{name}", value)]
+
+
+def _address(value: Any) -> str:
+    """An s3:// prefix with exactly one slash at its end."""
+    text = str(value)
+    if not text.startswith("s3://"):
+        raise JobError(f"the run's plan cannot be used: {text!r} is no address like s3://bucket/prefix/")
+    return text.rstrip("/") + "/"
+
+
+class StepStopped(Exception):
     """A step was ended because the machine must end."""
 
 
 class Steps:
     """The steps of one plan under one folder: `root`/data, and `root`/<step> as each step's /opt/ml."""
 
-    def __init__(self, plan: Plan, root: Path, code: Path) -> None:
+    def __init__(self, plan: RunPlan, root: Path, code: Path) -> None:
         self._plan = plan
         self._code = code
         self.data = root / "data"
@@ -82,9 +124,9 @@ class Steps:
             except subprocess.TimeoutExpired:
                 if must_stop():
                     _end(process)
-                    raise Stopped(step) from None
+                    raise StepStopped(step) from None
         if must_stop():
-            raise Stopped(step)
+            raise StepStopped(step)
         if status != 0:
             reason = self._jobs[step].failure
             said = reason.read_text() if reason.is_file() else f"exit status {status}; its log says more"

@@ -16,8 +16,8 @@ from jobs.container import JobError
 from photo import PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead
-from shard_lists import ShardLists
 from shards import ShardError, ShardIndex, list_shards
+from shards.lists import ShardLists
 
 Decoded = tuple[NDArray[np.uint8], int] | None
 

@@ -1,0 +1,1 @@
+"""What every function needs: clients, its environment, its report."""
