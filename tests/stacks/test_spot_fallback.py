@@ -21,7 +21,7 @@ from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.pipelines import define, finished_execution, processing_step, steps_of
@@ -252,8 +252,8 @@ class Environment:
         ]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in LAMBDA_CODE.glob("*.py"):
-                packed.write(path, path.name)
+            for name, path in lambda_files().items():
+                packed.write(path, name)
         function = self.aws("lambda").create_function(
             FunctionName=self.name, Runtime="python3.14", Role=ROLE, Handler="spot_fallback.handler",
             Code={"ZipFile": archive.getvalue()}, Timeout=120, Environment={"Variables": variables},
