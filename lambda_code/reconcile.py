@@ -24,8 +24,6 @@ from promotion.memory import Memory, SwitchRequest
 from promotion.notices import Notices
 from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
 from promotion.serving_stack import (
-    ENDPOINT_STATE,
-    MODEL_PACKAGE_ARN,
     ServedEndpoint,
     ServingStack,
     Stack,
@@ -33,6 +31,7 @@ from promotion.serving_stack import (
     find_endpoint,
 )
 from stacks.environments import ReconcileEnvironment
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:

@@ -19,6 +19,7 @@ from binventory.aws import connect
 from binventory.cli import watch
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
+from stacks.names import CONTINUED_EXECUTION
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
 from stacks.shared.assets import lambda_files
@@ -189,7 +190,7 @@ class Environment:
         function = make_function(aws, f"{self.name}-looks", "return {'Weights': 'the sum of the weights'}")
         look = lambda_step("Fingerprint", function, Weights="String")
         kept, self.given = cut([look, ingest, _train_step(aws, spot=False)], "Train")
-        required = [{"Name": name, "Type": "String"} for name in (*self.given, spot_fallback.EXECUTION)]
+        required = [{"Name": name, "Type": "String"} for name in (*self.given, CONTINUED_EXECUTION)]
         self._create(self.name, define(look, ingest, _train_step(aws, spot=True)))
         self._create(f"{self.name}-on-demand-train", define(*kept, parameters=required))
         self.takes = [item["Name"] for item in required]
