@@ -19,29 +19,13 @@ from budget_guard import current_budget
 from drift import Answers, AnswerTally, Shift, baseline_of, confidence_shift, count_shift
 from functions.interface import read_environment
 from promotion.serving_stack import ServingStack
+from stacks.environments import DriftMonitorEnvironment
 
 NAMESPACE = "Binventory/Monitoring"
 # Enough to find any drift that matters, and few enough to read before the function's timeout.
 MOST_PHOTOS = 240_000
 SLICES = 24
 COUNTS, CONFIDENCES, PACKAGE = "PredictedCount", "Confidence", "ModelPackage"
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    account: str
-    budget: str
-    confidence_shift_threshold: float
-    count_shares: Mapping[str, float]
-    """Share of each recorded count among the bins that callers ask about; empty takes those of the test split."""
-    count_shift_threshold: float
-    endpoint: str
-    endpoint_logs: str
-    minimum_photos: int
-    serving_stack: str
-    window_seconds: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +53,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         RuntimeError: the model package carries no evaluation to compare with.
         botocore.exceptions.ClientError: a request failed; the function's error alarm notifies people.
     """
-    variables = read_environment(Environment)
+    variables = read_environment(DriftMonitorEnvironment)
     published = {"SpentUsd": current_budget(variables.account, variables.budget).spent}
     stack = ServingStack(variables.serving_stack).look()
     if stack is None or not stack.serves:
@@ -92,7 +76,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return look.logged()
 
 
-def _compare(baseline: Answers, live: Answers, variables: Environment) -> tuple[Look, dict[str, float]]:
+def _compare(baseline: Answers, live: Answers, variables: DriftMonitorEnvironment) -> tuple[Look, dict[str, float]]:
     counts = count_shift(baseline, live, variables.count_shift_threshold)
     confidence = confidence_shift(baseline, live, variables.confidence_shift_threshold)
     drifted = counts.found or confidence.found
@@ -138,7 +122,7 @@ def _baseline(evaluation: dict[str, Any], package: str, shares: Mapping[str, flo
         ) from error
 
 
-def _answers(package: str, variables: Environment) -> AnswerTally:
+def _answers(package: str, variables: DriftMonitorEnvironment) -> AnswerTally:
     """The endpoint's answers with this model in the window: all, or evenly spread samples of a busy window."""
     now = time.time()
     width = variables.window_seconds / SLICES

@@ -23,6 +23,8 @@ from botocore.exceptions import ClientError
 
 from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
 from functions.interface import read_environment
+from stacks import names
+from stacks.environments import FingerprintEnvironment
 
 PHOTOS: Final = "bin-images/"
 METADATA: Final = "metadata/"
@@ -38,14 +40,6 @@ _CONFIG: Final = Config(
     read_timeout=30,
     retries={"mode": "standard", "total_max_attempts": 8},
 )
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    listings: str
-    """Prefix of the listings: s3://bucket/prefix."""
 
 
 class FingerprintError(Exception):
@@ -71,19 +65,19 @@ def handler(event: dict[str, str], context: Any) -> dict[str, str | int]:
     began = time.monotonic()
     until = began + context.get_remaining_time_in_millis() / 1000 - _LAST_SECONDS
     s3 = boto3.client("s3", config=_CONFIG)
-    at = _address("PhotosUri", event["PhotosUri"])
+    at = _address(names.PHOTOS_URI, event[names.PHOTOS_URI])
     prefix = at.key.strip("/") + "/" if at.key.strip("/") else ""
     with _explained(at):
         photos = list_folder(s3, at.bucket, prefix, PHOTOS, until=until)
         metadata = list_folder(s3, at.bucket, prefix, METADATA, until=until)
     if not photos.objects:
         raise FingerprintError(f"{at.name} {at.text} lists no photo; it must hold {PHOTOS}<id>.jpg")
-    lines = photos.lines + _labels(s3, event["LabelsUri"], until) + metadata.lines
+    lines = photos.lines + _labels(s3, event[names.LABELS_URI], until) + metadata.lines
     outputs: dict[str, str | int] = {
-        "Listing": _write(s3, lines, read_environment(Environment).listings),
-        "Photos": photos.objects,
-        "Metadata": metadata.objects,
-        "Weights": _weights(s3, event["Weights"], until),
+        names.LISTING: _write(s3, lines, read_environment(FingerprintEnvironment).listings),
+        names.PHOTOS: photos.objects,
+        names.METADATA: metadata.objects,
+        names.WEIGHTS: _weights(s3, event[names.WEIGHTS], until),
     }
     print(json.dumps({**outputs, "seconds": round(time.monotonic() - began, 1)}))
     return outputs
@@ -93,7 +87,7 @@ def _labels(s3: Any, uri: str, until: float) -> bytes:
     """The line of the labels file; empty without one."""
     if uri == _NO_LABELS:
         return b""
-    at = _address("LabelsUri", uri)
+    at = _address(names.LABELS_URI, uri)
     for line in _beginning_with(s3, at, until).lines.decode().splitlines():
         size, etag, rest = line.split("\t")
         if not rest:
@@ -105,7 +99,7 @@ def _weights(s3: Any, weights: str, until: float) -> str:
     """SHA-256 of the listing of the weights' address; a value that is no address is returned as it is."""
     if not weights.startswith(_SCHEME):
         return weights
-    at = _address("Weights", weights)
+    at = _address(names.WEIGHTS, weights)
     found = _beginning_with(s3, at, until)
     if not found.objects:
         raise FingerprintError(f"{at.name} {at.text} does not exist; give the address of a file of weights")

@@ -11,7 +11,7 @@ serving hours send it. A request that finds the stack busy waits until the stack
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from budget_guard import current_budget, is_spent
@@ -24,33 +24,14 @@ from promotion.memory import Memory, SwitchRequest
 from promotion.notices import Notices
 from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
 from promotion.serving_stack import (
-    ENDPOINT_STATE,
-    MODEL_PACKAGE_ARN,
     ServedEndpoint,
     ServingStack,
     Stack,
     StackBusyError,
     find_endpoint,
 )
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    account: str
-    alerts_topic: str
-    budget: str
-    endpoint: str
-    guard_percent: float
-    """Share of the budget, in per cent, that turns the endpoint off and stops executions; 0: never."""
-    idle_seconds: float
-    """Time without an invocation after which the endpoint is turned off; 0: never."""
-    memory_bucket: str
-    model_package_group: str
-    pipelines: tuple[str, ...]
-    serving_stack: str
-    variant: str
+from stacks.environments import ReconcileEnvironment
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
@@ -63,7 +44,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         VariableError, ValueError, botocore.exceptions.ClientError: requests are kept; Lambda tries
             again, and so does the next event.
     """
-    variables = read_environment(Environment)
+    variables = read_environment(ReconcileEnvironment)
     memory = Memory(variables.memory_bucket)
     requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
     spent = _spent(variables)
@@ -82,7 +63,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     return report.logged()
 
 
-def _spent(variables: Environment) -> str:
+def _spent(variables: ReconcileEnvironment) -> str:
     """That the budget is spent, in words; empty while it is not, and without a budget guard."""
     if not variables.guard_percent:
         return ""
@@ -93,7 +74,7 @@ def _spent(variables: Environment) -> str:
 class _Comparison:
     """One comparison."""
 
-    def __init__(self, variables: Environment, memory: Memory, spent: str) -> None:
+    def __init__(self, variables: ReconcileEnvironment, memory: Memory, spent: str) -> None:
         self._variables = variables
         self._memory = memory
         self._spent = spent

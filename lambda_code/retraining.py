@@ -9,32 +9,20 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import boto3
 
 from budget_guard import current_budget, is_spent
 from functions.interface import FunctionReport, read_environment, tell
+from stacks.environments import RetrainingEnvironment
 
 _DAY_SECONDS = 86_400
 
 
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    account: str
-    alerts_topic: str
-    budget: str
-    guard_percent: float
-    pipeline: str
-    retrain_days: float
-
-
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Decides about one message; SNS sends one in each event."""
-    variables = read_environment(Environment)
+    variables = read_environment(RetrainingEnvironment)
     alarm = json.loads(event["Records"][0]["Sns"]["Message"])
     if alarm["NewStateValue"] != "ALARM":
         return FunctionReport("left", f"the alarm is {alarm['NewStateValue']}").logged()
@@ -58,7 +46,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     return FunctionReport("started", started).logged()
 
 
-def _objection(variables: Environment) -> str | None:
+def _objection(variables: RetrainingEnvironment) -> str | None:
     """Why no execution may start now, in words; None when one may."""
     budget = current_budget(variables.account, variables.budget)
     if is_spent(budget, variables.guard_percent):

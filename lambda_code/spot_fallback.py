@@ -17,8 +17,9 @@ from typing import Any
 import boto3
 
 from functions.interface import FunctionReport, read_environment, tell
+from stacks.environments import SpotFallbackEnvironment
+from stacks.names import CONTINUED_EXECUTION
 
-EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"
 _PART = re.compile(r"(\w+)((?:\['[^']+'\])?)")
 _DESCRIBE = {
@@ -26,17 +27,6 @@ _DESCRIBE = {
     "TrainingJob": ("describe_training_job", "TrainingJobName"),
     "TuningJob": ("describe_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
 }
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    alerts_topic: str
-    continuations: Mapping[str, Any]
-    """By the first step: the pipeline's `name`, what is `given` to it, and which parameters it `takes`."""
-    pipeline: str
-    reclaims: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     Raises:
         botocore.exceptions.ClientError, RuntimeError: the execution still waits; Lambda tries again.
     """
-    variables = read_environment(Environment)
+    variables = read_environment(SpotFallbackEnvironment)
     name = event.get("detail", {}).get("TrainingJobName", "")
     sagemaker = boto3.client("sagemaker")
     job = sagemaker.describe_training_job(TrainingJobName=name)
@@ -124,7 +114,7 @@ def _continue(sagemaker: Any, pipeline: Mapping[str, Any], execution: RunningExe
     )
     values = {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
     values |= {name: _result(sagemaker, execution, path) for name, path in pipeline["given"].items()}
-    values[EXECUTION] = execution.id
+    values[CONTINUED_EXECUTION] = execution.id
     reply = sagemaker.start_pipeline_execution(
         PipelineName=pipeline["name"],
         PipelineExecutionDescription=f"Continues {execution.arn} on demand",

@@ -1,8 +1,7 @@
 """The interface of a function: its environment, its report, and messages to people.
 
-Each function declares a frozen dataclass for its environment and reads it once a call. The field `serving_stack` is the
-variable `SERVING_STACK`. tests/stacks/test_lambda_environments.py compares each dataclass with the variables that the
-stacks set.
+Each function reads its environment once a call, as a frozen dataclass of stacks/environments.py: the stack that deploys
+the function writes the variables from the same class.
 """
 
 from __future__ import annotations

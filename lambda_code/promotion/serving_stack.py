@@ -16,9 +16,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from functions.aws import client
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 
-MODEL_PACKAGE_ARN = "ModelPackageArn"
-ENDPOINT_STATE = "EndpointState"
 _UPDATABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 )

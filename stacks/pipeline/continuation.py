@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stacks.names import CONTINUED_EXECUTION, EMBED, FINGERPRINT, INGEST, SPOT_STEPS, TUNE, continuing_pipeline
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import steps
-from stacks.pipeline.names import CONTINUED_EXECUTION, EMBED, FINGERPRINT, INGEST, SPOT_STEPS, TUNE, continuing_pipeline
 from stacks.pipeline.parameters import Parameters
 from stacks.vocabulary import SPLITS
 

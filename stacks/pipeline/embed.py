@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from stacks.names import EMBED, INGEST
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, shards
-from stacks.pipeline.names import EMBED, INGEST
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
 from stacks.vocabulary import TRAIN, VALIDATION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stacks.names import EVALUATE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import (
     JOB_RETRIES,
@@ -11,7 +12,6 @@ from stacks.pipeline.expressions import (
     StepType,
 )
 from stacks.pipeline.ingest import shards
-from stacks.pipeline.names import EVALUATE
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob
 from stacks.pipeline.train import model_archive
 from stacks.vocabulary import SPLITS

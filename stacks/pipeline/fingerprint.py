@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from stacks import names
+from stacks.names import FINGERPRINT
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import Expression, Output, ParameterType, PipelineStep, StepType, get
-from stacks.pipeline.names import FINGERPRINT
 
-LISTING = Output("Listing", ParameterType.STRING)
-"""S3 address of the listing of photos, metadata and labels, which is named after its SHA-256."""
-WEIGHTS = Output("Weights", ParameterType.STRING)
+LISTING = Output(names.LISTING, ParameterType.STRING)
+WEIGHTS = Output(names.WEIGHTS, ParameterType.STRING)
 """SHA-256 of the object at the weights' address; the value of `Weights` itself where that is no address."""
-PHOTOS = Output("Photos", ParameterType.INTEGER)
-METADATA = Output("Metadata", ParameterType.INTEGER)
+PHOTOS = Output(names.PHOTOS, ParameterType.INTEGER)
+METADATA = Output(names.METADATA, ParameterType.INTEGER)
 
 
 def fingerprint_step(context: PipelineContext) -> PipelineStep:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from stacks.names import EVALUATE, GATE, REFUSE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION
 from stacks.pipeline.expressions import PipelineStep, StepType, join, json_get
-from stacks.pipeline.names import EVALUATE, GATE, REFUSE
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.register import register_step
 

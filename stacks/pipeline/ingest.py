@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from stacks.names import INGEST
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType
 from stacks.pipeline.fingerprint import LISTING, returned
-from stacks.pipeline.names import INGEST
 from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
 from stacks.vocabulary import SPLITS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from stacks import names
 from stacks.backbones import BACKBONES
-from stacks.pipeline import names
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
 from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from stacks.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION, SERVING
 from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
-from stacks.pipeline.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
 

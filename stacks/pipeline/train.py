@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from stacks.names import TRAIN
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType, get
-from stacks.pipeline.names import TRAIN
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial, training_job
 
 

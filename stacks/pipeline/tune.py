@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from stacks.names import TUNE
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.embed import embedding
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
-from stacks.pipeline.names import TUNE
 from stacks.pipeline.script_mode import METRICS, ScriptJob
 from stacks.settings.training import TrainingSettings
 from stacks.settings.tuning import WarmStartSettings

@@ -14,7 +14,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.pipeline.names import pipeline_names
+from stacks.environments import ReconcileEnvironment
+from stacks.names import pipeline_names
 from stacks.serving.endpoint import VARIANT
 from stacks.settings.money import ServingHours
 from stacks.shared import permissions
@@ -73,19 +74,19 @@ class Reconcile(Construct):
             purpose="makes the endpoint serve what should serve",
             timeout=Duration.minutes(2),
             statements=self._statements(memory, alerts),
-            environment={
-                "ACCOUNT": self._stack.account,
-                "ALERTS_TOPIC": alerts.topic_arn,
-                "BUDGET": prefix,
-                "ENDPOINT": prefix,
-                "GUARD_PERCENT": str(money.guard_percent),
-                "IDLE_SECONDS": f"{money.idle_hours * 3600:.0f}",
-                "MEMORY_BUCKET": memory.bucket_name,
-                "MODEL_PACKAGE_GROUP": prefix,
-                "PIPELINES": " ".join(self._pipelines),
-                "SERVING_STACK": self._serving_stack,
-                "VARIANT": VARIANT,
-            },
+            environment=ReconcileEnvironment(
+                account=self._stack.account,
+                alerts_topic=alerts.topic_arn,
+                budget=prefix,
+                endpoint=prefix,
+                guard_percent=money.guard_percent,
+                idle_seconds=round(money.idle_hours * 3600),
+                memory_bucket=memory.bucket_name,
+                model_package_group=prefix,
+                pipelines=self._pipelines,
+                serving_stack=self._serving_stack,
+                variant=VARIANT,
+            ),
             errors_to=alerts,
         )
 

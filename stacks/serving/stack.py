@@ -7,6 +7,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 from stacks.serving.alarms import EndpointAlarms
 from stacks.serving.asynchronous import AsyncEndpoint
 from stacks.serving.batch_transform import BatchTransform
@@ -17,9 +18,6 @@ from stacks.settings import Settings
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.stack import StorageStack
-
-MODEL_PACKAGE_ARN = "ModelPackageArn"
-ENDPOINT_STATE = "EndpointState"
 
 
 class ServingStack(BinventoryStack):

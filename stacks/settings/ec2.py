@@ -37,7 +37,7 @@ class Ec2Settings(Section):
 
     @field_validator("subnet_ids")
     @classmethod
-    def _with_their_network(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_given_with_vpc(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if bool(value) != bool(info.data.get("vpc_id")):
             raise wrong_setting("and vpc_id must be set together: the security group belongs to the subnets' network")
         return value

@@ -10,7 +10,7 @@ from stacks.settings.instances import JobInstance, computes_in_bf16
 from stacks.settings.section import Section, wrong_setting
 
 
-def had_by(precision: str, instance_type: str | None, machine: str, **names: Any) -> str:
+def supported_precision(precision: str, instance_type: str | None, machine: str, **names: Any) -> str:
     """The precision; refuses bf16 if the instance type, which is the value of the setting `machine`, lacks it."""
     if precision == "bf16" and instance_type is not None and not computes_in_bf16(instance_type):
         raise wrong_setting(
@@ -45,7 +45,7 @@ class SpotJobSettings(JobSettings):
 
     @field_validator("max_wait_minutes")
     @classmethod
-    def _covers_the_run(cls, value: int, info: ValidationInfo) -> int:
+    def _check_wait(cls, value: int, info: ValidationInfo) -> int:
         runtime = info.data.get("max_runtime_minutes")
         if runtime is not None and value < runtime:
             raise wrong_setting(
@@ -63,8 +63,8 @@ class EmbedSettings(SpotJobSettings):
 
     @field_validator("precision")
     @classmethod
-    def _had_by_the_machine(cls, value: str, info: ValidationInfo) -> str:
-        return had_by(value, info.data.get("instance_type"), "instance_type")
+    def _check_precision(cls, value: str, info: ValidationInfo) -> str:
+        return supported_precision(value, info.data.get("instance_type"), "instance_type")
 
 
 class EvaluationSettings(JobSettings):
@@ -78,5 +78,5 @@ class EvaluationSettings(JobSettings):
 
     @field_validator("precision")
     @classmethod
-    def _had_by_the_machine(cls, value: str, info: ValidationInfo) -> str:
-        return had_by(value, info.data.get("instance_type"), "instance_type")
+    def _check_precision(cls, value: str, info: ValidationInfo) -> str:
+        return supported_precision(value, info.data.get("instance_type"), "instance_type")

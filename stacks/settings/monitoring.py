@@ -11,7 +11,7 @@ from stacks.settings.section import Section, wrong_setting
 
 # 99.9% quantile of chi-square with four degrees of freedom: five counts. Divided by the photos, it is the population
 # stability index that chance alone exceeds once in a thousand measurements.
-_LUCK = 18.47
+_CHANCE = 18.47
 
 
 class MonitoringSettings(Section):
@@ -40,23 +40,23 @@ class MonitoringSettings(Section):
 
     @field_validator("window_hours")
     @classmethod
-    def _covers_a_look(cls, value: float, info: ValidationInfo) -> float:
+    def _check_window(cls, value: float, info: ValidationInfo) -> float:
         minutes = info.data.get("look_every_minutes")
         if minutes is not None and value * 60 < minutes:
             raise wrong_setting(
-                "must be at least look_every_minutes ({minutes}): photos between two looks would be seen by none",
+                "must be at least look_every_minutes ({minutes}): photos between two measurements would be missed",
                 minutes=minutes,
             )
         return value
 
     @field_validator("minimum_photos")
     @classmethod
-    def _are_more_than_luck(cls, value: int, info: ValidationInfo) -> int:
+    def _check_against_chance(cls, value: int, info: ValidationInfo) -> int:
         threshold = info.data.get("count_shift_threshold")
-        if threshold is not None and value < _LUCK / threshold:
+        if threshold is not None and value < _CHANCE / threshold:
             raise wrong_setting(
-                "must be at least {least}: on fewer photos luck alone reaches count_shift_threshold ({threshold})",
-                least=math.ceil(_LUCK / threshold),
+                "must be at least {least}: with fewer photos chance alone reaches count_shift_threshold ({threshold})",
+                least=math.ceil(_CHANCE / threshold),
                 threshold=threshold,
             )
         return value

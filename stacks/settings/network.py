@@ -40,7 +40,7 @@ class NetworkSettings(Section):
 
     @field_validator("subnet_ids", "security_group_ids")
     @classmethod
-    def _given_where_needed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_mode(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         mode = info.data.get("mode")
         if value and mode != "existing":
             raise wrong_setting("must be absent unless network.mode is existing (it is {mode})", mode=mode)
@@ -48,7 +48,7 @@ class NetworkSettings(Section):
 
     @field_validator("security_group_ids")
     @classmethod
-    def _complete(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_both_given(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if info.data.get("mode") == "existing" and not (value and info.data.get("subnet_ids")):
             raise wrong_setting("subnet_ids and security_group_ids must both be given with network.mode existing")
         return value

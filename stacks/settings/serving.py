@@ -84,14 +84,14 @@ class ServingSettings(Section):
 
     @field_validator("min_instances")
     @classmethod
-    def _none_only_where_requests_can_wait(cls, value: int, info: ValidationInfo) -> int:
+    def _check_zero_instances(cls, value: int, info: ValidationInfo) -> int:
         if not value and info.data.get("mode") != "async":
             raise wrong_setting("must be at least 1: only with mode async can requests wait for a machine")
         return value
 
     @field_validator("data_capture_percent")
     @classmethod
-    def _captured_where_that_exists(cls, value: int, info: ValidationInfo) -> int:
+    def _check_capture(cls, value: int, info: ValidationInfo) -> int:
         mode = info.data.get("mode")
         if value and mode not in {None, "realtime"}:
             raise wrong_setting("must be 0 with mode {mode}: SageMaker captures realtime endpoints only", mode=mode)

@@ -15,7 +15,7 @@ from stacks.settings.data import DataSettings
 from stacks.settings.ec2 import Ec2Settings
 from stacks.settings.github import GithubSettings
 from stacks.settings.instances import Processor, Region, processor_of
-from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, had_by
+from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, supported_precision
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @field_validator("tags")
     @classmethod
-    def _leaves_own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+    def _check_reserved_tags(cls, value: dict[str, str]) -> dict[str, str]:
         taken = sorted(set(value) & set(OWN_TAGS))
         if taken:
             raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
@@ -80,14 +80,14 @@ class Settings(BaseSettings):
 
     @field_validator("storage")
     @classmethod
-    def _prod_keeps_its_data(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:
+    def _check_prod_retains(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:
         if info.data.get("environment") == "prod" and not value.retain:
             raise wrong_setting("must be true in prod", field="storage.retain", value=False)
         return value
 
     @field_validator("money")
     @classmethod
-    def _prod_is_never_idle(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
+    def _check_prod_has_no_idle_guard(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
         if info.data.get("environment") == "prod" and value.idle_hours:
             raise wrong_setting(
                 "must be 0 in prod: a quiet night must not turn the endpoint off",
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
 
     @field_validator("monitoring")
     @classmethod
-    def _reads_kept_logs(cls, value: MonitoringSettings, info: ValidationInfo) -> MonitoringSettings:
+    def _check_window_within_log_retention(cls, value: MonitoringSettings, info: ValidationInfo) -> MonitoringSettings:
         storage: StorageSettings | None = info.data.get("storage")
         if storage is not None and value.window_hours > storage.log_retention_days * 24:
             raise wrong_setting(
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
 
     @field_validator("batch")
     @classmethod
-    def _answers_in_what_was_judged(cls, value: BatchSettings, info: ValidationInfo) -> BatchSettings:
+    def _check_bf16_where_answers_are_computed(cls, value: BatchSettings, info: ValidationInfo) -> BatchSettings:
         evaluation: EvaluationSettings | None = info.data.get("evaluation")
         serving: ServingSettings | None = info.data.get("serving")
         if evaluation is None or serving is None or evaluation.precision != "bf16":
@@ -127,16 +127,18 @@ class Settings(BaseSettings):
             ("serving.instance_type", serving.instance_type),
             ("batch.instance_type", value.instance_type),
         ):
-            had_by(evaluation.precision, machine, field, field="evaluation.precision", value=evaluation.precision)
+            supported_precision(
+                evaluation.precision, machine, field, field="evaluation.precision", value=evaluation.precision
+            )
         return value
 
     @field_validator("network")
     @classmethod
-    def _brings_its_weights(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+    def _check_weights_in_network(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
         training = info.data.get("training")
         if value.mode != "none" and training is not None and training.weights == "torchvision":
             raise wrong_setting(
-                "must be an s3:// address or none with network.mode {mode}: jobs reach no other place",
+                "must be an s3:// address or none with network.mode {mode}: jobs reach nothing else",
                 field="training.weights",
                 value=training.weights,
                 mode=value.mode,
@@ -145,7 +147,7 @@ class Settings(BaseSettings):
 
     @field_validator("network")
     @classmethod
-    def _has_machines_to_put_there(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+    def _check_no_network_with_serverless(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
         serving: ServingSettings | None = info.data.get("serving")
         if value.mode != "none" and serving is not None and serving.mode == "serverless":
             raise wrong_setting(
@@ -157,7 +159,7 @@ class Settings(BaseSettings):
 
     @field_validator("evaluation", "ingest")
     @classmethod
-    def _runs_on_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
+    def _check_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
         if processor_of(value.instance_type) is Processor.GPU:
             raise wrong_setting(
                 "must be a CPU instance: this step computes nothing that a GPU would speed up",
@@ -168,7 +170,7 @@ class Settings(BaseSettings):
 
     @field_validator("training")
     @classmethod
-    def _falls_back_from_spot(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
+    def _check_fallback_needs_spot(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
         embed = info.data.get("embed")
         if value.on_demand_after_reclaims and not value.spot and embed is not None and not embed.spot:
             raise wrong_setting(
@@ -180,12 +182,12 @@ class Settings(BaseSettings):
 
     @field_validator("tuning")
     @classmethod
-    def _hyperband_has_epochs_to_give(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+    def _check_hyperband_epochs(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
         training = info.data.get("training")
         if training is None or value.strategy != "Hyperband" or value.hyperband_min_epochs < training.epochs:
             return value
         raise wrong_setting(
-            "must be less than training.epochs ({epochs}): Hyperband shares out the epochs between the two",
+            "must be less than training.epochs ({epochs}): Hyperband distributes epochs between the two",
             field="tuning.hyperband_min_epochs",
             value=value.hyperband_min_epochs,
             epochs=training.epochs,

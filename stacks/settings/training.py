@@ -60,7 +60,7 @@ class TrainingSettings(SpotJobSettings):
 
     @field_validator("weights")
     @classmethod
-    def _exist(cls, value: str, info: ValidationInfo) -> str:
+    def _check_weights_exist(cls, value: str, info: ValidationInfo) -> str:
         backbone = info.data.get("backbone")
         if value == "torchvision" and backbone == SMALL_BACKBONE:
             raise wrong_setting(

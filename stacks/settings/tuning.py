@@ -60,18 +60,18 @@ class TuningSettings(Section):
 
     @field_validator("early_stopping")
     @classmethod
-    def _hyperband_stops_by_itself(cls, value: str, info: ValidationInfo) -> str:
+    def _check_early_stopping(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("strategy") == "Hyperband" and value != "Off":
             raise wrong_setting("must be Off with strategy Hyperband, which stops trials by its own rule")
         return value
 
     @field_validator("warm_start")
     @classmethod
-    def _learnt_from(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:
+    def _check_warm_start(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:
         strategy = info.data.get("strategy", "Bayesian")
         if value is not None and strategy != "Bayesian":
             raise wrong_setting(
-                "wants strategy Bayesian: {strategy} draws its values without looking at earlier trials",
+                "requires strategy Bayesian: {strategy} draws its values without looking at earlier trials",
                 strategy=strategy,
             )
         return value
@@ -88,7 +88,7 @@ class TuningSettings(Section):
     @classmethod
     def _fits_the_range(cls, value: str, info: ValidationInfo) -> str:
         if value == "ReverseLogarithmic" and info.data.get("learning_rate_max") == 1:
-            raise wrong_setting("wants learning_rate_max below 1: the scale is the logarithm of 1 - rate")
+            raise wrong_setting("requires learning_rate_max below 1: the scale is the logarithm of 1 - rate")
         return value
 
     @field_validator("batch_sizes")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TRAINING_CODE = REPOSITORY / "training_code"
 INFERENCE_CODE = REPOSITORY / "inference_code"
+LAMBDA_CODE = REPOSITORY / "lambda_code"
 WHEELS = "wheels"
 """Folder in the archive: the packages that the training image lacks, for jobs that reach no package index."""
 WHEELHOUSE = REPOSITORY / "build" / WHEELS
@@ -49,6 +51,8 @@ SHARED_NAMES = (
 )
 """What the training code shares with stacks and the command line: constants, and the kit of HTML pages.
 Packed under the same names; these files need no package but those of the training image."""
+NAMES_FOR_FUNCTIONS = ("stacks/__init__.py", "stacks/environments.py", "stacks/names.py")
+"""What stacks and functions both import, packed with the functions under the same names."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -74,6 +78,20 @@ def write_source_archive(folder: Path, wheelhouse: Path | None = None) -> Source
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
         compressed.write(packed)
     return SourceArchive(path=path, sha256=hashlib.sha256(packed).hexdigest())
+
+
+def lambda_files() -> dict[str, Path]:
+    """The files of the functions' asset, by their names in it."""
+    own = {path.relative_to(LAMBDA_CODE).as_posix(): path for path in sorted(LAMBDA_CODE.rglob("*.py"))}
+    return own | {name: REPOSITORY / name for name in NAMES_FOR_FUNCTIONS}
+
+
+def write_lambda_code(folder: Path) -> None:
+    """Copies the files of the functions' asset into a folder."""
+    for name, path in lambda_files().items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 class MissingWheelsError(Exception):

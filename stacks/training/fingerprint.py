@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.environments import FingerprintEnvironment
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.functions import FunctionProperties, PythonFunction
@@ -42,7 +43,7 @@ class Fingerprint(Construct):
                 timeout=_TIMEOUT,
                 memory_mb=_MEMORY_MB,
                 statements=[*_list(settings), allow(["s3:PutObject"], [listings])],
-                environment={"LISTINGS": f"s3://{data_bucket.bucket_name}/{LISTINGS}"},
+                environment=FingerprintEnvironment(listings=f"s3://{data_bucket.bucket_name}/{LISTINGS}"),
             ),
         ).function
 

@@ -12,8 +12,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from stacks.names import EMBED, EVALUATE, INGEST, TRAIN, TUNE
 from stacks.pipeline.context import JobRoles
-from stacks.pipeline.names import EMBED, EVALUATE, INGEST, TRAIN, TUNE
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
@@ -12,9 +11,10 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
+from stacks.environments import SpotFallbackEnvironment
+from stacks.names import INGEST, SPOT_STEPS, TUNE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.continuation import Continuation, continuations
-from stacks.pipeline.names import INGEST, SPOT_STEPS, TUNE
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
@@ -81,12 +81,12 @@ class SpotFallback(Construct):
             purpose="continues an execution on demand when spot capacity is reclaimed too often",
             timeout=Duration.minutes(2),
             statements=self._statements(found, alerts),
-            environment={
-                "ALERTS_TOPIC": alerts.topic_arn,
-                "CONTINUATIONS": json.dumps(given, sort_keys=True),
-                "PIPELINE": self._settings.prefix,
-                "RECLAIMS": str(self._settings.training.on_demand_after_reclaims),
-            },
+            environment=SpotFallbackEnvironment(
+                alerts_topic=alerts.topic_arn,
+                continuations=given,
+                pipeline=self._settings.prefix,
+                reclaims=self._settings.training.on_demand_after_reclaims,
+            ),
             errors_to=alerts,
         )
         function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)

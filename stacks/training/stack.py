@@ -12,10 +12,10 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
+from stacks.names import continuing_pipeline
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
 from stacks.pipeline.job_security import JobSecurity
-from stacks.pipeline.names import continuing_pipeline
 from stacks.pipeline.parameters import Parameters
 from stacks.serving.reconcile import Reconcile
 from stacks.settings import Settings

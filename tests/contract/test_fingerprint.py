@@ -14,7 +14,7 @@ import pytest
 import fingerprint
 from fingerprint import FingerprintError
 from local_aws.server import LocalAws
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
 from tests.contract.test_authorisation import role, statement
@@ -183,7 +183,7 @@ def test_the_functions_role_is_what_may_read(tmp_path_factory: pytest.TempPathFa
             statement("s3:ListBucket", resource="arn:aws:s3:::own"),
             statement("s3:PutObject", resource=f"arn:aws:s3:::{DATA}/executions/listings/*"),
         )
-        packed = {path.name: path.read_text() for path in LAMBDA_CODE.glob("*.py")}
+        packed = {name: path.read_text() for name, path in lambda_files().items()}
         function = make_function(
             client, "looks", "import fingerprint; return fingerprint.handler(event, context)", runs,
             files=packed, Environment={"Variables": {"LISTINGS": LISTINGS}},

@@ -16,7 +16,7 @@ import pytest
 from binventory.cli import run
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.functions import lambda_step, make_function, returned
@@ -39,7 +39,7 @@ def function(client: ClientFactory) -> str:
     """The function of step Fingerprint as it is deployed."""
     for bucket in (DATA, BINS):
         client("s3").create_bucket(Bucket=bucket)
-    files = {path.name: path.read_text() for path in LAMBDA_CODE.glob("*.py")}
+    files = {name: path.read_text() for name, path in lambda_files().items()}
     return make_function(
         client, "binventory-dev-fingerprint", "import fingerprint; return fingerprint.handler(event, context)",
         files=files, Environment={"Variables": {"LISTINGS": f"s3://{DATA}/executions/listings"}},

@@ -19,7 +19,7 @@ from stacks.watch_rules import WatchRule
 from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
 from watching import rules as watching_rules
-from watching.rules import parse_rules
+from watching.rules import Rule, parse_rules
 
 SPLITS = ("train", "validation", "test")
 
@@ -195,7 +195,7 @@ def test_the_rules_that_watch_are_settings_that_the_script_reads_alike() -> None
     watched = pipeline_definition(synthesize(settings)["Training"])
     given = named(watched, "Train")["Arguments"]["HyperParameters"]
     assert (given["watch"], given["profile-steps"]) == (asked, "5")
-    rules = {str(rule.name): rule for rule in parse_rules(given["watch"])}
+    rules: dict[str, Rule] = {rule.name: rule for rule in parse_rules(given["watch"])}
     assert (rules["overfit"].action, rules["overfit"].threshold) == ("stop", 0.3)
     assert set(WatchRule) - set(rules) == {"overtraining"}
     assert tuple(rule.name for rule in watching_rules.RULES) == tuple(WatchRule)

@@ -19,9 +19,10 @@ from binventory.cli import watch
 from binventory.core.aws import connect
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
+from stacks.names import CONTINUED_EXECUTION
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.pipelines import define, finished_execution, processing_step, steps_of
@@ -189,7 +190,7 @@ class Environment:
         function = make_function(aws, f"{self.name}-looks", "return {'Weights': 'the sum of the weights'}")
         look = lambda_step("Fingerprint", function, Weights="String")
         kept, self.given = cut([look, ingest, _train_step(aws, spot=False)], "Train")
-        required = [{"Name": name, "Type": "String"} for name in (*self.given, spot_fallback.EXECUTION)]
+        required = [{"Name": name, "Type": "String"} for name in (*self.given, CONTINUED_EXECUTION)]
         self._create(self.name, define(look, ingest, _train_step(aws, spot=True)))
         self._create(f"{self.name}-on-demand-train", define(*kept, parameters=required))
         self.takes = [item["Name"] for item in required]
@@ -252,8 +253,8 @@ class Environment:
         ]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in LAMBDA_CODE.glob("*.py"):
-                packed.write(path, path.name)
+            for name, path in lambda_files().items():
+                packed.write(path, name)
         function = self.aws("lambda").create_function(
             FunctionName=self.name, Runtime="python3.14", Role=ROLE, Handler="spot_fallback.handler",
             Code={"ZipFile": archive.getvalue()}, Timeout=120, Environment={"Variables": variables},
