@@ -24,7 +24,7 @@ from binventory.cost.serving_modes import serverless_count
 from binventory.cost.text import money
 from binventory.cost.workload import CLASSES, HOURS_A_MONTH, Workload
 
-LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are those of AWS."
+LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are AWS list prices."
 
 
 @dataclass(frozen=True)
