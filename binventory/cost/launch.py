@@ -25,7 +25,7 @@ from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
 from stacks.vocabulary import CLASSES
 
-LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are those of AWS."
+LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are AWS list prices."
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from binventory.assembly import templates
+from binventory.assembly.definitions import all_steps, defaults_of, definition_of
+from binventory.assembly.templates import Json, as_list, flatten
+
+__all__ = ["Assembly", "Json", "Resource", "Step", "Template", "as_list", "flatten", "statements"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Resource:
         tags = self.properties.get("Tags", {})
         return dict(tags) if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
 
+    @cached_property
+    def definition(self) -> Json:
+        """The definition inside a pipeline."""
+        return definition_of({"Properties": self.properties})
+
 
 @dataclass(frozen=True)
 class SynthesizedStep:
@@ -54,8 +63,7 @@ class SynthesizedStep:
 
     def default_of(self, parameter: str) -> Any:
         """Default of a pipeline parameter; None without such a parameter."""
-        defaults = {item["Name"]: item.get("DefaultValue") for item in _definition(self.pipeline)["Parameters"]}
-        return defaults.get(parameter)
+        return defaults_of(self.pipeline.definition).get(parameter)
 
     @property
     def instance_count(self) -> Any:
@@ -92,9 +100,9 @@ class Assembly:
     def steps(self) -> tuple[SynthesizedStep, ...]:
         """Every step of every pipeline."""
         return tuple(
-            step
+            SynthesizedStep(pipeline, step["Name"], step["Type"], step.get("Arguments", {}))
             for pipeline in self.of_type("AWS::SageMaker::Pipeline")
-            for step in _steps(pipeline, _definition(pipeline)["Steps"])
+            for step in all_steps(pipeline.definition)
         )
 
     def jobs(self) -> Iterator[SynthesizedStep]:
@@ -102,49 +110,9 @@ class Assembly:
         return (step for step in self.steps if step.type in ("Training", "Tuning", "Processing", "Transform"))
 
 
-def flatten(value: Any) -> str:
-    """A CloudFormation value as text, with `<...>` for values that only the deployment knows."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, dict):
-        return str(value)
-    if "Fn::Join" in value:
-        separator, parts = value["Fn::Join"]
-        return str(separator).join(flatten(part) for part in parts)
-    if "Fn::Sub" in value and isinstance(value["Fn::Sub"], str):
-        return str(value["Fn::Sub"]).replace("${", "<").replace("}", ">")
-    if "Ref" in value:
-        return f"<{value['Ref']}>"
-    if "Fn::GetAtt" in value:
-        return f"<{'.'.join(value['Fn::GetAtt'])}>"
-    # No double quotes: the text may stand inside a JSON string.
-    return f"<{json.dumps(value, sort_keys=True)}>".replace('"', "'")
-
-
-def as_list(value: Any) -> list[Any]:
-    """IAM writes one value as itself and several as a list."""
-    return value if isinstance(value, list) else [value]
-
-
 def statements(assembly: Assembly) -> Iterator[tuple[Resource, Json]]:
     """Every statement that an identity policy or an inline policy of a role makes."""
-    for resource in assembly.of_type("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"):
-        documents = [resource.properties.get("PolicyDocument", {})]
-        documents += [policy["PolicyDocument"] for policy in resource.properties.get("Policies", [])]
-        for document in documents:
-            for statement in as_list(document.get("Statement", [])):
-                yield resource, statement
-
-
-def _definition(pipeline: Resource) -> Json:
-    parsed: Json = json.loads(flatten(pipeline.properties["PipelineDefinition"]["PipelineDefinitionBody"]))
-    return parsed
-
-
-def _steps(pipeline: Resource, raw: Sequence[Json]) -> Iterator[SynthesizedStep]:
-    for step in raw:
-        arguments = step.get("Arguments", {})
-        yield SynthesizedStep(pipeline, step["Name"], step["Type"], arguments)
-        if step["Type"] == "Condition":
-            yield from _steps(pipeline, arguments.get("IfSteps", []))
-            yield from _steps(pipeline, arguments.get("ElseSteps", []))
+    by_id = {(resource.template.stack, resource.logical_id): resource for resource in assembly.resources}
+    for template in assembly.templates:
+        for logical_id, statement in templates.statements(template.body):
+            yield by_id[template.stack, logical_id], statement
