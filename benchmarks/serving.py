@@ -7,7 +7,7 @@
 All contestants run at once and take turns, so what slows the machine slows every one of them; the goals are ratios.
 Ours serves the int8 artefact on OpenVINO; the same network answers everywhere else: eager PyTorch and ONNX Runtime
 behind our own server, and TorchServe 0.12 with its image classifier as shipped and in two tunings. TorchServe needs
-Java and an environment of its own, which is installed under build/ on first use; without Java its rows are left out.
+Java and a separate environment, which is installed under build/ on first use; without Java its rows are left out.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python -m benchmarks.soak --model model.tar.gz             # your own artefact
     python -m benchmarks.soak --requests 2000
 
-The good requests are photos whose answer was worked out beforehand without a server, as JPEG, PNG, pixels and batches.
-The hostile ones are bombs, stumps, mutations, lies about types and sizes, clients that hang up, and URLs.
+The good requests are photos whose answer was computed before without a server, as JPEG, PNG, pixels and batches. The
+hostile ones are bombs, truncated files, mutations, wrong types and sizes, clients that disconnect, and URLs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The recipe of the published notebooks, written faithfully: every epoch pays for the frozen network again."""
+"""The recipe of the published notebooks, unchanged: every epoch runs the frozen network again."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from binventory.assembly import templates
 from binventory.assembly.definitions import all_steps, defaults_of, definition_of
 from binventory.assembly.templates import Json, as_list, flatten
 
-__all__ = ["Assembly", "Json", "Resource", "Step", "Template", "as_list", "flatten", "statements"]
+__all__ = ["Assembly", "Json", "Resource", "SynthesizedStep", "Template", "as_list", "flatten", "statements"]
 
 
 @dataclass(frozen=True)
