@@ -94,7 +94,7 @@ _WHOSE = (
     "kms:EncryptionContext:aws:logs:arn",
     "token.actions.githubusercontent.com:sub",
 )
-# These services assume a role for resources of its own account only, so its trust policy needs no condition.
+# These services assume a role only for resources of the account that has it: its trust policy needs no condition.
 _BOUND_BY_THE_SERVICE = ("lambda.amazonaws.com", "ec2.amazonaws.com")
 _POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 
