@@ -37,7 +37,7 @@ SHARED_MODULES = (
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
-SHARED_NAMES = (
+NAMES_FOR_JOBS = (
     "stacks/__init__.py",
     "stacks/backbones.py",
     "stacks/vocabulary.py",
@@ -120,7 +120,7 @@ def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
     shared = [(name, INFERENCE_CODE / name) for name in SHARED_MODULES]
-    for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in SHARED_NAMES)]:
+    for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in NAMES_FOR_JOBS)]:
         if name in seen:
             raise FileExistsError(
                 f"{name} is in {TRAINING_CODE.name}/ and in {INFERENCE_CODE.name}/: rename one of them"
