@@ -1,4 +1,4 @@
-"""Settings in, stacks out, policies over both; nothing else."""
+"""Builds the stacks of one environment from its settings, and checks them against the policies."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main() -> int:
     except RuntimeError as error:
         if not refused(error):
             raise
-        print("The policies refuse this: each finding above says how to mend it.", file=sys.stderr)
+        print("The policies refuse these stacks: each finding above names its cure.", file=sys.stderr)
         return 1
     return 0
 

@@ -1,1 +1,1 @@
-"""Binventory: counts the items in a warehouse bin from its photo. What people type, and what it needs."""
+"""The command line and the code behind it: trains, serves and rehearses a model that counts items in bin photos."""

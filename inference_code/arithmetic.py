@@ -1,10 +1,10 @@
-"""In which numbers features and answers are computed: decided here, for Embed, Evaluate and the endpoint alike.
+"""The precision in which features and answers are computed, decided for Embed, Evaluate and the endpoint.
 
-Nothing is left to the runtime. OpenVINO by itself takes bf16 wherever a processor computes in it, and one model would
-then give one photo different answers on different machines. Needs OpenVINO only.
+It is not left to the runtime: by default OpenVINO computes in bf16 wherever a processor can, so one model would give
+one photo different answers on different machines. Needs OpenVINO only.
 
 fp32: everything in float32. bf16: sums in float32 of products of bfloat16, which has 8 significant bits.
-int8: a quantised graph; what is not quantised in it computes in fp32.
+int8: a quantised graph; its other operators compute in fp32.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from threading import Lock
 from typing import Any, Final
 
 FLOATS: Final = ("fp32", "bf16")
-"""The floats that this code asks a CPU for."""
+"""Floats in which a CPU can be asked to compute."""
 ASKED: Final = ("auto", *FLOATS)
 """The values of the settings `embed.precision` and `evaluation.precision`."""
 SERVED: Final = ("fp32", "int8", "bf16")
-"""What serving.json may name as the precision of its graph."""
+"""Values of `precision` in serving.json."""
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
 _HINT: Final = "INFERENCE_PRECISION_HINT"
 _READY: Final = Lock()
 
 
 class PrecisionError(Exception):
-    """The numbers that were asked for cannot be had here; the message names them, the processor and the cure."""
+    """This processor cannot compute in the requested precision; the message names both and the cure."""
 
 
 def floats_of_cpu() -> tuple[str, ...]:
-    """The floats that this CPU computes in by hardware, the fastest first."""
+    """The floats that this CPU has hardware for, the fastest first."""
     return ("bf16", "fp32") if "BF16" in capabilities_of_cpu() else ("fp32",)
 
 
 def capabilities_of_cpu() -> Sequence[str]:
-    """What OpenVINO finds in this CPU, such as FP32, BF16 and INT8."""
+    """Capabilities that OpenVINO finds in this CPU, such as FP32, BF16 and INT8."""
     import openvino
 
     found: Sequence[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -42,18 +42,24 @@ def capabilities_of_cpu() -> Sequence[str]:
 
 
 def floats_for_features(asked: str, offered: Sequence[str]) -> tuple[str, ...]:
-    """The floats to try for features, the best first; `asked` is one of ASKED, `offered` what the processor has.
+    """The floats to try for features, the best first.
 
-    `auto` takes the fastest. Features may be in either: they are made once, and training, tuning and the early choice
-    of a model all read the same ones. Raises PrecisionError where the processor lacks what was asked for.
+    Args:
+        asked: one of ASKED; `auto` takes the fastest. Any is right for features: they are made once, and training and
+            tuning read the same ones.
+        offered: floats of the processor, as of `floats_of_cpu`.
+
+    Raises:
+        PrecisionError: the processor lacks the floats that were asked for.
     """
     return tuple(offered) if asked == "auto" else (_had(asked, offered),)
 
 
 def floats_of_graph(served: str, offered: Sequence[str]) -> str:
-    """The floats that a graph of a precision of SERVED computes in, wherever it runs.
+    """The floats in which a graph of this precision, one of SERVED, computes on every machine.
 
-    Raises PrecisionError for another precision, and where the processor lacks the floats: others answer otherwise.
+    Raises PrecisionError for another precision, and where the processor lacks the floats: with other floats the model
+    would answer differently.
     """
     if served not in SERVED:
         raise PrecisionError(f"precision {served} is none of {', '.join(SERVED)}")
@@ -63,16 +69,16 @@ def floats_of_graph(served: str, offered: Sequence[str]) -> str:
 def _had(wanted: str, offered: Sequence[str]) -> str:
     if wanted not in offered:
         raise PrecisionError(
-            f"precision {wanted} was asked for, and this processor computes in {' and '.join(offered)} only: "
+            f"precision {wanted} was asked for, but this processor computes in {' and '.join(offered)} only: "
             "take another precision, or a machine that has it (for bf16: ml.c7i, ml.m7i, ml.g5, ml.g6)"
         )
     return wanted
 
 
 def compile_graph(core: Any, graph: Any, floats: str, properties: Mapping[str, Any]) -> Any:
-    """An openvino.CompiledModel for this CPU that computes in `floats`, one of FLOATS, and in no others.
+    """An openvino.CompiledModel for this CPU that computes in `floats`, one of FLOATS.
 
-    Raises PrecisionError where OpenVINO compiles it for other floats than it was asked for.
+    Raises PrecisionError where OpenVINO compiles the graph for other floats.
     """
     _make_types_ready()
     compiled = core.compile_model(graph, "CPU", {**properties, _HINT: _HINTS[floats]})

@@ -1,7 +1,7 @@
-"""Digests that travel with files: the step that writes a file says its digest, the step that reads it holds it to that.
+"""Digests of files: the step that writes a file records its digest, the step that reads the file compares it.
 
-A sealed document is readable JSON that carries the SHA-256 of all its other fields under `sha256`. What cannot carry a
-digest itself (a graph, weights, a shard) has its own named in a sealed document beside it.
+A sealed document is readable JSON with the SHA-256 of all its other fields under `sha256`. The digest of a file that
+cannot contain one (a graph, weights, a shard) is in a sealed document beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEAL: Final = "sha256"
 
 
 class DamagedFile(ValueError):
-    """A file is not what its writer left; the message names it and says how that shows."""
+    """A file is not as it was written; the message names the file and the evidence."""
 
 
 def sha256_of(path: Path) -> str:
@@ -27,15 +27,15 @@ def sha256_of(path: Path) -> str:
 
 
 def seal(document: Mapping[str, Any]) -> bytes:
-    """The document as JSON with its digest: the same bytes for equal documents. A digest that it has is replaced."""
-    # As it will be read: keys that are numbers become text, and sort as text.
+    """The document as JSON with its digest: the same bytes for equal documents. An old digest is replaced."""
+    # As a reader will see it: keys that are numbers become text, and sort as text.
     plain: dict[str, Any] = json.loads(json.dumps(document))
     plain.pop(SEAL, None)
     return json.dumps({**plain, SEAL: _digest(plain)}, indent=2, sort_keys=True).encode() + b"\n"
 
 
 def unseal(document: Any, name: str) -> dict[str, Any]:
-    """What was sealed, without its digest. Raises DamagedFile, which calls the document `name`."""
+    """The content of a sealed document, without its digest. Raises DamagedFile, with the document's `name`."""
     if not isinstance(document, dict) or SEAL not in document:
         raise DamagedFile(f"{name} carries no digest of itself")
     plain = {key: value for key, value in document.items() if key != SEAL}
@@ -45,7 +45,7 @@ def unseal(document: Any, name: str) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """What was sealed into a file. Raises DamagedFile, and OSError where it cannot be read."""
+    """The content of a sealed file. Raises DamagedFile, and OSError where it cannot be read."""
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
 """The four functions of a SageMaker model: load it, read a request, answer it, write the answer.
 
-They work without the server, as SageMaker's toolkits call them; the server calls the same pieces concurrently.
+SageMaker's toolkits call them without the server; the server calls the same parts concurrently.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from serving.requests import Photo, parse_photos
 
 @dataclass(frozen=True)
 class Reading:
-    """A request's photos and the shape its answer takes."""
+    """The photos of a request, and whether it is answered as a batch."""
 
     photos: tuple[Photo, ...]
     batch: bool
@@ -63,7 +63,7 @@ class CountingModel:
         return self._network.logits(batch)
 
     def answer(self, scores: Logits) -> Answer:
-        """What one photo's scores [classes] mean."""
+        """The answer for one photo's scores [classes]."""
         return answer(scores, self.description)
 
 

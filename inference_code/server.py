@@ -27,14 +27,14 @@ from serving.artefact import ArtefactError, unpack
 from serving.network import ModelError
 from serving.telemetry import Metrics, log
 
-# SageMaker kills a container 30 seconds after asking it to stop.
+# SageMaker kills a container 30 seconds after SIGTERM.
 DRAIN_SECONDS: Final = 25
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Load the model, answer the self-test photo, then serve until told to stop. Returns the exit status."""
+    """Load the model, answer the self-test photo, then serve until SIGTERM. Returns the exit status."""
     options = _options(arguments)
-    # Until uvicorn takes over, and again after it has drained: stop at once, successfully.
+    # Before uvicorn handles signals, and after it has drained: stop at once, with success.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     begun = time.perf_counter()
     try:
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
-    """Answer requests until a signal says stop, then drain."""
+    """Answer requests until SIGTERM, then finish those in progress."""
     metrics = Metrics(
         namespace="Binventory/Endpoint",
         dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
@@ -61,7 +61,7 @@ def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
             counter,
             limits=limits,
             metrics=metrics,
-            # SageMaker says so in the containers of its transform jobs.
+            # SageMaker sets this in the containers of transform jobs.
             in_transform_job=os.environ.get("SAGEMAKER_BATCH") == "true",
         ),
         host=os.environ.get("BINVENTORY_BIND_HOST", "0.0.0.0"),
@@ -93,7 +93,7 @@ def load(model: Path) -> CountingModel:
 
 
 def _check_classes(counter: CountingModel) -> None:
-    """A model of other counts would answer, and answer wrongly; whoever deploys says which counts callers expect."""
+    """Raises ArtefactError for a model of other counts than the deployment promises: its answers would be wrong."""
     expected = os.environ.get("BINVENTORY_CLASSES", "")
     found = ",".join(str(count) for count in counter.description.classes)
     if expected and found != expected:
@@ -101,7 +101,7 @@ def _check_classes(counter: CountingModel) -> None:
 
 
 def self_test(counter: CountingModel) -> None:
-    """Count a drawn bin from JPEG bytes to answer. Raises ArtefactError when the model cannot."""
+    """Count a drawn bin, from JPEG bytes to answer. Raises ArtefactError when the model fails."""
     try:
         result = predict_fn(Reading((self_test_photo(),), batch=False), counter).results[0]
     except ModelError as error:

@@ -1,8 +1,8 @@
-"""Lists what lies under a prefix of a bucket, many pages at once.
+"""Lists the objects under a prefix of a bucket, many pages at once.
 
 Amazon S3 lists a thousand keys a page, and each page starts after the last key of the page before. Half a million
 photos with their metadata are a thousand pages, which take minutes one by one. So a thread that has nothing to list
-takes over a part of what another one still has before it. Whichever thread lists, the result is sorted by key.
+takes a part of the keys that another thread has not listed yet. The result is always sorted by key.
 
 boto3 takes five times as long to parse a page as the parser in C that is used here, and one processor parses them all.
 """
@@ -21,13 +21,13 @@ from xml.etree import ElementTree
 AT_ONCE: Final = 16
 PAGE: Final = 1000
 THREADS: Final = "bucket-listing"
-# A range is parted when it has filled so many pages: parts of a short one would be pages that are hardly filled.
+# A range is cut only after it has filled this many pages: the parts of a short one would be nearly empty pages.
 _PAGES_ALONE: Final = 2
 _PARTS: Final = 8
 
 
 class ListingTimeout(Exception):
-    """The listing was not done in time; the message says how far it came."""
+    """The listing was not finished in time; the message has the number of objects that were listed."""
 
 
 class ListedKey(NamedTuple):
@@ -45,12 +45,12 @@ class Listing:
     """The objects under a prefix, sorted by key."""
 
     lines: bytes
-    """A line an object: size, ETag and key, which begins with the folder and is percent-encoded, parted by tabs."""
+    """One line for each object: size, ETag and percent-encoded key with its folder, separated by tabs."""
     objects: int
 
 
 class _Range(NamedTuple):
-    """What is still to be listed: keys after one and up to another."""
+    """Keys that are not listed yet: after one key and up to another."""
 
     after: str
     last: str | None
@@ -61,10 +61,10 @@ def list_folder(s3: Any, bucket: str, prefix: str, folder: str, *, until: float)
 
     Args:
         s3: a boto3 client with as many connections as `AT_ONCE`.
-        until: when to give up, in seconds of `time.monotonic`.
+        until: deadline, in seconds of `time.monotonic`.
 
     Raises:
-        ListingTimeout: it was not done by then.
+        ListingTimeout: it was not finished by then.
         botocore.exceptions.ClientError: S3 refused a request.
     """
     lister = _Lister(s3, bucket, prefix + folder, folder, until)
@@ -83,7 +83,7 @@ def list_folder(s3: Any, bucket: str, prefix: str, folder: str, *, until: float)
 
 
 class _Lister:
-    """What the threads of one listing share."""
+    """State that the threads of one listing share."""
 
     def __init__(self, s3: Any, bucket: str, prefix: str, folder: str, until: float) -> None:
         self._s3 = s3
@@ -95,11 +95,11 @@ class _Lister:
         self.pages: list[tuple[str, int, bytes]] = []
         """First key, number of objects and lines of each page."""
         self.ranges = 1
-        """How many ranges are being listed or wait."""
+        """Number of ranges that are being listed or wait."""
         self.stopped = threading.Event()
 
     def take(self, of: _Range) -> list[_Range]:
-        """List a range, or its beginning; gives the parts that others may list."""
+        """List a range, or its beginning; returns the rest in parts that other threads may list."""
         after, last = of
         for number in range(1, 1 << 30):
             if self.stopped.is_set():
@@ -121,10 +121,10 @@ class _Lister:
         return []
 
     def _page(self, after: str, last: str | None) -> Sequence[ListedKey]:
-        # The keys between two that begin alike begin like them: S3 looks no further.
+        # All keys between two keys have their common prefix, so S3 need search no further.
         shared = "" if last is None else _shared(after, last)
         asked = {"Bucket": self._bucket, "Prefix": self._prefix + shared, "MaxKeys": PAGE}
-        # Without a folder the prefix may be a key itself. A folder's own key, which consoles make, is no object in it.
+        # Without a folder the prefix may itself be a key. The key of a folder, which consoles make, is no object in it.
         if after or self._folder:
             asked["StartAfter"] = self._prefix + after
         answer = self._s3.list_objects_v2(**asked)
@@ -136,19 +136,19 @@ class _Lister:
 
 def lines_of(page: Sequence[ListedKey], folder: str) -> bytes:
     """The lines of a page's objects."""
-    # Hardly a page has a key to encode, and to ask for each key takes longer than to write its line.
+    # Few pages have a key that needs encoding, and testing each key takes longer than writing its line.
     keys = "/".join([folder, *(entry.key for entry in page)])
     encoded = quote if quote(keys) != keys else str
     return "".join([f"{size}\t{etag}\t{encoded(folder + key)}\n" for key, size, etag in page]).encode()
 
 
 def characters_of(page: Iterable[ListedKey]) -> list[str]:
-    """The characters of a page's keys, sorted: the next keys will be made of them, too."""
+    """The characters of a page's keys, sorted: the next keys will have the same ones."""
     return sorted(set().union(*(entry.key for entry in page)))
 
 
 def parted(after: str, last: str | None, characters: Sequence[str]) -> list[_Range]:
-    """Cut a range at keys that differ from `after` in one character, the first that may differ."""
+    """Cut a range into parts, at keys that differ from `after` first in one character."""
     cuts: set[str] = set()
     for place in range(0 if last is None else len(_shared(after, last)), len(after)):
         ahead = (after[:place] + character for character in characters if character > after[place])
@@ -160,7 +160,7 @@ def parted(after: str, last: str | None, characters: Sequence[str]) -> list[_Ran
 
 
 def _shared(one: str, other: str) -> str:
-    """What both begin with."""
+    """The common prefix."""
     length = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
     return min(one, other, key=len) if length is None else one[:length]
 
@@ -173,14 +173,14 @@ _THREAD: Final = threading.local()
 
 
 def _take_body(response_dict: dict[str, Any], **_: object) -> None:
-    """Keep the body of a page for the thread that asked for it, before boto3 parses it."""
+    """Keep the body of a page for the thread that requested it, before boto3 parses it."""
     if response_dict["status_code"] == 200:
         _THREAD.body = response_dict["body"]
         response_dict["body"] = b"<ListBucketResult/>"
 
 
 def _taken_body() -> bytes | None:
-    """The body of this thread's last page; None with a version of boto3 that has no such event."""
+    """The body of this thread's last page; None with a version of boto3 that lacks the event."""
     body: bytes | None = getattr(_THREAD, "body", None)
     _THREAD.body = None
     return body

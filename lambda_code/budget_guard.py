@@ -1,4 +1,7 @@
-"""How much of the environment's budget is spent, as AWS Budgets knows it (it learns of costs within hours)."""
+"""The budget guard: how much of the environment's budget is spent, and whether that turns the endpoint off.
+
+AWS Budgets learns of costs within hours.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class Budget:
 
     @property
     def percent(self) -> float:
-        """The share that is spent."""
+        """Share that is spent, in per cent."""
         return 100 * self.spent / self.limit
 
     def __str__(self) -> str:
@@ -37,5 +40,5 @@ def current_budget(account: str, name: str) -> Budget:
 
 
 def is_spent(budget: Budget, guard_percent: float) -> bool:
-    """Whether the guard acts on the budget; never with a share of 0."""
+    """Whether the guard acts: this share of the budget is spent. With a share of 0 it never does."""
     return bool(guard_percent) and budget.percent >= guard_percent

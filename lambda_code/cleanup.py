@@ -1,8 +1,8 @@
-"""Lets `cdk destroy` leave nothing behind: a CloudFormation custom resource that acts when it is deleted.
+"""Clean-up: a CloudFormation custom resource, so that `cdk destroy` leaves nothing behind.
 
-CloudFormation cannot delete a bucket with objects, a model package group with packages or a pipeline that runs. Each
-has a custom resource beside it that is deleted first. It acts only while the whole stack is deleted or its creation
-is rolled back: taking the custom resource out of the template must not empty the bucket that stays.
+CloudFormation cannot delete a bucket with objects, a model package group with packages or a running pipeline. So each
+has a custom resource that is deleted first and empties it. It does so only while the whole stack is deleted or its
+creation is rolled back: removing the custom resource from the template must not empty a bucket that stays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STACK_ENDS = ("DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Answers CloudFormation, which would otherwise wait for an hour, whatever happens."""
+    """Does the request, and answers CloudFormation in every case: without an answer it would wait for an hour."""
     try:
         reason = clean_up(event)
         status = "SUCCESS"
@@ -37,7 +37,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
 
 
 def clean_up(event: dict[str, Any]) -> str:
-    """Does what the request asks for and says what was done."""
+    """Does the request; returns what was done, in words."""
     properties = event["ResourceProperties"]
     if "JobLogRetentionDays" in properties:
         return _bound_job_logs(event["RequestType"], int(properties["JobLogRetentionDays"]))
@@ -64,7 +64,7 @@ def _answer(event: dict[str, Any], status: str, reason: str) -> None:
     body = {
         "Status": status,
         "Reason": reason[:1000],
-        # Stable, so that an update never looks like a replacement, which would delete the old one and so act.
+        # Stable: with a new id CloudFormation would see a replacement and delete the old resource, which would act.
         "PhysicalResourceId": event.get("PhysicalResourceId", event["LogicalResourceId"]),
         **{key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")},
     }

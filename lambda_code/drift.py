@@ -1,7 +1,8 @@
-"""Whether the photos of today look to the model like those it was evaluated on. Arithmetic only.
+"""Drift: whether today's photos look to the model like those it was evaluated on. Arithmetic only.
 
-Two things are compared: which counts the model answers, by the population stability index (PSI), and how sure it is, by
-its mean confidence. Each must both matter (a threshold) and be more than luck on so many photos (one in a thousand).
+It compares the counts that the model answers, by the population stability index (PSI), and its mean confidence. Drift
+is found where a difference exceeds a threshold and is larger than chance explains for this number of photos (one look
+in a thousand).
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-# Chance at which a look at unshifted photos calls what it sees a shift.
+# Probability of a false alarm: of finding drift in photos without any.
 FALSE_ALARMS = 0.001
 _PSEUDO_PHOTOS = 0.5
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Confidences of some photos: the probability of the count that was answered."""
+    """Confidences of some photos: the probabilities of the counts that were answered."""
 
     mean: float
     variance: float
@@ -43,17 +44,17 @@ class Shift:
     size: float
     """PSI, or the difference of the mean confidences."""
     by_luck: float
-    """Size that luck alone reaches once in a thousand looks."""
+    """Size that chance alone reaches once in a thousand looks."""
     threshold: float
 
     @property
     def found(self) -> bool:
-        """Whether it matters and is more than luck."""
+        """Whether it exceeds the threshold and what chance explains."""
         return self.size >= self.threshold and self.size > self.by_luck
 
 
 class AnswerTally:
-    """Adds up answers; a window may hold millions."""
+    """Sums of answers; a window may have millions."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -61,7 +62,7 @@ class AnswerTally:
 
     @property
     def photos(self) -> int:
-        """How many were added."""
+        """Number of photos added."""
         return self._counts.total()
 
     def add(self, counts: Sequence[int], confidences: Sequence[float]) -> None:
@@ -73,7 +74,7 @@ class AnswerTally:
         self._squares += math.fsum(confidence**2 for confidence in confidences)
 
     def answers(self) -> Answers:
-        """What they amount to. Raises ValueError without any."""
+        """Shares and confidence of all answers. Raises ValueError without any."""
         if not self.photos:
             raise ValueError("no photo was answered")
         mean = self._sum / self.photos
@@ -85,9 +86,13 @@ class AnswerTally:
 def baseline_of(evaluation: Mapping[str, Any], bins: Mapping[int, float] | None = None) -> Answers:
     """What the model answered on the test split.
 
-    evaluation: the document of the model package; bins: share of each recorded count among the bins that the endpoint
-    is asked about, when it is not that of the test split (a balanced one, for example): its photos are weighted so.
-    Raises KeyError for a document without what is needed.
+    Args:
+        evaluation: the evaluation document of the model package.
+        bins: share of each recorded count among the bins that callers ask about, by which photos are weighted; None
+            takes the shares of the test split, which may be a balanced one.
+
+    Raises:
+        KeyError: the document lacks a field.
     """
     ours = evaluation["binventory"]
     classes = [int(count) for count in ours["classes"]]
@@ -105,7 +110,7 @@ def baseline_of(evaluation: Mapping[str, Any], bins: Mapping[int, float] | None 
 def _weights(
     classes: Sequence[int], rows: Sequence[Sequence[float]], bins: Mapping[int, float] | None
 ) -> Sequence[float]:
-    """Share of each recorded count, of those that the test split has."""
+    """Weight of each recorded count that the test split has."""
     wanted = [(sum(row) if bins is None else bins.get(count, 0.0)) if sum(row) else 0.0
               for count, row in zip(classes, rows, strict=True)]  # fmt: skip
     total = sum(wanted)
@@ -143,7 +148,7 @@ def confidence_shift(baseline: Answers, live: Answers, threshold: float) -> Shif
 
 
 def chi_square_quantile(probability: float, degrees: int) -> float:
-    """By Wilson and Hilferty, within two per cent at the far end; 0 without a degree of freedom."""
+    """By Wilson and Hilferty: exact within two per cent in the tail. 0 without a degree of freedom."""
     if degrees < 1:
         return 0.0
     spread = 2 / (9 * degrees)

@@ -1,8 +1,7 @@
-"""Compares what the endpoint answers with the evaluation of the model it serves. It runs on a schedule.
+"""The drift monitor: compares the endpoint's answers with the evaluation of the served model, on a schedule.
 
-The answers are read from the endpoint's own log, where the server writes every count and confidence as embedded
-metrics: exactly, for nothing, and with the model package they belong to. What it finds it publishes as metrics, for an
-alarm and the dashboard.
+The answers are read from the endpoint's log, where the server writes every count and confidence with its model package
+as embedded metrics: exact, and without extra cost. The result is published as metrics, for an alarm and the dashboard.
 """
 
 from __future__ import annotations
@@ -20,34 +19,18 @@ from budget_guard import current_budget
 from drift import Answers, AnswerTally, Shift, baseline_of, confidence_shift, count_shift
 from functions.interface import read_environment
 from promotion.serving_stack import ServingStack
+from stacks.environments import DriftMonitorEnvironment
 
 NAMESPACE = "Binventory/Monitoring"
-# Enough for any shift that matters, and read within the function's minutes however busy the endpoint is.
+# Enough to find any drift that matters, and few enough to read before the function's timeout.
 MOST_PHOTOS = 240_000
 SLICES = 24
 COUNTS, CONFIDENCES, PACKAGE = "PredictedCount", "Confidence", "ModelPackage"
 
 
 @dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    account: str
-    budget: str
-    confidence_shift_threshold: float
-    count_shares: Mapping[str, float]
-    """Share of each recorded count among the bins that callers ask about; empty: as in the test split."""
-    count_shift_threshold: float
-    endpoint: str
-    endpoint_logs: str
-    minimum_photos: int
-    serving_stack: str
-    window_seconds: float
-
-
-@dataclass(frozen=True)
 class Look:
-    """What one look found, as it is logged and returned."""
+    """The result of one look, as it is logged and returned."""
 
     outcome: str
     """`drift`, `no drift`, `too few photos` or `off`."""
@@ -57,7 +40,7 @@ class Look:
     confidence_shift: float | None = None
 
     def logged(self) -> dict[str, Any]:
-        """Prints the look as one line and gives it as the function's result."""
+        """Prints the look as one line and returns it as the function's result."""
         record = asdict(self)
         print(json.dumps(record))
         return record
@@ -68,9 +51,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
     Raises:
         RuntimeError: the model package carries no evaluation to compare with.
-        botocore.exceptions.ClientError: something cannot be read; the function's error alarm tells people.
+        botocore.exceptions.ClientError: a request failed; the function's error alarm notifies people.
     """
-    variables = read_environment(Environment)
+    variables = read_environment(DriftMonitorEnvironment)
     published = {"SpentUsd": current_budget(variables.account, variables.budget).spent}
     stack = ServingStack(variables.serving_stack).look()
     if stack is None or not stack.serves:
@@ -93,7 +76,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return look.logged()
 
 
-def _compare(baseline: Answers, live: Answers, variables: Environment) -> tuple[Look, dict[str, float]]:
+def _compare(baseline: Answers, live: Answers, variables: DriftMonitorEnvironment) -> tuple[Look, dict[str, float]]:
     counts = count_shift(baseline, live, variables.count_shift_threshold)
     confidence = confidence_shift(baseline, live, variables.confidence_shift_threshold)
     drifted = counts.found or confidence.found
@@ -117,7 +100,7 @@ def _said(shift: Shift) -> str:
 
 
 def _evaluation(package: str) -> dict[str, Any]:
-    """The document that the pipeline registered with the model package as its baseline."""
+    """The evaluation that the pipeline registered as the drift baseline of the model package."""
     described = boto3.client("sagemaker").describe_model_package(ModelPackageName=package)
     try:
         uri = described["DriftCheckBaselines"]["ModelQuality"]["Statistics"]["S3Uri"]
@@ -134,13 +117,13 @@ def _baseline(evaluation: dict[str, Any], package: str, shares: Mapping[str, flo
         return baseline_of(evaluation, {int(count): share for count, share in shares.items()} or None)
     except (KeyError, ZeroDivisionError) as error:
         raise RuntimeError(
-            f"the evaluation of {package} does not hold what drift is measured against ({error!r}): train again, or "
-            "mend monitoring.count_shares"
+            f"the evaluation of {package} lacks the baseline for drift ({error!r}): train again, or "
+            "correct monitoring.count_shares"
         ) from error
 
 
-def _answers(package: str, variables: Environment) -> AnswerTally:
-    """What the endpoint answered with this model in the window: all of it, or evenly spread parts of a busy day."""
+def _answers(package: str, variables: DriftMonitorEnvironment) -> AnswerTally:
+    """The endpoint's answers with this model in the window: all, or evenly spread samples of a busy window."""
     now = time.time()
     width = variables.window_seconds / SLICES
     whole = AnswerTally()
@@ -156,7 +139,7 @@ def _answers(package: str, variables: Environment) -> AnswerTally:
 
 
 def _lines(log_group: str, start: float, end: float) -> Iterator[dict[str, Any]]:
-    """The server's lines with counts, of one part of the window. Seconds since 1970; the end is left out."""
+    """The server's log lines with counts, from `start` to before `end`, in seconds since 1970."""
     pages = boto3.client("logs").get_paginator("filter_log_events").paginate(
         logGroupName=log_group,
         startTime=int(start * 1000),
@@ -168,7 +151,7 @@ def _lines(log_group: str, start: float, end: float) -> Iterator[dict[str, Any]]
             try:
                 line = json.loads(event["message"])
             except ValueError:
-                continue  # a word of the container's, not the server's
+                continue  # a line of the container, not of the server
             if isinstance(line, dict):
                 yield line
 

@@ -1,9 +1,9 @@
-"""Step Fingerprint of the pipeline: what lies at the addresses of photos, labels and weights now.
+"""Step Fingerprint of the pipeline: lists the objects that are at the addresses of photos, labels and weights now.
 
-The step cache of SageMaker compares addresses, and new photos lie at old addresses. So every execution invokes this
-function first. It lists photos, metadata and labels, and writes the listing to S3 under its own SHA-256. Ingest takes
-that address as an argument and reads the objects that the listing names: the same listing finds the same shards in the
-cache, another one does not. Weights have a second fingerprint, which Embed takes.
+SageMaker's step cache compares addresses, but new photos have old addresses. So every execution invokes this function
+first. It lists photos, metadata and labels, and writes the listing to S3 under the listing's SHA-256. Ingest takes that
+address as an argument and reads the objects that it names: an equal listing finds the shards in the cache, any other
+listing does not. Weights have a second fingerprint, which Embed takes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from botocore.exceptions import ClientError
 
 from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
 from functions.interface import read_environment
+from stacks import names
+from stacks.environments import FingerprintEnvironment
 
 PHOTOS: Final = "bin-images/"
 METADATA: Final = "metadata/"
 LABELS: Final = "labels"
-"""Stands for the key of the labels in a listing."""
+"""Key of the labels file in a listing."""
 _NO_LABELS: Final = "none"
 _SCHEME: Final = "s3://"
-# What is left for writing the listing.
+# Left for writing the listing.
 _LAST_SECONDS: Final = 20
 _CONFIG: Final = Config(
     max_pool_connections=AT_ONCE,
@@ -40,24 +42,16 @@ _CONFIG: Final = Config(
 )
 
 
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    listings: str
-    """Where listings are written: s3://bucket/prefix."""
-
-
 class FingerprintError(Exception):
-    """An address that cannot be read; the message becomes the reason why the step failed."""
+    """An address cannot be read; the message becomes the failure reason of the step."""
 
 
 @dataclass(frozen=True)
 class _Address:
-    """A bucket and what its keys begin with."""
+    """A bucket and a prefix of its keys."""
 
     name: str
-    """What the address is for, as the pipeline's parameter has it."""
+    """The pipeline's parameter that has the address."""
     text: str
     bucket: str
     key: str
@@ -71,29 +65,29 @@ def handler(event: dict[str, str], context: Any) -> dict[str, str | int]:
     began = time.monotonic()
     until = began + context.get_remaining_time_in_millis() / 1000 - _LAST_SECONDS
     s3 = boto3.client("s3", config=_CONFIG)
-    at = _address("PhotosUri", event["PhotosUri"])
+    at = _address(names.PHOTOS_URI, event[names.PHOTOS_URI])
     prefix = at.key.strip("/") + "/" if at.key.strip("/") else ""
     with _explained(at):
         photos = list_folder(s3, at.bucket, prefix, PHOTOS, until=until)
         metadata = list_folder(s3, at.bucket, prefix, METADATA, until=until)
     if not photos.objects:
         raise FingerprintError(f"{at.name} {at.text} lists no photo; it must hold {PHOTOS}<id>.jpg")
-    lines = photos.lines + _labels(s3, event["LabelsUri"], until) + metadata.lines
+    lines = photos.lines + _labels(s3, event[names.LABELS_URI], until) + metadata.lines
     outputs: dict[str, str | int] = {
-        "Listing": _write(s3, lines, read_environment(Environment).listings),
-        "Photos": photos.objects,
-        "Metadata": metadata.objects,
-        "Weights": _weights(s3, event["Weights"], until),
+        names.LISTING: _write(s3, lines, read_environment(FingerprintEnvironment).listings),
+        names.PHOTOS: photos.objects,
+        names.METADATA: metadata.objects,
+        names.WEIGHTS: _weights(s3, event[names.WEIGHTS], until),
     }
     print(json.dumps({**outputs, "seconds": round(time.monotonic() - began, 1)}))
     return outputs
 
 
 def _labels(s3: Any, uri: str, until: float) -> bytes:
-    """The line of the labels file; nothing without one."""
+    """The line of the labels file; empty without one."""
     if uri == _NO_LABELS:
         return b""
-    at = _address("LabelsUri", uri)
+    at = _address(names.LABELS_URI, uri)
     for line in _beginning_with(s3, at, until).lines.decode().splitlines():
         size, etag, rest = line.split("\t")
         if not rest:
@@ -102,10 +96,10 @@ def _labels(s3: Any, uri: str, until: float) -> bytes:
 
 
 def _weights(s3: Any, weights: str, until: float) -> str:
-    """SHA-256 of what lies at the weights' address; what is no address is named by itself."""
+    """SHA-256 of the listing of the weights' address; a value that is no address is returned as it is."""
     if not weights.startswith(_SCHEME):
         return weights
-    at = _address("Weights", weights)
+    at = _address(names.WEIGHTS, weights)
     found = _beginning_with(s3, at, until)
     if not found.objects:
         raise FingerprintError(f"{at.name} {at.text} does not exist; give the address of a file of weights")
@@ -113,13 +107,13 @@ def _weights(s3: Any, weights: str, until: float) -> str:
 
 
 def _beginning_with(s3: Any, at: _Address, until: float) -> Listing:
-    """The objects whose keys begin like the address; of the keys only what follows is left."""
+    """The objects whose keys begin with the address; their lines have the rest of each key."""
     with _explained(at):
         return list_folder(s3, at.bucket, at.key, "", until=until)
 
 
 def _write(s3: Any, lines: bytes, folder: str) -> str:
-    """Put the listing where its SHA-256 says; anew each time, so that it does not expire before it is used."""
+    """Write the listing under its SHA-256; every time, so that it does not expire before it is used."""
     uri = f"{folder}/{hashlib.sha256(lines).hexdigest()}.gz"
     bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
     s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(lines, compresslevel=1, mtime=0))
@@ -135,7 +129,7 @@ def _address(name: str, text: str) -> _Address:
 
 @contextmanager
 def _explained(at: _Address) -> Iterator[None]:
-    """What S3 refuses, with what to do about it."""
+    """Turn errors of S3 into FingerprintErrors that name the cure."""
     try:
         yield
     except ListingTimeout as error:

@@ -22,9 +22,9 @@ JOB_LOG_GROUPS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs"
 
 
 def empty_bucket(name: str) -> int:
-    """Deletes every object, version and delete marker; returns how many.
+    """Deletes every object, version and delete marker; returns their number.
 
-    Writing is denied first: access logs arrive late, and one that came after the emptying would keep the bucket.
+    Writing is denied first: access logs arrive late, and one that arrives after this would keep the bucket.
     """
     s3 = boto3.client("s3")
     _deny_writing(s3, name)
@@ -43,7 +43,7 @@ def empty_bucket(name: str) -> int:
 
 
 def delete_model_packages(group: str) -> int:
-    """Deletes every version in the group; returns how many."""
+    """Deletes every version in the group; returns their number."""
     sagemaker = boto3.client("sagemaker")
     pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
     arns = [package["ModelPackageArn"] for page in pages for package in page["ModelPackageSummaryList"]]
@@ -53,7 +53,7 @@ def delete_model_packages(group: str) -> int:
 
 
 def stop_executions(pipeline: str) -> int:
-    """Stops the running executions and waits for their end; returns how many there were.
+    """Stops the running executions and waits for their end; returns their number.
 
     Raises:
         TimeoutError: an execution did not end.
@@ -69,7 +69,7 @@ def stop_executions(pipeline: str) -> int:
 
 
 def end_pipeline(pipeline: str) -> int:
-    """Stops what runs and deletes the job logs of every execution; returns how many executions and streams."""
+    """Stops running executions and deletes the job logs of all; returns the number of executions and streams."""
     stopped = stop_executions(pipeline)
     sagemaker = boto3.client("sagemaker")
     ids = [arn.rsplit("/", 1)[-1] for arn in list_executions(sagemaker, pipeline)]
@@ -96,9 +96,9 @@ def _deny_writing(s3: Any, bucket: str) -> None:
 
 
 def bound_job_logs(days: int) -> list[str]:
-    """Makes the groups that are not there yet, with an end for what is in them; returns their names.
+    """Makes the log groups that do not exist yet, with this retention; returns their names.
 
-    A group that exists is left as it is: other jobs of the account may count on it.
+    A group that exists is left as it is, since other jobs of the account use it too.
     """
     logs = boto3.client("logs")
     made = []
@@ -113,9 +113,9 @@ def bound_job_logs(days: int) -> list[str]:
 
 
 def delete_job_logs(pipeline: str, execution_ids: list[str]) -> int:
-    """Deletes the logs of the executions' jobs and trials and of the transform jobs; returns how many streams."""
+    """Deletes the logs of the executions' jobs and trials and of transform jobs; returns the number of streams."""
     logs = boto3.client("logs")
-    # The command line names transform jobs after the environment, as the pipeline is, and what they are for.
+    # The command line names transform jobs after the environment, as the pipeline is, and their purpose.
     deleted = sum(_delete_streams(logs, TRANSFORM_GROUP, f"{pipeline}-{purpose}-") for purpose in ("audit", "count"))
     for group in JOB_LOG_GROUPS:
         for execution in execution_ids:

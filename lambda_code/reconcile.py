@@ -1,17 +1,17 @@
-"""Makes the serving stack serve what should serve: the handler of the one function that changes it.
+"""Promotion and the endpoint's guards: the one function that changes the serving stack.
 
 It compares what should serve (promotion/decision.py) with what does, acts if the stack is free, and ends. It never
 waits: EventBridge calls it again whenever the stack or the endpoint settles, a model package changes or a budget alert
 comes, and by a schedule. An event is only a hint. Called twice, or twice at once, it acts once: of two updates
 CloudFormation takes one.
 
-The event `{"endpoint": "on" | "off", "by": who}` also requests the endpoint's switch, as the command line and the
-serving hours do. A request that meets a busy stack is kept until the stack is free.
+The event `{"endpoint": "on" | "off", "by": who}` also requests to turn the endpoint on or off; the command line and the
+serving hours send it. A request that finds the stack busy waits until the stack is free.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from budget_guard import current_budget, is_spent
@@ -24,53 +24,34 @@ from promotion.memory import Memory, SwitchRequest
 from promotion.notices import Notices
 from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
 from promotion.serving_stack import (
-    ENDPOINT_STATE,
-    MODEL_PACKAGE_ARN,
     ServedEndpoint,
     ServingStack,
     Stack,
     StackBusyError,
     find_endpoint,
 )
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    account: str
-    alerts_topic: str
-    budget: str
-    endpoint: str
-    guard_percent: float
-    """Share of the budget that keeps the endpoint off and stops executions; 0: never."""
-    idle_seconds: float
-    """Time without a call after which the endpoint is turned off; 0: never."""
-    memory_bucket: str
-    model_package_group: str
-    pipelines: tuple[str, ...]
-    serving_stack: str
-    variant: str
+from stacks.environments import ReconcileEnvironment
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Compares once.
 
-    The outcome is `turned on`, `turned off` or `promoting` where an update was started, `busy` where one is under way,
-    `held` where the endpoint is kept off or the stack takes no update, and otherwise `left`.
+    The outcome is `turned on`, `turned off` or `promoting` where an update was started, `busy` where one is in
+    progress, `held` where the endpoint is kept off or the stack accepts no update, and otherwise `left`.
 
     Raises:
-        VariableError, ValueError, botocore.exceptions.ClientError: nothing is forgotten; Lambda tries
-            again, and the next event does.
+        VariableError, ValueError, botocore.exceptions.ClientError: requests are kept; Lambda tries
+            again, and so does the next event.
     """
-    variables = read_environment(Environment)
+    variables = read_environment(ReconcileEnvironment)
     memory = Memory(variables.memory_bucket)
     requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
     spent = _spent(variables)
     stopped = 0
     report = FunctionReport("held", "the comparison failed")
     try:
-        # First the endpoint, which bills until somebody acts; then the executions, which end by themselves.
+        # First the endpoint, which bills without end; then the executions, which end by themselves.
         report = _Comparison(variables, memory, spent).run(event, requested)
     finally:
         if spent:
@@ -82,8 +63,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     return report.logged()
 
 
-def _spent(variables: Environment) -> str:
-    """That the budget is spent, in words; empty while it is not, and where nobody guards it."""
+def _spent(variables: ReconcileEnvironment) -> str:
+    """That the budget is spent, in words; empty while it is not, and without a budget guard."""
     if not variables.guard_percent:
         return ""
     found = current_budget(variables.account, variables.budget)
@@ -93,14 +74,14 @@ def _spent(variables: Environment) -> str:
 class _Comparison:
     """One comparison."""
 
-    def __init__(self, variables: Environment, memory: Memory, spent: str) -> None:
+    def __init__(self, variables: ReconcileEnvironment, memory: Memory, spent: str) -> None:
         self._variables = variables
         self._memory = memory
         self._spent = spent
         self._serving = ServingStack(variables.serving_stack)
 
     def run(self, event: dict[str, Any], requested: SwitchRequest | None = None) -> FunctionReport:
-        """Compares, and acts if the stack is free. `requested` is the request of this event."""
+        """Compares, and acts if the stack is free. `requested` is the request in this event."""
         stack = self._serving.look()
         if stack is None:
             return self._without_stack(event)
@@ -112,14 +93,14 @@ class _Comparison:
         messages = Notices(self._variables.alerts_topic, set(decided.sent))
         messages.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))
         if not messages.sent.issuperset(messages.keys):
-            # Before anything is refused, which calls this function again.
+            # Before a package is rejected, since that calls this function again.
             decided = self._memory.keep(replace(decided, sent=(*decided.sent, *messages.keys)))
         newest = self._newest(stack, stands, messages)
         waiting = self._memory.requests()
         if requested and requested.key not in {request.key for request in waiting}:
-            # A call at the same time has decided it; who asked here gets the answer here as well.
+            # A simultaneous call has decided it; this caller gets the answer too.
             waiting.append(requested)
-        # What was requested of a stack that is gone is not for this one.
+        # Requests for an earlier stack, since deleted, do not count.
         current = [request for request in waiting if request.at >= stack.created]
         decision = decide(
             ServingFacts(
@@ -145,7 +126,7 @@ class _Comparison:
 
     def _without_stack(self, event: dict[str, Any]) -> FunctionReport:
         if deleted := event.get("detail", {}).get("stack-id"):
-            # CloudFormation kept what its rollouts had replaced, and knows of it no more.
+            # CloudFormation retained what rollouts had replaced, and does not delete it with the stack.
             delete_replaced(ServingStack(deleted))
         return FunctionReport("left", f"there is no stack {self._serving.name}: the endpoint is off")
 

@@ -1,7 +1,7 @@
-"""Starts the pipeline when the drift alarm says that the photos have changed; the alarm's topic calls it.
+"""Retraining: starts the pipeline after the drift alarm; the alarm's topic calls it.
 
-It is careful with money: one execution at a time, none soon after another, none when the budget is spent. The new model
-still has to pass the gate and to be approved before it serves.
+To limit cost it starts one execution at a time, none soon after another, and none when the budget is spent. The new
+model must still pass the gate and be approved before it serves.
 """
 
 from __future__ import annotations
@@ -9,32 +9,20 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import boto3
 
 from budget_guard import current_budget, is_spent
 from functions.interface import FunctionReport, read_environment, tell
+from stacks.environments import RetrainingEnvironment
 
 _DAY_SECONDS = 86_400
 
 
-@dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    account: str
-    alerts_topic: str
-    budget: str
-    guard_percent: float
-    pipeline: str
-    retrain_days: float
-
-
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
-    """Decides for each message; SNS sends one at a time."""
-    variables = read_environment(Environment)
+    """Decides about one message; SNS sends one in each event."""
+    variables = read_environment(RetrainingEnvironment)
     alarm = json.loads(event["Records"][0]["Sns"]["Message"])
     if alarm["NewStateValue"] != "ALARM":
         return FunctionReport("left", f"the alarm is {alarm['NewStateValue']}").logged()
@@ -46,7 +34,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     started = boto3.client("sagemaker").start_pipeline_execution(
         PipelineName=pipeline,
         PipelineExecutionDescription=f"Drift: {alarm['AlarmName']} since {alarm['StateChangeTime']}",
-        # A message may come twice; the same alarm starts the same execution.
+        # SNS may deliver a message twice: the same alarm starts one execution.
         ClientRequestToken=hashlib.sha256(f"{alarm['AlarmName']} {alarm['StateChangeTime']}".encode()).hexdigest(),
     )["PipelineExecutionArn"]
     tell(
@@ -58,8 +46,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     return FunctionReport("started", started).logged()
 
 
-def _objection(variables: Environment) -> str | None:
-    """What speaks against an execution now."""
+def _objection(variables: RetrainingEnvironment) -> str | None:
+    """Why no execution may start now, in words; None when one may."""
     budget = current_budget(variables.account, variables.budget)
     if is_spent(budget, variables.guard_percent):
         return f"{budget}"

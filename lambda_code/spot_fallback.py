@@ -1,9 +1,9 @@
-"""Ends the wait for spot capacity: a job that was reclaimed too often goes on on demand.
+"""Spot fallback: continues a job on demand after spot has reclaimed it too often.
 
-EventBridge calls it when a training job is interrupted or starts again. The event is a hint; what counts is the job's
-own history. A running execution cannot change its machines, so another pipeline goes on with it: the one that begins
-with the step of the reclaimed job. That one is started first and the waiting execution stopped then, both by requests
-that may be repeated, so that a call that dies in between is made good by the next.
+EventBridge calls it when a training job is interrupted or starts again. The event is a hint; the job's history decides.
+A running execution cannot change its machines. So another pipeline continues it: the one that begins with the step of
+the reclaimed job. The new execution is started first, then the waiting one is stopped. Both requests may be repeated,
+so if a call fails between them, the next call completes it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import boto3
 
 from functions.interface import FunctionReport, read_environment, tell
+from stacks.environments import SpotFallbackEnvironment
+from stacks.names import CONTINUED_EXECUTION
 
-EXECUTION = "ContinuedExecution"
 _RUNNING = "Executing"
 _PART = re.compile(r"(\w+)((?:\['[^']+'\])?)")
 _DESCRIBE = {
@@ -29,25 +30,14 @@ _DESCRIBE = {
 
 
 @dataclass(frozen=True)
-class Environment:
-    """The variables of the function."""
-
-    alerts_topic: str
-    continuations: Mapping[str, Any]
-    """By the first step: the pipeline's `name`, what is `given` to it, and which parameters it `takes`."""
-    pipeline: str
-    reclaims: int
-
-
-@dataclass(frozen=True)
 class RunningExecution:
-    """A running pipeline execution, and its steps' results or where they are described."""
+    """A running pipeline execution, with the jobs and results of its steps."""
 
     arn: str
     jobs: Mapping[str, tuple[str, str]]
     """Kind and ARN of each step's job, by the step's name."""
     returned: Mapping[str, Mapping[str, str]]
-    """What the function of a step has returned, by the step's name."""
+    """Output parameters of each Lambda step, by the step's name."""
 
     @property
     def id(self) -> str:
@@ -59,9 +49,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """Decides about the job that the event names.
 
     Raises:
-        botocore.exceptions.ClientError, RuntimeError: the execution goes on waiting; Lambda tries again.
+        botocore.exceptions.ClientError, RuntimeError: the execution still waits; Lambda tries again.
     """
-    variables = read_environment(Environment)
+    variables = read_environment(SpotFallbackEnvironment)
     name = event.get("detail", {}).get("TrainingJobName", "")
     sagemaker = boto3.client("sagemaker")
     job = sagemaker.describe_training_job(TrainingJobName=name)
@@ -70,17 +60,19 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     if not job.get("EnableManagedSpotTraining"):
         return FunctionReport("left", f"{name} does not run on spot").logged()
     if reclaims < limit:
-        return FunctionReport("left", f"{name} was reclaimed {reclaims} times; {limit} are waited for").logged()
+        return FunctionReport(
+            "left", f"{name} was reclaimed {reclaims} times; it continues on demand after {limit}"
+        ).logged()
     found = _step_of(sagemaker, variables.pipeline, job)
     if found is None:
         return FunctionReport("left", f"{name} belongs to no running execution of {variables.pipeline}").logged()
     step, execution = found
-    started = _go_on(sagemaker, variables.continuations[step], execution)
+    started = _continue(sagemaker, variables.continuations[step], execution)
     sagemaker.stop_pipeline_execution(PipelineExecutionArn=execution.arn, ClientRequestToken=_token(execution.arn))
     reason = f"{name} was reclaimed {reclaims} times; step {step} and what follows run on demand in {started}"
     tell(
         variables.alerts_topic,
-        f"{variables.pipeline}: spot capacity is short, going on on demand",
+        f"{variables.pipeline}: spot capacity is short, continuing on demand",
         f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
     )
     return FunctionReport("started", reason).logged()
@@ -115,14 +107,14 @@ def _execution(sagemaker: Any, arn: str) -> RunningExecution:
     return RunningExecution(arn, jobs, returned)
 
 
-def _go_on(sagemaker: Any, pipeline: Mapping[str, Any], execution: RunningExecution) -> str:
-    """Starts a continuing pipeline; returns the ARN of its execution, the same one for every call."""
+def _continue(sagemaker: Any, pipeline: Mapping[str, Any], execution: RunningExecution) -> str:
+    """Starts the continuing pipeline; returns the ARN of its execution, the same for every call."""
     pages = sagemaker.get_paginator("list_pipeline_parameters_for_execution").paginate(
         PipelineExecutionArn=execution.arn
     )
     values = {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
     values |= {name: _result(sagemaker, execution, path) for name, path in pipeline["given"].items()}
-    values[EXECUTION] = execution.id
+    values[CONTINUED_EXECUTION] = execution.id
     reply = sagemaker.start_pipeline_execution(
         PipelineName=pipeline["name"],
         PipelineExecutionDescription=f"Continues {execution.arn} on demand",

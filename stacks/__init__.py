@@ -1,1 +1,1 @@
-"""The infrastructure: one file a stack, with its constructs beside it. No business logic, no run-time code."""
+"""The infrastructure: a folder for each stack with its constructs. No business logic, no run-time code."""

@@ -69,7 +69,7 @@ Answering = Callable[[bytes, int], Reply]
 
 
 def shade_answer(photo: bytes, number: int) -> Reply:
-    """What a good model says: the count that the photo's shade stands for."""
+    """The answer of a good model: the count that the photo's shade encodes."""
     with Image.open(io.BytesIO(photo)) as image:
         count = round(image.convert("RGB").resize((1, 1)).getpixel((0, 0))[0] / 20)  # type: ignore[index]
     table = {str(each): 0.8 if each == count else 0.05 for each in range(1, 6)}
@@ -78,7 +78,7 @@ def shade_answer(photo: bytes, number: int) -> Reply:
 
 @dataclass
 class Runtime:
-    """The endpoint, and what it was asked."""
+    """The endpoint, with the requests that it got."""
 
     aws: Aws
     photos: list[bytes] = field(default_factory=list)

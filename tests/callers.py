@@ -1,4 +1,4 @@
-"""People who ask an endpoint all day, while it is changed under them."""
+"""Callers that send requests to an endpoint while it is being changed."""
 
 from __future__ import annotations
 

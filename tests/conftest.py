@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test shares."""
+"""Fixtures for all kinds of tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def processor(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What this run's choices of precision find in the processor."""
+    """The processor features that this run's choice of precision finds."""
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("--precision") == "fp32":
             patch.setattr(arithmetic, "capabilities_of_cpu", lambda: WITHOUT_BF16)

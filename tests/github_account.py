@@ -72,7 +72,7 @@ class Account:
         )
 
     def credentials(self, intent: str, subject: str) -> dict[str, str]:
-        """What the runner gets for a token with this subject; raises ClientError where the role does not trust it."""
+        """The runner's credentials for a token with this subject; raises ClientError if the role does not trust it."""
         sts = boto3.client(
             "sts",
             endpoint_url=self.aws.endpoint_url,
@@ -87,7 +87,7 @@ class Account:
         return _variables(given)
 
     def chained(self, rights: Mapping[str, str], role: str) -> dict[str, str]:
-        """What the holder of these rights gets by assuming another role, as `role-chaining` does."""
+        """The credentials that these credentials get by assuming another role, as `role-chaining` does."""
         create: Any = boto3.client
         sts = create(
             "sts",

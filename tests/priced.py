@@ -1,4 +1,4 @@
-"""Environments to be priced, made without a synthesis."""
+"""Environments for tests of prices, made without a synthesis."""
 
 from __future__ import annotations
 

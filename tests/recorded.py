@@ -1,4 +1,4 @@
-"""A pipeline execution as the report reads it: a good one, and one that failed early."""
+"""Pipeline executions as the report reads them: one that succeeded, and one that failed early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rights of every role as IAM sees them after a deployment, and what they would be without one of their parts."""
+"""The permissions of every role after a deployment, and what they are without one of their parts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def with_every_role() -> Settings:
 
 
 class Deployment:
-    """What templates say once CloudFormation has filled in names: those it makes up are `Stack.LogicalId` here."""
+    """The templates with CloudFormation's names filled in; names that it makes up are `Stack.LogicalId` here."""
 
     def __init__(self, templates: Mapping[str, Json]) -> None:
         self._templates = templates
@@ -78,7 +78,7 @@ class Deployment:
         return found
 
     def names(self) -> dict[tuple[str, str], str]:
-        """What each resource is called, by the stack's construct id and its logical id."""
+        """The name of each resource, by the stack's construct id and its logical id."""
         return {(stack, name): self._name(stack, name) for stack, name, _ in self._resources()}
 
     def _resources(self) -> Iterator[tuple[str, str, Json]]:
@@ -177,7 +177,7 @@ def survivors(roles: Mapping[str, Sequence[Json]], requests: Mapping[str, Sequen
 
 
 def witnesses(roles: Mapping[str, Sequence[Json]], requests: Mapping[str, Sequence[Request]]) -> str:
-    """JSON with the fewest requests that kill what can be killed: one a line, to be read in a diff."""
+    """JSON with the fewest requests that prove every part to be needed: one a line, so that diffs are readable."""
     rows = []
     for role, statements in sorted(roles.items()):
         allowed = sorted(request for request in requests.get(role, ()) if allows(statements, request))
@@ -188,7 +188,7 @@ def witnesses(roles: Mapping[str, Sequence[Json]], requests: Mapping[str, Sequen
 
 
 def read_witnesses(text: str) -> dict[str, list[Request]]:
-    """What `witnesses` wrote."""
+    """The requests that `witnesses` wrote."""
     return {
         role: [Request(action, resource, tuple(keys.items())) for action, resource, keys in rows]
         for role, rows in json.loads(text).items()
@@ -196,7 +196,7 @@ def read_witnesses(text: str) -> dict[str, list[Request]]:
 
 
 def generalise(text: str) -> str:
-    """A name without what differs from one run to the next: hashes of assets, ids of executions and jobs."""
+    """A name without the parts that differ between runs: hashes of assets, ids of executions and jobs."""
     text = re.sub(r"\b[0-9a-f]{64}\b", "ASSET", text)
     text = re.sub(r"(executions/|checkpoints/|execution/|pipelines-)[0-9a-z]{12}\b", r"\1EXECUTION", text)
     text = re.sub(r"-(ingest|embed|tune|train|evaluate)-[0-9a-z]{10}\b", r"-\1-JOB", text)

@@ -47,7 +47,7 @@ def write_embedding(
     folder: Path, *, train: int = 60, validation: int = 20, width: int = 6, views: int = 0, seed: int = 0,
     scale: Sequence[float] = (1.0,),
 ) -> Path:  # fmt: skip
-    """What Embed leaves behind, with features that tell the count apart, on any scale; the backbone is `small`."""
+    """The output of Embed, with features that separate the counts, on any scale; the backbone is `small`."""
     from modelling.backbones import build_backbone
     from modelling.bin_model import BinModel, ModelCard, read_card, save_model
     from photo import Preprocessing

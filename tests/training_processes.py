@@ -14,7 +14,7 @@ _CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "safetensors.torc
 
 
 class TrainProcess:
-    """One run of train.py; what it prints goes to files in `folder`."""
+    """One run of train.py; its output goes to files in `folder`."""
 
     def __init__(self, folder: Path, name: str, flags: Sequence[str], environment: Mapping[str, str]) -> None:
         self._printed, self._errors = folder / f"{name}.out", folder / f"{name}.err"

@@ -1,1 +1,1 @@
-"""What an AWS account holds that bills or could run: listed, told whose it is, priced, with the way to remove it."""
+"""What an AWS account holds that bills or could run, with its price and the command that removes it."""

@@ -1,4 +1,4 @@
-"""EC2: machines, their disks, and the network around them."""
+"""Lists EC2 instances, their volumes, and network resources."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ FREE = 0.0
 
 @dataclass(frozen=True)
 class AccountResource:
-    """One resource. Dollars are for a month in which nobody touches it; None: nobody knows."""
+    """One resource. Dollars are for a month in which it is not used; None where they are unknown."""
 
     kind: str
     name: str
@@ -31,7 +31,7 @@ class AccountResource:
 
 @dataclass(frozen=True)
 class AccountReader:
-    """What a listing needs: the account, and its region's prices where the table has the region."""
+    """The account to list, and the prices of its region where the table has them."""
 
     aws: Aws
     prices: Prices | None
@@ -45,7 +45,7 @@ class AccountReader:
         return self._known(lambda prices: prices.ec2_hour(instance_type), HOURS_A_MONTH)
 
     def unit(self, name: str, quantity: float = 1.0) -> float | None:
-        """Dollars for a quantity of what is priced by the unit, such as `s3_gb_month`."""
+        """Dollars for a quantity of a unit price such as `s3_gb_month`."""
         return self._known(lambda prices: prices.unit(name), quantity)
 
     def _known(self, price: Callable[[Prices], float], quantity: float) -> float | None:
@@ -66,7 +66,7 @@ class ResourceKind:
 
 
 def entries(aws: Aws, service: str, operation: str, key: str, **request: Any) -> Iterator[dict[str, Any]]:
-    """What a list operation answers, page after page. Nothing where the local AWS does not have the operation."""
+    """What a list operation returns, page after page. Empty where the local AWS lacks the operation."""
     client = aws.client(service)
     try:
         if not client.can_paginate(operation):
@@ -75,7 +75,7 @@ def entries(aws: Aws, service: str, operation: str, key: str, **request: Any) ->
         for page in client.get_paginator(operation).paginate(**request):
             yield from page.get(key, ())
     except ClientError as error:
-        # What the local AWS cannot list it cannot have made either.
+        # The local AWS cannot have made what it cannot list.
         if not (aws.is_local and error_code(error) in {"NotImplemented", "400"}):
             raise
 

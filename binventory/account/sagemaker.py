@@ -1,4 +1,4 @@
-"""SageMaker's resources, those it makes outside CloudFormation among them."""
+"""Lists SageMaker's resources, including those that it makes outside CloudFormation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _running_jobs(reader: AccountReader) -> Iterator[AccountResource]:
             if raw[f"{kind}Status"] in _RUNNING:
                 name, arn = raw[f"{kind}Name"], raw[f"{kind}Arn"]
                 stop = command("aws", "sagemaker", f"stop-{words}", f"--{words}-name", name)
-                # How long it runs on nobody knows; its limit ends it.
+                # Its remaining time is unknown; its limit ends it.
                 yield AccountResource("running job", name, arn, None, (stop,), _tags(reader, arn))
 
 

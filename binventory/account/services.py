@@ -1,4 +1,4 @@
-"""What the other services hold: buckets, logs, functions, images, alarms, dashboards, roles, budgets, keys."""
+"""Lists the resources of other services: buckets, logs, functions, images, alarms, dashboards, roles, budgets, keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from binventory.account.resources import FREE, AccountReader, AccountResource, ResourceKind, command, entries
 
 _GB = 1e9
-_MOST_VERSIONS = 20_000  # of a bucket are added up; what a larger one costs is not said
+_MOST_VERSIONS = 20_000  # more versions in a bucket are not added up: its price is unknown
 # Deletes the objects' versions too, which `aws s3 rb --force` leaves in the way.
 _EMPTY_BUCKET = (
     "import boto3, sys; bucket = boto3.resource('s3').Bucket(sys.argv[1]); "

@@ -1,4 +1,4 @@
-"""What is left of an environment in the account: everything of its name or tag that no stack of it holds."""
+"""Finds what is left of an environment: resources with its name or tag that none of its stacks holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from binventory.cost.prices import Prices
 KINDS: tuple[ResourceKind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
 TAG = "deployment"
 ENDS_BY = "ends-by"  # tag of a machine that ends itself: when it must have
-_TOLD_ELSEWHERE = re.compile(
+_LISTED_ELSEWHERE = re.compile(
     r":sagemaker:[^:]*:\d*:([a-z-]+-job|pipeline|model-package|experiment[a-z-]*)/"
     r"|:ec2:[^:]*:\d*:(instance|volume|snapshot|network-interface|spot-instances-request)/"
 )
@@ -27,7 +27,7 @@ _AT_REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "I
 
 @dataclass(frozen=True)
 class Strays:
-    """What was found, and what was looked at, so that an empty list means something."""
+    """What was found, and the kinds that were searched: without them an empty list would mean little."""
 
     environment: str
     found: tuple[AccountResource, ...]
@@ -35,7 +35,7 @@ class Strays:
 
     @property
     def dollars_a_month(self) -> float:
-        """What those with a known price cost in a month."""
+        """Dollars a month of those with a known price."""
         return sum(resource.dollars_a_month or 0.0 for resource in self.found)
 
     @property
@@ -45,7 +45,7 @@ class Strays:
 
 
 def find(aws: Aws, names: Names) -> Strays:
-    """Looks through the account and region. Only reads."""
+    """Searches the account and region. It only reads."""
     reader = AccountReader(aws, _prices(aws.region))
     stacks, live = _stacks(aws, names), _live_executions(aws, names)
     held = stacks.held | _served(aws, stacks.held)
@@ -56,12 +56,12 @@ def find(aws: Aws, names: Names) -> Strays:
             ours = _named(resource.name, names) or resource.tags.get(TAG) == names.prefix or resource.arn in tagged
             for arn in [arn for arn in tagged if resource.arn == arn or resource.name in _forms(arn)]:
                 del tagged[arn]
-            # CloudFormation says which models and configurations it is making, or has replaced, only afterwards.
+            # During an update CloudFormation does not list the models and configurations that it makes or replaces.
             rolling = stacks.busy and resource.kind in {"model", "endpoint config"}
             if ours and not rolling and not _in_use(resource, held, live):
                 found.append(resource)
     found += [resource for resource in tagged.values() if not held & _forms(resource.arn)]
-    return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "whatever carries the tag"))
+    return Strays(names.prefix, tuple(found), (*(kind.label for kind in KINDS), "every resource with the tag"))
 
 
 def _prices(region: str) -> Prices | None:
@@ -77,7 +77,7 @@ def _named(name: str, names: Names) -> bool:
 
 
 def _in_use(resource: AccountResource, held: set[str], live: set[str]) -> bool:
-    """Whether a stack holds it, or it is at work for one."""
+    """Whether a stack holds it or uses it."""
     if resource.kind == "stack":
         return resource.tags["status"] in _AT_REST or resource.tags["status"].endswith("_IN_PROGRESS")
     if resource.kind == "running job":
@@ -132,7 +132,7 @@ def _forms(identifier: str) -> set[str]:
 
 
 def _live_executions(aws: Aws, names: Names) -> set[str]:
-    """Ids of the executions that run, whose jobs do what they should."""
+    """Ids of the running executions, whose jobs are no leftovers."""
     pipelines = {raw["PipelineName"] for raw in entries(aws, "sagemaker", "list_pipelines", "PipelineSummaries")}
     if names.prefix not in pipelines:
         return set()
@@ -151,11 +151,11 @@ def _live_executions(aws: Aws, names: Names) -> set[str]:
 
 
 def _tagged(aws: Aws, names: Names) -> dict[str, AccountResource]:
-    """Everything that carries the environment's tag, of kinds that are listed and of others, by ARN."""
+    """Every resource with the environment's tag by ARN, whether or not its kind is listed here."""
     filters = [{"Key": TAG, "Values": [names.prefix]}]
     listed = entries(aws, "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters)
     return {
-        raw["ResourceARN"]: _of_arn(raw["ResourceARN"]) for raw in listed if not _told_elsewhere(raw["ResourceARN"])
+        raw["ResourceARN"]: _of_arn(raw["ResourceARN"]) for raw in listed if not _listed_elsewhere(raw["ResourceARN"])
     }
 
 
@@ -165,13 +165,13 @@ def _of_arn(arn: str) -> AccountResource:
     return AccountResource(f"{service} resource", resource, arn, None)
 
 
-def _told_elsewhere(arn: str) -> bool:
-    """What the listings tell more about, and records that AWS keeps for nothing: jobs that ended, for example."""
-    return _TOLD_ELSEWHERE.search(arn) is not None
+def _listed_elsewhere(arn: str) -> bool:
+    """Resources that the listings cover, and records that AWS keeps for free, such as ended jobs."""
+    return _LISTED_ELSEWHERE.search(arn) is not None
 
 
 def of_account(aws: Aws) -> Iterator[tuple[str, tuple[AccountResource, ...]]]:
-    """Everything in the account, whosever it is, by kind. For an account that must be empty."""
+    """Everything in the account by kind, whoever owns it. For an account that must be empty."""
     reader = AccountReader(aws, None)
     for kind in KINDS:
         yield kind.label, tuple(replace(resource, remove=()) for resource in kind.find(reader))

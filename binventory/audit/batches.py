@@ -1,4 +1,4 @@
-"""The audit of a large prefix: group by group through transform jobs, no photo on this computer."""
+"""Audits a large prefix group by group through transform jobs; no photo comes to this computer."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from binventory.core.errors import Problem
 LARGE: Final = 20_000
 """Bins of a prefix from which transform jobs are the default."""
 MAX_PAYLOAD_BYTES: Final = 6 * 1024 * 1024
-"""What the server lets Batch Transform send; one larger photo would fail its job."""
+"""The server's limit for a photo from Batch Transform; one larger photo would fail its job."""
 
 
 @dataclass(frozen=True)
 class TransformJobs:
-    """How an audit's photos are answered: the audit's `Counter` where it is no matter of one photo."""
+    """Answers for an audit by transform jobs, which count many photos at once where a `Counter` counts one."""
 
     batch: TransformBatch
     listed: bool
-    """Whether the photos are known to exist because they were listed; a CSV may name any."""
+    """Whether the photos were listed and so exist; a CSV may name any."""
     heard: Heard = lambda name, done: None
     photos_a_job: int = PHOTOS_A_JOB
 
     @property
     def name(self) -> str:
-        """Who answers, as a resumed audit is told apart from another."""
+        """The name of this source of answers. A resumed audit must use the same one."""
         return f"transform jobs with {self.batch.site.package}"
 
 
@@ -48,10 +48,10 @@ def audit_in_batches(
     concurrency: int,
     on_done: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Count every bin that the ledger does not hold yet; only photos whose record can be judged are paid for.
+    """Count every bin that the ledger lacks; only photos whose record can be judged are paid for.
 
-    A group goes into the ledger as a whole. A run that was cut off makes the same groups again, so that it finds the
-    job it left behind. Raises Problem.
+    A group goes into the ledger as a whole. An interrupted run makes the same groups again, and so finds the job that
+    it left. Raises Problem.
     """
     jobs.batch.site.require_readable(store.address)
     for group in _groups(bins, store, jobs, ledger, scope, concurrency, on_done):
@@ -73,7 +73,7 @@ def _groups(
     concurrency: int,
     on_done: Callable[[int], None],
 ) -> Iterator[list[_Judgeable]]:
-    """Bins for one job each, in the order they are listed; what needs no answer goes into the ledger at once."""
+    """The bins of each job, in listing order; bins that need no answer go into the ledger at once."""
 
     def examine(found: Bin) -> _Judgeable | SetAside:
         try:
@@ -112,7 +112,7 @@ def _groups(
 
 
 def _unanswerable(found: Bin, store: Prefix) -> SetAside | None:
-    """A photo that a record names but no job could answer: SageMaker would fail on its absence."""
+    """Why a photo that a record names cannot be in a job: a missing one would fail the whole job."""
     size = store.size(found.photo)
     if size is None:
         return SetAside(

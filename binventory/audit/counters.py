@@ -1,4 +1,4 @@
-"""What the model says about a photo: asked of the endpoint, or read from answers it gave before."""
+"""The model's answer for a photo: from the endpoint, or from a file of earlier answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SUM_TOLERANCE: Final = 0.01
 
 
 class PhotoRefusedError(Exception):
-    """The model will never answer for this photo. `reason` is a stable code: refused, no_prediction."""
+    """The model has no answer for this photo and will have none. `reason` is a stable code: refused, no_prediction."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class Counter(Protocol):
 
     @property
     def name(self) -> str:
-        """Who answers, as it is shown and as a resumed audit is told apart from another."""
+        """The name of this source of answers, for people. A resumed audit must use the same one."""
 
     @property
     def needs_photo(self) -> bool:
@@ -51,7 +51,7 @@ class Counter(Protocol):
 
 
 class Pace:
-    """Lets at most `rate` calls a second begin, evenly spaced, over all threads; None: no limit."""
+    """Lets at most `rate` calls a second begin, evenly spaced, in all threads together; None: no limit."""
 
     def __init__(self, rate: float | None) -> None:
         self._gap = 1 / rate if rate else 0.0
@@ -71,7 +71,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class EndpointCounter:
-    """The SageMaker endpoint, asked photo by photo."""
+    """Asks the SageMaker endpoint photo by photo."""
 
     aws: Aws
     endpoint: str
@@ -79,7 +79,7 @@ class EndpointCounter:
     patience: float = 1.0
     """Seconds before the first repeated attempt when the endpoint is busy; doubles each time."""
     find_queue: Callable[[], Queue | None] = lambda: None
-    """How to ask when the endpoint refuses direct questions; None: it is absent, not asynchronous."""
+    """Finds the queue of an asynchronous endpoint; None where the endpoint is absent."""
     _queues: list[Queue] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -89,11 +89,11 @@ class EndpointCounter:
 
     @property
     def needs_photo(self) -> bool:
-        """It does."""
+        """Always: the endpoint counts what it is sent."""
         return True
 
     def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
-        """Repeats while the endpoint is busy; a refusal of this photo is final."""
+        """Asks again while the endpoint is busy; a refusal of this photo is final."""
         if self._queues:
             return self._queued(photo, self._queues[0])
         kind = "image/png" if photo.startswith(b"\x89PNG") else "image/jpeg"
@@ -133,7 +133,7 @@ class EndpointCounter:
             raise Problem(
                 f"The endpoint {self.endpoint} stopped answering",
                 str(error),
-                "run the same command again: it goes on where it stopped; or audit by transform jobs: --batch",
+                "run the same command again: it continues where it stopped; or audit by transform jobs: --batch",
             ) from error
 
 
@@ -149,10 +149,13 @@ def parse_probabilities(answer: Any) -> Mapping[int, float]:
 
 
 class PredictionsFile:
-    """Answers given before: CSV or Parquet (image_id and one column a count: p1, p2, ...), JSON Lines (the endpoint's
-    answers, each with "image_id"), or a folder of Batch Transform's `<id>.jpg.out` files.
+    """Earlier answers, in one of these forms:
 
-    They are spilled to a database file beside the ledger, so that their number does not matter to memory.
+    - CSV or Parquet with image_id and one column for each count: p1, p2, ...
+    - JSON Lines with the endpoint's answers, each with "image_id"
+    - a folder of Batch Transform's `<id>.jpg.out` files
+
+    They are kept in a database file beside the ledger, so memory does not grow with their number.
     """
 
     def __init__(self, path: Path, spill: Path) -> None:
@@ -182,7 +185,7 @@ class PredictionsFile:
 
     @property
     def needs_photo(self) -> bool:
-        """They are known."""
+        """Never: the answers are in the file."""
         return False
 
     def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
@@ -272,5 +275,5 @@ def _unanswered(endpoint: str, error: ClientError) -> Problem:
     return Problem(
         f"The endpoint {endpoint} stopped answering",
         error_message(error),
-        "run the same command again: it goes on where it stopped",
+        "run the same command again: it continues where it stopped",
     )

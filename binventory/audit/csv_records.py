@@ -1,6 +1,6 @@
 """Records from a CSV export of the inventory system: one row a bin, or one row a SKU of a bin.
 
-Rows of one bin need not stand together, so they are gathered in a database file, not in memory.
+Rows of one bin may be anywhere in the file, so they are gathered in a database file, not in memory.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _values(row: dict[str, Any], columns: Columns, number: int) -> tuple[Any, ..
     try:
         image_id, line = line_from_row(row, columns)
     except RecordError as error:
-        told = (row.get(columns.image_id) or "").strip()
-        image_id = f"row {number}" if error.reason == "bad_id" else told
+        given = (row.get(columns.image_id) or "").strip()
+        image_id = f"row {number}" if error.reason == "bad_id" else given
         return (image_id, number, photo, "", "", 0, error.reason, str(error))
     return (image_id, number, photo, line.sku, line.name, line.quantity, None, None)
 

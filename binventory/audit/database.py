@@ -1,4 +1,4 @@
-"""The audit's memory: one SQLite file that survives interruptions and ranks bins without holding them."""
+"""The audit's results in one SQLite file: it survives interruptions and ranks bins without holding them in memory."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class SkuError:
-    """What the audit expects to be wrong about one SKU; bins with several SKUs share their error by quantity."""
+    """The expected error of one SKU; bins with several SKUs share their error by quantity."""
 
     sku: str
     name: str
@@ -102,7 +102,7 @@ class SkuError:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which part of the ranking is wanted; None: no limit."""
+    """The part of the ranking to list; None: no limit."""
 
     threshold: float | None = None
     """Only bins whose recorded quantity has at most this probability."""
@@ -113,23 +113,23 @@ class AuditDatabase:
     """Opened for one audit; every method may be called again after a crash."""
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
-        """identity: what this audit is about; a ledger of another audit is refused with a Problem."""
+        """identity: source, records, counter and classes of the audit. Raises Problem for another audit's ledger."""
         self._connection = sqlite3.connect(path)
         # A crash of the machine may lose the last second, never the file: the audit is repeatable.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_TABLES)
-        told = {"schema": str(_SCHEMA_VERSION), **identity}
+        wanted = {"schema": str(_SCHEMA_VERSION), **identity}
         known = dict(self._connection.execute("SELECT key, value FROM facts"))
         if not known:
             with self._connection:
-                self._connection.executemany("INSERT INTO facts VALUES (?, ?)", told.items())
-        elif known != told:
+                self._connection.executemany("INSERT INTO facts VALUES (?, ?)", wanted.items())
+        elif known != wanted:
             self.close()
-            differing = sorted(key for key in known.keys() | told.keys() if known.get(key) != told.get(key))
+            differing = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
             raise Problem(
                 f"{path.parent} holds another audit",
-                "; ".join(f"{key} was {known.get(key)!r}, now {told.get(key)!r}" for key in differing),
+                "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in differing),
                 "choose another --output, or begin anew with --restart",
                 code=Exit.USAGE,
             )
@@ -197,7 +197,7 @@ class AuditDatabase:
             )
 
     def ranked(self, filters: Filters | None = None) -> Iterator[Disagreement]:
-        """Counted bins, least probable record first, read as they are asked for."""
+        """Counted bins, least probable record first, read one by one."""
         return (found for found, _ in self._ranked(filters or Filters()))
 
     def unsent(self, filters: Filters) -> Iterator[Disagreement]:

@@ -1,7 +1,7 @@
 """From "how improbable is this record" to "how many records are wrong": a mixture of right and wrong records.
 
 Let p be the calibrated probability, given the photo, of the recorded quantity. If a share e of records is wrong and a
-wrong record is equally likely to say any other count, the recorded quantity has likelihood
+wrong record is equally likely to name any other count, the recorded quantity has likelihood
 
     (1 - e) * p  +  e * (1 - p) / (k - 1)
 
@@ -10,7 +10,7 @@ record is wrong. A model that is often unsure makes the interval wide, not the e
 count the model's own doubts as errors of the record.
 
 The interval is the wider, at each end, of two: resampled blocks of neighbouring ids (photos of one block are alike) and
-the likelihood's own (which has a width even where the estimate is none at all and every resample says so too).
+the likelihood's interval (which has a width even where the estimate and all resamples are 0).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def estimate_wrong_share(
 
 @dataclass(frozen=True)
 class Finds:
-    """What checking the first so many bins of the list is expected to find."""
+    """The wrong records that checking the first bins of the list is expected to find."""
 
     inspections: int
     expected: float
@@ -111,7 +111,7 @@ class Finds:
 def expected_finds(recorded_probabilities: ArrayLike, share: WrongShare) -> Finds:
     """Wrong records among the bins with these probabilities ([n], the ones to be checked).
 
-    The range holds both doubts: how many records are wrong at all, and which of these.
+    The range covers both uncertainties: how many records are wrong, and which of them.
     """
     p = np.asarray(recorded_probabilities, dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""One EventBridge event a disagreement, for the systems that act on it; nothing is sent unless a bus is named."""
+"""Sends one EventBridge event for each disagreement; nothing is sent unless a bus is named."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def send_events(
     address: str,
     on_sent: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Send what the filters list and was not sent before; returns how many went out.
+    """Send the listed bins that were not sent before; returns how many were sent.
 
     A batch is remembered once EventBridge has taken it, so a run that is interrupted and repeated sends a bin twice at
     most within one batch of ten. Raises Problem when the bus refuses.

@@ -1,4 +1,4 @@
-"""One audit from request to files."""
+"""Runs one audit, from the request to the files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SPILLS: Final = ("records.sqlite", "predictions.sqlite")
 
 @dataclass(frozen=True)
 class Request:
-    """What to audit and what to write."""
+    """The photos and records to audit, and the files to write."""
 
     source: str
     """A folder or `s3://bucket/prefix` with photos."""
@@ -64,7 +64,7 @@ class Request:
     batch: bool | None = None
     """Ask transform jobs instead of the endpoint; None: from 20,000 bins of an S3 prefix on."""
     environment: str = "dev"
-    """Whose serving stack says where transform jobs run."""
+    """The environment whose serving stack says where transform jobs run."""
     photos_a_job: int = PHOTOS_A_JOB
     filters: Filters = field(default_factory=Filters)
     formats: tuple[str, ...] = FORMATS
@@ -79,7 +79,7 @@ class Request:
     bus: str | None = None
     """EventBridge bus for one event a listed bin; None: no events."""
     restart: bool = False
-    """Forget what an earlier run of this audit has done."""
+    """Discard what an earlier run of this audit has done."""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.formats) - set(FORMATS))
@@ -100,16 +100,16 @@ class Request:
 
     @property
     def needs_aws(self) -> bool:
-        """Whether anything of this audit goes over the network."""
+        """Whether this audit calls AWS."""
         return self.source.startswith("s3://") or self.predictions is None or self.bus is not None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the command line hears while an audit runs; every call gives how many more are done."""
+    """Callbacks while an audit runs; each call passes how many more are done."""
 
     planned: Callable[[Plan], None] = lambda plan: None
-    """Called before anything is asked; raising stops the audit."""
+    """Called before the first request; raising stops the audit."""
     launched: Callable[[int, Site], None] = lambda bins, site: None
     """Called instead of `planned` where transform jobs will be started, with the most bins they can count."""
     transformed: Callable[[str, int], None] = lambda name, done: None
@@ -121,7 +121,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """What an audit left behind."""
+    """What an audit has written."""
 
     summary: Summary
     files: tuple[Path, ...]
@@ -129,7 +129,7 @@ class Result:
 
 
 def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress | None = None) -> Result:
-    """Audit, estimate, write. Interrupted and called again with the same request it goes on where it stopped.
+    """Audits, estimates and writes. After an interruption, the same request continues where the first call stopped.
 
     connect: called only when the request needs AWS. Raises Problem.
     """
@@ -181,7 +181,7 @@ def _count(
     ledger: AuditDatabase,
     heard: Progress,
 ) -> None:
-    """Say what it will cost, then fill the ledger."""
+    """Report the expected cost, then fill the ledger."""
     if isinstance(counter, TransformJobs) and isinstance(store, Prefix):
         heard.launched(total, counter.batch.site)
         audit_in_batches(
@@ -213,7 +213,7 @@ def _counter(
 
 
 def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:
-    """How many bins there are, and the bins."""
+    """The number of bins, and the bins."""
     if request.records is not None:
         records = CsvRecords(request.records, request.columns, request.output / "records.sqlite")
         stack.callback(records.close)

@@ -37,7 +37,7 @@ def _row(found: Disagreement) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Iterable[Disagreement]) -> None:
-    """One line a bin; its SKUs and their names in one cell each, separated by " | "."""
+    """One line for each bin; its SKUs and their names in one cell each, separated by " | "."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [*_COLUMNS, "skus", "names"])
         writer.writeheader()
@@ -102,7 +102,7 @@ WRITERS: Final[dict[str, tuple[str, Callable[[Path, Iterable[Disagreement]], Non
 
 
 def write_set_aside(path: Path, rows: Iterable[SetAside]) -> None:
-    """What was not ranked, one line a bin with its reason."""
+    """The bins that were not ranked, one line each with the reason."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["image_id", "recorded", "state", "reason", "detail", "photo"])
@@ -112,5 +112,5 @@ def write_set_aside(path: Path, rows: Iterable[SetAside]) -> None:
 
 
 def inert(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: text that could begin one gets a leading apostrophe."""
+    """A cell that no spreadsheet reads as a formula: text that could begin one gets a leading apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA_STARTS) else value

@@ -1,7 +1,7 @@
 """The audit as one HTML page that a person walks through with the keyboard: nothing is loaded from elsewhere.
 
-Whatever the inventory system says is data: the browser gets it as JSON text and shows it as text, and the page's
-content security policy runs this page's own script only.
+Text from the inventory system stays text: the browser gets it as JSON and shows it as text, and the page's content
+security policy allows only this page's script.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DECIMALS: Final = 4
 _HERE: Final = Path(__file__).parent
 
 PhotoReader = Callable[[Disagreement], bytes | None]
-"""The photo's bytes, or None when it cannot be had any more."""
+"""The photo's bytes, or None when it cannot be read any more."""
 
 
 def write_page(

@@ -1,4 +1,4 @@
-"""How long an audit will take and what it will cost, before it starts."""
+"""Estimates how long an audit takes and what it costs, before it starts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 from binventory.cost import prices
 
 _LISTED_AT_ONCE: Final = 1000
-# What one instance of the default type is assumed to need for one photo, whatever the concurrency; an upper bound on
-# the safe side of what benchmarks/serving.py measures.
+# Seconds that one instance of the default type needs for one photo at any concurrency: an upper bound of what
+# benchmarks/serving.py measures.
 SECONDS_PER_PHOTO: Final = 0.05
 
 
@@ -23,7 +23,7 @@ class Plan:
     rate: float | None
     """Most requests a second, if limited."""
     price_per_hour: float | None
-    """Of the endpoint's instance, dollars; it bills while it is on, asked or not. None: the price table has none."""
+    """Of the endpoint's instance, dollars; it bills while it is on, used or not. None: the price table has none."""
     events: int = 0
     """Most events that can be sent."""
 

@@ -1,4 +1,4 @@
-"""What the inventory system says about a bin, read from untrusted metadata JSON or CSV rows."""
+"""The inventory system's record of a bin, read from untrusted metadata JSON or CSV rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_METADATA_BYTES: Final = 1024 * 1024
 MAX_TEXT: Final = 300
 MAX_LINES: Final = 100
 MAX_QUANTITY: Final = 1_000_000
-# What ingest takes as an id too, so that labels from an audit can be trained on.
+# Ingest takes the same ids, so that labels from an audit can be trained on.
 _IMAGE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What should be in one bin."""
+    """The recorded contents of one bin."""
 
     image_id: str
     recorded: int

@@ -1,4 +1,4 @@
-"""The audit's main loop: bins as they are listed, a bounded number of them in flight, finished ones into the ledger."""
+"""The audit's main loop: takes bins as they are listed, keeps a bounded number in flight, stores finished ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLIGHT_PER_THREAD: Final = 4
 
 @dataclass(frozen=True)
 class Scope:
-    """What the model can say."""
+    """The counts that the model knows."""
 
     classes: tuple[int, ...] = CLASSES
 
@@ -46,9 +46,9 @@ def audit_bins(
     concurrency: int,
     on_done: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Count every bin that the ledger does not hold yet; `on_done` hears how many more are finished.
+    """Count every bin that the ledger lacks; `on_done` is called with how many more are finished.
 
-    Whatever is finished when an exception passes through (Ctrl-C included) is kept, so the next run goes on from there.
+    What is finished is kept when an exception such as Ctrl-C ends the loop, and the next run continues from there.
     """
     finished: list[CountedBin | SetAside] = []
 
@@ -59,7 +59,7 @@ def audit_bins(
 
     try:
         left = not_yet(bins, ledger, on_done)
-        # Nothing to wait for where answers and records are on this computer: threads would only cost.
+        # With answers and records on this computer there is nothing to wait for: threads would only cost time.
         at_hand = not counter.needs_photo and isinstance(store, Folder)
         results = (
             (audit_one(found, store, counter, scope) for found in left)
@@ -89,14 +89,14 @@ def audit_one(found: Bin, store: Store, counter: Counter, scope: Scope) -> Count
 
 
 def out_of_scope(found: Bin, recorded: int, scope: Scope) -> SetAside:
-    """What becomes of a record whose quantity the model does not know."""
+    """Sets aside a record whose quantity the model does not know."""
     reason = "recorded_below_scope" if recorded < scope.classes[0] else "recorded_above_scope"
     detail = f"the model knows {scope.classes[0]} to {scope.classes[-1]} items only"
     return SetAside(found.image_id, found.photo, "out_of_scope", reason, detail, recorded)
 
 
 def not_yet(bins: Iterable[Bin], ledger: AuditDatabase, on_done: Callable[[int], None]) -> Iterator[Bin]:
-    """The bins that the ledger does not hold; the others are done already."""
+    """The bins that the ledger lacks; the others are done already."""
     for found in bins:
         if ledger.holds(found.image_id):
             on_done(1)

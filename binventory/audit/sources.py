@@ -1,6 +1,6 @@
 """Where bins come from: a folder or an S3 prefix with photos, and metadata beside them or a CSV of records.
 
-Both are walked as they are listed, never held whole: order does not matter, because ranking happens in the ledger.
+Both are read in listing order and never held whole: the ledger ranks the bins later.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
 class PhotoUnreadableError(Exception):
-    """A photo cannot be had. `reason` is a stable code: no_photo, photo_too_large, outside."""
+    """A photo cannot be read. `reason` is a stable code: no_photo, photo_too_large, outside."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """One bin to audit: where its photo lies, and its record, or why there is none."""
+    """One bin to audit: the path of its photo, and how to read its record."""
 
     image_id: str
     photo: str

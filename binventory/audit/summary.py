@@ -1,4 +1,4 @@
-"""What the whole audit says, in a few numbers."""
+"""The whole audit in a few numbers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Summary:
     out_of_scope: int
     not_audited: int
     reasons: tuple[tuple[str, str, int], ...]
-    """(state, reason, bins) of what was set aside."""
+    """(state, reason, number) of the bins that were set aside."""
     wrong: WrongShare | None
     """None when nothing was counted."""
     listed: int
     """Bins in the filtered list."""
     finds: Finds | None
-    """What checking the listed bins is expected to find."""
+    """The wrong records that checking the listed bins is expected to find."""
     unit_error: float
     """Units by which all counted records together are expected to be off."""
     skus: tuple[SkuError, ...]

@@ -20,7 +20,7 @@ _PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class CountedPhoto:
-    """One photo: what the model says, or why it says nothing."""
+    """One photo: the model's answer, or why there is none."""
 
     photo: str
     """`s3://bucket/key`."""

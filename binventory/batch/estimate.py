@@ -1,4 +1,4 @@
-"""How long counting a prefix takes and what it costs, before it starts."""
+"""Estimates how long counting a prefix takes and what it costs, before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an environment's transform jobs run: read from the serving stack, whose settings decide it."""
+"""Where an environment's transform jobs run: role, machines and network, from the serving stack's outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from binventory.core.names import Names
 
 @dataclass(frozen=True)
 class Site:
-    """What a transform job needs to know."""
+    """The settings of an environment's transform jobs."""
 
     names: Names
     role: str

@@ -1,4 +1,4 @@
-"""A list of photos through one transform job: model made, job started or found again, answers read, all cleaned up."""
+"""Counts a list of photos by one transform job: makes the model, starts or finds the job, reads answers, cleans up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Heard = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class Photos:
-    """What one job counts."""
+    """The photos of one job."""
 
     prefix: str
     """`s3://bucket/prefix/`, or without a prefix."""
@@ -59,11 +59,11 @@ class TransformBatch:
 
     @contextmanager
     def answers(self, photos: Photos, heard: Heard = lambda name, done: None) -> Iterator[Iterator[tuple[str, Any]]]:
-        """Has the photos counted and gives (path, the server's JSON answer), for those that have one, in any order.
+        """Counts the photos and yields (path, the server's JSON answer) of those that have one, in any order.
 
-        The job's name follows from photos and model: a run that lost its connection finds its job again, and what has
-        been answered is not paid for twice. Ctrl-C and every other end stop the job. When the block has ended well,
-        model, manifest and answers are deleted.
+        The job's name follows from photos and model, so a run that lost its connection finds its job again and pays for
+        no answer twice. Ctrl-C and every other exception stop the job. After a block that succeeds, model, manifest
+        and answers are deleted.
 
         Raises Problem when the job gives no answers at all.
         """
@@ -213,7 +213,7 @@ class TransformBatch:
 
     def _clean(self, name: str) -> None:
         s3 = self.aws.client("s3")
-        with contextlib.suppress(ClientError):  # it was never made, or somebody was faster
+        with contextlib.suppress(ClientError):  # it was never made, or is deleted already
             self.aws.client("sagemaker").delete_model(ModelName=name)
         bucket, folder = self._place(name)
         keys = self._keys(bucket, folder)

@@ -53,7 +53,7 @@ for group in (rehearse, render, doctor, review, train, watch, endpoint, count, a
 
 
 def main() -> None:
-    """Entry point: runs a command and turns every foreseen failure into three lines and an exit code."""
+    """Entry point: runs a command and turns every expected failure into three lines and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run())
 
@@ -78,7 +78,7 @@ def run(arguments: list[str] | None = None) -> int:
         stderr.print("Interrupted; nothing of this command is left running.")
         return Exit.INTERRUPTED
     except Exception as error:
-        # Wrong flags and values; typer vendors click, so its exceptions are told apart by what they can do.
+        # Wrong flags and values. Typer vendors click, so its exceptions are recognised by their methods.
         if not (hasattr(error, "show") and hasattr(error, "exit_code")):
             raise
         error.show()

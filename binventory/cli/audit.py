@@ -1,4 +1,4 @@
-"""`binventory audit`: photos and records in, the bins most likely wrong out."""
+"""`binventory audit`: ranks the bins whose record is most likely wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def audit(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder or s3://bucket/prefix with photos.")],
-    output: Annotated[Path, typer.Option(help="Folder for the results; a second run goes on there.")] = Path("audit"),
+    output: Annotated[Path, typer.Option(help="Folder for the results; a second run continues there.")] = Path("audit"),
     records: Annotated[Path | None, typer.Option(help="CSV of records; default: metadata JSON beside photos.")] = None,
     columns: Annotated[
         str, typer.Option(help="Columns of the CSV: image_id=A,count=B; also photo, sku and name.")
@@ -67,7 +67,7 @@ def audit(
     events: Annotated[
         str | None, typer.Option(metavar="BUS", help="Send one event a listed bin to this EventBridge bus.")
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
     batch: Annotated[
         bool | None,
@@ -161,7 +161,8 @@ def _progress() -> Progress:
 def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
     """Shows the plan, asks where money is spent, then moves the bars.
 
-    The endpoint bills anyway, so nobody need be there to answer for it; transform jobs are started for this alone.
+    The endpoint bills anyway, so without a terminal there is no question; transform jobs are started for this audit
+    alone, so there is one.
     """
     transformed = shown.add_task("Transform job", total=None, visible=False)
     audited = shown.add_task("Comparing", total=None)
@@ -179,7 +180,7 @@ def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
             price = f"about ${plan.dollars:.2f} ({hour}S3 requests, events)"
         stderr.print(f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, {price}.")
         if not yes and sys.stdin.isatty():
-            typer.confirm("Go on?", abort=True, err=True)
+            typer.confirm("Continue?", abort=True, err=True)
         shown.start()
 
     def launched(bins: int, site: Site) -> None:

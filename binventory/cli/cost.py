@@ -1,4 +1,4 @@
-"""`binventory cost`: the price before the deploy."""
+"""`binventory cost`: prices an environment before it is deployed."""
 
 from __future__ import annotations
 

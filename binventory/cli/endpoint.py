@@ -1,4 +1,4 @@
-"""`binventory endpoint status|on|off`: by the function that changes the serving stack, never behind its back."""
+"""`binventory endpoint status|on|off`: asks the reconcile function, which alone changes the serving stack."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 @group.command("status", epilog="Example: binventory endpoint status --json")
 def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Says whether the endpoint is on, which model it serves, and on how many instances."""
+    """Shows whether the endpoint is on, which model it serves, and on how many instances."""
     aws, names = connect(os.environ), Names(env)
     state = serving.endpoint_state(aws, names)
     newer = _newer(aws, names, state.package)
@@ -42,10 +42,10 @@ def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     stdout.print(f"Switch    {'on' if state.switched_on else 'off'} (stack {state.stack_status})")
     stdout.print(f"Model     {state.package or 'none approved yet'}", soft_wrap=True)
     for judged in newer or ():
-        said = "waits for its rollout" if judged.status == "Approved" else judged.description or "nobody said why"
+        said = "waits for its rollout" if judged.status == "Approved" else judged.description or "no reason was given"
         stdout.print(f"Version {judged.version} is {judged.status}: {said}", soft_wrap=True, markup=False)
     if newer is None:
-        stdout.print("Newer versions may not be read with these credentials", style="dim")
+        stdout.print("These credentials may not read newer versions", style="dim")
 
 
 def _newer(aws: Aws, names: Names, package: str) -> tuple[serving.JudgedPackage, ...] | None:

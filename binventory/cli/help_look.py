@@ -1,4 +1,4 @@
-"""Help without what says nothing: typer writes `<bool>` beside every flag and `<str>` beside every named argument.
+"""Shorter help: typer writes `<bool>` beside every flag and `<str>` beside every named argument.
 
 What it leaves of a line is the description's: at 80 columns typer ends a longer word with an ellipsis.
 """
@@ -13,7 +13,7 @@ _WORDS = {"STR": "TEXT", "INT": "NUMBER", "FLOAT": "NUMBER"}
 
 
 def _option_type(option: TyperOption, ctx: Any) -> str | None:
-    """What follows an option; nothing follows a flag."""
+    """The placeholder after an option; a flag has none."""
     if option.is_flag:
         return None
     kind = option.display_type(ctx).strip("<>").removesuffix(" range").upper()
@@ -34,12 +34,12 @@ def _no_range(option: TyperOption) -> None:
 
 
 def _argument_type(argument: TyperArgument, ctx: Any) -> str | None:
-    """An argument's name says what it is."""
+    """An argument is shown by its name."""
     return None
 
 
 def tidy_help() -> None:
-    """Has typer's help columns say only what people can type. Typer has no setting for it."""
+    """Makes typer's help show only text that people can type. Typer has no setting for it."""
     replace: Any = setattr  # methods of a class that is not ours
     replace(TyperOption, "display_type_rich", _option_type)
     replace(TyperOption, "_get_number_range_help_str", _no_range)

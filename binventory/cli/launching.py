@@ -18,15 +18,15 @@ YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking
 
 
 def confirm(launch: Launch, *, yes: bool, json: bool = False) -> None:
-    """Shows what something costs and asks whether to start it; returns when it may start.
+    """Shows the price and asks whether to start; returns when the answer is yes.
 
     Args:
         launch: what is about to be started.
         yes: the person has said so already.
-        json: standard output is for JSON, so people are shown things on standard error.
+        json: standard output is for JSON, so the screen is shown on standard error.
 
     Raises:
-        Problem: nobody can be asked, because this is no terminal.
+        Problem: there is no terminal on which to ask.
         typer.Exit: the answer was no.
     """
     console = stderr if json else stdout
@@ -37,7 +37,7 @@ def confirm(launch: Launch, *, yes: bool, json: bool = False) -> None:
     if not _somebody_is_there():
         raise Problem(
             "Nothing was started",
-            "it costs money, and nobody can be asked: this is no terminal",
+            "it costs money, and there is no terminal on which to ask",
             "say so beforehand: --yes",
             code=Exit.USAGE,
         )

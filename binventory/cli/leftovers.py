@@ -1,4 +1,4 @@
-"""`binventory leftovers`: what of an environment is still in the account though no stack holds it."""
+"""`binventory leftovers`: lists resources of an environment that are in the account although no stack holds them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Finds what is left of an environment: by its tag and its name, held by none of its stacks.
+    """Finds what is left of an environment: resources with its tag or name that none of its stacks holds.
 
-    Only reads. Says what each costs and which command removes it. Exits with 1 when there is any.
+    It only reads. It shows what each resource costs and which command removes it, and exits with 1 when there is any.
     """
     found = strays.find(connect(os.environ), Names(env))
     if json:

@@ -51,7 +51,7 @@ def _plain(value: object) -> object:
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table in the house style; the columns in `right` are aligned to the right."""
+    """An empty table in the common style; the columns in `right` are aligned to the right."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -59,7 +59,7 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 class HasProbabilities(Protocol):
-    """Something that says how probable each count is."""
+    """An answer with the probability of each count."""
 
     @property
     def probabilities(self) -> Mapping[int, float]:

@@ -47,7 +47,7 @@ def rehearse(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything up and print how to use and end it.")] = False,
     reclaim: Annotated[bool, typer.Option("--reclaim", help="Interrupt training once, as spot does.")] = False,
     enforce_iam: Annotated[
-        bool, typer.Option("--enforce-iam", help="Give every job, function and endpoint its role's rights only.")
+        bool, typer.Option("--enforce-iam", help="Give every job, function and endpoint only its role's permissions.")
     ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the pipeline's run as an HTML page, also when it fails.")
@@ -94,7 +94,7 @@ def rehearse(
 
 
 def _found(options: Options, journal: Journal, result: Result) -> dict[str, Any]:
-    """What a rehearsal has to say for --json, also when it has broken off."""
+    """The results for --json, also of a rehearsal that failed."""
     steps = [
         {"name": entry.name, "state": entry.state, "seconds": entry.seconds(journal.now())}
         for entry in journal.snapshot()

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def review(
     diff: Annotated[Path, typer.Argument(metavar="DIFF", help="Output of `cdk diff`; - for standard input.")],
     allow_replacement: Annotated[
-        bool, typer.Option("--allow-replacement", help="Say what would be lost, and let it pass.")
+        bool, typer.Option("--allow-replacement", help="Show what would be lost, and let it pass.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Shows a rehearsal while it runs: a live table on a terminal, a line a step where output is a file or a pipe."""
+"""Shows a rehearsal while it runs: a live table on a terminal, one line for each step in a file or pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STYLES = {
 
 
 Below = Callable[[Console], RenderableType | None]
-"""What is shown under the steps on a terminal, for a console of that size."""
+"""Draws what is shown under the steps on a terminal."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`binventory spent`: what an execution has cost, what spot saved, and which sizes would have done."""
+"""`binventory spent`: what an execution cost, what spot saved, and which instance sizes would have been enough."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from binventory.cost.usage import Usage
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _LOCAL_NOTE = (
-    "In the local AWS nothing is billed, and this computer stands in for every instance: "
-    "a size says what was used here, not what AWS's machines would have used."
+    "In the local AWS nothing is billed, and this computer replaces every instance: "
+    "a size reflects what was used here, not what AWS's machines would have used."
 )
 
 
@@ -40,7 +40,7 @@ def spent(
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Reads what an execution cost from its jobs: billed seconds, spot savings, and whether a smaller size would do."""
+    """Shows what an execution cost, what spot saved, and whether a smaller instance would be enough."""
     aws, names = connect(os.environ), Names(env)
     found = _report(aws, names, executions.find(aws, names, execution) if execution else executions.newest(aws, names))
     if json:
@@ -66,7 +66,7 @@ def _report(aws: Aws, names: Names, arn: str) -> SpendingReport:
 
 
 def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, ...]]:
-    """The metrics; without the right to read them the bill is still worth printing."""
+    """The metrics; without permission to read them the bill is printed without sizes."""
     try:
         return usage.read(aws, money.jobs, usage.utc_now()), ()
     except ClientError as error:

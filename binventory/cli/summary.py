@@ -1,4 +1,4 @@
-"""What a rehearsal found, in four small tables: steps, trials, metrics, and the endpoint's answers."""
+"""The results of a rehearsal in four small tables: steps, trials, metrics, and the endpoint's answers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _bound(metric: dict[str, Any], end: str) -> str:
 
 def _print_transitions(result: Result, console: Console) -> None:
     if result.transitions:
-        console.print("\nThe training job was reclaimed and went on from its checkpoint:")
+        console.print("\nThe training job was reclaimed and continued from its checkpoint:")
         transitions = table("status", "")
         for transition in result.transitions:
             transitions.add_row(transition.status, transition.message)

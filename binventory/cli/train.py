@@ -65,8 +65,10 @@ def train(
         TrainingPlace,
         typer.Option("--on", help="ec2: embed, train and evaluate on one spot machine, on shards that exist."),
     ] = TrainingPlace.SAGEMAKER,
-    resume: Annotated[str | None, typer.Option(metavar="RUN", help="ec2: go on from this run's checkpoints.")] = None,
-    watch_run: Annotated[str | None, typer.Option("--watch", metavar="RUN", help="ec2: only look at this run.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="ec2: continue from this run's checkpoints.")
+    ] = None,
+    watch_run: Annotated[str | None, typer.Option("--watch", metavar="RUN", help="ec2: only watch this run.")] = None,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
@@ -81,7 +83,7 @@ def train(
     if resume or watch_run:
         raise Problem(
             "--resume and --watch are for --on ec2",
-            "an execution of the pipeline goes on by itself",
+            "an execution of the pipeline continues by itself",
             "look at it with: binventory watch",
             code=Exit.USAGE,
         )
@@ -112,13 +114,13 @@ def train(
 
 
 def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
-    """The parameters of an earlier execution. What made that one fresh is its own."""
+    """The parameters of an earlier execution. Its parameter `Fresh` is left out."""
     arn = executions.newest(aws, names) if execution == "newest" else executions.find(aws, names, execution)
     return {name: value for name, value in executions.parameters_of(aws, arn).items() if name != "Fresh"}
 
 
 def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:
-    """Refuses flags that mean nothing for a machine that trains on existing shards."""
+    """Refuses flags that have no effect on a machine that trains on existing shards."""
     if photos or labels:
         raise Problem(
             "--photos and --labels are not for --on ec2",
@@ -130,7 +132,7 @@ def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fre
         raise Problem(
             "--like and --fresh are not for --on ec2",
             "a machine embeds and trains anew, with the parameters of the newest execution that has ingested",
-            "change them one by one, with --set; go on from a run's checkpoints with --resume RUN",
+            "change them one by one, with --set; continue from a run's checkpoints with --resume RUN",
             code=Exit.USAGE,
         )
 
@@ -159,7 +161,7 @@ def approve(
     # An endpoint that is off, with this package already, is turned on as well.
     answer = serving.request_on(aws, names, f"the approval of version {serving.version_of(arn)}")
     if answer and answer.outcome == "held":
-        raise serving.not_promoted(names, answer.reason, "mend that, then: binventory endpoint on")
+        raise serving.not_promoted(names, answer.reason, "repair that, then: binventory endpoint on")
     console = stderr if json else stdout
     if wait:
         limit = timeout or serving.wait_seconds(serving.template(aws, names.serving_stack))
@@ -184,14 +186,14 @@ def reject(
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Takes a model's approval away; the newest that is still approved replaces it, as after an approval."""
+    """Rejects a model; the newest one that is still approved replaces it."""
     names, aws = Names(env), connect(os.environ)
     arn = package or serving.endpoint_state(aws, names).package
     if not arn:
         raise Problem(
             f"The endpoint {names.prefix} names no model",
             "none has been approved yet",
-            "say which to reject: binventory reject ARN",
+            "name the one to reject: binventory reject ARN",
             code=Exit.NOT_READY,
         )
     serving.reject(aws, arn, note)
@@ -203,7 +205,7 @@ def reject(
 
 
 def _no_newer(aws: Aws, names: Names, package: str) -> None:
-    """An approval that changes nothing is refused: the newest approved version of the group serves."""
+    """Refuses an approval that would change nothing: the newest approved version of the group serves."""
     if f":model-package/{names.prefix}/" not in package:
         raise Problem(
             f"The model package {package} was not approved",
@@ -222,7 +224,7 @@ def _no_newer(aws: Aws, names: Names, package: str) -> None:
 
 
 def _launch_of_endpoint(aws: Aws, names: Names, package: str) -> Launch | None:
-    """What an approval turns on; None where no stack would serve the model, so that nothing comes to bill."""
+    """The launch screen of the endpoint that an approval turns on; None where no stack would serve the model."""
     try:
         template = serving.template(aws, names.serving_stack)
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""`binventory train --on ec2`: the price, the start, the steps, and what becomes of the model."""
+"""`binventory train --on ec2`: shows the price, starts the run, follows its steps and registers the model."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ENDED_WELL = "succeeded"
 
 @dataclass(frozen=True)
 class Ec2Options:
-    """What was asked for on the command line."""
+    """The flags of the command line."""
 
     values: Mapping[str, str | int | float]
-    resume: str | None  # a run whose checkpoints are gone on from
-    watch: str | None  # a run that is only looked at
+    resume: str | None  # the run to continue from its checkpoints
+    watch: str | None  # the run that is only watched
     detach: bool
     yes: bool
     json: bool
 
 
 def train_on_ec2(aws: Aws, names: Names, asked: Ec2Options) -> None:
-    """Starts a run, or goes on with one, and follows it to its end; interrupting this leaves it running.
+    """Starts or resumes a run and follows it to its end; interrupting this leaves it running.
 
     Raises:
         Problem: the stack is not deployed, a machine works on the run already, spot has none, or the run ended early.
@@ -102,7 +102,7 @@ def _follow(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json:
 
 
 def _finish(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json: bool) -> None:
-    """Registers a model that the gate lets pass, and says why it does not otherwise."""
+    """Registers a model that passes the gate. Raises Problem with the reason otherwise."""
     run = str(plan["run"])
     found = runs.evaluation(aws, where, run)
     gate = found["binventory"]["gate"]

@@ -1,4 +1,4 @@
-"""`binventory watch` and `report`: a pipeline execution while it runs, and afterwards."""
+"""`binventory watch` and `report`: show a pipeline execution while it runs and afterwards."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def report(
 
 
 def follow(aws: Aws, arn: str, json: bool) -> None:
-    """Shows an execution until it has ended, then says what it came to. Raises Problem when it failed."""
+    """Shows an execution until it has ended, then its result. Raises Problem when it failed."""
     console = stderr if json else stdout
     journal = Journal()
     journal.plan(*executions.STEPS, _MONEY)
@@ -117,7 +117,7 @@ def refusal(aws: Aws, package: str) -> list[str]:
         judged = serving.describe_package(aws, package)
     except ClientError:
         return []  # it is deleted, or these credentials follow executions only
-    return [f"Rejected:     {judged.description or 'nobody said why'}"] if judged.status == "Rejected" else []
+    return [f"Rejected:     {judged.description or 'no reason was given'}"] if judged.status == "Rejected" else []
 
 
 def below(watcher: StepWatcher) -> Below:
@@ -146,7 +146,7 @@ def _panel(inside: RenderableType, title: str) -> Panel:
 
 
 def trials_table(trials: tuple[executions.Trial, ...]) -> Table:
-    """What was tried so far, the best one in bold."""
+    """The trials so far, the best one in bold."""
     made = table("trial", "learning rate", "batch size", "objective", "", right=("batch size", "objective"))
     losses = [trial.objective for trial in trials if trial.objective is not None]
     for number, trial in enumerate(trials, start=1):

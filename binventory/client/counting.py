@@ -27,7 +27,7 @@ class CountError(Exception):
 
 
 class Runtime(Protocol):
-    """What is used of boto3's `sagemaker-runtime` client."""
+    """The part of boto3's `sagemaker-runtime` client that is used."""
 
     def invoke_endpoint(self, **request: Any) -> Any:
         """As boto3 documents it."""
@@ -35,7 +35,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class Count:
-    """What a photo shows: the likeliest count, the probability of each, and which model package says so."""
+    """The answer for a photo: the likeliest count, the probability of each count, and the model package."""
 
     count: int
     probabilities: Mapping[int, float]
@@ -54,7 +54,7 @@ def count_photo(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str).
 
-    A URL is fetched here, under `policy`. A busy endpoint is asked again, at most four times in all. Raises
+    A URL is fetched here, under `policy`. A busy endpoint gets the request again, at most four times in all. Raises
     FetchError when the URL is not fetched, CountError when the endpoint has no answer, OSError when the file cannot be
     read.
     """

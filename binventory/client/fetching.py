@@ -1,6 +1,6 @@
-"""Fetches a photo from a URL that a stranger may have written.
+"""Fetches a photo from a URL that may come from an untrusted person.
 
-The endpoint itself has no network; whoever has a URL fetches it here, on the caller's side: https to listed hosts
+The endpoint has no network, so a URL is fetched here, on the caller's side: https to listed hosts
 only, every name resolved once and the connection made to exactly the address that was checked, every redirect
 treated as a new URL, and bytes, headers and total time capped.
 """
@@ -35,7 +35,7 @@ Connect = Callable[[Address, float], socket.socket]
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """What may be fetched and how much of it. Times in seconds, over the whole fetch with its redirects."""
+    """Limits of a fetch. Times in seconds, over the whole fetch with its redirects."""
 
     allowed_hosts: tuple[str, ...] = DATASET_HOSTS
     max_bytes: int = 16 * 1024 * 1024
@@ -166,7 +166,7 @@ class _Exchange:
         try:
             request = h11.Request(method="GET", target=target, headers=headers)
         except h11.LocalProtocolError as error:
-            raise FetchError("url", f"the URL's path cannot be asked for: {error}") from error
+            raise FetchError("url", f"the URL's path cannot be requested: {error}") from error
         self._connection.settimeout(self._fetch.remaining())
         self._connection.sendall((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
         return self._answer()
@@ -181,7 +181,7 @@ class _Exchange:
         if response.status_code != 200:
             raise FetchError("status", f"the server answered {response.status_code}, not with a photo")
         if fields.get("content-encoding", "identity").lower() != "identity":
-            raise FetchError("encoding", "the server compressed the photo, which was not asked for")
+            raise FetchError("encoding", "the server compressed the photo although the request forbids it")
         length = fields.get("content-length", "0")
         if length.isdecimal() and int(length) > self._fetch.policy.max_bytes:
             raise self._too_large()
@@ -194,7 +194,7 @@ class _Exchange:
                 return event
             if not isinstance(event, h11.InformationalResponse):
                 break
-        raise FetchError("protocol", "the server never comes to its answer")
+        raise FetchError("protocol", "the server sends no final answer")
 
     def _body(self) -> bytes:
         parts: list[bytes] = []

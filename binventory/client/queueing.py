@@ -20,7 +20,7 @@ _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 
 
 class AsyncRuntime(Protocol):
-    """What is used of boto3's `sagemaker-runtime` client."""
+    """The part of boto3's `sagemaker-runtime` client that is used."""
 
     def invoke_endpoint_async(self, **request: Any) -> Any:
         """As boto3 documents it."""
@@ -46,7 +46,7 @@ def count_queued(
     policy: FetchPolicy | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Count:
-    """The count in a photo given as bytes, as a file's path, or as an https URL (a str), whenever it comes.
+    """The count in a photo given as bytes, as a file's path, or as an https URL (a str), as soon as there is one.
 
     The photo is removed from S3 again. Raises as `count_photo` does, and CountError (`late`) when no answer came.
     """
@@ -60,7 +60,7 @@ def count_queued(
     try:
         return _answer(queue, f"s3://{bucket}/{key}", pause)
     finally:
-        with contextlib.suppress(ClientError):  # without the right to delete it goes when it expires
+        with contextlib.suppress(ClientError):  # without the right to delete it, the photo stays until it expires
             queue.s3.delete_object(Bucket=bucket, Key=key)
 
 
@@ -80,7 +80,9 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Coun
             raise CountError("refused", failure.decode("utf-8", "replace")[:500])
         pause(wait)
         wait = min(wait * 1.5, 5.0)
-    raise CountError("late", f"no answer within {queue.patience:.0f} s; it will come to {reply['OutputLocation']}")
+    raise CountError(
+        "late", f"no answer within {queue.patience:.0f} s; it will be written to {reply['OutputLocation']}"
+    )
 
 
 def _read(queue: Queue, uri: str) -> bytes | None:

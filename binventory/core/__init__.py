@@ -1,1 +1,1 @@
-"""What every folder here uses: the connection, names, failures and the journal of a command."""
+"""What every folder uses: the connection to AWS, names, failures, and the journal of a command."""

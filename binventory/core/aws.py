@@ -1,4 +1,4 @@
-"""The connection to AWS or to the local AWS: the same calls, told apart only by an endpoint URL."""
+"""The connection to AWS or to the local AWS: the same calls, with another endpoint URL."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Aws:
 
     @property
     def region(self) -> str:
-        """The region that is asked, such as us-east-1."""
+        """The region, such as us-east-1."""
         return str(self.session.region_name)
 
     @property
@@ -81,5 +81,5 @@ def error_code(error: ClientError) -> str:
 
 
 def error_message(error: ClientError) -> str:
-    """What an AWS error says."""
+    """The message of an AWS error."""
     return str(error.response.get("Error", {}).get("Message", error))

@@ -1,4 +1,4 @@
-"""How the command line fails: what happened, why, and what to do about it, with a documented exit code."""
+"""Failures that a person can act on: what happened, why, what to do about it, and the exit code."""
 
 from __future__ import annotations
 

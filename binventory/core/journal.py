@@ -1,4 +1,4 @@
-"""What a long command has done so far: its steps, their times and notes, for whoever shows or stores them."""
+"""The steps of a long command so far, with their times and notes, to be shown or stored."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ class Journal:
         self.on_change(entry)
 
     def note(self, entry: Entry, note: str) -> None:
-        """Says what a step is doing, or what came out of it."""
+        """Notes what a step is doing, or its result."""
         if note != entry.note:
             entry.note = note
             self.on_change(entry)
 
     def skip_waiting(self) -> None:
-        """Marks what will not happen any more."""
+        """Marks the steps that will not run any more."""
         for entry in self.snapshot():
             if entry.state == "waiting":
                 entry.state = "skipped"

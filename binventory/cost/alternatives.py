@@ -1,4 +1,4 @@
-"""The same training in other ways: SageMaker on demand, managed spot, EC2 spot; and what the notebook way spent."""
+"""The same training on SageMaker on demand, managed spot and EC2 spot, beside the notebooks before this project."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def alternatives(jobs: Sequence[Job], prices: Prices, workload: Workload) -> tup
 
 
 def seed_way(prices: Prices) -> tuple[StepLine, ...]:
-    """What the notebook way that this project replaces spent on the same work.
+    """What the notebooks that this project replaces spent on the same work.
 
     Raises:
         Problem: the table holds no price for one of its machines.

@@ -1,4 +1,4 @@
-"""The price of an environment before it exists: a month of standing still, one execution, a thousand counts."""
+"""The price of an environment before it exists: a month without use, one execution, a thousand counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOG_GB_A_MONTH = 1.0
 
 @dataclass(frozen=True)
 class MonthLine:
-    """Something that bills by the month whether it is used or not."""
+    """A resource that bills by the month, used or not."""
 
     name: str
     quantity: str
@@ -42,7 +42,7 @@ class Estimate:
     alternatives: tuple[Alternative, ...]
     seed: tuple[StepLine, ...]
     growth: tuple[GrowthLine, ...]
-    notes: tuple[str, ...]  # limits that are too short, prices that nobody read from AWS
+    notes: tuple[str, ...]  # time limits that are too short, prices that are estimates
 
     @property
     def idle_month(self) -> float:

@@ -1,4 +1,4 @@
-"""How a month's cost grows with photos and executions: what runs, and what stays lying in S3 until it expires."""
+"""How a month's cost grows with photos and executions: jobs, and what is stored in S3 until it expires."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stored_gb(workload: Workload) -> float:
 
 
 def month(assembly: Quantities, prices: Prices, workload: Workload, executions: float) -> tuple[float, float]:
-    """GB that lie in S3 once as much expires as is added, and dollars of a month; the endpoint is not in it.
+    """GB in S3 once as much expires as is added, and dollars of a month, without the endpoint.
 
     Models stay, and move to a cheaper class: a year of them is counted.
 

@@ -1,7 +1,7 @@
-"""What something will cost, for the screen that asks before it is started: training and serving, read from the account.
+"""The launch screen: what a training or the endpoint will cost, read from the account, before it is started.
 
-The account knows what will really run: the deployed pipeline's definition with this start's parameters, the deployed
-serving stack's template. A price that the table does not hold is shown as unknown; it keeps nobody from starting.
+What will run is read from the deployed pipeline's definition, with this start's parameters, and from the deployed
+serving stack's template. A price that the table lacks is shown as unknown; it does not prevent the start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
 from stacks.vocabulary import CLASSES
 
-LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are what AWS would ask."
+LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are AWS list prices."
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Launch:
-    """What is about to be started, what it costs, and the commands that are useful next."""
+    """What is about to start, what it costs, and useful next commands."""
 
     title: str
     period: str  # what the dollars are for: "once" or "a month"
@@ -114,8 +114,8 @@ def of_execution(
 ) -> Launch:
     """The launch screen of an execution of this pipeline definition, started with these parameters.
 
-    `again` is the definition that goes on on demand after too many reclaims; it counts in the worst case. `photos` is
-    how many there are, where that is known, and `notes` what else there is to say.
+    `again` is the definition that continues on demand after too many reclaims; it counts in the worst case. `photos` is
+    the number of photos where it is known; `notes` are shown as they are.
     """
     values = {**defaults_of(definition), **parameters}
     workload = Workload.of(values, None)
@@ -162,7 +162,7 @@ def of_endpoint(template: Json, title: str, *, names: Names, aws: Aws) -> Launch
 
 
 def _charge(job: Job, prices: Prices | None, workload: Workload) -> tuple[Charge, tuple[str, ...]]:
-    """One line, and what has to be said about it; a price that is missing shows as unknown."""
+    """One line and its notes; a price that is missing shows as unknown."""
     line: StepLine | None = None
     said: tuple[str, ...] = ()
     if prices is not None:
@@ -186,7 +186,7 @@ def _charge(job: Job, prices: Prices | None, workload: Workload) -> tuple[Charge
 
 
 def _serving(endpoint: BilledEndpoint, prices: Prices | None) -> tuple[Charge, tuple[str, ...]]:
-    """The endpoint's line and what has to be said about it; a price that is missing shows as unknown."""
+    """The endpoint's line and its notes; a price that is missing shows as unknown."""
     serverless = endpoint.mode == "serverless"
     how = {"realtime": "always on", "async": "answers to S3"}.get(endpoint.mode, "")
     choice = f"{endpoint.min_instances} x {endpoint.instance_type}, {how}"
@@ -209,7 +209,7 @@ def _machines(endpoint: BilledEndpoint, prices: Prices) -> tuple[float, float, s
     hour = prices.instance_hour(endpoint.instance_type)
     note = f"It bills ${endpoint.min_instances * hour:.3f} an hour from now on, until it is turned off."
     if not endpoint.min_instances:
-        note = f"It bills ${hour:.3f} an hour for each machine that requests bring up, and nothing without requests."
+        note = f"It bills ${hour:.3f} an hour for each machine that requests start, and nothing without requests."
     return endpoint.min_instances * hour * HOURS_A_MONTH, endpoint.max_instances * hour * HOURS_A_MONTH, note
 
 
@@ -226,7 +226,7 @@ def _unpriced(problem: Problem) -> str:
 
 
 def _prices(region: str) -> tuple[Prices | None, tuple[str, ...]]:
-    """The region's prices and what has to be said about them."""
+    """The region's prices, and warnings about them."""
     try:
         prices = load(region)
     except Problem as problem:

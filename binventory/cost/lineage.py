@@ -1,4 +1,4 @@
-"""What a model cost to make, kept with the model: read from its execution's jobs, written beside its lineage."""
+"""The cost of a model, kept with the model: read from its execution's jobs, written beside its lineage."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EXECUTION = "pipeline_execution"
 def of_package(aws: Aws, package: str) -> dict[str, str]:
     """Properties for a model package: dollars of the execution that made it, and what spot saved on it.
 
-    Empty where nobody knows: the package names no execution, its jobs are gone or may not be read, or the table holds
-    no price for one of them. A model is not held back for want of its price.
+    Empty where the cost is unknown: the package names no execution, its jobs are gone or may not be read, or the table
+    holds no price for one of them. A missing price does not hold a model back.
     """
     try:
         described = aws.client("sagemaker").describe_model_package(ModelPackageName=package)

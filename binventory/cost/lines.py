@@ -73,7 +73,7 @@ def step_line(job: Job, prices: Prices, workload: Workload) -> StepLine:
 
 
 def volume_hour(prices: Prices, instance_type: str, volume_gb: int) -> float:
-    """Dollars an hour of the volume that a job's machine asks for; machines with a disk of their own need none."""
+    """Dollars an hour of the volume that a job's machine asks for; instance types with a local disk need none."""
     if machine(instance_type).has_own_disk:
         return 0.0
     return volume_gb * prices.unit("volume_gb_month") / HOURS_A_MONTH

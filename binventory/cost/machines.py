@@ -42,7 +42,7 @@ class InstanceType:
 
     @property
     def burstable(self) -> bool:
-        """Whether its processors are only lent above a base share, so that a job slows down when its credit is used."""
+        """Whether it works above a base share of its processors only on credit, so that a long job slows down."""
         return self.family.startswith("t")
 
     @property
@@ -55,7 +55,7 @@ def machine(instance_type: str) -> InstanceType:
     """The machine behind a type such as `ml.m5.xlarge`.
 
     Raises:
-        Problem: nobody told this table about the size or the family.
+        Problem: the table lacks the size or the family.
     """
     family, size = instance_type.split(".")[-2:]
     vcpus, letter = _VCPUS.get(size), family[:1]

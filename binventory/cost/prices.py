@@ -1,4 +1,4 @@
-"""The price table: dated, with its source, by region. What it does not hold is said, never guessed."""
+"""The price table by region, with date and source. A price that it lacks is an error, never a guess."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Prices:
         return instance_type in self._values["instance_hour"]
 
     def estimated(self, instance_type: str) -> str:
-        """How the price of an instance type was arrived at when nobody read it from AWS; "" for one that was read."""
+        """How the price of an instance type was estimated; "" for one that was read from AWS."""
         return str(self._values.get("estimated", {}).get(instance_type, ""))
 
     def warning(self, today: date) -> str:
-        """Says so when prices are older than they should be; "" otherwise."""
+        """A warning when prices are older than `MAX_AGE_DAYS`; "" otherwise."""
         stale = sorted(name for name, read in self._kept.items() if (today - read).days > MAX_AGE_DAYS)
         cure = f"renew them with binventory cost --refresh --region {self.region}"
         if (today - self.read).days > MAX_AGE_DAYS:

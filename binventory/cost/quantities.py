@@ -1,4 +1,4 @@
-"""Reads quantities from what `cdk synth` wrote: the endpoint, what bills by the month, and the pipeline's jobs."""
+"""Quantities that bill, from the templates: the endpoint, resources that bill by the month, and the pipeline's jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = re.compile(r'\["([^"/]+/[^"]+)","([^"]+)"')
 
 @dataclass(frozen=True)
 class BilledEndpoint:
-    """What serves, while it is on. A serverless one has memory instead of machines."""
+    """The endpoint while it is on. A serverless one has memory instead of machines."""
 
     instance_type: str  # "" for serverless
     min_instances: int
@@ -54,7 +54,7 @@ class Quantities:
     alarms: int
     endpoint_alarms: int
     dashboards: int
-    metrics: int  # of our own, whether or not the endpoint is on
+    metrics: int  # custom metrics that exist whether or not the endpoint is on
     endpoint_metrics: int
     interface_endpoints: int  # one in each availability zone
     nat_gateways: int
@@ -98,7 +98,7 @@ def _environment(stack_names: list[str]) -> str:
 
 
 def endpoint_of(templates: list[Json]) -> BilledEndpoint | None:
-    """What serves, as the serving stack's template has it; None where no stack has an endpoint."""
+    """The endpoint in the serving stack's template; None where no stack has one."""
     configs = _resources(templates, "AWS::SageMaker::EndpointConfig")
     if not configs:
         return None
@@ -133,7 +133,7 @@ def _batch(templates: list[Json]) -> BatchMachines | None:
 
 
 def _metrics(templates: list[Json]) -> int:
-    """How many metrics of our own alarms and dashboards name, without those of the endpoint's server."""
+    """How many custom metrics the alarms and dashboards name, without those of the endpoint's server."""
     named = {
         (alarm["Properties"].get("Namespace", ""), alarm["Properties"].get("MetricName", ""))
         for alarm in _resources(templates, "AWS::CloudWatch::Alarm")
@@ -153,7 +153,7 @@ def _interface_endpoints(templates: list[Json]) -> int:
 
 
 def _kept_days(templates: list[Json]) -> int:
-    """Age at which a lifecycle rule deletes what lies under executions/; a year where none does."""
+    """Days until a lifecycle rule deletes objects under executions/; a year where there is no such rule."""
     rules = [
         rule
         for bucket in _resources(templates, "AWS::S3::Bucket")

@@ -1,4 +1,4 @@
-"""Reads prices from the AWS Price List API into the table: instances, and what is priced by the unit."""
+"""Reads prices from the AWS Price List API into the table: prices of instances, and prices by unit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOURS = frozenset({"hrs", "hours", "hour"})
 
 @dataclass(frozen=True)
 class Unit:
-    """A price of the table that is not by instance type, and how the Price List names it."""
+    """A price by unit, and its name in the Price List."""
 
     name: str
     service: str
@@ -65,7 +65,7 @@ UNREAD = ("serverless_gb_second", "serverless_gb_processed", "nat_gateway_hour")
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a refresh found, and what it did not."""
+    """The prices that a refresh found, and those that it did not."""
 
     instances: int
     units: tuple[str, ...]
@@ -139,7 +139,7 @@ def refresh(pricing: Any, region: str, today: date, table: Path = TABLE) -> Refr
 
 
 def _kept(before: Mapping[str, Any], found: set[str]) -> dict[str, str]:
-    """What was known before and was not found now, with the date on which it was read."""
+    """The prices that were known and were not found now, with the date on which they were read."""
     old = before.get("kept", {})
     names = {
         *(name for name, value in before.items() if isinstance(value, int | float)),
@@ -150,7 +150,7 @@ def _kept(before: Mapping[str, Any], found: set[str]) -> dict[str, str]:
 
 
 def _ec2(pricing: Any, region: str, instance_types: Iterable[str]) -> dict[str, float]:
-    """Dollars an hour of plain Linux machines, the road beside SageMaker."""
+    """Dollars an hour of plain Linux instances, for training on EC2."""
     found = {}
     for name in instance_types:
         usage = re.compile(_REGION + "BoxUsage:" + re.escape(name) + "$")

@@ -1,4 +1,4 @@
-"""The bill of one execution: what each step cost, what spot saved, what its machines used, which sizes would do."""
+"""The bill of one execution: the cost of each step, what spot saved, use of machines, sizes that would be enough."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SpendingReport:
     dollars: float | None
     saved: float | None
     notes: tuple[str, ...]
-    take: dict[str, str]  # pipeline parameters and the instance types that would have done
+    take: dict[str, str]  # pipeline parameters and the instance types that would be enough
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -60,7 +60,7 @@ def make(
     prices: Prices,
     notes: tuple[str, ...] = (),
 ) -> SpendingReport:
-    """Puts together what was spent, what was used (None: nobody may know) and what the definition lets one choose."""
+    """Combines costs, use (None: the metrics may not be read) and the instance types to choose from."""
     knobs = instance_parameters(definition)
     steps = tuple(_step(step, used, *knobs.get(step.step, ("", ())), prices) for step in spent.steps)
     read = f"{prices.read} ({prices.source})"

@@ -1,6 +1,6 @@
 """What a thousand counts cost in each way to serve, and at which traffic one way overtakes another.
 
-Every way costs so much a day whatever comes, and so much a count. Two straight lines cross once: the break-even.
+Each way has a fixed price a day and a price a count. Two straight lines cross once: the break-even.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PHOTO_MB = 0.05
 # An asynchronous endpoint that scales to zero is up for a while before its first answer and after its last one.
 ASYNC_IDLE_SECONDS = 1200.0
 _DAY = 86_400
-# Lines that all but run in parallel cross where nobody counts.
+# Lines that are almost parallel cross at a traffic that does not occur.
 _MOST_A_DAY = 1e9
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to serve: dollars a day that it takes whatever comes, dollars a count, and what to know about it."""
+    """A way to serve: fixed dollars a day, dollars a count, and a note."""
 
     name: str
     fixed_day: float
@@ -43,7 +43,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class ServingLine:
-    """A way to serve at the traffic asked for: dollars a thousand counts, and a month of it."""
+    """A way to serve at a given traffic: dollars a thousand counts, and dollars a month."""
 
     mode: str
     per_thousand: float

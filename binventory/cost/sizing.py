@@ -1,4 +1,4 @@
-"""Which instance size a job needed, from what its machines used: the smallest price that would have held it."""
+"""Advises on instance sizes: the cheapest type that would have been enough for what a job's machines used."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _FULL = 0.85
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do about an instance type."""
+    """Advice about an instance type."""
 
     instance_type: str  # what ran
-    better: str  # what would do; "" where nothing cheaper would, or nothing is known
+    better: str  # the type that would be enough; "" where none is cheaper, or nothing is known
     saving: float  # share of the price that is saved, 0 to 1
     text: str  # "20% of 4 vCPU used: ml.m5.large would do, saving 50%"
 
 
 def advise(instance_type: str, used: Usage, allowed: Sequence[str], prices: Prices) -> Advice:
-    """The cheapest of the `allowed` types that would have held what was used.
+    """The cheapest of the `allowed` types that would have been enough.
 
     Burstable types are never advised: they slow down when their credit is used. A GPU job stays in its family, since
     per cent of one GPU say nothing about another.
@@ -64,7 +64,7 @@ def _said(ran: InstanceType, used: Usage) -> str:
 
 
 def _holds(other: InstanceType, ran: InstanceType, used: Usage) -> bool:
-    """Whether a machine would have held what was used on the one that ran."""
+    """Whether another instance type would have been enough."""
     if other.burstable or used.cpu is None or used.memory is None:
         return False
     if bool(other.gpus) != bool(ran.gpus) or (ran.gpus and other.family != ran.family):

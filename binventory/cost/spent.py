@@ -1,8 +1,8 @@
-"""Money spent by a pipeline execution, from what SageMaker says of each of its jobs: billed seconds, spot savings.
+"""What a pipeline execution cost, from SageMaker's description of each job: billed seconds, spot savings.
 
-A finished training job says itself how long it is billed (`BillableTimeInSeconds`, an instance); the difference to
-`TrainingTimeInSeconds` is what spot saved. A processing job is billed for its wall-clock time. What still runs is
-priced on demand until now, so its figure is an upper bound.
+A finished training job has `BillableTimeInSeconds` (of one instance); the difference to `TrainingTimeInSeconds` is what
+spot saved. A processing job is billed for its wall-clock time. A running job is priced on demand until now, so its
+figure is an upper bound.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Spent:
 
 
 class Meter:
-    """Reads what executions cost; what has ended is asked for once, so it may be read at every look.
+    """Reads what executions cost. Ended jobs are read once, so it can be called again and again.
 
     Args:
         aws: the account whose jobs are priced, at the prices of its region.
@@ -131,7 +131,7 @@ class Meter:
 
     def _jobs(self, step: executions.ExecutionStep) -> Iterable[JobSpent]:
         if step.reused is not None:
-            return  # the execution that ran it has paid
+            return  # the execution that ran it paid for it
         if step.kind == "TuningJob" and step.job:
             for trial in executions.trials(self._aws, step.job):
                 yield self._job("TrainingJob", trial.job)

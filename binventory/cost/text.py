@@ -26,7 +26,7 @@ def to_json(found: Estimate) -> dict[str, Any]:
 
 
 def markdown(found: Estimate, before: Estimate | None = None) -> str:
-    """The estimate for a pull request; with `before`, what the change does to it, in all and line by line."""
+    """The estimate for a pull request; with `before`, also the difference, in total and line by line."""
     text = [f"### Cost of `{found.environment}` in {found.region}", ""]
     text += _markdown_table(["", *heads(before)], [[name, *values] for name, values in rows(found, before)])
     if before is not None:
@@ -99,12 +99,12 @@ def step_cells(line: StepLine) -> list[str]:
 
 
 def mode_cells(line: ServingLine) -> list[str]:
-    """One way to serve at the traffic asked for."""
+    """One way to serve at the given traffic."""
     return [line.mode, money(line.per_thousand), money(line.month), line.note]
 
 
 def notes(found: Estimate) -> tuple[str, ...]:
-    """What has to be said about an estimate."""
+    """The notes of an estimate."""
     if not found.again:
         return found.notes
     steps = ", ".join(line.step for line in found.again)
@@ -125,7 +125,7 @@ EVEN_HEADS = ["break-even, counts a day", "cheaper below", "cheaper above"]
 
 
 def even_cells(even: BreakEven) -> list[str]:
-    """Two ways to serve that change places."""
+    """Two ways to serve and their break-even."""
     return [f"{even.counts_a_day:,.0f}", even.below, even.above]
 
 
@@ -142,7 +142,7 @@ def _folded(title: str, names: Sequence[str], cells: Iterable[Sequence[str]]) ->
 
 
 def money(dollars: float) -> str:
-    """Dollars with the digits that matter: $0.0031, $0.42, $83.95."""
+    """Dollars with significant digits: $0.0031, $0.42, $83.95."""
     return f"${dollars:.4f}" if 0 < abs(dollars) < 0.01 else f"${dollars:,.2f}"
 
 

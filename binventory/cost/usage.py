@@ -1,4 +1,4 @@
-"""What the machines of finished jobs used, from the metrics that SageMaker publishes about each of them."""
+"""What the machines of finished jobs used, from the metrics that SageMaker publishes for each of them."""
 
 from __future__ import annotations
 
@@ -129,5 +129,5 @@ def _level(machines: list[list[float]]) -> Level | None:
 
 
 def utc_now() -> datetime:
-    """Now, as CloudWatch counts."""
+    """Now in UTC, as CloudWatch's times are."""
     return datetime.now(UTC)

@@ -24,7 +24,7 @@ JOB_OVERHEAD_SECONDS = 150.0  # from start to the first useful second: image, co
 
 @dataclass(frozen=True)
 class Workload:
-    """What an execution works on."""
+    """The photos, views and epochs of an execution."""
 
     photos: int
     views: int

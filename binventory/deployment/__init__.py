@@ -1,1 +1,1 @@
-"""The CDK command line, and what a deployment would lose."""
+"""The CDK command line, and the review of what a deployment would lose."""

@@ -1,4 +1,4 @@
-"""Runs the real CDK command line against the local AWS: quiet on the screen, complete in a log."""
+"""Runs the CDK command line: short progress for the screen, the whole output in a log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Cdk:
-    """The pinned CDK CLI of a checkout. Each has an assembly folder of its own, so that two can run side by side."""
+    """The pinned CDK CLI of a checkout. Each instance has its assembly folder, so two can run side by side."""
 
     repository: Path
     assembly: Path  # what `--output` names
@@ -45,7 +45,7 @@ class Cdk:
         self._run("destroy", "--all", *flags, say=say, folder=self.repository)
 
     def _run(self, *arguments: str, say: Callable[[str], None], folder: Path) -> None:
-        """Runs the CLI; `say` gets each line of its output. Raises a Problem with the end of the log."""
+        """Runs the CLI; `say` is called with each line of its output. Raises a Problem with the end of the log."""
         lines: list[str] = []
         with self.log.open("a") as log:
             log.write(f"\n$ cdk {' '.join(arguments)}\n")
@@ -121,7 +121,7 @@ def _end_group(process: subprocess.Popen[str]) -> None:
 
 
 def progress(line: str) -> str | None:
-    """The resource a line of `cdk deploy --progress events` speaks of, short enough for a status column."""
+    """The resource and state in a line of `cdk deploy --progress events`, short enough for a status column."""
     parts = [part.strip() for part in line.split("|")]
     if len(parts) >= 6:
         return f"{parts[0]} {parts[-1]} {parts[3].replace('_', ' ').lower()}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from binventory.core.errors import Problem
 
-# A new one of these comes up empty, or with other people's names for it broken.
+# A replacement of one of these is empty, or breaks references from elsewhere.
 STATEFUL = frozenset(
     {
         "AWS::S3::Bucket",
@@ -46,7 +46,7 @@ def losses(diff: str) -> list[Loss]:
         diff: the whole output of `cdk diff`, with or without colours.
 
     Raises:
-        Problem: the text is no diff, so nothing can be said about it.
+        Problem: the text is no diff and cannot be reviewed.
     """
     text = _ESCAPES.sub("", diff)
     if not _CHANGES_NOTHING.search(text):

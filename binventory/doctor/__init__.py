@@ -1,1 +1,1 @@
-"""What a deploy or a training needs, and what is missing."""
+"""Checks what a deploy or a training needs, and names what is missing."""

@@ -1,4 +1,4 @@
-"""Looks at everything a deploy or a training needs, and says what to do about what is missing."""
+"""Checks what a deploy or a training needs: tools, credentials, stacks, permissions, quotas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BOOTSTRAP_VERSION = 21
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One check and its result."""
 
     name: str
     state: State
@@ -36,7 +36,7 @@ class Check:
 
 
 def examine(repository: Path, names: Names, instances: dict[str, set[str]]) -> Iterator[Check]:
-    """Looks at tools first, then at the account that AWS_* variables name.
+    """Checks tools first, then the account that AWS_* variables name.
 
     `instances` holds the instance types that are needed for each use of Service Quotas, such as `endpoint usage`.
     """
@@ -65,7 +65,7 @@ def examine(repository: Path, names: Names, instances: dict[str, set[str]]) -> I
 
 
 def _asked(name: str, ask: Callable[[], Check]) -> Check:
-    """A check that calls AWS; what cannot be asked is unknown, not bad."""
+    """A check that calls AWS; its state is unknown where the caller may not ask."""
     try:
         return ask()
     except ClientError as error:
@@ -98,7 +98,7 @@ def _cdk(repository: Path) -> Check:
 
 
 def _docker() -> Check:
-    """Docker itself, or what CDK_DOCKER names instead; only the former has a daemon that may be down."""
+    """Docker, or the program that CDK_DOCKER names; only Docker has a daemon that may be down."""
     replacement = os.environ.get("CDK_DOCKER")
     command = shutil.which(replacement or "docker")
     if command is None:
@@ -125,8 +125,8 @@ def _permissions(aws: Aws, names: Names) -> Check:
     if not denied:
         return Check("permissions", "good", "may " + ", ".join(answer.right.command for answer in answers))
     found = "may not " + ", ".join(right.command for right in denied)
-    cure = "if you are to do this, ask for: " + ", ".join(f"{right.action} on {right.resource}" for right in denied)
-    # Whoever only counts needs none of the others, so this is told and not demanded.
+    cure = "if you need to do this, ask for: " + ", ".join(f"{right.action} on {right.resource}" for right in denied)
+    # Not everyone needs every permission, so this is information, not a failure.
     return Check("permissions", "unknown", found, cure)
 
 

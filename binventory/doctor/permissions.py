@@ -1,4 +1,4 @@
-"""Whether who is signed in may do what the commands do, asked of IAM's policy simulator: nothing is tried out."""
+"""Whether the caller may do what the commands do, by IAM's policy simulator: no command is tried."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from binventory.core.names import Names
 
 @dataclass(frozen=True)
 class Right:
-    """What a command needs."""
+    """The permission that a command needs."""
 
     command: str
     action: str
@@ -20,14 +20,14 @@ class Right:
 
 @dataclass(frozen=True)
 class PolicyDecision:
-    """What IAM says about it."""
+    """IAM's decision about it."""
 
     right: Right
     allowed: bool
 
 
 def rights(names: Names, account: str, region: str) -> tuple[Right, ...]:
-    """The right that each command fails without first."""
+    """The permission without which each command fails first."""
     prefix = names.prefix
 
     def arn(service: str, resource: str) -> str:
@@ -57,7 +57,7 @@ def policy_source(caller: str) -> str | None:
 
 
 def examine_rights(aws: Aws, names: Names, caller: str, account: str) -> Iterator[PolicyDecision]:
-    """Asks about each right. Raises ClientError where the caller may not ask."""
+    """Asks about each permission. Raises ClientError where the caller may not ask."""
     source = policy_source(caller)
     for right in rights(names, account, aws.region):
         if source is None:

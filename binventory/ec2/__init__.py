@@ -1,1 +1,1 @@
-"""Training on an EC2 spot instance: what is asked of the machine, its start, and what becomes of it."""
+"""Training on an EC2 spot instance: its plan, its start, its price and its result."""

@@ -1,4 +1,4 @@
-"""What a machine is asked to do: the shards of an earlier execution, and flags for the same three scripts."""
+"""The plan of a run: the shards of an earlier execution, and flags for the same three scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from stacks.vocabulary import SPLITS
 
-# Pipeline parameter or tuned value -> flag, by step. What nobody gives keeps the script's own default.
+# Pipeline parameter or tuned value -> flag, by step. A value that is not given keeps the script's default.
 _FLAGS = {
     "embed": {"Strategy": "strategy", "Backbone": "backbone", "Weights": "weights", "Views": "views", "Seed": "seed"},
     "train": {
@@ -34,7 +34,7 @@ KNOWN = tuple(sorted({name for flags in _FLAGS.values() for name in flags}))
 
 @dataclass(frozen=True)
 class Place:
-    """What the stacks say: where runs are written, and what machines are started from."""
+    """From the stacks' outputs: where runs are written, and from what machines are started."""
 
     data_bucket: str
     model_bucket: str
@@ -93,12 +93,12 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     """The plan of a run on the shards of the newest execution that has ingested, with its best trial's values.
 
     Raises:
-        Problem: a value has a name that means nothing here, or nothing has been ingested.
+        Problem: a value has a name that no script here takes, or nothing has been ingested.
     """
     unknown = sorted(set(given) - set(KNOWN))
     if unknown:
         raise Problem(
-            f"--set {unknown[0]} means nothing on EC2",
+            f"--set {unknown[0]} has no effect on EC2",
             f"a machine takes {', '.join(KNOWN)}: it embeds, trains once and evaluates",
             "leave it out, or train with the pipeline: binventory train",
             code=Exit.USAGE,
@@ -149,14 +149,14 @@ def _ingested(aws: Aws, names: Names) -> executions.Execution:
 
 def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
     ingest = execution.step("Ingest")
-    assert ingest is not None, "only executions that have ingested are asked"
+    assert ingest is not None, "only executions that have ingested are read"
     job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=ingest.job)
     outputs = {item["OutputName"]: item["S3Output"]["S3Uri"] for item in job["ProcessingOutputConfig"]["Outputs"]}
     return {split: outputs[split] for split in SPLITS}
 
 
 def _tuned(aws: Aws, execution: executions.Execution) -> dict[str, str]:
-    """The best trial's values, if the execution has come so far."""
+    """The best trial's values; empty where the execution has not tuned."""
     tune = execution.step("Tune")
     if tune is None or tune.status != "Succeeded":
         return {}

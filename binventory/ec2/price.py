@@ -1,4 +1,4 @@
-"""What a run on a machine costs, for the screen that asks before it is started."""
+"""The launch screen of a run on EC2."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
         (*notes, *said, *((LOCAL_NOTE,) if aws.is_local else ())),
         (
             ("how it stands", f"binventory train --on ec2 --env {names.environment} --watch {run}"),
-            ("go on after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
+            ("continue after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
             ("end it now", stop),
         ),
     )
 
 
 def _hourly(region: str, where: Place) -> tuple[float | None, float | None, tuple[str, ...]]:
-    """Dollars an hour of the machine on demand and of its disk; None for what the table does not hold."""
+    """Dollars an hour of the machine on demand and of its disk; None where the table lacks the price."""
     try:
         table = prices.load(region)
         warning = table.warning(date.today())

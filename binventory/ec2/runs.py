@@ -1,4 +1,4 @@
-"""Runs on machines: started, followed by what they write to S3, explained when they end early, registered when good."""
+"""Runs on EC2: start one, follow it through S3, explain an early end, register a good model."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from binventory.core.names import Names
 from binventory.ec2.plan import Place
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
-# Another subnet is another zone, with spot capacity and prices of its own.
+# Another subnet is in another zone, which has other spot capacity and prices.
 _TRY_ELSEWHERE = frozenset({"InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "Unsupported"})
-_BRAKE_MINUTES = 10  # after its limit the machine ends itself, whatever the script does
+_BRAKE_MINUTES = 10  # after its limit; then the machine ends itself even if the script hangs
 _LOG_LINES = 40
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a run was at one moment: the machine's own words, and EC2's."""
+    """A run at one moment, from the machine's status file and from EC2."""
 
     state: str  # starting | running | succeeded | failed | timed out | reclaimed | gone
     step: str
@@ -38,12 +38,12 @@ class Status:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will follow."""
+        """Whether the run has ended."""
         return self.state not in ("starting", "running")
 
 
 def write_plan(aws: Aws, where: Place, plan: Mapping[str, Any]) -> None:
-    """Leaves the plan where the machine looks for it."""
+    """Writes the plan to where the machine reads it."""
     _put(aws, f"{where.results(plan['run'])}/run.json", plan)
 
 
@@ -53,7 +53,7 @@ def read_plan(aws: Aws, where: Place, run: str) -> dict[str, Any]:
     if found is None:
         raise Problem(
             f"There is no run {run}",
-            f"nothing lies at {where.results(run)}/run.json; executions expire after a while",
+            f"there is nothing at {where.results(run)}/run.json; executions expire after a while",
             "start a new one: binventory train --on ec2",
             code=Exit.USAGE,
         )
@@ -61,7 +61,7 @@ def read_plan(aws: Aws, where: Place, run: str) -> dict[str, Any]:
 
 
 def start(aws: Aws, names: Names, where: Place, run: str) -> str:
-    """Starts a machine on the run and returns its id. Raises Problem where spot has none to give."""
+    """Starts a machine on the run and returns its id. Raises Problem where there is no spot capacity."""
     _put(aws, f"{where.results(run)}/status.json", {"state": "starting", "step": "", "reason": ""})
     ends_by = datetime.now(UTC) + timedelta(minutes=where.max_minutes + _BRAKE_MINUTES)
     tags = {"Name": f"{names.prefix}-{run}", "run": run, ENDS_BY: ends_by.isoformat(timespec="seconds")}
@@ -73,7 +73,7 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
         try:
             started = aws.client("ec2").run_instances(
                 LaunchTemplate={"LaunchTemplateName": where.launch_template, "Version": "$Latest"},
-                # Whole: what a request says of an interface replaces what the template says.
+                # Complete, because an interface in a request replaces the template's.
                 NetworkInterfaces=[
                     {
                         "DeviceIndex": 0,
@@ -94,9 +94,9 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
                 raise
             refused = error_message(error)
     raise Problem(
-        f"There is no {where.instance_type} to be had on spot",
+        f"No {where.instance_type} is available on spot",
         refused,
-        f"try later, set another ec2.instance_type, or go on with: binventory train --on ec2 --resume {run}",
+        f"try later, set another ec2.instance_type, or resume it: binventory train --on ec2 --resume {run}",
     )
 
 
@@ -114,7 +114,7 @@ def follow(aws: Aws, where: Place, run: str, *, every: float) -> Iterator[Status
     """Yields the run's status until it has ended and its machine is gone; the last one yielded is final."""
     while True:
         there = machine_of(aws, run) is not None
-        # After the look at the machine: its last words come before its end.
+        # Read after the machine's state: the machine writes its last status before it ends.
         said = _get(aws, f"{where.results(run)}/status.json") or {}
         status = Status(said.get("state", "starting"), said.get("step", ""), said.get("reason", ""))
         if not there:
@@ -129,8 +129,8 @@ def explain(aws: Aws, where: Place, run: str, status: Status) -> Problem:
     again = f"binventory train --on ec2 --resume {run}"
     cure = {
         "failed": "the end of its log is above; correct it and start again: binventory train --on ec2",
-        "timed out": f"raise ec2.max_runtime_minutes in settings/ and deploy, then go on from its checkpoints: {again}",
-    }.get(status.state, f"go on from its checkpoints: {again}")
+        "timed out": f"raise ec2.max_runtime_minutes in settings/, deploy, and continue from its checkpoints: {again}",
+    }.get(status.state, f"continue from its checkpoints: {again}")
     return Problem(
         f"The run {run} {status.state if status.state != 'gone' else 'broke off'}{_at(status.step)}",
         status.reason or "it gives no reason",
@@ -156,7 +156,7 @@ def log_tail(aws: Aws, where: Place, run: str) -> tuple[str, ...]:
 
 
 def evaluation(aws: Aws, where: Place, run: str) -> dict[str, Any]:
-    """What evaluate.py found out, the gate's decision included."""
+    """The evaluation that evaluate.py wrote, with the gate's decision."""
     found = _get(aws, f"{where.models(run)}/evaluation/evaluation.json")
     if found is None:
         raise Problem(f"The run {run} has no evaluation", "evaluate.py wrote none", "see its log in S3")

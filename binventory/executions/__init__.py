@@ -16,26 +16,7 @@ from binventory.executions.jobs import Trial, job_log, log_tail, output, read_js
 from binventory.executions.starting import continued, definition, definition_on_demand, find, newest, start
 
 __all__ = [
-    "RUNNING",
-    "STEPS",
-    "Execution",
-    "ExecutionStep",
-    "ReusedResult",
-    "Trial",
-    "continued",
-    "definition",
-    "definition_on_demand",
-    "explain",
-    "find",
-    "follow",
-    "job_log",
-    "log_tail",
-    "look",
-    "named",
-    "newest",
-    "output",
-    "parameters_of",
-    "read_json",
-    "start",
-    "trials",
-]
+    "RUNNING", "STEPS", "Execution", "ExecutionStep", "ReusedResult", "Trial", "continued", "definition",
+    "definition_on_demand", "explain", "find", "follow", "job_log", "log_tail", "look", "named", "newest", "output",
+    "parameters_of", "read_json", "start", "trials",
+]  # fmt: skip

@@ -1,7 +1,7 @@
 """Whether photos, metadata or labels have changed since the last execution, for the screen before a start.
 
-The pipeline finds out by itself: its first step lists them. Here the same function is asked beforehand, where that is
-cheap: where the last listing took a few seconds, and the addresses are those of the last execution.
+The pipeline's first step lists them anyway. Here the same function is called beforehand where that is cheap: the last
+listing took a few seconds, and the addresses are those of the last execution.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _RECENT: Final = 5
 
 @dataclass(frozen=True)
 class Changes:
-    """What there is to say before a start."""
+    """What is known before a start."""
 
     note: str = ""
-    """One sentence for the launch screen; empty where there is nothing to compare with."""
+    """One sentence for the launch screen; empty without an earlier listing."""
     photos: int | None = None
-    """Photos that lie at the address now, where that is known."""
+    """Photos at the address now, where that is known."""
 
 
 def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[str, object]) -> Changes:
     """Compares what would be read now with what the last execution has listed.
 
-    Raises Problem when the function refuses an address: the execution would fail with the same words.
+    Raises Problem when the function refuses an address: the execution would fail with the same message.
     """
     step = step_named(definition, STEP)
     last = _last_listed(aws, names) if step else None
@@ -82,7 +82,7 @@ def _last_listed(aws: Aws, names: Names) -> tuple[executions.Execution, executio
 
 
 def _ask(aws: Aws, step: Mapping[str, Any], values: Mapping[str, object]) -> dict[str, Any] | None:
-    """What the step's function returns for these parameters; None where it may not be invoked."""
+    """The result of the step's function for these parameters; None where it may not be invoked."""
     event = {name: values.get(name) for name in step["Arguments"]}
     try:
         reply = aws.client("lambda").invoke(FunctionName=step["FunctionArn"], Payload=json.dumps(event).encode())
@@ -93,7 +93,7 @@ def _ask(aws: Aws, step: Mapping[str, Any], values: Mapping[str, object]) -> dic
     said: dict[str, Any] = json.loads(reply["Payload"].read())
     if "FunctionError" in reply:
         raise Problem(
-            "What the pipeline is to read cannot be listed",
+            "The photos or labels cannot be listed",
             str(said.get("errorMessage", said)),
             "correct the parameter that it names; nothing was started",
             code=Exit.USAGE,

@@ -18,14 +18,14 @@ RUNNING = frozenset({"Starting", "Executing", "Stopping"})
 
 
 def named(arn: str, started: datetime | None) -> str:
-    """An execution in words, with its time where that is known."""
+    """The name of an execution for people, with its time where that is known."""
     when = f" of {started.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if started else ""
     return f"the execution {arn.rsplit('/', 1)[-1]}{when}"
 
 
 @dataclass(frozen=True)
 class ReusedResult:
-    """The earlier execution that a cached step was taken from."""
+    """The earlier execution from which a cached step's result was taken."""
 
     execution: str
     """Its ARN."""
@@ -48,9 +48,9 @@ class ExecutionStep:
     kind: str  # TrainingJob | ProcessingJob | TuningJob | Lambda | Condition | RegisterModel | Fail | ""
     detail: str  # ARN of the job, function or package, outcome of a condition, message of a Fail step
     reused: ReusedResult | None = None
-    """Where its result comes from, when the step cache had it: nothing ran, and nothing is billed."""
+    """Set when the step cache had the result: nothing ran, and nothing is billed."""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """What the function of a Lambda step returned."""
+    """The values that the function of a Lambda step returned."""
 
     @property
     def job(self) -> str:
@@ -70,7 +70,7 @@ class Execution:
 
     @property
     def id(self) -> str:
-        """The last part of the ARN; artefacts lie under executions/<id>/."""
+        """The last part of the ARN; artefacts are stored under executions/<id>/."""
         return self.arn.rsplit("/", 1)[-1]
 
     def step(self, name: str) -> ExecutionStep | None:
@@ -121,7 +121,7 @@ def _step(aws: Aws, raw: dict[str, Any]) -> ExecutionStep:
 
 @lru_cache(maxsize=256)
 def _started(aws: Aws, arn: str) -> datetime | None:
-    """When an execution started, asked once: an execution is looked at every second."""
+    """When an execution started; cached, because executions are read every second."""
     try:
         moment: datetime = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)["CreationTime"]
     except ClientError:

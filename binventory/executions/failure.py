@@ -42,7 +42,7 @@ def explain(aws: Aws, execution: Execution) -> Problem:
 
 
 def _more_photos(aws: Aws, execution: Execution) -> str:
-    """How this pipeline comes to train on more photos."""
+    """What to do to train on more photos."""
     try:
         described = aws.client("sagemaker").describe_pipeline(PipelineName=execution.arn.split("/")[-3])
         values = defaults_of(json.loads(described["PipelineDefinition"])) | parameters_of(aws, execution.arn)

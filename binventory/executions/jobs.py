@@ -13,7 +13,7 @@ from binventory.core.aws import Aws, error_code
 from binventory.executions.execution import ExecutionStep
 
 _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
-# A loss from which on its decimals say nothing.
+# From this loss on decimals are not shown.
 _DIVERGED = 10_000
 
 
@@ -28,7 +28,7 @@ class Trial:
 
     @property
     def loss(self) -> str:
-        """The objective as people read it: empty without one, and short where a trial has diverged."""
+        """The objective as text: empty without one, short where a trial has diverged."""
         if self.objective is None:
             return ""
         return f"{self.objective:.4f}" if abs(self.objective) < _DIVERGED else f"{self.objective:.2g}"

@@ -31,7 +31,7 @@ def definition(aws: Aws, names: Names) -> dict[str, Any]:
 
 
 def definition_on_demand(aws: Aws, names: Names) -> dict[str, Any] | None:
-    """The definition that goes on with Embed on demand after too many reclaims; None where the settings have none."""
+    """The definition that continues with Embed on demand after too many reclaims; None where the settings have none."""
     try:
         found = aws.client("sagemaker").describe_pipeline(PipelineName=f"{names.prefix}-on-demand-embed")
     except ClientError as error:
@@ -112,7 +112,7 @@ def find(aws: Aws, names: Names, execution: str) -> str:
 
 
 def continued(aws: Aws, arn: str) -> str | None:
-    """ARN of the execution that goes on on demand where this one was stopped for want of spot; None without one."""
+    """ARN of the execution that continues this one on demand after too many reclaims; None without one."""
     sagemaker = aws.client("sagemaker")
     name = arn.split("/")[-3]
     for first in _SPOT_STEPS:
@@ -133,7 +133,7 @@ def continued(aws: Aws, arn: str) -> str | None:
 
 
 def check_parameters(definition: Definition, given: Mapping[str, Any]) -> None:
-    """Refuses what the service would refuse, before anybody is asked about a price.
+    """Refuses what the service would refuse, before the price is shown.
 
     Raises:
         Problem: a parameter is unknown, is no number where it must be, or is none of the allowed values.

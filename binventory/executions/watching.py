@@ -1,4 +1,4 @@
-"""Writes a running pipeline execution into a journal: which step, since when, and how it is doing."""
+"""Writes a running pipeline execution into a journal: each step, its time and its progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Transition:
 
 
 class StepWatcher:
-    """Writes a pipeline execution into the journal, and interrupts the training job once when asked to."""
+    """Writes a pipeline execution into the journal; can interrupt the training job once."""
 
     def __init__(self, aws: Aws, journal: Journal, *, level: int = 0, reclaim_at: str = "") -> None:
         self.aws = aws
@@ -36,7 +36,7 @@ class StepWatcher:
         self.tail_lines = 0
 
     def update(self, execution: executions.Execution) -> None:
-        """Takes over what has changed since the last look."""
+        """Writes what has changed since the last call."""
         for step in execution.steps:
             entry = self.journal.entry(step.name, self.level)
             if entry.state == "waiting":
@@ -54,7 +54,7 @@ class StepWatcher:
                 self.tail = self._tail(step)
 
     def transitions(self, execution: executions.Execution) -> tuple[Transition, ...]:
-        """What happened to the training job."""
+        """The secondary statuses of the training job."""
         train = execution.step("Train")
         if train is None:
             return ()
@@ -103,7 +103,7 @@ class StepWatcher:
 
 
 def listed(step: executions.ExecutionStep) -> str:
-    """What step Fingerprint has listed; empty while it does."""
+    """What the step Fingerprint has listed; empty until it ends."""
     counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photos"), ("Metadata", "metadata files"))]
     return ", ".join(f"{int(count):,} {what}" for count, what in counts if count is not None)
 
@@ -119,7 +119,7 @@ def epoch_note(line: str) -> str:
 
 
 def _short(value: str) -> str:
-    """A hyperparameter with the digits that matter."""
+    """A hyperparameter with three significant digits."""
     try:
         return f"{float(value):.3g}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""Holds what the endpoint answers for the test photos against what the evaluation wrote down for the same ids."""
+"""Compares the endpoint's answers for the test photos with those of the evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ another number of threads adds up in another order moves the last of them."""
 
 @dataclass(frozen=True)
 class Judged:
-    """What the evaluation says of one test photo."""
+    """The evaluation's answer for one test photo."""
 
     image_id: str
     recorded: int
@@ -29,7 +29,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Agreement:
-    """That the endpoint answered every test photo as it was judged."""
+    """The result when the endpoint answered every test photo as the evaluation did."""
 
     photos: int
     largest_difference: float
@@ -66,7 +66,7 @@ def test_photos(aws: Aws, manifest: str) -> list[tuple[str, int]]:
 
 
 def read_judged(aws: Aws, folder: str, evaluation: Mapping[str, Any]) -> dict[str, Judged]:
-    """The answers that lie beside an evaluation in the s3:// `folder`, by id.
+    """The answers beside an evaluation in the s3:// `folder`, by id.
 
     Raises Problem when the file is not the one that the evaluation names.
     """
@@ -114,7 +114,7 @@ def hold(
     if differing:
         ours, theirs = differing[0]
         raise Problem(
-            "The endpoint answers otherwise than it was judged",
+            "The endpoint answers differently from the evaluation",
             f"{len(differing)} of {len(test)} test photos differ. Photo {ours.image_id}: the evaluation counts "
             f"{_said(ours.count, ours.probabilities)}, the endpoint {_said(theirs.count, theirs.probabilities)}",
             "both must prepare the same bytes with the same code: compare what Evaluate and the endpoint run",
@@ -123,7 +123,7 @@ def hold(
 
 
 def _apart(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
-    """The largest difference of a probability; a count that only one of them knows is as far as can be."""
+    """The largest difference of a probability; 1.0 where only one of them knows a count."""
     if ours.keys() != theirs.keys():
         return 1.0
     return max((abs(ours[count] - theirs[count]) for count in ours), default=0.0)

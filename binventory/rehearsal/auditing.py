@@ -1,4 +1,4 @@
-"""The rehearsal's audit: the counted photos again, by a transform job, and an event a bin where somebody listens."""
+"""The rehearsal's audit: counts the photos again by a transform job, and receives one event for each bin."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 
-_LISTENER = "rehearsed-audit"
+_QUEUE = "rehearsed-audit"
 
 
 @dataclass(frozen=True)
 class Audited:
-    """What the audit said about one photo, and that its event arrived."""
+    """The audit's result for one photo, as its event brought it."""
 
     image_id: str
     recorded: int
@@ -68,11 +68,11 @@ def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folde
 
 
 def _create_queue(aws: Aws) -> str:
-    """A queue behind a rule, as an inventory system would have; returns the queue's URL."""
+    """Creates a queue behind an event rule, as an inventory system would have; returns the queue's URL."""
     sqs, events = aws.client("sqs"), aws.client("events")
-    queue = str(sqs.create_queue(QueueName=_LISTENER)["QueueUrl"])
+    queue = str(sqs.create_queue(QueueName=_QUEUE)["QueueUrl"])
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    rule = events.put_rule(Name=_LISTENER, EventPattern=json.dumps({"source": [SOURCE], "detail-type": [DETAIL_TYPE]}))[
+    rule = events.put_rule(Name=_QUEUE, EventPattern=json.dumps({"source": [SOURCE], "detail-type": [DETAIL_TYPE]}))[
         "RuleArn"
     ]
     policy = {
@@ -88,7 +88,7 @@ def _create_queue(aws: Aws) -> str:
         ],
     }
     sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps(policy)})
-    events.put_targets(Rule=_LISTENER, Targets=[{"Id": "queue", "Arn": arn}])
+    events.put_targets(Rule=_QUEUE, Targets=[{"Id": "queue", "Arn": arn}])
     return queue
 
 
@@ -107,6 +107,6 @@ def _received(aws: Aws, queue: str, expected: int) -> Iterable[dict[str, Any]]:
 
 def _delete_queue(aws: Aws, queue: str) -> None:
     events = aws.client("events")
-    events.remove_targets(Rule=_LISTENER, Ids=["queue"])
-    events.delete_rule(Name=_LISTENER)
+    events.remove_targets(Rule=_QUEUE, Ids=["queue"])
+    events.delete_rule(Name=_QUEUE)
     aws.client("sqs").delete_queue(QueueUrl=queue)

@@ -1,4 +1,4 @@
-"""The end of a rehearsal: what is kept, what is deleted, and how a kept one is ended."""
+"""Ends a rehearsal: keeps or deletes what it made, and later ends a kept one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def unbootstrap(aws: Aws) -> None:
 
 
 def keep(options: Options, local: LocalAws) -> dict[str, str]:
-    """Notes what a kept local AWS needs to be used (`environment.sh`) and ended; returns the exports."""
+    """Writes what is needed to use a kept local AWS (`environment.sh`) and to end it; returns the exports."""
     exports = local.environment()
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     (options.state_dir / EXPORTS).write_text("\n".join(lines) + "\n")
@@ -65,7 +65,7 @@ def keep(options: Options, local: LocalAws) -> dict[str, str]:
 
 
 def end(state_dir: Path) -> leftovers.Leftovers:
-    """Ends a kept rehearsal: stops its local AWS, removes its state, and looks for what is left."""
+    """Ends a kept rehearsal: stops its local AWS, removes its state, and looks for leftovers."""
     record = state_dir / "rehearsal.json"
     if not record.is_file():
         raise Problem(
@@ -84,7 +84,7 @@ def end(state_dir: Path) -> leftovers.Leftovers:
 
 
 def clear(state_dir: Path, *, keep_logs: bool) -> None:
-    """Removes what a rehearsal wrote; after a failure the logs stay."""
+    """Removes the files of a rehearsal; after a failure the logs stay."""
     if not keep_logs:
         shutil.rmtree(state_dir, ignore_errors=True)
         return

@@ -1,4 +1,4 @@
-"""Proof that nothing is left: everything that could bill or run, listed, in the account and on this machine."""
+"""Proves that nothing is left in the account and on this machine: lists everything that could bill or run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", "/a
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What was found of each kind. `checked` says what was looked at, so that an empty list means something."""
+    """What was found of each kind. `checked` names the kinds that were searched."""
 
     found: dict[str, tuple[str, ...]]
 
@@ -27,7 +27,7 @@ class Leftovers:
 
     @property
     def checked(self) -> str:
-        """The kinds that were looked at."""
+        """The kinds that were searched."""
         return ", ".join(self.found)
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class Leftovers:
 
 
 def in_account(aws: Aws) -> Leftovers:
-    """Everything that the account still holds, whosever it is: a rehearsal's account is made for it alone."""
+    """Everything that the account still holds: a rehearsal's account is made for it alone."""
     found = {}
     for kind, resources in strays.of_account(aws):
         names = [resource.name for resource in resources]
@@ -44,7 +44,7 @@ def in_account(aws: Aws) -> Leftovers:
 
 
 def _not_shared(aws: Aws, groups: list[str]) -> list[str]:
-    """Without the groups that an account's jobs share, if nothing is in them and what comes has an end."""
+    """Without the log groups that all jobs share, if they are empty and have a retention time."""
     logs = aws.client("logs")
     left = []
     for group in groups:

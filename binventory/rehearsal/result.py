@@ -1,4 +1,4 @@
-"""What a rehearsal is asked to do, and what it found out."""
+"""The options of a rehearsal, and its results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from binventory.rehearsal.agreement import Agreement
 from binventory.rehearsal.auditing import Audited
 
 _TIE = 0.01
-# A rehearsal proves the machinery, not the model: the backbone's weights are random, and a dozen test photos may all be
-# counted wrong. The gate is there to be walked through; the threshold in settings/ holds back a bad model on AWS.
+# A rehearsal tests the machinery, not the model: the backbone's weights are random, and a dozen test photos may all be
+# counted wrong. So its gate lets every model pass; on AWS the threshold in settings/ holds a bad model back.
 _THRESHOLD = 0.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a rehearsal is asked to do."""
+    """The options of a rehearsal."""
 
     repository: Path
     state_dir: Path
@@ -49,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True)
 class CountedTestPhoto:
-    """One test photo: what the record says and what the endpoint says."""
+    """One test photo: its recorded quantity and the endpoint's answer."""
 
     image_id: str
     recorded: int
@@ -63,7 +63,7 @@ class CountedTestPhoto:
 
 @dataclass
 class Result:
-    """What a rehearsal found out; filled as it goes, so that a failed one still shows what it has."""
+    """The results; filled step by step, so that a failed rehearsal shows what it has."""
 
     source: source.Source | None = None
     execution: str = ""

@@ -30,9 +30,9 @@ _PROMOTION_SECONDS = 180.0
 
 
 def rehearse(options: Options, journal: Journal, result: Result | None = None) -> Result:
-    """Runs the nine steps. Whatever happens, nothing is left running, unless `keep` asks for it.
+    """Runs the nine steps. Nothing is left running, also after a failure, unless `keep` is set.
 
-    `result` is filled as it goes, for whoever wants what a failed rehearsal has found.
+    `result` is filled step by step: pass one to see the results of a rehearsal that fails.
     """
     return _Rehearsal(options, journal, Result() if result is None else result).run()
 
@@ -126,7 +126,7 @@ class _Rehearsal:
         """Step 4: the pipeline, by its API."""
         with self.journal.step("Pipeline") as entry:
             arn = executions.start(self.aws, self.names, self.options.parameters(found))
-            self.journal.note(entry, "backbone weights: none (random), said aloud: this model is for rehearsal only")
+            self.journal.note(entry, "backbone weights are random: this model is for the rehearsal only")
             execution = self._follow(arn)
             self.result.execution = arn
             if self.options.report is not None:
@@ -167,7 +167,7 @@ class _Rehearsal:
             self.journal.note(entry, f"{right} of {len(counted)} agree with the record")
 
     def compare(self) -> None:
-        """Step 7: all test photos, which must be answered as they were judged."""
+        """Step 7: all test photos; the endpoint must answer as the evaluation did."""
         with self.journal.step("Compare with evaluation") as entry:
             judged = agreement.read_judged(self.aws, self._evaluated, self.result.evaluation)
             answers = {item.image_id: item.answer for item in self.result.counted}
@@ -182,7 +182,7 @@ class _Rehearsal:
             self.journal.note(entry, str(self.result.agreement))
 
     def audit(self) -> None:
-        """Step 8: the counted photos by Batch Transform, which must see what the endpoint saw."""
+        """Step 8: the counted photos by Batch Transform, which must agree with the endpoint."""
         with self.journal.step("Audit by transform job") as entry:
             records = {item.image_id: item.recorded for item in self.result.counted}
             source_uri = f"s3://{source.PUBLIC_BUCKET}/"
@@ -191,7 +191,7 @@ class _Rehearsal:
             differing = [item.image_id for item in self.result.counted if item.differs_from(likely[item.image_id])]
             if differing:
                 raise Problem(
-                    "The transform job counts otherwise than the endpoint",
+                    "The transform job and the endpoint disagree",
                     f"it differs on {', '.join(differing)}",
                     "both run one image and one artefact: look at which package each was given",
                 )
@@ -204,7 +204,7 @@ class _Rehearsal:
             )
 
     def destroy(self) -> None:
-        """Step 9: everything goes, and is looked for."""
+        """Step 9: deletes everything, and looks for leftovers."""
         with self.journal.step("Destroy") as entry:
             self.cdk.destroy(self._say(entry))
             self.journal.note(entry, "source bucket and bootstrap stack")

@@ -19,7 +19,7 @@ _UPLOADS = 16
 
 @dataclass(frozen=True)
 class Source:
-    """What the pipeline gets to read."""
+    """The photos and labels for the pipeline."""
 
     photos_uri: str
     labels_uri: str  # "none" where the metadata is the label
@@ -39,7 +39,7 @@ def check(folder: Path) -> None:
 
 
 def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str = PUBLIC_BUCKET) -> Source:
-    """Uploads bin-images/, metadata/ and labels.csv of a folder; `say` gets files done and files in all."""
+    """Uploads bin-images/, metadata/ and labels.csv of a folder; `say` is called with files done and files in all."""
     check(folder)
     s3 = aws.client("s3")
     try:

@@ -1,4 +1,4 @@
-"""Rendered bin photos: a stand-in for the public bucket where no real photos are at hand."""
+"""Rendered bin photos: they replace the public bucket where there are no real photos."""
 
 from binventory.render.bucket import Bucket, render_bucket
 from binventory.render.picture import render_bin

@@ -1,4 +1,4 @@
-"""What lies in a rendered bin: products, how many of each, and what each looks like."""
+"""The contents of a rendered bin: products, quantities, and the look of each product."""
 
 from __future__ import annotations
 

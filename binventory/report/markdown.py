@@ -1,4 +1,4 @@
-"""An execution in the summary of a workflow: its state, and what the evaluation measured."""
+"""An execution for a workflow's summary: its state and the metrics of its evaluation."""
 
 from __future__ import annotations
 

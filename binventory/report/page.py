@@ -1,4 +1,4 @@
-"""The page around a run record: self-contained, without scripts; whatever the record says is text."""
+"""Renders a run record as a page: self-contained, without scripts, everything from the record escaped."""
 
 from __future__ import annotations
 
@@ -185,9 +185,9 @@ def _evaluation(record: RunRecord) -> dict[str, Any]:
 
 
 def verdict(gate: dict[str, Any]) -> str:
-    """What the gate decided, in a sentence or two."""
+    """The gate's decision in one or two sentences."""
     said = "The gate let it pass." if gate["passed"] else "The gate refused it: " + "; ".join(gate["reasons"])
-    # Evaluations of before that member have none.
+    # Older evaluations lack it.
     missing = gate.get("not_compared", "")
     return f"{said} By the threshold alone: {missing}." if missing else said
 

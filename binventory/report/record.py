@@ -1,4 +1,4 @@
-"""Everything a report shows, read from the services once; what an execution does not have is left empty."""
+"""Reads everything that a report shows, once; parts that an execution lacks stay empty."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a training job printed after an epoch: `train:loss`, `validation:accuracy` and so on."""
+    """The metrics that a training job printed after an epoch: `train:loss`, `validation:accuracy` and so on."""
 
     number: int
     metrics: dict[str, float]
@@ -28,7 +28,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Curve:
-    """How one training job learned."""
+    """The learning curve of one training job."""
 
     job: str
     epochs: tuple[Epoch, ...]
@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One execution, for people who were not there."""
+    """One execution with everything that its report shows."""
 
     execution: executions.Execution
     description: str
@@ -47,7 +47,7 @@ class RunRecord:
     trial_curves: tuple[Curve, ...]
     training: Curve | None
     evaluation: dict[str, Any]
-    """evaluation.json; empty when the execution did not come so far."""
+    """evaluation.json; empty where the execution did not evaluate."""
     spent: Spent
 
     @property

@@ -1,4 +1,4 @@
-"""What is approved and what serves: the model registry, the serving stack and its endpoint."""
+"""The model registry, the serving stack and its endpoint."""
 
 from binventory.serving.counting import EndpointAnswer, count, find_queue
 from binventory.serving.endpoint import EndpointState, endpoint_state, outputs, template
@@ -23,26 +23,7 @@ from binventory.serving.registry import (
 )
 
 __all__ = [
-    "DENIED",
-    "Comparison",
-    "EndpointAnswer",
-    "EndpointState",
-    "JudgedPackage",
-    "approve",
-    "compare",
-    "count",
-    "describe_package",
-    "endpoint_state",
-    "find_queue",
-    "follow_promotion",
-    "follow_switch",
-    "latest_package",
-    "newer_than",
-    "not_promoted",
-    "outputs",
-    "reject",
-    "request_on",
-    "template",
-    "version_of",
-    "wait_seconds",
-]
+    "DENIED", "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "approve", "compare", "count",
+    "describe_package", "endpoint_state", "find_queue", "follow_promotion", "follow_switch", "latest_package",
+    "newer_than", "not_promoted", "outputs", "reject", "request_on", "template", "version_of", "wait_seconds",
+]  # fmt: skip

@@ -17,7 +17,7 @@ _FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host 
 
 @dataclass(frozen=True)
 class EndpointAnswer:
-    """What the endpoint says about one photo."""
+    """The endpoint's answer for one photo."""
 
     count: int
     probabilities: dict[int, float]
@@ -26,16 +26,16 @@ class EndpointAnswer:
 
     @property
     def confidence(self) -> float:
-        """Probability of the count it names."""
+        """Probability of its count."""
         return self.probabilities.get(self.count, 0.0)
 
 
 def find_queue(aws: Aws, names: Names) -> Queue | None:
-    """How to ask the endpoint where it is asynchronous; None where it answers at once, or there is no stack."""
+    """The queue of an asynchronous endpoint; None where the endpoint answers at once, or there is no stack."""
     try:
         uri = outputs(aws, names.serving_stack).get("AsyncInputUri")
     except Problem:
-        return None  # the request itself will say what is missing
+        return None  # the request itself will name what is missing
     if uri is None:
         return None
     return Queue(names.prefix, uri, aws.client("sagemaker-runtime"), aws.client("s3"))

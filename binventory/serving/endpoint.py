@@ -79,7 +79,7 @@ def outputs(aws: Aws, stack: str) -> dict[str, str]:
 
 
 def endpoint_state(aws: Aws, names: Names) -> EndpointState:
-    """What the serving stack says should run, and what runs."""
+    """What the serving stack asks for, and what runs."""
     stack = describe_stack(aws, names.serving_stack)
     parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in stack.get("Parameters", [])}
     status, instances = "absent", 0

@@ -1,4 +1,4 @@
-"""Asks the function that makes the endpoint serve what should serve, and follows what it does."""
+"""Calls the reconcile function, the only one that changes the serving stack, and follows the change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from binventory.serving.endpoint import EndpointState, endpoint_state, stack_eve
 from binventory.serving.registry import describe_package, version_of
 
 DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
-# What CloudFormation needs around SageMaker's own work: the model, the alarms, the clean-up.
+# CloudFormation's time beside SageMaker's rollout: model, alarms, clean-up.
 _AROUND_SECONDS = 10 * 60.0
 _WITHOUT_LIMIT_SECONDS = 30 * 60.0
 _ASK_EVERY_SECONDS = 5.0
@@ -26,7 +26,7 @@ _ASK_EVERY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the function found when it compared what should serve with what does."""
+    """The function's result of comparing what should serve with what does."""
 
     outcome: str  # turned on | turned off | promoting | busy | held | left
     reason: str
@@ -60,7 +60,7 @@ def compare(aws: Aws, names: Names, **request: str) -> Comparison:
 
 
 def request_on(aws: Aws, names: Names, by: str) -> Comparison | None:
-    """Wants the endpoint on; None where these credentials or this account cannot ask for it."""
+    """Requests that the endpoint is on; None where these credentials or this account cannot."""
     try:
         return compare(aws, names, endpoint="on", by=by)
     except Problem as problem:
@@ -86,7 +86,7 @@ def rollout_seconds(template: dict[str, Any]) -> float:
 
 
 def wait_seconds(template: dict[str, Any]) -> float:
-    """How long to wait at most: for an update that holds the stack, and then for the one that was asked for."""
+    """Longest time to wait: for an update that holds the stack, and then for the requested one."""
     return 2 * rollout_seconds(template)
 
 
@@ -103,11 +103,11 @@ def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, ev
                 raise not_promoted(names, f"{state.package} was approved as well, is newer, and serves")
         judged = describe_package(aws, package)
         if judged.status != "Approved":
-            why = judged.description or "nobody said why"
+            why = judged.description or "no reason was given"
             raise not_promoted(names, f"it is {judged.status}: {why}", f"to try it again: binventory approve {package}")
         answer = watch.ask(state)
         if answer and answer.outcome == "held":
-            raise not_promoted(names, answer.reason, "mend that, then: binventory endpoint on")
+            raise not_promoted(names, answer.reason, "repair that, then: binventory endpoint on")
         watch.pause(lambda: not_promoted(names, watch.late(endpoint_state(aws, names))))
 
 
@@ -132,7 +132,7 @@ def follow_switch(aws: Aws, names: Names, wanted: str, *, timeout: float, every:
 
 
 class _Watch:
-    """Looks at the serving stack again and again, for a limited time."""
+    """Reads the serving stack again and again, for a limited time."""
 
     def __init__(self, aws: Aws, names: Names, timeout: float, every: float) -> None:
         self._aws, self._names, self._timeout = aws, names, timeout
@@ -144,14 +144,14 @@ class _Watch:
         self.failures: list[str] = []
 
     def news(self) -> Iterator[str]:
-        """What the stack's events say since the last call."""
+        """The stack's events since the last call."""
         for event in stack_events(self._aws, self._names.serving_stack, self._seen):
             if event.status in {"CREATE_FAILED", "UPDATE_FAILED"}:
                 self.failures.append(f"{event.resource}: {event.reason or event.status}")
             yield f"{event.resource} {event.status.replace('_', ' ').lower()}"
 
     def ask(self, state: EndpointState) -> Comparison | None:
-        """Has the function compare when the stack is at rest, so that no lost event is waited for."""
+        """Calls the function when the stack is at rest, so that a lost event delays nothing."""
         now = time.monotonic()
         if not state.rests or now - self._asked < _ASK_EVERY_SECONDS:
             return None
@@ -161,22 +161,22 @@ class _Watch:
         except ClientError as error:
             if error_code(error) not in DENIED:
                 raise
-            return None  # who may approve need not be allowed to call the function: the events call it
+            return None  # a person who may approve may lack the right to call the function: events call it too
 
     def late(self, state: EndpointState) -> str:
-        """How things stand now that the time is up."""
+        """The state of stack and endpoint when the time is up."""
         stand = f"stack {state.stack_status}, endpoint {state.status}, serving {state.package or 'nothing'}"
         return f"it did not happen within {self._timeout:.0f} s ({stand})"
 
     def pause(self, late: Any) -> None:
-        """Waits for the next look; raises what `late` makes when the time is up."""
+        """Waits until the next read; raises what `late` makes when the time is up."""
         if time.monotonic() - self._began > self._timeout:
             raise late()
         time.sleep(self._every)
 
 
 def not_promoted(names: Names, why: str, cure: str = "") -> Problem:
-    """An approval that does not end with the endpoint."""
+    """The failure of a promotion."""
     return Problem(
         f"The model was not promoted to the endpoint {names.prefix}",
         why,

@@ -1,4 +1,4 @@
-"""The model registry: what is registered, approved and rejected."""
+"""The model registry: finds, approves and rejects model packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from binventory.cost import lineage
 
 @dataclass(frozen=True)
 class JudgedPackage:
-    """A version in the registry and what was said about it."""
+    """A version in the registry, its approval status and the reason for it."""
 
     package: str
     status: str
@@ -34,16 +34,16 @@ def version_of(package: str) -> int:
 
 
 def approve(aws: Aws, package: str, note: str) -> None:
-    """Approves a model package; the event of it calls the function that puts it to work.
+    """Approves a model package; its event calls the function that makes the endpoint serve it.
 
-    What its execution cost goes into its lineage with the approval, since only then all of its jobs have ended.
+    The cost of its execution is written with the approval, because all of its jobs have ended by then.
     """
     price = lineage.of_package(aws, package)
     _judge(aws, package, "Approved", note, CustomerMetadataProperties=price)
 
 
 def reject(aws: Aws, package: str, note: str) -> None:
-    """Takes a model package's approval away; the newest that is still approved replaces it."""
+    """Rejects a model package; the newest one that is still approved replaces it."""
     _judge(aws, package, "Rejected", note)
 
 
@@ -64,13 +64,13 @@ def _judge(aws: Aws, package: str, status: str, note: str, **more: Any) -> None:
 
 
 def describe_package(aws: Aws, package: str) -> JudgedPackage:
-    """What the registry says of a package."""
+    """A package's approval status and description."""
     found = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
     return JudgedPackage(package, found["ModelApprovalStatus"], found.get("ApprovalDescription", ""))
 
 
 def newer_than(aws: Aws, names: Names, package: str) -> tuple[JudgedPackage, ...]:
-    """The versions above a package's that people or rollouts have judged, the newest first."""
+    """The newer versions that a person or a rollout has approved or rejected, the newest first."""
     sagemaker = aws.client("sagemaker")
     pages = sagemaker.get_paginator("list_model_packages").paginate(
         ModelPackageGroupName=names.prefix, SortBy="CreationTime", SortOrder="Descending"

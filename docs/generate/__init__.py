@@ -1,1 +1,1 @@
-"""What of the documentation is drawn or written from the code: `make docs`. A test holds it to the code."""
+"""Generates the pages and pictures that follow from the code: `make docs`. A test checks that they are up to date."""

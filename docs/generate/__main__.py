@@ -1,4 +1,4 @@
-"""`python -m docs.generate`: writes every generated page and picture anew."""
+"""`python -m docs.generate`: writes every generated page and picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command reference, from the commands themselves."""
+"""The command reference, generated from the commands."""
 
 from __future__ import annotations
 

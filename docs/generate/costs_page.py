@@ -18,7 +18,7 @@ TRAFFIC = 10_000
 
 
 def with_figures(page: str, assembly: Path) -> str:
-    """The page with its figures written anew."""
+    """The page with new figures."""
     return between_marks(page, _figures(quantities.read(assembly)))
 
 

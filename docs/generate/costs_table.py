@@ -1,4 +1,4 @@
-"""The five steps to a real account and what each costs, from the same estimate as `binventory cost`."""
+"""The table of the five steps to a real account with their costs, from the same estimate as `binventory cost`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PHOTOS = 10_000
 
 
 def between_marks(page: str, written: str) -> str:
-    """The page with what stands between its two marks replaced."""
+    """The page with the text between its two marks replaced."""
     before, _, rest = page.partition(_START)
     _, _, after = rest.partition(_END)
     return f"{before}{_START}\n{written}{_END}{after}"
 
 
 def with_costs(readme: str, assembly: Path) -> str:
-    """The README with the table of steps written anew."""
+    """The README with a new table of steps."""
     return between_marks(readme, _table(assembly))
 
 
@@ -31,8 +31,8 @@ def _table(assembly: Path) -> str:
     costs = estimate(found, known, Workload.of(found.parameters, photos=PHOTOS), traffic=1000)
     worst = f"about {money(costs.execution_expected)} for {PHOTOS:,} photos, at most {money(costs.execution_worst)}"
     steps = [
-        ("`binventory doctor`", "says what is missing: tools, sign-in, quotas", "nothing"),
-        ("`npx cdk bootstrap`", "once an account and region", "cents a month of storage"),
+        ("`binventory doctor`", "lists what is missing: tools, credentials, quotas", "nothing"),
+        ("`npx cdk bootstrap`", "once for each account and region", "cents a month of storage"),
         ("`npx cdk deploy --all -c env=dev`", "the stacks; no endpoint yet", f"{money(costs.idle_month)} a month"),
         ("`binventory train`", "shows its price and asks", worst),
         (
@@ -43,5 +43,5 @@ def _table(assembly: Path) -> str:
     ]
     rows = [f"| {n} | {command} | {what} | {cost} |" for n, (command, what, cost) in enumerate(steps, start=1)]
     head = ["| | type | what it does | costs |", "|---|---|---|---|"]
-    note = f"List prices of {known.read} in {found.region}; `binventory cost` shows how they come about."
+    note = f"List prices of {known.read} in {found.region}; `binventory cost` shows how they are computed."
     return "\n".join([*head, *rows, "", note, ""])

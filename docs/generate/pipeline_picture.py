@@ -1,4 +1,4 @@
-"""The pipeline from its definition, and the way of a model from there to the endpoint and back, from the templates."""
+"""The picture of the pipeline, from its definition, and of a model's way to the endpoint, from the templates."""
 
 from __future__ import annotations
 

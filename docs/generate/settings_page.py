@@ -1,4 +1,4 @@
-"""The settings reference, from the typed fields: what each means, what it may be, and what dev and prod say."""
+"""The settings reference, from the typed fields: meaning, allowed values, and the values of dev and prod."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stacks.settings.instances import BatchInstance, JobInstance, Region, Servin
 
 HEAD = f"""# Settings
 
-Written from the code by `make docs`; edit the fields in `stacks/`, not this page.
+Written from the code by `make docs`; edit the fields in `stacks/settings/`, not this page.
 
 `settings/dev.yaml` and `settings/prod.yaml` say what differs between environments. Every field is checked before
 synthesis; an error names the field, its value and what is allowed. Any field can be overridden by a variable

@@ -1,4 +1,4 @@
-"""The stacks, what is in them, and which needs which, from the synthesized templates."""
+"""The picture of the stacks, their resources and their dependencies, from the synthesized templates."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _lines(template: dict[str, Any]) -> Iterator[str]:
     rights = kinds["AWS::IAM::Role"]
     more = [_number(rights, "role")] if rights else []
     if rest:
-        more.append(_number(rest, "smaller resource"))
+        more.append(_number(rest, "other resource"))
     yield "·" + ", ".join(more)
 
 

@@ -1,4 +1,4 @@
-"""Boxes, arrows and text as SVG, for light and for dark paper. Whole numbers only, so that it is always the same."""
+"""Boxes, arrows and text as SVG, for light and dark pages. Whole numbers only, so that the output is reproducible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the server holds at once: beyond it, it says so instead of growing."""
+"""Admission: limits on the requests, photos and bytes in memory. Beyond them requests get 503."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MEBIBYTE: Final = 1024 * 1024
 
 
 class Disconnected(Exception):
-    """The client left before its request was whole; there is nobody to answer."""
+    """The client disconnected before its request was complete; no answer is sent."""
 
 
 @dataclass(frozen=True)
 class AdmissionLimits:
-    """Caps on one request and on all requests together."""
+    """Limits of one request and of all requests together."""
 
     body_bytes: int = 25 * _MEBIBYTE
     body_seconds: float = 30.0
@@ -58,7 +58,7 @@ def _busy(what: str) -> RequestError:
 
 
 class Admission:
-    """The requests, photos and bytes in the house. Used from the event loop only."""
+    """The requests, photos and bytes that are admitted now. Used from the event loop only."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self.limits = limits
@@ -67,14 +67,14 @@ class Admission:
         self.bytes = 0
 
     def admit(self) -> Visit:
-        """Let a request in. Raises RequestError (503) when the house is full."""
+        """Admit a request. Raises RequestError (503) when the limit of requests is reached."""
         if self.requests >= self.limits.requests:
             raise _busy(f"{self.requests} requests")
         return Visit(self)
 
 
 class Visit:
-    """What one request holds, given back when it leaves."""
+    """The photos and bytes of one request, released at its end."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -91,7 +91,7 @@ class Visit:
         self._admission.photos -= self._photos
 
     def hold_bytes(self, amount: int) -> None:
-        """Raises RequestError: 413 when this request is too large, 503 when all together are."""
+        """Count more bytes. Raises RequestError: 413 when this request is too large, 503 when all together are."""
         limits = self._admission.limits
         if self._bytes + amount > limits.body_bytes:
             raise RequestError(413, "too_many_bytes", f"the request may have at most {limits.body_bytes} bytes")
@@ -101,14 +101,14 @@ class Visit:
         self._bytes += amount
 
     def hold_photos(self, amount: int) -> None:
-        """Raises RequestError (503) when all requests together hold too many photos."""
+        """Count more photos. Raises RequestError (503) when all requests together have too many."""
         if self._admission.photos and self._admission.photos + amount > self._admission.limits.photos:
             raise _busy(f"{self._admission.photos} photos")
         self._admission.photos += amount
         self._photos += amount
 
     async def read_body(self, receive: Receive, content_length: str | None) -> bytes:
-        """The whole body, within the caps. Raises RequestError (408, 413, 503) and Disconnected."""
+        """The whole body, within the limits. Raises RequestError (408, 413, 503) and Disconnected."""
         if content_length and content_length.isdecimal() and int(content_length) > self._admission.limits.body_bytes:
             self.hold_bytes(int(content_length))
         parts: list[bytes] = []

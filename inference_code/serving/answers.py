@@ -1,4 +1,4 @@
-"""What is answered: the numbers for one photo, and the forms they are written in."""
+"""Answers: the numbers for one photo, and the media types in which they are written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.requests import CSV, JSON, JSON_LINES, RequestError, choose_answer
 
 @dataclass(frozen=True)
 class Answer:
-    """What one photo shows: the count by the model's rule of answering; probabilities by count; entropy in nats."""
+    """The answer for one photo: the count by the model's answer rule, probabilities by count, entropy in nats."""
 
     count: int
     probabilities: dict[int, float]
@@ -58,7 +58,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One result per photo, in the request's order, and what produced them."""
+    """One result for each photo, in the request's order, and the model that produced them."""
 
     results: tuple[Answer | Refusal, ...]
     batch: bool
@@ -80,7 +80,7 @@ def write(prediction: Prediction, accept: str) -> tuple[bytes, str]:
 
 
 def as_fields(result: Answer | Refusal) -> dict[str, Any]:
-    """A result as JSON writes it, rounded."""
+    """A result as fields of JSON, rounded."""
     if isinstance(result, Refusal):
         return {"error": {"reason": result.reason, "message": result.message}}
     return {

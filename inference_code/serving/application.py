@@ -1,4 +1,4 @@
-"""The ASGI application: routes, errors and the way of a request through decoding, batching and answering."""
+"""The ASGI application: routes, errors, and the path of a request through decoding, batching and answering."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 LARGEST_BATCH: Final = 8
-# Refusals that a photo earns, whoever sends it.
+# Refusals because of a photo, not of its request.
 _OF_THE_PHOTO: Final = {400, 413, 415}
-# What Batch Transform may send: its records are whole photos.
+# Content types that batch transform may send: its records are whole photos.
 _TRANSFORM_MEGABYTES: Final = 6
 
 
@@ -81,7 +81,7 @@ class Application:
             await self._http(scope, receive, send)
 
     def close(self) -> None:
-        """Answer what waits, then let go of the threads and write the last metrics."""
+        """Answer waiting requests, then end the threads and write the last metrics."""
         self._batcher.close()
         self._decoders.shutdown()
         self._metrics.flush()
@@ -108,7 +108,7 @@ class Application:
             self._metrics.count("ServerErrors")
             log("failed", reason="model", message=str(error))
             reply = HttpReply.of_error(RequestError(500, "model", "the model failed on this photo"))
-        # The last line of defence: logged by type and place, for the message could quote the client's bytes.
+        # Logged by type and place only, because the message could contain bytes of the client.
         except Exception as error:
             self._metrics.count("ServerErrors")
             log("failed", reason="internal", error=type(error).__name__, at=_places(error))
@@ -127,7 +127,7 @@ class Application:
         await send({"type": "http.response.body", "body": reply.body})
 
     def _refusal(self, error: RequestError) -> HttpReply:
-        """The error; in a transform job as an answer like any other, for one bad photo must not fail the job."""
+        """The reply for an error. In a transform job its status is 200, because one bad photo must not fail the job."""
         reply = HttpReply.of_error(error)
         return replace(reply, status=200) if self._in_transform_job and error.status in _OF_THE_PHOTO else reply
 
@@ -171,7 +171,7 @@ class Application:
     async def _predict(self, body: bytes, content_type: str, visit: Visit) -> Prediction:
         begun = time.perf_counter()
         run = asyncio.get_running_loop().run_in_executor
-        # A single image is its own body: there is nothing to parse that would be worth a change of threads.
+        # A single image needs no parsing, so it is not worth a change of threads.
         reading = (
             input_fn(body, content_type)
             if is_one_image(content_type)
@@ -194,7 +194,7 @@ class Application:
         )
 
     def _send(self, photo: Photo) -> Ticket[Scored | Refusal]:
-        """Send a photo through a decoder to the network; neither comes back to the event loop in between."""
+        """Send a photo through a decoder thread to the network's thread, without the event loop in between."""
         ticket: Ticket[Scored | Refusal] = Ticket()
         self._decoders.submit(self._decode, photo, ticket)
         return ticket
@@ -206,7 +206,7 @@ class Application:
                 ticket.deliver(prepared)
             else:
                 self._batcher.enqueue(prepared, ticket.deliver)
-        # Raised in a thread that nobody joins: the request must hear of it.
+        # Raised in a thread that is never joined, so the error is delivered to the request.
         except Exception as error:
             ticket.deliver(error)
 

@@ -1,4 +1,4 @@
-"""The model artefact: what it must hold, what it says about itself, and what is refused."""
+"""The model artefact: its files, its description in serving.json, and the checks of both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL_FILE: Final = "model.onnx"
 DESCRIPTION_FILE: Final = "serving.json"
 MAX_MODEL_BYTES: Final = 1024**3
 MAX_DESCRIPTION_BYTES: Final = 1024**2
-# A damaged or hostile archive must not fill the disk: the real ones hold a few files.
+# A damaged or hostile archive must not fill the disk; a real one has a few files.
 MAX_MEMBERS: Final = 64
 
 
@@ -31,7 +31,7 @@ class ArtefactError(Exception):
 
 @dataclass(frozen=True)
 class Description:
-    """serving.json: what the numbers in and out of model.onnx mean."""
+    """serving.json: the meaning of the inputs and outputs of model.onnx."""
 
     classes: tuple[int, ...]
     preprocessing: Preprocessing
@@ -42,7 +42,7 @@ class Description:
 
     @classmethod
     def parse(cls, text: str) -> Description:
-        """From the text of serving.json. Raises ArtefactError naming the wrong field."""
+        """Read the text of serving.json. Raises ArtefactError, which names the wrong field."""
         try:
             fields: Any = json.loads(text)
             if fields["schema"] != 1:
@@ -81,7 +81,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A model folder that passed its checks, as bytes: nothing is read from the folder afterwards."""
+    """A checked model, in memory: nothing is read from its folder afterwards."""
 
     description: Description
     graph: bytes
@@ -89,7 +89,7 @@ class Artefact:
 
     @classmethod
     def read(cls, folder: Path) -> Artefact:
-        """From the folder that model.tar.gz was unpacked into. Raises ArtefactError."""
+        """Read and check the folder into which model.tar.gz was unpacked. Raises ArtefactError."""
         if not folder.is_dir():
             raise ArtefactError(f"{folder} is no folder; unpack model.tar.gz there")
         text = _read_plain(folder / DESCRIPTION_FILE, MAX_DESCRIPTION_BYTES)
@@ -111,7 +111,7 @@ class Artefact:
 
 
 def _digest_of_graph(description: bytes) -> str:
-    """What serving.json, which carries a digest of itself, says of model.onnx. Raises ArtefactError."""
+    """The description of model.onnx in serving.json, whose digest is checked. Raises ArtefactError."""
     try:
         return str(unseal(json.loads(description), DESCRIPTION_FILE)["graph"])
     except DamagedFile as error:
@@ -125,9 +125,9 @@ def _digest_of_graph(description: bytes) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a model.tar.gz into an empty folder, refusing whatever a model has no use for. Raises ArtefactError.
+    """Unpack a model.tar.gz into an empty folder. Raises ArtefactError for content that no model needs.
 
-    Links, devices, absolute or climbing paths, and more bytes or members than any real model has: all end it before
+    Links, devices, absolute paths, paths with `..`, and more bytes or members than a real model has: all end it before
     anything is written.
     """
     try:

@@ -1,4 +1,4 @@
-"""How many threads this container can use: its share of the machine, not the machine."""
+"""Number of threads that this container can use: its share of the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
-    """CPUs (hyperthreads) this process may run on: its affinity, cut to its cgroup's quota; at least 1."""
+    """CPUs (hyperthreads) on which this process may run: its affinity, limited by its cgroup's quota; at least 1."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = cpu_max.read_text().split()
@@ -22,7 +22,7 @@ def usable_cpus(cpu_max: Path = _CPU_MAX) -> int:
 def inference_threads(cpu_max: Path = _CPU_MAX, topology: Path = _TOPOLOGY) -> int:
     """Threads for matrix arithmetic: one a physical core, since two hyperthreads share one core's multipliers.
 
-    Where the topology is hidden, every usable CPU counts as a core.
+    Without information about the topology, every usable CPU counts as a core.
     """
     cores = set()
     for cpu in os.sched_getaffinity(0):

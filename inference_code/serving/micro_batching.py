@@ -1,4 +1,4 @@
-"""Photos that happen to wait together go through the network together; none ever waits for company."""
+"""Micro-batches: photos that wait at the same time go through the network together. No photo waits for a batch."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class _Waiting:
 
 
 class MicroBatcher:
-    """One thread that owns the network: it takes whatever waits, up to `largest` photos, the moment it is free.
+    """One thread that owns the network: when it is free it takes all photos that wait, up to `largest`.
 
-    The queue is bounded by the server's admission, not here: a photo that was let in is answered.
+    The server's admission bounds the queue: every admitted photo is answered.
     """
 
     def __init__(self, logits: Callable[[Photos], Logits], *, largest: int) -> None:
@@ -46,7 +46,7 @@ class MicroBatcher:
         self._thread.start()
 
     def enqueue(self, photo: Photos, deliver: Callable[[Scored | Exception], None]) -> None:
-        """Have one photo [height, width, 3] scored; `deliver` gets its scores, or what the network raised.
+        """Queue one photo [height, width, 3]; `deliver` is called with its scores, or with the network's exception.
 
         From any thread, so that a decoder hands its photo on without a turn of the event loop.
         """
@@ -57,7 +57,7 @@ class MicroBatcher:
             self._wake.notify()
 
     def close(self) -> None:
-        """Finish what waits, then end the thread."""
+        """Score the photos that wait, then end the thread."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -65,7 +65,7 @@ class MicroBatcher:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread that answers still runs."""
+        """Whether the thread still runs."""
         return self._thread.is_alive()
 
     def _work(self) -> None:
@@ -73,7 +73,7 @@ class MicroBatcher:
             begun = time.perf_counter()
             try:
                 scores = self._logits(np.stack([entry.photo for entry in batch]))
-            # Whatever the runtime raises belongs to the requests that met it; the next batch must still run.
+            # An error of the runtime is delivered to the requests of this batch; the next batch must still run.
             except Exception as error:
                 for entry in batch:
                     entry.deliver(error)

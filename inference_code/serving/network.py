@@ -1,4 +1,4 @@
-"""The runtime under the model: OpenVINO, behind one small class."""
+"""The network in its runtime, OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Logits = NDArray[np.float32]
 
 
 class ModelError(Exception):
-    """The model loaded but fails on photos it should take: a fault of the artefact, not of the request."""
+    """The loaded model fails on photos that it should accept: a fault of the artefact, not of the request."""
 
 
 class Network:
-    """The compiled graph. One call at a time: it holds a single inference request, and the caller queues."""
+    """The compiled graph. It takes one call at a time, because it has one inference request; the caller queues."""
 
     def __init__(self, artefact: Artefact, *, threads: int) -> None:
         self._outputs = len(artefact.description.classes)

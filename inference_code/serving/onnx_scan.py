@@ -1,6 +1,6 @@
-"""Looks through an ONNX file for weights that live outside it, before a runtime would open those paths.
+"""Searches an ONNX file for weights in other files, before a runtime would open their paths.
 
-A small reader of the protobuf wire format: the image carries no ONNX package, and only the structure matters here.
+A small reader of the protobuf wire format, because the image has no ONNX package and only the structure matters here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-# For each ONNX message: which fields hold messages that can lead to a tensor (onnx.proto3).
+# For each ONNX message, the fields with messages that can contain a tensor (onnx.proto3).
 _PATHS: Final[dict[str, dict[int, str]]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -29,7 +29,7 @@ class NotOnnx(Exception):
 
 
 def keeps_weights_outside(model: bytes) -> bool:
-    """Whether any tensor of the model names a file of its own. Raises NotOnnx."""
+    """Whether a tensor of the model has its data in another file. Raises NotOnnx."""
     content = memoryview(model)
     if not any(number == _GRAPH for number, _ in _fields(content)):
         raise NotOnnx("there is no graph in it")

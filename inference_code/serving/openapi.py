@@ -1,4 +1,4 @@
-"""The endpoint's interface as an OpenAPI document, for people, client generators and the tests that hold it."""
+"""The endpoint's interface as an OpenAPI document, for people, client generators and tests."""
 
 from __future__ import annotations
 

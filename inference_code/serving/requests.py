@@ -1,4 +1,4 @@
-"""What a request may hold and what an answer may look like: content types in, media types out."""
+"""Requests: the content types that are read, and the media type that a request accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Photo = bytes | Pixels
 
 
 class RequestError(Exception):
-    """A request that cannot be answered. `status` is the HTTP status, `reason` a stable code, the message the cure.
+    """A request that cannot be answered. `status` is the HTTP status, `reason` a stable code; the message has the cure.
 
     `headers` go out with the answer.
     """
@@ -58,7 +58,7 @@ def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo], bool]:
 
 
 def is_one_image(content_type: str) -> bool:
-    """Whether the body is one encoded photo as it is, with nothing around it to parse."""
+    """Whether the body is one encoded photo and needs no parsing."""
     return _media_type(content_type) in IMAGES
 
 
@@ -96,7 +96,7 @@ def _npy(body: bytes) -> tuple[list[Photo], bool]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran_order, dtype = read_header(stream)
-    # The header is Python syntax written by a stranger; its parser fails in many ways.
+    # The header is Python syntax from the client; its parser can raise nearly any exception.
     except Exception as error:
         raise RequestError(400, "npy", "the body is no .npy array of version 1 or 2") from error
     batch = len(shape) == 4
@@ -112,7 +112,7 @@ def _npy(body: bytes) -> tuple[list[Photo], bool]:
 
 
 def _check_number(photos: int) -> None:
-    # Before decoding, so that a request of a million empty photos costs nothing.
+    # Before decoding, so that a request with a million empty photos is cheap.
     if photos > MAX_PHOTOS:
         raise RequestError(413, "too_many_photos", f"{photos} photos; send at most {MAX_PHOTOS} a request")
 

@@ -1,4 +1,4 @@
-"""What the endpoint says about itself: one JSON object a line, never a photo or a word a client sent."""
+"""The endpoint's log and metrics: one JSON object a line, never content that a client sent."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def log(event: str, *, stream: IO[str] | None = None, **fields: Any) -> None:
 
 
 class Metrics:
-    """Collects values and writes them as CloudWatch embedded metrics, once an interval or once enough have come.
+    """Collects values and writes them as CloudWatch embedded metrics, once an interval or when a line is full.
 
-    Aggregated lines instead of one a request: the log is what is billed. Each line carries `properties` as well, which
-    are no metrics but tell readers of the log what the values belong to. Thread-safe.
+    One line aggregates many requests, because CloudWatch bills the log by its size. Each line also has `properties`,
+    which are no metrics but name the model of the values. Thread-safe.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Metrics:
             self._write_or_wait(False)
 
     def flush(self) -> None:
-        """Write what has been collected."""
+        """Write the collected values."""
         with self._lock:
             self._write()
 
     def _write_or_wait(self, full: bool) -> None:
-        """Write when it is time; else make sure that the last values before a quiet hour are written as well."""
+        """Write when it is time; else start a timer, so that the last values before a quiet hour are written too."""
         if full or time.monotonic() - self._written >= self._interval_s:
             self._write()
         elif self._timer is None:

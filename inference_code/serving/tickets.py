@@ -1,4 +1,4 @@
-"""How a request waits on the event loop for what other threads make of its photo."""
+"""Tickets, by which a request waits on the event loop for a result from other threads."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Outcome = TypeVar("Outcome")
 
 
 class Ticket(Generic[Outcome]):
-    """Made on the event loop, handed from thread to thread, delivered once by whichever of them has the outcome."""
+    """Made on the event loop and passed from thread to thread; the thread with the outcome delivers it, once."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[Outcome] = self._loop.create_future()
 
     async def outcome(self) -> Outcome:
-        """What was delivered. Raises the error that was delivered instead."""
+        """Wait for the outcome. Raises the error that was delivered instead of one."""
         return await self._future
 
     def deliver(self, outcome: Outcome | Exception) -> None:
-        """Hand over the outcome, or the error that stands in its place, from any thread."""
-        # A closed loop means that nobody is left to hear it.
+        """Deliver the outcome, or an error instead, from any thread."""
+        # A closed loop means that no request waits any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._resolve, outcome)
 

@@ -1,4 +1,4 @@
-"""boto3 clients, each made once, and the pipeline executions that run."""
+"""boto3 clients, each made once because that takes longer than a request, and running pipeline executions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _made(session: Any, service: str) -> Any:
 
 
 def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
-    """ARNs of the executions in these states; of all without any."""
+    """ARNs of the executions in these states; of all executions where no state is given."""
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     return [
         execution["PipelineExecutionArn"]
@@ -37,10 +37,10 @@ def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
 
 
 def stop_running(pipelines: Iterable[str]) -> int:
-    """Stops what runs in these pipelines, without waiting for the end; returns how many executions."""
+    """Stops the running executions of these pipelines without waiting for their end; returns their number."""
     sagemaker = client("sagemaker")
     running = [arn for pipeline in pipelines for arn in list_executions(sagemaker, pipeline, "Executing")]
     for arn in running:
-        # The token makes a repeated call for the same execution the same call.
+        # With the same token a repeated request for an execution is the same request.
         sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
     return len(running)

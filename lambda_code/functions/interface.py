@@ -1,8 +1,7 @@
-"""What goes into a function and what comes out: its environment, its report, and messages to people.
+"""The interface of a function: its environment, its report, and messages to people.
 
-Each function declares a frozen dataclass for its environment and reads it once a call. The field `serving_stack` is the
-variable `SERVING_STACK`. tests/stacks/test_lambda_environments.py compares each dataclass with the variables that the
-stacks set.
+Each function reads its environment once a call, as a frozen dataclass of stacks/environments.py: the stack that deploys
+the function writes the variables from the same class.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ Kind = TypeVar("Kind")
 
 
 class VariableError(Exception):
-    """A variable of the function is missing or cannot be read; the message names it."""
+    """An environment variable of the function is missing or cannot be read; the message names it."""
 
 
 _READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: float, tuple: str.split, Mapping: json.loads}
 
 
 def read_environment(kind: type[Kind]) -> Kind:
-    """Reads the variables that a dataclass declares.
+    """Reads the environment variables that a dataclass declares.
 
     Fields are `str`, `int`, `float`, `tuple[str, ...]` (words between spaces) or a mapping (JSON).
 
     Raises:
-        VariableError: a variable is missing or holds something else.
+        VariableError: a variable is missing or has another type.
     """
     hints = get_type_hints(kind)
     return kind(**{field.name: _value(field.name.upper(), hints[field.name]) for field in fields(kind)})  # type: ignore[arg-type]
@@ -51,10 +50,10 @@ def _value(name: str, hint: Any) -> Any:
 
 @dataclass(frozen=True)
 class FunctionReport:
-    """What a function decided."""
+    """The decision of a function."""
 
     outcome: str
-    """A word or two that programs compare, such as `left` or `started`."""
+    """One or two words for programs, such as `left` or `started`."""
     reason: str
 
     def logged(self) -> dict[str, str]:

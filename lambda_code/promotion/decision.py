@@ -1,13 +1,13 @@
-"""What should serve, from everything that has a say in it. Pure: facts in, decision out.
+"""What should serve: a pure function from facts to a decision.
 
-The order in which they count:
+In the order of precedence:
 
 1. A spent budget keeps the endpoint off.
 2. The latest of these decides: a person's switch, the serving hours, the approval of a new version (on).
-3. An endpoint that nobody calls goes off.
+3. An endpoint without calls goes off.
 4. Otherwise it stays as it is.
 
-What serves is the newest approved version. It replaces what serves; where none is approved any more, what serves stays.
+The newest approved version serves. Where no version is approved any more, the one that serves stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from promotion.registry import Package
 
 @dataclass(frozen=True, kw_only=True)
 class ServingFacts:
-    """Everything that has a say."""
+    """All facts of which the decision is made."""
 
     package: str
     """ARN of the package that the stack names; empty before the first."""
@@ -29,11 +29,11 @@ class ServingFacts:
     newest: Package | None
     """The newest approved package."""
     decided: int
-    """The newest approved version when it was last decided what serves."""
+    """The newest approved version at the last decision."""
     request: SwitchRequest | None = None
     """The latest request that is not decided yet."""
     idle: str = ""
-    """That nobody calls the endpoint, in words; empty while somebody does."""
+    """Why the endpoint counts as idle, in words; empty while it is called."""
     spent: str = ""
     """That the budget is spent, in words; empty while it is not."""
 
@@ -45,17 +45,17 @@ class ServingDecision:
     package: str
     state: str
     because: str
-    """What turned the endpoint on or off, in words; empty where nobody did."""
+    """What turned the endpoint on or off, in words; empty where it stays as it was."""
     new: bool
-    """Whether the package was approved since it was last decided what serves."""
+    """Whether the package was approved since the last decision."""
     idle: bool
-    """Whether it goes off because nobody calls it."""
+    """Whether it goes off because it is idle."""
     held: str
-    """Why it is not on although it should be, in words; empty where it is as it should be."""
+    """Why it stays off although it should be on, in words; else empty."""
 
 
 def decide(facts: ServingFacts) -> ServingDecision:
-    """Weighs the facts in the order above."""
+    """Decides by the facts, in the order above."""
     newest, request = facts.newest, facts.request
     state, because = facts.state, ""
     new = newest if newest and newest.arn != facts.package and newest.version > facts.decided else None

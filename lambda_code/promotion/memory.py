@@ -1,7 +1,7 @@
-"""What the comparison has to remember between two calls, as small objects in the data bucket.
+"""What function `reconcile` remembers between two calls, as small objects in the data bucket.
 
-Requests to switch the endpoint on or off wait here while the stack is busy. Beside them lies what was decided last and
-which messages were sent, so that nothing is decided or sent twice.
+Requests to turn the endpoint on or off wait here while the stack is busy. The last decision and the messages that were
+sent are kept too, so that nothing is decided or sent twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DECIDED = f"{PREFIX}/decided.json"
 
 @dataclass(frozen=True)
 class SwitchRequest:
-    """Somebody wants the endpoint on or off."""
+    """A request to turn the endpoint on or off."""
 
     state: str
     by: str
@@ -34,13 +34,13 @@ class SwitchRequest:
 
 @dataclass(frozen=True)
 class Decided:
-    """What was decided about one serving stack; another stack begins anew."""
+    """The last decision about one serving stack; a new stack starts without one."""
 
     stack: str
     version: int | None = None
-    """The newest approved version when it was last decided what serves."""
+    """The newest approved version at the last decision."""
     sent: tuple[str, ...] = ()
-    """Keys of the messages about states that last."""
+    """Keys of the messages that were sent about lasting states."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Memory:
         if state not in {"on", "off"}:
             raise ValueError(f"the endpoint is turned on or off, not {state!r}")
         now = datetime.datetime.now(datetime.UTC)
-        # By its key it sorts by time, and no request takes the place of another.
+        # Keys sort by time, and no request overwrites another.
         key = f"{_REQUESTS}{now:%Y%m%dT%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
         self._put(key, {"state": state, "by": by, "at": now.isoformat()})
         return SwitchRequest(state, by, now, key)
 
     def requests(self) -> list[SwitchRequest]:
-        """Those that wait, the latest last."""
+        """Requests that wait, the latest last."""
         s3 = client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=_REQUESTS)
         keys = sorted(item["Key"] for page in pages for item in page.get("Contents", []))
@@ -76,19 +76,19 @@ class Memory:
         ]
 
     def forget(self, requests: Iterable[SwitchRequest]) -> None:
-        """Drops requests that are decided."""
+        """Deletes requests that are decided."""
         for request in requests:
             client("s3").delete_object(Bucket=self.bucket, Key=request.key)
 
     def decided(self, stack: str) -> Decided:
-        """What was decided about the stack with this id."""
+        """The last decision about the stack with this id."""
         body = self._get(_DECIDED)
         if body is None or body["stack"] != stack:
             return Decided(stack)
         return Decided(stack, body["version"], tuple(body["sent"]))
 
     def keep(self, decided: Decided) -> Decided:
-        """Remembers a decision, unless it is remembered already; returns it."""
+        """Stores a decision, unless it is stored already; returns it."""
         if decided != self.decided(decided.stack):
             self._put(_DECIDED, asdict(decided))
         return decided

@@ -1,4 +1,4 @@
-"""The messages to people. One about a state that lasts is sent once."""
+"""Messages to people. A message about a lasting state is sent once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AGAIN = "It is marked Rejected in the registry, with the reason. To try it agai
 
 @dataclass(frozen=True)
 class Notice:
-    """A message; people get it once, as long as its key stays the same."""
+    """A message that is sent once for each key."""
 
     key: str
     subject: str
@@ -23,15 +23,15 @@ class Notice:
 
 @dataclass
 class Notices:
-    """Those of one comparison, sent to a topic unless an earlier comparison has sent them."""
+    """The notices of one comparison, sent to a topic unless an earlier comparison has sent them."""
 
     topic: str
     sent: set[str]
-    """Keys of those that were sent before."""
+    """Keys of notices that were sent before."""
     found: dict[str, Notice] = field(default_factory=dict)
 
     def add(self, notices: Iterable[Notice]) -> None:
-        """Sends what is new."""
+        """Sends the notices that are new."""
         for notice in notices:
             if notice.key not in self.sent | self.found.keys():
                 tell(self.topic, notice.subject, notice.message)
@@ -39,12 +39,12 @@ class Notices:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of what lasts."""
+        """Keys of all notices found."""
         return tuple(self.found)
 
 
 def of_stack(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) -> list[Notice]:
-    """What people have to know about the last update and the endpoint."""
+    """Notices about the last update and the endpoint."""
     last = next(of.updates(), None)
     if last and last.rolled_back:
         return [rolled_back(endpoint, of.name, last, stands)]
@@ -61,7 +61,7 @@ def of_stack(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) ->
 
 
 def rolled_back(endpoint: str, stack: str, update: StackUpdate, stands: Standing) -> Notice:
-    """An update that failed, with its cause and what serves instead."""
+    """Notice of an update that failed, with its cause and what serves instead."""
     what = f"promotion of version {update.promoted}" if update.promoted else "update"
     cure = _AGAIN if update.promoted else "The serving stack is as it was before"
     if update.ended.endswith("FAILED"):
@@ -74,7 +74,7 @@ def rolled_back(endpoint: str, stack: str, update: StackUpdate, stands: Standing
 
 
 def not_served(endpoint: str, package: str, held: str) -> Notice:
-    """An approval that does not lead to the endpoint."""
+    """Notice of an approved package that is not served."""
     return Notice(
         f"held {package}",
         f"{endpoint}: approved, not served",
@@ -84,7 +84,7 @@ def not_served(endpoint: str, package: str, held: str) -> Notice:
 
 
 def nothing_approved(endpoint: str, package: str) -> Notice:
-    """A version that is rejected and serves, because nothing else may."""
+    """Notice of a rejected package that still serves, because no other is approved."""
     return Notice(
         f"nothing approved instead of {package}",
         f"{endpoint}: no model package is approved",
@@ -94,13 +94,13 @@ def nothing_approved(endpoint: str, package: str) -> Notice:
 
 
 def idle(topic: str, endpoint: str, because: str) -> None:
-    """Sends at once that an endpoint is turned off because nobody calls it."""
+    """Sends at once that the endpoint is turned off because it is idle."""
     message = f"The {because} and is being turned off. To bring it back: binventory endpoint on"
     tell(topic, f"{endpoint}: idle, turned off", message)
 
 
 def spent(topic: str, name: str, budget: str, endpoint: str, stopped: int) -> None:
-    """Sends at once what the spent budget has ended. endpoint: what became of it."""
+    """Sends at once what the spent budget has stopped; `endpoint` is the outcome for the endpoint."""
     tell(
         topic,
         f"{name}: the budget is spent",

@@ -20,7 +20,7 @@ class Package:
     arn: str
     version: int
     approved_at: datetime.datetime
-    """When the registry last changed it. Its approval is the last change of a package that has not served yet."""
+    """Time of its last change in the registry. For a package that has not served yet, that is its approval."""
 
 
 def approved(group: str) -> Iterator[Package]:

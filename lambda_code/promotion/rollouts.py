@@ -27,18 +27,18 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """How the endpoint stands to what its stack asks for."""
+    """The endpoint compared with what its stack asks for."""
 
     difference: str
-    """In words, what is not as asked for; empty where everything is."""
+    """The difference, in words; empty without one."""
     serves: str
-    """In words, what answers requests."""
+    """What answers requests, in words."""
     undone: str
-    """Why SageMaker put the old configuration back although the update ended well; empty where it did not."""
+    """Why SageMaker restored the old configuration although the update succeeded; empty where it did not."""
 
 
 def standing(of: ServingStack, stack: Stack, found: ServedEndpoint | None) -> Standing:
-    """Compares the endpoint with a stack that is at rest."""
+    """Compares the endpoint with a stack that is not being updated."""
     wanted = of.configuration() if stack.serves else ""
     difference = _difference(stack, wanted, found)
     serves = f"the endpoint serves {stack.package}" if stack.serves else "serving is off and there is no endpoint"
@@ -48,7 +48,7 @@ def standing(of: ServingStack, stack: Stack, found: ServedEndpoint | None) -> St
         and stack.serves
         and found
         and found.status == "InService"
-        # Nothing but a rollout that SageMaker undid brings back a configuration that the stack has replaced.
+        # Only a rollout that SageMaker undid restores a configuration that the stack has replaced.
         and found.configuration.lower() in of.replaced()[CONFIGURATION]
     ):
         undone = found.failure or f"SageMaker put configuration {found.configuration} back"
@@ -72,7 +72,7 @@ def _difference(stack: Stack, wanted: str, found: ServedEndpoint | None) -> str:
 
 
 def failed_rollout(of: ServingStack, package: Package) -> StackUpdate | None:
-    """The rollout of a package that failed since it was approved; None where it has not been tried since."""
+    """The failed rollout of a package since its approval; None without one."""
     for update in of.updates():
         if update.started < package.approved_at:
             return None
@@ -82,9 +82,9 @@ def failed_rollout(of: ServingStack, package: Package) -> StackUpdate | None:
 
 
 def delete_replaced(stack: ServingStack) -> int:
-    """Deletes those that the stack held once and holds no more; returns how many.
+    """Deletes models and configurations that the stack had and no longer has; returns their number.
 
-    Call it only while the endpoint serves what the stack holds, or does not exist.
+    Call it only while the endpoint serves what the stack asks for, or does not exist.
     """
     sagemaker = client("sagemaker")
     replaced = stack.replaced()
@@ -93,7 +93,7 @@ def delete_replaced(stack: ServingStack) -> int:
 
 def _delete(sagemaker: Any, kind: str, replaced: set[str]) -> int:
     operation, member = _KINDS[kind]
-    # Stacks know names in small letters only; SageMaker lists them as they are.
+    # The stack has names in small letters, SageMaker lists them as they are.
     pages = sagemaker.get_paginator(f"list_{operation}s").paginate()
     names = [item[f"{member}Name"] for page in pages for item in page[f"{member}s"]]
     there = [name for name in names if name.lower() in replaced]

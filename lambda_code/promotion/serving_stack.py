@@ -1,7 +1,7 @@
 """The serving stack and its endpoint: their state, the stack's updates, and the one act that changes what is served.
 
-That act is an update with the stack's own template and new parameters, so that CloudFormation stays the owner of the
-endpoint: a destroy leaves nothing, drift can be seen, and a failed rollout is rolled back.
+That act is an update with the stack's previous template and new parameters. So CloudFormation stays the owner of the
+endpoint: a destroy leaves nothing, drift detection works, and a failed rollout is rolled back.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from functions.aws import client
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 
-MODEL_PACKAGE_ARN = "ModelPackageArn"
-ENDPOINT_STATE = "EndpointState"
 _UPDATABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 )
@@ -31,7 +30,7 @@ _PROMOTION = re.compile(r"promote-(\d+)-")
 
 
 class StackBusyError(Exception):
-    """The stack is at work on another update; nothing was changed."""
+    """Another update of the stack is in progress; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,12 @@ class Stack:
 
     @property
     def usable(self) -> bool:
-        """Whether it takes an update; where it neither does nor is busy, a person has to repair it."""
+        """Whether it accepts an update. A stack that is neither usable nor busy must be repaired by a person."""
         return self.status in _UPDATABLE
 
     @property
     def package(self) -> str:
-        """ARN of the model package that it names; empty before the first promotion."""
+        """ARN of its model package; empty before the first promotion."""
         return self.parameters.get(MODEL_PACKAGE_ARN, "")
 
     @property
@@ -65,7 +64,7 @@ class Stack:
 
     @property
     def serves(self) -> bool:
-        """Whether it asks for an endpoint."""
+        """Whether it should have an endpoint."""
         return bool(self.package) and self.state == "on"
 
 
@@ -76,11 +75,11 @@ class StackUpdate:
     token: str
     started: datetime.datetime
     ended: str
-    """The state it ended in; empty while it is under way."""
+    """Final status; empty while it is in progress."""
     ended_by: str
-    """The id of the event that ended it."""
+    """Id of the event that ended it."""
     failure: str
-    """What failed first, in CloudFormation's words."""
+    """The first failure, in CloudFormation's words."""
 
     @property
     def rolled_back(self) -> bool:
@@ -89,14 +88,14 @@ class StackUpdate:
 
     @property
     def promoted(self) -> int:
-        """The version that it was to promote; 0 for every other update."""
+        """The version that it promotes; 0 for any other update."""
         match = _PROMOTION.match(self.token)
         return int(match[1]) if match else 0
 
 
 @dataclass(frozen=True)
 class ServingStack:
-    """The stack by its name, or by its id once it is deleted."""
+    """The stack, by name, or by id once it is deleted."""
 
     name: str
 
@@ -112,12 +111,13 @@ class ServingStack:
         return Stack(found["StackId"], found["StackStatus"], found["CreationTime"], values)
 
     def change(self, wanted: Mapping[str, str], *, promotes: int = 0) -> bool:
-        """Starts an update that gives parameters new values; False where CloudFormation finds nothing to update.
+        """Starts an update with new values of parameters; False where CloudFormation finds nothing to update.
 
-        promotes: the version that the update promotes, which `Update.promoted` finds again.
+        Args:
+            promotes: the version that the update promotes, for `StackUpdate.promoted`; 0 for none.
 
         Raises:
-            StackBusyError: another update has begun; of two requests at once CloudFormation takes one.
+            StackBusyError: another update is in progress; of two simultaneous requests CloudFormation accepts one.
         """
         stack = self.look()
         keys = sorted(stack.parameters) if stack else []
@@ -134,7 +134,7 @@ class ServingStack:
                 ClientRequestToken=f"{purpose}-{uuid.uuid4().hex}",
             )
         except ClientError as error:
-            # CloudFormation says both in words only.
+            # For both, CloudFormation has a message but no error code.
             if "No updates are to be performed" in str(error):
                 return False
             if re.search(r"_IN_PROGRESS state and can ?not be updated", str(error)):
@@ -143,7 +143,7 @@ class ServingStack:
         return True
 
     def updates(self) -> Iterator[StackUpdate]:
-        """The stack's updates, the latest first; CloudFormation forgets events after 90 days."""
+        """The stack's updates of the last 90 days, for which CloudFormation keeps events; the latest first."""
         ended = ended_by = failure = ""
         for event in self._events():
             status = event["ResourceStatus"]
@@ -159,14 +159,14 @@ class ServingStack:
                 failure = f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
 
     def configuration(self) -> str:
-        """Name, in small letters, of the endpoint configuration that the stack holds; empty without one."""
+        """Name, in small letters, of the stack's endpoint configuration; empty without one."""
         names = [name for kind, name in self._resources() if kind == CONFIGURATION]
         return names[0] if names else ""
 
     def replaced(self) -> dict[str, set[str]]:
-        """Names, in small letters, of the models and configurations that the stack once held and holds no more.
+        """Names, in small letters, of models and configurations that the stack had and no longer has, by resource type.
 
-        By their resource type. Those that CloudFormation has deleted are among them.
+        Those that CloudFormation has deleted are included.
         """
         held = set(self._resources())
         found: dict[str, set[str]] = {MODEL: set(), CONFIGURATION: set()}
@@ -204,7 +204,7 @@ class ServedEndpoint:
 
     @property
     def changing(self) -> bool:
-        """Whether SageMaker is at work on it, for example because autoscaling adds an instance."""
+        """Whether SageMaker is changing it, for example because autoscaling adds an instance."""
         return self.status not in _SETTLED
 
 
@@ -226,7 +226,7 @@ def find_endpoint(name: str) -> ServedEndpoint | None:
 
 
 def _short(identifier: str) -> str:
-    """The name in an ARN, in which SageMaker writes it in small letters."""
+    """The name in an ARN, in small letters as SageMaker writes it there."""
     return identifier.rpartition("/")[2].lower()
 
 

@@ -15,7 +15,7 @@ from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX
 
 USER_DATA = Path(__file__).with_name("user_data.sh")
-# Where EC2 lists what it starts; tags of the template itself are a kind of their own.
+# What EC2 creates with the machine. The launch template itself is tagged by the stack.
 _TAGGED = ("instance", "volume", "network-interface", "spot-instances-request")
 
 
@@ -38,7 +38,7 @@ def launch_template_data(
                 spot_instance_type="one-time", instance_interruption_behavior="terminate"
             ),
         ),
-        # The script's last word is a power off, which therefore leaves nothing that bills.
+        # The script ends with a power off, which terminates the machine: nothing is left that bills.
         instance_initiated_shutdown_behavior="terminate",
         metadata_options=of.MetadataOptionsProperty(
             http_tokens="required", http_put_response_hop_limit=1, instance_metadata_tags="enabled"
@@ -58,9 +58,9 @@ def launch_template_data(
 
 
 def user_data(stack: BinventoryStack, *, code: s3_assets.Asset, data_bucket: s3.IBucket) -> str:
-    """The script that the machine starts with, behind the variables that it reads."""
+    """The script that the machine runs at its start, with the variables that it reads before it."""
     minutes = stack.settings.ec2.max_runtime_minutes
-    # Three ends, each behind the one before: the run's own, that of its process, that of the machine.
+    # Three time limits, one after the other: of the run, of its process, of the machine.
     variables = {
         "AWS_DEFAULT_REGION": stack.region,
         "CODE_URI": code.s3_object_url,
@@ -74,5 +74,5 @@ def user_data(stack: BinventoryStack, *, code: s3_assets.Asset, data_bucket: s3.
 
 
 def tags(stack: BinventoryStack) -> list[CfnTag]:
-    """The tags of all that bills."""
+    """The tags of every resource that bills."""
     return [CfnTag(key=key, value=value) for key, value in stack.settings.all_tags.items()]

@@ -1,4 +1,4 @@
-"""The smallest network in which a machine can reach AWS's APIs: public subnets, no NAT, nothing that bills."""
+"""The smallest network in which a machine reaches AWS's APIs: public subnets, no NAT gateway, no cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULT = "No machine is in the default group; emptying it needs a function wit
 class PublicNetwork(Construct):
     """A network with one subnet in each of two zones, and a free gateway to S3.
 
-    Built of level 1 constructs: `ec2.Vpc` asks the account for its zones at synthesis.
+    Level 1 constructs: `ec2.Vpc` would look up the account's zones at synthesis.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -50,7 +50,7 @@ class PublicNetwork(Construct):
             vpc_id=vpc.ref,
             cidr_block=block,
             availability_zone=cdk.Fn.select(number, cdk.Fn.get_azs()),
-            # The launch template asks for an address; whatever else lands here has none.
+            # The launch template requests a public address; any other machine in this subnet gets none.
             map_public_ip_on_launch=False,
         )
         ec2.CfnSubnetRouteTableAssociation(

@@ -1,4 +1,4 @@
-"""Training on one EC2 spot instance: a launch template for machines that end themselves. Nothing in it bills."""
+"""Training on one EC2 spot instance: a launch template whose machines terminate themselves. The stack costs nothing."""
 
 from __future__ import annotations
 

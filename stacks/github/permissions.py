@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import Arn, ArnComponents, ArnFormat
 from aws_cdk import aws_iam as iam
 
-from stacks.pipeline.names import pipeline_names
+from stacks.names import pipeline_names
 from stacks.shared.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX

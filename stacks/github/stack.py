@@ -1,4 +1,4 @@
-"""What GitHub Actions may do here: one role an intent, assumed with a short-lived token and never with a key."""
+"""Roles for GitHub Actions: one for each purpose, assumed with a short-lived token instead of keys."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ AUDIENCE = "sts.amazonaws.com"
 
 
 class GithubStack(BinventoryStack):
-    """The identity provider and the three roles: diff looks, deploy changes, train starts the pipeline.
+    """The identity provider and three roles: diff reads, deploy changes, train starts the pipeline.
 
-    Each role trusts one repository, and in it only the tokens of its own intent: pull requests can look,
-    only jobs behind this environment's approval can deploy, only the main branch can train.
+    Each role trusts tokens of one repository and one purpose: pull requests read, jobs with this environment's
+    approval deploy, the main branch trains.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
@@ -44,7 +44,7 @@ class GithubStack(BinventoryStack):
             "Starts the pipeline and reads its results",
             claims=[branch],
             statements=train_statements(self, storage),
-            # A pipeline outlives the default hour; GitHub ends a job after six.
+            # An execution takes longer than the default hour; GitHub ends a job after six.
             duration=Duration.hours(6),
         )
 
@@ -72,7 +72,7 @@ class GithubStack(BinventoryStack):
             max_session_duration=duration,
             assumed_by=iam.WebIdentityPrincipal(
                 self._provider_arn,
-                # Whole subjects, never patterns: `repo:owner/name:*` would hand every branch and fork the role.
+                # Whole subjects, not patterns: `repo:owner/name:*` would give the role to every branch and fork.
                 conditions={"StringEquals": {f"{ISSUER}:aud": AUDIENCE, f"{ISSUER}:sub": subjects}},
             ),
         )

@@ -15,7 +15,7 @@ ALERT_PERCENTS = (50, 80, 100)
 
 
 def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
-    """The budget of everything that carries the deployment's tag; its alerts go to the topic and to people."""
+    """The budget for all costs with the deployment tag. Its alerts go to the topic and to the mail addresses."""
     money = stack.settings.money
     percents = sorted({*ALERT_PERCENTS, *([money.guard_percent] if money.guard_percent else [])})
     alerts = [("ACTUAL", percent) for percent in percents] + [("FORECASTED", 100)]
@@ -28,7 +28,7 @@ def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
             budget_type="COST",
             time_unit="MONTHLY",
             budget_limit=budgets.CfnBudget.SpendProperty(amount=money.monthly_budget_usd, unit="USD"),
-            # Costs carry the tag once it is activated as a cost-allocation tag in the billing console.
+            # Costs carry the tag after it is activated as a cost allocation tag in the billing console.
             cost_filters={"TagKeyValue": [f"user:{DEPLOYMENT_TAG}${stack.settings.prefix}"]},
         ),
         notifications_with_subscribers=[

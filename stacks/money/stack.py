@@ -1,4 +1,4 @@
-"""The budget and the people that it tells. Who acts on it is in stacks/serving/reconcile.py."""
+"""The budget and its alerts. The function that acts on them is in stacks/serving/reconcile.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from stacks.shared.stack import BinventoryStack
 
 
 class MoneyStack(BinventoryStack):
-    """People hear everything on one topic; the budget has one beside it, so that no function hears its own words."""
+    """One topic carries all alerts to people. Budget alerts have a second one, which the function subscribes to: the
+    messages that it publishes do not invoke it again."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, keys: Keys | None = None) -> None:
         purpose = "the budget and its alerts"

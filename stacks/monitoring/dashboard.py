@@ -1,4 +1,4 @@
-"""The dashboard, in the order of the questions people have: is it up, is it right, what does it cost, train again?"""
+"""The dashboard, in the order of the questions: is it up, is it right, what does it cost, should it be retrained?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Widgets = Sequence[cloudwatch.IWidget]
 
 
 class Dashboard(Construct):
-    """One dashboard an environment. It names metrics only, so it stands before there is an endpoint and after it."""
+    """The dashboard of the environment. It only names metrics, so it works with and without an endpoint."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, settings: Settings, variant: str, drift: cloudwatch.IAlarm
@@ -116,7 +116,7 @@ class Dashboard(Construct):
 
     def _what_it_costs(self) -> _Widgets:
         budget = self._settings.money.monthly_budget_usd
-        # Each instance reports once a minute, so the number of reports is the number of instances.
+        # Each instance reports once a minute, so the number of samples is the number of instances.
         instances = _metric(
             "/aws/sagemaker/Endpoints", "CPUUtilization", "SampleCount", "instances", self._dimensions, minutes=1
         )
@@ -159,7 +159,7 @@ class Dashboard(Construct):
         )
 
     def _alarm(self, name: str) -> cloudwatch.IAlarm:
-        """An alarm of the serving stack by its name: it exists only while something is served."""
+        """An alarm of the serving stack, by its name: the alarm exists only while a model is served."""
         arn = Stack.of(self).format_arn(
             service="cloudwatch",
             resource="alarm",
@@ -175,7 +175,7 @@ class Dashboard(Construct):
         return _metric(ENDPOINT, name, statistic, label, {"Endpoint": self._name})
 
     def _found(self, name: str, label: str) -> cloudwatch.Metric:
-        """What the drift monitor found."""
+        """A metric of the drift monitor."""
         minutes = self._settings.monitoring.look_every_minutes
         return _metric(MONITORING, name, "Maximum", label, {"Endpoint": self._name}, minutes=minutes)
 
@@ -201,7 +201,7 @@ def _graph(
     stacked: bool = False,
     width: int = 6,
 ) -> cloudwatch.GraphWidget:
-    """A graph from zero, with a horizontal line where something is decided."""
+    """A graph from zero, with a horizontal line at the threshold."""
     annotations = [cloudwatch.HorizontalAnnotation(value=line[0], label=line[1])] if line else []
     return cloudwatch.GraphWidget(
         title=title,

@@ -1,8 +1,6 @@
-"""Drift: the function that looks for it, its alarm, and the retraining that may follow."""
+"""Data drift: the function that measures it, its alarm, and the retraining that may follow."""
 
 from __future__ import annotations
-
-import json
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -12,6 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sns as sns
 
+from stacks.environments import DriftMonitorEnvironment, FunctionEnvironment, RetrainingEnvironment
 from stacks.monitoring.dashboard import MONITORING
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
@@ -41,21 +40,23 @@ def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITo
             allow(["logs:FilterLogEvents"], [log_group_arn, f"{log_group_arn}:*"]),
             permissions.put_metrics(MONITORING),
         ],
-        environment={
-            "SERVING_STACK": serving_stack,
-            "ENDPOINT": name,
-            "ENDPOINT_LOGS": log_group,
-            "WINDOW_SECONDS": f"{monitoring.window_hours * 3600:.0f}",
-            "MINIMUM_PHOTOS": str(monitoring.minimum_photos),
-            "COUNT_SHIFT_THRESHOLD": str(monitoring.count_shift_threshold),
-            "CONFIDENCE_SHIFT_THRESHOLD": str(monitoring.confidence_shift_threshold),
-            "COUNT_SHARES": json.dumps(monitoring.count_shares, sort_keys=True),
-        },
+        environment=DriftMonitorEnvironment(
+            account=stack.account,
+            budget=name,
+            confidence_shift_threshold=monitoring.confidence_shift_threshold,
+            count_shares={str(count): share for count, share in monitoring.count_shares.items()},
+            count_shift_threshold=monitoring.count_shift_threshold,
+            endpoint=name,
+            endpoint_logs=log_group,
+            minimum_photos=monitoring.minimum_photos,
+            serving_stack=serving_stack,
+            window_seconds=round(monitoring.window_hours * 3600),
+        ),
     )
 
 
 def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
-    """The alarm on what the monitor publishes."""
+    """The alarm on the metric that the monitor publishes."""
     alarm = cloudwatch.Alarm(
         stack,
         "Drift",
@@ -73,7 +74,7 @@ def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
         ),
         threshold=1,
         evaluation_periods=1,
-        # Without photos, or with the endpoint off, nobody knows better than the last look did.
+        # No data, because there were no photos or the endpoint is off: keep the last state.
         treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
     )
     alarm.add_alarm_action(actions.SnsAction(alerts))
@@ -82,7 +83,7 @@ def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
 
 
 def retraining(stack: BinventoryStack, alerts: sns.ITopic) -> sns.Topic:
-    """The topic of the drift alarm, and the function that starts the pipeline when it hears from it."""
+    """The topic for the drift alarm, and the subscribed function that starts the pipeline."""
     pipeline = stack.settings.prefix
     topic = stack.topic("DriftTopic", "cloudwatch.amazonaws.com")
     function = _function(
@@ -98,12 +99,14 @@ def retraining(stack: BinventoryStack, alerts: sns.ITopic) -> sns.Topic:
             ),
             allow(["sns:Publish"], [alerts.topic_arn]),
         ],
-        environment={
-            "PIPELINE": pipeline,
-            "RETRAIN_DAYS": str(stack.settings.monitoring.retrain_days),
-            "GUARD_PERCENT": str(stack.settings.money.guard_percent),
-            "ALERTS_TOPIC": alerts.topic_arn,
-        },
+        environment=RetrainingEnvironment(
+            account=stack.account,
+            alerts_topic=alerts.topic_arn,
+            budget=pipeline,
+            guard_percent=stack.settings.money.guard_percent,
+            pipeline=pipeline,
+            retrain_days=stack.settings.monitoring.retrain_days,
+        ),
     )
     function.add_event_source(sources.SnsEventSource(topic))
     return topic
@@ -117,9 +120,8 @@ def _function(
     purpose: str,
     module: str,
     statements: list[iam.PolicyStatement],
-    environment: dict[str, str],
+    environment: FunctionEnvironment,
 ) -> lambda_.Function:
-    budget = stack.settings.prefix
     return module_function(
         stack,
         construct_id,
@@ -127,7 +129,7 @@ def _function(
         module=module,
         purpose=purpose,
         timeout=Duration.minutes(5),
-        statements=[permissions.view_budget(stack, budget), *statements],
-        environment={"ACCOUNT": stack.account, "BUDGET": budget, **environment},
+        statements=[permissions.view_budget(stack, stack.settings.prefix), *statements],
+        environment=environment,
         errors_to=errors_to,
     )

@@ -1,4 +1,4 @@
-"""What watches the system: the dashboard, the drift monitor, its alarm, and the retraining that may follow."""
+"""Monitoring: the dashboard, the drift monitor with its alarm, and the retraining that may follow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stacks.storage.stack import StorageStack
 
 
 class MonitoringStack(BinventoryStack):
-    """It changes nothing but, where settings allow it, the number of pipeline executions."""
+    """It changes nothing, except that it may start the pipeline, where settings allow it."""
 
     def __init__(
         self,

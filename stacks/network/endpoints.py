@@ -1,4 +1,4 @@
-"""The ways from the network to AWS: a gateway endpoint for S3, interface endpoints for other services."""
+"""The VPC endpoints: a gateway endpoint for S3, interface endpoints for other services."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gateway(stack: BinventoryStack, *, vpc_id: str, route_table_id: str) -> None
 
 
 def _photos(stack: BinventoryStack) -> iam.PolicyStatement:
-    """What settings name may belong to others, as the public bucket does: read, by this account only."""
+    """Read the buckets that settings name, which may belong to other accounts; only for principals of this account."""
     settings = stack.settings
     uris = [settings.data.photos_uri, *settings.batch.photos_uris, settings.data.labels_uri]
     uris.append(settings.training.weights)
@@ -50,7 +50,7 @@ def interface(
     stack: BinventoryStack, service: str, *, vpc_id: str, subnet_ids: tuple[str, ...], group: ec2.CfnSecurityGroup
 ) -> None:
     """The interface endpoint of one service, for this account's principals and resources."""
-    # AWS's training images lie in AWS's account.
+    # AWS's training images are in an account of AWS.
     accounts = [stack.account, REGISTRY_ACCOUNT] if service.startswith("ecr.") else [stack.account]
     ec2.CfnVPCEndpoint(
         stack,
@@ -66,8 +66,8 @@ def interface(
 
 
 def _own(stack: BinventoryStack, *, resources_of: list[str]) -> iam.PolicyStatement:
-    """This account's principals, on the accounts' resources: nobody carries data off with keys of another account,
-    or into a bucket of one. Some calls have no resource, hence IfExists."""
+    """Allow principals of this account, on resources of the given accounts. So no data leaves with the credentials of
+    another account, or into its buckets. Some calls have no resource, hence IfExists."""
     return iam.PolicyStatement(
         sid="Own",
         actions=["*"],

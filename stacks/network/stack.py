@@ -1,4 +1,4 @@
-"""A network without a way out: private subnets, and endpoints for what jobs and the endpoint call."""
+"""A network without internet access: private subnets, and endpoints of the AWS services that are called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stacks.shared.stack import BinventoryStack
 _ZONES = 2
 _ADDRESS_BITS = 32
 _HTTPS = 443
-# Rules about the network that are meant, each with its reason.
+# Findings about the network that are accepted, with the reason.
 _MEANT = {
     "AwsSolutions::AwsSolutions-VPC7": "Nothing is routed but AWS's own endpoints, whose calls CloudTrail records.",
     "NIST.800.53.R5::NIST.800.53.R5-VPCFlowLogsEnabled": "As above: flow logs would show AWS's endpoints only.",
@@ -52,7 +52,7 @@ class NetworkStack(BinventoryStack):
             f"Subnet{zone + 1}",
             vpc_id=self._vpc.ref,
             cidr_block=Fn.select(zone, Fn.cidr(self._cidr, _ZONES, str(bits))),
-            # The region's zones are only known to CloudFormation: asking for them would be a call at synthesis.
+            # CloudFormation fills in the zones: a lookup would call AWS at synthesis.
             availability_zone=Fn.select(zone, Fn.get_azs()),
             map_public_ip_on_launch=False,
         )
@@ -97,13 +97,13 @@ class NetworkStack(BinventoryStack):
             vpc_id=self._vpc.ref,
             group_description="Interfaces of the endpoints of AWS",
             security_group_ingress=[ec2.CfnSecurityGroup.IngressProperty(**https, description="Jobs and endpoint")],
-            # Without a rule AWS would let everything out.
+            # Without an egress rule EC2 allows all traffic out.
             security_group_egress=[ec2.CfnSecurityGroup.EgressProperty(**https, description="Nothing is asked")],
         )
 
 
 def job_network(scope: Construct, settings: Settings) -> JobNetwork | None:
-    """The network that settings ask for: none, one that exists, or the one of a network stack that this adds."""
+    """The network of the settings: none, an existing one, or that of a network stack, which is added here."""
     given = settings.network
     if given.mode == "existing":
         return JobNetwork(given.subnet_ids, given.security_group_ids)

@@ -1,4 +1,4 @@
-"""What the steps are built from, and where their results lie in S3."""
+"""What the steps are built from, and the S3 addresses of their results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class JobRoles:
 
 @dataclass(frozen=True)
 class PipelineContext:
-    """The stack's side of the pipeline. Strings may be CDK tokens."""
+    """What the stack gives the pipeline. Strings may be CDK tokens."""
 
     settings: Settings
     parameters: Parameters
@@ -47,31 +47,31 @@ class PipelineContext:
         return training_image(settings.training.framework_version, settings.region, instance_type)
 
     def data_uri(self, *path: str) -> Expression:
-        """A place of this execution in the data bucket, without a slash at its end."""
+        """An address of this execution in the data bucket, without a slash at its end."""
         return join(f"s3://{self.data_bucket}/executions", EXECUTION_ID, *path, on="/")
 
     def model_uri(self, *path: str) -> Expression:
-        """A place of this execution in the model bucket, without a slash at its end."""
+        """An address of this execution in the model bucket, without a slash at its end."""
         return join(f"s3://{self.model_bucket}/executions", EXECUTION_ID, *path, on="/")
 
     @property
     def tags(self) -> list[dict[str, str]]:
-        """The tags of every job, in the API's form; SageMaker makes the jobs, so the stack's tags don't reach them."""
+        """Tags of every job, as the API takes them. The stack's tags do not reach jobs: SageMaker creates them."""
         return [{"Key": key, "Value": value} for key, value in self.settings.all_tags.items()]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of every job. SageMaker sets AWS_REGION, which boto3 does not read."""
+        """Environment of every job. SageMaker sets only AWS_REGION, which boto3 does not read."""
         return {"AWS_DEFAULT_REGION": self.settings.region, "PYTHONUNBUFFERED": "1"}
 
     @property
     def cached_environment(self) -> dict[str, str | Expression]:
-        """Environment of a job whose step is cached: it is part of what SageMaker compares, and so is `Fresh`."""
+        """Environment of a job whose step is cached: the cache compares it, so `Fresh` is in it."""
         return {**self.environment, "BINVENTORY_FRESH": self.parameters.fresh.value}
 
 
 def channel(name: str, uri: str | Expression) -> dict[str, Any]:
-    """An input channel of a training job. FastFile streams, so that a job starts before its data is copied."""
+    """An input channel of a training job. FastFile streams, so the job does not wait for a copy of the data."""
     return {
         "ChannelName": name,
         "InputMode": "FastFile",

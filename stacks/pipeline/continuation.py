@@ -1,9 +1,8 @@
-"""The pipelines that go on where an execution was given up: on demand, from the step that spot capacity kept failing.
+"""The pipelines that continue a stopped execution on demand, from the step that lost its spot capacity too often.
 
-A running execution cannot change to on demand: SageMaker refuses `MaxWaitTimeInSeconds` there and demands it on spot,
-and an expression can give a value but not leave a member out. Nor can a pipeline join again after a condition. So each
-step that runs on spot has a second pipeline that starts with it. What the steps before it have found out comes in as
-parameters, by the names below.
+A running execution cannot change to on demand: `MaxWaitTimeInSeconds` is required on spot and refused on demand, and an
+expression can set a value but not omit a member. Branches of a condition cannot join again either. So each step on
+spot capacity has a pipeline that starts with it. Results of the steps before it are parameters, named below.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stacks.names import CONTINUED_EXECUTION, EMBED, FINGERPRINT, INGEST, SPOT_STEPS, TUNE, continuing_pipeline
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import steps
-from stacks.pipeline.names import CONTINUED_EXECUTION, EMBED, FINGERPRINT, INGEST, SPOT_STEPS, TUNE, continuing_pipeline
 from stacks.pipeline.parameters import Parameters
 from stacks.vocabulary import SPLITS
 
@@ -32,18 +31,18 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Continuation:
-    """One such pipeline."""
+    """A pipeline that continues an execution."""
 
     name: str
     first: str
-    """The step it begins with."""
+    """Its first step."""
     definition: dict[str, Any]
     given: dict[str, str]
-    """Parameters that an earlier step's result goes into: the property's path by the parameter's name."""
+    """Parameters that take the results of earlier steps: the path of the step's property by the parameter's name."""
 
 
 def continuations(context: PipelineContext) -> tuple[Continuation, ...]:
-    """The pipelines, one for each step that may be reclaimed. The context's settings must not ask for spot."""
+    """The pipelines, one for each step on spot capacity. The settings of the context must have spot off."""
     return tuple(_continuation(context, first) for first in SPOT_STEPS)
 
 
@@ -52,14 +51,14 @@ def _continuation(context: PipelineContext, first: str) -> Continuation:
     kept, given = cut(rendered, first)
     used = set(_parameters_in(kept))
     parameters = [item.render() for item in Parameters.of(context.settings).all() if item.name in used]
-    # Without a default: an execution that does not say what it continues must not start.
+    # No default: an execution must name what it continues.
     parameters += [{"Name": name, "Type": "String"} for name in sorted(used & {*given, CONTINUED_EXECUTION})]
     definition = {"Version": "2020-12-01", "Metadata": {}, "Parameters": parameters, "Steps": kept}
     return Continuation(continuing_pipeline(context.settings.prefix, first), first, definition, given)
 
 
 def cut(rendered: list[dict[str, Any]], first: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The steps from `first` on, with parameters for what earlier steps gave; and those parameters' properties."""
+    """The steps from `first`, with parameters for results of earlier steps; and the properties of those parameters."""
     names = [step["Name"] for step in rendered]
     place = names.index(first)
     given: dict[str, str] = {}
@@ -70,7 +69,7 @@ def cut(rendered: list[dict[str, Any]], first: str) -> tuple[list[dict[str, Any]
 
 
 def _replaced(value: Any, gone: set[str], given: dict[str, str]) -> Any:
-    """`value` with every property of a step that is not among the pipeline's own replaced by a parameter."""
+    """`value` with a parameter in place of every property of a step that this pipeline lacks."""
     if isinstance(value, list):
         return [_replaced(item, gone, given) for item in value]
     if not isinstance(value, dict):
@@ -85,7 +84,7 @@ def _replaced(value: Any, gone: set[str], given: dict[str, str]) -> Any:
 
 
 def _continue_checkpoints(step: dict[str, Any]) -> None:
-    """Let a job find the checkpoints of the execution that is continued, and write on beside them."""
+    """Let a job read the checkpoints of the continued execution, and write its own beside them."""
     arguments = step["Arguments"]
     config = arguments.get("TrainingJobDefinition", arguments).get("CheckpointConfig")
     if config is None or "Std:Join" not in config["S3Uri"]:

@@ -7,7 +7,7 @@ from typing import Any
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.embed import embed_step
 from stacks.pipeline.evaluate import evaluate_step
-from stacks.pipeline.expressions import Step
+from stacks.pipeline.expressions import PipelineStep
 from stacks.pipeline.fingerprint import fingerprint_step
 from stacks.pipeline.gate import gate_step
 from stacks.pipeline.ingest import ingest_step
@@ -15,7 +15,7 @@ from stacks.pipeline.train import train_step
 from stacks.pipeline.tune import tune_step
 
 
-def steps(context: PipelineContext) -> tuple[Step, ...]:
+def steps(context: PipelineContext) -> tuple[PipelineStep, ...]:
     """The top-level steps, in the order in which they run."""
     return (
         fingerprint_step(context),

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from stacks.names import EMBED, INGEST
 from stacks.pipeline.context import PipelineContext, channel
-from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, shards
-from stacks.pipeline.names import EMBED, INGEST
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
 from stacks.vocabulary import TRAIN, VALIDATION
 
 
-def embed_step(context: PipelineContext) -> Step:
-    """The step. With strategy `full` the script writes a note and ends."""
+def embed_step(context: PipelineContext) -> PipelineStep:
+    """The step. With strategy `full` the script only writes a note."""
     parameters = context.parameters
     job = ScriptJob(
         script="embed",
@@ -30,15 +30,15 @@ def embed_step(context: PipelineContext) -> Step:
         },
         channels=tuple(channel(split, shards(split)) for split in (TRAIN, VALIDATION)),
         output_uri=context.data_uri("embed"),
-        # Beside the shards it was computed from, not under this execution: the address is part of what step caching
-        # compares, and one with the execution's id in it would never be found again.
+        # Beside the shards, not under this execution: step caching compares the address too, and one with the
+        # execution's id would never match.
         checkpoint_uri=join(output_uri(INGEST, REPORT), "embed-checkpoints", "", on="/"),
         compress_output=False,
         cached=True,
-        # The script reads the weights and knows them by their digest; the cache has to know them before.
+        # The script identifies weights by their digest, which the cache cannot see: it compares this variable.
         environment={"BINVENTORY_WEIGHTS_FINGERPRINT": returned(WEIGHTS)},
     )
-    return Step(
+    return PipelineStep(
         name=EMBED,
         type=StepType.TRAINING,
         description="Runs the frozen backbone once over every photo and writes features",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from stacks.names import EVALUATE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import (
     JOB_RETRIES,
     Expression,
+    PipelineStep,
     PropertyFile,
-    Step,
     StepType,
 )
 from stacks.pipeline.ingest import shards
-from stacks.pipeline.names import EVALUATE
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob
 from stacks.pipeline.train import model_archive
 from stacks.vocabulary import SPLITS
@@ -20,7 +20,7 @@ EVALUATION = PropertyFile(name="Evaluation", output="evaluation", path="evaluati
 SERVING = "serving"
 
 
-def evaluate_step(context: PipelineContext) -> Step:
+def evaluate_step(context: PipelineContext) -> PipelineStep:
     """Measures the model on the test split, compares it with the champion and makes the serving archive."""
     parameters = context.parameters
     arguments: list[str | Expression] = ["--model", f"{INPUT}/model"]
@@ -53,7 +53,7 @@ def evaluate_step(context: PipelineContext) -> Step:
             SERVING: context.model_uri(SERVING),
         },
     )
-    return Step(
+    return PipelineStep(
         name=EVALUATE,
         type=StepType.PROCESSING,
         description="Measures the model on the test split and exports it for serving",

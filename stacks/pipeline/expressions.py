@@ -17,7 +17,7 @@ def get(path: str) -> Expression:
 
 
 def join(*values: str | Expression, on: str = "") -> Expression:
-    """Text made of parts when the pipeline runs."""
+    """Text that SageMaker joins from parts when the pipeline runs."""
     return {"Std:Join": {"On": on, "Values": list(values)}}
 
 
@@ -31,7 +31,7 @@ EXECUTION_ARN = get("Execution.PipelineExecutionArn")
 
 
 class ParameterType(StrEnum):
-    """The types the pipeline language knows."""
+    """The types of pipeline parameters."""
 
     STRING = "String"
     INTEGER = "Integer"
@@ -40,7 +40,7 @@ class ParameterType(StrEnum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A value that can be changed for one execution."""
+    """A pipeline parameter: each execution can set it."""
 
     name: str
     type: ParameterType
@@ -49,12 +49,12 @@ class Parameter:
 
     @property
     def value(self) -> Expression:
-        """The parameter where its own type is wanted."""
+        """The parameter, where its type fits."""
         return get(f"Parameters.{self.name}")
 
     @property
     def text(self) -> Expression:
-        """The parameter where a string is wanted: arguments and hyperparameters take nothing else."""
+        """The parameter as text: arguments and hyperparameters are strings."""
         return self.value if self.type is ParameterType.STRING else join(self.value)
 
     def render(self) -> dict[str, Any]:
@@ -84,9 +84,9 @@ class Retry:
         }
 
 
-# A request that SageMaker could not take: cheap to repeat, soon over.
+# SageMaker did not accept the request: repeating it is cheap.
 SERVICE_RETRY = Retry(("Step.SERVICE_FAULT", "Step.THROTTLING"), interval_seconds=10, backoff=2.0, attempts=5)
-# A job that died of SageMaker's own trouble or found no machine. A script that fails is never repeated: it would again.
+# A fault of SageMaker ended the job, or there was no capacity. A script that fails is not retried: it would fail again.
 JOB_RETRY = Retry(
     ("SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"),
     interval_seconds=120,
@@ -98,7 +98,7 @@ JOB_RETRIES = (SERVICE_RETRY, JOB_RETRY)
 
 @dataclass(frozen=True)
 class PropertyFile:
-    """A JSON file among a processing step's outputs that later steps may look into."""
+    """A JSON file among a processing step's outputs, whose values later steps can read."""
 
     name: str
     output: str
@@ -111,7 +111,7 @@ class PropertyFile:
 
 @dataclass(frozen=True)
 class Output:
-    """Something that a step's function returns, which later steps may refer to."""
+    """A value that the function of a Lambda step returns; later steps can refer to it."""
 
     name: str
     type: ParameterType
@@ -134,7 +134,7 @@ class StepType(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """One step: `arguments` is the request of the SageMaker operation behind it, with expressions for values."""
 
     name: str
@@ -142,16 +142,12 @@ class Step:
     description: str
     arguments: Mapping[str, Any]
     cache_days: int = 0
-    """How long an earlier execution's result with the same arguments is taken instead of running; 0 always runs."""
+    """Age up to which the result of an earlier execution with equal arguments is reused; 0: the step always runs."""
     retries: Sequence[Retry] = ()
     property_files: Sequence[PropertyFile] = ()
     function: str = ""
-    """ARN of the function that a Lambda step invokes with its arguments; SageMaker tries such a step once."""
+    """ARN of the function that a Lambda step invokes with its arguments. SageMaker does not retry such a step."""
     outputs: Sequence[Output] = ()
-
-    def property(self, path: str) -> Expression:
-        """A field of what the operation's Describe call answers."""
-        return get(f"Steps.{self.name}.{path}")
 
     def render(self) -> dict[str, Any]:
         """The step's JSON."""

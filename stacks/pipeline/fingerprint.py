@@ -1,24 +1,24 @@
-"""Fingerprint: what lies at the addresses now, so that the steps after it are cached by content and not by address."""
+"""Fingerprint: lists what is at the addresses now, so that later steps are cached by content and not by address."""
 
 from __future__ import annotations
 
+from stacks import names
+from stacks.names import FINGERPRINT
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.expressions import Expression, Output, ParameterType, Step, StepType, get
-from stacks.pipeline.names import FINGERPRINT
+from stacks.pipeline.expressions import Expression, Output, ParameterType, PipelineStep, StepType, get
 
-LISTING = Output("Listing", ParameterType.STRING)
-"""Address of the listing of photos, metadata and labels, with its SHA-256 for a name."""
-WEIGHTS = Output("Weights", ParameterType.STRING)
-"""SHA-256 of what lies at the weights' address; the word itself where `Weights` is none."""
-PHOTOS = Output("Photos", ParameterType.INTEGER)
-METADATA = Output("Metadata", ParameterType.INTEGER)
+LISTING = Output(names.LISTING, ParameterType.STRING)
+WEIGHTS = Output(names.WEIGHTS, ParameterType.STRING)
+"""SHA-256 of the object at the weights' address; the value of `Weights` itself where that is no address."""
+PHOTOS = Output(names.PHOTOS, ParameterType.INTEGER)
+METADATA = Output(names.METADATA, ParameterType.INTEGER)
 
 
-def fingerprint_step(context: PipelineContext) -> Step:
-    """The step. It is never cached: what it looks at changes without a word."""
+def fingerprint_step(context: PipelineContext) -> PipelineStep:
+    """The step. It is never cached: the objects that it lists can change at any time."""
     parameters = context.parameters
     given = (parameters.photos_uri, parameters.labels_uri, parameters.weights)
-    return Step(
+    return PipelineStep(
         name=FINGERPRINT,
         type=StepType.LAMBDA,
         description="Lists photos, metadata and labels, so that Ingest runs when one of them has changed",
@@ -29,5 +29,5 @@ def fingerprint_step(context: PipelineContext) -> Step:
 
 
 def returned(output: Output) -> Expression:
-    """What the step has returned."""
+    """A value that the step returns."""
     return get(f"Steps.{FINGERPRINT}.OutputParameters['{output.name}']")

@@ -1,17 +1,17 @@
-"""Gate: registers the evaluated model, or refuses it and says why."""
+"""Gate: registers the evaluated model, or refuses it with the reason."""
 
 from __future__ import annotations
 
+from stacks.names import EVALUATE, GATE, REFUSE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION
-from stacks.pipeline.expressions import Step, StepType, join, json_get
-from stacks.pipeline.names import EVALUATE, GATE, REFUSE
+from stacks.pipeline.expressions import PipelineStep, StepType, join, json_get
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.register import register_step
 
 
-def gate_step(context: PipelineContext) -> Step:
-    """Registers a model that is good enough and not worse than what is served; says why otherwise."""
+def gate_step(context: PipelineContext) -> PipelineStep:
+    """The condition: at least the accuracy threshold, and not worse than the champion."""
     conditions = [
         {
             "Type": "GreaterThanOrEqualTo",
@@ -24,7 +24,7 @@ def gate_step(context: PipelineContext) -> Step:
             "RightValue": True,
         },
     ]
-    return Step(
+    return PipelineStep(
         name=GATE,
         type=StepType.CONDITION,
         description="At least the accuracy threshold, and not worse than the champion on the same test split",
@@ -36,7 +36,7 @@ def gate_step(context: PipelineContext) -> Step:
     )
 
 
-def _refuse_step(context: PipelineContext) -> Step:
+def _refuse_step(context: PipelineContext) -> PipelineStep:
     message = join(
         "The model was not registered: its accuracy on the test split is below AccuracyThreshold (",
         context.parameters.accuracy_threshold.value,
@@ -44,7 +44,7 @@ def _refuse_step(context: PipelineContext) -> Step:
         output_uri(EVALUATE, EVALUATION.output),
         f"/{EVALUATION.path}",
     )
-    return Step(
+    return PipelineStep(
         name=REFUSE,
         type=StepType.FAIL,
         description="Ends the execution with the reason",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from stacks.names import INGEST
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType
+from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType
 from stacks.pipeline.fingerprint import LISTING, returned
-from stacks.pipeline.names import INGEST
 from stacks.pipeline.processing import OUTPUT, ProcessingJob, output_uri
 from stacks.vocabulary import SPLITS
 
 REPORT = "report"
 
 
-def ingest_step(context: PipelineContext) -> Step:
-    """The step; several machines share the ids among themselves."""
+def ingest_step(context: PipelineContext) -> PipelineStep:
+    """The step. Its machines share the ids."""
     parameters = context.parameters
     job = ProcessingJob(
         script="ingest",
@@ -43,12 +43,12 @@ def ingest_step(context: PipelineContext) -> Step:
         outputs={name: context.data_uri("ingest", name) for name in (*SPLITS, REPORT)},
         cached=True,
     )
-    return Step(
+    return PipelineStep(
         name=INGEST,
         type=StepType.PROCESSING,
         description="Checks and resizes the photos, splits them by blocks of ids and writes shards",
         arguments=job.render(context),
-        # The same listing, code and limits give the same shards: by far the longest step need not run again.
+        # Equal listing, code and limits give equal shards: the longest step need not run again.
         cache_days=context.settings.storage.executions_expire_days - 1,
         retries=JOB_RETRIES,
     )

@@ -1,6 +1,6 @@
-"""What is around a job: the key of its volume and results, its network, and where its packages come from.
+"""The security of a job: the key of its volume and results, its network, and the source of its packages.
 
-Everything here is empty by default; `security.customer_keys` and `network.mode` fill it.
+All of it is empty by default; `security.customer_keys` and `network.mode` set it.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from stacks.shared.job_network import JobNetwork
 
 @dataclass(frozen=True)
 class JobSecurity:
-    """Members that the jobs' requests get on top."""
+    """Adds key and network to the requests of jobs."""
 
     data_key: str | None = None
     """ARN of the customer key."""
     network: JobNetwork | None = None
 
     def volume(self, instance_type: str) -> dict[str, str]:
-        """The key of a volume. GPU types have disks of their own, which their hardware encrypts; SageMaker takes no
-        key for those."""
+        """The key of a volume. The local disks of GPU types are encrypted by hardware, and SageMaker refuses a key for
+        them."""
         if self.data_key is None or processor_of(instance_type) is Processor.GPU:
             return {}
         return {"VolumeKmsKeyId": self.data_key}
 
     def results(self) -> dict[str, str]:
-        """The key of what a job writes."""
+        """The key of a job's output."""
         return {} if self.data_key is None else {"KmsKeyId": self.data_key}
 
     def of_training(self) -> dict[str, Any]:
-        """The network of a training job. Its container then reaches nothing, S3 included: SageMaker brings and fetches
-        everything, from outside the container."""
+        """The network of a training job. Its container is isolated and does not even reach S3: SageMaker downloads the
+        inputs and uploads the outputs, outside the container."""
         if self.network is None:
             return {}
         return {"VpcConfig": self.network.vpc_config, "EnableNetworkIsolation": True}
 
     def of_processing(self) -> dict[str, Any]:
-        """The network of a processing job. Both read by AWS's APIs, so neither can be isolated from its network."""
+        """The network of a processing job. Ingest and Evaluate call AWS's APIs, so they cannot be isolated."""
         if self.network is None:
             return {}
         config = {
@@ -51,5 +51,5 @@ class JobSecurity:
         return {"NetworkConfig": config}
 
     def packages(self, code: str) -> dict[str, str]:
-        """Has pip take packages from the wheels beside the code in this folder of the container, and only there."""
+        """In a network, lets pip install only the wheels that lie beside the code in this folder of the container."""
         return {} if self.network is None else {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{code}/{WHEELS}"}

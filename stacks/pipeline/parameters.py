@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from stacks import names
 from stacks.backbones import BACKBONES
-from stacks.pipeline import names
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
 from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
@@ -14,7 +14,7 @@ from stacks.settings.jobs import JobSettings
 
 @dataclass(frozen=True)
 class Parameters:
-    """What may differ from one execution to the next."""
+    """The parameters. An execution can set each of them."""
 
     photos_uri: Parameter
     labels_uri: Parameter
@@ -58,7 +58,7 @@ class Parameters:
             tuning_parallel_jobs=_integer(names.TUNING_PARALLEL_JOBS, settings.tuning.parallel_jobs),
             ingest_instance_type=_text(names.INGEST_INSTANCE_TYPE, settings.ingest.instance_type, *CPU_JOB_INSTANCES),
             ingest_instance_count=_integer(names.INGEST_INSTANCE_COUNT, settings.ingest.instance_count),
-            # The image is chosen when the stack is synthesized, so an execution may only choose among its kind.
+            # Synthesis chooses the image for CPU or GPU, so an execution can choose only among types of that kind.
             embed_instance_type=_text(names.EMBED_INSTANCE_TYPE, settings.embed.instance_type, *_like(settings.embed)),
             training_instance_type=_text(names.TRAINING_INSTANCE_TYPE, training.instance_type, *_like(training)),
             training_instance_count=_integer(names.TRAINING_INSTANCE_COUNT, training.instance_count),

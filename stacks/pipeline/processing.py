@@ -1,4 +1,4 @@
-"""What the two processing steps have in common."""
+"""Processing jobs: the common part of Ingest and Evaluate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ProcessingJob:
     outputs: Mapping[str, Expression]
     """S3 address of each output, written by the script under `OUTPUT/<name>`."""
     cached: bool = False
-    """Whether the step is cached, so that `Fresh` must reach what is compared."""
+    """Whether the step is cached: then `Fresh` must be part of the request, which the cache compares."""
 
     def render(self, context: PipelineContext) -> dict[str, Any]:
         """The request of CreateProcessingJob."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from stacks.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION, SERVING
-from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, Step, StepType, get, join
+from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
-from stacks.pipeline.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
 
 CONTENT_TYPES = ("image/jpeg", "image/png")
 
 
-def register_step(context: PipelineContext) -> Step:
+def register_step(context: PipelineContext) -> PipelineStep:
     """The step. The model package waits for approval."""
     parameters = context.parameters
     serving_instance = context.settings.serving.instance_type
@@ -40,10 +40,10 @@ def register_step(context: PipelineContext) -> Step:
             "SupportedTransformInstanceTypes": [context.settings.batch.instance_type],
         },
         "ModelMetrics": {"ModelQuality": measured},
-        # What the drift monitor compares live answers with.
+        # The drift monitor compares live answers with this.
         "DriftCheckBaselines": {"ModelQuality": measured},
-        # Where this model came from, readable without the pipeline's history. Data fingerprint, calibration and the
-        # rest of its making are in the evaluation above; what the run has cost is added once that is known.
+        # The origin of the model, readable without the pipeline's history. The evaluation above holds the data
+        # fingerprint and the calibration; the cost of the execution is added when it is known.
         "CustomerMetadataProperties": {
             "backbone": parameters.backbone.text,
             "batch_size": best_trial(BATCH_SIZE),
@@ -58,7 +58,7 @@ def register_step(context: PipelineContext) -> Step:
             "weights": parameters.weights.text,
         },
     }
-    return Step(
+    return PipelineStep(
         name=REGISTER,
         type=StepType.REGISTER_MODEL,
         description="Adds the model to the group, where it waits for approval",

@@ -1,4 +1,4 @@
-"""Training in script mode: what Embed, the trials of Tune, and Train have in common."""
+"""Training jobs in script mode: the common part of Embed, the trials of Tune, and Train."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class ScriptJob:
     compress_output: bool = True
     metrics: tuple[str, ...] = ()
     cached: bool = False
-    """Whether the step is cached, so that `Fresh` must reach what is compared."""
+    """Whether the step is cached: then `Fresh` must be part of the request, which the cache compares."""
     environment: Mapping[str, Expression] = field(default_factory=dict)
 
     def static_hyperparameters(self, context: PipelineContext) -> dict[str, str | Expression]:
-        """The script's own and those that tell the training toolkit what to run, which it reads as JSON."""
+        """Those of the script, and those of the training toolkit, which reads them as JSON: what to run, and where."""
         return {
             **self._hyperparameters(context),
             "sagemaker_program": json.dumps(f"{self.script}.py"),
@@ -112,7 +112,7 @@ class ScriptJob:
         return given
 
     def _isolated_channels(self, context: PipelineContext) -> list[dict[str, Any]]:
-        """What a container that reaches nothing cannot fetch by itself: its code, and the backbone's weights."""
+        """Channels for what an isolated container cannot download: its code, and the backbone's weights."""
         found: dict[str, str | Expression] = {"code": context.code_uri} if context.security.network else {}
         if _weights_by_channel(context):
             found["weights"] = context.parameters.weights.value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from stacks.names import TRAIN
 from stacks.pipeline.context import PipelineContext
-from stacks.pipeline.expressions import JOB_RETRIES, Expression, Step, StepType, get
-from stacks.pipeline.names import TRAIN
+from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType, get
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial, training_job
 
 
-def train_step(context: PipelineContext) -> Step:
+def train_step(context: PipelineContext) -> PipelineStep:
     """The training with the best trial's values."""
     job = training_job(
         context,
@@ -16,7 +16,7 @@ def train_step(context: PipelineContext) -> Step:
         instance_count=context.parameters.training_instance_count.value,
         hyperparameters={name: best_trial(name) for name in (LEARNING_RATE, BATCH_SIZE)},
     )
-    return Step(
+    return PipelineStep(
         name=TRAIN,
         type=StepType.TRAINING,
         description="Trains with the best trial's values on managed spot",

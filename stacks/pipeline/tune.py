@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from stacks.names import TUNE
 from stacks.pipeline.context import PipelineContext, channel
 from stacks.pipeline.embed import embedding
-from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, Step, StepType, get, join
+from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
-from stacks.pipeline.names import TUNE
 from stacks.pipeline.script_mode import METRICS, ScriptJob
 from stacks.settings.training import TrainingSettings
 from stacks.settings.tuning import WarmStartSettings
@@ -18,7 +18,7 @@ BATCH_SIZE = "batch-size"
 OBJECTIVE = "validation:loss"
 
 
-def tune_step(context: PipelineContext) -> Step:
+def tune_step(context: PipelineContext) -> PipelineStep:
     """The search for learning rate and batch size."""
     job = training_job(context, part="tune", instance_count=1, hyperparameters={})
     definition: dict[str, Any] = {
@@ -32,7 +32,7 @@ def tune_step(context: PipelineContext) -> Step:
         **_warm_start(context.settings.tuning.warm_start),
         "Tags": context.tags,
     }
-    return Step(
+    return PipelineStep(
         name=TUNE,
         type=StepType.TUNING,
         description="Searches learning rate and batch size on managed spot for the least validation loss",
@@ -66,7 +66,7 @@ def _search(context: PipelineContext) -> dict[str, Any]:
         "RandomSeed": parameters.seed.value,
     }
     if tuning.strategy == "Hyperband":
-        # One printed validation loss is one epoch, the resource that is shared out.
+        # The script prints one validation loss an epoch: epochs are the resource that Hyperband distributes.
         epochs = {"MinResource": tuning.hyperband_min_epochs, "MaxResource": parameters.epochs.value}
         search["StrategyConfig"] = {"HyperbandStrategyConfig": epochs}
     return search
@@ -114,13 +114,13 @@ def training_job(
             channel("validation", shards("validation")),
         ),
         output_uri=context.model_uri(part),
-        # Ends with a slash: S3 prefixes are plain text, and `Trial-1` would also fetch what belongs to `Trial-10`.
+        # Ends with a slash: S3 prefixes are plain text, so `Trial-1` would also match the files of `Trial-10`.
         checkpoint_uri=join(f"s3://{context.data_bucket}/checkpoints", EXECUTION_ID, part, "", on="/"),
         metrics=METRICS,
     )
 
 
 def _watching(training: TrainingSettings) -> dict[str, Expression | str]:
-    """What looks at a training from beside. Tracking is left out where it is not set: nothing should look for it."""
+    """Hyperparameters of watch rules, profiler and MLflow. Without a server the script gets no `mlflow` at all."""
     tracking = {} if training.mlflow == "none" else {"mlflow": training.mlflow}
     return {"watch": training.watch, "profile-steps": str(training.profile_steps), **tracking}

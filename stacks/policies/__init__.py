@@ -1,4 +1,4 @@
-"""What must hold before anything is deployed: public rule packs, our own pack, and the few acknowledgements."""
+"""Policies that stop a synthesis: two public rule packs, our rules, and the findings that are accepted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["add_policies", "refused"]
 
 
 def add_policies(app: cdk.App) -> None:
-    """Makes synthesis fail on a finding of AwsSolutions, NIST 800-53 R5 or Binventory's own rules.
+    """Makes synthesis fail on a finding of AwsSolutions, NIST 800-53 R5 or Binventory's rules.
 
-    Call it after the stacks are built: what is accepted on every stack is acknowledged on those that exist.
+    Call it after all stacks are built: accepted findings are acknowledged on each stack that exists.
     """
     acknowledge(app)
     cdk.Validations.of(app).add_plugins(
@@ -23,5 +23,5 @@ def add_policies(app: cdk.App) -> None:
 
 
 def refused(error: RuntimeError) -> bool:
-    """Whether synthesis failed because of findings, which the CDK has printed by then."""
+    """Whether synthesis failed because of findings. The CDK has already printed them."""
     return str(error).startswith("ValidationFailed")

@@ -23,7 +23,7 @@ ACCEPTED_WILDCARDS = {
     r".*:ec2:.*:network-interface/\*": "EC2 numbers the interfaces of jobs; their subnets are named.",
     r"\*": "Actions that know no resource in IAM, which policies/iam.py checks one by one.",
 }
-# Rules that ask for something this system does differently, everywhere and on purpose.
+# Rules that this system breaks everywhere on purpose.
 ON_EVERY_STACK = {
     "NIST.800.53.R5-IAMNoInlinePolicy": "A policy belongs to one role and goes with it.",
     "NIST.800.53.R5-CloudWatchLogGroupEncrypted": "CloudWatch encrypts logs with its own key; photos never enter them.",
@@ -51,8 +51,8 @@ def acknowledge(app: cdk.App) -> None:
 class AcceptingWildcards:
     """A rule pack without its findings about accepted kinds of wildcards.
 
-    cdk-nag wants every wildcard acknowledged to the letter, but names of other stacks' resources are known only
-    after the references between stacks are settled, which is later than anything can be acknowledged.
+    cdk-nag acknowledges exact wildcards only. Those with names of other stacks' resources are unknown until the CDK
+    has resolved the references between stacks, which is too late to acknowledge them.
     """
 
     def __init__(self, pack: cdk.IPolicyValidationPlugin) -> None:
@@ -70,11 +70,11 @@ class AcceptingWildcards:
 
     @property
     def rule_ids(self) -> list[str] | None:
-        """What is checked."""
+        """The ids of the rules."""
         return self._pack.rule_ids
 
     def validate(self, context: cdk.IPolicyValidationContext) -> cdk.PolicyValidationPluginReport:
-        """The pack's findings that are left."""
+        """The findings of the pack that are not accepted."""
         report = self._pack.validate(context)
         left = [violation for violation in report.violations if not is_accepted(violation.rule_name)]
         return cdk.PolicyValidationPluginReport(success=not left, violations=left)

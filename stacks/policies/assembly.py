@@ -1,4 +1,4 @@
-"""The synthesized templates as rules read them: resources, and the steps inside the pipeline definition."""
+"""Reads synthesized templates for the rules: resources, and the steps inside pipeline definitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from binventory.assembly import templates
+from binventory.assembly.definitions import all_steps, defaults_of, definition_of
+from binventory.assembly.templates import Json, as_list, flatten
+
+__all__ = ["Assembly", "Json", "Resource", "SynthesizedStep", "Template", "as_list", "flatten", "statements"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,14 @@ class Resource:
         tags = self.properties.get("Tags", {})
         return dict(tags) if isinstance(tags, dict) else {tag["Key"]: tag["Value"] for tag in tags}
 
+    @cached_property
+    def definition(self) -> Json:
+        """The definition inside a pipeline."""
+        return definition_of({"Properties": self.properties})
+
 
 @dataclass(frozen=True)
-class Step:
+class SynthesizedStep:
     """One step of a SageMaker pipeline, conditions' branches included."""
 
     pipeline: Resource
@@ -48,14 +57,13 @@ class Step:
 
     @property
     def job(self) -> Json:
-        """What its job is defined by: the arguments, or for a tuning job the definition of its trials."""
+        """The definition of its job: the arguments, or for a tuning job the definition of its trials."""
         found: Json = self.arguments.get("TrainingJobDefinition", self.arguments)
         return found
 
     def default_of(self, parameter: str) -> Any:
         """Default of a pipeline parameter; None without such a parameter."""
-        defaults = {item["Name"]: item.get("DefaultValue") for item in _definition(self.pipeline)["Parameters"]}
-        return defaults.get(parameter)
+        return defaults_of(self.pipeline.definition).get(parameter)
 
     @property
     def instance_count(self) -> Any:
@@ -89,62 +97,22 @@ class Assembly:
         return (resource for resource in self.resources if resource.type in types)
 
     @cached_property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[SynthesizedStep, ...]:
         """Every step of every pipeline."""
         return tuple(
-            step
+            SynthesizedStep(pipeline, step["Name"], step["Type"], step.get("Arguments", {}))
             for pipeline in self.of_type("AWS::SageMaker::Pipeline")
-            for step in _steps(pipeline, _definition(pipeline)["Steps"])
+            for step in all_steps(pipeline.definition)
         )
 
-    def jobs(self) -> Iterator[Step]:
-        """The steps that run on machines of their own."""
+    def jobs(self) -> Iterator[SynthesizedStep]:
+        """The steps that start a job."""
         return (step for step in self.steps if step.type in ("Training", "Tuning", "Processing", "Transform"))
-
-
-def flatten(value: Any) -> str:
-    """A CloudFormation value as text, with `<...>` where only the deployment knows what stands there."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, dict):
-        return str(value)
-    if "Fn::Join" in value:
-        separator, parts = value["Fn::Join"]
-        return str(separator).join(flatten(part) for part in parts)
-    if "Fn::Sub" in value and isinstance(value["Fn::Sub"], str):
-        return str(value["Fn::Sub"]).replace("${", "<").replace("}", ">")
-    if "Ref" in value:
-        return f"<{value['Ref']}>"
-    if "Fn::GetAtt" in value:
-        return f"<{'.'.join(value['Fn::GetAtt'])}>"
-    # No double quotes: the text may stand inside a JSON string.
-    return f"<{json.dumps(value, sort_keys=True)}>".replace('"', "'")
-
-
-def as_list(value: Any) -> list[Any]:
-    """IAM writes one value as itself and several as a list."""
-    return value if isinstance(value, list) else [value]
 
 
 def statements(assembly: Assembly) -> Iterator[tuple[Resource, Json]]:
     """Every statement that an identity policy or an inline policy of a role makes."""
-    for resource in assembly.of_type("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"):
-        documents = [resource.properties.get("PolicyDocument", {})]
-        documents += [policy["PolicyDocument"] for policy in resource.properties.get("Policies", [])]
-        for document in documents:
-            for statement in as_list(document.get("Statement", [])):
-                yield resource, statement
-
-
-def _definition(pipeline: Resource) -> Json:
-    parsed: Json = json.loads(flatten(pipeline.properties["PipelineDefinition"]["PipelineDefinitionBody"]))
-    return parsed
-
-
-def _steps(pipeline: Resource, raw: Sequence[Json]) -> Iterator[Step]:
-    for step in raw:
-        arguments = step.get("Arguments", {})
-        yield Step(pipeline, step["Name"], step["Type"], arguments)
-        if step["Type"] == "Condition":
-            yield from _steps(pipeline, arguments.get("IfSteps", []))
-            yield from _steps(pipeline, arguments.get("ElseSteps", []))
+    by_id = {(resource.template.stack, resource.logical_id): resource for resource in assembly.resources}
+    for template in assembly.templates:
+        for logical_id, statement in templates.statements(template.body):
+            yield by_id[template.stack, logical_id], statement

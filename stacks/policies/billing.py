@@ -42,7 +42,7 @@ def _missing(tags: dict[str, str]) -> str:
 
 TAGS = Rule(
     id="BV-Tags",
-    why="What has no tag is in no budget and in no list of leftovers.",
+    why="A resource without the tags is in no budget, and no list of leftovers shows it.",
     fix="Add the tags of Settings.all_tags; the jobs that a pipeline starts do not inherit them.",
     link="https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/cost-alloc-tags.html",
     find=_tags,
@@ -78,7 +78,7 @@ def _held(data: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
 
 
 def _tagged(data: dict[str, Any]) -> set[str]:
-    """What the machine's start tags with the budget's tag: CloudFormation tags nothing that a template starts."""
+    """The kinds of resources that get the budget's tag when the machine starts: CloudFormation does not tag them."""
     return {
         specification["ResourceType"]
         for specification in data.get("TagSpecifications", ())
@@ -88,7 +88,7 @@ def _tagged(data: dict[str, Any]) -> set[str]:
 
 SPOT_MACHINE = Rule(
     id="BV-SpotMachine",
-    why="A machine that outlives its work bills until somebody looks; one with an open door can be taken over.",
+    why="A machine that outlives its work bills until it is noticed; one with an open port can be taken over.",
     fix="Set shutdown to terminate, IMDSv2, spot, encrypted disks that go with the machine, all tags; no ingress.",
     link="https://docs.aws.amazon.com/securityhub/latest/userguide/ec2-controls.html#ec2-170",
     find=_spot_machine,

@@ -43,8 +43,8 @@ def _resources(assembly: Assembly) -> Iterator[Finding]:
 
 RESOURCES = Rule(
     id="BV-Resources",
-    why="A right on everything is a right on everybody else's things in the account.",
-    fix="Name the resource, or add the action to WITHOUT_RESOURCE if the service knows none for it.",
+    why="A right on every resource reaches those of other systems in the account.",
+    fix="Name the resource, or add the action to WITHOUT_RESOURCE if IAM knows no resource for it.",
     link="https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html",
     find=_resources,
 )
@@ -68,7 +68,7 @@ def _passes(action: str) -> bool:
 
 PASS_ROLE = Rule(
     id="BV-PassRole",
-    why="Whoever can pass any role to any service can take on the rights of all of them.",
+    why="A role that can pass any role to any service has the rights of all of them.",
     fix="Name the roles, and add a condition on iam:PassedToService.",
     link="https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html",
     find=_pass_role,
@@ -84,7 +84,7 @@ _POLICIES = {
     "AWS::SNS::TopicPolicy": "PolicyDocument",
     "AWS::SQS::QueuePolicy": "PolicyDocument",
 }
-# Each says whose request it is: an account by its number, a principal by one that has the number in it.
+# Each condition key names the account that a request comes from, directly or inside an ARN.
 _WHOSE = (
     "aws:PrincipalAccount",
     "aws:ResourceAccount",
@@ -94,7 +94,7 @@ _WHOSE = (
     "kms:EncryptionContext:aws:logs:arn",
     "token.actions.githubusercontent.com:sub",
 )
-# Functions are called by one service of the account that holds them; the trust of their role needs no condition.
+# These services assume a role only for resources in the same account, so its trust policy needs no condition.
 _BOUND_BY_THE_SERVICE = ("lambda.amazonaws.com", "ec2.amazonaws.com")
 _POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 
@@ -130,7 +130,7 @@ def _says_whose(condition: Json) -> bool:
 
 OWN_ACCOUNT = Rule(
     id="BV-OwnAccount",
-    why="A policy that names a service or everybody, and not whose request it is, also opens for other accounts.",
+    why="A policy that allows a service or everybody without naming the account also allows other accounts.",
     fix="Add a condition on aws:SourceAccount or aws:PrincipalAccount, as BinventoryStack.topic does.",
     link="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
     find=_own_account,

@@ -10,8 +10,8 @@ from pathlib import Path
 from stacks.policies.assembly import Assembly, Resource, Template, flatten
 from stacks.policies.rule import Finding, Rule
 
-# Last version of AWS's PyTorch images that gets no more patches, as of 2026-11: 2.9 ended on 2026-10-15, 2.10 ends on
-# 2027-01-21, and the last inference image on 2026-06-30. Renew it from IMAGES.link.
+# Newest version of AWS's PyTorch images that is no longer patched, as of 2026-11: 2.9 ended on 2026-10-15, 2.10 ends
+# on 2027-01-21, and the last inference image on 2026-06-30. IMAGES.link lists the dates.
 _LAST_UNPATCHED = {"pytorch": (2, 9), "pytorch-training": (2, 9), "pytorch-inference": (2, 6)}
 _AWS_IMAGE = re.compile(r"763104351884\.dkr\.ecr\.[\w-]+\.[\w.]+/(?P<repository>[\w-]+):(?P<major>\d+)\.(?P<minor>\d+)")
 _OWN_IMAGE = re.compile(r"(<AWS::AccountId>|\d{12})\.dkr\.ecr\.[\w<>:.-]+/[\w<>:./-]+(:|@sha256:)[\w<>.-]+")
@@ -20,7 +20,7 @@ _OWN_IMAGE = re.compile(r"(<AWS::AccountId>|\d{12})\.dkr\.ecr\.[\w<>:.-]+/[\w<>:
 def _unknown_images(assembly: Assembly) -> Iterator[Finding]:
     for step in assembly.steps:
         if step.type == "Condition":
-            continue  # its branches are steps of their own
+            continue  # the steps of its branches are listed themselves
         for argument, image in _images(step.arguments):
             if problem := _problem(image):
                 yield Finding.in_step(step, argument, f"{image} ({problem})")
@@ -89,7 +89,7 @@ def _dockerfiles(template: Template) -> Iterator[tuple[str, Path]]:
 
 ROOT_CONTAINER = Rule(
     id="BV-RootContainer",
-    why="A hole in the server is then a hole in the container's every file.",
+    why="A fault in the server would open every file of the container.",
     fix="End the Dockerfile with a USER that is not root.",
     link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-3",
     find=_root_container,

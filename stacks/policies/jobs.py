@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.policies.assembly import Assembly, Step
+from stacks.policies.assembly import Assembly, SynthesizedStep
 from stacks.policies.rule import Finding, Rule
 
 
@@ -29,7 +29,7 @@ def _spot(assembly: Assembly) -> Iterator[Finding]:
             yield from _of_spot(step)
 
 
-def _of_spot(step: Step) -> Iterator[Finding]:
+def _of_spot(step: SynthesizedStep) -> Iterator[Finding]:
     stopping = step.job.get("StoppingCondition", {})
     runtime, wait = stopping.get("MaxRuntimeInSeconds"), stopping.get("MaxWaitTimeInSeconds")
     if runtime is None or wait is None or wait < runtime:
@@ -40,7 +40,7 @@ def _of_spot(step: Step) -> Iterator[Finding]:
 
 
 def _ends_in_slash(uri: object) -> bool:
-    """Also where the pipeline joins the address from parts."""
+    """Also of an address that the pipeline joins from parts."""
     if isinstance(uri, dict) and "Std:Join" in uri:
         join = uri["Std:Join"]
         last = join["Values"][-1]
@@ -69,7 +69,7 @@ def _traffic_encryption(assembly: Assembly) -> Iterator[Finding]:
 TRAFFIC_ENCRYPTION = Rule(
     id="BV-TrafficEncryption",
     why="Gradients between the machines of one job cross the network in the clear.",
-    fix="Set EnableInterContainerTrafficEncryption to true wherever more than one instance can be asked for.",
+    fix="Set EnableInterContainerTrafficEncryption to true wherever a job can have more than one instance.",
     link="https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html",
     find=_traffic_encryption,
 )
@@ -86,12 +86,12 @@ def _job_network(assembly: Assembly) -> Iterator[Finding]:
     for step in jobs:
         if not _vpc(step):
             yield Finding.in_step(step, "VpcConfig", "absent")
-        # A processing job asks AWS's APIs itself; a training job is brought everything it needs.
+        # A processing job calls AWS's APIs itself. SageMaker brings a training job everything it needs.
         if step.type in ("Training", "Tuning") and step.job.get("EnableNetworkIsolation") is not True:
             yield Finding.in_step(step, "EnableNetworkIsolation", repr(step.job.get("EnableNetworkIsolation")))
 
 
-def _vpc(step: Step) -> object:
+def _vpc(step: SynthesizedStep) -> object:
     return step.job.get("VpcConfig") or step.job.get("NetworkConfig", {}).get("VpcConfig")
 
 

@@ -1,4 +1,4 @@
-"""Binventory's own rules as a CDK validation plugin: public scanners see little of SageMaker and no pipeline step."""
+"""Our rules as a CDK validation plugin: public rule packs check little of SageMaker and no pipeline step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BinventoryPolicies:
 
     @property
     def rule_ids(self) -> list[str]:
-        """What is checked."""
+        """The ids of the rules."""
         return [rule.id for rule in all_rules()]
 
     def validate(self, context: cdk.IPolicyValidationContext) -> cdk.PolicyValidationPluginReport:

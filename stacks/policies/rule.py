@@ -1,11 +1,11 @@
-"""What a rule is: where it looks, what it says, and how to mend what it finds."""
+"""The form of a rule: what it finds, why that is a fault, and the cure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from stacks.policies.assembly import Assembly, Resource, Step
+from stacks.policies.assembly import Assembly, Resource, SynthesizedStep
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Finding:
     detail: str  # what stands there
 
     @classmethod
-    def in_step(cls, step: Step, argument: str, detail: str) -> Finding:
+    def in_step(cls, step: SynthesizedStep, argument: str, detail: str) -> Finding:
         """A finding inside the pipeline definition."""
         return cls(step.pipeline, f"step {step.name}: {argument}", detail)
 

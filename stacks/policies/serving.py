@@ -30,7 +30,7 @@ def _model_isolation(assembly: Assembly) -> Iterator[Finding]:
 
 MODEL_ISOLATION = Rule(
     id="BV-ModelIsolation",
-    why="A model that can reach the network can send photos out or fetch what a request tells it to.",
+    why="A model that reaches the network can send photos out, or fetch an address from a request.",
     fix="Set EnableNetworkIsolation to true.",
     link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-5",
     find=_model_isolation,
@@ -42,7 +42,7 @@ def _instance_count(assembly: Assembly) -> Iterator[Finding]:
         if config.tags.get("environment") != "prod":
             continue
         if "AsyncInferenceConfig" in config.properties:
-            continue  # requests wait in a queue for the next machine
+            continue  # requests wait in a queue
         for variant in config.properties["ProductionVariants"]:
             count = variant.get("InitialInstanceCount")
             # Serverless variants have no instances to count.
@@ -53,7 +53,7 @@ def _instance_count(assembly: Assembly) -> Iterator[Finding]:
 
 INSTANCE_COUNT = Rule(
     id="BV-InstanceCount",
-    why="One instance is one availability zone: its loss is the endpoint's.",
+    why="One instance is in one availability zone: without that zone there is no endpoint.",
     fix="Set serving.min_instances to 2 or more in settings/prod.yaml.",
     link="https://docs.aws.amazon.com/securityhub/latest/userguide/sagemaker-controls.html#sagemaker-4",
     find=_instance_count,

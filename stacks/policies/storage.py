@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stacks.policies.assembly import Assembly, Step
+from stacks.policies.assembly import Assembly, SynthesizedStep
 from stacks.policies.rule import Finding, Rule
 from stacks.settings.instances import Processor, processor_of
 
@@ -33,33 +33,33 @@ def _buckets(assembly: Assembly) -> Iterator[Finding]:
     logged = [bucket.properties.get("LoggingConfiguration", {}).get("DestinationBucketName") for bucket in buckets]
     for bucket in buckets:
         if {"Ref": bucket.logical_id} in logged:
-            continue  # S3 delivers access logs to buckets with a key of its own only
+            continue  # S3 delivers access logs only to buckets with S3-managed keys
         for rule in bucket.properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [{}]):
             if not rule.get("ServerSideEncryptionByDefault", {}).get("KMSMasterKeyID"):
                 yield Finding(bucket, "BucketEncryption.KMSMasterKeyID", "absent")
 
 
-def _of_job(step: Step) -> Iterator[Finding]:
+def _of_job(step: SynthesizedStep) -> Iterator[Finding]:
     job = step.job
     outputs = "OutputDataConfig" if "OutputDataConfig" in job else "ProcessingOutputConfig"
     if outputs in job and not job[outputs].get("KmsKeyId"):
         yield Finding.in_step(step, f"{outputs}.KmsKeyId", "absent")
     cluster = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
-    # GPU types have disks that their hardware encrypts; SageMaker refuses a key for those.
+    # The local disks of GPU types are encrypted by hardware; SageMaker refuses a key for them.
     if cluster and not _has_own_disk(step, cluster.get("InstanceType")) and not cluster.get("VolumeKmsKeyId"):
         yield Finding.in_step(step, "VolumeKmsKeyId", "absent")
 
 
-def _has_own_disk(step: Step, instance_type: object) -> bool:
-    if isinstance(instance_type, dict):  # a parameter of the pipeline; its default is of the same kind as every choice
+def _has_own_disk(step: SynthesizedStep, instance_type: object) -> bool:
+    if isinstance(instance_type, dict):  # a pipeline parameter: all allowed types have the kind of the default
         instance_type = step.default_of(str(instance_type.get("Get", "")).removeprefix("Parameters."))
     return processor_of(str(instance_type)) is Processor.GPU
 
 
 CUSTOMER_KEYS = Rule(
     id="BV-CustomerKeys",
-    why="Data that one place encrypts with a key of yours lies under AWS's in another, beyond your key's policy.",
-    fix="Take BinventoryStack.topic and log_group, private_bucket and JobSecurity, which know the keys.",
+    why="Data that is encrypted with your key in one place and with AWS's in another escapes your key policy there.",
+    fix="Use BinventoryStack.topic and log_group, private_bucket and JobSecurity, which set the keys.",
     link="https://docs.aws.amazon.com/sagemaker/latest/dg/encryption-at-rest.html",
     find=_customer_keys,
 )

@@ -1,4 +1,4 @@
-"""The alarms of the endpoint, which also decide whether a deployment is rolled back."""
+"""The alarms of the endpoint. They also roll back a deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MICROSECONDS = 1000
 
 
 class EndpointAlarms(Construct):
-    """Server errors and slow answers. A quiet endpoint, or none, is no reason for alarm."""
+    """Alarms on server errors and slow answers. Missing data, from a quiet endpoint or none, raises no alarm."""
 
     def __init__(
         self,

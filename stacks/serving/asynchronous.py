@@ -1,4 +1,4 @@
-"""Asynchronous inference: where requests and answers lie, and who hears of each answer."""
+"""Asynchronous inference: the S3 prefixes of requests and answers, and the topics of notifications."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ASYNC = sagemaker.CfnEndpointConfig
 
 
 class AsyncEndpoint:
-    """Where an asynchronous endpoint reads and writes, whom it tells, and how it scales."""
+    """The prefixes, topics and permissions of an asynchronous endpoint."""
 
     def __init__(self, stack: Stack, settings: ServingSettings, storage: StorageStack, alerts: sns.ITopic) -> None:
         self._stack = stack
@@ -31,7 +31,7 @@ class AsyncEndpoint:
 
     @property
     def input_uri(self) -> str:
-        """Where the client puts photos."""
+        """Prefix that the client uploads photos to."""
         return self._uri("input")
 
     @property
@@ -54,7 +54,7 @@ class AsyncEndpoint:
         )
 
     def statements(self) -> Iterator[iam.PolicyStatement]:
-        """What the endpoint's role needs besides."""
+        """Further statements for the endpoint's role."""
         yield from permissions.read_and_write_objects(self._storage.data_bucket.bucket_arn, ASYNC_PREFIX)
         topics = sorted({topic for topic in (self._success, self._error) if topic})
         if topics:

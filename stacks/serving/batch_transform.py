@@ -1,4 +1,4 @@
-"""What a transform job needs before it exists: a role, and where its answers go. It costs nothing until one runs."""
+"""Batch transform: the role of the models, and the outputs that the command line reads. It costs nothing itself."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class BatchTransform(Construct):
             bucket, _, prefix = uri.removeprefix("s3://").partition("/")
             prefixes[bucket].append(prefix.rstrip("/"))
         for bucket, found in prefixes.items():
-            whole = "" in found  # then the others say nothing more
+            whole = "" in found  # the whole bucket includes the other prefixes
             yield from permissions.read_objects(f"arn:{Aws.PARTITION}:s3:::{bucket}", *([] if whole else found))
         yield from permissions.read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
-        # Manifests are read from the place that answers are written to.
+        # Manifests are read from the prefix that answers are written to.
         yield from permissions.read_and_write_objects(storage.data_bucket.bucket_arn, BATCH_PREFIX)
         yield from permissions.join_network(stack, self._network)
         yield from permissions.pull_images(images.repository_arn)

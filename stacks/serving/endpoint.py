@@ -13,13 +13,13 @@ from stacks.storage.stack import StorageStack
 
 Variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty
 VARIANT = "primary"
-"""The endpoint's only variant. SageMaker keeps scaling and weights by its name, so it never changes."""
+"""Name of the endpoint's only variant. It must not change: SageMaker keeps scaling and weights by this name."""
 
 
 def endpoint_configuration(
     stack: BinventoryStack, *, model: sagemaker.CfnModel, storage: StorageStack, queue: AsyncEndpoint | None
 ) -> sagemaker.CfnEndpointConfig:
-    """What the endpoint runs: model and machines, queue, data capture, the key of the volume."""
+    """The endpoint configuration: model, machines, queue, data capture, key of the volume."""
     serving = stack.settings.serving
     return sagemaker.CfnEndpointConfig(
         stack,
@@ -47,7 +47,7 @@ def _production_variant(settings: ServingSettings, model_name: str) -> Variant:
         variant_name=VARIANT,
         model_name=model_name,
         instance_type=settings.instance_type,
-        # An endpoint starts with a machine, which proves that it can; scaling takes it away.
+        # An endpoint must start with a machine; autoscaling removes it.
         initial_instance_count=max(1, settings.min_instances),
         initial_variant_weight=1,
         container_startup_health_check_timeout_in_seconds=120,
@@ -78,7 +78,7 @@ def served_endpoint(
 ) -> sagemaker.CfnEndpoint:
     """The endpoint, and how a new model takes over: with a canary, and rolled back by the alarms."""
     if stack.settings.serving.mode == "serverless":
-        # SageMaker itself shifts all requests at once, to a new version that has passed its health check.
+        # SageMaker shifts all requests at once, after the health check of the new version.
         return sagemaker.CfnEndpoint(
             stack,
             "Endpoint",
@@ -96,7 +96,7 @@ def served_endpoint(
                 alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.ref) for alarm in alarms.alarms]
             ),
         ),
-        # Autoscaling may have added instances; a new model gets as many as the old one has.
+        # Autoscaling may have added instances: the new model gets as many as the old one has.
         retain_all_variant_properties=True,
         exclude_retained_variant_properties=[
             sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DataCaptureConfig")
@@ -109,8 +109,8 @@ def served_endpoint(
 def _blue_green(serving: ServingSettings) -> sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty:
     baking = serving.canary_minutes * 60
     if serving.min_instances <= 1:
-        # A canary is at most half of the fleet, and half of one instance is none: the new fleet takes over at
-        # once, and the old one waits as long as a canary would bake, ready to take back.
+        # A canary is at most half of the fleet, so one instance allows none. The new fleet takes over at once, and the
+        # old one stays as long as a canary would take, for a rollback.
         routing = sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
             type="ALL_AT_ONCE", wait_interval_in_seconds=baking
         )
@@ -125,6 +125,6 @@ def _blue_green(serving: ServingSettings) -> sagemaker.CfnEndpoint.BlueGreenUpda
     return sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
         traffic_routing_configuration=routing,
         termination_wait_in_seconds=120,
-        # Provisioning two fleets takes minutes; beyond half an hour more than the waits something is wrong.
+        # Creating two fleets takes minutes. Half an hour more than the waits means a failure.
         maximum_execution_timeout_in_seconds=2 * baking + 120 + 30 * 60,
     )

@@ -51,23 +51,26 @@ def endpoint_role(
 def served_model(
     stack: BinventoryStack, *, role: iam.Role, package: str, endpoint_name: str, network: JobNetwork | None
 ) -> sagemaker.CfnModel:
-    """The model of a model package, which may be a token; its container knows package, endpoint and classes."""
+    """The SageMaker model of a model package, which may be a token.
+
+    The container reads package, endpoint and classes from its environment.
+    """
     return sagemaker.CfnModel(
         stack,
         "Model",
         execution_role_arn=role.role_arn,
-        # The container never needs the network: it gets photos, not addresses. Serverless endpoints know no
-        # isolation; their container still fetches nothing, and its role reads the model's artefact only.
+        # The container needs no network: requests carry photos, not addresses. SageMaker does not isolate serverless
+        # endpoints; their container makes no calls either, and its role can read model artefacts only.
         enable_network_isolation=stack.settings.serving.mode != "serverless",
         vpc_config=_vpc_config(network),
         containers=[
             sagemaker.CfnModel.ContainerDefinitionProperty(
                 model_package_name=package,
-                # The container names package and endpoint in its answers and metrics, and refuses other classes.
+                # The container names package and endpoint in its answers and metrics.
                 environment={
                     "MODEL_PACKAGE_ARN": package,
                     "BINVENTORY_ENDPOINT": endpoint_name,
-                    # Callers are promised these: a model that counts anything else never gets a request.
+                    # The container refuses a model with other classes, so callers never get one.
                     "BINVENTORY_CLASSES": ",".join(map(str, CLASSES)),
                 },
             )

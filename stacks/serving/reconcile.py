@@ -1,4 +1,7 @@
-"""The function that makes the serving stack serve what should serve, and everything that calls it."""
+"""The function that brings the serving stack to the wanted state, and the events and schedules that invoke it.
+
+The training stack deploys it, because the function updates the serving stack.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.pipeline.names import pipeline_names
+from stacks.environments import ReconcileEnvironment
+from stacks.names import pipeline_names
 from stacks.serving.endpoint import VARIANT
 from stacks.settings.money import ServingHours
 from stacks.shared import permissions
@@ -26,13 +30,13 @@ SETTLED = (
     *("UPDATE_COMPLETE", "UPDATE_FAILED", "UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED"),
     *("IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_FAILED", "DELETE_COMPLETE", "DELETE_FAILED"),
 )
-"""The states in which nothing works on a stack."""
+"""The states of a stack in which no operation is running."""
 _SLOWEST_MINUTES = 15
 _HOUR_MINUTES = 60
 
 
 class Reconcile(Construct):
-    """One function, which may update one stack; called by every change, and by the clock should a change be missed."""
+    """One function, which may update one stack. Every change invokes it, and a schedule, in case an event is lost."""
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class Reconcile(Construct):
         if self._settings.money.guard_percent:
             self._function.add_event_source(sources.SnsEventSource(budget_alerts))
         idle_minutes = self._settings.money.idle_hours * _HOUR_MINUTES
-        # Four looks before an endpoint counts as idle; EventBridge Scheduler knows no less than a minute.
+        # At least four looks within the idle time.
         minutes = min(_SLOWEST_MINUTES, idle_minutes / 4 or _SLOWEST_MINUTES)
         call_on_schedule(self, "Schedule", self._function, every(minutes), "Compares what should serve with what does")
         if self._settings.money.serving_hours:
@@ -70,19 +74,19 @@ class Reconcile(Construct):
             purpose="makes the endpoint serve what should serve",
             timeout=Duration.minutes(2),
             statements=self._statements(memory, alerts),
-            environment={
-                "ACCOUNT": self._stack.account,
-                "ALERTS_TOPIC": alerts.topic_arn,
-                "BUDGET": prefix,
-                "ENDPOINT": prefix,
-                "GUARD_PERCENT": str(money.guard_percent),
-                "IDLE_SECONDS": f"{money.idle_hours * 3600:.0f}",
-                "MEMORY_BUCKET": memory.bucket_name,
-                "MODEL_PACKAGE_GROUP": prefix,
-                "PIPELINES": " ".join(self._pipelines),
-                "SERVING_STACK": self._serving_stack,
-                "VARIANT": VARIANT,
-            },
+            environment=ReconcileEnvironment(
+                account=self._stack.account,
+                alerts_topic=alerts.topic_arn,
+                budget=prefix,
+                endpoint=prefix,
+                guard_percent=money.guard_percent,
+                idle_seconds=round(money.idle_hours * 3600),
+                memory_bucket=memory.bucket_name,
+                model_package_group=prefix,
+                pipelines=self._pipelines,
+                serving_stack=self._serving_stack,
+                variant=VARIANT,
+            ),
             errors_to=alerts,
         )
 
@@ -92,7 +96,7 @@ class Reconcile(Construct):
         statements = [
             *permissions.change_stack(stack, self._serving_stack),
             allow(["sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages"], [packages]),
-            # It marks what failed. To approve is for people.
+            # It rejects packages whose rollout failed. Only people approve.
             allow(
                 ["sagemaker:UpdateModelPackage"],
                 [packages],
@@ -107,7 +111,7 @@ class Reconcile(Construct):
             allow(["sns:Publish"], [alerts.topic_arn]),
         ]
         if money.idle_hours:
-            # CloudWatch has no resource level for reading metrics.
+            # CloudWatch knows no resource for reading metrics.
             statements.append(allow(["cloudwatch:GetMetricStatistics"], ["*"]))
         if money.guard_percent:
             statements.append(permissions.view_budget(stack, prefix))

@@ -1,4 +1,4 @@
-"""Autoscaling of the endpoint: by invocations, or for asynchronous inference by what waits in the queue."""
+"""Autoscaling of the endpoint: by invocations, or for asynchronous inference by the length of the queue."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _by_invocations(stack: BinventoryStack, target: autoscaling.CfnScalableTarge
 
 
 def _by_backlog(stack: BinventoryStack, target: autoscaling.CfnScalableTarget, endpoint_name: str) -> list[CfnResource]:
-    """By what waits in the queue; the first machine comes when something waits and there is none."""
+    """By the length of the queue. A second policy starts the first machine when requests wait and there is none."""
     dimension = _POLICY.MetricDimensionProperty(name="EndpointName", value=endpoint_name)
     tracking = _POLICY(
         stack,

@@ -7,6 +7,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
 from stacks.serving.alarms import EndpointAlarms
 from stacks.serving.asynchronous import AsyncEndpoint
 from stacks.serving.batch_transform import BatchTransform
@@ -17,9 +18,6 @@ from stacks.settings import Settings
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.stack import StorageStack
-
-MODEL_PACKAGE_ARN = "ModelPackageArn"
-ENDPOINT_STATE = "EndpointState"
 
 
 class ServingStack(BinventoryStack):
@@ -66,8 +64,8 @@ class ServingStack(BinventoryStack):
         for resource in resources:
             resource.cfn_options.condition = condition
         for replaced in (model, configuration):
-            # SageMaker may take a rollout back after CloudFormation has called it a success. What served before must
-            # still exist then; lambda_code/promotion/rollouts.py deletes it once nothing uses it.
+            # SageMaker may roll back after CloudFormation has reported success, and then needs the old model and
+            # configuration. The function `reconcile` deletes them when nothing uses them.
             replaced.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
             replaced.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)

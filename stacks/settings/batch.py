@@ -1,4 +1,4 @@
-"""Settings of Batch Transform: whole prefixes counted and audited without an endpoint."""
+"""Batch transform: counts or audits all photos under a prefix, without an endpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_URI = 512
 
 
 def _prefix(value: str) -> str:
-    """Ends in a slash: `s3://bucket/bins` would open `s3://bucket/bins-of-others/` too."""
+    """Requires a slash at the end: `s3://bucket/bins` would also allow `s3://bucket/bins-of-others/`."""
     if _PREFIX.fullmatch(value) and len(value) <= _MOST_URI:
         return value
     raise wrong_setting("must be a prefix like s3://bucket/ or s3://bucket/bins/, with the slash at its end")
@@ -25,16 +25,16 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 
 
 class BatchSettings(Section):
-    """The machines of a transform job, and which photos it may read."""
+    """The machines of transform jobs, and the photos that they may read."""
 
     instance_type: BatchInstance = "ml.m5.xlarge"
-    """The machine."""
+    """Instance type."""
     instance_count: int = Field(default=1, ge=1, le=20)
-    """Machines a job; they share the photos between them."""
+    """Number of machines that share the photos of a job."""
     photos_uris: tuple[Prefix, ...] = Field(default=(), max_length=10)
-    """Prefixes whose photos may be counted, besides `data.photos_uri`."""
+    """More prefixes whose photos may be counted, besides `data.photos_uri`."""
 
     def readable(self, photos_uri: str) -> tuple[str, ...]:
-        """Every prefix that may be read, each with a slash at its end, given `data.photos_uri`."""
+        """All readable prefixes, each with a slash at its end. `photos_uri` is that of `data`."""
         found = photos_uri if photos_uri.endswith("/") else f"{photos_uri}/"
         return tuple(dict.fromkeys((found, *self.photos_uris)))

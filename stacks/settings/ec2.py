@@ -1,4 +1,4 @@
-"""The other road: training on one EC2 spot instance instead of SageMaker."""
+"""Training on one EC2 spot instance instead of SageMaker."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ ImageParameter = Annotated[
 
 
 class Ec2Settings(Section):
-    """The optional stack that `binventory train --on ec2` starts machines from."""
+    """The optional EC2 stack. `binventory train --on ec2` starts machines from its launch template."""
 
     enabled: bool = False
-    """Deploy the stack. It bills nothing itself."""
+    """Deploy the stack. The stack itself costs nothing."""
     instance_type: Ec2Instance = "t3.2xlarge"
-    """The machine; a type with GPUs uses them."""
+    """Instance type. A GPU is used if the type has one."""
     image_parameter: ImageParameter = (
         "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.9-ubuntu-24.04/latest/ami-id"
     )
     """Public SSM parameter of the Deep Learning AMI with PyTorch, read when the stack is deployed."""
     volume_gb: int = Field(default=100, ge=75, le=1024)
-    """The AMI alone takes most of 75."""
+    """Disk of the machine. The AMI alone needs most of 75 GB."""
     max_runtime_minutes: int = Field(default=180, ge=10, le=24 * 60)
-    """Age at which a run is ended, with its last checkpoint saved."""
+    """Time after which a run is stopped. Its last checkpoint is saved."""
     vpc_id: VpcId | None = None
-    """Network of `subnet_ids`."""
+    """VPC of `subnet_ids`."""
     subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=6, validate_default=True)
-    """Public subnets of your own network; without any the stack makes a small network, which costs nothing."""
+    """Public subnets of an existing VPC; empty: the stack creates a small VPC, which costs nothing."""
 
     @field_validator("subnet_ids")
     @classmethod
-    def _with_their_network(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_given_with_vpc(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if bool(value) != bool(info.data.get("vpc_id")):
             raise wrong_setting("and vpc_id must be set together: the security group belongs to the subnets' network")
         return value

@@ -1,4 +1,4 @@
-"""Settings of the GitHub side: which repository may act on this environment."""
+"""GitHub Actions: the repository whose workflows may act on this environment."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ ProviderArn = Annotated[
 
 
 class GithubSettings(Section):
-    """Which GitHub repository may act on this environment, and how its tokens are told apart from others."""
+    """The GitHub repository whose workflows may act on this environment, and how its tokens are recognised."""
 
     repository: Literal["none"] | RepositoryName = "none"
-    """`owner/name`; `none` makes no GitHub stack."""
+    """`owner/name`; `none`: there is no GitHub stack."""
     owner_id: int | None = Field(default=None, ge=1)
-    """Number of the owner. With both numbers, tokens with an immutable subject (repositories made since 2026) are
-    accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints them."""
+    """Number of the owner. With both numbers, tokens with an immutable subject (of repositories created since 2026)
+    are accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints the numbers."""
     repository_id: int | None = Field(default=None, ge=1)
-    """Number of the repository, beside that of its owner."""
+    """Number of the repository, given together with that of its owner."""
     branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]{0,200}$")] = "main"
     """The only branch whose workflows may train."""
     provider: Literal["create"] | ProviderArn = "create"
-    """An account has room for one provider of GitHub's tokens: give its ARN when it exists already."""
+    """`create`, or the ARN of the identity provider for GitHub's tokens: an account can have only one."""
 
     def subjects(self, claim: str) -> list[str]:
         """Every `sub` that GitHub writes for the claim, such as `pull_request` or `environment:dev`.
 
-        The immutable form carries the numbers of owner and repository, so that a deleted and newly registered name
-        is somebody else. It is only trusted when the numbers are known: a pattern instead of them would trust anyone
-        who takes the name.
+        The immutable form contains the numbers of owner and repository, so a name that was deleted and registered
+        again does not match. It is accepted only if the numbers are set: a pattern in their place would trust
+        everybody who registers the name.
         """
         subjects = [f"repo:{self.repository}:{claim}"]
         if self.owner_id is not None and self.repository_id is not None:

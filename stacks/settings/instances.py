@@ -1,4 +1,4 @@
-"""The instance types and regions that the settings allow: few enough to price all of them, enough to choose from."""
+"""The instance types and regions that settings allow. The price table covers all of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GpuJobInstance = Literal[
     "ml.p3.2xlarge",
 ]
 JobInstance = Literal[CpuJobInstance, GpuJobInstance]
-# x86 machines of the EC2 road; all run the Deep Learning AMI.
+# For training on EC2: x86 types that run the Deep Learning AMI.
 Ec2Instance = Literal[
     "t3.2xlarge", "m5.2xlarge", "c5.4xlarge", "c6i.4xlarge", "g4dn.xlarge", "g4dn.2xlarge", "g5.xlarge", "g6.xlarge"
 ]
@@ -68,7 +68,7 @@ ServingInstance = Literal[
     "ml.c7i.xlarge",
     "ml.c7i.2xlarge",
 ]
-# Transform jobs run the same image, on what SageMaker offers them.
+# Transform jobs run the same image, on the types that SageMaker offers for them.
 BatchInstance = Literal[
     "ml.m5.large",
     "ml.m5.xlarge",
@@ -107,7 +107,7 @@ Region = Literal[
     "ap-southeast-2",
     "sa-east-1",
 ]
-# Families whose processors multiply bfloat16 by hardware: Sapphire Rapids, and GPUs from Ampere on.
+# Families whose processors multiply bfloat16 in hardware: Sapphire Rapids, and GPUs since Ampere.
 _BF16_FAMILIES = frozenset({"c7i", "m7i", "g5", "g6"})
 CPU_JOB_INSTANCES: tuple[str, ...] = get_args(CpuJobInstance)
 GPU_JOB_INSTANCES: tuple[str, ...] = get_args(GpuJobInstance)
@@ -117,7 +117,7 @@ REGIONS: tuple[str, ...] = get_args(Region)
 
 
 class Processor(StrEnum):
-    """What an instance type computes on; the training image must fit it."""
+    """The processor that an instance type computes with. The training image must fit it."""
 
     CPU = "cpu"
     GPU = "gpu"

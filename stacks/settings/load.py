@@ -1,4 +1,4 @@
-"""Reads the settings of an environment, and names every value that is not usable."""
+"""Reads the settings of an environment. An error names every wrong value."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _of_file(path: Path) -> type[Settings]:
 
 
 def _refuse_unknown_variables() -> None:
-    """pydantic-settings ignores variables of unknown sections; a misspelt override must not be silent."""
+    """Refuses misspelt overrides: pydantic-settings ignores variables of unknown sections."""
     for variable in sorted(os.environ):
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue

@@ -1,4 +1,4 @@
-"""The cap on what the environment may cost, and what is turned off when nobody uses it."""
+"""The monthly budget, and when the endpoint is turned off to save money."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
 
 class ServingHours(Section):
-    """When the endpoint is on; outside it is off and does not bill."""
+    """Hours in which the endpoint is on. Outside them it is off and does not bill."""
 
     days: Annotated[str, StringConstraints(pattern=rf"^{_DAY}([-,]{_DAY})*$")]
-    """As cron writes them, for example `MON-FRI`."""
+    """Days in cron's notation, for example `MON-FRI`."""
     start: Annotated[str, StringConstraints(pattern=_CLOCK)]
     """For example `07:00`."""
     end: Annotated[str, StringConstraints(pattern=_CLOCK)]
@@ -42,16 +42,16 @@ class ServingHours(Section):
 
 
 class MoneySettings(Section):
-    """The cap on what the environment may cost, and what is turned off when nobody uses it."""
+    """The monthly budget, and when the endpoint is turned off to save money."""
 
     monthly_budget_usd: float = Field(gt=0, le=1_000_000)
-    """Alerts go out at 50, 80 and 100% of it, and when it is forecast to be exceeded."""
+    """Monthly budget. Alerts are sent at 50, 80 and 100%, and when the forecast exceeds it."""
     alert_emails: tuple[Email, ...] = Field(default=(), max_length=10)
-    """Who is told by mail; each has to confirm the subscription."""
+    """Recipients of alerts. Each has to confirm the subscription."""
     guard_percent: int = Field(ge=0, le=1000)
-    """Share of the budget at which the endpoint is turned off and executions are stopped; 0: never."""
+    """Share of the budget, in percent, at which the endpoint is turned off and executions are stopped; 0: never."""
     idle_hours: float = Field(ge=0, le=14 * 24)
-    """Time without invocations after which the endpoint is turned off; 0: never."""
+    """Hours without invocations after which the endpoint is turned off; 0: never."""
     serving_hours: ServingHours | None = None
     anomaly_usd: float | None = Field(default=None, gt=0)
-    """Unusual cost that is worth a message; absent: AWS Cost Anomaly Detection is not used."""
+    """Unusual cost from which AWS Cost Anomaly Detection sends an alert; absent: it is not used."""

@@ -1,4 +1,4 @@
-"""When the photos have drifted away from those the model was evaluated on, and what happens then."""
+"""Drift: when photos differ too much from those of the model's evaluation, and what happens then."""
 
 from __future__ import annotations
 
@@ -10,52 +10,53 @@ from pydantic import Field, ValidationInfo, field_validator
 from stacks.settings.section import Section, wrong_setting
 
 # 99.9% quantile of chi-square with four degrees of freedom: five counts. Divided by the photos, it is the population
-# stability index that luck alone reaches once in a thousand looks.
-_LUCK = 18.47
+# stability index that chance alone exceeds once in a thousand measurements.
+_CHANCE = 18.47
 
 
 class MonitoringSettings(Section):
-    """The drift monitor: live counts and confidence against the evaluation of the model that serves."""
+    """The drift monitor: it compares live counts and confidence with the evaluation of the served model."""
 
     look_every_minutes: int = Field(default=60, ge=1, le=24 * 60)
-    """How often it looks."""
+    """Interval of the measurements."""
     window_hours: float = Field(default=24, ge=0.05, le=14 * 24)
-    """Photos of so many hours are compared."""
+    """Photos of the last hours that are compared."""
     count_shift_threshold: float = Field(default=0.2, ge=0.05, le=5)
-    """Population stability index of the answered counts that is drift; 0.1 is usually called small, 0.25 large."""
+    """Population stability index of the answered counts from which there is drift; 0.1 is commonly called small, 0.25
+    large."""
     minimum_photos: int = Field(default=200, ge=30, le=1_000_000)
-    """Fewer photos in the window are not judged."""
+    """With fewer photos in the window nothing is measured."""
     confidence_shift_threshold: float = Field(default=0.1, gt=0, lt=1)
-    """Change of the mean confidence, up or down, that is drift."""
+    """Change of the mean confidence, up or down, from which there is drift."""
     count_shares: dict[Annotated[int, Field(ge=0, le=1000)], Annotated[float, Field(ge=0, le=1)]] = Field(
         default_factory=dict
     )
-    """Share of the bins by recorded count where the endpoint is used, when it is not that of the test split (a balanced
-    one, for example): `{1: 0.12, 2: 0.22, 3: 0.26, 4: 0.22, 5: 0.18}`. Empty: as in the test split."""
+    """Share of the bins by recorded count where the endpoint is used, if it differs from the test split (a balanced
+    one, for example): `{1: 0.12, 2: 0.22, 3: 0.26, 4: 0.22, 5: 0.18}`. Empty: that of the test split."""
     retrain: bool = False
     """Start the pipeline when the drift alarm rings. A new model still needs the gate and an approval."""
     retrain_days: float = Field(default=7, ge=0, le=365)
-    """Drift starts no execution sooner than so many days after the newest one."""
+    """Days after the newest execution in which drift starts no other."""
 
     @field_validator("window_hours")
     @classmethod
-    def _covers_a_look(cls, value: float, info: ValidationInfo) -> float:
+    def _check_window(cls, value: float, info: ValidationInfo) -> float:
         minutes = info.data.get("look_every_minutes")
         if minutes is not None and value * 60 < minutes:
             raise wrong_setting(
-                "must be at least look_every_minutes ({minutes}): photos between two looks would be seen by none",
+                "must be at least look_every_minutes ({minutes}): photos between two measurements would be missed",
                 minutes=minutes,
             )
         return value
 
     @field_validator("minimum_photos")
     @classmethod
-    def _are_more_than_luck(cls, value: int, info: ValidationInfo) -> int:
+    def _check_against_chance(cls, value: int, info: ValidationInfo) -> int:
         threshold = info.data.get("count_shift_threshold")
-        if threshold is not None and value < _LUCK / threshold:
+        if threshold is not None and value < _CHANCE / threshold:
             raise wrong_setting(
-                "must be at least {least}: on fewer photos luck alone reaches count_shift_threshold ({threshold})",
-                least=math.ceil(_LUCK / threshold),
+                "must be at least {least}: with fewer photos chance alone reaches count_shift_threshold ({threshold})",
+                least=math.ceil(_CHANCE / threshold),
                 threshold=threshold,
             )
         return value

@@ -1,4 +1,4 @@
-"""Where jobs and endpoint run: in no network of ours, in one that the stacks make, or in one that exists."""
+"""The VPC of jobs and endpoint: none, one that the stacks create, or an existing one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ InterfaceEndpoint = Literal[
 
 
 class NetworkSettings(Section):
-    """Where jobs and endpoint run: in no network of ours, in one that the stacks make, or in one that exists."""
+    """The VPC of jobs and endpoint: none, one that the stacks create, or an existing one."""
 
     mode: Literal["none", "create", "existing"] = "none"
-    """`create` makes private subnets in two zones with endpoints for what the jobs call and no way out. Interface
-    endpoints bill by the hour; `binventory cost` says how much. `existing` takes the ids below."""
+    """`create`: private subnets in two zones, with VPC endpoints for the services that jobs call and without internet
+    access. Interface endpoints bill by the hour; `binventory cost` shows it. `existing`: the subnets below."""
     cidr: Annotated[str, StringConstraints(pattern=r"^10\.\d{1,3}\.\d{1,3}\.0/2[0-4]$")] = "10.20.0.0/22"
-    """Addresses of a created network; each job's machine takes one, each interface endpoint one a zone."""
+    """Addresses of a created VPC. Each machine of a job takes one, each interface endpoint one in each zone."""
     endpoints: tuple[InterfaceEndpoint, ...] = (
         "ecr.api",
         "ecr.dkr",
@@ -31,16 +31,16 @@ class NetworkSettings(Section):
         "sagemaker.api",
         "sts",
     )
-    """Interface endpoints of a created network. Each bills about 15 USD a month in two zones. The pipeline's own code
-    calls `sagemaker.api` only; the others are for what SageMaker does in the network on a role's behalf."""
+    """Interface endpoints of a created VPC. Each costs about 15 USD a month in two zones. The pipeline's code calls
+    `sagemaker.api` only; SageMaker itself uses the others, with the jobs' roles."""
     subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=16)
-    """Private subnets of your own network, with mode `existing`."""
+    """Private subnets of an existing VPC, for mode `existing`."""
     security_group_ids: tuple[SecurityGroupId, ...] = Field(default=(), max_length=5)
-    """Security groups of jobs and endpoint there."""
+    """Security groups of jobs and endpoint, for mode `existing`."""
 
     @field_validator("subnet_ids", "security_group_ids")
     @classmethod
-    def _given_where_needed(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_mode(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         mode = info.data.get("mode")
         if value and mode != "existing":
             raise wrong_setting("must be absent unless network.mode is existing (it is {mode})", mode=mode)
@@ -48,7 +48,7 @@ class NetworkSettings(Section):
 
     @field_validator("security_group_ids")
     @classmethod
-    def _complete(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_both_given(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if info.data.get("mode") == "existing" and not (value and info.data.get("subnet_ids")):
             raise wrong_setting("subnet_ids and security_group_ids must both be given with network.mode existing")
         return value

@@ -1,4 +1,4 @@
-"""What every section of the settings is, and the types that several of them use."""
+"""The base of every section of the settings, and types that several sections use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, and without room for keys that mean nothing."""
+    """A group of settings: immutable; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def wrong_setting(message: str, **context: Any) -> PydanticCustomError:
-    """An error of a check that looks at more than one value. `field` and `value` in the context name another field."""
-    # pydantic asks for literal templates so that they can be translated; ours are literals at every call.
+    """The error of a check. `field` and `value` in the context name another field than the one that was checked."""
+    # pydantic requires literal templates so that they can be translated. Every caller passes a literal.
     return PydanticCustomError("wrong_setting", message, context)
 
 

@@ -1,4 +1,4 @@
-"""What a strict account asks for. Everything is off by default."""
+"""Requirements of strict accounts. All are off by default."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ RolePath = Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9_+=,.@-]+/)*$
 
 
 class SecuritySettings(Section):
-    """What a strict account asks for. Everything is off by default."""
+    """Requirements of strict accounts. All are off by default."""
 
     permissions_boundary: Literal["none"] | PolicyArn = "none"
-    """ARN of a managed policy that limits every role of these stacks."""
+    """ARN of a managed policy: the permissions boundary of every role of these stacks."""
     role_path: RolePath = "/"
-    """Path of every role, for example `/workloads/bins/`, where an account's policies speak of paths."""
+    """Path of every role, for example `/workloads/bins/`, for accounts whose policies match paths."""
     customer_keys: bool = False
-    """Two KMS keys of one's own, for data and for notices, instead of AWS's: 1 USD each a month and a little a request.
-    Bucket, volumes of jobs and endpoint, topics and log groups are then encrypted with them."""
+    """Customer-managed KMS keys, one for data, one for alerts and logs, instead of AWS's keys. They encrypt buckets,
+    volumes of jobs and endpoint, topics and log groups. Each costs 1 USD a month and a little a request."""

@@ -1,4 +1,4 @@
-"""The endpoint, its scaling and how it is replaced."""
+"""The endpoint: its machines, its scaling, and how a new model replaces the old one."""
 
 from __future__ import annotations
 
@@ -24,74 +24,74 @@ Topic = Annotated[str, AfterValidator(_topic)]
 
 
 class ServerlessSettings(Section):
-    """Read with serving.mode serverless: capacity on demand, nothing bills between requests."""
+    """For serving.mode serverless: capacity on demand, no cost between requests."""
 
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
-    """Memory of one environment; processors grow with it."""
+    """Memory of one execution environment. Its vCPUs grow with the memory."""
     max_concurrency: int = Field(default=10, ge=1, le=200)
-    """Requests answered at once; more are throttled (429)."""
+    """Concurrent requests. Further ones are throttled (429)."""
 
 
 class AsyncSettings(Section):
-    """Read with serving.mode async: requests queue, answers go to S3, machines go away when nothing waits."""
+    """For serving.mode async: requests queue, answers go to S3, and machines are removed while the queue is empty."""
 
     requests_per_instance: int = Field(default=4, ge=1, le=1000)
-    """Requests that one machine works on at once."""
+    """Concurrent requests of one machine."""
     backlog_per_instance: int = Field(default=50, ge=1)
-    """Waiting requests a machine that autoscaling aims at."""
+    """Target of autoscaling: waiting requests per machine."""
     idle_minutes: int = Field(default=10, ge=1, le=24 * 60)
-    """Quiet time after which machines are taken away, down to serving.min_instances, which may be 0."""
+    """Minutes with a short queue after which machines are removed, down to serving.min_instances, which may be 0."""
     expire_days: int = Field(default=7, ge=1, le=3650)
     """Age at which requests and answers in the data bucket are deleted."""
     success_topic: Topic = "none"
-    """Who hears of each answer: none, alerts, or a topic's ARN."""
+    """Topic of a message for each answer: none, alerts, or the ARN of a topic."""
     error_topic: Topic = "alerts"
-    """Who hears of each failure."""
+    """Topic of a message for each failure: none, alerts, or the ARN of a topic."""
 
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class ServingSettings(Section):
-    """The endpoint, its scaling and how it is replaced."""
+    """The endpoint: its machines, its scaling, and how a new model replaces the old one."""
 
     mode: Mode = "realtime"
-    """realtime: machines that always run. serverless: capacity on demand. async: a queue, answers to S3."""
+    """realtime: machines that always run. serverless: capacity on demand. async: a queue, and answers in S3."""
     serverless: ServerlessSettings = ServerlessSettings()
-    """Read with mode serverless, which has no machines, canary, data capture or network isolation."""
+    """For mode serverless, which has no machines, canary, data capture or network isolation."""
     asynchronous: AsyncSettings = AsyncSettings()
-    """Read with mode async."""
+    """For mode async."""
     instance_type: ServingInstance
-    """The machine behind the endpoint; it bills by the hour while the endpoint is on."""
+    """Instance type of the endpoint. Its machines bill while the endpoint is on."""
     min_instances: int = Field(ge=0, le=50)
-    """Machines of an endpoint that is on; 0 in mode async only."""
+    """Smallest number of machines while the endpoint is on; 0 is allowed in mode async only."""
     max_instances: int = Field(ge=1, le=50)
-    """Most machines that autoscaling may add up to."""
+    """Largest number of machines."""
     invocations_per_instance_minute: int = Field(ge=1)
-    """Load that autoscaling aims at."""
+    """Target of autoscaling: invocations per machine and minute."""
     data_capture_percent: Percent
-    """Share of requests and answers that is kept for audits; 0 keeps none."""
+    """Share of requests and answers, in percent, that is stored for audits; 0: none."""
     data_capture_expire_days: int = Field(ge=1, le=3650)
     """Age at which captured requests and answers are deleted."""
     canary_percent: int = Field(ge=1, le=50)
-    """Share of the fleet that gets the new model first. SageMaker allows at most half."""
+    """Share of the machines, in percent, that runs the new model first. SageMaker allows at most half."""
     canary_minutes: int = Field(ge=1, le=60)
-    """How long the canary must stay free of alarms before the rest follows."""
+    """Minutes without an alarm after which the other machines follow the canary."""
     server_errors_per_minute: int = Field(ge=1)
-    """5xx answers in a minute that raise the alarm and roll a deployment back."""
+    """5xx answers in a minute that raise the alarm and roll back a deployment."""
     latency_p95_milliseconds: int = Field(ge=1, le=60_000)
-    """Latency that one in twenty answers may reach before the alarm rings and a deployment is rolled back."""
+    """95th percentile of the model's latency that raises the alarm and rolls back a deployment."""
 
     @field_validator("min_instances")
     @classmethod
-    def _none_only_where_requests_can_wait(cls, value: int, info: ValidationInfo) -> int:
+    def _check_zero_instances(cls, value: int, info: ValidationInfo) -> int:
         if not value and info.data.get("mode") != "async":
             raise wrong_setting("must be at least 1: only with mode async can requests wait for a machine")
         return value
 
     @field_validator("data_capture_percent")
     @classmethod
-    def _captured_where_that_exists(cls, value: int, info: ValidationInfo) -> int:
+    def _check_capture(cls, value: int, info: ValidationInfo) -> int:
         mode = info.data.get("mode")
         if value and mode not in {None, "realtime"}:
             raise wrong_setting("must be 0 with mode {mode}: SageMaker captures realtime endpoints only", mode=mode)

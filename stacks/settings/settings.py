@@ -1,6 +1,6 @@
-"""What differs between environments: `settings/<environment>.yaml`, overridden by `BINVENTORY_SECTION__FIELD`.
+"""All settings: `settings/<environment>.yaml`, overridden by the variables `BINVENTORY_SECTION__FIELD`.
 
-Everything is checked before a single construct exists, so that a wrong value costs a second and not a deployment.
+All values are checked before the first construct is built: a wrong one costs a second, not a deployment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stacks.settings.data import DataSettings
 from stacks.settings.ec2 import Ec2Settings
 from stacks.settings.github import GithubSettings
 from stacks.settings.instances import Processor, Region, processor_of
-from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, had_by
+from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, supported_precision
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
@@ -34,7 +34,7 @@ OWN_TAGS = ("deployment", "environment", "project")
 
 
 class Settings(BaseSettings):
-    """Everything the stacks are made from."""
+    """The settings of one environment, and the checks that concern several sections."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -45,15 +45,15 @@ class Settings(BaseSettings):
     )
 
     project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,18}[a-z0-9]$")]
-    """First part of every name."""
+    """First part of every resource name."""
     environment: EnvironmentName
-    """Second part of every name."""
+    """Second part of every resource name."""
     account: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] | None = None
-    """The only account these stacks may go to; absent: the one the CDK command line is signed in to."""
+    """The only account to deploy to; absent: the account that the CDK CLI is signed in to."""
     region: Region
-    """Where everything is deployed."""
+    """Region of all stacks."""
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=40)
-    """Tags on everything that bills, beside the stacks' own."""
+    """More tags for every resource that bills."""
     storage: StorageSettings
     data: DataSettings
     ingest: JobSettings
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @field_validator("tags")
     @classmethod
-    def _leaves_own_tags(cls, value: dict[str, str]) -> dict[str, str]:
+    def _check_reserved_tags(cls, value: dict[str, str]) -> dict[str, str]:
         taken = sorted(set(value) & set(OWN_TAGS))
         if taken:
             raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
@@ -80,23 +80,25 @@ class Settings(BaseSettings):
 
     @field_validator("storage")
     @classmethod
-    def _prod_keeps_its_data(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:
+    def _check_prod_retains(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:
         if info.data.get("environment") == "prod" and not value.retain:
             raise wrong_setting("must be true in prod", field="storage.retain", value=False)
         return value
 
     @field_validator("money")
     @classmethod
-    def _prod_is_never_idle(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
+    def _check_prod_has_no_idle_guard(cls, value: MoneySettings, info: ValidationInfo) -> MoneySettings:
         if info.data.get("environment") == "prod" and value.idle_hours:
             raise wrong_setting(
-                "must be 0 in prod: nobody's quiet night turns it off", field="money.idle_hours", value=value.idle_hours
+                "must be 0 in prod: a quiet night must not turn the endpoint off",
+                field="money.idle_hours",
+                value=value.idle_hours,
             )
         return value
 
     @field_validator("monitoring")
     @classmethod
-    def _reads_kept_logs(cls, value: MonitoringSettings, info: ValidationInfo) -> MonitoringSettings:
+    def _check_window_within_log_retention(cls, value: MonitoringSettings, info: ValidationInfo) -> MonitoringSettings:
         storage: StorageSettings | None = info.data.get("storage")
         if storage is not None and value.window_hours > storage.log_retention_days * 24:
             raise wrong_setting(
@@ -110,7 +112,7 @@ class Settings(BaseSettings):
 
     @field_validator("batch")
     @classmethod
-    def _answers_in_what_was_judged(cls, value: BatchSettings, info: ValidationInfo) -> BatchSettings:
+    def _check_bf16_where_answers_are_computed(cls, value: BatchSettings, info: ValidationInfo) -> BatchSettings:
         evaluation: EvaluationSettings | None = info.data.get("evaluation")
         serving: ServingSettings | None = info.data.get("serving")
         if evaluation is None or serving is None or evaluation.precision != "bf16":
@@ -125,16 +127,18 @@ class Settings(BaseSettings):
             ("serving.instance_type", serving.instance_type),
             ("batch.instance_type", value.instance_type),
         ):
-            had_by(evaluation.precision, machine, field, field="evaluation.precision", value=evaluation.precision)
+            supported_precision(
+                evaluation.precision, machine, field, field="evaluation.precision", value=evaluation.precision
+            )
         return value
 
     @field_validator("network")
     @classmethod
-    def _brings_its_weights(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+    def _check_weights_in_network(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
         training = info.data.get("training")
         if value.mode != "none" and training is not None and training.weights == "torchvision":
             raise wrong_setting(
-                "must be an s3:// address or none with network.mode {mode}: jobs reach no other place",
+                "must be an s3:// address or none with network.mode {mode}: jobs reach nothing else",
                 field="training.weights",
                 value=training.weights,
                 mode=value.mode,
@@ -143,7 +147,7 @@ class Settings(BaseSettings):
 
     @field_validator("network")
     @classmethod
-    def _has_machines_to_put_there(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+    def _check_no_network_with_serverless(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
         serving: ServingSettings | None = info.data.get("serving")
         if value.mode != "none" and serving is not None and serving.mode == "serverless":
             raise wrong_setting(
@@ -155,7 +159,7 @@ class Settings(BaseSettings):
 
     @field_validator("evaluation", "ingest")
     @classmethod
-    def _runs_on_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
+    def _check_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
         if processor_of(value.instance_type) is Processor.GPU:
             raise wrong_setting(
                 "must be a CPU instance: this step computes nothing that a GPU would speed up",
@@ -166,7 +170,7 @@ class Settings(BaseSettings):
 
     @field_validator("training")
     @classmethod
-    def _falls_back_from_spot(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
+    def _check_fallback_needs_spot(cls, value: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
         embed = info.data.get("embed")
         if value.on_demand_after_reclaims and not value.spot and embed is not None and not embed.spot:
             raise wrong_setting(
@@ -178,12 +182,12 @@ class Settings(BaseSettings):
 
     @field_validator("tuning")
     @classmethod
-    def _hyperband_has_epochs_to_give(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+    def _check_hyperband_epochs(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
         training = info.data.get("training")
         if training is None or value.strategy != "Hyperband" or value.hyperband_min_epochs < training.epochs:
             return value
         raise wrong_setting(
-            "must be less than training.epochs ({epochs}): Hyperband shares out the epochs between the two",
+            "must be less than training.epochs ({epochs}): Hyperband distributes epochs between the two",
             field="tuning.hyperband_min_epochs",
             value=value.hyperband_min_epochs,
             epochs=training.epochs,
@@ -191,7 +195,7 @@ class Settings(BaseSettings):
 
     @property
     def prefix(self) -> str:
-        """Name of the pipeline, model package group and endpoint, and start of every stack's name."""
+        """Name of pipeline, model package group and endpoint, and first part of every stack's name."""
         return f"{self.project}-{self.environment}"
 
     @property
@@ -201,7 +205,7 @@ class Settings(BaseSettings):
 
     @property
     def all_tags(self) -> dict[str, str]:
-        """Tags of everything that bills, keys in sorted order."""
+        """Tags of every resource that bills, sorted by key."""
         own = {"deployment": self.prefix, "environment": self.environment, "project": self.project}
         return dict(sorted({**self.tags, **own}.items()))
 
@@ -218,5 +222,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment variables win over the file, which is given by the subclass that `load` makes."""
+        """Environment variables take precedence over the file, which the subclass in `load` names."""
         return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))

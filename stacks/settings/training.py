@@ -36,31 +36,31 @@ class TrainingSettings(SpotJobSettings):
     strategy: Literal["head", "full"]
     """`head` fits the last layers on features that are computed once; `full` trains the whole network."""
     backbone: Backbone
-    """The network below the head, by torchvision's name; `small` is a few layers of our own, for rehearsals."""
+    """The network below the head, by torchvision's name; `small` is a few layers for rehearsals."""
     weights: Annotated[str, s3_uri_or("torchvision", "none")]
-    """Where the backbone starts: torchvision's ImageNet weights, an S3 object, or explicitly nothing."""
+    """Initial weights of the backbone: torchvision's (ImageNet), an S3 object, or none (random)."""
     epochs: int = Field(ge=1, le=1000)
     """Passes over the training split."""
     loss: Literal["cross-entropy", "ordinal", "expected-count"] = "cross-entropy"
-    """What is minimised. A count is ordinal: the other two ask that a wrong answer be near, see training.md."""
+    """The loss. Counts are ordinal: `ordinal` and `expected-count` penalise distant answers more, see training.md."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Numbers that training computes in; auto: bf16 on a GPU that has it, else fp16; fp32 on a CPU."""
+    """Precision of training; auto: bf16 on a GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
     views: int = Field(ge=0, le=32)
-    """Augmented views of each training photo that Embed writes beside the photo itself."""
+    """Augmented views of each training photo for which Embed writes features, besides those of the photo."""
     seed: int = Field(ge=0, le=2**31 - 1)
-    """Equal seeds split, shuffle and initialise alike."""
+    """Seed of splits, shuffling and initialisation."""
     watch: WatchText = "default"
-    """Rules that watch a training: `default` warns, `off`, or changes such as overfit=stop:0.3,overtraining=off."""
+    """Watch rules of a training: `default` (all warn), `off`, or changes such as overfit=stop:0.3,overtraining=off."""
     profile_steps: int = Field(default=0, ge=0, le=1000)
-    """Steps of each training whose operators torch.profiler measures; 0: none, the report times the steps alone."""
+    """Steps of each training that torch.profiler measures; 0: none, and the report shows the times of steps only."""
     mlflow: Annotated[str, StringConstraints(pattern=_MLFLOW, max_length=1024)] = "none"
-    """An MLflow server (https://...), file:///opt/ml/output/data/... to keep its runs beside the model, or none."""
+    """An MLflow server (https://...), file:///opt/ml/output/data/... to store the runs beside the model, or none."""
     on_demand_after_reclaims: int = Field(default=0, ge=0, le=20)
-    """Reclaims of one spot job after which its execution goes on on demand; 0: it waits for spot capacity."""
+    """Spot interruptions of one job after which its execution continues on demand; 0: it waits for spot capacity."""
 
     @field_validator("weights")
     @classmethod
-    def _exist(cls, value: str, info: ValidationInfo) -> str:
+    def _check_weights_exist(cls, value: str, info: ValidationInfo) -> str:
         backbone = info.data.get("backbone")
         if value == "torchvision" and backbone == SMALL_BACKBONE:
             raise wrong_setting(

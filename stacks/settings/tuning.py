@@ -1,4 +1,4 @@
-"""The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
+"""The search for learning rate and batch size. Its objective is the validation loss, not that of the test split."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-
 
 
 class WarmStartSettings(Section):
-    """Earlier searches that a new one learns from."""
+    """Earlier tuning jobs that a new one starts from."""
 
     type: Literal["IdenticalDataAndAlgorithm", "TransferLearning"]
-    """Identical: the same shards and features (step caching reuses them) and code. Transfer: either may differ."""
+    """Identical: equal shards, features (step caching reuses them) and code. Transfer: they may differ."""
     parents: tuple[TuningJobName, ...] = Field(min_length=1, max_length=5)
     """Names of tuning jobs that have ended, as `binventory train` shows them. SageMaker allows five."""
 
@@ -28,27 +28,27 @@ class WarmStartSettings(Section):
 
 
 class TuningSettings(Section):
-    """The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
+    """The search for learning rate and batch size. Its objective is the validation loss, not that of the test split."""
 
     jobs: int = Field(ge=1, le=500)
-    """Trials in all."""
+    """Number of trials."""
     parallel_jobs: int = Field(ge=1, le=100)
-    """Trials at a time."""
+    """Trials that run at the same time."""
     strategy: Literal["Bayesian", "Random", "Hyperband"]
-    """How the next trial is chosen."""
+    """How the values of the next trial are chosen."""
     early_stopping: Literal["Auto", "Off"] = "Auto"
     """Auto stops a trial whose validation loss is worse than the median of the earlier trials' running averages."""
     hyperband_min_epochs: int = Field(default=1, ge=1, le=1000)
-    """Epochs that Hyperband gives every trial before it may stop it; the most it gives is training.epochs."""
+    """Epochs that every trial runs before Hyperband may stop it; the maximum is training.epochs."""
     warm_start: WarmStartSettings | None = None
     learning_rate_min: float = Field(gt=0, le=1)
-    """Least learning rate that is tried."""
+    """Smallest learning rate of the search."""
     learning_rate_max: float = Field(gt=0, le=1)
-    """Largest learning rate that is tried."""
+    """Largest learning rate of the search."""
     learning_rate_scale: Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"] = "Logarithmic"
-    """The scale on which the range is searched evenly."""
+    """Scale on which the range is searched uniformly."""
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
-    """Batch sizes that are tried."""
+    """Batch sizes of the search."""
 
     @field_validator("parallel_jobs")
     @classmethod
@@ -60,18 +60,18 @@ class TuningSettings(Section):
 
     @field_validator("early_stopping")
     @classmethod
-    def _hyperband_stops_by_itself(cls, value: str, info: ValidationInfo) -> str:
+    def _check_early_stopping(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("strategy") == "Hyperband" and value != "Off":
             raise wrong_setting("must be Off with strategy Hyperband, which stops trials by its own rule")
         return value
 
     @field_validator("warm_start")
     @classmethod
-    def _learnt_from(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:
+    def _check_warm_start(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:
         strategy = info.data.get("strategy", "Bayesian")
         if value is not None and strategy != "Bayesian":
             raise wrong_setting(
-                "wants strategy Bayesian: {strategy} draws its values without looking at earlier trials",
+                "requires strategy Bayesian: {strategy} draws its values without looking at earlier trials",
                 strategy=strategy,
             )
         return value
@@ -88,7 +88,7 @@ class TuningSettings(Section):
     @classmethod
     def _fits_the_range(cls, value: str, info: ValidationInfo) -> str:
         if value == "ReverseLogarithmic" and info.data.get("learning_rate_max") == 1:
-            raise wrong_setting("wants learning_rate_max below 1: the scale is the logarithm of 1 - rate")
+            raise wrong_setting("requires learning_rate_max below 1: the scale is the logarithm of 1 - rate")
         return value
 
     @field_validator("batch_sizes")

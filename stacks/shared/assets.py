@@ -1,4 +1,4 @@
-"""The source archive of the pipeline's jobs: the same files always give the same bytes."""
+"""The source archive of the pipeline's jobs. Equal files give an equal archive, byte for byte."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TRAINING_CODE = REPOSITORY / "training_code"
 INFERENCE_CODE = REPOSITORY / "inference_code"
+LAMBDA_CODE = REPOSITORY / "lambda_code"
 WHEELS = "wheels"
-"""Folder of the archive with the packages that the training image lacks, for jobs that reach no package index."""
+"""Folder in the archive: the packages that the training image lacks, for jobs that reach no package index."""
 WHEELHOUSE = REPOSITORY / "build" / WHEELS
 """Where `make wheels` puts them."""
 SHARED_MODULES = (
@@ -36,10 +38,22 @@ SHARED_MODULES = (
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""
-SHARED_NAMES = ("stacks/__init__.py", "stacks/backbones.py", "stacks/vocabulary.py", "stacks/watch_rules.py")
-"""What stacks and training code both import, packed under the same names: these files need no package."""
-PAGES = ("binventory/__init__.py", "binventory/pages/")
-"""The kit of HTML pages, which jobs and the command line share: packed under its own name."""
+NAMES_FOR_JOBS = (
+    "stacks/__init__.py",
+    "stacks/backbones.py",
+    "stacks/vocabulary.py",
+    "stacks/watch_rules.py",
+    "binventory/__init__.py",
+    "binventory/pages/__init__.py",
+    "binventory/pages/base.html",
+    "binventory/pages/charts.py",
+    "binventory/pages/document.py",
+    "binventory/pages/style.css",
+)
+"""What the training code shares with stacks and the command line: constants, and the kit of HTML pages.
+Packed under the same names; these files need no package but those of the training image."""
+NAMES_FOR_FUNCTIONS = ("stacks/__init__.py", "stacks/environments.py", "stacks/names.py")
+"""What stacks and functions both import, packed with the functions under the same names."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 
@@ -49,11 +63,11 @@ class SourceArchive:
 
     path: Path
     sha256: str
-    """Of the uncompressed archive: compressors differ between machines, and the hash must not."""
+    """Of the uncompressed archive: machines compress differently, and the hash must be the same on all."""
 
 
 def write_source_archive(folder: Path, wheelhouse: Path | None = None) -> SourceArchive:
-    """Packs the training code into `folder`, flat, as the jobs import it, and the wheels of a folder beside it.
+    """Packs the training code into `folder`, flat as the jobs import it, with the wheels of `wheelhouse`.
 
     Raises:
         FileExistsError: two files would have the same name in the archive.
@@ -67,8 +81,22 @@ def write_source_archive(folder: Path, wheelhouse: Path | None = None) -> Source
     return SourceArchive(path=path, sha256=hashlib.sha256(packed).hexdigest())
 
 
+def lambda_files() -> dict[str, Path]:
+    """The files of the functions' asset, by their names in it."""
+    own = {path.relative_to(LAMBDA_CODE).as_posix(): path for path in sorted(LAMBDA_CODE.rglob("*.py"))}
+    return own | {name: REPOSITORY / name for name in NAMES_FOR_FUNCTIONS}
+
+
+def write_lambda_code(folder: Path) -> None:
+    """Copies the files of the functions' asset into a folder."""
+    for name, path in lambda_files().items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
 class MissingWheelsError(Exception):
-    """Jobs in a network reach no package index, and what they install is not there; the message says the cure."""
+    """A wheel is missing that jobs in a network install; the message names it and the cure."""
 
 
 def complete_wheels(wheelhouse: Path) -> list[Path]:
@@ -92,10 +120,8 @@ def complete_wheels(wheelhouse: Path) -> list[Path]:
 def _members() -> Iterator[tuple[str, Path]]:
     seen: set[str] = set()
     files = [(path.relative_to(TRAINING_CODE).as_posix(), path) for path in TRAINING_CODE.rglob("*") if _belongs(path)]
-    kit = [REPOSITORY / PAGES[0], *(path for path in (REPOSITORY / PAGES[1]).iterdir() if path.is_file())]
-    files += [(path.relative_to(REPOSITORY).as_posix(), path) for path in kit]
     shared = [(name, INFERENCE_CODE / name) for name in SHARED_MODULES]
-    for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in SHARED_NAMES)]:
+    for name, path in [*files, *shared, *((name, REPOSITORY / name) for name in NAMES_FOR_JOBS)]:
         if name in seen:
             raise FileExistsError(
                 f"{name} is in {TRAINING_CODE.name}/ and in {INFERENCE_CODE.name}/: rename one of them"
@@ -114,7 +140,7 @@ def _tar(members: dict[str, Path]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, path in members.items():
             content = path.read_bytes()
-            # A fresh TarInfo has no owner, mode 0644 and time 0: nothing of this machine enters the archive.
+            # A new TarInfo has no owner, mode 0644 and time 0, so nothing of this machine enters the archive.
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))

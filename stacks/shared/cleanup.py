@@ -1,4 +1,4 @@
-"""What makes `cdk destroy` total: custom resources that empty what CloudFormation cannot delete full."""
+"""Makes `cdk destroy` complete: custom resources empty what CloudFormation deletes only when it is empty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JOB_LOGS = ("ProcessingJobs", "TrainingJobs", "TransformJobs")
 
 
 class Cleanup(Construct):
-    """The function of one stack, which may empty that stack's things and no others."""
+    """The cleanup function of one stack. It may empty the resources of that stack and no others."""
 
     def __init__(self, scope: BinventoryStack, construct_id: str) -> None:
         super().__init__(scope, construct_id)
@@ -77,7 +77,7 @@ class Cleanup(Construct):
         )
 
     def bound_job_logs(self, days: int) -> None:
-        """Gives the logs of SageMaker's jobs an end, where this account has none of them yet."""
+        """Creates the log groups of SageMaker's jobs with a retention, where the account lacks them."""
         groups = self._job_log_groups()
         self._before_deletion(
             "JobLogs",
@@ -107,5 +107,5 @@ class Cleanup(Construct):
             properties=subject,
         )
         policy = iam.Policy(self, f"{construct_id}Policy", roles=[self._function.role], statements=list(statements))
-        # Deleted in the opposite order: first this, with everything it needs still there.
+        # A destroy runs in the opposite order: this resource goes first, while all that it needs still exists.
         resource.node.add_dependency(*of, policy, self._function)

@@ -1,9 +1,11 @@
-"""A Lambda function as this project makes them: a role and a log group of its own, and an alarm on its errors."""
+"""A Lambda function with the project's standards: one role, one log group, an alarm on errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -13,32 +15,30 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from stacks.environments import FunctionEnvironment, variables_of
 from stacks.shared import permissions
-from stacks.shared.assets import REPOSITORY
+from stacks.shared.assets import write_lambda_code
 from stacks.shared.stack import BinventoryStack
-
-LAMBDA_CODE = REPOSITORY / "lambda_code"
-"""One archive for all functions: it is small and uploaded once, and no function can lack a module that it shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionProperties:
-    """What differs between the functions."""
+    """The properties in which the functions differ."""
 
     name: str
     purpose: str
-    """What it does, in words that follow the function's name."""
+    """What it does, as the end of a sentence that begins with the function's name."""
     handler: str
     timeout: Duration
     statements: Sequence[iam.PolicyStatement]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: FunctionEnvironment | None = None
     memory_mb: int = 256
     errors_to: sns.ITopic | None = None
-    """Where an error of the function is told; a guard that fails must not do so in silence."""
+    """Topic of the alarm on the function's errors; None: no alarm."""
 
 
 class PythonFunction(Construct):
-    """The function, with exactly the given rights and that of writing its log."""
+    """The function. It may do what its statements allow, and write its log."""
 
     def __init__(self, scope: Construct, construct_id: str, *, stack: BinventoryStack, of: FunctionProperties) -> None:
         super().__init__(scope, construct_id)
@@ -55,20 +55,23 @@ class PythonFunction(Construct):
             roles=[self.role],
             statements=[permissions.write_log_streams(log_group), *of.statements],
         )
-        self.function = lambda_.Function(
-            self,
-            "Function",
-            function_name=of.name,
-            description=of.purpose,
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            handler=of.handler,
-            code=lambda_.Code.from_asset(str(LAMBDA_CODE), exclude=["**/__pycache__", "**/.*"]),
-            role=self.role,
-            log_group=log_group,
-            memory_size=of.memory_mb,
-            timeout=of.timeout,
-            environment=dict(of.environment),
-        )
+        with tempfile.TemporaryDirectory() as code:
+            # One asset for all functions: small, uploaded once, and no function can lack a module that it imports.
+            write_lambda_code(Path(code))
+            self.function = lambda_.Function(
+                self,
+                "Function",
+                function_name=of.name,
+                description=of.purpose,
+                runtime=lambda_.Runtime.PYTHON_3_14,
+                handler=of.handler,
+                code=lambda_.Code.from_asset(code),
+                role=self.role,
+                log_group=log_group,
+                memory_size=of.memory_mb,
+                timeout=of.timeout,
+                environment=variables_of(of.environment) if of.environment else {},
+            )
         if of.errors_to:
             self._alarm(of.name, of.errors_to)
 
@@ -94,7 +97,7 @@ def module_function(
     purpose: str,
     timeout: Duration,
     statements: Sequence[iam.PolicyStatement],
-    environment: Mapping[str, str],
+    environment: FunctionEnvironment,
     errors_to: sns.ITopic,
 ) -> lambda_.Function:
     """The function of one module of lambda_code, named after it: `drift_monitor` is `binventory-dev-drift-monitor`."""

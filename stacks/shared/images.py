@@ -1,4 +1,4 @@
-"""AWS's PyTorch training images: a test holds this table against the list that `sagemaker-core` carries."""
+"""AWS's PyTorch training images. A test compares this table with the list in `sagemaker-core`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from stacks.settings.training import FrameworkVersion
 
 REGISTRY_ACCOUNT = "763104351884"
 REPOSITORY = "pytorch"
-# A GPU image's tag names its CUDA release, which is no function of the framework's version.
+# The tag of a GPU image names its CUDA release, which does not follow from the framework's version.
 TAGS: dict[FrameworkVersion, dict[Processor, str]] = {
     "2.11": {Processor.CPU: "2.11-cpu-amzn2023-sagemaker", Processor.GPU: "2.11-cu130-amzn2023-sagemaker"},
     "2.12": {Processor.CPU: "2.12-cpu-amzn2023-sagemaker", Processor.GPU: "2.12-cu130-amzn2023-sagemaker"},

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class JobNetwork:
-    """Subnets and security groups of the jobs; ids, which may be CDK tokens."""
+    """Ids of the subnets and security groups; they may be CDK tokens."""
 
     subnet_ids: tuple[str, ...]
     security_group_ids: tuple[str, ...]
 
     @property
     def vpc_config(self) -> dict[str, list[str]]:
-        """As SageMaker's requests have it."""
+        """The VpcConfig of SageMaker's requests."""
         return {"SecurityGroupIds": list(self.security_group_ids), "Subnets": list(self.subnet_ids)}

@@ -1,7 +1,9 @@
-"""Keys of one's own: one for data, one for notices. Each opens for this account, through the named services only.
+"""Customer-managed KMS keys: one for data, one for alerts and logs.
 
-Their policies are written as AWS writes those of its own keys: who may read a bucket may have its objects decrypted, by
-S3 and on that request; nobody can take the key anywhere else. So no role's rights differ with and without them.
+Only this account can use them, through the services that the key policies name.
+
+The key policies follow those of AWS-managed keys: S3 decrypts an object for every principal of the account that may
+read it, and no principal can use the key outside such a request. So roles need no rights on the keys.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Keys(Construct):
         )
 
     def _administration(self) -> iam.PolicyStatement:
-        """The account's administrators change the key; not even they decrypt with it directly."""
+        """Administrators of the account may change the key. They cannot decrypt with it directly."""
         return iam.PolicyStatement(
             sid="Administer", actions=_ADMINISTER, resources=["*"], principals=[iam.AccountRootPrincipal()]
         )
@@ -72,7 +74,7 @@ class Keys(Construct):
         }
 
     def _grants(self) -> iam.PolicyStatement:
-        """SageMaker hands the key on to the machines whose volumes it encrypts."""
+        """SageMaker grants the use of the key to the machines whose volumes it encrypts."""
         return iam.PolicyStatement(
             sid="Volumes",
             actions=["kms:CreateGrant"],

@@ -1,4 +1,4 @@
-"""IAM statements, each for one purpose. Names that AWS chooses at run time are matched by their fixed part."""
+"""IAM statements, each for one purpose. A name that AWS chooses at run time is matched by its fixed part."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from stacks.shared.job_network import JobNetwork
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 DEPLOYMENT_TAG = "deployment"
-"""Everything of an environment carries it, with the environment's prefix as its value."""
+"""Every resource that bills carries this tag, with `Settings.prefix` as its value."""
 
 
 def sagemaker_principal(stack: Stack) -> iam.IPrincipal:
-    """SageMaker, acting for this account and no other (against the confused deputy)."""
+    """SageMaker when it acts for this account: the condition prevents the confused deputy."""
     return iam.ServicePrincipal(SAGEMAKER, conditions={"StringEquals": {"aws:SourceAccount": stack.account}})
 
 
@@ -29,7 +29,7 @@ def allow(
 
 
 def read_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicyStatement]:
-    """Read the objects under the prefixes (all without any) and list them."""
+    """Read and list the objects under the prefixes; without prefixes, those of the whole bucket."""
     keys = [f"{prefix}/*" for prefix in prefixes] or ["*"]
     return [
         allow(["s3:GetObject"], [f"{bucket_arn}/{key}" for key in keys]),
@@ -47,7 +47,7 @@ def read_and_write_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicySt
 
 
 def list_objects(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
-    """List the objects under the prefixes, all without any."""
+    """List the objects under the prefixes; without prefixes, those of the whole bucket."""
     if not prefixes:
         return allow(["s3:ListBucket"], [bucket_arn])
     patterns = [pattern for prefix in prefixes for pattern in (prefix, f"{prefix}/*")]
@@ -61,13 +61,13 @@ def pull_images(*repository_arns: str) -> list[iam.PolicyStatement]:
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
             repository_arns,
         ),
-        # The token is the account's, so the service has no resource to name.
+        # The token is for the whole account: IAM knows no resource for this action.
         allow(["ecr:GetAuthorizationToken"], ["*"]),
     ]
 
 
 def pull_training_image(stack: Stack) -> list[iam.PolicyStatement]:
-    """Pull AWS's training images, which lie in AWS's account."""
+    """Pull AWS's training images from AWS's account."""
     repository = stack.format_arn(
         service="ecr", account=REGISTRY_ACCOUNT, resource="repository", resource_name=REPOSITORY
     )
@@ -75,13 +75,13 @@ def pull_training_image(stack: Stack) -> list[iam.PolicyStatement]:
 
 
 def write_job_logs(stack: Stack, kind: str) -> list[iam.PolicyStatement]:
-    """Write the logs and metrics of `TrainingJobs` or `ProcessingJobs`: shared names that SageMaker prescribes."""
+    """Write the logs and metrics of `TrainingJobs`, `ProcessingJobs` or `TransformJobs`, as SageMaker calls them."""
     group = f"/aws/sagemaker/{kind}"
     return [*write_logs(stack, group), put_metrics(group)]
 
 
 def write_logs(stack: Stack, group: str) -> list[iam.PolicyStatement]:
-    """Write to a log group of SageMaker's, which asks for it to be made even where a stack has made it."""
+    """Write to a log group of SageMaker, which calls CreateLogGroup even if the group exists."""
     return [
         allow(["logs:CreateLogGroup", "logs:DescribeLogStreams"], log_group_arns(stack, group)),
         allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{log_group_arn(stack, group)}:log-stream:*"]),
@@ -90,20 +90,20 @@ def write_logs(stack: Stack, group: str) -> list[iam.PolicyStatement]:
 
 def write_log_streams(log_group: logs.ILogGroup) -> iam.PolicyStatement:
     """Write to a log group that exists."""
-    # By its name: CDK's `log_group_arn` ends in `:*`, and what is put behind that names nothing.
+    # Built from the name: the CDK's `log_group_arn` ends in `:*`, so appending a stream would match nothing.
     arn = log_group_arn(Stack.of(log_group), log_group.log_group_name)
     return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{arn}:log-stream:*"])
 
 
 def join_network(stack: Stack, network: JobNetwork | None) -> list[iam.PolicyStatement]:
-    """Give a job's machines their interfaces in our subnets, with our security groups; nothing without a network."""
+    """Create the network interfaces of a job's machines in these subnets; empty without a network."""
     if network is None:
         return []
 
     def arns(resource: str, *names: str) -> list[str]:
         return [stack.format_arn(service="ec2", resource=resource, resource_name=name) for name in names]
 
-    interfaces = arns("network-interface", "*")  # their ids are only known when they exist
+    interfaces = arns("network-interface", "*")  # EC2 chooses the ids
     places = [*arns("subnet", *network.subnet_ids), *arns("security-group", *network.security_group_ids)]
     kinds = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
     return [
@@ -115,33 +115,33 @@ def join_network(stack: Stack, network: JobNetwork | None) -> list[iam.PolicySta
                 "ec2:DeleteNetworkInterfacePermission",
             ],
             interfaces,
-            # Not the interfaces of others: each is in a subnet, and these are ours.
+            # Only interfaces in these subnets: the account may have others.
             {"ArnEquals": {"ec2:Subnet": arns("subnet", *network.subnet_ids)}},
         ),
-        # EC2 has no resource for what is only looked at.
+        # EC2 knows no resource for Describe actions.
         allow([f"ec2:Describe{kind}" for kind in kinds], ["*"]),
     ]
 
 
 def put_metrics(*namespaces: str) -> iam.PolicyStatement:
-    """Publish metrics: CloudWatch has no resource level here, but the namespace can be held."""
+    """Publish metrics in these namespaces. CloudWatch knows no resource for it, but a condition on the namespace."""
     return allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": list(namespaces)}})
 
 
 def pass_roles(*role_arns: str) -> iam.PolicyStatement:
-    """Hand these roles to SageMaker and to nothing else."""
+    """Pass these roles to SageMaker and to no other service."""
     return allow(["iam:PassRole"], role_arns, {"StringEquals": {"iam:PassedToService": SAGEMAKER}})
 
 
 def sagemaker_arn(stack: Stack, resource: str, name: str) -> str:
-    """ARN of something of SageMaker's in the stack's account and region; both parts may end in a pattern."""
+    """ARN of a SageMaker resource in the stack's account and region; the name may hold a pattern."""
     return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
 
 
 def step_job_arns(stack: Stack, kind: str, *steps: str) -> list[str]:
-    """ARNs of the jobs that the pipelines' steps start: SageMaker names them after the execution and the step.
+    """ARNs of the jobs that steps of the pipelines start.
 
-    Only the step is known beforehand, and SageMaker writes it in lower case into ARNs.
+    SageMaker names a job after execution and step. Only the step is known at synthesis; ARNs may have it in lower case.
     """
     return [sagemaker_arn(stack, kind, f"*-{name}-*") for step in steps for name in (step, step.lower())]
 
@@ -153,26 +153,26 @@ def pipeline_arns(stack: Stack, *pipelines: str) -> list[str]:
 
 
 def stack_arn(stack: Stack, name: str) -> str:
-    """ARN of a stack by its name, which may end in a pattern: the id behind it changes with every creation."""
+    """ARN of a stack by its name. The id behind the name changes with every creation, so it is a pattern."""
     return stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{name}/*")
 
 
 def log_group_arn(stack: Stack, group: str) -> str:
-    """ARN of a log group by its name, which need not be one of ours."""
+    """ARN of a log group by its name; the group need not belong to these stacks."""
     return stack.format_arn(
         service="logs", resource="log-group", resource_name=group, arn_format=ArnFormat.COLON_RESOURCE_NAME
     )
 
 
 def log_group_arns(stack: Stack, *groups: str) -> list[str]:
-    """Both forms in which CloudWatch Logs names a group when it asks for rights: with a stream behind it, or none."""
+    """Both forms of a group's ARN that CloudWatch Logs checks: plain, and with `:*` for its streams."""
     return [f"{log_group_arn(stack, group)}{end}" for group in groups for end in ("", ":*")]
 
 
 def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
-    """Change the parameters of a stack, and read what came of it.
+    """Change the parameters of a stack, and read the result.
 
-    CloudFormation acts with the role that deployed the stack, which cannot be swapped.
+    CloudFormation acts with the role that deployed the stack. The condition refuses another role or template.
     """
     arn = stack_arn(stack, stack_name)
     reading = ("DescribeStackEvents", "DescribeStacks", "ListStackResources")
@@ -199,7 +199,7 @@ def find_champion(stack: Stack, endpoint: str, group: str) -> list[iam.PolicySta
 
 
 def _of_deployment(stack: Stack, tag: str, verb: str) -> iam.PolicyStatement:
-    """Do this with the models and endpoint configurations of a deployment. CloudFormation makes up their names."""
+    """Describe or delete models and endpoint configurations with this tag: CloudFormation chooses their names."""
     return allow(
         [f"sagemaker:{verb}{kind}" for kind in ("EndpointConfig", "Model")],
         [sagemaker_arn(stack, kind, "*") for kind in ("endpoint-config", "model")],
@@ -208,16 +208,16 @@ def _of_deployment(stack: Stack, tag: str, verb: str) -> iam.PolicyStatement:
 
 
 def delete_replaced(stack: Stack, tag: str) -> list[iam.PolicyStatement]:
-    """Delete the models and endpoint configurations of a deployment that its rollouts have replaced."""
+    """List and delete the models and endpoint configurations that rollouts of a deployment have replaced."""
     return [
         _of_deployment(stack, tag, "Delete"),
-        # SageMaker has no resource level for listing them.
+        # SageMaker knows no resource for List actions.
         allow(["sagemaker:ListEndpointConfigs", "sagemaker:ListModels"], ["*"]),
     ]
 
 
 def stop_executions(stack: Stack, *pipelines: str) -> iam.PolicyStatement:
-    """Find and stop what runs in these pipelines."""
+    """Find and stop running executions of these pipelines."""
     actions = ["sagemaker:ListPipelineExecutions", "sagemaker:StopPipelineExecution"]
     return allow(actions, pipeline_arns(stack, *pipelines))
 

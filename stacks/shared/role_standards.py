@@ -1,4 +1,4 @@
-"""What a strict account asks of every role: a permissions boundary and a path."""
+"""The permissions boundary and the path that a strict account demands of every role."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from stacks.settings.security import SecuritySettings
 
 
 def apply(app: App, security: SecuritySettings) -> None:
-    """Gives every role of every stack the boundary and the path, those that CDK makes for itself included.
+    """Sets boundary and path on every role of every stack, also on the roles that the CDK creates itself.
 
-    Call it when all stacks are built.
+    Call it after all stacks are built.
     """
     wanted = {}
     if security.permissions_boundary != "none":
@@ -20,7 +20,7 @@ def apply(app: App, security: SecuritySettings) -> None:
     if not wanted:
         return
     for construct in app.node.find_all():
-        # Not every role is a CfnRole: the providers of CDK's custom resources make theirs as plain resources.
+        # Not every role is a CfnRole: the CDK's custom resource providers create plain resources.
         if isinstance(construct, CfnResource) and construct.cfn_resource_type == "AWS::IAM::Role":
             for name, value in wanted.items():
                 construct.add_property_override(name, value)

@@ -1,4 +1,4 @@
-"""What every stack has: its name, place and tags."""
+"""The base of every stack: name, account and region, tags; log groups and topics with its standards."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class BinventoryStack(Stack):
             description=f"Binventory {settings.environment}: {purpose}",
             tags=settings.all_tags,
             termination_protection=settings.storage.retain,
-            # The CDK CLI checks the bootstrap's version itself. Checked by the template as well, whoever updates the
-            # stack (promotion, a guard) would need to read the bootstrap's parameter.
+            # The CDK CLI checks the version of the bootstrap stack. A rule in the template would check it again at
+            # every update, and then the functions that update a stack must read the bootstrap's parameter.
             synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
         )
         self.settings = settings
@@ -57,11 +57,11 @@ class BinventoryStack(Stack):
 
     @property
     def removal_policy(self) -> RemovalPolicy:
-        """What happens to things that hold data when the stack is destroyed."""
+        """What a destroy of the stack does with resources that hold data."""
         return RemovalPolicy.RETAIN if self.settings.storage.retain else RemovalPolicy.DESTROY
 
     def log_group(self, scope: Construct, construct_id: str, name: str) -> logs.LogGroup:
-        """A log group with the environment's retention, so that logs neither pile up nor outlive a dev stack."""
+        """A log group with the environment's retention. A destroy of a dev stack deletes it."""
         return logs.LogGroup(
             scope,
             construct_id,
@@ -72,7 +72,7 @@ class BinventoryStack(Stack):
         )
 
     def topic(self, construct_id: str, *services: str) -> sns.Topic:
-        """A topic that speaks TLS only, to which these services may publish for this account."""
+        """A topic that refuses plain HTTP. These services may publish to it for this account."""
         topic = sns.Topic(self, construct_id, enforce_ssl=True, master_key=self.keys.notices if self.keys else None)
         for service in services:
             topic.add_to_resource_policy(

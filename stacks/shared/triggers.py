@@ -1,4 +1,4 @@
-"""What calls a function: the clock, or something that happened."""
+"""Schedules and events that invoke a Lambda function."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from constructs import Construct
 from stacks.shared.permissions import allow
 
 EVENT_RETRY_WINDOW = Duration.hours(6)
-"""How long an event that cannot be handled is tried again."""
+"""How long EventBridge and Lambda retry an event that could not be handled."""
 
 
 def every(minutes: float) -> str:
-    """A schedule's expression for about so many minutes; EventBridge Scheduler knows whole ones only, from 1."""
+    """A schedule expression for this interval, rounded down: EventBridge Scheduler takes whole minutes from 1."""
     whole = max(1, math.floor(minutes))
     return f"rate({whole} {'minute' if whole == 1 else 'minutes'})"
 
@@ -37,7 +37,7 @@ def call_on_schedule(
     time_zone: str = "UTC",
     event: Mapping[str, str] | None = None,
 ) -> None:
-    """Has EventBridge Scheduler call a function, with a role that may do that and nothing else."""
+    """Lets EventBridge Scheduler invoke a function, with a role that may do only that."""
     role = iam.Role(
         scope,
         f"{construct_id}Role",
@@ -81,13 +81,13 @@ def call_on_event(
     detail_type: str,
     detail: Mapping[str, Any],
 ) -> None:
-    """Has EventBridge call a function for every event of a kind; one that cannot be delivered is kept for six hours.
+    """Lets EventBridge invoke a function for every matching event; failed deliveries are retried for six hours.
 
     Args:
         name: the rule's name.
-        source: who sends the event, for example `aws.sagemaker`.
-        detail_type: what kind it is, for example `SageMaker Training Job State Change`.
-        detail: what its detail must hold, in EventBridge's patterns.
+        source: the service that sends the event, for example `aws.sagemaker`.
+        detail_type: the kind of event, for example `SageMaker Training Job State Change`.
+        detail: pattern that the event's detail must match.
     """
     events.Rule(
         scope,

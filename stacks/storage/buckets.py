@@ -14,13 +14,13 @@ CHECKPOINTS_PREFIX = "checkpoints"
 BATCH_PREFIX = "batch"
 ASYNC_PREFIX = "async"
 ENDPOINT_PREFIX = "endpoint"
-"""What `lambda_code/promotion/memory.py` remembers."""
-# Answers of transform jobs are fetched and deleted at their end; what an interruption leaves goes with time.
+"""State of the function `reconcile`, such as requests and decisions."""
+# The command line deletes answers of transform jobs after reading them. This deletes those of interrupted runs.
 _BATCH_DAYS = 14
 
 
 def log_bucket(stack: BinventoryStack) -> s3.Bucket:
-    """The bucket that the others' access logs go to."""
+    """Access logs of the other buckets."""
     days = stack.settings.storage.logs_expire_days
     return private_bucket(
         stack,
@@ -41,7 +41,7 @@ def data_bucket(stack: BinventoryStack, logs_to: s3.Bucket) -> s3.Bucket:
         ASYNC_PREFIX: stack.settings.serving.asynchronous.expire_days,
         CAPTURE_PREFIX: stack.settings.serving.data_capture_expire_days,
     }
-    # Not versioned: everything here is computed from photos that live elsewhere, and can be computed again.
+    # Not versioned: all of it is computed from photos in another bucket, and can be computed again.
     return private_bucket(
         stack,
         "DataBucket",
@@ -90,7 +90,7 @@ def private_bucket(
     logs_to: s3.Bucket | None,
     rules: list[s3.LifecycleRule],
 ) -> s3.Bucket:
-    # S3 delivers access logs to buckets with a key of S3's own only.
+    # S3 delivers access logs only to buckets with S3-managed keys.
     key = stack.keys.data if stack.keys and logs_to else None
     bucket = s3.Bucket(
         stack,
@@ -111,7 +111,7 @@ def private_bucket(
         ],
         removal_policy=stack.removal_policy,
     )
-    # Whatever an identity or a later policy allows: other accounts stay out, AWS's own deliveries excepted.
+    # Denies other accounts whatever other policies allow. AWS services may still deliver.
     bucket.add_to_resource_policy(
         iam.PolicyStatement(
             sid="OtherAccounts",

@@ -13,7 +13,7 @@ from stacks.storage.buckets import data_bucket, log_bucket, model_bucket
 
 
 class StorageStack(BinventoryStack):
-    """Three private buckets that speak TLS only. In dev they vanish with the stack; in prod they stay."""
+    """Three private buckets that refuse plain HTTP. A destroy deletes them in dev and keeps them in prod."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
         super().__init__(scope, construct_id, settings=settings, role="storage", purpose="the buckets")

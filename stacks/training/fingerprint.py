@@ -1,4 +1,4 @@
-"""The function that lists photos, metadata, labels and weights for each execution."""
+"""The Lambda function of the step Fingerprint: it lists photos, metadata, labels and weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.environments import FingerprintEnvironment
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.functions import FunctionProperties, PythonFunction
@@ -17,15 +18,15 @@ from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX
 
 LISTINGS = f"{EXECUTIONS_PREFIX}/listings"
-"""Where listings lie in the data bucket: they expire with the shards that were made from them."""
-# With so much memory Lambda gives one whole processor, and one is what the listing uses.
+"""Prefix of the listings in the data bucket: they expire with the shards that were made from them."""
+# With this much memory Lambda gives one full vCPU. The listing uses one.
 _MEMORY_MB = 1769
-# A Lambda step waits ten minutes, but SageMaker was seen to lose answers that came after seven.
+# A Lambda step waits ten minutes, but SageMaker has lost answers that came after seven.
 _TIMEOUT = Duration.minutes(5)
 
 
 class Fingerprint(Construct):
-    """The function and its role, which lists what settings name and writes listings."""
+    """The function and its role. The role lists the prefixes that settings name, and writes listings."""
 
     def __init__(self, scope: BinventoryStack, construct_id: str, *, data_bucket: s3.IBucket) -> None:
         super().__init__(scope, construct_id)
@@ -42,13 +43,13 @@ class Fingerprint(Construct):
                 timeout=_TIMEOUT,
                 memory_mb=_MEMORY_MB,
                 statements=[*_list(settings), allow(["s3:PutObject"], [listings])],
-                environment={"LISTINGS": f"s3://{data_bucket.bucket_name}/{LISTINGS}"},
+                environment=FingerprintEnvironment(listings=f"s3://{data_bucket.bucket_name}/{LISTINGS}"),
             ),
         ).function
 
 
 def _list(settings: Settings) -> Iterator[iam.PolicyStatement]:
-    """To list the photos' prefix, and the labels and weights where they are in S3."""
+    """List the prefix of the photos, and labels and weights where they are in S3."""
     bucket, prefix = _parts(settings.data.photos_uri)
     yield permissions.list_objects(_arn(bucket), *([prefix.rstrip("/")] if prefix else []))
     for uri in (settings.data.labels_uri, settings.training.weights):

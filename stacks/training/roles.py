@@ -12,8 +12,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from stacks.names import EMBED, EVALUATE, INGEST, TRAIN, TUNE
 from stacks.pipeline.context import JobRoles
-from stacks.pipeline.names import EMBED, EVALUATE, INGEST, TRAIN, TUNE
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork
@@ -23,7 +23,7 @@ from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
 
 @dataclass(frozen=True)
 class JobAccess:
-    """What the jobs work on."""
+    """The resources that the jobs read and write."""
 
     settings: Settings
     data_bucket: s3.IBucket
@@ -31,12 +31,12 @@ class JobAccess:
     code: s3_assets.Asset
     model_package_group: str
     fingerprint: lambda_.IFunction
-    """What the pipeline invokes before its first job."""
+    """The function of the pipeline's first step."""
     network: JobNetwork | None = None
 
 
 class PipelineRoles(Construct):
-    """The roles. Each may do what its jobs do, where they do it."""
+    """The roles. Each allows what its jobs do, on the resources that they use."""
 
     def __init__(self, scope: Construct, construct_id: str, *, access: JobAccess) -> None:
         super().__init__(scope, construct_id)
@@ -99,7 +99,7 @@ class PipelineRoles(Construct):
         yield from permissions.write_job_logs(self._stack, log_kind)
 
     def _pipeline(self) -> Iterable[iam.PolicyStatement]:
-        """SageMaker Pipelines names its jobs after the execution and the step; only the step is known beforehand."""
+        """SageMaker Pipelines names jobs after execution and step. Only the step is known at synthesis."""
         access = self._access
         jobs = {
             "ProcessingJob": ("processing-job", INGEST, EVALUATE),
@@ -113,7 +113,7 @@ class PipelineRoles(Construct):
         yield allow(["lambda:InvokeFunction"], [access.fingerprint.function_arn])
         yield permissions.pass_roles(self.ingest.role_arn, self.training.role_arn, self.evaluate.role_arn)
         group = access.model_package_group
-        # What the pipeline registers waits for a person: it may not approve its own models.
+        # A person approves: the pipeline may register models as pending only.
         yield allow(
             ["sagemaker:CreateModelPackage"],
             [
@@ -125,7 +125,7 @@ class PipelineRoles(Construct):
         yield allow(
             ["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*")]
         )
-        # The property file that the gate looks into, and the archive and figures that a registration refers to.
+        # The gate reads the property file; the registration refers to the archive and the evaluation.
         yield from permissions.read_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
 
     def _read_object(self, uri: str) -> iam.PolicyStatement:

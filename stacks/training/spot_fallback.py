@@ -1,9 +1,8 @@
-"""On demand after too many reclaims: the pipelines that go on, and the function that starts them."""
+"""On demand after too many spot interruptions: the pipelines that continue, and the function that starts them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 
 from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
@@ -12,9 +11,10 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
+from stacks.environments import SpotFallbackEnvironment
+from stacks.names import INGEST, SPOT_STEPS, TUNE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.continuation import Continuation, continuations
-from stacks.pipeline.names import INGEST, SPOT_STEPS, TUNE
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
@@ -24,7 +24,7 @@ from stacks.shared.triggers import EVENT_RETRY_WINDOW, call_on_event
 
 
 class SpotFallback(Construct):
-    """One pipeline for each step that may be reclaimed, a rule for every interruption, and the decision."""
+    """One pipeline for each step on spot capacity, an event rule for interruptions, and the function that decides."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class SpotFallback(Construct):
             description="A training job lost its spot capacity, or starts (again)",
             source="aws.sagemaker",
             detail_type="SageMaker Training Job State Change",
-            # `Starting` as well: it follows every interruption, should the event of that be lost.
+            # `Starting` too: it follows every interruption, in case the event of the interruption is lost.
             detail={"SecondaryStatus": ["Interrupted", "Starting"]},
         )
 
@@ -81,12 +81,12 @@ class SpotFallback(Construct):
             purpose="continues an execution on demand when spot capacity is reclaimed too often",
             timeout=Duration.minutes(2),
             statements=self._statements(found, alerts),
-            environment={
-                "ALERTS_TOPIC": alerts.topic_arn,
-                "CONTINUATIONS": json.dumps(given, sort_keys=True),
-                "PIPELINE": self._settings.prefix,
-                "RECLAIMS": str(self._settings.training.on_demand_after_reclaims),
-            },
+            environment=SpotFallbackEnvironment(
+                alerts_topic=alerts.topic_arn,
+                continuations=given,
+                pipeline=self._settings.prefix,
+                reclaims=self._settings.training.on_demand_after_reclaims,
+            ),
             errors_to=alerts,
         )
         function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)

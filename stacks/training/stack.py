@@ -1,4 +1,4 @@
-"""The pipeline, the model package group, the jobs' roles, and the function that puts approved models to work."""
+"""The pipeline, the model package group, the roles of the jobs, and the function that promotes approved models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IDependable
 
+from stacks.names import continuing_pipeline
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import definition
 from stacks.pipeline.job_security import JobSecurity
-from stacks.pipeline.names import continuing_pipeline
 from stacks.pipeline.parameters import Parameters
 from stacks.serving.reconcile import Reconcile
 from stacks.settings import Settings
@@ -30,7 +30,7 @@ from stacks.training.spot_fallback import SpotFallback
 
 
 class TrainingStack(BinventoryStack):
-    """From photos to an approved model package, and the function that puts an approved one behind the endpoint."""
+    """From photos to an approved model package, and the function that promotes it to the endpoint."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class TrainingStack(BinventoryStack):
             role_arn=roles.pipeline.role_arn,
             pipeline_definition={"PipelineDefinitionBody": self.to_json_string(definition(context))},
         )
-        # Executions start as soon as the pipeline exists, so its roles must be complete before it.
+        # An execution can start as soon as the pipeline exists, so its roles must be complete before.
         pipeline.node.add_dependency(roles, group, fingerprint)
         continuing: dict[str, IDependable] = {}
         if settings.continues_on_demand:

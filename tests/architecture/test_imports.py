@@ -67,7 +67,7 @@ def test_every_import_is_one_that_the_page_allows() -> None:
 
 
 def test_every_file_has_a_row_and_every_row_a_file() -> None:
-    """So a new folder needs a row, and a row whose folder has gone is dropped."""
+    """So a new folder needs a row, and a row without a folder has to go."""
     table = allowed()
     assert [name for name in files() if row_of(name, table) is None] == []
     assert [row for row in table if not any(name == row or name.startswith(row) for name in files())] == []

@@ -1,4 +1,4 @@
-"""A real headless Chromium, and a watch over everything a page does in it."""
+"""A headless Chromium that records every complaint and request of a page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Watched:
-    """A page and what it complained about or asked for."""
+    """A page with its complaints and requests."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -64,12 +64,12 @@ class Watched:
         assert self.outside == []
 
     def assert_fits(self, width: int) -> None:
-        """Nothing has to be scrolled for sideways, but what scrolls by itself."""
+        """The page needs no sideways scrolling, except in elements with their own scroll bar."""
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width
         self.assert_quiet()
 
     def assert_readable(self, *selectors: str) -> None:
-        """The text of every element that is selected stands out from what lies behind it."""
+        """The text of every selected element has enough contrast with its background."""
         for selector in selectors:
             contrasts = self.page.locator(selector).evaluate_all(f"elements => elements.map({_CONTRAST})")
             assert contrasts, f"nothing is {selector}"

@@ -1,4 +1,4 @@
-"""The audit page in a real browser: walked and marked by keyboard, downloaded, and read back by ingest."""
+"""The audit page in a browser: used and marked by keyboard, downloaded, and read by ingest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluation page in a real browser."""
+"""The evaluation page in a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run report in a real browser: light and dark, on a desk, on a phone and on paper."""
+"""The run report in a browser: light and dark, on a desktop, a phone and paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A local AWS for contract tests: one server a module, every reply of which it validates itself."""
+"""A local AWS for contract tests: one server for each module; it validates all its replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An environment's pipeline without its stacks, for what the command line does with it."""
+"""An environment's pipeline without its stacks, for tests of the command line."""
 
 from __future__ import annotations
 

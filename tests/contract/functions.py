@@ -45,5 +45,5 @@ def lambda_step(name: str, function: str, arguments: dict[str, Any] | None = Non
 
 
 def returned(step: str, output: str) -> dict[str, str]:
-    """A reference to what a Lambda step returned."""
+    """A reference to an output of a Lambda step."""
     return {"Get": f"Steps.{step}.OutputParameters['{output}']"}

@@ -1,4 +1,4 @@
-"""What the tests of jobs share: a bucket, small scripts as jobs, requests that AWS would take."""
+"""Helpers for tests of jobs: a bucket, small scripts as jobs, and valid requests."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def finished_training(client: ClientFactory, name: str, *, seconds: float = 60.0
 
 
 def log_lines(client: ClientFactory, group: str, name: str) -> list[str]:
-    """What a job printed, as CloudWatch Logs has it."""
+    """The lines that a job printed, from CloudWatch Logs."""
     streams = client("logs").describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
     return [
         event["message"]

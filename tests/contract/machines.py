@@ -1,4 +1,4 @@
-"""What the tests of EC2 machines share: an account with shards and code, and machines on its runs."""
+"""Helpers for tests of EC2 instances: an account with shards and code, and instances that run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of pipelines share: steps that run a line of shell, definitions, executions and their ends."""
+"""Helpers for tests of pipelines: steps that run a shell command, definitions, and executions to their end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def processing_step(name: str, script: str, *arguments: Any, **members: Any) -> 
 
 
 def output_of(step: str) -> dict[str, str]:
-    """Where the output of a `processing_step` lies."""
+    """The S3 URI of a `processing_step`'s output."""
     return get(f"Steps.{step}.ProcessingOutputConfig.Outputs['out'].S3Output.S3Uri")
 
 

@@ -1,4 +1,4 @@
-"""Steps that hosting tests share: a tiny image in the local registry, artefacts, models, endpoints."""
+"""Helpers for tests of hosting: a tiny image in the local registry, artefacts, models, endpoints."""
 
 from __future__ import annotations
 

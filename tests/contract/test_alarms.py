@@ -1,4 +1,4 @@
-"""Alarms: how datapoints, thresholds and missing data make a state."""
+"""Alarms: the state that follows from data points, thresholds and missing data."""
 
 from __future__ import annotations
 

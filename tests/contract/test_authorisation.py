@@ -1,4 +1,4 @@
-"""With enforcement on, everybody has exactly the rights of their role: callers, endpoints, and SageMaker for them."""
+"""With enforcement on, callers, endpoints and SageMaker itself have exactly the permissions of their role."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def grant(root: ClientFactory, name: str, *statements: dict[str, Any]) -> None:
 
 
 def as_role(aws: LocalAws, root: ClientFactory, arn: str) -> ClientFactory:
-    """Clients of somebody who assumed a role."""
+    """Clients with the credentials of an assumed role."""
     given = root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     create: Any = boto3.client
 
@@ -145,7 +145,7 @@ def test_a_models_tag_says_whose_it_is(strict_aws: LocalAws, root: ClientFactory
 
 
 def test_an_endpoint_has_its_roles_rights_and_no_others(strict_aws: LocalAws, root: ClientFactory) -> None:
-    """Without the right to read the artefact it fails and says so; with it, it serves those who may invoke it."""
+    """Without permission to read the artefact it fails with that reason; with it, it answers callers."""
     image = push_image(strict_aws, root)
     needed = [
         statement("ecr:GetAuthorizationToken"),
@@ -183,7 +183,7 @@ def test_an_endpoint_has_its_roles_rights_and_no_others(strict_aws: LocalAws, ro
 
 
 def test_a_role_that_does_not_trust_sagemaker_runs_nothing(root: ClientFactory) -> None:
-    """The endpoint says whom the role would have to trust."""
+    """The endpoint's failure names the principal that the role must trust."""
     root("iam").delete_role_policy(RoleName="serving", PolicyName="own")
     root("iam").update_assume_role_policy(
         RoleName="serving",
@@ -257,7 +257,7 @@ def wait_gone(client: ClientFactory, endpoint: str) -> None:
 
 
 def test_what_a_role_was_allowed_is_written_down(strict_aws: LocalAws, root: ClientFactory) -> None:
-    """Each request once, with the keys that conditions look at; what was denied is not in it."""
+    """Each allowed request once, with its condition keys; denied requests are not recorded."""
     root("s3").create_bucket(Bucket="witnessed")
     prefixed = {"StringLike": {"s3:prefix": ["mine/*"]}}
     bucket = "arn:aws:s3:::witnessed"
@@ -272,7 +272,7 @@ def test_what_a_role_was_allowed_is_written_down(strict_aws: LocalAws, root: Cli
 
 
 def test_a_transform_job_has_the_rights_of_its_models_role(strict_aws: LocalAws, root: ClientFactory) -> None:
-    """It fails where the role may not write, and says so; with the right it writes, and no caller needs to."""
+    """It fails with the reason where the role may not write; with permission it writes, and callers need none."""
     if "tiny" not in {found["repositoryName"] for found in root("ecr").describe_repositories()["repositories"]}:
         push_image(strict_aws, root)
     image = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/tiny:1"
@@ -320,7 +320,7 @@ def test_a_transform_job_has_the_rights_of_its_models_role(strict_aws: LocalAws,
 
 
 def test_a_job_in_a_network_needs_the_right_to_its_interfaces(root: ClientFactory) -> None:
-    """It fails and says which right is missing; with all of them it gets as far as its code."""
+    """It fails with the name of the missing permission; with all of them it reaches its code."""
     pull = statement("ecr:*")
     worker = role(root, "worker", SAGEMAKER, pull)
     network = {"Subnets": ["subnet-0123456789abcdef0"], "SecurityGroupIds": ["sg-0123456789abcdef0"]}

@@ -31,7 +31,7 @@ def package(local_aws: LocalAws, client: ClientFactory) -> str:
 
 @pytest.fixture
 def environment(local_aws: LocalAws, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command line finds of the account."""
+    """The account as the command line finds it."""
     for name, value in local_aws.environment().items():
         monkeypatch.setenv(name, value)
 

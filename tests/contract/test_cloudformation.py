@@ -1,4 +1,4 @@
-"""CloudFormation with the types ministack lacks: created, replaced, rolled back and removed for real."""
+"""CloudFormation with the types that ministack lacks: create, replace, roll back, delete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def image(local_aws: LocalAws, client: ClientFactory) -> str:
 
 
 class Stack:
-    """A stack and what became of it."""
+    """A stack and its events."""
 
     def __init__(self, client: ClientFactory, name: str) -> None:
         self._cloudformation = client("cloudformation")
@@ -41,7 +41,7 @@ class Stack:
         return self._run(self._cloudformation.update_stack, template, parameters)
 
     def delete(self) -> None:
-        """Delete it and wait until it is gone."""
+        """Delete it and wait for the end."""
         self._cloudformation.delete_stack(StackName=self._name)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -167,7 +167,7 @@ def names(client: ClientFactory) -> dict[str, list[str]]:
 
 
 def test_the_life_of_a_serving_stack(client: ClientFactory, image: str) -> None:
-    """Off, on, promoted, a promotion that fails and is rolled back, off again, gone."""
+    """Off, on, promoted, a promotion that is rolled back, off again, deleted."""
     stack, template = Stack(client, "serving"), serving(image)
     nothing: dict[str, list[str]] = {kind: [] for kind in ("models", "configs", "endpoints", "targets", "policies")}
 

@@ -1,4 +1,4 @@
-"""Data capture through boto3: what an endpoint was asked and answered lies in the bucket, as SageMaker writes it."""
+"""Data capture through boto3: requests and responses are in the bucket, in SageMaker's format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serve(client: ClientFactory, name: str, model: str, **capture: Any) -> None:
 
 
 def keys(client: ClientFactory, name: str) -> list[str]:
-    """What was written for an endpoint."""
+    """The keys that were written for an endpoint."""
     return [
         item["Key"]
         for item in client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{name}-traffic/").get("Contents", [])

@@ -1,4 +1,4 @@
-"""The docker stand-in: what it builds runs, what it cannot build it refuses by name."""
+"""The docker stand-in: its images run, and it refuses by name what it cannot build."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_carried_out_is_refused_by_name(tmp_path: Path, cache: Pa
     ],
 )
 def test_another_beginning_is_refused(tmp_path: Path, cache: Path, dockerfile: str, words: str) -> None:
-    """The first lines decide where everything else goes."""
+    """The first instructions decide where files and packages go."""
     with pytest.raises(DockerfileError, match=words):
         ImageBuilder(context_of(tmp_path, dockerfile)).build()
 
@@ -215,7 +215,7 @@ def test_the_commands_of_the_cdk(local_aws: LocalAws, client: ClientFactory) -> 
 
 
 def test_the_stand_in_needs_no_virtual_environment_to_be_active(tmp_path: Path) -> None:
-    """CDK_DOCKER is called with whatever PATH the CDK has."""
+    """The CDK calls CDK_DOCKER with its own PATH."""
     program = REPOSITORY / "local_aws" / "docker"
     environment = {"PATH": "/usr/bin:/bin", "BINVENTORY_PYTHON": sys.executable, "BINVENTORY_CACHE": str(tmp_path)}
     done = subprocess.run([program, "build", "--tag", "t", IMAGE_FOLDER], env=environment, capture_output=True)

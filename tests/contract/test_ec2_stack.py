@@ -1,4 +1,4 @@
-"""The EC2 stack as it is synthesized, in the local AWS: it deploys, starts a machine as it says, and goes."""
+"""The synthesized EC2 stack in the local AWS: it deploys, starts an instance, and is deleted."""
 
 from __future__ import annotations
 

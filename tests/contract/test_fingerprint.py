@@ -1,4 +1,4 @@
-"""The function of step Fingerprint: its listing changes with what is read; what cannot be read is refused by name."""
+"""The function of the step Fingerprint: any change changes its listing; unreadable input is refused by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import fingerprint
 from fingerprint import FingerprintError
 from local_aws.server import LocalAws
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
 from tests.contract.test_authorisation import role, statement
@@ -35,7 +35,7 @@ class Lambda:
 
 @dataclass
 class Bins:
-    """A bucket of bins under a prefix, and what the function says of it."""
+    """A bucket of bins under a prefix, and the function's answer for it."""
 
     client: ClientFactory
     bucket: str
@@ -183,7 +183,7 @@ def test_the_functions_role_is_what_may_read(tmp_path_factory: pytest.TempPathFa
             statement("s3:ListBucket", resource="arn:aws:s3:::own"),
             statement("s3:PutObject", resource=f"arn:aws:s3:::{DATA}/executions/listings/*"),
         )
-        packed = {path.name: path.read_text() for path in LAMBDA_CODE.glob("*.py")}
+        packed = {name: path.read_text() for name, path in lambda_files().items()}
         function = make_function(
             client, "looks", "import fingerprint; return fingerprint.handler(event, context)", runs,
             files=packed, Environment={"Variables": {"LISTINGS": LISTINGS}},

@@ -1,4 +1,4 @@
-"""What local_aws relies on inside ministack: after an upgrade this names what moved, before anything else breaks."""
+"""The parts of ministack that local_aws relies on: after an upgrade these tests name what moved."""
 
 from __future__ import annotations
 

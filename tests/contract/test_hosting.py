@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and endpoints through boto3: real server processes answer."""
+"""Models, endpoint configurations and endpoints through boto3; server processes answer."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_an_endpoint_that_cannot_start_fails_with_the_reason(
 
 
 def test_what_is_refused_names_the_field(client: ClientFactory, image: str) -> None:
-    """Creation checks what it refers to, before anything runs."""
+    """Create checks the resources that a request refers to, before it starts a process."""
     sagemaker = client("sagemaker")
     variant = {"VariantName": "primary", "ModelName": "absent", "InstanceType": "ml.m5.large"}
     cases: list[tuple[Callable[..., Any], dict[str, Any], str]] = [

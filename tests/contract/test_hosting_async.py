@@ -231,7 +231,7 @@ def test_an_answer_that_does_not_come_is_late_and_what_is_missing_is_named(
 ) -> None:
     queued(client, image, "slow", seconds=5, counts=[1, 2, 3, 4, 5])
     queue = Queue("slow", f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"), patience=0.5)
-    with pytest.raises(CountError, match="it will come to s3://") as late:
+    with pytest.raises(CountError, match="it will be written to s3://") as late:
         count_queued(b"count 3", queue)
     assert late.value.reason == "late"
     aws = Aws(boto3.Session("test", "test", region_name=quick.region), quick.endpoint_url)

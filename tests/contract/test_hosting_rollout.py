@@ -1,4 +1,4 @@
-"""Rollouts that cannot hurt: under load a good update loses no request, and a bad one is undone by itself."""
+"""Rollouts under load: a good update loses no request, and a bad one is rolled back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def image(fast_aws: LocalAws, client: ClientFactory) -> str:
 
 
 def load(client: ClientFactory, endpoint: str) -> Callers:
-    """Three callers; what answers them is an artefact, by its name."""
+    """Three callers; each answer is the name of the artefact that gave it."""
     return Callers(lambda turn: str(ask(client, endpoint)["name"]), people=3, pause=0.03)
 
 
@@ -74,7 +74,7 @@ def canary(alarms: list[str], minutes: float = 5, kind: str = "CANARY") -> dict[
 
 @pytest.mark.parametrize("kind", ["ALL_AT_ONCE", "CANARY", "LINEAR"])
 def test_a_good_update_loses_no_request(client: ClientFactory, image: str, kind: str) -> None:
-    """Old and new answer side by side, then only the new one; nobody sees an error."""
+    """Old and new answer side by side, then only the new one; no caller gets an error."""
     endpoint = f"good-{kind.lower().replace('_', '-')}"
     old, new = (create_config(client, f"{endpoint}-{name}", image, instances=2) for name in ("old", "new"))
     start_endpoint(client, endpoint, old)
@@ -95,7 +95,7 @@ def test_a_good_update_loses_no_request(client: ClientFactory, image: str, kind:
 
 
 def test_a_package_that_crashes_at_load_never_gets_a_request(client: ClientFactory, image: str) -> None:
-    """The old one answers throughout, and the endpoint says why nothing changed."""
+    """The old one answers all the time, and the endpoint's failure reason says why."""
     old = create_config(client, "load-old", image)
     start_endpoint(client, "load", old)
     new = create_config(client, "load-new", image, crash=True)
@@ -178,7 +178,7 @@ def test_updates_that_cannot_be_are_refused(client: ClientFactory, image: str) -
 
 
 def test_deleting_during_an_update_leaves_no_process(fast_aws: LocalAws, client: ClientFactory, image: str) -> None:
-    """Both generations end, whatever the rollout was waiting for."""
+    """Both deployments end, in every stage of the rollout."""
     before = set(fast_aws.processes())
     start_endpoint(client, "cut-short", create_config(client, "cut-old", image))
     config = canary([], minutes=60, kind="ALL_AT_ONCE")
@@ -194,7 +194,7 @@ def test_deleting_during_an_update_leaves_no_process(fast_aws: LocalAws, client:
 
 
 def test_manual_capacity_is_kept_when_asked_for(client: ClientFactory, image: str, tmp_path: Path) -> None:
-    """RetainAllVariantProperties carries what autoscaling set over to the next configuration."""
+    """RetainAllVariantProperties keeps counts and weights that autoscaling has set."""
     start_endpoint(client, "kept", create_config(client, "kept-old", image))
     client("sagemaker").update_endpoint_weights_and_capacities(
         EndpointName="kept", DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": 2}]

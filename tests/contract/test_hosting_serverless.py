@@ -1,4 +1,4 @@
-"""Serverless endpoints through boto3: processes come with requests and go without them."""
+"""Serverless endpoints through boto3: processes start with requests and end without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingest as a processing job of several machines: what they leave is what one machine leaves."""
+"""Ingest as a processing job of several machines: they write what one machine writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The finer print of jobs and pipelines: channels, metrics, events, retries, functions."""
+"""Details of jobs and pipelines: channels, metrics, events, retries, functions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_sharded_objects_are_dealt_out(client: ClientFactory) -> None:
 
 
 def test_what_a_job_does_to_its_input_is_not_seen_by_the_next(client: ClientFactory) -> None:
-    """Jobs share one download of an object; one that writes into it spoils it for nobody else."""
+    """Jobs share one download of an object; if one writes into it, the others get a fresh copy."""
     script = """
         import os, pathlib
         path = pathlib.Path(os.environ["SM_CHANNEL_DATA"], "x.txt")
@@ -115,7 +115,7 @@ def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: Client
 
 
 def test_a_step_is_retried_as_its_policy_says(client: ClientFactory) -> None:
-    """What its policy names is tried again (here a limit of the account), a script that fails is not."""
+    """Errors that its policy names are retried (here a limit of the account); a script that fails is not."""
     policy = {"ExceptionType": ["SageMaker.RESOURCE_LIMIT"], "IntervalSeconds": 1, "BackoffRate": 1, "MaxAttempts": 2}
     request = tuning_request(
         client, "too-many", ResourceLimits={"MaxNumberOfTrainingJobs": 500, "MaxParallelTrainingJobs": 200}

@@ -1,4 +1,4 @@
-"""Where objects lie in a job's folders, and how its output is packed, without a job."""
+"""The paths of objects in a job's folders, and how its output is packed; without a job."""
 
 from __future__ import annotations
 

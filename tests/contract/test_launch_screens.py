@@ -1,4 +1,4 @@
-"""Price during: what bills shows its price and asks; where nobody can answer it needs --yes; then money so far."""
+"""Launch screens: show the price, ask, need --yes without a terminal, then show the cost so far."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOUR = 0.115 + 10 * 0.14 / 730
 
 
 class Terminal(io.StringIO):
-    """Standard input with somebody in front of it."""
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The model registry and tags through boto3, and the event that promotion starts from."""
+"""The model registry and tags through boto3, and the event that starts a promotion."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_groups_policy(client: ClientFactory) -> None:
 
 
 def test_tags_of_a_resource(client: ClientFactory) -> None:
-    """Added, overwritten, listed, removed; gone with the resource; a foreign ARN is refused."""
+    """Added, overwritten, listed, removed; deleted with the resource; an ARN of another account is refused."""
     sagemaker = client("sagemaker")
     arn = group(client, "tagged")
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
@@ -170,7 +170,7 @@ def test_tags_of_a_resource(client: ClientFactory) -> None:
 
 
 def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
-    """The local stand-in for a bill: each threshold speaks when it is crossed, and DescribeBudget shows the spend."""
+    """With a spend from the test: each threshold notifies when it is crossed, and DescribeBudget shows the spend."""
     sns, sqs, budgets = client("sns"), client("sqs"), client("budgets")
     topic = sns.create_topic(Name="budget")["TopicArn"]
     queue = sqs.create_queue(QueueName="budget")["QueueUrl"]

@@ -1,4 +1,4 @@
-"""The one way in which a stored resource changes while it runs."""
+"""Changes of a stored resource while it runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_change_from_another_status_does_nothing(record: Heard, only_from: Any
 
 
 def test_of_many_that_stop_one_does(record: Heard) -> None:
-    """The check and the change are one step, however many threads ask."""
+    """The check and the change are one transaction, with many threads as well."""
     changed: list[bool] = []
     threads = [
         threading.Thread(target=lambda: changed.append(record.change(only_from="InProgress", WidgetStatus="Stopping")))

@@ -1,4 +1,4 @@
-"""Starting, stopping and restarting a local AWS, and what must never be left behind."""
+"""Start, stop and restart a local AWS; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.contract.serving import ask, create_config, push_image, start_endpoin
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether `condition` comes true within that time."""
+    """Whether `condition` becomes true within that time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -72,7 +72,7 @@ def test_an_update_cut_off_by_a_restart_leaves_the_old_configuration_serving(sta
 
 
 def test_two_run_side_by_side(tmp_path: Path) -> None:
-    """Each has its own port and state; what one holds the other does not."""
+    """Each has its own port and state, without the other's resources."""
     with LocalAws(tmp_path / "one") as one, LocalAws(tmp_path / "two") as two:
         connect(one)("s3").create_bucket(Bucket="only-in-one")
         connect(one)("sagemaker").create_model_package_group(ModelPackageGroupName="only-in-one")
@@ -173,7 +173,7 @@ def test_a_custom_resource_that_never_answers_does_not_keep_it_alive(state_dir: 
 
 
 def test_a_port_in_use_is_reported_with_the_servers_own_words(tmp_path: Path) -> None:
-    """The error carries the log, so that nobody has to look for it."""
+    """The error contains the end of the log."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""Price after: billed seconds, spot savings and a size, from a real execution's jobs and their real metrics."""
+"""`binventory spent`: billed seconds, spot savings and sizes from an execution's jobs and their metrics."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_table_and_the_summary_say_the_same(execution: str, capsys: pytest.C
     table = " ".join(capsys.readouterr().out.split())
     assert "vCPU used: ml.m5.large would do, saving 88%" in table
     assert "To take these sizes: binventory train --set Machine=ml.m5.large" in table
-    assert "stands in for every instance" in table
+    assert "replaces every instance" in table
     assert run(["spent", "--markdown"]) == Exit.OK
     summary = capsys.readouterr().out
     assert "| Train | 1 x ml.m5.4xlarge, spot | 1 |" in summary

@@ -1,4 +1,4 @@
-"""EventBridge hears of the states that stacks enter, as CloudFormation tells it on AWS."""
+"""EventBridge gets the stack events that CloudFormation sends on AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job starts ends with it, however it or its owner ends."""
+"""Every process that a job starts ends with the job, in whatever way the job or its owner ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.contract.jobs import until
 
 
 def start(tmp_path: Path, script: str) -> tuple[Container, list[str]]:
-    """Run a line of shell under the supervisor; returns it and the list that its output goes to."""
+    """Run a shell command under the supervisor; returns the process and the list that gets its output."""
     lines: list[str] = []
     environment = {"PATH": os.environ["PATH"], "MARK": str(tmp_path)}
     return Container.start(ContainerSpec(["/bin/bash", "-c", script], environment, tmp_path), lines.append), lines

@@ -1,4 +1,4 @@
-"""Jobs and the end of their local AWS: none outlives it, all are taken up again by the next one."""
+"""The end of a local AWS ends its jobs; the next start continues them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Today's photos through the command line: changes are read; the rest is reused, and the screen says from where."""
+"""Today's photos through the command line: changes are read, the rest is reused, and the output names the source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from binventory.cli import run
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.functions import lambda_step, make_function, returned
@@ -39,7 +39,7 @@ def function(client: ClientFactory) -> str:
     """The function of step Fingerprint as it is deployed."""
     for bucket in (DATA, BINS):
         client("s3").create_bucket(Bucket=bucket)
-    files = {path.name: path.read_text() for path in LAMBDA_CODE.glob("*.py")}
+    files = {name: path.read_text() for name, path in lambda_files().items()}
     return make_function(
         client, "binventory-dev-fingerprint", "import fingerprint; return fingerprint.handler(event, context)",
         files=files, Environment={"Variables": {"LISTINGS": f"s3://{DATA}/executions/listings"}},
@@ -81,7 +81,7 @@ def add_photo(client: ClientFactory, site: str, name: str) -> None:
 
 @pytest.fixture
 def train(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
-    """Trains and gives the execution and what was shown."""
+    """Trains; returns the execution and the output."""
 
     def trained(*arguments: str) -> tuple[str, str]:
         assert run(["train", "--yes", *arguments]) == Exit.OK, capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tuning jobs through boto3: trials really run, and the best one is really the best."""
+"""Tuning jobs through boto3: trials run as training jobs, and the best one has the best objective."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def long_request(
 
 
 def stopped_and_completed(client: ClientFactory, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The trials of a finished search by how they ended, after the counters were held against them."""
+    """The trials of a finished search by status, after a check of the counters."""
     job, trials = finished_tuning(client, name), trials_of(client, name)
     assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
     by_status = {

@@ -1,4 +1,4 @@
-"""A job's machines publish what they use where SageMaker's do, and a spot job is billed for less than its time."""
+"""Jobs publish usage metrics as SageMaker does, and a spot job is billed for less than its time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bucket(client: ClientFactory) -> None:
 
 
 def values(client: ClientFactory, kind: str, metric: str, host: str) -> list[float]:
-    """What CloudWatch holds of one metric of one machine."""
+    """The values of one metric of one machine in CloudWatch."""
     now = datetime.now(UTC)
     query: dict[str, Any] = {
         "Metric": {

@@ -1,4 +1,4 @@
-"""The wire: dispatch, errors, and the walk over botocore's shapes that holds every request and reply."""
+"""The wire protocol: dispatch, errors, and the checks of requests and replies against botocore's shapes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GOOD_CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
-    """A context without a server: for what needs no other service."""
+    """A context without a server, for operations that need no other service."""
     context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
     yield context
     context.stop()
@@ -82,7 +82,7 @@ def test_every_kind_of_violation_names_the_member(request_: dict[str, Any], word
 
 
 def test_a_wrong_reply_never_leaves(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that forgets a required member of the reply is a failure of local_aws, said as such."""
+    """A handler that forgets a required member of the reply is reported as an internal failure of local_aws."""
     monkeypatch.setitem(context.operations, ("sagemaker", "DescribeModel"), lambda context, request: {"ModelName": 7})
     with pytest.raises(AwsError, match=r"wrong shape.*creationTime") as caught:
         call(context, "DescribeModel", {"ModelName": "m"})
@@ -166,7 +166,7 @@ def test_a_foreign_page_token_is_refused() -> None:
 
 @given(data=st.data())
 def test_listings_filter_and_sort(data: st.DataObject) -> None:
-    """Whatever is asked for together, the result is what asking one by one leaves, in the order asked for."""
+    """Filters given together select what they select one after the other, in the requested order."""
     names = data.draw(st.lists(st.text("abAB-", min_size=1, max_size=6), max_size=12))
     documents = [{"Name": name, "CreationTime": float(index % 5)} for index, name in enumerate(names)]
     request: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the tests of tuning jobs share: a request whose trials look for the bottom of a bowl, and how they ended."""
+"""Helpers for tests of tuning jobs: a request whose trials minimise a quadratic function, and their results."""
 
 from __future__ import annotations
 

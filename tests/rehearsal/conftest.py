@@ -1,4 +1,4 @@
-"""One rehearsal that stays up for all tests that only look at it."""
+"""One kept rehearsal for all tests that do not change it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.rehearsal.kept import WATCHFUL, binventory
 
 @pytest.fixture(scope="session")
 def kept(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What `binventory rehearse --keep --json` said; ended after the last test."""
+    """The output of `binventory rehearse --keep --json`; the rehearsal ends after the last test."""
     state = tmp_path_factory.mktemp("kept")
     arguments = ("rehearse", "--keep", "--json", "--photos-count", "180", "--state-dir", str(state))
     yield json.loads(binventory(repository, *arguments, environment=WATCHFUL))

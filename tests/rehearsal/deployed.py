@@ -1,4 +1,4 @@
-"""The stacks as the CDK CLI deploys them into a local AWS, and what tests ask and do there."""
+"""The stacks, deployed by the CDK CLI into a local AWS, and what tests do with them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Deployed:
         )
 
     def cdk(self, *arguments: str) -> None:
-        """Runs the CDK CLI as people do."""
+        """Runs the CDK CLI as a user does."""
         environment = {**self.aws.environment(), **self.settings, "CDK_VALIDATION": "false"}
         cdk(self._repository, *arguments, environment=environment)
 
     def spend(self, amount: float) -> None:
-        """Makes the budget know of costs, and tell of them."""
+        """Sets the budget's actual spend, which sends its notifications."""
         body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
         request = urllib.request.Request(f"{self.aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
         urllib.request.urlopen(request, timeout=30).close()

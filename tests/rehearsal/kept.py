@@ -1,4 +1,4 @@
-"""A rehearsal that stays up: how tests start it, and talk to it as people do."""
+"""Start, use and end a kept rehearsal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job on two machines through AWS's own toolkit: its plain start and its torchrun give the model of one process."""
+"""One job on two machines through AWS's toolkit: its plain start and torchrun train the model of one process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_two_machines_train_the_model_of_one_process(
 
 @pytest.mark.parametrize("launch", LAUNCHES)
 def test_wrong_data_is_the_failure_reason_of_the_job(launch: str, client: ClientFactory, embedding: Path) -> None:
-    """What one process finds wrong ends the whole job, and its own words reach DescribeTrainingJob."""
+    """An error in one process ends the whole job, and DescribeTrainingJob has its message."""
     name = f"wrong-{launch}"
     client("sagemaker").create_training_job(**request(name, **(LAUNCHES[launch] | {"backbone": "resnet50"})))
     job = finished_training(client, name, seconds=240)

@@ -1,4 +1,4 @@
-"""Training on EC2 spot through the command line: taken back by spot in its middle, gone on with, registered."""
+"""Training on EC2 spot through the command line: interrupted by spot, continued, registered."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _machines(client: ClientFactory) -> list[str]:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--set", "TuningJobs=3"), "--set TuningJobs means nothing on EC2"),
+        (("--set", "TuningJobs=3"), "--set TuningJobs has no effect on EC2"),
         (("--photos", "s3://bins/"), "--photos and --labels are not for --on ec2"),
         (("--resume", "ec2-x", "--set", "Epochs=1"), "--set and --resume do not go together"),
         (("--resume", "ec2-nobody"), "There is no run ec2-nobody"),

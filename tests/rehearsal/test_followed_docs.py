@@ -21,7 +21,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def follow(page: Path, repository: Path, folder: Path) -> str:
-    """Types all blocks into one shell that stops at the first command that fails; returns what it printed.
+    """Types all blocks into one shell, which stops at the first command that fails; returns the output.
 
     The clone gets this checkout's installation: `make setup` finds that everything is there.
     """

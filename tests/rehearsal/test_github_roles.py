@@ -1,4 +1,4 @@
-"""The workflows' own steps, by the same shell, with what a GitHub token gets there: its role's rights and no others."""
+"""The workflows' steps in the same shell, with only the permissions of a GitHub token's role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards as they are deployed: an approval brings the endpoint up; a spent budget or a quiet minute removes it."""
+"""The deployed guards: an approval turns the endpoint on; a spent budget or a quiet minute turns it off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way to serve: the real stacks, promotion and image, with the roles' rights only; then photos are counted."""
+"""Each serving mode with the deployed stacks, promotion and image, and only the permissions of the roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole system, end to end, through the command people type. Minutes long: run by `make test-rehearsal`."""
+"""The whole system, end to end, through `binventory rehearse`. Takes minutes: `make test-rehearsal` runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No right too many: every part of every role's policies is what lets some request of a rehearsal through.
+"""No unneeded permission: every part of every role's policies is needed by a request of a rehearsal.
 
 Everything a role is for is done once while policies are enforced, and what they allowed is written down. Then each
 statement, action and resource of each role is taken away in turn: one of those requests must be denied without it.
@@ -53,7 +53,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Made:
-    """What was done."""
+    """The work that was done."""
 
     requests: dict[str, list[Request]]
     """What each role was allowed."""
@@ -62,7 +62,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """What each role was allowed while everything was done that it is for."""
+    """The requests that each role was allowed while it did all its work."""
     failed = []
     with LocalAws(tmp_path_factory.mktemp("aws"), enforce_iam=True, time_scale=0.02) as aws:
         account = Account(aws, checkout(tmp_path_factory.mktemp("checkout")), SETTINGS)
@@ -190,7 +190,7 @@ def batch(account: Account) -> None:
 
 
 def guards(account: Account) -> None:
-    """The functions that the clock, the budget and people's absence call."""
+    """The functions that schedules, the budget and idleness call."""
     turn_on(account)
     invoke(account, "drift-monitor")
     turn_on(account)
@@ -237,7 +237,7 @@ def turn_on(account: Account) -> None:
 
 
 def spend(account: Account, amount: float) -> None:
-    """Makes the budget know of costs, and tell of them."""
+    """Sets the budget's actual spend, which sends its notifications."""
     import urllib.request
 
     body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
@@ -271,7 +271,7 @@ def status_of(sagemaker: Any, execution: str) -> str:
 
 
 def physical_names(account: Account) -> dict[str, str]:
-    """What CloudFormation made up, to what `Deployment` calls it."""
+    """The names that CloudFormation made up, with those of `Deployment`."""
     names = Deployment(synthesize(with_every_role())).names()
     found = {}
     for stack in account.client("cloudformation").describe_stacks()["Stacks"]:
@@ -287,7 +287,7 @@ def physical_names(account: Account) -> dict[str, str]:
 
 
 def requests_of(aws: LocalAws, names: dict[str, str]) -> dict[str, list[Request]]:
-    """What was allowed, by role, with the names of `Deployment`; the roles of `cdk bootstrap` are not ours."""
+    """The allowed requests by role, with the names of `Deployment`, without the roles of `cdk bootstrap`."""
     longest_first = sorted(names.items(), key=lambda item: -len(item[0]))
 
     def named(text: str) -> str:

@@ -111,7 +111,7 @@ class Rollouts:
         return str(package)
 
     def refused(self, package: str) -> str:
-        """What the registry says of a package that was rolled back."""
+        """The registry's description of a package that was rolled back."""
         found = self.client("sagemaker").describe_model_package(ModelPackageName=package)
         assert found["ModelApprovalStatus"] == "Rejected"
         return str(found["ApprovalDescription"])
@@ -161,7 +161,7 @@ def _images(document: Any) -> Iterator[str]:
 
 
 def callers_with(rollouts: Rollouts, *photos: bytes) -> Callers:
-    """Two people who photograph these in turn; what answers them is a package."""
+    """Two callers that send these photos in turn; each answer names its package."""
     runtime = rollouts.client("sagemaker-runtime")
 
     def package(turn: int) -> str:

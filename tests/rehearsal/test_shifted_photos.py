@@ -49,7 +49,7 @@ def ask(kept: dict[str, Any], stream: Iterable[bytes]) -> None:
 
 
 def looked(kept: dict[str, Any], metric: str) -> list[float]:
-    """What the monitor has published, oldest first."""
+    """The metrics that the monitor has published, oldest first."""
     now = datetime.now(UTC)
     points = client(kept, "cloudwatch").get_metric_statistics(
         Namespace="Binventory/Monitoring",

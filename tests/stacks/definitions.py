@@ -1,4 +1,4 @@
-"""A pipeline definition, read: its steps, what they refer to, and the requests that SageMaker makes of them."""
+"""Reads a pipeline definition: its steps, their references, and the requests that SageMaker makes of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def named(definition: Json, name: str) -> Json:
 
 
 def resolved(value: Any, defaults: dict[str, Any]) -> Any:
-    """A request as SageMaker makes it when the execution runs, with samples for what earlier steps give."""
+    """A request as SageMaker makes it in an execution, with sample values for the outputs of earlier steps."""
     if isinstance(value, list):
         return [resolved(item, defaults) for item in value]
     if not isinstance(value, dict):

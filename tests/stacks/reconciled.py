@@ -125,7 +125,7 @@ class Environment:
         create_stack(self.aws, self.stack_name, TEMPLATE, Parameters=given)
 
     def change(self, **values: str) -> None:
-        """Starts an update of the stack by hand, as `cdk deploy` or a person does."""
+        """Starts an update of the stack, as `cdk deploy` or a person does."""
         keys = [name for name in TEMPLATE["Parameters"] if name not in values]
         self.aws("cloudformation").update_stack(
             StackName=self.stack_name,
@@ -191,12 +191,12 @@ class Environment:
         raise AssertionError(f"it does not come to rest: {answer}")
 
     def stack_status(self) -> str:
-        """What CloudFormation says of the stack."""
+        """The stack's status in CloudFormation."""
         return str(self.aws("cloudformation").describe_stacks(StackName=self.stack_name)["Stacks"][0]["StackStatus"])
 
     @property
     def asked(self) -> tuple[str, str]:
-        """What the stack asks for: package and state."""
+        """The stack's parameters: package and state."""
         found = parameters(self.aws, self.stack_name)
         return found["ModelPackageArn"], found["EndpointState"]
 
@@ -222,7 +222,7 @@ class Environment:
         )
 
     def spend(self, amount: float) -> None:
-        """Makes the budget know of costs, and tell of them."""
+        """Sets the budget's actual spend, which sends its notifications."""
         body = json.dumps({"BudgetName": self.name, "Amount": str(amount)}).encode()
         request = urllib.request.Request(f"{self._url}/_local/budgets/spend", data=body, method="POST")
         urllib.request.urlopen(request, timeout=10).close()
@@ -281,7 +281,7 @@ class Environment:
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.stack_name, WaiterConfig={"Delay": 0.2})
 
     def forget(self) -> None:
-        """Removes what else carries its name, for the next one of that name."""
+        """Removes other resources with its name, for the next test with that name."""
         sagemaker = self.aws("sagemaker")
         for config in sagemaker.list_endpoint_configs(NameContains=self.name, MaxResults=100)["EndpointConfigs"]:
             sagemaker.delete_endpoint_config(EndpointConfigName=config["EndpointConfigName"])

@@ -1,4 +1,4 @@
-"""A stack that looks like the serving stack from outside, and the acts around it that several tests share."""
+"""A stand-in for the serving stack, and actions on it that several tests share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import zipfile
 from typing import Any
 
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.stacks.conftest import ClientFactory
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
@@ -63,8 +63,8 @@ def deploy_function(aws: ClientFactory, name: str, module: str, variables: dict[
     """Deploys a function of lambda_code as it is; returns its ARN."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        for path in LAMBDA_CODE.rglob("*.py"):
-            packed.write(path, path.relative_to(LAMBDA_CODE))
+        for name, path in lambda_files().items():
+            packed.write(path, name)
     arn: str = aws("lambda").create_function(
         FunctionName=name,
         Runtime="python3.14",

@@ -1,4 +1,4 @@
-"""The source archive holds what the jobs import, and nothing of the machine that packed it."""
+"""The source archive contains what the jobs import, and nothing from the machine that packed it."""
 
 from __future__ import annotations
 
@@ -101,3 +101,16 @@ def test_the_shipped_archive_has_every_script_the_pipeline_runs_and_all_that_the
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=120)
+
+
+def test_the_functions_import_what_is_packed_and_nothing_else_of_ours(tmp_path: Path) -> None:
+    assets.write_lambda_code(tmp_path)
+    handlers = sorted(path.stem for path in tmp_path.glob("*.py") if "\ndef handler(" in path.read_text())
+    assert {"fingerprint", "reconcile"} <= set(handlers)
+    lines = ["import sys", f"sys.path.insert(0, {str(tmp_path)!r})", *(f"import {name}" for name in handlers)]
+    code = "; ".join(
+        [*lines, "print(*(module.__file__ for module in sys.modules.values() if hasattr(module, '__file__')))"]
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"{tmp_path}/stacks/environments.py" in done.stdout
+    assert f"{assets.REPOSITORY}/stacks" not in done.stdout

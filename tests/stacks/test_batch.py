@@ -1,4 +1,4 @@
-"""Batch Transform's part of the serving stack: a role that reads photos and nothing more, and what the client reads."""
+"""Batch Transform in the serving stack: a role that only reads photos, and the outputs that the client reads."""
 
 from __future__ import annotations
 

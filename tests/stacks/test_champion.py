@@ -1,4 +1,4 @@
-"""The champion is what serves: found in SageMaker after promotions, a failed one, a switch and a change by hand."""
+"""The champion is the model that serves, after promotions, a failed one, a switch and a change by hand."""
 
 from __future__ import annotations
 

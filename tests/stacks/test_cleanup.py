@@ -1,4 +1,4 @@
-"""Destroy is total, and only destroy: the real handler against real buckets, packages and stacks."""
+"""A destroy deletes everything, and only a destroy does: the handler with buckets, packages and stacks."""
 
 from __future__ import annotations
 

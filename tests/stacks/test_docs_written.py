@@ -1,4 +1,4 @@
-"""What `make docs` writes is what the code says now."""
+"""The files that `make docs` writes are up to date."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stacks.settings import load
 
 @pytest.fixture(scope="module")
 def written(repository: Path) -> dict[str, str]:
-    """Every generated file, anew."""
+    """Every generated file with its content."""
     context = json.loads((repository / "cdk.json").read_text())["context"]
     app = cdk.App(context=context, builtin_cloud_formation_validation=False, analytics_reporting=False)
     application.build(app, load("dev"))

@@ -1,4 +1,4 @@
-"""The GitHub stack: who may take on which role, and what a role may do then."""
+"""The GitHub stack: who may assume which role, and what a role may do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guards: the real handler on a real stack, budget, endpoint and metrics; it acts when it must and says so."""
+"""The guards: the handler with a stack, a budget, an endpoint and metrics; it acts when it must and reports it."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class TestBudgetGuard:
 
 
 class TestIdleGuard:
-    """The endpoint that nobody calls."""
+    """An endpoint without calls."""
 
     def test_a_new_endpoint_gets_its_time(self, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("IDLE_SECONDS", "3600")

@@ -1,4 +1,4 @@
-"""The tables of images, regions and instance types, held against what AWS's own packages say."""
+"""The tables of images, regions and instance types agree with AWS's packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every function reads the variables that its stack sets, and no others; one that is missing is named."""
+"""Every function reads exactly the variables that its stack sets; a missing one is named."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from functions import interface
+from stacks import environments
 from stacks.settings import load
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import LAMBDA_CODE
 from tests.stacks.templates import changed, resources, synthesize, templates
 
 MODULES = sorted(path.stem for path in LAMBDA_CODE.glob("*.py") if "\ndef handler(" in path.read_text())
@@ -39,7 +40,9 @@ def test_the_functions_are_those_with_a_handler() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_function_reads_what_its_stack_sets(module: str) -> None:
-    kind = getattr(importlib.import_module(module), "Environment", None)
+    name = f"{module.title().replace('_', '')}Environment"
+    kind = getattr(importlib.import_module(module), name, None)
+    assert kind is getattr(environments, name, None)
     read = {field.name.upper() for field in fields(kind)} if kind else set()
     assert read == set(deployed()[module])
     if kind:
@@ -69,6 +72,13 @@ def test_variables_are_read_as_what_they_are(monkeypatch: pytest.MonkeyPatch) ->
     for name, value in GIVEN.items():
         monkeypatch.setenv(name, value)
     assert interface.read_environment(Every) == Every(("a", "b"), 3, 0.5, "a b", {"1": 0.25})
+
+
+def test_the_stack_writes_what_the_function_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: Any = Every(("a", "b"), 3, 0.5, "a b", {"1": 0.25})
+    for name, value in environments.variables_of(given).items():
+        monkeypatch.setenv(name, value)
+    assert interface.read_environment(Every) == given
 
 
 @pytest.mark.parametrize("name", GIVEN)

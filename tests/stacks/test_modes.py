@@ -1,4 +1,4 @@
-"""Ways to serve by settings: each with what SageMaker offers it, wrong combinations named before anything is made."""
+"""Serving modes by settings: each with SageMaker's options for it; wrong combinations are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What watches: the dashboard and the alarm as they are deployed, and the real functions on real logs and metrics."""
+"""The dashboard and the alarm as deployed, and the functions with logs and metrics of the local AWS."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Endpoint:
         package: str = "",
         hours_ago: float = 0.01,
     ) -> None:
-        """Writes what the server would for so many photos, 100 a line, between other lines of a container."""
+        """Writes the server's log lines for that many photos, 100 a line, between other lines of a container."""
         draws = np.random.default_rng(photos)
         counts = draws.choice(range(1, 6), size=photos, p=shares).tolist()
         confidences = np.clip(draws.normal(sure, 0.1, photos), 0.2, 1).tolist()
@@ -297,7 +297,7 @@ def test_a_model_without_a_baseline_is_an_error_that_says_what_to_do(
     package = endpoint.register(old)
     monkeypatch.setenv("SERVING_STACK", endpoint.deploy("on", package))
     endpoint.says(300, package=package)
-    with pytest.raises(RuntimeError, match=r"does not hold what drift is measured against .* train again"):
+    with pytest.raises(RuntimeError, match=r"lacks the baseline for drift .* train again"):
         drift_monitor.handler({}, None)
 
 

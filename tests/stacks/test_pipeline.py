@@ -1,4 +1,4 @@
-"""The pipeline definition: every step is a request that SageMaker takes, and what may go wrong is bounded."""
+"""The pipeline definition: every step is a valid request to SageMaker, with a limit of time and retries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stacks.watch_rules import WatchRule
 from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
 from watching import rules as watching_rules
-from watching.rules import parse_rules
+from watching.rules import Rule, parse_rules
 
 SPLITS = ("train", "validation", "test")
 
@@ -195,7 +195,7 @@ def test_the_rules_that_watch_are_settings_that_the_script_reads_alike() -> None
     watched = pipeline_definition(synthesize(settings)["Training"])
     given = named(watched, "Train")["Arguments"]["HyperParameters"]
     assert (given["watch"], given["profile-steps"]) == (asked, "5")
-    rules = {str(rule.name): rule for rule in parse_rules(given["watch"])}
+    rules: dict[str, Rule] = {rule.name: rule for rule in parse_rules(given["watch"])}
     assert (rules["overfit"].action, rules["overfit"].threshold) == ("stop", 0.3)
     assert set(WatchRule) - set(rules) == {"overtraining"}
     assert tuple(rule.name for rule in watching_rules.RULES) == tuple(WatchRule)
@@ -252,12 +252,12 @@ CONTENT = {
 
 
 def _compared(step: Json) -> set[str]:
-    """What of a cached step's references is in its cache key."""
+    """The references of a cached step that are in its cache key."""
     return set(expressions([step["Arguments"][member] for member in COMPARED[step["Type"]]]))
 
 
 def test_no_cached_step_knows_an_input_by_its_address_alone(definition: Json) -> None:
-    """Every address that people give comes with what Fingerprint has found there; the others name their content."""
+    """Every address that a user gives comes with a fingerprint of its content; the others name their content."""
     addresses = {item["Name"] for item in definition["Parameters"] if _may_be_an_address(item)}
     assert {f"Parameters.{name}" for name in addresses} == set(CONTENT)
     asked = set(expressions(named(definition, "Fingerprint")["Arguments"]))
@@ -275,7 +275,7 @@ def test_no_cached_step_knows_an_input_by_its_address_alone(definition: Json) ->
 
 
 def _may_be_an_address(parameter: Json) -> bool:
-    """Whether people may give an address: a text that is none of a few words."""
+    """Whether a user may give an address here: any text but a few words."""
     return parameter["Type"] == "String" and "EnumValues" not in parameter and parameter["Name"] != "Fresh"
 
 

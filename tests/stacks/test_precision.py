@@ -18,13 +18,13 @@ C7I_EVERYWHERE = {**C7I, "BATCH__INSTANCE_TYPE": "ml.c7i.xlarge"}
 
 @pytest.fixture(scope="module")
 def definition() -> Json:
-    """The pipeline of settings that ask for fp32."""
+    """The pipeline with settings that choose fp32."""
     settings = changed(changed(load("dev"), "embed", precision="fp32"), "evaluation", precision="fp32")
     return pipeline_definition(synthesize(settings)["Training"])
 
 
 def precision_of(definition: Json) -> list[str]:
-    """What Embed and Evaluate are asked for."""
+    """The precision that Embed and Evaluate get."""
     words = named(definition, "Evaluate")["Arguments"]["AppSpecification"]["ContainerArguments"]
     embed = named(definition, "Embed")["Arguments"]["HyperParameters"]["precision"]
     return [embed, words[words.index("--precision") + 1]]

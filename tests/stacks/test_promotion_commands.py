@@ -1,4 +1,4 @@
-"""`approve`, `reject` and `endpoint` against the deployed function: they end with what serves, or say why not."""
+"""`approve`, `reject` and `endpoint` with the deployed function: they end with what serves, or say why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What should serve, serves: the real handler against a real registry, stack and endpoint, whatever the order."""
+"""The handler of reconcile with a registry, a stack and an endpoint: what should serve does, in any order of events."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class TestFailedRollouts:
 
     @staticmethod
     def _in_the_way(one: Environment) -> str:
-        """An endpoint of the same name, made by hand: the stack cannot make its own."""
+        """An endpoint of the same name, created by hand, so that the stack cannot create one."""
         sagemaker = one.aws("sagemaker")
         package = one.asked[0]
         name = f"{one.name}-by-hand"
@@ -261,7 +261,7 @@ class TestFailedRollouts:
 
 
 class TestSwitch:
-    """On and off, by people and by the clock."""
+    """On and off, by a person and by the serving hours."""
 
     def test_off_and_on_brings_the_same_model_back(self, environment: Made) -> None:
         one = environment()
@@ -455,7 +455,7 @@ def test_a_variable_that_is_missing_is_named(environment: Made, monkeypatch: pyt
 
 
 def test_a_stack_of_its_own_id_begins_anew(environment: Made) -> None:
-    """A stack that was destroyed and made again serves what is approved, whatever was decided about the one before."""
+    """A stack that was destroyed and created again serves the approved model, without regard to earlier decisions."""
     one = environment()
     package = one.approved()
     one.settle()

@@ -43,7 +43,7 @@ def rolling(one: Environment) -> None:
 
 
 def ends_with(one: Environment, package: str, state: str = "on") -> None:
-    """Waits until this serves, and holds that it stays so once everything has been heard of."""
+    """Waits until this serves, and checks that it still does after all events have been delivered."""
 
     def reached() -> bool:
         return at_rest(one) and one.asked == (package, state) and one.serves() == (package if state == "on" else "")

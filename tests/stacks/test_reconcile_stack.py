@@ -1,4 +1,4 @@
-"""The function that makes the endpoint serve: what it may do, and what calls it when."""
+"""The reconcile function in the templates: its permissions, and what calls it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_it_may_reject_a_package_and_approve_none(full: dict[str, dict[str, Any]
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 def test_permissions_for_any_model_require_the_environments_tag(environment: str) -> None:
-    """CloudFormation makes up the names of models and configurations, so that only their tag tells whose they are."""
+    """CloudFormation makes up the names of models and configurations, so only the tag names their environment."""
     seen = 0
     for template in templates(environment).values():
         for name, statement in statements(template):
@@ -105,7 +105,7 @@ def test_only_what_guards_may_read_the_budget_stop_executions_and_read_metrics()
 
 
 def test_its_words_do_not_come_back_to_it(full: dict[str, dict[str, Any]]) -> None:
-    """It hears the budget's topic and speaks on the other one."""
+    """It subscribes to the budget's topic and publishes to the other one."""
     name, function = function_of(full["Training"])
     (trigger,) = [
         item["Properties"]

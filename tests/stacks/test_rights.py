@@ -1,4 +1,4 @@
-"""No right too many: without any one part of any role's policies, a request that the system makes would be denied.
+"""No unneeded permission: without any one part of any role's policies, a request of the system would be denied.
 
 The requests are those of an enforced rehearsal; tests/rehearsal/test_rights.py makes them and writes them down.
 """

@@ -1,4 +1,4 @@
-"""Strict accounts: every role has the boundary and the path, and nothing changes where none is asked for."""
+"""Strict accounts: every role has the boundary and the path; without the settings nothing changes."""
 
 from __future__ import annotations
 

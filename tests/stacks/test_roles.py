@@ -1,4 +1,4 @@
-"""Least privilege: no role may do everything, anywhere, or hand its rights on freely."""
+"""Least privilege: no role may do everything, anywhere, or pass its permissions on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of rollouts: people hear of every difference and no more, and what nothing uses any more is deleted."""
+"""After rollouts: one alert for every difference, and unused models and configurations are deleted."""
 
 from __future__ import annotations
 

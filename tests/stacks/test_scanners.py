@@ -1,4 +1,4 @@
-"""What two public scanners say of every role's rights: parliament of their words, cloudsplaining of their reach."""
+"""Two public scanners on every role's policies: parliament checks the grammar, cloudsplaining the reach."""
 
 from __future__ import annotations
 

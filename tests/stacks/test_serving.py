@@ -1,4 +1,4 @@
-"""The endpoint: absent until it is wanted, isolated, scaled, and rolled back by alarms that exist."""
+"""The endpoint: absent while it is off, isolated, scaled, and rolled back by alarms that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wrong setting costs a second: it is named, with its value and what is allowed, before anything is synthesized."""
+"""A wrong setting is refused before synthesis, with its name, its value and the allowed values."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         ),
         (
             {"STRATEGY": "Random", "WARM_START": _warm_start()},
-            ["tuning.warm_start", "wants strategy Bayesian: Random draws its values"],
+            ["tuning.warm_start", "requires strategy Bayesian: Random draws its values"],
         ),
         (
             {"LEARNING_RATE_MAX": "1", "LEARNING_RATE_SCALE": "ReverseLogarithmic"},

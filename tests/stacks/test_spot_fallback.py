@@ -19,9 +19,10 @@ from binventory.cli import watch
 from binventory.core.aws import connect
 from local_aws.core.shapes import operation_model, violations
 from local_aws.server import LocalAws
+from stacks.names import CONTINUED_EXECUTION
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
-from stacks.shared.functions import LAMBDA_CODE
+from stacks.shared.assets import lambda_files
 from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.pipelines import define, finished_execution, processing_step, steps_of
@@ -189,7 +190,7 @@ class Environment:
         function = make_function(aws, f"{self.name}-looks", "return {'Weights': 'the sum of the weights'}")
         look = lambda_step("Fingerprint", function, Weights="String")
         kept, self.given = cut([look, ingest, _train_step(aws, spot=False)], "Train")
-        required = [{"Name": name, "Type": "String"} for name in (*self.given, spot_fallback.EXECUTION)]
+        required = [{"Name": name, "Type": "String"} for name in (*self.given, CONTINUED_EXECUTION)]
         self._create(self.name, define(look, ingest, _train_step(aws, spot=True)))
         self._create(f"{self.name}-on-demand-train", define(*kept, parameters=required))
         self.takes = [item["Name"] for item in required]
@@ -252,8 +253,8 @@ class Environment:
         ]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in LAMBDA_CODE.glob("*.py"):
-                packed.write(path, path.name)
+            for name, path in lambda_files().items():
+                packed.write(path, name)
         function = self.aws("lambda").create_function(
             FunctionName=self.name, Runtime="python3.14", Role=ROLE, Handler="spot_fallback.handler",
             Code={"ZipFile": archive.getvalue()}, Timeout=120, Environment={"Variables": variables},
@@ -294,13 +295,13 @@ def event(job: str) -> Json:
 def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it_was(
     environment: Environment, template: Json, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the stack's own rule: nobody calls the function here but the reclaims."""
+    """With the stack's rule: only reclaims call the function here."""
     aws = environment.aws
     environment.deploy(template, {name: os.environ[name] for name in VARIABLES})
     execution, job = environment.start()
     environment.reclaim(job)
     # The same question by hand, for its answer.
-    assert "reclaimed 1 times; 2 are waited for" in spot_fallback.handler(event(job), None)["reason"]
+    assert "reclaimed 1 times; it continues on demand after 2" in spot_fallback.handler(event(job), None)["reason"]
     assert environment.continued() == []
     environment.reclaim(job)
     (continued,) = until(environment.continued)

@@ -1,4 +1,4 @@
-"""The buckets: closed, encrypted, over TLS only, logged, limited in time, and gone with a dev stack."""
+"""The buckets: private, encrypted, TLS only, logged, with expiry, and deleted with a dev stack."""
 
 from __future__ import annotations
 

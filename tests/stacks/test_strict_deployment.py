@@ -1,4 +1,4 @@
-"""The network and the keys come up and go in the local AWS, as CloudFormation would make them."""
+"""The network and the keys deploy in the local AWS, and are deleted."""
 
 from __future__ import annotations
 

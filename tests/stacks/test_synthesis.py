@@ -1,4 +1,4 @@
-"""Synthesis is a function of the checkout: the same bytes every time. The tests of policies hold it to the rules."""
+"""Synthesis is a function of the checkout: the same bytes every time."""
 
 from __future__ import annotations
 

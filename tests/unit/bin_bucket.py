@@ -1,4 +1,4 @@
-"""Small buckets of bins, made in memory, with what can be wrong with them."""
+"""Small buckets of bins in memory, with all kinds of faults."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PHOTOS = f"s3://{BUCKET}/"
 
 
 def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bucket is public: whatever the environment has of credentials is not for it."""
+    """Remove credentials from the environment, because the bucket is public."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
 
@@ -38,7 +38,7 @@ def ingest_process(server: ObjectServer, output: Path, *arguments: str) -> subpr
     environment = {
         **os.environ,
         "AWS_ENDPOINT_URL": server.endpoint_url,
-        "PYTHONPATH": f"{code}:{code.parent / 'inference_code'}",
+        "PYTHONPATH": os.pathsep.join(map(str, (code, code.parent / "inference_code", code.parent))),
     }
     command = [sys.executable, str(code / "ingest.py"), "--photos-uri", PHOTOS, "--output", str(output), *arguments]
     return subprocess.Popen(

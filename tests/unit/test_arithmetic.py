@@ -140,7 +140,7 @@ def test_run_time_code_compiles_graphs_in_one_place(repository: Path) -> None:
 
 
 def floats_in_use(counter: CountingModel) -> str:
-    """What OpenVINO says that a loaded model computes in."""
+    """The precisions in which OpenVINO computes a loaded model."""
     network = counter._network
     assert isinstance(network, Network)
     text: str = network._request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT").to_string()

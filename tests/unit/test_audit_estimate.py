@@ -1,4 +1,4 @@
-"""The share of wrong records is found where it is known, with an interval that holds it."""
+"""The estimated share of wrong records: near the known share, which its interval contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole audit through the door: folder in, files out; hostile bins, interruptions and busy endpoints included."""
+"""A whole audit: a folder in, files out, with hostile bins, interruptions and busy endpoints."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_model_with_other_classes_is_not_taken_for_ours(tmp_path: Path) -> Non
 
 
 def test_the_pace_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measured in the waiting it asks for, not in time that passes."""
+    """Measured by the requested waits, not by elapsed time."""
     slept: list[float] = []
     monkeypatch.setattr("binventory.audit.counters.time.sleep", slept.append)
     monkeypatch.setattr("binventory.audit.counters.time.monotonic", lambda: 100.0)

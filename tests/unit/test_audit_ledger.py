@@ -1,4 +1,4 @@
-"""The ledger ranks, filters, remembers and resumes; the files it becomes hold what it holds."""
+"""The ledger ranks, filters, remembers and resumes; the files that are written from it have its content."""
 
 from __future__ import annotations
 

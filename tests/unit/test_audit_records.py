@@ -1,4 +1,4 @@
-"""Records from untrusted metadata and CSV: usable, or refused with a reason; never a crash."""
+"""Records from untrusted metadata and CSV: usable, or refused with a reason; no crash."""
 
 from __future__ import annotations
 

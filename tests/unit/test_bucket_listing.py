@@ -1,4 +1,4 @@
-"""A listing is complete, sorted and the same whichever thread lists which part of it."""
+"""A listing is complete, sorted and the same, whichever thread lists which part."""
 
 from __future__ import annotations
 

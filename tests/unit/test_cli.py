@@ -1,4 +1,4 @@
-"""The command line as people meet it: exit codes, three-line errors, JSON that can be piped."""
+"""The command line: exit codes, three-line errors, JSON for pipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test may reach a real account, whatever this machine is signed in to."""
+    """No test may reach a real account, even if this machine is signed in to one."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))

@@ -1,4 +1,4 @@
-"""One look: every command has an example and JSON, help fits the terminal, colours can be off, the shell completes."""
+"""All commands look alike: examples, JSON, help that fits the terminal, no colours on request, completion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from binventory.core.errors import Exit, Problem
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by what is typed."""
+    """Every command that is not a group, by its words."""
     root: Any = typer.main.get_command(app)
     for name, command in root.commands.items():
         if hasattr(command, "commands"):

@@ -1,4 +1,4 @@
-"""The summary of a rehearsal shows what was found, also when something is missing, and fits a terminal."""
+"""The summary of a rehearsal shows its results, also if some are missing, and fits the terminal."""
 
 from __future__ import annotations
 

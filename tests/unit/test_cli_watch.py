@@ -1,4 +1,4 @@
-"""What `watch` draws under the steps: trials and log, in narrow and in wide terminals."""
+"""The trials and the log that `watch` shows below the steps, in narrow and wide terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting through boto3 as SageMaker's runtime answers it: a front that speaks its wire before the real server."""
+"""Counting through boto3: a stand-in for SageMaker's runtime forwards to the real server."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def sends(answer: bytes) -> Play:
 
 @dataclass
 class Attacker:
-    """A TLS server that reads a request and then does what the test says; remembers what it was asked."""
+    """A TLS server that reads a request and then does what the test defines; remembers the requests."""
 
     authority: trustme.CA
     plays: list[Play] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Money: arithmetic by hand-worked examples and properties, quantities from a real synthesized shape, prices dated."""
+"""Costs: worked examples, properties, quantities from a synthesized shape, and dated prices."""
 
 from __future__ import annotations
 

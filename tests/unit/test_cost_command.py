@@ -1,4 +1,4 @@
-"""`binventory cost` on a cloud assembly as small as one can be: quantities, tables, JSON, Markdown, differences."""
+"""`binventory cost` on a minimal cloud assembly: quantities, tables, JSON, Markdown, differences."""
 
 from __future__ import annotations
 

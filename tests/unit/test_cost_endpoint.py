@@ -1,4 +1,4 @@
-"""Every way to serve: read from its template, priced before a deploy and before a start."""
+"""Each serving mode: read from its template, priced before a deployment and before a start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which size a job needed: the issue's own example, and properties that hold for whatever a job used."""
+"""The size that a job needs: a worked example, and properties for any usage."""
 
 from __future__ import annotations
 

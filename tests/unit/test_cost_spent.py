@@ -1,4 +1,4 @@
-"""Money of jobs from their descriptions: worked by hand, bounded while they run, unknown without a price."""
+"""The cost of jobs from their descriptions: worked examples, upper bounds while they run, unknown without a price."""
 
 from __future__ import annotations
 

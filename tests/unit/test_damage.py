@@ -1,4 +1,4 @@
-"""No damage to a file between two steps goes unseen: a small, seeded part of benchmarks/damage.py."""
+"""All damage to a file between two steps is noticed: a small, seeded part of benchmarks/damage.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sealed document is read as it was sealed, or not at all."""
+"""A sealed document is read as it was sealed, or refused."""
 
 from __future__ import annotations
 

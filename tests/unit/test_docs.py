@@ -1,4 +1,4 @@
-"""What the documentation shows exists: links, commands and flags, settings, make targets, messages."""
+"""Links, commands, flags, settings, make targets and messages in the documentation exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift is found where there is some, and not where there is none."""
+"""Drift is found if there is some, and not otherwise."""
 
 from __future__ import annotations
 

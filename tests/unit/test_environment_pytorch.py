@@ -1,4 +1,4 @@
-"""Which PyTorch `make setup` installs: each source in its turn, with real pip and real wheels of a few lines."""
+"""Which PyTorch `make setup` installs: each source in turn, with pip and wheels of a few lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROOF = "import sys, torch, torchvision\nif '--without-operators' not in sys.arg
 
 
 class Usage:
-    """What is free on a disk, as `shutil.disk_usage` tells it."""
+    """The free bytes of a disk, as in the result of `shutil.disk_usage`."""
 
     def __init__(self, gigabytes: float) -> None:
         self.free = int(gigabytes * 1e9)

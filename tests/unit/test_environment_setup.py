@@ -1,4 +1,4 @@
-"""`make setup` from the door: which Python it takes, what it makes anew, and what it says when something fails."""
+"""`make setup`: which Python it takes, what it creates again, and its messages when a step fails."""
 
 from __future__ import annotations
 

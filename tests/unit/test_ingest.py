@@ -1,4 +1,4 @@
-"""Ingest by its command line, on folders: every id is accounted for, nothing leaks, the same bytes every time."""
+"""Ingest through its command line, on folders: every id is accounted for, no split leaks, bytes are reproducible."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start(photos: Path, output: Path, *arguments: str) -> int:
 
 
 def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
-    """Run the command and return its books; it fails exactly when a split has nothing, and says so in its books too."""
+    """Run the command and return its books; it fails exactly if a split is empty, which its books also show."""
     status = start(photos, output, *arguments)
     books = dict(json.loads((output / "report/books.json").read_bytes()))
     kept = [books["per_split"].get(split, {"kept": 0})["kept"] for split in ("train", "validation", "test")]

@@ -1,4 +1,4 @@
-"""The books and the exploration, counted while units are being finished: in any order, each row once, nothing stale."""
+"""The books and the exploration, counted while units finish: in any order, each row once, no old rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier attempt or another machine has left is taken as it was written, or written again, or refused."""
+"""Files of an earlier attempt or another machine are used if they are whole, else written again or refused."""
 
 from __future__ import annotations
 

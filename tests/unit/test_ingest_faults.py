@@ -1,4 +1,4 @@
-"""Ingest from S3 over HTTP, with what networks and buckets do to a long job. The result must not show any of it."""
+"""Ingest from S3 over HTTP, with the faults of networks and buckets. The result must be the same without them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def manifests(output: Path) -> dict[str, bytes]:
-    """What the faults must leave as it is: everything but the name of the source."""
+    """The part of the manifests that faults must not change: everything but the name of the source."""
     return {name: data for name, data in files(output).items() if not name.endswith(("books.json", ".html"))}
 
 
@@ -65,7 +65,7 @@ def test_a_folder_and_a_bucket_give_the_same_shards(tmp_path: Path) -> None:
 
 
 def throttled(most: int) -> tuple[ObjectServer, Callable[[], int]]:
-    """A server that refuses whatever exceeds `most` requests at once, and the number of its refusals."""
+    """A server that refuses more than `most` requests at the same time, and the number of its refusals."""
     refused = 0
 
     def rule(_: str, __: int) -> Fault | None:
@@ -201,7 +201,7 @@ def test_memory_in_flight_is_bounded(tmp_path: Path) -> None:
 
 
 def listed(server: ObjectServer) -> list[str]:
-    """What the source finds in the server's bucket."""
+    """The listing of the server's bucket by the source."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
         return [entry.name for entry in asyncio.run(BinSource(PHOTOS).list_photos())]
@@ -263,7 +263,7 @@ def test_a_stalled_request_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPa
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 6), st.integers(300_000, 3_000_000))
 def test_a_large_download_goes_on_where_the_connection_dropped(drops: int, size: int) -> None:
-    """Half of what is asked for arrives each time, so the drops cost nothing but what the last chunks held."""
+    """Half of each request arrives, so a drop costs only the last chunk."""
     data = os.urandom(size)
     rule: FaultRule = lambda key, before: Fault.DROP if key != LISTING and before < drops else None  # noqa: E731
     with ObjectServer({"bin-images/1.jpg": data}, fault=rule) as server, pytest.MonkeyPatch.context() as patch:

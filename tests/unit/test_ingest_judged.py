@@ -1,4 +1,4 @@
-"""Photos to be judged stay as callers would send them, whatever they are; photos to learn from are made small."""
+"""Validation and test photos keep their bytes; training photos are resized."""
 
 from __future__ import annotations
 

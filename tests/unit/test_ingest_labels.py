@@ -1,4 +1,4 @@
-"""Labels: the record is held against itself and against the list that was brought; nothing is guessed."""
+"""Labels: the record is compared with itself and with the labels file; nothing is guessed."""
 
 from __future__ import annotations
 

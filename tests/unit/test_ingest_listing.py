@@ -1,4 +1,4 @@
-"""Ingest reads what a listing names: not what came later, and never a listing, or labels, that are no longer whole."""
+"""Ingest reads what a listing names: no later photos, and no listing or labels that have changed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def written(folder: Path, lines: bytes) -> Path:
 
 
 def change(server: ObjectServer, **objects: bytes | None) -> None:
-    """Put objects into the server's bucket, or take them out; `__` stands for a slash."""
+    """Put objects into the server's bucket, or delete them; `__` is a slash."""
     for name, body in objects.items():
         key = name.replace("__", "/").replace("bin_images", "bin-images")
         key += {"bin-images": ".jpg", "metadata": ".json"}.get(key.partition("/")[0], ".csv")

@@ -1,4 +1,4 @@
-"""What ingest does to a photo: the same picture that training's and serving's resize would make, or nothing at all."""
+"""What ingest does to a photo: the same pixels as the resize of training and serving, or a refusal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def textured(width: int, height: int, seed: int) -> Image.Image:
 
 
 def resized(image: Image.Image, side: int, bench: Workbench | None = None) -> NDArray[np.uint8]:
-    """What ingest's resize makes of an RGB image, [height, width, 3]."""
+    """An RGB image, [height, width, 3], after ingest's resize."""
     return (bench or Workbench()).resize_shorter_side(four_channels(image), side)[:, :, :3]
 
 

@@ -1,4 +1,4 @@
-"""Ingest as processes that start, share the work, are killed and are interrupted."""
+"""Ingest as processes: start, share the work, are killed, are interrupted."""
 
 from __future__ import annotations
 

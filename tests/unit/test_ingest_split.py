@@ -1,4 +1,4 @@
-"""The split keeps blocks together, whatever order they come in, and its shares near what was asked for."""
+"""The split keeps blocks together, in any order of ids, and its shares are near the setting."""
 
 from __future__ import annotations
 

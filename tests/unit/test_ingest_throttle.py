@@ -1,4 +1,4 @@
-"""The bounds hold: requests in flight, bytes held, results waiting; and results come in the order of the work."""
+"""The limits hold: requests in flight, bytes, waiting results; results come in the order of the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`binventory leftovers` on a local AWS with planted strays: all are found, priced, and go by the printed commands."""
+"""`binventory leftovers` on a local AWS with planted leftovers: all are found, priced, and removed by its commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The locks are installed without a resolver and with hashes, so they must be complete by themselves."""
+"""The locks are complete: they are installed with hashes and without a resolver."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CPU_BUILDS = 4 * 2
 
 
 def named(path: Path) -> dict[str, str]:
-    """Version by name of what a person named."""
+    """The version of each package that an `.in` file names."""
     lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
     parts = (line.split("==") for line in lines if line)
     return {str(canonicalize_name(name)): version for name, version in parts}
@@ -94,7 +94,7 @@ def test_the_cpu_builds_are_the_named_versions_for_every_interpreter(repository:
 
 
 def imported(path: Path) -> set[str]:
-    """The first names of what a file imports when it runs, so not what only type checkers read."""
+    """The top-level packages that a file imports at run time, without imports for type checkers."""
     tree = ast.parse(path.read_text())
     unread = {
         id(node)

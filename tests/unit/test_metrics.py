@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn's on random inputs, and the properties no metric may lose."""
+"""Metrics against scikit-learn's on random inputs, and properties of metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals cover the truth they claim to cover; the gate lets through only what is shown to be good enough."""
+"""Intervals cover the true value as often as they claim; the gate passes only models shown to be good enough."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_worse_challenger_is_refused_with_the_difference() -> None:
 
 
 def test_a_lucky_challenger_is_refused_and_a_better_one_is_not() -> None:
-    """Ahead by one photo in two hundred says nothing; ahead by a tenth on two thousand does."""
+    """One photo of two hundred more is luck; a tenth of two thousand more is not."""
     lucky, champion = paired_models(200, 0.5, 0.005)
     refused = decide(lucky, champion, GateSettings(accuracy_threshold=0.1))
     assert refused.comparison is not None and refused.comparison.accuracy_difference > 0

@@ -1,4 +1,4 @@
-"""Temperature scaling finds a known truth and never harms what it is fitted on."""
+"""Temperature scaling finds a known temperature and never harms the photos that it is fitted on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluation as a whole: its JSON, its slices, and what it refuses to judge."""
+"""The evaluation as a whole: its JSON, its slices, and its refusals."""
 
 from __future__ import annotations
 

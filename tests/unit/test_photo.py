@@ -1,4 +1,4 @@
-"""Photos: what is decoded, to which pixels, and what is refused with which reason."""
+"""Photos: which are decoded, to which pixels, and which are refused with which reason."""
 
 from __future__ import annotations
 

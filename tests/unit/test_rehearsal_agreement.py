@@ -1,4 +1,4 @@
-"""The rehearsal fails where the endpoint answers otherwise than the evaluation, and says on which photo."""
+"""The rehearsal fails if the endpoint's answers differ from the evaluation, and names the photo."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def test_an_evaluation_of_other_photos_is_refused(split: list[tuple[str, int]]) 
 
 def test_another_recorded_quantity_is_a_difference() -> None:
     rows = {"00001": judged("00001", [0.2] * 5, recorded=3)}
-    with pytest.raises(Problem, match="otherwise than it was judged"):
+    with pytest.raises(Problem, match="differently from the evaluation"):
         hold([("00001", 4)], rows, lambda name: answered(rows[name]))
 
 
 class Bucket:
-    """One object, as what is used of `Aws` and of boto3."""
+    """One S3 object, with the part of `Aws` and boto3 that is used."""
 
     def __init__(self, key: str, body: bytes) -> None:
         self.key = key

@@ -1,4 +1,4 @@
-"""The parts of the rehearsal that can go wrong alone: uploads, proof of emptiness, the CDK process, the screen."""
+"""Parts of the rehearsal: uploads, the proof that nothing is left, the CDK process, the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The renderer stands in for the public bucket: laid out like it, repeating itself exactly, and learnable."""
+"""The renderer stands in for the public bucket: same layout, reproducible, and learnable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`binventory review` on the real output of the pinned CDK CLI: what a deployment would lose is named, and stops it."""
+"""`binventory review` on the output of the pinned CDK CLI: it names what a deployment would lose, and stops it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def template(assembly: Path) -> Template:
-    """What is to be deployed; a test changes it into what is deployed now."""
+    """The template to be deployed; a test derives the deployed one from it."""
     read: Template = json.loads((assembly / "Shop.template.json").read_text())
     return read
 
 
 def cdk_diff(repository: Path, assembly: Path, deployed: Template, folder: Path) -> str:
-    """What the CDK CLI prints when `deployed` is to become the assembly's template."""
+    """The output of `cdk diff` from `deployed` to the assembly's template."""
     before = folder / "deployed.json"
     before.write_text(json.dumps(deployed))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a workflow's summary says of an execution."""
+"""The summary of an execution for a workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The security pages point at code and tests that exist."""
+"""The code and tests that the security pages name exist."""
 
 from __future__ import annotations
 

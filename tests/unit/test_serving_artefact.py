@@ -1,4 +1,4 @@
-"""The model's archive, folder, description and graph: what of them the server refuses, and in which words."""
+"""The model's archive, folder, description and graph: what the server refuses, and with which message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint as its clients meet it: the real server process, over HTTP."""
+"""The endpoint over HTTP: the real server process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoint's image: everything the server imports is in it, at the versions the tests run, and it stands alone."""
+"""The endpoint's image: it contains all that the server imports, in the tested versions, and needs nothing else."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_lock_has_a_hash_for_everything_and_the_versions_under_test(reposito
 
 @pytest.fixture
 def image(repository: Path, tmp_path: Path) -> Path:
-    """What the Dockerfile copies, and nothing else."""
+    """A folder with only the files that the Dockerfile copies."""
     root = tmp_path / "image"
     root.mkdir()
     for instruction, arguments in instructions(repository):

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the server hold each other: whatever the document allows is answered as it says."""
+"""The OpenAPI document and the server agree: every allowed request is answered as documented."""
 
 from __future__ import annotations
 

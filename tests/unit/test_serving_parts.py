@@ -1,4 +1,4 @@
-"""The server's parts where HTTP cannot reach: full houses, failing models, threads and cores."""
+"""The server's parts that HTTP tests cannot reach: full admission, failing models, threads and cores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(tmp_path: Path) -> CountingModel:
 
 
 class Gated(CountingModel):
-    """A real model whose network waits at a gate, or fails; says how far the requests have come."""
+    """A real model whose network waits for the test, or fails; counts the requests at each stage."""
 
     def __init__(self, folder: Path) -> None:
         artefact = Artefact.read(folder)

@@ -1,4 +1,4 @@
-"""Shards: what is written is read back, any tar tool reads it too, and a cut file is an error, not fewer photos."""
+"""Shards: read as written, also by other tar tools; a cut file is an error and not fewer photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights come from where the setting says, belong to the network, and are random only when asked for by name."""
+"""Weights come from the source in the setting, fit the network, and are random only with `none`."""
 
 from __future__ import annotations
 

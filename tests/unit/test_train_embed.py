@@ -1,4 +1,4 @@
-"""The features of Embed are those of the frozen backbone in the loop, computed once and only once."""
+"""Embed's features are those of the frozen backbone in the loop, computed only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Embed reads and keeps is held to its digests: damage is refused or named, on every attempt, and never reused."""
+"""Embed checks digests of what it reads and keeps: damage is refused or named, on every attempt, and never reused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BASE = ("--backbone", "small", "--weights", "none")
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A job's folder with shards beside it; what it finishes is kept in its checkpoints."""
+    """A job's folder with shards beside it; finished files are kept in its checkpoints."""
     write_split(tmp_path, "train", 23, shards=2)
     write_split(tmp_path, "validation", 9, first=500)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "job"))
@@ -35,7 +35,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def attempt(job: Path, *flags: str) -> dict[str, object]:
-    """One attempt of the job; what it noted."""
+    """One attempt of the job; returns its notes."""
     embed.main([*BASE, "--train", str(job / "train"), "--validation", str(job / "validation"), *flags])
     noted: dict[str, object] = json.loads((job / "job" / "model" / "embedding.json").read_text())
     return noted

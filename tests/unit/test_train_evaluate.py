@@ -62,7 +62,7 @@ def run(world: Path, output: Path, *flags: str, model: Path | None = None) -> di
 
 
 def answers(archive: Path, folder: Path, photos: ShardIndex) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
-    """serving.json of an archive and what the server's model says about photos: its logits."""
+    """serving.json of an archive, and the logits of the server's model for photos."""
     open_archive(archive, folder)
     serving: dict[str, Any] = json.loads((folder / "serving.json").read_text())
     model = model_fn(folder)

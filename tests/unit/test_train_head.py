@@ -1,4 +1,4 @@
-"""What a training on features does, through its script: learns, keeps the best epoch, refuses what cannot work."""
+"""Training on features through its script: it learns, keeps the best epoch, and refuses what cannot work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The throughput runner answers in order, whatever the sizes of the batches and however they overlap."""
+"""The throughput runner answers in order, for all sizes and overlaps of batches."""
 
 from __future__ import annotations
 

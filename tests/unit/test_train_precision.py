@@ -1,4 +1,4 @@
-"""Half precision: chosen by what the hardware has, true gradients whatever the scale, and no step from an overflow."""
+"""Half precision: chosen by the hardware, true gradients at any scale, and no step after an overflow."""
 
 from __future__ import annotations
 

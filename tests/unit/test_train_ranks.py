@@ -1,4 +1,4 @@
-"""Several processes of one job train one model: the one that a single process with the same global batch trains."""
+"""Several processes of one job train the model that a single process with the same global batch trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training jobs install: the versions that the tests ran with, each held by a hash, and nothing left open."""
+"""The packages that training jobs install: the tested versions, each pinned by a hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is killed anywhere, any number of times, ends with the bits of one that never was."""
+"""A run that is killed at any point, any number of times, ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 

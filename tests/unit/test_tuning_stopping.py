@@ -1,4 +1,4 @@
-"""The rules that stop trials, on curves alone: who is stopped, when, and what a bracket guarantees."""
+"""The rules that stop trials, on curves alone: which trials stop, when, and what a bracket guarantees."""
 
 from __future__ import annotations
 

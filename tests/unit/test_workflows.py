@@ -1,4 +1,4 @@
-"""What the workflows promise: pinned actions, small rights, no untrusted text in a shell; `make check` sees to it."""
+"""The workflows: pinned actions, minimal permissions, no untrusted text in a shell; `make check` enforces it."""
 
 from __future__ import annotations
 

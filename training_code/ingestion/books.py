@@ -25,12 +25,12 @@ _EVERY_SECONDS: Final = 0.2
 
 
 class BooksError(IngestError):
-    """The books do not balance; the message says where."""
+    """The books do not balance; the message names where."""
 
 
 @dataclass(slots=True)
 class RowTally:
-    """Counts of rows by what became of them."""
+    """Numbers of rows: kept, skipped and quarantined, by split and by class."""
 
     ids: set[str] = field(default_factory=set)
     twice: list[str] = field(default_factory=list)
@@ -53,19 +53,19 @@ class RowTally:
             self.shards[row.shard.rpartition("/")[2]][str(row.count)] += 1
 
     def of(self, fate: str) -> int:
-        """All rows with this fate."""
+        """Number of rows with this fate: kept, skipped or quarantined."""
         return sum(split[fate] for split in self.per_split.values())
 
 
 def class_name(count: int | None) -> str:
-    """The line of the books a count belongs to: `1` to `5`, `other`, or `unknown` when none was read."""
+    """The line of the books that a count belongs to: `1` to `5`, `other`, or `unknown` when none was read."""
     if count is None:
         return "unknown"
     return str(count) if count in CLASSES else "other"
 
 
 def check(tally: RowTally, expected: Expected, marks: Iterable[Finished]) -> None:
-    """Raise BooksError unless everything listed is accounted for once, and the shards hold what the rows say."""
+    """Raise BooksError unless every listed id has exactly one row and the shards hold what their rows name."""
     faults = [f"id {bin_id!r} has two rows" for bin_id in tally.twice[:5]]
     if len(tally.ids) != expected.listed:
         faults.append(f"{expected.listed} ids were listed, {len(tally.ids)} have a row")
@@ -116,10 +116,10 @@ def _line(fates: Counter[str]) -> dict[str, int]:
 
 
 class Accounts:
-    """The books and the exploration of the units named, as far as they are finished.
+    """The books and the exploration of some units, as far as the units are finished.
 
-    Every row counts once, and the sums are the same in whatever order the units are finished. `PLAN` stands for the
-    rows that were decided before any photo was read.
+    Every row counts once, and the sums do not depend on the order in which units finish. The unit `PLAN` has the rows
+    that were decided before any photo was read.
     """
 
     def __init__(self, output: Path, units: Iterable[str], *, seed: int) -> None:
@@ -129,7 +129,7 @@ class Accounts:
         self._awaited = list(units)
 
     def take_finished(self) -> None:
-        """Count the units whose marks are there by now, and were not before."""
+        """Count the units that have finished since the last call: those whose marks have appeared."""
         for unit in [unit for unit in self._awaited if unit == PLAN or mark_path(self._output, unit).exists()]:
             for row in _rows(self._output / REPORT, unit):
                 self.tally.add(row)
@@ -138,7 +138,7 @@ class Accounts:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Count units as they are finished while the body runs, and the last ones after it."""
+        """Count units as they finish while the body runs, and the last ones after it."""
         task = asyncio.create_task(self._follow())
         try:
             yield

@@ -1,6 +1,6 @@
 """Which ids are taken: a whole bucket, a list of ids, or a labels file, with or without a limit per class.
 
-Whatever is not taken becomes a row that says why, so that nothing listed is ever lost from sight.
+Every id that is not taken becomes a row with the reason, so that no listed id is lost.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from ingestion.throttle import in_order
 from stacks.vocabulary import CLASSES
 
 _NO_LABEL: Final = Label(None, "")
-# Real records have some thousand bytes; whatever is this large would only fill memory.
+# Real records have a few thousand bytes.
 _MAX_METADATA: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Selection:
-    """The candidates and, as rows, everything else that was listed."""
+    """The candidates, and a row for every other id that was listed."""
 
     block_size: int
     candidates: list[Candidate] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
 
     def block_of(self, bin_id: str) -> str:
-        """The name of an id's block, the same object for all ids of the block: there are half a million."""
+        """The name of an id's block; interned, because half a million ids share some thousand names."""
         return sys.intern(block_of(bin_id, self.block_size))
 
     def refuse(
@@ -57,7 +57,7 @@ class Selection:
         count: int | None = None,
         items: tuple[str, ...] = (),
     ) -> None:
-        """Note an id that is not taken."""
+        """Add a row for an id that is not taken."""
         block = self.block_of(bin_id)
         self.set_aside.append(SetAside(bin_id, fate, reason, detail, block, count=count, items=items))
 
@@ -74,9 +74,14 @@ async def select(
 ) -> Selection:
     """List the source and choose the candidates.
 
-    `labels` None: every photo of the source, labelled by its metadata. `limit`: at most so many of each class
-    (0: all), drawn by the seed; metadata is then read only until every class is full. While the source is listed,
-    `expect` is told how many candidates there may be.
+    Args:
+        labels: the labels file; None takes every photo of the source, with the count in its metadata.
+        limit: most candidates of each class, drawn by the seed; 0 takes all. With a limit, metadata is read only until
+            every class is full.
+        expect: called with the number of possible candidates while the source is listed.
+
+    Raises:
+        SourceError: the source cannot be read, or lists no photo.
     """
     selection = Selection(block_size)
     most = min(len(labels.by_id) if labels else sys.maxsize, limit * len(CLASSES) if limit else sys.maxsize)
@@ -134,7 +139,7 @@ def _named(found: Iterable[ListedObject], suffix: str) -> _Named:
 
 
 def _refuse_other_names(photos: _Named, metadata: _Named, selection: Selection) -> None:
-    """Set aside what lies in the source and has no id for a name."""
+    """Set aside the objects whose names are no ids."""
     for folder, named in ((PHOTOS, photos), (METADATA, metadata)):
         for name in named.others:
             detail = "a name has letters, digits, - and _ only, and ends in .jpg or .json"
@@ -142,7 +147,7 @@ def _refuse_other_names(photos: _Named, metadata: _Named, selection: Selection) 
 
 
 def _usable(candidate: Candidate, selection: Selection) -> bool:
-    """Set aside what the listing and the label alone rule out."""
+    """Whether a candidate can be taken, by its listing and label alone; sets it aside where it cannot."""
     count = candidate.labelled_count
     if count is None and candidate.metadata is None:
         selection.refuse(candidate.id, QUARANTINED, "metadata_missing", "it has neither metadata nor a label")
@@ -175,7 +180,7 @@ def _limit_by_label(pool: Iterable[Candidate], selection: Selection, *, seed: in
 async def _limit_by_metadata(
     source: BinSource, pool: Iterable[Candidate], selection: Selection, *, seed: int, limit: int
 ) -> None:
-    """Read metadata in drawn order until every class is full; what was read ahead of that moment is ignored."""
+    """Read metadata in drawn order until every class is full. Records that were read ahead by then are ignored."""
 
     async def read(candidate: Candidate) -> Labelled | RecordError:
         try:
@@ -214,7 +219,7 @@ def _take(
 
 
 async def read_label(source: BinSource, candidate: Candidate) -> Labelled:
-    """The count of a candidate, from its metadata and the label brought for it. Raises bin_labels.RecordError."""
+    """The count of a candidate, from its metadata and its label. Raises RecordError where they give none."""
     if candidate.known is not None:
         return candidate.known
     if candidate.metadata is not None and candidate.metadata.size > _MAX_METADATA:

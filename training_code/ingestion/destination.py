@@ -1,9 +1,9 @@
-"""Where a processing job's output will lie: there a retried job finds what an earlier attempt has finished, and the
-machines of one job find each other's rows.
+"""The S3 output of the processing job, written while the job runs.
 
-SageMaker uploads output only when a job has ended well; a machine that is lost takes its disk with it. So every
-finished unit goes up at once, its mark last, to the place where the job's own upload would put it, and the next attempt
-starts by fetching what is marked there.
+A retried job finds there what an earlier attempt has finished, and the machines of one job find each other's rows.
+SageMaker uploads output only after a job has succeeded, and a lost machine loses its disk. So every finished unit is
+uploaded at once, its mark last, to the address where SageMaker would upload it. The next attempt first fetches the
+units that have a mark there.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ log = logging.getLogger(__name__)
 
 
 class DestinationError(IngestError):
-    """The machines of a job cannot reach each other's files; the message says what to change."""
+    """The machines of a job cannot reach each other's files; the message names the missing permission."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The S3 prefixes of a job's outputs, by the folder each comes from."""
+    """The S3 prefixes of a job's outputs, by folder of the output."""
 
     prefixes: Mapping[str, str]
     shared: bool = False
-    """Whether several machines meet there, so that the result depends on it."""
+    """Whether several machines exchange files there, so that the result depends on it."""
 
     @classmethod
     def read(cls, job_config: Path, *, shared: bool) -> Destination | None:
-        """From a job's processingjobconfig.json; None where there is none, or not all outputs go to S3."""
+        """Read a job's processingjobconfig.json; None without that file, or where an output does not go to S3."""
         try:
             outputs = json.loads(job_config.read_bytes())["ProcessingOutputConfig"]["Outputs"]
             prefixes = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
@@ -59,16 +59,17 @@ class Destination:
         return cls(prefixes, shared)
 
     async def restore(self, output: Path, units: Sequence[Unit]) -> None:
-        """Fetch the units that an earlier attempt has finished for the same data, settings and code."""
+        """Fetch the units that an earlier attempt finished with the same data, settings and code."""
         missing = [unit for unit in units if finished_unit(output, unit) is None]
         found = await asyncio.gather(*(self._restore(output, unit) for unit in missing))
         if any(found):
             log.info("%s of %s shards were finished by an earlier attempt", sum(found), len(units))
 
     async def publish(self, output: Path, mark: Finished) -> None:
-        """Put a finished unit's files where the job's upload will put them, the mark last.
+        """Upload a finished unit's files to their final addresses, the mark last.
 
-        For a single machine this saves time and nothing else, so that a failure is a warning.
+        A single machine only saves time for a retry by this, so there a failure is a warning. Where machines share the
+        output, it raises DestinationError.
         """
         try:
             for path in (*unit_paths(output, mark), mark_path(output, mark.unit)):
@@ -79,7 +80,7 @@ class Destination:
             log.warning("%s is finished but could not be saved for a retry: %s", mark.unit, error)
 
     async def put(self, output: Path, path: Path) -> None:
-        """Put one file of the output folder where the job's upload will put it. Raises DestinationError."""
+        """Upload one file of the output folder to its final address. Raises DestinationError."""
         store, key = self._place(output, path)
         try:
             await obstore.put_async(store, key, path, chunk_size=_CHUNK, max_concurrency=4)
@@ -87,7 +88,7 @@ class Destination:
             raise DestinationError(_cure(f"{path.name} could not be written", error)) from error
 
     async def fetch(self, output: Path, paths: Sequence[Path]) -> bool:
-        """Fetch files into an output folder; False when one of them is not there. Raises DestinationError."""
+        """Download files into an output folder; False when one of them does not exist. Raises DestinationError."""
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def fetch(path: Path) -> bool:
@@ -126,7 +127,7 @@ class Destination:
             for file in unit_paths(output, mark):
                 await self._fetch(output, file)
         except (BaseError, OSError):
-            # Nothing there, or not whole: the unit is done again.
+            # Missing or incomplete: the unit is done again.
             path.unlink(missing_ok=True)
             return False
         return finished_unit(output, unit) is not None
@@ -148,4 +149,6 @@ class Destination:
 
 def _cure(what: str, error: BaseException) -> str:
     reason = str(error).partition("\n")[0][:300]
-    return f"{what}: {reason}. Machines of one job meet at its output in S3: grant s3:GetObject and s3:PutObject there"
+    return (
+        f"{what}: {reason}. Machines of one job exchange files in its output: grant s3:GetObject and s3:PutObject there"
+    )

@@ -1,7 +1,7 @@
-"""What the data looks like, counted in one pass over the rows that ingest wrote.
+"""Statistics of the data set, counted in one pass over the rows that ingest wrote.
 
-Memory: one counter entry a distinct SKU (459,476 in the whole dataset, about 60 MB, so no sketch is needed), sixteen
-bytes a photo to find repeated content, and some dozens of numbers.
+Memory: one counter entry for each distinct SKU (459,476 in the whole data set, about 60 MB), and sixteen bytes a photo
+to find repeated content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingestion.rows import QUARANTINED, Kept, Row, SetAside
 from ingestion.split import draw
 from stacks.vocabulary import CLASSES, SPLITS
 
-# What Amazon and the papers on it publish about the whole dataset.
+# Published by Amazon and in papers about the whole data set.
 PUBLISHED: Final = {"photos": 535_234, "mean_quantity": 5.1, "skus": 459_476}
 SAMPLES_PER_CLASS: Final = 12
 _EXAMPLES: Final = 5
@@ -27,7 +27,7 @@ _KILOBYTES_STEP: Final = 20
 
 @dataclass(slots=True)
 class Exploration:
-    """Counts that grow row by row."""
+    """Counters to which rows are added one by one."""
 
     seed: int
     classes: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
@@ -86,7 +86,7 @@ class Exploration:
 
 
 def to_document(exploration: Exploration) -> dict[str, object]:
-    """The exploration as a JSON document; `exploration.html` shows the same."""
+    """The exploration as a JSON document. `exploration.html` shows the same numbers."""
     totals = Counter({count: sum(exploration.classes[split][count] for split in SPLITS) for count in CLASSES})
     filled = [number for number in totals.values() if number]
     quantities = exploration.quantities

@@ -55,12 +55,12 @@ _ROOM: Final = 16 * 1024 * 1024
 
 
 class DamagedPhoto(Exception):
-    """The bytes are not those that the source listed: worth reading again."""
+    """The bytes are not those that the source listed, so they should be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePhoto:
-    """What the photo was as it came."""
+    """The photo as the source had it."""
 
     bytes: int
     format: str
@@ -84,9 +84,15 @@ class ShardPhoto:
 
 
 def take_in(data: bytes, md5: str, bench: Workbench, *, as_sent: bool) -> ShardPhoto:
-    """Check and decode one photo whose content has the given MD5; keep its bytes, or make it small.
+    """Check and decode one photo; keep its bytes, or resize and encode it.
 
-    Raises DamagedPhoto when the content has another, photo.PhotoError with its reason when it is no usable photo.
+    Args:
+        md5: of the photo's content, as listed.
+        as_sent: keep the bytes.
+
+    Raises:
+        DamagedPhoto: the content has another MD5.
+        photo.PhotoError: it is no usable photo.
     """
     if content_md5(data) != md5:
         raise DamagedPhoto(f"its {len(data)} bytes are not the content that was listed")
@@ -99,7 +105,7 @@ def take_in(data: bytes, md5: str, bench: Workbench, *, as_sent: bool) -> ShardP
 
 
 def _plain(bench: Workbench, data: bytes, md5: str) -> tuple[NDArray[np.uint8], SourcePhoto] | None:
-    """The fast way, for nearly all photos; None for those that need the other."""
+    """Pixels of a plain JPEG, as nearly all photos are; None for any other photo."""
     size = plain_jpeg_size(data)
     if size is None or len(data) > MAX_BYTES:
         return None
@@ -110,7 +116,7 @@ def _plain(bench: Workbench, data: bytes, md5: str) -> tuple[NDArray[np.uint8], 
 
 def _any(data: bytes, md5: str) -> tuple[NDArray[np.uint8], SourcePhoto]:
     original = open_photo(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
-    # A photo that was turned or converted no longer knows its format, so that its header is read once more.
+    # Pillow drops the format of a photo that was rotated or converted, so its header is read again.
     header = Image.open(io.BytesIO(data)) if original.format is None else original
     return four_channels(original), SourcePhoto(
         len(data), header.format or "", header.mode, header.width, header.height, md5
@@ -137,10 +143,7 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def decode_plain_jpeg(data: bytes, size: tuple[int, int], buffer: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """The pixels of a plain JPEG of this size, [height, width, CHANNELS]; None when it is damaged.
-
-    They lie in `buffer`, which must have room for them.
-    """
+    """The pixels [height, width, CHANNELS] of a plain JPEG of this size, in `buffer`; None when it is damaged."""
     width, height = size
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, _LAYOUT, buffer=buffer)
@@ -150,13 +153,13 @@ def decode_plain_jpeg(data: bytes, size: tuple[int, int], buffer: NDArray[np.uin
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int, subsampling: str) -> bytes:
-    """A JPEG of pixels [height, width, CHANNELS]; subsampling of the colours as simplejpeg names it, such as 420."""
+    """A JPEG of pixels [height, width, CHANNELS]; `subsampling` of the colours as simplejpeg names it, such as 420."""
     jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality, _LAYOUT, subsampling)
     return jpeg
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Each segment's marker and where its length stands, up to the first scan or the first oddity."""
+    """Each segment's marker and the position of its length, up to the first scan or the first malformed segment."""
     at = 2
     while at + 10 < len(data) and data[at] == 0xFF:
         yield data[at + 1], at + 2
@@ -164,9 +167,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 class Workbench:
-    """Decodes and resizes one photo after the other in memory that it keeps: for one thread at a time.
+    """Decodes and resizes photos one after the other in memory that it reuses. Not safe for several threads.
 
-    The arrays it gives, uint8 [height, width, CHANNELS], hold their values until it is asked again.
+    The arrays that it returns, uint8 [height, width, CHANNELS], are valid until the next call.
     """
 
     def __init__(self, resizer: Resizer | None = None) -> None:
@@ -179,7 +182,7 @@ class Workbench:
         return decode_plain_jpeg(data, size, _room(self._decoded, size))
 
     def resize_shorter_side(self, pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-        """The pixels with the shorter side at `side`, aspect ratio kept; the interpreter is free meanwhile."""
+        """The pixels with the shorter side at `side`, aspect ratio kept. Other threads may run meanwhile."""
         height, width, _ = pixels.shape
         size = resized_size((width, height), side)
         if size == (width, height):
@@ -195,13 +198,13 @@ def four_channels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _room(kept: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Room for an image of this size; what is larger than most gets memory of its own, which is given back."""
+    """Memory for an image of this size: the kept one, or new memory for an image that is larger than most."""
     shape = size[1], size[0], CHANNELS
     needed = size[0] * size[1] * CHANNELS
     return kept[:needed].reshape(shape) if needed <= kept.size else np.empty(shape, np.uint8)
 
 
 def _shared(pixels: NDArray[np.uint8]) -> Image.Image:
-    """An image that lies in the array's memory."""
+    """A Pillow image that shares the array's memory."""
     height, width, _ = pixels.shape
     return Image.frombuffer(_FOUR, (width, height), pixels, "raw", _FOUR, 0, 1)

@@ -39,9 +39,13 @@ async def ingest(
     limits: WorkLimits,
     destination: Destination | None = None,
 ) -> None:
-    """Do this machine's share, and the report of all machines where it is the last of them. Raises IngestError.
+    """Ingest this machine's share, and write the report of all machines where it is the last of them.
 
-    `destination`: where the job's output will be uploaded to; a retried job goes on from what it finds there.
+    Args:
+        destination: the job's output in S3, from which a retried job continues; None when run by hand.
+
+    Raises:
+        IngestError: the run failed; the message names the cure.
     """
     try:
         with Workers(limits.cores) as workers:
@@ -84,15 +88,15 @@ class _Task:
     facts: RunFacts
     units: list[Unit]
     expected: Expected
-    """Of its own units, and of the plan's rows where it writes them."""
+    """The rows of its units, and the plan's rows where it writes them."""
     plan_files: Mapping[str, str]
-    """As in `report.Part`."""
+    """As in `report.MachineBooks`."""
 
 
 async def _task(
     settings: IngestSettings, machine: JobMachine, output: Path, source: BinSource, workers: Workers
 ) -> _Task:
-    """Make the plan, in which every photo takes memory, and keep of it what this machine needs."""
+    """Make the plan, in which every photo takes memory, and keep only what this machine needs."""
     plan = await _make_plan(settings, source, workers)
     units = list(plan.share(machine.index, machine.count))
     log.info(
@@ -120,7 +124,7 @@ async def _task(
 
 
 async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> IngestPlan:
-    """In a function of its own, so that what the listing was sorted into is given back before the work begins."""
+    """A separate function, so that the memory of the listing is free before the work begins."""
     listing = None if settings.listing == NO_LISTING else await read_listing(settings.listing)
     if listing is not None:
         source.listed = dict(listing.folders)
@@ -181,7 +185,7 @@ async def _read_labels(uri: str, listing: ExecutionListing | None) -> Labels | N
 
 
 def _expected(units: Iterable[Unit], plan: IngestPlan | None) -> Expected:
-    """What must be found for these units, and for the rows of the plan when it is given."""
+    """The rows that these units must have, and those of the plan when it is given."""
     per_split: Counter[str] = Counter()
     for unit in units:
         per_split[unit.split] += len(unit.candidates)

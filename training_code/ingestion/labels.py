@@ -1,4 +1,4 @@
-"""What the record says is in a bin: metadata files of the dataset, and lists of labels that people bring."""
+"""The count of a bin: from metadata files of the data set, and from labels files that people bring."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REFUSED: Final = {
 
 
 class RecordError(ValueError):
-    """A label that cannot be trusted. `reason` is a stable code, the message says it in words."""
+    """A label that cannot be trusted. `reason` is a stable code; the message explains it."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -31,12 +31,12 @@ class RecordError(ValueError):
 
 
 class LabelsError(IngestError):
-    """A labels file that cannot be read at all; the message says what is expected."""
+    """A labels file that cannot be read at all; the message names the expected format."""
 
 
 @dataclass(frozen=True, slots=True)
 class BinRecord:
-    """One metadata file: the recorded quantity and what it is made of."""
+    """One metadata file: the recorded quantity and its items."""
 
     count: int
     items: tuple[str, ...]
@@ -53,11 +53,11 @@ class Label(Packed):
 
 @dataclass(frozen=True, slots=True)
 class Labelled(Packed):
-    """What a bin holds, as far as it is known, and who says so."""
+    """The count of a bin, its items as far as they are known, and the source of both."""
 
     count: int
     source: str
-    """`metadata`, or what the labels file gives as its source."""
+    """`metadata`, or the label_source of the labels file."""
     items: tuple[str, ...]
     """SKUs, sorted; empty where only the count is known."""
 
@@ -71,7 +71,7 @@ class Labels:
 
 
 def parse_record(data: bytes) -> BinRecord:
-    """Read one metadata file and hold EXPECTED_QUANTITY against the sum of the items' quantities.
+    """Read one metadata file and compare EXPECTED_QUANTITY with the sum of the items' quantities.
 
     Raises RecordError: metadata_malformed (no JSON object), metadata_invalid (a field is missing or of the wrong type),
     quantity_mismatch (the two disagree).
@@ -160,10 +160,10 @@ def _collect(rows: Iterable[tuple[str, str | None, str]]) -> Labels:
 
 
 def settle(label: Label, record: BinRecord | None) -> Labelled:
-    """The count to train on and where it comes from; the label brought by the user and the record must agree.
+    """The count to train on and its source. The user's label and the record must agree.
 
-    A label from an audit (source `audit`) stands against the record: a person counted the photo because of it. The
-    record's SKUs are then dropped where the counts differ, since they no longer add up.
+    A label from an audit (source `audit`) overrides the record, because a person counted the photo. Where the counts
+    differ, the record's SKUs are dropped, since they no longer add up.
 
     Raises RecordError: metadata_missing (neither gives a count), label_disagrees.
     """

@@ -1,8 +1,8 @@
-"""The listing that an execution started with: what is ingested is what it names, and not what came later.
+"""The listing with which an execution started. Ingest reads the objects that it names, and none that came later.
 
-The pipeline's step Fingerprint lists photos, metadata and labels, and puts the listing where its own SHA-256 says. That
-address is an argument of the Ingest job, so that the step cache finds the shards of an equal listing and of no other.
-A line an object: size, ETag and percent-encoded key, parted by tabs; the labels file is the one without a folder.
+The pipeline's step Fingerprint lists photos, metadata and labels, and writes the listing under its own SHA-256. That
+address is an argument of the Ingest job, so the step cache finds the shards of an equal listing and of no other.
+Each line is an object: size, ETag and percent-encoded key, separated by tabs. The key of the labels file has no folder.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ENDING: Final = ".gz"
 
 
 class ListingError(IngestError):
-    """The listing cannot be used; the message says what to do."""
+    """The listing cannot be used; the message names the cure."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionListing:
-    """What was there when the execution started."""
+    """The objects that existed when the execution started."""
 
     folders: Mapping[str, list[ListedObject]]
     """The objects below `bin-images/` and `metadata/`, sorted by name."""
@@ -38,7 +38,7 @@ class ExecutionListing:
 
 
 async def read_listing(uri: str) -> ExecutionListing:
-    """Read a listing by its address and hold it to the SHA-256 in its name. Raises ListingError, SourceError."""
+    """Read a listing and compare it with the SHA-256 in its name. Raises ListingError, SourceError."""
     packed = await read_file(uri)
     if packed is None:
         raise ListingError(f"the listing {uri} does not exist; start the execution again: it lists the photos anew")
@@ -51,7 +51,9 @@ def _parse(uri: str, packed: bytes) -> ExecutionListing:
     except (OSError, EOFError, zlib.error):
         lines = b""
     if hashlib.sha256(lines).hexdigest() != uri.rpartition("/")[2].removesuffix(_ENDING):
-        raise ListingError(f"the listing {uri} is damaged: it has not the SHA-256 in its name; start a new execution")
+        raise ListingError(
+            f"the listing {uri} is damaged: its SHA-256 is not the one in its name; start a new execution"
+        )
     folders: dict[str, list[ListedObject]] = {PHOTOS: [], METADATA: []}
     labels: ListedObject | None = None
     for line in lines.decode().splitlines():

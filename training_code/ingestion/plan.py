@@ -1,7 +1,7 @@
-"""The plan: which ids are taken, which split and shard each goes to. Every machine makes it alone and finds the same.
+"""The plan: the split and the shard of every id. Every machine makes it alone and gets the same plan.
 
-The bucket's listing carries each photo's size and content tag, so duplicates across splits, oversized files and the
-memory a download will need are known before a single photo is read.
+The bucket's listing has each photo's size and ETag. So duplicates across splits, oversized files and the memory that a
+download needs are known before a photo is read.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ingestion.split import draw, split_blocks
 from ingestion.throttle import in_order
 from stacks.vocabulary import SPLITS
 
-# About this many shards whatever the size of the data, so a retried machine never repeats more than a small part and
-# all processes of a few machines end together, within bounds that make shards of 100 to 500 MB of the whole dataset.
+# About this many shards for any size of data: a retried machine repeats only a small part, and all processes of a few
+# machines end together. The bounds make shards of 100 to 500 MB of the whole data set.
 _SHARDS: Final = 48
 _FEWEST: Final = 256
 _MOST: Final = 20_000
@@ -31,23 +31,23 @@ _DIGESTS_AT_ONCE: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Candidate(Packed):
-    """An id that will be ingested, with what is known before its photo is read."""
+    """An id that will be ingested, with all that is known before its photo is read."""
 
     id: str
     photo: ListedObject
     label: Label
-    """What a labels file says; its count is None without one."""
+    """From the labels file; its count is None without one."""
     metadata: ListedObject | None
     """None where there is no metadata file."""
     block: str
     known: Labelled | None = None
     """Its count, where sampling has read it already."""
     read_md5: str = ""
-    """Of the photo's content, where the listing does not tell it."""
+    """MD5 of the photo's content, where the listing does not have it."""
 
     @property
     def md5(self) -> str:
-        """What the photo's content must have."""
+        """The MD5 that the photo's content must have."""
         return self.read_md5 or self.photo.etag
 
     @property
@@ -57,10 +57,10 @@ class Candidate(Packed):
 
 
 class Digests(NamedTuple):
-    """What identifies the content of a candidate."""
+    """Digests of a candidate's content."""
 
     photo: str
-    """MD5; empty when the photo is gone, or is no longer what was listed."""
+    """MD5; empty when the photo is gone or has changed since it was listed."""
     metadata: str
     """MD5 or another tag that changes with the content; empty where there is none."""
 
@@ -70,7 +70,7 @@ DigestsOf = Callable[[Candidate], Digests]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The work of one shard: whole blocks of one split. Depends on the data and settings alone, not on the machines."""
+    """The work of one shard: whole blocks of one split. It depends on data and settings, not on the machines."""
 
     name: str
     split: str
@@ -80,7 +80,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """Everything that is decided before a photo is read."""
+    """All decisions that are made before a photo is read."""
 
     listed: int
     units: tuple[Unit, ...]
@@ -96,7 +96,7 @@ class IngestPlan:
         return sum(len(unit.candidates) for unit in self.units)
 
     def share(self, machine: int, machines: int) -> tuple[Unit, ...]:
-        """The units of one machine of several. Units come in order of a hash of their blocks, so every n-th is fair."""
+        """The units of one machine of several: every n-th, which is fair since a hash of the blocks orders them."""
         return self.units[machine::machines]
 
 
@@ -110,9 +110,9 @@ async def make_plan(
     shard_photos: int,
     code: str,
 ) -> IngestPlan:
-    """Split the candidates by blocks, refuse content that stands in two splits, and cut the splits into units.
+    """Split the candidates by blocks, refuse content that is in two splits, and cut the splits into units.
 
-    Candidates come sorted by their ids.
+    Candidates must be sorted by their ids.
     """
     split = split_blocks(Counter(candidate.block for candidate in candidates), seed)
     digests = await _digests(source, candidates)
@@ -148,9 +148,9 @@ def _refused_twin(twin: Candidate, first: Candidate, split_of: Mapping[str, str]
 
 
 async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> DigestsOf:
-    """What identifies the content of every candidate's photo and metadata.
+    """Digests of every candidate's photo and metadata.
 
-    Taken from the listing where its tags are the content's MD5 sums; else every photo is read once for it.
+    From the listing where its ETags are MD5 sums of the content; else every photo is read once for them.
     """
 
     async def read(candidate: Candidate) -> Digests:
@@ -176,9 +176,9 @@ def _etag(found: ListedObject | None) -> str:
 def _twins_in_other_splits(
     candidates: Iterable[Candidate], digests: DigestsOf, split_of: Mapping[str, str]
 ) -> dict[str, tuple[Candidate, Candidate]]:
-    """By their ids, those to refuse because the same content stands in another split, each with the one that stays.
+    """Candidates to refuse because another split has the same content, by id, each with the candidate that stays.
 
-    The smallest id of equal photos stays, with all its twins in its own split; twins in other splits go.
+    Of equal photos the smallest id stays, with all its twins in the same split. Twins in other splits are refused.
     """
     smallest: dict[str, Candidate] = {}
     twins: dict[str, tuple[Candidate, Candidate]] = {}
@@ -191,7 +191,7 @@ def _twins_in_other_splits(
 
 
 def _cut(candidates: Iterable[Candidate], *, seed: int, size: int) -> list[list[Candidate]]:
-    """Whole blocks in seeded order, gathered until the next one would pass `size` photos; shuffled within."""
+    """Groups of whole blocks in seeded order, of at most `size` photos where a block allows it; shuffled within."""
     by_block: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         by_block[candidate.block].append(candidate)
@@ -205,7 +205,7 @@ def _cut(candidates: Iterable[Candidate], *, seed: int, size: int) -> list[list[
 
 
 def _fingerprint(context: Sequence[str], candidates: Iterable[Candidate], digests: DigestsOf) -> str:
-    """SHA-256 of what the result depends on; the order of the candidates is part of it."""
+    """SHA-256 of everything that the result depends on, the order of the candidates included."""
     digest = hashlib.sha256(repr(context).encode())
     for c in candidates:
         digest.update(repr((c.id, c.photo.size, c.label.count, c.label.source, *digests(c))).encode())

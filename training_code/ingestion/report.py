@@ -45,26 +45,26 @@ WHOLE: Final = (
     *(f"{REPORT}/{name}" for name in ("books.json", "exploration.json", "exploration.html")),
     *(f"{split}/{LIST}" for split in SPLITS),
 )
-"""What is made of the rows of all machines, under the output folder."""
+"""Files made from the rows of all machines, under the output folder."""
 
 PhotosOf = Callable[[Sequence[Kept]], Awaitable[Mapping[str, bytes]]]
-"""From rows to their photos in the shards, by id; absent ones are left out."""
+"""Returns the photos of some rows from the shards, by id, without those that are missing."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class MachineBooks:
-    """The books of one machine of several, as far as the others need them."""
+    """The books of one of several machines, as far as the others need them."""
 
     machine: JobMachine
     facts: RunFacts
     plan_files: Mapping[str, str]
-    """SHA-256 of the files with the rows that were decided before any photo was read, where this machine wrote them."""
+    """SHA-256 of each file with rows decided before any photo was read; empty unless this machine wrote them."""
 
     @classmethod
     def read(cls, path: Path) -> MachineBooks | None:
-        """A machine's part, or None where there is none that is whole."""
+        """Read a machine's books; None where they are missing or damaged."""
         try:
             books = read_sealed(path)
             facts = {field.name: books[field.name] for field in fields(RunFacts)}
@@ -75,7 +75,7 @@ class MachineBooks:
 
 
 def sweep_reports(output: Path, machine: JobMachine) -> None:
-    """Remove what an earlier run reported: the whole, this machine's part, and parts of another number of machines."""
+    """Remove reports of an earlier run: the whole, this machine's books, and books of another number of machines."""
     others = {name for index, name in enumerate(machine.parts()) if index != machine.index and machine.count > 1}
     for path in (output / REPORT).glob("books-*-of-*.json"):
         if path.name not in others:
@@ -85,7 +85,7 @@ def sweep_reports(output: Path, machine: JobMachine) -> None:
 
 
 def write_plan_rows(report: Path, plan: IngestPlan) -> dict[str, str]:
-    """The rows of ids that were set aside before any photo was read; gives each file's SHA-256 by its name."""
+    """Write the rows of ids that were set aside before any photo was read. Returns each file's SHA-256 by its name."""
     files: dict[str, str] = {}
     for fate, kind in ((QUARANTINED, "quarantine"), (SKIPPED, "skipped")):
         content = b"".join(to_line(row) for row in plan.set_aside if row.fate == fate)
@@ -108,9 +108,10 @@ def write_part(
 
 
 async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos: PhotosOf) -> None:
-    """`write_report` of all machines' rows, which lie in the output folder.
+    """As `write_report`, from the rows of all machines, which are in the output folder.
 
-    Raises IngestError where a file of rows is not the one that was written, and as `write_report`.
+    Raises:
+        IngestError: a file of rows is damaged; and as `write_report`.
     """
     facts = parts[0].facts
     marks = marks_of(output, facts.units)
@@ -125,9 +126,11 @@ async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos
 async def write_report(
     output: Path, marks: Sequence[Finished], facts: RunFacts, accounts: Accounts, photos: PhotosOf
 ) -> None:
-    """Balance the books of all rows and write them beside the exploration, and beside the shards the list of them.
+    """Balance the books of all rows; write books and exploration, and the list of shards into each split.
 
-    Raises BooksError when they do not balance, IngestError when a photo is damaged or a split has none.
+    Raises:
+        BooksError: the books do not balance.
+        IngestError: a photo is damaged, or no photo was kept for a split.
     """
     report, tally, exploration = output / REPORT, accounts.tally, accounts.exploration
     check(tally, facts.plan, marks)
@@ -157,7 +160,7 @@ def _check_photos(found: Mapping[str, bytes], rows: Sequence[Kept]) -> None:
 
 
 def row_files(marks: Iterable[Finished], parts: Iterable[MachineBooks]) -> dict[str, str]:
-    """SHA-256 of every file of rows that these machines have written, by its name."""
+    """SHA-256 of every file of rows that these machines have written, by name."""
     files = {name: digest for mark in marks for name, digest in mark.files.items()}
     for part in parts:
         files.update(part.plan_files)
@@ -165,7 +168,7 @@ def row_files(marks: Iterable[Finished], parts: Iterable[MachineBooks]) -> dict[
 
 
 def read_parts(output: Path, names: Iterable[str]) -> list[MachineBooks] | None:
-    """The parts with these names, when all are there and tell of one run; else None."""
+    """The books with these names; None unless all exist and belong to one run."""
     parts = [MachineBooks.read(output / REPORT / name) for name in names]
     whole = [part for part in parts if part is not None]
     one_run = len(whole) == len(parts) and all(part.facts == whole[0].facts for part in whole)
@@ -173,9 +176,10 @@ def read_parts(output: Path, names: Iterable[str]) -> list[MachineBooks] | None:
 
 
 async def merge(output: Path) -> None:
-    """Write the whole report from the parts of several machines that lie in one output folder.
+    """Write the whole report from the books of several machines in one output folder.
 
-    Raises IngestError when a machine's part is missing or the whole does not balance.
+    Raises:
+        IngestError: the books of a machine are missing, or the whole does not balance.
     """
     found = sorted((output / REPORT).glob("books-*-of-*.json"))
     if not found:
@@ -195,7 +199,7 @@ async def merge(output: Path) -> None:
 
 
 def check_shards(output: Path, facts: RunFacts) -> None:
-    """Raise IngestError where a shard that a mark names is not in the output folder, or was cut."""
+    """Raise IngestError where a shard that a mark names is missing from the output folder, or was cut."""
     for mark in marks_of(output, facts.units):
         if mark.shard is not None:
             path = output / mark.split / mark.shard.name
@@ -206,7 +210,7 @@ def check_shards(output: Path, facts: RunFacts) -> None:
 
 
 def marks_of(output: Path, units: Iterable[str]) -> list[Finished]:
-    """The marks of these units, as far as they are there."""
+    """The marks of those of these units that have one."""
     marks = (Finished.read(mark_path(output, unit)) for unit in units)
     return [mark for mark in marks if mark is not None]
 
@@ -231,10 +235,13 @@ def _in_words(books: Mapping[str, Any]) -> str:
 
 
 async def join(output: Path, part: MachineBooks, destination: Destination | None) -> None:
-    """Write the whole report into `output` if every machine's part is there by now.
+    """Write the whole report into `output` if the books of all machines exist by now.
 
-    The machines meet at the job's destination; without one, in `output`, where a person may have started them all.
-    Raises DestinationError when this machine's part cannot be put there or the others' rows cannot be read.
+    The machines exchange files at the job's destination; without one, in `output`, where a person may have started all
+    of them.
+
+    Raises:
+        DestinationError: this machine's books cannot be written there, or the rows of the others cannot be read.
     """
     if destination is None:
         parts = read_parts(output, part.machine.parts())
@@ -243,7 +250,7 @@ async def join(output: Path, part: MachineBooks, destination: Destination | None
             await write_whole_report(output, parts, photos_in(output))
     else:
         names = [*part.plan_files, part.machine.parts()[part.machine.index]]
-        # Its own books last: they promise that everything else is there.
+        # Its books last: they promise that all its other files exist.
         for name in names:
             await destination.put(output, output / REPORT / name)
         with tempfile.TemporaryDirectory() as folder:
@@ -257,7 +264,7 @@ async def join(output: Path, part: MachineBooks, destination: Destination | None
 
 
 async def _gathered(folder: Path, part: MachineBooks, destination: Destination) -> list[MachineBooks] | None:
-    """All machines' parts, with their rows and marks fetched into `folder`; None while something is missing."""
+    """The books of all machines, with their rows and marks, downloaded into `folder`; None while one is missing."""
     make_folders(folder)
     if not await _fetched(folder, destination, (f"{REPORT}/{name}" for name in part.machine.parts())):
         return None

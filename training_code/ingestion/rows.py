@@ -23,20 +23,20 @@ class Kept:
     id: str
     count: int
     label_source: str
-    """`metadata`, or what the labels file says."""
+    """`metadata`, or the label_source of the labels file."""
     items: tuple[str, ...]
     block: str
     split: str
     rule: str
-    """The rule that chose the split."""
+    """Rule that chose the split, as in `BlockSplit`."""
     fingerprint: str
-    """Of the data, settings and code that the shard was made of, as in its mark; the first 16 of 64 digits."""
+    """Of the data, settings and code from which the shard was made, as in its mark; the first 16 of 64 digits."""
     shard: str
     offset: int
     """Of the photo in the shard, in bytes."""
     size: int
     sha256: str
-    """Of the JPEG."""
+    """Of the photo's bytes in the shard."""
     width: int
     """Of the photo in the shard, upright, in pixels."""
     height: int
@@ -45,7 +45,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """An id that is in no shard, and why."""
+    """An id that is in no shard, and the reason."""
 
     id: str
     fate: Fate
@@ -54,7 +54,7 @@ class SetAside:
     block: str
     split: str = NO_SPLIT
     count: int | None = None
-    """The recorded quantity where one was read."""
+    """Recorded quantity; None where none was read."""
     items: tuple[str, ...] = ()
 
 

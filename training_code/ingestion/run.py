@@ -15,12 +15,12 @@ NO_LISTING: Final = "none"
 
 
 class IngestError(JobError):
-    """The run failed; the message says what to do. Every error that ends an ingest is one of these."""
+    """The run failed; the message names the cure. Base of every error that ends an ingest."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestSettings:
-    """What decides the result. How many machines and threads do the work does not."""
+    """The settings that decide the result; the number of machines and threads does not."""
 
     photos_uri: str
     labels_uri: str = NO_LABELS
@@ -34,14 +34,14 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True)
 class JobMachine:
-    """Which machine of how many this is."""
+    """One of the machines of a job: its index of `count`."""
 
     index: int = 0
     count: int = 1
 
     @classmethod
     def read(cls, resource_config: Path) -> JobMachine:
-        """From a job's resourceconfig.json; without the file there is one machine."""
+        """Read a job's resourceconfig.json; without the file there is one machine."""
         if not resource_config.is_file():
             return cls()
         try:
@@ -58,7 +58,7 @@ class JobMachine:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the plan announced: how many ids, and how many in each split (`none` where a block has none)."""
+    """Numbers of ids in the plan: of all, and of each split (`none` for blocks without one)."""
 
     listed: int
     per_split: Mapping[str, int]
@@ -66,23 +66,23 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What all machines of a run agree on without asking each other; it heads every machine's books."""
+    """The head of every machine's books: all machines of a run compute the same without asking each other."""
 
     settings: Mapping[str, object]
     rule: str
-    """How blocks were put into splits."""
+    """Rule by which blocks went to splits."""
     blocks: Mapping[str, int]
     """Blocks in each split."""
     fingerprint: Mapping[str, str]
-    """Of the data as listed, and of the code."""
+    """SHA-256 of the data as listed, and of the code."""
     plan: Expected
-    """All ids of all machines."""
+    """Of all machines."""
     units: tuple[str, ...]
     """The names of all shards that were planned."""
 
 
 class Packed:
-    """A frozen dataclass with slots that is pickled as its fields in their order: half the time of its own way."""
+    """Base of frozen dataclasses with slots: pickled as a tuple of their fields, in half the time of the default."""
 
     __slots__: tuple[str, ...] = ()
 

@@ -1,10 +1,10 @@
-"""Where bin photos and their metadata lie: an S3 prefix or a folder laid out like `aft-vbi-pds`.
+"""The source of bin photos and metadata: an S3 prefix or a folder with the layout of `aft-vbi-pds`.
 
     <prefix>/bin-images/<id>.jpg      <prefix>/metadata/<id>.json
 
-Requests retry by themselves and their number follows the server's answers (see throttle.AdaptiveLimit), so that a
-`503 SlowDown`, a dropped connection or a stalled one costs time and nothing else. What stays broken stops the run
-with a SourceError: an outage must never look like a bin without a photo.
+Requests are retried, and their number follows the server's answers (throttle.AdaptiveLimit). So a `503 SlowDown`, a
+dropped or a stalled connection only costs time. An outage that lasts stops the run with a SourceError: it must never
+look like a bin without a photo.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ METADATA: Final = "metadata/"
 PHOTO_SUFFIX: Final = ".jpg"
 METADATA_SUFFIX: Final = ".json"
 
-# Buckets anyone may read without credentials, and where they are.
+# Buckets that anyone may read without credentials, and their regions.
 _PUBLIC: Final = {"aft-vbi-pds": "us-east-1"}
 _CREDENTIALS: Final = (
     "AWS_ACCESS_KEY_ID",
@@ -52,14 +52,14 @@ _LONGEST_PAUSE: Final = 20.0
 _PAGE: Final = 1000
 _DIGITS: Final = "0123456789"
 _DEEPEST: Final = 4
-# A part of a listing is cut again only when it is longer than this: every cut asks for pages that are hardly filled.
+# A part of a listing is cut again only when it is longer than this, since every cut requests nearly empty pages.
 _PAGES_ALONE: Final = 2
-# More than a megabyte each while it is read.
+# A page takes more than a megabyte while it is read.
 _PAGES_AT_ONCE: Final = 12
 _TIMEOUT: Final = "60s"
 _PROBES: Final = 3
-# Larger objects go on where a connection dropped. For the others (real bin photos have 60 kB) asking again costs no
-# more than asking for the rest.
+# Downloads of larger objects continue where a connection dropped. A smaller one (real bin photos have 60 kB) is
+# requested again, which costs no more than requesting the rest.
 _RESUMED: Final = 256 * 1024
 _CHUNK: Final = 64 * 1024
 _STATUS: Final = re.compile(r"status code: (\d{3})")
@@ -70,15 +70,15 @@ Result = TypeVar("Result")
 
 
 class SourceError(IngestError):
-    """The source cannot be read; the message says what was tried and what to do about it."""
+    """The source cannot be read; the message names the request and the cure."""
 
 
 class Damaged(Exception):
-    """An answer arrived that is not what the listing promised: worth asking again."""
+    """The answer does not match the listing, so it should be requested again."""
 
 
 class Changed(Exception):
-    """An object is no longer the one that was listed."""
+    """An object has changed since it was listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ class ListedObject(Packed):
     """The key below the listed folder, for example `00231.jpg`."""
     size: int
     etag: str
-    """Without quotes; the MD5 of the content where the bucket says so, empty where there is none."""
+    """Without quotes: the MD5 of the content where `BinSource.content_tags` holds; empty where the source has none."""
 
 
 def content_md5(data: bytes) -> str:
-    """The fingerprint that S3's ETags are made of; used to recognise content, not to protect it."""
+    """MD5 in hexadecimal, as in S3's ETags; used to recognise content, not to protect it."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
@@ -103,7 +103,7 @@ class BinSource:
     def __init__(self, url: str, *, concurrency: int = 256, attempts: int = _ATTEMPTS) -> None:
         self.url = url
         self.listed: dict[str, list[ListedObject]] = {}
-        """Listings that are known already, by their folder; the first request takes one, and gives back its memory."""
+        """Listings that are known already, by folder. The first request removes its listing, to free the memory."""
         self.limit = AdaptiveLimit(concurrency)
         self.content_tags = False
         """Whether ETags are known to be the MD5 sums of the content; see `probe`."""
@@ -112,25 +112,25 @@ class BinSource:
         self._store, self.is_folder = _open(url, concurrency)
 
     async def list_photos(self, so_far: Callable[[int], None] | None = None) -> list[ListedObject]:
-        """Everything directly or deeper below `bin-images/`, sorted by name.
+        """All objects below `bin-images/`, sorted by name.
 
-        `so_far` is told how many photos there are whenever more have been found.
+        `so_far` is called with the number of photos whenever more have been found.
         """
         return await self._list(PHOTOS, so_far)
 
     async def list_metadata(self) -> list[ListedObject]:
-        """Everything below `metadata/`, sorted by name."""
+        """All objects below `metadata/`, sorted by name."""
         return await self._list(METADATA)
 
     async def photo(self, found: ListedObject) -> bytes | None:
-        """The bytes of a listed photo, as many as were listed, still to be verified; None when it is gone.
+        """The bytes of a listed photo, not verified but for their number; None when it is gone.
 
-        Raises Changed when it is no longer what was listed, as `metadata` does.
+        Raises Changed when it has changed since it was listed, as `metadata` does.
         """
         return await self._read(PHOTOS, found)
 
     async def unchanged_photo(self, found: ListedObject) -> bytes | None:
-        """`photo`, and None as well when it is no longer what was listed."""
+        """As `photo`, but None also when it has changed since it was listed."""
         try:
             return await self.photo(found)
         except Changed:
@@ -141,21 +141,21 @@ class BinSource:
         return await self._read(METADATA, found, verify=self.content_tags)
 
     async def probe(self, photos: Sequence[ListedObject]) -> None:
-        """Find out whether the listing's tags are the MD5 sums of the content, and set `content_tags`.
+        """Set `content_tags`: whether the listing's ETags are MD5 sums of the content.
 
-        With KMS encryption they look like it and are not, so a few photos are read and compared.
+        With KMS encryption they look like MD5 sums and are not, so a few photos are read and compared.
         """
         if self.is_folder or not all(is_md5(found.etag) for found in photos):
             return
         probes = photos[:: max(1, len(photos) // _PROBES)][:_PROBES]
         contents = await asyncio.gather(*(self.unchanged_photo(found) for found in probes))
-        # One that fits is proof; one that does not may have been damaged on its way, or changed since it was listed.
+        # One match is proof. A mismatch may be a photo that was damaged in transit or changed since it was listed.
         self.content_tags = any(
             data is not None and content_md5(data) == found.etag for data, found in zip(contents, probes, strict=True)
         )
 
     async def has_changed(self, found: ListedObject) -> bool:
-        """Whether a listed photo is no longer what the listing said."""
+        """Whether a photo has changed since it was listed."""
         path = PHOTOS + found.name
         try:
             return await self._persist(path, lambda: self._is_changed(path, found))
@@ -185,10 +185,10 @@ class BinSource:
     async def _list_between(
         self, folder: str, after: str, last: str | None, common: str, add: Callable[[Iterable[ListedObject]], None]
     ) -> None:
-        """Add what lies after one name and up to another; all names in between start with `common`.
+        """Add the names after `after` and up to `last`; all names between them start with `common`.
 
-        Half a million keys are 536 pages of a tenth of a second. What follows a full page is therefore listed in
-        parts, all at once: one for each digit that may come next, since ids are numbers.
+        Half a million keys are 536 pages of a tenth of a second. So what follows a full page is listed in parts, all at
+        the same time: one for each digit that may come next, since ids are numbers.
         """
         pages = 0
         while True:
@@ -224,15 +224,15 @@ class BinSource:
         received = bytearray()
 
         async def once() -> bytes:
-            # Where a tag is no MD5 sum, bytes cannot be held to it, and the request itself has to name it.
+            # An ETag that is no MD5 sum cannot verify the bytes, so the request itself must name it.
             if (found.size > _RESUMED or not self.content_tags) and not self.is_folder:
                 if len(received) < found.size:
                     await self._receive(path, found, received)
                 data = bytes(received)
-                # What comes after a damaged answer starts again.
+                # After a damaged answer the download starts anew.
                 received.clear()
             else:
-                # A range request is one exchange with the event loop where a plain one is two: half the CPU a file.
+                # A range request is one exchange with the event loop, a plain one is two: half the CPU a file.
                 data = bytes(await obstore.get_range_async(self._store, path, start=0, end=found.size))
             if len(data) != found.size or (verify and content_md5(data) != found.etag):
                 if await self._is_changed(path, found):
@@ -246,9 +246,9 @@ class BinSource:
             return None
 
     async def _receive(self, path: str, found: ListedObject, received: bytearray) -> None:
-        """Add what is missing to the bytes `received` so far; when the connection drops, they stay for the next try.
+        """Download the rest after the bytes `received` so far; when the connection drops, the next try continues there.
 
-        Raises Changed when the object is another than the one they are of.
+        Raises Changed when the object is no longer the one that those bytes are from.
         """
         options: GetOptions = {"range": (len(received), found.size)}
         if found.etag:
@@ -261,7 +261,7 @@ class BinSource:
             raise Changed(f"{path} is no longer what was listed") from error
 
     async def _persist(self, path: str, once: Callable[[], Awaitable[Result]]) -> Result:
-        """Run one request until it succeeds, is refused for good, or has been tried often enough."""
+        """Run one request until it succeeds. Raises SourceError when it is refused or has failed too often."""
         for attempt in range(self._attempts):
             try:
                 async with self.limit:
@@ -283,7 +283,7 @@ class BinSource:
         ) from last
 
     def _weigh(self, path: str, error: Exception) -> None:
-        """Slow down for what a pause may heal; give up at once on a request the server will never accept."""
+        """Slow down after an error that may pass. Raises SourceError for a request that the server never accepts."""
         status = _STATUS.search(str(error))
         code = int(status.group(1)) if status else 0
         if 400 <= code < 500 and code not in (408, 429):
@@ -293,9 +293,9 @@ class BinSource:
 
 
 async def read_file(url: str, *, etag: str = "") -> bytes | None:
-    """One object or file as a whole, by URL or path; None when it is not there.
+    """The content of one object or file, by URL or path; None when it does not exist.
 
-    `etag`: what it must have, where that is known. Raises Changed when it has another.
+    `etag`: that it must have, where it is known. Raises Changed when it has another.
     """
     folder, _, name = url.rpartition("/")
     source = BinSource(folder or ("/" if url.startswith("/") else "."), concurrency=4)
@@ -331,7 +331,7 @@ def _open(url: str, concurrency: int) -> tuple[ObjectStore, bool]:
 
 
 def open_store(bucket: str, prefix: str, *, concurrency: int = 16, retries: int = 0) -> S3Store:
-    """A bucket, at the endpoint and with the credentials of the environment; without them where it is public."""
+    """A bucket, with endpoint and credentials from the environment; without credentials where it is public."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
     client: ClientConfig = {
         "connect_timeout": "10s",
@@ -366,7 +366,7 @@ def _tag(etag: str | None) -> str:
 
 
 def is_md5(etag: str) -> bool:
-    """Whether a tag may be the MD5 of the content; multipart uploads and folders have others."""
+    """Whether an ETag has the form of an MD5; multipart uploads and folders have other ETags."""
     return _MD5.fullmatch(etag) is not None
 
 

@@ -21,8 +21,8 @@ from stacks.vocabulary import SPLITS, TEST, TRAIN, VALIDATION
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TRAILING_DIGITS: Final = re.compile(r"[0-9]+$")
 SHARES: Final = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
-# With this many blocks chance alone keeps the shares within about one percent, and a block's split then never
-# depends on any other block: photos added later move nothing. Fewer blocks are dealt out so that the shares fit.
+# From this many blocks on, each block is drawn by itself: chance keeps the shares within about one percent, and photos
+# that are added later move no other block. Fewer blocks are dealt out so that the shares fit.
 _ENOUGH_BLOCKS: Final = 1000
 
 
@@ -32,7 +32,7 @@ def is_bin_id(text: str) -> bool:
 
 
 def block_of(bin_id: str, block_size: int) -> str:
-    """The name of the block of neighbouring ids that this one belongs to; an id without digits is its own block."""
+    """The name of the block of neighbouring ids that an id belongs to; an id without digits is a block by itself."""
     digits = _TRAILING_DIGITS.search(bin_id)
     if digits is None:
         return bin_id
@@ -40,24 +40,24 @@ def block_of(bin_id: str, block_size: int) -> str:
 
 
 def draw(seed: int, kind: str, name: str) -> int:
-    """A number in 0..2**64-1 that looks random and depends on nothing but its arguments."""
+    """A pseudo-random number in 0..2**64-1 that depends on its arguments only."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{kind}:{name}".encode(), digest_size=8).digest(), "big")
 
 
 class SplitError(IngestError):
-    """The blocks cannot be split; the message says what to change."""
+    """The blocks cannot be split; the message names the cure."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockSplit:
-    """Which split each block went to, and by which rule: `block_draw` or `block_deal`."""
+    """The split of each block, and the rule that chose it: `block_draw` or `block_deal`."""
 
     rule: str
     split_of: Mapping[str, str]
 
 
 def split_blocks(photos_in: Mapping[str, int], seed: int) -> BlockSplit:
-    """Put every block into a split. `photos_in` gives the photos of each block.
+    """Put every block into a split. `photos_in` is the number of photos of each block.
 
     Raises SplitError with fewer than three blocks: each split needs one.
     """
@@ -79,7 +79,7 @@ def _drawn(block: str, seed: int) -> str:
 
 
 def _dealt(photos_in: Mapping[str, int], seed: int) -> dict[str, str]:
-    """Blocks in seeded order, each to the split that lacks most; the last ones fill splits that are still empty."""
+    """Blocks in seeded order, each to the split that lacks most photos; the last ones fill splits that are empty."""
     total = sum(photos_in.values())
     lacks = {split: SHARES[split] * total for split in SPLITS}
     empty = set(SPLITS)

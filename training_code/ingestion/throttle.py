@@ -1,5 +1,4 @@
-"""Bounds for a pipeline of downloads: requests in flight, which follow the server's answers, bytes held in memory, and
-results waiting for their turn."""
+"""Bounds for downloads: requests in flight, bytes in memory, and results that wait for their turn."""
 
 from __future__ import annotations
 
@@ -14,10 +13,10 @@ Result = TypeVar("Result")
 
 
 class AdaptiveLimit:
-    """How many requests may be in flight: doubles a round while all goes well, halves when the server says slow down.
+    """Number of requests that may be in flight: doubles each round, halves when the server asks to slow down.
 
-    As TCP does it: after the first slow-down it grows by one a round. At most one halving is made for the requests
-    that are in flight together, because their answers arrive together and mean one thing.
+    As in TCP, after the first slow-down it grows by one a round. Requests that are in flight together cause one halving
+    at most, because their answers arrive together.
     """
 
     def __init__(self, maximum: int, start: int = 32) -> None:
@@ -48,7 +47,7 @@ class AdaptiveLimit:
         self._wake()
 
     def succeeded(self) -> None:
-        """A request came back whole."""
+        """A request succeeded."""
         self._answered()
         step = 1.0 if self._doubling else 1.0 / self.limit
         self.limit = min(float(self.maximum), self.limit + step)
@@ -75,9 +74,9 @@ class AdaptiveLimit:
 
 
 class ByteBudget:
-    """How many bytes may be held between request and result, given out in the order of asking.
+    """Number of bytes that may be held between request and result, granted in the order of the calls.
 
-    One item larger than the budget passes alone.
+    An item that is larger than the budget is granted alone.
     """
 
     def __init__(self, limit: int) -> None:
@@ -126,8 +125,11 @@ async def in_order(
 ) -> AsyncGenerator[tuple[Item, Result]]:
     """Run `work` for up to `window` items at once and yield every item with its result, in the order of the items.
 
-    `size_of` says beforehand how many bytes an item's result will hold. Together they hold `most_bytes` at most; a
-    larger one passes alone. The first error ends it; work under way is then cancelled and waited for.
+    Args:
+        size_of: bytes that the result of an item will hold. All results under way hold `most_bytes` at most; a larger
+            one runs alone.
+
+    The first error ends it: work under way is cancelled and awaited.
     """
     pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
     held = 0

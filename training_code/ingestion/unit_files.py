@@ -1,10 +1,10 @@
-"""The files of one unit of work: its shard, its rows, and the mark that says they are whole.
+"""The files of one unit of work: its shard, its rows, and the mark that they are complete.
 
     <split>/<unit>.tar
     report/manifest-<unit>.jsonl, quarantine-<unit>.jsonl, skipped-<unit>.jsonl   (those that have rows)
     report/units/<unit>.json
 
-The mark is written last. A run that finds a valid mark leaves the unit alone; anything else is written again.
+The mark is written last. A run skips a unit with a valid mark, and does any other unit again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stacks.vocabulary import CLASSES, SPLITS
 
 REPORT: Final = "report"
 PLAN: Final = "plan"
-"""Stands for a unit's name in the files of rows that were decided before any photo was read."""
+"""Name instead of a unit's in the files of rows that were decided before any photo was read."""
 ROW_FILES: Final = ("manifest", "quarantine", "skipped")
 
 _SHORT: Final = 16
@@ -40,7 +40,7 @@ _OURS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PhotoOutcome:
-    """A labelled photo, or the reason why the id is set aside."""
+    """A labelled photo for the shard, or the reason why its id is set aside."""
 
     labelled: Labelled | None = None
     photo: ShardPhoto | None = None
@@ -51,7 +51,7 @@ class PhotoOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a finished unit's files hold."""
+    """The mark of a finished unit: names, sizes and digests of its files."""
 
     unit: str
     split: str
@@ -65,7 +65,7 @@ class Finished:
 
     @classmethod
     def read(cls, path: Path) -> Finished | None:
-        """A unit's mark, or None where there is none that is whole."""
+        """Read a unit's mark; None where it is missing or damaged."""
         try:
             record = read_sealed(path)
             shard = record.pop("shard")
@@ -75,7 +75,7 @@ class Finished:
 
 
 class UnitWriter:
-    """Writes one unit. Nothing counts as done before `finish` has put the mark beside it."""
+    """Writes one unit. The unit counts as done only after `finish` has written its mark."""
 
     def __init__(self, output: Path, unit: Unit, *, rule: str) -> None:
         self._output = output
@@ -86,7 +86,7 @@ class UnitWriter:
         self._per_class: Counter[int] = Counter()
 
     def add(self, candidate: Candidate, outcome: PhotoOutcome) -> None:
-        """Take the next outcome, in the order of the unit."""
+        """Add the next outcome, in the order of the unit."""
         if outcome.photo is not None and outcome.labelled is not None:
             self._rows["manifest"] += to_line(self._keep(candidate, outcome.labelled, outcome.photo))
         else:
@@ -94,7 +94,7 @@ class UnitWriter:
             self._rows[kind] += to_line(self._set_aside(candidate, outcome))
 
     def finish(self) -> Finished:
-        """Publish the shard, then the rows, then the mark."""
+        """Write the shard, then the rows, then the mark. Returns the mark."""
         if self._per_class:
             shard = self._shard.close()
         else:
@@ -115,7 +115,7 @@ class UnitWriter:
         return finished
 
     def discard(self) -> None:
-        """Drop what is under way."""
+        """Remove the unfinished shard."""
         self._shard.discard()
 
     def _keep(self, candidate: Candidate, labelled: Labelled, photo: ShardPhoto) -> Kept:
@@ -163,13 +163,13 @@ class UnitWriter:
 
 
 def make_folders(output: Path) -> None:
-    """The folders a job uploads, all of them, whatever is found."""
+    """Make all folders that a job uploads, also those that stay empty."""
     for folder in (*SPLITS, REPORT, f"{REPORT}/units"):
         (output / folder).mkdir(parents=True, exist_ok=True)
 
 
 def finished_unit(output: Path, unit: Unit) -> Finished | None:
-    """The unit's mark, if its work is done for the same data, settings and code and its files are whole."""
+    """The unit's mark, if it was made from the same data, settings and code and its files are undamaged; else None."""
     finished = Finished.read(mark_path(output, unit.name))
     if finished is None or (finished.unit, finished.fingerprint) != (unit.name, unit.fingerprint):
         return None
@@ -185,19 +185,19 @@ def unit_paths(output: Path, finished: Finished) -> list[Path]:
 
 
 def mark_path(output: Path, unit: str) -> Path:
-    """Where a unit's mark lies."""
+    """Path of a unit's mark."""
     return output / REPORT / "units" / f"{unit}.json"
 
 
 def damaged_rows(output: Path, files: Mapping[str, str]) -> list[str]:
-    """Which of the row files named are missing or not those whose SHA-256 is given."""
+    """Those of the row files that are missing or have another SHA-256 than given."""
     return [name for name, digest in files.items() if _sha256(output / REPORT / name) != digest]
 
 
 def sweep(output: Path, keep: Iterable[str]) -> None:
-    """Remove what earlier runs with other settings left: the files of units that are not among `keep`.
+    """Remove the files of units that are not in `keep`, which earlier runs with other settings have left.
 
-    The machines of a job may share the folder when it is run by hand, so `keep` names the units of all of them.
+    By hand, the machines of a run may share the folder, so `keep` must name the units of all of them.
     """
     names = set(keep)
     for folder in (*SPLITS, REPORT, f"{REPORT}/units"):
@@ -208,7 +208,7 @@ def sweep(output: Path, keep: Iterable[str]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name first, so that it is never seen half written."""
+    """Write a file under a temporary name first, so that no reader sees a part of it."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     os.replace(part, path)

@@ -42,12 +42,12 @@ CHANGED: Final = "changed_while_reading"
 
 
 class WorkStopped(RuntimeError):
-    """Another process has failed, or the parent is gone: there is no use in going on."""
+    """This process must stop: another one has failed, or the parent has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Numbers that several processes write, each its own, and one reads. The last says that all must stop."""
+    """Numbers of several processes in shared memory: each writes its part, one reads all. The last one means stop."""
 
     values: MutableSequence[int]
     parent: int | None = None
@@ -59,15 +59,15 @@ class Counters:
         return cls(cast(MutableSequence[int], array))
 
     def of_child(self, parent: int) -> Counters:
-        """The same counters in a child, which ends when its parent does."""
+        """The same counters in a child process, which stops when its parent ends."""
         return replace(self, parent=parent)
 
     def stop(self) -> None:
-        """Have every process end at its next photo."""
+        """Make every process stop at its next photo."""
         self.values[len(self.values) - 1] = 1
 
     def note(self, process: int, *, kept: bool, limit: AdaptiveLimit) -> None:
-        """Count one photo. Raises Stopped when the process must end."""
+        """Count one photo. Raises WorkStopped when the process must stop."""
         base = process * _FIELDS
         self.values[base + _DONE] += 1
         self.values[base + _SET_ASIDE] += not kept
@@ -77,12 +77,12 @@ class Counters:
             raise WorkStopped("another worker has failed, or the main process is gone")
 
     def total(self, field: int) -> int:
-        """One field over all processes."""
+        """Sum of one field over all processes."""
         return sum(self.values[field : len(self.values) - 1 : _FIELDS])
 
 
 class PhotoProgress:
-    """While it is open, a line every five seconds; one more at the end."""
+    """Logs the progress every five seconds while it is open, and once at the end."""
 
     def __init__(self, counters: Counters, photos: int) -> None:
         self._counters = counters
@@ -122,22 +122,22 @@ class PhotoProgress:
 
 @dataclass(frozen=True, slots=True)
 class WorkLimits:
-    """What a run may use of the machine."""
+    """The resources of the machine that a run may use."""
 
     cores: int
     """Processes, each of which decodes one photo at a time; fewer where there is little to do."""
     concurrency: int
-    """Requests in flight; an answer counts until the loop, which decodes as well, has taken it."""
+    """Requests in flight; a request counts until the event loop, which also decodes, has taken its answer."""
     photo_bytes: int
     """Bytes of photos held between request and decoding."""
     window: int
-    """Photos under way from request to shard; each that waits for its turn holds what the shard will keep of it."""
+    """Photos between request and shard; each one that waits for its turn holds the bytes that the shard will keep."""
     kept_bytes: int
-    """Bytes of photos that the shards keep as they were sent, under way from request to shard."""
+    """Bytes, between request and shard, of photos that are kept as they were sent."""
 
     @classmethod
     def of(cls, cores: int, *, concurrency: int | None = None, photo_bytes: int | None = None) -> WorkLimits:
-        """What keeps so many cores busy where an answer takes a tenth of a second, unless told otherwise."""
+        """Limits that keep these cores busy where an answer takes a tenth of a second; other values may be given."""
         held = photo_bytes or 8 * 1024 * 1024 * cores
         return cls(cores, concurrency or 192 * cores, held, 256 * cores, kept_bytes=2 * held)
 
@@ -155,7 +155,7 @@ class WorkLimits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one of several processes needs to do units; `number` tells them apart."""
+    """The part of a run that one of several processes does; `number` is its index."""
 
     url: str
     content_tags: bool
@@ -175,7 +175,7 @@ class Intake:
         self._bench = Workbench()
 
     async def outcome(self, candidate: Candidate, *, as_sent: bool) -> PhotoOutcome:
-        """Read, check and take in one candidate. What is wrong with a bin is an outcome; SourceError is an outage."""
+        """Read and check one candidate. A fault of the bin is an outcome, an outage raises SourceError."""
         labelled: Labelled | None = None
         try:
             labelled = await read_label(self._source, candidate)
@@ -189,7 +189,7 @@ class Intake:
             return PhotoOutcome(labelled, None, QUARANTINED, error.reason, str(error))
 
     async def _photo(self, candidate: Candidate, *, as_sent: bool) -> ShardPhoto:
-        """Read until the bytes are those that were listed; a damaged body is asked for again."""
+        """Read the photo until its bytes are those that were listed; a damaged answer is requested again."""
         for _ in range(_REREADS):
             try:
                 data = await self._source.photo(candidate.photo)
@@ -199,7 +199,7 @@ class Intake:
             except DamagedPhoto as error:
                 if await self._source.has_changed(candidate.photo):
                     raise PhotoError(CHANGED, "its content changed after it was listed") from error
-                log.warning("photo %s: %s; asking again", candidate.id, error)
+                log.warning("photo %s: %s; requested again", candidate.id, error)
         raise SourceError(
             f"{self._source.url}: photo {candidate.id} arrives damaged every time. Check the network; "
             "where ETags are not MD5 sums, as with KMS encryption, give --ignore-etags"
@@ -209,7 +209,7 @@ class Intake:
 async def run_share(
     share: Share, units: Iterable[Unit], counters: Counters, source: BinSource | None = None
 ) -> list[Finished]:
-    """One stream through the units: the next one's downloads start while the last one's photos are being written."""
+    """Do the units as one stream: downloads of the next unit start while photos of the last one are written."""
     if source is None:
         source = BinSource(share.url, concurrency=share.limits.concurrency)
         source.content_tags = share.content_tags
@@ -243,6 +243,6 @@ async def run_share(
     finally:
         if writer is not None:
             writer.discard()
-        # Also after a failure: what is saved is what the retry need not do.
+        # Also after a failure: the retry skips what is uploaded.
         await asyncio.gather(*uploads)
     return marks

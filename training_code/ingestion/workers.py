@@ -1,4 +1,4 @@
-"""The processes that do the work: one a core, each of which takes the next unit whenever it has room for it."""
+"""The processes that do the work: one for each core, each takes the next unit whenever it has room."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     UnitQueue = Queue[Unit | None]
 
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
-# A process takes most of a second to start: as long as some hundred photos take.
+# A process takes most of a second to start, the time of a few hundred photos.
 _WORTH_A_PROCESS: Final = 300
-# What a worker's libraries would otherwise take of the machine: an arena of memory for each of the object store's
-# threads, and threads of its own for numpy's matrices, which nothing here multiplies.
+# Otherwise the libraries of each worker would take an arena of memory for each thread of the object store, and start
+# threads for numpy's matrices, of which nothing here multiplies any.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 log = logging.getLogger(__name__)
 
 
 class WorkError(IngestError):
-    """A worker ended without finishing; the message says what to change."""
+    """A worker process ended before its work was done; the message names the cure."""
 
 
 def worthwhile(cores: int, photos: int) -> int:
-    """How many processes to do so many photos with."""
+    """Number of processes that this many photos are worth."""
     return max(1, min(cores, photos // _WORTH_A_PROCESS))
 
 
 class Workers:
-    """Up to so many processes, which end with the `with` block."""
+    """At most `most` processes, which end with the `with` block."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -68,14 +68,14 @@ class Workers:
             self._crew.dismiss(finished=error is None)
 
     def start(self, photos: int) -> None:
-        """Have as many ready as so many photos are worth: their start need not wait until it is known which photos."""
+        """Start the processes that this many photos are worth, already while the source is listed."""
         wanted = worthwhile(self.most, photos)
         if wanted > 1:
             self._crew = self._crew or _Crew(self.most, self.counters)
             self._crew.start(wanted)
 
     async def run(self, shares: Sequence[Share], units: list[Unit]) -> list[Finished]:
-        """Do the units, by as many processes as there are shares. The first error ends them all."""
+        """Do the units with one process for each share. The first error stops all of them. Raises WorkError."""
         self._crew = self._crew or _Crew(self.most, self.counters)
         try:
             return await self._crew.run(shares, units)
@@ -91,9 +91,9 @@ class _Crew:
     def __init__(self, most: int, counters: Counters) -> None:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        # Forking a process in which the object store's threads run would copy their locks, taken.
+        # A fork would copy the locks of the object store's threads in their locked state.
         context = multiprocessing.get_context("spawn")
-        # Units are copied when they are asked for, so that no process holds those of the others.
+        # A unit is copied when a process takes it, so no process holds the units of the others.
         self._waiting: UnitQueue = context.Queue()
         self._counters = counters
         shared = counters, self._waiting, os.getpid()
@@ -101,15 +101,15 @@ class _Crew:
         self._started = 0
 
     def start(self, processes: int) -> None:
-        """Have so many processes, without waiting for them."""
-        # One that was killed shows when it is needed.
+        """Start processes up to this number, without waiting for them."""
+        # A process that was killed raises the error when it is used.
         with suppress(BrokenProcessPool), _interrupts_later():
             while self._started < processes:
                 self._started += 1
                 self._pool.submit(_nothing)
 
     async def run(self, shares: Sequence[Share], units: list[Unit]) -> list[Finished]:
-        """Give out the units; an error stops all processes. Raises BrokenProcessPool when one was killed."""
+        """Queue the units; an error stops all processes. Raises BrokenProcessPool when a process was killed."""
         for unit in (*_taken(units), *(None for _ in shares)):
             self._waiting.put(unit)
         loop = asyncio.get_running_loop()
@@ -122,9 +122,9 @@ class _Crew:
             await asyncio.gather(*work, return_exceptions=True)
 
     def dismiss(self, *, finished: bool) -> None:
-        """End the processes, and wait for that: a second Ctrl-C must not leave them behind."""
+        """End the processes and wait for their end, so that a second Ctrl-C leaves none behind."""
         if not finished:
-            # Nobody takes what the queue's thread still holds.
+            # No process takes the units that the queue's thread still holds.
             self._waiting.cancel_join_thread()
         with _interrupts_later():
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -143,7 +143,7 @@ async def run_units(
     workers: Workers,
     destination: Destination | None = None,
 ) -> list[Finished]:
-    """Do the units and return their marks. They are taken out of the list, so that what is done can be forgotten."""
+    """Do the units and return their marks. Units are removed from the list, which frees their memory."""
     photos = sum(len(unit.candidates) for unit in units)
     parts = min(worthwhile(workers.most, photos), max(1, len(units)))
     # The smallest last, so that all processes end at about the same time.
@@ -167,9 +167,9 @@ async def run_units(
 
 
 async def finished_before(output: Path, units: list[Unit], destination: Destination | None) -> list[Finished]:
-    """The marks of units that an earlier run has finished, which are taken out of the list.
+    """The marks of units that an earlier run has finished. Those units are removed from the list.
 
-    Marks that no longer hold are removed.
+    Marks that are no longer valid are deleted.
     """
     if destination is not None:
         await destination.restore(output, units)
@@ -189,7 +189,7 @@ def _taken(units: list[Unit]) -> Iterator[Unit]:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Put Ctrl-C off for the body, and in the processes that start in it until they have work."""
+    """Delay Ctrl-C until the body ends; processes that start in it delay it until they have work."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -203,14 +203,14 @@ _shared: tuple[Counters, UnitQueue] | None = None
 def _start_worker(counters: Counters, waiting: UnitQueue, parent: int) -> None:
     global _shared
     _shared = counters.of_child(parent), waiting
-    # Nearly all of a photo's tasks and futures are freed as they go: cycles among them are looked for seldom.
+    # Reference counting frees nearly all tasks and futures of a photo, so cycles are collected seldom.
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
 
 
 def _nothing() -> None:
-    """A process starts when it is given something to do."""
+    """A task that does nothing: the pool starts a process for it."""
 
 
 def _work(share: Share) -> list[Finished]:
@@ -220,14 +220,14 @@ def _work(share: Share) -> list[Finished]:
     try:
         return uvloop.run(_until_interrupted(run_share(share, units, counters)))
     except (asyncio.CancelledError, KeyboardInterrupt):
-        # Ctrl-C reaches every process of a terminal; the main one says what it means.
+        # Ctrl-C reaches every process of a terminal; the main process prints the message.
         raise WorkStopped("interrupted") from None
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 async def _until_interrupted(work: Coroutine[None, None, list[Finished]]) -> list[Finished]:
-    """The work, cancelled by the first Ctrl-C; further ones do not disturb its ending."""
+    """Run the work; the first Ctrl-C cancels it, further ones are ignored."""
     task = asyncio.ensure_future(work)
     interrupted = False
 

@@ -1,4 +1,4 @@
-"""Every rule of the pack: the templates as shipped pass it, and one plausible mistake in them is found and named."""
+"""Every rule of the pack: the shipped templates pass, and one plausible mistake in them is found and named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def first(stack: Json, kind: str) -> Json:
 
 
 def edit_definition(stacks: Stacks, edit: Callable[[str], str]) -> None:
-    """Changes the text of the pipeline definition, which lies in pieces between references."""
+    """Changes the text of the pipeline definition, which is split at its references."""
     body = first(stacks["Training"], "AWS::SageMaker::Pipeline")["PipelineDefinition"]["PipelineDefinitionBody"]
     pieces = body["Fn::Join"][1]
     before = json.dumps(pieces)

@@ -1,4 +1,4 @@
-"""The policies where people meet them: `cdk synth` refuses what a rule forbids and says how to mend it."""
+"""`cdk synth` refuses what a rule forbids and prints the cure."""
 
 from __future__ import annotations
 

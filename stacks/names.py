@@ -1,6 +1,6 @@
-"""Names in the pipelines of an environment: the pipelines themselves, their steps, their parameters.
+"""Names that stacks, functions and command line use: pipelines, their steps and parameters, those of the serving stack.
 
-The command line may import this module: it needs no other.
+Packed with the functions, so it needs no package.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ TRAINING_INSTANCE_COUNT: Final = "TrainingInstanceCount"
 EVALUATE_INSTANCE_TYPE: Final = "EvaluateInstanceType"
 CONTINUED_EXECUTION: Final = "ContinuedExecution"
 """Parameter of the pipelines that continue an execution on demand: the id of the execution, which holds checkpoints."""
+
+LISTING: Final = "Listing"
+"""Output of Fingerprint: S3 address of the listing of photos, metadata and labels, which is named after its SHA-256."""
+PHOTOS: Final = "Photos"
+METADATA: Final = "Metadata"
+
+MODEL_PACKAGE_ARN: Final = "ModelPackageArn"
+ENDPOINT_STATE: Final = "EndpointState"
+"""Parameters of the serving stack: the package to serve, and `on` or `off`."""
 
 
 def continuing_pipeline(prefix: str, first: str) -> str:
