@@ -7,8 +7,9 @@ answered in evaluation. Needs Pillow and numpy only.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ SCALED_DECODING_HEADROOM: Final = 2
 JPEG: Final = "JPEG"
 PNG: Final = "PNG"
 _SIGNATURES: Final = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG}
+CROP: Final = "crop"
+WHOLE: Final = "whole"
+FITS: Final = (WHOLE, CROP)
+"""How a photo is fitted to the network's square input: the whole frame squashed, or its centre cut out."""
 _EXIF_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,6 +63,8 @@ class PhotoError(ValueError):
 class Preprocessing:
     """How a photo becomes the network's input; travels with the model in serving.json.
 
+    `crop` is the side of the input, pixels. With `fit` crop the photo's shorter side becomes `shorter_side` and the
+    central square is kept; with whole the frame is squashed to the square, and `shorter_side` is not read.
     `mean` and `std` are per RGB channel on the scale 0..1. `prepare` does not apply them: the served graph does.
     """
 
@@ -65,12 +72,34 @@ class Preprocessing:
     crop: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    fit: str = CROP
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Preprocessing:
+        """From the fields of a JSON document. One without `fit` was written when every photo was cropped.
+
+        Raises KeyError, TypeError or ValueError where a field is missing or wrong.
+        """
+        return cls(
+            shorter_side=fields["shorter_side"],
+            crop=fields["crop"],
+            mean=tuple(fields["mean"]),
+            std=tuple(fields["std"]),
+            fit=fields.get("fit", CROP),
+        )
+
+    @property
+    def needed_side(self) -> int:
+        """Shorter side, pixels, below which a decoded photo would lack detail that the network could see."""
+        return self.crop if self.fit == WHOLE else self.shorter_side
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.shorter_side <= 4096:
             raise ValueError(f"crop ({self.crop}) must lie in 1..shorter_side ({self.shorter_side}), at most 4096")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("mean and std need three values each, and std must be positive")
+        if self.fit not in FITS:
+            raise ValueError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
 
 
 def kind_of(data: bytes) -> str | None:
@@ -124,17 +153,19 @@ def prepare(
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """The network's input for one encoded photo: uint8 RGB [crop, crop, 3]. Raises PhotoError."""
-    image = open_photo(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=preprocessing.shorter_side)
+    image = open_photo(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=preprocessing.needed_side)
     return prepare_image(image, preprocessing)
 
 
 def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """As `prepare`, from a decoded RGB image: resize and crop in one pass that touches only what is kept.
 
-    The source box is the crop mapped back through the full resize, so every output pixel has the filter it has in
+    With fit crop the source box is the crop mapped back through the full resize, so every output pixel has the filter it has in
     `centre_crop(resize_shorter_side(image, ...), ...)`; the two differ by rounding, at most one grey level.
     """
     side = preprocessing.crop
+    if preprocessing.fit == WHOLE:
+        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
     size = resized_size(image.size, preprocessing.shorter_side)
     if size == image.size:
         return np.asarray(centre_crop(image, side), dtype=np.uint8)

@@ -26,6 +26,7 @@ SHARED_MODULES = (
     "arithmetic.py",
     "inference.py",
     "serving/__init__.py",
+    "serving/answer_rule.py",
     "serving/answers.py",
     "serving/artefact.py",
     "serving/cores.py",

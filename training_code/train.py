@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from features.files import check_backbone, read_split, same_precision
 from features.source import FeatureSource
 from fitting.checkpoints import CheckpointFolder
+from fitting.first_head import fit_first_head
 from fitting.loop import Fit, FitSettings, Outcome, Source, Watcher
 from fitting.objectives import OBJECTIVES
 from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
@@ -32,7 +33,9 @@ from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, sever
 from jobs.container import JobContainer, JobError, StopSignal, run_job
 from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
-from modelling.bin_model import CLASSES, BinModel, CountHead, ModelCard, combine_saved, read_card, save_model
+from modelling.bin_model import BinModel, ModelCard, combine_saved, read_card, save_model
+from modelling.head import CLASSES, HEADS, ORDERED, CountHead
+from serving.answer_rule import ANSWERS, MEDIAN
 from watching.mlflow_tracking import MlflowTracking
 from watching.profile_window import RunProfiler, profile_json, profile_rules
 from watching.report import RunReport, write_run_report
@@ -58,21 +61,42 @@ class TrainSettings:
 
     strategy: str = setting("head: a head on frozen features; full: everything", "head", choices=("head", "full"))
     backbone: str = setting("network before the head (head: must be the embedded one)", "resnet50")
-    weights: str = setting("full only: torchvision, channel, an s3:// uri, a path, or none for random", "torchvision")
-    epochs: int = setting("passes over the training split", 20, low=1, high=10_000)
-    lr: float = setting("peak learning rate", 0.01, low=1e-8, high=10)
-    batch_size: int = setting("photos a step, over all machines", 64, low=1, high=65_536)
-    batch_norm: str = setting("full only: train on each batch's statistics, or keep the weights' own", "train",
-                              choices=("train", "frozen"))  # fmt: skip
+    weights: str = setting(
+        "full only: torchvision, packaged, channel, an s3:// uri, a path, or none for random", "torchvision"
+    )
+    features: str = setting("full only: stages, or the last pool alone (head: as embedded)", "stages",
+                            choices=("stages", "last"))  # fmt: skip
+    fit: str = setting("full only: whole frame squashed, or its centre (head: as embedded)", "whole",
+                       choices=("whole", "crop"))  # fmt: skip
+    input_size: int = setting("full only: side of the network's input, pixels", 224, low=32, high=512)
+    head: str = setting("ordered: one score and four thresholds; softmax: a score a count", ORDERED, choices=HEADS)
+    answer: str = setting("which count is answered", MEDIAN, choices=ANSWERS)
+    epochs: int = setting("passes over the training split", 20, low=1, high=10_000, full=8)
+    lr: float = setting("peak learning rate", 0.03, low=1e-8, high=10, full=9e-4)
+    batch_size: int = setting("photos a step, over all machines", 64, low=1, high=65_536, full=32)
+    batch_norm: str = setting("full only: train on each batch's statistics, or keep the weights' own", "frozen",
+                              choices=("frozen", "train"))  # fmt: skip
     loss: str = setting("what is minimised", "cross-entropy", choices=tuple(OBJECTIVES))
-    optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS)
+    label_smoothing: float = setting(
+        "share of the loss that asks for every count alike", 0.0, low=0, high=0.9, full=0.05
+    )
+    squared_error: float = setting("weight of the expected count's squared error", 0.0, low=0, high=10, full=0.2)
+    optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS, full="adamw")
     weight_decay: float = setting("decay of weights towards zero", 0.01, low=0, high=10)
-    dropout: float = setting("share of the head's hidden units dropped while training", 0.5, low=0, high=0.95)
+    head_rate: float = setting("full only: the head's learning rate, relative to lr", 0.3, low=0.01, high=100)
+    head_epochs: int = setting("full only: epochs of the head alone before everything; 0: none", 20, low=0, high=1000)
+    average: float = setting("decay of the averaged weights that are kept; 0: the last ones", 0.0, low=0, high=0.9999,
+                             full=0.98)  # fmt: skip
+    clip: float = setting("norm to which longer gradients are shortened; 0: never", 0.0, low=0, high=1e6, full=5.0)
+    dropout: float = setting("share of the head's hidden units dropped while training", 0.5, low=0, high=0.95, full=0.2)
     precision: str = setting("numbers to compute in; auto: bf16 or else fp16 on a GPU, fp32 on a CPU", "auto",
                              choices=PRECISIONS)  # fmt: skip
-    warm_up_epochs: float = setting("epochs in which the learning rate rises to its peak", 1.0, low=0, high=1000)
+    warm_up_epochs: float = setting(
+        "epochs in which the learning rate rises to its peak", 1.0, low=0, high=1000, full=2.0
+    )
     schedule: str = setting("learning rate after the warm-up", "cosine", choices=("cosine", "constant"))
-    patience: int = setting("epochs without a better validation loss before the end; 0: never", 0, low=0, high=10_000)
+    patience: int = setting("epochs without a better validation loss before the end; 0: never", 0, low=0, high=10_000,
+                            full=3)  # fmt: skip
     seed: int = setting("seed of initial weights, order, views and dropout", 0, low=0, high=2**31)
     checkpoint_seconds: float = setting("seconds between checkpoints inside an epoch", 60.0, low=0)
     watch: str = setting("watch rules: default, off, or rule=warn|stop|off[:threshold],...", "default")
@@ -146,9 +170,10 @@ def _prepare(
     task: Task, settings: TrainSettings, container: JobContainer, ranks: Ranks, stop: StopSignal,
     watchers: Sequence[Watcher],
 ) -> Fit:  # fmt: skip
-    optimiser = Optimiser(task.network, settings.optimiser, settings.weight_decay)
+    optimiser = Optimiser(task.network, settings.optimiser, settings.weight_decay, settings.head_rate)
     fit_settings = FitSettings(
-        settings.epochs, settings.batch_size, settings.seed, settings.loss, settings.patience
+        settings.epochs, settings.batch_size, settings.seed, settings.loss, settings.patience,
+        settings.label_smoothing, settings.squared_error, settings.average, settings.clip, settings.answer,
     )  # fmt: skip
     steps_an_epoch = ranks.sampling(len(task.train), settings.batch_size, settings.seed).steps
     schedule = Schedule(
@@ -173,33 +198,37 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     if card.backbone != settings.backbone:
         raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
     splits = [read_split(folder / "features", split) for split in ("train", "validation")]
-    card = replace(card, computed_in={"features": same_precision(splits)})
+    card = replace(card, computed_in={"features": same_precision(splits)}, head=settings.head, answer=settings.answer)
     train, validation = (FeatureSource(features, settings.seed) for features in splits)
     _check_counts(train.counts, validation.counts)
-    head = CountHead(train.views.shape[2], dropout=settings.dropout)
-    head.standardise_on(train.views.flatten(0, 1))
+    head = CountHead(train.views.shape[2], dropout=settings.dropout, kind=settings.head)
+    head.standardise_on(train.views.flatten(0, 1), card.feature_groups)
     return Task(head, train, validation, train.counts, card, (train.digest, validation.digest))
 
 
 def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> Task:
     # Here, not above: a trial on features should not wait for torchvision and Pillow.
-    from modelling.backbones import load_backbone
-    from photo import Preprocessing
+    from modelling.backbones import load_backbone, preprocessing_of
 
-    pixels = Preprocessing()
+    pixels = preprocessing_of(settings.backbone, settings.fit, settings.input_size)
     train = _photo_source(settings, settings.train or container.channel("train"), pixels)
     validation = _photo_source(settings, settings.validation or container.channel("validation"), pixels)
     _check_counts(train.counts, validation.counts)
-    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
+    backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container, settings.features)
     # Random weights are known by their seed: processors differ in how they draw them.
     start = "" if settings.weights == "none" else digest_of_tensors(backbone.network.state_dict())
-    model = BinModel(backbone, CountHead(backbone.width, dropout=settings.dropout), pixels)
+    model = BinModel(backbone, CountHead(backbone.width, dropout=settings.dropout, kind=settings.head), pixels)
     model.frozen_norms = settings.batch_norm == "frozen"
     if ranks.size > 1 and ranks.device.type == "cuda":
         model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
     # The layout that convolutions on CPU and GPU prefer.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    card = ModelCard(settings.backbone, settings.weights, "full")
+    model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.head_epochs:
+        fit_first_head(model, train, epochs=settings.head_epochs, seed=settings.seed)
+    card = ModelCard(
+        settings.backbone, settings.weights, "full", preprocessing=pixels, features=settings.features,
+        feature_groups=backbone.groups, head=settings.head, answer=settings.answer,
+    )  # fmt: skip
     return Task(model, train, validation, train.counts, card, (train.digest, validation.digest, start))
 
 
@@ -208,7 +237,7 @@ def _photo_source(settings: TrainSettings, folder: Path, pixels: Preprocessing) 
     from photos.source import PhotoSource
 
     return PhotoSource(
-        folder, pixels, Augmentation(), seed=settings.seed, threads=settings.threads,
+        folder, pixels, Augmentation.of(pixels.fit), seed=settings.seed, threads=settings.threads,
         max_corrupt_share=settings.max_corrupt_share,
     )  # fmt: skip
 

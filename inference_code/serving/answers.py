@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from serving.answer_rule import answered
 from serving.artefact import Description
 from serving.network import Logits
 from serving.requests import CSV, JSON, JSON_LINES, RequestError, choose_answer
@@ -19,7 +20,7 @@ from serving.requests import CSV, JSON, JSON_LINES, RequestError, choose_answer
 
 @dataclass(frozen=True)
 class Answer:
-    """What one photo shows. Probabilities are by count; entropy is in nats."""
+    """What one photo shows: the count by the model's rule of answering; probabilities by count; entropy in nats."""
 
     count: int
     probabilities: dict[int, float]
@@ -36,10 +37,11 @@ def answer(scores: Logits, description: Description) -> Answer:
     """Calibrated probabilities from one photo's scores [classes]."""
     scaled = scores.astype(np.float64) / description.temperature
     weights = np.exp(scaled - scaled.max())
-    shares = cast("list[float]", (weights / weights.sum()).tolist())
+    normalised = weights / weights.sum()
+    shares = cast("list[float]", normalised.tolist())
     by_count = dict(zip(description.classes, shares, strict=True))
     return Answer(
-        count=max(by_count, key=by_count.__getitem__),
+        count=description.classes[int(answered(normalised, description.answer))],
         probabilities=by_count,
         expected_count=sum(count * share for count, share in by_count.items()),
         entropy=-sum(share * math.log(share) for share in shares if share > 0),

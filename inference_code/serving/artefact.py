@@ -14,6 +14,7 @@ from typing import Any, Final
 from arithmetic import SERVED
 from digests import DamagedFile, unseal
 from photo import Preprocessing
+from serving.answer_rule import ANSWERS, MOST_PROBABLE
 from serving.onnx_scan import NotOnnx, keeps_weights_outside
 
 MODEL_FILE: Final = "model.onnx"
@@ -36,6 +37,8 @@ class Description:
     preprocessing: Preprocessing
     temperature: float
     precision: str
+    answer: str = MOST_PROBABLE
+    """The rule by which the answered count is chosen, one of ANSWERS."""
 
     @classmethod
     def parse(cls, text: str) -> Description:
@@ -44,17 +47,13 @@ class Description:
             fields: Any = json.loads(text)
             if fields["schema"] != 1:
                 raise ArtefactError(f"{DESCRIPTION_FILE}: schema is {fields['schema']!r}, this server reads 1")
-            constants = fields["preprocessing"]
             description = cls(
                 classes=tuple(fields["classes"]),
-                preprocessing=Preprocessing(
-                    shorter_side=constants["shorter_side"],
-                    crop=constants["crop"],
-                    mean=tuple(constants["mean"]),
-                    std=tuple(constants["std"]),
-                ),
+                preprocessing=Preprocessing.of(fields["preprocessing"]),
                 temperature=float(fields["temperature"]),
                 precision=str(fields["precision"]),
+                # Models that were made before the rule was written down answer the most probable count.
+                answer=str(fields.get("answer", MOST_PROBABLE)),
             )
         except KeyError as error:
             raise ArtefactError(f"{DESCRIPTION_FILE}: the field {error} is missing") from error
@@ -74,6 +73,10 @@ class Description:
             raise ArtefactError(
                 f"{DESCRIPTION_FILE}: precision must be one of {', '.join(SERVED)}, not {self.precision!r}"
             )
+        if self.answer not in ANSWERS:
+            raise ArtefactError(f"{DESCRIPTION_FILE}: answer must be one of {', '.join(ANSWERS)}, not {self.answer!r}")
+        if self.answer != MOST_PROBABLE and list(self.classes) != sorted(self.classes):
+            raise ArtefactError(f"{DESCRIPTION_FILE}: the {self.answer} needs ascending classes: {list(self.classes)}")
 
 
 @dataclass(frozen=True)

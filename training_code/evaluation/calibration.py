@@ -73,7 +73,7 @@ class ReliabilityBin:
     confidence: float
     """Their mean top probability."""
     accuracy: float
-    """Share of them counted right; equal to the confidence when the model is calibrated."""
+    """Share of them whose most probable count is right; equal to the confidence when the model is calibrated."""
 
 
 def reliability(predictions: Predictions) -> tuple[ReliabilityBin, ...]:
@@ -84,7 +84,7 @@ def reliability(predictions: Predictions) -> tuple[ReliabilityBin, ...]:
         ReliabilityBin(
             photos=int((place == number).sum()),
             confidence=float(confidence[place == number].mean()),
-            accuracy=float(predictions.correct[place == number].mean()),
+            accuracy=float(predictions.top_is_right[place == number].mean()),
         )
         for number in np.unique(place)
     )

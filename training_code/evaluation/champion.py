@@ -21,10 +21,11 @@ from shards import Sample
 
 @dataclass(frozen=True, eq=False)
 class Champion:
-    """A model package and the probabilities [N, k] it gives our photos."""
+    """A model package, the probabilities [N, k] it gives our photos, and its rule of answering."""
 
     arn: str
     probabilities: Floats
+    answer: str
 
 
 class Found(NamedTuple):
@@ -51,12 +52,12 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
     if arn is None:
         return Found(None, "")
     try:
-        return Found(Champion(arn, _answers_of(arn, photos, classes)), "")
+        return Found(Champion(arn, *_answers_of(arn, photos, classes)), "")
     except Exception as error:  # whatever the archive of another version brings about
         return Found(None, f"champion {arn}: {error}")
 
 
-def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
+def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
     package = boto3.client("sagemaker").describe_model_package(ModelPackageName=arn)
     place = urlparse(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
     with tempfile.TemporaryDirectory() as folder:
@@ -65,8 +66,8 @@ def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) ->
         return _answers(archive, Path(folder) / "model", photos, classes)
 
 
-def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
-    """As the endpoint that serves it answers."""
+def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
+    """Probabilities as the endpoint that serves it answers, and its rule of answering."""
     try:
         champion = ServedModel.of_archive(archive, folder)
     except JobError as error:
@@ -74,4 +75,4 @@ def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tup
     counts = champion.description.classes
     if counts != classes:
         raise JobError(f"the champion counts {list(counts)}, this model {list(classes)}: they cannot be compared")
-    return probabilities_of(champion.answers(photos))
+    return probabilities_of(champion.answers(photos)), champion.description.answer

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serving.answer_rule import MOST_PROBABLE, answered
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -36,11 +38,14 @@ class Predictions:
     """[n] block of ids a photo belongs to, numbered 0..B-1 without gaps; photos of one block are not independent."""
     classes: tuple[int, ...]
     """k counts, in the order of the columns, ascending."""
+    answer: str = MOST_PROBABLE
+    """The rule by which the answered count is chosen."""
 
     @classmethod
     def of(
-        cls, labels: ArrayLike, probabilities: ArrayLike, blocks: ArrayLike | None = None, *, classes: tuple[int, ...]
-    ) -> Predictions:
+        cls, labels: ArrayLike, probabilities: ArrayLike, blocks: ArrayLike | None = None, *, classes: tuple[int, ...],
+        answer: str = MOST_PROBABLE,
+    ) -> Predictions:  # fmt: skip
         """Check and freeze. `blocks` may be any hashable ids ([n]); None means every photo stands for itself.
 
         Raises ValueError naming what does not fit.
@@ -69,12 +74,17 @@ class Predictions:
         if block_ids.shape != (count,):
             raise ValueError(f"blocks have shape {block_ids.shape}, expected ({count},)")
         _, numbered = np.unique(block_ids, return_inverse=True)
-        return cls(label_array, probability_array / sums[:, None], numbered.astype(np.int64), tuple(classes))
+        return cls(label_array, probability_array / sums[:, None], numbered.astype(np.int64), tuple(classes), answer)
 
     @property
     def counts(self) -> Integers:
-        """[n] most probable count; the smaller one of equals."""
-        return np.asarray(np.asarray(self.classes, dtype=np.int64)[self.probabilities.argmax(axis=1)])
+        """[n] the answered count."""
+        return np.asarray(np.asarray(self.classes, dtype=np.int64)[self.count_indices])
+
+    @property
+    def count_indices(self) -> Integers:
+        """[n] column of each answered count."""
+        return answered(self.probabilities, self.answer)
 
     @property
     def expected_counts(self) -> Floats:
@@ -88,13 +98,22 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """[n] whether the most probable count is the recorded one."""
+        """[n] whether the answered count is the recorded one."""
         return np.asarray(self.counts == self.labels)
+
+    @property
+    def top_is_right(self) -> NDArray[np.bool_]:
+        """[n] whether the most probable count is the recorded one: what the top probability promises."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.label_indices)
 
     def subset(self, chosen: NDArray[np.bool_]) -> Predictions:
         """The photos where `chosen` ([n]) is true."""
         return Predictions.of(
-            self.labels[chosen], self.probabilities[chosen], self.blocks[chosen], classes=self.classes
+            self.labels[chosen],
+            self.probabilities[chosen],
+            self.blocks[chosen],
+            classes=self.classes,
+            answer=self.answer,
         )
 
 
@@ -114,11 +133,11 @@ class CountMetrics:
     within_one: Floats
     """Share of photos off by at most one item."""
     rmse: Floats
-    """Root mean squared error of the most probable count, items."""
+    """Root mean squared error of the answered count, items."""
     mae: Floats
-    """Mean absolute error of the most probable count, items."""
+    """Mean absolute error of the answered count, items."""
     bias: Floats
-    """Mean signed error of the most probable count, items; above zero means counting too many."""
+    """Mean signed error of the answered count, items; above zero means counting too many."""
     rmse_expected: Floats
     """Root mean squared error of the expected count, items."""
     log_loss: Floats
@@ -160,15 +179,15 @@ class BlockSums:
         columns = _Columns(k)
         rows = np.arange(len(predictions.labels))
         per_photo = np.zeros((len(rows), columns.width))
-        confusion_cell = predictions.label_indices * k + predictions.probabilities.argmax(axis=1)
+        confusion_cell = predictions.label_indices * k + predictions.count_indices
         per_photo[rows, confusion_cell] = 1
         of_label = predictions.probabilities[rows, predictions.label_indices]
         per_photo[:, columns.log_loss] = -np.log(np.clip(of_label, _SMALLEST_PROBABILITY, 1))
         per_photo[:, columns.expected_squared_error] = (predictions.expected_counts - predictions.labels) ** 2
-        # Only the sum of (confidence - correct) of a bin matters: the bin's size cancels out of the weighted mean.
+        # Only the sum of (confidence - right) of a bin matters: the bin's size cancels out of the weighted mean.
         confidence = predictions.probabilities.max(axis=1)
         calibration_bin = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-        per_photo[rows, columns.calibration_start + calibration_bin] = confidence - predictions.correct
+        per_photo[rows, columns.calibration_start + calibration_bin] = confidence - predictions.top_is_right
         table = np.zeros((int(predictions.blocks.max()) + 1, columns.width))
         np.add.at(table, predictions.blocks, per_photo)
         return cls(table, predictions.classes)
@@ -240,9 +259,9 @@ def measure(predictions: Predictions) -> CountMetrics:
 
 
 def confusion_matrix(predictions: Predictions) -> Integers:
-    """[k, k] photos by recorded count (row) and most probable count (column)."""
+    """[k, k] photos by recorded count (row) and answered count (column)."""
     k = len(predictions.classes)
-    cells = predictions.label_indices * k + predictions.probabilities.argmax(axis=1)
+    cells = predictions.label_indices * k + predictions.count_indices
     return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
 
 

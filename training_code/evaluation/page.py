@@ -177,7 +177,7 @@ def _worst_mistakes(predictions: Predictions, photos: Sequence[LabelledPhoto]) -
             recorded=int(predictions.labels[index]),
             counted=int(predictions.counts[index]),
             probability_of_recorded=float(of_recorded[index]),
-            probability_of_counted=float(predictions.probabilities[index].max()),
+            probability_of_counted=float(predictions.probabilities[index, predictions.count_indices[index]]),
             image=_thumbnail(photos[index].photo),
         )
         for index in worst.tolist()

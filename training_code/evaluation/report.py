@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.answers import AnswerFile
 from evaluation.bootstrap import Interval
 from evaluation.count_metrics import PER_CLASS, Predictions, confusion_matrix
@@ -79,7 +81,7 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
 
 def _confidence_json(test: Predictions) -> dict[str, dict[str, float]]:
     """Mean and variance of the answer's probability by recorded count: drift of the live endpoint shows against it."""
-    sure = test.probabilities.max(axis=1)
+    sure = test.probabilities[np.arange(len(test.labels)), test.count_indices]
     found = {}
     for count in test.classes:
         values = sure[test.labels == count]

@@ -6,6 +6,7 @@ that was killed anywhere and resumed ends with the same bits as one that was not
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,14 +16,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fitting.averaging import WeightAverage
 from fitting.checkpoints import CheckpointFolder, Snapshot
-from fitting.objectives import OBJECTIVES
+from fitting.objectives import OBJECTIVES, regularised
 from fitting.optimiser import Optimiser, Schedule
 from fitting.precision import MixedPrecision
 from fitting.ranks import Ranks
 from fitting.sampling import StepPlan, lane_range, stream_seed
 from jobs.container import JobError, StopSignal
-from modelling.bin_model import CLASSES
+from modelling.head import CLASSES
+from serving.answer_rule import MOST_PROBABLE, answered
 
 _STEP_STREAM = 0x57E9
 _NOISE = torch.float64
@@ -57,6 +60,15 @@ class FitSettings:
     loss: str = "cross-entropy"
     patience: int = 0
     """Epochs without a better validation loss before training ends; 0: never."""
+    label_smoothing: float = 0.0
+    squared_error: float = 0.0
+    """What training adds to the loss, see `regularised`; validation measures the loss alone."""
+    average: float = 0.0
+    """Decay of the average of the weights that is measured and kept; 0: the weights themselves."""
+    clip: float = 0.0
+    """Norm to which longer gradients are shortened; 0: never."""
+    answer: str = MOST_PROBABLE
+    """The rule by which a count is answered, for accuracy and RMSE."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +177,11 @@ class Fit:
         self.watchers = watchers
         self.stop = stop
         self.sampling = ranks.sampling(len(train), settings.batch_size, settings.seed, lanes)
-        self.objective = OBJECTIVES[settings.loss]
+        self.measured = OBJECTIVES[settings.loss]
+        self.objective = regularised(
+            self.measured, label_smoothing=settings.label_smoothing, squared_error=settings.squared_error
+        )
+        self.average = WeightAverage(network, settings.average) if settings.average else None
         self.precision = precision or MixedPrecision.of("auto", ranks.device)
         self.progress = _Progress()
 
@@ -206,14 +222,18 @@ class Fit:
         loss = losses.sum() * (self.ranks.size / plan.total)
         self.precision.scaled(loss).backward()
         self.precision.unscale(self.network)
-        hits = (logits.detach().argmax(dim=1) == targets).sum()
+        hits = (self._answered(logits) == targets).sum()
         sums = self.ranks.total(torch.stack([losses.detach().to(_NOISE).sum(), hits.to(_NOISE)]))
         mean = sums[0] / plan.total
         if not math.isfinite(mean):
             self._refuse(plan, rate, mean)
         for watcher in self.watchers:
             watcher.on_step(StepResult(progress.epoch, progress.step, rate, mean, self.network, waited))
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimiser.step(rate)
+        if self.average is not None:
+            self.average.update(self.network)
         progress.sums = [progress.sums[0] + sums[0], progress.sums[1] + sums[1], progress.sums[2] + plan.total]
 
     def _refuse(self, plan: StepPlan, rate: float, loss: float) -> None:
@@ -227,12 +247,13 @@ class Fit:
     def _finish_epoch(self) -> None:
         progress = self.progress
         loss, hits, samples = progress.sums
-        result = EpochResult(progress.epoch, loss / samples, hits / samples, *self._measure())
-        progress.history.append(result)
-        # The first epoch always counts: with a loss that is not finite there would be no weights to keep.
-        if progress.best_epoch < 0 or result.validation_loss < progress.best_result.validation_loss:
-            progress.best_epoch = result.epoch
-            progress.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        with self.average.installed(self.network) if self.average else contextlib.nullcontext():
+            result = EpochResult(progress.epoch, loss / samples, hits / samples, *self._measure())
+            progress.history.append(result)
+            # The first epoch always counts: with a loss that is not finite there would be no weights to keep.
+            if progress.best_epoch < 0 or result.validation_loss < progress.best_result.validation_loss:
+                progress.best_epoch = result.epoch
+                progress.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         progress.epoch, progress.step_in_epoch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
         if self.ranks.is_first:
             print(result.line(), flush=True)
@@ -251,12 +272,17 @@ class Fit:
             targets = self.ranks.on_device(counts - CLASSES[0])
             with self.precision.autocast():
                 logits = self.network(self.ranks.on_device(inputs)).float()
-            error = (logits.argmax(dim=1) - targets).to(_NOISE)
-            loss = self.objective(logits, targets).to(_NOISE)
+            error = (self._answered(logits) - targets).to(_NOISE)
+            loss = self.measured(logits, targets).to(_NOISE)
             sums += torch.stack([loss.sum(), (error == 0).sum(), (error**2).sum()]).cpu()
         loss_sum, hits, squares = self.ranks.total(sums)
         count = len(self.validation)
         return loss_sum / count, hits / count, math.sqrt(squares / count)
+
+    def _answered(self, logits: Tensor) -> Tensor:
+        """Class index [N] of the answers to logits [N, k], on their device."""
+        shares = logits.detach().double().softmax(dim=1).cpu().numpy()
+        return torch.from_numpy(answered(shares, self.settings.answer)).to(logits.device)
 
     def _out_of_patience(self) -> bool:
         waited = self.progress.epoch - 1 - self.progress.best_epoch
@@ -276,11 +302,14 @@ class Fit:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state.items()}
         tensors |= {f"best.{name}": value for name, value in progress.best.items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
         values = {
             "epoch": progress.epoch, "step_in_epoch": progress.step_in_epoch, "step": progress.step,
             "sums": progress.sums, "best_epoch": progress.best_epoch,
             "history": [asdict(result) for result in progress.history],
             "watchers": [watcher.state() for watcher in self.watchers], "loss_scale": self.precision.state(),
+            "averaged_steps": self.average.steps if self.average else 0,
         }  # fmt: skip
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         self.checkpoints.save(progress.step, Snapshot(plain, values))
@@ -300,6 +329,8 @@ class Fit:
             values["epoch"], values["step_in_epoch"], values["step"], values["sums"],
             [EpochResult(**result) for result in values["history"]], part("best."), values["best_epoch"],
         )  # fmt: skip
+        if self.average is not None:
+            self.average.restore(part("average."), values["averaged_steps"])
         self.precision.restore(values["loss_scale"])
         for watcher, state in zip(self.watchers, values["watchers"], strict=True):
             watcher.restore(state)

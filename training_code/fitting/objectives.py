@@ -34,9 +34,31 @@ def ordinal(logits: Tensor, targets: Tensor) -> Tensor:
 
 def expected_count(logits: Tensor, targets: Tensor) -> Tensor:
     """Loss [N]: cross-entropy plus half the squared error, in items, of the expected count."""
+    return cross_entropy(logits, targets) + 0.5 * _squared_error(logits, targets)
+
+
+def regularised(objective: Objective, *, label_smoothing: float = 0.0, squared_error: float = 0.0) -> Objective:
+    """An objective with what training adds to it.
+
+    label_smoothing: share of the loss that asks for every class alike. Szegedy et al., Rethinking the Inception
+    Architecture, 2016. squared_error: weight of the squared error, in items, of the expected count.
+    """
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        losses = objective(logits, targets)
+        if label_smoothing:
+            losses = torch.lerp(losses, -logits.log_softmax(dim=1).mean(dim=1), label_smoothing)
+        if squared_error:
+            losses = losses + squared_error * _squared_error(logits, targets)
+        return losses
+
+    return loss
+
+
+def _squared_error(logits: Tensor, targets: Tensor) -> Tensor:
     counts = torch.arange(logits.shape[1], device=logits.device, dtype=logits.dtype)
-    expected = logits.softmax(dim=1) @ counts
-    return cross_entropy(logits, targets) + 0.5 * (expected - targets.to(logits.dtype)) ** 2
+    error: Tensor = logits.softmax(dim=1) @ counts - targets.to(logits.dtype)
+    return error**2
 
 
 OBJECTIVES: Final[dict[str, Objective]] = {

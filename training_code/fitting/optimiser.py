@@ -16,6 +16,8 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 OPTIMISERS: Final = ("sgd", "adamw")
+_HEAD: Final = "head."
+"""What the names of a whole network's head begin with."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,21 @@ class Schedule:
 
 
 class Optimiser:
-    """SGD with Nesterov momentum, or AdamW. Biases and norms are not decayed."""
+    """SGD with Nesterov momentum, or AdamW. Biases and norms are not decayed.
 
-    def __init__(self, network: nn.Module, kind: str, weight_decay: float) -> None:
+    `head_rate` multiplies the learning rate of a whole network's head.
+    """
+
+    def __init__(self, network: nn.Module, kind: str, weight_decay: float, head_rate: float = 1.0) -> None:
         self.kind = kind
         self._named = {name: value for name, value in network.named_parameters() if value.requires_grad}
         decayed = [name for name, value in self._named.items() if value.ndim > 1]
         plain = [name for name, value in self._named.items() if value.ndim <= 1]
-        self._groups = [(decayed, weight_decay), (plain, 0.0)]
+        self._groups = [
+            ([name for name in names if name.startswith(_HEAD) == head], decay, head_rate if head else 1.0)
+            for names, decay in ((decayed, weight_decay), (plain, 0.0))
+            for head in (False, True)
+        ]
         slots = ("momentum",) if kind == "sgd" else ("mean", "square")
         self.state: dict[str, Tensor] = {
             f"{slot}.{name}": torch.zeros_like(value) for slot in slots for name, value in self._named.items()
@@ -56,10 +65,10 @@ class Optimiser:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Update the parameters from their gradients, then drop the gradients."""
-        for names, decay in self._groups:
+        for names, decay, factor in self._groups:
             names = [name for name in names if self._named[name].grad is not None]
             if names:
-                self._update(names, rate, decay)
+                self._update(names, rate * factor, decay)
         for value in self._named.values():
             value.grad = None
 

@@ -24,6 +24,8 @@ class _Rule:
     low: float = -math.inf
     high: float = math.inf
     choices: tuple[str, ...] = ()
+    full: Any = None
+    """The default with strategy full, where it is another."""
 
     @property
     def allowed(self) -> str:
@@ -44,9 +46,13 @@ def setting(
     low: float = -math.inf,
     high: float = math.inf,
     choices: tuple[str, ...] = (),
+    full: Any = None,
 ) -> Any:
-    """A dataclass field that is also a flag; `low` and `high` are allowed values themselves."""
-    return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices)})
+    """A dataclass field that is also a flag; `low` and `high` are allowed values themselves.
+
+    `full` is the default where the setting `strategy` is full, if that is another one.
+    """
+    return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices, full)})
 
 
 def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, description: str, examples: str) -> Settings:
@@ -58,17 +64,25 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
     types = get_type_hints(kind)
     for item in _flags(kind):
         rule: _Rule = item.metadata["rule"]
-        default = "" if item.default in (MISSING, None) else f" (default {item.default})"
+        default = "" if item.default in (MISSING, None) else f" (default {item.default}{_of_full(rule)})"
         parser.add_argument(
-            _flag(item), dest=item.name, required=item.default is MISSING, default=item.default,
+            _flag(item), dest=item.name, required=item.default is MISSING, default=None,
             metavar=_plain(types[item.name]).__name__.upper(), help=(rule.help + default).replace("%", "%%"),
         )  # fmt: skip
     given = vars(parser.parse_args(arguments))
+    for item in _flags(kind):
+        if given[item.name] is None:
+            full = item.metadata["rule"].full
+            given[item.name] = full if full is not None and given["strategy"] == "full" else item.default
     return kind(**{item.name: _convert(item, types[item.name], given[item.name]) for item in _flags(kind)})
 
 
 def _flags(kind: type[Any]) -> list[Field[Any]]:
     return [item for item in fields(kind) if "rule" in item.metadata]
+
+
+def _of_full(rule: _Rule) -> str:
+    return "" if rule.full is None else f"; with strategy full {rule.full}"
 
 
 def _flag(item: Field[Any]) -> str:

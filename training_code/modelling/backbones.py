@@ -1,88 +1,167 @@
-"""Backbones by name, and where their weights come from. Random weights only when they are asked for by name."""
+"""Backbones by name: the network, the stages whose maps it gives, the photos it was made for, and its weights.
+
+Random weights only where they are asked for by name.
+"""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from functools import cache
 from typing import Any, Final
-from urllib.parse import urlparse
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jobs.container import JobContainer, JobError
+from modelling import efficientnet_lite
+from modelling.weights import read_weights
+from photo import CROP, WHOLE, Preprocessing
 
 # torchvision's classification networks that end in a Linear layer on a pooled feature vector.
 TORCHVISION_BACKBONES: Final = (
     "resnet18", "resnet34", "resnet50", "resnet101", "efficientnet_b0", "efficientnet_b1", "efficientnet_v2_s",
     "convnext_tiny", "convnext_small", "mobilenet_v3_large", "vit_b_16",
 )  # fmt: skip
-# A small network without batch statistics: strategy `full` on a CPU in seconds, for rehearsals and tests.
+# A small network without batch statistics: strategy `full` on a CPU in seconds, for tests.
 SMALL_BACKBONE: Final = "small"
-BACKBONES: Final = (*TORCHVISION_BACKBONES, SMALL_BACKBONE)
-
-_WEIGHT_FILES: Final = (".safetensors", ".pth", ".pt")
+BACKBONES: Final = (*TORCHVISION_BACKBONES, *efficientnet_lite.NAMES, SMALL_BACKBONE)
+LAST: Final = "last"
+STAGES: Final = "stages"
+FEATURES: Final = (STAGES, LAST)
+"""stages: mean and deviation of every stage's map beside the last pool; last: the last pool alone."""
+INPUT_SIZE: Final = 224
+_PUBLISHED_SHORTER_SIDE: Final = 256
+"""The shorter side from which the published recipes cut 224 pixels."""
+_RESNET: Final = ("relu", "layer1", "layer2", "layer3", "layer4")
+_STAGES_OF: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101"), _RESNET),
+    **dict.fromkeys(("efficientnet_b0", "efficientnet_b1"), tuple(f"features.{place}" for place in range(9))),
+    "efficientnet_v2_s": tuple(f"features.{place}" for place in range(8)),
+    **dict.fromkeys(("convnext_tiny", "convnext_small"), tuple(f"features.{place}" for place in (0, 1, 3, 5, 7))),
+    "mobilenet_v3_large": tuple(f"features.{place}" for place in (1, 3, 6, 12, 15, 16)),
+    "vit_b_16": tuple(f"encoder.layers.encoder_layer_{place}" for place in (2, 5, 8, 11)),
+    **{name: efficientnet_lite.stages_of(name) for name in efficientnet_lite.NAMES},
+    SMALL_BACKBONE: ("2", "5", "8", "11"),
+}
+"""Names of the modules that end a stage, from the photo upwards."""
+# Of a map that is the same everywhere; the root's slope has no bound at zero.
+_SMALLEST_VARIANCE: Final = 1e-6
 
 
 class Backbone(nn.Module):
-    """A network from normalised photos [N, 3, S, S] to features [N, width]."""
+    """A network from normalised photos [N, 3, S, S] to features [N, width].
 
-    def __init__(self, name: str, network: nn.Module, width: int) -> None:
+    The features are groups side by side, of `groups` columns each: the last pool, and with `features` stages the mean
+    and the deviation of every stage's map. The mean of the last map is left out: the last pool is made of it.
+    """
+
+    def __init__(self, name: str, network: nn.Module, features: str, groups: tuple[int, ...]) -> None:
         super().__init__()
         self.name = name
         self.network = network
-        self.width = width
+        self.features = features
+        self.groups = groups
+
+    @property
+    def width(self) -> int:
+        """Features of one photo."""
+        return sum(self.groups)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Features [N, width], float32."""
-        features: Tensor = self.network(photos)
-        return features
+        found = _groups(self.name, self.network, self.features, photos)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
-def build_backbone(name: str, seed: int) -> Backbone:
+def preprocessing_of(name: str, fit: str = CROP, side: int = INPUT_SIZE) -> Preprocessing:
+    """How photos are prepared for a backbone: fitted to `side` pixels, normalised as in its own training."""
+    plain = Preprocessing()
+    shorter = side if fit == WHOLE else round(side * _PUBLISHED_SHORTER_SIDE / INPUT_SIZE)
+    mean, std = plain.mean, plain.std
+    if name in efficientnet_lite.NAMES:
+        mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    return Preprocessing(shorter, side, mean, std, fit)
+
+
+def build_backbone(name: str, seed: int, features: str = LAST) -> Backbone:
     """The named backbone with random weights drawn from `seed`. Raises JobError for an unknown name."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build(name)
+        return _build(name, features)
 
 
-def empty_backbone(name: str) -> Backbone:
+def empty_backbone(name: str, features: str = LAST) -> Backbone:
     """The named backbone without any weights, to be loaded with `assign`: drawing a ResNet50's takes two seconds."""
     with torch.device("meta"):
-        return _build(name)
+        return _build(name, features)
 
 
-def _build(name: str) -> Backbone:
-    if name not in BACKBONES:
-        raise JobError(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
-    if name == SMALL_BACKBONE:
-        return Backbone(name, _small_network(), 64)
-    network = _torchvision_models().get_model(name, weights=None)
-    return Backbone(name, network, _drop_classifier(network))
-
-
-def load_backbone(name: str, weights: str, seed: int, container: JobContainer) -> Backbone:
+def load_backbone(name: str, weights: str, seed: int, container: JobContainer, features: str = LAST) -> Backbone:
     """The named backbone with the weights that the `weights` setting names.
 
-    `none`: random, from the seed. `torchvision`: the ImageNet weights, downloaded. `channel`: the one weights file in
-    the job's channel `weights`. Otherwise an s3:// uri or a path of a file. Raises JobError where they are missing
-    or belong to another network.
+    `none`: random, from the seed. `torchvision`: ImageNet weights, downloaded. `packaged`: ImageNet weights of an
+    installed package. `channel`: the one weights file in the job's channel `weights`. Otherwise an s3:// uri or a path
+    of a file. Raises JobError where they are missing or belong to another network.
     """
     if weights == "none":
-        return build_backbone(name, seed)
-    backbone = empty_backbone(name)
+        return build_backbone(name, seed, features)
+    backbone = empty_backbone(name, features)
     if name == SMALL_BACKBONE and weights == "torchvision":
         raise JobError(f"torchvision has no weights for backbone {name!r}; use weights none or a file")
-    source, tensors = _read_weights(name, weights, container)
+    source, tensors = read_weights(name, weights, container)
     _install(backbone, tensors, source)
     return backbone
 
 
-def _torchvision_models() -> Any:
+def _build(name: str, features: str) -> Backbone:
+    if name not in BACKBONES:
+        raise JobError(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
+    return Backbone(name, _network(name), features, _widths(name, features))
+
+
+def _network(name: str) -> nn.Module:
+    if name == SMALL_BACKBONE:
+        return _small_network()
+    if name in efficientnet_lite.NAMES:
+        return efficientnet_lite.EfficientNetLite(name)
     import torchvision.models
 
-    return torchvision.models
+    network: nn.Module = torchvision.models.get_model(name, weights=None)
+    _drop_classifier(network)
+    return network
+
+
+@cache
+def _widths(name: str, features: str) -> tuple[int, ...]:
+    """Columns of each group of features, found on a network and a photo that have shapes only."""
+    with torch.device("meta"), torch.inference_mode():
+        network = _network(name).eval()
+        found = _groups(name, network, features, torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))
+    return tuple(group.shape[1] for group in found)
+
+
+def _groups(name: str, network: nn.Module, features: str, photos: Tensor) -> list[Tensor]:
+    """Groups of features [N, width of the group] in the order that `Backbone` describes."""
+    if features == LAST:
+        return [network(photos)]
+    maps: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, outputs: Tensor) -> None:
+        maps.append(outputs)
+
+    # Attached for this call alone: a copy of the network has no hooks that write into the original's list.
+    hooks = [network.get_submodule(stage).register_forward_hook(keep) for stage in _STAGES_OF[name]]
+    try:
+        groups = [network(photos)]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for stage, found in enumerate(maps):
+        # Maps [N, width, H, W], or a transformer's tokens [N, tokens, width].
+        places = (2, 3) if found.ndim == 4 else (1,)
+        mean = found.mean(dim=places, keepdim=True)
+        deviation = ((found - mean).square().mean(dim=places) + _SMALLEST_VARIANCE).sqrt()
+        groups += [deviation] if stage == len(maps) - 1 else [mean.flatten(1), deviation]
+    return groups
 
 
 def _small_network() -> nn.Module:
@@ -94,79 +173,20 @@ def _small_network() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def _drop_classifier(network: nn.Module) -> int:
-    """Replace the network's last Linear layer by nothing; returns the width of the features before it."""
-    path, layer = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
+def _drop_classifier(network: nn.Module) -> None:
+    """Replace the network's last Linear layer by nothing."""
+    path = [path for path, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
     parent, _, attribute = path.rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.Identity())
-    return layer.in_features
-
-
-def _read_weights(name: str, weights: str, container: JobContainer) -> tuple[str, dict[str, Tensor]]:
-    if weights == "torchvision":
-        return _download_from_torchvision(name)
-    if weights == "channel":
-        return _read_file(_only_weights_file(container.channel("weights")))
-    if weights.startswith("s3://"):
-        return _download_from_s3(weights)
-    path = Path(weights)
-    if not path.is_file():
-        raise JobError(
-            f"weights {weights!r} is no file; give none, torchvision, channel, an s3:// uri or the path of a file"
-        )
-    return _read_file(path)
-
-
-def _download_from_torchvision(name: str) -> tuple[str, dict[str, Tensor]]:
-    weights = _torchvision_models().get_model_weights(name).IMAGENET1K_V1
-    try:
-        tensors: dict[str, Tensor] = weights.get_state_dict(check_hash=True, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise JobError(
-            f"weights torchvision: {weights.url} could not be downloaded ({error}). Put the file into the channel "
-            "`weights` and set weights to channel, give its s3:// uri, or set weights to none to start from random ones"
-        ) from error
-    return str(weights), tensors
-
-
-def _download_from_s3(uri: str) -> tuple[str, dict[str, Tensor]]:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    parts = urlparse(uri)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(parts.path).name
-        try:
-            boto3.client("s3").download_file(parts.netloc, parts.path.lstrip("/"), str(path))
-        except (BotoCoreError, ClientError) as error:
-            raise JobError(f"weights {uri} could not be read: {error}") from error
-        return uri, _read_file(path)[1]
-
-
-def _only_weights_file(folder: Path) -> Path:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHT_FILES)
-    if len(files) != 1:
-        found = ", ".join(path.name for path in files) or "none"
-        raise JobError(f"channel 'weights' must hold one file ending in {', '.join(_WEIGHT_FILES)}; found: {found}")
-    return files[0]
-
-
-def _read_file(path: Path) -> tuple[str, dict[str, Tensor]]:
-    try:
-        if path.suffix == ".safetensors":
-            return str(path), load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise JobError(f"weights file {path.name} cannot be read: {error}") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise JobError(f"weights file {path.name} holds no plain dictionary of tensors; save model.state_dict()")
-    return str(path), tensors
 
 
 def _install(backbone: Backbone, tensors: dict[str, Tensor], source: str) -> None:
     """Load the tensors into the network. What only the dropped classifier would take is ignored."""
     expected = backbone.network.state_dict()
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    # Counters of batches: nothing reads them, and older files lack them.
+    unread = {key for key in expected if key.endswith("num_batches_tracked")}
+    tensors |= {key: torch.zeros((), dtype=torch.int64) for key in unread - set(tensors)}
     missing = [key for key in expected if key not in tensors]
     if missing:
         raise JobError(

@@ -17,47 +17,14 @@ from torch import Tensor, nn
 
 from digests import DamagedFile, seal, sha256_of, unseal
 from jobs.container import JobError
-from modelling.backbones import Backbone, empty_backbone
+from modelling.backbones import LAST, Backbone, empty_backbone
+from modelling.head import CLASSES, SOFTMAX, CountHead
 from photo import Preprocessing
+from serving.answer_rule import MOST_PROBABLE
 
-CLASSES: Final = (1, 2, 3, 4, 5)
-HIDDEN: Final = 128
 MODEL_SCHEMA: Final = 1
 _TENSORS: Final = "model.safetensors"
 _CARD: Final = "model.json"
-# Below this a feature is constant on the training photos; dividing by less would only amplify rounding.
-_SMALLEST_DEVIATION: Final = 1e-6
-
-
-class CountHead(nn.Module):
-    """width-128-ReLU-5 on standardised features.
-
-    Features come on any scale (a random backbone's differ from ImageNet's by orders of magnitude), so each is shifted
-    and scaled by its mean and deviation on the training photos; both are part of the model and stored with it.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, width: int, outputs: int = len(CLASSES), dropout: float = 0.0) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-        self.hidden = nn.Linear(width, HIDDEN)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(HIDDEN, outputs)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [N, outputs] of features [N, width]."""
-        standard = (features - self.mean) / self.deviation
-        logits: Tensor = self.out(self.dropout(torch.relu(self.hidden(standard))))
-        return logits
-
-    def standardise_on(self, features: Tensor) -> None:
-        """Take mean and deviation from the training features [N, width]; a constant feature is ignored."""
-        deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
-        self.mean.copy_(mean)
-        self.deviation.copy_(torch.where(deviation < _SMALLEST_DEVIATION, torch.inf, deviation))
 
 
 class BinModel(nn.Module):
@@ -96,7 +63,7 @@ class BinModel(nn.Module):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What model.json says beside the weights."""
+    """What model.json says beside the weights. The defaults are those of models that were made before a field existed."""
 
     backbone: str
     weights: str
@@ -104,6 +71,14 @@ class ModelCard:
     loss: str = "cross-entropy"
     classes: tuple[int, ...] = CLASSES
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    features: str = LAST
+    """Of which stages of the backbone the head reads, one of FEATURES."""
+    feature_groups: tuple[int, ...] = ()
+    """Columns of each group of features; empty where nobody has asked."""
+    head: str = SOFTMAX
+    """What the head's five scores are made of, one of HEADS."""
+    answer: str = MOST_PROBABLE
+    """The rule by which the answered count is chosen, one of ANSWERS."""
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     computed_in: dict[str, str] = field(default_factory=dict)
@@ -137,8 +112,8 @@ def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
     """The model that `save_model` wrote, in evaluation mode. Raises JobError for anything else."""
     card = read_card(folder / _CARD)
     tensors = _read_tensors(folder, card)
-    backbone = empty_backbone(card.backbone)
-    model = BinModel(backbone, _head_for(tensors, backbone.width), card.preprocessing)
+    backbone = empty_backbone(card.backbone, card.features)
+    model = BinModel(backbone, _head_for(tensors, card, backbone.width), card.preprocessing)
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -158,10 +133,11 @@ def _read_tensors(folder: Path, card: ModelCard) -> dict[str, Tensor]:
         raise JobError(f"model.safetensors cannot be read: {error}") from error
 
 
-def _head_for(tensors: dict[str, Tensor], width: int) -> nn.Module:
+def _head_for(tensors: dict[str, Tensor], card: ModelCard, width: int) -> nn.Module:
     """A head of the shape that was saved; none for a backbone alone."""
-    last = tensors.get("head.out.weight")
-    return nn.Identity() if last is None else CountHead(width, int(last.shape[0]))
+    if "head.mean" not in tensors:
+        return nn.Identity()
+    return CountHead(width, len(card.classes), kind=card.head)
 
 
 def read_card(path: Path) -> ModelCard:
@@ -171,9 +147,11 @@ def read_card(path: Path) -> ModelCard:
         if document["schema"] != MODEL_SCHEMA:
             raise JobError(f"model.json has schema {document['schema']}, this code reads {MODEL_SCHEMA}")
         values = unseal(document, _CARD)
-        pixels = values.pop("preprocessing")
-        pixels = Preprocessing(pixels["shorter_side"], pixels["crop"], tuple(pixels["mean"]), tuple(pixels["std"]))
-        return ModelCard(**{**values, "classes": tuple(values["classes"]), "preprocessing": pixels})
+        pixels = Preprocessing.of(values.pop("preprocessing"))
+        groups = tuple(values.pop("feature_groups", ()))
+        return ModelCard(**{
+            **values, "classes": tuple(values["classes"]), "preprocessing": pixels, "feature_groups": groups
+        })  # fmt: skip
     except DamagedFile as error:
         raise JobError(f"{error} (in {path.parent}); make the model again") from error
     except (OSError, KeyError, TypeError, ValueError) as error:

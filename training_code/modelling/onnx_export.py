@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from modelling.bin_model import BinModel, CountHead
+from modelling.bin_model import BinModel
+from modelling.head import CountHead
 
 OPSET = 17
 INPUT = "photos"
@@ -24,7 +25,7 @@ def export_features(model: BinModel, path: Path) -> None:
 def export_logits(model: BinModel, path: Path) -> None:
     """Write the graph photos uint8 [N, S, S, 3] -> logits float32 [N, outputs], standardisation folded in."""
     head = model.head
-    served = _fold_standardisation(head) if isinstance(head, CountHead) else head
+    served = head.folded() if isinstance(head, CountHead) else head
     _export(_Served(model, served), model.preprocessing.crop, path, "logits")
 
 
@@ -45,16 +46,6 @@ class _Served(nn.Module):
         pixels = photos.permute(0, 3, 1, 2).float() * self.scale - self.shift
         answer: Tensor = self.head(self.backbone(pixels))
         return answer
-
-
-def _fold_standardisation(head: CountHead) -> nn.Module:
-    """The head with (x - mean) / deviation multiplied into its first layer."""
-    hidden = nn.Linear(head.hidden.in_features, head.hidden.out_features)
-    with torch.no_grad():
-        weight = head.hidden.weight.double() / head.deviation.double()
-        hidden.weight.copy_(weight)
-        hidden.bias.copy_(head.hidden.bias.double() - weight @ head.mean.double())
-    return nn.Sequential(hidden, nn.ReLU(), head.out)
 
 
 def _export(network: nn.Module, side: int, path: Path, output: str) -> None:

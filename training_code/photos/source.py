@@ -58,7 +58,7 @@ class PhotoSource:
     def in_order(self, rows: range, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The photos themselves (view 0) of some rows, in batches of at most 64 whatever `size` says."""
         size = min(size, 64)
-        sizes = [min(size, rows.stop - start) for start in range(rows.start, rows.stop, size)]
+        sizes = [min(size, len(rows) - start) for start in range(0, len(rows), size)]
         yield from self._batched(iter(rows), sizes, view=0)
 
     def _batched(self, rows: Iterator[int], sizes: list[int], view: int) -> Iterator[tuple[Tensor, Tensor]]:
