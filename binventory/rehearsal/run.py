@@ -44,8 +44,8 @@ _TIE = 0.01
 _PROMOTION_SECONDS = 180.0
 # Of a head on features, a second or two a trial. They give --reclaim something to interrupt.
 _EPOCHS = 60
-# A person's own photos may be too few to count well, and the rehearsal is to go on to the endpoint. The gate is there to
-# be walked through; the threshold in settings/ holds back a bad model on AWS.
+# A person's own photos may be too few to count well, and the rehearsal is to go on to the endpoint: the gate is walked
+# through. The threshold in settings/ holds back a bad model on AWS.
 _THRESHOLD = 0.0
 
 

@@ -35,9 +35,8 @@ def test_a_head_learns_whatever_the_scale_of_the_features(tmp_path: Path) -> Non
     results = {}
     for name, scale in (("plain", (1.0,)), ("wild", (1e-4, 1.0, 3e4))):
         write_embedding(tmp_path / name / "embedding", train=200, validation=50, scale=scale)
-        results[name] = run(tmp_path / name, "--epochs", "15", "--lr", "0.05", "--head", "softmax")["best"][
-            "validation_accuracy"
-        ]
+        metrics = run(tmp_path / name, "--epochs", "15", "--lr", "0.05", "--head", "softmax")
+        results[name] = metrics["best"]["validation_accuracy"]
     assert results["plain"] > 0.7
     assert results["wild"] == pytest.approx(results["plain"], abs=0.05)
 
