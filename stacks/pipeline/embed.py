@@ -9,6 +9,7 @@ from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, shards
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
+from stacks.settings.training import TrainingSettings
 from stacks.vocabulary import TRAIN, VALIDATION
 
 
@@ -27,6 +28,7 @@ def embed_step(context: PipelineContext) -> PipelineStep:
             "views": parameters.views.text,
             "seed": parameters.seed.text,
             "precision": context.settings.embed.precision,
+            **prepared(context.settings.training),
         },
         channels=tuple(channel(split, shards(split)) for split in (TRAIN, VALIDATION)),
         output_uri=context.data_uri("embed"),
@@ -46,6 +48,11 @@ def embed_step(context: PipelineContext) -> PipelineStep:
         cache_days=context.settings.storage.executions_expire_days - 1,
         retries=JOB_RETRIES,
     )
+
+
+def prepared(training: TrainingSettings) -> dict[str, str]:
+    """Hyperparameters that say how a photo becomes features; Embed and a full training take the same."""
+    return {"features": training.features, "fit": training.fit, "input-size": str(training.input_size)}
 
 
 def embedding() -> Expression:

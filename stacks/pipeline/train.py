@@ -5,7 +5,7 @@ from __future__ import annotations
 from stacks.names import TRAIN
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import JOB_RETRIES, Expression, PipelineStep, StepType, get
-from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial, training_job
+from stacks.pipeline.tune import best_trial, searched, training_job
 
 
 def train_step(context: PipelineContext) -> PipelineStep:
@@ -14,7 +14,7 @@ def train_step(context: PipelineContext) -> PipelineStep:
         context,
         part="train",
         instance_count=context.parameters.training_instance_count.value,
-        hyperparameters={name: best_trial(name) for name in (LEARNING_RATE, BATCH_SIZE)},
+        hyperparameters={name: best_trial(name) for name in searched(context)},
     )
     return PipelineStep(
         name=TRAIN,

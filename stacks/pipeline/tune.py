@@ -1,4 +1,4 @@
-"""Tune: searches learning rate and batch size, in trials that run the script of Train."""
+"""Tune: searches learning rate, batch size and the settings' ranges, in trials that run the script of Train."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from stacks.names import TUNE
 from stacks.pipeline.context import PipelineContext, channel
-from stacks.pipeline.embed import embedding
+from stacks.pipeline.embed import embedding, prepared
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.script_mode import METRICS, ScriptJob
@@ -19,7 +19,7 @@ OBJECTIVE = "validation:loss"
 
 
 def tune_step(context: PipelineContext) -> PipelineStep:
-    """The search for learning rate and batch size."""
+    """The search for learning rate, batch size and what `tuning.ranges` adds."""
     job = training_job(context, part="tune", instance_count=1, hyperparameters={})
     definition: dict[str, Any] = {
         "AlgorithmSpecification": job.algorithm(context),
@@ -53,14 +53,23 @@ def _search(context: PipelineContext) -> dict[str, Any]:
         },
         "ParameterRanges": {
             "ContinuousParameterRanges": [
-                {
-                    "Name": LEARNING_RATE,
-                    "MinValue": str(tuning.learning_rate_min),
-                    "MaxValue": str(tuning.learning_rate_max),
-                    "ScalingType": tuning.learning_rate_scale,
-                }
+                _continuous(
+                    LEARNING_RATE, tuning.learning_rate_min, tuning.learning_rate_max, tuning.learning_rate_scale
+                ),
+                *(
+                    _continuous(_flag(name), found.min, found.max, found.scale)
+                    for name, found in tuning.ranges.items()
+                    if found.min is not None and found.max is not None
+                ),
             ],
-            "CategoricalParameterRanges": [{"Name": BATCH_SIZE, "Values": [str(size) for size in tuning.batch_sizes]}],
+            "CategoricalParameterRanges": [
+                {"Name": BATCH_SIZE, "Values": [str(size) for size in tuning.batch_sizes]},
+                *(
+                    {"Name": _flag(name), "Values": list(found.values)}
+                    for name, found in tuning.ranges.items()
+                    if found.values
+                ),
+            ],
         },
         "TrainingJobEarlyStoppingType": tuning.early_stopping,
         "RandomSeed": parameters.seed.value,
@@ -70,6 +79,19 @@ def _search(context: PipelineContext) -> dict[str, Any]:
         epochs = {"MinResource": tuning.hyperband_min_epochs, "MaxResource": parameters.epochs.value}
         search["StrategyConfig"] = {"HyperbandStrategyConfig": epochs}
     return search
+
+
+def searched(context: PipelineContext) -> list[str]:
+    """The hyperparameters that trials vary, by their flags."""
+    return [LEARNING_RATE, BATCH_SIZE, *map(_flag, context.settings.tuning.ranges)]
+
+
+def _continuous(name: str, low: float, high: float, scale: str) -> dict[str, str]:
+    return {"Name": name, "MinValue": str(low), "MaxValue": str(high), "ScalingType": scale}
+
+
+def _flag(setting: str) -> str:
+    return setting.replace("_", "-")
 
 
 def _warm_start(of: WarmStartSettings | None) -> dict[str, Any]:
@@ -92,22 +114,27 @@ def training_job(
     hyperparameters: dict[str, str | Expression],
 ) -> ScriptJob:
     parameters = context.parameters
+    asked: dict[str, str | Expression] = {
+        "strategy": parameters.strategy.text,
+        "backbone": parameters.backbone.text,
+        "weights": parameters.weights.text,
+        "epochs": parameters.epochs.text,
+        "seed": parameters.seed.text,
+        "loss": context.settings.training.loss,
+        "precision": context.settings.training.precision,
+        "head": context.settings.training.head,
+        "answer": context.settings.training.answer,
+        **prepared(context.settings.training),
+        **_watching(context.settings.training),
+    }
+    # SageMaker refuses a hyperparameter that is both fixed and searched.
+    fixed = {name: value for name, value in asked.items() if name not in searched(context)}
     return ScriptJob(
         script="train",
         job=context.settings.training,
         instance_type=parameters.training_instance_type,
         instance_count=instance_count,
-        hyperparameters={
-            "strategy": parameters.strategy.text,
-            "backbone": parameters.backbone.text,
-            "weights": parameters.weights.text,
-            "epochs": parameters.epochs.text,
-            "seed": parameters.seed.text,
-            "loss": context.settings.training.loss,
-            "precision": context.settings.training.precision,
-            **_watching(context.settings.training),
-            **hyperparameters,
-        },
+        hyperparameters={**fixed, **hyperparameters},
         channels=(
             channel("embedding", embedding()),
             channel("train", shards("train")),

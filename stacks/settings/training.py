@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.backbones import SMALL_BACKBONE, Backbone
+from stacks.backbones import PACKAGED_BACKBONES, SMALL_BACKBONE, Backbone
 from stacks.settings.jobs import SpotJobSettings
 from stacks.settings.section import s3_uri_or, wrong_setting
 from stacks.watch_rules import WatchTextError, changes_in
@@ -36,9 +36,20 @@ class TrainingSettings(SpotJobSettings):
     strategy: Literal["head", "full"]
     """`head` fits the last layers on features that are computed once; `full` trains the whole network."""
     backbone: Backbone
-    """The network below the head, by torchvision's name; `small` is a few layers for rehearsals."""
-    weights: Annotated[str, s3_uri_or("torchvision", "none")]
-    """Initial weights of the backbone: torchvision's (ImageNet), an S3 object, or none (random)."""
+    """The network below the head: torchvision's, EfficientNet-Lite, or `small`, a few layers for tests."""
+    weights: Annotated[str, s3_uri_or("packaged", "torchvision", "none")]
+    """Initial weights of the backbone: ImageNet weights of torchvision or of an installed package (EfficientNet-Lite),
+    an S3 object, or none (random)."""
+    features: Literal["stages", "last"] = "stages"
+    """What the head reads: mean and deviation of every stage beside the last pool, or the last pool alone."""
+    fit: Literal["whole", "crop"] = "whole"
+    """How a photo fits the network's square: the whole frame squashed, or its centre cut out."""
+    input_size: int = Field(default=224, ge=32, le=512)
+    """Side of that square, pixels."""
+    head: Literal["ordered", "softmax"] = "ordered"
+    """ordered: one score and four thresholds; softmax: a score for each count, as in 2048-128-5."""
+    answer: Literal["median", "most-probable"] = "median"
+    """The count that is answered; the answer also has the expected count and all probabilities."""
     epochs: int = Field(ge=1, le=1000)
     """Passes over the training split."""
     loss: Literal["cross-entropy", "ordinal", "expected-count"] = "cross-entropy"
@@ -62,8 +73,16 @@ class TrainingSettings(SpotJobSettings):
     @classmethod
     def _check_weights_exist(cls, value: str, info: ValidationInfo) -> str:
         backbone = info.data.get("backbone")
-        if value == "torchvision" and backbone == SMALL_BACKBONE:
+        packaged = backbone in PACKAGED_BACKBONES
+        if value == "torchvision" and (packaged or backbone == SMALL_BACKBONE):
             raise wrong_setting(
-                "torchvision has none for backbone {backbone}; use none or an s3:// uri", backbone=backbone
+                "torchvision has none for backbone {backbone}; use {other} or an s3:// uri",
+                backbone=backbone,
+                other="packaged" if packaged else "none",
+            )
+        if value == "packaged" and not packaged:
+            raise wrong_setting(
+                "no package has weights for backbone {backbone}; use torchvision, none or an s3:// uri",
+                backbone=backbone,
             )
         return value

@@ -1,4 +1,4 @@
-"""The search for learning rate and batch size. Its objective is the validation loss, not that of the test split."""
+"""The search for learning rate, batch size and what `ranges` names. Its objective is the validation loss."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from stacks.settings.section import Section, wrong_setting
+from stacks.settings.tuning_ranges import Tunable, TuningRange
 
 TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
 
@@ -28,7 +29,7 @@ class WarmStartSettings(Section):
 
 
 class TuningSettings(Section):
-    """The search for learning rate and batch size. Its objective is the validation loss, not that of the test split."""
+    """The search for learning rate, batch size and what `ranges` names. Its objective is the validation loss."""
 
     jobs: int = Field(ge=1, le=500)
     """Number of trials."""
@@ -49,6 +50,8 @@ class TuningSettings(Section):
     """Scale on which the range is searched uniformly."""
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
     """Batch sizes of the search."""
+    ranges: dict[Tunable, TuningRange] = Field(default_factory=dict)
+    """Other hyperparameters of the training that are searched, each with its range."""
 
     @field_validator("parallel_jobs")
     @classmethod

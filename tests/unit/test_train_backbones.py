@@ -19,7 +19,7 @@ from jobs.container import JobContainer, JobError
 from modelling.backbones import Backbone, build_backbone, load_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing
-from stacks.backbones import BACKBONES, SMALL_BACKBONE, TORCHVISION_BACKBONES
+from stacks.backbones import BACKBONES, PACKAGED_BACKBONES, SMALL_BACKBONE, TORCHVISION_BACKBONES
 from stacks.settings.training import TrainingSettings
 
 Weights = dict[str, Tensor]
@@ -197,4 +197,4 @@ def test_a_network_without_batch_norms_needs_no_calibration() -> None:
 def test_the_settings_offer_the_networks_that_exist() -> None:
     offered = get_args(TrainingSettings.model_fields["backbone"].annotation)
     assert offered == BACKBONES
-    assert set(offered) - set(TORCHVISION_BACKBONES) == {SMALL_BACKBONE}
+    assert set(offered) - set(TORCHVISION_BACKBONES) == {SMALL_BACKBONE, *PACKAGED_BACKBONES}

@@ -39,7 +39,7 @@ def places(folder: Path) -> list[str]:
 def in_the_loop(model: BinModel, photos: ShardIndex, views: list[int], seed: int) -> torch.Tensor:
     pixels = np.stack(
         [
-            photo_view(photos[row], view, seed, model.preprocessing, Augmentation())
+            photo_view(photos[row], view, seed, model.preprocessing, Augmentation.of(model.preprocessing.fit))
             for view in views
             for row in range(len(photos))
         ]

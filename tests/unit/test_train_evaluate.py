@@ -24,6 +24,7 @@ import train
 from arithmetic import SERVED, floats_of_cpu
 from binventory.report.page import verdict
 from digests import seal
+from evaluation.calibration import softmax
 from evaluation.count_metrics import Predictions
 from inference import model_fn
 from jobs.archive import open_archive, write_archive
@@ -31,6 +32,7 @@ from jobs.container import JobError
 from modelling.bin_model import load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
+from serving.answer_rule import answered
 from serving.answers import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
@@ -84,7 +86,8 @@ def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path:
     report = run(world, tmp_path, *asked_for(served), "--accuracy-threshold", "0.3")
     photos = ShardIndex(world / "test")
     serving, logits = answers(tmp_path / "serving" / "model.tar.gz", tmp_path / "served", photos)
-    accuracy = float((logits.argmax(axis=1) + 1 == np.array(photos.counts)).mean())
+    shares = softmax(logits, serving["temperature"])
+    accuracy = float((answered(shares, serving["answer"]) + 1 == np.array(photos.counts)).mean())
     assert report["multiclass_classification_metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
     assert serving["classes"] == [1, 2, 3, 4, 5] and serving["schema"] == 1 and serving["precision"] == served
     assert serving["computed_in"]["answers"] == served == report["binventory"]["lineage"]["precision"]
@@ -96,7 +99,7 @@ def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path:
     with torch.inference_mode():
         from photo import Preprocessing, prepare
 
-        pixels = np.stack([prepare(sample.photo, Preprocessing()) for sample in photos[:]])
+        pixels = np.stack([prepare(sample.photo, Preprocessing.of(serving["preprocessing"])) for sample in photos[:]])
         expected = model(torch.from_numpy(pixels)).numpy()
     if served == "fp32":
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)

@@ -64,7 +64,7 @@ class BinModel(nn.Module):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What model.json says beside the weights. The defaults are those of models that were made before a field existed."""
+    """What model.json says beside the weights. Models that were made before a field existed have its default."""
 
     backbone: str
     weights: str

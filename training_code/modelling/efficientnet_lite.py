@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0 to 2: EfficientNets without squeeze-and-excitation and with ReLU6, which quantise well.
 
-Tensors have the names of the published weights, so that those load as they are. Written here in place of timm, which has
-the same networks: timm brings nine more packages, 20 MB and a client of a model hub into every job.
+Tensors have the names of the published weights, so that those load as they are. Written here in place of timm, which
+has the same networks: it would bring nine packages, 30 MB and a client of a model hub into every job.
 
 Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 """

@@ -25,6 +25,8 @@ HEADS: Final = (ORDERED, SOFTMAX)
 _SMALLEST_DEVIATION: Final = 1e-6
 # Of a photo's standardised features, where several groups share it: one group of 100 features of deviation 1.
 _LENGTH: Final = 10.0
+# Features that are summed at a time: all of them in double would need twice their memory again.
+_ROWS: Final = 16_384
 
 
 class CountHead(nn.Module):
@@ -57,7 +59,9 @@ class CountHead(nn.Module):
         Several groups (columns of each, side by side) are given equal lengths: a wide group would drown the narrow
         ones, which are those of the early stages.
         """
-        deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        mean = sum(part.double().sum(dim=0) for part in features.split(_ROWS)) / len(features)
+        squares = sum((part.double() - mean).square().sum(dim=0) for part in features.split(_ROWS))
+        deviation = (squares / len(features)).sqrt()
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation < _SMALLEST_DEVIATION, torch.inf, deviation) * _lengths(groups))
 

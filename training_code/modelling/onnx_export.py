@@ -15,6 +15,8 @@ from modelling.head import CountHead
 
 OPSET = 17
 INPUT = "photos"
+NETWORK_NODES = "/backbone/network/"
+"""What the names of the backbone's own nodes begin with: the exporter names a node by the path of its module."""
 
 
 def export_features(model: BinModel, path: Path) -> None:
