@@ -100,7 +100,7 @@ def _package_groups(reader: AccountReader) -> Iterator[AccountResource]:
 
 
 def _named(label: str, words: str, key: str, stem: str) -> ResourceKind:
-    """Things that bill nothing themselves and go by one call."""
+    """Resources that cost nothing and are deleted by one call."""
 
     def find(reader: AccountReader) -> Iterator[AccountResource]:
         for raw in entries(reader.aws, "sagemaker", f"list_{words.replace('-', '_')}s", key):

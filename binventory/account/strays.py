@@ -171,7 +171,7 @@ def _listed_elsewhere(arn: str) -> bool:
 
 
 def of_account(aws: Aws) -> Iterator[tuple[str, tuple[AccountResource, ...]]]:
-    """Everything in the account by kind, whoever owns it. For an account that must be empty."""
+    """Everything in the account by kind, of this environment or not. For an account that must be empty."""
     reader = AccountReader(aws, None)
     for kind in KINDS:
         yield kind.label, tuple(replace(resource, remove=()) for resource in kind.find(reader))
