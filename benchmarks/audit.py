@@ -4,9 +4,9 @@
     python -m benchmarks.audit --only page        # opening the HTML page with 10,000 bins
 
 The model is a head on the features of a *random* frozen backbone, trained on the few hundred photos of ../shared/abid:
-no ImageNet weights, so it counts little better than a guess. It is calibrated, and that is what an audit lives on.
-Every photo is answered by a model that never saw its block of ids. Beside it stands the same ranking without looking at
-any photo (class shares alone), because rare quantities are suspicious by themselves when errors are spread evenly.
+no ImageNet weights, so it counts little better than a guess. But it is calibrated, which is what an audit needs.
+Every photo is answered by a model that was trained without its block of ids. For comparison, the same ranking without
+photos (by class shares alone): when errors are spread evenly, rare quantities are suspicious by themselves.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.auditing import REPOSITORY
+from benchmarks import REPOSITORY
 from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_like_the_rest, repeat, score, simulate
 from benchmarks.auditing.crossfit import Floats, HeldOut, Integers, as_lines, cross_fit, embed_photos
 from binventory.audit import job
 from binventory.audit.records import Columns
 from binventory.aws import Aws
+from evaluation.count_metrics import Predictions, measure
 from stacks.vocabulary import CLASSES
-
-from evaluation.count_metrics import Predictions, measure  # isort: skip
 
 TIMES: Final = 200
 PAGE_BINS: Final = 10_000
@@ -66,7 +65,7 @@ def main() -> None:
 
 
 def claim(name: str, value: float, goal: str) -> None:
-    """One line for whoever collects claims."""
+    """Print one claim, in a form that programs can read."""
     limit = float(goal.lstrip("<>="))
     held = value <= limit if goal.startswith("<") else value >= limit
     print(f"claim: {name} {value:.3f} goal {goal} {'held' if held else 'missed'}", flush=True)
@@ -156,7 +155,7 @@ def expect_from_published() -> None:
 
 
 def open_page(photos: Path, work: Path) -> None:
-    """A page of 10,000 bins with real photos in headless Chromium: time until the first bin is shown and usable."""
+    """Time until a page of 10,000 bins with real photos is usable in headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium")

@@ -4,7 +4,7 @@
 
 Records come from a CSV, answers from JSON Lines given before, so that the audit itself is measured and no server; with
 an endpoint or transform jobs the same loop holds a few bins a thread, or one job's group, more. Each audit runs in a
-process of its own; its peak is the operating system's own figure (ru_maxrss).
+separate process; its peak is the operating system's figure (ru_maxrss).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _measure(bins: int) -> float:
-    """Audits so many bins in a process of its own; prints and returns its peak memory in MB."""
+    """Audits this many bins in a separate process; prints and returns its peak memory in MB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_input(folder, bins)

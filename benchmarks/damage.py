@@ -1,12 +1,12 @@
-"""Whether any damage to an intermediate file goes unseen by the step that reads it.
+"""Whether a step misses damage to an intermediate file that it reads.
 
     python -m benchmarks.damage                          # 1,000 flipped bits, 200 cuts, and 200 of other kinds
     python -m benchmarks.damage --flips 100 --cuts 20 --others 20 --seed 7
 
-A small bucket goes through all steps once. Then, again and again, one file that some step reads is damaged, and that
-step is run on it. The damage is seen when the step refuses, when it leaves out what it names, or when it makes the same
-bytes as from whole files (it did the work again, or the bit meant nothing); anything else is unseen. A step that ends
-by an exception of Python's, without words of its own, counts apart.
+A small bucket goes through all steps once. Then, many times, one file is damaged and the step that reads it is run. The
+damage is detected when the step refuses, when it leaves out photos and names them, or when it makes the same bytes as
+from undamaged files (it did the work again, or the bit has no meaning). Anything else counts as unseen. A step that
+ends with an unexpected exception is counted separately.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REFUSED, SAME, UNSEEN, CRASHED = "refused", "same or named", "unseen", "without 
 
 @dataclass(frozen=True)
 class Trial:
-    """One damage and what came of it."""
+    """One damage and its outcome."""
 
     stage: str
     file: str
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def all_stages(folder: Path) -> list[Stage]:
-    """The stages over what a small bucket of rendered bins leaves in all steps."""
+    """The stages, over the files of a small bucket of rendered bins."""
     from binventory.render import render_bucket
 
     render_bucket(folder / "bucket", photos=60, seed=0)

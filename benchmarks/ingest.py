@@ -3,12 +3,12 @@
     python -m benchmarks.ingest                   # about five minutes on 2 idle cores
     python -m benchmarks.ingest --quick           # shorter, without the 20,000 photos
 
-Both sides read from the same local S3 (benchmarks/object_server.py), in a process of its own on the same cores, which
-adds 100 ms to each request. Rounds are interleaved, so what slows the machine slows both sides. The goals are ratios:
+Both sides read from the same local S3 (benchmarks/object_server.py), in another process on the same cores, which adds
+100 ms to each request. Rounds are interleaved, so what slows the machine slows both sides. The goals are ratios:
 times hold for one machine only. The sequential side reads a photo and nothing else; ingest reads its metadata as well,
 so it makes two requests a photo, and its time includes its start, the listing and the report.
 
-The server's work is not taken off: what it and other programs used of the cores stands beside each figure.
+The server's CPU time is not subtracted: it is printed beside each figure, with that of other programs.
 """
 
 from __future__ import annotations
@@ -33,19 +33,15 @@ import psutil
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from benchmarks import REPOSITORY, RUNTIME
 from benchmarks.object_server import BUCKET
+from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size
+from ingestion.source import BinSource
+from ingestion.throttle import in_order
+from ingestion.work import WorkLimits
+from photo import open_photo, resize_shorter_side
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
-RUNTIME: Final = (REPOSITORY / "training_code", REPOSITORY / "inference_code")
-sys.path[:0] = [str(folder) for folder in RUNTIME]
-
-from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size  # noqa: E402
-from ingestion.source import BinSource  # noqa: E402
-from ingestion.throttle import in_order  # noqa: E402
-from ingestion.work import WorkLimits  # noqa: E402
-from photo import open_photo, resize_shorter_side  # noqa: E402
-
-# The whole dataset: what is listed, and at most what has a count of 1 to 5.
+# The whole data set: listed photos, and at most those with a count of 1 to 5.
 WHOLE_LISTED: Final = 535_234
 WHOLE_KEPT: Final = 324_735
 # Four hyperthreads, counted as the two cores that they share; price in us-east-1, as in binventory/cost/prices.json.
@@ -76,7 +72,7 @@ class Measured:
     others: float = 0.0
     """CPU seconds of everything else on the machine meanwhile."""
     peak: int = 0
-    """Bytes of memory at most, where it ran in a process of its own."""
+    """Peak memory in bytes, where it ran in a separate process."""
 
     @property
     def rate(self) -> float:
@@ -127,7 +123,7 @@ def bare_download(photos: int) -> Measured:
 def decode_and_resize(originals: Sequence[bytes], tool: Callable[[], Callable[[bytes], object]]) -> Measured:
     """The limit: the same photos from memory, decoded and resized on all cores, with nothing else to do.
 
-    Every core has a tool of its own.
+    Every core has its own resizer and buffers.
     """
 
     def share(number: int) -> None:
@@ -161,7 +157,7 @@ def with_a_workbench() -> Callable[[bytes], object]:
 
 
 def whole_ingest(photos: int, endpoint: str) -> Measured:
-    """The command as people run it, in a process of its own: from the bucket to finished shards and report."""
+    """The command as people run it, in a separate process: from the bucket to finished shards and report."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(RUNTIME[0] / "ingest.py"), "--photos-uri", URL, "--output", f"{folder}/out"]
         command += ["--cores", str(CORES)]
@@ -192,7 +188,7 @@ def peak_memory(process: psutil.Popen) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The local S3 in a process of its own."""
+    """The local S3 in a separate process."""
 
     endpoint: str
     process: psutil.Process
@@ -236,7 +232,7 @@ def accompanied(server: Server, contestant: Callable[[], Measured]) -> Measured:
 
 
 def claim(name: str, value: float, goal: str) -> None:
-    """One line a reader of logs can find: what was measured, what was wanted, and whether it held."""
+    """Print one claim: the measured value, the goal, and whether it is reached."""
     bound = float(goal[2:])
     held = value >= bound if goal.startswith(">=") else value <= bound
     print(f"claim: {name} {value:.2f} goal {goal} {'held' if held else 'missed'}", flush=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +20,9 @@ import boto3
 import psutil
 from botocore.config import Config
 
-from benchmarks.ingest import REPOSITORY, WHOLE_LISTED, claim, object_server
+from benchmarks import REPOSITORY
+from benchmarks.ingest import WHOLE_LISTED, claim, object_server
 from benchmarks.object_server import BUCKET
-
-sys.path.insert(0, str(REPOSITORY / "lambda_code"))
-
 from bucket_listing import AT_ONCE, PAGE, list_folder
 
 FOLDERS: Final = ("bin-images/", "metadata/")

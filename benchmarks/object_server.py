@@ -1,12 +1,12 @@
-"""A read-only S3 over HTTP for measuring and for breaking: one bucket from memory, latency added, faults on request.
+"""A read-only S3 over HTTP for benchmarks and tests: one bucket in memory, with added latency and planned faults.
 
-Slow local S3 servers measure themselves, not their clients; this one answers some thousands of requests a second and
-speaks what readers need: GET, HEAD, ranges, If-Match and ListObjectsV2, with MD5 ETags as S3 has them.
+With a slow local S3 server a benchmark would measure the server. This one answers some thousands of requests a second
+and has what readers need: GET, HEAD, ranges, If-Match and ListObjectsV2, with MD5 ETags as S3's.
 
     with ObjectServer({"bin-images/00001.jpg": data}, latency=0.1) as server:
         boto3.client("s3", endpoint_url=server.endpoint_url, ...)
 
-    python -m benchmarks.object_server ../shared/abid --photos 20000 --latency 0.1     # in a process of its own
+    python -m benchmarks.object_server ../shared/abid --photos 20000 --latency 0.1     # in another process
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def store(objects: Mapping[str, bytes]) -> dict[str, Stored]:
 
 
 class ObjectServer:
-    """Serves objects of one bucket on a free port of the loopback interface, in a thread of its own."""
+    """Serves objects of one bucket on a free port of the loopback interface, in a separate thread."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ def _first(keys: list[str], prefix: str) -> int:
 
 
 def repeated(folder: Path, photos: int) -> Iterator[tuple[str, Stored]]:
-    """As many photos as asked for, from those of a folder: each has a tail of its own, so that no two are equal."""
+    """This many photos, made from those of a folder: each gets different bytes at its end, so that no two are equal."""
     originals = [path.read_bytes() for path in sorted((folder / "bin-images").glob("*.jpg"))]
     digests = [hashlib.md5(data, usedforsecurity=False) for data in originals]
     for number in range(photos):

@@ -7,7 +7,7 @@
 All contestants run at once and take turns, so what slows the machine slows every one of them; the goals are ratios.
 Ours serves the int8 artefact on OpenVINO; the same network answers everywhere else: eager PyTorch and ONNX Runtime
 behind our own server, and TorchServe 0.12 with its image classifier as shipped and in two tunings. TorchServe needs
-Java and an environment of its own, which is installed under build/ on first use; without Java its rows are left out.
+Java and a separate environment, which is installed under build/ on first use; without Java its rows are left out.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import REPOSITORY
 from benchmarks.endpoint.load import Contestant, NoAnswer, Sample, free_port
-from benchmarks.endpoint.models import REPOSITORY, RESNET50_MACS, Models, make
+from benchmarks.endpoint.models import RESNET50_MACS, Models, make
 from benchmarks.endpoint.processor import Processor, peak_gmacs, this_processor
 from benchmarks.endpoint.torchserve import TUNINGS, Ports, TorchServe, Unavailable
-
-sys.path.insert(0, str(REPOSITORY / "inference_code"))
-
 from inference import CountingModel, model_fn
 from serving.cores import inference_threads
 

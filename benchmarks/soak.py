@@ -4,8 +4,8 @@
     python -m benchmarks.soak --model model.tar.gz             # your own artefact
     python -m benchmarks.soak --requests 2000
 
-The good requests are photos whose answer was worked out beforehand without a server, as JPEG, PNG, pixels and batches.
-The hostile ones are bombs, stumps, mutations, lies about types and sizes, clients that hang up, and URLs.
+The good requests are photos whose answer was computed before without a server, as JPEG, PNG, pixels and batches. The
+hostile ones are bombs, truncated files, mutations, wrong types and sizes, clients that disconnect, and URLs.
 """
 
 from __future__ import annotations
@@ -35,16 +35,13 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks import REPOSITORY
 from benchmarks.endpoint.load import free_port
-from benchmarks.endpoint.models import REPOSITORY
 from binventory.render import render_bin
-from tests import grey_model
-
-sys.path.insert(0, str(REPOSITORY / "inference_code"))
-
 from inference import CountingModel, Reading, predict_fn
 from server import load
 from serving.answers import Answer
+from tests import grey_model
 
 _CLIENTS: Final = 4
 _FLAT_BYTES: Final = 16 * 1024**2

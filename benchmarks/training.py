@@ -26,7 +26,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.learning import REPOSITORY, RUNTIME
+import embed
+from benchmarks import REPOSITORY, RUNTIME
 from benchmarks.learning.arithmetic import engine, engine_near_the_limit
 from benchmarks.learning.recipe import loader, trial_in_the_loop
 from benchmarks.learning.world import (
@@ -40,12 +41,10 @@ from benchmarks.learning.world import (
     rounded,
     trial,
 )
-
-import embed  # isort: skip
-from fitting.ranks import Ranks  # isort: skip
-from photo import Preprocessing  # isort: skip
-from photos.augmentation import Augmentation  # isort: skip
-from photos.source import PhotoSource  # isort: skip
+from fitting.ranks import Ranks
+from photo import Preprocessing
+from photos.augmentation import Augmentation
+from photos.source import PhotoSource
 
 TRIALS = ((0.001, 32), (0.003, 64), (0.01, 128), (0.03, 256), (0.1, 512))
 EPOCHS = 3

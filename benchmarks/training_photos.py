@@ -34,22 +34,20 @@ from torch import nn
 
 from benchmarks.auditing.crossfit import BLOCK, FOLDS, folds_of, load_head
 from benchmarks.learning.world import claim, processor, quiet, real_folder, trial
+from evaluation.bootstrap import interval, replicate_metrics
+from evaluation.calibration import softmax
+from evaluation.count_metrics import Predictions, measure
+from features.files import feature_file, write_features
+from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
+from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE, Workbench, four_channels
+from ingestion.labels import RecordError, parse_labels, parse_record
+from jobs.container import write_json
+from modelling.backbones import Backbone, build_backbone
+from modelling.bin_model import BinModel, ModelCard
+from modelling.openvino_graph import BATCH
+from photo import Preprocessing, open_photo, prepare, prepare_image
+from photos.batches import read_ahead, stacked
 from stacks.vocabulary import CLASSES
-
-from evaluation.bootstrap import interval, replicate_metrics  # isort: skip
-from evaluation.calibration import softmax  # isort: skip
-from evaluation.count_metrics import Predictions, measure  # isort: skip
-from jobs.container import write_json  # isort: skip
-from features.files import feature_file, write_features  # isort: skip
-from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze  # isort: skip
-from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE  # isort: skip
-from ingestion.labels import RecordError, parse_labels, parse_record  # isort: skip
-from ingestion.intake import Workbench, four_channels  # isort: skip
-from modelling.backbones import Backbone, build_backbone  # isort: skip
-from modelling.bin_model import BinModel, ModelCard  # isort: skip
-from modelling.openvino_graph import BATCH  # isort: skip
-from photo import Preprocessing, open_photo, prepare, prepare_image  # isort: skip
-from photos.batches import read_ahead, stacked  # isort: skip
 
 EPOCHS: Final = 20
 LEARNING_RATE: Final = 0.003

@@ -10,6 +10,7 @@ int8: a quantised graph; its other operators compute in fp32.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any, Final
 
 FLOATS: Final = ("fp32", "bf16")
@@ -20,6 +21,7 @@ SERVED: Final = ("fp32", "int8", "bf16")
 """Values of `precision` in serving.json."""
 _HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
 _HINT: Final = "INFERENCE_PRECISION_HINT"
+_READY: Final = Lock()
 
 
 class PrecisionError(Exception):
@@ -78,8 +80,21 @@ def compile_graph(core: Any, graph: Any, floats: str, properties: Mapping[str, A
 
     Raises PrecisionError where OpenVINO compiles the graph for other floats.
     """
+    _make_types_ready()
     compiled = core.compile_model(graph, "CPU", {**properties, _HINT: _HINTS[floats]})
     chosen = compiled.get_property(_HINT).to_string()
     if chosen != _HINTS[floats]:
         raise PrecisionError(f"precision {floats} was asked for, and OpenVINO computes in {chosen} on this processor")
     return compiled
+
+
+def _make_types_ready() -> None:
+    """Let OpenVINO build its table of NumPy types in one thread.
+
+    It builds the table at the first inference. Two first inferences at once wait for each other for ever: one thread
+    has begun the table and wants the interpreter's lock, the other has that lock and waits for the table.
+    """
+    import openvino
+
+    with _READY:
+        openvino.Type.u8.to_dtype()

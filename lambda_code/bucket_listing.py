@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 
 AT_ONCE: Final = 16
 PAGE: Final = 1000
+THREADS: Final = "bucket-listing"
 # A range is cut only after it has filled this many pages: the parts of a short one would be nearly empty pages.
 _PAGES_ALONE: Final = 2
 _PARTS: Final = 8
@@ -67,7 +68,7 @@ def list_folder(s3: Any, bucket: str, prefix: str, folder: str, *, until: float)
         botocore.exceptions.ClientError: S3 refused a request.
     """
     lister = _Lister(s3, bucket, prefix + folder, folder, until)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=THREADS) as pool:
         pending = {pool.submit(lister.take, _Range("", None))}
         try:
             while pending:

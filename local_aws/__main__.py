@@ -19,13 +19,15 @@ from local_aws.core import admin, decisions, host
 from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import AUTOSCALING, SAGEMAKER
-from local_aws.ministack import hooks, iam
+from local_aws.ministack import hooks, iam, settling
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
 from local_aws.service import SageMakerService
 
 _log = logging.getLogger("local_aws")
+# Longer than every stack but one with an endpoint takes, far shorter than a client waits for a reply.
+_STACK_SETTLES_SECONDS = 8.0
 
 
 def main() -> None:
@@ -116,6 +118,7 @@ def _application(context: Context) -> Any:
     hooks.add_service(SAGEMAKER, ["SageMaker."], service.handle)
     hooks.add_service(AUTOSCALING, ["AnyScaleFrontendService."], service.handle)
     hooks.correct_ecr()
+    settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     iam.correct_requests()
     if context.enforce_iam:
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)

@@ -1,10 +1,10 @@
 """Run the frozen backbone once over every photo and keep its features; tuning and training then read those.
 
 Writes into the model folder: features/ (<split>/<shard>.view<k>.safetensors and their list, parts.json) and backbone/
-(weights and model.json). Each file names the numbers that the backbone computed in; `arithmetic.py` chooses them, and
+(weights and model.json). Each file names the precision in which the backbone computed; `arithmetic.py` chooses it, and
 an engine is used only where it passes its check on the first training photos.
-View 0 is the photo as it is served; views 1..K are augmented, of the training split only. Finished files go through the
-checkpoint folder, so a job that was reclaimed redoes only what is missing.
+View 0 is the photo as it is served; views 1..K are augmented, of the training split only. Finished files are kept in
+the checkpoint folder, so a reclaimed job computes only the missing ones.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PROBES = 16
 
 @dataclass(frozen=True)
 class EmbedSettings:
-    """What the Embed job is asked for."""
+    """The flags of the Embed job."""
 
     strategy: str = setting("full: nothing to embed, the job only says so", "head", choices=("head", "full"))
     backbone: str = setting("network whose features are kept", "resnet50", choices=BACKBONES)
@@ -73,7 +73,7 @@ class EmbedSettings:
 
 @dataclass(frozen=True)
 class Task:
-    """One file of features to make, and the digest of everything that decides it."""
+    """One file of features to make, and the digest of everything that determines its content."""
 
     part: Part
     shard: Path
@@ -129,26 +129,26 @@ def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[s
 def _origin(settings: EmbedSettings, backbone: Backbone, train: list[Path]) -> str:
     """The digest of what decides the features of every photo and view."""
     asked = _without_folders(settings)
-    # They decide how much is made and whether the job may end, not what is in a file: with one view more only that one
-    # is computed. The precision that decides is the one that was found here, not the one asked for.
+    # These do not change the content of a file: with one more view, only that view is computed. The precision that
+    # counts is the one that was chosen here, not the one asked for.
     del asked["views"], asked["max_corrupt_share"], asked["precision"]
     return settings_digest(asked, backbone, settings.weights, ShardLists().of(train[0]).sha256)
 
 
 def _without_folders(settings: EmbedSettings) -> dict[str, Any]:
-    """The settings that say what is asked for, not where it lies."""
+    """The settings without folders."""
     values = asdict(settings).items()
     return {name: value for name, value in values if value is not None and not isinstance(value, Path)}
 
 
 def _work_folder(settings: EmbedSettings, origin: str, container: JobContainer, output: Path) -> Path:
-    """Where finished parts wait, apart from those of other settings, code or weights: they may share the prefix."""
+    """Folder of finished parts, one for each combination of settings, code and weights: they may share the prefix."""
     base = container.checkpoints if settings.output is None else output.with_name(output.name + ".parts")
     return base / f"embed-{origin[:16]}"
 
 
 def _prepared(settings: EmbedSettings, backbone: Backbone, train: list[Path], work: Path) -> BinModel:
-    """The backbone as a model, saved; one that a reclaimed attempt prepared is taken over as it is, if it is whole."""
+    """The backbone as a model, saved. An undamaged one that a reclaimed attempt has saved is used as it is."""
     kept = work / "backbone"
     if (kept / "model.json").exists():
         try:
@@ -206,7 +206,7 @@ def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str,
             for view in range(1 + (views if split == TRAIN else 0)):
                 part = Part(split, shard.stem, view)
                 if part in tasks:
-                    raise JobError(f"split {split!r} has two shards named {shard.name}; give each a name of its own")
+                    raise JobError(f"split {split!r} has two shards named {shard.name}; give them different names")
                 tasks[part] = Task(part, shard, part_digest(origin, weights, precision, part, lists.of(shard)))
     return list(tasks.values())
 
@@ -218,7 +218,7 @@ def _of_this_machine(tasks: list[Task]) -> list[Task]:
 
 
 def _is_kept(task: Task, work: Path, quarantine: Quarantine) -> bool:
-    """Whether an earlier attempt has made the file, of all of its photos; what was left out may be readable now."""
+    """Whether an earlier attempt has made the file with all photos; one that was left out may be readable now."""
     path = work / "features" / task.part.name
     if not path.exists():
         return False
@@ -258,12 +258,12 @@ def _embed(
                 samples.append(replace(sample, photo=b""))
                 yield photo
         except ShardError as error:
-            # Raised here it would pass through the engine, with requests under way.
+            # Not raised here: it would interrupt the engine in its requests.
             damage = str(error)
 
     features = list(frozen.run(stacked(photos(), BATCH)))
     if damage:
-        # What was read before is worth nothing: its records could not be held to the shard's list.
+        # Photos read before cannot be trusted: their records were not compared with the shard's list.
         features, samples, unreadable = [], [], {}
     found = torch.cat(features) if features else torch.zeros(0, 1)
     counts, ids = [sample.count for sample in samples], tuple(sample.id for sample in samples)

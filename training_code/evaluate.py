@@ -1,7 +1,7 @@
-"""Measure a trained model on the test split, judge it against the champion, and make the archive that is served.
+"""Measure a trained model on the test split, compare it with the champion, and make the archive that is served.
 
-Writes serving/model.tar.gz (model.onnx, serving.json) and, by asking that archive as the endpoint will, evaluation/
-evaluation.json, answers.jsonl and evaluation.html.
+Writes serving/model.tar.gz (model.onnx, serving.json). Runs that archive as the endpoint will, and writes
+evaluation.json, answers.jsonl and evaluation.html into evaluation/.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What the Evaluate job is asked for."""
+    """The flags of the Evaluate job."""
 
     model: Path = setting("model.tar.gz, or a folder that holds it or its files")
     train: Path = setting("folder of training shards: baselines, int8 calibration")
@@ -77,7 +77,7 @@ class Splits:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The graph that will be served and why it is this one."""
+    """The graph that will be served, and why it was chosen."""
 
     graph: Path
     choice: PrecisionChoice
@@ -191,7 +191,7 @@ def _predictions(photos: ShardIndex, probabilities: Floats, card: ModelCard, set
 
 
 def _blocks(photos: ShardIndex, size: int) -> list[str]:
-    """The block of each id; an id that is no number is a block of its own."""
+    """The block of each id; an id that is no number is a block by itself."""
     return [str(int(photo) // size) if photo.isdecimal() else f"id {photo}" for photo in photos.ids]
 
 
@@ -204,7 +204,7 @@ def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -
 def _lineage(
     card: ModelCard, splits: Splits, chosen: Chosen, served: ServedModel, champion: Champion | None
 ) -> dict[str, str]:
-    """What the model was made of, for the report."""
+    """Origin of the model, for the report."""
     asked = {f"hyperparameter {name}": str(value) for name, value in card.training.get("hyperparameters", {}).items()}
     choice = chosen.choice
     scores = {
@@ -230,13 +230,13 @@ def _lineage(
 
 
 def _description(card: ModelCard, chosen: Chosen) -> dict[str, Any]:
-    """serving.json of the archive, with what led to the choice."""
+    """serving.json of the archive, with the reasons of the choice."""
     fields = _fields(card, chosen.choice.precision, chosen.temperature.value)
     return {**fields, "quantisation": chosen.choice.as_json()}
 
 
 def _fields(card: ModelCard, precision: str, temperature: float) -> dict[str, Any]:
-    """What the endpoint reads in serving.json."""
+    """The fields of serving.json that the endpoint reads."""
     return {
         "schema": SERVING_SCHEMA,
         "classes": list(card.classes),
@@ -248,7 +248,7 @@ def _fields(card: ModelCard, precision: str, temperature: float) -> dict[str, An
 
 
 def _write_model(folder: Path, graph: Path, description: dict[str, Any]) -> dict[str, Path]:
-    """What the endpoint loads, in `folder`; gives the files by their names."""
+    """Write the files that the endpoint loads into `folder`; returns them by name."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in (MODEL_FILE, DESCRIPTION_FILE)}
     shutil.copy(graph, files[MODEL_FILE])

@@ -1,8 +1,8 @@
-"""Embed, train and evaluate on a machine of its own, an EC2 spot instance, that may be taken away at any moment.
+"""Embed, train and evaluate on one EC2 spot instance, which may be reclaimed at any moment.
 
-The machine's tag `run` names the plan that `binventory train --on ec2` left in S3. Checkpoints, the log and a status go
-to S3 every half minute and at the end, whatever the end is: done, failed, out of time, or taken back by spot. Started
-again with the same plan on another machine it goes on from the checkpoints. Its user data ends the machine.
+The machine's tag `run` names the plan that `binventory train --on ec2` wrote to S3. Checkpoints, log and status are
+uploaded every half minute and at the end, also after a failure, a timeout or a reclaim. Another machine with the same
+plan continues from the checkpoints. The user data ends the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from machine.steps import STEPS, RunPlan, Steps, StepStopped
 from stacks.vocabulary import SPLITS
 
 _SEND_SECONDS: Final = 30.0
-_LOOK_SECONDS: Final = 5.0  # as often as AWS advises
+_LOOK_SECONDS: Final = 5.0  # The interval that AWS recommends.
 
 
 class SpotMachine:
@@ -45,7 +45,7 @@ class SpotMachine:
         self._status: dict[str, Any] = {"state": "running", "step": "", "started": _now()}
 
     def work(self) -> int:
-        """Runs the plan; returns the exit status: 0 only when everything is done and sent."""
+        """Runs the plan; returns the exit status: 0 only when all steps are done and uploaded."""
         signal.signal(signal.SIGTERM, lambda number, frame: self._end_because("timed out", "the machine is shut down"))
         plan: RunPlan | None = None
         steps: Steps | None = None
@@ -75,7 +75,7 @@ class SpotMachine:
         for step, folder in steps.checkpoints.items():
             found = self._exchange.fetch(f"{plan.checkpoints}{step}/", folder)
             if found:
-                print(f"going on from {found} checkpoint files of {step}", flush=True)
+                print(f"continuing from {found} checkpoint files of {step}", flush=True)
         for step in STEPS:
             self._say(step=step)
             steps.run(step, lambda: self._must_stop(plan, steps))
@@ -84,7 +84,7 @@ class SpotMachine:
         self._exchange.send(steps.evaluated, plan.models)
 
     def _must_stop(self, plan: RunPlan, steps: Steps) -> bool:
-        """Asked twice a second while a step runs; sends and looks when it is time."""
+        """Whether the step must stop; called twice a second. Uploads and reads the spot notice when it is time."""
         now = time.monotonic()
         if now >= self._looked + _LOOK_SECONDS:
             self._looked = now
@@ -101,8 +101,8 @@ class SpotMachine:
             self._send_checkpoints(plan, steps)
             self._say()
         except (BotoCoreError, ClientError, Boto3Error) as error:
-            # The next half minute brings another try; the training need not end for it.
-            print(f"warning: nothing was sent ({error})", file=sys.stderr, flush=True)
+            # The next upload is in half a minute; training continues.
+            print(f"warning: nothing was uploaded ({error})", file=sys.stderr, flush=True)
 
     def _look(self) -> None:
         try:
@@ -123,7 +123,7 @@ class SpotMachine:
             self._exchange.send(folder, f"{plan.checkpoints}{step}")
 
     def _say(self, **changes: Any) -> None:
-        """Writes the status and sends the log."""
+        """Uploads status and log."""
         self._status |= {**changes, "heard": _now()}
         log = self._root / "log.txt"
         if log.is_file():
@@ -136,7 +136,7 @@ def _now() -> str:
 
 
 def main() -> int:
-    """Runs what the machine's tag asks for; returns the exit status."""
+    """Runs the plan that the machine's tag names; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", required=True, help="s3:// prefix under which the runs are")
     parser.add_argument("--root", required=True, type=Path, help="folder for everything on this machine")

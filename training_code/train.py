@@ -1,8 +1,8 @@
 """Train the network that counts: a head on features that Embed wrote, or everything from the photos.
 
-Prints one line an epoch for SageMaker's metrics, keeps the epoch with the best validation loss, and leaves
-model.safetensors, model.json and metrics.json in the model folder. Interrupted at any moment and started again with the
-same checkpoint folder it ends with the same weights.
+Prints one line an epoch for SageMaker's metrics, keeps the epoch with the best validation loss, and writes
+model.safetensors, model.json and metrics.json into the model folder. A run that is interrupted at any moment and
+started again with the same checkpoint folder ends with the same weights.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ARTEFACTS = ("auto", "model", "head")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a trial or the final training is asked for."""
+    """The flags of a trial or of the final training."""
 
     strategy: str = setting("head: a head on frozen features; full: everything", "head", choices=("head", "full"))
     backbone: str = setting("network before the head (head: must be the embedded one)", "resnet50")
@@ -92,7 +92,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a strategy prepares: the network to fit, its data, and how to save the result."""
+    """The input of the fit, for either strategy: network, data, and the card of the result."""
 
     network: nn.Module
     train: Source
@@ -100,7 +100,7 @@ class Task:
     counts: Tensor
     card: ModelCard
     data: tuple[str, ...]
-    """Digests of what is trained on and started from."""
+    """Digests of the data and of the initial weights."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -192,7 +192,7 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     validation = _photo_source(settings, settings.validation or container.channel("validation"), pixels)
     _check_counts(train.counts, validation.counts)
     backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container)
-    # Random weights are known by their seed: processors differ in how they draw them.
+    # The seed identifies random weights, because processors draw them differently.
     start = "" if settings.weights == "none" else digest_of_tensors(backbone.network.state_dict())
     model = BinModel(backbone, CountHead(backbone.width, dropout=settings.dropout), pixels)
     model.frozen_norms = settings.batch_norm == "frozen"
@@ -228,7 +228,7 @@ def _asked(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _fingerprint(settings: TrainSettings, task: Task, ranks: Ranks) -> str:
-    """What must be equal for a checkpoint to be continued: settings but for folders, data, and the processes."""
+    """SHA-256 of what must be equal to continue a checkpoint: settings without folders, data, number of processes."""
     values = _asked(settings)
     values |= {"ranks": ranks.size, "train": list(task.train.ids), "validation": list(task.validation.ids)}
     values["data"] = task.data

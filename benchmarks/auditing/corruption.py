@@ -1,4 +1,4 @@
-"""Records made wrong on purpose, and how well a ranking finds them again."""
+"""Records that are made wrong on purpose, and measures of how well a ranking finds them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Corrupt = Callable[[Integers, np.random.Generator], tuple[Integers, NDArray[np.b
 def off_by_some(counts: Integers, generator: np.random.Generator) -> tuple[Integers, NDArray[np.bool_]]:
     """A tenth of the records off by 1 to 3, every quantity that stays within the classes equally likely.
 
-    What would leave the classes is reported as out of scope by the audit, not ranked, so it is not made here.
+    Quantities outside the classes are not made, because the audit reports them as out of scope and does not rank them.
     """
     return _corrupt(counts, generator, lambda count: _near(count))
 
@@ -32,7 +32,7 @@ def off_by_some(counts: Integers, generator: np.random.Generator) -> tuple[Integ
 def off_like_the_rest(counts: Integers, generator: np.random.Generator) -> tuple[Integers, NDArray[np.bool_]]:
     """As `off_by_some`, but a wrong quantity is drawn as often as it is recorded anywhere.
 
-    Then wrong records are not betrayed by being rare quantities, and only the photo can tell: the harder test.
+    Then rarity does not give wrong records away, and only the photo can: the harder test.
     """
     shares = np.bincount(counts, minlength=CLASSES[-1] + 1) / len(counts)
     return _corrupt(counts, generator, lambda count: _near(count), shares)
@@ -60,7 +60,7 @@ class Found:
     """How well a ranking brings wrong records to the top."""
 
     precision: dict[int, float]
-    """Share of wrong records among the first so many."""
+    """Share of wrong records among the first ones, by their number."""
     area: float
     """Under the ROC curve."""
     lift: float
@@ -119,16 +119,16 @@ class Simulated:
     probabilities: Floats
     """[n, 5] exact posteriors."""
     blind_share: float
-    """Share of photos that tell nothing."""
+    """Share of photos without information about the count."""
     rmse: float
 
 
 def simulate(accuracy: float, rmse: float, photos: int, shares: Floats, seed: int = 0) -> Simulated:
-    """A model that stands for what others published: calibrated, with their accuracy and nearest to their RMSE.
+    """A simulated model: calibrated, with a published accuracy, and as near as possible to a published RMSE.
 
-    Some photos tell nothing (the answer is the class shares); the others show the true count with noise that grows as
-    the count does (the answer is the exact posterior). The noise is searched until the accuracy is met, the share of
-    photos that tell nothing is the one with which the RMSE comes nearest.
+    Some photos have no information (the answer is the class shares). The others show the true count with noise that
+    grows with the count (the answer is the exact posterior). The noise is chosen to reach the accuracy, the share of
+    photos without information to come nearest to the RMSE.
     """
     candidates = [
         found

@@ -1,6 +1,6 @@
 """Calibrated answers for photos that the answering model has not seen: trained on other blocks of ids, five times.
 
-The project's own doors are used: ingest.py writes shards, embed.py the features of a frozen backbone, train.py heads.
+It runs the project's scripts: ingest.py writes shards, embed.py features of a frozen backbone, train.py heads.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from benchmarks.auditing import RUNTIME
+from benchmarks import RUNTIME
+from evaluation.calibration import fit_temperature, softmax
+from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list
+from modelling.bin_model import CountHead, read_card
 from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
-
-from modelling.bin_model import CountHead, read_card  # isort: skip
-from evaluation.calibration import fit_temperature, softmax  # isort: skip
-from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list  # isort: skip
 
 FOLDS: Final = 5
 BLOCK: Final = 100
@@ -49,14 +48,14 @@ class HeldOut:
     uncalibrated: Floats
     """[n, 5] before."""
     class_shares: Floats
-    """[n, 5] shares of the counts among the photos each model was trained on: what can be said without looking."""
+    """[n, 5] shares of the counts in each model's training photos: the best probabilities without the photo."""
 
 
 def embed_photos(photos: Path, work: Path, backbone: str) -> FeatureSet:
     """Features of every usable photo of a folder laid out like the public bucket, by a random frozen backbone."""
     labels = photos / "labels.csv"
     run("ingest.py", "--photos-uri", str(photos), "--labels-uri", str(labels), "--output", str(work / "ingest"))
-    # Folds are cut afterwards, so the shards of all splits go in as one; embed.py wants a validation split beside it.
+    # Folds are made later, so the shards of all splits are embedded as one; embed.py also needs a validation split.
     shards = ["--train", str(work / "ingest"), "--validation", str(work / "ingest" / "validation")]
     run("embed.py", "--weights", "none", "--backbone", backbone, "--output", str(work / "embedding"), *shards)
     return read_split(work / "embedding" / "features", "train")

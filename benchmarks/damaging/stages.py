@@ -1,6 +1,6 @@
-"""The steps that read what another step, another machine or an earlier attempt has left, each run as its job runs it.
+"""Steps that read files of another step, another machine or an earlier attempt, run as in their jobs.
 
-A stage is a folder of such files, which of them may be damaged, and a step that reads them and gives what it made.
+A stage is a folder of such files, the names of those that may be damaged, and a step that reads them.
 """
 
 from __future__ import annotations
@@ -17,24 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.damaging import RUNTIME
+import embed
+import evaluate
+import ingest
+import server
+import train
+from digests import read_sealed
+from features.files import read_features
+from ingestion.report import WHOLE
+from jobs.container import JobError
+from serving.artefact import Artefact, ArtefactError, unpack
 from stacks.vocabulary import SPLITS
 
-import embed  # isort: skip
-import evaluate  # isort: skip
-import ingest  # isort: skip
-import server  # isort: skip
-import train  # isort: skip
-from digests import read_sealed  # isort: skip
-from features.files import read_features  # isort: skip
-from ingestion.report import WHOLE  # isort: skip
-from jobs.container import JobError  # isort: skip
-from serving.artefact import Artefact, ArtefactError, unpack  # isort: skip
-
-assert RUNTIME
-
 Made = dict[str, bytes]
-"""What a step made, by name."""
+"""The files that a step made, by name."""
 LEFT_OUT = "left out"
 BASE = ("--backbone", "small")
 HEAD = (*BASE, "--epochs", "2")
@@ -42,7 +38,7 @@ FULL = (*BASE, "--strategy", "full", "--weights", "none", "--epochs", "1", "--th
 
 
 class Refused(Exception):
-    """The step ended with an error that says what is wrong."""
+    """The step ended with an error that names the fault."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Stage:
     """Patterns, under `source`, of the files that the step reads."""
     run: Callable[[Path, Path], Made]
     same: Callable[[Made, Made], bool] = operator.eq
-    """Whether what a step made of damaged files is as good as what it made of whole ones."""
+    """Whether the output from damaged files is as good as that from undamaged ones."""
 
     def files(self, place: Path) -> list[Path]:
         """The files that may be damaged, in a copy of the source."""

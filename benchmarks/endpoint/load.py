@@ -1,4 +1,4 @@
-"""Contestants as processes, and photos thrown at them over HTTP in closed loops."""
+"""Contestants as processes, and load on them: photos over HTTP in closed loops."""
 
 from __future__ import annotations
 

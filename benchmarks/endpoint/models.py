@@ -6,7 +6,6 @@ The weights are random: the time of a forward pass does not depend on them, its 
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "inference_code"))
-
-from digests import seal, sha256_of  # noqa: E402
-from photo import Preprocessing, prepare  # noqa: E402
+from digests import seal, sha256_of
+from photo import Preprocessing, prepare
 
 # Multiply-adds of one forward pass at 224 x 224.
 RESNET50_MACS: Final = 4.09e9

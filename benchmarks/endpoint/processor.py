@@ -29,7 +29,7 @@ class Processor:
 
     @property
     def has_int8_products(self) -> bool:
-        """Whether int8 has instructions of its own (VNNI or AMX), as ml.m5 hosts have."""
+        """Whether the processor has instructions for int8 (VNNI or AMX), as those of ml.m5 have."""
         return self.features["avx512_vnni"] or self.features["avx_vnni"] or self.features["amx_int8"]
 
 

@@ -1,4 +1,4 @@
-"""TorchServe 0.12 with its image classifier, in an environment of its own: the system that many endpoints run on."""
+"""TorchServe 0.12 with its image classifier, in a separate environment: the server of many endpoints."""
 
 from __future__ import annotations
 

@@ -6,16 +6,12 @@ python -m benchmarks.endpoint.variants eager MODELS_FOLDER --port 8081
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.endpoint.models import REPOSITORY, Models, load_network
-
-sys.path.insert(0, str(REPOSITORY / "inference_code"))
-
+from benchmarks.endpoint.models import Models, load_network
 from inference import CountingModel, Scorer
 from server import self_test, serve
 from serving.admission import AdmissionLimits

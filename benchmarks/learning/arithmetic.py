@@ -14,14 +14,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.learning.world import Spent, World, claim
-
-from features.frozen_backbone import freeze  # isort: skip
-from jobs.container import JobContainer  # isort: skip
-from modelling.backbones import Backbone, load_backbone  # isort: skip
-from modelling.bin_model import BinModel  # isort: skip
-from modelling.onnx_export import export_features  # isort: skip
-from modelling.openvino_graph import BATCH, OpenvinoGraph, Photos  # isort: skip
-from photo import Preprocessing  # isort: skip
+from features.frozen_backbone import freeze
+from jobs.container import JobContainer
+from modelling.backbones import Backbone, load_backbone
+from modelling.bin_model import BinModel
+from modelling.onnx_export import export_features
+from modelling.openvino_graph import BATCH, OpenvinoGraph, Photos
+from photo import Preprocessing
 
 _PHOTOS = 48
 _REPEATS = 3

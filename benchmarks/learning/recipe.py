@@ -1,4 +1,4 @@
-"""The recipe of the published notebooks, written faithfully: every epoch pays for the frozen network again."""
+"""The recipe of the published notebooks, unchanged: every epoch runs the frozen network again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from benchmarks.learning.world import World
+from jobs.container import JobContainer
+from modelling.backbones import load_backbone
+from photo import Preprocessing
 from stacks.vocabulary import CLASSES
-
-from jobs.container import JobContainer  # isort: skip
-from modelling.backbones import load_backbone  # isort: skip
-from photo import Preprocessing  # isort: skip
 
 
 def trial_in_the_loop(world: World, lr: float, size: int, *, epochs: int) -> float:

@@ -17,20 +17,18 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.learning import REPOSITORY
+import train
+from benchmarks import REPOSITORY
+from features.frozen_backbone import calibrate_random_backbone
+from ingestion.intake import KEPT_AS_SENT, Workbench, take_in
+from ingestion.source import content_md5
+from modelling.backbones import build_backbone
+from modelling.bin_model import BinModel
+from photo import Preprocessing, prepare
+from photos.batches import stacked
+from shards import ShardWriter, list_shards, read_shards
+from shards.lists import write_shard_list
 from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
-
-import train  # isort: skip
-from features.frozen_backbone import calibrate_random_backbone  # isort: skip
-from ingestion.intake import KEPT_AS_SENT, take_in  # isort: skip
-from ingestion.intake import Workbench  # isort: skip
-from ingestion.source import content_md5  # isort: skip
-from modelling.backbones import build_backbone  # isort: skip
-from modelling.bin_model import BinModel  # isort: skip
-from photo import Preprocessing, prepare  # isort: skip
-from photos.batches import stacked  # isort: skip
-from shards.lists import write_shard_list  # isort: skip
-from shards import ShardWriter, list_shards, read_shards  # isort: skip
 
 READ_BY_TRAIN = (TRAIN, VALIDATION)
 

@@ -41,7 +41,7 @@ class Cdk:
 
     def destroy(self, say: Callable[[str], None]) -> None:
         """Destroys what `deploy` deployed; its assembly says what that was, so the app is not run again."""
-        flags = ("--force", "--progress", "events", "--app", str(self.assembly))
+        flags = ("--force", "--app", str(self.assembly))
         self._run("destroy", "--all", *flags, say=say, folder=self.repository)
 
     def _run(self, *arguments: str, say: Callable[[str], None], folder: Path) -> None:

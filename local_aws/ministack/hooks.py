@@ -1,4 +1,4 @@
-"""Extensions and corrections of ministack, except those of EC2 (ec2.py) and IAM (iam.py).
+"""Extensions and corrections of ministack; those of EC2, IAM and stack changes are in ec2.py, iam.py and settling.py.
 
 ministack has no extension points, so this module uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing

@@ -51,6 +51,10 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
         )
         for module in ("changesets", "handlers", "stacks")
     ),
+    *(
+        (f"services.cloudformation.{module}", "_create_stack_task_in_region", ["coro", "stack", "stack_id"])
+        for module in ("changesets", "handlers")
+    ),
     ("services.cloudwatch", "_evaluate_alarm", ["alarm"]),
     ("services.cloudwatch", "_evaluate_all_alarms", []),
     ("services.cloudwatch", "_evaluate_parent_alarms", ["child"]),

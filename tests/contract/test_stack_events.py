@@ -36,3 +36,29 @@ def test_a_rule_hears_of_a_stack_from_its_creation_to_its_deletion(local_aws: Lo
             assert event["resources"] == [event["detail"]["stack-id"]]
             heard.add(event["detail"]["status-details"]["status"])
     assert heard == expected
+
+
+def test_a_stack_that_settles_quickly_is_ready_at_the_first_look(local_aws: LocalAws, client: ClientFactory) -> None:
+    """The CDK CLI looks at once and then every five seconds: the resource takes longer than the way to a first look."""
+    cloudformation = client("cloudformation")
+    # A wait for nobody's signal: a second on a worker thread, then the stack fails.
+    slow = {
+        "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+        "Wait": {
+            "Type": "AWS::CloudFormation::WaitCondition",
+            "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "1", "Count": 1},
+        },
+    }
+    template = json.dumps({"Resources": slow})
+    cloudformation.create_change_set(
+        StackName="quick", ChangeSetName="first", ChangeSetType="CREATE", TemplateBody=template
+    )
+    cloudformation.get_waiter("change_set_create_complete").wait(
+        StackName="quick", ChangeSetName="first", WaiterConfig={"Delay": 1}
+    )
+    cloudformation.execute_change_set(StackName="quick", ChangeSetName="first")
+    (stack,) = cloudformation.describe_stacks(StackName="quick")["Stacks"]
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    cloudformation.delete_stack(StackName="quick")
+    gone = cloudformation.describe_stacks(StackName=stack["StackId"])["Stacks"][0]["StackStatus"]
+    assert gone == "DELETE_COMPLETE"

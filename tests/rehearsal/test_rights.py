@@ -81,7 +81,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 def train(account: Account) -> None:
     """The scheduled workflow trains, and shows the log of an execution that fails."""
     summary = {"GITHUB_STEP_SUMMARY": str(account.folder / "summary.md")}
-    for parameter, status in (("", 0), ("LimitPerClass=-1", 1)):
+    for parameter, status in (("", 0), ("Weights=absent.pth", 1)):
         rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
         for name in ("Train and wait", "Write metrics and cost to the summary, and the evaluation as a page"):
             done = account.shell(step("train", name), {**rights, **summary, "PARAMETER": parameter})

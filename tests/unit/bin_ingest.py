@@ -38,7 +38,7 @@ def ingest_process(server: ObjectServer, output: Path, *arguments: str) -> subpr
     environment = {
         **os.environ,
         "AWS_ENDPOINT_URL": server.endpoint_url,
-        "PYTHONPATH": f"{code}:{code.parent / 'inference_code'}",
+        "PYTHONPATH": os.pathsep.join(map(str, (code, code.parent / "inference_code", code.parent))),
     }
     command = [sys.executable, str(code / "ingest.py"), "--photos-uri", PHOTOS, "--output", str(output), *arguments]
     return subprocess.Popen(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -94,6 +97,39 @@ def test_a_runtime_that_takes_other_floats_by_itself_is_refused(monkeypatch: pyt
     monkeypatch.setattr(arithmetic, "capabilities_of_cpu", lambda: HAS_BF16)
     with pytest.raises(JobError, match=r"cannot run here: precision bf16 was asked for, and OpenVINO computes"):
         freeze(small())
+
+
+FIRST_INFERENCES = """
+import os, threading
+import numpy, openvino
+from arithmetic import compile_graph
+from tests import grey_model
+
+core = openvino.Core()
+graph = core.read_model(grey_model.graph())
+requests = [compile_graph(core, graph, "fp32", {}).create_infer_request() for _ in range(8)]
+photo = numpy.zeros((1, 224, 224, 3), numpy.uint8)
+together = threading.Barrier(len(requests))
+
+def infer(request):
+    together.wait()
+    request.infer({0: photo})
+
+threads = [threading.Thread(target=infer, args=(request,), daemon=True) for request in requests]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(30)
+os._exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+def test_first_inferences_at_once_do_not_wait_for_each_other(repository: Path) -> None:
+    """In a new process, since what they would wait for is made once a process."""
+    paths = (repository, repository / "inference_code", repository / "training_code")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    done = subprocess.run([sys.executable, "-c", FIRST_INFERENCES], env=environment, check=False, timeout=120)
+    assert done.returncode == 0
 
 
 def test_run_time_code_compiles_graphs_in_one_place(repository: Path) -> None:

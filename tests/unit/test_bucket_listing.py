@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import bucket_listing
 from benchmarks.object_server import BUCKET, LISTING, Fault, ObjectServer, Stored, store
-from bucket_listing import Listing, ListingTimeout, list_folder, parted
+from bucket_listing import THREADS, Listing, ListingTimeout, list_folder, parted
 
 PHOTO = Stored(b"photo", b"", "0" * 32)
 
@@ -159,7 +159,7 @@ def test_a_refusal_ends_the_listing(server: ObjectServer, s3: Any) -> None:
             listed(s3)
     finally:
         server.fault = None
-    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
 
 
 def test_a_listing_that_takes_too_long_says_how_far_it_came(server: ObjectServer, s3: Any) -> None:

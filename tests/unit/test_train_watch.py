@@ -18,7 +18,7 @@ from fitting.ranks import Ranks
 from jobs.container import JobError
 from tests.training_data import write_embedding
 from watching.line_chart import Line, chart
-from watching.profile_window import Measured, StepTime, profile_rules
+from watching.profile_window import MeasuredTimes, StepTime, profile_rules
 from watching.rules import RULES, LayerSignal, Rule, parse_rules
 from watching.watcher import RunWatcher, layer_signals
 
@@ -174,7 +174,7 @@ def test_signals_are_those_of_the_tensors() -> None:
         assert signal.finite
 
 
-HEALTHY = Measured(
+HEALTHY = MeasuredTimes(
     initialisation=1.0, steps=(StepTime(0.01, 0.1),) * 100, rank_seconds=(0.09, 0.1), cpu_share=0.5, threads=2, cores=2,
     gpu=True, gpu_memory=(0.8, 0.8), gpu_busy=0.95,
 )  # fmt: skip
@@ -191,7 +191,7 @@ TROUBLES = {
 }
 
 
-def fired(measured: Measured) -> set[str]:
+def fired(measured: MeasuredTimes) -> set[str]:
     return {report.rule for report in profile_rules(measured) if report.triggered}
 
 

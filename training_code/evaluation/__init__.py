@@ -1,1 +1,1 @@
-"""The judgement of a model: metrics, intervals, slices, calibration, champion, gate, report and page."""
+"""Evaluation of a model: metrics, intervals, slices, calibration, champion, gate, report and page."""

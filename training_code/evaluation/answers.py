@@ -1,10 +1,10 @@
-"""The answer for each test photo, in a file beside evaluation.json: what the endpoint will say about the same bytes.
+"""The answer for each test photo, in a file beside evaluation.json: the endpoint gives the same for the same bytes.
 
-A line a photo, as the endpoint writes its answers, with the photo's id and its recorded quantity in front:
+One line for each photo, as the endpoint writes its answers, after the photo's id and recorded quantity:
 
     {"id": "00231", "recorded": 3, "count": 2, "probabilities": {"1": 0.101283, ...}, "expected_count": 2.3, ...}
 
-The whole dataset has some 50,000 test photos: eight megabytes, which evaluation.json must not carry.
+The whole data set has about 50,000 test photos: eight megabytes, too much for evaluation.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ANSWERS_NAME: Final = "answers.jsonl"
 
 @dataclass(frozen=True)
 class AnswerFile:
-    """What evaluation.json says of the file."""
+    """The file's entry in evaluation.json."""
 
     file: str
     photos: int

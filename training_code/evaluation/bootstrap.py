@@ -1,7 +1,7 @@
 """Confidence intervals by resampling blocks of ids.
 
 Neighbouring ids often show the same bin, so photos are not independent; blocks of ids are.
-Resampling photos one by one would print intervals that are too narrow.
+Resampling single photos would give intervals that are too narrow.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def interval(values: Floats, *, level: float = LEVEL) -> Interval:
 
 
 def _block_weights(blocks: int, replicates: int, seed: int) -> Iterator[Floats]:
-    """Chunks [r, B] saying how often each replicate drew each block; B draws a replicate, with replacement."""
+    """Chunks [r, B]: how often each replicate drew each block; a replicate has B draws with replacement."""
     if replicates < 1:
         raise ValueError(f"replicates must be at least 1, got {replicates}")
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on validation photos, that makes probabilities mean what they say."""
+"""Temperature scaling: one number, fitted on validation photos, that calibrates the probabilities."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HALVINGS = 60
 
 @dataclass(frozen=True)
 class Temperature:
-    """A fitted temperature and what it did on the photos it was fitted on."""
+    """A fitted temperature, and its effect on the photos of the fit."""
 
     value: float
-    """Logits are divided by this before the softmax; above one means the model was too sure of itself."""
+    """Logits are divided by this before the softmax; above one means that the model was overconfident."""
     photos: int
     log_loss_before: float
     log_loss_after: float

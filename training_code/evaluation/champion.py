@@ -1,6 +1,6 @@
 """The champion: the model that serves today, and its answers on our photos.
 
-It is looked up at SageMaker alone: a job in a network without a way out reaches no other endpoint for this.
+It is looked up by requests to SageMaker only, because a job in an isolated network reaches no other service for this.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _ANSWERING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"
 
 
 class NoPackageError(Exception):
-    """The endpoint serves something that is no model package, or that may not be looked at."""
+    """The endpoint serves a model that is no model package, or that cannot be read."""
 
 
 def serving_package(endpoint: str) -> str | None:
     """ARN of the package behind an endpoint's requests; None where nothing answers them.
 
-    While an endpoint is updated it is the package before the update.
+    During an update of the endpoint this is the package before the update.
 
     Raises:
         NoPackageError: what serves is no model package.
@@ -76,14 +76,14 @@ def _package_of(model: dict[str, Any]) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Champion:
-    """A model package and the probabilities [N, k] it gives our photos."""
+    """A model package, and its probabilities [N, k] for the test photos."""
 
     arn: str
     probabilities: Floats
 
 
 class FoundChampion(NamedTuple):
-    """The champion, or why there is one that could not be compared."""
+    """The champion, or why it could not be compared."""
 
     champion: Champion | None
     not_compared: str
@@ -93,8 +93,11 @@ class FoundChampion(NamedTuple):
 def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> FoundChampion:
     """The champion's answers: of the package that the endpoint serves, or of the newest approved one if none serves.
 
-    endpoint: its name, or `none`. A champion that cannot be read or compared is a finding, so that one broken package
-    does not end every later evaluation. Raises JobError when SageMaker does not say which one is the champion.
+    Args:
+        endpoint: its name, or `none`.
+
+    A champion that cannot be read or compared is a finding, no error, so that a broken package does not end every later
+    evaluation. Raises JobError when the champion cannot be looked up.
     """
     try:
         arn = serving_package(endpoint) if endpoint != "none" else None
@@ -121,7 +124,7 @@ def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) ->
 
 
 def _answers(archive: Path, folder: Path, photos: Sequence[Sample], classes: tuple[int, ...]) -> Floats:
-    """As the endpoint that serves it answers."""
+    """The champion's probabilities, computed as the endpoint does."""
     try:
         champion = ServedModel.of_archive(archive, folder)
     except JobError as error:

@@ -1,4 +1,4 @@
-"""What a count model got right and how far off it was, from labels and probabilities alone.
+"""Metrics of a count model: accuracy and errors, from labels and probabilities alone.
 
 Every metric here is a function of sums over photos. The sums are kept per block of ids, so one implementation gives
 the point estimate (add all blocks) and any number of bootstrap replicates (add the blocks a replicate drew).
@@ -23,7 +23,7 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model said about photos whose count is known.
+    """A model's probabilities for photos whose count is known.
 
     Use `Predictions.of(...)`, which accepts anything array-like and checks it.
     """
@@ -41,7 +41,7 @@ class Predictions:
     def of(
         cls, labels: ArrayLike, probabilities: ArrayLike, blocks: ArrayLike | None = None, *, classes: tuple[int, ...]
     ) -> Predictions:
-        """Check and freeze. `blocks` may be any hashable ids ([n]); None means every photo stands for itself.
+        """Check and freeze. `blocks` may be any hashable ids ([n]); None makes every photo a block.
 
         Raises ValueError naming what does not fit.
         """
@@ -132,7 +132,7 @@ class CountMetrics:
     recall: Floats
     """A class: share of the photos of this count that were given it (the published tables' per class accuracy)."""
     class_accuracy: Floats
-    """A class: share of all photos rightly told to have this count or not to have it (one against the rest)."""
+    """A class: share of all photos that are classified correctly as this count or not (one against the rest)."""
     class_rmse: Floats
     """A class: root mean squared error over the photos of this count, items."""
 
@@ -180,7 +180,7 @@ class BlockSums:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where each sum stands in a row: k*k confusion cells (label-major), then the others."""
+    """Column of each sum: k*k confusion cells (label-major), then the others."""
 
     k: int
 
@@ -256,7 +256,7 @@ def class_shares(labels: ArrayLike, classes: tuple[int, ...]) -> Floats:
 
 
 def majority_baseline(training_labels: ArrayLike, test: Predictions) -> Predictions:
-    """Always the commonest training count, with certainty: what a model must beat to be worth anything."""
+    """Baseline: always the commonest training count, with certainty. A useful model must beat it."""
     shares = class_shares(training_labels, test.classes)
     certain = np.zeros_like(shares)
     certain[shares.argmax()] = 1
@@ -264,7 +264,7 @@ def majority_baseline(training_labels: ArrayLike, test: Predictions) -> Predicti
 
 
 def prior_baseline(training_labels: ArrayLike, test: Predictions) -> Predictions:
-    """The training shares for every photo: the best a model can say without looking."""
+    """Baseline: the training shares for every photo, the best probabilities without the photo."""
     shares = class_shares(training_labels, test.classes)
     return Predictions.of(test.labels, np.tile(shares, (len(test.labels), 1)), test.blocks, classes=test.classes)
 

@@ -1,7 +1,7 @@
 """Whether a challenger may be registered: good enough, and not worse than what serves today.
 
-"Not worse" is a non-inferiority test on the same photos: the lower end of the paired difference in accuracy must
-not fall below minus the margin. A challenger ahead by luck has an interval that reaches below it and is refused, just
+"Not worse" is a non-inferiority test on the same photos: the lower end of the paired difference in accuracy must not be
+below minus the margin. A challenger that is better by chance only has an interval that reaches below it, and is refused
 as a worse one is.
 """
 
@@ -17,7 +17,7 @@ from evaluation.count_metrics import Predictions, confusion_matrix, measure
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What a challenger must show."""
+    """Conditions that a challenger must meet."""
 
     accuracy_threshold: float
     """Least accuracy on the test split, 0 to 1."""
@@ -52,19 +52,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GateDecision:
-    """The verdict, with what a person needs to act on a refusal."""
+    """The verdict, with the reasons of a refusal."""
 
     accuracy: float
     accuracy_threshold: float
     margin: float
     above_threshold: bool
     not_worse_than_champion: bool
-    """True as well when there is no champion yet: the first model needs the threshold only."""
+    """Also true without a champion: the first model needs the threshold only."""
     comparison: Comparison | None
     not_compared: str
     """Why the champion was not compared, so that the threshold alone decides; empty where there is none, or it was."""
     reasons: tuple[str, ...]
-    """One sentence a failed condition; empty when the challenger passes."""
+    """One sentence for each failed condition; empty when the challenger passes."""
     where_to_look: tuple[str, ...]
 
     @property
@@ -149,7 +149,7 @@ def _worse_than_champion(accuracy: float, comparison: Comparison, settings: Gate
 
 
 def _where_to_look(challenger: Predictions, champion: Predictions | None) -> tuple[str, ...]:
-    """The class that loses most photos (to the champion, else outright) and what they were taken for."""
+    """The class with the most errors (more than the champion, if there is one), and the counts answered instead."""
     confusion = confusion_matrix(challenger)
     lost = confusion.sum(axis=1) - np.diagonal(confusion)
     against = "of all counts"

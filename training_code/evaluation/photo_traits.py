@@ -1,4 +1,4 @@
-"""What can be read off a photo before anything is counted: the traits by which evaluation cuts its slices."""
+"""Traits of a photo, such as brightness and sharpness, by which evaluation makes slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from photo import open_photo, resize_shorter_side
 
 _SIDE: Final = 256
-"""Pixels of the shorter side at which photos are compared, whatever they came in."""
+"""Pixels of the shorter side to which photos are resized before traits are measured."""
 
 
 class LabelledPhoto(Protocol):
@@ -37,7 +37,7 @@ class LabelledPhoto(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PhotoTraits:
-    """Traits of one photo; None where the source does not tell."""
+    """Traits of one photo; None where they are unknown."""
 
     brightness: float
     """Mean luma, 0 (black) to 1 (white)."""

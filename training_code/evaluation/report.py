@@ -78,7 +78,7 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
 
 
 def _confidence_json(test: Predictions) -> dict[str, dict[str, float]]:
-    """Mean and variance of the answer's probability by recorded count: drift of the live endpoint shows against it."""
+    """Mean and variance of the answer's probability by recorded count: the baseline of the drift monitor."""
     sure = test.probabilities.max(axis=1)
     found = {}
     for count in test.classes:

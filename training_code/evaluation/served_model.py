@@ -1,7 +1,6 @@
-"""A model as it answers in production: its archive, loaded and asked by the endpoint's own code.
+"""A model as it answers in production: its archive, loaded and run by the endpoint's code.
 
-What is measured this way is what callers get: the same checks of the archive, the same pixels, the same runtime in the
-same numbers, the same probabilities.
+So evaluation measures what callers get: the same checks of the archive, pixels, runtime, precision and probabilities.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Logits = NDArray[np.float32]
 
 
 class ServedModel:
-    """The model in a folder of model.onnx and serving.json. Raises JobError for what the endpoint would refuse to load.
+    """The model in a folder of model.onnx and serving.json. Raises JobError where the endpoint would not load it.
 
     Every core has a network with one thread, which answers one photo at a time, as the endpoint answers a request of
     one photo. A batch adds up in another order, which moves the last digits; the number of threads does not.
@@ -50,7 +49,7 @@ class ServedModel:
 
     @property
     def description(self) -> Description:
-        """What serving.json says."""
+        """The description in serving.json."""
         return self._counters[0].description
 
     @property
@@ -78,7 +77,7 @@ class ServedModel:
         return np.array(found, dtype=np.float32).reshape(len(photos), len(self.description.classes))
 
     def answers(self, photos: Sequence[Sample]) -> list[Answer]:
-        """What the endpoint answers for each photo. Raises JobError as `scores` does."""
+        """The endpoint's answer for each photo. Raises JobError as `scores` does."""
         return [self._counters[0].answer(row) for row in self.scores(photos)]
 
 

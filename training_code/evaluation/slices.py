@@ -1,4 +1,4 @@
-"""Where a model is good and where it is not: the same metrics over parts of the test split."""
+"""Slices: the same metrics over parts of the test split, to find where a model is weak."""
 
 from __future__ import annotations
 

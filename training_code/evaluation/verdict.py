@@ -1,4 +1,4 @@
-"""The judgement of one model on one test split, against its baselines and the champion."""
+"""The evaluation of one model on one test split, against its baselines and the champion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything the report says."""
+    """All results, for the report."""
 
     model: Measured
     baselines: tuple[Measured, ...]
@@ -60,10 +60,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure, slice and judge a model.
 
-    test: its answers on the test split, its temperature applied; photos: the same photos in the same order;
-    champion: the answers of the model that serves today on the same photos; not_compared: why there are none although
-    there is a champion; training_skus: every SKU of the training split (empty: not known); lineage: what the model was
-    made of (code version, data fingerprint, hyperparameters, jobs, price), shown and stored as given.
+    Args:
+        test: its answers on the test split, with its temperature applied.
+        photos: the same photos in the same order.
+        champion: the answers of the model that serves today on the same photos.
+        not_compared: why there are none although there is a champion.
+        training_skus: every SKU of the training split; empty where unknown.
+        lineage: code version, data fingerprint, hyperparameters, jobs and price, shown and stored as given.
 
     Raises ValueError when photos and predictions do not belong together.
     """

@@ -1,4 +1,4 @@
-"""Whether a fast engine's features may stand in for plain PyTorch's in fp32, measured on photos.
+"""Whether a fast engine's features may replace those of PyTorch in fp32, measured on photos.
 
 An error is given as a share of what tells photos apart: the norm of the features' deviations from their mean photo.
 A head sees features relative to that spread, so a share means the same for every network and every scale.
@@ -60,7 +60,7 @@ class EngineCheck:
 
 
 def _beyond(error: float, limit: float, meaning: str) -> str | None:
-    """The complaint, if there is one. An error that is no number is beyond every limit."""
+    """The complaint, if there is one. An error that is not a number exceeds every limit."""
     if error <= limit:
         return None
     return f"its features differ by {error:.3g} of what tells photos apart, more than {limit:.3g}{meaning}"

@@ -1,4 +1,4 @@
-"""What of the shards could not be read, and whether a job may end well without it."""
+"""Unreadable photos and shards, and whether a job may succeed without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written to a temporary name, named by their own digest, the last two kept."""
+"""Checkpoints, written atomically and named by their digest; the last two are kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Snapshot:
 class CheckpointFolder:
     """Saves and finds the snapshots of one run, whose `fingerprint` says what it trains and how.
 
-    Raises nothing when the disk is full: the last good checkpoint stays, a warning is printed and training goes on.
+    A full disk raises nothing: a warning is printed, the last good checkpoint stays, and training continues.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class CheckpointFolder:
             print(f"warning: checkpoint of step {step} not written ({error}); the last good one is kept",
                   file=sys.stderr, flush=True)  # fmt: skip
             return False
-        # What a killed process had begun to write belongs to nobody.
+        # Unfinished files of a process that was killed.
         for old in [*self._files()[: -self._keep], *self.folder.glob("step-*.partial")]:
             old.unlink(missing_ok=True)
         return True
 
     def latest(self) -> Snapshot | None:
-        """The newest whole snapshot of this run; torn ones and those of another run are skipped with a warning."""
+        """The newest undamaged snapshot of this run; others are skipped with a warning."""
         for path in reversed(self._files()):
             snapshot = self._read(path)
             if snapshot is not None:

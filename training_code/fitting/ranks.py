@@ -1,4 +1,4 @@
-"""The processes of one training job: who I am, how sums and gradients are shared, and which device is mine."""
+"""The processes of one training job: this one's rank, shared sums and gradients, and its device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fitting.checkpoints import Snapshot
 
 DEFAULT_PORT: Final = "29400"
-# How long a rank waits for another that is slow but alive. One that died is noticed at once by its closed connection.
+# How long a rank waits for a slow one. A rank that has ended is noticed at once by its closed connection.
 PATIENCE: Final = timedelta(minutes=5)
 
 

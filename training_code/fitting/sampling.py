@@ -1,7 +1,7 @@
 """Which samples each step of each epoch takes, as a pure function of the seed.
 
 Nothing is remembered between epochs, so a resumed run continues with exactly the samples that were left, and any
-number of processes agree on the order without talking. The split is cut into `lanes`, contiguous runs of samples (a
+number of processes compute the same order independently. The split is cut into `lanes`, contiguous runs of samples (a
 lane is what one process reads, so mostly its own shards); a global batch takes its share from every lane.
 """
 
@@ -64,7 +64,7 @@ def lane_range(samples: int, lanes: int, lane: int) -> range:
 
 
 def stream_seed(*parts: int) -> int:
-    """One seed from several numbers, well mixed (SplitMix64), for a random stream of its own."""
+    """One seed from several numbers, well mixed (SplitMix64), for a separate random stream."""
     state = 0
     for part in parts:
         state = (state + part + 0x9E3779B97F4A7C15) & (2**64 - 1)

@@ -1,1 +1,1 @@
-"""What every job's script shares: its container, its settings, its archives, its traces."""
+"""What the scripts of all jobs share: the container, flags, archives, tensors on disk, fingerprints."""

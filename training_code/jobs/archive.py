@@ -1,4 +1,4 @@
-"""Archives that hold the same bytes for the same files, and are opened without trusting them."""
+"""Archives: the same files make the same bytes, and unpacking trusts no archive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LARGEST = 2 * 1024**3
 
 
 def write_archive(path: Path, files: Mapping[str, Path]) -> None:
-    """Write a .tar.gz of name -> file. No time, owner or mode of this machine gets into it."""
+    """Write a .tar.gz of name -> file. It contains no time, owner or mode of this machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Stored: weights hardly compress, and what one zlib makes of them is not what the next one does.
+    # Stored: weights hardly compress, and different versions of zlib compress to different bytes.
     with (
         path.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=0) as packed,

@@ -1,4 +1,4 @@
-"""What the SageMaker container promises a job: where its folders are, and how it says why it failed."""
+"""The contract between SageMaker and a job's container: folders, failure reason, signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FAILURE_REASON: Final = 1024
 
 
 class JobError(Exception):
-    """The job cannot go on and its user can do something about it: the message says what is wrong and the cure."""
+    """The job cannot continue, and its user can correct that: the message names the fault and the cure."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class JobContainer:
 
     @property
     def model(self) -> Path:
-        """What is put here becomes the job's model artefact."""
+        """Files here become the job's model artefact."""
         return Path(os.environ.get("SM_MODEL_DIR", str(self.base / "model")))
 
     @property
     def checkpoints(self) -> Path:
-        """What is put here survives a spot reclaim when the job has a CheckpointConfig."""
+        """Files here survive a spot reclaim when the job has a CheckpointConfig."""
         return self.base / "checkpoints"
 
     @property
@@ -43,7 +43,7 @@ class JobContainer:
 
     @property
     def is_job(self) -> bool:
-        """Whether SageMaker runs this, and not a person."""
+        """Whether SageMaker runs this script, and not a person."""
         return "TRAINING_JOB_NAME" in os.environ
 
     @property
@@ -57,10 +57,10 @@ class JobContainer:
 
     @property
     def own_checkpoints(self) -> Path:
-        """Where this job's checkpoints are: a trial's in a folder of its own, because trials share one S3 prefix.
+        """Folder of this job's checkpoints. A trial has a subfolder, because all trials share one S3 prefix.
 
-        Any other job has the prefix to itself, and goes on with what a job before it has left there: one that SageMaker
-        lost, or one on spot that is continued on demand.
+        Any other job is alone in its prefix, and continues from the checkpoints of an earlier job there: one that
+        SageMaker lost, or one on spot that is continued on demand.
         """
         return self.checkpoints / self.job_name if self.is_trial else self.checkpoints
 
@@ -78,9 +78,9 @@ class JobContainer:
 
 
 def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
-    """Run `work`; on failure leave the reason where SageMaker reads it. Returns the exit status.
+    """Run `work`; after a failure write the reason where SageMaker reads it. Returns the exit status.
 
-    A JobError is reported by its message alone; anything else is a defect and comes with its traceback.
+    A JobError is reported by its message alone; any other exception is a defect and is printed with its traceback.
     """
     try:
         work()
@@ -95,7 +95,7 @@ def run_job(work: Callable[[], None], container: JobContainer | None = None) -> 
 
 
 def _report_failure(reason: str, container: JobContainer) -> None:
-    # On stderr as well, for the log; the training toolkit keeps a failure file that it finds.
+    # On stderr too, for the log; the training toolkit keeps an existing failure file.
     print(f"error: {reason}", file=sys.stderr, flush=True)
     if not (container.base.is_dir() or "SAGEMAKER_BASE_DIR" in os.environ):
         return  # A person runs this: nobody reads the file.
@@ -107,7 +107,7 @@ def _report_failure(reason: str, container: JobContainer) -> None:
 
 
 class StopSignal:
-    """Remembers a SIGTERM (a spot reclaim, StopTrainingJob) until the work reaches a point where it can save."""
+    """Notes a SIGTERM (spot reclaim, StopTrainingJob), so that the work can stop at a point where it can save."""
 
     def __init__(self) -> None:
         self.received = False

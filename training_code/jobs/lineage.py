@@ -21,7 +21,7 @@ class LabelledIds(Protocol):
 
 
 def data_fingerprint(splits: Mapping[str, LabelledIds]) -> str:
-    """Which photo with which count stood in which split; the order and the cut into shards do not matter."""
+    """SHA-256 of every photo's id, count and split; order and shards do not matter."""
     digest = hashlib.sha256()
     for name, split in sorted(splits.items()):
         digest.update(f"{name}\n".encode())
@@ -31,7 +31,7 @@ def data_fingerprint(splits: Mapping[str, LabelledIds]) -> str:
 
 
 def code_fingerprint(folder: Path = Path(__file__).parents[1]) -> str:
-    """The run-time code as it lies around this package: names and contents of its sources."""
+    """SHA-256 of the run-time code around this package: names and contents of its sources."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,6 @@
 """Command line flags from frozen dataclasses: one declaration gives the flag, its help, its type and its range.
 
-SageMaker passes hyperparameters as flags, so this is also what checks them. A wrong value raises JobError naming the
+SageMaker passes hyperparameters as flags, so they are checked here too. A wrong value raises JobError naming the
 flag, the value and what is allowed, before any work starts.
 """
 
@@ -45,12 +45,12 @@ def setting(
     high: float = math.inf,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field that is also a flag; `low` and `high` are allowed values themselves."""
+    """A dataclass field that is also a flag. `low` and `high` are allowed values."""
     return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices)})
 
 
 def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, description: str, examples: str) -> Settings:
-    """The settings that the flags ask for. Raises JobError for an unknown flag or a value outside its range."""
+    """The settings in the flags. Raises JobError for an unknown flag or a value outside its range."""
     parser = _Parser(
         description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

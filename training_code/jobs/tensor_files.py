@@ -1,7 +1,7 @@
-"""Tensors on disk with a digest of themselves: a plain safetensors file, whole or refused.
+"""Tensors on disk with a digest: plain safetensors files that are refused when damaged.
 
-The digest is that of the file with zeros in the digest's own place, so it covers tensors, their names and what is said
-about them, and any safetensors reader still reads the file.
+The digest is of the file with zeros in the digest's place. So it covers the tensors, their names and the description,
+and any safetensors reader can read the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LENGTH: Final = 8
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Write tensors and what is to be said about them, whole or not at all; gives the digest.
+    """Write tensors and their description atomically; returns the digest.
 
     Equal values give equal bytes.
     """
@@ -46,9 +46,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    """Tensors by name, what is said about them, and the digest.
+    """Tensors by name, their description, and the digest.
 
-    Raises DamagedFile for anything but what `write_tensors` has written, OSError where the file cannot be read.
+    Raises DamagedFile unless the file is as `write_tensors` wrote it, OSError where it cannot be read.
     """
     data = path.read_bytes()
     try:
@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
 
 
 def _place(data: bytes | bytearray) -> int:
-    """Where the digest stands. Raises ValueError where there is none."""
+    """Position of the digest. Raises ValueError without one."""
     place = data.find(_BEFORE, _LENGTH, _LENGTH + int.from_bytes(data[:_LENGTH], "little"))
     if place < 0:
         raise ValueError("it carries no digest of itself")
@@ -76,7 +76,7 @@ def _place(data: bytes | bytearray) -> int:
 
 
 def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values, whatever the order."""
+    """SHA-256 of names, types, shapes and values, in any order of the tensors."""
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         plain = value.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""What a machine on EC2 asks of AWS: its files in S3, its tags, and whether spot takes it back (IMDSv2 only)."""
+"""AWS from an EC2 machine: files in S3, the instance's tags, and the spot interruption notice (IMDSv2 only)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TIMEOUT: Final = 5.0
 
 
 class Exchange:
-    """One machine's traffic with S3, by one thread at a time."""
+    """Transfers between one machine and S3. Not safe for several threads."""
 
     def __init__(self) -> None:
         self._s3: Any = boto3.client("s3")
         self._sent: dict[Path, tuple[int, int]] = {}
 
     def fetch(self, uri: str, folder: Path) -> int:
-        """Puts everything under a prefix into a folder; returns how many files that were."""
+        """Downloads all objects under a prefix into a folder; returns their number."""
         bucket, prefix = _split(uri)
         count = 0
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -38,7 +38,7 @@ class Exchange:
         return count
 
     def send(self, path: Path, uri: str) -> None:
-        """Sends a file, or the files of a folder that are new or have changed. What is half written is left out."""
+        """Uploads a file, or the new and changed files of a folder without those that are still being written."""
         if path.is_file():
             self._send_file(path, uri)
             return
@@ -47,12 +47,12 @@ class Exchange:
                 self._send_file(file, f"{uri.rstrip('/')}/{file.relative_to(path).as_posix()}")
 
     def read_json(self, uri: str) -> Any:
-        """The document at an address."""
+        """The JSON document at an address."""
         bucket, key = _split(uri)
         return json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def write_json(self, uri: str, value: Any) -> None:
-        """Writes a document to an address."""
+        """Writes a JSON document to an address."""
         bucket, key = _split(uri)
         self._s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(value, indent=2, sort_keys=True).encode())
 
@@ -64,7 +64,7 @@ class Exchange:
             bucket, key = _split(uri)
             self._s3.upload_file(str(path), bucket, key)
         except FileNotFoundError:
-            return  # an older checkpoint that made room for a newer one
+            return  # An older checkpoint, since replaced by a newer one.
         self._sent[path] = state
 
 
@@ -91,11 +91,11 @@ class InstanceMetadata:
         return self._get(f"/latest/meta-data/tags/instance/{name}")
 
     def interruption(self) -> str | None:
-        """What EC2 is about to do and when, as JSON, from two minutes before; None while nothing is planned."""
+        """The spot interruption notice, as JSON, two minutes ahead; None without one."""
         return self._get("/latest/meta-data/spot/instance-action")
 
     def _get(self, path: str) -> str | None:
-        # A token for every look: one that ran out would make the machine deaf to its end.
+        # A new token each time: with an expired one the notice would be missed.
         try:
             token = self._open("/latest/api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": _TOKEN_SECONDS})
             return self._open(path, "GET", {"X-aws-ec2-metadata-token": token})

@@ -20,7 +20,7 @@ from stacks.vocabulary import SPLITS
 
 STEPS: Final = ("embed", "train", "evaluate")
 POLL_SECONDS: Final = 0.5
-# Of the two minutes that spot gives: the rest is for sending the last checkpoint.
+# Of the two minutes after a spot notice; the rest is for the upload of the last checkpoint.
 GRACE_SECONDS: Final = 45.0
 
 
@@ -30,13 +30,13 @@ class RunPlan:
 
     run: str
     shards: Mapping[str, str]  # split to prefix
-    checkpoints: str  # prefix; whatever lies under it is gone on from
+    checkpoints: str  # prefix; a run continues from the checkpoints under it
     models: str  # prefix for the trained model, the serving archive and the evaluation
     flags: Mapping[str, Mapping[str, str]]  # step to flag to value
 
     @classmethod
     def of(cls, document: Any) -> RunPlan:
-        """The plan that a document holds. Raises JobError naming what is missing in it."""
+        """Read a plan from its document. Raises JobError, which names what is missing."""
         try:
             plan = cls(
                 run=str(document["run"]),
@@ -77,7 +77,7 @@ class Steps:
 
     @property
     def checkpoints(self) -> dict[str, Path]:
-        """The folders that must outlive the machine, by step."""
+        """Folders of checkpoints, which must be kept after the machine ends, by step."""
         return {step: self._jobs[step].base / "checkpoints" for step in ("embed", "train")}
 
     @property
@@ -94,8 +94,8 @@ class Steps:
         """Runs one step to its end.
 
         Raises:
-            Stopped: `must_stop` became true; the step had time to save.
-            JobError: the step failed; the message is the reason that it gave.
+            StepStopped: `must_stop` became true; the step had time to save.
+            JobError: the step failed; the message is its failure reason.
         """
         job = self._jobs[step]
         for folder in (job.base / "model", job.base / "checkpoints", job.base / "output"):
@@ -108,7 +108,7 @@ class Steps:
                 "SM_MODEL_DIR": str(job.base / "model"),
                 "TRAINING_JOB_NAME": self._plan.run,
             },
-            # Its own group: a step may have started processes, and all of them must hear the signal.
+            # A new process group: the signal must reach processes that the step has started, too.
             start_new_session=True,
         )
         self._wait(step, process, must_stop)
@@ -144,7 +144,7 @@ class Steps:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the whole group, and SIGKILL to what ignores it."""
+    """Send SIGTERM to the group, and SIGKILL if it does not end."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(GRACE_SECONDS)

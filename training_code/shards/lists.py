@@ -1,6 +1,6 @@
-"""The list of a split's shards, `digests.json` beside them: which there are, and by what each is held to be whole.
+"""The list of a split's shards, `digests.json` beside them, with the digests by which readers check them.
 
-It is written once all shards are, so a folder without it is unfinished. Every reader of shards starts from it.
+It is written after all shards, so a folder without it is unfinished. Every reader of shards starts from it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SHARD_SUFFIX: Final = ".tar"
 
 
 class ShardError(ValueError):
-    """A shard is missing, damaged or not laid out as one; the message names the file and the cure."""
+    """A shard is missing, damaged or malformed; the message names the file and the cure."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """What a finished shard holds."""
+    """The entry of a finished shard in the list."""
 
     name: str
     samples: int
@@ -35,7 +35,7 @@ class ShardSummary:
 
 
 def write_shard_list(folder: Path, shards: Iterable[ShardSummary]) -> None:
-    """Write the list of all shards of a folder, whole or not at all."""
+    """Write the list of all shards of a folder, atomically."""
     document = {"shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)]}
     part = folder / (LIST + ".part")
     part.write_bytes(seal(document))
@@ -50,16 +50,16 @@ def read_shard_list(folder: Path) -> dict[str, ShardSummary]:
     except FileNotFoundError as error:
         raise ShardError(
             f"{folder} has no {LIST}, by which its shards are checked: ingest has not finished there; run it again, "
-            "or ingest.py --merge where several machines wrote into folders of their own"
+            "or ingest.py --merge where several machines wrote into different folders"
         ) from error
     except (OSError, DamagedFile, KeyError, TypeError) as error:
         raise ShardError(f"the list of shards in {folder} cannot be used: {error}; ingest again") from error
 
 
 def list_shards(folder: str | Path) -> list[Path]:
-    """The shards that the lists in a folder and its subfolders name, sorted by path, there or not.
+    """Paths of all shards in the lists of a folder and its subfolders, sorted; the files need not exist.
 
-    Raises ShardError when there is none, and for a shard that no list names.
+    Raises ShardError when there is none, and for a shard that is in no list.
     """
     found = set(Path(folder).rglob("*" + SHARD_SUFFIX))
     lists = {path.parent for path in (*found, *Path(folder).rglob(LIST))}
@@ -72,7 +72,7 @@ def list_shards(folder: str | Path) -> list[Path]:
 
 
 class ShardLists:
-    """Looks up what the list beside a shard says of it; reads each list once."""
+    """Looks up a shard's entry in the list beside it; reads each list once."""
 
     def __init__(self) -> None:
         self._lists: dict[Path, dict[str, ShardSummary]] = {}

@@ -33,7 +33,7 @@ class Sample:
 
     id: str
     photo: bytes
-    """Encoded: in the training split a small JPEG, in the others the bytes that the source had, JPEG or PNG."""
+    """Encoded: in the training split a small JPEG, in the others the bytes of the source, JPEG or PNG."""
     count: int
     """Items in the bin, 1..5."""
     items: tuple[str, ...] = ()
@@ -44,14 +44,14 @@ class Sample:
 
 
 ReportDamage = Callable[[str, str], None]
-"""Is given the id of a photo that is damaged, and how that shows."""
+"""Called with the id of a damaged photo and the evidence."""
 
 
 def read_shards(shards: str | Path | Iterable[Path], left_out: ReportDamage | None = None) -> Iterator[Sample]:
-    """Every sample of a folder of shards, or of the shards given, in order, holding one sample at a time.
+    """Every sample of a folder of shards, or of the given shards, in order, with one sample in memory.
 
-    A photo that is damaged is reported to `left_out`, and the next one follows; without it, it raises ShardError. What
-    was read of a shard counts only once its end is reached: then its records are held to its list, or ShardError.
+    A damaged photo is reported to `left_out` and skipped; without `left_out` it raises ShardError. At the end of each
+    shard its records are compared with the list, which may raise ShardError: only then its samples are trustworthy.
     """
     lists = ShardLists()
     for path in list_shards(shards) if isinstance(shards, str | Path) else shards:
@@ -68,10 +68,10 @@ def read_shards(shards: str | Path | Iterable[Path], left_out: ReportDamage | No
 
 
 class ShardIndex(Sequence[Sample]):
-    """Random access to a folder of shards. Reads every record once when built (not the photos), then one sample a call.
+    """Random access to a folder of shards. The constructor reads every record; each access reads one photo.
 
-    Raises ShardError when built for a shard whose records are not those of its list, and at a call for a photo that is
-    damaged. Safe to share between threads and to send to another process: files are opened on use.
+    The constructor raises ShardError for a shard whose records do not match its list, an access for a damaged photo.
+    Safe to share between threads and to send to another process: files are opened on use.
     """
 
     def __init__(self, shards: str | Path | Iterable[Path]) -> None:
@@ -79,7 +79,7 @@ class ShardIndex(Sequence[Sample]):
         self.ids: list[str] = []
         self.counts: list[int] = []
         self.records: list[Sample] = []
-        """Every sample without its photo."""
+        """Every sample, without its photo."""
         self._places: list[tuple[int, int, int, str]] = []
         lists = ShardLists()
         for number, path in enumerate(self.paths):
@@ -130,7 +130,7 @@ class _Member:
 
 
 class _OpenShard:
-    """A shard while it is read through: its members, and at the end whether they are what its list says."""
+    """A shard that is read in order: its members, and at the end their comparison with the list."""
 
     def __init__(self, stream: BinaryIO, path: Path, entry: ShardSummary) -> None:
         self._stream = stream
@@ -138,7 +138,7 @@ class _OpenShard:
         self._entry = entry
 
     def pairs(self, *, skip_photos: bool = False) -> Iterator[tuple[_Member, _Member]]:
-        """Photo and record of every sample. Raises ShardError for what is no shard, and at the end for another one."""
+        """Photo and record of every sample. Raises ShardError for a malformed shard, and at the end for a wrong one."""
         records, samples = hashlib.sha256(), 0
         while (photo := _next_member(self._stream, self._path, skip=skip_photos)) is not None:
             record = _next_member(self._stream, self._path, skip=False)

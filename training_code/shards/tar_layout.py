@@ -1,7 +1,7 @@
-"""The layout of a shard, as tar has it: headers of plain files, written and read in a tenth of tarfile's time.
+"""The tar layout of a shard: headers of plain files, written and read in a tenth of tarfile's time.
 
-USTAR. A shard's members are plain files with ASCII names and one mode, no owner and no time, so that the same samples
-make the same bytes.
+The format is USTAR. All members are plain files with ASCII names, the same mode, no owner and no time, so the same
+samples make the same bytes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def _common_header() -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
-# What all headers have in common, around name (at 0), size (at 124) and checksum (at 148).
+# The parts that all headers share, around name (at 0), size (at 124) and checksum (at 148).
 _NAME_BYTES: Final = tarfile.LENGTH_NAME
 _COMMON: Final = _common_header()
 _BEFORE_SIZE, _MODIFIED, _AFTER_CHECKSUM = _COMMON[_NAME_BYTES:124], _COMMON[136:148], _COMMON[156:]
-# The checksum is the sum of all bytes with spaces in its own place.
+# The checksum is the sum of all bytes, with spaces in its place.
 _COMMON_SUM: Final = sum(_BEFORE_SIZE) + sum(_MODIFIED) + sum(_AFTER_CHECKSUM) + 8 * ord(" ")
 
 

@@ -13,13 +13,13 @@ from shards.tar_layout import BLOCK, END, member_header
 
 DIGEST: Final = "sha256"
 """Field of a record that holds the SHA-256 of its photo."""
-# Few large writes: each hands the interpreter to another thread and waits to have it back.
+# Few large writes, because each one releases the interpreter and waits to get it back.
 _WRITE: Final = 1024 * 1024
 _JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class Placed(NamedTuple):
-    """Where a sample's photo lies in its shard, and what it is."""
+    """Position and digest of a sample's photo in its shard."""
 
     offset: int
     """Of the photo's bytes."""
@@ -28,7 +28,7 @@ class Placed(NamedTuple):
 
 
 class ShardWriter:
-    """Writes one shard under a temporary name; `close` gives it its own, so a shard that is seen is whole."""
+    """Writes one shard under a temporary name; `close` renames it, so a visible shard is complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class ShardWriter:
         self._file: BinaryIO = self._part.open("wb")
 
     def add(self, sample_id: str, photo: bytes, record: dict[str, Any], *, suffix: str = ".jpg") -> Placed:
-        """Append one sample. `record` must hold id and count; the photo's digest is added to it."""
+        """Append one sample. `record` must have id and count; the photo's digest is added."""
         digest = hashlib.sha256(photo).hexdigest()
         text = _JSON.encode({**record, DIGEST: digest}).encode()
         offset = self._member(f"{sample_id}{suffix}", photo)
@@ -51,7 +51,7 @@ class ShardWriter:
         return Placed(offset, digest)
 
     def close(self) -> ShardSummary:
-        """Finish the file, flush it to the disk and publish it under its own name."""
+        """Finish the file, flush it to the disk and give it its name."""
         self._write(END)
         self._flush()
         self._file.flush()
@@ -62,7 +62,7 @@ class ShardWriter:
         return ShardSummary(self._path.name, self._samples, self._size, *digests)
 
     def discard(self) -> None:
-        """Drop what was written; nothing appears under the shard's name."""
+        """Remove the temporary file."""
         self._file.close()
         self._part.unlink(missing_ok=True)
 

@@ -1,1 +1,1 @@
-"""What is seen of a run: rules, profile, charts, report, tracking."""
+"""Watching a training: rules, profile, charts, report, tracking."""

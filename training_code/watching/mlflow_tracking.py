@@ -21,15 +21,15 @@ from jobs.container import JobContainer, JobError
 EXPERIMENT = "binventory"
 FILES = ("metrics.json", "watch.json", "profile.json", "report.html", "model.json")
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-mlflow.txt"
-# By default MLflow tries a server that is away for minutes; a training must not stand still as long as that.
+# By default MLflow retries an unreachable server for minutes; training must not wait that long.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 class MlflowTracking:
     """A watcher that reports to an MLflow server, or to a folder where the uri is `file:...`.
 
-    A run that is resumed goes on in the same MLflow run. What cannot work at all is found before training; a server
-    that goes away later costs the rest of the tracking, with a warning, and not the training.
+    A resumed training continues the same MLflow run. Wrong settings are found before training. If the server becomes
+    unreachable later, tracking ends with a warning and training continues.
 
     Args:
         uri: where MLflow keeps its runs.
@@ -68,7 +68,7 @@ class MlflowTracking:
         return {"run": self._run}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on in the MLflow run of the checkpoint."""
+        """Continue the MLflow run of the checkpoint."""
         self._run = state["run"]
 
     def finish(self, folder: Path) -> None:
@@ -95,7 +95,7 @@ class MlflowTracking:
 
     def _give_up(self, error: Exception) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        print(f"warning: MLflow at {self._uri} takes no more ({reason}); training goes on without it",
+        print(f"warning: MLflow at {self._uri} is unreachable ({reason}); training continues without it",
               file=sys.stderr, flush=True)  # fmt: skip
         self._mlflow = None
 

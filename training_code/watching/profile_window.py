@@ -1,4 +1,4 @@
-"""Where a run's time goes: step timing throughout, torch.profiler over a window, and the classic rules on both."""
+"""Profiling: times of all steps, torch.profiler over a window of steps, and the classic rules on both."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class StepTime:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the rules judge."""
+class MeasuredTimes:
+    """The measurements that the rules judge."""
 
     initialisation: float
     """Seconds from the start of the process to the first step."""
@@ -90,13 +90,13 @@ class RunProfiler:
     def restore(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredTimes:
         """The run's times. Every rank must call it."""
         first = self._first_step if self._first_step is not None else time.monotonic()
         wall = max(1e-9, time.monotonic() - first)
         cores = len(os.sched_getaffinity(0))
         own = statistics.fmean(step.total - step.waited for step in self._steps) if self._steps else 0.0
-        return Measured(
+        return MeasuredTimes(
             initialisation=first - _process_start(),
             steps=tuple(self._steps),
             rank_seconds=tuple(self._ranks.gather(own)),
@@ -132,7 +132,7 @@ class RunProfiler:
             ]  # fmt: skip
 
 
-def profile_rules(measured: Measured) -> list[RuleReport]:
+def profile_rules(measured: MeasuredTimes) -> list[RuleReport]:
     """The profiler report's rules on one run. Those about a GPU have no data points without one."""
     steps = measured.steps
     total = sum(step.total for step in steps)
@@ -182,7 +182,7 @@ class _Table:
     ) -> None:
         """A rule that fires when `value` is above its threshold and there was anything to look at.
 
-        `times` is how many of the data points it fires on, where they can be told apart.
+        `times` is the number of data points on which it fires, where it is known.
         """
         fired = points > 0 and value > threshold
         seen = f"{value:.3g}" if points else "no data points (no GPU, no window, or nothing to decode)"
@@ -190,7 +190,7 @@ class _Table:
                                        f"{value:.3g}" if fired else "", cure))  # fmt: skip
 
 
-def profile_json(measured: Measured, operators: list[dict[str, Any]]) -> dict[str, Any]:
+def profile_json(measured: MeasuredTimes, operators: list[dict[str, Any]]) -> dict[str, Any]:
     """The profile as plain values, with the distribution of the steps instead of every one."""
     totals = sorted(step.total for step in measured.steps)
     quantiles = {f"p{q}": totals[min(len(totals) - 1, len(totals) * q // 100)] for q in (50, 90, 99)} if totals else {}

@@ -1,4 +1,4 @@
-"""Rules that watch a training run, as SageMaker's Debugger did: each looks at one thing and names the cure."""
+"""Rules that watch a training run, as SageMaker Debugger's did: each checks one property and names the cure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Rule:
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """State for the checkpoint."""
         return {"points": self.data_points, "triggered": self.triggered, "first": self.first, "run": self.run}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class ExplodingTensor(Rule):
 
 
 class PoorInitialisation(Rule):
-    """Weights that cannot learn different things from the start."""
+    """Initial weights that are symmetric or badly scaled."""
 
     name = WatchRule.POOR_INITIALISATION
     checks = "at the first step a layer's weights are all equal, or relative gradients differ over {threshold:g} times"
@@ -162,7 +162,7 @@ class Overfit(Rule):
 
 
 class Overtraining(Rule):
-    """Epochs that are paid for and bring nothing."""
+    """Epochs without improvement, which cost time and money."""
 
     name = WatchRule.OVERTRAINING
     checks = "the best validation loss is {threshold:g} epochs old"
@@ -180,7 +180,7 @@ class Overtraining(Rule):
 
 
 class LossNotDecreasing(Rule):
-    """Training that does not train."""
+    """A training loss that does not fall."""
 
     name = WatchRule.LOSS_NOT_DECREASING
     checks = "training loss fell by less than {threshold:g} of it in 5 epochs"

@@ -18,7 +18,7 @@ from watching.rules import LayerSignal, Rule, RuleReport
 
 @dataclass
 class Curves:
-    """What the report draws."""
+    """Curves for the report."""
 
     steps: list[tuple[int, float]] = field(default_factory=list)
     """(step, training loss), thinned so that a long run stays a small page."""
@@ -74,7 +74,7 @@ class RunWatcher:
         return [rule.report() for rule in self.rules]
 
     def state(self) -> dict[str, Any]:
-        """Everything the report needs, so that it is the same after a restart."""
+        """State for the checkpoint: all that the report needs, so that it is the same after a restart."""
         return {
             "rules": [rule.state() for rule in self.rules], "steps": self.curves.steps, "started": self._started,
             "gradients": self.curves.gradients, "sums": self._sums, "looked": self._looked,
