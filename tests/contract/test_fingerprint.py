@@ -183,7 +183,7 @@ def test_the_functions_role_is_what_may_read(tmp_path_factory: pytest.TempPathFa
             statement("s3:ListBucket", resource="arn:aws:s3:::own"),
             statement("s3:PutObject", resource=f"arn:aws:s3:::{DATA}/executions/listings/*"),
         )
-        packed = {path.name: path.read_text() for path in LAMBDA_CODE.glob("*.py")}
+        packed = {str(path.relative_to(LAMBDA_CODE)): path.read_text() for path in LAMBDA_CODE.rglob("*.py")}
         function = make_function(
             client, "looks", "import fingerprint; return fingerprint.handler(event, context)", runs,
             files=packed, Environment={"Variables": {"LISTINGS": LISTINGS}},

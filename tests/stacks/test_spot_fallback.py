@@ -252,8 +252,8 @@ class Environment:
         ]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in LAMBDA_CODE.glob("*.py"):
-                packed.write(path, path.name)
+            for path in LAMBDA_CODE.rglob("*.py"):
+                packed.write(path, path.relative_to(LAMBDA_CODE))
         function = self.aws("lambda").create_function(
             FunctionName=self.name, Runtime="python3.14", Role=ROLE, Handler="spot_fallback.handler",
             Code={"ZipFile": archive.getvalue()}, Timeout=120, Environment={"Variables": variables},
