@@ -39,7 +39,7 @@ def function(client: ClientFactory) -> str:
     """The function of step Fingerprint as it is deployed."""
     for bucket in (DATA, BINS):
         client("s3").create_bucket(Bucket=bucket)
-    files = {path.name: path.read_text() for path in LAMBDA_CODE.glob("*.py")}
+    files = {str(path.relative_to(LAMBDA_CODE)): path.read_text() for path in LAMBDA_CODE.rglob("*.py")}
     return make_function(
         client, "binventory-dev-fingerprint", "import fingerprint; return fingerprint.handler(event, context)",
         files=files, Environment={"Variables": {"LISTINGS": f"s3://{DATA}/executions/listings"}},
