@@ -69,7 +69,7 @@ def floats_of_graph(served: str, offered: Sequence[str]) -> str:
 def _had(wanted: str, offered: Sequence[str]) -> str:
     if wanted not in offered:
         raise PrecisionError(
-            f"precision {wanted} was asked for, but this processor computes in {' and '.join(offered)} only: "
+            f"precision {wanted} was asked for, and this processor computes in {' and '.join(offered)} only: "
             "take another precision, or a machine that has it (for bf16: ml.c7i, ml.m7i, ml.g5, ml.g6)"
         )
     return wanted
