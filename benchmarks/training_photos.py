@@ -44,7 +44,7 @@ from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, 
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE  # isort: skip
 from ingestion.labels import RecordError, parse_labels, parse_record  # isort: skip
 from ingestion.resizing import Workbench, four_channels  # isort: skip
-from modelling.backbones import Backbone, build_backbone  # isort: skip
+from modelling.backbones import LAST, Backbone, build_backbone  # isort: skip
 from modelling.bin_model import BinModel, ModelCard  # isort: skip
 from modelling.openvino_graph import BATCH  # isort: skip
 from photo import Preprocessing, open_photo, prepare, prepare_image  # isort: skip
@@ -189,7 +189,7 @@ def pretrained() -> BinModel:
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     features = _Pooled(network)
     grey = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-    return BinModel(Backbone("efficientnet-lite0", features, 1280), nn.Identity(), grey).eval()
+    return BinModel(Backbone("efficientnet-lite0", features, LAST, (1280,)), nn.Identity(), grey).eval()
 
 
 class _Pooled(nn.Module):

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 
 from benchmarks.auditing import RUNTIME
 
-from modelling.bin_model import CountHead, read_card  # isort: skip
+from modelling.bin_model import read_card  # isort: skip
+from modelling.head import CountHead  # isort: skip
 from evaluation.calibration import fit_temperature, softmax  # isort: skip
 from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list  # isort: skip
 
@@ -131,7 +132,7 @@ def _train_head(features: FeatureSet, train: NDArray[np.bool_], validation: NDAr
 def load_head(folder: Path, width: int) -> CountHead:
     """The head that train.py saved alone."""
     tensors = load_file(folder / "model.safetensors")
-    head = CountHead(width)
+    head = CountHead(width, kind=read_card(folder / "model.json").head)
     head.load_state_dict({name.removeprefix("head."): value for name, value in tensors.items()})
     return head.eval()
 

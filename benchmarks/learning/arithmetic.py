@@ -17,7 +17,7 @@ from benchmarks.learning.world import Spent, World, claim
 
 from features.frozen_backbone import freeze  # isort: skip
 from jobs.container import JobContainer  # isort: skip
-from modelling.backbones import Backbone, load_backbone  # isort: skip
+from modelling.backbones import LAST, Backbone, load_backbone  # isort: skip
 from modelling.bin_model import BinModel  # isort: skip
 from modelling.onnx_export import export_features  # isort: skip
 from modelling.openvino_graph import BATCH, OpenvinoGraph, Photos  # isort: skip
@@ -112,7 +112,9 @@ def _convolutions(precision: str) -> Dense:
     """Dense 3 x 3 convolutions in the embedding's own runtime."""
     side = 28
     network = _Dense().eval()
-    model = BinModel(Backbone("dense", network, 256), nn.Identity(), Preprocessing(shorter_side=side, crop=side))
+    model = BinModel(
+        Backbone("dense", network, LAST, (256,)), nn.Identity(), Preprocessing(shorter_side=side, crop=side)
+    )
     with tempfile.TemporaryDirectory() as folder:
         export_features(model, Path(folder) / "dense.onnx")
         graph = OpenvinoGraph(Path(folder) / "dense.onnx", precision)

@@ -11,7 +11,7 @@ from benchmarks.learning.world import World
 
 from jobs.container import JobContainer  # isort: skip
 from modelling.backbones import load_backbone  # isort: skip
-from modelling.bin_model import CLASSES  # isort: skip
+from modelling.head import CLASSES  # isort: skip
 from photo import Preprocessing  # isort: skip
 
 

@@ -25,7 +25,8 @@ from ingestion.intake import KEPT_AS_SENT, take_in  # isort: skip
 from ingestion.resizing import Workbench  # isort: skip
 from ingestion.source import content_md5  # isort: skip
 from modelling.backbones import build_backbone  # isort: skip
-from modelling.bin_model import CLASSES, BinModel  # isort: skip
+from modelling.bin_model import BinModel  # isort: skip
+from modelling.head import CLASSES  # isort: skip
 from photo import Preprocessing, prepare  # isort: skip
 from photos.batches import stacked  # isort: skip
 from shard_lists import write_shard_list  # isort: skip

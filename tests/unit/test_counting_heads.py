@@ -14,8 +14,8 @@ from fitting.first_head import fit_first_head
 from fitting.objectives import cross_entropy, regularised
 from fitting.optimiser import Optimiser
 from modelling.backbones import build_backbone
-from modelling.bin_model import BinModel, CountHead
-from modelling.head import OrderedScores
+from modelling.bin_model import BinModel
+from modelling.head import CountHead, OrderedScores
 from photo import Preprocessing
 from serving.answer_rule import answered
 
@@ -49,7 +49,7 @@ def test_groups_of_features_are_heard_alike_whatever_their_width() -> None:
 
 
 @given(arrays.arrays(np.float64, (20, 5), elements=st.floats(0.01, 1)))
-def test_the_median_is_off_by_the_fewest_items_and_the_most_probable_is_right_most_often(weights: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_the_median_is_off_by_the_fewest_items_and_the_most_probable_is_right_most_often(weights: np.ndarray) -> None:
     shares = weights / weights.sum(axis=1, keepdims=True)
     counts = np.arange(5)
     off = np.abs(counts[:, None] - counts[None, :])

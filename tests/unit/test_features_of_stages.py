@@ -23,7 +23,8 @@ from modelling.backbones import (
     load_backbone,
     preprocessing_of,
 )
-from modelling.bin_model import BinModel, CountHead, ModelCard, load_model, save_model
+from modelling.bin_model import BinModel, ModelCard, load_model, save_model
+from modelling.head import CountHead
 from modelling.onnx_export import export_logits
 from photo import FITS, Preprocessing, prepare
 from serving.artefact import Description

@@ -15,7 +15,8 @@ import train
 from fitting.sampling import Sampling
 from jobs.container import JobError
 from modelling.backbones import build_backbone
-from modelling.bin_model import BinModel, CountHead, load_model
+from modelling.bin_model import BinModel, load_model
+from modelling.head import CountHead
 from photo import Preprocessing, open_photo
 from photos.augmentation import Augmentation, augment, view_random
 from photos.source import PhotoSource

@@ -19,7 +19,8 @@ from digests import read_sealed, seal
 from fitting.objectives import cross_entropy, expected_count, ordinal
 from fitting.optimiser import Optimiser, Schedule
 from jobs.container import JobError
-from modelling.bin_model import BinModel, CountHead, load_model
+from modelling.bin_model import BinModel, load_model
+from modelling.head import CountHead
 from tests.training_data import add_features, write_embedding
 
 

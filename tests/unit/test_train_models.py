@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobError
 from modelling.backbones import build_backbone
-from modelling.bin_model import BinModel, CountHead, ModelCard, combine_saved, load_model, save_model
+from modelling.bin_model import BinModel, ModelCard, combine_saved, load_model, save_model
+from modelling.head import CountHead
 from photo import Preprocessing
 
 FILES = ("model.safetensors", "model.json")
