@@ -66,7 +66,7 @@ def cross_fitted(recipe: Recipe, photos: Photos, cache: Path, *, folds: int, sha
     for number in range(folds):
         held_out = fold == number
         train, validation = _cut(photos, ~held_out, share)
-        folder = cache / "heads" / f"{recipe.name}-{folds}-{number}-{share:g}"
+        folder = cache / "heads" / f"{recipe.name}-{folds}-{number}-{share:g}".replace(" ", "-")
         logits = _head_logits(recipe, features, train, validation, folder, cache)
         temperature = fit_temperature(logits[validation], photos.counts[validation], classes=CLASSES)
         probabilities[held_out] = softmax(logits[held_out], temperature.value)
@@ -77,7 +77,7 @@ def fine_tuned(recipe: Recipe, photos: Photos, cache: Path) -> Predictions:
     """Calibrated answers for a fixed quarter of the blocks, by a network that was trained whole on the others."""
     held_out = parts_of(photos.blocks, 4, seed=1) == 0
     train, validation = _cut(photos, ~held_out, 1.0)
-    folder = cache / "fine-tuned" / recipe.name
+    folder = cache / "fine-tuned"
     if not (folder / "model" / "model.json").is_file():
         shards = {"train": train, "validation": validation}
         places = []
