@@ -131,7 +131,7 @@ def _train_head(features: FeatureSet, train: NDArray[np.bool_], validation: NDAr
 def load_head(folder: Path, width: int) -> CountHead:
     """The head that train.py saved alone."""
     tensors = load_file(folder / "model.safetensors")
-    head = CountHead(width)
+    head = CountHead(width, kind=read_card(folder / "model.json").head)
     head.load_state_dict({name.removeprefix("head."): value for name, value in tensors.items()})
     return head.eval()
 

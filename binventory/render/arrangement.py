@@ -11,7 +11,7 @@ import numpy as np
 
 from binventory.render.items import Sku, Stock
 
-SEEN: Final = 0.5
+SEEN: Final = 0.7
 """Share of its front that every item shows. What is hidden can be counted by nobody, and teaches nothing."""
 _DRAWS: Final = 30
 """Arrangements that are drawn at most; of a bin that is too full, the one that hides least is taken."""

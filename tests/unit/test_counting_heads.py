@@ -82,6 +82,14 @@ def test_averaged_weights_are_installed_for_a_while() -> None:
     torch.testing.assert_close(network.weight.detach(), start + 1)
 
 
+def test_the_deviation_of_a_constant_feature_stays_infinite() -> None:
+    head = CountHead(2)
+    head.standardise_on(torch.tensor([[1.0, 2.0], [1.0, 3.0]]))
+    average = WeightAverage(head, 0.9)
+    average.update(head)
+    assert torch.equal(average.values["deviation"], head.deviation) and not torch.isfinite(head.deviation[0])
+
+
 def test_the_head_of_a_whole_network_has_a_rate_of_its_own() -> None:
     network = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1), "head": torch.nn.Linear(1, 1)})
     optimiser = Optimiser(network, "sgd", 0.0, head_rate=0.25)

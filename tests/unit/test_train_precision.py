@@ -119,7 +119,8 @@ def test_everything_is_trained_in_half_precision_and_kept_in_full(precision: str
     write_split(tmp_path, "validation", 10, first=900)
     train.main(
         ["--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "2", "--batch-size", "10",
-         "--lr", "0.02", "--dropout", "0", "--precision", precision, "--train", str(tmp_path / "train"),
+         "--lr", "0.02", "--optimiser", "sgd", "--dropout", "0", "--precision", precision,
+         "--train", str(tmp_path / "train"),
          "--validation", str(tmp_path / "validation"), "--output", str(tmp_path / "model"),
          "--checkpoints", str(tmp_path / "checkpoints")]
     )  # fmt: skip

@@ -247,7 +247,8 @@ def test_the_page_is_self_contained_and_shows_curves_rules_and_operators(tmp_pat
     embedding = write_embedding(tmp_path / "embedding")
     train.main(
         ["--backbone", "small", "--embedding", str(embedding), "--epochs", "3", "--batch-size", "8",
-         "--profile-steps", "3", "--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")]
+         "--profile-steps", "3", "--head", "softmax", "--output", str(tmp_path / "model"),
+         "--checkpoints", str(tmp_path / "checkpoints")]
     )  # fmt: skip
     text = (tmp_path / "model" / "report.html").read_text()
     page = Page(text)

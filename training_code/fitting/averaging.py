@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential average of a network's floating-point state; what is not floating point is taken as it is.
+    """Exponential average of a network's parameters and batch statistics; other buffers are taken as they are.
 
     The first steps count more than `decay` says, so that the random start is forgotten.
     """
@@ -19,6 +19,9 @@ class WeightAverage:
         self._decay = decay
         self.steps = 0
         self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        moving = {name for name, _ in network.named_parameters()}
+        # Not every buffer can be averaged: the deviation of a constant feature is infinite.
+        self._averaged = moving | {name for name in self.values if name.endswith(("running_mean", "running_var"))}
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -26,7 +29,7 @@ class WeightAverage:
         self.steps += 1
         kept = min(self._decay, self.steps / (9 + self.steps))
         for name, value in network.state_dict().items():
-            if value.is_floating_point():
+            if name in self._averaged:
                 self.values[name].lerp_(value, 1 - kept)
             else:
                 self.values[name].copy_(value)
