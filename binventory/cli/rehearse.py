@@ -15,7 +15,7 @@ from binventory.cli.summary import print_result
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.rehearsal import ending, run
-from binventory.rehearsal.result import BACKBONE, WEIGHTS, Options, Result
+from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_WEIGHTS, Options, Result
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -44,10 +44,10 @@ def rehearse(
         ),
     ] = None,
     photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = 300,
-    backbone: Annotated[str, typer.Option(help="The network below the head.")] = BACKBONE,
+    backbone: Annotated[str, typer.Option(help="The network below the head.")] = DEFAULT_BACKBONE,
     weights: Annotated[
         str, typer.Option(help="Its weights: packaged, torchvision (downloaded, or in torch's cache) or none (random).")
-    ] = WEIGHTS,
+    ] = DEFAULT_WEIGHTS,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything up and print how to use and end it.")] = False,
     reclaim: Annotated[bool, typer.Option("--reclaim", help="Interrupt training once, as spot does.")] = False,
     enforce_iam: Annotated[

@@ -22,6 +22,7 @@ from binventory.core.names import Names
 from binventory.cost.launch import Launch, of_endpoint, of_execution
 from binventory.executions.changes import changes
 from binventory.executions.starting import check_parameters
+from stacks.names import FRESH, LABELS_URI, PHOTOS_URI
 
 _PANEL = "Train and serve"
 _FRESH_NOTE = "Fresh: nothing is taken from an earlier execution."
@@ -90,11 +91,11 @@ def train(
     if like is not None:
         parameters = {**_parameters_like(aws, names, like), **parameters}
     if fresh:
-        parameters["Fresh"] = uuid.uuid4().hex
+        parameters[FRESH] = uuid.uuid4().hex
     if photos is not None:
-        parameters["PhotosUri"] = photos
+        parameters[PHOTOS_URI] = photos
     if labels is not None:
-        parameters["LabelsUri"] = labels
+        parameters[LABELS_URI] = labels
     definition = executions.definition(aws, names)
     check_parameters(definition, parameters)
     again = executions.definition_on_demand(aws, names)
@@ -116,7 +117,7 @@ def train(
 def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
     """The parameters of an earlier execution. Its parameter `Fresh` is left out."""
     arn = executions.newest(aws, names) if execution == "newest" else executions.find(aws, names, execution)
-    return {name: value for name, value in executions.parameters_of(aws, arn).items() if name != "Fresh"}
+    return {name: value for name, value in executions.parameters_of(aws, arn).items() if name != FRESH}
 
 
 def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:

@@ -26,6 +26,7 @@ from binventory.executions.watching import StepWatcher
 from binventory.report.markdown import markdown as as_markdown
 from binventory.report.page import render
 from binventory.report.record import read
+from stacks.names import REGISTER
 
 _PANEL = "Train and serve"
 _MONEY = "Money"
@@ -95,7 +96,7 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
         return
     if execution.status != "Succeeded":
         raise executions.explain(aws, execution)
-    package = execution.step("Register")
+    package = execution.step(REGISTER)
     registered = package.detail if package else ""
     if json:
         reused = {step.name: step.reused.execution for step in execution.steps if step.reused}

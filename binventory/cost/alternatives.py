@@ -9,11 +9,12 @@ from binventory.cost.jobs import Job
 from binventory.cost.lines import SPOT_SHARE, StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
+from stacks.names import EMBED, TRAIN
 
 EC2_INSTANCE = "t3.2xlarge"
 EC2_VOLUME_GB = 100
 ENDPOINT_MONTH = "Endpoint, a month"
-TRAINING_STEPS = ("Embed", "Train")
+TRAINING_STEPS = (EMBED, TRAIN)
 
 
 @dataclass(frozen=True)

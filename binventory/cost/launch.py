@@ -23,6 +23,7 @@ from binventory.cost.quantities import BilledEndpoint, endpoint_of
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
+from stacks.names import LIMIT_PER_CLASS
 from stacks.vocabulary import CLASSES
 
 LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are AWS list prices."
@@ -120,7 +121,7 @@ def of_execution(
     values = {**defaults_of(definition), **parameters}
     workload = Workload.of(values, None)
     if photos is not None:
-        limit = int(str(values.get("LimitPerClass") or 0)) * len(CLASSES)
+        limit = int(str(values.get(LIMIT_PER_CLASS) or 0)) * len(CLASSES)
         workload = Workload.of(values, min(photos, limit) if limit else photos)
     return of_jobs(
         f"One execution of the pipeline {names.prefix}",

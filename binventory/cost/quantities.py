@@ -10,6 +10,7 @@ from typing import Any
 from binventory.assembly.definitions import defaults_of, definitions
 from binventory.assembly.templates import Json, flatten, read_stacks, resources
 from binventory.cost.jobs import Job, jobs_of
+from stacks.names import ENDPOINT_STATE
 
 # What the endpoint's server publishes through its log; no template names them. A test counts them in the server.
 ENDPOINT_METRICS = 11
@@ -105,9 +106,9 @@ def endpoint_of(templates: list[Json]) -> BilledEndpoint | None:
     properties = configs[0]["Properties"]
     variant = properties["ProductionVariants"][0]
     states = [
-        template["Parameters"]["EndpointState"].get("Default", "off")
+        template["Parameters"][ENDPOINT_STATE].get("Default", "off")
         for template in templates
-        if "EndpointState" in template.get("Parameters", {})
+        if ENDPOINT_STATE in template.get("Parameters", {})
     ]
     is_on = "on" in states or not states
     if "ServerlessConfig" in variant:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from binventory.core.errors import Exit, Problem
 from binventory.cost.machines import machine
+from stacks.names import EMBED, EPOCHS, EVALUATE, INGEST, LIMIT_PER_CLASS, TRAIN, TUNE, VIEWS
 from stacks.vocabulary import CLASSES
 
 DATASET_PHOTOS = 535_234
@@ -49,9 +50,9 @@ class Workload:
     @classmethod
     def of(cls, parameters: dict[str, object], photos: int | None) -> Workload:
         """From the pipeline's parameter defaults; `photos` overrides how many there are."""
-        limit = int(str(parameters.get("LimitPerClass") or 0))
+        limit = int(str(parameters.get(LIMIT_PER_CLASS) or 0))
         found = photos if photos is not None else (limit * len(CLASSES) or DATASET_PHOTOS)
-        return cls(found, int(str(parameters.get("Views", 0))), int(str(parameters.get("Epochs") or 1)))
+        return cls(found, int(str(parameters.get(VIEWS, 0))), int(str(parameters.get(EPOCHS) or 1)))
 
 
 def seconds(step: str, instance_type: str, instance_count: int, work: Workload) -> float:
@@ -60,10 +61,10 @@ def seconds(step: str, instance_type: str, instance_count: int, work: Workload) 
     cores = one.vcpus * instance_count
     embed = GPU_EMBED_RATE * instance_count if one.gpus else EMBED_RATE * cores
     useful = {
-        "Ingest": work.photos / (INGEST_RATE * cores),
-        "Embed": work.photos * work.passes / embed,
-        "Tune": work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
-        "Train": work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
-        "Evaluate": work.photos * 0.3 / embed,
+        INGEST: work.photos / (INGEST_RATE * cores),
+        EMBED: work.photos * work.passes / embed,
+        TUNE: work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
+        TRAIN: work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
+        EVALUATE: work.photos * 0.3 / embed,
     }
     return JOB_OVERHEAD_SECONDS + useful.get(step, 0.0)

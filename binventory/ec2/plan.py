@@ -15,16 +15,17 @@ from binventory.assembly.definitions import Definition, defaults_of, step_named
 from binventory.core.aws import Aws, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, INGEST, SEED, STRATEGY, TUNE, VIEWS, WEIGHTS
 from stacks.vocabulary import SPLITS
 
 # Pipeline parameter or tuned value -> flag, by step. A value that is not given keeps the script's default.
 _FLAGS = {
-    "embed": {"Strategy": "strategy", "Backbone": "backbone", "Weights": "weights", "Views": "views", "Seed": "seed"},
+    "embed": {STRATEGY: "strategy", BACKBONE: "backbone", WEIGHTS: "weights", VIEWS: "views", SEED: "seed"},
     "train": {
-        "Strategy": "strategy", "Backbone": "backbone", "Weights": "weights", "Epochs": "epochs", "Seed": "seed",
+        STRATEGY: "strategy", BACKBONE: "backbone", WEIGHTS: "weights", EPOCHS: "epochs", SEED: "seed",
         "LearningRate": "lr", "BatchSize": "batch-size",
     },
-    "evaluate": {"AccuracyThreshold": "accuracy-threshold", "Seed": "seed"},
+    "evaluate": {ACCURACY_THRESHOLD: "accuracy-threshold", SEED: "seed"},
 }  # fmt: skip
 # Flags that the settings fix: read from the definition's step, where they are plain values.
 _FIXED = {"embed": ("precision",), "train": ("precision", "loss"), "evaluate": ("precision",)}
@@ -136,7 +137,7 @@ def _ingested(aws: Aws, names: Names) -> executions.Execution:
     for page in pages.paginate(PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending"):
         for raw in page["PipelineExecutionSummaries"]:
             execution = executions.look(aws, raw["PipelineExecutionArn"])
-            ingest = execution.step("Ingest")
+            ingest = execution.step(INGEST)
             if ingest is not None and ingest.status == "Succeeded":
                 return execution
     raise Problem(
@@ -148,7 +149,7 @@ def _ingested(aws: Aws, names: Names) -> executions.Execution:
 
 
 def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
-    ingest = execution.step("Ingest")
+    ingest = execution.step(INGEST)
     assert ingest is not None, "only executions that have ingested are read"
     job = aws.client("sagemaker").describe_processing_job(ProcessingJobName=ingest.job)
     outputs = {item["OutputName"]: item["S3Output"]["S3Uri"] for item in job["ProcessingOutputConfig"]["Outputs"]}
@@ -157,7 +158,7 @@ def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
 
 def _tuned(aws: Aws, execution: executions.Execution) -> dict[str, str]:
     """The best trial's values; empty where the execution has not tuned."""
-    tune = execution.step("Tune")
+    tune = execution.step(TUNE)
     if tune is None or tune.status != "Succeeded":
         return {}
     job = aws.client("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tune.job)

@@ -14,8 +14,9 @@ from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.lines import SPOT_SHARE
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
 from binventory.ec2.plan import Place
+from stacks.names import EMBED, EVALUATE, TRAIN
 
-_STEPS = ("Embed", "Train", "Evaluate")
+_STEPS = (EMBED, TRAIN, EVALUATE)
 
 
 def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, Any]) -> Launch:

@@ -18,10 +18,11 @@ from binventory.assembly.definitions import Definition, defaults_of, step_named
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from stacks.names import FINGERPRINT, LABELS_URI, LISTING, PHOTOS_URI
 
-STEP: Final = "Fingerprint"
+STEP: Final = FINGERPRINT
 CHEAP_SECONDS: Final = 10.0
-_ADDRESSES: Final = ("PhotosUri", "LabelsUri")
+_ADDRESSES: Final = (PHOTOS_URI, LABELS_URI)
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 _RECENT: Final = 5
 
@@ -61,7 +62,7 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
         return Changes(f"Whether the photos have changed is not known: you may not invoke {function}.", photos)
     of = executions.named(execution.arn, execution.started)
     now = int(found["Photos"])
-    if found["Listing"] == listed.outputs.get("Listing"):
+    if found[LISTING] == listed.outputs.get(LISTING):
         same = f"Photos and labels are those of {of}: what is computed from them alone is reused while it is kept."
         return Changes(same, now)
     counts = f"{now:,} photos, then {photos or 0:,}"

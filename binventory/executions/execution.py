@@ -12,8 +12,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws
+from stacks.names import EMBED, EVALUATE, FINGERPRINT, GATE, INGEST, REGISTER, TRAIN, TUNE
 
-STEPS = ("Fingerprint", "Ingest", "Embed", "Tune", "Train", "Evaluate", "Gate", "Register")
+STEPS = (FINGERPRINT, INGEST, EMBED, TUNE, TRAIN, EVALUATE, GATE, REGISTER)
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})
 
 

@@ -11,6 +11,7 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.executions.execution import Execution, parameters_of
 from binventory.executions.jobs import log_tail
+from stacks.names import LIMIT_PER_CLASS, PHOTOS_URI
 
 
 def explain(aws: Aws, execution: Execution) -> Problem:
@@ -48,7 +49,7 @@ def _more_photos(aws: Aws, execution: Execution) -> str:
         values = defaults_of(json.loads(described["PipelineDefinition"])) | parameters_of(aws, execution.arn)
     except ClientError:
         values = {}
-    if int(values.get("LimitPerClass") or 0):
+    if int(values.get(LIMIT_PER_CLASS) or 0):
         return f"train on more photos of each count than {values['LimitPerClass']}: --set LimitPerClass=..."
-    where = values.get("PhotosUri") or "the same address"
+    where = values.get(PHOTOS_URI) or "the same address"
     return f"put more photos at {where}: the next execution reads them"

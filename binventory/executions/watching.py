@@ -10,6 +10,7 @@ import httpx
 from binventory import executions
 from binventory.core.aws import Aws
 from binventory.core.journal import Journal
+from stacks.names import TRAIN
 
 _METRIC = re.compile(r"([\w:]+)=([\w.+-]+)")
 
@@ -36,7 +37,7 @@ class StepWatcher:
         self.tail_lines = 0
 
     def update(self, execution: executions.Execution) -> None:
-        """Writes what has changed since the last call."""
+        """Writes the changes since the last call."""
         for step in execution.steps:
             entry = self.journal.entry(step.name, self.level)
             if entry.state == "waiting":
@@ -55,7 +56,7 @@ class StepWatcher:
 
     def transitions(self, execution: executions.Execution) -> tuple[Transition, ...]:
         """The secondary statuses of the training job."""
-        train = execution.step("Train")
+        train = execution.step(TRAIN)
         if train is None:
             return ()
         job = self.aws.client("sagemaker").describe_training_job(TrainingJobName=train.job)
@@ -95,7 +96,7 @@ class StepWatcher:
 
     def _training(self, step: executions.ExecutionStep) -> str:
         epochs = [line for line in executions.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
-        if self.reclaim_at and step.name == "Train" and epochs and step.status == "Executing":
+        if self.reclaim_at and step.name == TRAIN and epochs and step.status == "Executing":
             url = f"{self.reclaim_at}/_local/sagemaker/reclaim"
             httpx.post(url, json={"TrainingJobName": step.job}, timeout=30).raise_for_status()
             self.reclaim_at = ""

@@ -12,10 +12,11 @@ from binventory.executions.watching import Transition
 from binventory.rehearsal import source
 from binventory.rehearsal.agreement import Agreement
 from binventory.rehearsal.auditing import Audited
+from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, LABELS_URI, LIMIT_PER_CLASS, PHOTOS_URI, VIEWS, WEIGHTS
 
 _TIE = 0.01
-BACKBONE = "efficientnet_lite0"
-WEIGHTS = "packaged"
+DEFAULT_BACKBONE = "efficientnet_lite0"
+DEFAULT_WEIGHTS = "packaged"
 """ImageNet weights that were installed with the project: a rehearsal downloads nothing, and still counts."""
 # Of a head on features, a second or two a trial. They give --reclaim something to interrupt.
 _EPOCHS = 60
@@ -36,22 +37,22 @@ class Options:
     reclaim: bool = False
     enforce_iam: bool = False
     report: Path | None = None  # where the execution's page is written
-    backbone: str = BACKBONE
-    weights: str = WEIGHTS
+    backbone: str = DEFAULT_BACKBONE
+    weights: str = DEFAULT_WEIGHTS
     names: Names = field(default_factory=Names)
 
     def parameters(self, found: source.Source) -> dict[str, str | int | float]:
         """The pipeline parameters of a rehearsal; everything else keeps its default from settings/."""
         return {
-            "PhotosUri": found.photos_uri,
-            "LabelsUri": found.labels_uri,
-            "LimitPerClass": 0,
-            "Backbone": self.backbone,
-            "Weights": self.weights,
+            PHOTOS_URI: found.photos_uri,
+            LABELS_URI: found.labels_uri,
+            LIMIT_PER_CLASS: 0,
+            BACKBONE: self.backbone,
+            WEIGHTS: self.weights,
             # A view costs as much as the photo itself and gains little.
-            "Views": 0,
-            "Epochs": _EPOCHS,
-            "AccuracyThreshold": _THRESHOLD,
+            VIEWS: 0,
+            EPOCHS: _EPOCHS,
+            ACCURACY_THRESHOLD: _THRESHOLD,
         }
 
 

@@ -15,6 +15,7 @@ from binventory.rehearsal.result import CountedTestPhoto, Options, Result
 from binventory.report.page import render
 from binventory.report.record import read
 from local_aws.server import LocalAws, LocalAwsError
+from stacks.names import EVALUATE, INGEST, REGISTER
 
 BEFORE = ("Start the local AWS", "Bootstrap", "Deploy", "Fill the photo bucket", "Pipeline")
 AFTER = (
@@ -133,12 +134,12 @@ class _Rehearsal:
                 self.options.report.write_text(render(read(self.aws, arn)), encoding="utf-8")
             if execution.status != "Succeeded":
                 raise executions.explain(self.aws, execution)
-            self._evaluated = self._output(execution, "Evaluate", "evaluation")
+            self._evaluated = self._output(execution, EVALUATE, "evaluation")
             self.result.evaluation = dict(executions.read_json(self.aws, f"{self._evaluated}/evaluation.json"))
-            register = execution.step("Register")
+            register = execution.step(REGISTER)
             assert register is not None, "a succeeded execution has registered a model"
             self.result.package = register.detail
-            self._manifest = self._output(execution, "Ingest", "report")
+            self._manifest = self._output(execution, INGEST, "report")
             self.journal.note(entry, f"execution {execution.id}")
 
     def promote(self) -> None:

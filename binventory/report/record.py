@@ -14,6 +14,7 @@ from binventory import executions
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.cost.spent import Meter, Spent
+from stacks.names import EVALUATE, TRAIN, TUNE
 
 _METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
 
@@ -69,7 +70,7 @@ def read(aws: Aws, arn: str) -> RunRecord:
             code=Exit.USAGE,
         ) from error
     execution = executions.look(aws, arn)
-    tune, train = execution.step("Tune"), execution.step("Train")
+    tune, train = execution.step(TUNE), execution.step(TRAIN)
     trials = executions.trials(aws, tune.job) if tune is not None and tune.job else ()
     return RunRecord(
         execution=execution,
@@ -101,7 +102,7 @@ def _curve(aws: Aws, job: str) -> Curve:
 
 
 def _evaluation(aws: Aws, execution: executions.Execution) -> dict[str, Any]:
-    step = execution.step("Evaluate")
+    step = execution.step(EVALUATE)
     if step is None or step.status != "Succeeded":
         return {}
     uri = executions.output(aws, step, "evaluation")

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from stacks.names import ENDPOINT_STATE
 
 _MISSING = "does not exist"
 
@@ -93,7 +94,7 @@ def endpoint_state(aws: Aws, names: Names) -> EndpointState:
     return EndpointState(
         name=names.prefix,
         stack_status=stack["StackStatus"],
-        switched_on=parameters.get("EndpointState", "off") == "on",
+        switched_on=parameters.get(ENDPOINT_STATE, "off") == "on",
         package=parameters.get("ModelPackageArn", ""),
         status=status,
         instances=instances,

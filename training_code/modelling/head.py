@@ -2,7 +2,7 @@
 
 Two kinds of scores, compared out of fold on 4,510 photos (docs/training.md):
 ordered: one number says how much is in the bin, and four thresholds say where a count ends (an ordered logit).
-softmax: a number of its own for each count, which knows nothing of their order.
+softmax: one independent score for each count, without their order.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _curves(history: Sequence[EpochResult], what: str) -> list[Series]:
 
 
 def _shown_layers(curves: Curves) -> list[tuple[str, list[float]]]:
-    """At most seven layers, first to last, so that the lines can be told apart."""
+    """At most seven layers, first to last, so that the lines are distinguishable."""
     layers = list(curves.gradients.items())
     step = max(1, -(-len(layers) // 7))
     return layers[::step]
