@@ -1,0 +1,259 @@
+"""The handler of reconcile when rollouts fail, when people switch the endpoint, and when two calls run at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from local_aws.server import LocalAws
+from promotion.memory import Memory, SwitchRequest
+from promotion.serving_stack import ServingStack, StackBusyError
+from tests.stacks.conftest import ClientFactory
+from tests.stacks.reconciled import LIMIT, Environment, make
+
+Made = Callable[..., Environment]
+
+
+@pytest.fixture
+def environment(
+    aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Made]:
+    """A function that makes an environment for the handler."""
+    yield from make(aws, _local_aws, image, monkeypatch)
+
+
+class TestFailedRollouts:
+    """A package that cannot serve is tried once."""
+
+    def test_it_is_refused_with_the_reason_and_not_tried_again_by_itself(self, environment: Made) -> None:
+        one = environment()
+        good = one.approved()
+        one.settle()
+        bad = one.approved(crash=True)
+        assert one.compare()["outcome"] == "promoting"
+        assert one.settled() == "UPDATE_ROLLBACK_COMPLETE"
+        before = one.updates()
+        for _ in range(3):
+            assert one.compare(detail={}) == {"outcome": "left", "reason": f"the endpoint serves {good}"}
+        assert one.updates() == before
+        status, description = one.status_of(bad)
+        assert status == "Rejected"
+        assert description.startswith("Rolled back: Endpoint: ") and "cannot load the model" in description
+        ((subject, text),) = one.alerts()
+        assert subject == f"{one.name}: promotion rolled back"
+        assert "cannot load the model" in text and f"the endpoint serves {good}" in text
+        assert "marked Rejected" in text and "binventory approve" in text
+        assert one.serves() == good
+
+    def test_a_person_may_approve_it_again_and_it_is_tried_once_more(self, environment: Made) -> None:
+        one = environment()
+        good = one.approved()
+        one.settle()
+        bad = one.approved(crash=True)
+        one.settle()
+        one.alerts()
+        before = one.updates()
+        one.judge(bad)
+        assert one.compare()["outcome"] == "promoting"
+        one.settle()
+        assert one.updates() == before + 1
+        assert one.status_of(bad)[0] == "Rejected"
+        assert one.serves() == good
+        assert [subject for subject, _ in one.alerts()] == [f"{one.name}: promotion rolled back"]
+
+    def test_the_first_package_of_all(self, environment: Made) -> None:
+        one = environment()
+        bad = one.approved(crash=True)
+        assert one.settle() == {"outcome": "left", "reason": "the endpoint is off"}
+        assert one.status_of(bad)[0] == "Rejected"
+        good = one.approved()
+        one.settle()
+        assert one.serves() == good
+
+    def test_the_newest_that_works_is_found(self, environment: Made) -> None:
+        one = environment()
+        one.approved()
+        one.settle()
+        works = one.approved()
+        bad = [one.approved(crash=True) for _ in range(2)]
+        one.settle()
+        assert one.serves() == works
+        assert {one.status_of(package)[0] for package in bad} == {"Rejected"}
+
+    def test_a_deployment_in_between_hides_no_failure(self, environment: Made) -> None:
+        one = environment()
+        good = one.approved()
+        one.settle()
+        bad = one.approved(crash=True)
+        one.compare()
+        assert one.settled() == "UPDATE_ROLLBACK_COMPLETE"
+        one.change(Baking="1")
+        assert one.settled() == "UPDATE_COMPLETE", "the failed rollout is not the last update any more"
+        assert one.compare() == {"outcome": "left", "reason": f"the endpoint serves {good}"}
+        assert one.status_of(bad)[0] == "Rejected"
+        assert [subject for subject, _ in one.alerts()] == [f"{one.name}: promotion rolled back"]
+
+    def test_an_endpoint_that_cannot_be_turned_on_keeps_its_package(self, environment: Made) -> None:
+        one = environment()
+        package = one.approved()
+        one.settle()
+        one.compare(endpoint="off")
+        one.settled()
+        endpoint = self._in_the_way(one)
+        assert one.compare(endpoint="on")["outcome"] == "turned on"
+        assert one.settled() == "UPDATE_ROLLBACK_COMPLETE"
+        one.aws("sagemaker").delete_endpoint(EndpointName=endpoint)
+        answer = one.settle()
+        assert answer == {"outcome": "left", "reason": "the endpoint is off"}, "and it is not tried again by itself"
+        assert one.status_of(package)[0] == "Approved"
+        assert f"{one.name}: update rolled back" in [subject for subject, _ in one.alerts()]
+
+    @staticmethod
+    def _in_the_way(one: Environment) -> str:
+        """An endpoint of the same name, created by hand, so that the stack cannot create one."""
+        sagemaker = one.aws("sagemaker")
+        package = one.asked[0]
+        name = f"{one.name}-by-hand"
+        role = "arn:aws:iam::123456789012:role/serving"
+        sagemaker.create_model(ModelName=name, Containers=[{"ModelPackageName": package}], ExecutionRoleArn=role)
+        variant = {
+            "VariantName": "primary",
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        sagemaker.create_endpoint(EndpointName=one.name, EndpointConfigName=name)
+        while sagemaker.describe_endpoint(EndpointName=one.name)["EndpointStatus"] == "Creating":
+            pass
+        return one.name
+
+
+class TestSwitch:
+    """On and off, by a person and by the serving hours."""
+
+    def test_off_and_on_brings_the_same_model_back(self, environment: Made) -> None:
+        one = environment()
+        package = one.approved()
+        one.settle()
+        assert one.compare(endpoint="off", by="Jo")["outcome"] == "turned off"
+        one.settle()
+        assert one.asked == (package, "off")
+        assert one.serves() == ""
+        assert one.compare(endpoint="on") == {"outcome": "turned on", "reason": "a person"}
+        one.settle()
+        assert one.serves() == package
+        assert one.waiting() == 0
+
+    def test_a_request_that_meets_a_busy_stack_waits_and_the_last_one_counts(self, environment: Made) -> None:
+        one = environment(baking=2)
+        one.approved()
+        one.settle()
+        one.approved()
+        assert one.compare()["outcome"] == "promoting"
+        for state in ("on", "off"):
+            assert one.compare(endpoint=state)["outcome"] == "busy"
+        assert one.waiting() == 2
+        one.settled()
+        assert one.compare(detail={})["outcome"] == "turned off", "nobody had to say it twice"
+        one.settle()
+        assert (one.asked[1], one.waiting()) == ("off", 0)
+
+    def test_an_approval_after_the_request_counts_more_than_it(self, environment: Made) -> None:
+        one = environment(baking=2)
+        one.approved()
+        one.settle()
+        one.approved()
+        one.compare()
+        assert one.compare(endpoint="off")["outcome"] == "busy"
+        newest = one.approved()
+        one.settle()
+        assert one.serves() == newest
+
+    def test_a_request_after_the_approval_counts_more_than_it(self, environment: Made) -> None:
+        one = environment(baking=2)
+        one.approved()
+        one.settle()
+        one.approved()
+        one.compare()
+        one.approved()
+        assert one.compare(endpoint="off")["outcome"] == "busy"
+        one.settle()
+        assert one.asked[1] == "off"
+        assert one.settle()["outcome"] == "left", "the approval is not remembered against it"
+
+    def test_a_switch_by_hand_in_cloudformation_is_not_undone(self, environment: Made) -> None:
+        one = environment()
+        one.approved()
+        one.settle()
+        one.change(EndpointState="off")
+        assert one.settle() == {"outcome": "left", "reason": "the endpoint is off"}
+        assert one.asked[1] == "off"
+
+    def test_a_request_of_before_the_stack_is_not_for_this_one(self, environment: Made) -> None:
+        one = environment()
+        package = one.approved()
+        one.settle()
+        one.aws("s3").put_object(
+            Bucket=one.name,
+            Key="endpoint/requests/20200101T000000.000000-00000000.json",
+            Body=json.dumps({"state": "off", "by": "Jo", "at": "2020-01-01T00:00:00+00:00"}).encode(),
+        )
+        assert one.compare() == {"outcome": "left", "reason": f"the endpoint serves {package}"}
+        assert one.waiting() == 0
+
+    def test_another_state_is_refused(self, environment: Made) -> None:
+        one = environment()
+        with pytest.raises(ValueError, match="turned on or off, not 'sideways'"):
+            one.compare(endpoint="sideways")
+        assert one.waiting() == 0
+
+
+class TestTwoAtOnce:
+    """Lambda runs as many as there are events."""
+
+    def test_of_two_updates_one_is_made(self, environment: Made) -> None:
+        one = environment(baking=2)
+        package = one.approved()
+        gate = threading.Barrier(4)
+        answers: list[dict[str, str]] = []
+
+        def call() -> None:
+            gate.wait()
+            answers.append(one.compare())
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answer["outcome"] for answer in answers) == ["busy", "busy", "busy", "turned on"]
+        one.settle()
+        assert (one.serves(), one.updates()) == (package, 1)
+
+    def test_the_second_one_gets_an_error_that_the_stack_is_busy(self, environment: Made) -> None:
+        one = environment(baking=2)
+        one.approved()
+        one.compare()
+        with pytest.raises(StackBusyError, match="IN_PROGRESS"):
+            ServingStack(one.stack_name).change({"EndpointState": "off"})
+
+    def test_who_asks_gets_the_answer_even_if_another_call_has_decided_the_request(
+        self, environment: Made, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = environment()
+        one.approved()
+        one.spend(LIMIT * 2)
+        assert one.settle()["outcome"] == "held"
+        requests = Memory.requests
+
+        def decided_by_another(memory: Memory) -> list[SwitchRequest]:
+            memory.forget(requests(memory))
+            return requests(memory)
+
+        monkeypatch.setattr(Memory, "requests", decided_by_another)
+        answer = one.compare(endpoint="on", by="the approval of version 1")
+        assert answer["outcome"] == "held" and "200%" in answer["reason"]
