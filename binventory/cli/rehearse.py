@@ -43,7 +43,7 @@ def rehearse(
             help="Folder with bin-images/ and metadata/ (and labels.csv, if there is one). Default: rendered."
         ),
     ] = None,
-    photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = 300,
+    photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = run.PHOTOS,
     backbone: Annotated[str, typer.Option(help="The network below the head.")] = run.BACKBONE,
     weights: Annotated[
         str, typer.Option(help="Its weights: packaged, torchvision (downloaded, or in torch's cache) or none (random).")

@@ -35,6 +35,8 @@ AFTER = (
     "Prove that nothing is left",
 )
 TEST_PHOTOS = 10
+PHOTOS = 1000
+"""Rendered photos from which a head learns to count three test photos of four."""
 BACKBONE = "efficientnet_lite0"
 WEIGHTS = "packaged"
 """ImageNet weights that were installed with the project: a rehearsal downloads nothing, and still counts."""
@@ -43,7 +45,7 @@ EXPORTS = "environment.sh"
 _TIE = 0.01
 _PROMOTION_SECONDS = 180.0
 # Of a head on features, a second or two a trial. They give --reclaim something to interrupt.
-_EPOCHS = 60
+_EPOCHS = 40
 # A person's own photos may be too few to count well, and the rehearsal is to go on to the endpoint: the gate is walked
 # through. The threshold in settings/ holds back a bad model on AWS.
 _THRESHOLD = 0.0
@@ -56,7 +58,7 @@ class Options:
     repository: Path
     state_dir: Path
     photos: Path | None = None  # None renders `photos_count` of them
-    photos_count: int = 300
+    photos_count: int = PHOTOS
     keep: bool = False
     reclaim: bool = False
     enforce_iam: bool = False
@@ -350,7 +352,7 @@ class _Rehearsal:
             raise Problem(
                 "There are no test photos",
                 f"no manifest under {self._manifest} has a row of the split test",
-                "give the rehearsal more photos: --photos-count 300",
+                f"give the rehearsal more photos: --photos-count {PHOTOS}",
             )
         return sorted(rows)
 

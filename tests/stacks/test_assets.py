@@ -47,6 +47,7 @@ def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tm
         "photo.py",
         "requirements.txt",
         "serving/__init__.py",
+        "serving/answer_rule.py",
         "serving/answers.py",
         "serving/artefact.py",
         "serving/cores.py",
