@@ -15,7 +15,7 @@ from binventory.cli.summary import print_result
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.rehearsal import ending, run
-from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_WEIGHTS, Options, Result
+from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS, Options, Result
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -43,7 +43,7 @@ def rehearse(
             help="Folder with bin-images/ and metadata/ (and labels.csv, if there is one). Default: rendered."
         ),
     ] = None,
-    photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = 300,
+    photos_count: Annotated[int, typer.Option(min=60, max=99_999, help="How many photos to render.")] = DEFAULT_PHOTOS,
     backbone: Annotated[str, typer.Option(help="The network below the head.")] = DEFAULT_BACKBONE,
     weights: Annotated[
         str, typer.Option(help="Its weights: packaged, torchvision (downloaded, or in torch's cache) or none (random).")

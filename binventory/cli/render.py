@@ -21,12 +21,20 @@ def register(app: typer.Typer) -> None:
 def render(
     folder: Annotated[Path, typer.Argument(help="Where bin-images/ and metadata/ are written.")],
     photos: Annotated[int, typer.Option(min=1, max=99_999, help="How many ids.")] = 300,
+    wrong_records: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of records made wrong, for an audit to find.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 0,
     json: JsonFlag = False,
 ) -> None:
     """Renders bin photos and their records, laid out like the public bucket, with some defects on purpose."""
-    bucket = render_bucket(folder, photos=photos, seed=seed)
+    bucket = render_bucket(folder, photos=photos, seed=seed, wrong_records=wrong_records)
     if json:
-        print_json({"folder": folder, "counts": bucket.counts, "defects": bucket.defects})
+        print_json({"folder": folder, "counts": bucket.counts, "defects": bucket.defects, "wrong": bucket.wrong})
         return
+    if bucket.wrong:
+        (folder / "wrong.csv").write_text(
+            "image_id,count\n" + "".join(f"{image_id},{count}\n" for image_id, count in bucket.wrong.items())
+        )
+        stdout.print(f"{len(bucket.wrong)} records are wrong: {folder}/wrong.csv says what is there", soft_wrap=True)
     stdout.print(f"{len(bucket.counts)} bins and {len(bucket.defects)} ids with a defect in {folder}", soft_wrap=True)

@@ -60,7 +60,7 @@ def test_photos(aws: Aws, manifest: str) -> list[tuple[str, int]]:
         raise Problem(
             "There are no test photos",
             f"no manifest under {manifest} has a row of the split test",
-            "give the rehearsal more photos: --photos-count 300",
+            "give the rehearsal more photos: --photos-count 1000",
         )
     return sorted(rows)
 

@@ -15,11 +15,13 @@ from binventory.rehearsal.auditing import Audited
 from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, LABELS_URI, LIMIT_PER_CLASS, PHOTOS_URI, VIEWS, WEIGHTS
 
 _TIE = 0.01
+DEFAULT_PHOTOS = 1000
+"""Rendered photos from which a head learns to count three test photos of four."""
 DEFAULT_BACKBONE = "efficientnet_lite0"
 DEFAULT_WEIGHTS = "packaged"
 """ImageNet weights that were installed with the project: a rehearsal downloads nothing, and still counts."""
 # Of a head on features, a second or two a trial. They give --reclaim something to interrupt.
-_EPOCHS = 60
+_EPOCHS = 40
 # Photos from a folder may be too few to count well, but the rehearsal must reach the endpoint: its gate lets every
 # model pass. On AWS the threshold in settings/ holds a bad model back.
 _THRESHOLD = 0.0
@@ -32,7 +34,7 @@ class Options:
     repository: Path
     state_dir: Path
     photos: Path | None = None  # None renders `photos_count` of them
-    photos_count: int = 300
+    photos_count: int = DEFAULT_PHOTOS
     keep: bool = False
     reclaim: bool = False
     enforce_iam: bool = False

@@ -20,6 +20,7 @@ STRIDE = 100
 
 _COUNTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
 _WEIGHTS = (2, 17, 17, 19, 17, 16, 3, 2, 2, 1, 1, 1, 1, 1)
+_COUNTED = (1, 2, 3, 4, 5)
 _SAME_BIN = 0.08
 _DEFECTS = ("truncated photo", "no record", "broken record", "no quantity", "no photo", "empty photo")
 _DEFECT_EVERY = 40
@@ -32,20 +33,25 @@ class Bucket:
     folder: Path
     counts: dict[str, int] = field(default_factory=dict)
     defects: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, int] = field(default_factory=dict)
+    """What really is in the bins whose recorded quantity was made wrong."""
 
 
-def render_bucket(folder: Path, photos: int = 300, seed: int = 0) -> Bucket:
+def render_bucket(folder: Path, photos: int = 300, seed: int = 0, wrong_records: float = 0.0) -> Bucket:
     """Renders `photos` ids into `folder` as `bin-images/NNNNN.jpg` and `metadata/NNNNN.json`.
 
     Some bins hold 0 or more than 5 items, some neighbouring ids show the same bin, and one id in forty has a defect,
-    because the public bucket has all three. Equal arguments give equal bytes.
+    because the public bucket has all three. Equal arguments give equal bytes. `wrong_records` is the share of bins
+    with 1 to 5 items whose record says another quantity from 1 to 5, as an audit should find them.
     """
     if photos < 1:
         raise ValueError(f"photos must be at least 1, got {photos}")
+    if not 0 <= wrong_records <= 1:
+        raise ValueError(f"wrong_records must be a share from 0 to 1, got {wrong_records}")
     (folder / "bin-images").mkdir(parents=True, exist_ok=True)
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
     bucket = Bucket(folder)
-    rng = random.Random(f"bucket {seed}")
+    rng, mistakes = random.Random(f"bucket {seed}"), random.Random(f"mistakes {seed}")
     stock_seed, count, view = 0, 0, 0
     for index in range(photos):
         image_id = f"{(index // RUN + 1) * STRIDE + index % RUN:05d}"
@@ -55,18 +61,22 @@ def render_bucket(folder: Path, photos: int = 300, seed: int = 0) -> Bucket:
             stock_seed, view = rng.getrandbits(32), 0
             count = rng.choices(_COUNTS, weights=_WEIGHTS)[0]
         defect = _DEFECTS[(index // _DEFECT_EVERY) % len(_DEFECTS)] if index % _DEFECT_EVERY == 17 else None
-        _write(folder, image_id, stock_seed, count, view, defect)
+        recorded = count
+        if not defect and count in _COUNTED and mistakes.random() < wrong_records:
+            recorded = mistakes.choice([other for other in _COUNTED if other != count])
+            bucket.wrong[image_id] = count
+        _write(folder, image_id, stock_seed, count, view, defect, recorded)
         if defect:
             bucket.defects[image_id] = defect
         else:
-            bucket.counts[image_id] = count
+            bucket.counts[image_id] = recorded
     return bucket
 
 
-def _write(folder: Path, image_id: str, seed: int, count: int, view: int, defect: str | None) -> None:
+def _write(folder: Path, image_id: str, seed: int, count: int, view: int, defect: str | None, recorded: int) -> None:
     stock = make_stock(random.Random(f"stock {seed} {count}"), count)
     photo = _jpeg(draw(stock, seed, view), random.Random(f"quality {seed} {view}"))
-    record = metadata(stock)
+    record = metadata(stock) | {"EXPECTED_QUANTITY": recorded}
     text = json.dumps(record, indent=4)
     if defect == "truncated photo":
         photo = photo[: len(photo) // 3]

@@ -84,7 +84,7 @@ def _table(model: type[BaseModel], names: list[str], environments: dict[str, Set
 
 def _value(settings: Any, path: tuple[str, ...]) -> str:
     for part in path:
-        settings = getattr(settings, part, None)
+        settings = settings.get(part) if isinstance(settings, dict) else getattr(settings, part, None)
         if settings is None:
             return "-"
     plain = settings.model_dump() if isinstance(settings, BaseModel) else settings

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from botocore.session import get_session
 from botocore.validate import ParamValidator
+from pydantic import ValidationError
 
 from local_aws.core.shapes import operation_model, violations
 from local_aws.pipelines.definition import read_definition
 from stacks.settings import load
 from stacks.settings.instances import processor_of
+from stacks.settings.tuning_ranges import Tunable, TuningRange
 from stacks.watch_rules import WatchRule
 from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
@@ -213,6 +216,46 @@ def test_the_plain_search_is_that_of_the_seed_and_starts_cold(definition: Json) 
 def test_the_scale_of_the_learning_rate_is_a_setting(scale: str) -> None:
     config, _ = _searched(learning_rate_scale=scale)
     assert config["ParameterRanges"]["ContinuousParameterRanges"][0]["ScalingType"] == scale
+
+
+def test_any_hyperparameter_can_be_searched_and_is_then_not_fixed() -> None:
+    decay = TuningRange(min=0.001, max=0.1, scale="Logarithmic")
+    ranges = {"weight_decay": decay, "head": TuningRange(values=("ordered", "softmax"))}
+    config, _ = _searched(ranges=ranges)
+    definition = pipeline_definition(synthesize(changed(load("dev"), "tuning", ranges=ranges))["Training"])
+    found = {item["Name"]: item for items in config["ParameterRanges"].values() for item in items}
+    assert set(found) == {"lr", "batch-size", "weight-decay", "head"}
+    assert found["weight-decay"] | {"Name": ""} == {
+        "Name": "", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"
+    }  # fmt: skip
+    assert found["head"]["Values"] == ["ordered", "softmax"]
+    assert not set(found) & set(
+        named(definition, "Tune")["Arguments"]["TrainingJobDefinition"]["StaticHyperParameters"]
+    )
+    trained = named(definition, "Train")["Arguments"]["HyperParameters"]
+    assert {name for name, value in trained.items() if "BestTrainingJob" in str(value)} == set(found)
+
+
+def test_what_can_be_searched_is_what_train_takes() -> None:
+    import train
+
+    fields = {field.name: field.metadata["rule"] for field in dataclasses.fields(train.TrainSettings)}
+    assert set(get_args(Tunable)) <= set(fields)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"min": 1}, {"min": 2, "max": 1}, {"values": ["a", "a"]}, {"max": 1, "values": ["a"]}]
+)
+def test_a_range_is_either_values_or_two_ends(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="min below max, or distinct values"):
+        TuningRange(**wrong)
+
+
+def test_how_a_photo_becomes_features_is_said_to_embed_and_to_train(definition: Json) -> None:
+    embed, trained = (named(definition, step)["Arguments"]["HyperParameters"] for step in ("Embed", "Train"))
+    for name in ("features", "fit", "input-size"):
+        assert embed[name] == trained[name]
+    assert (trained["fit"], trained["head"], trained["answer"]) == ("whole", "ordered", "median")
 
 
 def test_the_objective_is_among_the_metrics_and_metrics_are_read_from_the_printed_line(definition: Json) -> None:

@@ -87,6 +87,8 @@ def _warm_start(**changes: object) -> str:
         ("EVALUATION__ACCURACY_THRESHOLD", "nan", ["evaluation.accuracy_threshold = 'nan'", "finite"]),
         ("TRAINING__BACKBONE", "resnet51", ["training.backbone = 'resnet51'", "'resnet50'", "'vit_b_16'"]),
         ("TRAINING__BACKBONE", "small", ["training.weights", "torchvision has none for backbone small"]),
+        ("TRAINING__WEIGHTS", "packaged", ["training.weights", "no package has weights for backbone resnet50"]),
+        ("TRAINING__BACKBONE", "efficientnet_lite0", ["training.weights", "use packaged or an s3:// uri"]),
         ("TRAINING__VIEWS", "-1", ["training.views = '-1'", "greater than or equal to 0"]),
         ("TRAINING__WATCH", "overfitt=stop", ["training.watch = 'overfitt=stop'", "rules: vanishing-gradient, "]),
         ("TRAINING__WATCH", "overfit=stop:0", ["has 'overfit=stop:0'", "a number above 0"]),

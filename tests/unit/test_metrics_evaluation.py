@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from evaluation.calibration import reliability
-from evaluation.count_metrics import measure
+from evaluation.count_metrics import Predictions, measure
 from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of, traits_of
 from evaluation.report import JSON_NAME, PAGE_NAME, to_json, write_report
 from evaluation.slices import UNKNOWN
+from evaluation.trust import trust_in
 from evaluation.verdict import evaluate
 from jobs.lineage import code_fingerprint, data_fingerprint
 from shards import Sample
@@ -151,3 +152,13 @@ def test_the_code_fingerprint_sees_every_change(tmp_path: Path) -> None:
     changed = code_fingerprint(tmp_path)
     (tmp_path / "deep" / "b.py").rename(tmp_path / "deep" / "c.py")
     assert len({before, changed, code_fingerprint(tmp_path)}) == 3
+
+
+def test_an_audit_by_a_model_that_knows_is_told_from_one_by_a_model_that_does_not() -> None:
+    labels = np.tile([1, 2, 3, 4, 5], 60)
+    blocks = np.arange(300) // 10
+    shares = Predictions.of(labels, np.full((300, 5), 0.2), blocks, classes=(1, 2, 3, 4, 5))
+    knowing = Predictions.of(labels, 0.1 + 0.5 * np.eye(5)[labels - 1], blocks, classes=(1, 2, 3, 4, 5))
+    certain, blind = (trust_in(found, shares, replicates=200, seed=0) for found in (knowing, shares))
+    assert (certain.beats_shares, certain.found) == (True, 1.0)
+    assert not blind.beats_shares and blind.found == pytest.approx(0.1, abs=0.03)

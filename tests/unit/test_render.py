@@ -105,3 +105,15 @@ def test_the_count_can_be_learned_from_the_pixels(bucket: Bucket) -> None:
         pixels = np.asarray(image, dtype=np.float32)[48:82, 5:91]
         edges.append(pixels.std(axis=(0, 1)).mean() + np.abs(np.diff(pixels, axis=1)).mean())
     assert np.corrcoef(edges, counts)[0, 1] > 0.3
+
+
+def test_records_are_made_wrong_where_it_is_asked_for(tmp_path: Path) -> None:
+    right, wrong = render_bucket(tmp_path / "right", photos=60), render_bucket(tmp_path / "wrong", 60, 0, 0.3)
+    assert not right.wrong and 5 < len(wrong.wrong) < 30
+    differing = {image_id for image_id in right.counts if right.counts[image_id] != wrong.counts[image_id]}
+    assert differing == set(wrong.wrong) and all(right.counts[name] == wrong.wrong[name] for name in differing)
+    for image_id in differing:
+        record = json.loads((wrong.folder / "metadata" / f"{image_id}.json").read_text())
+        assert record["EXPECTED_QUANTITY"] == wrong.counts[image_id] in range(1, 6)
+        photos = [(bucket.folder / "bin-images" / f"{image_id}.jpg").read_bytes() for bucket in (right, wrong)]
+        assert photos[0] == photos[1]

@@ -120,9 +120,9 @@ def test_everything_is_trained_in_half_precision_and_kept_in_full(precision: str
     train.main(
         ["--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "2", "--batch-size", "10",
          "--lr", "0.02", "--optimiser", "sgd", "--dropout", "0", "--precision", precision,
-         "--train", str(tmp_path / "train"),
-         "--validation", str(tmp_path / "validation"), "--output", str(tmp_path / "model"),
-         "--checkpoints", str(tmp_path / "checkpoints")]
+         "--head-epochs", "0", "--label-smoothing", "0", "--squared-error", "0",
+         "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
+         "--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")]
     )  # fmt: skip
     model, card = load_model(tmp_path / "model")
     assert card.training["hyperparameters"]["precision"] == precision

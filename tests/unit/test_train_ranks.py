@@ -84,7 +84,7 @@ def test_two_processes_fine_tune_the_network_of_one(tmp_path: Path, monkeypatch:
     write_split(tmp_path, "train", 21, shards=2)
     write_split(tmp_path, "validation", 7, first=900)
     flags = [
-        *FLAGS, "--strategy", "full", "--weights", "none", "--epochs", "2",
+        *FLAGS, "--strategy", "full", "--weights", "none", "--epochs", "2", "--optimiser", "sgd",
         "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
     ]  # fmt: skip
     tensors, _, _ = train_on(tmp_path, 2, flags)

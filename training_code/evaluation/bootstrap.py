@@ -15,6 +15,8 @@ from evaluation.count_metrics import BlockSums, CountMetrics, Floats, Prediction
 
 REPLICATES = 2000
 LEVEL = 0.95
+LEAST_BLOCKS = 5
+"""Blocks from which an interval is given: two or three of them, drawn again, do not say how far a figure may be off."""
 # Bounds the memory of the weights: at most this many (replicate, block) cells at once, 8 bytes each.
 _CELLS_AT_ONCE = 4_000_000
 
@@ -39,10 +41,13 @@ def replicate_metrics(predictions: Predictions, *, replicates: int = REPLICATES,
     return metrics_of_sums(np.concatenate([chunk @ sums.table for chunk in weights]), sums.classes)
 
 
-def interval(values: Floats, *, level: float = LEVEL) -> Interval:
-    """The central `level` of replicate `values` ([r]); replicates where the metric is undefined (NaN) are left out."""
+def interval(values: Floats, *, level: float = LEVEL, blocks: int = LEAST_BLOCKS) -> Interval:
+    """The central `level` of replicate `values` ([r]); replicates where the metric is undefined (NaN) are left out.
+
+    Bounds are NaN where no replicate defines the metric, and where fewer than LEAST_BLOCKS blocks were resampled.
+    """
     defined = values[~np.isnan(values)]
-    if len(defined) == 0:
+    if len(defined) == 0 or blocks < LEAST_BLOCKS:
         return Interval(float("nan"), float("nan"), float("nan"), level)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), float(defined.std(ddof=1)) if len(defined) > 1 else 0.0, level)

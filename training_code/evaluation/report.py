@@ -56,6 +56,7 @@ def to_json(evaluation: Evaluation, answers: AnswerFile | None = None) -> dict[s
             "baselines": {baseline.name: _measured_json(baseline) for baseline in evaluation.baselines},
             "champion": None if evaluation.champion is None else _measured_json(evaluation.champion),
             "calibration": dataclasses.asdict(evaluation.temperature),
+            "trust": dataclasses.asdict(evaluation.trust),
             "slices": {slicing.by: _slicing_json(slicing) for slicing in evaluation.slicings},
             "gate": gate,
             "answers": None if answers is None else dataclasses.asdict(answers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class Slice:
     weak: bool
     """Whether its accuracy is below that of the whole split beyond chance (its interval ends below it)."""
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether it has photos of enough blocks for an interval."""
+        return math.isfinite(self.accuracy_interval.low)
+
 
 @dataclass(frozen=True, eq=False)
 class Slicing:
@@ -53,7 +59,8 @@ def slice_by_traits(
         parts = []
         for name in order:
             part = predictions.subset(names == name)
-            found = interval(replicate_metrics(part, replicates=replicates, seed=seed).accuracy)
+            draws = replicate_metrics(part, replicates=replicates, seed=seed).accuracy
+            found = interval(draws, blocks=len(np.unique(part.blocks)))
             weak = len(part.labels) >= LEAST_PHOTOS_TO_BE_WEAK and found.high < overall
             parts.append(Slice(name, len(part.labels), measure(part), found, weak))
         return Slicing(by, tuple(parts))

@@ -16,6 +16,7 @@ from evaluation.count_metrics import CountMetrics, Predictions, majority_baselin
 from evaluation.gate import GateDecision, GateSettings, decide
 from evaluation.photo_traits import LabelledPhoto, traits_of
 from evaluation.slices import Slicing, slice_by_traits
+from evaluation.trust import Trust, trust_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class Evaluation:
     champion: Measured | None
     slicings: tuple[Slicing, ...]
     temperature: Temperature
+    trust: Trust
     decision: GateDecision
     lineage: Mapping[str, str]
     training_labels: NDArray[Any]
@@ -88,15 +90,17 @@ def evaluate(
     decision = decide(test, champion, gate, not_compared)
     if decision.reasons:
         decision = dataclasses.replace(decision, where_to_look=(*decision.where_to_look, *_weak_slices(slicings)))
+    shares = prior_baseline(labels, test)
     return Evaluation(
         model=measured("this model", test),
         baselines=(
             measured("always the majority", majority_baseline(labels, test)),
-            measured("class priors", prior_baseline(labels, test)),
+            measured("class priors", shares),
         ),
         champion=None if champion is None else measured("champion", champion),
         slicings=slicings,
         temperature=temperature,
+        trust=trust_in(test, shares, replicates=gate.replicates, seed=gate.seed),
         decision=decision,
         lineage=dict(lineage or {}),
         training_labels=labels,

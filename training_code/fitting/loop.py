@@ -193,8 +193,10 @@ class Fit:
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             self._train_epoch(wrapped)
             self._finish_epoch()
-        self.network.load_state_dict(self.progress.best)
         done = self.progress
+        if not math.isfinite(done.best_result.validation_loss):
+            raise JobError("the validation loss of every epoch is no finite number; lower lr, or look at the photos")
+        self.network.load_state_dict(done.best)
         return Outcome(done.best_result, tuple(done.history), done.step, resumed_at)
 
     def _train_epoch(self, wrapped: nn.Module) -> None:
