@@ -12,10 +12,11 @@ import typer
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.summary import print_result
-from binventory.errors import Problem
+from binventory.errors import Exit, Problem
 from binventory.journal import Journal
 from binventory.rehearsal import run
 from binventory.rehearsal.run import Options, Result
+from stacks.backbones import WITH_PACKAGED_WEIGHTS
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -68,6 +69,13 @@ def rehearse(
         run.end(end)
         stdout.print(f"Ended: no process, port or file of {end} is left.")
         return
+    if weights == run.WEIGHTS and backbone not in WITH_PACKAGED_WEIGHTS:
+        raise Problem(
+            f"No package has weights for backbone {backbone}",
+            f"packaged are those of {', '.join(sorted(WITH_PACKAGED_WEIGHTS))}",
+            "add --weights torchvision, which downloads them, or --weights none for random ones",
+            code=Exit.USAGE,
+        )
     options = Options(
         repository=REPOSITORY,
         state_dir=(state_dir or _new_state_dir()).resolve(),
