@@ -12,10 +12,11 @@ import typer
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.summary import print_result
-from binventory.core.errors import Problem
+from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
 from binventory.rehearsal import ending, run
 from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS, Options, Result
+from stacks.backbones import PACKAGED_BACKBONES
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -68,6 +69,13 @@ def rehearse(
         ending.end(end)
         stdout.print(f"Ended: no process, port or file of {end} is left.")
         return
+    if weights == "packaged" and backbone not in PACKAGED_BACKBONES:
+        raise Problem(
+            f"No package has weights for backbone {backbone}",
+            f"packaged are those of {', '.join(sorted(PACKAGED_BACKBONES))}",
+            "add --weights torchvision, which downloads them, or --weights none for random ones",
+            code=Exit.USAGE,
+        )
     options = Options(
         repository=REPOSITORY,
         state_dir=(state_dir or _new_state_dir()).resolve(),
