@@ -63,8 +63,8 @@ def deploy_function(aws: ClientFactory, name: str, module: str, variables: dict[
     """Deploys a function of lambda_code as it is; returns its ARN."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        for name, path in lambda_files().items():
-            packed.write(path, name)
+        for member, path in lambda_files().items():
+            packed.write(path, member)
     arn: str = aws("lambda").create_function(
         FunctionName=name,
         Runtime="python3.14",

@@ -251,7 +251,7 @@ def test_a_package_that_no_index_has_is_named_with_the_cure(checkout: Path) -> N
     assert done.returncode == 2
     assert "Python packages could not be installed:" in done.stderr
     assert "No matching distribution found for missing==1.0" in done.stderr
-    assert "no index offers this package for this machine; look at: pip config list" in done.stderr
+    assert "no index offers this package for this machine; check: pip config list" in done.stderr
     assert "build/setup.log" in done.stderr
 
 
