@@ -83,7 +83,7 @@ def train(account: Account) -> None:
     summary = {"GITHUB_STEP_SUMMARY": str(account.folder / "summary.md")}
     bucket = "aft-vbi-pds"
     photo = account.client("s3").list_objects_v2(Bucket=bucket, Prefix="bin-images/", MaxKeys=1)["Contents"][0]["Key"]
-    # Ingest, a processing job, refuses a photo as its labels. The next training compares itself with the last execution.
+    # Ingest, a processing job, refuses a photo as its labels. The next training is compared with the last execution.
     for parameter, status in ((f"LabelsUri=s3://{bucket}/{photo}", 1), ("", 0)):
         rights = account.credentials("train", "repo:acme/bins:ref:refs/heads/main")
         for name in ("Train and wait", "Write metrics and cost to the summary, and the evaluation as a page"):
