@@ -16,7 +16,7 @@ from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, LABELS_URI, LIMIT
 
 _TIE = 0.01
 DEFAULT_PHOTOS = 1000
-"""Rendered photos from which a head learns to count three test photos of four."""
+"""Rendered photos from which a head learns to count about three test photos of four."""
 DEFAULT_BACKBONE = "efficientnet_lite0"
 DEFAULT_WEIGHTS = "packaged"
 """ImageNet weights that were installed with the project: a rehearsal downloads nothing, and still counts."""
