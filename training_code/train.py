@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,8 @@ class Task:
     card: ModelCard
     data: tuple[str, ...]
     """Digests of the data and of the initial weights."""
+    start: Callable[[], None] = lambda: None
+    """Prepares the network of a run that continues no checkpoint."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -188,7 +190,7 @@ def _prepare(
     return Fit(
         task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
         checkpoints=checkpoints, ranks=ranks, stop=stop, watchers=watchers,
-        precision=MixedPrecision.of(settings.precision, ranks.device),
+        precision=MixedPrecision.of(settings.precision, ranks.device), start=task.start,
     )  # fmt: skip
 
 
@@ -236,13 +238,16 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
         model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
     # The layout that convolutions on CPU and GPU prefer.
     model.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if settings.head_epochs:
-        fit_first_head(model, train, epochs=settings.head_epochs, seed=settings.seed)
     card = ModelCard(
         settings.backbone, settings.weights, "full", preprocessing=pixels, features=settings.features,
         feature_groups=backbone.groups, head=settings.head, answer=settings.answer,
     )  # fmt: skip
-    return Task(model, train, validation, train.counts, card, (train.digest, validation.digest, start))
+
+    def fit_head() -> None:
+        if settings.head_epochs:
+            fit_first_head(model, train, epochs=settings.head_epochs, seed=settings.seed)
+
+    return Task(model, train, validation, train.counts, card, (train.digest, validation.digest, start), fit_head)
 
 
 def _photo_source(settings: TrainSettings, folder: Path, pixels: Preprocessing) -> PhotoSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_everything_is_trained_and_saved(tmp_path: Path) -> None:
     start = build_backbone("small", 0).network.state_dict()
     assert not torch.equal(model.backbone.network.state_dict()["0.weight"], start["0.weight"])
     assert (card.strategy, card.weights) == ("full", "none")
+
+
+def test_a_run_that_continues_fits_no_first_head_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_split(tmp_path, "train", 20)
+    write_split(tmp_path, "validation", 5, first=900)
+    flags = ["--epochs", "1", "--batch-size", "8"]
+    run(tmp_path, *flags)
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+
+    def again(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("the head was fitted again")
+
+    monkeypatch.setattr(train, "fit_first_head", again)
+    run(tmp_path, *flags)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(AssertionError, match="fitted again"):
+        run(tmp_path, *flags)
 
 
 def test_an_unreadable_photo_is_left_out_and_too_many_end_the_job(

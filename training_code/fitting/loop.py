@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -164,8 +164,9 @@ class Fit:
         self, network: nn.Module, optimiser: Optimiser, schedule: Schedule, settings: FitSettings, *,
         train: Source, validation: Source, checkpoints: CheckpointFolder, ranks: Ranks,
         watchers: Sequence[Watcher] = (), stop: StopSignal | None = None, lanes: int | None = None,
-        precision: MixedPrecision | None = None,
+        precision: MixedPrecision | None = None, start: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
+        """`start` prepares the network of a run that continues no checkpoint."""
         self.network = network
         self.optimiser = optimiser
         self.schedule = schedule
@@ -181,13 +182,14 @@ class Fit:
         self.objective = regularised(
             self.measured, label_smoothing=settings.label_smoothing, squared_error=settings.squared_error
         )
-        self.average = WeightAverage(network, settings.average) if settings.average else None
+        self.average: WeightAverage | None = None
+        self.start = start
         self.precision = precision or MixedPrecision.of("auto", ranks.device)
         self.progress = _Progress()
 
     def run(self) -> Outcome:
         """Train to the end, from the newest checkpoint if there is one. Raises JobError where the run cannot go on."""
-        self._resume()
+        self._start_or_resume()
         wrapped = self.ranks.wrap(self.network)
         resumed_at = self.progress.step
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
@@ -316,10 +318,16 @@ class Fit:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         self.checkpoints.save(progress.step, Snapshot(plain, values))
 
-    def _resume(self) -> None:
+    def _start_or_resume(self) -> None:
         snapshot = self.ranks.share(self.checkpoints.latest() if self.ranks.is_first else None)
         if snapshot is None:
-            return
+            self.start()
+        if self.settings.average:
+            self.average = WeightAverage(self.network, self.settings.average)
+        if snapshot is not None:
+            self._restore(snapshot)
+
+    def _restore(self, snapshot: Snapshot) -> None:
         values = snapshot.values
 
         def part(prefix: str) -> dict[str, Tensor]:
