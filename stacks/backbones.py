@@ -27,3 +27,10 @@ PACKAGED_BACKBONES: Final[tuple[str, ...]] = get_args(PackagedBackbone)
 SMALL_BACKBONE: Final = "small"
 """A few layers without batch statistics: it trains whole on a CPU in seconds. torchvision has no weights for it."""
 BACKBONES: Final = (*TORCHVISION_BACKBONES, *PACKAGED_BACKBONES, SMALL_BACKBONE)
+
+
+def published_weights(backbone: str) -> str:
+    """The source of a backbone's ImageNet weights, as the setting `weights` names it; empty if nobody publishes any."""
+    if backbone in TORCHVISION_BACKBONES:
+        return "torchvision"
+    return "packaged" if backbone in PACKAGED_BACKBONES else ""

