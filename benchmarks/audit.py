@@ -25,7 +25,8 @@ import numpy as np
 
 from benchmarks import REPOSITORY
 from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_like_the_rest, repeat, score, simulate
-from benchmarks.auditing.crossfit import Floats, HeldOut, Integers, as_lines, cross_fit, embed_photos
+from benchmarks.auditing.crossfit import HeldOut, as_lines, cross_fit, embed_photos
+from benchmarks.held_out import Floats, Integers
 from binventory.audit import job
 from binventory.audit.records import Columns
 from binventory.core.aws import Aws

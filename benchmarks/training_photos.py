@@ -30,22 +30,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from benchmarks.auditing.crossfit import BLOCK, FOLDS, folds_of, load_head
+from benchmarks.auditing.crossfit import FOLDS
+from benchmarks.held_out import blocks_of, head_logits, parts_of, write_embedding
 from benchmarks.learning.world import claim, processor, quiet, real_folder, trial
+from digests import seal
 from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.calibration import softmax
 from evaluation.count_metrics import Predictions, measure
-from features.files import feature_file, write_features
+from features.files import FeatureSet
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE, Workbench, four_channels
 from ingestion.labels import RecordError, parse_labels, parse_record
-from jobs.container import JobContainer, write_json
+from jobs.container import JobContainer
 from modelling.backbones import build_backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard
 from modelling.openvino_graph import BATCH
 from photo import Preprocessing, open_photo, prepare, prepare_image
 from photos.batches import read_ahead, stacked
-from stacks.vocabulary import CLASSES
+from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 
 EPOCHS: Final = 20
 LEARNING_RATE: Final = 0.003
@@ -130,7 +132,7 @@ def read_photos(folder: Path, most: int) -> Photos:
         if count in CLASSES:
             found.append((path.stem, path.read_bytes(), count))
     ids, data, counts = zip(*found[: most or None], strict=True)
-    return Photos(ids, data, np.array(counts), np.array([int(name) // BLOCK for name in ids]))
+    return Photos(ids, data, np.array(counts), blocks_of(ids))
 
 
 def resized(photos: Photos) -> list[Pixels]:
@@ -194,31 +196,32 @@ def embedded(frozen: FrozenBackbone, kept: Sequence[bytes], preprocessing: Prepr
 
 def learned(kept: torch.Tensor, originals: torch.Tensor, photos: Photos, work: Path, seeds: int) -> Learned:
     """Heads trained on the features `kept`, and their answers for `originals`; both [n, width]."""
-    fold = folds_of(photos.blocks)
+    fold = parts_of(photos.blocks, FOLDS)
     probabilities = np.zeros((seeds, len(photos.ids), len(CLASSES)))
     losses = np.zeros((seeds, FOLDS))
     for number in range(FOLDS):
         held_out, validation = fold == number, fold == (number + 1) % FOLDS
         folder = work / f"fold-{number}"
-        _write(folder, "train", kept, np.flatnonzero(~held_out & ~validation), photos)
-        _write(folder, "validation", originals, np.flatnonzero(validation), photos)
+        splits = {
+            TRAIN: _rows(kept, np.flatnonzero(~held_out & ~validation), photos),
+            VALIDATION: _rows(originals, np.flatnonzero(validation), photos),
+        }
+        # train.py accepts the card of a known backbone; it reads no other weights than these features.
+        write_embedding(folder, splits, seal(asdict(CARD)))
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as scratch, quiet():
                 place = Path(scratch)
                 metrics = trial(folder, LEARNING_RATE, 64, "--seed", str(seed), epochs=EPOCHS, output=place)
-                head = load_head(place / "model", kept.shape[1])
+                logits = head_logits(place / "model", originals[np.flatnonzero(held_out)])
             losses[seed, number] = metrics["best"]["validation_loss"]
-            with torch.inference_mode():
-                logits = head(originals[np.flatnonzero(held_out)]).double().numpy()
             probabilities[seed, held_out] = softmax(logits)
     answers = tuple(Predictions.of(photos.counts, table, photos.blocks, classes=CLASSES) for table in probabilities)
     return Learned(tuple(losses.mean(axis=1).tolist()), answers)
 
 
-def _write(folder: Path, split: str, features: torch.Tensor, rows: Rows, photos: Photos) -> None:
-    path = feature_file(folder / "features", split, split, 0)
-    counts = photos.counts[rows].tolist()
-    write_features(path, features[rows], counts, [photos.ids[row] for row in rows], view=0, precision="fp32")
+def _rows(features: torch.Tensor, rows: Rows, photos: Photos) -> FeatureSet:
+    counts, ids = torch.from_numpy(photos.counts[rows]), tuple(photos.ids[row] for row in rows)
+    return FeatureSet(features[rows], counts, torch.zeros_like(counts), ids)
 
 
 def print_learned(name: str, found: Learned, reference: Learned) -> None:
@@ -267,9 +270,6 @@ def main() -> None:
         found = {}
         for name, table in features.items():
             folder = work / name.replace(" ", "-")
-            for number in range(FOLDS):
-                # train.py wants the card of a backbone that it knows; of the features it reads nothing but numbers.
-                write_json(folder / f"fold-{number}" / "backbone" / "model.json", asdict(CARD))
             found[name] = learned(table, features[ORIGINAL], photos, folder, asked.seeds)
     for name, result in found.items():
         print_learned(name, result, found[LOSSLESS])

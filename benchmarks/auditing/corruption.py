@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
-from benchmarks.auditing.crossfit import Floats, Integers
+from benchmarks.held_out import Floats, Integers
 from stacks.vocabulary import CLASSES
 
 SHARE: Final = 0.1

@@ -1,32 +1,25 @@
 """Answers for photos whose blocks the answering model has not seen: heads on frozen features, or everything trained.
 
-The project's own jobs do the work: embed.py, train.py. What they have finished stays in the cache, and what they were
-doing when they were stopped they go on with.
+embed.py and train.py do the work. Their results stay in the cache, and a job that was stopped continues.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
 
-from benchmarks import RUNTIME
-from benchmarks.counting.photos import Mask, Photos, parts_of
+from benchmarks.counting.photos import Photos
+from benchmarks.held_out import Floats, Mask, head_logits, parts_of, rows_of, run, write_embedding
 from evaluation.calibration import fit_temperature, softmax
 from evaluation.count_metrics import Predictions
-from features.files import FeatureSet, Part, feature_file, read_split, write_features, write_part_list
-from modelling.bin_model import load_model, read_card
-from modelling.head import CountHead
+from features.files import FeatureSet, read_split
+from modelling.bin_model import load_model
 from photo import prepare
-from stacks.vocabulary import CLASSES
+from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 
 _VALIDATION_PARTS: Final = 10
 """Of the blocks that a model may see, one part in so many chooses epoch and temperature."""
@@ -51,7 +44,7 @@ def embedded(recipe: Recipe, photos: Photos, cache: Path) -> FeatureSet:
         shards = photos.write(everything, cache / "shards" / "all")
         few = photos.write(everything & (np.arange(len(photos.ids)) < 10), cache / "shards" / "few")
         run("embed.py", "--train", str(shards), "--validation", str(few), "--output", str(folder), *recipe.embed)
-    return read_split(folder / "features", "train")
+    return read_split(folder / "features", TRAIN)
 
 
 def cross_fitted(recipe: Recipe, photos: Photos, cache: Path, *, folds: int, share: float = 1.0) -> Predictions:
@@ -61,7 +54,7 @@ def cross_fitted(recipe: Recipe, photos: Photos, cache: Path, *, folds: int, sha
     """
     features = embedded(recipe, photos, cache)
     assert features.ids == photos.ids
-    fold = parts_of(photos.blocks, folds)
+    fold = parts_of(photos.blocks, folds, seed=0)
     probabilities = np.zeros((len(photos.ids), len(CLASSES)))
     for number in range(folds):
         held_out = fold == number
@@ -79,32 +72,17 @@ def fine_tuned(recipe: Recipe, photos: Photos, cache: Path) -> Predictions:
     train, validation = _cut(photos, ~held_out, 1.0)
     folder = cache / "fine-tuned"
     if not (folder / "model" / "model.json").is_file():
-        shards = {"train": train, "validation": validation}
+        shards = {TRAIN: train, VALIDATION: validation}
         places = []
         for name, rows in shards.items():
             places += [f"--{name}", str(photos.write(rows, folder / name))]
         kept = ["--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")]
-        run("train.py", "--strategy", "full", *places, *kept, *recipe.train, shown=folder / "train.log")
+        run("train.py", "--strategy", "full", *places, *kept, *recipe.train, log=folder / "train.log")
     logits = _network_logits(folder / "model", photos, held_out | validation)
     temperature = fit_temperature(logits[validation], photos.counts[validation], classes=CLASSES)
     shares = softmax(logits[held_out], temperature.value)
     counts, blocks = photos.counts[held_out], photos.blocks[held_out]
     return Predictions.of(counts, shares, blocks, classes=CLASSES, answer=recipe.answer)
-
-
-def run(program: str, *arguments: str, shown: Path | None = None) -> None:
-    """Run one of the project's jobs by hand; what it says is shown when it fails, and kept where `shown` says."""
-    environment = {**os.environ, "PYTHONPATH": ":".join([*map(str, RUNTIME), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, str(RUNTIME[0] / program), *arguments]
-    if shown is None:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        code, said = done.returncode, done.stdout[-2000:] + done.stderr[-4000:]
-    else:
-        with shown.open("ab") as log:
-            code = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode
-        said = shown.read_text(errors="replace")[-6000:]
-    if code:
-        raise SystemExit(f"{program} failed:\n{said}")
 
 
 def _cut(photos: Photos, seen: Mask, share: float) -> tuple[Mask, Mask]:
@@ -121,32 +99,18 @@ def _cut(photos: Photos, seen: Mask, share: float) -> tuple[Mask, Mask]:
 
 def _head_logits(
     recipe: Recipe, features: FeatureSet, train: Mask, validation: Mask, folder: Path, cache: Path
-) -> NDArray[np.float64]:
+) -> Floats:
     """Logits [n, 5] of all photos."""
     if not (folder / "model" / "metrics.json").is_file():
-        source = cache / "features" / recipe.name / "backbone" / "model.json"
-        (folder / "backbone").mkdir(parents=True, exist_ok=True)
-        (folder / "backbone" / "model.json").write_bytes(source.read_bytes())
-        for split, chosen in (("train", train), ("validation", validation)):
-            rows = np.flatnonzero(chosen)
-            write_features(
-                feature_file(folder / "features", split, split, 0), features.features[rows],
-                features.counts[rows].tolist(), [features.ids[row] for row in rows], view=0,
-                precision=features.precision,
-            )  # fmt: skip
-        parts = {Part(split, split, 0): "" for split in ("train", "validation")}
-        write_part_list(folder / "features", parts, read_card(source).tensors)
+        card = (cache / "features" / recipe.name / "backbone" / "model.json").read_bytes()
+        splits = {TRAIN: rows_of(features, train), VALIDATION: rows_of(features, validation)}
+        write_embedding(folder, splits, card)
         kept = ["--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), "--artefact", "head"]
         run("train.py", "--embedding", str(folder), *kept, *recipe.train)
-    card = read_card(folder / "model" / "model.json")
-    tensors = load_file(folder / "model" / "model.safetensors")
-    head = CountHead(features.features.shape[1], kind=card.head)
-    head.load_state_dict({name.removeprefix("head."): value for name, value in tensors.items()})
-    with torch.inference_mode():
-        return np.asarray(head.eval()(features.features).double().numpy())
+    return head_logits(folder / "model", features.features)
 
 
-def _network_logits(folder: Path, photos: Photos, asked: Mask) -> NDArray[np.float64]:
+def _network_logits(folder: Path, photos: Photos, asked: Mask) -> Floats:
     """Logits [n, 5] of the photos that are asked for, zeros for the others."""
     model, card = load_model(folder)
     logits = np.zeros((len(photos.ids), len(CLASSES)))

@@ -7,18 +7,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.held_out import Mask, blocks_of
 from shards import ShardWriter
 from shards.lists import LIST, write_shard_list
 from stacks.vocabulary import CLASSES
-
-BLOCK: Final = 100
-"""Ids a block: neighbours often show the same bin."""
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +28,7 @@ class Photos:
     @property
     def blocks(self) -> NDArray[np.int64]:
         """[n] block of each photo."""
-        return np.array([int(photo) // BLOCK for photo in self.ids], dtype=np.int64)
+        return blocks_of(self.ids)
 
     def first_blocks(self, photos: int) -> Photos:
         """Whole blocks from the start, until there are as many photos."""
@@ -62,17 +58,6 @@ def read(folder: Path) -> Photos:
     if not usable:
         raise SystemExit(f"{folder} holds no photos with a count of {CLASSES[0]} to {CLASSES[-1]}")
     return Photos(folder, tuple(photo for photo, _ in usable), np.array([count for _, count in usable], dtype=np.int64))
-
-
-def parts_of(blocks: NDArray[np.int64], parts: int, seed: int = 0) -> NDArray[np.int64]:
-    """[n] part of each photo: whole blocks in an order drawn from the seed, each into the smallest part so far."""
-    names, sizes = np.unique(blocks, return_counts=True)
-    filled = np.zeros(parts)
-    place: dict[int, int] = {}
-    for index in np.random.default_rng(seed).permutation(len(names)):
-        place[int(names[index])] = int(filled.argmin())
-        filled[filled.argmin()] += sizes[index]
-    return np.array([place[int(block)] for block in blocks], dtype=np.int64)
 
 
 def _records(folder: Path) -> Iterable[tuple[str, int]]:
