@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from benchmarks.held_out import Floats, Integers
+from evaluation.trust import FURTHEST, PLANTED
 from stacks.vocabulary import CLASSES
 
-SHARE: Final = 0.1
-FURTHEST: Final = 3
 DEPTHS: Final = (50, 100, 200)
 
 Corrupt = Callable[[Integers, np.random.Generator], tuple[Integers, NDArray[np.bool_]]]
@@ -47,7 +46,7 @@ def _corrupt(
 ) -> tuple[Integers, NDArray[np.bool_]]:
     recorded = counts.copy()
     wrong = np.zeros(len(counts), dtype=bool)
-    wrong[generator.choice(len(counts), round(SHARE * len(counts)), replace=False)] = True
+    wrong[generator.choice(len(counts), round(PLANTED * len(counts)), replace=False)] = True
     for index in np.flatnonzero(wrong):
         others = choices(int(counts[index]))
         weights = None if shares is None else shares[others] / shares[others].sum()

@@ -20,7 +20,6 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from stacks.names import FINGERPRINT, LABELS_URI, LISTING, PHOTOS_URI
 
-STEP: Final = FINGERPRINT
 CHEAP_SECONDS: Final = 10.0
 _ADDRESSES: Final = (PHOTOS_URI, LABELS_URI)
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
@@ -42,7 +41,7 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
 
     Raises Problem when the function refuses an address: the execution would fail with the same message.
     """
-    step = step_named(definition, STEP)
+    step = step_named(definition, FINGERPRINT)
     last = _last_listed(aws, names) if step else None
     if step is None or last is None:
         return Changes()
@@ -54,7 +53,7 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
     photos = int(listed.outputs.get("Photos", 0)) or None
     seconds = (listed.ended - listed.started).total_seconds() if listed.ended and listed.started else 0.0
     if seconds > CHEAP_SECONDS:
-        later = f"Step {STEP} finds out whether the photos have changed; it took {seconds:.0f} s the last time."
+        later = f"Step {FINGERPRINT} finds out whether the photos have changed; it took {seconds:.0f} s the last time."
         return Changes(later, photos)
     found = _ask(aws, step, values)
     if found is None:
@@ -76,7 +75,7 @@ def _last_listed(aws: Aws, names: Names) -> tuple[executions.Execution, executio
     )
     for summary in listed["PipelineExecutionSummaries"]:
         execution = executions.look(aws, summary["PipelineExecutionArn"])
-        step = execution.step(STEP)
+        step = execution.step(FINGERPRINT)
         if step is not None and step.status == "Succeeded":
             return execution, step
     return None

@@ -53,11 +53,12 @@ class Placed:
 
 def arrange(stock: tuple[Stock, ...], pod: Pod, rng: random.Random) -> list[Placed]:
     """Places every item, the farthest first; nearer ones hide parts of them, but none more than SEEN allows."""
-    best, shown = _drawn(stock, pod, rng), 0.0
-    for draw in range(_DRAWS):
-        found = _drawn(stock, pod, rng) if draw else best
+    best: list[Placed] = []
+    shown = -1.0
+    for _ in range(_DRAWS):
+        found = _drawn(stock, pod, rng)
         least = _least_seen(found, pod)
-        if least > shown or not draw:
+        if least > shown:
             best, shown = found, least
         if shown >= SEEN:
             break

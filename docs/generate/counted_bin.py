@@ -18,12 +18,13 @@ from typing import Any, Final
 from PIL import Image
 
 from binventory.render import render_bucket
-from docs.generate.svg import LINE, Box, picture
+from docs.generate.svg import picture
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent
 _CARD: Final = 470
 _PHOTO: Final = (200, 150)
 _BAR: Final = 100
+_ROW: Final = 22
 
 
 def main() -> None:
@@ -43,41 +44,52 @@ def draw(result: Mapping[str, Any]) -> str:
         # One id in forty has a defect, and some defects leave no photo.
         ids = round(1.05 * result["source"]["photos"])
         photos = render_bucket(Path(folder), photos=ids).folder / "bin-images"
-        first = Box(f"binventory count {counted['image_id']}.jpg", (), 20, 20, _CARD)
-        second = Box("binventory audit: first in the list", (), 40 + _CARD, 20, _CARD, strong=True)
-        parts = [
-            *_card(
-                first, photos / f"{counted['image_id']}.jpg", counted["answer"]["probabilities"], counted["recorded"]
+        cards = [
+            _card(
+                20,
+                "box",
+                f"binventory count {counted['image_id']}.jpg",
+                photos / f"{counted['image_id']}.jpg",
+                answers[counted["image_id"]],
+                counted["recorded"],
+                f"count {counted['answer']['count']}",
             ),
-            f'<text class="title" x="{first.x + 232}" y="{first.y + 182}">count {counted["answer"]["count"]}</text>',
-            *_card(second, photos / f"{suspect['image_id']}.jpg", answers[suspect["image_id"]], suspect["recorded"]),
-            f'<text class="title" x="{second.x + 232}" y="{second.y + 182}">'
-            f"recorded {suspect['recorded']}, likely {suspect['likely']}</text>",
+            _card(
+                40 + _CARD,
+                "box strong",
+                "binventory audit: first in the list",
+                photos / f"{suspect['image_id']}.jpg",
+                answers[suspect["image_id"]],
+                suspect["recorded"],
+                f"recorded {suspect['recorded']}, likely {suspect['likely']}",
+            ),
         ]
+        parts = [part for card in cards for part in card]
     return picture("A bin that was counted, and a bin whose record is probably wrong", 60 + 2 * _CARD, 240, parts)
 
 
-def _card(box: Box, photo: Path, probabilities: Mapping[str, float], recorded: int) -> Iterator[str]:
-    style = "box strong" if box.strong else "box"
-    yield f'<rect class="{style}" x="{box.x}" y="{box.y}" width="{box.width}" height="200" rx="8"/>'
-    yield f'<text class="title" x="{box.x + 12}" y="{box.y + 25}">{box.title}</text>'
+def _card(
+    left: int, style: str, title: str, photo: Path, probabilities: Mapping[str, float], recorded: int, verdict: str
+) -> Iterator[str]:
+    yield f'<rect class="{style}" x="{left}" y="20" width="{_CARD}" height="200" rx="8"/>'
+    yield f'<text class="title" x="{left + 12}" y="45">{title}</text>'
     image = Image.open(photo)
     image.thumbnail((2 * _PHOTO[0], 2 * _PHOTO[1]))
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=80)
     data = base64.b64encode(encoded.getvalue()).decode()
     yield (
-        f'<image x="{box.x + 12}" y="{box.y + 38}" width="{_PHOTO[0]}" height="{_PHOTO[1]}" '
-        f'href="data:image/jpeg;base64,{data}"/>'
+        f'<image x="{left + 12}" y="58" width="{_PHOTO[0]}" height="{_PHOTO[1]}" href="data:image/jpeg;base64,{data}"/>'
     )
+    x = left + 232
     for number, (count, probability) in enumerate(probabilities.items()):
-        y = box.y + 52 + LINE * number + 4 * number
-        x = box.x + 232
+        y = 72 + _ROW * number
         note = "  recorded" if int(count) == recorded else ""
         yield f'<text x="{x}" y="{y}">{count}</text>'
         width = max(1, round(probability * _BAR))
         yield f'<rect class="head" x="{x + 18}" y="{y - 11}" width="{width}" height="12" rx="2"/>'
-        yield (f'<text class="quiet" x="{x + 26 + width}" y="{y}">{probability:.2f}{note}</text>')
+        yield f'<text class="quiet" x="{x + 26 + width}" y="{y}">{probability:.2f}{note}</text>'
+    yield f'<text class="title" x="{x}" y="202">{verdict}</text>'
 
 
 if __name__ == "__main__":

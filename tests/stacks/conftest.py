@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from local_aws.server import LocalAws
 from tests.contract.conftest import connect
 from tests.contract.serving import push_image
+
+if TYPE_CHECKING:
+    from tests.stacks.reconciled import Made
 
 ClientFactory = Callable[[str], Any]
 
@@ -36,3 +39,11 @@ def aws(_local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> ClientFactory:
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     create: Any = boto3.client
     return lambda service: create(service)
+
+
+@pytest.fixture
+def made(aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
+    """A function that makes an environment for the handler of reconcile."""
+    from tests.stacks.reconciled import make  # which imports the clients of this file
+
+    yield from make(aws, _local_aws, image, monkeypatch)

@@ -312,6 +312,10 @@ def _patterns() -> Iterator[dict[str, Any]]:
             yield pattern
 
 
+Made = Callable[..., Environment]
+"""`Environment(baking=..., name=...)`, created and destroyed by the fixture `made`."""
+
+
 def make(
     aws: ClientFactory, local: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Environment]]:

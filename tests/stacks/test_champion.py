@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from evaluation.champion import NoPackageError, newest_approved, serving_package
-from local_aws.server import LocalAws
 from tests.contract.serving import create_config, wait_while
-from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import Environment, make
+from tests.stacks.reconciled import Environment, Made
 
 
 @pytest.fixture
-def environment(
-    aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Environment]:
+def environment(made: Made) -> Environment:
     """An environment with a serving stack, off."""
-    making = make(aws, _local_aws, image, monkeypatch)
-    yield next(making)(baking=1)
-    for _ in making:
-        pass
+    return made(baking=1)
 
 
 def test_it_is_what_serves_not_what_was_approved_last(environment: Environment) -> None:

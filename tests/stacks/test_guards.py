@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 
 import boto3
 import pytest
 
-from local_aws.server import LocalAws
 from tests.contract.environment import processing
 from tests.contract.jobs import until
 from tests.contract.serving import ask
-from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import LIMIT, Environment, make
+from tests.stacks.reconciled import LIMIT, Environment, Made
 from tests.stacks.served import PIPELINE
-
-Made = Callable[..., Environment]
-
-
-@pytest.fixture
-def made(aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
-    """A function that makes an environment for the handler."""
-    yield from make(aws, _local_aws, image, monkeypatch)
 
 
 @pytest.fixture

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import WaiterError
 
 from functions.interface import VariableError
-from local_aws.server import LocalAws
 from promotion.serving_stack import ServingStack
-from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import TEMPLATE, Environment, make
-
-Made = Callable[..., Environment]
-
-
-@pytest.fixture
-def environment(
-    aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Made]:
-    """A function that makes an environment for the handler."""
-    yield from make(aws, _local_aws, image, monkeypatch)
+from tests.stacks.reconciled import TEMPLATE, Made
 
 
 def test_an_approval_is_served_and_everything_else_of_the_stack_stays(
-    environment: Made, capsys: pytest.CaptureFixture[str]
+    made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = environment(baking=7)
+    one = made(baking=7)
     package = one.approved()
     capsys.readouterr()
     assert one.compare()["outcome"] == "turned on"
@@ -47,8 +34,8 @@ def test_an_approval_is_served_and_everything_else_of_the_stack_stays(
     assert one.serves() == package
 
 
-def test_what_serves_already_is_left_however_often_it_is_compared(environment: Made) -> None:
-    one = environment()
+def test_what_serves_already_is_left_however_often_it_is_compared(made: Made) -> None:
+    one = made()
     package = one.approved()
     one.settle()
     updates = one.updates()
@@ -64,8 +51,8 @@ def test_what_serves_already_is_left_however_often_it_is_compared(environment: M
 
 
 @pytest.mark.parametrize("status", ["Rejected", "PendingManualApproval"])
-def test_what_is_not_approved_any_more_is_not_tried(environment: Made, status: str) -> None:
-    one = environment()
+def test_what_is_not_approved_any_more_is_not_tried(made: Made, status: str) -> None:
+    one = made()
     package = one.approved()
     one.judge(package, status)
     assert one.compare(detail={"ModelApprovalStatus": "Approved", "ModelPackageArn": package}) == {
@@ -75,22 +62,22 @@ def test_what_is_not_approved_any_more_is_not_tried(environment: Made, status: s
     assert one.asked == ("", "off")
 
 
-def test_other_groups_are_ignored(environment: Made) -> None:
-    ours, theirs = environment(), environment()
+def test_other_groups_are_ignored(made: Made) -> None:
+    ours, theirs = made(), made()
     package = ours.approved()
     answer = theirs.compare(detail={"ModelApprovalStatus": "Approved", "ModelPackageArn": package})
     assert answer["outcome"] == "left"
     assert theirs.asked == ("", "off")
 
 
-def test_a_registry_that_does_not_exist_yet_offers_nothing(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = environment()
+def test_a_registry_that_does_not_exist_yet_offers_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made()
     monkeypatch.setenv("MODEL_PACKAGE_GROUP", f"{one.name}-absent")
     assert one.compare()["outcome"] == "left"
 
 
-def test_five_approvals_during_a_rollout_one_rejected_meanwhile_and_two_out_of_order(environment: Made) -> None:
-    one = environment(baking=2)
+def test_five_approvals_during_a_rollout_one_rejected_meanwhile_and_two_out_of_order(made: Made) -> None:
+    one = made(baking=2)
     one.approved()
     one.settle()
     waiting = [one.register() for _ in range(6)]
@@ -108,8 +95,8 @@ def test_five_approvals_during_a_rollout_one_rejected_meanwhile_and_two_out_of_o
     assert one.updates() == before + 1, "and none of the others was tried"
 
 
-def test_the_newest_approved_version_serves_and_its_rejection_brings_the_one_before_back(environment: Made) -> None:
-    one = environment()
+def test_the_newest_approved_version_serves_and_its_rejection_brings_the_one_before_back(made: Made) -> None:
+    one = made()
     first, second = one.register(), one.register()
     one.judge(second)
     one.settle()
@@ -124,8 +111,8 @@ def test_the_newest_approved_version_serves_and_its_rejection_brings_the_one_bef
     assert one.serves() == second, "approved again"
 
 
-def test_a_rejection_turns_nothing_on(environment: Made) -> None:
-    one = environment()
+def test_a_rejection_turns_nothing_on(made: Made) -> None:
+    one = made()
     one.approved()
     second = one.approved()
     one.settle()
@@ -135,8 +122,8 @@ def test_a_rejection_turns_nothing_on(environment: Made) -> None:
     assert one.settle() == {"outcome": "left", "reason": "the endpoint is off"}
 
 
-def test_when_nothing_is_approved_any_more_what_serves_stays_and_people_hear_of_it_once(environment: Made) -> None:
-    one = environment()
+def test_when_nothing_is_approved_any_more_what_serves_stays_and_people_hear_of_it_once(made: Made) -> None:
+    one = made()
     package = one.approved()
     one.settle()
     one.judge(package, "Rejected")
@@ -151,8 +138,8 @@ def test_when_nothing_is_approved_any_more_what_serves_stays_and_people_hear_of_
     assert one.waiting() == 0
 
 
-def test_without_a_serving_stack_there_is_nothing_to_do(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = environment()
+def test_without_a_serving_stack_there_is_nothing_to_do(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made()
     one.approved()
     monkeypatch.setenv("SERVING_STACK", "there-is-none")
     assert one.compare()["outcome"] == "left"
@@ -172,8 +159,8 @@ def _waiting(seconds: int) -> dict[str, Any]:
     }
 
 
-def test_a_busy_stack_is_left_and_nothing_is_waited_for(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = environment()
+def test_a_busy_stack_is_left_and_nothing_is_waited_for(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made()
     one.approved()
     name = f"{one.name}-busy"
     cloudformation = one.aws("cloudformation")
@@ -186,8 +173,8 @@ def test_a_busy_stack_is_left_and_nothing_is_waited_for(environment: Made, monke
         cloudformation.delete_stack(StackName=name)
 
 
-def test_a_broken_stack_is_reported_as_broken(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = environment()
+def test_a_broken_stack_is_reported_as_broken(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made()
     one.approved()
     name = f"{one.name}-broken"
     cloudformation = one.aws("cloudformation")
@@ -202,13 +189,13 @@ def test_a_broken_stack_is_reported_as_broken(environment: Made, monkeypatch: py
     assert one.waiting() == 1, "what was requested is done when the stack is repaired"
 
 
-def test_a_parameter_that_does_not_exist_is_named(environment: Made) -> None:
+def test_a_parameter_that_does_not_exist_is_named(made: Made) -> None:
     with pytest.raises(ValueError, match="has no parameter Colour"):
-        ServingStack(environment().stack_name).change({"Colour": "blue"})
+        ServingStack(made().stack_name).change({"Colour": "blue"})
 
 
-def test_a_variable_that_is_missing_is_named(environment: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = environment()
+def test_a_variable_that_is_missing_is_named(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made()
     monkeypatch.delenv("MEMORY_BUCKET")
     with pytest.raises(VariableError, match="MEMORY_BUCKET of the function is missing"):
         one.compare()
@@ -218,9 +205,9 @@ def test_a_variable_that_is_missing_is_named(environment: Made, monkeypatch: pyt
         one.compare()
 
 
-def test_a_stack_of_its_own_id_begins_anew(environment: Made) -> None:
+def test_a_stack_of_its_own_id_begins_anew(made: Made) -> None:
     """A stack that was destroyed and created again serves the approved model, without regard to earlier decisions."""
-    one = environment()
+    one = made()
     package = one.approved()
     one.settle()
     one.compare(endpoint="off")

@@ -5,32 +5,23 @@ One cycle after the stack is free the end is the right one, whatever happened in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from local_aws.server import LocalAws
 from tests.contract.jobs import until
-from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import LIMIT, Environment, make
-
-Made = Callable[..., Environment]
+from tests.stacks.reconciled import LIMIT, Environment, Made
 
 
 @pytest.fixture
-def environment(
-    aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Environment]:
+def environment(made: Made) -> Iterator[Environment]:
     """An environment whose function is deployed, that serves its first package; a rollout takes seconds."""
-    made = make(aws, _local_aws, image, monkeypatch)
-    one = next(made)(baking=3)
+    one: Environment = made(baking=3)
     one.deploy()
     first = one.approved()
     until(lambda: at_rest(one) and one.serves() == first)
     yield one
     one.undeploy()
-    for _ in made:
-        pass
 
 
 def at_rest(one: Environment) -> bool:

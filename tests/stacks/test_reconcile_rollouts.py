@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from local_aws.server import LocalAws
 from promotion.memory import Memory, SwitchRequest
 from promotion.serving_stack import ServingStack, StackBusyError
-from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import LIMIT, Environment, make
-
-Made = Callable[..., Environment]
-
-
-@pytest.fixture
-def environment(
-    aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Made]:
-    """A function that makes an environment for the handler."""
-    yield from make(aws, _local_aws, image, monkeypatch)
+from tests.stacks.reconciled import LIMIT, Environment, Made
 
 
 class TestFailedRollouts:
     """A package that cannot serve is tried once."""
 
-    def test_it_is_refused_with_the_reason_and_not_tried_again_by_itself(self, environment: Made) -> None:
-        one = environment()
+    def test_it_is_refused_with_the_reason_and_not_tried_again_by_itself(self, made: Made) -> None:
+        one = made()
         good = one.approved()
         one.settle()
         bad = one.approved(crash=True)
@@ -48,8 +35,8 @@ class TestFailedRollouts:
         assert "marked Rejected" in text and "binventory approve" in text
         assert one.serves() == good
 
-    def test_a_person_may_approve_it_again_and_it_is_tried_once_more(self, environment: Made) -> None:
-        one = environment()
+    def test_a_person_may_approve_it_again_and_it_is_tried_once_more(self, made: Made) -> None:
+        one = made()
         good = one.approved()
         one.settle()
         bad = one.approved(crash=True)
@@ -64,8 +51,8 @@ class TestFailedRollouts:
         assert one.serves() == good
         assert [subject for subject, _ in one.alerts()] == [f"{one.name}: promotion rolled back"]
 
-    def test_the_first_package_of_all(self, environment: Made) -> None:
-        one = environment()
+    def test_the_first_package_of_all(self, made: Made) -> None:
+        one = made()
         bad = one.approved(crash=True)
         assert one.settle() == {"outcome": "left", "reason": "the endpoint is off"}
         assert one.status_of(bad)[0] == "Rejected"
@@ -73,8 +60,8 @@ class TestFailedRollouts:
         one.settle()
         assert one.serves() == good
 
-    def test_the_newest_that_works_is_found(self, environment: Made) -> None:
-        one = environment()
+    def test_the_newest_that_works_is_found(self, made: Made) -> None:
+        one = made()
         one.approved()
         one.settle()
         works = one.approved()
@@ -83,8 +70,8 @@ class TestFailedRollouts:
         assert one.serves() == works
         assert {one.status_of(package)[0] for package in bad} == {"Rejected"}
 
-    def test_a_deployment_in_between_hides_no_failure(self, environment: Made) -> None:
-        one = environment()
+    def test_a_deployment_in_between_hides_no_failure(self, made: Made) -> None:
+        one = made()
         good = one.approved()
         one.settle()
         bad = one.approved(crash=True)
@@ -96,8 +83,8 @@ class TestFailedRollouts:
         assert one.status_of(bad)[0] == "Rejected"
         assert [subject for subject, _ in one.alerts()] == [f"{one.name}: promotion rolled back"]
 
-    def test_an_endpoint_that_cannot_be_turned_on_keeps_its_package(self, environment: Made) -> None:
-        one = environment()
+    def test_an_endpoint_that_cannot_be_turned_on_keeps_its_package(self, made: Made) -> None:
+        one = made()
         package = one.approved()
         one.settle()
         one.compare(endpoint="off")
@@ -135,8 +122,8 @@ class TestFailedRollouts:
 class TestSwitch:
     """On and off, by a person and by the serving hours."""
 
-    def test_off_and_on_brings_the_same_model_back(self, environment: Made) -> None:
-        one = environment()
+    def test_off_and_on_brings_the_same_model_back(self, made: Made) -> None:
+        one = made()
         package = one.approved()
         one.settle()
         assert one.compare(endpoint="off", by="Jo")["outcome"] == "turned off"
@@ -148,8 +135,8 @@ class TestSwitch:
         assert one.serves() == package
         assert one.waiting() == 0
 
-    def test_a_request_that_meets_a_busy_stack_waits_and_the_last_one_counts(self, environment: Made) -> None:
-        one = environment(baking=2)
+    def test_a_request_that_meets_a_busy_stack_waits_and_the_last_one_counts(self, made: Made) -> None:
+        one = made(baking=2)
         one.approved()
         one.settle()
         one.approved()
@@ -162,8 +149,8 @@ class TestSwitch:
         one.settle()
         assert (one.asked[1], one.waiting()) == ("off", 0)
 
-    def test_an_approval_after_the_request_counts_more_than_it(self, environment: Made) -> None:
-        one = environment(baking=2)
+    def test_an_approval_after_the_request_counts_more_than_it(self, made: Made) -> None:
+        one = made(baking=2)
         one.approved()
         one.settle()
         one.approved()
@@ -173,8 +160,8 @@ class TestSwitch:
         one.settle()
         assert one.serves() == newest
 
-    def test_a_request_after_the_approval_counts_more_than_it(self, environment: Made) -> None:
-        one = environment(baking=2)
+    def test_a_request_after_the_approval_counts_more_than_it(self, made: Made) -> None:
+        one = made(baking=2)
         one.approved()
         one.settle()
         one.approved()
@@ -185,16 +172,16 @@ class TestSwitch:
         assert one.asked[1] == "off"
         assert one.settle()["outcome"] == "left", "the approval is not remembered against it"
 
-    def test_a_switch_by_hand_in_cloudformation_is_not_undone(self, environment: Made) -> None:
-        one = environment()
+    def test_a_switch_by_hand_in_cloudformation_is_not_undone(self, made: Made) -> None:
+        one = made()
         one.approved()
         one.settle()
         one.change(EndpointState="off")
         assert one.settle() == {"outcome": "left", "reason": "the endpoint is off"}
         assert one.asked[1] == "off"
 
-    def test_a_request_of_before_the_stack_is_not_for_this_one(self, environment: Made) -> None:
-        one = environment()
+    def test_a_request_of_before_the_stack_is_not_for_this_one(self, made: Made) -> None:
+        one = made()
         package = one.approved()
         one.settle()
         one.aws("s3").put_object(
@@ -205,8 +192,8 @@ class TestSwitch:
         assert one.compare() == {"outcome": "left", "reason": f"the endpoint serves {package}"}
         assert one.waiting() == 0
 
-    def test_another_state_is_refused(self, environment: Made) -> None:
-        one = environment()
+    def test_another_state_is_refused(self, made: Made) -> None:
+        one = made()
         with pytest.raises(ValueError, match="turned on or off, not 'sideways'"):
             one.compare(endpoint="sideways")
         assert one.waiting() == 0
@@ -215,8 +202,8 @@ class TestSwitch:
 class TestTwoAtOnce:
     """Lambda runs as many as there are events."""
 
-    def test_of_two_updates_one_is_made(self, environment: Made) -> None:
-        one = environment(baking=2)
+    def test_of_two_updates_one_is_made(self, made: Made) -> None:
+        one = made(baking=2)
         package = one.approved()
         gate = threading.Barrier(4)
         answers: list[dict[str, str]] = []
@@ -234,17 +221,17 @@ class TestTwoAtOnce:
         one.settle()
         assert (one.serves(), one.updates()) == (package, 1)
 
-    def test_the_second_one_gets_an_error_that_the_stack_is_busy(self, environment: Made) -> None:
-        one = environment(baking=2)
+    def test_the_second_one_gets_an_error_that_the_stack_is_busy(self, made: Made) -> None:
+        one = made(baking=2)
         one.approved()
         one.compare()
         with pytest.raises(StackBusyError, match="IN_PROGRESS"):
             ServingStack(one.stack_name).change({"EndpointState": "off"})
 
     def test_who_asks_gets_the_answer_even_if_another_call_has_decided_the_request(
-        self, environment: Made, monkeypatch: pytest.MonkeyPatch
+        self, made: Made, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        one = environment()
+        one = made()
         one.approved()
         one.spend(LIMIT * 2)
         assert one.settle()["outcome"] == "held"

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from local_aws.server import LocalAws
 from stacks.serving.reconcile import SETTLED
 from tests.contract.serving import create_config, wait_while
-from tests.stacks.conftest import ClientFactory
-from tests.stacks.reconciled import Environment, make
+from tests.stacks.reconciled import Environment, Made
 from tests.stacks.templates import flat, resources, templates
-
-Made = Callable[..., Environment]
-
-
-@pytest.fixture
-def made(aws: ClientFactory, _local_aws: LocalAws, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
-    """A function that makes an environment for the handler."""
-    yield from make(aws, _local_aws, image, monkeypatch)
 
 
 @pytest.fixture
