@@ -78,6 +78,19 @@ class Settings(BaseSettings):
             raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
         return value
 
+    @field_validator("tuning")
+    @classmethod
+    def _check_searched_features_are_embedded(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+        training: TrainingSettings | None = info.data.get("training")
+        searched = value.ranges.get("features")
+        if searched is not None and training is not None and training.features == "last":
+            raise wrong_setting(
+                "must be stages, so that Embed writes what tuning.ranges.features tries",
+                field="training.features",
+                value=training.features,
+            )
+        return value
+
     @field_validator("storage")
     @classmethod
     def _check_prod_retains(cls, value: StorageSettings, info: ValidationInfo) -> StorageSettings:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from stacks.settings.section import Section, wrong_setting
-from stacks.settings.tuning_ranges import Tunable, TuningRange
+from stacks.settings.tuning_ranges import Tunable, TuningRange, check_range
 
 TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
 
@@ -52,6 +52,13 @@ class TuningSettings(Section):
     """Batch sizes of the search."""
     ranges: dict[Tunable, TuningRange] = Field(default_factory=dict)
     """Other hyperparameters of the training that are searched, each with its range."""
+
+    @field_validator("ranges")
+    @classmethod
+    def _values_that_the_training_takes(cls, value: dict[Tunable, TuningRange]) -> dict[Tunable, TuningRange]:
+        for name, found in value.items():
+            check_range(name, found)
+        return value
 
     @field_validator("parallel_jobs")
     @classmethod

@@ -17,7 +17,7 @@ from local_aws.core.shapes import operation_model, violations
 from local_aws.pipelines.definition import read_definition
 from stacks.settings import load
 from stacks.settings.instances import processor_of
-from stacks.settings.tuning_ranges import Tunable, TuningRange
+from stacks.settings.tuning_ranges import NUMBERS, WORDS, Tunable, TuningRange
 from stacks.watch_rules import WatchRule
 from tests.stacks.definitions import Json, all_steps, expressions, named, requests
 from tests.stacks.templates import changed, pipeline_definition, resources, synthesize, templates
@@ -239,8 +239,12 @@ def test_any_hyperparameter_can_be_searched_and_is_then_not_fixed() -> None:
 def test_what_can_be_searched_is_what_train_takes() -> None:
     import train
 
-    fields = {field.name: field.metadata["rule"] for field in dataclasses.fields(train.TrainSettings)}
-    assert set(get_args(Tunable)) <= set(fields)
+    rules = {field.name: field.metadata["rule"] for field in dataclasses.fields(train.TrainSettings)}
+    assert set(get_args(Tunable)) == set(WORDS) | set(NUMBERS)
+    for name, words in WORDS.items():
+        assert set(words) == set(rules[name].choices) - {"embedded"}
+    for name, limits in NUMBERS.items():
+        assert limits == (rules[name].low, rules[name].high)
 
 
 @pytest.mark.parametrize(

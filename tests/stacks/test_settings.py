@@ -60,6 +60,10 @@ def _warm_start(**changes: object) -> str:
     return json.dumps({"type": "TransferLearning", "parents": ["a1b2c3-Tune-x"]} | changes)
 
 
+def _range(name: str, **found: object) -> str:
+    return json.dumps({name: found})
+
+
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
@@ -117,6 +121,24 @@ def _warm_start(**changes: object) -> str:
         ("TUNING__WARM_START", _warm_start(parents=list("abcdef")), ["tuning.warm_start.parents", "at most 5 items"]),
         ("TUNING__WARM_START", _warm_start(parents=["-a"]), ["tuning.warm_start.parents.0 = '-a'"]),
         ("TUNING__WARM_START", _warm_start(type="Similar"), ["tuning.warm_start.type = 'Similar'", "TransferLearning"]),
+        (
+            "TUNING__RANGES",
+            _range("loss", values=["ordinal", "focal"]),
+            ["tuning.ranges.loss", "cross-entropy, ordinal"],
+        ),
+        ("TUNING__RANGES", _range("head", min=0, max=1), ["tuning.ranges.head", "list values out of ordered, softmax"]),
+        ("TUNING__RANGES", _range("dropout", min=0, max=1), ["tuning.ranges.dropout", "numbers from 0 to 0.95"]),
+        ("TUNING__RANGES", _range("clip", values=["1", "never"]), ["tuning.ranges.clip", "numbers from 0 to 1e+06"]),
+        (
+            "TUNING__RANGES",
+            _range("weight_decay", min=0, max=1, scale="Logarithmic"),
+            ["tuning.ranges.weight_decay", "min above 0"],
+        ),
+        (
+            "TUNING__RANGES",
+            _range("weight_decay", min=0, max=1, scale="ReverseLogarithmic"),
+            ["tuning.ranges.weight_decay", "max below 1"],
+        ),
         ("SERVING__MIN_INSTANCES", "9", ["serving.max_instances = 2", "at least min_instances (9)"]),
         ("SERVING__INSTANCE_TYPE", "ml.m6g.large", ["serving.instance_type = 'ml.m6g.large'", "'ml.m5.large'"]),
         ("SERVING__DATA_CAPTURE_PERCENT", "101", ["serving.data_capture_percent = '101'", "less than or equal to 100"]),
@@ -171,6 +193,14 @@ def test_settings_of_the_search_must_fit_each_other(
         load("dev")
     for text in expected:
         assert text in str(caught.value)
+
+
+def test_features_that_are_searched_must_be_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_TUNING__RANGES", _range("features", values=["stages", "last"]))
+    assert load("dev").tuning.ranges["features"].values == ("stages", "last")
+    monkeypatch.setenv("BINVENTORY_TRAINING__FEATURES", "last")
+    with pytest.raises(InvalidSettingsError, match=r"training\.features = 'last'.*\n.*must be stages"):
+        load("dev")
 
 
 def test_nothing_falls_back_from_spot_that_does_not_run_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,17 @@ def test_every_objective_learns_to_count(loss: str, tmp_path: Path) -> None:
     assert metrics["best"]["validation_rmse"] < 1.0 < metrics["history"][0]["validation_rmse"] + 0.5
 
 
+@pytest.mark.parametrize("added", [["--loss", "ordinal"], ["--label-smoothing", "0.5"], ["--squared-error", "2"]])
+def test_losses_are_reported_as_cross_entropy_whatever_is_minimised(added: list[str], tmp_path: Path) -> None:
+    results = []
+    for name, flags in (("plain", []), ("other", added)):
+        write_embedding(tmp_path / name / "embedding", train=40, validation=20)
+        # So small a rate leaves the head as it began: equal heads, other losses to minimise.
+        results.append(run(tmp_path / name, "--epochs", "1", "--lr", "1e-8", "--dropout", "0", *flags)["best"])
+    for loss in ("train_loss", "validation_loss"):
+        assert results[0][loss] == pytest.approx(results[1][loss], rel=1e-4)
+
+
 def test_views_are_used_and_training_stays_repeatable(tmp_path: Path) -> None:
     results: list[dict[str, Any]] = []
     for views in (0, 3, 3):

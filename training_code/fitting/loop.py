@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fitting.averaging import WeightAverage
 from fitting.checkpoints import CheckpointFolder, Snapshot
-from fitting.objectives import OBJECTIVES, regularised
+from fitting.objectives import OBJECTIVES, cross_entropy, regularised
 from fitting.optimiser import Optimiser, Schedule
 from fitting.precision import MixedPrecision
 from fitting.ranks import Ranks
@@ -62,7 +62,7 @@ class FitSettings:
     """Epochs without a better validation loss before training ends; 0: never."""
     label_smoothing: float = 0.0
     squared_error: float = 0.0
-    """What training adds to the loss, see `regularised`; validation measures the loss alone."""
+    """What is added to the loss that is minimised, see `regularised`."""
     average: float = 0.0
     """Decay of the average of the weights that is measured and kept; 0: the weights themselves."""
     clip: float = 0.0
@@ -73,7 +73,10 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch's numbers, over all ranks."""
+    """One epoch's numbers, over all ranks.
+
+    A loss is the mean cross-entropy, whatever was minimised, so that trials with different losses can be compared.
+    """
 
     epoch: int
     train_loss: float
@@ -93,7 +96,7 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step, as the watch rules see it: `loss` over all ranks, gradients still on the network."""
+    """One step, as the watch rules see it: the cross-entropy over all ranks, gradients still on the network."""
 
     epoch: int
     step: int
@@ -178,9 +181,8 @@ class Fit:
         self.watchers = watchers
         self.stop = stop
         self.sampling = ranks.sampling(len(train), settings.batch_size, settings.seed, lanes)
-        self.measured = OBJECTIVES[settings.loss]
         self.objective = regularised(
-            self.measured, label_smoothing=settings.label_smoothing, squared_error=settings.squared_error
+            OBJECTIVES[settings.loss], label_smoothing=settings.label_smoothing, squared_error=settings.squared_error
         )
         self.average: WeightAverage | None = None
         self.start = start
@@ -227,7 +229,8 @@ class Fit:
         self.precision.scaled(loss).backward()
         self.precision.unscale(self.network)
         hits = (self._answered(logits) == targets).sum()
-        sums = self.ranks.total(torch.stack([losses.detach().to(_NOISE).sum(), hits.to(_NOISE)]))
+        measured = cross_entropy(logits.detach(), targets)
+        sums = self.ranks.total(torch.stack([measured.to(_NOISE).sum(), hits.to(_NOISE)]))
         mean = sums[0] / plan.total
         if not math.isfinite(mean):
             self._refuse(plan, rate, mean)
@@ -277,7 +280,7 @@ class Fit:
             with self.precision.autocast():
                 logits = self.network(self.ranks.on_device(inputs)).float()
             error = (self._answered(logits) - targets).to(_NOISE)
-            loss = self.measured(logits, targets).to(_NOISE)
+            loss = cross_entropy(logits, targets).to(_NOISE)
             sums += torch.stack([loss.sum(), (error == 0).sum(), (error**2).sum()]).cpu()
         loss_sum, hits, squares = self.ranks.total(sums)
         count = len(self.validation)
