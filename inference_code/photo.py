@@ -7,6 +7,7 @@ answered in evaluation. Needs Pillow and numpy only.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,12 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from photo_parts import MAX_PARTS, Parts, jpeg_parts, png_parts
+
 DEFAULT_MAX_BYTES: Final = 16 * 1024 * 1024
 DEFAULT_MAX_PIXELS: Final = 25_000_000
 # Below this side there is nothing to count; above this ratio of the sides it is not a photo of a bin, and resizing
 # its shorter side would inflate the longer one without bound.
 MIN_SIDE: Final = 32
 MAX_ASPECT_RATIO: Final = 8.0
+# Encoders write progressive JPEGs in 10 to 20 scans. Each scan goes over all pixels, however few bytes it has.
+MAX_SCANS: Final = 100
+MAX_SCANNED_PIXELS: Final = 400_000_000
+# Of a processor, for the header and again for the pixels; a photo within the limits above takes a tenth of it.
+DECODE_SECONDS: Final = 10.0
+# Beyond either, photos should be decoded one at a time: an eighth of a second, or memory for 2 million pixels.
+_LARGE_SCANNED_PIXELS: Final = 50_000_000
+_LARGE_BYTES: Final = 8 * 1024 * 1024
+# Rows that are converted to RGB at a time.
+_BAND: Final = 256
 # libjpeg can decode at 1/2, 1/4 or 1/8 of the size. Twice the side that is needed leaves the antialiasing filter its
 # work: on bin photos the network's input then differs by 0.2 grey levels in the mean and 3 at most; with no headroom
 # it was 1.1 and 49.
@@ -33,8 +46,7 @@ CROP: Final = "crop"
 WHOLE: Final = "whole"
 FITS: Final = (WHOLE, CROP)
 """How a photo is fitted to the network's square input: the whole frame squashed, or its centre cut out."""
-_EXIF_ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = {
+_TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -48,7 +60,8 @@ _UPRIGHT: Final = {
 class PhotoError(ValueError):
     """The bytes are no photo that can be counted. `reason` is a stable code, the message says it in words.
 
-    Reasons: empty, too_many_bytes, not_jpeg_or_png, unreadable, too_many_pixels, too_small, aspect_ratio, animated.
+    Reasons: empty, too_many_bytes, not_jpeg_or_png, unreadable, too_many_pixels, too_small, aspect_ratio, animated,
+    too_many_scans, too_many_parts, too_slow.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -107,6 +120,86 @@ def kind_of(data: bytes) -> str | None:
     return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), None)
 
 
+@dataclass(frozen=True)
+class PhotoHeader:
+    """A photo whose header has been read and checked. No pixel is decoded yet.
+
+    `image` is Pillow's, with the size at which it will be decoded, and without metadata.
+    """
+
+    image: Image.Image
+    pixels: int
+    """Of the photo as it was sent."""
+    scans: int
+    orientation: int
+    _source: _Source
+
+    @property
+    def large(self) -> bool:
+        """Whether decoding takes so long or so much memory that photos like this one should be decoded in turn."""
+        decoded = 4 * self.image.width * self.image.height
+        # libjpeg holds every coefficient, two bytes, of a JPEG that is drawn in more than one scan.
+        held = 2 * self.pixels * len(self.image.getbands()) if self.scans > 1 else 0
+        return decoded + held > _LARGE_BYTES or self.pixels * self.scans > _LARGE_SCANNED_PIXELS
+
+    def decode(self) -> Image.Image:
+        """The upright RGB image; works once. Raises PhotoError (unreadable, too_slow)."""
+        try:
+            self._source.allow(DECODE_SECONDS)
+            self.image.load()
+            rgb = _to_rgb(self.image)
+        except PhotoError:
+            raise
+        except Exception as error:
+            raise PhotoError("unreadable", f"the {self.image.format} is truncated or damaged") from error
+        turn = _TURNS.get(self.orientation)
+        if turn is None:
+            return rgb
+        turned = rgb.transpose(turn)
+        rgb.close()
+        return turned
+
+
+def read_header(
+    data: bytes,
+    *,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    needed_side: int | None = None,
+) -> PhotoHeader:
+    """Read and check the header of a JPEG or PNG, whatever its name or declared type says.
+
+    With `needed_side`, a JPEG far larger than that may come out at 1/2, 1/4 or 1/8 of its size, which saves most of
+    the time and memory. Raises PhotoError for anything else: the caps are checked before a pixel is decoded.
+    """
+    if not data:
+        raise PhotoError("empty", "the photo is empty")
+    if len(data) > max_bytes:
+        raise PhotoError("too_many_bytes", f"the photo has {len(data)} bytes, more than the {max_bytes} allowed")
+    kind = kind_of(data)
+    if kind is None:
+        raise PhotoError("not_jpeg_or_png", "the bytes are neither a JPEG nor a PNG")
+    parts = jpeg_parts(data) if kind == JPEG else png_parts(data)
+    check_parts(parts, 0)
+    source = _Source(parts.picture)
+    try:
+        source.allow(DECODE_SECONDS)
+        image: Image.Image = Image.open(source, formats=[kind])
+    except PhotoError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PhotoError("too_many_pixels", f"the photo has more than the {max_pixels} pixels allowed") from error
+    # Parsers of hostile bytes fail in every way there is (struct.error, SyntaxError, ...): all mean the same here.
+    except Exception as error:
+        raise PhotoError("unreadable", f"the {kind} header cannot be read") from error
+    pixels = image.width * image.height
+    check_size(image.size, max_pixels)
+    check_parts(parts, pixels)
+    if needed_side is not None:
+        _decode_scaled(image, needed_side)
+    return PhotoHeader(image, pixels, parts.scans, parts.orientation, source)
+
+
 def open_photo(
     data: bytes,
     *,
@@ -114,15 +207,8 @@ def open_photo(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     needed_side: int | None = None,
 ) -> Image.Image:
-    """Decode a JPEG or PNG into an upright RGB image, whatever its name or declared type says.
-
-    With `needed_side`, a JPEG far larger than that may come out at 1/2, 1/4 or 1/8 of its size, which saves most of
-    the time and memory. Raises PhotoError for anything else: the caps are checked before a pixel is decoded.
-    """
-    image = _open_header(data, max_bytes=max_bytes, max_pixels=max_pixels)
-    if needed_side is not None:
-        _decode_scaled(image, needed_side)
-    return _upright_rgb(image)
+    """Decode a JPEG or PNG into an upright RGB image. Takes and raises what `read_header` does."""
+    return read_header(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=needed_side).decode()
 
 
 def resized_size(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -190,6 +276,21 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
+def check_parts(parts: Parts, pixels: int) -> None:
+    """Raise PhotoError for a photo of that many pixels whose parts would hold a decoder for long."""
+    if parts.parts > MAX_PARTS:
+        raise PhotoError("too_many_parts", f"the photo has more than {MAX_PARTS} segments or chunks")
+    if parts.scans > MAX_SCANS or parts.scans * pixels > MAX_SCANNED_PIXELS:
+        raise PhotoError(
+            "too_many_scans",
+            f"the JPEG draws {pixels} pixels in {parts.scans} scans; at most {MAX_SCANS} scans and "
+            f"{MAX_SCANNED_PIXELS} pixels in all scans are allowed: save it as a baseline JPEG",
+        )
+    # A larger number is none: the file is read as a still photo.
+    if 1 < parts.frames <= 2**31:
+        raise PhotoError("animated", "the PNG is animated; send one still photo")
+
+
 def _centre(size: tuple[int, int], side: int) -> tuple[int, int]:
     width, height = size
     if min(size) < side:
@@ -197,26 +298,17 @@ def _centre(size: tuple[int, int], side: int) -> tuple[int, int]:
     return round((width - side) / 2), round((height - side) / 2)
 
 
-def _open_header(data: bytes, *, max_bytes: int, max_pixels: int) -> Image.Image:
-    """The image with its header read and checked and no pixel decoded."""
-    if not data:
-        raise PhotoError("empty", "the photo is empty")
-    if len(data) > max_bytes:
-        raise PhotoError("too_many_bytes", f"the photo has {len(data)} bytes, more than the {max_bytes} allowed")
-    kind = kind_of(data)
-    if kind is None:
-        raise PhotoError("not_jpeg_or_png", "the bytes are neither a JPEG nor a PNG")
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=[kind])
-    except Image.DecompressionBombError as error:
-        raise PhotoError("too_many_pixels", f"the photo has more than the {max_pixels} pixels allowed") from error
-    # Parsers of hostile bytes fail in every way there is (struct.error, SyntaxError, ...): all mean the same here.
-    except Exception as error:
-        raise PhotoError("unreadable", f"the {kind} header cannot be read") from error
-    check_size(image.size, max_pixels)
-    if kind == PNG and getattr(image, "is_animated", False):
-        raise PhotoError("animated", "the PNG is animated; send one still photo")
-    return image
+class _Source(io.BytesIO):
+    """The bytes of a photo, for a decoder that must end in time: it reads them in blocks."""
+
+    def allow(self, seconds: float) -> None:
+        """Let the calling thread read until it has used that much more time of a processor."""
+        self._until = time.thread_time() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._until:
+            raise PhotoError("too_slow", "decoding the photo takes too long")
+        return super().read(size)
 
 
 def _decode_scaled(image: Image.Image, needed_side: int) -> None:
@@ -229,21 +321,19 @@ def _decode_scaled(image: Image.Image, needed_side: int) -> None:
             return
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    try:
-        image.load()
-        orientation = image.getexif().get(_EXIF_ORIENTATION)
-        rgb = _to_rgb(image)
-    except Exception as error:
-        raise PhotoError("unreadable", f"the {image.format} is truncated or damaged") from error
-    # Compared with 1..8, never used as a number: a hostile tag can hold any type.
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return rgb if turn is None else rgb.transpose(turn)
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB, in bands, so that steps in between need little memory. Another image than RGB is closed."""
     if image.mode == "RGB":
         return image
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        rgb.paste(_band_to_rgb(band), (0, top))
+    image.close()
+    return rgb
+
+
+def _band_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion clips at 255, which would turn every photo white.
         grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)

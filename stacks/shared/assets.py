@@ -25,6 +25,7 @@ WHEELHOUSE = REPOSITORY / "build" / WHEELS
 SHARED_MODULES = (
     "digests.py",
     "photo.py",
+    "photo_parts.py",
     "arithmetic.py",
     "inference.py",
     "serving/__init__.py",

@@ -51,6 +51,7 @@ def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tm
         "ingestion/page.html",
         "ingestion/plan.py",
         "photo.py",
+        "photo_parts.py",
         "requirements.txt",
         "serving/__init__.py",
         "serving/answer_rule.py",

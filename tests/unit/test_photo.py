@@ -38,6 +38,9 @@ REASONS = {
     "too_small",
     "aspect_ratio",
     "animated",
+    "too_many_scans",
+    "too_many_parts",
+    "too_slow",
 }
 
 
