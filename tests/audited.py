@@ -15,6 +15,8 @@ import boto3
 from PIL import Image
 
 from binventory.core.aws import Aws
+from evaluation.report import write_report
+from tests.evaluated import evaluated, samples
 
 SCRIPT = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>"
 FORMULA = "=cmd|'/c calc'!A1"
@@ -63,6 +65,13 @@ def write_predictions(folder: Path, path: Path, wrong: int = 0) -> Path:
     return path
 
 
+def write_evaluation(folder: Path, skill: float) -> Path:
+    """The evaluation.json of a model that leans towards the truth by `skill`; with 0 it knows nothing."""
+    photos = samples(200)
+    write_report(folder, evaluated(photos, skill=skill, replicates=100), photos)
+    return folder / "evaluation.json"
+
+
 Reply = tuple[int, bytes]
 Answering = Callable[[bytes, int], Reply]
 """From a photo and the number of the request to status and body."""
@@ -92,6 +101,9 @@ def runtime(answer: Answering = shade_answer) -> Iterator[Runtime]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if "X-Amz-Target" in self.headers:  # SageMaker itself: nobody has described this endpoint
+                self._reply(400, json.dumps({"__type": "ValidationException", "message": "Could not find it"}).encode())
+                return
             with lock:
                 found.photos.append(body)
                 number = len(found.photos)
@@ -101,12 +113,17 @@ def runtime(answer: Answering = shade_answer) -> Iterator[Runtime]:
                 reply = json.dumps(
                     {"Message": message, "OriginalStatusCode": status, "OriginalMessage": message}
                 ).encode()
-            self.send_response(424 if status != 200 else 200)
-            if status != 200:
-                self.send_header("x-amzn-errortype", "ModelError")
-            self.send_header("Content-Length", str(len(reply)))
+            self._reply(
+                424 if status != 200 else 200, reply, **({"x-amzn-errortype": "ModelError"} if status != 200 else {})
+            )
+
+        def _reply(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(reply)
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""

@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from binventory.audit.estimate import WrongShare, posterior
+from binventory.audit.model import AuditModel
 from binventory.audit.records import Line, Record
 from binventory.core.errors import Exit, Problem
 
 _SCHEMA_VERSION: Final = 1
+_LEAST_DIFFERENCE: Final = 0.05
+"""Units that a SKU must be off to be reported: less is shown as none."""
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bins (
@@ -40,6 +43,7 @@ CREATE TABLE IF NOT EXISTS lines (
     quantity INTEGER NOT NULL,
     PRIMARY KEY (image_id, sku)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS model (document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_rank ON bins (state, recorded_probability, image_id);
 """
 
@@ -79,8 +83,8 @@ class Disagreement:
     likely: int
     likely_probability: float
     expected_count: float
-    wrong_probability: float
-    """Probability that the record is wrong, given the estimated share of wrong records."""
+    wrong_probability: float | None
+    """Probability that the record is wrong, given the estimated share of wrong records; None: not judged."""
     probabilities: Mapping[int, float]
     lines: tuple[Line, ...]
 
@@ -98,6 +102,10 @@ class SkuError:
     """Expected number of units by which the records are off, whichever way."""
     expected_difference: float
     """Expected units present beyond the record; below zero: units missing."""
+
+
+Direction = Literal["more", "fewer"]
+"""Whether a SKU has more or fewer units than recorded."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,28 @@ class AuditDatabase:
     def close(self) -> None:
         """Release the file."""
         self._connection.close()
+
+    def remember_model(self, model: AuditModel) -> AuditModel:
+        """Keep the model that answers; returns it, or the one of an earlier run where that is better known.
+
+        Raises Problem when the earlier answers are those of another model package.
+        """
+        row = self._connection.execute("SELECT document FROM model").fetchone()
+        if row is not None:
+            before = AuditModel.of_json(row[0])
+            if before.package and model.package and before.package != model.package:
+                raise Problem(
+                    "The endpoint serves another model than when this audit began",
+                    f"{before.package} answered so far, {model.package} would answer the rest",
+                    "begin anew with --restart, or choose another --output",
+                    code=Exit.USAGE,
+                )
+            if model.trust is None and (before.trust is not None or before.package):
+                return before
+        with self._connection:
+            self._connection.execute("DELETE FROM model")
+            self._connection.execute("INSERT INTO model VALUES (?)", (json.dumps(model.to_json()),))
+        return model
 
     def holds(self, image_id: str) -> bool:
         """Whether this bin is done."""
@@ -184,6 +214,11 @@ class AuditDatabase:
         where, values = _selection(filters or Filters())
         return iter(self._connection.execute(f"SELECT image_id, recorded_probability FROM bins {where}", values))
 
+    def forget_verdicts(self) -> None:
+        """Take back what `judge` has stored: no record is called wrong."""
+        with self._connection:
+            self._connection.execute("UPDATE bins SET wrong_probability = NULL")
+
     def judge(self, share: WrongShare) -> None:
         """Store for every counted bin how probable it is that its record is wrong."""
 
@@ -208,23 +243,24 @@ class AuditDatabase:
         where, values = _selection(filters)
         rows = self._connection.execute(
             "SELECT image_id, photo, recorded, recorded_probability, likely, likely_probability, expected_count,"
-            f" COALESCE(wrong_probability, 0), probabilities, event_sent FROM bins {where}",
+            f" wrong_probability, probabilities, event_sent FROM bins {where}",
             values,
         )
         for rank, row in enumerate(rows, start=1):
-            columns: tuple[str, str, int, float, int, float, float, float] = row[:8]
+            columns: tuple[str, str, int, float, int, float, float, float | None] = row[:8]
             probabilities = {int(count): share for count, share in json.loads(row[8]).items()}
             yield Disagreement(rank, *columns, probabilities, self._lines(row[0])), bool(row[9])
 
-    def sku_errors(self, limit: int) -> Iterator[SkuError]:
-        """SKUs by expected unit error, largest first; needs `judge` to have run."""
+    def sku_errors(self, direction: Direction, limit: int) -> Iterator[SkuError]:
+        """SKUs with more or fewer units than recorded, the largest expected difference first; needs `judge`."""
+        sign = 1 if direction == "more" else -1
         rows = self._connection.execute(
             "SELECT lines.sku, MAX(lines.name), COUNT(*), SUM(lines.quantity),"
-            " SUM(wrong_probability * units_if_wrong * lines.quantity / recorded) AS error,"
-            " SUM(wrong_probability * difference_if_wrong * lines.quantity / recorded)"
+            " SUM(wrong_probability * units_if_wrong * lines.quantity / recorded),"
+            " SUM(wrong_probability * difference_if_wrong * lines.quantity / recorded) AS difference"
             " FROM lines JOIN bins USING (image_id) WHERE state = 'counted' AND recorded > 0"
-            " GROUP BY lines.sku ORDER BY error DESC, lines.sku LIMIT ?",
-            (limit,),
+            " GROUP BY lines.sku HAVING ? * difference >= ? ORDER BY ABS(difference) DESC, lines.sku LIMIT ?",
+            (sign, _LEAST_DIFFERENCE, limit),
         )
         return (SkuError(*row) for row in rows)
 

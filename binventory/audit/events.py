@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
-from binventory.audit.outputs import to_json
+from binventory.audit.model import AuditModel
+from binventory.audit.outputs import Origin, to_json
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 
@@ -20,15 +21,16 @@ _MAX_LINES: Final = 20
 """SKUs an event carries: the largest quantities first; with bounded names it stays far below EventBridge's 256 KB."""
 
 
-def detail(found: Disagreement, *, audit: str, address: str) -> dict[str, Any]:
-    """The event's detail, as docs/audit.md documents it."""
-    row = to_json(found)
+def detail(found: Disagreement, *, audit: str, origin: Origin, model: AuditModel) -> dict[str, Any]:
+    """The event's detail; `disagreement.schema.json` describes it."""
+    row = to_json(found, origin)
     return {
         "schema": SCHEMA,
         "audit": audit,
-        **{key: value for key, value in row.items() if key not in {"skus", "photo"}},
-        "photo": f"{address.rstrip('/')}/{found.photo}",
+        "model_beats_majority": None if model.trust is None else model.trust.beats_majority,
+        **row,
         "skus": row["skus"][:_MAX_LINES],
+        "more_skus": max(0, len(row["skus"]) - _MAX_LINES),
     }
 
 
@@ -39,7 +41,8 @@ def send_events(
     filters: Filters,
     *,
     audit: str,
-    address: str,
+    origin: Origin,
+    model: AuditModel,
     on_sent: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Send the listed bins that were not sent before; returns how many were sent.
@@ -54,7 +57,7 @@ def send_events(
                 "EventBusName": bus,
                 "Source": SOURCE,
                 "DetailType": DETAIL_TYPE,
-                "Detail": json.dumps(detail(found, audit=audit, address=address)),
+                "Detail": json.dumps(detail(found, audit=audit, origin=origin, model=model)),
             }
             for found in batch
         ]

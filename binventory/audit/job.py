@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,8 @@ from binventory.audit.counters import Counter, EndpointCounter, Pace, Prediction
 from binventory.audit.csv_records import CsvRecords
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.events import send_events
-from binventory.audit.outputs import WRITERS, write_set_aside
+from binventory.audit.model import AuditModel, model_of_endpoint, model_of_evaluation, model_of_package
+from binventory.audit.outputs import WRITERS, Origin, write_set_aside
 from binventory.audit.page import write_page
 from binventory.audit.plan import Plan
 from binventory.audit.records import Columns
@@ -60,6 +61,8 @@ class Request:
     columns: Columns = field(default_factory=Columns)
     predictions: Path | None = None
     """Answers given before; None: ask the endpoint."""
+    evaluation: str | None = None
+    """Path or `s3://` address of the model's evaluation.json; None: the one registered with its model package."""
     endpoint: str = ""
     batch: bool | None = None
     """Ask transform jobs instead of the endpoint; None: from 20,000 bins of an S3 prefix on."""
@@ -101,7 +104,9 @@ class Request:
     @property
     def needs_aws(self) -> bool:
         """Whether this audit calls AWS."""
-        return self.source.startswith("s3://") or self.predictions is None or self.bus is not None
+        addresses = (self.source, self.evaluation or "")
+        on_s3 = any(address.startswith("s3://") for address in addresses)
+        return on_s3 or self.predictions is None or self.bus is not None
 
 
 @dataclass(frozen=True)
@@ -144,14 +149,25 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         counter = _counter(request, aws, store, total, stack, heard)
         identity = _identity(request, store, counter)
         ledger = stack.enter_context(closing(AuditDatabase(request.output / LEDGER_NAME, identity)))
+        model = ledger.remember_model(_model(request, aws, counter))
         _count(request, bins, total, store, counter, ledger, heard)
-        summary = summarise(ledger, identity=identity, filters=request.filters, classes=len(request.scope.classes))
+        summary = summarise(
+            ledger, model=model, identity=identity, filters=request.filters, classes=len(request.scope.classes)
+        )
         audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        files = _write(request, store, ledger, summary, audit, heard)
+        origin = Origin(store.address, model.package)
+        files = _write(request, store, ledger, summary, audit, origin, heard)
         events = 0
         if request.bus and aws:
             events = send_events(
-                aws, request.bus, ledger, request.filters, audit=audit, address=store.address, on_sent=heard.sent
+                aws,
+                request.bus,
+                ledger,
+                request.filters,
+                audit=audit,
+                origin=origin,
+                model=model,
+                on_sent=heard.sent,
             )
     for name in _SPILLS:
         (request.output / name).unlink(missing_ok=True)
@@ -212,6 +228,19 @@ def _counter(
     return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=lambda: serving.find_queue(aws, names))
 
 
+def _model(request: Request, aws: Aws | None, counter: Counter | TransformJobs) -> AuditModel:
+    """The model that answers. Its evaluation is read before anything is counted."""
+    if isinstance(counter, TransformJobs):
+        model = model_of_package(counter.batch.aws, counter.batch.site.package)
+    elif isinstance(counter, EndpointCounter):
+        model = model_of_endpoint(counter.aws, counter.endpoint)
+    else:
+        model = AuditModel(unknown="the answers come from a file, which names no model package; give --evaluation")
+    if request.evaluation is not None:
+        return replace(model_of_evaluation(aws, request.evaluation), package=model.package)
+    return model
+
+
 def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:
     """The number of bins, and the bins."""
     if request.records is not None:
@@ -252,7 +281,13 @@ def _plan(request: Request, total: int) -> Plan:
 
 
 def _write(
-    request: Request, store: Store, ledger: AuditDatabase, summary: Summary, audit: str, heard: Progress
+    request: Request,
+    store: Store,
+    ledger: AuditDatabase,
+    summary: Summary,
+    audit: str,
+    origin: Origin,
+    heard: Progress,
 ) -> tuple[Path, ...]:
     """Every file appears whole or not at all."""
     files = []
@@ -266,7 +301,7 @@ def _write(
     for chosen in request.formats:
         if chosen in WRITERS:
             name, writer = WRITERS[chosen]
-            published(name, lambda part, writer=writer: writer(part, ledger.ranked(request.filters)))  # type: ignore[misc]
+            published(name, lambda part, writer=writer: writer(part, ledger.ranked(request.filters), origin))  # type: ignore[misc]
     published(SET_ASIDE_NAME, lambda part: write_set_aside(part, ledger.set_aside()))
     published(SUMMARY_NAME, lambda part: _write_summary(part, summary))
     if "html" in request.formats:

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,47 +27,63 @@ _COLUMNS: Final = (
     "likely_probability",
     "wrong_probability",
     "expected_count",
-    "photo",
 )
+_ORIGIN: Final = ("photo", "model_package")
 
 
-def _row(found: Disagreement) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Origin:
+    """What the bins of one audit share."""
+
+    photos: str
+    """Address below which the photos lie: a folder or an `s3://` prefix."""
+    package: str
+    """ARN of the model package that answered; "" where the answers name none."""
+
+    def photo(self, found: Disagreement) -> str:
+        """Address of a bin's photo."""
+        return f"{self.photos.rstrip('/')}/{found.photo}"
+
+
+def _row(found: Disagreement, origin: Origin) -> dict[str, Any]:
     """The columns that every format shares."""
     values = ((column, getattr(found, column)) for column in _COLUMNS)
-    return {column: round(value, _DECIMALS) if isinstance(value, float) else value for column, value in values}
+    row = {column: round(value, _DECIMALS) if isinstance(value, float) else value for column, value in values}
+    return {**row, "photo": origin.photo(found), "model_package": origin.package or None}
 
 
-def write_csv(path: Path, rows: Iterable[Disagreement]) -> None:
-    """One line for each bin; its SKUs and their names in one cell each, separated by " | "."""
+def write_csv(path: Path, rows: Iterable[Disagreement], origin: Origin) -> None:
+    """One line for each bin; SKUs, names and recorded quantities in one cell each, separated by " | "."""
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [*_COLUMNS, "skus", "names"])
+        writer = csv.DictWriter(stream, [*_COLUMNS, *_ORIGIN, "skus", "names", "quantities"])
         writer.writeheader()
         for found in rows:
             row = {
-                **_row(found),
+                **_row(found, origin),
                 "skus": " | ".join(line.sku for line in found.lines),
                 "names": " | ".join(line.name for line in found.lines),
+                "quantities": " | ".join(str(line.quantity) for line in found.lines),
             }
             writer.writerow({column: inert(value) for column, value in row.items()})
 
 
-def write_json_lines(path: Path, rows: Iterable[Disagreement]) -> None:
+def write_json_lines(path: Path, rows: Iterable[Disagreement], origin: Origin) -> None:
     """One JSON object a line, with all probabilities and the SKUs as a list."""
     with path.open("w", encoding="utf-8") as stream:
         for found in rows:
-            stream.write(json.dumps(to_json(found)) + "\n")
+            stream.write(json.dumps(to_json(found, origin)) + "\n")
 
 
-def to_json(found: Disagreement) -> dict[str, Any]:
+def to_json(found: Disagreement, origin: Origin) -> dict[str, Any]:
     """The JSON form of one bin, which the event carries too."""
     return {
-        **_row(found),
+        **_row(found, origin),
         "probabilities": {str(count): round(share, _DECIMALS) for count, share in found.probabilities.items()},
         "skus": [{"sku": line.sku, "name": line.name, "quantity": line.quantity} for line in found.lines],
     }
 
 
-def write_parquet(path: Path, rows: Iterable[Disagreement]) -> None:
+def write_parquet(path: Path, rows: Iterable[Disagreement], origin: Origin) -> None:
     """Row groups of a few thousand bins; SKUs as a list of structs, probabilities as a map."""
     sku = pyarrow.struct([("sku", pyarrow.string()), ("name", pyarrow.string()), ("quantity", pyarrow.int32())])
     schema = pyarrow.schema(
@@ -80,6 +97,7 @@ def write_parquet(path: Path, rows: Iterable[Disagreement]) -> None:
             ("wrong_probability", pyarrow.float64()),
             ("expected_count", pyarrow.float64()),
             ("photo", pyarrow.string()),
+            ("model_package", pyarrow.string()),
             ("probabilities", pyarrow.map_(pyarrow.string(), pyarrow.float64())),
             ("skus", pyarrow.list_(sku)),
         ]
@@ -87,13 +105,13 @@ def write_parquet(path: Path, rows: Iterable[Disagreement]) -> None:
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         iterator = iter(rows)
         while chunk := list(itertools.islice(iterator, _ROWS_AT_ONCE)):
-            plain = [
-                {**to_json(found), "probabilities": list(to_json(found)["probabilities"].items())} for found in chunk
-            ]
+            plain = [to_json(found, origin) for found in chunk]
+            for row in plain:
+                row["probabilities"] = list(row["probabilities"].items())
             writer.write_table(pyarrow.Table.from_pylist(plain, schema=schema))
 
 
-WRITERS: Final[dict[str, tuple[str, Callable[[Path, Iterable[Disagreement]], None]]]] = {
+WRITERS: Final[dict[str, tuple[str, Callable[[Path, Iterable[Disagreement], Origin], None]]]] = {
     "csv": ("disagreements.csv", write_csv),
     "jsonl": ("disagreements.jsonl", write_json_lines),
     "parquet": ("disagreements.parquet", write_parquet),

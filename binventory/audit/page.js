@@ -62,7 +62,7 @@
       element("span", String(bin.at + 1), "rank"),
       element("span", bin.id, "id"),
       element("span", "record " + bin.recorded + ", photo " + bin.likely, "counts"),
-      element("span", mark ? SYMBOL[mark.verdict] + (mark.count === null ? "" : " " + mark.count) : percent(bin.wrong), "state"),
+      element("span", mark ? SYMBOL[mark.verdict] + (mark.count === null ? "" : " " + mark.count) : bin.wrong === null ? "" : percent(bin.wrong), "state"),
     );
     row.addEventListener("click", () => show(index));
     return row;
@@ -107,7 +107,7 @@
     byId("recorded").textContent = bin.recorded;
     byId("likely").textContent = bin.likely + " (" + percent(bin.ofLikely) + ")";
     byId("of-recorded").textContent = percent(bin.ofRecorded);
-    byId("wrong").textContent = percent(bin.wrong);
+    byId("wrong").textContent = bin.wrong === null ? "not judged" : percent(bin.wrong);
     byId("expected").textContent = bin.expected.toFixed(2);
     drawShares(bin);
     const skus = byId("skus");
@@ -251,6 +251,15 @@
   byId("download-marks").addEventListener("click", downloadMarks);
   byId("filter").addEventListener("change", filter);
   byId("search").addEventListener("input", filter);
+  for (const button of document.querySelectorAll("button.sku")) {
+    button.addEventListener("click", () => {
+      byId("filter").value = "all";
+      byId("search").value = button.dataset.sku;
+      filter();
+      byId("list").scrollIntoView();
+      byId("list").focus({ preventScroll: true });
+    });
+  }
   byId("count-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const field = byId("count-field");

@@ -97,6 +97,9 @@ def _frame(summary: Summary, classes: tuple[int, ...], audit: str, printed: Iter
     return document.render(
         _HERE / "page.html",
         summary=summary,
+        model=summary.model,
+        trust=summary.model.trust,
+        classes=classes,
         printed=list(printed),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -114,7 +117,7 @@ def _cells(found: Disagreement, classes: tuple[int, ...]) -> list[Any]:
         found.likely,
         round(found.recorded_probability, _DECIMALS),
         round(found.likely_probability, _DECIMALS),
-        round(found.wrong_probability, _DECIMALS),
+        None if found.wrong_probability is None else round(found.wrong_probability, _DECIMALS),
         round(found.expected_count, _DECIMALS),
         [round(found.probabilities[count], _DECIMALS) for count in classes],
         [[line.sku, line.name, line.quantity] for line in found.lines],

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from binventory.audit import job
-from binventory.audit.database import Filters
+from binventory.audit.database import Filters, SkuError
 from binventory.audit.plan import Plan
 from binventory.audit.records import Columns
 from binventory.audit.run import Scope
@@ -47,6 +48,10 @@ def audit(
     ] = "",
     predictions: Annotated[
         Path | None, typer.Option(help="Answers given before (CSV, JSON Lines, Parquet, Batch Transform folder).")
+    ] = None,
+    evaluation: Annotated[
+        str | None,
+        typer.Option(help="The model's evaluation.json, path or s3://; default: its model package's.", metavar="FILE"),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="List only records with at most this probability.")
@@ -93,6 +98,7 @@ def audit(
         records=records,
         columns=_columns(columns),
         predictions=predictions,
+        evaluation=evaluation,
         endpoint=endpoint or Names(env).prefix,
         batch=batch,
         environment=env,
@@ -205,14 +211,23 @@ def _advance(shown: Progress, task: TaskID, count: int) -> None:
 
 
 def _print_summary(summary: Summary) -> None:
+    model = summary.model
+    sure = model.trust is not None and model.trust.beats_majority
+    stdout.print(escape(model.verdict), style="bold" if sure else "bold yellow")
+    if model.trust is not None:
+        for sentence in model.trust.sentences:
+            stdout.print(sentence)
     stdout.print(
         f"{summary.counted:,} records compared with their photo, {summary.out_of_scope:,} out of scope, "
         f"{summary.not_audited:,} not audited."
     )
     for state, reason, bins in summary.reasons[:_SHOWN_REASONS]:
         stdout.print(f"  {bins:,} {state.replace('_', ' ')}: {reason.replace('_', ' ')}")
-    if summary.wrong is None or summary.finds is None:
+    if not summary.counted:
         stdout.print("Nothing could be ranked.")
+        return
+    if summary.wrong is None or summary.finds is None or summary.unit_error is None:
+        stdout.print(f"{summary.listed:,} bins are listed, the least probable record first.")
         return
     wrong, finds = summary.wrong, summary.finds
     stdout.print(
@@ -223,13 +238,15 @@ def _print_summary(summary: Summary) -> None:
         f"Checking the {finds.inspections:,} listed bins is expected to find {finds.expected:.0f} wrong records "
         f"({finds.low:.0f} to {finds.high:.0f}); as many at random, {finds.by_chance:.0f}."
     )
-    if summary.skus:
-        shown = table("SKU", "bins", "units", "expected off", right=("bins", "units", "expected off"))
-        for sku in summary.skus[:_SHOWN_SKUS]:
-            shown.add_row(
-                f"{sku.name or sku.sku}"[:60].replace("[", "\\["),
-                str(sku.bins),
-                str(sku.units),
-                f"{sku.expected_unit_error:.2f}",
-            )
-        stdout.print(shown)
+    _print_skus("fewer than recorded", summary.fewer)
+    _print_skus("more than recorded", summary.more)
+
+
+def _print_skus(title: str, skus: tuple[SkuError, ...]) -> None:
+    if not skus:
+        return
+    shown = table(title, "bins", "recorded", "expected", right=("bins", "recorded", "expected"))
+    for sku in skus[:_SHOWN_SKUS]:
+        expected = sku.units + sku.expected_difference
+        shown.add_row(escape((sku.name or sku.sku)[:60]), f"{sku.bins:,}", f"{sku.units:,}", f"{expected:,.1f}")
+    stdout.print(shown)

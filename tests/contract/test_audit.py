@@ -36,13 +36,15 @@ def test_a_prefix_gives_what_its_folder_gives(client: ClientFactory, aws: Aws, t
     write_bin(folder, "six", 6)
     predictions = write_predictions(folder, tmp_path / "p.jsonl", 3)
     upload(client, folder, "audited", "some/where/")
-    listed: list[str] = []
+    listed: list[list[dict[str, object]]] = []
     for source in (str(folder), "s3://audited/some/where"):
         output = tmp_path / f"out-{len(listed)}"
         request = job.Request(source, output, predictions=predictions)
         result = job.run_audit(request, lambda: aws)
         assert (result.summary.counted, result.summary.out_of_scope) == (30, 1)
-        listed.append((output / "disagreements.jsonl").read_text())
+        rows = [json.loads(line) for line in (output / "disagreements.jsonl").read_text().splitlines()]
+        assert {row["photo"].startswith(f"{source}/bin-images/") for row in rows} == {True}
+        listed.append([{**row, "photo": row["photo"].removeprefix(source)} for row in rows])
         photos = (output / "audit.html").read_text().split('class="photos">')[1]
         assert len([line for line in photos.split("</script>")[0].splitlines() if len(line) > 100]) == 30
     assert listed[0] == listed[1]

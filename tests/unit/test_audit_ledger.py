@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from binventory.audit.database import AuditDatabase, CountedBin, Filters, SetAside
 from binventory.audit.estimate import WrongShare
-from binventory.audit.outputs import inert, write_csv, write_json_lines, write_parquet, write_set_aside
+from binventory.audit.outputs import Origin, inert, write_csv, write_json_lines, write_parquet, write_set_aside
 from binventory.audit.records import Line, Record
 from binventory.core.errors import Problem
 
 IDENTITY = {"source": "here", "counter": "someone"}
 HALF = WrongShare(share=0.5, low=0.4, high=0.6, photos=1, classes=5)
+ORIGIN = Origin("s3://photos/here/", "arn:aws:sagemaker:us-east-1:123456789012:model-package/bins/7")
 FORMULA = '=HYPERLINK("http://example.com","x")'
 
 
@@ -71,10 +72,11 @@ def test_unit_errors_go_to_skus_by_quantity() -> None:
     ledger.add([counted(1, 0.0, recorded=4, lines=(Line("A", "Cup", 3), Line("B", "Ball", 1))), counted(2, 1.0)])
     ledger.judge(HALF)
     assert ledger.expected_unit_error() == pytest.approx(1)
-    errors = {found.sku: found for found in ledger.sku_errors(10)}
+    errors = {found.sku: found for found in ledger.sku_errors("more", 10)}
     assert errors["A"].expected_unit_error == pytest.approx(0.75) == errors["A"].expected_difference
     assert errors["B"].expected_unit_error == pytest.approx(0.25)
-    assert [found.sku for found in ledger.sku_errors(1)] == ["A"]
+    assert [found.sku for found in ledger.sku_errors("more", 1)] == ["A"]
+    assert list(ledger.sku_errors("fewer", 10)) == []
     ledger.close()
 
 
@@ -95,9 +97,9 @@ def ledger() -> AuditDatabase:
 
 
 def test_all_formats_say_the_same(ledger: AuditDatabase, tmp_path: Path) -> None:
-    write_csv(tmp_path / "x.csv", ledger.ranked())
-    write_json_lines(tmp_path / "x.jsonl", ledger.ranked())
-    write_parquet(tmp_path / "x.parquet", ledger.ranked())
+    write_csv(tmp_path / "x.csv", ledger.ranked(), ORIGIN)
+    write_json_lines(tmp_path / "x.jsonl", ledger.ranked(), ORIGIN)
+    write_parquet(tmp_path / "x.parquet", ledger.ranked(), ORIGIN)
     with (tmp_path / "x.csv").open(newline="") as stream:
         from_csv = list(csv.DictReader(stream))
     from_lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
@@ -107,11 +109,14 @@ def test_all_formats_say_the_same(ledger: AuditDatabase, tmp_path: Path) -> None
         assert row["image_id"] == line["image_id"] == stored["image_id"]
         assert float(row["recorded_probability"]) == line["recorded_probability"] == stored["recorded_probability"]
         assert line["skus"] == stored["skus"]
+        assert row["quantities"] == "2" and line["skus"][0]["quantity"] == 2
+        assert row["photo"] == line["photo"] == stored["photo"] == f"s3://photos/here/bin-images/{row['image_id']}.jpg"
+        assert row["model_package"] == line["model_package"] == stored["model_package"] == ORIGIN.package
         assert line["probabilities"] == dict(stored["probabilities"])
 
 
 def test_formulas_in_names_stay_text(ledger: AuditDatabase, tmp_path: Path) -> None:
-    write_csv(tmp_path / "x.csv", ledger.ranked())
+    write_csv(tmp_path / "x.csv", ledger.ranked(), ORIGIN)
     with (tmp_path / "x.csv").open(newline="") as stream:
         assert {row["names"] for row in csv.DictReader(stream)} == {"'" + FORMULA}
     write_set_aside(tmp_path / "y.csv", [SetAside("row 7", "@SUM(1)", "not_audited", "bad_id", "+1", None)])
@@ -127,7 +132,7 @@ def test_no_text_cell_begins_a_formula(text: str) -> None:
 
 
 def test_an_empty_list_still_writes_readable_files(tmp_path: Path) -> None:
-    write_csv(tmp_path / "x.csv", [])
-    write_parquet(tmp_path / "x.parquet", [])
+    write_csv(tmp_path / "x.csv", [], ORIGIN)
+    write_parquet(tmp_path / "x.parquet", [], ORIGIN)
     assert (tmp_path / "x.csv").read_text().startswith("rank,image_id,recorded")
     assert parquet.read_table(tmp_path / "x.parquet").num_rows == 0
