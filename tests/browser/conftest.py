@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 # Contrast ratio that WCAG 2 asks of text (AA).
 LEAST_CONTRAST = 4.5
+# A sheet of A4 without its margins, CSS pixels.
+_A4: ViewportSize = {"width": 718, "height": 1000}
 # Of an element's text with what lies behind it, half-transparent layers blended.
 _CONTRAST = """element => {
   const parse = text => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a]; };
@@ -27,6 +32,25 @@ _CONTRAST = """element => {
   const front = over(parse(element.tagName === 'text' ? style.fill : style.color), behind);
   const [a, b] = [light(front), light(behind)];
   return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}"""
+# Tables that end beyond what is seen of them, by the text of their heads.
+_CUT = """() => [...document.querySelectorAll("table")].filter(table => {
+  let seen = document.documentElement.clientWidth;
+  for (let at = table.parentElement; at; at = at.parentElement)
+    if (getComputedStyle(at).overflowX !== "visible") seen = Math.min(seen, at.getBoundingClientRect().right);
+  return table.getClientRects().length && table.getBoundingClientRect().right > seen + 1;
+}).map(table => table.rows[0].innerText)"""
+# Pairs of texts in one picture that cover each other.
+_COVERED = """() => [...document.querySelectorAll("svg")].flatMap(picture => {
+  const texts = [...picture.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()]);
+  return texts.flatMap(([one, a], index) => texts.slice(index + 1)
+    .filter(([, b]) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)
+    .map(([other]) => one + " and " + other));
+})"""
+# Colour that an element is filled with.
+_FILL = """element => {
+  const style = getComputedStyle(element);
+  return element.ownerSVGElement ? style.fill : style.backgroundColor;
 }"""
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -75,10 +99,37 @@ class Watched:
             assert contrasts, f"nothing is {selector}"
             assert min(contrasts) >= LEAST_CONTRAST, selector
 
-    def assert_prints(self) -> None:
-        """The page becomes paper."""
-        assert self.page.pdf(format="A4").startswith(b"%PDF")
+    def assert_no_column_cut(self) -> None:
+        """Every table is seen whole, without scrolling sideways."""
+        assert self.page.evaluate(_CUT) == []
+
+    def assert_labels_apart(self) -> None:
+        """No text of a picture covers another."""
+        assert self.page.evaluate(_COVERED) == []
+
+    def assert_prints(self, *coloured: str) -> None:
+        """The page becomes paper of A4, no table is cut, and the colour of every element `coloured` is painted."""
+        self.page.emulate_media(media="print")
+        self.page.set_viewport_size(_A4)
+        self.assert_no_column_cut()
+        painted = _painted(self.page.pdf(format="A4"))
+        for selector in coloured:
+            colour = self.page.locator(selector).first.evaluate(_FILL)
+            wanted = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+            assert any(
+                all(abs(one - other) < 0.003 for one, other in zip(wanted, found, strict=True)) for found in painted
+            ), f"{selector} is {colour} on screen, and not on paper"
         self.assert_quiet()
+
+
+def _painted(pdf: bytes) -> set[tuple[float, ...]]:
+    """The colours, red, green and blue from 0 to 1, in which something is filled in a PDF of Chromium."""
+    found = set()
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL):
+        with contextlib.suppress(zlib.error):  # fonts and pictures are packed otherwise
+            for colour in re.findall(rb"([\d.]+ [\d.]+ [\d.]+) rg", zlib.decompress(stream)):
+                found.add(tuple(map(float, colour.split())))
+    return found
 
 
 def _watch(context: BrowserContext) -> Watched:

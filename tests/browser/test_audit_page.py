@@ -8,24 +8,34 @@ import pytest
 
 from binventory.audit import job
 from ingestion.labels import Label, parse_labels
-from tests.audited import FORMULA, SCRIPT, write_bin, write_folder, write_predictions
+from tests.audited import FORMULA, SCRIPT, write_bin, write_evaluation, write_folder, write_predictions
 from tests.browser.conftest import Watched
 
 BINS = 130
 
 
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("audit")
+def audited(place: Path, skill: float) -> Path:
+    """The page of an audit by a model of that skill; some of its bins are hostile."""
     folder = write_folder(place / "bins", BINS)
     write_bin(folder, "00000", 1, name=SCRIPT)
     write_bin(folder, "00010", 2, name=FORMULA)
-    predictions = write_predictions(folder, place / "p.jsonl", 8)
+    predictions = write_predictions(folder, place / "p.jsonl", 40)
     (folder / "bin-images" / "00020.jpg").unlink()
     (folder / "bin-images" / "00020.jpg").write_bytes(b"no photo any more")
-    request = job.Request(str(folder), place / "out", predictions=predictions, formats=("html",))
+    evaluation = str(write_evaluation(place / "evaluation", skill))
+    request = job.Request(str(folder), place / "out", predictions=predictions, evaluation=evaluation, formats=("html",))
     job.run_audit(request, lambda: pytest.fail("needs no AWS"))
     return place / "out" / "audit.html"
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return audited(tmp_path_factory.mktemp("audit"), 3.0)
+
+
+@pytest.fixture(scope="module")
+def useless_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return audited(tmp_path_factory.mktemp("useless"), 0.0)
 
 
 @pytest.fixture
@@ -164,25 +174,64 @@ def test_keys_typed_into_a_field_or_with_a_modifier_do_nothing_else(open_page: W
 def test_can_be_read_in_both_colour_schemes(shaded: Watched, page_file: Path) -> None:
     shaded.open(page_file)
     shaded.page.wait_for_selector("html[data-ready=true]")
-    shaded.assert_readable("p", "dt", "dd", "small", ".row span", "button:enabled", "kbd", "input", "select")
+    shaded.assert_readable(
+        "p", "dt", "dd", "small", ".verdict strong", "th", "td", ".row span", "button:enabled", "kbd", "input", "select"
+    )
 
 
 def test_fits_a_phone_and_works_by_touch(phone: Watched, page_file: Path) -> None:
     phone.open(page_file)
-    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+    phone.assert_fits(360)
+    phone.assert_no_column_cut()
     phone.page.locator("#right").tap()
     assert title(phone) == "Bin 00010"
     phone.page.locator("#next").tap()
     assert title(phone) == "Bin 00020"
+    label = phone.page.locator(".cards td[data-label]").first
+    assert label.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Bins"', "cells name their column"
     phone.assert_quiet()
 
 
 def test_prints_a_list_to_take_along(open_page: Watched) -> None:
     page = open_page.page
-    page.emulate_media(media="print")
+    open_page.assert_prints(".verdict", ".meter i", ".legend i.of-record", ".legend i.other", ".spark i.of-record")
     assert page.locator(".print tbody tr").count() == 100
     assert page.locator(".print").is_visible() and not page.locator(".walk").is_visible()
-    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert "B00000" in page.locator(".print tbody tr").first.inner_text()
+
+
+def test_says_first_how_far_the_model_can_be_trusted(open_page: Watched) -> None:
+    verdict = open_page.page.locator("h1 + section.verdict")
+    assert verdict.locator("strong").inner_text() == (
+        "The model is better than always answering the most frequent quantity."
+    )
+    rows = verdict.locator("tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows[:2]] == ["Right", "Right within one"] and "10.0% by chance" in rows[2]
+
+
+def test_a_model_that_knows_nothing_calls_no_record_wrong(watched: Watched, useless_page: Path) -> None:
+    watched.open(useless_page)
+    watched.page.wait_for_selector("html[data-ready=true]")
+    page = watched.page
+    assert "no record is called wrong" in page.locator("h1 + section.verdict.refused strong").inner_text()
+    assert title(watched) == "Bin 00000", "the bins are ranked all the same"
+    assert page.locator("#wrong").inner_text() == "not judged"
+    assert page.locator(".row .state").first.inner_text() == ""
+    assert "estimated wrong" not in page.locator("body").inner_text()
+    assert page.get_by_text("By SKU").count() == 0 and page.locator(".print th", has_text="Wrong").count() == 0
+    watched.assert_quiet()
+
+
+def test_skus_are_grouped_by_fewer_and_more_and_lead_to_their_bins(open_page: Watched) -> None:
+    page = open_page.page
+    for heading, sign in (("Fewer than recorded", "-"), ("More than recorded", "+")):
+        section = page.locator("section", has=page.get_by_role("heading", name=heading))
+        differences = section.locator("tbody td:last-child").all_inner_texts()
+        assert differences and all(text.startswith(sign) for text in differences), heading
+        assert differences == sorted(differences, key=float, reverse=sign == "+"), "the largest difference first"
+    page.locator("button.sku").first.click()
+    assert page.locator(".row").count() == 1
+    assert page.locator("#skus small").inner_text().strip() == page.locator("#search").input_value()
     open_page.assert_quiet()
 
 

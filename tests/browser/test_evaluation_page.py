@@ -47,11 +47,14 @@ def test_can_be_read_in_both_colour_schemes(shaded: Watched, page_file: Path) ->
 def test_fits_a_phone(phone: Watched, page_file: Path) -> None:
     phone.open(page_file)
     phone.assert_fits(360)
+    phone.assert_no_column_cut()
+    phone.assert_labels_apart()
 
 
 def test_prints(watched: Watched, page_file: Path) -> None:
     watched.open(page_file)
-    watched.assert_prints()
+    watched.assert_labels_apart()
+    watched.assert_prints(".verdict", ".interval i", "svg circle")
 
 
 def test_says_so_when_the_gate_opens(watched: Watched, tmp_path: Path) -> None:

@@ -65,11 +65,13 @@ def test_can_be_read_in_both_colour_schemes(shaded: Watched, page_file: Path) ->
 def test_fits_a_phone(phone: Watched, page_file: Path) -> None:
     phone.open(page_file)
     phone.assert_fits(360)
+    phone.assert_no_column_cut()
 
 
 def test_prints(watched: Watched, page_file: Path) -> None:
     watched.open(page_file)
-    watched.assert_prints()
+    watched.assert_labels_apart()
+    watched.assert_prints(".legend i", "svg rect.bar", "svg circle.dot")
 
 
 def test_a_failed_run_shows_its_reason_and_nothing_it_does_not_have(watched: Watched, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from photo import open_photo, resize_shorter_side
 WORST_MISTAKES = 24
 _THUMBNAIL_SIDE = 176
 _PLOT = 260.0
-_MARGIN = 36.0
+_MARGIN = 52.0
 
 _METRICS = (
     ("accuracy", "Accuracy", "share counted exactly right", "percent"),
