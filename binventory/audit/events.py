@@ -22,7 +22,7 @@ _MAX_LINES: Final = 20
 
 
 def detail(found: Disagreement, *, audit: str, origin: Origin, model: AuditModel) -> dict[str, Any]:
-    """The event's detail; `disagreement.schema.json` describes it."""
+    """The event's detail; docs/disagreement.schema.json describes it."""
     row = to_json(found, origin)
     return {
         "schema": SCHEMA,

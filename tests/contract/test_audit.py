@@ -82,9 +82,11 @@ def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Pat
     assert sorted(details) == [f"{number * 10:05d}" for number in range(12)]
     first = details["00010"]
     assert first["schema"] == 1 and first["recorded"] == 2 and first["recorded_probability"] == 0.025
+    assert first["model_package"] is None and first["model_beats_majority"] is None
     assert set(first) == {
         "schema",
         "audit",
+        "model_beats_majority",
         "rank",
         "image_id",
         "recorded",
@@ -95,7 +97,9 @@ def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Pat
         "expected_count",
         "probabilities",
         "photo",
+        "model_package",
         "skus",
+        "more_skus",
     }
     assert max(len(json.dumps(detail)) for detail in details.values()) < 8192
 
