@@ -28,7 +28,7 @@ from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_li
 from benchmarks.auditing.crossfit import HeldOut, as_lines, cross_fit, embed_photos
 from benchmarks.held_out import Floats, Integers
 from binventory.audit import job
-from binventory.audit.records import Columns
+from binventory.audit.csv_records import Columns
 from binventory.core.aws import Aws
 from evaluation.count_metrics import Predictions, measure
 from stacks.vocabulary import CLASSES

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Final
 
 from binventory.audit import job
+from binventory.audit.csv_records import Columns
 from binventory.audit.database import Filters
-from binventory.audit.records import Columns
 from binventory.core.aws import Aws
 
 SIZES: Final = (50_000, 500_000)

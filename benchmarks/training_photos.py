@@ -33,6 +33,9 @@ from torch import nn
 from benchmarks.auditing.crossfit import FOLDS
 from benchmarks.held_out import blocks_of, head_logits, parts_of, write_embedding
 from benchmarks.learning.world import claim, processor, quiet, real_folder, trial
+from binventory.records.errors import RecordError
+from binventory.records.labels import read_labels
+from binventory.records.metadata import read_metadata
 from digests import seal
 from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.calibration import softmax
@@ -40,7 +43,6 @@ from evaluation.count_metrics import Predictions, measure
 from features.files import FeatureSet
 from features.frozen_backbone import FrozenBackbone, calibrate_random_backbone, freeze
 from ingestion.intake import JPEG_QUALITY, JPEG_SUBSAMPLING, SHORTER_SIDE, Workbench, four_channels
-from ingestion.labels import RecordError, parse_labels, parse_record
 from jobs.container import JobContainer
 from modelling.backbones import build_backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard
@@ -119,14 +121,14 @@ FORMS: Final = (
 def read_photos(folder: Path, most: int) -> Photos:
     """The photos of a folder with 1 to 5 items, by its labels.csv or, where there is none, by their records."""
     labels = folder / "labels.csv"
-    listed = parse_labels(labels.read_bytes(), labels.name).by_id if labels.is_file() else None
+    listed = read_labels(labels.read_bytes(), labels.name).by_id if labels.is_file() else None
     found = []
     for path in sorted((folder / "bin-images").glob("*.jpg")):
         if listed is not None:
             count = listed[path.stem].count if path.stem in listed else None
         else:
             try:
-                count = parse_record((folder / "metadata" / f"{path.stem}.json").read_bytes()).count
+                count = read_metadata(path.stem, (folder / "metadata" / f"{path.stem}.json").read_bytes()).recorded
             except (OSError, RecordError):
                 continue
         if count in CLASSES:

@@ -40,7 +40,7 @@ class IngestFlags:
     )
     merge: Path | None = setting("only write the whole report of machines that did not share this folder", None)
     labels_uri: str = setting(
-        "CSV image_id[,count[,label_source]] or the published file_list.json; none: all photos, by their metadata",
+        "CSV image_id,count[,label_source], CSV image_id, or the published .json; none: all photos, by their metadata",
         NO_LABELS,
     )
     listing: str = setting(

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from binventory.audit.counters import PhotoRefusedError, parse_probabilities
 from binventory.audit.database import AuditDatabase, CountedBin, SetAside
-from binventory.audit.records import Record, RecordError
 from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.ordered_map import ordered_map
 from binventory.batch.transform import Heard, Photos, TransformBatch
 from binventory.core.errors import Problem
+from binventory.records.errors import RecordError
+from binventory.records.metadata import Record
 
 LARGE: Final = 20_000
 """Bins of a prefix from which transform jobs are the default."""

@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
-from binventory.audit.records import RecordError, checked_image_id
 from binventory.client import CountError, Queue, count_queued
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
+from binventory.records.errors import RecordError
+from binventory.records.ids import checked_id
 
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
@@ -212,7 +213,7 @@ def read_predictions(path: Path) -> Iterator[tuple[str, Mapping[int, float]]]:
         raise ValueError(f"it is neither a folder nor one of {', '.join(readers)}")
     for place, image_id, answer in rows:
         try:
-            yield checked_image_id(image_id), parse_probabilities(answer)
+            yield checked_id(image_id), parse_probabilities(answer)
         except (ValueError, RecordError, TypeError) as error:
             raise ValueError(f"{place}: {error}") from error
 

@@ -1,21 +1,23 @@
-"""Records from a CSV export of the inventory system: one row a bin, or one row a SKU of a bin.
+"""Records from a table of the inventory system: one row a bin, or one row a SKU of a bin.
 
 Rows of one bin may be anywhere in the file, so they are gathered in a database file, not in memory.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from binventory.audit.records import MAX_LINES, Columns, Line, Record, RecordError, line_from_row
 from binventory.audit.sources import Bin, Store, photo_folder
 from binventory.core.errors import Exit, Problem
+from binventory.records.errors import RecordError, TableError
+from binventory.records.ids import read_id
+from binventory.records.metadata import MAX_LINES, Line, Record, read_count, shortened
+from binventory.records.tables import Row, Table, open_table
 
 _TABLE: Final = """
 DROP TABLE IF EXISTS rows;
@@ -23,6 +25,56 @@ CREATE TABLE rows (
     image_id TEXT, row INTEGER, photo TEXT, sku TEXT, name TEXT, quantity INTEGER, reason TEXT, detail TEXT
 );
 """
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of the table holds what; None: it has no such column."""
+
+    image_id: str = "image_id"
+    count: str = "count"
+    photo: str | None = None
+    """Path of the photo below the folder or prefix; without it `<image_id>.jpg`."""
+    sku: str | None = None
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, mapping: str) -> Columns:
+        """From `image_id=bin,count=qty,sku=asin`. Raises ValueError naming what is unknown."""
+        known = {field.name for field in fields(cls)}
+        chosen: dict[str, str] = {}
+        for pair in filter(None, (part.strip() for part in mapping.split(","))):
+            key, equals, column = (part.strip() for part in pair.partition("="))
+            if not equals or not column or key not in known:
+                raise ValueError(f"column mapping {pair!r} is not one of {', '.join(sorted(known))} = a column's name")
+            chosen[key] = column
+        return cls(**chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Positions:
+    """The columns that are mapped, as indices in a row; None: not mapped."""
+
+    image_id: int
+    count: int
+    photo: int | None
+    sku: int | None
+    name: int | None
+
+    @classmethod
+    def find(cls, file: Path, table: Table, columns: Columns) -> _Positions:
+        """Raises Problem naming the mapped columns that the table lacks, TableError for one that it has twice."""
+        mapped = {each.name: getattr(columns, each.name) for each in fields(columns)}
+        found = {key: None if column is None else table.position(column) for key, column in mapped.items()}
+        missing = [column for key, column in mapped.items() if column is not None and found[key] is None]
+        if missing:
+            raise Problem(
+                f"{file} has no column {', '.join(missing)}",
+                f"its columns are {', '.join(table.header) or 'none at all'}"[:500],
+                "map them, for example: --columns image_id=bin,count=quantity",
+                code=Exit.USAGE,
+            )
+        return cls(**found)  # type: ignore[arg-type]  # image_id and count are always mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +93,20 @@ class CsvRecords:
     """The rows of a CSV file, gathered by bin."""
 
     def __init__(self, table: Path, columns: Columns, spill: Path) -> None:
-        """Reads the file into `spill`. Raises Problem when it is no CSV with the mapped columns."""
+        """Reads the file into `spill`. Raises Problem when it is no table with the mapped columns."""
         self._columns = columns
         self._database = sqlite3.connect(spill)
         self._database.executescript(_TABLE)
         try:
-            with table.open(newline="", encoding="utf-8-sig") as stream, self._database:
-                reader = csv.DictReader(stream)
-                _require_columns(table, list(reader.fieldnames or []), columns)
+            with table.open("rb") as stream, self._database:
+                opened = open_table(stream)
+                at = _Positions.find(table, opened, columns)
                 self._database.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (_values(row, columns, number) for number, row in enumerate(reader, start=2)),
+                    (_values(row, at, columns) for row in opened.rows()),
                 )
                 self._database.execute("CREATE INDEX rows_by_bin ON rows (image_id, row)")
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except (OSError, TableError) as error:
             cure = "give a CSV file in UTF-8 with a header"
             raise Problem(f"{table} was not read", str(error), cure, code=Exit.USAGE) from error
 
@@ -80,11 +132,11 @@ def _reader(rows: list[_Row], columns: Columns) -> Callable[[], Record]:
     def read() -> Record:
         for row in rows:
             if row.reason is not None:
-                raise RecordError(row.reason, f"row {row.row}: {row.detail}")
+                raise RecordError(row.reason, f"line {row.row}: {row.detail}")
         if len(rows) > 1 and columns.sku is None:
             numbers = ", ".join(str(row.row) for row in rows[:5])
             raise RecordError(
-                "several_rows", f"rows {numbers} name this bin; map sku=COLUMN to add their quantities up"
+                "several_rows", f"lines {numbers} name this bin; map sku=COLUMN to add their quantities up"
             )
         if len(rows) > MAX_LINES:
             raise RecordError("several_rows", f"more than {MAX_LINES} rows name this bin")
@@ -94,23 +146,14 @@ def _reader(rows: list[_Row], columns: Columns) -> Callable[[], Record]:
     return read
 
 
-def _values(row: dict[str, Any], columns: Columns, number: int) -> tuple[Any, ...]:
-    photo = (row.get(columns.photo) or "").strip() if columns.photo else ""
+def _values(row: Row, at: _Positions, columns: Columns) -> tuple[Any, ...]:
+    """The row as it is stored: with the id, or with the line as its name where the id cannot be used."""
+    photo = row.cell(at.photo)
+    image_id = f"line {row.line}"
     try:
-        image_id, line = line_from_row(row, columns)
+        image_id = read_id(row.key(at.image_id))
+        quantity = read_count(row.key(at.count), columns.count)
     except RecordError as error:
-        given = (row.get(columns.image_id) or "").strip()
-        image_id = f"row {number}" if error.reason == "bad_id" else given
-        return (image_id, number, photo, "", "", 0, error.reason, str(error))
-    return (image_id, number, photo, line.sku, line.name, line.quantity, None, None)
-
-
-def _require_columns(table: Path, header: list[str], columns: Columns) -> None:
-    missing = columns.missing_from(header)
-    if missing:
-        raise Problem(
-            f"{table} has no column {', '.join(missing)}",
-            f"its columns are {', '.join(header) or 'none at all'}"[:500],
-            "map them, for example: --columns image_id=bin,count=quantity",
-            code=Exit.USAGE,
-        )
+        return (image_id, row.line, photo, "", "", 0, error.reason, str(error))
+    sku, name = shortened(row.cell(at.sku)), shortened(row.cell(at.name))
+    return (image_id, row.line, photo, sku or name, name, quantity, None, None)

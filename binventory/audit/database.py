@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 from binventory.audit.estimate import WrongShare, posterior
 from binventory.audit.model import AuditModel
-from binventory.audit.records import Line, Record
 from binventory.core.errors import Exit, Problem
+from binventory.records.metadata import Line, Record
 
 _SCHEMA_VERSION: Final = 1
 _LEAST_DIFFERENCE: Final = 0.05

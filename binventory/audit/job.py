@@ -14,14 +14,13 @@ from typing import Final
 from binventory import serving
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
 from binventory.audit.counters import Counter, EndpointCounter, Pace, PredictionsFile
-from binventory.audit.csv_records import CsvRecords
+from binventory.audit.csv_records import Columns, CsvRecords
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.events import send_events
 from binventory.audit.model import AuditModel, model_of_endpoint, model_of_evaluation, model_of_package
 from binventory.audit.outputs import WRITERS, Origin, write_set_aside
 from binventory.audit.page import write_page
 from binventory.audit.plan import Plan
-from binventory.audit.records import Columns
 from binventory.audit.run import Scope, audit_bins
 from binventory.audit.sources import (
     PHOTO_FOLDER,

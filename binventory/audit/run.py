@@ -10,9 +10,9 @@ from typing import Final
 
 from binventory.audit.counters import Counter, PhotoRefusedError
 from binventory.audit.database import AuditDatabase, CountedBin, SetAside
-from binventory.audit.records import RecordError
 from binventory.audit.sources import Bin, Folder, PhotoUnreadableError, Store, read_photo
 from binventory.core.errors import Problem
+from binventory.records.errors import RecordError
 from stacks.vocabulary import CLASSES
 
 # Bins a transaction: large enough to cost nothing, small enough that an interruption loses little.

@@ -5,6 +5,7 @@ Both are read in listing order and never held whole: the ledger ranks the bins l
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,20 +14,15 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
-from binventory.audit.records import (
-    MAX_METADATA_BYTES,
-    Record,
-    RecordError,
-    checked_image_id,
-    record_from_metadata,
-)
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
+from binventory.records import ids
+from binventory.records.errors import RecordError
+from binventory.records.metadata import MAX_METADATA_BYTES, Record, read_metadata
 
 PHOTO_FOLDER: Final = "bin-images"
 METADATA_FOLDER: Final = "metadata"
 MAX_PHOTO_BYTES: Final = 16 * 1024 * 1024
-_PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
 class PhotoUnreadableError(Exception):
@@ -45,7 +41,7 @@ class Store(Protocol):
         """The root, as people write it."""
 
     def names(self, folder: str) -> Iterator[str]:
-        """Names of the files directly in `folder` ("" is the root), in any order."""
+        """Names of the files directly in `folder` ("" is the root), sorted."""
 
     def read(self, path: str, limit: int) -> bytes | None:
         """The file, at most limit + 1 bytes of it; None when there is none."""
@@ -74,14 +70,11 @@ class Folder:
         return str(self.root)
 
     def names(self, folder: str) -> Iterator[str]:
-        """File names as the file system lists them."""
+        """File names, as S3 sorts keys."""
         place = self.root / folder
-        if not place.is_dir():
-            return
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.is_file():
-                    yield entry.name
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                yield from sorted((entry.name for entry in entries if entry.is_file()), key=os.fsencode)
 
     def read(self, path: str, limit: int) -> bytes | None:
         """Refuses paths that lead out of the folder."""
@@ -159,10 +152,16 @@ def read_photo(store: Store, path: str) -> bytes:
 
 def bins_with_metadata(store: Store) -> Iterator[Bin]:
     """Bins of a store laid out like the public bucket: `bin-images/<id>.jpg` and `metadata/<id>.json`."""
-    for name in store.names(PHOTO_FOLDER):
-        path = PurePosixPath(name)
-        if path.suffix.lower() in _PHOTO_SUFFIXES:
-            yield Bin(path.stem, f"{PHOTO_FOLDER}/{name}", _metadata_reader(store, path.stem))
+    photos = (name for name in store.names(PHOTO_FOLDER) if ids.is_photo(name))
+    # In the order of the names, those that begin with the same id are neighbours.
+    for _, group in itertools.groupby(photos, key=lambda name: name.partition(".")[0]):
+        first: dict[str, str] = {}
+        for name in sorted(group, key=ids.preference):
+            stem, path = PurePosixPath(name).stem, f"{PHOTO_FOLDER}/{name}"
+            if first.setdefault(stem, name) is name:
+                yield Bin(stem, path, _metadata_reader(store, stem))
+            else:
+                yield Bin(path, path, _refusal(ids.second_photo(name, first[stem])))
 
 
 def photo_folder(store: Store) -> str:
@@ -172,10 +171,17 @@ def photo_folder(store: Store) -> str:
 
 def _metadata_reader(store: Store, image_id: str) -> Callable[[], Record]:
     def read() -> Record:
-        checked_image_id(image_id)
+        ids.checked_id(image_id)
         data = store.read(f"{METADATA_FOLDER}/{image_id}.json", MAX_METADATA_BYTES)
         if data is None:
-            raise RecordError("no_record", f"there is no {METADATA_FOLDER}/{image_id}.json")
-        return record_from_metadata(image_id, data)
+            raise RecordError("metadata_missing", f"there is no {METADATA_FOLDER}/{image_id}.json")
+        return read_metadata(image_id, data)
 
     return read
+
+
+def _refusal(error: RecordError) -> Callable[[], Record]:
+    def refuse() -> Record:
+        raise error
+
+    return refuse

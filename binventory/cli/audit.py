@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from binventory.audit import job
+from binventory.audit.csv_records import Columns
 from binventory.audit.database import Filters, SkuError
 from binventory.audit.plan import Plan
-from binventory.audit.records import Columns
 from binventory.audit.run import Scope
 from binventory.audit.summary import Summary
 from binventory.batch.estimate import launch

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from binventory.audit import job
+from binventory.audit.csv_records import Columns
 from binventory.audit.events import DETAIL_TYPE, SOURCE
-from binventory.audit.records import Columns
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import Names

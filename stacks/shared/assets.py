@@ -50,9 +50,15 @@ NAMES_FOR_JOBS = (
     "binventory/pages/charts.py",
     "binventory/pages/document.py",
     "binventory/pages/style.css",
+    "binventory/records/__init__.py",
+    "binventory/records/errors.py",
+    "binventory/records/ids.py",
+    "binventory/records/labels.py",
+    "binventory/records/metadata.py",
+    "binventory/records/tables.py",
 )
-"""What the training code shares with stacks and the command line: constants, and the kit of HTML pages.
-Packed under the same names; these files need no package but those of the training image."""
+"""What the training code shares with stacks and the command line: constants, the kit of HTML pages, the readers of
+records. Packed under the same names; these files need no package but those of the training image."""
 NAMES_FOR_FUNCTIONS = ("stacks/__init__.py", "stacks/environments.py", "stacks/names.py")
 """What stacks and functions both import, packed with the functions under the same names."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from binventory.audit import job
-from ingestion.labels import Label, parse_labels
+from binventory.records.labels import Label, read_labels
 from tests.audited import FORMULA, SCRIPT, write_bin, write_evaluation, write_folder, write_predictions
 from tests.browser.conftest import Watched
 
@@ -117,7 +117,7 @@ def test_marks_download_as_labels_that_ingest_reads(open_page: Watched) -> None:
     keyboard.press("u")
     assert "4 of 130 checked: 3 wrong, 1 right" in page.locator("#progress").inner_text()
 
-    found = parse_labels(labels(open_page), "labels.csv")
+    found = read_labels(labels(open_page), "labels.csv")
     assert dict(found.by_id) == {"00000": Label(1, "audit"), "00010": Label(4, "audit"), "00030": Label(12, "audit")}
     assert found.refused == ()
 
@@ -144,7 +144,7 @@ def test_marks_survive_a_reload(open_page: Watched, page_file: Path) -> None:
     open_page.open(page_file)
     open_page.page.wait_for_selector("html[data-ready=true]")
     assert "you counted 5" in open_page.page.locator("#mark").inner_text()
-    assert parse_labels(labels(open_page), "labels.csv").by_id["00000"].count == 5
+    assert read_labels(labels(open_page), "labels.csv").by_id["00000"].count == 5
 
 
 def test_search_and_filter_narrow_the_list(open_page: Watched) -> None:

@@ -77,10 +77,10 @@ def test_every_bin_is_ranked_or_set_aside_with_a_reason(tmp_path: Path) -> None:
         "six": "recorded_above_scope",
         "many": "recorded_above_scope",
         "huge-record": "metadata_too_large",
-        "no-json": "not_json",
+        "no-json": "metadata_malformed",
         "not-a-photo": "refused",
-        "bad id": "bad_id",
-        "no-record": "no_record",
+        "bad id": "unsafe_id",
+        "no-record": "metadata_missing",
     }
     assert (summary.counted, summary.out_of_scope, summary.not_audited) == (10, 3, 5)
     assert len(endpoint.photos) == 11, "only photos whose record can be judged are paid for"

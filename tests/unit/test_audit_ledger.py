@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from binventory.audit.database import AuditDatabase, CountedBin, Filters, SetAside
 from binventory.audit.estimate import WrongShare
 from binventory.audit.outputs import Origin, inert, write_csv, write_json_lines, write_parquet, write_set_aside
-from binventory.audit.records import Line, Record
 from binventory.core.errors import Problem
+from binventory.records.metadata import Line, Record
 
 IDENTITY = {"source": "here", "counter": "someone"}
 HALF = WrongShare(share=0.5, low=0.4, high=0.6, photos=1, classes=5)

@@ -1,97 +1,16 @@
-"""Records from untrusted metadata and CSV: usable, or refused with a reason; no crash."""
+"""Records from tables, and bins from folders: every bin is used, or refused with its reason."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from binventory.audit.csv_records import CsvRecords
-from binventory.audit.records import (
-    MAX_LINES,
-    MAX_TEXT,
-    Columns,
-    Record,
-    RecordError,
-    checked_image_id,
-    record_from_metadata,
-    shortened,
-)
+from binventory.audit.csv_records import Columns, CsvRecords
 from binventory.audit.sources import Folder, PhotoUnreadableError, bins_with_metadata
 from binventory.core.errors import Problem
-
-
-def metadata(quantity: object, **items: object) -> bytes:
-    return json.dumps({"BIN_FCSKU_DATA": items, "EXPECTED_QUANTITY": quantity}).encode()
-
-
-def reason(data: bytes) -> str:
-    with pytest.raises(RecordError) as caught:
-        record_from_metadata("1", data)
-    return caught.value.reason
-
-
-def test_reads_the_public_metadata(abid: Path) -> None:
-    record = record_from_metadata("00200", (abid / "metadata" / "00200.json").read_bytes())
-    assert (record.recorded, record.lines[0].sku, record.lines[0].quantity) == (3, "B018RSDQ20", 3)
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"", "not_json"),
-        (b"[1, 2]", "no_quantity"),
-        (b"{}", "no_quantity"),
-        (b"[" * 100_000, "not_json"),
-        (b'{"EXPECTED_QUANTITY": 1' + b" " * 2_000_000 + b"}", "metadata_too_large"),
-        (metadata("3"), "bad_quantity"),
-        (metadata(True), "bad_quantity"),
-        (metadata(-1), "bad_quantity"),
-        (metadata(2.5), "bad_quantity"),
-        (metadata(10**30), "bad_quantity"),
-        (metadata(1, A={"quantity": None}), "bad_quantity"),
-        (metadata(1, A=7), "bad_items"),
-        (metadata(2, A={"quantity": 1}), "sum_differs"),
-        (json.dumps({"EXPECTED_QUANTITY": 1, "BIN_FCSKU_DATA": []}).encode(), "bad_items"),
-    ],
-)
-def test_what_cannot_be_used_has_a_reason(data: bytes, expected: str) -> None:
-    assert reason(data) == expected
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-        lambda inner: (
-            st.lists(inner)
-            | st.dictionaries(st.sampled_from(["EXPECTED_QUANTITY", "BIN_FCSKU_DATA", "quantity", "name", "A"]), inner)
-        ),
-        max_leaves=12,
-    )
-)
-def test_any_json_is_a_record_or_a_reason(document: object) -> None:
-    try:
-        record = record_from_metadata("1", json.dumps(document).encode())
-    except RecordError as error:
-        assert error.reason
-    else:
-        assert record.recorded >= 0
-        assert all(len(line.sku) <= MAX_TEXT and len(line.name) <= MAX_TEXT for line in record.lines)
-
-
-@given(st.text(max_size=3000))
-def test_shortened_text_is_short_and_printable(text: str) -> None:
-    found = shortened(text)
-    assert len(found) <= MAX_TEXT and found.isprintable()
-
-
-@pytest.mark.parametrize("text", ["", "../x", "a/b", "a..b", ".hidden", "a\n", "x" * 200, "a b", "a,b", "=1"])
-def test_ids_that_could_be_paths_or_formulas_are_refused(text: str) -> None:
-    with pytest.raises(RecordError, match="image id"):
-        checked_image_id(text)
+from binventory.records.errors import RecordError
+from binventory.records.metadata import MAX_LINES, Record
 
 
 def csv_bins(tmp_path: Path, text: str, columns: str = "") -> dict[str, Record | str]:
@@ -113,11 +32,16 @@ def test_csv_with_one_row_a_bin(tmp_path: Path) -> None:
     found = csv_bins(tmp_path, "bin,qty\n00001,3\n00002,x\n../etc,1\n00003,\n00004,0\n", "image_id=bin,count=qty")
     assert found == {
         "00001": Record("00001", 3),
-        "00002": "bad_quantity",
-        "row 4": "bad_id",
-        "00003": "no_quantity",
+        "00002": "count_invalid",
+        "line 4": "unsafe_id",
+        "00003": "count_invalid",
         "00004": Record("00004", 0),
     }
+
+
+def test_a_table_is_read_as_pandas_and_spreadsheets_write_it(tmp_path: Path) -> None:
+    found = csv_bins(tmp_path, "Bin; Qty\r00001.jpg;3.0\r00002;4,0\r00003;5;6\r", "image_id=bin,count=qty")
+    assert found == {"00001": Record("00001", 3), "00002": Record("00002", 4), "line 4": "row_malformed"}
 
 
 def test_csv_with_one_row_a_sku_adds_up_wherever_the_rows_stand(tmp_path: Path) -> None:
@@ -174,3 +98,26 @@ def test_a_folder_lets_nothing_out(tmp_path: Path) -> None:
         assert caught.value.reason == "outside"
     assert store.read("bin-images/absent.jpg", 10) is None
     assert [found.image_id for found in bins_with_metadata(store)] == ["link"]
+
+
+def test_every_ending_of_a_photo_is_audited_and_a_second_photo_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "bin-images"
+    folder.mkdir()
+    (tmp_path / "metadata").mkdir()
+    for name in ("1.jpg", "1.JPG", "1.png", "2.JPEG", "3.png", "3.x.jpg", "4.gif"):
+        (folder / name).write_bytes(b"x")
+        (tmp_path / "metadata" / f"{name[0]}.json").write_bytes(b'{"EXPECTED_QUANTITY": 2}')
+    found: dict[str, Record | str] = {}
+    for each in bins_with_metadata(Folder(tmp_path)):
+        try:
+            found[each.image_id] = each.record()
+        except RecordError as error:
+            found[each.image_id] = error.reason
+    assert found == {
+        "1": Record("1", 2),
+        "bin-images/1.JPG": "second_photo",
+        "bin-images/1.png": "second_photo",
+        "2": Record("2", 2),
+        "3": Record("3", 2),
+        "3.x": "unsafe_id",
+    }

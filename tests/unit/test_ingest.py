@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -73,6 +73,7 @@ def test_a_healthy_bucket_is_kept_whole_and_split_by_blocks(tmp_path: Path) -> N
         assert all(min(sample.width, sample.height) == 48 for sample in index)
 
 
+_LONG: Final = 10**4299
 DEFECTS: Mapping[str, tuple[str, bytes | None, str]] = {
     # defect: what to overwrite, with what (None: delete it), the reason to be given
     "corrupt photo": ("bin-images/{}.jpg", b"\xff\xd8\xff\xe0 not a photo", "unreadable"),
@@ -90,7 +91,14 @@ DEFECTS: Mapping[str, tuple[str, bytes | None, str]] = {
         b'{"EXPECTED_QUANTITY": 3, "BIN_FCSKU_DATA": {"A": {"quantity": 2}}}',
         "quantity_mismatch",
     ),
-    "metadata without end": ("metadata/{}.json", b" " * (2**20 + 1), "metadata_invalid"),
+    "metadata without end": ("metadata/{}.json", b" " * (2**20 + 1), "metadata_too_large"),
+    "more than any number": ("metadata/{}.json", b'{"EXPECTED_QUANTITY": 1e400}', "metadata_invalid"),
+    "more than any bin": ("metadata/{}.json", metadata(10**400), "metadata_invalid"),
+    "items without end": (
+        "metadata/{}.json",
+        b'{"EXPECTED_QUANTITY": 3, "BIN_FCSKU_DATA": {"A": {"quantity": %d}, "B": {"quantity": %d}}}' % (_LONG, _LONG),
+        "metadata_invalid",
+    ),
     "empty bin": ("metadata/{}.json", metadata(0), "count_out_of_range"),
     "full bin": ("metadata/{}.json", metadata(17, skus=3), "count_out_of_range"),
 }
@@ -281,6 +289,67 @@ def test_a_split_without_photos_fails_the_job_here_and_not_in_training(
     objects["bin-images/00200.jpg"] = objects["bin-images/00201.jpg"] = b"broken"
     ingest(write(tmp_path / "in", objects), tmp_path / "out")
     assert "no photo was kept for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason", "said"),
+    [
+        ("image_id,count\n100,1\n101,2\n", "photo_missing", "no photo 100, but 00100: a spreadsheet removes zeros"),
+        ("image_id,count\n00100,x\n00101,y\n", "count_invalid", "00100: line 2: column count holds 'x'"),
+    ],
+)
+def test_where_no_label_can_be_used_the_reasons_and_the_report_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: str, reason: str, said: str
+) -> None:
+    (tmp_path / "labels.csv").write_text(labels)
+    photos = write(tmp_path / "in", bucket(blocks=6, photos=2))
+    assert start(photos, tmp_path / "out", "--labels-uri", str(tmp_path / "labels.csv")) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert f"2 {reason}" in error and "--block-size" not in error
+    assert set(reasons(tmp_path / "out").values()) == {reason}
+    assert json.loads((tmp_path / "out/report/books.json").read_bytes())["quarantined"] == {reason: 2}
+    assert reason in (tmp_path / "out/report/exploration.html").read_text()
+
+
+def test_too_few_blocks_are_refused_before_a_photo_is_read_with_the_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.csv").write_text("image_id,count\n00100,1\n00200,2\n00300,9\n")
+    photos = write(tmp_path / "in", bucket(blocks=6, photos=2))
+    assert start(photos, tmp_path / "out", "--labels-uri", str(tmp_path / "labels.csv")) == 1
+    error = capsys.readouterr().err
+    assert "2 photos in 2 block(s) of ids cannot fill" in error and "--block-size" in error
+    assert "1 count_out_of_range" in error and reasons(tmp_path / "out") == {"00300": "count_out_of_range"}
+    assert not list((tmp_path / "out").rglob("*.tar"))
+
+
+def test_a_labels_file_whose_header_is_not_understood_is_refused_and_the_records_are_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write(tmp_path / "in", bucket(blocks=6, photos=2))
+    (tmp_path / "labels.csv").write_text("image_id,quantity\n00100,2\n")
+    assert start(photos, tmp_path / "out", "--labels-uri", str(tmp_path / "labels.csv")) == 1
+    assert "its header is 'image_id, quantity'; a labels file has the columns image_id and count" in (
+        capsys.readouterr().err
+    )
+    assert not list((tmp_path / "out").rglob("*.tar"))
+
+
+def test_every_ending_of_a_photo_is_taken_a_second_photo_is_named_and_folders_are_no_photos(tmp_path: Path) -> None:
+    objects = bucket()
+    for old, new in (("00100.jpg", "00100.JPG"), ("00101.jpg", "00101.jpeg"), ("00102.jpg", "00102.PNG")):
+        objects[f"bin-images/{new}"] = objects.pop(f"bin-images/{old}")
+    objects |= {"bin-images/00200.png": jpeg(99), "bin-images/00200.JPG": jpeg(98), "bin-images/archive": b""}
+    books = ingest(write(tmp_path / "in", objects), tmp_path / "out")
+    assert books["kept"] == 48
+    assert reasons(tmp_path / "out") == dict.fromkeys(("bin-images/00200.JPG", "bin-images/00200.png"), "second_photo")
+
+
+def test_skus_that_no_page_can_show_do_not_end_the_run(tmp_path: Path) -> None:
+    record = b'{"EXPECTED_QUANTITY": 2, "BIN_FCSKU_DATA": {"\\ud800<B1": {"quantity": 2}}}'
+    ingest(write(tmp_path / "in", bucket() | {"metadata/00100.json": record}), tmp_path / "out")
+    assert rows(tmp_path / "out", "manifest")["00100"]["items"] == ["<B1"]
 
 
 def test_names_that_are_no_ids_are_quarantined(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.split import SHARES, SplitError, block_of, is_bin_id, split_blocks
+from binventory.records.ids import is_bin_id
+from ingestion.split import SHARES, block_of, split_blocks
 from stacks.vocabulary import SPLITS
 
 BLOCKS = st.dictionaries(st.integers(0, 10**6).map(str), st.integers(1, 200), min_size=3, max_size=60)
@@ -49,9 +50,9 @@ def test_shares_of_a_large_dataset_are_near_what_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("blocks", [{}, {"1": 100}, {"1": 1, "2": 100}])
-def test_too_few_blocks_name_the_cure(blocks: dict[str, int]) -> None:
-    with pytest.raises(SplitError, match="--block-size"):
-        split_blocks(blocks, 0)
+def test_fewer_blocks_than_splits_have_a_split_each(blocks: dict[str, int]) -> None:
+    split_of = split_blocks(blocks, 0).split_of
+    assert split_of.keys() == blocks.keys() and len(set(split_of.values())) == len(blocks)
 
 
 @given(st.integers(0, 10**9), st.integers(1, 1000), st.integers(0, 9))

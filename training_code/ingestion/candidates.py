@@ -13,27 +13,27 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from binventory.records import ids
+from binventory.records.errors import RecordError
+from binventory.records.labels import Label, Labels
+from binventory.records.metadata import MAX_METADATA_BYTES, read_metadata, too_large
 from ingestion.intake import MAX_BYTES
-from ingestion.labels import Label, Labelled, Labels, RecordError, parse_record, settle
+from ingestion.labels import Labelled, settle
 from ingestion.plan import Candidate
 from ingestion.rows import QUARANTINED, SKIPPED, Fate, SetAside
 from ingestion.source import (
     METADATA,
-    METADATA_SUFFIX,
-    PHOTO_SUFFIX,
     PHOTOS,
     BinSource,
     Changed,
     ListedObject,
     SourceError,
 )
-from ingestion.split import block_of, draw, is_bin_id
+from ingestion.split import block_of, draw
 from ingestion.throttle import in_order
 from stacks.vocabulary import CLASSES
 
 _NO_LABEL: Final = Label(None, "")
-# Real records have a few thousand bytes.
-_MAX_METADATA: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -88,22 +88,25 @@ async def select(
     listings = await asyncio.gather(
         source.list_photos(lambda listed: expect(min(most, listed))), source.list_metadata()
     )
-    photos, metadata = _named(listings[0], PHOTO_SUFFIX), _named(listings[1], METADATA_SUFFIX)
+    photos, metadata = _photos(listings[0]), _named(listings[1], ids.id_of_metadata)
     if not photos.by_id:
         raise SourceError(f"{source.url} lists no photo; it must hold bin-images/<id>.jpg")
     if labels is None:
         _refuse_other_names(photos, metadata, selection)
-        ids: Iterable[str] = photos.by_id.keys() | metadata.by_id.keys()
+        wanted: Iterable[str] = photos.by_id.keys() | metadata.by_id.keys()
     else:
-        ids = labels.by_id
+        wanted = labels.by_id
         for bin_id, reason, detail in labels.refused:
             selection.refuse(bin_id, QUARANTINED, reason, detail)
+    _refuse_second_photos(photos, wanted, selection)
     pool: list[Candidate] = []
-    for bin_id in sorted(ids):
+    padded: Mapping[str, str] | None = None
+    for bin_id in sorted(wanted):
         label = _NO_LABEL if labels is None else labels.by_id[bin_id]
         photo, described = photos.by_id.get(bin_id), metadata.by_id.get(bin_id)
         if photo is None:
-            detail = "it has a label or metadata, the source has no photo"
+            padded = padded or {ids.without_zeros(name): name for name in photos.by_id}
+            detail = _no_photo(bin_id, padded)
             selection.refuse(bin_id, QUARANTINED, "photo_missing", detail, label.count)
         else:
             candidate = Candidate(bin_id, photo, label, described, selection.block_of(bin_id))
@@ -124,25 +127,55 @@ async def select(
 class _Named:
     by_id: Mapping[str, ListedObject]
     others: Sequence[str]
+    second: Sequence[tuple[str, str]] = ()
+    """Ids and names of photos whose bin has another photo, which is used."""
 
 
-def _named(found: Iterable[ListedObject], suffix: str) -> _Named:
+def _named(found: Iterable[ListedObject], id_of: Callable[[str], str | None]) -> _Named:
+    """Objects by the ids in their names. Where several objects have an id, the first is taken."""
     by_id: dict[str, ListedObject] = {}
     others: list[str] = []
+    second: list[tuple[str, str]] = []
     for entry in found:
-        stem = entry.name.removesuffix(suffix)
-        if stem != entry.name and is_bin_id(stem):
-            by_id[stem] = entry
-        else:
-            others.append(entry.name)
-    return _Named(by_id, others)
+        bin_id = id_of(entry.name)
+        if bin_id is None:
+            if not _is_folder(entry):
+                others.append(entry.name)
+        elif by_id.setdefault(bin_id, entry) is not entry:
+            second.append((bin_id, entry.name))
+    return _Named(by_id, others, second)
+
+
+def _photos(found: Iterable[ListedObject]) -> _Named:
+    return _named(sorted(found, key=lambda entry: ids.preference(entry.name)), ids.id_of_photo)
+
+
+def _is_folder(entry: ListedObject) -> bool:
+    """Whether an object is what consoles make for an empty folder."""
+    return entry.size == 0 and "." not in entry.name.rpartition("/")[2]
+
+
+def _refuse_second_photos(photos: _Named, wanted: Iterable[str], selection: Selection) -> None:
+    taken = set(wanted) if photos.second else ()
+    for bin_id, name in photos.second:
+        if bin_id in taken:
+            error = ids.second_photo(name, photos.by_id[bin_id].name)
+            selection.refuse(f"{PHOTOS}{name}", QUARANTINED, error.reason, str(error))
+
+
+def _no_photo(bin_id: str, padded: Mapping[str, str]) -> str:
+    """Why an id has no photo; `padded` has the ids of all photos by what spreadsheets make of them."""
+    whole = padded.get(bin_id)
+    if whole is None:
+        return "it has a label or metadata, the source has no photo"
+    return f"the source has no photo {bin_id}, but {whole}: a spreadsheet removes zeros unless the column is text"
 
 
 def _refuse_other_names(photos: _Named, metadata: _Named, selection: Selection) -> None:
     """Set aside the objects whose names are no ids."""
     for folder, named in ((PHOTOS, photos), (METADATA, metadata)):
         for name in named.others:
-            detail = "a name has letters, digits, - and _ only, and ends in .jpg or .json"
+            detail = "a name has letters, digits, - and _ only, and ends in .jpg, .jpeg, .png or .json"
             selection.refuse(f"{folder}{name}", QUARANTINED, "unexpected_name", detail)
 
 
@@ -222,10 +255,10 @@ async def read_label(source: BinSource, candidate: Candidate) -> Labelled:
     """The count of a candidate, from its metadata and its label. Raises RecordError where they give none."""
     if candidate.known is not None:
         return candidate.known
-    if candidate.metadata is not None and candidate.metadata.size > _MAX_METADATA:
-        raise RecordError("metadata_invalid", f"{candidate.metadata.size} bytes of metadata, at most {_MAX_METADATA}")
+    if candidate.metadata is not None and candidate.metadata.size > MAX_METADATA_BYTES:
+        raise too_large(candidate.metadata.size)
     try:
         data = None if candidate.metadata is None else await source.metadata(candidate.metadata)
     except Changed as error:
         raise RecordError("changed_while_reading", str(error)) from error
-    return settle(candidate.label, None if data is None else parse_record(data))
+    return settle(candidate.label, None if data is None else read_metadata(candidate.id, data))

@@ -79,6 +79,19 @@ class Destination:
                 raise
             log.warning("%s is finished but could not be saved for a retry: %s", mark.unit, error)
 
+    async def publish_report(self, output: Path) -> None:
+        """Upload the report of a run that fails: SageMaker uploads no output of a failed job.
+
+        The run's own error matters more, so a failure here is a warning.
+        """
+        try:
+            for path in sorted((output / REPORT).iterdir()):
+                if path.is_file():
+                    await self.put(output, path)
+            log.info("the report is in %s", self.prefixes[REPORT])
+        except DestinationError as error:
+            log.warning("%s", error)
+
     async def put(self, output: Path, path: Path) -> None:
         """Upload one file of the output folder to its final address. Raises DestinationError."""
         store, key = self._place(output, path)

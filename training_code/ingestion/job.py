@@ -14,19 +14,34 @@ from pathlib import Path
 import PIL
 from PIL import features
 
+from binventory.records.errors import TableError
+from binventory.records.labels import Labels, read_labels
 from ingestion.books import Accounts
 from ingestion.candidates import select
 from ingestion.destination import Destination
-from ingestion.labels import Labels, LabelsError, parse_labels
+from ingestion.exploration import Exploration
+from ingestion.labels import LabelsError
 from ingestion.listing import ExecutionListing, read_listing
 from ingestion.plan import IngestPlan, Unit, make_plan
-from ingestion.report import MachineBooks, join, photos_in, sweep_reports, write_part, write_plan_rows, write_report
+from ingestion.report import (
+    EmptySplitError,
+    MachineBooks,
+    check_splits,
+    join,
+    photos_in,
+    sweep_reports,
+    why,
+    write_part,
+    write_plan_rows,
+    write_report,
+)
 from ingestion.run import NO_LABELS, NO_LISTING, Expected, IngestError, IngestSettings, JobMachine, RunFacts
 from ingestion.source import BinSource, Changed, read_file
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
 from ingestion.work import WorkLimits
 from ingestion.workers import Workers, finished_before, run_units
 from shards.lists import ShardError
+from stacks.vocabulary import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +67,10 @@ async def ingest(
             await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
     except ShardError as error:
         raise IngestError(str(error)) from error
+    except EmptySplitError:
+        if destination is not None:
+            await destination.publish_report(output)
+        raise
 
 
 async def _ingest(
@@ -75,6 +94,7 @@ async def _ingest(
         )
     if machine.count == 1:
         await write_report(output, done, task.facts, accounts, photos_in(output))
+        check_splits(accounts)
     else:
         part = MachineBooks(machine, task.facts, task.plan_files)
         write_part(output, part, task.expected, accounts.tally, done)
@@ -107,6 +127,8 @@ async def _task(
     sweep(output, [unit.name for unit in plan.units])
     sweep_reports(output, machine)
     first = machine.index == 0
+    plan_files = write_plan_rows(output / REPORT, plan) if first else {}
+    _require_splits(plan)
     facts = RunFacts(
         settings=asdict(settings),
         rule=plan.rule,
@@ -119,8 +141,24 @@ async def _task(
         facts=facts,
         units=units,
         expected=_expected(units, plan if first else None),
-        plan_files=write_plan_rows(output / REPORT, plan) if first else {},
+        plan_files=plan_files,
     )
+
+
+def _require_splits(plan: IngestPlan) -> None:
+    """Raise EmptySplitError where there are too few blocks for the splits, before any photo is read.
+
+    Without any photo nothing would be read, so the run goes on and writes the report.
+    """
+    blocks = len(plan.split_by_block)
+    if 0 < blocks < len(SPLITS):
+        exploration = Exploration(seed=0)
+        for row in plan.set_aside:
+            exploration.add(row)
+        raise EmptySplitError(
+            f"{plan.candidates} photos in {blocks} block(s) of ids cannot fill train, validation and test: "
+            f"take a smaller --block-size or more photos{why(exploration)}"
+        )
 
 
 async def _make_plan(settings: IngestSettings, source: BinSource, workers: Workers) -> IngestPlan:
@@ -154,13 +192,15 @@ def code_fingerprint() -> str:
     """SHA-256 of the code and the libraries that decide which bytes come out."""
     import digests
     import photo
+    from binventory import records
     from stacks import vocabulary
 
     here = Path(__file__).parent
     libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
     digest = hashlib.sha256(repr(libraries).encode())
     shared = [Path(str(module.__file__)) for module in (digests, photo, vocabulary)]
-    for path in (*sorted(here.glob("*.py")), *sorted((here.parent / "shards").glob("*.py")), *shared):
+    folders = (here, here.parent / "shards", Path(str(records.__file__)).parent)
+    for path in (*(path for folder in folders for path in sorted(folder.glob("*.py"))), *shared):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -181,7 +221,13 @@ async def _read_labels(uri: str, listing: ExecutionListing | None) -> Labels | N
         raise LabelsError(f"{error}; start the execution again: it lists the labels anew") from error
     if data is None:
         raise LabelsError(f"{uri} does not exist; give a labels file, or {NO_LABELS}")
-    return parse_labels(data, uri)
+    try:
+        labels = read_labels(data, uri)
+    except TableError as error:
+        raise LabelsError(f"{uri} was not read: {error}") from error
+    if labels.ignored:
+        log.info("%s: not read: column %s", uri, ", ".join(labels.ignored)[:200])
+    return labels
 
 
 def _expected(units: Iterable[Unit], plan: IngestPlan | None) -> Expected:

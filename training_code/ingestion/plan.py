@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ingestion.labels import Label, Labelled
+from binventory.records.labels import Label
+from ingestion.labels import Labelled
 from ingestion.rows import NO_SPLIT, QUARANTINED, SetAside
 from ingestion.run import Packed
 from ingestion.source import BinSource, ListedObject, content_md5

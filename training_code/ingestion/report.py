@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Final
 from digests import DamagedFile, read_sealed, seal
 from ingestion.books import KEPT, Accounts, RowTally, check, summary
 from ingestion.destination import Destination
-from ingestion.exploration import to_document
+from ingestion.exploration import Exploration, to_document
 from ingestion.page import write_page
 from ingestion.plan import IngestPlan
 from ingestion.rows import QUARANTINED, SKIPPED, Kept, to_line
@@ -47,10 +48,17 @@ WHOLE: Final = (
 )
 """Files made from the rows of all machines, under the output folder."""
 
+_REASONS: Final = 3
+_EXAMPLE: Final = 200
+
 PhotosOf = Callable[[Sequence[Kept]], Awaitable[Mapping[str, bytes]]]
 """Returns the photos of some rows from the shards, by id, without those that are missing."""
 
 log = logging.getLogger(__name__)
+
+
+class EmptySplitError(IngestError):
+    """A split has no photo, so nothing can be trained; the message has the reasons. The report is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +115,8 @@ def write_part(
     log.info("machine %s of %s: %s", part.machine.index + 1, part.machine.count, _in_words(books))
 
 
-async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos: PhotosOf) -> None:
-    """As `write_report`, from the rows of all machines, which are in the output folder.
+async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos: PhotosOf) -> Accounts:
+    """As `write_report`, from the rows of all machines, which are in the output folder. Returns their accounts.
 
     Raises:
         IngestError: a file of rows is damaged; and as `write_report`.
@@ -121,6 +129,7 @@ async def write_whole_report(output: Path, parts: Sequence[MachineBooks], photos
     accounts = Accounts(output, (PLAN, *facts.units), seed=int(str(facts.settings["seed"])))
     accounts.take_finished()
     await write_report(output, marks, facts, accounts, photos)
+    return accounts
 
 
 async def write_report(
@@ -130,7 +139,7 @@ async def write_report(
 
     Raises:
         BooksError: the books do not balance.
-        IngestError: a photo is damaged, or no photo was kept for a split.
+        IngestError: a photo is damaged.
     """
     report, tally, exploration = output / REPORT, accounts.tally, accounts.exploration
     check(tally, facts.plan, marks)
@@ -146,11 +155,26 @@ async def write_report(
     for split in SPLITS:
         write_shard_list(output / split, [mark.shard for mark in marks if mark.split == split and mark.shard])
     log.info("%s", _in_words(books))
-    if empty := [split for split in SPLITS if tally.per_split[split][KEPT] == 0]:
-        raise IngestError(
-            f"no photo was kept for {' and '.join(empty)}; see the quarantine files in {report}, "
-            "or take more photos or a smaller --block-size"
-        )
+
+
+def check_splits(accounts: Accounts) -> None:
+    """Raise EmptySplitError unless every split has a photo, with the reasons why photos were set aside."""
+    per_split = accounts.tally.per_split
+    if empty := [split for split in SPLITS if per_split[split][KEPT] == 0]:
+        cure = ". Take more photos or a smaller --block-size" if accounts.tally.of(KEPT) else ""
+        raise EmptySplitError(f"no photo was kept for {' and '.join(empty)}{why(accounts.exploration)}{cure}")
+
+
+def why(exploration: Exploration) -> str:
+    """The most frequent reasons why ids were set aside, each with an example; empty without any."""
+    reasons = Counter(exploration.reasons[QUARANTINED]) + Counter(exploration.reasons[SKIPPED])
+    if not reasons:
+        return ""
+    shown: list[str] = []
+    for reason, number in reasons.most_common(_REASONS):
+        example = exploration.examples.get(reason, [""])[0][:_EXAMPLE]
+        shown.append(f"{number:,} {reason}" + (f" ({example})" if example else ""))
+    return f"; set aside: {'; '.join(shown)}; all are in the report's quarantine and skipped files"
 
 
 def _check_photos(found: Mapping[str, bytes], rows: Sequence[Kept]) -> None:
@@ -193,7 +217,7 @@ async def merge(output: Path) -> None:
         raise IngestError(f"{names} are not the books of one run of {first.machine.count} machines")
     try:
         check_shards(output, first.facts)
-        await write_whole_report(output, parts, photos_in(output))
+        check_splits(await write_whole_report(output, parts, photos_in(output)))
     except ShardError as error:
         raise IngestError(str(error)) from error
 
@@ -242,12 +266,14 @@ async def join(output: Path, part: MachineBooks, destination: Destination | None
 
     Raises:
         DestinationError: this machine's books cannot be written there, or the rows of the others cannot be read.
+        EmptySplitError: no photo was kept for a split; the report is written.
     """
+    accounts: Accounts | None = None
     if destination is None:
         parts = read_parts(output, part.machine.parts())
         if parts is not None:
             check_shards(output, part.facts)
-            await write_whole_report(output, parts, photos_in(output))
+            accounts = await write_whole_report(output, parts, photos_in(output))
     else:
         names = [*part.plan_files, part.machine.parts()[part.machine.index]]
         # Its books last: they promise that all its other files exist.
@@ -256,11 +282,13 @@ async def join(output: Path, part: MachineBooks, destination: Destination | None
         with tempfile.TemporaryDirectory() as folder:
             parts = await _gathered(Path(folder), part, destination)
             if parts is not None:
-                await write_whole_report(Path(folder), parts, destination.photos)
+                accounts = await write_whole_report(Path(folder), parts, destination.photos)
                 for name in WHOLE:
                     write_whole(output / name, (Path(folder) / name).read_bytes())
-    if parts is None:
+    if accounts is None:
         log.info("other machines are still at work; the last of the %s writes the whole report", part.machine.count)
+    else:
+        check_splits(accounts)
 
 
 async def _gathered(folder: Path, part: MachineBooks, destination: Destination) -> list[MachineBooks] | None:

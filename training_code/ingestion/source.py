@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 PHOTOS: Final = "bin-images/"
 METADATA: Final = "metadata/"
-PHOTO_SUFFIX: Final = ".jpg"
-METADATA_SUFFIX: Final = ".json"
 
 # Buckets that anyone may read without credentials, and their regions.
 _PUBLIC: Final = {"aft-vbi-pds": "us-east-1"}

@@ -1,4 +1,4 @@
-"""Bin ids, their blocks of neighbours, and the split: whole blocks go to train, validation or test.
+"""The blocks of neighbouring ids, and the split: whole blocks go to train, validation or test.
 
 Neighbouring ids often show the same bin, so no block stands on both sides. Every function here depends on nothing but
 its arguments: each machine computes the split alone and gets the same one.
@@ -15,20 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ingestion.run import IngestError
 from stacks.vocabulary import SPLITS, TEST, TRAIN, VALIDATION
 
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TRAILING_DIGITS: Final = re.compile(r"[0-9]+$")
 SHARES: Final = {TRAIN: 0.8, VALIDATION: 0.1, TEST: 0.1}
 # From this many blocks on, each block is drawn by itself: chance keeps the shares within about one percent, and photos
 # that are added later move no other block. Fewer blocks are dealt out so that the shares fit.
 _ENOUGH_BLOCKS: Final = 1000
-
-
-def is_bin_id(text: str) -> bool:
-    """Whether the text may be used as an id: letters, digits, `-`, `_`; no dots or slashes, at most 64 characters."""
-    return _ID.fullmatch(text) is not None
 
 
 def block_of(bin_id: str, block_size: int) -> str:
@@ -44,10 +37,6 @@ def draw(seed: int, kind: str, name: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}:{kind}:{name}".encode(), digest_size=8).digest(), "big")
 
 
-class SplitError(IngestError):
-    """The blocks cannot be split; the message names the cure."""
-
-
 @dataclass(frozen=True, slots=True)
 class BlockSplit:
     """The split of each block, and the rule that chose it: `block_draw` or `block_deal`."""
@@ -57,15 +46,10 @@ class BlockSplit:
 
 
 def split_blocks(photos_in: Mapping[str, int], seed: int) -> BlockSplit:
-    """Put every block into a split. `photos_in` is the number of photos of each block.
+    """Put every block into a split; with fewer than three blocks some splits get none.
 
-    Raises SplitError with fewer than three blocks: each split needs one.
+    `photos_in` is the number of photos of each block.
     """
-    if len(photos_in) < len(SPLITS):
-        raise SplitError(
-            f"{len(photos_in)} block(s) of ids cannot fill train, validation and test; "
-            "take a smaller --block-size or more photos"
-        )
     if len(photos_in) >= _ENOUGH_BLOCKS:
         return BlockSplit("block_draw", {block: _drawn(block, seed) for block in photos_in})
     return BlockSplit("block_deal", _dealt(photos_in, seed))

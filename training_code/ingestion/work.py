@@ -21,10 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
 
+from binventory.records.errors import RecordError
 from ingestion.candidates import read_label
 from ingestion.destination import Destination
 from ingestion.intake import KEPT_AS_SENT, DamagedPhoto, ShardPhoto, Workbench, take_in
-from ingestion.labels import Labelled, RecordError
+from ingestion.labels import Labelled
 from ingestion.plan import Candidate, Unit
 from ingestion.rows import QUARANTINED, SKIPPED
 from ingestion.source import BinSource, Changed, SourceError
