@@ -51,7 +51,7 @@ def test_ingest_and_audit_agree_on_every_bin(tmp_path: Path, with_labels: bool) 
     objects["bin-images/00303.png"] = jpeg(99)
     del objects["metadata/00304.json"]
     folder = write(tmp_path / "in", objects)
-    arguments, records, columns = [], None, job.Columns()
+    arguments, records = [], None
     if with_labels:
         # One table for both. Its counts are those of the records that can be read.
         rows = [f"{number // 8 * 100 + 100 + number % 8:05}.jpg;{number % 5 + 1}.0" for number in range(16, 48)]
@@ -63,7 +63,6 @@ def test_ingest_and_audit_agree_on_every_bin(tmp_path: Path, with_labels: bool) 
         str(folder),
         tmp_path / "audit",
         records=records,
-        columns=columns,
         predictions=write_answers(folder, tmp_path / "answers.jsonl"),
         formats=("jsonl",),
     )

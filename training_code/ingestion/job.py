@@ -148,7 +148,7 @@ async def _task(
 def _require_splits(plan: IngestPlan) -> None:
     """Raise EmptySplitError where there are too few blocks for the splits, before any photo is read.
 
-    Without any photo nothing would be read, so the run goes on and writes the report.
+    Without any photo nothing would be read, so the run continues and writes the report.
     """
     blocks = len(plan.split_by_block)
     if 0 < blocks < len(SPLITS):
