@@ -5,6 +5,7 @@ SageMaker's toolkits call them without the server; the server calls the same par
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,20 +13,30 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from photo import DEFAULT_MAX_PIXELS, PhotoError, check_size, prepare, prepare_image
-from serving.answers import Answer, Prediction, Refusal, answer, write
+from photo import DEFAULT_MAX_PIXELS, PhotoError, check_size, is_large, prepare_image, read_header
+from serving.answers import Answer, Prediction, answer, write
 from serving.artefact import Artefact, Description
 from serving.cores import inference_threads
 from serving.network import Logits, Network, Photos
+from serving.refusals import Refusal
 from serving.requests import Photo, parse_photos
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The photos of a request, and whether it is answered as a batch."""
+    """The photos of a request, refusals in the place of those that it does not hold, and whether it is a batch."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[Photo | Refusal, ...]
     batch: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A photo that has been checked. `decode`, which works once, gives its RGB image or raises PhotoError."""
+
+    large: bool
+    """Whether photos like this one should be decoded in turn, for their time and memory."""
+    decode: Callable[[], Image.Image]
 
 
 class Scorer(Protocol):
@@ -47,16 +58,29 @@ class CountingModel:
             "sha256": artefact.digest[:16],
         }
 
-    def prepare(self, photo: Photo) -> Photos | Refusal:
-        """The network's input [crop, crop, 3] for one photo, or why there is none."""
+    def open(self, photo: Photo) -> Opened | Refusal:
+        """Check one photo and decode nothing; or why it cannot be counted."""
         try:
             if isinstance(photo, bytes):
-                return prepare(photo, self.description.preprocessing)
+                header = read_header(photo, needed_side=self.description.preprocessing.needed_side)
+                return Opened(header.large, header.decode)
             height, width = photo.shape[:2]
             check_size((width, height), DEFAULT_MAX_PIXELS)
-            return prepare_image(Image.fromarray(photo), self.description.preprocessing)
+            return Opened(is_large(width * height), lambda: Image.fromarray(photo))
         except PhotoError as error:
             return Refusal(error.reason, str(error))
+
+    def decode(self, opened: Opened) -> Photos | Refusal:
+        """The network's input [crop, crop, 3] for an opened photo, or why there is none."""
+        try:
+            return prepare_image(opened.decode(), self.description.preprocessing)
+        except PhotoError as error:
+            return Refusal(error.reason, str(error))
+
+    def prepare(self, photo: Photo) -> Photos | Refusal:
+        """The network's input [crop, crop, 3] for one photo, or why there is none."""
+        opened = self.open(photo)
+        return opened if isinstance(opened, Refusal) else self.decode(opened)
 
     def logits(self, batch: Photos) -> Logits:
         """Scores [N, classes]; one call at a time."""
@@ -81,7 +105,7 @@ def input_fn(request_body: bytes, content_type: str) -> Reading:
 
 def predict_fn(reading: Reading, model: CountingModel) -> Prediction:
     """Answer every photo of a request, refusing those that cannot be read."""
-    prepared = [model.prepare(photo) for photo in reading.photos]
+    prepared = [photo if isinstance(photo, Refusal) else model.prepare(photo) for photo in reading.photos]
     readable = [photo for photo in prepared if not isinstance(photo, Refusal)]
     scores = iter(model.logits(np.stack(readable)) if readable else ())
     results = tuple(photo if isinstance(photo, Refusal) else model.answer(next(scores)) for photo in prepared)

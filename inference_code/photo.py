@@ -137,10 +137,9 @@ class PhotoHeader:
     @property
     def large(self) -> bool:
         """Whether decoding takes so long or so much memory that photos like this one should be decoded in turn."""
-        decoded = 4 * self.image.width * self.image.height
         # libjpeg holds every coefficient, two bytes, of a JPEG that is drawn in more than one scan.
         held = 2 * self.pixels * len(self.image.getbands()) if self.scans > 1 else 0
-        return decoded + held > _LARGE_BYTES or self.pixels * self.scans > _LARGE_SCANNED_PIXELS
+        return is_large(self.image.width * self.image.height, held) or self.pixels * self.scans > _LARGE_SCANNED_PIXELS
 
     def decode(self) -> Image.Image:
         """The upright RGB image; works once. Raises PhotoError (unreadable, too_slow)."""
@@ -198,6 +197,11 @@ def read_header(
     if needed_side is not None:
         _decode_scaled(image, needed_side)
     return PhotoHeader(image, pixels, parts.scans, parts.orientation, source)
+
+
+def is_large(pixels: int, held_bytes: int = 0) -> bool:
+    """Whether so many pixels, and bytes held while they are decoded, take so much memory that photos take turns."""
+    return 4 * pixels + held_bytes > _LARGE_BYTES
 
 
 def open_photo(

@@ -21,10 +21,11 @@ from PIL import Image, ImageDraw
 
 from inference import CountingModel, Reading, model_fn, predict_fn
 from serving.admission import AdmissionLimits
-from serving.answers import Refusal
 from serving.application import Application
 from serving.artefact import ArtefactError, unpack
+from serving.connections import HttpProtocol
 from serving.network import ModelError
+from serving.refusals import Refusal
 from serving.telemetry import Metrics, log
 
 # SageMaker kills a container 30 seconds after SIGTERM.
@@ -69,7 +70,7 @@ def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
         lifespan="on",
         ws="none",
         loop="uvloop",
-        http="h11",
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from serving.requests import RequestError
+from serving.refusals import RequestError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,12 +26,14 @@ class AdmissionLimits:
 
     body_bytes: int = 25 * _MEBIBYTE
     body_seconds: float = 30.0
+    answer_seconds: float = 50.0
+    """From the body to the answer. SageMaker's caller waits 60 seconds."""
     requests: int = 64
     photos: int = 256
-    bytes: int = 128 * _MEBIBYTE
+    bytes: int = 64 * _MEBIBYTE
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "body_seconds", "requests", "photos", "bytes"):
+        for name in ("body_bytes", "body_seconds", "answer_seconds", "requests", "photos", "bytes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
 
@@ -53,7 +55,8 @@ def _integer(variable: str, default: int) -> int:
         raise ValueError(f"{variable} must be a whole number, not {value!r}") from None
 
 
-def _busy(what: str) -> RequestError:
+def busy(what: str) -> RequestError:
+    """The error for a request that finds so much waiting that it cannot be taken or answered now."""
     return RequestError(503, "busy", f"{what} are waiting; try again in a second", [("retry-after", "1")])
 
 
@@ -69,7 +72,7 @@ class Admission:
     def admit(self) -> Visit:
         """Admit a request. Raises RequestError (503) when the limit of requests is reached."""
         if self.requests >= self.limits.requests:
-            raise _busy(f"{self.requests} requests")
+            raise busy(f"{self.requests} requests")
         return Visit(self)
 
 
@@ -96,14 +99,14 @@ class Visit:
         if self._bytes + amount > limits.body_bytes:
             raise RequestError(413, "too_many_bytes", f"the request may have at most {limits.body_bytes} bytes")
         if self._admission.bytes + amount > limits.bytes:
-            raise _busy(f"{self._admission.bytes} bytes")
+            raise busy(f"{self._admission.bytes} bytes")
         self._admission.bytes += amount
         self._bytes += amount
 
     def hold_photos(self, amount: int) -> None:
         """Count more photos. Raises RequestError (503) when all requests together have too many."""
         if self._admission.photos and self._admission.photos + amount > self._admission.limits.photos:
-            raise _busy(f"{self._admission.photos} photos")
+            raise busy(f"{self._admission.photos} photos")
         self._admission.photos += amount
         self._photos += amount
 
@@ -125,4 +128,4 @@ class Visit:
                     more = message.get("more_body", False)
         except TimeoutError as error:
             raise RequestError(408, "slow", "the request's body did not arrive in time") from error
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)

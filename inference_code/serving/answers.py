@@ -15,7 +15,8 @@ import numpy as np
 from serving.answer_rule import answered
 from serving.artefact import Description
 from serving.network import Logits
-from serving.requests import CSV, JSON, JSON_LINES, RequestError, choose_answer
+from serving.refusals import Refusal
+from serving.requests import CSV, JSON, JSON_LINES, choose_answer
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,6 @@ def answer(scores: Logits, description: Description) -> Answer:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why one photo of a request has no answer; `reason` is a stable code."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Prediction:
     """One result for each photo, in the request's order, and the model that produced them."""
 
@@ -69,13 +62,12 @@ class Prediction:
 def write(prediction: Prediction, accept: str) -> tuple[bytes, str]:
     """The answer's bytes and their media type.
 
-    Raises RequestError when no acceptable form exists, and when not one photo could be read (400 or 413).
+    Raises RequestError when no acceptable form exists, and when not one photo could be read (400, 413 or 415).
     """
     media_type, header = choose_answer(accept)
     refusals = [result for result in prediction.results if isinstance(result, Refusal)]
     if len(refusals) == len(prediction.results):
-        first = refusals[0]
-        raise RequestError(413 if first.reason == "too_many_bytes" else 400, first.reason, first.message)
+        raise refusals[0].as_error()
     return _WRITERS[media_type](prediction, header), media_type
 
 

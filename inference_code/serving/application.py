@@ -7,28 +7,37 @@ import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from inference import CountingModel, input_fn, output_fn
-from serving.admission import Admission, AdmissionLimits, Disconnected, Message, Receive, Visit
-from serving.answers import Answer, Prediction, Refusal
+from inference import CountingModel, Opened, Reading, input_fn, output_fn
+from serving.admission import Admission, AdmissionLimits, Disconnected, Message, Receive, Visit, busy
+from serving.answers import Answer, Prediction
 from serving.cores import usable_cpus
+from serving.decoding import Decoders
 from serving.micro_batching import MicroBatcher, Scored
-from serving.network import ModelError
+from serving.network import ModelError, Photos
 from serving.openapi import document
-from serving.requests import JSON, Photo, RequestError, choose_answer, is_one_image
+from serving.refusals import Refusal, RequestError
+from serving.requests import JSON, Photo, choose_answer, is_one_image
 from serving.telemetry import Metrics, log
-from serving.tickets import Ticket
+from serving.tickets import Outcome, Ticket
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 LARGEST_BATCH: Final = 8
-# Refusals because of a photo, not of its request.
-_OF_THE_PHOTO: Final = {400, 413, 415}
+# Photos of one request that are decoded or wait for the network at the same time. So a request of few photos never
+# waits for all photos of a large one.
+_AT_ONCE: Final = LARGEST_BATCH
+# Larger bodies of several photos are parsed one at a time, because that takes memory of several times their size.
+_LARGE_BODY_BYTES: Final = 4 * 1024 * 1024
+# In a transform job these refusals of one record become its answer. The reasons of what is wrong with the job itself
+# are no such refusals: every record would have them.
+_OF_THE_PHOTO: Final = {400, 413}
+_OF_THE_JOB: Final = {"too_many_photos", "framing"}
 # Content types that batch transform may send: its records are whole photos.
 _TRANSFORM_MEGABYTES: Final = 6
 
@@ -64,7 +73,7 @@ class Application:
         self._in_transform_job = in_transform_job
         self._metrics = metrics
         self._admission = Admission(limits)
-        self._decoders = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="decoder")
+        self._decoders = Decoders(usable_cpus())
         self._batcher = MicroBatcher(counter.logits, largest=LARGEST_BATCH)
         self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[HttpReply]]] = {
             ("GET", "/ping"): self._ping,
@@ -81,9 +90,9 @@ class Application:
             await self._http(scope, receive, send)
 
     def close(self) -> None:
-        """Answer waiting requests, then end the threads and write the last metrics."""
+        """End the threads and write the last metrics. Photos that wait to be decoded are dropped."""
+        self._decoders.close()
         self._batcher.close()
-        self._decoders.shutdown()
         self._metrics.flush()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -97,6 +106,7 @@ class Application:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            _check_framing(scope)
             reply = await self._route(scope)(scope, receive)
         except RequestError as error:
             self._metrics.count("Refused" if error.status == 503 else "ClientErrors")
@@ -129,7 +139,8 @@ class Application:
     def _refusal(self, error: RequestError) -> HttpReply:
         """The reply for an error. In a transform job its status is 200, because one bad photo must not fail the job."""
         reply = HttpReply.of_error(error)
-        return replace(reply, status=200) if self._in_transform_job and error.status in _OF_THE_PHOTO else reply
+        of_the_photo = error.status in _OF_THE_PHOTO and error.reason not in _OF_THE_JOB
+        return replace(reply, status=200) if self._in_transform_job and of_the_photo else reply
 
     def _route(self, scope: Scope) -> Callable[[Scope, Receive], Awaitable[HttpReply]]:
         method, path = scope["method"], scope["path"]
@@ -162,24 +173,36 @@ class Application:
         accept = headers.get("accept", "")
         choose_answer(accept)
         with self._admission.admit() as visit:
-            body = await visit.read_body(receive, headers.get("content-length"))
-            prediction = await self._predict(body, headers.get("content-type", ""), visit)
+            reading = await self._read(headers, receive, visit)
+            prediction = await self._predict(reading, visit)
         answered, media_type = output_fn(prediction, accept)
         self._observe(prediction, 1000 * (time.perf_counter() - begun))
         return HttpReply(200, answered, media_type)
 
-    async def _predict(self, body: bytes, content_type: str, visit: Visit) -> Prediction:
-        begun = time.perf_counter()
-        run = asyncio.get_running_loop().run_in_executor
+    async def _read(self, headers: dict[str, str], receive: Receive, visit: Visit) -> Reading:
+        """The photos of a request. Nothing holds the body of one that was parsed into them."""
+        body = await visit.read_body(receive, headers.get("content-length"))
+        content_type = headers.get("content-type", "")
         # A single image needs no parsing, so it is not worth a change of threads.
-        reading = (
-            input_fn(body, content_type)
-            if is_one_image(content_type)
-            else await run(self._decoders, input_fn, body, content_type)
-        )
+        if is_one_image(content_type):
+            return input_fn(body, content_type)
+        ticket: Ticket[Reading] = Ticket()
+
+        def parse() -> None:
+            try:
+                ticket.deliver(input_fn(body, content_type))
+            # Raised in a thread that is never joined, so the error is delivered to the request.
+            except Exception as error:
+                ticket.deliver(error)
+
+        self._decoders.submit(parse, large=len(body) > _LARGE_BODY_BYTES)
+        return await self._in_time(ticket.outcome())
+
+    async def _predict(self, reading: Reading, visit: Visit) -> Prediction:
+        begun = time.perf_counter()
         visit.hold_photos(len(reading.photos))
-        tickets = [self._send(photo) for photo in reading.photos]
-        outcomes = await asyncio.gather(*(ticket.outcome() for ticket in tickets))
+        room = asyncio.Semaphore(_AT_ONCE)
+        outcomes = await self._in_time(asyncio.gather(*(self._score(photo, room) for photo in reading.photos)))
         timed = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
         results = [self._counter.answer(each.scores) if isinstance(each, Scored) else each for each in outcomes]
         return Prediction(
@@ -193,15 +216,33 @@ class Application:
             },
         )
 
-    def _send(self, photo: Photo) -> Ticket[Scored | Refusal]:
-        """Send a photo through a decoder thread to the network's thread, without the event loop in between."""
-        ticket: Ticket[Scored | Refusal] = Ticket()
-        self._decoders.submit(self._decode, photo, ticket)
-        return ticket
-
-    def _decode(self, photo: Photo, ticket: Ticket[Scored | Refusal]) -> None:
+    async def _in_time(self, outcome: Awaitable[Outcome]) -> Outcome:
+        """The outcome. Raises RequestError (503) where it comes too late for the client to wait."""
         try:
-            prepared = self._counter.prepare(photo)
+            async with asyncio.timeout(self._admission.limits.answer_seconds):
+                return await outcome
+        except TimeoutError:
+            raise busy(f"{self._admission.photos} photos") from None
+
+    async def _score(self, photo: Photo | Refusal, room: asyncio.Semaphore) -> Scored | Refusal:
+        """Send a photo through a decoder thread to the network's thread, without the event loop in between."""
+        if isinstance(photo, Refusal):
+            return photo
+        async with room:
+            ticket: Ticket[Scored | Refusal] = Ticket()
+            self._decoders.submit(partial(self._decode, photo, ticket))
+            return await ticket.outcome()
+
+    def _decode(self, photo: Photo, ticket: Ticket[Scored | Refusal], *, in_turn: bool = False) -> None:
+        if not ticket.awaited:
+            return
+        try:
+            prepared: Photos | Opened | Refusal = self._counter.open(photo)
+            if isinstance(prepared, Opened):
+                if prepared.large and not in_turn:
+                    self._decoders.submit(partial(self._decode, photo, ticket, in_turn=True), large=True)
+                    return
+                prepared = self._counter.decode(prepared)
             if isinstance(prepared, Refusal):
                 ticket.deliver(prepared)
             else:
@@ -223,6 +264,14 @@ class Application:
             if isinstance(result, Answer):
                 self._metrics.observe(PredictedCount=result.count, Confidence=result.confidence)
         self._metrics.count("Photos", len(prediction.results))
+
+
+def _check_framing(scope: Scope) -> None:
+    """Raises RequestError where a proxy before this server might see another end of the body (RFC 9112, 6.1)."""
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        raise RequestError(
+            400, "framing", "send Content-Length or Transfer-Encoding, not both", [("connection", "close")]
+        )
 
 
 def _places(error: Exception) -> list[str]:

@@ -7,10 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from serving.network import Logits, Photos
+
+_CLOSING_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ class MicroBatcher:
             self._wake.notify()
 
     def close(self) -> None:
-        """Score the photos that wait, then end the thread."""
+        """Score the photos that wait, for a moment, then end the thread."""
         with self._wake:
             self._closed = True
             self._wake.notify()
-        self._thread.join()
+        self._thread.join(_CLOSING_SECONDS)
 
     @property
     def alive(self) -> bool:

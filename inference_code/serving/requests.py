@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
-import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from serving.json_bodies import photos_of_json, photos_of_json_lines
+from serving.npy_bodies import Pixels, photos_of_npy
+from serving.refusals import Refusal, RequestError
 
 MAX_PHOTOS: Final = 64
 JSON: Final = "application/json"
@@ -19,27 +16,13 @@ CSV: Final = "text/csv"
 NPY: Final = "application/x-npy"
 IMAGES: Final = ("image/jpeg", "image/jpg", "image/png")
 
-Pixels = NDArray[np.uint8]
 Photo = bytes | Pixels
 
 
-class RequestError(Exception):
-    """A request that cannot be answered. `status` is the HTTP status, `reason` a stable code; the message has the cure.
-
-    `headers` go out with the answer.
-    """
-
-    def __init__(self, status: int, reason: str, message: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.headers = tuple(headers)
-
-
-def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo], bool]:
+def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo | Refusal], bool]:
     """The photos of a request, still encoded or as pixels [height, width, 3], and whether it was a batch.
 
-    Raises RequestError.
+    What cannot be read in the place of one photo is a Refusal. Raises RequestError.
     """
     media_type = _media_type(content_type)
     if not body:
@@ -52,9 +35,7 @@ def parse_photos(body: bytes, content_type: str) -> tuple[list[Photo], bool]:
     photos, batch = parse(body)
     if not photos:
         raise RequestError(400, "no_photos", "the request holds no photo")
-    if len(photos) > MAX_PHOTOS:
-        raise RequestError(413, "too_many_photos", f"{len(photos)} photos; send at most {MAX_PHOTOS} a request")
-    return photos, batch
+    return list(photos), batch
 
 
 def is_one_image(content_type: str) -> bool:
@@ -66,87 +47,26 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _one_image(body: bytes) -> tuple[list[Photo], bool]:
+_Parsed = tuple[Sequence[Photo | Refusal], bool]
+
+
+def _one_image(body: bytes) -> _Parsed:
     return [body], False
 
 
-def _json(body: bytes) -> tuple[list[Photo], bool]:
-    document = _load(body)
-    if isinstance(document, dict) and "photos" in document:
-        entries = document["photos"]
-        if not isinstance(entries, list):
-            raise RequestError(400, "json", "photos must be a list of base64 texts")
-        _check_number(len(entries))
-        return [_decoded(entry) for entry in entries], True
-    return [_decoded(_photo_field(document))], False
+def _json(body: bytes) -> _Parsed:
+    return photos_of_json(body, MAX_PHOTOS)
 
 
-def _json_lines(body: bytes) -> tuple[list[Photo], bool]:
-    lines = [line for line in body.splitlines() if line.strip()]
-    _check_number(len(lines))
-    return [_decoded(_photo_field(_load(line))) for line in lines], True
+def _json_lines(body: bytes) -> _Parsed:
+    return photos_of_json_lines(body, MAX_PHOTOS), True
 
 
-def _npy(body: bytes) -> tuple[list[Photo], bool]:
-    stream = io.BytesIO(body)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran_order, dtype = read_header(stream)
-    # The header is Python syntax from the client; its parser can raise nearly any exception.
-    except Exception as error:
-        raise RequestError(400, "npy", "the body is no .npy array of version 1 or 2") from error
-    batch = len(shape) == 4
-    if dtype != np.uint8 or fortran_order or len(shape) not in (3, 4) or shape[-1] != 3 or min(shape) < 1:
-        raise RequestError(
-            400, "npy", "send uint8 in C order, [height, width, 3] or [photos, height, width, 3], with no side empty"
-        )
-    pixels = body[stream.tell() :]
-    if len(pixels) != int(np.prod(shape, dtype=object)):
-        raise RequestError(400, "npy", f"the array says {shape} but holds {len(pixels)} bytes")
-    array = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
-    return (list(array) if batch else [array]), batch
+def _npy(body: bytes) -> _Parsed:
+    return photos_of_npy(body, MAX_PHOTOS)
 
 
-def _check_number(photos: int) -> None:
-    # Before decoding, so that a request with a million empty photos is cheap.
-    if photos > MAX_PHOTOS:
-        raise RequestError(413, "too_many_photos", f"{photos} photos; send at most {MAX_PHOTOS} a request")
-
-
-def _load(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, "json", "the body is not JSON") from error
-
-
-def _photo_field(document: Any) -> Any:
-    if isinstance(document, dict) and "url" in document:
-        raise RequestError(
-            415,
-            "url",
-            "this endpoint fetches nothing; fetch on your side with binventory.client.count_photo or "
-            "`binventory count URL`, or send the photo's bytes",
-        )
-    if not isinstance(document, dict) or "photo" not in document:
-        raise RequestError(400, "json", 'send {"photo": "<base64>"} or {"photos": ["<base64>", ...]}')
-    return document["photo"]
-
-
-def _decoded(entry: Any) -> bytes:
-    if not isinstance(entry, str):
-        raise RequestError(400, "base64", "a photo must be a base64 text")
-    try:
-        return base64.b64decode(entry, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(400, "base64", "a photo is not valid base64") from error
-
-
-_PARSERS: Final[dict[str, Callable[[bytes], tuple[list[Photo], bool]]]] = {
+_PARSERS: Final[dict[str, Callable[[bytes], _Parsed]]] = {
     **dict.fromkeys(IMAGES, _one_image),
     NPY: _npy,
     JSON: _json,

@@ -20,6 +20,11 @@ class Ticket(Generic[Outcome]):
         """Wait for the outcome. Raises the error that was delivered instead of one."""
         return await self._future
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a request still waits for the outcome; from any thread."""
+        return not self._future.done()
+
     def deliver(self, outcome: Outcome | Exception) -> None:
         """Deliver the outcome, or an error instead, from any thread."""
         # A closed loop means that no request waits any more.
@@ -27,7 +32,7 @@ class Ticket(Generic[Outcome]):
             self._loop.call_soon_threadsafe(self._resolve, outcome)
 
     def _resolve(self, outcome: Outcome | Exception) -> None:
-        if self._future.cancelled():
+        if self._future.done():
             return
         if isinstance(outcome, Exception):
             self._future.set_exception(outcome)

@@ -33,8 +33,11 @@ SHARED_MODULES = (
     "serving/answers.py",
     "serving/artefact.py",
     "serving/cores.py",
+    "serving/json_bodies.py",
     "serving/network.py",
+    "serving/npy_bodies.py",
     "serving/onnx_scan.py",
+    "serving/refusals.py",
     "serving/requests.py",
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and

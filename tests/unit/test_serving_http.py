@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from tests import grey_model
+from tests.hostile_photos import jpeg_of_scans
 from tests.serving_process import SERVER, Endpoint, free_port, listening, running, wait_until
 
 
@@ -111,6 +112,27 @@ def test_one_bad_photo_leaves_the_rest_of_its_batch_answered(endpoint: Endpoint)
     assert bad["error"]["reason"] == "not_jpeg_or_png"
 
 
+def test_what_cannot_be_read_is_refused_in_its_place(endpoint: Endpoint) -> None:
+    photo = base64.encodebytes(grey_model.photo(5)).decode()
+    lines = [json.dumps({"photo": photo}), '{"photo": "***"}', "{broken", json.dumps({"photo": photo})]
+    for body, kind in (
+        (json.dumps({"photos": [photo, "***", 5, photo]}), "application/json"),
+        ("\n".join(lines), "application/jsonlines"),
+    ):
+        predictions = endpoint.post(body.encode(), kind).json()["predictions"]
+        assert [prediction.get("count") for prediction in predictions] == [1, None, None, 1]
+        assert predictions[1]["error"]["reason"] == "base64" and predictions[2]["error"]["message"]
+
+
+def test_photos_that_are_decoded_in_turn_are_counted_in_their_place(endpoint: Endpoint) -> None:
+    large, small = grey_model.photo(250, "PNG", (2000, 1600)), grey_model.photo(5)
+    body = json.dumps({"photos": [in_base64(photo) for photo in (large, small, large)]}).encode()
+    predictions = endpoint.post(body, "application/json").json()["predictions"]
+    assert [prediction["count"] for prediction in predictions] == [5, 1, 5]
+    pixels = npy(np.full((1500, 1600, 3), 120, dtype=np.uint8))
+    assert endpoint.post(pixels, "application/x-npy").json()["count"] == 3
+
+
 def test_json_lines_out(endpoint: Endpoint) -> None:
     response = endpoint.post(batches()["application/json"], "application/json", accept="application/jsonlines")
     assert response.headers["content-type"] == "application/jsonlines"
@@ -176,12 +198,15 @@ ZEROS = np.zeros((64, 64, 3), dtype=np.uint8)
         (npy(np.asfortranarray(np.zeros((64, 65, 3), dtype=np.uint8))), "application/x-npy", 400, "npy"),
         (npy(np.array([{"a": 1}], dtype=object)), "application/x-npy", 400, "npy"),
         (npy(ZEROS[:, :, :2]), "application/x-npy", 400, "npy"),
+        (npy(ZEROS[None]).replace(b"(1,", b"(True,"), "application/x-npy", 400, "npy"),
         (npy(np.zeros((0, 64, 64, 3), dtype=np.uint8)), "application/x-npy", 400, "npy"),
         (npy(np.zeros((65, 1, 1, 3), dtype=np.uint8)), "application/x-npy", 413, "too_many_photos"),
         (npy(np.zeros((1, 1, 3), dtype=np.uint8)), "application/x-npy", 400, "too_small"),
         (npy(np.zeros((40, 4000, 3), dtype=np.uint8)), "application/x-npy", 400, "aspect_ratio"),
         (b"\xff\xd8\xff" + bytes(17 * 1024 * 1024), "image/jpeg", 413, "too_many_bytes"),
         (bytes(26 * 1024 * 1024), "image/jpeg", 413, "too_many_bytes"),
+        (jpeg_of_scans((640, 420), 400), "image/jpeg", 400, "too_many_scans"),
+        (jpeg_of_scans((5000, 5000), 17), "image/jpeg", 400, "too_many_scans"),
     ],
 )
 def test_a_bad_request_gets_its_reason_and_the_next_one_works(
@@ -229,14 +254,27 @@ def test_batch_transform_gets_the_limits_of_a_request(endpoint: Endpoint) -> Non
     assert parameters["MaxConcurrentTransforms"] >= 1 and parameters["MaxPayloadInMB"] == 6
 
 
-def test_in_a_transform_job_a_bad_photo_is_an_answer_and_a_bad_route_is_not(base: Path, tmp_path: Path) -> None:
+def test_in_a_transform_job_a_bad_photo_is_an_answer_and_a_bad_job_fails(base: Path, tmp_path: Path) -> None:
+    """SageMaker fails a job when the model answers a record with another status than 200."""
+    photo, lines = grey_model.photo(5), b'{"photo": ""}\n' * 65
     with running(tmp_path, base, SAGEMAKER_BATCH="true") as endpoint:
         for body, kind, reason in (
             (b"no photo", "image/jpeg", "not_jpeg_or_png"),
-            (b"{}", "text/plain", "content_type"),
+            (b"", "image/jpeg", "empty"),
+            (b"{", "application/json", "json"),
+            (bytes(26 * 1024 * 1024), "image/jpeg", "too_many_bytes"),
         ):
             answer = endpoint.post(body, kind)
             assert (answer.status_code, answer.json()["error"]["reason"]) == (200, reason)
+        for body, kind, status, reason in (
+            (photo, "", 415, "content_type"),
+            (photo, "application/octet-stream", 415, "content_type"),
+            (b'{"url": "https://example.com/bin.jpg"}', "application/json", 415, "url"),
+            (lines, "application/jsonlines", 413, "too_many_photos"),
+        ):
+            answer = endpoint.post(body, kind)
+            assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
+        assert endpoint.post(photo, "image/jpeg", accept="image/png").status_code == 406
         assert httpx.get(f"{endpoint.url}/invocations").status_code == 405
 
 

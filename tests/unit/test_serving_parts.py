@@ -18,15 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import CountingModel, input_fn, model_fn, output_fn, predict_fn
+from inference import CountingModel, Opened, input_fn, model_fn, output_fn, predict_fn
 from serving.admission import AdmissionLimits
-from serving.answers import Refusal, answer
+from serving.answers import answer
 from serving.application import Application
 from serving.artefact import Artefact, Description
 from serving.cores import inference_threads, usable_cpus
+from serving.decoding import Decoders
 from serving.micro_batching import MicroBatcher
 from serving.network import Logits, ModelError, Network, Photos
-from serving.requests import Photo
+from serving.refusals import Refusal
 from serving.telemetry import Metrics
 from tests import grey_model
 
@@ -45,12 +46,18 @@ class Gated(CountingModel):
         self.gate = threading.Event()
         self.failure: Exception | None = None
         self.batches: list[int] = []
-        self.prepared: list[Photo] = []
+        self.prepared: list[Opened] = []
         self.arrived = threading.Event()
+        self.large = 0
+        self.hold_large = threading.Event()
+        self.hold_large.set()
 
-    def prepare(self, photo: Photo) -> Photos | Refusal:
-        result = super().prepare(photo)
-        self.prepared.append(photo)
+    def decode(self, opened: Opened) -> Photos | Refusal:
+        if opened.large:
+            self.large += 1
+            self.hold_large.wait(30)
+        result = super().decode(opened)
+        self.prepared.append(opened)
         return result
 
     def logits(self, batch: Photos) -> Logits:
@@ -150,6 +157,68 @@ def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
     served(tmp_path, AdmissionLimits(body_seconds=0.2), play)
 
 
+def test_an_answer_that_comes_too_late_is_given_up(tmp_path: Path) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        late = await post(client, grey_model.photo(5))
+        assert late.status_code == 503 and late.json()["error"]["reason"] == "busy"
+        counter.gate.set()
+
+    served(tmp_path, AdmissionLimits(answer_seconds=0.2), play)
+
+
+def test_a_request_of_many_photos_leaves_room_for_others(tmp_path: Path) -> None:
+    """A photo that comes later waits for eight photos of the large request, not for all 64."""
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        pixels = io.BytesIO()
+        np.save(pixels, np.zeros((64, 64, 64, 3), dtype=np.uint8))
+        headers = {"content-type": "application/x-npy"}
+        large = asyncio.create_task(client.post("/invocations", content=pixels.getvalue(), headers=headers))
+        await until(lambda: len(counter.prepared) == 8)
+        small = asyncio.create_task(post(client, grey_model.photo(250)))
+        await until(lambda: len(counter.prepared) == 9)
+        counter.gate.set()
+        assert (await small).json()["count"] == 5 and sum(counter.batches) < 64
+        assert len((await large).json()["predictions"]) == 64
+
+    served(tmp_path, AdmissionLimits(), play)
+
+
+def test_a_large_photo_is_decoded_in_turn_and_a_small_one_does_not_wait_for_it(tmp_path: Path) -> None:
+    large = grey_model.photo(250, "PNG", (2000, 1600))
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        counter.gate.set()
+        counter.hold_large.clear()
+        slow = [asyncio.create_task(post(client, large)) for _ in range(6)]
+        await until(lambda: counter.large == 1)
+        assert (await post(client, grey_model.photo(5))).json()["count"] == 1
+        assert counter.large == 1
+        counter.hold_large.set()
+        assert [response.json()["count"] for response in await asyncio.gather(*slow)] == [5] * 6
+        assert counter.large == 6
+
+    served(tmp_path, AdmissionLimits(), play)
+
+
+def test_stopping_waits_for_no_decode_that_does_not_end() -> None:
+    decoders = Decoders(1)
+    begun, release, ran = threading.Event(), threading.Event(), threading.Event()
+
+    def endless() -> None:
+        begun.set()
+        release.wait(60)
+
+    decoders.submit(endless)
+    decoders.submit(ran.set)
+    decoders.submit(lambda: None, large=True)
+    assert begun.wait(30)
+    decoders.close()
+    assert not ran.is_set(), "a job that had not begun is dropped"
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "decoder")
+    release.set()
+
+
 def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         first = asyncio.create_task(post(client, grey_model.photo(5)))
@@ -202,6 +271,16 @@ def test_a_closed_batcher_takes_nothing_more(model: CountingModel) -> None:
         batcher.enqueue(np.zeros((224, 224, 3), dtype=np.uint8), lambda outcome: None)
 
 
+def test_a_request_whose_end_is_told_in_two_ways_is_refused(tmp_path: Path) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        headers = {"content-length": "5", "transfer-encoding": "chunked"}
+        response = await client.post("/invocations", content=b"12345", headers=headers)
+        assert (response.status_code, response.json()["error"]["reason"]) == (400, "framing")
+        assert response.headers["connection"] == "close"
+
+    served(tmp_path, AdmissionLimits(), play)
+
+
 def test_a_client_that_left_is_not_answered(tmp_path: Path) -> None:
     application = Application(
         model_fn(grey_model.write(tmp_path / "model"), threads=1), limits=AdmissionLimits(), metrics=quiet()
@@ -220,7 +299,7 @@ def test_a_client_that_left_is_not_answered(tmp_path: Path) -> None:
     assert sent == []
 
 
-@pytest.mark.parametrize("field", ["body_bytes", "body_seconds", "requests", "photos", "bytes"])
+@pytest.mark.parametrize("field", ["body_bytes", "body_seconds", "answer_seconds", "requests", "photos", "bytes"])
 def test_limits_must_be_positive(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         AdmissionLimits(**{field: 0})

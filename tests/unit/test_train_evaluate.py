@@ -31,7 +31,7 @@ from modelling.bin_model import load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
 from serving.answer_rule import answered
-from serving.answers import Refusal
+from serving.refusals import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
 from tests.listed import enlist

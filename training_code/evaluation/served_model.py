@@ -16,10 +16,11 @@ from evaluation.count_metrics import Floats
 from inference import CountingModel, model_fn
 from jobs.container import JobError
 from photos.batches import read_ahead
-from serving.answers import Answer, Refusal
+from serving.answers import Answer
 from serving.artefact import ArtefactError, Description, unpack
 from serving.cores import inference_threads
 from serving.network import ModelError
+from serving.refusals import Refusal
 from shards import Sample, ShardError
 
 Logits = NDArray[np.float32]

@@ -1,0 +1,136 @@
+"""Connections: a client that sends too slowly, or no HTTP, is disconnected."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+
+from inference import model_fn
+from serving import connections
+from serving.admission import AdmissionLimits
+from serving.application import Application
+from serving.connections import HttpProtocol
+from serving.telemetry import Metrics
+from tests import grey_model
+from tests.serving_process import free_port, listening, wait_until
+
+SLOW = b"HTTP/1.1 408"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server in this process whose clients have 0.3 seconds for their headers."""
+    model = model_fn(grey_model.write(tmp_path_factory.mktemp("model")), threads=1)
+    application = Application(
+        model, limits=AdmissionLimits(), metrics=Metrics(namespace="x", dimensions={}, enabled=False)
+    )
+    number = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(application, host="127.0.0.1", port=number, http=HttpProtocol, ws="none", log_config=None)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "HEADER_SECONDS", 0.3)
+        patch.setattr(connections, "MAX_CONNECTIONS", 8)
+        thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
+        thread.start()
+        wait_until(lambda: listening(number))
+        yield number
+        server.should_exit = True
+        thread.join()
+
+
+def connect(port: int, *parts: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    for part in parts:
+        connection.sendall(part)
+    return connection
+
+
+def heard(connection: socket.socket) -> bytes:
+    """Everything until the server disconnects."""
+    with connection, contextlib.suppress(ConnectionResetError):
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+    return b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /ping HT", b"GET /ping HTTP/1.1\r\nhost: x\r\nx-more: "])
+def test_headers_that_do_not_end_are_given_up(port: int, sent: bytes) -> None:
+    assert heard(connect(port, sent)).startswith(SLOW)
+
+
+def test_headers_that_come_byte_by_byte_are_given_up(port: int) -> None:
+    connection = connect(port, b"GET /ping HTTP/1.1\r\n")
+    stop = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            while not stop.wait(0.05):
+                connection.sendall(b"x-more: 1\r\n")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    answer = connection.recv(65536)
+    stop.set()
+    thread.join()
+    connection.close()
+    assert answer.startswith(SLOW)
+
+
+def test_the_second_request_of_a_connection_has_no_more_time(port: int) -> None:
+    connection = connect(port, b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    connection.sendall(b"GET /ping HTTP/1.1\r\nho")
+    assert heard(connection).startswith(SLOW)
+
+
+def test_a_refused_body_is_not_read_for_ever(port: int) -> None:
+    connection = connect(port, b"POST /nowhere HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 404")
+    connection.sendall(b"3\r\nabc\r\n")
+    heard(connection)
+
+
+def test_a_request_that_is_complete_is_not_disturbed(port: int) -> None:
+    with httpx.Client() as client:
+        for _ in range(3):
+            assert client.get(f"http://127.0.0.1:{port}/ping").status_code == 200
+            photo = grey_model.photo(5)
+            answer = client.post(
+                f"http://127.0.0.1:{port}/invocations", content=photo, headers={"content-type": "image/jpeg"}
+            )
+            assert answer.json()["count"] == 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01 not http\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nx: " + b"a" * 100_000,
+        b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_like_everything_else(port: int, sent: bytes) -> None:
+    answer = heard(connect(port, sent))
+    assert answer.startswith(b"HTTP/1.1 400") and b'"reason": "http"' in answer
+
+
+def test_both_ways_to_end_a_body_are_refused_and_the_connection_ends(port: int) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = heard(connect(port, head + b"0\r\n\r\nGET /ping HTTP/1.1\r\nhost: x\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 400") and b'"reason": "framing"' in answer
+    assert answer.count(b"HTTP/1.1 ") == 1, "what follows is not taken for a request"
+
+
+def test_more_connections_than_the_server_holds_are_refused(port: int) -> None:
+    open_ones = [connect(port) for _ in range(9)]
+    answers = [heard(connection) for connection in open_ones]
+    assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answers) >= 1
+    assert httpx.get(f"http://127.0.0.1:{port}/ping").status_code == 200
