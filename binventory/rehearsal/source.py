@@ -42,8 +42,10 @@ def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str
     """Uploads bin-images/, metadata/ and labels.csv of a folder; `say` is called with files done and files in all."""
     check(folder)
     s3 = aws.client("s3")
+    # us-east-1 is S3's default and no valid constraint.
+    where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
     try:
-        s3.create_bucket(Bucket=bucket)
+        s3.create_bucket(Bucket=bucket, **where)
     except ClientError as error:
         if error_code(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
             raise

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from local_aws.server import LocalAws
-from tests import grey_model
+from tests import broken_model, grey_model
 from tests.callers import Callers
 from tests.contract.jobs import until
 from tests.rehearsal.deployed import NAME, Deployed
@@ -30,20 +30,6 @@ SETTINGS = {
     "BINVENTORY_MONEY__IDLE_HOURS": "24",
 }
 BUCKET = "packages"
-BRIGHT = 230
-
-
-def broken_on_bright_photos() -> bytes:
-    """A graph that passes the self-test and gives no number for a bright photo: the server answers 500."""
-    nodes = [
-        helper.make_node("Cast", ["photos"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
-        helper.make_node("Sub", ["limit", "mean"], ["left"]),
-        helper.make_node("Sqrt", ["left"], ["root"]),
-        helper.make_node("Unsqueeze", ["root", "axis"], ["column"]),
-        helper.make_node("Mul", ["column", "weights"], ["logits"]),
-    ]
-    return _graph(nodes, limit=np.float32(BRIGHT - 30), axis=np.array([1]), weights=np.ones((1, 5), np.float32))
 
 
 def slow() -> bytes:
@@ -59,19 +45,9 @@ def slow() -> bytes:
         helper.make_node("MatMul", ["means", "weights"], ["scores"]),
         helper.make_node("Add", ["scores", "one"], ["logits"]),
     ]
-    return _graph(nodes, large=np.full((size, size), 1e-6, np.float32), weights=np.full((3, 5), 0.01, np.float32))
-
-
-def _graph(nodes: list[Any], **constants: Any) -> bytes:
-    graph = helper.make_graph(
-        nodes,
-        "broken",
-        [helper.make_tensor_value_info("photos", TensorProto.UINT8, ["n", 224, 224, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    return broken_model.graph(
+        nodes, large=np.full((size, size), 1e-6, np.float32), weights=np.full((3, 5), 0.01, np.float32)
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return bytes(model.SerializeToString())
 
 
 class Rollouts:
@@ -201,8 +177,8 @@ def test_broken_packages_are_rolled_back_with_an_alert(rollouts: Rollouts) -> No
     assert callers.errors == []
     assert set(callers.answers) == {good}, "a package that cannot be loaded never gets a request"
 
-    for name, graph in (("answers-500", broken_on_bright_photos()), ("answers-slowly", slow())):
-        with callers_with(rollouts, grey_model.photo(BRIGHT)).calling() as callers:
+    for name, graph in (("answers-500", broken_model.broken_on_bright_photos()), ("answers-slowly", slow())):
+        with callers_with(rollouts, grey_model.photo(broken_model.BRIGHT)).calling() as callers:
             rollouts.approve(name, graph)
             status, package = rollouts.settled()
             assert (status, package) == ("UPDATE_ROLLBACK_COMPLETE", good), name
