@@ -20,7 +20,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile 
 export OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup setup-dev rehearse test test-rehearsal check docs format lock wheels sbom audit clean
+.PHONY: help setup setup-dev rehearse test test-rehearsal test-aws check docs format lock wheels sbom audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -39,6 +39,9 @@ test: setup-dev ## Fast tests
 
 test-rehearsal: setup-dev ## The whole system end to end, through the command line (minutes)
 	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)
+
+test-aws: setup-dev ## The whole system in your AWS account: says its price (under 2 USD), asks, leaves nothing
+	@$(BIN)/python -m tests.account $(ARGS)
 
 check: setup-dev ## Lint, formatting, types and workflows
 	$(BIN)/ruff check .

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 import typer
+from botocore.exceptions import ClientError
 
 from binventory.cli.launching import confirm
 from binventory.cli.look import print_problem, stdout, table
 from binventory.cli.screen import show
+from binventory.core.aws import error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal, duration
 from binventory.core.names import Names
@@ -51,6 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
     except Problem as problem:
         print_problem(problem)
         return problem.code
+    except ClientError as error:
+        print_problem(
+            Problem(
+                f"AWS refused {error.operation_name}",
+                f"{error_code(error)}: {error_message(error)}",
+                "see docs/first-deploy.md; what was made is removed: make test-aws ARGS=--clean",
+            )
+        )
+        return Exit.FAILED
     except typer.Exit as declined:
         return declined.exit_code
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What `make test-aws` deploys: dev under a name of its own, with small jobs, and the price of it all."""
+"""What `make test-aws` deploys: dev under another name, with small jobs, and the price of it all."""
 
 from __future__ import annotations
 

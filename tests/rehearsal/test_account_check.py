@@ -1,4 +1,4 @@
-"""`make test-aws`, run against the local AWS as whoever has an account runs it there."""
+"""`make test-aws`, run against the local AWS."""
 
 from __future__ import annotations
 
