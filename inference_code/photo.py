@@ -24,6 +24,8 @@ DEFAULT_MAX_PIXELS: Final = 25_000_000
 # its shorter side would inflate the longer one without bound.
 MIN_SIDE: Final = 32
 MAX_ASPECT_RATIO: Final = 8.0
+MAX_INPUT_SIDE: Final = 1024
+"""Of a network's input, pixels."""
 # Encoders write progressive JPEGs in 10 to 20 scans. Each scan goes over all pixels, however few bytes it has.
 MAX_SCANS: Final = 100
 MAX_SCANNED_PIXELS: Final = 400_000_000
@@ -107,12 +109,23 @@ class Preprocessing:
         return self.crop if self.fit == WHOLE else self.shorter_side
 
     def __post_init__(self) -> None:
-        if not 1 <= self.crop <= self.shorter_side <= 4096:
-            raise ValueError(f"crop ({self.crop}) must lie in 1..shorter_side ({self.shorter_side}), at most 4096")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError("mean and std need three values each, and std must be positive")
+        sides = (self.crop, self.shorter_side)
+        if not all(type(side) is int for side in sides) or not 1 <= self.crop <= self.shorter_side <= MAX_INPUT_SIDE:
+            raise ValueError(
+                f"crop ({self.crop!r}) and shorter_side ({self.shorter_side!r}) must be whole numbers, "
+                f"crop in 1..shorter_side, at most {MAX_INPUT_SIDE}"
+            )
+        for name, values, low, high in (("mean", self.mean, 0, 1), ("std", self.std, 0.001, 1000)):
+            numbers = all(is_number(value) and low <= value <= high for value in values)
+            if len(values) != 3 or not numbers:
+                raise ValueError(f"{name} needs three numbers from {low} to {high}")
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON document is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def kind_of(data: bytes) -> str | None:

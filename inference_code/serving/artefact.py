@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from arithmetic import SERVED
 from digests import DamagedFile, unseal
-from photo import Preprocessing
+from photo import Preprocessing, is_number
 from serving.answer_rule import ANSWERS, MOST_PROBABLE
+from serving.archive import ArchiveError, unpack_files
 from serving.onnx_scan import NotOnnx, keeps_weights_outside
 
 MODEL_FILE: Final = "model.onnx"
 DESCRIPTION_FILE: Final = "serving.json"
 MAX_MODEL_BYTES: Final = 1024**3
 MAX_DESCRIPTION_BYTES: Final = 1024**2
-# A damaged or hostile archive must not fill the disk; a real one has a few files.
-MAX_MEMBERS: Final = 64
+# A fitted temperature lies between 0.05 and 20; far from them, answers would be no probabilities.
+TEMPERATURES: Final = (0.01, 100)
+MAX_CLASSES: Final = 100
+MAX_COUNT: Final = 1000
 
 
 class ArtefactError(Exception):
@@ -41,42 +41,44 @@ class Description:
     """The rule by which the answered count is chosen, one of ANSWERS."""
 
     @classmethod
-    def parse(cls, text: str) -> Description:
+    def parse(cls, text: str | bytes) -> Description:
         """Read the text of serving.json. Raises ArtefactError, which names the wrong field."""
         try:
             fields: Any = json.loads(text)
-            if fields["schema"] != 1:
+            if not isinstance(fields, dict):
+                raise ArtefactError(f"{DESCRIPTION_FILE} must hold one object")
+            if type(fields["schema"]) is not int or fields["schema"] != 1:
                 raise ArtefactError(f"{DESCRIPTION_FILE}: schema is {fields['schema']!r}, this server reads 1")
-            description = cls(
+            return cls(
                 classes=tuple(fields["classes"]),
                 preprocessing=Preprocessing.of(fields["preprocessing"]),
-                temperature=float(fields["temperature"]),
-                precision=str(fields["precision"]),
+                temperature=fields["temperature"],
+                precision=fields["precision"],
                 # Models that were made before the rule was written down answer the most probable count.
-                answer=str(fields.get("answer", MOST_PROBABLE)),
+                answer=fields.get("answer", MOST_PROBABLE),
             )
         except KeyError as error:
             raise ArtefactError(f"{DESCRIPTION_FILE}: the field {error} is missing") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
-        description._check()
-        return description
 
-    def _check(self) -> None:
-        if not self.classes or not all(type(count) is int and 0 <= count <= 1000 for count in self.classes):
-            raise ArtefactError(f"{DESCRIPTION_FILE}: classes must be counts, not {list(self.classes)}")
-        if len(set(self.classes)) != len(self.classes):
-            raise ArtefactError(f"{DESCRIPTION_FILE}: classes repeat a count: {list(self.classes)}")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ArtefactError(f"{DESCRIPTION_FILE}: temperature must be positive, not {self.temperature}")
+    def __post_init__(self) -> None:
+        low, high = TEMPERATURES
+        counts = self.classes
+        if not 1 <= len(counts) <= MAX_CLASSES or not all(
+            type(each) is int and 0 <= each <= MAX_COUNT for each in counts
+        ):
+            raise ValueError(f"classes must be 1 to {MAX_CLASSES} counts from 0 to {MAX_COUNT}, not {list(counts)}")
+        if len(set(counts)) != len(counts):
+            raise ValueError(f"classes repeat a count: {list(counts)}")
+        if not is_number(self.temperature) or not low <= self.temperature <= high:
+            raise ValueError(f"temperature must be a number from {low} to {high}, not {self.temperature!r}")
         if self.precision not in SERVED:
-            raise ArtefactError(
-                f"{DESCRIPTION_FILE}: precision must be one of {', '.join(SERVED)}, not {self.precision!r}"
-            )
+            raise ValueError(f"precision must be one of {', '.join(SERVED)}, not {self.precision!r}")
         if self.answer not in ANSWERS:
-            raise ArtefactError(f"{DESCRIPTION_FILE}: answer must be one of {', '.join(ANSWERS)}, not {self.answer!r}")
-        if self.answer != MOST_PROBABLE and list(self.classes) != sorted(self.classes):
-            raise ArtefactError(f"{DESCRIPTION_FILE}: the {self.answer} needs ascending classes: {list(self.classes)}")
+            raise ValueError(f"answer must be one of {', '.join(ANSWERS)}, not {self.answer!r}")
+        if self.answer != MOST_PROBABLE and list(counts) != sorted(counts):
+            raise ValueError(f"the {self.answer} needs ascending classes: {list(counts)}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Artefact:
                 f"{MODEL_FILE} is damaged: it does not have the digest that {DESCRIPTION_FILE} names; "
                 "copy the archive again"
             )
-        description = Description.parse(text.decode())
+        description = Description.parse(text)
         try:
             outside = keeps_weights_outside(graph)
         except NotOnnx as error:
@@ -125,31 +127,11 @@ def _digest_of_graph(description: bytes) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a model.tar.gz into an empty folder. Raises ArtefactError for content that no model needs.
-
-    Links, devices, absolute paths, paths with `..`, and more bytes or members than a real model has: all end it before
-    anything is written.
-    """
+    """Unpack a model.tar.gz into an empty folder. Raises ArtefactError for content that no model needs."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            members: list[tarfile.TarInfo] = []
-            total = 0
-            for member in tar:
-                total += member.size
-                _check_member(member, len(members), total, folder)
-                members.append(member)
-            tar.extractall(folder, members, filter="data")
-    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
-        raise ArtefactError(f"{archive.name} cannot be unpacked: {error}") from error
-
-
-def _check_member(member: tarfile.TarInfo, already: int, total: int, folder: Path) -> None:
-    if not (member.isreg() or member.isdir()):
-        raise ArtefactError(f"{member.name!r} is a link or a device; a model holds plain files only")
-    if not (folder / member.name).resolve().is_relative_to(folder.resolve()):
-        raise ArtefactError(f"{member.name!r} would be written outside the model's folder")
-    if already >= MAX_MEMBERS or total > MAX_MODEL_BYTES + MAX_DESCRIPTION_BYTES:
-        raise ArtefactError(f"the archive unpacks to more than {MAX_MEMBERS} files or {MAX_MODEL_BYTES} bytes")
+        unpack_files(archive, folder, max_bytes=MAX_MODEL_BYTES + MAX_DESCRIPTION_BYTES)
+    except ArchiveError as error:
+        raise ArtefactError(str(error)) from error
 
 
 def _read_plain(path: Path, limit: int) -> bytes:

@@ -31,6 +31,7 @@ SHARED_MODULES = (
     "serving/__init__.py",
     "serving/answer_rule.py",
     "serving/answers.py",
+    "serving/archive.py",
     "serving/artefact.py",
     "serving/cores.py",
     "serving/json_bodies.py",

@@ -62,6 +62,7 @@ def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tm
         "serving/__init__.py",
         "serving/answer_rule.py",
         "serving/answers.py",
+        "serving/archive.py",
         "serving/artefact.py",
         "serving/cores.py",
         "serving/json_bodies.py",

@@ -40,7 +40,8 @@ def test_the_limits_are_numbered(repository: Path) -> None:
 
 def test_the_limits_are_those_of_the_code(repository: Path) -> None:
     import photo
-    from serving import artefact, requests
+    import photo_parts
+    from serving import archive, artefact, connections, requests
     from serving.admission import AdmissionLimits
 
     text = (repository / "SECURITY.md").read_text()
@@ -52,4 +53,9 @@ def test_the_limits_are_those_of_the_code(repository: Path) -> None:
     assert f"{limits.requests} requests, {limits.photos} photos, {limits.bytes // 2**20} MiB" in text
     assert f"{photo.DEFAULT_MAX_BYTES // 2**20} MiB, {photo.DEFAULT_MAX_PIXELS // 10**6} million pixels" in text
     assert f"sides at most {photo.MAX_ASPECT_RATIO:.0f} to 1" in text
-    assert f"{artefact.MAX_MODEL_BYTES // 2**30} GiB unpacked, {artefact.MAX_MEMBERS} members" in text
+    assert f"{photo.MAX_SCANS} scans, {photo.MAX_SCANNED_PIXELS // 10**6} million pixels in all scans" in text
+    assert f"{photo_parts.MAX_PARTS} segments or chunks, {photo.DECODE_SECONDS:.0f} s of a processor" in text
+    assert f"{connections.HEADER_SECONDS:.0f} s for its headers, {limits.answer_seconds:.0f} s to its answer" in text
+    assert f"{connections.MAX_CONNECTIONS} connections" in text
+    archives = f"{archive.MAX_MEMBERS} members, {archive.MAX_HEADER_BYTES // 2**10} KiB of headers"
+    assert f"{artefact.MAX_MODEL_BYTES // 2**30} GiB unpacked, {archives}" in text

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.container import JobError
+from serving.archive import ArchiveError, unpack_files
 
 _LARGEST = 2 * 1024**3
 
@@ -33,13 +33,6 @@ def write_archive(path: Path, files: Mapping[str, Path]) -> None:
 def open_archive(archive: Path, folder: Path) -> None:
     """Unpack a .tar.gz of plain files. Raises JobError for anything that points outside, links, or is too large."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            members = tar.getmembers()
-            odd = [member.name for member in members if not (member.isreg() or member.isdir())]
-            if odd:
-                raise JobError(f"{archive.name}: member {odd[0]!r} is no plain file; a model holds nothing else")
-            if sum(member.size for member in members) > _LARGEST:
-                raise JobError(f"{archive.name} unpacks to more than {_LARGEST} bytes")
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
-        raise JobError(f"{archive.name} cannot be unpacked: {error}") from error
+        unpack_files(archive, folder, max_bytes=_LARGEST)
+    except ArchiveError as error:
+        raise JobError(str(error)) from error
