@@ -121,6 +121,7 @@ def _application(context: Context) -> Any:
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     iam.correct_requests()
     if context.enforce_iam:
+        iam.check_session_tags()
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
     cloudformation.add_resource_types(context)
     cloudformation.publish_stack_events(context)

@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ class Account:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Variables that change settings, for the administrator and every workflow alike."""
 
-    def shell(self, script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Runs a script as a GitHub runner does: bash, ended by the first failure, also inside a pipe."""
+    def shell(self, script: Step | str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Runs a step of a workflow in the shell that GitHub takes for it, or a script in bash."""
+        ran = script if isinstance(script, Step) else Step(script, "bash")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
         return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            ran.command(),
             cwd=self.folder,
             env={**inherited, **self.aws.environment(), **GITHUB, **self.settings, "CI": "true", **environment},
             capture_output=True,
@@ -86,8 +87,8 @@ class Account:
         )["Credentials"]
         return _variables(given)
 
-    def chained(self, rights: Mapping[str, str], role: str) -> dict[str, str]:
-        """The credentials that these credentials get by assuming another role, as `role-chaining` does."""
+    def chained(self, rights: Mapping[str, str], workflow: str, role: str) -> dict[str, str]:
+        """The credentials that these credentials get where a workflow chains roles, tagged as the action tags them."""
         create: Any = boto3.client
         sts = create(
             "sts",
@@ -97,8 +98,10 @@ class Account:
             aws_secret_access_key=rights["AWS_SECRET_ACCESS_KEY"],
             aws_session_token=rights["AWS_SESSION_TOKEN"],
         )
+        (asked,) = chainings(workflow)
+        tags = [] if asked.get("role-skip-session-tagging") else [{"Key": "Repository", "Value": "acme/bins"}]
         arn = f"arn:aws:iam::{self.aws.account}:role/{role}"
-        return _variables(sts.assume_role(RoleArn=arn, RoleSessionName="GitHubActions")["Credentials"])
+        return _variables(sts.assume_role(RoleArn=arn, RoleSessionName="GitHubActions", Tags=tags)["Credentials"])
 
 
 def _variables(given: Mapping[str, Any]) -> dict[str, str]:
@@ -117,10 +120,54 @@ def token(subject: str) -> str:
     return ".".join([*encoded, base64.urlsafe_b64encode(b"unsigned").decode()])
 
 
-def step(workflow: str, name: str) -> str:
-    """The script of one step."""
-    jobs = yaml.safe_load((REPOSITORY / f".github/workflows/{workflow}.yml").read_text())["jobs"]
-    return str(next(step["run"] for job in jobs.values() for step in job["steps"] if step.get("name") == name))
+# What a runner starts for each `shell:`, from GitHub's workflow syntax; None is a step for which no shell is named.
+_SHELLS: dict[str | None, tuple[str, ...]] = {
+    None: ("bash", "-e"),
+    "bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A `run` step of a workflow: its script, and the shell named by the step, its job or its workflow."""
+
+    script: str
+    shell: str | None
+
+    def command(self) -> list[str]:
+        """The command with which a runner on Linux runs it."""
+        return [*_SHELLS[self.shell], "-c", self.script]
+
+
+def run_steps(workflow: str) -> Iterator[tuple[str, Step]]:
+    """Name and step of each `run` step of one workflow."""
+    document = _document(workflow)
+    for job in document["jobs"].values():
+        default = _shell(job) or _shell(document)
+        for step in job["steps"]:
+            if "run" in step:
+                yield step["name"], Step(step["run"], step.get("shell", default))
+
+
+def _document(workflow: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((REPOSITORY / f".github/workflows/{workflow}.yml").read_text())
+    return found
+
+
+def _shell(holder: Mapping[str, Any]) -> str | None:
+    found: str | None = holder.get("defaults", {}).get("run", {}).get("shell")
+    return found
+
+
+def step(workflow: str, name: str) -> Step:
+    """One step by its name."""
+    return next(found for called, found in run_steps(workflow) if called == name)
+
+
+def chainings(workflow: str) -> list[dict[str, Any]]:
+    """What each step of a workflow asks for that assumes a role with the credentials of a step before it."""
+    asked = (step.get("with", {}) for job in _document(workflow)["jobs"].values() for step in job["steps"])
+    return [item for item in asked if item.get("role-chaining")]
 
 
 def checkout(folder: Path) -> Path:

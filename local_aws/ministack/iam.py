@@ -2,7 +2,8 @@
 
 Uses these internals of version 1.5.33: in `core.iam_actions` `extract_resource_arn`, `extract_iam_action` and
 `request_tag_context`, in `core.iam_evaluator` `EvalContext`, `resolve_principal`, `parse_policy_document` and
-`evaluate`, `core.router.extract_access_key_id`, `services.iam._roles` and `services.sts.register_session`.
+`evaluate`, `core.router.extract_access_key_id`, `services.iam._roles`, and in `services.sts` `handle_request`,
+`register_session` and `_error`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 
 def correct_requests() -> None:
@@ -58,6 +60,33 @@ def correct_requests() -> None:
     iam_actions.extract_resource_arn = extract_corrected
     iam_actions.extract_iam_action = action_corrected
     iam_actions.request_tag_context = context_corrected
+
+
+def check_session_tags() -> None:
+    """Refuse AssumeRole with tags to a caller whose own policies do not allow sts:TagSession on the role, as AWS does.
+
+    ministack asks only the role's trust policy about the tags.
+    """
+    from ministack import app
+    from ministack.services import sts
+
+    handle = sts.handle_request
+
+    async def handle_checked(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> Any:
+        from ministack.core.responses import get_account_id, get_region
+
+        asked = {**query, **parse_qs(body.decode("utf-8", errors="replace"))}
+        if asked.get("Action") == ["AssumeRole"] and any(name.startswith("Tags.") for name in asked):
+            (role,) = asked.get("RoleArn", [""])
+            key = access_key_of(headers, query)
+            refusal = denial(key, "sts:TagSession", role, {}, account=get_account_id(), region=get_region())
+            if refusal:
+                return sts._error(403, "AccessDenied", refusal, ns="sts")
+        return await handle(method, path, headers, body, query)
+
+    app.SERVICE_HANDLERS["sts"] = handle_checked
 
 
 def _namespace(body: bytes, parameters: Mapping[str, Any]) -> str:

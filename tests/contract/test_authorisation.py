@@ -99,6 +99,24 @@ def test_a_caller_needs_the_action_on_the_resource(strict_aws: LocalAws, root: C
     denied(sagemaker.list_models)
 
 
+def test_a_tagged_session_takes_a_permission_of_its_own(strict_aws: LocalAws, root: ClientFactory) -> None:
+    """As AWS documents session tags: the caller needs sts:TagSession on the role too, whatever the role trusts."""
+    chained = role(root, "chained", {"AWS": ACCOUNT})
+    trust = statement("sts:AssumeRole", "sts:TagSession") | {"Principal": {"AWS": ACCOUNT}}
+    del trust["Resource"]
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    root("iam").update_assume_role_policy(RoleName="chained", PolicyDocument=document)
+    first = role(root, "first", {"AWS": ACCOUNT}, statement("sts:AssumeRole", resource=chained))
+    asked = {"RoleArn": chained, "RoleSessionName": "second"}
+    tags = [{"Key": "Repository", "Value": "acme/bins"}]
+    sts = as_role(strict_aws, root, first)("sts")
+    assert sts.assume_role(**asked)["Credentials"]
+    with pytest.raises(ClientError, match=rf"AccessDenied.* perform: sts:TagSession on resource: {chained}"):
+        sts.assume_role(**asked, Tags=tags)
+    grant(root, "first", statement("sts:AssumeRole", "sts:TagSession", resource=chained))
+    assert sts.assume_role(**asked, Tags=tags)["Credentials"]
+
+
 def test_a_role_must_be_passed_and_tags_allowed(strict_aws: LocalAws, root: ClientFactory) -> None:
     """CreateModel hands a role to SageMaker: that takes iam:PassRole, for SageMaker, besides the action itself."""
     serving = role(root, "served", SAGEMAKER)

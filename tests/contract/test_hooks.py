@@ -41,6 +41,8 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("core.iam_evaluator", "resolve_principal", ["access_key_id", "account_id"]),
     ("core.iam_evaluator", "evaluate", ["ctx"]),
     ("core.router", "extract_access_key_id", ["headers", "query_params"]),
+    ("services.sts", "_error", ["status", "code", "message", "ns"]),
+    ("services.sts", "handle_request", ["method", "path", "headers", "body", "query_params"]),
     ("services.sts", "register_session", []),
     ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
     *(

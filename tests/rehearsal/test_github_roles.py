@@ -150,7 +150,7 @@ def test_the_night_looks_for_drift_leftovers_and_cost(account: Account, tmp_path
     rights = account.credentials("diff", "repo:acme/bins:ref:refs/heads/main")
     summary = tmp_path / "summary.md"
     variables = {"BINVENTORY_ENV": "dev", "GITHUB_STEP_SUMMARY": str(summary)}
-    lookup = account.chained(rights, f"cdk-hnb659fds-lookup-role-{account.aws.account}-{account.aws.region}")
+    lookup = account.chained(rights, "nightly", f"cdk-hnb659fds-lookup-role-{account.aws.account}-{account.aws.region}")
     for name in ("Compare the account with its templates", "Look for leftovers", "Report the cost"):
         done = account.shell(step("nightly", name), {**lookup, **variables})
         assert done.returncode == 0, f"{name}\n{done.stdout}{done.stderr}"

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
+from tests.github_account import chainings, run_steps, step
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
@@ -29,10 +31,9 @@ def jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def steps() -> Iterator[tuple[str, dict[str, Any]]]:
     for workflow, name, job in jobs():
-        for step in job["steps"]:
-            yield f"{workflow}/{name}", step
+        yield from ((f"{workflow}/{name}", found) for found in job["steps"])
     setup = yaml.safe_load((REPOSITORY / ".github/actions/setup/action.yml").read_text())
-    yield from (("actions/setup", step) for step in setup["runs"]["steps"])
+    yield from (("actions/setup", found) for found in setup["runs"]["steps"])
 
 
 def test_there_is_a_workflow_for_every_intent() -> None:
@@ -68,22 +69,28 @@ def test_a_fork_gets_no_credentials() -> None:
     assert not [path.stem for path in WORKFLOWS if "pull_request_target" in path.read_text()]
 
 
+def test_a_chained_session_has_no_tags_for_which_no_role_has_the_permission() -> None:
+    chained = [asked for path in WORKFLOWS for asked in chainings(path.stem)]
+    assert chained
+    assert all(asked.get("role-skip-session-tagging") is True for asked in chained)
+
+
 def test_no_long_lived_key_is_named_anywhere() -> None:
     for path in WORKFLOWS:
         assert not re.search(r"secrets\.|aws-access-key-id|aws-secret-access-key", path.read_text(), re.IGNORECASE)
 
 
 def test_no_expression_is_pasted_into_a_shell() -> None:
-    pasted = [(place, step.get("name")) for place, step in steps() if "${{" in step.get("run", "")]
+    pasted = [(place, found.get("name")) for place, found in steps() if "${{" in found.get("run", "")]
     assert pasted == []
 
 
 def test_destroying_asks_for_the_name_and_runs_before_anything_else() -> None:
-    destroy = next(job for workflow, _, job in jobs() if workflow == "destroy")
-    first = destroy["steps"][0]["run"]
+    first = step("destroy", "Compare the confirmation")
+    assert next(run_steps("destroy")) == ("Compare the confirmation", first)
     for typed, status in (("dev", 0), ("prod", 1), ("", 1)):
         environment = {"CONFIRMATION": typed, "BINVENTORY_ENV": "dev", "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(["bash", "-e", "-c", first], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(first.command(), env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
 
 
@@ -131,11 +138,9 @@ def test_actionlint_refuses_a_job_that_needs_an_unknown_one(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("tag", "status"), [("v0.1.0", 0), ("v99.0.0", 1)])
 def test_a_release_needs_its_text_in_the_changelog(tmp_path: Path, tag: str, status: int) -> None:
-    release = next(job for workflow, _, job in jobs() if workflow == "release")
-    script = next(step["run"] for step in release["steps"] if "changelog" in step.get("name", ""))
     (tmp_path / "CHANGELOG.md").write_text((REPOSITORY / "CHANGELOG.md").read_text())
     done = subprocess.run(
-        ["bash", "-e", "-c", script],
+        step("release", "Find this version in the changelog").command(),
         cwd=tmp_path,
         env={"TAG": tag, "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -176,16 +181,11 @@ RUN_BY = {
 
 
 def test_every_step_that_can_run_here_is_run_by_a_test() -> None:
-    named = {step["name"] for _, _, job in jobs() for step in job["steps"] if "run" in step}
+    named = {name for path in WORKFLOWS for name, _ in run_steps(path.stem)}
     assert named == set(RUN_BY)
     for name, where in RUN_BY.items():
         if where.startswith("tests/"):
             assert name in (REPOSITORY / where).read_text(), f"{where} does not run {name!r}"
-
-
-def script(name: str) -> str:
-    """The script of the step with this name."""
-    return str(next(step["run"] for _, _, job in jobs() for step in job["steps"] if step.get("name") == name))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_losing_data_takes_the_whole_label(tmp_path: Path, labels: str, flag: st
     output.touch()
     variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_OUTPUT": str(output), "GH_TOKEN": "none"}
     done = subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script("Was losing data allowed?")],
+        step("deploy", "Was losing data allowed?").command(),
         env={**variables, "REPOSITORY": "acme/bins", "COMMIT": "abc"},
         capture_output=True,
         text=True,
@@ -210,8 +210,15 @@ def test_losing_data_takes_the_whole_label(tmp_path: Path, labels: str, flag: st
     assert output.read_text().strip() == (f"flag={flag}" if flag else "")
 
 
+@pytest.mark.parametrize("workflow", [path.stem for path in WORKFLOWS])
+def test_a_step_fails_when_a_command_before_a_pipe_fails(workflow: str) -> None:
+    for name, found in run_steps(workflow):
+        done = subprocess.run(replace(found, script="false | cat").command(), check=False)
+        assert done.returncode != 0, f"{name!r} is green although a command in it failed"
+
+
 def test_what_is_inside_is_listed_with_its_hashes() -> None:
-    make = script("List what is inside").removeprefix("make ").split()
+    make = step("pull-request", "List what is inside").script.removeprefix("make ").split()
     # What make would set up first is there already.
     done = subprocess.run(["make", "SET_UP=true", *make], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -53,9 +53,8 @@ def synthesize(repository: Path, folder: Path, canary: str) -> subprocess.Comple
 
 
 def test_the_shipped_app_passes_every_pack_and_the_workflow_reports_it(repository: Path, tmp_path: Path) -> None:
-    script = step("pull-request", "Synthesize and report what the policies say")
     done = subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        step("pull-request", "Synthesize and report what the policies say").command(),
         cwd=checkout(tmp_path),
         env={**os.environ, "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "AWS_EC2_METADATA_DISABLED": "true"},
         capture_output=True,
