@@ -154,7 +154,7 @@ def _consistent(pip: Pip) -> None:
 
 
 def _project(root: Path, pip: Pip) -> None:
-    pip.install("This project", ["--no-build-isolation", "--editable", str(root)])
+    pip.install("This project", ["--no-index", "--no-build-isolation", "--editable", str(root)])
 
 
 def _node(root: Path, place: Path) -> None:

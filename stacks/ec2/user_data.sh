@@ -34,7 +34,7 @@ echo "the code is $CODE_URI"
 copy down "$root/code.tar.gz" "$CODE_URI" || give_up "the code could not be fetched"
 tar --extract --gzip --no-same-owner --file "$root/code.tar.gz" --directory "$root/code" || give_up "the code could not be unpacked"
 timeout 900 "$python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
-  --requirement "$root/code/requirements.txt" || give_up "the packages could not be installed"
+  --require-hashes --requirement "$root/code/requirements.txt" || give_up "the packages could not be installed"
 
 # The script ends itself at its limit; a script that cannot is ended here, and the brake above is behind both.
 timeout --signal=TERM --kill-after=90 "$LIMIT_SECONDS" \

@@ -51,5 +51,5 @@ class JobSecurity:
         return {"NetworkConfig": config}
 
     def packages(self, code: str) -> dict[str, str]:
-        """In a network, lets pip install only the wheels that lie beside the code in this folder of the container."""
+        """In a network, lets pip take only the wheels that lie beside the code in this folder of the container."""
         return {} if self.network is None else {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{code}/{WHEELS}"}

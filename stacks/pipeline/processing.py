@@ -68,7 +68,7 @@ class ProcessingJob:
         # SageMaker allows 256 characters. The archive's name is its hash, hence the pattern.
         return (
             f"set -e; mkdir -p {_CODE}; cd {_CODE}; tar -xzf {INPUT}/code/*.gz; "
-            f'python3 -m pip install -qr requirements.txt; exec python3 {self.script}.py "$@"'
+            f'python3 -m pip install -q --require-hashes -r requirements.txt; exec python3 {self.script}.py "$@"'
         )
 
 

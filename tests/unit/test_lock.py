@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from environment import locks
+from environment import install, locks
 from environment.locks import pins
 
 # What is named in each, and what it is locked in.
@@ -49,6 +49,40 @@ def test_every_locked_package_is_held_by_hashes(repository: Path, path: str) -> 
     assert len({pin.name for pin in held.values()}) == len(entries), "each package has one version for everybody"
     for pin in held.values():
         assert re.search(r" --hash=sha256:[0-9a-f]{64}\b", pin.text), pin.name
+
+
+# A pip command in a script, or as a list of Python, to its end.
+_INSTALLS = re.compile(r"""pip (?:install|download)\b(?:[^\n]|(?<=\\)\n)*|"pip",\s*"(?:install|download)"[^\]]*""")
+_INSTALLERS = ("Makefile", ".github", "inference_code", "training_code", "stacks")
+
+
+def test_every_command_that_installs_packages_asks_for_their_hashes(repository: Path) -> None:
+    files = [path for name in _INSTALLERS for path in (repository / name, *(repository / name).rglob("*"))]
+    texts = {path: path.read_text() for path in files if path.is_file() and "__pycache__" not in path.parts}
+    found = [(path.name, command[0]) for path, text in texts.items() for command in _INSTALLS.finditer(text)]
+    assert {name for name, _ in found} >= {
+        *("Makefile", "Dockerfile", "processing.py", "user_data.sh", "mlflow_tracking.py")
+    }
+    assert [(name, command) for name, command in found if "--require-hashes" not in command] == []
+
+
+def test_setup_installs_by_hash_or_without_an_index(repository: Path) -> None:
+    calls = [
+        (path.name, ast.unparse(node))
+        for path in (repository / "environment").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("pip.install", "pip.try_install", "pip.run"))
+    ]
+    assert {name for name, _ in calls} == {"install.py", "pytorch.py"}
+    unheld = [call for call in calls if not re.search("--require-hashes|--no-index|_locked", call[1])]
+    assert unheld == []
+    assert install._locked(Path("lock.txt"))[0] == "--require-hashes"
+
+
+def test_workflows_install_with_make_only(repository: Path) -> None:
+    foreign = re.compile(r"\b(?:pip|pipx|uv|npm|npx|yarn)\d?\s+(?:i|ci|install|sync|add|exec|tool|run)\b")
+    scripts = {path.name: path.read_text() for path in (repository / ".github").rglob("*.yml")}
+    assert [name for name, text in scripts.items() if foreign.search(text)] == []
 
 
 @pytest.mark.parametrize("lock", [(locks.RUN,), (locks.RUN, locks.DEVELOPMENT)], ids=["run", "dev"])

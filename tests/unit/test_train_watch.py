@@ -271,7 +271,9 @@ def test_a_chart_survives_values_that_cannot_be_drawn() -> None:
 
 def test_mlflow_is_asked_for_before_work_starts(tmp_path: Path) -> None:
     embedding = write_embedding(tmp_path / "embedding")
-    with pytest.raises(JobError, match=r"mlflow is set but not installed: pip install -r requirements-mlflow\.txt"):
+    with pytest.raises(
+        JobError, match=r"mlflow is set but not installed: pip install --require-hashes -r requirements-mlflow\.txt"
+    ):
         train.main(["--backbone", "small", "--embedding", str(embedding), "--mlflow", "file:///nowhere"])
 
 

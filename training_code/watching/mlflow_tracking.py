@@ -122,7 +122,7 @@ def _imported() -> Any:
     except ImportError as error:
         if not JobContainer().is_job:
             raise JobError(
-                f"mlflow is set but not installed: pip install -r {REQUIREMENTS.name}, or unset it"
+                f"mlflow is set but not installed: pip install --require-hashes -r {REQUIREMENTS.name}, or unset it"
             ) from error
     target = tempfile.mkdtemp(prefix="mlflow-")
     pip = [
@@ -133,6 +133,7 @@ def _imported() -> Any:
         "-q",
         "--no-compile",
         "--no-deps",
+        "--require-hashes",
         "--target",
         target,
         "-r",
