@@ -5,6 +5,9 @@ service authorisation reference does. The second part, `pull_problem` to `may_pu
 a job's or model's role and sends no request for here: pull the image, publish metrics, join a network. Its actions are
 those of "SageMaker AI roles" in the developer guide. Where policies are not enforced the service itself acts, and
 nothing is checked.
+
+CreateModelPackage takes the permissions to look up the package's image: AWS documents that it resolves the image's
+digest, but not with whose permissions. The caller's are the stricter reading.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ _LISTED_BY = {
 }
 _ROLE_MEMBERS = {"RoleArn", "ExecutionRoleArn"}
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_LOOKED_UP = ("ecr:BatchGetImage", "ecr:DescribeImages")
 _DESCRIBED = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
 _CHANGES = ("CreateNetworkInterfacePermission", "DeleteNetworkInterface", "DeleteNetworkInterfacePermission")
 _log = logging.getLogger(__name__)
@@ -63,6 +67,9 @@ def checks(context: Context, service: str, operation: str, request: Document) ->
         yield Check(f"{service}:{operation}", resource, keys | _tags(context, resource))
     if request.get("Tags") and operation.startswith("Create"):
         yield Check("sagemaker:AddTags", resources[0], {})
+    if operation == "CreateModelPackage":
+        for repository in sorted(_repositories(request)):
+            yield from (Check(action, repository, {}) for action in _LOOKED_UP)
     for role in sorted(_passed_roles(request)):
         yield Check("iam:PassRole", role, {"iam:PassedToService": "sagemaker.amazonaws.com"})
 
@@ -80,8 +87,7 @@ def pull_problem(context: Context, image: str) -> str | None:
     name = ImageUri.parse(image)
     if name is None:
         return None
-    repository = f"arn:aws:ecr:{name.region}:{name.account}:repository/{name.repository}"
-    needs = [("ecr:GetAuthorizationToken", "*"), *((action, repository) for action in _PULL)]
+    needs = [("ecr:GetAuthorizationToken", "*"), *((action, name.repository_arn) for action in _PULL)]
     denied = _first_denial(context, needs, {})
     return f"ClientError: Cannot pull image {image}: {denied}" if denied else None
 
@@ -171,6 +177,13 @@ def _arn(context: Context, noun: str, request: Document) -> str | None:
     if noun not in _KINDS or not isinstance(name, str):
         return None
     return name if name.startswith("arn:") else context.arn(_KINDS[noun], name)
+
+
+def _repositories(request: Document) -> set[str]:
+    """The repositories of a package's images: SageMaker looks the images up as the caller."""
+    containers = request.get("InferenceSpecification", {}).get("Containers", [])
+    names = (ImageUri.parse(container.get("Image", "")) for container in containers)
+    return {name.repository_arn for name in names if name}
 
 
 def _passed_roles(request: object) -> set[str]:

@@ -23,7 +23,7 @@ AUTOSCALING = "application-autoscaling"
 
 _IMAGE_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
-    r"(?P<repository>[a-z0-9._/-]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?P<repository>[a-z0-9][a-z0-9._/-]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
 
@@ -49,3 +49,8 @@ class ImageUri(NamedTuple):
         """The parts of an address; None when `uri` is not one of Amazon ECR."""
         match = _IMAGE_URI.fullmatch(uri)
         return cls(**match.groupdict()) if match else None
+
+    @property
+    def repository_arn(self) -> str:
+        """The repository, as policies name it."""
+        return f"arn:aws:ecr:{self.region}:{self.account}:repository/{self.repository}"

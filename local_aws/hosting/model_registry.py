@@ -11,6 +11,7 @@ from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
+from local_aws.images.cache import check_manifest
 
 _GROUPS = "ModelPackageGroup"
 _PACKAGES = "ModelPackage"
@@ -103,7 +104,7 @@ def create_model_package(context: Context, request: Document) -> Document:
         raise validation("Give exactly one of ModelPackageGroupName (a versioned package) and ModelPackageName")
     if not request.get("InferenceSpecification") and not request.get("SourceAlgorithmSpecification"):
         raise validation("Give an InferenceSpecification or a SourceAlgorithmSpecification")
-    _check_images(request)
+    _check_images(context, request)
     with context.store.transaction():
         package = _new_package(context, request, group_name, package_name)
         arn = package["ModelPackageArn"]
@@ -233,12 +234,13 @@ def _new_package(context: Context, request: Document, group_name: str | None, pa
     }
 
 
-def _check_images(request: Document) -> None:
+def _check_images(context: Context, request: Document) -> None:
     for index, container in enumerate(request.get("InferenceSpecification", {}).get("Containers", []), start=1):
         if not container.get("Image"):
             raise validation(
                 f"Value null at 'inferenceSpecification.containers.{index}.member.image': an image is required"
             )
+        check_manifest(context, container["Image"])
 
 
 def _announce(context: Context, package: Document) -> None:

@@ -9,6 +9,7 @@ from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
 from local_aws.hosting.model_registry import package_of
+from local_aws.images.cache import check_manifest
 
 MODELS = "Model"
 CONFIGS = "EndpointConfig"
@@ -151,6 +152,7 @@ def _check_container(context: Context, container: Document) -> None:
     if not package_name:
         if not container.get("Image"):
             raise validation("A container needs an Image, or a ModelPackageName that has one")
+        check_manifest(context, container["Image"])
         return
     package = package_of(context, package_name)
     approval = package.get("ModelApprovalStatus", "Approved")

@@ -21,6 +21,7 @@ from local_aws.core.protocol import ImageUri
 from local_aws.images.container import ContainerSpec, rebase
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def cache_dir() -> Path:
@@ -85,6 +86,23 @@ def load_image(digest: str) -> LocalImage:
     """The image with this digest from the cache; raises `FileNotFoundError` when it is not there."""
     folder = cache_dir() / "by-digest" / digest.removeprefix("sha256:")
     return LocalImage(digest, folder, Image.from_json((folder / "image.json").read_text()))
+
+
+def check_manifest(context: Context, uri: str) -> None:
+    """Raise AWS's ValidationException for an image of this account that was pushed with an OCI manifest."""
+    name = ImageUri.parse(uri)
+    if name is None or name.account != context.account:
+        return
+    wanted = {"imageDigest": name.digest} if name.digest else {"imageTag": name.tag or "latest"}
+    try:
+        found = context.client("ecr").batch_get_image(repositoryName=name.repository, imageIds=[wanted])["images"]
+    except ClientError:
+        return  # an image that is not there is refused where it is pulled
+    if found and found[0]["imageManifestMediaType"] == OCI_MANIFEST:
+        raise validation(
+            f"Unsupported manifest media type {OCI_MANIFEST} for image {uri}. "
+            "Ensure that valid manifest media type is used for specified image."
+        )
 
 
 def resolve_image(context: Context, uri: str) -> LocalImage:

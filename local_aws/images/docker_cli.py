@@ -7,17 +7,34 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from local_aws.core.protocol import ImageUri
 from local_aws.images.builder import ImageBuilder
-from local_aws.images.cache import cache_dir, load_image
+from local_aws.images.cache import OCI_MANIFEST, cache_dir, load_image
 from local_aws.images.dockerfile import DockerfileError
 
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_CONFIGS = {
+    DOCKER_MANIFEST: "application/vnd.docker.container.image.v1+json",
+    OCI_MANIFEST: "application/vnd.oci.image.config.v1+json",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image that `docker build` has made.
+
+    Args:
+        digest: its name in the cache.
+        manifest: media type of the manifest that a push writes.
+    """
+
+    digest: str
+    manifest: str
 
 
 def main() -> None:
@@ -28,6 +45,7 @@ def main() -> None:
     build.add_argument("path", type=Path)
     build.add_argument("--tag", "-t", action="append", default=[])
     build.add_argument("--platform", help="accepted: the image runs on this computer")
+    build.add_argument("--output", choices=["type=docker"], help="a Docker manifest; without it an OCI manifest")
     tag = commands.add_parser("tag", help="give an image another name")
     tag.add_argument("source")
     tag.add_argument("target")
@@ -46,12 +64,13 @@ def main() -> None:
         sys.exit(f"Error: {error}")
 
 
-def put_image(ecr: Any, repository: str, tag: str, digest: str) -> bool:
+def put_image(ecr: Any, repository: str, tag: str, digest: str, media_type: str = DOCKER_MANIFEST) -> bool:
     """Name an image of the cache in a registry; False when it has that name already."""
+    size = len(load_image(digest).image.to_json())
     manifest = {
         "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": {"mediaType": _CONFIG, "size": len(load_image(digest).image.to_json()), "digest": digest},
+        "mediaType": media_type,
+        "config": {"mediaType": _CONFIGS[media_type], "size": size, "digest": digest},
         "layers": [],
     }
     try:
@@ -59,7 +78,7 @@ def put_image(ecr: Any, repository: str, tag: str, digest: str) -> bool:
             repositoryName=repository,
             imageTag=tag,
             imageManifest=json.dumps(manifest, sort_keys=True),
-            imageManifestMediaType=_MANIFEST,
+            imageManifestMediaType=media_type,
         )
     except ecr.exceptions.ImageAlreadyExistsException:
         return False
@@ -68,31 +87,34 @@ def put_image(ecr: Any, repository: str, tag: str, digest: str) -> bool:
 
 def _build(options: argparse.Namespace) -> None:
     digest = ImageBuilder(options.path, say=lambda line: print(line, file=sys.stderr, flush=True)).build()
+    # As Docker with its default store (containerd, since Engine 29): OCI unless the build asks for Docker's format.
+    built = Built(digest, DOCKER_MANIFEST if options.output else OCI_MANIFEST)
     for name in options.tag:
-        _tag_path(name).write_text(digest)
+        _tag_path(name).write_text(json.dumps(asdict(built)))
     print(digest)
 
 
 def _tag(options: argparse.Namespace) -> None:
-    _tag_path(options.target).write_text(_digest_of(options.source))
+    _tag_path(options.target).write_text(json.dumps(asdict(_image_of(options.source))))
 
 
 def _push(options: argparse.Namespace) -> None:
     import boto3
 
-    digest = _digest_of(options.reference)
+    image = _image_of(options.reference)
     name = ImageUri.parse(options.reference)
     if name is None:
         raise LookupError(f"{options.reference} is not in an ECR registry; the local AWS has no other")
     if not os.environ.get("AWS_ENDPOINT_URL"):
         raise LookupError("AWS_ENDPOINT_URL is not set: this docker pushes to a local AWS only, never to AWS itself")
-    if not put_image(boto3.client("ecr", region_name=name.region), name.repository, name.tag or "latest", digest):
+    ecr = boto3.client("ecr", region_name=name.region)
+    if not put_image(ecr, name.repository, name.tag or "latest", image.digest, image.manifest):
         print("already there", file=sys.stderr)
-    print(f"{options.reference}: {digest}")
+    print(f"{options.reference}: {image.digest}")
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    print(json.dumps([{"Id": _digest_of(name), "RepoTags": [name]} for name in options.names], indent=2))
+    print(json.dumps([{"Id": _image_of(name).digest, "RepoTags": [name]} for name in options.names], indent=2))
 
 
 def _login(options: argparse.Namespace) -> None:
@@ -107,13 +129,13 @@ def _tag_path(name: str) -> Path:
     return folder / quote(name, safe="")
 
 
-def _digest_of(name: str) -> str:
+def _image_of(name: str) -> Built:
     try:
-        digest = _tag_path(name).read_text()
-        load_image(digest)
-    except FileNotFoundError:
+        built = Built(**json.loads(_tag_path(name).read_text()))
+        load_image(built.digest)
+    except (FileNotFoundError, ValueError, TypeError):
         raise LookupError(f"No such image: {name}") from None
-    return digest
+    return built
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aws_cdk import Aws, Stack
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
@@ -32,6 +33,8 @@ class JobAccess:
     model_package_group: str
     fingerprint: lambda_.IFunction
     """The function of the pipeline's first step."""
+    serving_repository: ecr.IRepository
+    """The repository of the image that model packages name."""
     network: JobNetwork | None = None
 
 
@@ -122,6 +125,8 @@ class PipelineRoles(Construct):
             ],
             {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}},
         )
+        # SageMaker looks the package's image up by the permissions of who registers it.
+        yield allow(["ecr:BatchGetImage", "ecr:DescribeImages"], [access.serving_repository.repository_arn])
         yield allow(
             ["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(self._stack, "model-package", f"{group}/*")]
         )

@@ -73,6 +73,7 @@ class TrainingStack(BinventoryStack):
                 code=code,
                 model_package_group=name,
                 fingerprint=fingerprint.function,
+                serving_repository=self.serving_image.repository,
                 network=network,
             ),
         )
@@ -140,5 +141,7 @@ class TrainingStack(BinventoryStack):
             "ServingImage",
             directory=str(INFERENCE_CODE),
             platform=ecr_assets.Platform.LINUX_AMD64,
+            # A Docker manifest: SageMaker refuses the OCI manifest that Docker's containerd store pushes otherwise.
+            outputs=["type=docker"],
             exclude=["**/__pycache__", "**/.*", "requirements.in"],
         )

@@ -225,15 +225,13 @@ def test_who_registers_may_be_kept_from_approving(strict_aws: LocalAws, root: Cl
     arn = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model-package"
     resources = [f"{arn}-group/reviewed", f"{arn}/reviewed/*"]
     pending = {"StringEqualsIfExists": {"sagemaker:ModelApprovalStatus": "PendingManualApproval"}}
-    caller = role(
-        root,
-        "registrar",
-        {"AWS": ACCOUNT},
+    granted = [
         statement("sagemaker:CreateModelPackage", "sagemaker:UpdateModelPackage", resource=resources, **pending),
         statement("sagemaker:ListModelPackages", resource=f"{arn}/reviewed/*"),
-    )
+    ]
+    caller = role(root, "registrar", {"AWS": ACCOUNT}, *granted)
     sagemaker = as_role(strict_aws, root, caller)("sagemaker")
-    container = {"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"}
+    container = {"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/counter:1"}
     specification = {
         "Containers": [container],
         "SupportedContentTypes": ["image/jpeg"],
@@ -241,7 +239,14 @@ def test_who_registers_may_be_kept_from_approving(strict_aws: LocalAws, root: Cl
     }
     package = {"ModelPackageGroupName": "reviewed", "InferenceSpecification": specification}
     denied(sagemaker.create_model_package, **package, ModelApprovalStatus="Approved")
-    created = sagemaker.create_model_package(**package, ModelApprovalStatus="PendingManualApproval")["ModelPackageArn"]
+    pending_package = package | {"ModelApprovalStatus": "PendingManualApproval"}
+    counter = f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/counter"
+    assert f"ecr:BatchGetImage on resource: {counter}" in denied(sagemaker.create_model_package, **pending_package)
+    looking = statement("ecr:BatchGetImage", resource=counter)
+    grant(root, "registrar", *granted, looking)
+    assert f"ecr:DescribeImages on resource: {counter}" in denied(sagemaker.create_model_package, **pending_package)
+    grant(root, "registrar", *granted, looking, statement("ecr:DescribeImages", resource=counter))
+    created = sagemaker.create_model_package(**pending_package)["ModelPackageArn"]
     denied(sagemaker.update_model_package, ModelPackageArn=created, ModelApprovalStatus="Approved")
     assert len(sagemaker.list_model_packages(ModelPackageGroupName="reviewed")["ModelPackageSummaryList"]) == 1
     denied(sagemaker.list_model_packages, ModelPackageGroupName="mine")

@@ -15,7 +15,7 @@ from local_aws.images.cache import load_image
 from local_aws.images.dockerfile import SUPPORTED, DockerfileError, read
 from local_aws.server import REPOSITORY, LocalAws
 from tests.contract.conftest import ClientFactory
-from tests.contract.serving import IMAGE_FOLDER, docker
+from tests.contract.serving import IMAGE_FOLDER, ROLE, docker, put_artefact
 
 
 @pytest.fixture
@@ -212,6 +212,36 @@ def test_the_commands_of_the_cdk(local_aws: LocalAws, client: ClientFactory) -> 
     assert target.returncode == 2 and "unrecognized arguments: --target" in target.stderr
     nowhere = run("push", uri)
     assert nowhere.returncode == 1 and "AWS_ENDPOINT_URL" in nowhere.stderr, "never to AWS itself"
+
+
+def test_sagemaker_takes_a_docker_manifest_and_refuses_an_oci_one(local_aws: LocalAws, client: ClientFactory) -> None:
+    """A build without `--output=type=docker` is pushed as Docker's default store pushes it."""
+    client("ecr").create_repository(repositoryName="formats")
+    sagemaker = client("sagemaker")
+    sagemaker.create_model_package_group(ModelPackageGroupName="formats")
+    artefact = put_artefact(client, "formats")
+    for tag, options in (("oci", []), ("docker", ["--output=type=docker"])):
+        uri = f"{local_aws.account}.dkr.ecr.{local_aws.region}.amazonaws.com/formats:{tag}"
+        docker(local_aws, "build", *options, "--tag", uri, IMAGE_FOLDER)
+        docker(local_aws, "push", uri)
+        asked = {"repositoryName": "formats", "imageIds": [{"imageTag": tag}]}
+        (image,) = client("ecr").describe_images(**asked)["imageDetails"]
+        assert tag in image["imageManifestMediaType"], "the registry keeps what was pushed"
+        container = {"Image": uri, "ModelDataUrl": artefact}
+        specification = {
+            "Containers": [container],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        }
+        model = {"ModelName": f"format-{tag}", "PrimaryContainer": container, "ExecutionRoleArn": ROLE}
+        package = {"ModelPackageGroupName": "formats", "InferenceSpecification": specification}
+        for create, request in ((sagemaker.create_model, model), (sagemaker.create_model_package, package)):
+            if tag == "docker":
+                create(**request)
+                continue
+            with pytest.raises(ClientError, match=r"Unsupported manifest media type application/vnd\.oci") as refused:
+                create(**request)
+            assert refused.value.response["Error"]["Code"] == "ValidationException"
 
 
 def test_the_stand_in_needs_no_virtual_environment_to_be_active(tmp_path: Path) -> None:
