@@ -18,7 +18,7 @@ from local_aws import cloudformation
 from local_aws.core import admin, decisions, host
 from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
-from local_aws.core.protocol import AUTOSCALING, SAGEMAKER
+from local_aws.core.protocol import TARGETS
 from local_aws.ministack import hooks, iam, settling
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
@@ -115,8 +115,8 @@ def _end(status: int) -> NoReturn:
 def _application(context: Context) -> Any:
     """ministack's ASGI application, corrected, with the services that it lacks."""
     service = SageMakerService(context)
-    hooks.add_service(SAGEMAKER, ["SageMaker."], service.handle)
-    hooks.add_service(AUTOSCALING, ["AnyScaleFrontendService."], service.handle)
+    for name, target in TARGETS.items():
+        hooks.add_service(name, [f"{target}."], service.handle)
     hooks.correct_ecr()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     iam.correct_requests()

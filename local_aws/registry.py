@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from local_aws.core import tags
 from local_aws.core.context import Context
-from local_aws.core.protocol import AUTOSCALING, SAGEMAKER, Handler, Operations
+from local_aws.core.protocol import AUTOSCALING, COST_EXPLORER, QUOTAS, SAGEMAKER, Handler, Operations
 from local_aws.core.shapes import operation_model
 from local_aws.hosting import async_queue, autoscaling, endpoints, live_endpoints, model_registry, models
 from local_aws.jobs import training
 from local_aws.jobs.processing import PROCESSING_JOBS
 from local_aws.jobs.training import TRAINING_JOBS
 from local_aws.jobs.transform import TRANSFORM_JOBS
-from local_aws.other_services import alarms, budgets, ec2_machines
+from local_aws.other_services import alarms, budgets, cost_tags, ec2_machines, quotas
 from local_aws.pipelines import pipelines
 from local_aws.tuning import tuning_jobs
 from local_aws.tuning.tuning_jobs import TUNING_JOBS
@@ -99,7 +99,18 @@ _AUTOSCALING_OPERATIONS: dict[str, Handler] = {
     "DescribeScalingActivities": autoscaling.describe_scaling_activities,
 }
 
+_QUOTA_OPERATIONS: dict[str, Handler] = {
+    "ListServiceQuotas": quotas.list_service_quotas,
+    "ListAWSDefaultServiceQuotas": quotas.list_default_quotas,
+    "RequestServiceQuotaIncrease": quotas.request_increase,
+}
+_COST_OPERATIONS: dict[str, Handler] = {
+    "ListCostAllocationTags": cost_tags.list_tags,
+    "UpdateCostAllocationTagsStatus": cost_tags.update_status,
+}
+
 ADMINISTRATION: dict[str, Handler] = {
+    "billing/account": cost_tags.set_account,
     "budgets/spend": budgets.spend,
     "ec2/interrupt": ec2_machines.interrupt,
     "sagemaker/reclaim": training.reclaim,
@@ -109,7 +120,12 @@ ADMINISTRATION: dict[str, Handler] = {
 
 def operations() -> Operations:
     """Every operation that the local AWS answers; a misspelt name raises botocore's OperationNotFoundError."""
-    named = {SAGEMAKER: _SAGEMAKER_OPERATIONS, AUTOSCALING: _AUTOSCALING_OPERATIONS}
+    named = {
+        SAGEMAKER: _SAGEMAKER_OPERATIONS,
+        AUTOSCALING: _AUTOSCALING_OPERATIONS,
+        QUOTAS: _QUOTA_OPERATIONS,
+        COST_EXPLORER: _COST_OPERATIONS,
+    }
     found = {(service, name): handler for service, table in named.items() for name, handler in table.items()}
     for service, name in found:
         operation_model(name, service)

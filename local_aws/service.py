@@ -17,7 +17,7 @@ _ENDPOINTS = "/endpoints/"
 
 
 class SageMakerService:
-    """Answers every request that ministack recognises as SageMaker's or as application autoscaling's."""
+    """Answers every request that ministack recognises as one to a service of `TARGETS`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

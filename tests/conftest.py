@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 import arithmetic
+from binventory.core.names import Names
 
 # Two test processes on two cores: more BLAS threads than that only wait for each other. Read when numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -19,6 +20,8 @@ hypothesis.settings.load_profile("binventory")
 
 WITHOUT_BF16 = ("FP32", "INT8", "BIN")
 """What OpenVINO finds in a processor that lacks bf16."""
+NAMES = Names("dev", "binventory")
+"""Of the environment as it is shipped."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

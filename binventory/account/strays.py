@@ -11,12 +11,11 @@ from binventory.account import machines, sagemaker, services
 from binventory.account.resources import AccountReader, AccountResource, ResourceKind, entries
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
-from binventory.core.names import Names
+from binventory.core.names import DEPLOYMENT_TAG, Names
 from binventory.cost import prices
 from binventory.cost.prices import Prices
 
 KINDS: tuple[ResourceKind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
-TAG = "deployment"
 ENDS_BY = "ends-by"  # tag of a machine that ends itself: when it must have
 _LISTED_ELSEWHERE = re.compile(
     r":sagemaker:[^:]*:\d*:([a-z-]+-job|pipeline|model-package|experiment[a-z-]*)/"
@@ -53,7 +52,11 @@ def find(aws: Aws, names: Names) -> Strays:
     found: list[AccountResource] = []
     for kind in KINDS:
         for resource in kind.find(reader):
-            ours = _named(resource.name, names) or resource.tags.get(TAG) == names.prefix or resource.arn in tagged
+            ours = (
+                _named(resource.name, names)
+                or resource.tags.get(DEPLOYMENT_TAG) == names.prefix
+                or resource.arn in tagged
+            )
             for arn in [arn for arn in tagged if resource.arn == arn or resource.name in _forms(arn)]:
                 del tagged[arn]
             # During an update CloudFormation does not list the models and configurations that it makes or replaces.
@@ -152,7 +155,7 @@ def _live_executions(aws: Aws, names: Names) -> set[str]:
 
 def _tagged(aws: Aws, names: Names) -> dict[str, AccountResource]:
     """Every resource with the environment's tag by ARN, whether or not its kind is listed here."""
-    filters = [{"Key": TAG, "Values": [names.prefix]}]
+    filters = [{"Key": DEPLOYMENT_TAG, "Values": [names.prefix]}]
     listed = entries(aws, "resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters)
     return {
         raw["ResourceARN"]: _of_arn(raw["ResourceARN"]) for raw in listed if not _listed_elsewhere(raw["ResourceARN"])

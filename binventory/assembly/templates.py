@@ -22,6 +22,8 @@ class SynthesizedStack:
     name: str
     """CloudFormation's name: `binventory-dev-storage`."""
     region: str
+    environment: str
+    """The environment that its tags name, such as `dev`; empty without the tag."""
     template: Json
 
 
@@ -44,6 +46,7 @@ def read_stacks(folder: Path) -> tuple[SynthesizedStack, ...]:
             id=name,
             name=str(artifact["properties"].get("stackName", "")),
             region=artifact["environment"].rsplit("/", 1)[-1],
+            environment=artifact["properties"].get("tags", {}).get("environment", ""),
             template=json.loads((folder / artifact["properties"]["templateFile"]).read_text()),
         )
         for name, artifact in json.loads(manifest.read_text())["artifacts"].items()

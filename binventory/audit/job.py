@@ -65,8 +65,9 @@ class Request:
     endpoint: str = ""
     batch: bool | None = None
     """Ask transform jobs instead of the endpoint; None: from 20,000 bins of an S3 prefix on."""
-    environment: str = "dev"
-    """The environment whose serving stack says where transform jobs run."""
+    names: Names | None = None
+    """The environment whose serving stack names the machines of transform jobs and the endpoint's queue; None is
+    enough with `predictions`."""
     photos_a_job: int = PHOTOS_A_JOB
     filters: Filters = field(default_factory=Filters)
     formats: tuple[str, ...] = FORMATS
@@ -216,14 +217,14 @@ def _counter(
         predictions = PredictionsFile(request.predictions, request.output / "predictions.sqlite")
         stack.callback(predictions.close)
         return predictions
-    if aws is None:
-        raise AssertionError("a request without predictions needs AWS")
+    if aws is None or request.names is None:
+        raise AssertionError("a request without predictions needs AWS, and the names of an environment")
+    names = request.names
     if request.batch if request.batch is not None else isinstance(store, Prefix) and total >= LARGE:
-        batch = TransformBatch(aws, find_site(aws, Names(request.environment)), "audit")
+        batch = TransformBatch(aws, find_site(aws, names), "audit")
         return TransformJobs(
             batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
         )
-    names = Names(request.environment)
     return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=lambda: serving.find_queue(aws, names))
 
 

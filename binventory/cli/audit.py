@@ -21,9 +21,9 @@ from binventory.batch.estimate import launch
 from binventory.batch.site import Site
 from binventory.cli.launching import confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
+from binventory.cli.settings import names_of
 from binventory.core.aws import connect
 from binventory.core.errors import Exit, Problem
-from binventory.core.names import Names
 from binventory.cost import prices
 
 _SHOWN_REASONS = 6
@@ -92,6 +92,7 @@ def audit(
             "give one of them",
             code=Exit.USAGE,
         )
+    names = names_of(env)
     request = job.Request(
         source=source,
         output=output,
@@ -99,9 +100,9 @@ def audit(
         columns=_columns(columns),
         predictions=predictions,
         evaluation=evaluation,
-        endpoint=endpoint or Names(env).prefix,
+        endpoint=endpoint or names.prefix,
         batch=batch,
-        environment=env,
+        names=names,
         filters=Filters(threshold=threshold, top=budget or top),
         formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
         page_bins=page_bins,

@@ -20,6 +20,7 @@ from binventory.batch.estimate import launch
 from binventory.batch.site import find_site
 from binventory.cli.launching import YesFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
+from binventory.cli.settings import names_of
 from binventory.client import DATASET_HOSTS, FetchPolicy
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
@@ -54,7 +55,7 @@ def count(
 
     Addresses are fetched here, never by the endpoint.
     """
-    aws, names = connect(os.environ), Names(env)
+    aws, names = connect(os.environ), names_of(env)
     prefixes = [photo for photo in photos if photo.startswith("s3://")]
     if prefixes:
         if len(photos) > 1:

@@ -12,6 +12,7 @@ from binventory import serving
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 @group.command("status", epilog="Example: binventory endpoint status --json")
 def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Shows whether the endpoint is on, which model it serves, and on how many instances."""
-    aws, names = connect(os.environ), Names(env)
+    aws, names = connect(os.environ), names_of(env)
     state = serving.endpoint_state(aws, names)
     newer = _newer(aws, names, state.package)
     if json:
@@ -63,7 +64,7 @@ def turn_on(
     yes: YesFlag = False, timeout: Timeout = None, env: EnvironmentOption = "dev", json: JsonFlag = False
 ) -> None:
     """Turns the endpoint on with the newest approved model package. From then on it bills by the hour."""
-    aws, names = connect(os.environ), Names(env)
+    aws, names = connect(os.environ), names_of(env)
     state = serving.endpoint_state(aws, names)
     if not state.package and not serving.newer_than(aws, names, ""):
         raise Problem(
@@ -86,7 +87,7 @@ def turn_on(
 @group.command("off", epilog="Example: binventory endpoint off")
 def turn_off(timeout: Timeout = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Removes the endpoint, so that nothing bills; the approved model packages stay."""
-    _switch(connect(os.environ), Names(env), "off", timeout, json)
+    _switch(connect(os.environ), names_of(env), "off", timeout, json)
 
 
 def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bool) -> None:

@@ -10,9 +10,9 @@ from rich.markup import escape
 from binventory.account import strays
 from binventory.account.strays import Strays
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
+from binventory.cli.settings import names_of
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
-from binventory.core.names import Names
 from binventory.cost.text import money
 
 
@@ -28,7 +28,7 @@ def leftovers(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
 
     It only reads. It shows what each resource costs and which command removes it, and exits with 1 when there is any.
     """
-    found = strays.find(connect(os.environ), Names(env))
+    found = strays.find(connect(os.environ), names_of(env))
     if json:
         print_json(
             {

@@ -11,6 +11,7 @@ import typer
 
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cli.settings import names_of
 from binventory.cli.summary import print_result
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
@@ -79,6 +80,7 @@ def rehearse(
             code=Exit.USAGE,
         )
     options = Options(
+        names=names_of("dev"),
         repository=REPOSITORY,
         state_dir=(state_dir or _new_state_dir()).resolve(),
         photos=photos.resolve() if photos is not None else None,

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from binventory import executions
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
+from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect, error_code
 from binventory.core.names import Names
 from binventory.cost import prices, report, usage
@@ -41,7 +42,7 @@ def spent(
     json: JsonFlag = False,
 ) -> None:
     """Shows what an execution cost, what spot saved, and whether a smaller instance would be enough."""
-    aws, names = connect(os.environ), Names(env)
+    aws, names = connect(os.environ), names_of(env)
     found = _report(aws, names, executions.find(aws, names, execution) if execution else executions.newest(aws, names))
     if json:
         print_json(found.to_json())

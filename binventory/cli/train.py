@@ -13,6 +13,7 @@ from binventory import executions, serving
 from binventory.cli.launching import YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
+from binventory.cli.settings import names_of
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.cli.watch import follow
 from binventory.core.aws import Aws, connect
@@ -75,7 +76,7 @@ def train(
     json: JsonFlag = False,
 ) -> None:
     """Shows what an execution costs, asks, starts it and shows its steps; interrupting this leaves it running."""
-    names, aws = Names(env), connect(os.environ)
+    names, aws = names_of(env), connect(os.environ)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
     if on is TrainingPlace.EC2:
         _pipeline_only(photos, labels, like, fresh)
@@ -152,7 +153,7 @@ def approve(
     json: JsonFlag = False,
 ) -> None:
     """Approves a model; the newest approved one serves, and from then on the endpoint bills."""
-    names, aws = Names(env), connect(os.environ)
+    names, aws = names_of(env), connect(os.environ)
     arn = package or serving.latest_package(aws, names)
     _no_newer(aws, names, arn)
     launched = _launch_of_endpoint(aws, names, arn)
@@ -188,7 +189,7 @@ def reject(
     json: JsonFlag = False,
 ) -> None:
     """Rejects a model; the newest one that is still approved replaces it."""
-    names, aws = Names(env), connect(os.environ)
+    names, aws = names_of(env), connect(os.environ)
     arn = package or serving.endpoint_state(aws, names).package
     if not arn:
         raise Problem(

@@ -17,6 +17,7 @@ from rich.text import Text
 from binventory import executions, serving
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cli.screen import Below, show
+from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect
 from binventory.core.journal import Journal
 from binventory.core.names import Names
@@ -49,7 +50,7 @@ def register(app: typer.Typer) -> None:
 def watch(execution: ExecutionArgument = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     """Shows a pipeline execution until it has ended; interrupting this leaves it running."""
     aws = connect(os.environ)
-    follow(aws, _chosen(aws, Names(env), execution), json)
+    follow(aws, _chosen(aws, names_of(env), execution), json)
 
 
 def report(
@@ -63,7 +64,7 @@ def report(
 ) -> None:
     """Writes an execution as one HTML page: timeline, trials, learning curves, evaluation and cost."""
     aws = connect(os.environ)
-    record = read(aws, _chosen(aws, Names(env), execution))
+    record = read(aws, _chosen(aws, names_of(env), execution))
     output.write_text(render(record), encoding="utf-8")
     if json:
         print_json({"execution": record.execution.arn, "status": record.execution.status, "page": output.resolve()})

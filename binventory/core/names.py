@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEPLOYMENT_TAG = "deployment"
+"""The tag by which budget, cost reports and policies know the environment's resources; its value is `Names.prefix`."""
+
 
 @dataclass(frozen=True)
 class Names:
     """Every name derives from project and environment, as the stacks derive theirs."""
 
-    environment: str = "dev"
-    project: str = "binventory"
+    environment: str
+    project: str
 
     @property
     def prefix(self) -> str:

@@ -69,7 +69,7 @@ def read(folder: Path) -> Quantities:
     definition, *others = definitions(templates) or [{"Parameters": [], "Steps": []}]
     alarms = _resources(templates, "AWS::CloudWatch::Alarm")
     return Quantities(
-        environment=_environment([stack.name for stack in stacks]),
+        environment=stacks[0].environment,
         region=stacks[0].region,
         jobs=jobs_of(definition),
         again=max((jobs_of(other) for other in others), key=len, default=()),
@@ -90,12 +90,6 @@ def read(folder: Path) -> Quantities:
 
 def _resources(templates: list[Json], kind: str) -> list[Json]:
     return [resource for template in templates for resource in resources(template, kind).values()]
-
-
-def _environment(stack_names: list[str]) -> str:
-    """`dev` of `binventory-dev-storage`."""
-    parts = stack_names[0].split("-") if stack_names else []
-    return parts[1] if len(parts) > 2 else ""
 
 
 def endpoint_of(templates: list[Json]) -> BilledEndpoint | None:

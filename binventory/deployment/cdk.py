@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from binventory.core.bootstrap import Bootstrap
 from binventory.core.errors import Exit, Problem
 
 _STACK_LINE = re.compile(r"^\s*(?P<stack>[\w-]+)\s*[|:]\s*(?P<rest>.+)$")
@@ -28,7 +29,8 @@ class Cdk:
 
     def bootstrap(self, account: str, region: str, say: Callable[[str], None]) -> None:
         """Prepares an account for deployments. Runs outside the checkout: there is no app to read for this."""
-        self._run("bootstrap", f"aws://{account}/{region}", say=say, folder=self.log.parent)
+        options = Bootstrap.of(self.repository).options
+        self._run("bootstrap", f"aws://{account}/{region}", *options, say=say, folder=self.log.parent)
 
     def deploy(self, context: str, say: Callable[[str], None]) -> None:
         """Synthesizes the app of `cdk.json` and deploys all of its stacks."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from binventory.core.aws import Aws
+from binventory.core.bootstrap import Bootstrap
 from binventory.core.names import Names
 
 
@@ -26,16 +27,15 @@ class PolicyDecision:
     allowed: bool
 
 
-def rights(names: Names, account: str, region: str) -> tuple[Right, ...]:
+def rights(names: Names, bootstrap: Bootstrap, account: str, region: str) -> tuple[Right, ...]:
     """The permission without which each command fails first."""
     prefix = names.prefix
 
     def arn(service: str, resource: str) -> str:
         return f"arn:aws:{service}:{region}:{account}:{resource}"
 
-    deploy_role = f"arn:aws:iam::{account}:role/cdk-hnb659fds-deploy-role-{account}-{region}"
     return (
-        Right("deploy", "sts:AssumeRole", deploy_role),
+        Right("deploy", "sts:AssumeRole", bootstrap.role_arn("deploy", account, region)),
         Right("train", "sagemaker:StartPipelineExecution", arn("sagemaker", f"pipeline/{prefix}")),
         Right("approve", "sagemaker:UpdateModelPackage", arn("sagemaker", f"model-package/{prefix}/1")),
         Right("endpoint", "lambda:InvokeFunction", arn("lambda", f"function:{names.reconcile_function}")),
@@ -56,10 +56,10 @@ def policy_source(caller: str) -> str | None:
     return caller
 
 
-def examine_rights(aws: Aws, names: Names, caller: str, account: str) -> Iterator[PolicyDecision]:
+def examine_rights(aws: Aws, names: Names, bootstrap: Bootstrap, caller: str, account: str) -> Iterator[PolicyDecision]:
     """Asks about each permission. Raises ClientError where the caller may not ask."""
     source = policy_source(caller)
-    for right in rights(names, account, aws.region):
+    for right in rights(names, bootstrap, account, aws.region):
         if source is None:
             yield PolicyDecision(right, True)
             continue

@@ -48,7 +48,7 @@ def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folde
             records=table,
             columns=Columns(photo="photo"),
             batch=True,
-            environment=names.environment,
+            names=names,
             bus="default",
         )
         sent = job.run_audit(request, lambda: aws).events

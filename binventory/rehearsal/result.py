@@ -33,6 +33,7 @@ class Options:
 
     repository: Path
     state_dir: Path
+    names: Names
     photos: Path | None = None  # None renders `photos_count` of them
     photos_count: int = DEFAULT_PHOTOS
     keep: bool = False
@@ -41,7 +42,6 @@ class Options:
     report: Path | None = None  # where the execution's page is written
     backbone: str = DEFAULT_BACKBONE
     weights: str = DEFAULT_WEIGHTS
-    names: Names = field(default_factory=Names)
 
     def parameters(self, found: source.Source) -> dict[str, str | int | float]:
         """The pipeline parameters of a rehearsal; everything else keeps its default from settings/."""

@@ -20,6 +20,15 @@ Operations: TypeAlias = dict[tuple[str, str], Handler]
 
 SAGEMAKER = "sagemaker"
 AUTOSCALING = "application-autoscaling"
+QUOTAS = "service-quotas"
+COST_EXPLORER = "ce"
+TARGETS = {
+    SAGEMAKER: "SageMaker",
+    AUTOSCALING: "AnyScaleFrontendService",
+    QUOTAS: "ServiceQuotasV20190624",
+    COST_EXPLORER: "AWSInsightsIndexService",
+}
+"""What the services write before the operation's name in the header `X-Amz-Target`."""
 
 _IMAGE_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"

@@ -15,10 +15,10 @@ from botocore.model import OperationNotFoundError
 from local_aws.core.authorisation import authorise
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
-from local_aws.core.protocol import AUTOSCALING, SAGEMAKER, Document, Reply
+from local_aws.core.protocol import SAGEMAKER, TARGETS, Document, Reply
 from local_aws.core.shapes import operation_model, violations
 
-_SERVICE_OF_PREFIX = {"SageMaker": SAGEMAKER, "AnyScaleFrontendService": AUTOSCALING}
+_SERVICE_OF_PREFIX = {prefix: service for service, prefix in TARGETS.items()}
 _log = logging.getLogger(__name__)
 
 

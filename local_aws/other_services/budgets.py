@@ -9,6 +9,7 @@ from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.protocol import Document
 from local_aws.ministack import hooks
+from local_aws.other_services import cost_tags
 
 _log = logging.getLogger(__name__)
 
@@ -16,20 +17,19 @@ _log = logging.getLogger(__name__)
 def spend(context: Context, request: Document) -> Document:
     """Set the actual spend: `{"BudgetName": ..., "Amount": "12.5"}`.
 
-    Notifies the subscribers of every ACTUAL notification whose threshold is reached for the first time; returns those
-    thresholds as `Notified`.
+    A budget sees no costs by a tag that is not active. Notifies the subscribers of every ACTUAL notification whose
+    threshold is reached for the first time; returns those thresholds as `Notified`.
     """
     name, amount = request.get("BudgetName"), _amount(request.get("Amount"))
     if not isinstance(name, str):
         raise validation("BudgetName must be the name of a budget")
-    client = context.client("budgets")
+    if not cost_tags.counts(context, _budget(context, name)):
+        amount = Decimal(0)
     notifications = hooks.set_budget_spend(name, str(amount), account=context.account)
-    if notifications is None:
-        raise AwsError("NotFoundException", f"There is no budget {name}", 404)
-    budget = client.describe_budget(AccountId=context.account, BudgetName=name)["Budget"]
+    budget = _budget(context, name)
     limit = Decimal(budget.get("BudgetLimit", {}).get("Amount", "0"))
     notified = []
-    for entry in notifications:
+    for entry in notifications or ():
         notification = entry["notification"]
         if notification["NotificationType"] != "ACTUAL":
             continue
@@ -39,6 +39,15 @@ def spend(context: Context, request: Document) -> Document:
             _notify(context, budget, notification, entry["subscribers"])
         notification["NotificationState"] = "ALARM" if reached else "OK"
     return {"BudgetName": name, "Amount": str(amount), "Notified": notified}
+
+
+def _budget(context: Context, name: str) -> Document:
+    client = context.client("budgets")
+    try:
+        found: Document = client.describe_budget(AccountId=context.account, BudgetName=name)["Budget"]
+    except client.exceptions.NotFoundException:
+        raise AwsError("NotFoundException", f"There is no budget {name}", 404) from None
+    return found
 
 
 def _amount(text: object) -> Decimal:

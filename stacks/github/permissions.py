@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Arn, ArnComponents, ArnFormat
+from aws_cdk import ArnFormat, DefaultStackSynthesizer
 from aws_cdk import aws_iam as iam
 
 from stacks.names import pipeline_names
@@ -11,8 +11,8 @@ from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
 
-# Qualifier of the roles that `cdk bootstrap` makes.
-BOOTSTRAP_QUALIFIER = "hnb659fds"
+# Where cdk.json names a bootstrap of one's own. The synthesizer does not tell which one it takes.
+_QUALIFIER_CONTEXT = "@aws-cdk/core:bootstrapQualifier"
 JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
 
@@ -76,19 +76,12 @@ def train_statements(stack: BinventoryStack, storage: StorageStack) -> list[iam.
     ]
 
 
+def bootstrap_role_arn(stack: BinventoryStack, purpose: str) -> str:
+    """A role of the bootstrap that the stacks are deployed with, by the qualifier in its name."""
+    qualifier = stack.node.try_get_context(_QUALIFIER_CONTEXT) or DefaultStackSynthesizer.DEFAULT_QUALIFIER
+    name = f"cdk-{qualifier}-{purpose}-role-{stack.account}-{stack.region}"
+    return stack.format_arn(service="iam", region="", resource="role", resource_name=name)
+
+
 def _assume_bootstrap_roles(stack: BinventoryStack, *purposes: str) -> iam.PolicyStatement:
-    return allow(
-        ["sts:AssumeRole"],
-        [
-            Arn.format(
-                ArnComponents(
-                    service="iam",
-                    region="",
-                    resource="role",
-                    resource_name=f"cdk-{BOOTSTRAP_QUALIFIER}-{purpose}-role-{stack.account}-{stack.region}",
-                ),
-                stack,
-            )
-            for purpose in purposes
-        ],
-    )
+    return allow(["sts:AssumeRole"], [bootstrap_role_arn(stack, purpose) for purpose in purposes])

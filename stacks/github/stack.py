@@ -6,7 +6,7 @@ from aws_cdk import CfnOutput, Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.github.permissions import deploy_statements, diff_statements, train_statements
+from stacks.github.permissions import bootstrap_role_arn, deploy_statements, diff_statements, train_statements
 from stacks.settings import Settings
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.stack import StorageStack
@@ -47,6 +47,8 @@ class GithubStack(BinventoryStack):
             # An execution takes longer than the default hour; GitHub ends a job after six.
             duration=Duration.hours(6),
         )
+
+        CfnOutput(self, "LookupRoleArn", value=bootstrap_role_arn(self, "lookup"))
 
     def _provider(self) -> str:
         if self.github.provider != "create":

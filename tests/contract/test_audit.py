@@ -14,6 +14,7 @@ from binventory.audit.events import DETAIL_TYPE, SOURCE
 from binventory.core.aws import Aws
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions
+from tests.conftest import NAMES
 from tests.contract.batch_site import photo_that_says
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import create_config, push_image, start_endpoint
@@ -115,7 +116,9 @@ def test_an_audit_through_an_endpoint_finds_what_its_photos_contradict(
         write_bin(folder, f"{number * 10:05d}", recorded, photo=photo_that_says(1 if number == 13 else recorded))
     write_bin(folder, "refused", 2, photo=b"refuse")
     upload(client, folder, "asked-photos", "")
-    request = job.Request("s3://asked-photos/", tmp_path / "out", endpoint="asked", formats=("jsonl",), rate=200)
+    request = job.Request(
+        "s3://asked-photos/", tmp_path / "out", endpoint="asked", names=NAMES, formats=("jsonl",), rate=200
+    )
     summary = job.run_audit(request, lambda: aws).summary
     assert (summary.counted, summary.not_audited) == (20, 1)
     worst = json.loads((tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()[0])

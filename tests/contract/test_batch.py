@@ -16,9 +16,9 @@ from binventory.batch.site import find_site
 from binventory.batch.transform import Photos, TransformBatch
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
-from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
+from tests.conftest import NAMES
 from tests.contract.batch_site import BUCKET, DATA, photo_that_says, set_up
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import until
@@ -101,7 +101,7 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
         if done:
             raise KeyboardInterrupt
 
-    batch = TransformBatch(aws, find_site(aws, Names("dev")), "count")
+    batch = TransformBatch(aws, find_site(aws, NAMES), "count")
     photos = Photos(f"s3://{BUCKET}/long/", [f"{number:03d}.jpg" for number in range(40)])
     with pytest.raises(KeyboardInterrupt), batch.answers(photos, interrupted):
         raise AssertionError("there must be no answers")
@@ -117,7 +117,7 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
 def test_a_run_that_was_cut_off_finds_its_job_again(client: ClientFactory, aws: Aws) -> None:
     names = [f"{number}.jpg" for number in range(30)]
     put(client, "cut/", dict.fromkeys(names, 2))
-    batch = TransformBatch(aws, find_site(aws, Names("dev")), "cut")
+    batch = TransformBatch(aws, find_site(aws, NAMES), "cut")
     photos = Photos(f"s3://{BUCKET}/cut/", names)
     lost = threading.Thread(target=batch._started_or_found, args=(photos,))  # a computer that dies after the start
     lost.start()
@@ -143,7 +143,9 @@ def test_an_audit_by_transform_jobs_equals_one_by_answers_and_goes_on_where_it_s
     for path in folder.rglob("*.*"):
         key = f"audit/{path.relative_to(folder).as_posix()}"
         client("s3").put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
-    request = job.Request(f"s3://{BUCKET}/audit/", tmp_path / "out", batch=True, formats=("jsonl",), photos_a_job=10)
+    request = job.Request(
+        f"s3://{BUCKET}/audit/", tmp_path / "out", batch=True, names=NAMES, formats=("jsonl",), photos_a_job=10
+    )
     heard: list[int] = []
 
     def cut_off(name: str, done: int) -> None:
@@ -171,7 +173,9 @@ def test_records_of_a_csv_may_name_photos_that_are_not_there(client: ClientFacto
     client("s3").put_object(Bucket=BUCKET, Key="csv/huge.jpg", Body=b"x" * (6 * 1024 * 1024 + 1))
     records = tmp_path / "stock.csv"
     records.write_text("image_id,count\na,3\nb,2\ngone,1\nhuge,2\n")
-    request = job.Request(f"s3://{BUCKET}/csv/", tmp_path / "out", records=records, batch=True, formats=("jsonl",))
+    request = job.Request(
+        f"s3://{BUCKET}/csv/", tmp_path / "out", records=records, batch=True, names=NAMES, formats=("jsonl",)
+    )
     summary = job.run_audit(request, lambda: aws).summary
     assert summary.counted == 2
     assert {reason for _, reason, _ in summary.reasons} == {"no_photo", "photo_too_large"}
@@ -181,7 +185,7 @@ def test_records_of_a_csv_may_name_photos_that_are_not_there(client: ClientFacto
 def test_a_job_without_any_answer_is_a_failure_with_its_log(client: ClientFactory, aws: Aws) -> None:
     put(client, "broken/", {"a.jpg": 3})
     client("s3").put_object(Bucket=BUCKET, Key="broken/die.jpg", Body=b"count many")
-    batch = TransformBatch(aws, find_site(aws, Names("dev")), "broken")
+    batch = TransformBatch(aws, find_site(aws, NAMES), "broken")
     with (
         pytest.raises(Problem, match="gave no answers") as caught,
         batch.answers(Photos(f"s3://{BUCKET}/broken/", ["die.jpg"])),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from binventory.core.aws import connect
-from binventory.core.names import Names
 from binventory.ec2 import plan
 from local_aws.server import LocalAws
 from stacks.settings import load
+from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import until
 from tests.stacks.templates import changed, synthesize
@@ -49,7 +49,7 @@ def test_the_stack_deploys_and_starts_what_it_says(local_aws: LocalAws, client: 
     _deploy(client, f"{NAME}-storage", storage)
     _deploy(client, f"{NAME}-ec2", template)
 
-    where = plan.place(connect(local_aws.environment()), Names())
+    where = plan.place(connect(local_aws.environment()), NAMES)
     assert (where.instance_type, where.volume_gb, where.max_minutes) == ("g5.xlarge", 120, 180)
     assert len(where.subnet_ids) == 2
     groups = client("ec2").describe_security_groups(GroupIds=[where.security_group])["SecurityGroups"]

@@ -17,9 +17,9 @@ from binventory import cli, serving
 from binventory.client import CountError, Queue, count_queued
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
-from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
+from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import text_of, until
 from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint, wait_while
@@ -237,9 +237,9 @@ def test_an_answer_that_does_not_come_is_late_and_what_is_missing_is_named(
     aws = Aws(boto3.Session("test", "test", region_name=quick.region), quick.endpoint_url)
     nowhere = Queue("slow", "s3://no-such-bucket/", client("sagemaker-runtime"), client("s3"))
     with pytest.raises(Problem, match="not counted"):
-        serving.count(aws, Names("dev"), b"count 3", queue=nowhere)
+        serving.count(aws, NAMES, b"count 3", queue=nowhere)
     absent = Queue("absent", f"s3://{BUCKET}/photos/", client("sagemaker-runtime"), client("s3"))
     with pytest.raises(Problem, match="There is no endpoint"):
-        serving.count(aws, Names("dev"), b"count 3", queue=absent)
+        serving.count(aws, NAMES, b"count 3", queue=absent)
     with pytest.raises(Problem, match="was not read"):
-        serving.count(aws, Names("dev"), tmp_path / "absent.jpg", queue=queue)
+        serving.count(aws, NAMES, tmp_path / "absent.jpg", queue=queue)

@@ -10,6 +10,7 @@ import pytest
 from aws_cdk.assertions import Template
 
 from app import build
+from binventory.core.bootstrap import DEFAULT_QUALIFIER, QUALIFIER_CONTEXT
 from stacks.settings import InvalidSettingsError, load
 from tests.conftest import REPOSITORY
 
@@ -17,10 +18,10 @@ ISSUER = "token.actions.githubusercontent.com"
 Json = dict[str, Any]
 
 
-def built() -> cdk.App:
-    """The app of this environment, with the feature flags of cdk.json."""
+def built(**context: str) -> cdk.App:
+    """The app of this environment, with the feature flags of cdk.json and more context."""
     flags = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
-    app = cdk.App(context=flags, builtin_cloud_formation_validation=False)
+    app = cdk.App(context=flags | context, builtin_cloud_formation_validation=False)
     build(app, load("dev"))
     return app
 
@@ -110,6 +111,15 @@ def test_a_provider_that_exists_is_not_made_again(monkeypatch: pytest.MonkeyPatc
     assert arn in str(template.to_json())
     # Without the repository's numbers nothing but the classic subject is trusted.
     assert "repo:acme@" not in str(template.to_json())
+
+
+def test_the_roles_of_a_bootstrap_with_another_qualifier_are_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_GITHUB__REPOSITORY", "acme/bins")
+    app = built(**{QUALIFIER_CONTEXT: "acme1"})
+    written = json.dumps([stack.template for stack in app.synth().stacks])
+    assert "cdk-acme1-lookup-role" in written
+    assert "cdk-acme1-deploy-role" in written
+    assert DEFAULT_QUALIFIER not in written
 
 
 def test_without_a_repository_there_is_no_github_stack() -> None:

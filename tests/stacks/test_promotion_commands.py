@@ -17,6 +17,7 @@ from binventory.core.errors import Exit
 from binventory.core.names import Names
 from binventory.serving import reconciling
 from local_aws.server import LocalAws
+from tests.conftest import NAMES
 from tests.contract.jobs import until
 from tests.contract.serving import wait_while
 from tests.stacks.conftest import ClientFactory
@@ -170,7 +171,7 @@ def test_a_function_that_fails_is_named(environment: Environment, capsys: Captur
 
 def offered(environment: Environment) -> set[str]:
     """Models and configurations that `binventory leftovers` would remove."""
-    found = strays.find(connect(os.environ), Names()).found
+    found = strays.find(connect(os.environ), NAMES).found
     return {one.name for one in found if one.kind in {"model", "endpoint config"}}
 
 

@@ -19,6 +19,7 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from tests import grey_model
 from tests.audited import Reply, photo_bytes, runtime, shade_answer, write_bin, write_folder, write_predictions
+from tests.conftest import NAMES
 from tests.serving_process import running
 
 
@@ -70,7 +71,7 @@ def test_every_bin_is_ranked_or_set_aside_with_a_reason(tmp_path: Path) -> None:
         return (415, b"not a photo") if photo == b"hello" else shade_answer(photo, number)
 
     with runtime(answer) as endpoint:
-        request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",))
+        request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES, formats=("jsonl",))
         summary = job.run_audit(request, lambda: endpoint.aws).summary
     assert set_aside(tmp_path / "out") == {
         "zero": "recorded_below_scope",
@@ -92,7 +93,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def dies_after_90(photo: bytes, number: int) -> Reply:
         return shade_answer(photo, number) if number <= 90 else (500, b"out of memory")
 
-    request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",), concurrency=4)
+    request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES, formats=("jsonl",), concurrency=4)
     with runtime(dies_after_90) as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setattr("binventory.audit.counters._ATTEMPTS", 1)
         with pytest.raises(Problem, match="stopped answering"):
@@ -104,7 +105,9 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert sum(heard) == 150 and result.summary.counted == 150
     once = tmp_path / "once"
     with runtime() as endpoint:
-        job.run_audit(job.Request(str(folder), once, endpoint="e", formats=("jsonl",)), lambda: endpoint.aws)
+        job.run_audit(
+            job.Request(str(folder), once, endpoint="e", names=NAMES, formats=("jsonl",)), lambda: endpoint.aws
+        )
     assert (once / "disagreements.jsonl").read_bytes() == (tmp_path / "out" / "disagreements.jsonl").read_bytes()
 
 
@@ -237,7 +240,7 @@ def test_the_plan_is_shown_before_the_first_request(tmp_path: Path) -> None:
 
     with runtime() as endpoint:
         with pytest.raises(NoError):
-            request = job.Request(str(folder), tmp_path / "out", endpoint="e")
+            request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES)
             job.run_audit(request, lambda: endpoint.aws, job.Progress(planned=refuse))
         assert endpoint.photos == []
 
@@ -317,7 +320,7 @@ def test_the_real_server_is_understood(tmp_path: Path) -> None:
             return response.status_code, response.content
 
         with runtime(answer) as endpoint:
-            request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",))
+            request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES, formats=("jsonl",))
             summary = job.run_audit(request, lambda: endpoint.aws).summary
     assert (summary.counted, summary.not_audited) == (12, 1)
     assert set_aside(tmp_path / "out") == {"not-a-photo": "refused"}

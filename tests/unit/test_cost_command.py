@@ -116,7 +116,11 @@ def write_assembly(folder: Path, **changes: Any) -> Path:
     stack = {
         "type": "aws:cloudformation:stack",
         "environment": "aws://unknown-account/us-east-1",
-        "properties": {"templateFile": "All.template.json", "stackName": "binventory-dev-all"},
+        "properties": {
+            "templateFile": "All.template.json",
+            "stackName": "acme-bins-dev-all",
+            "tags": {"environment": "dev"},
+        },
     }
     (folder / "manifest.json").write_text(json.dumps({"artifacts": {"All": stack, "Tree": {"type": "cdk:tree"}}}))
     return folder

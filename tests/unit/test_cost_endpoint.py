@@ -8,13 +8,13 @@ import boto3
 import pytest
 
 from binventory.core.aws import Aws
-from binventory.core.names import Names
 from binventory.cost import prices, quantities
 from binventory.cost.estimate import estimate
 from binventory.cost.launch import of_endpoint
 from binventory.cost.quantities import BilledEndpoint
 from binventory.cost.serving_modes import serverless_count
 from binventory.cost.workload import Workload
+from tests.conftest import NAMES
 from tests.priced import nothing_but
 
 US = prices.load("us-east-1")
@@ -69,7 +69,7 @@ def test_the_launch_screen_of_every_way_to_serve(
     template: dict[str, Any], expected: float, worst: float, said: str
 ) -> None:
     aws = Aws(boto3.Session(region_name="us-east-1"))
-    shown = of_endpoint(template, "on", names=Names(), aws=aws)
+    shown = of_endpoint(template, "on", names=NAMES, aws=aws)
     assert shown.expected == pytest.approx(expected)
     assert shown.worst == pytest.approx(worst)
     assert any(said in note for note in shown.notes)
@@ -78,6 +78,6 @@ def test_the_launch_screen_of_every_way_to_serve(
 @pytest.mark.parametrize("template", [SERVERLESS, ASYNC], ids=["serverless", "async"])
 def test_the_launch_screen_without_prices_says_unknown(template: dict[str, Any]) -> None:
     for region in ("sa-east-1", "ap-south-1"):
-        shown = of_endpoint(template, "on", names=Names(), aws=Aws(boto3.Session(region_name=region)))
+        shown = of_endpoint(template, "on", names=NAMES, aws=Aws(boto3.Session(region_name=region)))
         assert shown.worst is None
         assert any(region in note and "--refresh" in note for note in shown.notes)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
 from binventory.cli import run
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
-from binventory.core.names import Names
 from binventory.doctor.checks import examine
+from binventory.doctor.quotas import needs
+from binventory.doctor.tools import examine_tools
+from local_aws.other_services.quotas import VALUE
 from local_aws.server import LocalAws
+from stacks.settings import load
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +61,183 @@ def test_a_bare_account_lacks_bootstrap_and_stacks(signed_in: LocalAws, capsys: 
     for stack in ("storage", "money", "training", "serving", "monitoring"):
         assert checks[f"stack {stack}"]["state"] == "missing"
         assert checks[f"stack {stack}"]["cure"] == "run: npx cdk deploy --all"
-    assert any(name.endswith("for endpoint usage") for name in checks)
+    assert checks["ml.m5.large for endpoint usage"]["state"] == "good"
+    assert "needed 4 (serving.max_instances, twice" in checks["ml.m5.large for endpoint usage"]["found"]
+    assert checks["cost allocation tag"]["state"] == "missing"
+    assert "not listed yet" in checks["cost allocation tag"]["found"]
+
+
+def test_a_quota_below_what_a_setting_needs_is_named_with_its_code_and_the_request(
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = int(VALUE) + 5
+    monkeypatch.setenv("BINVENTORY_TUNING__PARALLEL_JOBS", str(wanted))
+    monkeypatch.setenv("BINVENTORY_TUNING__JOBS", str(wanted))
+
+    def check() -> dict[str, str]:
+        assert run(["doctor", "--json"]) == Exit.NOT_READY
+        checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+        return dict(checks["ml.m5.xlarge for spot training job usage"])
+
+    found = check()
+    assert (found["state"], found["found"]) == ("missing", f"quota 20, needed {wanted} (tuning.parallel_jobs)")
+    command = re.search(r"aws service-quotas request-service-quota-increase (.*)", found["cure"])
+    assert command is not None
+    words = dict(zip(command[1].split()[::2], command[1].split()[1::2], strict=True))
+    assert words["--quota-code"] in found["cure"].partition(":")[0]
+    connect(signed_in.environment()).client("service-quotas").request_service_quota_increase(
+        ServiceCode=words["--service-code"],
+        QuotaCode=words["--quota-code"],
+        DesiredValue=float(words["--desired-value"]),
+    )
+    assert check()["state"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("ingest", "instance_count", 7),
+        ("embed", "instance_count", 7),
+        ("training", "instance_count", 7),
+        ("tuning", "parallel_jobs", 7),
+        ("serving", "max_instances", 7),
+        ("batch", "instance_count", 7),
+        ("training", "spot", False),
+        ("training", "on_demand_after_reclaims", 2),
+        ("serving", "instance_type", "ml.c5.large"),
+        ("ec2", "enabled", True),
+    ],
+)
+def test_a_setting_that_says_how_many_machines_run_changes_what_is_needed(
+    section: str, field: str, value: object
+) -> None:
+    dev = load("dev")
+    document = dev.model_dump()
+    document["tuning"]["jobs"] = 10
+    document["training"]["strategy"] = "full"  # only this strategy trains on several machines
+    before = type(dev).model_validate(document)
+    document[section][field] = value
+    assert needs(type(dev).model_validate(document)) != needs(before)
+
+
+def test_the_tag_that_costs_are_counted_by_must_be_active(
+    signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws = connect(signed_in.environment())
+    aws.client("s3").create_bucket(Bucket="tagged")
+    aws.client("s3").put_bucket_tagging(Bucket="tagged", Tagging={"TagSet": [{"Key": "deployment", "Value": "x"}]})
+
+    def check() -> dict[str, str]:
+        assert run(["doctor", "--json"]) == Exit.NOT_READY
+        return next(item for item in json.loads(capsys.readouterr().out) if item["name"] == "cost allocation tag")
+
+    def activate(status: str) -> None:
+        tags = [{"TagKey": "deployment", "Status": status}]
+        aws.client("ce").update_cost_allocation_tags_status(CostAllocationTagsStatus=tags)
+
+    assert check()["state"] == "good"
+    activate("Inactive")
+    found = check()
+    assert (found["state"], found["found"].partition(";")[0]) == ("missing", "deployment is not active")
+    assert found["cure"].startswith("run: aws ce update-cost-allocation-tags-status ")
+    activate("Active")
+    account = f"{signed_in.endpoint_url}/_local/billing/account"
+    httpx.post(account, json={"Kind": "member"})
+    found = check()
+    httpx.post(account, json={"Kind": "own"})
+    assert found["state"] == "unknown"
+    assert found["cure"].startswith("ask whoever has the management account to run: aws ce ")
+
+
+def test_a_project_of_ones_own_is_looked_for_by_its_name(
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BINVENTORY_PROJECT", "acme-bins")
+    assert run(["doctor", "--json"]) == Exit.NOT_READY
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["stack storage"]["found"] == "acme-bins-dev-storage is not deployed"
+
+
+def test_another_region_than_that_of_the_settings_is_found(
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    assert {check.name: check for check in examine(repository, load("dev"))}["region"].state == "good"
+    monkeypatch.setenv("BINVENTORY_REGION", "eu-west-1")
+    found = {check.name: check for check in examine(repository, load("dev"))}["region"]
+    assert (found.state, found.cure.partition(",")[0]) == ("missing", "export AWS_REGION=eu-west-1")
+
+
+def test_settings_that_are_not_usable_end_the_command(
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", "--env", "staging"]) == Exit.USAGE
+    assert "must be one of dev, prod" in capsys.readouterr().err
+    monkeypatch.setenv("BINVENTORY_REGION", "us-gov-west-1")
+    for command in (["doctor"], ["endpoint", "status"]):
+        assert run(command) == Exit.USAGE
+        assert "region = 'us-gov-west-1'" in capsys.readouterr().err
+
+
+def fake(folder: Path, name: str, script: str) -> Path:
+    """A builder that answers as this script does: none is installed here."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "words"),
+    [
+        ('echo \'[["driver-type","io.containerd.snapshotter.v1"]]\'', "good", "containerd store"),
+        ('echo \'[["Backing Filesystem","extfs"]]\'', "good", "Docker's own store"),
+        ("exit 1", "missing", "its daemon does not answer"),
+        ('[ "$1" = info ] && echo null || exit 1', "missing", "it has no BuildKit"),
+    ],
+)
+def test_docker_must_be_able_to_write_a_docker_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path, script: str, state: str, words: str
+) -> None:
+    fake(tmp_path, "docker", script)
+    monkeypatch.delenv("CDK_DOCKER", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = {check.name: check for check in examine_tools(repository)}["docker"]
+    assert found.state == state
+    assert words in found.found
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "state"),
+    [
+        ("finch", "echo '  -o, --output=type=local,dest=path'", "good"),
+        ("old", "echo nothing", "missing"),
+        ("podman", "echo '  -o, --output=type=local,dest=path'", "missing"),
+    ],
+)
+def test_another_builder_must_be_able_to_write_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path, name: str, script: str, state: str
+) -> None:
+    monkeypatch.setenv("CDK_DOCKER", str(fake(tmp_path, name, script)))
+    found = {check.name: check for check in examine_tools(repository)}["docker"]
+    assert found.state == state
+    assert found.cure == "" or "Docker or Finch" in found.cure
+
+
+def test_a_bootstrap_with_a_qualifier_of_ones_own_is_found_by_it(signed_in: LocalAws, tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"devDependencies": {"aws-cdk": "2.0.1"}}')
+    (tmp_path / "cdk.json").write_text('{"context": {"@aws-cdk/core:bootstrapQualifier": "acme1"}}')
+    found = {check.name: check for check in examine(tmp_path, load("dev"))}["bootstrap"]
+    assert found.cure == "run: npx cdk bootstrap --qualifier acme1"
+    ssm = connect(signed_in.environment()).client("ssm")
+    ssm.put_parameter(Name="/cdk-bootstrap/acme1/version", Value="30", Type="String")
+    assert {check.name: check for check in examine(tmp_path, load("dev"))}["bootstrap"].state == "good"
 
 
 def test_an_old_bootstrap_is_found(signed_in: LocalAws, repository: Path) -> None:
     ssm = connect(signed_in.environment()).client("ssm")
     for version, state in (("5", "missing"), ("30", "good")):
         ssm.put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value=version, Type="String", Overwrite=True)
-        checks = {check.name: check for check in examine(repository, Names(), {})}
+        checks = {check.name: check for check in examine(repository, load("dev"))}
         assert checks["bootstrap"].state == state
         assert version in checks["bootstrap"].found
     ssm.delete_parameter(Name="/cdk-bootstrap/hnb659fds/version")
@@ -70,12 +245,12 @@ def test_an_old_bootstrap_is_found(signed_in: LocalAws, repository: Path) -> Non
 
 def test_another_cdk_than_the_pinned_one_is_found(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"devDependencies": {"aws-cdk": "2.0.1"}}')
-    found = next(check for check in examine(tmp_path, Names(), {}) if check.name == "cdk")
+    found = next(check for check in examine_tools(tmp_path) if check.name == "cdk")
     assert (found.state, found.found, found.cure) == ("missing", "not installed, wanted 2.0.1", "run: make setup")
 
 
 def test_the_account_itself_may_do_everything(signed_in: LocalAws, repository: Path) -> None:
-    found = {check.name: check for check in examine(repository, Names(), {})}["permissions"]
+    found = {check.name: check for check in examine(repository, load("dev"))}["permissions"]
     assert (found.state, found.found) == ("good", "may deploy, train, approve, endpoint, count")
 
 
@@ -93,7 +268,7 @@ def test_a_role_that_only_counts_sees_its_missing_permissions(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", session["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", session["SecretAccessKey"])
     monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
-    found = {check.name: check for check in examine(repository, Names(), {})}["permissions"]
+    found = {check.name: check for check in examine(repository, load("dev"))}["permissions"]
     assert (found.state, found.found) == ("unknown", "may not deploy, train, approve, endpoint")
     assert "sagemaker:StartPipelineExecution on arn:aws:sagemaker:" in found.cure
     assert "InvokeEndpoint" not in found.cure

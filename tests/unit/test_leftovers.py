@@ -19,8 +19,8 @@ from binventory.account import strays
 from binventory.cli import leftovers, run
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit
-from binventory.core.names import Names
 from local_aws.server import LocalAws
+from tests.conftest import NAMES
 
 NAME = "binventory-dev"
 TAGS = [{"Key": "deployment", "Value": NAME}]
@@ -219,7 +219,7 @@ def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest
 
     now = datetime.now(UTC)
     working, stuck = start(now + timedelta(hours=1)), start(now - timedelta(minutes=1))
-    strays_found = strays.find(aws, Names())
+    strays_found = strays.find(aws, NAMES)
     assert [resource.name for resource in strays_found.found] == [stuck]
     # The price of an unknown type is reported as unknown.
     assert (strays_found.dollars_a_month, strays_found.unpriced) == (0, 1)
@@ -242,7 +242,7 @@ def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest
     ],
 )
 def test_a_name_is_ours_when_it_begins_with_the_prefix(name: str, ours: bool) -> None:
-    assert strays._named(name, Names()) is ours
+    assert strays._named(name, NAMES) is ours
 
 
 def test_without_credentials_three_lines_say_so(

@@ -1,0 +1,33 @@
+"""Whether costs reach the budget: it counts by a tag, which must be active as a cost allocation tag."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from binventory.core.aws import Aws, error_message
+from binventory.core.names import DEPLOYMENT_TAG
+from binventory.doctor.check import Check
+
+NAME = "cost allocation tag"
+_COMMAND = (
+    f"aws ce update-cost-allocation-tags-status --cost-allocation-tags-status TagKey={DEPLOYMENT_TAG},Status=Active"
+)
+_UNSEEN = "without it the budget sees no costs: no alert, no guard"
+
+
+def examine_tag(aws: Aws) -> Check:
+    """Asks Cost Explorer about the tag. Raises ClientError where the caller may not ask."""
+    try:
+        reply = aws.client("ce").list_cost_allocation_tags(TagKeys=[DEPLOYMENT_TAG], Type="UserDefined")
+    except ClientError as error:
+        if "Linked account" not in error_message(error):
+            raise
+        found = f"an organisation's member account cannot see whether {DEPLOYMENT_TAG} is active; {_UNSEEN}"
+        return Check(NAME, "unknown", found, f"ask whoever has the management account to run: {_COMMAND}")
+    status = next((tag["Status"] for tag in reply["CostAllocationTags"]), None)
+    if status == "Active":
+        return Check(NAME, "good", f"{DEPLOYMENT_TAG} is active")
+    if status is None:
+        found = f"{DEPLOYMENT_TAG} is not listed yet; {_UNSEEN}"
+        return Check(NAME, "missing", found, f"up to a day after the first deployment, run: {_COMMAND}")
+    return Check(NAME, "missing", f"{DEPLOYMENT_TAG} is not active; {_UNSEEN}", f"run: {_COMMAND}")

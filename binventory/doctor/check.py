@@ -1,0 +1,33 @@
+"""One check of the doctor, and how a check that asks AWS ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from binventory.core.aws import error_message
+
+State = Literal["good", "missing", "unknown"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and its result."""
+
+    name: str
+    state: State
+    found: str
+    cure: str = ""
+
+
+def asked(name: str, ask: Callable[[], Check]) -> Check:
+    """A check that calls AWS; its state is unknown where the caller may not ask."""
+    try:
+        return ask()
+    except ClientError as error:
+        return Check(name, "unknown", error_message(error))
+    except BotoCoreError as error:
+        return Check(name, "missing", str(error), "check region, credentials and network")

@@ -1,0 +1,76 @@
+"""Service quotas and cost allocation tags, as far as the doctor and budgets ask for them."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.other_services.quotas import VALUE
+from local_aws.server import LocalAws
+from tests.contract.conftest import ClientFactory
+
+
+def test_a_quota_is_listed_by_its_name_and_raised_by_its_code(client: ClientFactory) -> None:
+    quotas = client("service-quotas")
+
+    def find(listing: str) -> dict[str, object]:
+        pages = quotas.get_paginator(listing).paginate(ServiceCode="sagemaker")
+        name = "ml.m5.xlarge for spot training job usage"
+        (found,) = (quota for page in pages for quota in page["Quotas"] if quota["QuotaName"] == name)
+        return dict(found)
+
+    found = find("list_service_quotas")
+    assert found["Value"] == VALUE
+    asked = {"ServiceCode": "sagemaker", "QuotaCode": found["QuotaCode"]}
+    with pytest.raises(quotas.exceptions.IllegalArgumentException, match="greater than the current"):
+        quotas.request_service_quota_increase(**asked, DesiredValue=VALUE)
+    quotas.request_service_quota_increase(**asked, DesiredValue=VALUE + 1)
+    assert find("list_service_quotas")["Value"] == VALUE + 1
+    assert find("list_aws_default_service_quotas")["Value"] == VALUE
+    with pytest.raises(quotas.exceptions.NoSuchResourceException):
+        quotas.request_service_quota_increase(ServiceCode="sagemaker", QuotaCode="L-0", DesiredValue=30)
+
+
+def test_a_budget_counts_nothing_by_a_tag_that_is_not_active(local_aws: LocalAws, client: ClientFactory) -> None:
+    budgets, costs = client("budgets"), client("ce")
+    budgets.create_budget(
+        AccountId=local_aws.account,
+        Budget={
+            "BudgetName": "by-tag",
+            "BudgetType": "COST",
+            "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": "20", "Unit": "USD"},
+            "CostFilters": {"TagKeyValue": ["user:deployment$bins"]},
+        },
+    )
+
+    def seen(amount: str) -> float:
+        httpx.post(f"{local_aws.endpoint_url}/_local/budgets/spend", json={"BudgetName": "by-tag", "Amount": amount})
+        budget = budgets.describe_budget(AccountId=local_aws.account, BudgetName="by-tag")["Budget"]
+        return float(budget["CalculatedSpend"]["ActualSpend"]["Amount"])
+
+    assert seen("30") == 30
+    costs.update_cost_allocation_tags_status(CostAllocationTagsStatus=[{"TagKey": "deployment", "Status": "Inactive"}])
+    assert seen("31") == 0
+    costs.update_cost_allocation_tags_status(CostAllocationTagsStatus=[{"TagKey": "deployment", "Status": "Active"}])
+    assert seen("32") == 32
+
+
+def test_only_who_pays_sees_and_activates_tags(local_aws: LocalAws, client: ClientFactory) -> None:
+    client("s3").create_bucket(Bucket="tagged-for-costs")
+    client("s3").put_bucket_tagging(Bucket="tagged-for-costs", Tagging={"TagSet": [{"Key": "team", "Value": "bins"}]})
+    costs = client("ce")
+    expected = {"TagKey": "team", "Type": "UserDefined", "Status": "Active"}
+    assert costs.list_cost_allocation_tags(TagKeys=["team"])["CostAllocationTags"] == [expected]
+    account = f"{local_aws.endpoint_url}/_local/billing/account"
+    assert "Kind" in httpx.post(account, json={"Kind": "else"}).json()["message"]
+    httpx.post(account, json={"Kind": "member"})
+    try:
+        with pytest.raises(ClientError, match=r"AccessDenied.*Linked account doesn't have access"):
+            costs.list_cost_allocation_tags()
+        status = [{"TagKey": "team", "Status": "Inactive"}]
+        with pytest.raises(ClientError, match=r"AccessDenied.*Linked account doesn't have access"):
+            costs.update_cost_allocation_tags_status(CostAllocationTagsStatus=status)
+    finally:
+        httpx.post(account, json={"Kind": "own"})
