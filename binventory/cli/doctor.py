@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Looks at tools, sign-in, bootstrap, stacks, permissions and quotas; exits with 3 when something is missing."""
+    """Looks at tools, sign-in, bootstrap, stacks, permissions, quotas and billing; exits with 3 when one is missing."""
     checks = list(examine(_REPOSITORY, settings_of(env)))
     if json:
         print_json(checks)

@@ -162,7 +162,7 @@ def test_an_audit_by_transform_jobs_equals_one_by_answers_and_goes_on_where_it_s
     listed = [json.loads(line) for line in (tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()]
     assert {row["image_id"] for row in listed[:4]} == {"00000", "00070", "00140", "00210"}
     assert not list(tmp_path.glob("out/*.sqlite-wal"))
-    package = find_site(aws, Names("dev")).package
+    package = find_site(aws, NAMES).package
     assert {row["model_package"] for row in listed} == {package} and result.summary.model.package == package
     assert "no evaluation is registered" in result.summary.model.verdict
 

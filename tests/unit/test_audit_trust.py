@@ -16,6 +16,7 @@ from binventory.audit.trust import EvaluationError, Trust, trust_of
 from binventory.cli import run
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
+from tests.conftest import NAMES
 from tests.audited import runtime, write_evaluation, write_folder, write_predictions
 
 
@@ -141,7 +142,7 @@ def test_an_evaluation_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_an_endpoint_that_sagemaker_does_not_know_is_audited_without_trust(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bins", 5)
     with runtime() as endpoint:
-        request = job.Request(str(folder), tmp_path / "out", endpoint="e", formats=("jsonl",))
+        request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES, formats=("jsonl",))
         model = job.run_audit(request, lambda: endpoint.aws).summary.model
     assert model.trust is None and "Could not find it" in model.verdict
 
