@@ -16,8 +16,8 @@ from binventory.audit.trust import EvaluationError, Trust, trust_of
 from binventory.cli import run
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
-from tests.conftest import NAMES
 from tests.audited import runtime, write_evaluation, write_folder, write_predictions
+from tests.conftest import NAMES
 
 
 def no_aws() -> Aws:
