@@ -23,7 +23,7 @@ def examine_tag(aws: Aws) -> Check:
         if "Linked account" not in error_message(error):
             raise
         found = f"an organisation's member account cannot see whether {DEPLOYMENT_TAG} is active; {_UNSEEN}"
-        return Check(NAME, "unknown", found, f"ask whoever has the management account to run: {_COMMAND}")
+        return Check(NAME, "unknown", found, f"the owner of the management account must run: {_COMMAND}")
     status = next((tag["Status"] for tag in reply["CostAllocationTags"]), None)
     if status == "Active":
         return Check(NAME, "good", f"{DEPLOYMENT_TAG} is active")

@@ -146,7 +146,7 @@ def test_the_tag_that_costs_are_counted_by_must_be_active(
     found = check()
     httpx.post(account, json={"Kind": "own"})
     assert found["state"] == "unknown"
-    assert found["cure"].startswith("ask whoever has the management account to run: aws ce ")
+    assert found["cure"].startswith("the owner of the management account must run: aws ce ")
 
 
 def test_a_project_of_ones_own_is_looked_for_by_its_name(
