@@ -11,7 +11,7 @@ from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
 
-# Where cdk.json names a bootstrap of one's own. The synthesizer does not tell which one it takes.
+# Where cdk.json names another bootstrap than the default. The synthesizer does not tell which one it takes.
 _QUALIFIER_CONTEXT = "@aws-cdk/core:bootstrapQualifier"
 JOB_KINDS = ("training-job", "processing-job", "hyper-parameter-tuning-job")
 
