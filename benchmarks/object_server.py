@@ -24,7 +24,7 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 from xml.sax.saxutils import escape
 
 import uvloop
@@ -240,8 +240,10 @@ def _listing(server: ObjectServer, query: str) -> list[bytes]:
             more = True
             break
         page.append(key)
+    encoding = "<EncodingType>url</EncodingType>" if asked.get("encoding-type") == "url" else ""
+    shown = quote if encoding else escape
     contents = "".join(
-        f"<Contents><Key>{escape(key)}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
+        f"<Contents><Key>{shown(key)}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified>"
         f"<ETag>&quot;{server.objects[key].etag}&quot;</ETag><Size>{server.objects[key].size}</Size></Contents>"
         for key in page
     )
@@ -249,7 +251,7 @@ def _listing(server: ObjectServer, query: str) -> list[bytes]:
     return [
         f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>{server.bucket}</Name><Prefix>{escape(prefix)}'
         f"</Prefix><KeyCount>{len(page)}</KeyCount><MaxKeys>{most}</MaxKeys><IsTruncated>{str(more).lower()}"
-        f"</IsTruncated>{contents}{token}</ListBucketResult>".encode()
+        f"</IsTruncated>{encoding}{contents}{token}</ListBucketResult>".encode()
     ]
 
 

@@ -210,6 +210,64 @@ def listed(server: ObjectServer) -> list[str]:
 NAMES = st.text("0129.ajz", min_size=1, max_size=7).map(lambda text: f"{text}.jpg")
 
 
+STRANGE = ("00204//x.jpg", "./x.jpg", "../x.jpg", "00301\tx.jpg", "00302\nx.jpg", "//", "#1?.jpg", "%2e.jpg", "é+ .jpg")
+
+
+@pytest.mark.parametrize("page", [1000, 3])
+def test_keys_that_the_client_refuses_are_set_aside_and_folders_are_no_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(source_module, "_PAGE", page)
+    objects = bucket(photos=4)
+    strange = {f"bin-images/{name}": jpeg(900 + number) for number, name in enumerate(STRANGE)}
+    markers = {"bin-images/": b"", "bin-images/archive/": b"", "metadata/": b""}
+    with ObjectServer({**objects, **strange, **markers}) as server:
+        assert ingest(server, tmp_path) == 0
+    rows = [json.loads(line) for path in (tmp_path / "report").glob("quarantine-*") for line in path.open()]
+    assert {row["id"]: row["reason"] for row in rows} == dict.fromkeys(strange, "unexpected_name")
+    assert json.loads((tmp_path / "report/books.json").read_bytes())["kept"] == 24
+
+
+@pytest.mark.parametrize("prefix", ["?x=1", "a#b", "a b/ü?", "%41"])
+def test_an_address_names_a_key_to_its_last_character(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prefix: str
+) -> None:
+    right, wrong = bucket(photos=3), bucket(photos=4)
+    labels = "image_id,count\n" + "".join(f"{number}00,{1 + 3 * (number - 1) % 5}\n" for number in range(1, 7))
+    objects = {
+        **wrong,
+        **{f"{prefix}/{key}": data for key, data in right.items()},
+        f"{prefix}/l?#.csv": labels.encode(),
+    }
+    with ObjectServer(objects) as server:
+        assert ingest(server, tmp_path / "photos", "--photos-uri", f"{PHOTOS}{prefix}/") == 0
+        assert ingest(server, tmp_path / "labels", "--labels-uri", f"{PHOTOS}{prefix}/l?#.csv") == 1
+        assert "6 photo_missing (100: the source has no photo 100, but 00100" in capsys.readouterr().err
+        assert ingest(server, tmp_path / "none", "--photos-uri", f"{PHOTOS}{prefix}-/") == 1
+    assert json.loads((tmp_path / "photos/report/books.json").read_bytes())["kept"] == 18
+
+
+@pytest.mark.parametrize("prefix", ["a//b", "a/../b", "a\tb"])
+def test_a_prefix_that_cannot_be_read_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prefix: str
+) -> None:
+    with ObjectServer(bucket()) as server:
+        assert ingest(server, tmp_path, "--photos-uri", f"{PHOTOS}{prefix}/") == 1
+        assert ingest(server, tmp_path, "--labels-uri", f"{PHOTOS}a\tb.csv") == 1
+        assert sum(server.requests.values()) == 0
+    said = capsys.readouterr().err
+    assert "cannot be read" in said and "network" not in said
+
+
+def test_names_of_files_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", bucket())
+    (folder / os.fsdecode(b"bin-images/\xff\n.jpg")).write_bytes(b"x")
+    (folder / "bin-images/0\t1.jpg").write_bytes(b"x")
+    assert launch(["--photos-uri", f"file://{folder}", "--output", str(tmp_path / "out")]) == 0
+    rows = [json.loads(line) for path in (tmp_path / "out/report").glob("quarantine-*") for line in path.open()]
+    assert sorted(row["id"] for row in rows) == ["bin-images/0\t1.jpg", "bin-images/\\xff\n.jpg"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.sets(NAMES, max_size=60), st.integers(1, 9), st.sets(st.integers(0, 30), max_size=5))
 def test_whatever_the_names_every_one_is_listed_once_and_in_order(names: set[str], page: int, broken: set[int]) -> None:

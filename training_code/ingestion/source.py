@@ -19,11 +19,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import unquote
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import LocalStore, S3Store
 
 from ingestion.run import IngestError, Packed
@@ -107,7 +113,9 @@ class BinSource:
         """Whether ETags are known to be the MD5 sums of the content; see `probe`."""
         self._attempts = attempts
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
-        self._store, self.is_folder = _open(url, concurrency)
+        self._at = _address(url)
+        self.is_folder = isinstance(self._at, Path)
+        self._store = _open(self._at, concurrency)
 
     async def list_photos(self, so_far: Callable[[int], None] | None = None) -> list[ListedObject]:
         """All objects below `bin-images/`, sorted by name.
@@ -161,6 +169,8 @@ class BinSource:
             return True
 
     async def _is_changed(self, path: str, found: ListedObject) -> bool:
+        if isinstance(self._at, Path):
+            return _stat_tag((self._at / path).stat()) != found.etag
         return _tag((await obstore.head_async(self._store, path))["e_tag"]) != found.etag
 
     async def _list(self, folder: str, so_far: Callable[[int], None] | None = None) -> list[ListedObject]:
@@ -173,9 +183,8 @@ class BinSource:
 
         if folder in self.listed:
             add(self.listed.pop(folder))
-        elif self.is_folder:
-            async for page in obstore.list(self._store, folder):
-                add(_entries(folder, page))
+        elif isinstance(self._at, Path):
+            add(await asyncio.to_thread(_files_below, self._at / folder))
         else:
             await self._list_between(folder, "", None, "", add)
         return sorted(found, key=lambda entry: entry.name)
@@ -213,8 +222,13 @@ class BinSource:
     async def _page(self, folder: str, after: str) -> list[ListedObject]:
         """One page of a bucket's listing."""
         async with self._pages:
-            async for page in obstore.list(self._store, folder, offset=folder + after, chunk_size=_PAGE):
-                return _entries(folder, page)
+            try:
+                async for page in obstore.list(self._store, folder, offset=folder + after, chunk_size=_PAGE):
+                    return _entries(folder, page)
+            except (InvalidPathError, ValueError):
+                # The object store's client refuses a page with a key such as `a//b` or one with a line break.
+                assert isinstance(self._at, _Bucket), "only pages of buckets are requested"
+                return await asyncio.to_thread(_page_of_any_keys, self._at, folder, after)
         return []
 
     async def _read(self, folder: str, found: ListedObject, *, verify: bool = False) -> bytes | None:
@@ -268,6 +282,8 @@ class BinSource:
                 raise
             except (PermissionDeniedError, UnauthenticatedError) as error:
                 raise SourceError(_denied(self.url, path)) from error
+            except (InvalidPathError, ValueError) as error:
+                raise SourceError(f"{self.url}: {_first_line(error)}; give it another name") from error
             except (BaseError, Damaged, OSError) as error:
                 self._weigh(path, error)
                 last: Exception = error
@@ -311,26 +327,96 @@ async def read_file(url: str, *, etag: str = "") -> bytes | None:
 
 
 def _entries(folder: str, page: Iterable[ObjectMeta]) -> list[ListedObject]:
-    return [ListedObject(str(e["path"]).removeprefix(folder), int(e["size"]), _tag(e["e_tag"])) for e in page]
+    # The key of the folder itself, which consoles make, comes without its slash.
+    paths = ((str(entry["path"]), entry) for entry in page)
+    return [
+        ListedObject(path.removeprefix(folder), int(entry["size"]), _tag(entry["e_tag"]))
+        for path, entry in paths
+        if path.startswith(folder)
+    ]
 
 
-def _open(url: str, concurrency: int) -> tuple[ObjectStore, bool]:
-    parts = urlsplit(url)
-    if parts.scheme in ("s3", "s3a"):
-        if not parts.netloc:
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """A bucket and a prefix of its keys, without slashes around it."""
+
+    name: str
+    prefix: str
+
+
+def _address(url: str) -> _Bucket | Path:
+    """Where a URL leads. Every character of an S3 key may be in one, `?` and `#` too."""
+    scheme, found, rest = url.partition("://")
+    if found and scheme in ("s3", "s3a"):
+        bucket, _, prefix = rest.partition("/")
+        if not bucket:
             raise SourceError(f"{url} names no bucket; write s3://bucket/prefix/")
-        return open_store(parts.netloc, parts.path.strip("/"), concurrency=concurrency), False
-    if parts.scheme not in ("", "file"):
+        return _Bucket(bucket, prefix.strip("/"))
+    if found and scheme != "file":
         raise SourceError(f"{url} is neither an s3:// URL nor a folder")
-    folder = Path(unquote(parts.path) if parts.scheme else url)
+    folder = Path(unquote(rest.removeprefix("localhost")) if found else url)
     if not folder.is_dir():
         raise SourceError(f"{folder} is no folder; give the one that holds {PHOTOS} and {METADATA}")
-    return LocalStore(folder.resolve()), True
+    return folder.resolve()
+
+
+def _open(at: _Bucket | Path, concurrency: int) -> ObjectStore:
+    if isinstance(at, Path):
+        return LocalStore(at)
+    try:
+        return open_store(at.name, at.prefix, concurrency=concurrency)
+    except (BaseError, ValueError) as error:
+        raise SourceError(f"s3://{at.name}/{at.prefix}/ cannot be read: {_first_line(error)}") from error
+
+
+def _files_below(folder: Path) -> list[ListedObject]:
+    """The files in a folder and below it; a name that is no text has its bytes written as `\\xff`."""
+    found: list[ListedObject] = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            shown = os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
+            try:
+                facts = path.stat()
+            except OSError:
+                # A link that leads nowhere.
+                found.append(ListedObject(shown, 0, ""))
+            else:
+                found.append(ListedObject(shown, facts.st_size, _stat_tag(facts)))
+    return found
+
+
+def _stat_tag(facts: os.stat_result) -> str:
+    """A tag of a file that changes with its content."""
+    return f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"
+
+
+def _page_of_any_keys(at: _Bucket, folder: str, after: str) -> list[ListedObject]:
+    """One page of a bucket's listing, whatever the keys. Raises SourceError."""
+    # Takes most of a second to import, and hardly any bucket has such keys.
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    endpoint, region, anonymous = _access(at.name)
+    settings: dict[str, Any] = {"signature_version": UNSIGNED} if anonymous else {}
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS}, s3={"addressing_style": "path"}, **settings
+    )
+    start = f"{at.prefix}/{folder}" if at.prefix else folder
+    try:
+        s3 = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+        page = s3.list_objects_v2(Bucket=at.name, Prefix=start, StartAfter=start + after, MaxKeys=_PAGE)
+    except (BotoCoreError, ClientError) as error:
+        raise SourceError(f"s3://{at.name}/{start} cannot be listed: {_first_line(error)}") from error
+    found = page.get("Contents", [])
+    return [ListedObject(each["Key"][len(start) :], each["Size"], _tag(each.get("ETag"))) for each in found]
 
 
 def open_store(bucket: str, prefix: str, *, concurrency: int = 16, retries: int = 0) -> S3Store:
     """A bucket, with endpoint and credentials from the environment; without credentials where it is public."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    endpoint, region, anonymous = _access(bucket)
     client: ClientConfig = {
         "connect_timeout": "10s",
         "timeout": _TIMEOUT,
@@ -339,9 +425,6 @@ def open_store(bucket: str, prefix: str, *, concurrency: int = 16, retries: int 
     }
     if bundle := os.environ.get("AWS_CA_BUNDLE"):
         client["root_certificate"] = Path(bundle).read_bytes()
-    public = bucket in _PUBLIC and endpoint is None
-    anonymous = public or (endpoint is not None and not any(os.environ.get(name) for name in _CREDENTIALS))
-    region = _PUBLIC[bucket] if public else _region()
     return S3Store(
         bucket,
         prefix=prefix or None,
@@ -355,8 +438,13 @@ def open_store(bucket: str, prefix: str, *, concurrency: int = 16, retries: int 
     )
 
 
-def _region() -> str:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+def _access(bucket: str) -> tuple[str | None, str, bool]:
+    """Endpoint and region of a bucket, and whether it is read without credentials."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    public = bucket in _PUBLIC and endpoint is None
+    anonymous = public or (endpoint is not None and not any(os.environ.get(name) for name in _CREDENTIALS))
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return endpoint, _PUBLIC[bucket] if public else region, anonymous
 
 
 def _tag(etag: str | None) -> str:
