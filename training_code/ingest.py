@@ -19,7 +19,7 @@ from ingestion.job import ingest
 from ingestion.report import merge
 from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, JobMachine
 from ingestion.work import WorkLimits
-from jobs.container import run_job
+from jobs.container import leave, run_job
 from jobs.settings import parse_settings, setting
 
 EXAMPLES: Final = """examples:
@@ -105,4 +105,4 @@ def launch(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    sys.exit(launch(sys.argv[1:]))
+    leave(launch(sys.argv[1:]))

@@ -93,6 +93,66 @@ def test_a_worker_that_is_killed_fails_the_job_with_the_likely_cause(
     assert said in capsys.readouterr().err
 
 
+def test_workers_end_with_a_parent_that_is_killed_while_it_lists(tmp_path: Path) -> None:
+    """They wait for work then, and no photo makes them look."""
+    with ObjectServer(bucket(blocks=12, photos=60), latency=0.02, fault=stalled_metadata) as server:
+        process = ingest_process(server, tmp_path / "out", "--cores", "2")
+        while len(workers := workers_of(psutil.Process(process.pid))) < 2:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not psutil.wait_procs(workers, timeout=30)[1]
+
+
+def stalled_metadata(key: str, before: int) -> Fault | None:
+    """The second page of the listing never comes."""
+    return Fault.STALL if key == LISTING and before > 0 else None
+
+
+def test_a_second_ingest_into_the_same_output_says_so_and_leaves_the_first_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ObjectServer(bucket(), latency=0.02) as server:
+        process = ingest_process(server, tmp_path / "out", "--concurrency", "2")
+        while not server.requests:
+            time.sleep(0.005)
+        assert ingest(server, tmp_path / "out") == 1
+        assert "another ingest writes to" in capsys.readouterr().err
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert ingest(server, tmp_path / "clean") == 0
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
+
+
+def test_an_error_with_requests_under_way_ends_with_status_1(tmp_path: Path) -> None:
+    def denied(key: str, before: int) -> Fault | None:
+        return Fault.DENY if key == "metadata/00304.json" else None
+
+    with ObjectServer(bucket(), fault=denied, latency=0.1) as server:
+        for number in range(3):
+            process = ingest_process(server, tmp_path / str(number), "--limit-per-class", "5", "--cores", "1")
+            _, said = process.communicate(timeout=60)
+            assert (process.returncode, said.count("\n")) == (1, 1), said
+
+
+@pytest.mark.parametrize("file", ["train/train-00000.tar", "report/units/test-00000.json", "report/books.json"])
+def test_a_full_disk_is_named_and_the_next_run_makes_the_same_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    """/dev/full answers every write as a full disk does."""
+    with ObjectServer(bucket()) as server:
+        part = tmp_path / "out" / f"{file}.part"
+        part.parent.mkdir(parents=True)
+        part.symlink_to("/dev/full")
+        assert ingest(server, tmp_path / "out") == 1
+        error = capsys.readouterr().err
+        assert "no space is left on the disk" in error and error.count("\n") == 1
+        assert not list((tmp_path / "out").rglob("*.part"))
+        assert ingest(server, tmp_path / "out") == 0
+        assert ingest(server, tmp_path / "clean") == 0
+    assert files(tmp_path / "out") == files(tmp_path / "clean")
+
+
 @pytest.mark.usefixtures("many_processes")
 def test_processes_are_ready_when_the_listing_ends(tmp_path: Path) -> None:
     seen: list[int] = []

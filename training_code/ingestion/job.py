@@ -22,6 +22,7 @@ from ingestion.destination import Destination
 from ingestion.exploration import Exploration
 from ingestion.labels import LabelsError
 from ingestion.listing import ExecutionListing, read_listing
+from ingestion.lock import alone
 from ingestion.plan import IngestPlan, Unit, make_plan
 from ingestion.report import (
     EmptySplitError,
@@ -63,7 +64,7 @@ async def ingest(
         IngestError: the run failed; the message names the cure.
     """
     try:
-        with Workers(limits.cores) as workers:
+        with alone(output, machine), Workers(limits.cores) as workers:
             await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
     except ShardError as error:
         raise IngestError(str(error)) from error

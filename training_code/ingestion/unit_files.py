@@ -210,8 +210,12 @@ def sweep(output: Path, keep: Iterable[str]) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under a temporary name first, so that no reader sees a part of it."""
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_rows(path: Path, content: bytes) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import os
 import threading
 import time
 from collections.abc import Iterable, MutableSequence
@@ -43,7 +42,7 @@ CHANGED: Final = "changed_while_reading"
 
 
 class WorkStopped(RuntimeError):
-    """This process must stop: another one has failed, or the parent has ended."""
+    """This process must stop: another one has failed, or a person has interrupted the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +50,12 @@ class Counters:
     """Numbers of several processes in shared memory: each writes its part, one reads all. The last one means stop."""
 
     values: MutableSequence[int]
-    parent: int | None = None
 
     @classmethod
     def shared(cls, processes: int) -> Counters:
         """Counters in memory that child processes share."""
         array = multiprocessing.get_context("spawn").Array("q", processes * _FIELDS + 1, lock=False)
         return cls(cast(MutableSequence[int], array))
-
-    def of_child(self, parent: int) -> Counters:
-        """The same counters in a child process, which stops when its parent ends."""
-        return replace(self, parent=parent)
 
     def stop(self) -> None:
         """Make every process stop at its next photo."""
@@ -74,8 +68,8 @@ class Counters:
         self.values[base + _SET_ASIDE] += not kept
         self.values[base + _IN_FLIGHT] = limit.in_flight
         self.values[base + _SLOW_DOWNS] = limit.slow_downs
-        if self.values[len(self.values) - 1] or (self.parent is not None and os.getppid() != self.parent):
-            raise WorkStopped("another worker has failed, or the main process is gone")
+        if self.values[len(self.values) - 1]:
+            raise WorkStopped("another worker has failed")
 
     def total(self, field: int) -> int:
         """Sum of one field over all processes."""

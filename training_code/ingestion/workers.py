@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -96,7 +98,7 @@ class _Crew:
         # A unit is copied when a process takes it, so no process holds the units of the others.
         self._waiting: UnitQueue = context.Queue()
         self._counters = counters
-        shared = counters, self._waiting, os.getpid()
+        shared = counters, self._waiting
         self._pool = ProcessPoolExecutor(most, mp_context=context, initializer=_start_worker, initargs=shared)
         self._started = 0
 
@@ -200,13 +202,24 @@ def _interrupts_later() -> Iterator[None]:
 _shared: tuple[Counters, UnitQueue] | None = None
 
 
-def _start_worker(counters: Counters, waiting: UnitQueue, parent: int) -> None:
+def _start_worker(counters: Counters, waiting: UnitQueue) -> None:
     global _shared
-    _shared = counters.of_child(parent), waiting
+    _shared = counters, waiting
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # At the normal end of Python the object store's threads may abort the process.
+    atexit.register(os._exit, 0)
     # Reference counting frees nearly all tasks and futures of a photo, so cycles are collected seldom.
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, even by SIGKILL: nobody would take its work."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a pool has started this process"
+    parent.join()
+    os._exit(1)
 
 
 def _nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import json
 import os
 import signal
@@ -10,10 +12,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 # SageMaker truncates a longer reason in DescribeTrainingJob.
 MAX_FAILURE_REASON: Final = 1024
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JobError(Exception):
@@ -80,7 +83,8 @@ class JobContainer:
 def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
     """Run `work`; after a failure write the reason where SageMaker reads it. Returns the exit status.
 
-    A JobError is reported by its message alone; any other exception is a defect and is printed with its traceback.
+    A JobError is reported by its message alone, and so is a full disk; any other exception is a defect and is printed
+    with its traceback.
     """
     try:
         work()
@@ -88,10 +92,29 @@ def run_job(work: Callable[[], None], container: JobContainer | None = None) -> 
         _report_failure(str(error), container or JobContainer())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            where = f" for {error.filename}" if error.filename else ""
+            reason = (
+                f"no space is left on the disk{where} ({error.strerror}): free some, or give the job a larger volume"
+            )
+            _report_failure(f"{reason}, then run it again", container or JobContainer())
+            return 1
         traceback.print_exc()
         _report_failure(f"{type(error).__name__}: {error}", container or JobContainer())
         return 1
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End this process as Python does, but leave the interpreter as it is.
+
+    While Python takes the interpreter down, a thread of a native library that still handles a request aborts the
+    process, and the status becomes 134.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _report_failure(reason: str, container: JobContainer) -> None:
