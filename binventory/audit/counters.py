@@ -21,6 +21,8 @@ from binventory.core.errors import Exit, Problem
 from binventory.records.errors import RecordError
 from binventory.records.ids import checked_id
 
+MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
+"""SageMaker's limit for the body of InvokeEndpoint; a queue has none of its own."""
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
 _BUSY_CODES: Final = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
@@ -97,6 +99,13 @@ class EndpointCounter:
         """Asks again while the endpoint is busy; a refusal of this photo is final."""
         if self._queues:
             return self._queued(photo, self._queues[0])
+        if len(photo) > MAX_REQUEST_BYTES:
+            if (queue := self.find_queue()) is not None:
+                self._queues.append(queue)
+                return self._queued(photo, queue)
+            raise PhotoRefusedError(
+                "photo_too_large", f"it has {len(photo)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
+            )
         kind = "image/png" if photo.startswith(b"\x89PNG") else "image/jpeg"
         for attempt in range(_ATTEMPTS):
             self.pace.wait()

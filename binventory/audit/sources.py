@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
@@ -23,6 +24,9 @@ from binventory.records.metadata import MAX_METADATA_BYTES, Record, read_metadat
 PHOTO_FOLDER: Final = "bin-images"
 METADATA_FOLDER: Final = "metadata"
 MAX_PHOTO_BYTES: Final = 16 * 1024 * 1024
+_ATTEMPTS: Final = 6
+# Seconds before the second attempt; doubles each time.
+_PAUSE: Final = 0.1
 
 
 class PhotoUnreadableError(Exception):
@@ -128,16 +132,32 @@ class Prefix:
             raise
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """Reads the object's first limit + 1 bytes."""
-        try:
-            reply = self.aws.client("s3").get_object(Bucket=self.bucket, Key=self.prefix + path)
-        except ClientError as error:
-            if error_code(error) in {"NoSuchKey", "404"}:
-                return None
-            raise
-        body: Any = reply["Body"]
-        with body:
-            return bytes(body.read(limit + 1))
+        """Reads the object's first limit + 1 bytes, again where the connection ends before they are there.
+
+        Raises Problem when they never arrive: that says nothing about the bin.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                reply = self.aws.client("s3").get_object(Bucket=self.bucket, Key=self.prefix + path)
+                wanted = min(int(reply["ContentLength"]), limit + 1)
+                body: Any = reply["Body"]
+                with body:
+                    data = bytes(body.read(wanted))
+                if len(data) == wanted:
+                    return data
+                why = f"{len(data)} of {wanted} bytes arrived"
+            except ClientError as error:
+                if error_code(error) in {"NoSuchKey", "404"}:
+                    return None
+                raise
+            except (BotoCoreError, OSError) as error:
+                why = str(error)[:200]
+            time.sleep(_PAUSE * 2**attempt)
+        raise Problem(
+            f"{self.address}{path} was not read",
+            f"it was requested {_ATTEMPTS} times, last: {why}",
+            "check the network, then run the same command again: it continues where it stopped",
+        )
 
 
 def read_photo(store: Store, path: str) -> bytes:

@@ -9,6 +9,8 @@ from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_UNICAST: Final = IPv6Network("2000::/3")
+_DOCUMENTATION: Final = IPv6Network("3fff::/20")
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\.?")
 _NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
 
@@ -57,12 +59,17 @@ def checked_url(url: str, allowed_hosts: Iterable[str]) -> SplitResult:
 def joined(url: str, target: str) -> str:
     """Where a redirect from `url` leads. Raises FetchError for characters that joining would silently drop."""
     _check_characters(target)
-    return urljoin(url, target)
+    try:
+        return urljoin(url, target)
+    except ValueError as error:
+        raise FetchError("url", f"the URL cannot be read: {error}") from error
 
 
 def _check_characters(url: str) -> None:
     if _NOT_IN_A_URL.search(url) or len(url) > _LONGEST_URL:
         raise FetchError("url", "the URL holds spaces, control characters or backslashes, or is very long")
+    if not url.isascii():
+        raise FetchError("url", "the URL holds characters outside ASCII; write them percent-encoded, such as %C3%A9")
 
 
 def _is_ipv6(host: str) -> bool:
@@ -81,6 +88,10 @@ def _matches(host: str, pattern: str) -> bool:
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the public internet, and so does every address it wraps."""
     if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:
+        return False
+    # Python's table is as old as its release; all IPv6 addresses that the internet routes are in this one network.
+    routed = isinstance(address, IPv4Address) or address.ipv4_mapped is not None or address in _UNICAST
+    if not routed or address in _DOCUMENTATION:
         return False
     return all(is_public(inner) for inner in _wrapped(address))
 
