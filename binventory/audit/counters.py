@@ -22,7 +22,7 @@ from binventory.records.errors import RecordError
 from binventory.records.ids import checked_id
 
 MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
-"""SageMaker's limit for the body of InvokeEndpoint; a queue has none of its own."""
+"""SageMaker's limit for the body of InvokeEndpoint. Photos in a queue go through S3 and are not limited by it."""
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
 _BUSY_CODES: Final = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
