@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Protocol
 
 import pyarrow.parquet as parquet  # type: ignore[import-untyped]
@@ -19,7 +19,7 @@ from binventory.client import CountError, Queue, count_queued
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.records.errors import RecordError
-from binventory.records.ids import checked_id
+from binventory.records.ids import checked_id, id_of_photo
 
 MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
 """SageMaker's limit for the body of InvokeEndpoint. Photos in a queue go through S3 and are not limited by it."""
@@ -250,7 +250,12 @@ def _from_json_lines(path: Path) -> _Rows:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 answer = json.loads(line)
-                yield f"line {number}", str(answer.get("image_id", "")) if isinstance(answer, dict) else "", answer
+                if not isinstance(answer, dict):
+                    yield f"line {number}", "", answer
+                elif not answer.get("error"):
+                    # `binventory count --output` names the photo, and gives a reason where there is no answer.
+                    name = PurePosixPath(str(answer.get("photo", ""))).name
+                    yield f"line {number}", str(answer.get("image_id") or id_of_photo(name) or ""), answer
 
 
 def _from_transform_folder(path: Path) -> _Rows:

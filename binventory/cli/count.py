@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from binventory import serving
@@ -45,7 +46,7 @@ def count(
         typer.Option(metavar="HOST", help="Fetch addresses of this host too (.example.com: of its domain)."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="With s3://: write the answers here, JSON Lines, one photo a line.")
+        Path | None, typer.Option(help="Write the answers here, JSON Lines, one photo a line; an audit reads them.")
     ] = None,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
@@ -71,17 +72,36 @@ def count(
     queue = serving.find_queue(aws, names)
     with ThreadPoolExecutor(_AT_ONCE if queue else 1) as pool:  # what waits in a queue can wait together
 
-        def ask(photo: str) -> serving.EndpointAnswer:
-            return serving.count(aws, names, photo if "://" in photo else Path(photo), policy, queue)
+        def ask(photo: str) -> serving.EndpointAnswer | Problem:
+            try:
+                return serving.count(aws, names, photo if "://" in photo else Path(photo), policy, queue)
+            except Problem as problem:
+                if problem.code == Exit.NOT_READY or len(photos) == 1:  # there is no other answer
+                    raise
+                return problem
 
         answers = dict(zip(photos, pool.map(ask, photos), strict=True))
+    if output is not None:
+        lines = (json_format.dumps(vars(_as_counted(name, answer))) + "\n" for name, answer in answers.items())
+        output.write_text("".join(lines), encoding="utf-8")
     if json:
-        print_json(answers)
-        return
-    shown = table("photo", "count", "probabilities", "ms", right=("count", "ms"))
-    for name, answer in answers.items():
-        shown.add_row(name, str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
-    stdout.print(shown)
+        print_json({n: {"error": str(a)} if isinstance(a, Problem) else a for n, a in answers.items()})
+    else:
+        shown = table("photo", "count", "probabilities", "ms", right=("count", "ms"))
+        for name, answer in answers.items():
+            if isinstance(answer, Problem):
+                shown.add_row(escape(name), "", escape(str(answer)), "")
+            else:
+                shown.add_row(escape(name), str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
+        stdout.print(shown)
+    if any(isinstance(answer, Problem) for answer in answers.values()):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _as_counted(name: str, answer: serving.EndpointAnswer | Problem) -> CountedPhoto:
+    if isinstance(answer, Problem):
+        return CountedPhoto(name, None, error=str(answer))
+    return CountedPhoto(name, answer.count, answer.probabilities)
 
 
 def _count_prefix(aws: Aws, names: Names, uri: str, output: Path | None, *, yes: bool, json: bool) -> None:

@@ -9,9 +9,11 @@ import boto3
 import pytest
 
 from benchmarks.object_server import BUCKET, LISTING, Fault, ObjectServer
+from binventory import serving
 from binventory.audit import sources
-from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError
+from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, read_predictions
 from binventory.audit.sources import Prefix
+from binventory.cli import run
 from binventory.client import FetchError
 from binventory.client.addresses import checked_url, is_public, joined
 from binventory.core.aws import Aws
@@ -66,3 +68,22 @@ def test_an_address_that_cannot_be_requested_is_refused_also_in_a_redirect(url: 
 )
 def test_only_addresses_that_the_internet_routes_are_public(address: str, public: bool) -> None:
     assert is_public(ip_address(address)) is public
+
+
+def test_count_gives_every_answer_and_the_audit_reads_what_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted(aws: Aws, names: object, photo: Path, *_: object) -> serving.EndpointAnswer:
+        if photo.name == "2.jpg":
+            raise Problem("The photo was not counted", "it is truncated", "see it")
+        return serving.EndpointAnswer(3, {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}, 3.0, 1.0)
+
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setattr(serving, "count", counted)
+    monkeypatch.setattr(serving, "find_queue", lambda aws, names: None)
+    photos = [str(tmp_path / f"{number}.jpg") for number in (1, 2, 3)]
+    assert run(["count", *photos, "--json", "--output", str(tmp_path / "a.jsonl")]) == 1
+    assert "it is truncated" in capsys.readouterr().out
+    assert [image_id for image_id, _ in read_predictions(tmp_path / "a.jsonl")] == ["1", "3"]
