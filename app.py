@@ -33,6 +33,7 @@ def build(app: cdk.App, settings: Settings) -> None:
         storage=storage,
         alerts=money.alerts,
         budget_alerts=money.budget_alerts,
+        budget=money.budget,
         network=network,
     )
     serving = ServingStack(
@@ -46,13 +47,21 @@ def build(app: cdk.App, settings: Settings) -> None:
     )
     # The image and the model packages that the endpoint needs come from the training stack.
     serving.add_stack_dependency(training)
-    MonitoringStack(app, "Monitoring", settings=settings, storage=storage, alerts=money.alerts, variant=VARIANT)
+    MonitoringStack(
+        app,
+        "Monitoring",
+        settings=settings,
+        storage=storage,
+        alerts=money.alerts,
+        budget=money.budget,
+        variant=VARIANT,
+    )
     if settings.ec2.enabled:
         Ec2Stack(
             app, "Ec2", settings=settings, storage=storage, code=training.code, model_package_group=settings.prefix
         )
     if settings.github.repository != "none":
-        GithubStack(app, "Github", settings=settings, storage=storage)
+        GithubStack(app, "Github", settings=settings)
     role_standards.apply(app, settings.security)
 
 

@@ -114,9 +114,10 @@ class Deployment:
             for name, text in _PSEUDO.items():
                 argument = argument.replace(f"${{{name}}}", text)
             return generalise(argument)
-        if function == "Fn::GetStackOutput":
-            other = argument["StackName"].rsplit("-", 1)[-1].title()
-            return self._resolve(other, self._templates[other]["Outputs"][argument["OutputName"]]["Value"])
+        if function == "Fn::ImportValue":
+            stack_name, _, output = argument.partition(":")
+            other = stack_name.rsplit("-", 1)[-1].title()
+            return self._resolve(other, self._templates[other]["Outputs"][output]["Value"])
         raise NotImplementedError(f"{function} in a policy of {stack}")
 
     def _name(self, stack: str, logical_id: str) -> str:
@@ -201,5 +202,7 @@ def generalise(text: str) -> str:
     text = re.sub(r"(executions/|checkpoints/|execution/|pipelines-)[0-9a-z]{12}\b", r"\1EXECUTION", text)
     text = re.sub(r"-(ingest|embed|tune|train|evaluate)-[0-9a-z]{10}\b", r"-\1-JOB", text)
     text = re.sub(r"(-serving-(?:model|endpointconfig)-)[0-9a-z]{12}\b", r"\1NAME", text, flags=re.IGNORECASE)
+    text = re.sub(r"(:budget/binventory-dev-)[0-9a-f]{8}\b", r"\1ALERTS", text)
+    text = text.replace(":::binventory-dev-storage-modelbucket*", ":::Storage.ModelBucket*")
     text = re.sub(r"(endpoint/requests/)[0-9T.]+-[0-9a-f]{8}", r"\1REQUEST", text)
     return re.sub(r"(hyper-parameter-tuning-job/)[0-9a-z]{12}-", r"\1EXECUTION-", text)

@@ -85,8 +85,8 @@ def flatten(value: Any) -> str:
         return f"<{argument}>"
     if function == "Fn::GetAtt":
         return f"<{'.'.join(argument)}>"
-    if function == "Fn::GetStackOutput":
-        return f"<{argument['StackName']}.{argument['OutputName']}>"
+    if function == "Fn::ImportValue" and isinstance(argument, str):
+        return f"<{argument.replace(':', '.')}>"
     # Without double quotes, because the text may be part of a JSON string.
     return f"<{json.dumps(value, sort_keys=True)}>".replace('"', "'")
 

@@ -35,8 +35,10 @@ def _create_budget(context: Context, name: str, properties: Document) -> Created
 
 
 def _update_budget(context: Context, change: Update) -> Created:
-    _delete_budget(context, change.physical_id, change.old)
-    return _create_budget(context, change.physical_id, change.new)
+    """Only the budget itself changes in place: CloudFormation replaces a budget for another name or other alerts."""
+    budget = _api_budget(change.new["Budget"]) | {"BudgetName": change.physical_id}
+    context.client("budgets").update_budget(AccountId=context.account, NewBudget=budget)
+    return change.physical_id, {}
 
 
 def _delete_budget(context: Context, physical_id: str, properties: Document) -> None:
@@ -143,7 +145,14 @@ def _delete_provider(context: Context, physical_id: str, properties: Document) -
 
 
 TYPES = [
-    ResourceType("AWS::Budgets::Budget", _create_budget, _update_budget, _delete_budget, taggable=False),
+    ResourceType(
+        "AWS::Budgets::Budget",
+        _create_budget,
+        _update_budget,
+        _delete_budget,
+        replacing=("NotificationsWithSubscribers", "Budget.BudgetName"),
+        taggable=False,
+    ),
     ResourceType("AWS::CE::AnomalyMonitor", _create_monitor, _update_anomaly, _delete_anomaly, taggable=False),
     ResourceType(
         "AWS::CE::AnomalySubscription", _create_subscription, _update_anomaly, _delete_anomaly, taggable=False

@@ -43,7 +43,7 @@ class ResourceType:
         create: takes the context, a generated name for a resource without one, and the properties.
         update: changes the resource in place.
         delete: removes it; no error when it does not exist.
-        replacing: properties whose change needs a new resource.
+        replacing: properties whose change needs a new resource; `Budget.BudgetName` is a property of a property.
         name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
         taggable: it has a `Tags` list, to which stack tags are added.
     """

@@ -2,10 +2,10 @@
 
 ministack has no extension points, so this module uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`,
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
-properties, custom names and tags, in `services.cloudformation.stacks` `_runs_on_worker_thread`
-and `_add_event`, `services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and
-`_repositories`, and the request context of `core.responses`. tests/contract/test_hooks.py fails for one
-that moved when ministack is upgraded.
+properties, custom names and tags, `_replacing_change`, in `services.cloudformation.stacks` `_runs_on_worker_thread`,
+`_resolve_stack_outputs` and `_add_event`, `services.cloudformation.handlers._imported_export_names`,
+`services.eventbridge._put_events`, `services.ecr._describe_images`, `_find_image` and `_repositories`, and the request
+context of `core.responses`. tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ResourceHandlers:
         name: for example `AWS::SageMaker::Model`.
         functions: `create(logical id, properties, stack name)` and `update(physical id, old properties, new properties,
             stack name)`, which return physical id and attributes, and `delete(physical id, properties)`.
-        replacing: properties whose change needs a new resource.
+        replacing: properties whose change needs a new resource; `Budget.BudgetName` is a property of a property.
         name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
         taggable: it has a `Tags` list, to which stack tags are added.
     """
@@ -90,20 +90,36 @@ def add_resource_types(types: Iterable[ResourceHandlers]) -> None:
     from ministack.services.cloudformation import provisioners, stacks
 
     names = set()
+    nested: dict[str, list[list[str]]] = {}
     for kind in types:
         names.add(kind.name)
+        nested[kind.name] = [path.split(".") for path in kind.replacing if "." in path]
         provisioners._RESOURCE_HANDLERS[kind.name] = dict(kind.functions)
-        provisioners._REPLACING_PROPERTIES[kind.name] = kind.replacing
+        provisioners._REPLACING_PROPERTIES[kind.name] = tuple(path for path in kind.replacing if "." not in path)
         if kind.name_property:
             provisioners._CUSTOM_NAME_REPLACEMENT[kind.name] = {"name": kind.name_property}
         if kind.taggable:
             provisioners._STACK_TAG_PROPERTY[kind.name] = ("Tags", "list")
+    replacing_change = provisioners._replacing_change
+
+    def replacing_change_too(resource_type: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
+        return replacing_change(resource_type, old, new) or any(
+            _at(old, path) != _at(new, path) for path in nested.get(resource_type, ())
+        )
+
+    provisioners._replacing_change = replacing_change_too
     runs_on_worker_thread = stacks._runs_on_worker_thread
 
     def runs_on_worker_thread_too(resource_type: str) -> bool:
         return resource_type in names or runs_on_worker_thread(resource_type)
 
     stacks._runs_on_worker_thread = runs_on_worker_thread_too
+
+
+def _at(properties: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        properties = properties.get(name, {}) if isinstance(properties, dict) else {}
+    return properties
 
 
 def on_stack_status(listener: Callable[[str, str, str], None]) -> None:
@@ -128,6 +144,39 @@ def on_stack_status(listener: Callable[[str, str, str], None]) -> None:
 
     for module in (changesets, handlers, stacks):
         module._add_event = add_and_report
+
+
+def keep_imported_exports() -> None:
+    """Make an update fail that removes or changes an export which another stack imports, as on AWS.
+
+    ministack refuses only to delete the exporting stack.
+    """
+    from ministack.services.cloudformation import _exports, _stacks, handlers, stacks
+
+    resolve = stacks._resolve_stack_outputs
+
+    def importers(export: str, stack_id: str) -> list[str]:
+        return sorted(
+            name
+            for name, stack in _stacks.items()
+            if stack["StackId"] != stack_id
+            and stack["StackStatus"] != "DELETE_COMPLETE"
+            and export in handlers._imported_export_names(stack, name)
+        )
+
+    def resolve_and_compare(
+        outputs: Any, conditions: Any, resources: Any, parameters: Any, mappings: Any, name: str, stack_id: str
+    ) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
+        resolved, new = resolve(outputs, conditions, resources, parameters, mappings, name, stack_id)
+        for export, before in list(_exports.items()):
+            if before["StackId"] != stack_id or new.get(export, {}).get("Value") == before["Value"]:
+                continue
+            if using := importers(export, stack_id):
+                verb = "updated" if export in new else "deleted"
+                raise ValueError(f"Export {export} cannot be {verb} as it is in use by {' and '.join(using)}")
+        return resolved, new
+
+    stacks._resolve_stack_outputs = resolve_and_compare
 
 
 def correct_ecr() -> None:

@@ -8,8 +8,7 @@ from aws_cdk import aws_iam as iam
 from stacks.names import pipeline_names
 from stacks.shared.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.buckets import EXECUTIONS_PREFIX
-from stacks.storage.stack import StorageStack
+from stacks.storage.buckets import EXECUTIONS_PREFIX, MODEL_BUCKET
 
 # Where cdk.json names another bootstrap than the default. The synthesizer does not tell which one it takes.
 _QUALIFIER_CONTEXT = "@aws-cdk/core:bootstrapQualifier"
@@ -32,7 +31,7 @@ def deploy_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
     ]
 
 
-def train_statements(stack: BinventoryStack, storage: StorageStack) -> list[iam.PolicyStatement]:
+def train_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
     """Start the pipeline, follow its execution and read its results."""
     # Also the pipelines that continue an execution on demand, or the workflow could not follow it there.
     pipelines = pipeline_arns(
@@ -72,7 +71,7 @@ def train_statements(stack: BinventoryStack, storage: StorageStack) -> list[iam.
             log_group_arns(stack, *(f"/aws/sagemaker/{kind}" for kind in ("TrainingJobs", "ProcessingJobs"))),
         ),
         # The report shows the evaluation. It lacks how busy the machines were: metrics have no resource to name.
-        allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]),
+        _read_evaluations(stack),
     ]
 
 
@@ -81,6 +80,23 @@ def bootstrap_role_arn(stack: BinventoryStack, purpose: str) -> str:
     qualifier = stack.node.try_get_context(_QUALIFIER_CONTEXT) or DefaultStackSynthesizer.DEFAULT_QUALIFIER
     name = f"cdk-{qualifier}-{purpose}-role-{stack.account}-{stack.region}"
     return stack.format_arn(service="iam", region="", resource="role", resource_name=name)
+
+
+def _read_evaluations(stack: BinventoryStack) -> iam.PolicyStatement:
+    """Read results in the model bucket.
+
+    By the fixed part of the bucket's name: this stack stays when the workflow destroys the others, and the bucket of
+    the next deployment has another name.
+    """
+    storage = stack.settings.stack_name("storage")
+    bucket = stack.format_arn(
+        service="s3",
+        region="",
+        account="",
+        resource=f"{storage}-{MODEL_BUCKET.lower()}*",
+        resource_name=f"{EXECUTIONS_PREFIX}/*",
+    )
+    return allow(["s3:GetObject"], [bucket], {"StringEquals": {"aws:ResourceAccount": stack.account}})
 
 
 def _assume_bootstrap_roles(stack: BinventoryStack, *purposes: str) -> iam.PolicyStatement:

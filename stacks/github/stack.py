@@ -9,7 +9,6 @@ from constructs import Construct
 from stacks.github.permissions import bootstrap_role_arn, deploy_statements, diff_statements, train_statements
 from stacks.settings import Settings
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.stack import StorageStack
 
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
@@ -22,7 +21,7 @@ class GithubStack(BinventoryStack):
     approval deploy, the main branch trains.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, storage: StorageStack) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
         super().__init__(scope, construct_id, settings=settings, role="github", purpose="roles for GitHub Actions")
         self.github = settings.github
         self._provider_arn = self._provider()
@@ -43,7 +42,7 @@ class GithubStack(BinventoryStack):
             "train",
             "Starts the pipeline and reads its results",
             claims=[branch],
-            statements=train_statements(self, storage),
+            statements=train_statements(self),
             # An execution takes longer than the default hour; GitHub ends a job after six.
             duration=Duration.hours(6),
         )

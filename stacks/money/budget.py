@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from aws_cdk import aws_sns as sns
 
+from stacks.settings import Settings
 from stacks.shared.permissions import DEPLOYMENT_TAG
 from stacks.shared.stack import BinventoryStack
 
 ALERT_PERCENTS = (50, 80, 100)
 
 
+def budget_name(settings: Settings) -> str:
+    """Name of the budget: the environment's, and a hash of its alerts.
+
+    CloudFormation cannot change the alerts of a budget: it creates another budget and then deletes the old one. Names
+    are unique in an account, so other alerts need another name.
+    """
+    chosen = json.dumps([_alerts(settings), settings.money.alert_emails])
+    return f"{settings.prefix}-{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
+
+
+def _alerts(settings: Settings) -> list[tuple[str, float]]:
+    """Kind and share of the budget, in per cent, of each alert."""
+    guard = settings.money.guard_percent
+    percents = sorted({*ALERT_PERCENTS, *([guard] if guard else [])})
+    return [*(("ACTUAL", float(percent)) for percent in percents), ("FORECASTED", 100.0)]
+
+
 def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
     """The budget for all costs with the deployment tag. Its alerts go to the topic and to the mail addresses."""
     money = stack.settings.money
-    percents = sorted({*ALERT_PERCENTS, *([money.guard_percent] if money.guard_percent else [])})
-    alerts = [("ACTUAL", percent) for percent in percents] + [("FORECASTED", 100)]
     subscribers = [("SNS", topic.topic_arn), *(("EMAIL", address) for address in money.alert_emails)]
     budgets.CfnBudget(
         stack,
         "Budget",
         budget=budgets.CfnBudget.BudgetDataProperty(
-            budget_name=stack.settings.prefix,
+            budget_name=budget_name(stack.settings),
             budget_type="COST",
             time_unit="MONTHLY",
             budget_limit=budgets.CfnBudget.SpendProperty(amount=money.monthly_budget_usd, unit="USD"),
@@ -44,7 +61,7 @@ def monthly_budget(stack: BinventoryStack, topic: sns.ITopic) -> None:
                     for way, address in subscribers
                 ],
             )
-            for kind, percent in alerts
+            for kind, percent in _alerts(stack.settings)
         ],
         resource_tags=[
             budgets.CfnBudget.ResourceTagProperty(key=key, value=value)

@@ -6,7 +6,7 @@ from aws_cdk import CfnOutput
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from stacks.money.budget import anomaly_alerts, monthly_budget
+from stacks.money.budget import anomaly_alerts, budget_name, monthly_budget
 from stacks.settings import Settings
 from stacks.shared.keys import Keys
 from stacks.shared.stack import BinventoryStack
@@ -23,7 +23,9 @@ class MoneyStack(BinventoryStack):
         for address in settings.money.alert_emails:
             self.alerts.add_subscription(subscriptions.EmailSubscription(address))
         self.budget_alerts = self.topic("BudgetAlerts", "budgets.amazonaws.com")
+        self.budget = budget_name(settings)
         monthly_budget(self, self.budget_alerts)
         if settings.money.anomaly_usd:
             anomaly_alerts(self, self.alerts, settings.money.anomaly_usd)
+        self.always_export(self.alerts.topic_arn, self.budget_alerts.topic_arn)
         CfnOutput(self, "AlertsTopicArn", value=self.alerts.topic_arn)

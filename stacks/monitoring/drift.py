@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sns as sns
 
-from stacks.environments import DriftMonitorEnvironment, FunctionEnvironment, RetrainingEnvironment
+from stacks.environments import DriftMonitorEnvironment, RetrainingEnvironment
 from stacks.monitoring.dashboard import MONITORING
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
@@ -20,7 +20,7 @@ from stacks.storage.buckets import EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
 
 
-def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITopic) -> lambda_.Function:
+def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITopic, budget: str) -> lambda_.Function:
     """The function that compares the endpoint's answers with its model's evaluation, and publishes metrics."""
     monitoring = stack.settings.monitoring
     name = stack.settings.prefix
@@ -42,7 +42,7 @@ def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITo
         ],
         environment=DriftMonitorEnvironment(
             account=stack.account,
-            budget=name,
+            budget=budget,
             confidence_shift_threshold=monitoring.confidence_shift_threshold,
             count_shares={str(count): share for count, share in monitoring.count_shares.items()},
             count_shift_threshold=monitoring.count_shift_threshold,
@@ -82,7 +82,7 @@ def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
     return alarm
 
 
-def retraining(stack: BinventoryStack, alerts: sns.ITopic) -> sns.Topic:
+def retraining(stack: BinventoryStack, alerts: sns.ITopic, budget: str) -> sns.Topic:
     """The topic for the drift alarm, and the subscribed function that starts the pipeline."""
     pipeline = stack.settings.prefix
     topic = stack.topic("DriftTopic", "cloudwatch.amazonaws.com")
@@ -102,7 +102,7 @@ def retraining(stack: BinventoryStack, alerts: sns.ITopic) -> sns.Topic:
         environment=RetrainingEnvironment(
             account=stack.account,
             alerts_topic=alerts.topic_arn,
-            budget=pipeline,
+            budget=budget,
             guard_percent=stack.settings.money.guard_percent,
             pipeline=pipeline,
             retrain_days=stack.settings.monitoring.retrain_days,
@@ -120,7 +120,7 @@ def _function(
     purpose: str,
     module: str,
     statements: list[iam.PolicyStatement],
-    environment: FunctionEnvironment,
+    environment: DriftMonitorEnvironment | RetrainingEnvironment,
 ) -> lambda_.Function:
     return module_function(
         stack,
@@ -129,7 +129,7 @@ def _function(
         module=module,
         purpose=purpose,
         timeout=Duration.minutes(5),
-        statements=[permissions.view_budget(stack, stack.settings.prefix), *statements],
+        statements=[permissions.view_budget(stack, environment.budget), *statements],
         environment=environment,
         errors_to=errors_to,
     )

@@ -26,6 +26,7 @@ class MonitoringStack(BinventoryStack):
         settings: Settings,
         storage: StorageStack,
         alerts: sns.ITopic,
+        budget: str,
         variant: str,
     ) -> None:
         super().__init__(
@@ -36,7 +37,7 @@ class MonitoringStack(BinventoryStack):
             purpose="the dashboard and the drift monitor",
             keys=storage.keys,
         )
-        monitor = drift_monitor(self, storage, alerts)
+        monitor = drift_monitor(self, storage, alerts, budget)
         call_on_schedule(
             self,
             "MonitorSchedule",
@@ -46,6 +47,6 @@ class MonitoringStack(BinventoryStack):
         )
         alarm = drift_alarm(self, alerts)
         if settings.monitoring.retrain:
-            alarm.add_alarm_action(actions.SnsAction(retraining(self, alerts)))
+            alarm.add_alarm_action(actions.SnsAction(retraining(self, alerts, budget)))
         Dashboard(self, "Overview", settings=settings, variant=variant, drift=alarm)
         CfnOutput(self, "DashboardName", value=settings.prefix)

@@ -46,9 +46,11 @@ class Reconcile(Construct):
         memory: s3.IBucket,
         alerts: sns.ITopic,
         budget_alerts: sns.ITopic,
+        budget: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self._stack = scope
+        self._budget = budget
         self._settings = scope.settings
         self._serving_stack = scope.settings.stack_name("serving")
         self._pipelines = pipeline_names(self._settings.prefix, continuing=self._settings.continues_on_demand)
@@ -77,7 +79,7 @@ class Reconcile(Construct):
             environment=ReconcileEnvironment(
                 account=self._stack.account,
                 alerts_topic=alerts.topic_arn,
-                budget=prefix,
+                budget=self._budget,
                 endpoint=prefix,
                 guard_percent=money.guard_percent,
                 idle_seconds=round(money.idle_hours * 3600),
@@ -114,7 +116,7 @@ class Reconcile(Construct):
             # CloudWatch knows no resource for reading metrics.
             statements.append(allow(["cloudwatch:GetMetricStatistics"], ["*"]))
         if money.guard_percent:
-            statements.append(permissions.view_budget(stack, prefix))
+            statements.append(permissions.view_budget(stack, self._budget))
             statements.append(permissions.stop_executions(stack, *self._pipelines))
         return statements
 

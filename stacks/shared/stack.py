@@ -71,6 +71,15 @@ class BinventoryStack(Stack):
             removal_policy=self.removal_policy,
         )
 
+    def always_export(self, *values: str) -> None:
+        """Exports these values, whether or not the settings make another stack import them.
+
+        CloudFormation refuses to remove an export that is imported. The stack that exports is deployed first: without
+        this, a setting that ends the import would fail there.
+        """
+        for value in values:
+            self.export_value(value)
+
     def topic(self, construct_id: str, *services: str) -> sns.Topic:
         """A topic that refuses plain HTTP. These services may publish to it for this account."""
         topic = sns.Topic(self, construct_id, enforce_ssl=True, master_key=self.keys.notices if self.keys else None)

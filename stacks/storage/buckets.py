@@ -15,6 +15,8 @@ BATCH_PREFIX = "batch"
 ASYNC_PREFIX = "async"
 ENDPOINT_PREFIX = "endpoint"
 """State of the function `reconcile`, such as requests and decisions."""
+MODEL_BUCKET = "ModelBucket"
+"""Construct id of the bucket of models; CloudFormation puts it into the bucket's name, in small letters."""
 # The command line deletes answers of transform jobs after reading them. This deletes those of interrupted runs.
 _BATCH_DAYS = 14
 
@@ -60,7 +62,7 @@ def model_bucket(stack: BinventoryStack, logs_to: s3.Bucket) -> s3.Bucket:
     # Versioned: a registered model must be the one that was evaluated, and an overwritten one must be recoverable.
     return private_bucket(
         stack,
-        "ModelBucket",
+        MODEL_BUCKET,
         versioned=True,
         logs_to=logs_to,
         rules=[

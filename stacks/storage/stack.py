@@ -26,6 +26,13 @@ class StorageStack(BinventoryStack):
             cleanup = Cleanup(self, "Cleanup")
             for bucket in (self.data_bucket, self.model_bucket, self.log_bucket):
                 cleanup.empty_bucket(bucket)
+        self.always_export(
+            *(
+                value
+                for bucket in (self.data_bucket, self.model_bucket)
+                for value in (bucket.bucket_arn, bucket.bucket_name)
+            )
+        )
         CfnOutput(self, "DataBucketName", value=self.data_bucket.bucket_name)
         CfnOutput(self, "ModelBucketName", value=self.model_bucket.bucket_name)
         CfnOutput(self, "LogBucketName", value=self.log_bucket.bucket_name)

@@ -41,6 +41,7 @@ class TrainingStack(BinventoryStack):
         storage: StorageStack,
         alerts: sns.ITopic,
         budget_alerts: sns.ITopic,
+        budget: str,
         network: JobNetwork | None = None,
     ) -> None:
         super().__init__(
@@ -119,7 +120,9 @@ class TrainingStack(BinventoryStack):
                 cleanup.stop_executions(
                     continuing_pipeline(settings.prefix, first), of=of, construct_id=f"ExecutionsFrom{first}"
                 )
-        Reconcile(self, "Reconcile", memory=storage.data_bucket, alerts=alerts, budget_alerts=budget_alerts)
+        Reconcile(
+            self, "Reconcile", memory=storage.data_bucket, alerts=alerts, budget_alerts=budget_alerts, budget=budget
+        )
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
 

@@ -20,10 +20,10 @@ NAME = "binventory-dev"
 
 
 def _asked_of_storage(value: Any) -> Iterator[str]:
-    """Names of the storage stack's outputs that a template reads."""
+    """Names of the storage stack's exports that a template imports."""
     if isinstance(value, dict):
-        if "Fn::GetStackOutput" in value:
-            yield value["Fn::GetStackOutput"]["OutputName"]
+        if "Fn::ImportValue" in value:
+            yield value["Fn::ImportValue"]
         for inner in value.values():
             yield from _asked_of_storage(inner)
     elif isinstance(value, list):
@@ -43,9 +43,13 @@ def test_the_stack_deploys_and_starts_what_it_says(local_aws: LocalAws, client: 
     settings = changed(load("dev"), "ec2", enabled=True, instance_type="g5.xlarge", volume_gb=120)
     template = synthesize(settings)["Ec2"]
     buckets = {"DataBucketName": "machines-data", "ModelBucketName": "machines-models"}
-    outputs = {**{name: f"arn:aws:s3:::{name.lower()}" for name in _asked_of_storage(template)}, **buckets}
+    exports = {
+        name.partition(":")[2]: {"Value": f"arn:aws:s3:::{name.partition(':')[2].lower()}", "Export": {"Name": name}}
+        for name in _asked_of_storage(template)
+    }
     handle = {"Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}
-    storage = {"Resources": handle, "Outputs": {name: {"Value": value} for name, value in outputs.items()}}
+    outputs = exports | {name: {"Value": value} for name, value in buckets.items()}
+    storage = {"Resources": handle, "Outputs": outputs}
     _deploy(client, f"{NAME}-storage", storage)
     _deploy(client, f"{NAME}-ec2", template)
 

@@ -45,6 +45,13 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.sts", "handle_request", ["method", "path", "headers", "body", "query_params"]),
     ("services.sts", "register_session", []),
     ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
+    (
+        "services.cloudformation.stacks",
+        "_resolve_stack_outputs",
+        ["outputs_defs", "conditions", "resources", "param_values", "mappings", "stack_name", "stack_id"],
+    ),
+    ("services.cloudformation.handlers", "_imported_export_names", ["stack", "stack_name"]),
+    ("services.cloudformation.provisioners", "_replacing_change", ["resource_type", "old_props", "new_props"]),
     *(
         (
             f"services.cloudformation.{module}",

@@ -41,9 +41,7 @@ class Deployed:
 
     def spend(self, amount: float) -> None:
         """Sets the budget's actual spend, which sends its notifications."""
-        body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
-        request = urllib.request.Request(f"{self.aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
-        urllib.request.urlopen(request, timeout=30).close()
+        spend(self.aws, self.client, amount)
 
     def endpoint(self) -> str:
         """The endpoint's state; `absent` without one."""
@@ -66,3 +64,11 @@ class Deployed:
                 return
             time.sleep(0.5)
         raise AssertionError(f"the endpoint is {self.endpoint()}, not {state}; the stack: {self.stack()}")
+
+
+def spend(aws: LocalAws, client: Callable[[str], Any], amount: float) -> None:
+    """Sets the actual spend of the account's only budget, which sends its notifications."""
+    (budget,) = client("budgets").describe_budgets(AccountId=aws.account)["Budgets"]
+    body = json.dumps({"BudgetName": budget["BudgetName"], "Amount": str(amount)}).encode()
+    request = urllib.request.Request(f"{aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
+    urllib.request.urlopen(request, timeout=30).close()

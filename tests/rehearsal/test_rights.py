@@ -28,6 +28,7 @@ from local_aws.server import LocalAws
 from tests import grey_model
 from tests.contract.jobs import until
 from tests.github_account import Account, checkout, step
+from tests.rehearsal.deployed import spend
 from tests.rights import Deployment, Request, generalise, survivors, with_every_role, witnesses
 from tests.stacks.templates import synthesize
 from tests.stacks.test_rights import WITNESSED, excused
@@ -200,13 +201,13 @@ def guards(account: Account) -> None:
     turn_on(account)
     sagemaker = account.client("sagemaker")
     execution = sagemaker.start_pipeline_execution(PipelineName=NAME)["PipelineExecutionArn"]
-    spend(account, 1_000_000)
+    spend(account.aws, account.client, 1_000_000)
     wait_for(account, "absent")
     deadline = time.monotonic() + 60
     while status_of(sagemaker, execution) in ("Executing", "Stopping") and time.monotonic() < deadline:
         time.sleep(0.5)
     assert status_of(sagemaker, execution) == "Stopped"
-    spend(account, 0)
+    spend(account.aws, account.client, 0)
 
 
 def destroy(account: Account) -> None:
@@ -242,15 +243,6 @@ def turn_on(account: Account) -> None:
     wait_for(account, "absent")
     invoke(account, "reconcile", endpoint="on", by="the serving hours")
     wait_for(account, "InService")
-
-
-def spend(account: Account, amount: float) -> None:
-    """Sets the budget's actual spend, which sends its notifications."""
-    import urllib.request
-
-    body = json.dumps({"BudgetName": NAME, "Amount": str(amount)}).encode()
-    request = urllib.request.Request(f"{account.aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
-    urllib.request.urlopen(request, timeout=30).close()
 
 
 def wait_for(account: Account, state: str, seconds: float = 120) -> None:
