@@ -54,11 +54,17 @@ def build(app: cdk.App, settings: Settings) -> None:
         storage=storage,
         alerts=money.alerts,
         budget=money.budget,
+        model_package_group=training.model_package_group,
         variant=VARIANT,
     )
     if settings.ec2.enabled:
         Ec2Stack(
-            app, "Ec2", settings=settings, storage=storage, code=training.code, model_package_group=settings.prefix
+            app,
+            "Ec2",
+            settings=settings,
+            storage=storage,
+            code=training.code,
+            model_package_group=training.model_package_group,
         )
     if settings.github.repository != "none":
         GithubStack(app, "Github", settings=settings)

@@ -118,6 +118,7 @@ def _application(context: Context) -> Any:
     for name, target in TARGETS.items():
         hooks.add_service(name, [f"{target}."], service.handle)
     hooks.correct_ecr()
+    hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     iam.correct_requests()

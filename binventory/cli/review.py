@@ -1,4 +1,4 @@
-"""`binventory review`: stops a deployment that would lose data."""
+"""`binventory review`: stops a deployment that would lose data, or that SageMaker would refuse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from binventory.assembly.templates import read_stacks, resources
 from binventory.cli.look import JsonFlag, print_json, stdout
 from binventory.core.errors import Exit, Problem
-from binventory.deployment.review import losses
+from binventory.deployment.review import SCALED, losses, refused
 
 
 def register(app: typer.Typer) -> None:
@@ -27,14 +28,19 @@ def review(
     allow_replacement: Annotated[
         bool, typer.Option("--allow-replacement", help="Show what would be lost, and let it pass.")
     ] = False,
+    assembly: Annotated[
+        Path, typer.Option(metavar="CDK_OUT", help="Synthesized output of the diff: says which stacks scale.")
+    ] = Path("cdk.out"),
     json: JsonFlag = False,
 ) -> None:
-    """Finds buckets, keys and registries that a deployment would replace or remove; exits 1 if there are any."""
-    found = losses(_read(diff))
+    """Finds buckets, keys and registries that a deployment would replace or remove, and instance types that SageMaker
+    would refuse to change; exits 1 if there are any."""
+    text = _read(diff)
+    found, stopped = losses(text), refused(text, _scaling_stacks(assembly))
     if json:
-        print_json(found)
+        print_json([*found, *stopped])
     else:
-        for loss in found:
+        for loss in [*found, *stopped]:
             stdout.print(f"{loss.verdict}: {loss.type} {loss.resource} in {loss.stack}", soft_wrap=True)
     if found and not allow_replacement:
         raise Problem(
@@ -43,8 +49,22 @@ def review(
             "undo the change, or deploy with --allow-replacement (label `allow-replacement` on the pull request)",
             code=Exit.FAILED,
         )
-    if not json and not found:
+    if stopped and not allow_replacement:
+        raise Problem(
+            "SageMaker would refuse another instance type while autoscaling scales the endpoint",
+            "CloudFormation cannot end the scaling before it updates the endpoint, and would roll back",
+            "binventory endpoint off, deploy, binventory endpoint on; or without a break: docs/serving.md",
+            code=Exit.FAILED,
+        )
+    if not json and not found and not stopped:
         stdout.print("No stateful resource is replaced or removed.")
+
+
+def _scaling_stacks(assembly: Path) -> set[str] | None:
+    """The stacks that scale an endpoint, by their id; None without a synthesized output."""
+    if not (assembly / "manifest.json").is_file():
+        return None
+    return {stack.id for stack in read_stacks(assembly) if resources(stack.template, SCALED)}
 
 
 def _read(path: Path) -> str:

@@ -17,6 +17,7 @@ from binventory.cli.settings import names_of
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.cli.watch import follow
 from binventory.core.aws import Aws, connect
+from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
 from binventory.core.names import Names
@@ -208,10 +209,11 @@ def reject(
 
 def _no_newer(aws: Aws, names: Names, package: str) -> None:
     """Refuses an approval that would change nothing: the newest approved version of the group serves."""
-    if f":model-package/{names.prefix}/" not in package:
+    group = model_package_group(aws, names)
+    if f":model-package/{group}/" not in package:
         raise Problem(
             f"The model package {package} was not approved",
-            f"the endpoint serves packages of the group {names.prefix} only",
+            f"the endpoint serves packages of the group {group} only",
             "give the ARN of a version of it, or none for the newest: binventory approve",
             code=Exit.USAGE,
         )

@@ -17,7 +17,7 @@ class Names:
 
     @property
     def prefix(self) -> str:
-        """Pipeline, model package group and endpoint are all called this."""
+        """Pipeline and endpoint are called this."""
         return f"{self.project}-{self.environment}"
 
     @property

@@ -1,8 +1,13 @@
-"""Reads the output of `cdk diff` and finds what a deployment would lose: stateful resources replaced or removed."""
+"""Reads the output of `cdk diff` and finds what a deployment would lose, and what SageMaker would refuse.
+
+Lost are stateful resources that are replaced or removed. Refused is another instance type for a variant that
+autoscaling scales.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from binventory.core.errors import Problem
@@ -26,17 +31,21 @@ _RESOURCE = re.compile(
     r"(?:\s+(?P<verdict>replace|may be replaced|destroy|orphan))?\s*$"
 )
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_CONFIGURATION = "AWS::SageMaker::EndpointConfig"
+SCALED = "AWS::ApplicationAutoScaling::ScalableTarget"
+REFUSED = "refused: another instance type while autoscaling scales the endpoint"
+_INSTANCE_TYPE_BEFORE = re.compile(r'^\s*\[-\]\s+"InstanceType":')
 _CHANGES_NOTHING = re.compile(r"^There were no differences|Number of stacks with differences: \d+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One stateful resource that the change would replace or remove."""
+    """One resource that the change would replace or remove, or that SageMaker would not change so."""
 
     stack: str
     resource: str  # construct path
     type: str  # CloudFormation type
-    verdict: str  # "replace", "may be replaced", "destroy" or "orphan", in the CDK's words
+    verdict: str  # "replace", "may be replaced", "destroy" or "orphan", in the CDK's words; or REFUSED
 
 
 def losses(diff: str) -> list[Loss]:
@@ -48,6 +57,50 @@ def losses(diff: str) -> list[Loss]:
     Raises:
         Problem: the text is no diff and cannot be reviewed.
     """
+    return [
+        Loss(entry.stack, entry.path, entry.type, entry.verdict)
+        for entry in _entries(diff)
+        if entry.type in STATEFUL and entry.verdict
+    ]
+
+
+def refused(diff: str, scaling_stacks: Collection[str] | None) -> list[Loss]:
+    """The endpoint configurations that get another instance type although autoscaling scales their variant.
+
+    Args:
+        diff: the whole output of `cdk diff`, with or without colours.
+        scaling_stacks: the stacks that scale an endpoint after the deployment; None: unknown, so it is supposed.
+
+    Raises:
+        Problem: the text is no diff and cannot be reviewed.
+    """
+    entries = list(_entries(diff))
+    added = {entry.stack for entry in entries if entry.type == SCALED and entry.sign == "+"}
+    removed = {entry.stack for entry in entries if entry.type == SCALED and entry.sign == "-"}
+    return [
+        Loss(entry.stack, entry.path, entry.type, REFUSED)
+        for entry in entries
+        if entry.type == _CONFIGURATION
+        and any(_INSTANCE_TYPE_BEFORE.match(line) for line in entry.lines)
+        # CloudFormation registers a new target after the endpoint's update, and removes an old one after it.
+        and entry.stack not in added
+        and (entry.stack in removed or scaling_stacks is None or entry.stack in scaling_stacks)
+    ]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One resource in a diff, with the lines below it."""
+
+    stack: str
+    sign: str
+    type: str
+    path: str
+    verdict: str
+    lines: list[str]
+
+
+def _entries(diff: str) -> Iterator[_Entry]:
     text = _ESCAPES.sub("", diff)
     if not _CHANGES_NOTHING.search(text):
         raise Problem(
@@ -56,10 +109,12 @@ def losses(diff: str) -> list[Loss]:
             "look at its output, then: cdk diff 2>&1 | tee cdk.diff && binventory review cdk.diff",
         )
     stack = ""
-    found = []
+    lines: list[str] = []
     for line in text.splitlines():
         if heading := _STACK.match(line):
             stack = heading["name"]
-        elif (entry := _RESOURCE.match(line)) and entry["type"] in STATEFUL and entry["verdict"]:
-            found.append(Loss(stack, entry["path"], entry["type"], entry["verdict"]))
-    return found
+        elif match := _RESOURCE.match(line):
+            lines = []
+            yield _Entry(stack, match["sign"], match["type"], match["path"], match["verdict"] or "", lines)
+        else:
+            lines.append(line)

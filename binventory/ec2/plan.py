@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from binventory import executions
 from binventory.assembly.definitions import Definition, defaults_of, step_named
 from binventory.core.aws import Aws, error_message
+from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, INGEST, SEED, STRATEGY, TUNE, VIEWS, WEIGHTS
@@ -117,7 +118,11 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
         "flags": {
             step: {flag: str(values[name]) for name, flag in flags.items() if values.get(name) is not None}
             | fixed_flags(definition, step)
-            | ({"endpoint": names.prefix, "model-package-group": names.prefix} if step == "evaluate" else {})
+            | (
+                {"endpoint": names.prefix, "model-package-group": model_package_group(aws, names)}
+                if step == "evaluate"
+                else {}
+            )
             for step, flags in _FLAGS.items()
         },
     }

@@ -17,6 +17,7 @@ from binventory import executions
 from binventory.account.strays import ENDS_BY
 from binventory.assembly.definitions import Definition, first_of_type
 from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.ec2.plan import Place
@@ -184,7 +185,9 @@ def register(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any]) -> s
 def registered(aws: Aws, names: Names, where: Place, run: str) -> str | None:
     """ARN of the run's package, if it has been registered already."""
     sagemaker = aws.client("sagemaker")
-    pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=names.prefix)
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=model_package_group(aws, names)
+    )
     for arn in (item["ModelPackageArn"] for page in pages for item in page["ModelPackageSummaryList"]):
         found = sagemaker.describe_model_package(ModelPackageName=arn)
         if found["InferenceSpecification"]["Containers"][0].get("ModelDataUrl", "").startswith(where.models(run)):

@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.cost import lineage
@@ -73,7 +74,7 @@ def newer_than(aws: Aws, names: Names, package: str) -> tuple[JudgedPackage, ...
     """The newer versions that a person or a rollout has approved or rejected, the newest first."""
     sagemaker = aws.client("sagemaker")
     pages = sagemaker.get_paginator("list_model_packages").paginate(
-        ModelPackageGroupName=names.prefix, SortBy="CreationTime", SortOrder="Descending"
+        ModelPackageGroupName=model_package_group(aws, names), SortBy="CreationTime", SortOrder="Descending"
     )
     found = []
     try:
@@ -93,7 +94,7 @@ def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApprov
     """ARN of the newest model package with this approval state."""
     try:
         reply = aws.client("sagemaker").list_model_packages(
-            ModelPackageGroupName=names.prefix,
+            ModelPackageGroupName=model_package_group(aws, names),
             ModelApprovalStatus=status,
             SortBy="CreationTime",
             SortOrder="Descending",

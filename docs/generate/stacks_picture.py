@@ -62,7 +62,7 @@ def _title(name: str) -> str:
 def _needs(name: str, templates: Mapping[str, dict[str, Any]]) -> set[str]:
     """Stacks whose outputs this one reads."""
     text = json.dumps(templates[name])
-    outputs = set(re.findall(r'"StackName": "[\w-]+-(\w+)", "Region"', text))
+    outputs = set(re.findall(r'"Fn::ImportValue": "[\w-]+-(\w+):', text))
     return {other for other in templates if other.lower() in outputs and other != name}
 
 

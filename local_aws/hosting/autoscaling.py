@@ -71,6 +71,11 @@ def deregister_scalable_target(context: Context, request: Document) -> Document:
     return {}
 
 
+def is_target(context: Context, resource: str) -> bool:
+    """Whether a resource, such as `endpoint/NAME/variant/NAME`, is a scalable target."""
+    return any(target["ResourceId"] == resource for target in context.table(TARGETS).all())
+
+
 def put_scaling_policy(context: Context, request: Document) -> Document:
     """Create or change a policy of a scalable target."""
     key = f"{target_key(request)}|{request['PolicyName']}"

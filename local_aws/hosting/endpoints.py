@@ -12,6 +12,7 @@ from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
 from local_aws.core.tags import set_tags
 from local_aws.core.wire import describe, summarise
+from local_aws.hosting import autoscaling
 from local_aws.hosting.async_queue import AsyncQueue
 from local_aws.hosting.live_endpoints import FAMILY, EndpointRecord, Endpoints
 from local_aws.hosting.models import config_of, plan_of
@@ -78,6 +79,8 @@ def update_endpoint(context: Context, request: Document) -> Document:
     record = EndpointRecord(context, name)
     endpoint = record.read()
     target = plan_of(context, request["EndpointConfigName"])
+    _refuse_scaled_variants(context, endpoint, request["EndpointConfigName"])
+    _refuse_retained_capture(request)
     deployment = _deployment_config(context, request, endpoint)
 
     def change(endpoint: Document) -> None:
@@ -127,6 +130,31 @@ def _refuse_busy(endpoint: Document, action: str) -> None:
     status = endpoint["EndpointStatus"]
     if status in _BUSY:
         raise validation(f"Cannot {action} endpoint {endpoint['EndpointArn']} while its status is {status}")
+
+
+def _refuse_scaled_variants(context: Context, endpoint: Document, target: str) -> None:
+    """A variant that autoscaling scales keeps its name and instance type. Reads the configuration in use, as AWS does:
+    without it no update is possible."""
+    name = endpoint["EndpointName"]
+    before = config_of(context, endpoint["EndpointConfigName"])["ProductionVariants"]
+    types = {item["VariantName"]: item.get("InstanceType") for item in config_of(context, target)["ProductionVariants"]}
+    changed = [
+        item["VariantName"]
+        for item in before
+        if types.get(item["VariantName"]) != item.get("InstanceType")
+        and autoscaling.is_target(context, f"endpoint/{name}/variant/{item['VariantName']}")
+    ]
+    if changed:
+        raise validation(
+            f"The variant(s) {changed} must be deregistered as scalable targets with AWS Application Auto Scaling "
+            "before they can be removed or have their instance type updated."
+        )
+
+
+def _refuse_retained_capture(request: Document) -> None:
+    for item in request.get("ExcludeRetainedVariantProperties", []):
+        if item["VariantPropertyType"] == "DataCaptureConfig":
+            raise validation("ExcludeRetainedVariantProperties: DataCaptureConfig is not currently supported")
 
 
 def _retain(current: Document, target: Document, request: Document) -> None:

@@ -115,6 +115,7 @@ def plan_of(context: Context, config_name: str) -> Document:
     for variant in config["ProductionVariants"]:
         model = model_of(context, variant["ModelName"])
         container, package = container_of(context, model)
+        _refuse_instance_type(context, package, variant.get("InstanceType"))
         variants.append(
             {
                 "VariantName": variant["VariantName"],
@@ -138,6 +139,18 @@ def plan_of(context: Context, config_name: str) -> Document:
 def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
     """A stored model's container, completed from its model package, and the ARN of that package, if it has one."""
     return _resolve(context, _containers(model)[0])
+
+
+def _refuse_instance_type(context: Context, package: str | None, instance_type: str | None) -> None:
+    """A package that lists instance types runs on these only."""
+    if package is None or instance_type is None:
+        return
+    specification = package_of(context, package).get("InferenceSpecification", {})
+    supported = specification.get("SupportedRealtimeInferenceInstanceTypes")
+    if supported and instance_type not in supported:
+        raise validation(
+            f"Instance type {instance_type} is not supported by model package {package}: {', '.join(supported)}"
+        )
 
 
 def _containers(model: Document) -> list[Document]:

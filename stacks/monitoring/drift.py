@@ -20,7 +20,9 @@ from stacks.storage.buckets import EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
 
 
-def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITopic, budget: str) -> lambda_.Function:
+def drift_monitor(
+    stack: BinventoryStack, storage: StorageStack, alerts: sns.ITopic, budget: str, group: str
+) -> lambda_.Function:
     """The function that compares the endpoint's answers with its model's evaluation, and publishes metrics."""
     monitoring = stack.settings.monitoring
     name = stack.settings.prefix
@@ -35,7 +37,9 @@ def drift_monitor(stack: BinventoryStack, storage: StorageStack, alerts: sns.ITo
         module="drift_monitor",
         statements=[
             allow(["cloudformation:DescribeStacks"], [permissions.stack_arn(stack, serving_stack)]),
-            allow(["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(stack, "model-package", f"{name}/*")]),
+            allow(
+                ["sagemaker:DescribeModelPackage"], [permissions.sagemaker_arn(stack, "model-package", f"{group}/*")]
+            ),
             allow(["s3:GetObject"], [storage.model_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*")]),
             allow(["logs:FilterLogEvents"], [log_group_arn, f"{log_group_arn}:*"]),
             permissions.put_metrics(MONITORING),

@@ -27,6 +27,7 @@ class MonitoringStack(BinventoryStack):
         storage: StorageStack,
         alerts: sns.ITopic,
         budget: str,
+        model_package_group: str,
         variant: str,
     ) -> None:
         super().__init__(
@@ -37,7 +38,7 @@ class MonitoringStack(BinventoryStack):
             purpose="the dashboard and the drift monitor",
             keys=storage.keys,
         )
-        monitor = drift_monitor(self, storage, alerts, budget)
+        monitor = drift_monitor(self, storage, alerts, budget, model_package_group)
         call_on_schedule(
             self,
             "MonitorSchedule",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from stacks.names import EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION, SERVING
@@ -9,6 +11,7 @@ from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, PipelineSt
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
+from stacks.settings.instances import BatchInstance, ServingInstance
 
 CONTENT_TYPES = ("image/jpeg", "image/png")
 
@@ -16,7 +19,6 @@ CONTENT_TYPES = ("image/jpeg", "image/png")
 def register_step(context: PipelineContext) -> PipelineStep:
     """The step. The model package waits for approval."""
     parameters = context.parameters
-    serving_instance = context.settings.serving.instance_type
     measured = {
         "Statistics": {
             "ContentType": "application/json",
@@ -36,8 +38,9 @@ def register_step(context: PipelineContext) -> PipelineStep:
             ],
             "SupportedContentTypes": list(CONTENT_TYPES),
             "SupportedResponseMIMETypes": ["application/json"],
-            "SupportedRealtimeInferenceInstanceTypes": [serving_instance],
-            "SupportedTransformInstanceTypes": [context.settings.batch.instance_type],
+            # All that settings allow: the settings may change after a model is registered.
+            "SupportedRealtimeInferenceInstanceTypes": list(get_args(ServingInstance)),
+            "SupportedTransformInstanceTypes": list(get_args(BatchInstance)),
         },
         "ModelMetrics": {"ModelQuality": measured},
         # The drift monitor compares live answers with this.

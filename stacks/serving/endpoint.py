@@ -98,9 +98,6 @@ def served_endpoint(
         ),
         # Autoscaling may have added instances: the new model gets as many as the old one has.
         retain_all_variant_properties=True,
-        exclude_retained_variant_properties=[
-            sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DataCaptureConfig")
-        ],
     )
     endpoint.node.add_dependency(alarms)
     return endpoint

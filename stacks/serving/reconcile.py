@@ -47,10 +47,12 @@ class Reconcile(Construct):
         alerts: sns.ITopic,
         budget_alerts: sns.ITopic,
         budget: str,
+        model_package_group: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self._stack = scope
         self._budget = budget
+        self._group = model_package_group
         self._settings = scope.settings
         self._serving_stack = scope.settings.stack_name("serving")
         self._pipelines = pipeline_names(self._settings.prefix, continuing=self._settings.continues_on_demand)
@@ -84,7 +86,7 @@ class Reconcile(Construct):
                 guard_percent=money.guard_percent,
                 idle_seconds=round(money.idle_hours * 3600),
                 memory_bucket=memory.bucket_name,
-                model_package_group=prefix,
+                model_package_group=self._group,
                 pipelines=self._pipelines,
                 serving_stack=self._serving_stack,
                 variant=VARIANT,
@@ -94,7 +96,7 @@ class Reconcile(Construct):
 
     def _statements(self, memory: s3.IBucket, alerts: sns.ITopic) -> list[iam.PolicyStatement]:
         stack, money, prefix = self._stack, self._settings.money, self._settings.prefix
-        packages = permissions.sagemaker_arn(stack, "model-package", f"{prefix}/*")
+        packages = permissions.sagemaker_arn(stack, "model-package", f"{self._group}/*")
         statements = [
             *permissions.change_stack(stack, self._serving_stack),
             allow(["sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages"], [packages]),
@@ -130,7 +132,7 @@ class Reconcile(Construct):
             description="A model package of this environment was registered, approved or rejected",
             source="aws.sagemaker",
             detail_type="SageMaker Model Package State Change",
-            detail={"ModelPackageGroupName": [prefix]},
+            detail={"ModelPackageGroupName": [self._group]},
         )
         call_on_event(
             self,

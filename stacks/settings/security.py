@@ -19,6 +19,8 @@ class SecuritySettings(Section):
     """ARN of a managed policy: the permissions boundary of every role of these stacks."""
     role_path: RolePath = "/"
     """Path of every role, for example `/workloads/bins/`, for accounts whose policies match paths."""
+    termination_protection: bool = False
+    """CloudFormation refuses to delete the stacks. To destroy them, deploy them without this first."""
     customer_keys: bool = False
     """Customer-managed KMS keys, one for data, one for alerts and logs, instead of AWS's keys. They encrypt buckets,
     volumes of jobs and endpoint, topics and log groups. Each costs 1 USD a month and a little a request."""

@@ -45,7 +45,7 @@ class BinventoryStack(Stack):
             env=Environment(account=settings.account, region=settings.region),
             description=f"Binventory {settings.environment}: {purpose}",
             tags=settings.all_tags,
-            termination_protection=settings.storage.retain,
+            termination_protection=settings.security.termination_protection,
             # The CDK CLI checks the version of the bootstrap stack. A rule in the template would check it again at
             # every update, and then the functions that update a stack must read the bootstrap's parameter.
             synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
@@ -57,8 +57,11 @@ class BinventoryStack(Stack):
 
     @property
     def removal_policy(self) -> RemovalPolicy:
-        """What a destroy of the stack does with resources that hold data."""
-        return RemovalPolicy.RETAIN if self.settings.storage.retain else RemovalPolicy.DESTROY
+        """What a destroy of the stack does with resources that hold data.
+
+        Those that a failed first deployment has made are deleted: they are empty, and the next one needs their names.
+        """
+        return RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if self.settings.storage.retain else RemovalPolicy.DESTROY
 
     def log_group(self, scope: Construct, construct_id: str, name: str) -> logs.LogGroup:
         """A log group with the environment's retention. A destroy of a dev stack deletes it."""

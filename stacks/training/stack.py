@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from aws_cdk import AssetHashType, CfnOutput
+from aws_cdk import AssetHashType, CfnOutput, Fn
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
@@ -56,10 +56,11 @@ class TrainingStack(BinventoryStack):
         code, code_hash = self._code(WHEELHOUSE if network else None)
         self.code = code
         self.serving_image = self._serving_image()
+        self.model_package_group = self._group_name()
         group = sagemaker.CfnModelPackageGroup(
             self,
             "ModelPackageGroup",
-            model_package_group_name=name,
+            model_package_group_name=self.model_package_group,
             model_package_group_description="Models that count the items in a bin from its photo",
         )
         group.apply_removal_policy(self.removal_policy)
@@ -72,7 +73,7 @@ class TrainingStack(BinventoryStack):
                 data_bucket=storage.data_bucket,
                 model_bucket=storage.model_bucket,
                 code=code,
-                model_package_group=name,
+                model_package_group=self.model_package_group,
                 fingerprint=fingerprint.function,
                 serving_repository=self.serving_image.repository,
                 network=network,
@@ -89,7 +90,7 @@ class TrainingStack(BinventoryStack):
             code_hash=code_hash,
             fingerprint_function=fingerprint.function.function_arn,
             serving_image=self.serving_image.image_uri,
-            model_package_group=name,
+            model_package_group=self.model_package_group,
             security=JobSecurity(
                 data_key=storage.keys.data.key_arn if storage.keys else None,
                 network=network,
@@ -114,17 +115,34 @@ class TrainingStack(BinventoryStack):
         cleanup = Cleanup(self, "Cleanup")
         cleanup.bound_job_logs(settings.storage.log_retention_days)
         if not settings.storage.retain:
-            cleanup.delete_model_packages(name, of=group)
+            cleanup.delete_model_packages(self.model_package_group, of=group)
             cleanup.stop_executions(name, of=pipeline)
             for first, of in continuing.items():
                 cleanup.stop_executions(
                     continuing_pipeline(settings.prefix, first), of=of, construct_id=f"ExecutionsFrom{first}"
                 )
         Reconcile(
-            self, "Reconcile", memory=storage.data_bucket, alerts=alerts, budget_alerts=budget_alerts, budget=budget
+            self,
+            "Reconcile",
+            memory=storage.data_bucket,
+            alerts=alerts,
+            budget_alerts=budget_alerts,
+            budget=budget,
+            model_package_group=self.model_package_group,
         )
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
-        CfnOutput(self, "ModelPackageGroupName", value=group.model_package_group_name)
+        CfnOutput(self, "ModelPackageGroupName", value=self.model_package_group)
+
+    def _group_name(self) -> str:
+        """Name of the model package group: the environment's, and part of the stack's id where a destroy keeps it.
+
+        The models of a kept group are in kept buckets, which the next deployment does not read. So it gets another
+        group, and the name of the kept one is not in its way.
+        """
+        if not self.settings.storage.retain:
+            return self.settings.prefix
+        uuid = Fn.select(2, Fn.split("/", self.stack_id))
+        return Fn.join("-", [self.settings.prefix, Fn.select(0, Fn.split("-", uuid))])
 
     def _code(self, wheelhouse: Path | None) -> tuple[s3_assets.Asset, str]:
         with tempfile.TemporaryDirectory() as folder:

@@ -23,6 +23,7 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.ssm", "_PUBLIC_AMI_PARAMETERS", dict),
     ("services.iam", "_roles", None),
     ("services.budgets", "_budgets", None),
+    ("services.cloudwatch_logs", "_log_groups", None),
     ("services.budgets", "_notification_store", None),
     ("services.cloudformation.provisioners", "_RESOURCE_HANDLERS", dict),
     ("services.cloudformation.provisioners", "_REPLACING_PROPERTIES", dict),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, get_args
+
+import botocore.session
 import pytest
 
 from stacks.settings import InvalidSettingsError, load
+from stacks.settings.instances import SERVING_INSTANCES, BatchInstance
 from tests.stacks.templates import as_list, changed, flat, pipeline_definition, statements, synthesize, templates
 
 
@@ -47,10 +52,17 @@ def test_more_prefixes_may_be_opened_by_settings() -> None:
     assert flat(outputs["BatchOutputUri"]).endswith("/batch/")
 
 
-def test_a_model_package_supports_what_transform_jobs_run_on() -> None:
-    settings = changed(load("dev"), "batch", instance_type="ml.c6i.4xlarge")
-    definition = pipeline_definition(synthesize(settings)["Training"])
-    assert '"SupportedTransformInstanceTypes": ["ml.c6i.4xlarge"]' in str(definition).replace("'", '"')
+def test_a_model_package_supports_every_instance_type_that_settings_allow() -> None:
+    """A package is registered once, and the settings may change afterwards."""
+    sagemaker = botocore.session.get_session().get_service_model("sagemaker")
+    specification: Any = sagemaker.shape_for("InferenceSpecification")
+    steps = json.dumps(pipeline_definition(templates("dev")["Training"]))
+    for member, allowed in (
+        ("SupportedTransformInstanceTypes", get_args(BatchInstance)),
+        ("SupportedRealtimeInferenceInstanceTypes", SERVING_INSTANCES),
+    ):
+        assert f'"{member}": {json.dumps(list(allowed))}' in steps
+        assert set(allowed) <= set(specification.members[member].member.enum), "SageMaker knows them all"
 
 
 @pytest.mark.parametrize(

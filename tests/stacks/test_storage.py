@@ -78,7 +78,7 @@ def test_a_dev_stack_empties_its_buckets_and_a_prod_stack_keeps_them() -> None:
     emptied = {flat(item["Properties"]["BucketName"]) for item in resources(dev, "Custom::Cleanup").values()}
     assert emptied == {f"<{name}>" for name in resources(dev, "AWS::S3::Bucket")}
     for bucket in resources(prod, "AWS::S3::Bucket").values():
-        assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+        assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert not resources(prod, "Custom::Cleanup")
     assert not resources(prod, "AWS::Lambda::Function")
 

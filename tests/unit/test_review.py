@@ -10,11 +10,13 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
+from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sagemaker as sagemaker
 
 from binventory.cli import run
 from binventory.core.errors import Problem
-from binventory.deployment.review import Loss, losses
+from binventory.deployment.review import REFUSED, Loss, losses, refused
 
 Template = dict[str, Any]
 
@@ -27,6 +29,19 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stack = cdk.Stack(app, "Shop")
     s3.Bucket(stack, "Named", bucket_name="photos-of-bins")
     s3.Bucket(stack, "Plain")
+    variant = sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+        variant_name="primary", model_name="model", instance_type="ml.c5.xlarge", initial_instance_count=2
+    )
+    sagemaker.CfnEndpointConfig(stack, "Config", production_variants=[variant])
+    autoscaling.CfnScalableTarget(
+        stack,
+        "Target",
+        min_capacity=1,
+        max_capacity=3,
+        service_namespace="sagemaker",
+        scalable_dimension="sagemaker:variant:DesiredInstanceCount",
+        resource_id="endpoint/shop/variant/primary",
+    )
     app.synth()
     return folder
 
@@ -88,6 +103,45 @@ def test_what_holds_no_state_may_go(repository: Path, assembly: Path, template: 
 
 def test_an_equal_template_loses_nothing(repository: Path, assembly: Path, template: Template, tmp_path: Path) -> None:
     assert losses(cdk_diff(repository, assembly, template, tmp_path)) == []
+
+
+REFUSAL = Loss("Shop", "Config", "AWS::SageMaker::EndpointConfig", REFUSED)
+
+
+def test_another_instance_type_of_a_scaled_variant_is_refused(
+    repository: Path, assembly: Path, template: Template, tmp_path: Path
+) -> None:
+    before = template["Resources"]["Config"]["Properties"]["ProductionVariants"][0]
+    before["InstanceType"] = "ml.m5.large"
+    diff = cdk_diff(repository, assembly, template, tmp_path)
+    assert refused(diff, {"Shop"}) == refused(diff, None) == [REFUSAL]
+    assert refused(diff, set()) == [], "it does not scale"
+    assert losses(diff) == []
+    # Without the target before, the update comes first; with it removed now, the update comes first as well.
+    target = template["Resources"].pop("Target")
+    assert refused(cdk_diff(repository, assembly, template, tmp_path), {"Shop"}) == []
+    template["Resources"]["Removed"] = target
+    diff = cdk_diff(repository, assembly, template, tmp_path).replace("[+] AWS::ApplicationAutoScaling", "[~] AWS::X")
+    assert refused(diff, set()) == [REFUSAL]
+    before["InstanceType"] = "ml.c5.xlarge"
+    before["InitialInstanceCount"] = 1
+    assert refused(cdk_diff(repository, assembly, template, tmp_path), None) == []
+
+
+def test_the_command_says_how_to_change_the_instance_type(
+    repository: Path,
+    assembly: Path,
+    template: Template,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    template["Resources"]["Config"]["Properties"]["ProductionVariants"][0]["InstanceType"] = "ml.m5.large"
+    path = tmp_path / "cdk.diff"
+    path.write_text(cdk_diff(repository, assembly, template, tmp_path))
+    assert run(["review", str(path), "--assembly", str(assembly)]) == 1
+    assert "binventory endpoint off" in capsys.readouterr().err
+    assert run(["review", str(path), "--assembly", str(assembly), "--allow-replacement"]) == 0
+    assert f"{REFUSED}: AWS::SageMaker::EndpointConfig Config in Shop" in capsys.readouterr().out
 
 
 def test_a_failed_diff_is_never_taken_for_a_safe_one() -> None:
