@@ -20,5 +20,5 @@ def model_package_group(aws: Aws, names: Names) -> str:
         if "does not exist" not in str(error):
             raise
         return names.prefix
-    outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
+    outputs: dict[str, str] = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
     return outputs.get("ModelPackageGroupName", names.prefix)
