@@ -6,8 +6,10 @@ import argparse
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from functools import partial
@@ -15,11 +17,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from local_aws import cloudformation
-from local_aws.core import admin, decisions, host
+from local_aws.core import decisions, host
 from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
-from local_aws.ministack import hooks, iam, settling
+from local_aws.door import guarded
+from local_aws.ministack import hooks, iam, saving, settling, signatures
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
@@ -51,6 +54,11 @@ def main() -> None:
     os.environ[host.PROCESS_MARK] = str(state_dir)
     host.adopt_orphans()
     host.sweep(str(state_dir))
+    # Functions' workers have their code there; a killed server leaves it, and the next start removes it.
+    temporary = _temporary()
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
     hooks.configure(
         state_dir=state_dir,
         port=options.port,
@@ -101,19 +109,24 @@ async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
     _end(0)
 
 
+def _temporary() -> Path:
+    return Path(os.environ[host.PROCESS_MARK]) / "tmp"
+
+
 def _end(status: int) -> NoReturn:
     """End the process at once; all state is stored by now.
 
     A return would wait for the threads of the event loop, and one of them may wait an hour for a custom resource.
     """
     host.stop_children()
+    shutil.rmtree(_temporary(), ignore_errors=True)
     logging.shutdown()
     sys.stdout.flush()
     os._exit(status)
 
 
 def _application(context: Context) -> Any:
-    """ministack's ASGI application, corrected, with the services that it lacks."""
+    """ministack's ASGI application, corrected, with the services that it lacks, behind the door."""
     service = SageMakerService(context)
     for name, target in TARGETS.items():
         hooks.add_service(name, [f"{target}."], service.handle)
@@ -121,29 +134,16 @@ def _application(context: Context) -> Any:
     hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
+    context.start_thread("saving", saving.save_as_it_changes(context.stopping))
     iam.correct_requests()
+    signatures.sign_links()
     if context.enforce_iam:
         iam.check_session_tags()
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
     cloudformation.add_resource_types(context)
     cloudformation.publish_stack_events(context)
     ec2_machines.serve(context)
-    ministack_application = hooks.application()
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(admin.PREFIX):
-            body = await _read(receive)
-            status, headers, body = await admin.administer(context, ADMINISTRATION, scope["path"], body)
-            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-            await send({"type": "http.response.start", "status": status, "headers": encoded})
-            await send({"type": "http.response.body", "body": body})
-            return
-        if context.enforce_iam and scope["type"] == "http":
-            # The buckets' policies refuse requests without TLS, which loopback does not have.
-            scope = {**scope, "scheme": "https"}
-        await ministack_application(scope, receive, send)
-
-    return application
+    return guarded(context, hooks.application(), ADMINISTRATION)
 
 
 def _begin_work(context: Context, port: int) -> None:
@@ -152,15 +152,6 @@ def _begin_work(context: Context, port: int) -> None:
         time.sleep(0.02)
     for work in AT_START:
         context.start_thread(f"start {work.__module__}", partial(work, context))
-
-
-async def _read(receive: Any) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
 
 
 def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import psutil
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from local_aws.core import decisions, host
 from local_aws.core.host import free_port, http_status
+from local_aws.core.keys import keys_of
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+HEALTH = "/_ministack/health"
 REPOSITORY = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -85,10 +96,9 @@ class LocalAws:
         return self.state_dir / decisions.FILE
 
     def environment(self) -> dict[str, str]:
-        """Variables with which boto3, the aws CLI and the CDK CLI reach this local AWS and no other."""
+        """Variables, keys included, with which boto3, the aws CLI and the CDK CLI reach this local AWS and no other."""
         return {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            **keys_of(self.state_dir).environment(),
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_ENDPOINT_URL": self.endpoint_url,
@@ -98,9 +108,38 @@ class LocalAws:
             "CDK_DOCKER": str(REPOSITORY / "local_aws" / "docker"),
         }
 
+    @property
+    def running(self) -> bool:
+        """Whether a local AWS runs in this state directory and answers at this port, whoever started it."""
+        return _server(self.state_dir) is not None and http_status(self.port, HEALTH, 2) == 200
+
+    def administer(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """What happens to a user on AWS without an API call: `POST /_local/NAME`, signed, such as `sagemaker/reclaim`.
+
+        Raises:
+            LocalAwsError: it was refused; with the reply.
+        """
+        keys, url = keys_of(self.state_dir), f"{self.endpoint_url}/_local/{name}"
+        request = AWSRequest("POST", url, data=json.dumps(document).encode())
+        SigV4Auth(Credentials(keys.access_key, keys.secret_key), "sagemaker", self.region).add_auth(request)
+        with contextlib.closing(http.client.HTTPConnection("localhost", self.port, timeout=60)) as connection:
+            connection.request("POST", f"/_local/{name}", request.body, dict(request.headers.items()))
+            reply = connection.getresponse()
+            body = reply.read().decode()
+        if reply.status != 200:
+            raise LocalAwsError(body)
+        found: dict[str, Any] = json.loads(body)
+        return found
+
     def start(self) -> None:
-        """Start the server and wait until it answers; raises `LocalAwsError` if it does not."""
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        """Start the server and wait until it answers.
+
+        Raises:
+            LocalAwsError: it does not answer, or one runs in this state directory already.
+        """
+        if (running := _server(self.state_dir)) is not None:
+            raise LocalAwsError(f"a local AWS runs in {self.state_dir} already, as process {running.pid}")
+        keys_of(self.state_dir)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]
         command += ["--account", self.account, "--region", self.region, "--time-scale", str(self._time_scale)]
         if self._enforce_iam:
@@ -154,7 +193,7 @@ class LocalAws:
             if self._process.poll() is not None:
                 self._process = None
                 raise LocalAwsError(f"the local AWS ended while it started:\n{self._log_tail()}")
-            if http_status(self.port, "/_ministack/health", 2) == 200:
+            if http_status(self.port, HEALTH, 2) == 200:
                 return
             time.sleep(0.05)
         self.stop()
@@ -169,14 +208,21 @@ class LocalAws:
 def stop_running(state_dir: Path) -> bool:
     """Stop a local AWS that runs with `keep=True`; returns False when none runs in `state_dir`."""
     state_dir = state_dir.resolve()
+    server = _server(state_dir)
+    if server is not None:
+        host.stop([server], grace=_STOP_SECONDS)
+    host.sweep(str(state_dir))
+    (state_dir / "pid").unlink(missing_ok=True)
+    return server is not None
+
+
+def _server(state_dir: Path) -> psutil.Process | None:
+    """The process that serves from this state directory, whoever started it."""
     try:
         pid = int((state_dir / "pid").read_text())
     except (OSError, ValueError):
-        return False
-    host.stop_one(pid, grace=_STOP_SECONDS)
-    host.sweep(str(state_dir))
-    (state_dir / "pid").unlink(missing_ok=True)
-    return True
+        return None
+    return host.server_of(str(state_dir), pid)
 
 
 def _clean_environment() -> dict[str, str]:

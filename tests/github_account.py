@@ -68,8 +68,8 @@ class Account:
             service,
             endpoint_url=self.aws.endpoint_url,
             region_name=self.aws.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=self.aws.environment()["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.aws.environment()["AWS_SECRET_ACCESS_KEY"],
         )
 
     def credentials(self, intent: str, subject: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from binventory.cli.settings import names_of
 from binventory.cli.summary import print_result
 from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
-from binventory.rehearsal import ending, run
+from binventory.rehearsal import ending, folder, run
 from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS, Options, Result
 from stacks.backbones import published_weights
 
@@ -30,6 +30,8 @@ Examples:
   binventory rehearse --reclaim              training is interrupted as spot capacity is
 
   binventory rehearse --keep                 stays up; ends with --end DIR
+
+  binventory rehearse --resume DIR           goes on with a kept one after a restart of this computer
 """
 
 
@@ -59,6 +61,12 @@ def rehearse(
         Path | None, typer.Option(metavar="FILE", help="Write the pipeline's run as an HTML page, also when it fails.")
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where state and logs go. Default: a new folder.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Start the local AWS of this folder again, after its process or computer ended."
+        ),
+    ] = None,
     end: Annotated[Path | None, typer.Option(metavar="DIR", help="End the rehearsal kept in this folder.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -67,8 +75,15 @@ def rehearse(
     Takes about four minutes on two cores. Exits with 1 and the failing job's log when anything fails.
     """
     if end is not None:
-        ending.end(end)
+        ending.end(end.resolve())
         stdout.print(f"Ended: no process, port or file of {end} is left.")
+        return
+    if resume is not None:
+        exports = folder.resume(resume.resolve())
+        if json:
+            print_json({"kept": exports, "state_dir": str(resume.resolve())})
+        else:
+            _print_exports(exports, resume)
         return
     published = published_weights(backbone)
     if weights in ("packaged", "torchvision") and weights != published:
@@ -121,16 +136,21 @@ def _found(options: Options, journal: Journal, result: Result) -> dict[str, Any]
 
 
 def _print_kept(result: Result, state_dir: Path) -> None:
-    console = stdout
-    console.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
-    for name, value in result.kept.items():
-        console.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
-    console.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / ending.EXPORTS))}", soft_wrap=True)
-    console.print("\nThen, for example:\n")
-    console.print("  binventory endpoint status")
-    console.print(f"  aws sagemaker list-pipeline-executions --pipeline-name {result.execution.split('/')[-3]}")
-    console.print("  npx cdk diff")
-    console.print(f"\nEnd it with: binventory rehearse --end {shlex.quote(str(state_dir))}", soft_wrap=True)
+    _print_exports(result.kept, state_dir)
+    stdout.print("\nThen, for example:\n")
+    stdout.print("  binventory endpoint status")
+    stdout.print(f"  aws sagemaker list-pipeline-executions --pipeline-name {result.execution.split('/')[-3]}")
+    stdout.print("  npx cdk diff")
+
+
+def _print_exports(exports: dict[str, str], state_dir: Path) -> None:
+    place = shlex.quote(str(state_dir))
+    stdout.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
+    for name, value in exports.items():
+        stdout.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+    stdout.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / folder.EXPORTS))}", soft_wrap=True)
+    stdout.print(f"\nEnd it with: binventory rehearse --end {place}", soft_wrap=True)
+    stdout.print(f"If this computer or the local AWS ended: binventory rehearse --resume {place}", soft_wrap=True)
 
 
 def _new_state_dir() -> Path:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import httpx
 
 from binventory import executions
 from binventory.core.aws import Aws
@@ -26,11 +25,13 @@ class Transition:
 class StepWatcher:
     """Writes a pipeline execution into the journal; can interrupt the training job once."""
 
-    def __init__(self, aws: Aws, journal: Journal, *, level: int = 0, reclaim_at: str = "") -> None:
+    def __init__(
+        self, aws: Aws, journal: Journal, *, level: int = 0, reclaim: Callable[[str], None] | None = None
+    ) -> None:
         self.aws = aws
         self.journal = journal
         self.level = level
-        self.reclaim_at = reclaim_at  # URL of the local AWS; "" for no reclaim
+        self.reclaim = reclaim  # interrupts the training job of this name, once
         self.trials: tuple[executions.Trial, ...] = ()
         self.tail: tuple[str, ...] = ()
         """The last lines of the job that runs now; read only when `tail_lines` asks for some."""
@@ -96,10 +97,9 @@ class StepWatcher:
 
     def _training(self, step: executions.ExecutionStep) -> str:
         epochs = [line for line in executions.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
-        if self.reclaim_at and step.name == TRAIN and epochs and step.status == "Executing":
-            url = f"{self.reclaim_at}/_local/sagemaker/reclaim"
-            httpx.post(url, json={"TrainingJobName": step.job}, timeout=30).raise_for_status()
-            self.reclaim_at = ""
+        if self.reclaim is not None and step.name == TRAIN and epochs and step.status == "Executing":
+            self.reclaim(step.job)
+            self.reclaim = None
         return epoch_note(epochs[-1]) if epochs else step.job
 
 

@@ -1,24 +1,17 @@
-"""Ends a rehearsal: keeps or deletes what it made, and later ends a kept one."""
+"""Ends a rehearsal: deletes what it made in the account, and ends a kept one."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code
-from binventory.core.errors import Exit, Problem
-from binventory.rehearsal import leftovers
-from binventory.rehearsal.result import Options
-from local_aws.server import LocalAws, stop_running
-
-EXPORTS = "environment.sh"
-"""File of a kept rehearsal with the exports, for `source`."""
+from binventory.core.errors import Problem
+from binventory.rehearsal import folder, leftovers
+from local_aws.server import stop_running
 
 
 def empty(aws: Aws, bucket: str) -> None:
@@ -54,51 +47,15 @@ def unbootstrap(aws: Aws) -> None:
     )
 
 
-def keep(options: Options, local: LocalAws) -> dict[str, str]:
-    """Writes what is needed to use a kept local AWS (`environment.sh`) and to end it; returns the exports."""
-    exports = local.environment()
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
-    (options.state_dir / EXPORTS).write_text("\n".join(lines) + "\n")
-    record = {"port": local.port, "environment": exports, "prefix": options.names.prefix}
-    (options.state_dir / "rehearsal.json").write_text(json.dumps(record, indent=2))
-    return exports
-
-
 def end(state_dir: Path) -> leftovers.Leftovers:
     """Ends a kept rehearsal: stops its local AWS, removes its state, and looks for leftovers."""
-    record = state_dir / "rehearsal.json"
-    if not record.is_file():
-        raise Problem(
-            f"No kept rehearsal in {state_dir}",
-            "there is no rehearsal.json in it",
-            "name the folder that `binventory rehearse --keep` printed",
-            code=Exit.USAGE,
-        )
-    port = int(json.loads(record.read_text())["port"])
+    record = folder.read(state_dir)
     stop_running(state_dir / "aws")
-    found = leftovers.on_machine(state_dir, port)
+    found = leftovers.on_machine(state_dir, record.port, record.prefix)
     if not found.none:
         raise left(found)
     shutil.rmtree(state_dir)
     return found
-
-
-def clear(state_dir: Path, *, keep_logs: bool) -> None:
-    """Removes the files of a rehearsal; after a failure the logs stay."""
-    if not keep_logs:
-        shutil.rmtree(state_dir, ignore_errors=True)
-        return
-    server_log = state_dir / "aws" / "server.log"
-    if server_log.is_file():
-        shutil.copy(server_log, state_dir / "logs" / "local_aws.log")
-    for path in _children(state_dir):
-        if path.name != "logs":
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _children(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from folder.iterdir()
 
 
 def left(found: leftovers.Leftovers) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,15 @@ def _not_shared(aws: Aws, groups: list[str]) -> list[str]:
     return left
 
 
-def on_machine(state_dir: Path, port: int) -> Leftovers:
-    """Processes that belong to the local AWS in `state_dir`, and whether anything listens on its port."""
+def on_machine(state_dir: Path, port: int, prefix: str) -> Leftovers:
+    """What a stopped local AWS left on this computer.
+
+    Args:
+        state_dir: the rehearsal's; processes that belong to it are found by it.
+        port: of the local AWS; nothing may listen there.
+        prefix: of the names of functions, whose code may lie in temporary folders that were made since the rehearsal
+            began.
+    """
     processes = [
         f"{process.pid} {' '.join(process.info['cmdline'] or ())[:80]}"
         for process in psutil.process_iter(["cmdline", "environ"])
@@ -68,7 +76,15 @@ def on_machine(state_dir: Path, port: int) -> Leftovers:
     with socket.socket() as probe:
         probe.settimeout(1)
         open_port = (str(port),) if probe.connect_ex(("127.0.0.1", port)) == 0 else ()
-    return Leftovers({"processes": tuple(processes), "ports": open_port})
+    folders = {Path(tempfile.gettempdir()), state_dir.resolve() / "aws" / "tmp"}
+    began = record.stat().st_mtime if (record := state_dir / "rehearsal.json").is_file() else 0.0
+    temporary = [
+        str(path)
+        for folder in folders
+        for path in folder.glob(f"ministack-lambda-{prefix}-*")
+        if path.stat().st_mtime >= began
+    ]
+    return Leftovers({"processes": tuple(processes), "ports": open_port, "temporary folders": tuple(sorted(temporary))})
 
 
 def _belongs(process: psutil.Process, state_dir: str) -> bool:

@@ -7,7 +7,7 @@ from binventory.core.aws import connect
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.deployment.cdk import Cdk
-from binventory.rehearsal import auditing, ending, leftovers, source
+from binventory.rehearsal import auditing, ending, folder, leftovers, source
 from binventory.rehearsal.result import Options, Result
 from binventory.rehearsal.steps import Steps
 from local_aws.server import LocalAws, LocalAwsError
@@ -37,6 +37,8 @@ class _Rehearsal(Steps):
     def __init__(self, options: Options, journal: Journal, result: Result) -> None:
         super().__init__(options, journal, result)
         self.local = LocalAws(options.state_dir / "aws", keep=options.keep, enforce_iam=options.enforce_iam)
+        folder.claim(options.state_dir, folder.Record(self.local.port, self.names.prefix, options.enforce_iam))
+        self.logs.mkdir(exist_ok=True)
         journal.plan(*BEFORE)
         journal.plan(*executions.STEPS, level=1)
         journal.plan(*(AFTER[:4] if options.keep else AFTER))
@@ -55,7 +57,7 @@ class _Rehearsal(Steps):
             self.compare()
             self.audit()
             if self.options.keep:
-                self.result.kept = ending.keep(self.options, self.local)
+                self.result.kept = folder.write_exports(self.options.state_dir, self.local.environment())
             else:
                 self.destroy()
             succeeded = True
@@ -71,7 +73,11 @@ class _Rehearsal(Steps):
             self.journal.skip_waiting()
             if not (succeeded and self.options.keep):
                 self.local.stop()
-                ending.clear(self.options.state_dir, keep_logs=not succeeded)
+                folder.clear(self.options.state_dir, keep_logs=not succeeded)
+
+    def reclaim(self, job: str) -> None:
+        """Interrupts the spot capacity of a training job."""
+        self.local.administer("sagemaker/reclaim", {"TrainingJobName": job})
 
     def start(self) -> None:
         """The local AWS."""
@@ -125,7 +131,7 @@ class _Rehearsal(Steps):
             if not in_account.none:
                 raise ending.left(in_account)
             self.local.stop()
-            on_machine = leftovers.on_machine(self.options.state_dir, self.local.port)
+            on_machine = leftovers.on_machine(self.options.state_dir, self.local.port, self.names.prefix)
             if not on_machine.none:
                 raise ending.left(on_machine)
             self.result.checked = f"{in_account.checked}, {on_machine.checked}"

@@ -35,12 +35,16 @@ class Steps:
         if options.photos is not None:
             source.check(options.photos)
         self.logs = options.state_dir / "logs"
-        self.logs.mkdir(parents=True, exist_ok=True)
+        """A subclass makes it."""
 
     @property
     def every(self) -> float:
         """Seconds between two looks at what is changing."""
         return 0.5 if self.aws.is_local else 5
+
+    def reclaim(self, job: str) -> None:
+        """Interrupts the spot capacity of a training job; only a local AWS can be told to."""
+        raise NotImplementedError(job)
 
     def deploy(self) -> None:
         """All stacks, by the CDK CLI."""
@@ -126,9 +130,7 @@ class Steps:
             self.journal.note(entry, str(self.result.agreement))
 
     def _follow(self, arn: str) -> executions.Execution:
-        watcher = StepWatcher(
-            self.aws, self.journal, reclaim_at=str(self.aws.endpoint_url) if self.options.reclaim else ""
-        )
+        watcher = StepWatcher(self.aws, self.journal, reclaim=self.reclaim if self.options.reclaim else None)
         for execution in executions.follow(self.aws, arn):
             watcher.update(execution)
             self.result.trials = watcher.trials

@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from local_aws.core.errors import validation
 from local_aws.core.host import PROCESS_MARK
+from local_aws.core.keys import keys_of
 from local_aws.core.metrics import MetricEmitter
 from local_aws.core.objects import ObjectStore
 from local_aws.core.protocol import Document, Operations
@@ -99,6 +100,7 @@ class Context:
         self.enforce_iam = enforce_iam
         self.operations: Operations = dict(operations or {})
         self.endpoint_url = f"http://localhost:{port}"
+        self.keys = keys_of(state_dir)
         self.store = Store(state_dir / "sagemaker.sqlite")
         self.cpu = CpuBudget(os.cpu_count() or 1)
         self.stopping = threading.Event()
@@ -152,7 +154,7 @@ class Context:
         """Credentials of the acting role, or the account's when no role acts, as environment variables."""
         role = _ACTING.get()
         if role is None:
-            return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+            return self.keys.environment()
         return self.assume_role(role, "SageMaker")
 
     def assume_role(self, role_arn: str, session_name: str, principal: str = _SAGEMAKER_PRINCIPAL) -> dict[str, str]:

@@ -52,12 +52,6 @@ def adopt_orphans() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def stop_one(pid: int, *, grace: float) -> None:
-    """End one process; it has `grace` seconds to end its children in order."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        stop([psutil.Process(pid)], grace=grace)
-
-
 def stop_tree(pid: int, *, grace: float = _GRACE_SECONDS) -> None:
     """End a process and all its descendants: SIGTERM, then after `grace` seconds SIGKILL. No error when it is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -68,6 +62,17 @@ def stop_tree(pid: int, *, grace: float = _GRACE_SECONDS) -> None:
 def stop_children(*, grace: float = _GRACE_SECONDS) -> None:
     """End every descendant of this process."""
     stop(psutil.Process().children(recursive=True), grace=grace)
+
+
+def server_of(state_dir: str, pid: int) -> psutil.Process | None:
+    """The server of the local AWS in `state_dir`, if it is the process `pid`; after a restart of this computer another
+    process may have that number."""
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        command = process.cmdline()
+        if "local_aws" in command and state_dir in command:
+            return process
+    return None
 
 
 def marked(state_dir: str) -> list[psutil.Process]:

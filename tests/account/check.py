@@ -54,6 +54,7 @@ class AccountCheck(Steps):
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         super().__init__(options, journal, Result())
+        self.logs.mkdir(parents=True, exist_ok=True)
         self.findings: list[Finding] = []
         self._stacks_only = stacks_only
         self.aws = connect(environment)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from local_aws.server import LocalAws
 
@@ -19,6 +23,7 @@ ClientFactory = Callable[[str], Any]
 def connect(aws: LocalAws) -> ClientFactory:
     """A function from a service's name to an unmodified boto3 client of `aws`."""
     create: Any = boto3.client
+    keys = aws.environment()
 
     @cache
     def client(service: str) -> Any:
@@ -26,12 +31,22 @@ def connect(aws: LocalAws) -> ClientFactory:
             service,
             endpoint_url=aws.endpoint_url,
             region_name=aws.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )
 
     return client
+
+
+def signed_post(aws: LocalAws, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """A POST that no client of boto3 would make, signed with the keys of `aws`."""
+    keys = aws.environment()
+    url = f"{aws.endpoint_url}{path}"
+    request = AWSRequest("POST", url, {"Content-Type": "application/x-amz-json-1.1", **(headers or {})}, body)
+    credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    SigV4Auth(credentials, "sagemaker", aws.region).add_auth(request)
+    return httpx.post(url, headers=dict(request.headers.items()), content=body)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +119,4 @@ def log_of(aws: LocalAws, machine: str) -> str:
 
 
 def interrupt(aws: LocalAws, machine: str) -> None:
-    body = json.dumps({"InstanceId": machine}).encode()
-    request = urllib.request.Request(f"{aws.endpoint_url}/_local/ec2/interrupt", data=body, method="POST")
-    urllib.request.urlopen(request, timeout=10).close()
+    aws.administer("ec2/interrupt", {"InstanceId": machine})

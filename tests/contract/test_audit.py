@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import boto3
 import pytest
 
 from binventory.audit import job
 from binventory.audit.database import Filters
 from binventory.audit.events import DETAIL_TYPE, SOURCE
-from binventory.core.aws import Aws
+from binventory.core.aws import Aws, connect
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions
 from tests.conftest import NAMES
@@ -22,7 +21,7 @@ from tests.contract.serving import create_config, push_image, start_endpoint
 
 @pytest.fixture(scope="module")
 def aws(local_aws: LocalAws) -> Aws:
-    return Aws(boto3.Session("test", "test", region_name=local_aws.region), local_aws.endpoint_url)
+    return connect(local_aws.environment())
 
 
 def upload(client: ClientFactory, folder: Path, bucket: str, prefix: str) -> None:

@@ -7,14 +7,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 
 from binventory import cli
 from binventory.audit import job
 from binventory.batch.site import find_site
 from binventory.batch.transform import Photos, TransformBatch
-from binventory.core.aws import Aws
+from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from local_aws.server import LocalAws
 from tests.audited import write_bin
@@ -38,7 +37,7 @@ def environment(local_aws: LocalAws, package: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(scope="module")
 def aws(local_aws: LocalAws, package: str) -> Aws:
-    return Aws(boto3.Session("test", "test", region_name=local_aws.region), local_aws.endpoint_url)
+    return connect(local_aws.environment())
 
 
 @pytest.fixture

@@ -9,13 +9,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from binventory import cli, serving
 from binventory.client import CountError, Queue, count_queued
-from binventory.core.aws import Aws
+from binventory.core import aws as connections
 from binventory.core.errors import Exit, Problem
 from local_aws.server import LocalAws
 from tests.audited import write_bin
@@ -234,7 +233,7 @@ def test_an_answer_that_does_not_come_is_late_and_what_is_missing_is_named(
     with pytest.raises(CountError, match="it will be written to s3://") as late:
         count_queued(b"count 3", queue)
     assert late.value.reason == "late"
-    aws = Aws(boto3.Session("test", "test", region_name=quick.region), quick.endpoint_url)
+    aws = connections.connect(quick.environment())
     nowhere = Queue("slow", "s3://no-such-bucket/", client("sagemaker-runtime"), client("s3"))
     with pytest.raises(Problem, match="not counted"):
         serving.count(aws, NAMES, b"count 3", queue=nowhere)

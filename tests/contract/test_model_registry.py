@@ -6,12 +6,11 @@ import json
 import time
 from typing import Any
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
-from tests.contract.conftest import ClientFactory
+from tests.contract.conftest import ClientFactory, signed_post
 
 SPECIFICATION = {
     "Containers": [{"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1", "ModelDataUrl": "s3://m/1"}],
@@ -193,8 +192,8 @@ def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client:
         ],
     )
 
-    def spend(**body: Any) -> httpx.Response:
-        return httpx.post(f"{local_aws.endpoint_url}/_local/budgets/spend", json=body)
+    def spend(**body: Any) -> Any:
+        return signed_post(local_aws, "/_local/budgets/spend", json.dumps(body).encode())
 
     notified = [spend(BudgetName="cap", Amount=amount).json()["Notified"] for amount in ("5", "10.5", "11", "20.01")]
     assert notified == [[], [50], [], [100]]

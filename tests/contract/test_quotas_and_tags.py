@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.other_services.quotas import VALUE
-from local_aws.server import LocalAws
+from local_aws.server import LocalAws, LocalAwsError
 from tests.contract.conftest import ClientFactory
 
 
@@ -46,7 +45,7 @@ def test_a_budget_counts_nothing_by_a_tag_that_is_not_active(local_aws: LocalAws
     )
 
     def seen(amount: str) -> float:
-        httpx.post(f"{local_aws.endpoint_url}/_local/budgets/spend", json={"BudgetName": "by-tag", "Amount": amount})
+        local_aws.administer("budgets/spend", {"BudgetName": "by-tag", "Amount": amount})
         budget = budgets.describe_budget(AccountId=local_aws.account, BudgetName="by-tag")["Budget"]
         return float(budget["CalculatedSpend"]["ActualSpend"]["Amount"])
 
@@ -63,9 +62,9 @@ def test_only_who_pays_sees_and_activates_tags(local_aws: LocalAws, client: Clie
     costs = client("ce")
     expected = {"TagKey": "team", "Type": "UserDefined", "Status": "Active"}
     assert costs.list_cost_allocation_tags(TagKeys=["team"])["CostAllocationTags"] == [expected]
-    account = f"{local_aws.endpoint_url}/_local/billing/account"
-    assert "Kind" in httpx.post(account, json={"Kind": "else"}).json()["message"]
-    httpx.post(account, json={"Kind": "member"})
+    with pytest.raises(LocalAwsError, match="Kind"):
+        local_aws.administer("billing/account", {"Kind": "else"})
+    local_aws.administer("billing/account", {"Kind": "member"})
     try:
         with pytest.raises(ClientError, match=r"AccessDenied.*Linked account doesn't have access"):
             costs.list_cost_allocation_tags()
@@ -73,4 +72,4 @@ def test_only_who_pays_sees_and_activates_tags(local_aws: LocalAws, client: Clie
         with pytest.raises(ClientError, match=r"AccessDenied.*Linked account doesn't have access"):
             costs.update_cost_allocation_tags_status(CostAllocationTagsStatus=status)
     finally:
-        httpx.post(account, json={"Kind": "own"})
+        local_aws.administer("billing/account", {"Kind": "own"})

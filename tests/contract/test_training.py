@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.server import LocalAwsError
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import (
     BUCKET,
@@ -170,8 +171,6 @@ def test_a_job_over_a_time_limit_is_stopped_and_says_which(
 
 
 def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory, local_aws: Any) -> None:
-    import httpx
-
     script = """
         import os, pathlib, time
         folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
@@ -195,8 +194,7 @@ def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory,
         CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/spot/"},
     )
     until(lambda: any(line == "did 1" for line in logs_so_far(client, "spot")))
-    answer = httpx.post(f"{local_aws.endpoint_url}/_local/sagemaker/reclaim", json={"TrainingJobName": "spot"})
-    assert answer.status_code == 200, answer.text
+    local_aws.administer("sagemaker/reclaim", {"TrainingJobName": "spot"})
     job = finished_training(client, "spot")
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert statuses(job) == [
@@ -208,11 +206,10 @@ def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory,
 
 
 def test_only_running_spot_jobs_can_be_reclaimed(client: ClientFactory, local_aws: Any) -> None:
-    import httpx
-
-    url = f"{local_aws.endpoint_url}/_local/sagemaker/reclaim"
-    assert httpx.post(url, json={"TrainingJobName": "no-such-job"}).json()["__type"] == "ResourceNotFound"
-    assert httpx.post(url, json={}).json()["__type"] == "ValidationException"
+    with pytest.raises(LocalAwsError, match="ResourceNotFound"):
+        local_aws.administer("sagemaker/reclaim", {"TrainingJobName": "no-such-job"})
+    with pytest.raises(LocalAwsError, match="ValidationException"):
+        local_aws.administer("sagemaker/reclaim", {})
 
 
 def test_several_machines_know_each_other_and_leave_one_model(client: ClientFactory) -> None:

@@ -25,8 +25,8 @@ from local_aws.core.objects import ObjectStore, S3Uri
 from local_aws.core.shapes import operation_model, violations
 from local_aws.core.store import Store
 from local_aws.core.wire import call
-from local_aws.server import LocalAws
-from tests.contract.conftest import ClientFactory
+from local_aws.server import LocalAws, LocalAwsError
+from tests.contract.conftest import ClientFactory, signed_post
 
 GOOD_CONFIG: dict[str, Any] = {
     "EndpointConfigName": "config",
@@ -109,8 +109,7 @@ def test_errors_look_like_awss(local_aws: LocalAws, client: ClientFactory) -> No
     assert caught.value.response["Error"]["Code"] == "NotImplemented"
 
     def post(target: str, body: str) -> httpx.Response:
-        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
-        return httpx.post(local_aws.endpoint_url, headers=headers, content=body)
+        return signed_post(local_aws, "/", body.encode(), {"X-Amz-Target": target})
 
     for target, body, code in (
         ("SageMaker.DoWhatIWant", "{}", "UnknownOperationException"),
@@ -125,8 +124,9 @@ def test_errors_look_like_awss(local_aws: LocalAws, client: ClientFactory) -> No
 
 def test_administration_says_what_it_knows(local_aws: LocalAws) -> None:
     """A wrong path lists the right ones; a body that is not JSON is refused."""
-    assert "reclaim" in httpx.post(f"{local_aws.endpoint_url}/_local/sagemaker/nothing").text
-    refused = httpx.post(f"{local_aws.endpoint_url}/_local/sagemaker/reclaim", content="{")
+    with pytest.raises(LocalAwsError, match="reclaim"):
+        local_aws.administer("sagemaker/nothing", {})
+    refused = signed_post(local_aws, "/_local/sagemaker/reclaim", b"{")
     assert (refused.status_code, refused.json()["__type"]) == (400, "ValidationException")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +28,8 @@ class Deployed:
             service,
             endpoint_url=aws.endpoint_url,
             region_name=aws.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=aws.environment()["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=aws.environment()["AWS_SECRET_ACCESS_KEY"],
         )
 
     def cdk(self, *arguments: str) -> None:
@@ -69,6 +67,4 @@ class Deployed:
 def spend(aws: LocalAws, client: Callable[[str], Any], amount: float) -> None:
     """Sets the actual spend of the account's only budget, which sends its notifications."""
     (budget,) = client("budgets").describe_budgets(AccountId=aws.account)["Budgets"]
-    body = json.dumps({"BudgetName": budget["BudgetName"], "Amount": str(amount)}).encode()
-    request = urllib.request.Request(f"{aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
-    urllib.request.urlopen(request, timeout=30).close()
+    aws.administer("budgets/spend", {"BudgetName": budget["BudgetName"], "Amount": str(amount)})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local_aws.server import LocalAws
 from tests.contract.jobs import until
 from tests.rehearsal.kept import binventory, client
 
@@ -68,9 +68,8 @@ def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> Non
     job = until(lambda: job_of(execution) or status(execution), seconds=600)
     assert job != "Failed", steps(execution)
     until(lambda: any(line.startswith("epoch=") for line in lines(job)), seconds=120)
-    body = json.dumps({"TrainingJobName": job}).encode()
-    url = f"{deployed['kept']['AWS_ENDPOINT_URL']}/_local/sagemaker/reclaim"
-    urllib.request.urlopen(urllib.request.Request(url, data=body, method="POST"), timeout=30).close()
+    port = int(deployed["kept"]["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    LocalAws(Path(deployed["state_dir"]) / "aws", port).administer("sagemaker/reclaim", {"TrainingJobName": job})
 
     def continued() -> str:
         found = sagemaker.list_pipeline_executions(PipelineName=f"{NAME}-on-demand-train")

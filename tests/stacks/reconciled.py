@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -82,13 +81,13 @@ TEMPLATE: dict[str, Any] = {
 class Environment:
     """Everything that the comparison looks at, under names that no other test uses."""
 
-    def __init__(self, aws: ClientFactory, endpoint_url: str, image: str, name: str = "") -> None:
+    def __init__(self, aws: ClientFactory, local: LocalAws, image: str, name: str = "") -> None:
         aws = cache(aws)
         self.aws = aws
         self.name = name or f"bins-{uuid.uuid4().hex[:8]}"
         self.stack_name = f"{self.name}-serving"
         self.image = image
-        self._url = endpoint_url
+        self._local = local
         aws("sagemaker").create_model_package_group(ModelPackageGroupName=self.name)
         aws("s3").create_bucket(Bucket=self.name)
         create_budget(aws, self.name, LIMIT)
@@ -223,9 +222,7 @@ class Environment:
 
     def spend(self, amount: float) -> None:
         """Sets the budget's actual spend, which sends its notifications."""
-        body = json.dumps({"BudgetName": self.name, "Amount": str(amount)}).encode()
-        request = urllib.request.Request(f"{self._url}/_local/budgets/spend", data=body, method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+        self._local.administer("budgets/spend", {"BudgetName": self.name, "Amount": str(amount)})
 
     def alerts(self, wait: float = 0.3) -> list[tuple[str, str]]:
         """Subject and text of the messages since the last call."""
@@ -323,7 +320,7 @@ def make(
     made: list[Environment] = []
 
     def environment(*, baking: int = 0, name: str = "") -> Environment:
-        one = Environment(aws, local.endpoint_url, image, name)
+        one = Environment(aws, local, image, name)
         one.create(baking)
         for name, value in one.variables.items():
             monkeypatch.setenv(name, value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -346,9 +345,7 @@ def test_an_alarm_starts_one_execution_and_no_other_soon(endpoint: Endpoint, rin
 
 
 def test_a_spent_budget_is_not_overspent_by_drift(endpoint: Endpoint, rings: Alarm, _local_aws: LocalAws) -> None:
-    body = json.dumps({"BudgetName": endpoint.name, "Amount": "51"}).encode()
-    request = urllib.request.Request(f"{_local_aws.endpoint_url}/_local/budgets/spend", data=body, method="POST")
-    urllib.request.urlopen(request, timeout=10).close()
+    _local_aws.administer("budgets/spend", {"BudgetName": endpoint.name, "Amount": "51"})
     answer = rings()
     assert (answer["outcome"], executions(endpoint)) == ("left", [])
     assert "51.00 of 50.00 USD (102%)" in answer["reason"]

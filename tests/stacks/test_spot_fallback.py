@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import urllib.request
 import uuid
 import zipfile
 from typing import Any
@@ -181,9 +180,9 @@ def _train_step(aws: ClientFactory, *, spot: bool) -> Json:
 class Environment:
     """A pipeline of two steps whose second waits on spot, the pipeline that continues it, and a queue of messages."""
 
-    def __init__(self, aws: ClientFactory, endpoint_url: str) -> None:
+    def __init__(self, aws: ClientFactory, local: LocalAws) -> None:
         self.aws = aws
-        self._url = endpoint_url
+        self._local = local
         self.name = f"bins-{uuid.uuid4().hex[:8]}"
         ingest = processing_step("Ingest", "mkdir -p $out; echo shard > $out/0")
         ingest["Arguments"]["ProcessingOutputConfig"]["Outputs"][0]["OutputName"] = "train"
@@ -230,9 +229,7 @@ class Environment:
         """Takes the job's spot capacity away, once it has saved after the last time."""
         before = self._interruptions(job)
         self.saved(job, before + 1)
-        body = json.dumps({"TrainingJobName": job}).encode()
-        request = urllib.request.Request(f"{self._url}/_local/sagemaker/reclaim", data=body, method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+        self._local.administer("sagemaker/reclaim", {"TrainingJobName": job})
         until(lambda: self._interruptions(job) == before + 1)
 
     def _interruptions(self, job: str) -> int:
@@ -275,7 +272,7 @@ def environment(aws: ClientFactory, _local_aws: LocalAws, monkeypatch: pytest.Mo
         aws("s3").create_bucket(Bucket=BUCKET)
     except ClientError as error:
         assert "BucketAlreadyOwnedByYou" in str(error)
-    made = Environment(aws, _local_aws.endpoint_url)
+    made = Environment(aws, _local_aws)
     goes_on = {"Train": {"name": f"{made.name}-on-demand-train", "given": made.given, "takes": made.takes}}
     variables = {
         "PIPELINE": made.name,

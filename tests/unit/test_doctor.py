@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
 import pytest
 
 from binventory.cli import run
@@ -141,10 +140,9 @@ def test_the_tag_that_costs_are_counted_by_must_be_active(
     assert (found["state"], found["found"].partition(";")[0]) == ("missing", "deployment is not active")
     assert found["cure"].startswith("run: aws ce update-cost-allocation-tags-status ")
     activate("Active")
-    account = f"{signed_in.endpoint_url}/_local/billing/account"
-    httpx.post(account, json={"Kind": "member"})
+    signed_in.administer("billing/account", {"Kind": "member"})
     found = check()
-    httpx.post(account, json={"Kind": "own"})
+    signed_in.administer("billing/account", {"Kind": "own"})
     assert found["state"] == "unknown"
     assert found["cure"].startswith("the owner of the management account must run: aws ce ")
 

@@ -1,0 +1,224 @@
+"""The state of ministack's services, saved as it changes: ministack itself saves it only when it is stopped in order.
+
+A request that changes something is answered when its service is saved. What changes without a request of its own, such
+as the resources of a stack, log lines and metrics, is saved within seconds.
+
+Uses these internals of version 1.5.33: in `app` `SERVICE_HANDLERS`, `SERVICE_REGISTRY`, `save_all`,
+`_build_persistence_save_dict` and `_load_persisted_state`, in `core.persistence` `STATE_DIR`, `_json_default` and
+`_state_format_version`, `services.cloudformation._stacks` and `_change_sets`, and
+`services.lambda_svc._prune_orphan_code_blobs`. tests/contract/test_hooks.py fails for one that moved when
+ministack is upgraded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from local_aws.ministack import hooks
+from local_aws.ministack.hooks import Headers
+
+_log = logging.getLogger(__name__)
+_READS: Final = re.compile(
+    r"(Describe|List|Get|Head|BatchGet|Lookup|Filter|Query|Scan|Search|Validate|Estimate|Preview)"
+)
+_STREAMS: Final = re.compile(
+    r"(PutLogEvents|PutMetricData|PutEvents|Publish|Send|Receive|DeleteMessage|ChangeMessage|Invoke)"
+)
+"""Operations that come many times a second and change what is saved within seconds anyway."""
+_INVOCATIONS: Final = re.compile(r"/(invocations|invoke-async|response-streaming-invocations)$")
+_SWEEP_SECONDS: Final = 1.0
+_SHARE: Final = 20  # at most a twentieth of the time goes into sweeps
+_TRIES: Final = 50
+
+
+class Saver:
+    """Writes each service's state into its file when it has changed; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._wanted: defaultdict[str, int] = defaultdict(int)
+        self._done: defaultdict[str, int] = defaultdict(int)
+        self._written: dict[str, bytes] = {}
+        self._counting = threading.Lock()
+        self.after: dict[str, Callable[[], None]] = {}
+        """What follows when the state of a service is in its file."""
+
+    def save(self, key: str, state: Callable[[], Any]) -> None:
+        """Returns when the state that `state` gives now is in the file `key`; those who wait together share a write."""
+        with self._counting:
+            self._wanted[key] += 1
+            mine = self._wanted[key]
+            lock = self._locks[key]
+        with lock:
+            if self._done[key] >= mine:
+                return
+            upto = self._wanted[key]
+            self._write(key, state)
+            self.after.get(key, _nothing)()
+            self._done[key] = upto
+
+    def sweep(self, services: Mapping[str, Callable[[], Any]]) -> None:
+        """Save every service that has changed; one that fails does not stop the others."""
+        for key, state in services.items():
+            try:
+                self.save(key, state)
+            except Exception:
+                _log.exception("the state of %s was not saved", key)
+
+    def _write(self, key: str, state: Callable[[], Any]) -> None:
+        from ministack.core import persistence
+
+        found = _snapshot(state)
+        if found is None:
+            return  # a module that could not be imported has no state, and its file stays
+        document = {"__ministack_format__": persistence._state_format_version(key), "payload": found}
+        text = json.dumps(document, default=persistence._json_default).encode()
+        digest = hashlib.blake2b(text).digest()
+        if self._written.get(key) == digest:
+            return
+        folder = Path(persistence.STATE_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"{key}.json.tmp"
+        draft.write_bytes(text)
+        draft.replace(folder / f"{key}.json")
+        self._written[key] = digest
+
+
+def save_as_it_changes(stopping: threading.Event) -> Callable[[], None]:
+    """Have every service saved as it changes; returns the work of a thread, which sweeps until `stopping` is set."""
+    from ministack import app
+
+    saver, active = Saver(), threading.Event()
+    for name, handler in list(app.SERVICE_HANDLERS.items()):
+        # The resources of a stack are in other services, so all are saved.
+        keys = None if name == "cloudformation" else _keys(name)
+        app.SERVICE_HANDLERS[name] = _saved(saver, active, keys, name == "s3", handler)
+    app.save_all = saver.sweep
+    load = app._load_persisted_state
+
+    def load_and_settle() -> None:
+        load()
+        _fail_interrupted_stacks()
+
+    app._load_persisted_state = load_and_settle
+    hooks.on_stack_status(_record_resources_as_they_are_made)
+    _prune_after_writing(saver)
+
+    def sweep() -> None:
+        pause = _SWEEP_SECONDS
+        while not stopping.wait(pause):
+            if active.is_set():
+                active.clear()
+                began = time.monotonic()
+                saver.sweep(app._build_persistence_save_dict())
+                pause = max(_SWEEP_SECONDS, _SHARE * (time.monotonic() - began))
+
+    return sweep
+
+
+def _saved(saver: Saver, active: threading.Event, keys: list[str] | None, is_s3: bool, handler: Any) -> Any:
+    """A service's handler that answers a change when it is saved, with every other service if `keys` is None."""
+
+    async def handle(method: str, path: str, headers: Headers, body: bytes, query: dict[str, list[str]]) -> Any:
+        reply = await handler(method, path, headers, body, query)
+        active.set()
+        if reply[0] < 400 and _changes(method, path, headers, body, query, is_s3):
+            from ministack import app
+
+            states = app._build_persistence_save_dict()
+            changed = states if keys is None else {key: states[key] for key in keys if key in states}
+            await asyncio.to_thread(saver.sweep, changed)
+        return reply
+
+    return handle
+
+
+def _changes(
+    method: str, path: str, headers: Headers, body: bytes, query: Mapping[str, list[str]], is_s3: bool
+) -> bool:
+    """Whether a request may have changed what its service must not forget."""
+    if is_s3:  # objects have files of their own
+        return method not in {"GET", "HEAD"} and not path.strip("/").partition("/")[2]
+    named = headers.get("x-amz-target", "").rpartition(".")[2] or query.get("Action", [""])[0]
+    if not named and headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        named = parse_qs(body.decode(errors="replace")).get("Action", [""])[0]
+    if not named:
+        return method not in {"GET", "HEAD"} and not _INVOCATIONS.search(path)
+    return not _READS.match(named) and not _STREAMS.match(named)
+
+
+def _keys(service: str) -> list[str]:
+    """The names of the files with a service's state; none for the services that are not ministack's."""
+    from ministack import app
+
+    config: Any = app.SERVICE_REGISTRY.get(service)
+    return [] if config is None else [config.get("state_key", config["module"]), *config.get("sub_modules", ())]
+
+
+def _snapshot(state: Callable[[], Any]) -> Any:
+    """A service's state; a dictionary that grows while it is copied is copied again."""
+    for _ in range(_TRIES):
+        try:
+            return state()
+        except RuntimeError as error:
+            if "changed" not in str(error):
+                raise
+            time.sleep(0.002)
+    return state()
+
+
+def _prune_after_writing(saver: Saver) -> None:
+    """Remove the code that no function has only when the file that no longer names it is written."""
+    from ministack.services import lambda_svc
+
+    prune = lambda_svc._prune_orphan_code_blobs
+    referenced: list[set[str]] = []
+
+    def prune_all_but_the_last() -> None:
+        if referenced:
+            prune(referenced.pop())
+            referenced.clear()
+
+    lambda_svc._prune_orphan_code_blobs = referenced.append
+    saver.after["lambda"] = prune_all_but_the_last
+
+
+def _nothing() -> None:
+    """For services after whose write nothing follows."""
+
+
+def _record_resources_as_they_are_made(stack_id: str, status: str, reason: str) -> None:
+    """ministack records a new stack's resources when all are made: those of an interrupted one would be nobody's."""
+    from ministack.services import cloudformation
+
+    if status == "CREATE_IN_PROGRESS":
+        for stack in list(cloudformation._stacks._data.values()):
+            if stack.get("StackId") == stack_id:
+                stack.setdefault("_resources", {})
+
+
+def _fail_interrupted_stacks() -> None:
+    """A stack that was changing when the local AWS ended says so, and can be rolled back or deleted."""
+    from ministack.services import cloudformation
+
+    for stack in cloudformation._stacks._data.values():
+        status = str(stack.get("StackStatus", ""))
+        if not status.endswith("_IN_PROGRESS") or status.startswith("REVIEW"):
+            continue
+        done = status.removesuffix("_CLEANUP_IN_PROGRESS")
+        stack["StackStatus"] = done if done != status else f"{status.removesuffix('_IN_PROGRESS')}_FAILED"
+        stack["StackStatusReason"] = "The local AWS ended while the stack changed"
+    for change_set in cloudformation._change_sets._data.values():
+        if change_set.get("ExecutionStatus") == "EXECUTE_IN_PROGRESS":
+            change_set["ExecutionStatus"] = "EXECUTE_FAILED"
