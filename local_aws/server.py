@@ -29,6 +29,7 @@ HEALTH = "/_ministack/health"
 REPOSITORY = Path(__file__).resolve().parent.parent
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
+_KILLED_SECONDS = 2.0  # a server that was killed this moment is still seen
 
 
 class LocalAwsError(RuntimeError):
@@ -137,7 +138,7 @@ class LocalAws:
         Raises:
             LocalAwsError: it does not answer, or one runs in this state directory already.
         """
-        if (running := _server(self.state_dir)) is not None:
+        if (running := _server(self.state_dir)) is not None and not host.ends(running, _KILLED_SECONDS):
             raise LocalAwsError(f"a local AWS runs in {self.state_dir} already, as process {running.pid}")
         keys_of(self.state_dir)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]

@@ -75,6 +75,11 @@ def server_of(state_dir: str, pid: int) -> psutil.Process | None:
     return None
 
 
+def ends(process: psutil.Process, seconds: float) -> bool:
+    """Whether a process ends by itself within that time."""
+    return bool(psutil.wait_procs([process], timeout=seconds)[0])
+
+
 def marked(state_dir: str) -> list[psutil.Process]:
     """Every other process of this user that carries the mark of the local AWS in `state_dir`."""
     found = []

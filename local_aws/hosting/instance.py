@@ -20,6 +20,7 @@ from local_aws.core.protocol import Document
 from local_aws.hosting.model_data import place_model
 from local_aws.images.cache import resolve_image
 from local_aws.images.container import Container
+from local_aws.images.filesystem import inside
 
 LOG_GROUP = "/aws/sagemaker/Endpoints"
 _PING_SECONDS = 2.0  # SageMaker's limit for a ping
@@ -165,7 +166,7 @@ class Instance:
         environment |= self._context.environment()
         environment |= {
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
-            "SAGEMAKER_BASE_DIR": str(self._root),
+            "SAGEMAKER_BASE_DIR": str(inside(self._root)),
             "BINVENTORY_BIND_HOST": "127.0.0.1",  # this process has no separate network, as a container has
             "PYTHONUNBUFFERED": "1",
         }

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local_aws.images.cache import Image, cache_dir
-from local_aws.images.container import BASE
 from local_aws.images.dockerfile import DockerfileError, Instruction, read
+from local_aws.images.filesystem import BASE
 
 _PIP_FLAGS = ("--no-cache-dir", "--require-hashes")
 _PIP_KNOWN = (*_PIP_FLAGS, "--only-binary", "-r")

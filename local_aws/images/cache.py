@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from local_aws.core.context import Context
 from local_aws.core.errors import validation
 from local_aws.core.protocol import ImageUri
-from local_aws.images.container import ContainerSpec, rebase
+from local_aws.images.container import ContainerSpec, rebase_inside
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -73,13 +73,13 @@ class LocalImage:
             arguments: what follows the ENTRYPOINT.
         """
         executables = cache_dir() / "environments" / self.image.environment_id / "bin"
-        variables = {key: rebase(value, base) for key, value in (self.image.environment | environment).items()}
+        variables = {key: rebase_inside(value, base) for key, value in (self.image.environment | environment).items()}
         search = [str(executables)] if self.image.environment_id else []
         variables["PATH"] = os.pathsep.join([*search, os.environ.get("PATH", os.defpath)])
-        program, *words = (rebase(word, base) for word in (*self.image.entrypoint, *arguments))
+        program, *words = (rebase_inside(word, base) for word in (*self.image.entrypoint, *arguments))
         installed = executables / program
         command = [str(installed) if "/" not in program and installed.exists() else program, *words]
-        return ContainerSpec(command, variables, self.folder / "root")
+        return ContainerSpec(command, variables, self.folder / "root", base)
 
 
 def load_image(digest: str) -> LocalImage:

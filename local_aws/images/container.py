@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BASE = "/opt/ml"
+from local_aws.images.filesystem import SUPERVISOR, inside, why_shared
+
 _BASE = re.compile(r"(?<![\w.-])/opt/ml(?![\w.-])")
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _MAX_LINE = 256 * 1024  # the limit of an event in CloudWatch Logs
 
 LineReader = Callable[[str], None]
@@ -25,6 +25,11 @@ def rebase(text: str, root: Path) -> str:
     return _BASE.sub(lambda _: str(root), text)
 
 
+def rebase_inside(text: str, root: Path) -> str:
+    """`text` as a container can use it whose `/opt/ml` is `root`: unchanged where it has one of its own."""
+    return rebase(text, inside(root))
+
+
 @dataclass(frozen=True)
 class ContainerSpec:
     """What a container runs.
@@ -33,11 +38,13 @@ class ContainerSpec:
         command: program and arguments.
         environment: all variables; none is inherited.
         directory: working directory.
+        opt_ml: the folder that its processes see as `/opt/ml`, where this computer allows it.
     """
 
     command: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
+    opt_ml: Path | None = None
 
 
 @dataclass(eq=False)
@@ -51,8 +58,9 @@ class Container:
     @classmethod
     def start(cls, spec: ContainerSpec, read_line: LineReader) -> Container:
         """Start `spec` and call `read_line` for every line that it prints (stdout and stderr as one stream)."""
+        own = ["--opt-ml", str(spec.opt_ml)] if spec.opt_ml is not None and why_shared() is None else []
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_SUPERVISOR), *spec.command],
+            [sys.executable, "-I", "-S", str(SUPERVISOR), *own, *spec.command],
             env=dict(spec.environment),
             cwd=spec.directory,
             stdin=subprocess.PIPE,

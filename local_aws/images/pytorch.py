@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 
 from local_aws.core.protocol import ImageUri
+from local_aws.images.filesystem import GUARD, why_shared
 
 _NAMES = """\
 '''Machines of one job reach each other by name (algo-1, algo-2, ...), as in a container network.'''
@@ -60,7 +61,9 @@ def make_layer(folder: Path) -> Path:
         (executables / name).symlink_to(interpreter)
     below = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (packages / "image.pth").write_text("".join(f"{path}\n" for path in below), encoding="utf-8")
-    (packages / "sitecustomize.py").write_text(_NAMES, encoding="utf-8")
+    why = why_shared()
+    guard = f"_WHY = {why!r}\n{GUARD}" if why else ""
+    (packages / "sitecustomize.py").write_text(_NAMES + guard, encoding="utf-8")
     return executables
 
 

@@ -5,7 +5,10 @@ a pipe whose other end only the local AWS has. A line `TERM` or `KILL` signals t
 because it means that the local AWS has died. When the command ends, the processes that it left are killed, as those
 of a container are when its first process ends.
 
-Usage: supervisor.py COMMAND [ARGUMENT...]; exits with the command's status, 128 + N after signal N.
+With `--opt-ml FOLDER` the command and its children see FOLDER as /opt/ml, in a mount namespace of their own; a user
+namespace gives the right to mount to those who are not root. Nobody else sees it, and it ends with them.
+
+Usage: supervisor.py [--opt-ml FOLDER] COMMAND [ARGUMENT...]; exits with the command's status, 128 + N after signal N.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from collections.abc import Iterable
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_OPT, _OPT_ML = "/opt", "/opt/ml"
 _NOT_STARTED = 127
 _REAP_SECONDS = 5.0
 
@@ -69,7 +76,50 @@ def _signal_job(main: int, number: int) -> None:
     _signal((p for p in _descendants(os.getpid()) if p != main), number)
 
 
-def _start(command: list[str]) -> int:
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _see_as_opt_ml(folder: str) -> None:
+    """Let this process, and those that it starts, see `folder` as /opt/ml; raises `OSError` where that is forbidden."""
+    c = ctypes.CDLL(None, use_errno=True)
+
+    def mount(source: str | None, target: str, kind: str | None, flags: int) -> None:
+        names = [None if name is None else name.encode() for name in (source, target, kind)]
+        _checked(c.mount(*names, ctypes.c_ulong(flags), None), f"mount on {target}")
+
+    here, user, group = os.getcwd(), os.getuid(), os.getgid()
+    if c.unshare(_CLONE_NEWNS) != 0:
+        _checked(c.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "user namespace")
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    if not os.path.isdir(_OPT_ML):
+        # Only root may make it in the real /opt, so a copy of /opt takes its place, whose entries are the real ones.
+        real = os.path.join(os.path.dirname(folder), "opt")
+        os.makedirs(real, exist_ok=True)
+        mount(_OPT, real, None, _MS_BIND | _MS_REC)
+        mount("tmpfs", _OPT, "tmpfs", 0)
+        for name in os.listdir(real):
+            entry, copy = os.path.join(real, name), os.path.join(_OPT, name)
+            if os.path.islink(entry):
+                os.symlink(os.readlink(entry), copy)
+                continue
+            if os.path.isdir(entry):
+                os.mkdir(copy)
+            else:
+                os.close(os.open(copy, os.O_CREAT))
+            mount(entry, copy, None, _MS_BIND | _MS_REC)
+        os.mkdir(_OPT_ML)
+    mount(folder, _OPT_ML, None, _MS_BIND | _MS_REC)
+    if os.path.commonpath([here, folder]) == folder:
+        os.chdir(os.path.join(_OPT_ML, os.path.relpath(here, folder)))
+
+
+def _start(command: list[str], opt_ml: str | None) -> int:
     """Start the command in a new session; returns when it runs, so that no signal comes before it."""
     running, started = os.pipe()  # not inherited: it closes when the child runs the command, or ends before that
     process = os.fork()
@@ -80,6 +130,9 @@ def _start(command: list[str]) -> int:
         return process
     try:
         os.setsid()
+        if opt_ml is not None:
+            _see_as_opt_ml(opt_ml)
+        # After the namespaces: new rights clear it.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -88,7 +141,7 @@ def _start(command: list[str]) -> int:
         os.dup2(null, 0)
         os.execvp(command[0], command)
     except OSError as error:
-        os.write(2, f"cannot start {command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"cannot start {command[0]}: {error.strerror or error}\n".encode())
     os._exit(_NOT_STARTED)
 
 
@@ -130,6 +183,9 @@ def _obey(main: int, data: bytes) -> bool:
 
 def main(command: list[str]) -> int:
     """Run `command` to its end and return its exit status."""
+    opt_ml = None
+    if command[0] == "--opt-ml":
+        opt_ml, command = os.path.realpath(command[1]), command[2:]
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
@@ -139,7 +195,7 @@ def main(command: list[str]) -> int:
     # The local AWS handles Ctrl-C in its terminal and then writes to the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    job = _start(command)
+    job = _start(command, opt_ml)
     status: int | None = None
     watched = [0, woken]
     while status is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_aws.images.filesystem import inside
 from local_aws.images.pytorch import image_executables, make_layer
 
 NETWORK_INTERFACE = "lo" if sys.platform.startswith("linux") else "lo0"
@@ -66,7 +67,7 @@ class JobMachine:
         }
         base |= {
             "PATH": os.pathsep.join([str(self.executables), image_executables(), os.environ.get("PATH", os.defpath)]),
-            "SAGEMAKER_BASE_DIR": str(self.root),
+            "SAGEMAKER_BASE_DIR": str(inside(self.root)),
             # As in AWS's images: the log is live and the code folder gets no compiled files.
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -12,7 +12,8 @@ from local_aws.core.context import Context
 from local_aws.core.host import free_port
 from local_aws.core.logs import LogStream
 from local_aws.core.protocol import Document
-from local_aws.images.container import Container, ContainerSpec, end_containers, rebase
+from local_aws.images.container import Container, ContainerSpec, end_containers, rebase, rebase_inside
+from local_aws.images.filesystem import shell_problem
 from local_aws.images.pytorch import image_problem
 from local_aws.jobs.channels import DataError, DataSource
 from local_aws.jobs.job_kind import JobKind
@@ -124,6 +125,8 @@ class ProcessingRun(JobRun):
             )
         for output in _outputs(job):
             Path(rebase(output["LocalPath"], machine.root)).mkdir(parents=True, exist_ok=True)
+        if problem := shell_problem(machine.root):
+            raise DataError(problem)
 
     def _start(self, job: Document, machines: list[JobMachine]) -> None:
         threads = max(1, self._context.cpu.total // len(machines))
@@ -153,7 +156,7 @@ class ProcessingRun(JobRun):
 
     def _spec(self, job: Document, machine: JobMachine, threads: int, port: int) -> ContainerSpec:
         application = job["AppSpecification"]
-        given = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
+        given = {name: rebase_inside(text, machine.root) for name, text in job.get("Environment", {}).items()}
         variables = {
             **self._context.environment(),
             "PROCESSING_JOB_ARN": job["ProcessingJobArn"],
@@ -163,8 +166,8 @@ class ProcessingRun(JobRun):
             **given,
         }
         words = [*application.get("ContainerEntrypoint", []), *application.get("ContainerArguments", [])]
-        command = [rebase(word, machine.root) for word in words]
-        return ContainerSpec(command, machine.environment(variables, threads), machine.root)
+        command = [rebase_inside(word, machine.root) for word in words]
+        return ContainerSpec(command, machine.environment(variables, threads), machine.root, machine.root)
 
     def _watch(self, job: Document, machines: list[JobMachine]) -> Document:
         """Wait until every machine has ended, one has failed, the time limit is reached or the job is stopped."""

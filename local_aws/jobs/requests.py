@@ -31,6 +31,7 @@ def check_training(context: Context, request: Document) -> None:
         raise validation("ResourceConfig must have InstanceType and InstanceCount, or InstanceGroups")
     _check_spot(request)
     _check_channels(request)
+    _check_checkpoint_path(request)
     for definition in algorithm.get("MetricDefinitions", []):
         try:
             re.compile(definition["Regex"])
@@ -126,8 +127,15 @@ def _check_channels(request: Document) -> None:
 
 
 def _check_processing_path(path: str, what: str) -> None:
-    if not path.startswith("/opt/ml/processing/"):
+    if not path.startswith("/opt/ml/processing/") or ".." in path.split("/"):
         raise validation(f"{what}: LocalPath {path} must be below /opt/ml/processing/")
+
+
+def _check_checkpoint_path(request: Document) -> None:
+    """A path elsewhere in a container of AWS is harmless; here it would be a folder of this computer."""
+    path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
+    if not path.startswith("/opt/ml/") or ".." in path.split("/"):
+        raise not_local(f"CheckpointConfig.LocalPath {path} does not run locally", "give a path below /opt/ml/")
 
 
 def _doubled(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from local_aws.core.protocol import Document
 from local_aws.images import toolkit
-from local_aws.images.container import ContainerSpec, rebase
+from local_aws.images.container import ContainerSpec, rebase_inside
 from local_aws.images.toolkit import MASTER_ADDRESS, MASTER_PORT
 from local_aws.jobs.channels import DataSource, Downloader
 from local_aws.jobs.machine import NETWORK_INTERFACE, JobMachine
@@ -28,7 +28,8 @@ def write_configuration(job: Document, machine: JobMachine, machines: list[JobMa
         (machine.root / folder).mkdir(parents=True, exist_ok=True)
     parameters = job.get("HyperParameters", {})
     machine.write_config(
-        "input/config/hyperparameters.json", {name: rebase(text, machine.root) for name, text in parameters.items()}
+        "input/config/hyperparameters.json",
+        {name: rebase_inside(text, machine.root) for name, text in parameters.items()},
     )
     machine.write_config("input/config/resourceconfig.json", _resource_config(job, machine, machines))
     machine.write_config(
@@ -110,7 +111,7 @@ def container_spec(
         environment: variables with which the job reaches the local AWS.
     """
     algorithm = job["AlgorithmSpecification"]
-    given = {name: rebase(text, machine.root) for name, text in job.get("Environment", {}).items()}
+    given = {name: rebase_inside(text, machine.root) for name, text in job.get("Environment", {}).items()}
     variables = {
         **environment,
         "TRAINING_JOB_NAME": job["TrainingJobName"],
@@ -122,8 +123,8 @@ def container_spec(
     }
     entrypoint = algorithm.get("ContainerEntrypoint")
     command = (
-        [rebase(part, machine.root) for part in [*entrypoint, *algorithm.get("ContainerArguments", [])]]
+        [rebase_inside(part, machine.root) for part in [*entrypoint, *algorithm.get("ContainerArguments", [])]]
         if entrypoint
         else [str(machine.executables / "python"), str(TOOLKIT)]
     )
-    return ContainerSpec(command, machine.environment(variables, threads), machine.root)
+    return ContainerSpec(command, machine.environment(variables, threads), machine.root, machine.root)

@@ -21,6 +21,7 @@ from local_aws.core.host import free_port
 from local_aws.core.logs import LogStream
 from local_aws.core.protocol import Document
 from local_aws.images.container import Container, end_containers, rebase
+from local_aws.images.filesystem import shell_problem
 from local_aws.images.pytorch import image_problem
 from local_aws.jobs import training_files
 from local_aws.jobs.artifacts import upload_output
@@ -208,6 +209,8 @@ class TrainingRun:
         for machine in attempt.machines:
             training_files.write_configuration(job, machine, attempt.machines)
             training_files.download_channels(job, machine, len(attempt.machines), downloader)
+            if problem := shell_problem(machine.root):
+                raise DataError(problem)
             if checkpoint:
                 local = Path(rebase(checkpoint.get("LocalPath", "/opt/ml/checkpoints"), machine.root))
                 sync = CheckpointSync(self._context.objects, downloader, checkpoint["S3Uri"], local)

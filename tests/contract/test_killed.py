@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -194,12 +195,11 @@ def test_those_who_wait_together_share_a_write_and_all_are_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever asks while a write runs is in the next one, never in one that began before."""
-    import threading
-
     from ministack.core import persistence
 
     monkeypatch.setattr(persistence, "STATE_DIR", str(tmp_path))
-    saver, stored, writes = Saver(), {}, []
+    saver, writes = Saver(), []
+    stored: dict[str, int] = {}
 
     def state() -> dict[str, int]:
         writes.append(dict(stored))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
-from collections.abc import Callable
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -121,24 +122,16 @@ def test_a_killed_one_goes_on_at_the_same_address_with_the_same_keys(
     assert not place.exists()
 
 
-def test_resume_says_who_holds_its_port(tmp_path: Path, capsys: Said, unused: Callable[[], int]) -> None:
+def test_resume_says_that_another_program_has_its_port(tmp_path: Path, capsys: Said) -> None:
     place = tmp_path / "kept"
-    folder.claim(place, record(unused()))
-    assert run(["rehearse", "--resume", str(place)]) == Exit.NOT_READY
-    assert "did not start" in capsys.readouterr().err
-
-
-@pytest.fixture
-def unused() -> Callable[[], int]:
-    """A port that another program holds."""
-    import socket
-
-    held = socket.socket()
-    held.bind(("127.0.0.1", 0))
-    held.listen()
-    port = held.getsockname()[1]
-    yield lambda: port
-    held.close()
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        folder.claim(place, record(held.getsockname()[1]))
+        assert run(["rehearse", "--resume", str(place)]) == Exit.NOT_READY
+    said = capsys.readouterr().err
+    assert "did not start" in said
+    assert "in use" in said
 
 
 def test_only_the_owner_reads_the_keys(tmp_path: Path) -> None:
@@ -153,7 +146,7 @@ def test_only_the_owner_reads_the_keys(tmp_path: Path) -> None:
 def test_the_code_of_a_function_that_is_left_in_the_temporary_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "ministack-lambda-binventory-dev-reconcile-x1").mkdir()
     (tmp_path / "ministack-lambda-somebody-elses-x2").mkdir()
     found = leftovers.on_machine(tmp_path / "state", free_port(), "binventory-dev")
