@@ -131,6 +131,7 @@ def _application(context: Context) -> Any:
     for name, target in TARGETS.items():
         hooks.add_service(name, [f"{target}."], service.handle)
     hooks.correct_ecr()
+    hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)

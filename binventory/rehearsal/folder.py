@@ -17,6 +17,7 @@ EXPORTS = "environment.sh"
 """File of a kept rehearsal with the exports, for `source`."""
 _RECORD = "rehearsal.json"
 _LOGS = "logs"
+_SDK = "sagemaker.yaml"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,17 @@ def resume(state_dir: Path) -> dict[str, str]:
 
 
 def write_exports(state_dir: Path, exports: Mapping[str, str]) -> dict[str, str]:
-    """Write `environment.sh`, which only the owner may read, because it holds keys; returns the exports."""
+    """Write `environment.sh`, which only the owner may read, because it holds keys; returns the exports.
+
+    The configuration of the SageMaker SDK names the bucket that the SDK would name after a call to the real AWS, and
+    sends nothing about its use.
+    """
+    configuration = state_dir / _SDK
+    bucket = f"sagemaker-{exports.get('AWS_REGION')}-{exports.get('CDK_DEFAULT_ACCOUNT')}"
+    modules = {"Session": {"DefaultS3Bucket": bucket}, "TelemetryOptOut": True}
+    document = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": modules}}}
+    configuration.write_text(json.dumps(document, indent=2))
+    exports = {**exports, "SAGEMAKER_USER_CONFIG_OVERRIDE": str(configuration)}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     path = state_dir / EXPORTS
     path.touch(mode=0o600)

@@ -77,7 +77,7 @@ def on_machine(state_dir: Path, port: int, prefix: str) -> Leftovers:
         probe.settimeout(1)
         open_port = (str(port),) if probe.connect_ex(("127.0.0.1", port)) == 0 else ()
     folders = {Path(tempfile.gettempdir()), state_dir.resolve() / "aws" / "tmp"}
-    began = record.stat().st_mtime if (record := state_dir / "rehearsal.json").is_file() else 0.0
+    began = record.stat().st_mtime if (record := state_dir / "rehearsal.json").is_file() else float("inf")
     temporary = [
         str(path)
         for folder in folders

@@ -10,8 +10,19 @@ from typing import NamedTuple
 
 from local_aws.core.errors import validation
 from local_aws.core.protocol import Document
+from local_aws.core.store import Table
 
-DEFAULT_PAGE = 100
+DEFAULT_PAGE = 10
+"""Of all List operations of SageMaker but that of tags, as the API reference says."""
+
+
+def named(table: Table, name: str) -> Document | None:
+    """The resource that a name or an ARN names; None if there is none. An ARN has the name in lower case."""
+    found = table.get(name.rsplit("/", 1)[-1])
+    if found is None and name.startswith("arn:"):
+        wanted = name.rsplit("/", 1)[-1].lower()
+        found = next((document for key, document in table.items() if key.lower() == wanted), None)
+    return found
 
 
 class Page(NamedTuple):
@@ -54,10 +65,10 @@ def list_page(
     return cut(kept, request)
 
 
-def cut(documents: list[Document], request: Document) -> Page:
+def cut(documents: list[Document], request: Document, *, usual: int = DEFAULT_PAGE) -> Page:
     """The page that MaxResults and NextToken select of a complete, sorted listing."""
     start = _offset(request.get("NextToken"))
-    end = start + int(request.get("MaxResults") or DEFAULT_PAGE)
+    end = start + int(request.get("MaxResults") or usual)
     token = base64.urlsafe_b64encode(json.dumps({"from": end}).encode()).decode() if end < len(documents) else None
     return Page(documents[start:end], token)
 
@@ -66,6 +77,8 @@ def _matches(document: Document, request: Document, name: str, status: str | Non
     wanted = request.get("NameContains")
     if wanted and wanted.lower() not in str(document.get(name, "")).lower():
         return False
+    if {"WarmPoolStatusEquals", "TrainingPlanArnEquals"} & request.keys():
+        return False  # no job here has a warm pool or a training plan
     wanted_status = request.get("StatusEquals")
     if wanted_status and status and document.get(status) != wanted_status:
         return False

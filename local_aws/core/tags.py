@@ -46,7 +46,7 @@ def add_tags(context: Context, request: Document) -> Document:
 
 def list_tags(context: Context, request: Document) -> Document:
     """The tags of one resource."""
-    page = cut(get_tags(context, _checked(context, request["ResourceArn"])), request)
+    page = cut(get_tags(context, _checked(context, request["ResourceArn"])), request, usual=_MOST)
     return page.reply("Tags", page.documents)
 
 

@@ -122,7 +122,7 @@ class AsyncQueue:
         self._notify(endpoint, request, failure=failure)
 
     def _send(self, request: Document) -> urllib3.BaseHTTPResponse:
-        body = self._body(request)
+        body, content_type = self._input(request)
         found = None
         while found is None:
             if self._context.stopping.is_set():
@@ -132,7 +132,7 @@ class AsyncQueue:
                 time.sleep(_BUSY_SECONDS)
         fleet, instance = found
         wanted = {
-            "Content-Type": request.get("ContentType"),
+            "Content-Type": request.get("ContentType") or content_type,
             "Accept": request.get("Accept"),
             "X-Amzn-SageMaker-Custom-Attributes": request.get("CustomAttributes"),
             "X-Amzn-SageMaker-Inference-Id": request["InferenceId"],
@@ -156,12 +156,13 @@ class AsyncQueue:
         put("AWS/SageMaker", "ModelLatency", milliseconds, dimensions, unit="Microseconds")
         return answer
 
-    def _body(self, request: Document) -> bytes:
+    def _input(self, request: Document) -> tuple[bytes, str | None]:
+        """The body, and the content type of the object that holds it."""
         if "Body" in request:
-            return bytes.fromhex(request["Body"])
+            return bytes.fromhex(request["Body"]), None
         where = S3Uri.parse(request["InputLocation"])
-        body: bytes = self._context.client("s3").get_object(Bucket=where.bucket, Key=where.key)["Body"].read()
-        return body
+        found = self._context.client("s3").get_object(Bucket=where.bucket, Key=where.key)
+        return found["Body"].read(), found.get("ContentType")
 
     def _store(self, uri: str, body: bytes, content_type: str | None) -> None:
         where = S3Uri.parse(uri)

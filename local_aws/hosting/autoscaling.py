@@ -53,7 +53,7 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
         and (not wanted or target["ResourceId"] in wanted)
         and request.get("ScalableDimension") in (None, target["ScalableDimension"])
     ]
-    page = cut(found, request)
+    page = cut(found, request, usual=50)
     return page.reply(
         "ScalableTargets", summarise("DescribeScalableTargets", "ScalableTargets", page.documents, SERVICE)
     )
@@ -106,7 +106,7 @@ def describe_scaling_policies(context: Context, request: Document) -> Document:
         and request.get("ScalableDimension") in (None, policy["ScalableDimension"])
         and (not names or policy["PolicyName"] in names)
     ]
-    page = cut(found, request)
+    page = cut(found, request, usual=50)
     return page.reply(
         "ScalingPolicies", summarise("DescribeScalingPolicies", "ScalingPolicies", page.documents, SERVICE)
     )
@@ -127,7 +127,7 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
         if activity["ServiceNamespace"] == request["ServiceNamespace"]
         and request.get("ResourceId") in (None, activity["ResourceId"])
     ]
-    page = cut(found, request)
+    page = cut(found, request, usual=50)
     return page.reply(
         "ScalingActivities", summarise("DescribeScalingActivities", "ScalingActivities", page.documents, SERVICE)
     )

@@ -55,6 +55,14 @@ def describe_endpoint(context: Context, request: Document) -> Document:
     variants = [_variant(context, variant, running) for variant in endpoint["Plan"]["Variants"]]
     if endpoint["EndpointStatus"] not in {"Creating", "Failed"}:
         reply["ProductionVariants"] = variants
+    if capture := endpoint["Plan"].get("Capture"):
+        reply["DataCaptureConfig"] = {
+            "EnableCapture": True,
+            "CaptureStatus": "Started",
+            "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
+            "DestinationS3Uri": capture["DestinationS3Uri"],
+            "KmsKeyId": capture.get("KmsKeyId", ""),
+        }
     if endpoint["Plan"].get("Async"):
         reply["AsyncInferenceConfig"] = endpoint["Plan"]["Async"]
     pending = endpoint.get("Pending")

@@ -7,7 +7,7 @@ from typing import Any
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, conflict, validation
-from local_aws.core.listing import list_page
+from local_aws.core.listing import list_page, named
 from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
@@ -195,7 +195,7 @@ def delete_model_package(context: Context, request: Document) -> Document:
 
 def package_of(context: Context, name: str) -> Document:
     """A stored package by ARN or name; raises SageMaker's ValidationException when there is none."""
-    key = name if name.startswith("arn:") else context.arn("model-package", name)
+    key = name.lower() if name.startswith("arn:") else context.arn("model-package", name)
     package = context.table(_PACKAGES).get(key)
     if package is None:
         raise validation(f"ModelPackage {name} does not exist.")
@@ -203,8 +203,7 @@ def package_of(context: Context, name: str) -> Document:
 
 
 def _group(context: Context, name: str) -> Document:
-    short = name.rsplit("/", 1)[-1]
-    group = context.table(_GROUPS).get(short)
+    group = named(context.table(_GROUPS), name)
     if group is None:
         raise validation(f"ModelPackageGroup {name} does not exist.")
     return group
@@ -222,6 +221,8 @@ def _new_package(context: Context, request: Document, group_name: str | None, pa
     }
     if package_name:
         return package | {"ModelPackageArn": context.arn("model-package", package_name)}
+    if "/" not in str(group_name) and context.table(_GROUPS).get(str(group_name)) is None:
+        create_model_package_group(context, {"ModelPackageGroupName": group_name})  # as AWS makes it
     group = _group(context, str(group_name))
     name, version = group["ModelPackageGroupName"], group["LastVersion"] + 1
     context.table(_GROUPS).put(name, group | {"LastVersion": version})

@@ -17,6 +17,7 @@ _FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "En
 
 def _members(context: Context, request: Document) -> Document:
     members: Document = {name: request.get(name, False) for name in _FLAGS}
+    members["OutputDataConfig"] = {"KmsKeyId": ""} | request["OutputDataConfig"]  # as AWS shows one without a key
     members["ModelArtifacts"] = {"S3ModelArtifacts": model_location(request)}
     add_transition(members, "Starting", context.now())
     return members

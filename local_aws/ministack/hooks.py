@@ -222,6 +222,22 @@ def correct_ecr() -> None:
     ecr._describe_images = describe_images_or_fail
 
 
+def encrypt_with_the_managed_key(*, account: str, region: str) -> None:
+    """Let a write with `aws:kms` and no key take the account's key aws/s3, as on AWS; ministack refuses it."""
+    from ministack.services import s3
+
+    resolve = s3._resolve_sse_write_headers
+    identifier = uuid.uuid5(uuid.NAMESPACE_URL, f"arn:aws:kms:{region}:{account}:alias/aws/s3")
+    key_header = "x-amz-server-side-encryption-aws-kms-key-id"
+
+    def resolve_with_key(headers: Mapping[str, str], *more: Any) -> Any:
+        if headers.get("x-amz-server-side-encryption") == "aws:kms" and not headers.get(key_header):
+            headers = {**headers, key_header: f"arn:aws:kms:{region}:{account}:key/{identifier}"}
+        return resolve(headers, *more)
+
+    s3._resolve_sse_write_headers = resolve_with_key
+
+
 def physical_name(stack_name: str, logical_id: str, longest: int) -> str:
     """The name that CloudFormation generates for a resource without one. It ends in random characters, as on AWS.
 

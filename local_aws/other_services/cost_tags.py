@@ -21,7 +21,7 @@ def list_tags(context: Context, request: Document) -> Document:
         for key, status in sorted({key: _status(stored, key) for key in {*_used(context), *stored}}.items())
         if key in request.get("TagKeys", [key]) and status == request.get("Status", status)
     ]
-    page = cut(found if request.get("Type", "UserDefined") == "UserDefined" else [], request)
+    page = cut(found if request.get("Type", "UserDefined") == "UserDefined" else [], request, usual=100)
     return page.reply("CostAllocationTags", page.documents)
 
 

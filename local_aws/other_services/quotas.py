@@ -60,7 +60,7 @@ def request_increase(context: Context, request: Document) -> Document:
 
 
 def _page(context: Context, request: Document, *, applied: bool) -> Document:
-    page = cut(_quotas(context, request["ServiceCode"], applied=applied), request)
+    page = cut(_quotas(context, request["ServiceCode"], applied=applied), request, usual=100)
     return page.reply("Quotas", page.documents)
 
 

@@ -193,6 +193,7 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
         if kind not in RUNNABLE:
             raise _refused(f"step {name} has the unknown type {kind!r}")
         arguments = item.get("Arguments", {})
+        _refuse_files_in_s3(name, arguments)
         if kind == "Condition":
             for outcome, branch in ((True, "IfSteps"), (False, "ElseSteps")):
                 yield from _steps(arguments.get(branch, []), (name, outcome))
@@ -220,16 +221,26 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
         )
 
 
+def _refuse_files_in_s3(step: str, value: Any) -> None:
+    """Refuse a `Std:JsonGet` of an object in S3; that of a property file runs."""
+    if isinstance(value, dict):
+        read = value.get("Std:JsonGet")
+        if isinstance(read, dict) and "S3Uri" in read:
+            raise not_local(f"Step {step}: Std:JsonGet of an S3Uri does not run locally", "give a PropertyFile")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_files_in_s3(step, item)
+
+
 def _check_conditions(step: str, conditions: list[dict[str, Any]]) -> None:
     for condition in conditions:
         kind = condition["Type"]
         if kind not in CONDITION_TYPES:
             raise _refused(f"step {step}: unknown condition {kind!r}; known: {', '.join(sorted(CONDITION_TYPES))}")
-        wanted = {"Not": ("Expression",), "Or": ("Conditions",), "In": ("QueryValue", "Values")}
+        wanted = {"Not": ("Condition",), "Or": ("Conditions",), "In": ("QueryValue", "Values")}
         for member in wanted.get(kind, ("LeftValue", "RightValue")):
             if member not in condition:
                 raise _refused(f"step {step}: the condition {kind} needs {member}")
-        inner = {"Not": [condition.get("Expression")], "Or": condition.get("Conditions", [])}
+        inner = {"Not": [condition.get("Condition")], "Or": condition.get("Conditions", [])}
         _check_conditions(step, inner.get(kind, []))
 
 

@@ -97,7 +97,7 @@ class Resolver:
         """Whether one condition of a Condition step is true. Raises `ExpressionError` if it has no value."""
         kind = condition["Type"]
         if kind == "Not":
-            return not self.holds(condition["Expression"])
+            return not self.holds(condition["Condition"])
         if kind == "Or":
             return any(self.holds(item) for item in condition["Conditions"])
         if kind == "In":

@@ -9,7 +9,7 @@ from typing import Any
 
 from local_aws.core.context import Context
 from local_aws.core.errors import conflict, not_found, not_local, validation
-from local_aws.core.listing import cut, list_page
+from local_aws.core.listing import cut, list_page, named
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
@@ -254,14 +254,14 @@ def _definition(context: Context, request: Document) -> str:
 
 def _pipeline(context: Context, name: str) -> Document:
     """A pipeline by name or ARN."""
-    pipeline = context.table(PIPELINES).get(name.rsplit("/", 1)[-1])
+    pipeline = named(context.table(PIPELINES), name)
     if pipeline is None:
         raise not_found(f"Pipeline '{context.arn('pipeline', name.rsplit('/', 1)[-1])}' does not exist.")
     return pipeline
 
 
 def _execution(context: Context, arn: str) -> Document:
-    execution = context.table(EXECUTIONS).get(arn)
+    execution = context.table(EXECUTIONS).get(arn) or context.table(EXECUTIONS).get(arn.lower())
     if execution is None:
         raise not_found(f"Pipeline execution '{arn}' does not exist.")
     return execution

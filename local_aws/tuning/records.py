@@ -78,6 +78,24 @@ def ranges_of(tuning: Document) -> Document:
     return stated
 
 
+def resources_of(definition: Document) -> Document:
+    """The ResourceConfig of a tuning job's trials; raises `KeyError` with the member that is missing.
+
+    Of several InstanceConfigs it is the first, which AWS, too, takes while it has capacity.
+    """
+    if "ResourceConfig" in definition:
+        stated: Document = definition["ResourceConfig"]
+        return stated
+    config = definition["HyperParameterTuningResourceConfig"]
+    instance = config["InstanceConfigs"][0] if config.get("InstanceConfigs") else config
+    found = {
+        "InstanceType": instance["InstanceType"],
+        "InstanceCount": instance["InstanceCount"],
+        "VolumeSizeInGB": instance.get("VolumeSizeInGB") or config["VolumeSizeInGB"],
+    }
+    return found | ({"VolumeKmsKeyId": config["VolumeKmsKeyId"]} if "VolumeKmsKeyId" in config else {})
+
+
 def space_of(ranges: Document) -> list[SearchParameter]:
     """The search space of ParameterRanges, whose numbers are text on the wire."""
     space: list[SearchParameter] = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
-from local_aws.tuning.records import ranges_of, space_of
+from local_aws.tuning.records import ranges_of, resources_of, space_of
 from local_aws.tuning.search import CategoricalParameter
 from local_aws.tuning.stopping import rule_of
 from local_aws.tuning.warm_start import check_warm_start
@@ -36,10 +36,15 @@ def check_tuning(context: Context, request: Document) -> None:
             f"The objective metric {objective['MetricName']} is not among the MetricDefinitions of the training job: "
             f"{', '.join(metrics) or 'none'}"
         )
-    if "ResourceConfig" not in definition:
-        raise not_local(
-            "A tuning job without TrainingJobDefinition.ResourceConfig does not run locally", "give ResourceConfig"
-        )
+    if ("ResourceConfig" in definition) == ("HyperParameterTuningResourceConfig" in definition):
+        raise validation("TrainingJobDefinition must have either ResourceConfig or HyperParameterTuningResourceConfig")
+    try:
+        resources_of(definition)
+    except KeyError as error:
+        raise validation(
+            f"HyperParameterTuningResourceConfig must have InstanceConfigs, or InstanceType, InstanceCount and "
+            f"VolumeSizeInGB: {error.args[0]} is missing"
+        ) from None
     _check_limits(config)
     _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
     check_warm_start(context, request)

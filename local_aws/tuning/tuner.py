@@ -22,6 +22,7 @@ from local_aws.tuning.records import (
     not_improving,
     objective_of,
     ranges_of,
+    resources_of,
     space_of,
 )
 from local_aws.tuning.search import TriedPoint, suggest
@@ -178,7 +179,6 @@ class TuningRun:
             "InputDataConfig",
             "VpcConfig",
             "OutputDataConfig",
-            "ResourceConfig",
             "StoppingCondition",
             "EnableNetworkIsolation",
             "EnableInterContainerTrafficEncryption",
@@ -190,6 +190,7 @@ class TuningRun:
         parameters = definition.get("StaticHyperParameters", {}) | values
         return {key: definition[key] for key in copied if key in definition} | {
             "TrainingJobName": name,
+            "ResourceConfig": resources_of(definition),
             "HyperParameters": parameters | {"_tuning_objective_metric": json.dumps(self._objective.metric)},
         }
 

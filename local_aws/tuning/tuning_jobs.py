@@ -13,6 +13,7 @@ from local_aws.tuning.records import (
     best_trial,
     counters,
     not_improving,
+    objective_of,
     overall_best_trial,
     trial_summaries,
 )
@@ -71,7 +72,17 @@ def list_trials(context: Context, request: Document) -> Document:
 
 
 def _shown(context: Context, tuning: Document) -> Document:
+    """With what AWS adds to the request: the SDK's `attach` reads the objective and the key from there."""
     summaries = trial_summaries(context, tuning)
+    definition = tuning["TrainingJobDefinition"]
+    added = {"_tuning_objective_metric": objective_of(tuning).metric}
+    tuning = tuning | {
+        "TrainingJobDefinition": definition
+        | {
+            "StaticHyperParameters": definition.get("StaticHyperParameters", {}) | added,
+            "OutputDataConfig": {"KmsKeyId": ""} | definition["OutputDataConfig"],
+        }
+    }
     jobs, objectives = counters(summaries)
     end = tuning.get("HyperParameterTuningEndTime", context.now())
     shown = tuning | {

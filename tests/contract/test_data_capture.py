@@ -41,6 +41,17 @@ def serve(client: ClientFactory, name: str, model: str, **capture: Any) -> None:
     assert start_endpoint(client, name, name)["EndpointStatus"] == "InService"
 
 
+def test_an_endpoint_says_what_it_captures(client: ClientFactory, model: str) -> None:
+    serve(client, "described", model, InitialSamplingPercentage=50)
+    assert client("sagemaker").describe_endpoint(EndpointName="described")["DataCaptureConfig"] == {
+        "EnableCapture": True,
+        "CaptureStatus": "Started",
+        "CurrentSamplingPercentage": 50,
+        "DestinationS3Uri": f"s3://{BUCKET}/described-traffic",
+        "KmsKeyId": "",
+    }
+
+
 def keys(client: ClientFactory, name: str) -> list[str]:
     """The keys that were written for an endpoint."""
     return [

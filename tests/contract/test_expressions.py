@@ -85,7 +85,7 @@ def test_references_and_joins() -> None:
         ({"Type": "LessThan", "LeftValue": json_get("list[0]"), "RightValue": json_get("list[1]")}, True),
         ({"Type": "LessThanOrEqualTo", "LeftValue": 3, "RightValue": 2}, False),
         ({"Type": "In", "QueryValue": {"Get": "Parameters.S"}, "Values": ["head", "full"]}, True),
-        ({"Type": "Not", "Expression": {"Type": "Equals", "LeftValue": 1, "RightValue": 1}}, False),
+        ({"Type": "Not", "Condition": {"Type": "Equals", "LeftValue": 1, "RightValue": 1}}, False),
         (
             {
                 "Type": "Or",

@@ -94,6 +94,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("app", "_extract_s3_vhost_bucket", ["host"]),
     ("services.lambda_svc", "_presigned_code_url", ["func_name"]),
     ("services.lambda_svc", "_layer_content_url", ["layer_name", "version"]),
+    ("services.s3", "_resolve_sse_write_headers", ["headers", "bucket_name"]),
     ("services.cloudwatch", "_evaluate_alarm", ["alarm"]),
     ("services.cloudwatch", "_evaluate_all_alarms", []),
     ("services.cloudwatch", "_evaluate_parent_alarms", ["child"]),

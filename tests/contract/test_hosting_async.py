@@ -122,6 +122,17 @@ def notice(client: ClientFactory, name: str) -> dict[str, Any]:
     return said
 
 
+def test_the_container_gets_the_content_type_of_the_object(client: ClientFactory, endpoint: str) -> None:
+    """The SDK's asynchronous predictor says it when it uploads, and not in the request."""
+    client("s3").put_object(Bucket=BUCKET, Key="in/typed", Body=b"typed", ContentType="application/x-npy")
+    reply = client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=endpoint, InputLocation=f"s3://{BUCKET}/in/typed"
+    )
+    answer = json.loads(stored(client, reply["OutputLocation"]))
+    assert answer["content_type"] == "application/x-npy"
+    assert notice(client, "answers")
+
+
 def test_an_answer_goes_to_s3_and_is_announced(client: ClientFactory, endpoint: str) -> None:
     reply = put(client, endpoint, InferenceId="mine", CustomAttributes="trace=1")
     assert reply["ResponseMetadata"]["HTTPStatusCode"] == 202

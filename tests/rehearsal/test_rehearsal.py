@@ -45,7 +45,7 @@ def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_
     assert statuses[-1] == "Completed"
     assert said["execution"].rsplit("/", 1)[-1] in page.read_text()
     assert not state.exists()
-    assert leftovers.on_machine(state, 0).found["processes"] == ()
+    assert leftovers.on_machine(state, 0, "binventory-dev").found["processes"] == ()
 
 
 def test_a_run_becomes_a_page_that_a_browser_shows(
@@ -113,5 +113,5 @@ def test_an_interrupted_rehearsal_leaves_no_process(repository: Path, tmp_path: 
     os.killpg(process.pid, signal.SIGINT)
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 130, rest
-    assert leftovers.on_machine(state, 0).found["processes"] == ()
+    assert leftovers.on_machine(state, 0, "binventory-dev").found["processes"] == ()
     assert [path.name for path in state.iterdir()] == ["logs"]

@@ -147,6 +147,9 @@ def test_the_code_of_a_function_that_is_left_in_the_temporary_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "ministack-lambda-binventory-dev-of-an-earlier-one-x0").mkdir()
+    os.utime(tmp_path / "ministack-lambda-binventory-dev-of-an-earlier-one-x0", (0, 0))
+    folder.claim(tmp_path / "state", record())
     (tmp_path / "ministack-lambda-binventory-dev-reconcile-x1").mkdir()
     (tmp_path / "ministack-lambda-somebody-elses-x2").mkdir()
     found = leftovers.on_machine(tmp_path / "state", free_port(), "binventory-dev")

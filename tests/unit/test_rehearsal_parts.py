@@ -65,12 +65,12 @@ def test_a_forgotten_process_and_an_open_port_are_found(tmp_path: Path) -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        found = leftovers.on_machine(tmp_path, port)
+        found = leftovers.on_machine(tmp_path, port, "binventory-dev")
     sleeper.kill()
     sleeper.wait()
     assert found.found["ports"] == (str(port),)
     assert [text.split()[0] for text in found.found["processes"]] == [str(sleeper.pid)]
-    assert leftovers.on_machine(tmp_path, port).none
+    assert leftovers.on_machine(tmp_path, port, "binventory-dev").none
 
 
 @pytest.fixture
