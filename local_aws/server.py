@@ -111,7 +111,7 @@ class LocalAws:
 
     @property
     def running(self) -> bool:
-        """Whether a local AWS runs in this state directory and answers at this port, whoever started it."""
+        """Whether a local AWS runs in this state directory and answers at this port, also if another process started it."""
         return _server(self.state_dir) is not None and http_status(self.port, HEALTH, 2) == 200
 
     def administer(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def stop_running(state_dir: Path) -> bool:
 
 
 def _server(state_dir: Path) -> psutil.Process | None:
-    """The process that serves from this state directory, whoever started it."""
+    """The process that serves from this state directory, also if another process started it."""
     try:
         pid = int((state_dir / "pid").read_text())
     except (OSError, ValueError):

@@ -31,7 +31,7 @@ Examples:
 
   binventory rehearse --keep                 stays up; ends with --end DIR
 
-  binventory rehearse --resume DIR           goes on with a kept one after a restart of this computer
+  binventory rehearse --resume DIR           continues a kept one after a restart of this computer
 """
 
 

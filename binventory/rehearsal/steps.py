@@ -43,7 +43,7 @@ class Steps:
         return 0.5 if self.aws.is_local else 5
 
     def reclaim(self, job: str) -> None:
-        """Interrupts the spot capacity of a training job; only a local AWS can be told to."""
+        """Interrupts the spot capacity of a training job; only a local AWS can do so."""
         raise NotImplementedError(job)
 
     def deploy(self) -> None:

@@ -26,7 +26,7 @@ def rebase(text: str, root: Path) -> str:
 
 
 def rebase_inside(text: str, root: Path) -> str:
-    """`text` as a container can use it whose `/opt/ml` is `root`: unchanged where it has one of its own."""
+    """`text` as a container can use it whose `/opt/ml` is `root`: unchanged where it has its own."""
     return rebase(text, inside(root))
 
 

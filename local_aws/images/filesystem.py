@@ -42,7 +42,7 @@ def _refuse_the_shared_folder(event, arguments):
         for word in _words(arguments[:2]):
             if word == "{BASE}" or word.startswith("{BASE}/") or (event in _COMMANDS and "{BASE}/" in word):
                 raise RuntimeError(
-                    f"{{word}}: this computer cannot give a job a {BASE} of its own ({{_WHY}}); {_INSTEAD}"
+                    f"{{word}}: this computer cannot give a job its own {BASE} ({{_WHY}}); {_INSTEAD}"
                 )
 
 
@@ -53,7 +53,7 @@ sys.addaudithook(_refuse_the_shared_folder)
 
 @cache
 def why_shared() -> str | None:
-    """Why a container here cannot have an `/opt/ml` of its own; None where it can."""
+    """Why a container here cannot have its own `/opt/ml`; None where it can."""
     if not sys.platform.startswith("linux"):
         return "only Linux has mount namespaces"
     if os.environ.get(_NEVER) == "no":
@@ -91,7 +91,7 @@ def shell_problem(root: Path) -> str | None:
     for script in sorted(root.rglob("*.sh")):
         if BASE in script.read_text(encoding="utf-8", errors="replace"):
             return (
-                f"ClientError: {script.relative_to(root)} names {BASE}: this computer cannot give a job a {BASE} of "
-                f"its own ({why}); {_INSTEAD}"
+                f"ClientError: {script.relative_to(root)} names {BASE}: this computer cannot give a job its own "
+                f"{BASE} ({why}); {_INSTEAD}"
             )
     return None

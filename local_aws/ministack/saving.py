@@ -1,6 +1,6 @@
 """The state of ministack's services, saved as it changes: ministack itself saves it only when it is stopped in order.
 
-A request that changes something is answered when its service is saved. What changes without a request of its own, such
+A request that changes something is answered when its service is saved. What changes without a request, such
 as the resources of a stack, log lines and metrics, is saved within seconds.
 
 Uses these internals of version 1.5.33: in `app` `SERVICE_HANDLERS`, `SERVICE_REGISTRY`, `save_all`,

@@ -50,7 +50,7 @@ def kill(aws: LocalAws) -> None:
 
 
 def make_everything(aws: LocalAws, client: ClientFactory) -> None:
-    """One of each kind of thing, each answered and none waited for."""
+    """One resource of each kind; every request is answered, none is waited for."""
     client("cloudformation").create_stack(
         StackName="whole", TemplateBody=TEMPLATE, Capabilities=["CAPABILITY_NAMED_IAM"]
     )
@@ -194,7 +194,7 @@ def test_a_stack_that_was_changing_says_so_and_can_be_rolled_back_and_deleted(st
 def test_those_who_wait_together_share_a_write_and_all_are_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asks while a write runs is in the next one, never in one that began before."""
+    """A change that comes while a write runs is in the next write, never only in the one that began before."""
     from ministack.core import persistence
 
     monkeypatch.setattr(persistence, "STATE_DIR", str(tmp_path))
@@ -207,11 +207,11 @@ def test_those_who_wait_together_share_a_write_and_all_are_in_it(
 
     def change(number: int, seen: Callable[[], Any]) -> None:
         stored[str(number)] = number
-        saver.save("things", state)
+        saver.save("items", state)
         assert str(number) in seen()
 
     def on_disk() -> Any:
-        return json.loads((tmp_path / "things.json").read_text())["payload"]
+        return json.loads((tmp_path / "items.json").read_text())["payload"]
 
     threads = [threading.Thread(target=change, args=(number, on_disk)) for number in range(40)]
     for thread in threads:

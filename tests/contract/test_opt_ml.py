@@ -1,4 +1,4 @@
-"""Each machine of a job has an /opt/ml of its own; this computer's folder of that name is neither read nor written."""
+"""Each machine of a job has its own /opt/ml; this computer's folder of that name is neither read nor written."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_checkpoints_elsewhere_on_this_computer_are_refused(client: ClientFactor
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="util-linux is not installed")
 @own
 def test_where_opt_has_no_ml_the_rest_of_opt_stays(tmp_path: Path) -> None:
-    """In a namespace of its own the test gives this computer another /opt; nobody needs to be root."""
+    """In its namespace the test gives this computer another /opt; nobody needs to be root."""
     (tmp_path / "ml" / "inner").mkdir(parents=True)
     looks = (
         "import os; open('/opt/ml/made', 'w').close(); "
@@ -200,7 +200,7 @@ def test_where_it_cannot_have_its_own_a_script_that_opens_opt_ml_is_refused_by_n
     assert ended.pop("variables")["TrainingJobStatus"] == "Completed"
     for name, job in ended.items():
         assert job["TrainingJobStatus"] == "Failed", name
-        assert "cannot give a job a /opt/ml of its own" in job["FailureReason"], job["FailureReason"]
+        assert "cannot give a job its own /opt/ml" in job["FailureReason"], job["FailureReason"]
 
 
 def test_where_it_cannot_have_its_own_a_shell_script_that_names_it_is_refused(shared: ClientFactory) -> None:

@@ -1,4 +1,4 @@
-"""The folder of a rehearsal: one lives in it; nothing else is touched; it goes on after its process was killed."""
+"""The folder of a rehearsal: one lives in it; nothing else is touched; it continues after its process was killed."""
 
 from __future__ import annotations
 
