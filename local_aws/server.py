@@ -111,7 +111,7 @@ class LocalAws:
 
     @property
     def running(self) -> bool:
-        """Whether a local AWS runs in this state directory and answers at this port, also if another process started it."""
+        """Whether a local AWS answers at this port from this state directory; another process may have started it."""
         return _server(self.state_dir) is not None and http_status(self.port, HEALTH, 2) == 200
 
     def administer(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
