@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from local_aws.images.builder import ImageBuilder
 from local_aws.images.cache import load_image
 from local_aws.images.dockerfile import SUPPORTED, DockerfileError, read
+from local_aws.images.filesystem import inside
 from local_aws.server import REPOSITORY, LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.serving import IMAGE_FOLDER, ROLE, docker, put_artefact
@@ -68,7 +69,7 @@ def test_an_image_starts_as_its_dockerfile_says(tmp_path: Path, cache: Path) -> 
     )
     done = subprocess.run(process.command, env=dict(process.environment), cwd=process.directory, capture_output=True)
     assert done.returncode == 0, done.stderr
-    model = f"{tmp_path}/ml/model"
+    model = f"{inside(tmp_path / 'ml')}/model"
     assert json.loads(done.stdout) == ["part", ["one.txt", "two.txt"], "very fancy", model, ["--model", model, "serve"]]
 
 

@@ -175,7 +175,7 @@ def test_listings_filter_and_sort(data: st.DataObject) -> None:
         "SortBy": data.draw(st.sampled_from(["Name", "CreationTime"])),
         "SortOrder": data.draw(st.sampled_from(["Ascending", "Descending"])),
     }
-    page = list_page(documents, request, name="Name")
+    page = list_page(documents, request | {"MaxResults": 100}, name="Name")
     kept = [
         document
         for document in documents
