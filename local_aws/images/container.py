@@ -73,7 +73,7 @@ class Container:
         return cls(process, reader)
 
     def terminate(self) -> None:
-        """Send SIGTERM to all processes."""
+        """Send SIGTERM to the first process, which may pass it on."""
         self._send(b"TERM\n")
 
     def kill(self) -> None:

@@ -1,9 +1,9 @@
 """Runs a command as a container runtime does: no process that the command starts outlives it.
 
 A stand-alone script for `python -I -S`; with the standard library only it starts in about 20 ms. Its standard input is
-a pipe whose other end only the local AWS has. A line `TERM` or `KILL` signals the command; end-of-file kills it,
-because it means that the local AWS has died. When the command ends, the processes that it left are killed, as those
-of a container are when its first process ends.
+a pipe whose other end only the local AWS has. A line `TERM` signals the command's first process, which may pass it on,
+as in a container. `KILL` ends all its processes. So does end-of-file, because it means that the local AWS has died.
+When the command ends, the processes that it left are killed, as those of a container are when its first process ends.
 
 With `--opt-ml FOLDER` the command and its children see FOLDER as /opt/ml, in a mount namespace of their own; a user
 namespace gives the right to mount to those who are not root. Nobody else sees it, and it ends with them.
@@ -70,10 +70,10 @@ def _signal(processes: Iterable[int], number: int) -> None:
             os.kill(process, number)
 
 
-def _signal_job(main: int, number: int) -> None:
+def _kill_job(main: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(main, number)
-    _signal((p for p in _descendants(os.getpid()) if p != main), number)
+        os.killpg(main, signal.SIGKILL)
+    _signal((p for p in _descendants(os.getpid()) if p != main), signal.SIGKILL)
 
 
 def _checked(result: int, what: str) -> None:
@@ -162,7 +162,7 @@ def _reap(main: int) -> int | None:
 def _clean_up(main: int) -> None:
     deadline = time.monotonic() + _REAP_SECONDS
     while time.monotonic() < deadline:
-        _signal_job(main, signal.SIGKILL)
+        _kill_job(main)
         _reap(main)
         if not _descendants(os.getpid()):
             return
@@ -173,11 +173,11 @@ def _obey(main: int, data: bytes) -> bool:
     """Carry out the lines of the local AWS; returns False at end-of-file, when it has ended."""
     for line in data.split():
         if line == b"TERM":
-            _signal_job(main, signal.SIGTERM)
+            _signal([main], signal.SIGTERM)
         elif line == b"KILL":
-            _signal_job(main, signal.SIGKILL)
+            _kill_job(main)
     if not data:
-        _signal_job(main, signal.SIGKILL)
+        _kill_job(main)
     return bool(data)
 
 
@@ -203,7 +203,7 @@ def main(command: list[str]) -> int:
         if woken in ready:
             signals = os.read(woken, 4096)
             if signal.SIGTERM in signals:
-                _signal_job(job, signal.SIGTERM)
+                _signal([job], signal.SIGTERM)
         if 0 in ready and not _obey(job, os.read(0, 4096)):
             watched = [woken]
         status = _reap(job)

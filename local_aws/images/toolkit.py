@@ -3,8 +3,8 @@
 A stand-alone script, because it runs in a job's process, which can import the job's packages only. It changes what
 depends on a container's network or image:
 
-- SIGTERM does not end the toolkit while the script runs. In an image it is process 1, which ignores the signal and
-  relays the script's output to its end.
+- SIGTERM does not end the toolkit while the script runs, and does not reach the script. In AWS's image process 1 is a
+  shell that passes no signal on.
 - The first machine is reached at a loopback address and at a port that only this job has, so that several such jobs run
   side by side. The toolkit's port is a constant.
 - pip does not look up the packages of the job's requirements that are installed already.

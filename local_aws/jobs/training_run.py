@@ -52,8 +52,6 @@ class Ending(enum.Enum):
 
 
 _LEAVES_A_MODEL = frozenset({Ending.COMPLETED, Ending.STOPPED, Ending.TOO_LONG, Ending.WAITED_TOO_LONG})
-# AWS gives an interrupted instance two minutes, but does not pass the notice on to the script.
-_GRACE = {Ending.SHUT_DOWN: 0.0, Ending.RECLAIMED: 1.0}
 
 
 class _Exit(NamedTuple):
@@ -264,7 +262,7 @@ class TrainingRun:
                 self._record.move("Stopping")
                 message = over_limit
             if isinstance(message, Ending):
-                attempt.finish(_GRACE.get(message, stop_grace()))
+                attempt.finish(_grace(job, message))
                 return message, ""
             if message.container not in attempt.containers:
                 continue  # the end of an earlier attempt's process
@@ -300,6 +298,17 @@ def billable_seconds(job: Document, seconds: int | None) -> int | None:
     if seconds is None or not job.get("EnableManagedSpotTraining"):
         return seconds
     return max(1, round(seconds * _SPOT_SHARE))
+
+
+def _grace(job: Document, ending: Ending) -> float:
+    """Seconds between SIGTERM and SIGKILL.
+
+    AWS waits two minutes, but tells a script in script mode nothing, nor one whose spot instance is interrupted. Such a
+    script would only work on, so it is killed at once.
+    """
+    in_script_mode = "ContainerEntrypoint" not in job["AlgorithmSpecification"]
+    untold = in_script_mode or ending in (Ending.RECLAIMED, Ending.SHUT_DOWN)
+    return 0.0 if untold else stop_grace()
 
 
 def _failure(machine: JobMachine, status: int) -> str:

@@ -120,22 +120,27 @@ def test_an_image_that_cannot_run_here_fails_the_job(client: ClientFactory) -> N
     assert "Cannot pull image" in finished_training(client, "image")["FailureReason"]
 
 
-def test_stopping_keeps_what_the_job_saves_on_sigterm(client: ClientFactory) -> None:
-    script = """
-        import os, pathlib, signal, sys, time
-        def save(*_):
-            pathlib.Path(os.environ["SM_MODEL_DIR"], "saved").write_text("on SIGTERM")
-            sys.exit(0)
-        signal.signal(signal.SIGTERM, save)
-        print("ready")
-        time.sleep(60)
-    """
-    start(client, "stopped", script)
+_SAVES_ON_SIGTERM = """
+    import os, pathlib, signal, sys, time
+    model = pathlib.Path(os.environ.get("SM_MODEL_DIR", "/opt/ml/model"))
+    def save(*_):
+        (model / "saved").write_text("on SIGTERM")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, save)
+    (model / "begun").write_text("")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_in_script_mode_sigterm_does_not_reach_the_script(client: ClientFactory) -> None:
+    """The first process of AWS's image passes no signal on: the script is killed, with what it has written so far."""
+    start(client, "stopped", _SAVES_ON_SIGTERM)
     until(lambda: any(line == "ready" for line in logs_so_far(client, "stopped")))
     client("sagemaker").stop_training_job(TrainingJobName="stopped")
     job = finished_training(client, "stopped")
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
-    assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"saved": b"on SIGTERM"}
+    assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"begun": b""}
     with pytest.raises(ClientError, match="ValidationException"):
         client("sagemaker").stop_training_job(TrainingJobName="stopped")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,28 @@ def test_a_damaged_archive_gives_the_model_or_is_refused(
         assert same(whole, folder / "opened")
     except JobError as error:
         assert "model." in str(error)
+
+
+def test_a_model_is_read_from_a_file_that_cannot_be_mapped(tmp_path: Path) -> None:
+    """As from some FastFile channels. A FIFO cannot be mapped either, and gives its bytes once."""
+    whole, piped = saved(tmp_path / "whole"), saved(tmp_path / "piped")
+    (piped / FILES[0]).unlink()
+    os.mkfifo(piped / FILES[0])
+    writer = threading.Thread(
+        target=lambda: (piped / FILES[0]).write_bytes((whole / FILES[0]).read_bytes()), daemon=True
+    )
+    writer.start()
+    model, card = load_model(piped)
+    expected, expected_card = load_model(whole)
+    assert card == expected_card
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_nothing_that_jobs_read_is_mapped(repository: Path) -> None:
+    """`load_file`, `safe_open` and `mmap` map a file; a channel's files are read from front to back."""
+    mapped = re.compile(r"\b(load_file|safe_open|mmap|memmap)\b")
+    sources = {path.name: path.read_text() for path in (repository / "training_code").rglob("*.py")}
+    assert [name for name, text in sources.items() if mapped.search(text)] == []
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -130,7 +130,10 @@ def _report_failure(reason: str, container: JobContainer) -> None:
 
 
 class StopSignal:
-    """Notes a SIGTERM (spot reclaim, StopTrainingJob), so that the work can stop at a point where it can save."""
+    """Notes a SIGTERM, so that the work can stop at a point where it can save.
+
+    One comes on an EC2 machine and from a person. In a SageMaker job the image's first process passes none on.
+    """
 
     def __init__(self) -> None:
         self.received = False

@@ -5,6 +5,7 @@ model.json carries its own digest and names that of model.safetensors; both are 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from digests import DamagedFile, seal, sha256_of, unseal
@@ -124,12 +125,14 @@ def load_model(folder: Path) -> tuple[BinModel, ModelCard]:
 
 def _read_tensors(folder: Path, card: ModelCard) -> dict[str, Tensor]:
     try:
-        if sha256_of(folder / _TENSORS) != card.tensors:
+        # Read once from front to back, not mapped: the folder may be a FastFile channel, and not all of them map.
+        data = (folder / _TENSORS).read_bytes()
+        if hashlib.sha256(data).hexdigest() != card.tensors:
             raise JobError(
                 f"model.safetensors in {folder} is damaged or of another model: it does not have the digest that "
                 "model.json names; make it again"
             )
-        return load_file(folder / _TENSORS)
+        return load(data)
     except (OSError, SafetensorError) as error:
         raise JobError(f"model.safetensors cannot be read: {error}") from error
 

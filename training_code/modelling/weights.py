@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlparse
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from digests import sha256_of
@@ -108,7 +108,7 @@ def _only_weights_file(folder: Path) -> Path:
 def _read_file(path: Path) -> tuple[str, dict[str, Tensor]]:
     try:
         if path.suffix == ".safetensors":
-            return str(path), load_file(path)
+            return str(path), load(path.read_bytes())
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise JobError(f"weights file {path.name} cannot be read: {error}") from error
