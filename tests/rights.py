@@ -104,6 +104,8 @@ class Deployment:
         return {key: self._resolve(stack, item) for key, item in value.items()}
 
     def _call(self, stack: str, function: str, argument: Any) -> Any:
+        if (function, argument) == ("Ref", "AWS::StackId"):
+            return f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/11111111-0000-0000-0000-000000000000"
         if function == "Ref":
             return _PSEUDO.get(argument) or self._reference(stack, argument)
         if function == "Fn::GetAtt":
@@ -114,6 +116,11 @@ class Deployment:
             for name, text in _PSEUDO.items():
                 argument = argument.replace(f"${{{name}}}", text)
             return generalise(argument)
+        if function == "Fn::Select":
+            index, parts = argument
+            return self._resolve(stack, parts)[int(index)]
+        if function == "Fn::Split":
+            return str(self._resolve(stack, argument[1])).split(argument[0])
         if function == "Fn::ImportValue":
             stack_name, _, output = argument.partition(":")
             other = stack_name.rsplit("-", 1)[-1].title()
