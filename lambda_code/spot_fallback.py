@@ -1,6 +1,8 @@
 """Spot fallback: continues a job on demand after spot has reclaimed it too often.
 
 EventBridge calls it when a training job is interrupted or starts again. The event is a hint; the job's history decides.
+The rule matches the names that pipelines give to their jobs, so jobs of other pipelines may be among them: one that the
+function may not describe is not of this environment.
 A running execution cannot change its machines. So another pipeline continues it: the one that begins with the step of
 the reclaimed job. The new execution is started first, then the waiting one is stopped. Both requests may be repeated,
 so if a call fails between them, the next call completes it.
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from functions.interface import FunctionReport, read_environment, tell
 from stacks.environments import SpotFallbackEnvironment
@@ -54,7 +57,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     variables = read_environment(SpotFallbackEnvironment)
     name = event.get("detail", {}).get("TrainingJobName", "")
     sagemaker = boto3.client("sagemaker")
-    job = sagemaker.describe_training_job(TrainingJobName=name)
+    job = _describe(sagemaker, name)
+    if job is None:
+        return FunctionReport("left", f"{name} is not a job of this environment").logged()
     limit = variables.reclaims
     reclaims = sum(item["Status"] == "Interrupted" for item in job.get("SecondaryStatusTransitions", []))
     if not job.get("EnableManagedSpotTraining"):
@@ -76,6 +81,17 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
     )
     return FunctionReport("started", reason).logged()
+
+
+def _describe(sagemaker: Any, name: str) -> Mapping[str, Any] | None:
+    """The training job; None for one that the function may not see, which is another system's."""
+    try:
+        found: Mapping[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"AccessDenied", "AccessDeniedException"}:
+            raise
+        return None
+    return found
 
 
 def _step_of(sagemaker: Any, pipeline: str, job: Mapping[str, Any]) -> tuple[str, RunningExecution] | None:

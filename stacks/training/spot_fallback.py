@@ -50,7 +50,7 @@ class SpotFallback(Construct):
             source="aws.sagemaker",
             detail_type="SageMaker Training Job State Change",
             # `Starting` too: it follows every interruption, in case the event of the interruption is lost.
-            detail={"SecondaryStatus": ["Interrupted", "Starting"]},
+            detail={"SecondaryStatus": ["Interrupted", "Starting"], "TrainingJobName": _names_of_jobs()},
         )
 
     def _pipeline(self, of: Continuation, role: iam.IRole) -> sagemaker.CfnPipeline:
@@ -121,6 +121,16 @@ class SpotFallback(Construct):
             ),
             allow(["sns:Publish"], [alerts.topic_arn]),
         ]
+
+
+def _names_of_jobs() -> list[dict[str, str]]:
+    """Patterns of the names that SageMaker Pipelines gives to the jobs of spot steps: other jobs do not call.
+
+    It names a job after execution and step, and a trial after its search. Only the step is known at synthesis; names
+    may have it in lower case.
+    """
+    starts = {step: "*" if step == TUNE else "pipelines-*" for step in SPOT_STEPS}
+    return [{"wildcard": f"{start}-{name}-*"} for step, start in starts.items() for name in (step, step.lower())]
 
 
 def on_demand(settings: Settings) -> Settings:

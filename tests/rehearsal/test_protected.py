@@ -68,6 +68,11 @@ def test_prod_is_destroyed_only_after_a_deployment_without_protection_and_can_be
     with pytest.raises(AssertionError, match="already exists"):
         prod.cdk(*DEPLOY)
     assert log_groups(prod) == logs, "the failed deployment deletes nothing that it has not made"
+    with pytest.raises(AssertionError, match="TerminationProtection is enabled"):
+        prod.cdk(*DEPLOY, "--import-existing-resources")  # the CDK CLI first deletes the failed stack
+    prod.client("cloudformation").update_termination_protection(
+        StackName=f"{NAME}-training", EnableTerminationProtection=False
+    )
     prod.cdk(*DEPLOY, "--import-existing-resources")
     assert set(deployed_stacks(prod)) == set(STACKS)
     assert log_groups(prod) == logs, "taken over"

@@ -9,8 +9,10 @@ import uuid
 import zipfile
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 import spot_fallback
 from binventory import executions
@@ -111,6 +113,49 @@ def test_the_function_hears_of_interruptions_and_knows_every_pipeline(template: 
     assert len(json.dumps(variables)) < 4096, "Lambda takes no more"
     known = json.loads(variables["CONTINUATIONS"])
     assert {item["name"] for item in known.values()} == set(definitions(template)) - {"binventory-dev"}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("pipelines-0a1b2c3d4e5f-Embed-Zk3cXq9LmN", True),
+        ("pipelines-0a1b2c3d4e5f-Train-Zk3cXq9LmN", True),
+        ("pipelines-0a1b2c3d4e5f-train-zk3cxq9lmn", True),
+        ("0a1b2c3d4e5f-Tune-Zk3cXq9LmN-003-5f1c2e7a", True),
+        ("pipelines-0a1b2c3d4e5f-Ingest-Zk3cXq9LmN", False),
+        ("churn-2026-11-29-Trainer", False),
+        ("xgboost-003-5f1c2e7a", False),
+    ],
+)
+def test_the_rule_hears_of_jobs_by_the_names_that_pipelines_give(
+    aws: ClientFactory, template: Json, name: str, ours: bool
+) -> None:
+    (rule,) = [
+        item["Properties"]
+        for item in resources(template, "AWS::Events::Rule").values()
+        if item["Properties"]["Name"] == "binventory-dev-spot-interrupted"
+    ]
+    sent = {
+        "id": "1", "account": "123456789012", "source": "aws.sagemaker", "time": "2026-11-29T07:00:00Z",
+        "region": "us-east-1", "resources": [], "detail-type": "SageMaker Training Job State Change",
+        "detail": {"TrainingJobName": name, "SecondaryStatus": "Interrupted"},
+    }  # fmt: skip
+    matched = aws("events").test_event_pattern(EventPattern=json.dumps(rule["EventPattern"]), Event=json.dumps(sent))
+    assert matched["Result"] is ours
+
+
+def test_a_job_that_the_function_may_not_describe_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PIPELINE": "any", "RECLAIMS": "1", "ALERTS_TOPIC": "any", "CONTINUATIONS": "{}"}.items():
+        monkeypatch.setenv(name, value)
+    sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="any", aws_secret_access_key="any")
+    monkeypatch.setattr(spot_fallback.boto3, "client", lambda _: sagemaker)
+    with Stubber(sagemaker) as answers:
+        answers.add_client_error("describe_training_job", "AccessDeniedException", "User: ... is not authorized")
+        found = spot_fallback.handler(event("pipelines-0a1b2c3d4e5f-Train-theirs"), None)
+        assert found["outcome"] == "left" and "not a job of this environment" in found["reason"]
+        answers.add_client_error("describe_training_job", "ThrottlingException", "Rate exceeded")
+        with pytest.raises(ClientError, match="Rate exceeded"):
+            spot_fallback.handler(event("pipelines-0a1b2c3d4e5f-Train-ours"), None)
 
 
 def test_a_workflow_may_follow_where_it_goes_on_and_the_budget_guard_stops_it_there() -> None:
