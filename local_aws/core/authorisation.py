@@ -2,9 +2,9 @@
 
 ministack's policy evaluator decides. This module lists the actions and resources that each request stands for, as the
 service authorisation reference does. The second part, `pull_problem` to `may_publish`, covers what SageMaker does with
-a job's or model's role and sends no request for here: pull the image, publish metrics, join a network. Its actions are
-those of "SageMaker AI roles" in the developer guide. Where policies are not enforced the service itself acts, and
-nothing is checked.
+a job's or model's role and sends no request for here: pull the image, publish metrics, join a network, encrypt. Its
+actions are those of "SageMaker AI roles" in the developer guide. Where policies are not enforced the service itself
+acts, and nothing is checked.
 
 CreateModelPackage takes the permissions to look up the package's image: AWS documents that it resolves the image's
 digest, but not with whose permissions. The caller's are the stricter reading.
@@ -44,6 +44,7 @@ _LISTED_BY = {
 }
 _ROLE_MEMBERS = {"RoleArn", "ExecutionRoleArn"}
 _PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_ENCRYPT = ("kms:DescribeKey", "kms:Encrypt")
 _LOOKED_UP = ("ecr:BatchGetImage", "ecr:DescribeImages")
 _DESCRIBED = ("DhcpOptions", "NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
 _CHANGES = ("CreateNetworkInterfacePermission", "DeleteNetworkInterface", "DeleteNetworkInterfacePermission")
@@ -107,6 +108,25 @@ def network_problem(context: Context, job: Document) -> str | None:
     denied = _first_denial(context, [*describe, *create], {})
     denied = denied or _first_denial(context, change, {"ec2:subnet": subnets[0]})
     return f"ClientError: Cannot join the network: {denied}" if denied else None
+
+
+def key_problem(context: Context, job: Document) -> str | None:
+    """Why the acting role cannot use the keys that a job names; None when it can, or when the job names none."""
+    outputs = job.get("OutputDataConfig") or job.get("ProcessingOutputConfig") or {}
+    machines = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig") or {}
+    needs = [(action, key) for key in _keys(context, outputs, "KmsKeyId") for action in _ENCRYPT]
+    denied = _first_denial(context, needs, {})
+    grants = [("kms:CreateGrant", key) for key in _keys(context, machines, "VolumeKmsKeyId")]
+    denied = denied or _first_denial(context, grants, {"kms:grantisforawsresource": "true"})
+    return f"ClientError: Cannot encrypt with the key: {denied}" if denied else None
+
+
+def _keys(context: Context, document: Document, member: str) -> list[str]:
+    """The ARN of the key that a document names, if it names one."""
+    name = document.get(member)
+    if not name:
+        return []
+    return [name if name.startswith("arn:") else f"arn:aws:kms:{context.region}:{context.account}:key/{name}"]
 
 
 def may_publish(context: Context, *namespaces: str) -> bool:

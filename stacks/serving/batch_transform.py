@@ -74,5 +74,6 @@ class BatchTransform(Construct):
         # Manifests are read from the prefix that answers are written to.
         yield from permissions.read_and_write_objects(storage.data_bucket.bucket_arn, BATCH_PREFIX)
         yield from permissions.join_network(stack, self._network)
+        yield from permissions.use_key(storage.keys.data.key_arn if storage.keys else None)
         yield from permissions.pull_images(images.repository_arn)
         yield from permissions.write_job_logs(stack, "TransformJobs")

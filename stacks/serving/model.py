@@ -35,6 +35,7 @@ def endpoint_role(
         *permissions.read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX),
         *permissions.pull_images(image_repository.repository_arn),
         *permissions.join_network(stack, network),
+        *permissions.use_key(storage.keys.data.key_arn if storage.keys else None),
         *permissions.write_logs(stack, log_group),
         permissions.put_metrics("/aws/sagemaker/Endpoints", "AWS/SageMaker"),
     ]

@@ -3,7 +3,8 @@
 Only this account can use them, through the services that the key policies name.
 
 The key policies follow those of AWS-managed keys: S3 decrypts an object for every principal of the account that may
-read it, and no principal can use the key outside such a request. So roles need no rights on the keys.
+read it, and no principal can decrypt outside such a request. The roles of jobs and of the endpoint need rights of their
+own to encrypt, because SageMaker's documentation demands them (`permissions.use_key`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _ADMINISTER = [
         *("TagResource", "UntagResource", "UpdateAlias", "UpdateKeyDescription"),
     )
 ]
-_USE = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"]
+_USE = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*"]
 # Services that publish to the topics by themselves.
 _PUBLISHERS = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com")
 
@@ -35,7 +36,7 @@ class Keys(Construct):
         self._stack = Stack.of(self)
         self._prefix = prefix
         self._removal_policy = removal_policy
-        data = [self._through("s3"), self._grants()]
+        data = [self._through("s3"), self._grants(), self._seen_by_sagemaker(), *self._roles()]
         self.data = self._key("Data", "photos, features, models and the volumes they are worked on", data)
         notices = [self._through("sns"), self._publishing(), self._logging()]
         self.notices = self._key("Notices", "alerts and logs", notices)
@@ -85,6 +86,34 @@ class Keys(Construct):
                 "Bool": {"kms:GrantIsForAWSResource": "true"},
             },
         )
+
+    def _seen_by_sagemaker(self) -> iam.PolicyStatement:
+        """SageMaker looks at a key that a request names, and encrypts with it, as the caller."""
+        return iam.PolicyStatement(
+            sid="ThroughSagemaker",
+            actions=["kms:DescribeKey", "kms:Encrypt"],
+            resources=["*"],
+            principals=[iam.AnyPrincipal()],
+            conditions={"StringEquals": self._caller_by("sagemaker")},
+        )
+
+    def _roles(self) -> list[iam.PolicyStatement]:
+        """What the policies of roles may allow themselves: to encrypt, and to let SageMaker encrypt a volume."""
+        ours = {"StringEquals": {"kms:CallerAccount": self._stack.account}}
+        resources = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        return [
+            iam.PolicyStatement(
+                sid=sid,
+                actions=actions,
+                resources=["*"],
+                principals=[iam.AccountRootPrincipal()],
+                conditions=conditions,
+            )
+            for sid, actions, conditions in (
+                ("Encrypting", ["kms:DescribeKey", "kms:Encrypt"], ours),
+                ("VolumesOfRoles", ["kms:CreateGrant"], {**ours, **resources}),
+            )
+        ]
 
     def _publishing(self) -> iam.PolicyStatement:
         return iam.PolicyStatement(

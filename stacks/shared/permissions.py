@@ -123,6 +123,19 @@ def join_network(stack: Stack, network: JobNetwork | None) -> list[iam.PolicySta
     ]
 
 
+def use_key(key_arn: str | None) -> list[iam.PolicyStatement]:
+    """Encrypt what a job writes and the volumes of its machines; empty without a key.
+
+    As SageMaker's page on execution roles lists. To decrypt, S3 asks for the caller: no role may do it itself.
+    """
+    if key_arn is None:
+        return []
+    return [
+        allow(["kms:DescribeKey", "kms:Encrypt"], [key_arn]),
+        allow(["kms:CreateGrant"], [key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+    ]
+
+
 def put_metrics(*namespaces: str) -> iam.PolicyStatement:
     """Publish metrics in these namespaces. CloudWatch knows no resource for it, but a condition on the namespace."""
     return allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": list(namespaces)}})

@@ -36,6 +36,8 @@ class JobAccess:
     serving_repository: ecr.IRepository
     """The repository of the image that model packages name."""
     network: JobNetwork | None = None
+    data_key: str | None = None
+    """ARN of the key of buckets and volumes; None without customer keys."""
 
 
 class PipelineRoles(Construct):
@@ -99,6 +101,7 @@ class PipelineRoles(Construct):
         yield allow(["s3:ListBucket"], [code.bucket.bucket_arn], {"StringLike": {"s3:prefix": [code.s3_object_key]}})
         yield from permissions.pull_training_image(self._stack)
         yield from permissions.join_network(self._stack, self._access.network)
+        yield from permissions.use_key(self._access.data_key)
         yield from permissions.write_job_logs(self._stack, log_kind)
 
     def _pipeline(self) -> Iterable[iam.PolicyStatement]:

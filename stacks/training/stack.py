@@ -65,6 +65,7 @@ class TrainingStack(BinventoryStack):
         )
         group.apply_removal_policy(self.removal_policy)
         fingerprint = Fingerprint(self, "Fingerprint", data_bucket=storage.data_bucket)
+        data_key = storage.keys.data.key_arn if storage.keys else None
         roles = PipelineRoles(
             self,
             "Roles",
@@ -77,6 +78,7 @@ class TrainingStack(BinventoryStack):
                 fingerprint=fingerprint.function,
                 serving_repository=self.serving_image.repository,
                 network=network,
+                data_key=data_key,
             ),
         )
         context = PipelineContext(
@@ -92,7 +94,7 @@ class TrainingStack(BinventoryStack):
             serving_image=self.serving_image.image_uri,
             model_package_group=self.model_package_group,
             security=JobSecurity(
-                data_key=storage.keys.data.key_arn if storage.keys else None,
+                data_key=data_key,
                 network=network,
             ),
         )

@@ -365,6 +365,32 @@ def test_a_job_in_a_network_needs_the_right_to_its_interfaces(root: ClientFactor
     assert "Cannot join the network" not in failure("inside")
 
 
+def test_a_job_with_a_key_needs_the_right_to_encrypt_with_it(root: ClientFactory) -> None:
+    """As SageMaker's page on roles lists: kms:Encrypt for its output, kms:CreateGrant for its volume."""
+    pull = statement("ecr:*")
+    worker = role(root, "encrypts", SAGEMAKER, pull)
+    if "jobs" not in {bucket["Name"] for bucket in root("s3").list_buckets()["Buckets"]}:
+        root("s3").create_bucket(Bucket="jobs")
+    key = root("kms").create_key()["KeyMetadata"]["Arn"]
+
+    def failure(name: str) -> str:
+        request = training_request(root, name, "pass", RoleArn=worker)
+        request["OutputDataConfig"]["KmsKeyId"] = key
+        request["ResourceConfig"]["VolumeKmsKeyId"] = key
+        root("sagemaker").create_training_job(**request)
+        return str(finished_training(root, name)["FailureReason"])
+
+    assert "Cannot encrypt with the key" in failure("keyless")
+    grant(root, "encrypts", pull, statement("kms:DescribeKey", resource=key))
+    assert f"perform: kms:Encrypt on resource: {key}" in failure("sees-the-key")
+    outputs = statement("kms:DescribeKey", "kms:Encrypt", resource=key)
+    grant(root, "encrypts", pull, outputs)
+    assert "kms:CreateGrant" in failure("encrypts-its-output")
+    volume = statement("kms:CreateGrant", resource=key, Bool={"kms:GrantIsForAWSResource": "true"})
+    grant(root, "encrypts", pull, outputs, volume)
+    assert "Cannot encrypt" not in failure("encrypts-its-volume")
+
+
 def test_one_right_reads_budgets(strict_aws: LocalAws, root: ClientFactory) -> None:
     """No permission is named DescribeBudget."""
     limit = {"Amount": "10", "Unit": "USD"}

@@ -145,10 +145,31 @@ def test_the_keys_open_for_this_account_through_named_services_only(strict: dict
                 assert "kms:ViaService" in conditions["StringEquals"], name
 
 
-def test_keys_change_no_role(strict: dict[str, Json]) -> None:
+def test_with_keys_the_roles_of_jobs_may_encrypt_and_no_role_may_decrypt() -> None:
     settings = changed(load("dev"), "security", customer_keys=True)
-    with_keys = Deployment(synthesize(settings)).roles()
-    assert with_keys == Deployment(templates("dev")).roles()
+    without = Deployment(templates("dev")).roles()
+    more: dict[str, set[str]] = {}
+    for role, statements in Deployment(synthesize(settings)).roles().items():
+        new = [statement for statement in statements if statement not in without[role]]
+        assert all("Storage.KeysData" in resource for item in new for resource in as_list(item["Resource"])), role
+        if new:
+            more[role.split(".")[-1][:8]] = {action for item in new for action in as_list(item["Action"])}
+            (grant,) = (item for item in new if "kms:CreateGrant" in as_list(item["Action"]))
+            assert grant["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert len(more) == len(("Ingest", "Training", "Evaluate", "endpoint", "Batch")), more
+    assert set(map(frozenset, more.values())) == {frozenset({"kms:CreateGrant", "kms:DescribeKey", "kms:Encrypt"})}
+
+
+def test_the_data_key_encrypts_for_the_account_and_through_sagemaker(strict: dict[str, Json]) -> None:
+    said = {
+        item["Sid"]: item
+        for key in resources(strict["Storage"], "AWS::KMS::Key").values()
+        for item in key["Properties"]["KeyPolicy"]["Statement"]
+    }
+    for sid in ("ThroughS3", "ThroughSagemaker", "Encrypting"):
+        assert {"kms:DescribeKey", "kms:Encrypt"} <= set(said[sid]["Action"]), sid
+    for sid in ("ThroughSagemaker", "Encrypting", "VolumesOfRoles"):
+        assert not {"kms:Decrypt", "kms:GenerateDataKey*"} & set(as_list(said[sid]["Action"])), sid
 
 
 def edit_definition(old: str, new: str) -> Callable[[dict[str, Json]], None]:
