@@ -148,7 +148,7 @@ def test_a_job_that_the_function_may_not_describe_is_not_ours(monkeypatch: pytes
     for name, value in {"PIPELINE": "any", "RECLAIMS": "1", "ALERTS_TOPIC": "any", "CONTINUATIONS": "{}"}.items():
         monkeypatch.setenv(name, value)
     sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="any", aws_secret_access_key="any")
-    monkeypatch.setattr(spot_fallback.boto3, "client", lambda _: sagemaker)
+    monkeypatch.setattr(boto3, "client", lambda _: sagemaker)
     with Stubber(sagemaker) as answers:
         answers.add_client_error("describe_training_job", "AccessDeniedException", "User: ... is not authorized")
         found = spot_fallback.handler(event("pipelines-0a1b2c3d4e5f-Train-theirs"), None)
