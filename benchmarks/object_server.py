@@ -95,6 +95,8 @@ class ObjectServer:
         self.requests: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         """Bytes of bodies, by key."""
+        self.listing = ""
+        """The prefix that the latest listing is of; the fault rule is asked about it under the key LISTING."""
         self.in_flight = 0
         self.most_in_flight = 0
         self._port = port
@@ -155,7 +157,8 @@ class _Connection(asyncio.Protocol):
         headers = {name.lower(): value for name, value in _HEADERS.findall(head)}
         path, _, query = target.partition("?")
         key = unquote(path).removeprefix(f"/{server.bucket}").removeprefix("/")
-        key = key or LISTING
+        if not key:
+            key, server.listing = LISTING, parse_qs(query).get("prefix", [""])[0]
         before = server.requests[key]
         server.requests[key] += 1
         fault = server.fault(key, before) if server.fault else None

@@ -3,6 +3,9 @@
 A request that changes something is answered when its service is saved. What changes without a request, such
 as the resources of a stack, log lines and metrics, is saved within seconds.
 
+A stack is in one file and its resources are in others. So the state of several services is taken in one step of the
+event loop, where stacks change too, and their files change together: a kill leaves all of them old or all of them new.
+
 Uses these internals of version 1.5.33: in `app` `SERVICE_HANDLERS`, `SERVICE_REGISTRY`, `save_all`,
 `_build_persistence_save_dict` and `_load_persisted_state`, in `core.persistence` `STATE_DIR`, `_json_default` and
 `_state_format_version`, `services.cloudformation._stacks` and `_change_sets`, and
@@ -20,7 +23,9 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -40,74 +45,149 @@ _INVOCATIONS: Final = re.compile(r"/(invocations|invoke-async|response-streaming
 _SWEEP_SECONDS: Final = 1.0
 _SHARE: Final = 20  # at most a twentieth of the time goes into sweeps
 _TRIES: Final = 50
+_LOOK_SECONDS: Final = 0.1
+_TOGETHER: Final = "together"
+"""The file that names the drafts of one write, from the moment when all of them are complete."""
 
 
 class Saver:
     """Writes each service's state into its file when it has changed; safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._writing = threading.Lock()
         self._wanted: defaultdict[str, int] = defaultdict(int)
         self._done: defaultdict[str, int] = defaultdict(int)
         self._written: dict[str, bytes] = {}
         self._counting = threading.Lock()
+        self._ending = threading.Event()
         self.after: dict[str, Callable[[], None]] = {}
         """What follows when the state of a service is in its file."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where stacks change; None where nothing else runs."""
 
     def save(self, key: str, state: Callable[[], Any]) -> None:
         """Returns when the state that `state` gives now is in the file `key`; those who wait together share a write."""
-        with self._counting:
-            self._wanted[key] += 1
-            mine = self._wanted[key]
-            lock = self._locks[key]
-        with lock:
-            if self._done[key] >= mine:
-                return
-            upto = self._wanted[key]
-            self._write(key, state)
-            self.after.get(key, _nothing)()
-            self._done[key] = upto
+        self._save({key: state})
 
     def sweep(self, services: Mapping[str, Callable[[], Any]]) -> None:
-        """Save every service that has changed; one that fails does not stop the others."""
-        for key, state in services.items():
-            try:
-                self.save(key, state)
-            except Exception:
-                _log.exception("the state of %s was not saved", key)
+        """Save every service that has changed, all in one step; one that fails does not stop the others."""
+        try:
+            self._save(services)
+        except OSError:
+            _log.exception("the state was not saved")
 
-    def _write(self, key: str, state: Callable[[], Any]) -> None:
+    def last_sweep(self, services: Mapping[str, Callable[[], Any]]) -> None:
+        """The same, on the event loop, before it ends."""
+        self._ending.set()
+        self.sweep(services)
+
+    def _save(self, services: Mapping[str, Callable[[], Any]]) -> None:
+        with self._counting:
+            for key in services:
+                self._wanted[key] += 1
+            mine = {key: self._wanted[key] for key in services}
+        with self._writing:
+            due = {key: state for key, state in services.items() if self._done[key] < mine[key]}
+            if not due:
+                return
+            upto = {key: self._wanted[key] for key in due}
+            written = self._write(self._in_one_step(lambda: _snapshots(due)))
+            for key in written:
+                self.after.get(key, _nothing)()
+                self._done[key] = upto[key]
+
+    def _in_one_step(self, take: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `take` returns, while no stack changes."""
+        loop = self.loop
+        if loop is None or self._ending.is_set():
+            return take()
+        taken: Future[dict[str, Any]] = Future()
+
+        def run() -> None:
+            if taken.set_running_or_notify_cancel():
+                try:
+                    taken.set_result(take())
+                except Exception as error:
+                    taken.set_exception(error)
+
+        loop.call_soon_threadsafe(run)
+        while True:
+            try:
+                return taken.result(_LOOK_SECONDS)
+            except TimeoutError:
+                # At the end the event loop itself waits for this write.
+                if self._ending.is_set() and taken.cancel():
+                    return take()
+
+    def _write(self, found: Mapping[str, Any]) -> list[str]:
+        """Write what has changed; returns the keys of those that are in their files."""
         from ministack.core import persistence
 
-        found = _snapshot(state)
-        if found is None:
-            return  # a module that could not be imported has no state, and its file stays
-        document = {"__ministack_format__": persistence._state_format_version(key), "payload": found}
-        text = json.dumps(document, default=persistence._json_default).encode()
-        digest = hashlib.blake2b(text).digest()
-        if self._written.get(key) == digest:
-            return
         folder = Path(persistence.STATE_DIR)
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f"{key}.json.tmp"
-        draft.write_bytes(text)
-        draft.replace(folder / f"{key}.json")
-        self._written[key] = digest
+        _finish(folder)  # what a full disk has stopped
+        safe: list[str] = []
+        changed: dict[str, bytes] = {}
+        for key, state in found.items():
+            try:
+                document = {"__ministack_format__": persistence._state_format_version(key), "payload": state}
+                text = json.dumps(document, default=persistence._json_default).encode()
+            except Exception:
+                _log.exception("the state of %s was not saved", key)
+                continue
+            digest = hashlib.blake2b(text).digest()
+            if self._written.get(key) != digest:
+                changed[key] = digest
+                _draft(folder, key).write_bytes(text)
+            safe.append(key)
+        if len(changed) > 1:
+            listed = folder / f"{_TOGETHER}.tmp"
+            listed.write_text(json.dumps(list(changed)))
+            listed.replace(folder / _TOGETHER)
+        _put_in_place(folder, list(changed))
+        self._written.update(changed)
+        return safe
+
+
+def _draft(folder: Path, key: str) -> Path:
+    return folder / f"{key}.json.tmp"
+
+
+def _put_in_place(folder: Path, keys: Iterable[str]) -> None:
+    for key in keys:
+        with suppress(FileNotFoundError):  # it is in place since before a kill
+            _draft(folder, key).replace(folder / f"{key}.json")
+    (folder / _TOGETHER).unlink(missing_ok=True)
+
+
+def finish_write(folder: Path) -> None:
+    """Finish a write of several files that a kill has cut, or forget it if its files were not all written."""
+    _finish(folder)
+    for draft in folder.glob("*.tmp"):
+        draft.unlink()
+
+
+def _finish(folder: Path) -> None:
+    together = folder / _TOGETHER
+    if together.is_file():
+        _put_in_place(folder, json.loads(together.read_text()))
 
 
 def save_as_it_changes(stopping: threading.Event) -> Callable[[], None]:
     """Have every service saved as it changes; returns the work of a thread, which sweeps until `stopping` is set."""
     from ministack import app
+    from ministack.core import persistence
 
     saver, active = Saver(), threading.Event()
     for name, handler in list(app.SERVICE_HANDLERS.items()):
         # The resources of a stack are in other services, so all are saved.
         keys = None if name == "cloudformation" else _keys(name)
         app.SERVICE_HANDLERS[name] = _saved(saver, active, keys, name == "s3", handler)
-    app.save_all = saver.sweep
+    app.save_all = saver.last_sweep
     load = app._load_persisted_state
 
     def load_and_settle() -> None:
+        finish_write(Path(persistence.STATE_DIR))
         load()
         _fail_interrupted_stacks()
 
@@ -131,13 +211,15 @@ def _saved(saver: Saver, active: threading.Event, keys: list[str] | None, is_s3:
     """A service's handler that answers a change when it is saved, with every other service if `keys` is None."""
 
     async def handle(method: str, path: str, headers: Headers, body: bytes, query: dict[str, list[str]]) -> Any:
+        saver.loop = asyncio.get_running_loop()
         reply = await handler(method, path, headers, body, query)
         active.set()
         if reply[0] < 400 and _changes(method, path, headers, body, query, is_s3):
             from ministack import app
 
             states = app._build_persistence_save_dict()
-            changed = states if keys is None else {key: states[key] for key in keys if key in states}
+            everything = keys is None or _a_stack_changes()
+            changed = states if everything else {key: states[key] for key in keys or () if key in states}
             await asyncio.to_thread(saver.sweep, changed)
         return reply
 
@@ -164,6 +246,25 @@ def _keys(service: str) -> list[str]:
 
     config: Any = app.SERVICE_REGISTRY.get(service)
     return [] if config is None else [config.get("state_key", config["module"]), *config.get("sub_modules", ())]
+
+
+def _a_stack_changes() -> bool:
+    """Whether a resource that its stack has not recorded yet may be in the state of any service."""
+    from ministack.services import cloudformation
+
+    stacks = list(cloudformation._stacks._data.values())
+    return any(str(stack.get("StackStatus", "")).endswith("_IN_PROGRESS") for stack in stacks)
+
+
+def _snapshots(services: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """The state of each service; not of one that fails, nor of a module that could not be imported."""
+    found = {}
+    for key, state in services.items():
+        try:
+            found[key] = _snapshot(state)
+        except Exception:
+            _log.exception("the state of %s was not saved", key)
+    return {key: state for key, state in found.items() if state is not None}
 
 
 def _snapshot(state: Callable[[], Any]) -> Any:

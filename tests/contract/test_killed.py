@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.ministack.saving import Saver
+from local_aws.ministack.saving import Saver, finish_write
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
@@ -221,3 +224,70 @@ def test_those_who_wait_together_share_a_write_and_all_are_in_it(
     assert on_disk() == stored
     assert len(stored) == 40
     assert len(writes) <= 40
+
+
+def test_a_stack_and_its_resources_are_saved_at_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both change in one step of the event loop; no write has the one without the other."""
+    from ministack.core import persistence
+
+    monkeypatch.setattr(persistence, "STATE_DIR", str(tmp_path))
+    saver = Saver()
+    resources: list[int] = []
+    recorded: list[int] = []
+    seen = []
+
+    def saved(key: str) -> Any:
+        return json.loads((tmp_path / f"{key}.json").read_text())["payload"]
+
+    def others() -> str:
+        time.sleep(0.002)  # as long as a deep copy of many resources
+        return "others"
+
+    def write_often() -> None:
+        for _ in range(20):
+            saver.sweep({"recorded": lambda: list(recorded), "others": others, "resources": lambda: list(resources)})
+            seen.append((saved("recorded"), saved("resources")))
+
+    async def make_resources() -> None:
+        saver.loop = asyncio.get_running_loop()
+        writing = asyncio.ensure_future(asyncio.to_thread(write_often))
+        while not writing.done():
+            resources.append(len(resources))
+            recorded.append(len(recorded))
+            await asyncio.sleep(0)
+        await writing
+
+    asyncio.run(make_resources())
+    assert [one for one, _ in seen] == [other for _, other in seen]
+    assert seen[0] != seen[-1]
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_kill_in_the_middle_of_a_write_leaves_all_files_old_or_all_new(tmp_path: Path, renames: int) -> None:
+    """The kill comes before rename number `renames`: the first one names the files, the others put them in place."""
+    program = """
+import os, sys
+from pathlib import Path
+from ministack.core import persistence
+from local_aws.ministack.saving import Saver, finish_write
+persistence.STATE_DIR, left = sys.argv[1], int(sys.argv[2])
+replace = Path.replace
+
+def killed(path, target):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), 9)
+    left -= 1
+    return replace(path, target)
+
+saver = Saver()
+saver.sweep({"one": lambda: "old", "two": lambda: "old", "three": lambda: "same"})
+Path.replace = killed
+saver.sweep({"one": lambda: "new", "two": lambda: "new", "three": lambda: "same"})
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(renames)], check=False)
+    assert done.returncode == (-signal.SIGKILL if renames < 3 else 0)
+    finish_write(tmp_path)
+    found = {path.name: json.loads(path.read_text())["payload"] for path in tmp_path.iterdir()}
+    expected = "old" if renames == 0 else "new"
+    assert found == {"one.json": expected, "two.json": expected, "three.json": "same"}

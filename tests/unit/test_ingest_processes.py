@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,6 +46,17 @@ def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tm
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
     """Its worker processes; the resource tracker of multiprocessing is a child too, and no worker."""
     return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def workers_once_started(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Two workers of an ingest, as soon as they run."""
+    while True:
+        assert process.poll() is None, "the ingest ended before it had started its workers"
+        # A child may end between the list of children and a look at it.
+        with suppress(psutil.NoSuchProcess):
+            if len(workers := workers_of(psutil.Process(process.pid))) == 2:
+                return workers
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -95,18 +108,17 @@ def test_a_worker_that_is_killed_fails_the_job_with_the_likely_cause(
 
 def test_workers_end_with_a_parent_that_is_killed_while_it_lists(tmp_path: Path) -> None:
     """They wait for work then, and no photo makes them look."""
+
+    def stalled_metadata(key: str, before: int) -> Fault | None:
+        """The photos are listed, whatever is asked for first; their metadata never is."""
+        return Fault.STALL if key == LISTING and server.listing.startswith("metadata/") else None
+
     with ObjectServer(bucket(blocks=12, photos=60), latency=0.02, fault=stalled_metadata) as server:
         process = ingest_process(server, tmp_path / "out", "--cores", "2")
-        while len(workers := workers_of(psutil.Process(process.pid))) < 2:
-            time.sleep(0.005)
+        workers = workers_once_started(process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not psutil.wait_procs(workers, timeout=30)[1]
-
-
-def stalled_metadata(key: str, before: int) -> Fault | None:
-    """The second page of the listing never comes."""
-    return Fault.STALL if key == LISTING and before > 0 else None
 
 
 def test_a_second_ingest_into_the_same_output_says_so_and_leaves_the_first_alone(
@@ -115,6 +127,7 @@ def test_a_second_ingest_into_the_same_output_says_so_and_leaves_the_first_alone
     with ObjectServer(bucket(), latency=0.02) as server:
         process = ingest_process(server, tmp_path / "out", "--concurrency", "2")
         while not server.requests:
+            assert process.poll() is None, "the ingest ended before it had asked for anything"
             time.sleep(0.005)
         assert ingest(server, tmp_path / "out") == 1
         assert "another ingest writes to" in capsys.readouterr().err
@@ -176,10 +189,10 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_the_next_run_goes_on(tmp_path
     with ObjectServer(objects, latency=0.02) as server:
         process = ingest_process(server, tmp_path / "out", *arguments)
         if when == "while listing":
-            while len(workers_of(psutil.Process(process.pid))) < 2:
-                time.sleep(0.005)
+            workers_once_started(process)
         else:
             while not list(marks.glob("*.json")):
+                assert process.poll() is None, "the ingest ended before it could be interrupted"
                 time.sleep(0.005)
         children = psutil.Process(process.pid).children()
         os.killpg(process.pid, signal.SIGINT)
