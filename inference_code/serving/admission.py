@@ -71,25 +71,32 @@ class Admission:
 
     def admit(self) -> Visit:
         """Admit a request. Raises RequestError (503) when the limit of requests is reached."""
+        self.require_room()
+        return Visit(self)
+
+    def require_room(self) -> None:
+        """Raises RequestError (503) when the limit of requests is reached."""
         if self.requests >= self.limits.requests:
             raise busy(f"{self.requests} requests")
-        return Visit(self)
 
 
 class Visit:
-    """The photos and bytes of one request, released at its end."""
+    """The photos and bytes of one request, released at its end.
+
+    It counts as a request from the moment when its body is there: clients that send slowly keep nobody out.
+    """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self._requests = 0
         self._bytes = 0
         self._photos = 0
 
     def __enter__(self) -> Visit:
-        self._admission.requests += 1
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._admission.requests -= 1
+        self._admission.requests -= self._requests
         self._admission.bytes -= self._bytes
         self._admission.photos -= self._photos
 
@@ -111,7 +118,10 @@ class Visit:
         self._photos += amount
 
     async def read_body(self, receive: Receive, content_length: str | None) -> bytes:
-        """The whole body, within the limits. Raises RequestError (408, 413, 503) and Disconnected."""
+        """The whole body, within the limits; from then on the request counts.
+
+        Raises RequestError (408, 413, 503) and Disconnected.
+        """
         if content_length and content_length.isdecimal() and int(content_length) > self._admission.limits.body_bytes:
             self.hold_bytes(int(content_length))
         parts: list[bytes] = []
@@ -128,4 +138,7 @@ class Visit:
                     more = message.get("more_body", False)
         except TimeoutError as error:
             raise RequestError(408, "slow", "the request's body did not arrive in time") from error
+        self._admission.require_room()
+        self._admission.requests += 1
+        self._requests = 1
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -157,6 +157,26 @@ def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
     served(tmp_path, AdmissionLimits(body_seconds=0.2), play)
 
 
+def test_bodies_that_do_not_come_keep_nobody_out(tmp_path: Path) -> None:
+    begun = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal begun
+        begun += 1
+        yield b"\xff\xd8\xff"
+        await asyncio.sleep(3600)
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        counter.gate.set()
+        waiting = [asyncio.create_task(post(client, endless())) for _ in range(5)]
+        await until(lambda: begun == 5)
+        assert (await post(client, grey_model.photo(5))).json()["count"] == 1
+        for task in waiting:
+            task.cancel()
+
+    served(tmp_path, AdmissionLimits(requests=2), play)
+
+
 def test_an_answer_that_comes_too_late_is_given_up(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
         late = await post(client, grey_model.photo(5))
