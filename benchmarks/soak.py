@@ -53,7 +53,7 @@ _NO_HTTP_SHARE: Final = 0.1
 _FLAT_BYTES: Final = 16 * 1024**2
 _MOST_MEGABYTES: Final = 600
 _LONGEST_SECONDS: Final = 1.0
-_ROUNDS: Final = 3
+_ROUNDS: Final = 2
 # Between two good requests of a client: warehouses do not send faster, and the server is measured, not this program.
 _PAUSE_SECONDS: Final = 0.02
 

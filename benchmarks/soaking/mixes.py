@@ -23,7 +23,7 @@ class Mix:
 
 def mixes(photos: Sequence[bytes]) -> list[Mix]:
     """Every mix; one that is not let in as a whole is let in as far as the limits go."""
-    progressive = encoded(Image.effect_noise(_LARGEST, 40).convert("CMYK"), progressive=True, quality=5)
+    progressive = encoded(Image.effect_noise(_LARGEST, 40).convert("RGB"), progressive=True, quality=5)
     wide = png_of_zeros(*_LARGEST, rows=_LARGEST[1], depth=16, colour=6)
     grey = png_of_zeros(*_LARGEST, rows=_LARGEST[1], depth=16)
     # As large as a photo may be that does not wait for its turn.
@@ -35,7 +35,7 @@ def mixes(photos: Sequence[bytes]) -> list[Mix]:
     shape = b"{'descr': '|u1', 'fortran_order': False, 'shape': (64, 360, 360, 3)}"
     pixels = array + shape.ljust(117) + b"\n" + bytes(64 * 360 * 360 * 3)
     return [
-        Mix("64 progressive CMYK photos of 25 Mpx", [Request("photo", progressive)] * 64),
+        Mix("64 progressive photos of 25 Mpx", [Request("photo", progressive)] * 64),
         Mix("64 photos of 25 Mpx, 16 bits RGBA", [Request("photo", wide, PNG)] * 64),
         Mix("64 photos of 25 Mpx, 16 bits grey", [Request("photo", grey, PNG)] * 64),
         Mix("64 photos of 100 scans", [Request("photo", jpeg_of_scans((1980, 1980), 100))] * 64),
