@@ -94,7 +94,7 @@ def mixed(model: Path, hostile: int, seed: int) -> list[bool]:
     began = time.monotonic()
     with (
         serving(model) as (port, process),
-        # In a process of its own, so that the good clients' clocks do not wait for it.
+        # In a separate process, so that the good clients' clocks do not wait for it.
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
         attacks = pool.submit(attack, port, hostile, seed)

@@ -120,7 +120,7 @@ class Saver:
                     return take()
 
     def _write(self, found: Mapping[str, Any]) -> list[str]:
-        """Write what has changed; returns the keys of those that are in their files."""
+        """Write the states that differ from those in the files; returns the keys of all that are in files now."""
         from ministack.core import persistence
 
         folder = Path(persistence.STATE_DIR)
