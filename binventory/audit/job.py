@@ -35,7 +35,7 @@ from binventory.audit.sources import (
 from binventory.audit.summary import Summary, summarise
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site, find_site
-from binventory.batch.transform import TransformBatch
+from binventory.batch.transform import Halted, TransformBatch
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
@@ -119,6 +119,8 @@ class Progress:
     """Called instead of `planned` where transform jobs will be started, with the most bins they can count."""
     transformed: Callable[[str, int], None] = lambda name, done: None
     """Called while a transform job runs, with its name and how many of its photos are answered."""
+    halted: Halted = lambda name, ended: None
+    """Called when a transform job is stopped because the audit was interrupted."""
     audited: Callable[[int], None] = lambda count: None
     drawn: Callable[[int], None] = lambda count: None
     sent: Callable[[int], None] = lambda count: None
@@ -221,7 +223,7 @@ def _counter(
         raise AssertionError("a request without predictions needs AWS, and the names of an environment")
     names = request.names
     if request.batch if request.batch is not None else isinstance(store, Prefix) and total >= LARGE:
-        batch = TransformBatch(aws, find_site(aws, names), "audit")
+        batch = TransformBatch(aws, find_site(aws, names), "audit", halted=heard.halted)
         return TransformJobs(
             batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
         )

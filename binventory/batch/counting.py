@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
-from binventory.batch.transform import Heard, Photos, TransformBatch
+from binventory.batch.transform import Halted, Heard, Photos, TransformBatch
 from binventory.core.aws import Aws, error_message
 from binventory.core.errors import Exit, Problem
 
@@ -54,6 +54,7 @@ def count_prefix(
     *,
     agreed: Callable[[int], None],
     heard: Heard = lambda name, done: None,
+    halted: Halted = lambda name, ended: None,
     photos_a_job: int = PHOTOS_A_JOB,
 ) -> Iterator[CountedPhoto]:
     """Every photo below `s3://bucket/prefix`, in groups of one job each, sorted by key within it.
@@ -72,7 +73,7 @@ def count_prefix(
             code=Exit.USAGE,
         )
     agreed(total)
-    batch = TransformBatch(aws, site, "count")
+    batch = TransformBatch(aws, site, "count", halted=halted)
     keys = photos_below(aws, uri)
     while group := list(islice(keys, photos_a_job)):
         with batch.answers(Photos(f"s3://{bucket}/", group), heard) as answers:

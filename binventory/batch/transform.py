@@ -18,7 +18,7 @@ from binventory.batch.estimate import limit_seconds
 from binventory.batch.ordered_map import ordered_map
 from binventory.batch.site import Site
 from binventory.core.aws import Aws, error_code, error_message
-from binventory.core.errors import Problem
+from binventory.core.errors import Exit, Problem
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
@@ -31,6 +31,9 @@ _STOP_SECONDS: Final = 600.0
 
 Heard = Callable[[str, int], None]
 """Called while a job runs: the job's name, and how many of its photos have been answered."""
+Halted = Callable[[str, bool], None]
+"""Called with the name of a job that is stopped because the block was left: before it is asked to stop (False), and
+after that with whether it has ended."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class TransformBatch:
     site: Site
     purpose: str
     poll_seconds: float = 15.0
+    halted: Halted = lambda name, ended: None
 
     @contextmanager
     def answers(self, photos: Photos, heard: Heard = lambda name, done: None) -> Iterator[Iterator[tuple[str, Any]]]:
@@ -71,8 +75,10 @@ class TransformBatch:
         try:
             self._wait(name, len(photos.paths), heard)
         except BaseException:
-            self._stop(name)
+            self.halted(name, False)
+            ended = self._stop(name)
             self._clean(name)
+            self.halted(name, ended)
             raise
         yield self._read(name, photos)
         self._clean(name)
@@ -196,20 +202,16 @@ class TransformBatch:
         return bucket, f"{prefix}{name}/"
 
     def _status(self, name: str) -> dict[str, Any] | None:
-        try:
-            return dict(self.aws.client("sagemaker").describe_transform_job(TransformJobName=name))
-        except ClientError as error:
-            if error_code(error) in {"ResourceNotFound", "ValidationException"}:
-                return None
-            raise
+        return _described(self.aws, name)
 
-    def _stop(self, name: str) -> None:
+    def _stop(self, name: str) -> bool:
         """Returns when the job no longer runs: its bill ends then, and only then its model may go."""
-        with contextlib.suppress(ClientError):  # it may have ended by itself
-            self.aws.client("sagemaker").stop_transform_job(TransformJobName=name)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while (self._status(name) or {}).get("TransformJobStatus") in _RUNNING and time.monotonic() < deadline:
-            time.sleep(0.2 if self.aws.is_local else 5.0)
+        try:
+            for _ in stop(self.aws, name):
+                pass
+        except Problem as problem:
+            return problem.code is Exit.USAGE  # it is gone
+        return True
 
     def _clean(self, name: str) -> None:
         s3 = self.aws.client("s3")
@@ -234,3 +236,43 @@ class TransformBatch:
         except ClientError:
             return ()
         return tuple(lines[-_LOG_LINES:])
+
+
+def stop(aws: Aws, name: str) -> Iterator[str]:
+    """Stops a transform job and yields its status; returns when it no longer runs.
+
+    Raises:
+        Problem: there is no such job, or it still runs when the time is up.
+    """
+    with contextlib.suppress(ClientError):  # it may have ended by itself
+        aws.client("sagemaker").stop_transform_job(TransformJobName=name)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while True:
+        found = _described(aws, name)
+        if found is None:
+            raise Problem(
+                f"There is no transform job {name}",
+                "SageMaker does not know it in this account and region",
+                "list those that run: aws sagemaker list-transform-jobs --status-equals InProgress",
+                code=Exit.USAGE,
+            )
+        status = str(found["TransformJobStatus"])
+        yield status.lower()
+        if status not in _RUNNING:
+            return
+        if time.monotonic() > deadline:
+            raise Problem(
+                f"The transform job {name} has not stopped yet",
+                f"it is {status}, and may still bill",
+                f"stop it again: binventory stop {name}",
+            )
+        time.sleep(0.2 if aws.is_local else 5.0)
+
+
+def _described(aws: Aws, name: str) -> dict[str, Any] | None:
+    try:
+        return dict(aws.client("sagemaker").describe_transform_job(TransformJobName=name))
+    except ClientError as error:
+        if error_code(error) in {"ResourceNotFound", "ValidationException"}:
+            return None
+        raise

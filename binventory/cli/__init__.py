@@ -20,6 +20,7 @@ from binventory.cli import (
     render,
     review,
     spent,
+    stop,
     train,
     watch,
 )
@@ -48,7 +49,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 tidy_help()
-for group in (rehearse, render, doctor, review, train, watch, endpoint, count, audit, cost, spent, leftovers):
+for group in (rehearse, render, doctor, review, train, watch, stop, endpoint, count, audit, cost, spent, leftovers):
     group.register(app)
 
 

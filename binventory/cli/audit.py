@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +23,8 @@ from binventory.audit.run import Scope
 from binventory.audit.summary import Summary
 from binventory.batch.estimate import launch
 from binventory.batch.site import Site
-from binventory.cli.launching import confirm
+from binventory.cli.interrupted import JobHalted
+from binventory.cli.launching import DryRunFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
 from binventory.cli.settings import names_of
 from binventory.core.aws import connect
@@ -73,6 +78,7 @@ def audit(
         str | None, typer.Option(metavar="BUS", help="Send one event a listed bin to this EventBridge bus.")
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of continuing.")] = False,
+    dry_run: DryRunFlag = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
     batch: Annotated[
         bool | None,
@@ -93,28 +99,36 @@ def audit(
             code=Exit.USAGE,
         )
     names = names_of(env)
-    request = job.Request(
-        source=source,
-        output=output,
-        records=records,
-        columns=_columns(columns),
-        predictions=predictions,
-        evaluation=evaluation,
-        endpoint=endpoint or names.prefix,
-        batch=batch,
-        names=names,
-        filters=Filters(threshold=threshold, top=budget or top),
-        formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
-        page_bins=page_bins,
-        scope=_scope(classes),
-        rate=rate,
-        concurrency=concurrency,
-        price_per_hour=_hourly(instance) if price_per_hour is None else price_per_hour,
-        bus=events,
-        restart=restart,
-    )
-    with _progress() as shown:
-        result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, yes=yes, json=json))
+    with ExitStack() as stack:
+        # What a dry run writes must not be what a real one continues.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else output
+        request = job.Request(
+            source=source,
+            output=folder,
+            records=records,
+            columns=_columns(columns),
+            predictions=predictions,
+            evaluation=evaluation,
+            endpoint=endpoint or names.prefix,
+            batch=batch,
+            names=names,
+            filters=Filters(threshold=threshold, top=budget or top),
+            formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
+            page_bins=page_bins,
+            scope=_scope(classes),
+            rate=rate,
+            concurrency=concurrency,
+            price_per_hour=_hourly(instance) if price_per_hour is None else price_per_hour,
+            bus=events,
+            restart=restart,
+        )
+        shown = stack.enter_context(_progress())
+        halted = JobHalted(names, shown.stop)
+        asked = _Asked(dry_run=dry_run, yes=yes, json=json)
+        kept = f"what was compared is kept in {output}"
+        kept += "" if predictions else ", and the endpoint, where it is on, bills until: binventory endpoint off"
+        with halted.explained(_again(source, output), kept):
+            result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, asked, halted))
     if json:
         print_json({**result.summary.to_json(), "files": [str(path) for path in result.files], "events": result.events})
         return
@@ -165,7 +179,21 @@ def _progress() -> Progress:
     )
 
 
-def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
+@dataclass(frozen=True)
+class _Asked:
+    """The flags about spending."""
+
+    dry_run: bool
+    yes: bool
+    json: bool
+
+
+def _again(source: str, output: Path) -> str:
+    command = shlex.join(["binventory", "audit", source, "--output", str(output)])
+    return f"continue with the same command: {command} ..."
+
+
+def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress:
     """Shows the plan, asks where money is spent, then moves the bars.
 
     The endpoint bills anyway, so without a terminal there is no question; transform jobs are started for this audit
@@ -178,15 +206,21 @@ def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
 
     def planned(plan: Plan) -> None:
         shown.update(audited, total=plan.bins)
-        if not plan.asks_endpoint and not plan.events:
+        if not plan.asks_endpoint and not plan.events and not asked.dry_run:
             return
         shown.stop()
         price = "the table has no price for this endpoint here, see --price-per-hour"
         if plan.dollars is not None:
             hour = f"endpoint at ${plan.price_per_hour:.3f} an hour, " if plan.asks_endpoint else ""
             price = f"about ${plan.dollars:.2f} ({hour}S3 requests, events)"
-        stderr.print(f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, {price}.")
-        if not yes and sys.stdin.isatty():
+        if asked.dry_run and asked.json:
+            print_json({"plan": {**vars(plan), "seconds": plan.seconds, "dollars": plan.dollars}, "started": False})
+        else:
+            stderr.print(f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, {price}.")
+        if asked.dry_run:
+            stderr.print("Nothing was started: --dry-run.")
+            raise typer.Exit(Exit.OK)
+        if not asked.yes and sys.stdin.isatty():
             typer.confirm("Continue?", abort=True, err=True)
         shown.start()
 
@@ -194,12 +228,14 @@ def _listener(shown: Progress, *, yes: bool, json: bool) -> job.Progress:
         shown.update(audited, total=bins)
         shown.stop()
         aws = connect(os.environ)
-        confirm(launch(bins, site, region=aws.region, local=aws.is_local), yes=yes, json=json)
+        screen = launch(bins, site, region=aws.region, local=aws.is_local)
+        confirm(screen, yes=asked.yes, json=asked.json, dry_run=asked.dry_run)
         shown.start()
 
     return job.Progress(
         planned=planned,
         launched=launched,
+        halted=halted,
         transformed=lambda name, done: shown.update(transformed, description=name, completed=done, visible=True),
         audited=lambda count: shown.advance(audited, count),
         drawn=lambda count: _advance(shown, drawn, count),

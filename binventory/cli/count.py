@@ -19,13 +19,15 @@ from binventory import serving
 from binventory.batch.counting import CountedPhoto, count_prefix
 from binventory.batch.estimate import launch
 from binventory.batch.site import find_site
-from binventory.cli.launching import YesFlag, confirm
+from binventory.cli.interrupted import JobHalted
+from binventory.cli.launching import DryRunFlag, YesFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
 from binventory.cli.settings import names_of
 from binventory.client import DATASET_HOSTS, FetchPolicy
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from binventory.cost.launch import of_endpoint
 
 _SHOWN_PHOTOS = 20
 _AT_ONCE = 16
@@ -48,6 +50,7 @@ def count(
     output: Annotated[
         Path | None, typer.Option(help="Write the answers here, JSON Lines, one photo a line; an audit reads them.")
     ] = None,
+    dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
@@ -66,7 +69,10 @@ def count(
                 "give one s3://bucket/prefix",
                 code=Exit.USAGE,
             )
-        _count_prefix(aws, names, prefixes[0], output, yes=yes, json=json)
+        _count_prefix(aws, names, prefixes[0], output, dry_run=dry_run, yes=yes, json=json)
+        return
+    if dry_run:
+        _show_what_the_endpoint_bills(aws, names, len(photos), json=json)
         return
     policy = FetchPolicy(allowed_hosts=(*DATASET_HOSTS, *(allow_host or ())))
     queue = serving.find_queue(aws, names)
@@ -104,7 +110,16 @@ def _as_counted(name: str, answer: serving.EndpointAnswer | Problem) -> CountedP
     return CountedPhoto(name, answer.count, answer.probabilities)
 
 
-def _count_prefix(aws: Aws, names: Names, uri: str, output: Path | None, *, yes: bool, json: bool) -> None:
+def _show_what_the_endpoint_bills(aws: Aws, names: Names, photos: int, *, json: bool) -> None:
+    """The screen of the endpoint, which photos are counted by: asking it starts nothing."""
+    title = f"The endpoint {names.prefix}, which would count {photos:,} photo{'s' * (photos > 1)}"
+    template = serving.template(aws, names.serving_stack)
+    confirm(of_endpoint(template, title, names=names, aws=aws), yes=True, json=json, dry_run=True)
+
+
+def _count_prefix(
+    aws: Aws, names: Names, uri: str, output: Path | None, *, dry_run: bool, yes: bool, json: bool
+) -> None:
     site = find_site(aws, names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=stderr, transient=True)
@@ -112,7 +127,7 @@ def _count_prefix(aws: Aws, names: Names, uri: str, output: Path | None, *, yes:
     finished = 0
 
     def agreed(total: int) -> None:
-        confirm(launch(total, site, region=aws.region, local=aws.is_local), yes=yes, json=json)
+        confirm(launch(total, site, region=aws.region, local=aws.is_local), yes=yes, json=json, dry_run=dry_run)
         progress.update(task, total=total)
         progress.start()
 
@@ -121,12 +136,14 @@ def _count_prefix(aws: Aws, names: Names, uri: str, output: Path | None, *, yes:
 
     def counted() -> Iterator[CountedPhoto]:
         nonlocal finished
-        for found in count_prefix(aws, site, uri, agreed=agreed, heard=heard):
+        for found in count_prefix(aws, site, uri, agreed=agreed, heard=heard, halted=halted):
             finished += 1
             yield found
 
+    halted = JobHalted(names, progress.stop)
     try:
-        _show_counted(counted(), output, json=json)
+        with halted.explained("count it again: the same command"):
+            _show_counted(counted(), output, json=json)
     finally:
         progress.stop()
 

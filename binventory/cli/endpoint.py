@@ -9,12 +9,13 @@ import typer
 from botocore.exceptions import ClientError
 
 from binventory import serving
-from binventory.cli.launching import YesFlag, confirm, show_next
+from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect, error_code
 from binventory.core.errors import Exit, Problem
+from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
 from binventory.cost.launch import of_endpoint
@@ -41,6 +42,8 @@ def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
         return
     stdout.print(f"Endpoint  {state.name}: {state.status}" + (f", {state.instances} instances" * (state.instances > 0)))
     stdout.print(f"Switch    {'on' if state.switched_on else 'off'} (stack {state.stack_status})")
+    for sentence in serving.explained(names, state):
+        stdout.print(f"          {sentence}", soft_wrap=True, markup=False)
     stdout.print(f"Model     {state.package or 'none approved yet'}", soft_wrap=True)
     for judged in newer or ():
         said = "waits for its rollout" if judged.status == "Approved" else judged.description or "no reason was given"
@@ -61,7 +64,11 @@ def _newer(aws: Aws, names: Names, package: str) -> tuple[serving.JudgedPackage,
 
 @group.command("on", epilog="Example: binventory endpoint on --env dev --yes")
 def turn_on(
-    yes: YesFlag = False, timeout: Timeout = None, env: EnvironmentOption = "dev", json: JsonFlag = False
+    dry_run: DryRunFlag = False,
+    yes: YesFlag = False,
+    timeout: Timeout = None,
+    env: EnvironmentOption = "dev",
+    json: JsonFlag = False,
 ) -> None:
     """Turns the endpoint on with the newest approved model package. From then on it bills by the hour."""
     aws, names = connect(os.environ), names_of(env)
@@ -78,7 +85,10 @@ def turn_on(
         launched = of_endpoint(
             serving.template(aws, names.serving_stack), f"The endpoint {names.prefix}, on", names=names, aws=aws
         )
-        confirm(launched, yes=yes, json=json)
+        confirm(launched, yes=yes, json=json, dry_run=dry_run)
+    elif dry_run:
+        stdout.print(f"The endpoint {names.prefix} is on already; nothing would change.")
+        return
     _switch(aws, names, "on", timeout, json)
     if launched and not json:
         show_next(launched, stdout)
@@ -90,11 +100,25 @@ def turn_off(timeout: Timeout = None, env: EnvironmentOption = "dev", json: Json
     _switch(connect(os.environ), names_of(env), "off", timeout, json)
 
 
+def _goes_on(names: Names, wanted: str) -> GoesOn:
+    off = "it bills until it is off" if wanted == "off" else "it bills from when it is on"
+    return GoesOn(
+        f"Interrupted; the endpoint {names.prefix} is still being turned {wanted}",
+        f"the request was made, and the stack's update does it without this command; {off}",
+        f"look at it: binventory endpoint status --env {names.environment}",
+    )
+
+
 def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bool) -> None:
     template = serving.template(aws, names.serving_stack)
     limit = timeout or serving.wait_seconds(template)
     journal = Journal()
-    with show(journal, stderr if json else stdout), journal.step(f"Turn {wanted}") as entry:
+    console = stderr if json else stdout
+    # Before the request: it waits until this has ended.
+    for sentence in serving.explained(names, serving.endpoint_state(aws, names)):
+        console.print(sentence, soft_wrap=True, markup=False)
+    waits = interruptible(lambda: _goes_on(names, wanted))
+    with show(journal, console), waits, journal.step(f"Turn {wanted}") as entry:
         every = 0.5 if aws.is_local else 5
         for event in serving.follow_switch(aws, names, wanted, timeout=limit, every=every):
             journal.note(entry, event)

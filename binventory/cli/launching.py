@@ -9,26 +9,38 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from binventory.cli.look import stderr, stdout, table
+from binventory.cli.look import print_json, stderr, stdout, table
 from binventory.core.errors import Exit, Problem
 from binventory.cost.launch import Launch
 from binventory.cost.text import money_or_unknown
 
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking; the price is shown all the same.")]
 
+DryRunFlag = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything and show the price; start nothing, exit with 0.")
+]
 
-def confirm(launch: Launch, *, yes: bool, json: bool = False) -> None:
+
+def confirm(launch: Launch, *, yes: bool, json: bool = False, dry_run: bool = False) -> None:
     """Shows the price and asks whether to start; returns when the answer is yes.
 
     Args:
         launch: what is about to be started.
         yes: the person has said so already.
         json: standard output is for JSON, so the screen is shown on standard error.
+        dry_run: show it and ask nothing; with `json`, as JSON.
 
     Raises:
         Problem: there is no terminal on which to ask.
-        typer.Exit: the answer was no.
+        typer.Exit: the answer was no, or nothing was to be started.
     """
+    if dry_run:
+        if json:
+            print_json({"launch": launch.to_json(), "started": False})
+        else:
+            show_launch(launch, stdout)
+            stdout.print("Nothing was started: --dry-run.")
+        raise typer.Exit(Exit.OK)
     console = stderr if json else stdout
     if not (json and yes):
         show_launch(launch, console)

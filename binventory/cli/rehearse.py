@@ -14,6 +14,7 @@ from binventory.cli.screen import show
 from binventory.cli.settings import names_of
 from binventory.cli.summary import print_result
 from binventory.core.errors import Exit, Problem
+from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.rehearsal import ending, folder, run
 from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS, Options, Result
@@ -111,7 +112,7 @@ def rehearse(
     console = stderr if json else stdout
     result = Result()
     try:
-        with show(journal, console):
+        with interruptible(lambda: _ended(options)), show(journal, console):
             run.rehearse(options, journal, result)
     except Problem as problem:
         if json:
@@ -124,6 +125,14 @@ def rehearse(
     if keep:
         _print_kept(result, options.state_dir)
     stdout.print(f"\nRehearsed in {duration(journal.now())}.")
+
+
+def _ended(options: Options) -> GoesOn:
+    return GoesOn(
+        "Interrupted; the rehearsal has ended",
+        f"its local AWS was stopped with all its jobs, nothing of it runs or bills; logs are in {options.state_dir}",
+        "rehearse again: binventory rehearse",
+    )
 
 
 def _found(options: Options, journal: Journal, result: Result) -> dict[str, Any]:

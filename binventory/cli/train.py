@@ -8,20 +8,24 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from binventory import executions, serving
-from binventory.cli.launching import YesFlag, confirm, show_next
+from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
+from binventory.cli.parameters import check_values
 from binventory.cli.screen import show
-from binventory.cli.settings import names_of
+from binventory.cli.settings import names_of, settings_of
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
-from binventory.cli.watch import follow
+from binventory.cli.watch import follow, goes_on
 from binventory.core.aws import Aws, connect
 from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
+from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
 from binventory.cost.launch import Launch, of_endpoint, of_execution
+from binventory.executions.addresses import look_at
 from binventory.executions.changes import changes
 from binventory.executions.starting import check_parameters
 from stacks.names import FRESH, LABELS_URI, PHOTOS_URI
@@ -72,16 +76,18 @@ def train(
         str | None, typer.Option(metavar="RUN", help="ec2: continue from this run's checkpoints.")
     ] = None,
     watch_run: Annotated[str | None, typer.Option("--watch", metavar="RUN", help="ec2: only watch this run.")] = None,
+    dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Shows what an execution costs, asks, starts it and shows its steps; interrupting this leaves it running."""
-    names, aws = names_of(env), connect(os.environ)
+    """Shows what an execution costs, asks, starts it and shows its steps; after Ctrl-C it goes on."""
+    settings, aws = settings_of(env), connect(os.environ)
+    names = Names(env, settings.project)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
     if on is TrainingPlace.EC2:
         _pipeline_only(photos, labels, like, fresh)
-        train_on_ec2(aws, names, Ec2Options(parameters, resume, watch_run, detach, yes, json))
+        train_on_ec2(aws, settings, Ec2Options(parameters, resume, watch_run, detach, dry_run, yes, json))
         return
     if resume or watch_run:
         raise Problem(
@@ -100,20 +106,24 @@ def train(
         parameters[LABELS_URI] = labels
     definition = executions.definition(aws, names)
     check_parameters(definition, parameters)
+    check_values(settings, definition, parameters)
+    unseen = look_at(aws, definition, parameters)
     again = executions.definition_on_demand(aws, names)
     found = changes(aws, names, definition, parameters)
-    notes = tuple(filter(None, [_FRESH_NOTE if fresh else found.note]))
+    notes = (*filter(None, [_FRESH_NOTE if fresh else found.note]), *unseen)
     launched = of_execution(definition, parameters, names=names, aws=aws, again=again, photos=found.photos, notes=notes)
-    confirm(launched, yes=yes, json=json)
-    arn = executions.start(aws, names, parameters)
-    if json and detach:
-        print_json({"execution": arn, "launch": launched.to_json()})
-        return
-    if not json:
-        stdout.print(f"Started {arn}", soft_wrap=True)
-        show_next(launched, stdout)
-    if not detach:
-        follow(aws, arn, json)
+    confirm(launched, yes=yes, json=json, dry_run=dry_run)
+    arn = ""
+    with interruptible(lambda: goes_on(aws, names, arn)):
+        arn = executions.start(aws, names, parameters)
+        if json and detach:
+            print_json({"execution": arn, "launch": launched.to_json()})
+            return
+        if not json:
+            stdout.print(f"Started {arn}", soft_wrap=True)
+            show_next(launched, stdout)
+        if not detach:
+            follow(aws, names, arn, json)
 
 
 def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
@@ -149,6 +159,7 @@ def approve(
     timeout: Annotated[
         float | None, typer.Option(min=1, help="Seconds to wait. Default: what the deployed stack may take.")
     ] = None,
+    dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
@@ -159,26 +170,49 @@ def approve(
     _no_newer(aws, names, arn)
     launched = _launch_of_endpoint(aws, names, arn)
     if launched:
-        confirm(launched, yes=yes, json=json)
-    serving.approve(aws, arn, note)
-    # An endpoint that is off, with this package already, is turned on as well.
-    answer = serving.request_on(aws, names, f"the approval of version {serving.version_of(arn)}")
-    if answer and answer.outcome == "held":
-        raise serving.not_promoted(names, answer.reason, "repair that, then: binventory endpoint on")
-    console = stderr if json else stdout
-    if wait:
-        limit = timeout or serving.wait_seconds(serving.template(aws, names.serving_stack))
-        journal = Journal()
-        with show(journal, console), journal.step("Promote") as entry:
-            for event in serving.follow_promotion(aws, names, arn, timeout=limit):
-                journal.note(entry, event)
-            journal.note(entry, f"endpoint {names.prefix} InService")
+        confirm(launched, yes=yes, json=json, dry_run=dry_run)
+    elif dry_run:
+        raise Problem(
+            f"{arn} would be approved, and nothing would serve it",
+            f"there is no stack {names.serving_stack}, so nothing would bill",
+            "deploy it first: npx cdk deploy --all",
+            code=Exit.NOT_READY,
+        )
+    with interruptible(lambda: _goes_on(names, arn)):
+        _approve(aws, names, arn, note)
+        if wait:
+            _wait_until_served(aws, names, arn, timeout, stderr if json else stdout)
     if json:
         print_json({"model_package": arn, "endpoint": serving.endpoint_state(aws, names)})
         return
     stdout.print(f"Approved {arn}", soft_wrap=True)
     if launched:
         show_next(launched, stdout)
+
+
+def _approve(aws: Aws, names: Names, package: str, note: str) -> None:
+    serving.approve(aws, package, note)
+    # An endpoint that is off, with this package already, is turned on as well.
+    answer = serving.request_on(aws, names, f"the approval of version {serving.version_of(package)}")
+    if answer and answer.outcome == "held":
+        raise serving.not_promoted(names, answer.reason, "repair that, then: binventory endpoint on")
+
+
+def _wait_until_served(aws: Aws, names: Names, package: str, timeout: float | None, console: Console) -> None:
+    limit = timeout or serving.wait_seconds(serving.template(aws, names.serving_stack))
+    journal = Journal()
+    with show(journal, console), journal.step("Promote") as entry:
+        for event in serving.follow_promotion(aws, names, package, timeout=limit):
+            journal.note(entry, event)
+        journal.note(entry, f"endpoint {names.prefix} InService")
+
+
+def _goes_on(names: Names, package: str) -> GoesOn:
+    return GoesOn(
+        f"Interrupted; {package} is approved, and its promotion goes on",
+        "CloudFormation updates the serving stack, and the endpoint bills until it is turned off",
+        f"look at it: binventory endpoint status --env {names.environment}; take it back: binventory reject {package}",
+    )
 
 
 def reject(

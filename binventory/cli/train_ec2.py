@@ -10,14 +10,17 @@ from binventory import executions
 from binventory.assembly.definitions import defaults_of
 from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
+from binventory.cli.parameters import check_values
 from binventory.cli.screen import show
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
+from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
 from binventory.ec2.plan import Place
+from stacks.settings import Settings
 
 _ENDED_WELL = "succeeded"
 
@@ -30,12 +33,13 @@ class Ec2Options:
     resume: str | None  # the run to continue from its checkpoints
     watch: str | None  # the run that is only watched
     detach: bool
+    dry_run: bool
     yes: bool
     json: bool
 
 
-def train_on_ec2(aws: Aws, names: Names, asked: Ec2Options) -> None:
-    """Starts or resumes a run and follows it to its end; interrupting this leaves it running.
+def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
+    """Starts or resumes a run and follows it to its end; after Ctrl-C it goes on.
 
     Raises:
         Problem: the stack is not deployed, a machine works on the run already, spot has none, or the run ended early.
@@ -47,24 +51,28 @@ def train_on_ec2(aws: Aws, names: Names, asked: Ec2Options) -> None:
             "leave one of them out",
             code=Exit.USAGE,
         )
+    names = Names(settings.environment, settings.project)
     where = plans.place(aws, names)
     if asked.watch:
         _follow(aws, names, where, runs.read_plan(aws, where, asked.watch), asked.json)
         return
     plan = _plan(aws, names, where, asked)
     run = str(plan["run"])
-    values = {**defaults_of(executions.definition(aws, names)), **asked.values}
+    definition = executions.definition(aws, names)
+    check_values(settings, definition, asked.values)
+    values = {**defaults_of(definition), **asked.values}
     launched = price.launch(aws, names, where, run, values)
-    confirm(launched, yes=asked.yes, json=asked.json)
-    runs.write_plan(aws, where, plan)
-    machine = runs.start(aws, names, where, run)
-    if not asked.json:
-        stdout.print(f"Started {machine} on {run}", soft_wrap=True)
-        show_next(launched, stdout)
-    elif asked.detach:
-        print_json({"run": run, "machine": machine, "launch": launched.to_json()})
-    if not asked.detach:
-        _follow(aws, names, where, plan, asked.json)
+    confirm(launched, yes=asked.yes, json=asked.json, dry_run=asked.dry_run)
+    with interruptible(lambda: _goes_on(names, where, run)):
+        runs.write_plan(aws, where, plan)
+        machine = runs.start(aws, names, where, run)
+        if not asked.json:
+            stdout.print(f"Started {machine} on {run}", soft_wrap=True)
+            show_next(launched, stdout)
+        elif asked.detach:
+            print_json({"run": run, "machine": machine, "launch": launched.to_json()})
+        if not asked.detach:
+            _follow(aws, names, where, plan, asked.json)
 
 
 def _plan(aws: Aws, names: Names, where: Place, asked: Ec2Options) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def _follow(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json:
     run = str(plan["run"])
     journal = Journal()
     journal.plan(*runs.STEPS)
-    with show(journal, stderr if json else stdout):
+    with show(journal, stderr if json else stdout), interruptible(lambda: _goes_on(names, where, run)):
         at = ""
         for status in runs.follow(aws, where, run, every=1 if aws.is_local else 10):
             if status.step in runs.STEPS and status.step != at:
@@ -99,6 +107,15 @@ def _follow(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json:
     if status.state != _ENDED_WELL:
         raise runs.explain(aws, where, run, status)
     _finish(aws, names, where, plan, json)
+
+
+def _goes_on(names: Names, where: Place, run: str) -> GoesOn:
+    env = f"--env {names.environment}"
+    return GoesOn(
+        f"Interrupted; the run {run} goes on",
+        f"its machine works on it and bills until it ends, {where.max_minutes} minutes after its start at the latest",
+        f"stop it: binventory stop {run} {env}; follow it again: binventory train --on ec2 --watch {run} {env}",
+    )
 
 
 def _finish(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json: bool) -> None:

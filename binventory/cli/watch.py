@@ -19,6 +19,7 @@ from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr,
 from binventory.cli.screen import Below, show
 from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect
+from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
 from binventory.cost.spent import Meter
@@ -48,9 +49,11 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(execution: ExecutionArgument = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Shows a pipeline execution until it has ended; interrupting this leaves it running."""
-    aws = connect(os.environ)
-    follow(aws, _chosen(aws, names_of(env), execution), json)
+    """Shows a pipeline execution until it has ended; after Ctrl-C it goes on."""
+    aws, names = connect(os.environ), names_of(env)
+    arn = _chosen(aws, names, execution)
+    with interruptible(lambda: goes_on(aws, names, arn)):
+        follow(aws, names, arn, json)
 
 
 def report(
@@ -75,14 +78,14 @@ def report(
     stdout.print(f"{record.execution.id}, {record.execution.status}: {output}", soft_wrap=True)
 
 
-def follow(aws: Aws, arn: str, json: bool) -> None:
+def follow(aws: Aws, names: Names, arn: str, json: bool) -> None:
     """Shows an execution until it has ended, then its result. Raises Problem when it failed."""
     console = stderr if json else stdout
     journal = Journal()
     journal.plan(*executions.STEPS, _MONEY)
     watcher, meter, bill = StepWatcher(aws, journal), Meter(aws), journal.entry(_MONEY)
     watcher.tail_lines = _TAIL if console.is_terminal else 0
-    with show(journal, console, below(watcher)):
+    with show(journal, console, below(watcher)), interruptible(lambda: goes_on(aws, names, arn, bill.note)):
         journal.begin(bill)
         for execution in executions.follow(aws, arn, every=1 if aws.is_local else 10):
             watcher.update(execution)
@@ -93,7 +96,7 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
         journal.skip_waiting()
     if execution.status == "Stopped" and (further := executions.continued(aws, arn)):
         console.print(f"\nSpot capacity was reclaimed too often; it continues on demand: {further}", soft_wrap=True)
-        follow(aws, further, json)
+        follow(aws, names, further, json)
         return
     if execution.status != "Succeeded":
         raise executions.explain(aws, execution)
@@ -109,6 +112,26 @@ def follow(aws: Aws, arn: str, json: bool) -> None:
         stdout.print(trials_table(watcher.trials))
     said = [f"\nRegistered {registered}", *refusal(aws, registered), f"Serve it:     binventory approve {registered}"]
     stdout.print("\n".join([*said, f"Look back:    binventory report {execution.id}"]), soft_wrap=True, markup=False)
+
+
+def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
+    """What an interruption leaves running. An empty `arn`: the start was interrupted."""
+    if not arn:
+        return GoesOn(
+            "Interrupted at the start; an execution may have started",
+            "the request was on its way, and what has started runs in SageMaker and bills until it ends",
+            f"see whether it has: binventory watch --env {names.environment}; "
+            f"stop it: binventory stop --env {names.environment}",
+        )
+    short = arn.rsplit("/", 1)[-1]
+    bills = "bills until it ends" + (f": {spent}" if spent else "")
+    bills = "nothing bills in the local AWS" if aws.is_local else bills
+    return GoesOn(
+        f"Interrupted; the execution {short} goes on",
+        f"it runs in SageMaker, not in this command, and {bills}",
+        f"stop it: binventory stop {arn} --env {names.environment}; "
+        f"follow it again: binventory watch {arn} --env {names.environment}",
+    )
 
 
 def refusal(aws: Aws, package: str) -> list[str]:

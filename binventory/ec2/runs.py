@@ -111,6 +111,16 @@ def machine_of(aws: Aws, run: str) -> str | None:
     return str(found[0]["Instances"][0]["InstanceId"]) if found else None
 
 
+def stop(aws: Aws, run: str) -> Iterator[str]:
+    """Ends the machine that works on a run and yields what happens; returns when it no longer bills."""
+    every = 0.3 if aws.is_local else 5.0
+    while (machine := machine_of(aws, run)) is not None:
+        aws.client("ec2").terminate_instances(InstanceIds=[machine])
+        yield f"{machine} is ending"
+        time.sleep(every)
+    yield "no machine works on it; its checkpoints are kept"
+
+
 def follow(aws: Aws, where: Place, run: str, *, every: float) -> Iterator[Status]:
     """Yields the run's status until it has ended and its machine is gone; the last one yielded is final."""
     while True:

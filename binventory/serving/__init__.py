@@ -21,9 +21,11 @@ from binventory.serving.registry import (
     reject,
     version_of,
 )
+from binventory.serving.under_way import advice, explained
 
 __all__ = [
-    "DENIED", "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "approve", "compare", "count",
-    "describe_package", "endpoint_state", "find_queue", "follow_promotion", "follow_switch", "latest_package",
-    "newer_than", "not_promoted", "outputs", "reject", "request_on", "template", "version_of", "wait_seconds",
+    "DENIED", "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "advice", "approve", "compare", "count",
+    "describe_package", "endpoint_state", "explained", "find_queue", "follow_promotion", "follow_switch",
+    "latest_package", "newer_than", "not_promoted", "outputs", "reject", "request_on", "template", "version_of",
+    "wait_seconds",
 ]  # fmt: skip

@@ -166,7 +166,8 @@ class _Watch:
     def late(self, state: EndpointState) -> str:
         """The state of stack and endpoint when the time is up."""
         stand = f"stack {state.stack_status}, endpoint {state.status}, serving {state.package or 'nothing'}"
-        return f"it did not happen within {self._timeout:.0f} s ({stand})"
+        waits = "" if state.rests else "; the request waits until the stack's change has ended, and is done then"
+        return f"it did not happen within {self._timeout:.0f} s ({stand}){waits}"
 
     def pause(self, late: Any) -> None:
         """Waits until the next read; raises what `late` makes when the time is up."""

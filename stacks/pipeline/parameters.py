@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from stacks import names
 from stacks.backbones import BACKBONES
@@ -10,6 +12,28 @@ from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
 from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
 from stacks.settings.jobs import JobSettings
+
+SETTINGS: Final[Mapping[str, str]] = {
+    names.PHOTOS_URI: "data.photos_uri",
+    names.LABELS_URI: "data.labels_uri",
+    names.LIMIT_PER_CLASS: "data.limit_per_class",
+    names.STRATEGY: "training.strategy",
+    names.BACKBONE: "training.backbone",
+    names.WEIGHTS: "training.weights",
+    names.VIEWS: "training.views",
+    names.EPOCHS: "training.epochs",
+    names.SEED: "training.seed",
+    names.ACCURACY_THRESHOLD: "evaluation.accuracy_threshold",
+    names.TUNING_JOBS: "tuning.jobs",
+    names.TUNING_PARALLEL_JOBS: "tuning.parallel_jobs",
+    names.INGEST_INSTANCE_TYPE: "ingest.instance_type",
+    names.INGEST_INSTANCE_COUNT: "ingest.instance_count",
+    names.EMBED_INSTANCE_TYPE: "embed.instance_type",
+    names.TRAINING_INSTANCE_TYPE: "training.instance_type",
+    names.TRAINING_INSTANCE_COUNT: "training.instance_count",
+    names.EVALUATE_INSTANCE_TYPE: "evaluation.instance_type",
+}
+"""The setting that is the default of each parameter. A value of the parameter is held to what the setting may be."""
 
 
 @dataclass(frozen=True)
@@ -39,32 +63,29 @@ class Parameters:
     @classmethod
     def of(cls, settings: Settings) -> Parameters:
         """The parameters with their defaults and allowed values."""
-        training = settings.training
         return cls(
-            photos_uri=_text(names.PHOTOS_URI, settings.data.photos_uri),
-            labels_uri=_text(names.LABELS_URI, settings.data.labels_uri),
-            fresh=_text(names.FRESH, "none"),
-            limit_per_class=_integer(names.LIMIT_PER_CLASS, settings.data.limit_per_class),
-            strategy=_text(names.STRATEGY, training.strategy, "head", "full"),
-            backbone=_text(names.BACKBONE, training.backbone, *BACKBONES),
-            weights=_text(names.WEIGHTS, training.weights),
-            views=_integer(names.VIEWS, training.views),
-            epochs=_integer(names.EPOCHS, training.epochs),
-            seed=_integer(names.SEED, training.seed),
+            photos_uri=_text(settings, names.PHOTOS_URI),
+            labels_uri=_text(settings, names.LABELS_URI),
+            fresh=Parameter(names.FRESH, ParameterType.STRING, "none"),
+            limit_per_class=_integer(settings, names.LIMIT_PER_CLASS),
+            strategy=_text(settings, names.STRATEGY, "head", "full"),
+            backbone=_text(settings, names.BACKBONE, *BACKBONES),
+            weights=_text(settings, names.WEIGHTS),
+            views=_integer(settings, names.VIEWS),
+            epochs=_integer(settings, names.EPOCHS),
+            seed=_integer(settings, names.SEED),
             accuracy_threshold=Parameter(
-                names.ACCURACY_THRESHOLD, ParameterType.FLOAT, settings.evaluation.accuracy_threshold
+                names.ACCURACY_THRESHOLD, ParameterType.FLOAT, _setting(settings, names.ACCURACY_THRESHOLD)
             ),
-            tuning_jobs=_integer(names.TUNING_JOBS, settings.tuning.jobs),
-            tuning_parallel_jobs=_integer(names.TUNING_PARALLEL_JOBS, settings.tuning.parallel_jobs),
-            ingest_instance_type=_text(names.INGEST_INSTANCE_TYPE, settings.ingest.instance_type, *CPU_JOB_INSTANCES),
-            ingest_instance_count=_integer(names.INGEST_INSTANCE_COUNT, settings.ingest.instance_count),
+            tuning_jobs=_integer(settings, names.TUNING_JOBS),
+            tuning_parallel_jobs=_integer(settings, names.TUNING_PARALLEL_JOBS),
+            ingest_instance_type=_text(settings, names.INGEST_INSTANCE_TYPE, *CPU_JOB_INSTANCES),
+            ingest_instance_count=_integer(settings, names.INGEST_INSTANCE_COUNT),
             # Synthesis chooses the image for CPU or GPU, so an execution can choose only among types of that kind.
-            embed_instance_type=_text(names.EMBED_INSTANCE_TYPE, settings.embed.instance_type, *_like(settings.embed)),
-            training_instance_type=_text(names.TRAINING_INSTANCE_TYPE, training.instance_type, *_like(training)),
-            training_instance_count=_integer(names.TRAINING_INSTANCE_COUNT, training.instance_count),
-            evaluate_instance_type=_text(
-                names.EVALUATE_INSTANCE_TYPE, settings.evaluation.instance_type, *CPU_JOB_INSTANCES
-            ),
+            embed_instance_type=_text(settings, names.EMBED_INSTANCE_TYPE, *_like(settings.embed)),
+            training_instance_type=_text(settings, names.TRAINING_INSTANCE_TYPE, *_like(settings.training)),
+            training_instance_count=_integer(settings, names.TRAINING_INSTANCE_COUNT),
+            evaluate_instance_type=_text(settings, names.EVALUATE_INSTANCE_TYPE, *CPU_JOB_INSTANCES),
         )
 
     def all(self) -> tuple[Parameter, ...]:
@@ -72,12 +93,17 @@ class Parameters:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
-def _text(name: str, default: str, *allowed: str) -> Parameter:
-    return Parameter(name, ParameterType.STRING, default, allowed)
+def _setting(settings: Settings, name: str) -> Any:
+    section, _, field = SETTINGS[name].partition(".")
+    return getattr(getattr(settings, section), field)
 
 
-def _integer(name: str, default: int) -> Parameter:
-    return Parameter(name, ParameterType.INTEGER, default)
+def _text(settings: Settings, name: str, *allowed: str) -> Parameter:
+    return Parameter(name, ParameterType.STRING, _setting(settings, name), allowed)
+
+
+def _integer(settings: Settings, name: str) -> Parameter:
+    return Parameter(name, ParameterType.INTEGER, _setting(settings, name))
 
 
 def _like(job: JobSettings) -> tuple[str, ...]:

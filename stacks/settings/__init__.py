@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from stacks.settings.changed import Complaint, complaints
 from stacks.settings.load import SETTINGS_FOLDER, InvalidSettingsError, load
 from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
 
-__all__ = ["ENVIRONMENT_PREFIX", "SETTINGS_FOLDER", "EnvironmentName", "InvalidSettingsError", "Settings", "load"]
+__all__ = [
+    "ENVIRONMENT_PREFIX", "SETTINGS_FOLDER", "Complaint", "EnvironmentName", "InvalidSettingsError", "Settings",
+    "complaints", "load",
+]  # fmt: skip

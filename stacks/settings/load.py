@@ -85,7 +85,7 @@ def _explain(details: ErrorDetails) -> Iterator[str]:
         yield f"    is no setting; {_alternatives(location[-1], _keys_beside(location))}"
     else:
         yield f"{field} = {context.get('value', details['input'])!r}{source}"
-        yield f"    {_lowered(details['msg'])}"
+        yield f"    {in_words(details['msg'])}"
 
 
 def _keys_beside(location: list[str]) -> list[str]:
@@ -100,7 +100,8 @@ def _alternatives(key: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 
-def _lowered(message: str) -> str:
+def in_words(message: str) -> str:
+    """A message of pydantic as the end of a sentence."""
     return (
         message.replace("Input should be", "must be").replace("String should", "must").replace("Input should", "must")
     )

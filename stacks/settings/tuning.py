@@ -12,6 +12,10 @@ from stacks.settings.tuning_ranges import Tunable, TuningRange, check_range
 TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
 
 
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+
+
 class WarmStartSettings(Section):
     """Earlier tuning jobs that a new one starts from."""
 
@@ -42,13 +46,13 @@ class TuningSettings(Section):
     hyperband_min_epochs: int = Field(default=1, ge=1, le=1000)
     """Epochs that every trial runs before Hyperband may stop it; the maximum is training.epochs."""
     warm_start: WarmStartSettings | None = None
-    learning_rate_min: float = Field(gt=0, le=1)
+    learning_rate_min: LearningRate
     """Smallest learning rate of the search."""
-    learning_rate_max: float = Field(gt=0, le=1)
+    learning_rate_max: LearningRate
     """Largest learning rate of the search."""
     learning_rate_scale: Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"] = "Logarithmic"
     """Scale on which the range is searched uniformly."""
-    batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, max_length=30)
+    batch_sizes: tuple[BatchSize, ...] = Field(min_length=1, max_length=30)
     """Batch sizes of the search."""
     ranges: dict[Tunable, TuningRange] = Field(default_factory=dict)
     """Other hyperparameters of the training that are searched, each with its range."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -171,6 +172,63 @@ def test_an_unknown_price_is_reported_and_keeps_nobody_from_starting(
     said = capsys.readouterr().out
     assert "unknown" in said
     assert "no price for ml.r5.large" in said
+
+
+@pytest.fixture
+def reading(client: ClientFactory) -> Iterator[str]:
+    """A pipeline that reads photos, labels and weights, with roles that may read the bucket of its default."""
+    s3, iam = client("s3"), client("iam")
+    for bucket in ("configured-bins", "other-bins", "granted-bins", "empty-bins"):
+        s3.create_bucket(Bucket=bucket)
+        if bucket != "empty-bins":
+            s3.put_object(Bucket=bucket, Key="bins/bin-images/1.jpg", Body=b"photo")
+            s3.put_object(Bucket=bucket, Key="labels.csv", Body=b"image_id,count")
+    document = json.dumps({"Version": "2012-10-17", "Statement": []})
+    role = iam.create_role(RoleName="reading", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::configured-bins/*"}
+    policy = {"Version": "2012-10-17", "Statement": [allowed]}
+    iam.put_role_policy(RoleName="reading", PolicyName="own", PolicyDocument=json.dumps(policy))
+    granted = {**allowed, "Principal": {"AWS": role}, "Resource": "arn:aws:s3:::granted-bins/*"}
+    s3.put_bucket_policy(Bucket="granted-bins", Policy=json.dumps({"Version": "2012-10-17", "Statement": [granted]}))
+    steps = [processing(name, "true") for name in ("Ingest", "Embed")]
+    for step in steps:
+        step["Arguments"]["RoleArn"] = role
+    defaults = {"PhotosUri": "s3://configured-bins/", "LabelsUri": "none", "Weights": "torchvision"}
+    define(
+        client,
+        *steps,
+        parameters=[{"Name": name, "Type": "String", "DefaultValue": value} for name, value in defaults.items()],
+    )
+    yield role
+    iam.delete_role_policy(RoleName="reading", PolicyName="own")
+    iam.delete_role(RoleName="reading")
+
+
+def test_addresses_are_looked_at_before_anything_is_started(reading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also the right of the jobs' roles to them."""
+    cases = {
+        ("--photos", "s3://configured-bins/bins/"): Exit.OK,
+        ("--photos", "s3://granted-bins/bins/"): Exit.OK,
+        ("--photos", "/home/me/bins"): "PhotosUri must be an address",
+        ("--photos", "s3://no-such-bucket/bins/"): "there is no bucket no-such-bucket",
+        ("--photos", "s3://empty-bins/"): "no photo is there",
+        ("--photos", "s3://other-bins/bins/"): "The jobs may not read PhotosUri s3://other-bins/bins/.\nWhy: the role",
+        ("--labels", "s3://configured-bins/labels.csv"): Exit.OK,
+        ("--labels", "s3://configured-bins/label"): "there is no such file",
+        ("--labels", "s3://other-bins/labels.csv"): "The jobs may not read LabelsUri",
+        ("--set", "Weights=s3://configured-bins/no-weights"): "there is no such file",
+    }
+    for (flag, value), expected in cases.items():
+        where = ["--photos", "s3://configured-bins/bins/"] if flag != "--photos" else []
+        code = run(["train", "--dry-run", *where, flag, value])
+        said = capsys.readouterr()
+        if expected is Exit.OK:
+            assert code == Exit.OK, said.err
+            assert "not known" not in said.out
+        else:
+            assert code in (Exit.USAGE, Exit.NOT_READY), (value, said.out)
+            assert expected in said.err
+            assert "nothing was started" in said.err
 
 
 def test_turning_the_endpoint_on_shows_what_a_month_costs(

@@ -1,0 +1,115 @@
+"""Stops executions of the pipeline, and every job of theirs that goes on without its execution."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from binventory.core.aws import Aws, error_code
+from binventory.core.errors import Problem
+from binventory.core.names import Names
+from binventory.executions.execution import RUNNING, look
+from binventory.executions.jobs import trials
+from stacks.names import pipeline_names
+
+_BUSY: Final = frozenset({"InProgress", "Stopping"})
+_NO_PIPELINE: Final = frozenset({"ResourceNotFound", "AccessDenied", "AccessDeniedException"})
+# A step that runs a function ends with the function, within ten minutes; a job has two minutes to end.
+_LONGEST_SECONDS: Final = 15 * 60.0
+
+
+@dataclass(frozen=True)
+class _JobKind:
+    """How SageMaker's API names the jobs of a step."""
+
+    name: str
+    status: str
+    describe: str
+    stop: str
+
+
+_KINDS: Final[Mapping[str, _JobKind]] = {
+    "TrainingJob": _JobKind("TrainingJobName", "TrainingJobStatus", "describe_training_job", "stop_training_job"),
+    "ProcessingJob": _JobKind(
+        "ProcessingJobName", "ProcessingJobStatus", "describe_processing_job", "stop_processing_job"
+    ),
+    "TuningJob": _JobKind(
+        "HyperParameterTuningJobName",
+        "HyperParameterTuningJobStatus",
+        "describe_hyper_parameter_tuning_job",
+        "stop_hyper_parameter_tuning_job",
+    ),
+}
+
+
+def running(aws: Aws, names: Names) -> tuple[str, ...]:
+    """ARNs of the environment's executions that run, also of those that continue one on demand."""
+    sagemaker = aws.client("sagemaker")
+    found: list[str] = []
+    for pipeline in pipeline_names(names.prefix, continuing=True):
+        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+        try:
+            listed = [item for page in pages for item in page["PipelineExecutionSummaries"]]
+        except ClientError as error:
+            # Further pipelines exist only where the settings ask for them, and need not be readable.
+            if error_code(error) not in (_NO_PIPELINE if pipeline != names.prefix else {"ResourceNotFound"}):
+                raise
+            continue
+        found += [item["PipelineExecutionArn"] for item in listed if item["PipelineExecutionStatus"] in RUNNING]
+    return tuple(found)
+
+
+def stop(aws: Aws, arn: str, *, timeout: float = _LONGEST_SECONDS) -> Iterator[str]:
+    """Stops an execution and yields what happens; returns when neither it nor a job of it runs.
+
+    Raises:
+        Problem: something of it still runs when the time is up.
+    """
+    every = 0.3 if aws.is_local else 5.0
+    until = time.monotonic() + timeout
+    execution = look(aws, arn)
+    if execution.status == "Executing":
+        aws.client("sagemaker").stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+        yield "asked to stop"
+    while execution.status in RUNNING:
+        execution = look(aws, arn)
+        at = [f"{step.name} {step.status.lower()}" for step in execution.steps if step.status in RUNNING]
+        yield ", ".join(at) or execution.status.lower()
+        _in_time(
+            until, f"The execution {execution.id}", f"it is {execution.status} ({', '.join(at) or 'no step runs'})"
+        )
+        if execution.status in RUNNING:
+            time.sleep(every)
+    for step in execution.steps:
+        if step.kind not in _KINDS or step.reused is not None or not step.job:
+            continue
+        jobs = [(step.kind, step.job)]
+        if step.kind == "TuningJob":
+            jobs += [("TrainingJob", trial.job) for trial in trials(aws, step.job) if trial.status in _BUSY]
+        for kind, job in jobs:
+            while (status := _status(aws, _KINDS[kind], job)) in _BUSY:
+                if status == "InProgress":
+                    getattr(aws.client("sagemaker"), _KINDS[kind].stop)(**{_KINDS[kind].name: job})
+                yield f"the job {job} is stopping"
+                _in_time(until, f"The job {job}", f"it is {status}")
+                time.sleep(every)
+    yield execution.status.lower()
+
+
+def _status(aws: Aws, kind: _JobKind, job: str) -> str:
+    described: dict[str, Any] = getattr(aws.client("sagemaker"), kind.describe)(**{kind.name: job})
+    return str(described[kind.status])
+
+
+def _in_time(until: float, what: str, why: str) -> None:
+    if time.monotonic() > until:
+        raise Problem(
+            f"{what} has not stopped yet",
+            f"{why}, and may still bill",
+            "wait for it: run the same command again",
+        )

@@ -1,0 +1,162 @@
+"""Ctrl-C says what goes on, that it bills and how to stop it; `binventory stop` does; `--dry-run` starts nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from binventory import serving
+from binventory.cli import run
+from binventory.core.errors import Exit
+from binventory.serving import EndpointState
+from local_aws.server import LocalAws
+from tests.conftest import NAMES
+from tests.contract.conftest import ClientFactory
+from tests.contract.environment import PIPELINE, define, processing
+from tests.contract.jobs import until
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+
+@pytest.fixture
+def endless(client: ClientFactory) -> Iterator[None]:
+    """A pipeline whose job ends only when it is stopped; afterwards nothing of it runs."""
+    define(client, processing("Ingest", "exec sleep 600"))
+    yield
+    assert running(client) == []
+
+
+def running(client: ClientFactory) -> list[str]:
+    """ARNs of the executions that run, and names of the jobs that do."""
+    sagemaker = client("sagemaker")
+    listed = sagemaker.list_pipeline_executions(PipelineName=PIPELINE)["PipelineExecutionSummaries"]
+    jobs = sagemaker.list_processing_jobs(StatusEquals="InProgress")["ProcessingJobSummaries"]
+    busy = [item["PipelineExecutionArn"] for item in listed if item["PipelineExecutionStatus"] == "Executing"]
+    return [*busy, *(job["ProcessingJobName"] for job in jobs)]
+
+
+def start(client: ClientFactory) -> str:
+    """An execution whose job runs."""
+    arn = str(client("sagemaker").start_pipeline_execution(PipelineName=PIPELINE)["PipelineExecutionArn"])
+    until(lambda: len(running(client)) > 1)
+    return arn
+
+
+def interrupted(arguments: Sequence[str], ready: Any) -> tuple[int, str]:
+    """Runs a command as a shell does, sends Ctrl-C once `ready`; returns exit code and standard error."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "binventory", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    try:
+        until(ready)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+@pytest.mark.usefixtures("endless")
+def test_ctrl_c_after_a_start_says_what_goes_on_and_stop_ends_it(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = interrupted(["train", "--yes"], lambda: len(running(client)) > 1)
+    assert code == Exit.INTERRUPTED
+    arn = running(client)[0]
+    what, why, cure = said.strip().splitlines()
+    assert arn.rsplit("/", 1)[-1] in what and "goes on" in what
+    assert "bills" in why
+    assert f"binventory stop {arn} --env dev" in cure
+    assert run(["stop", arn]) == Exit.OK
+    assert "has ended (stopped)" in capsys.readouterr().out
+    assert running(client) == []
+    assert run(["stop"]) == Exit.OK
+    assert f"No execution of {PIPELINE} runs" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("endless")
+def test_which_of_several_to_stop_is_asked_for(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    arns = [start(client), start(client)]
+    assert run(["stop"]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert all(arn.rsplit("/", 1)[-1] in said for arn in arns)
+    assert run(["stop", "--all", arns[0]]) == Exit.USAGE
+    assert run(["stop", "--all", "--json"]) == Exit.OK
+    stopped = json.loads(capsys.readouterr().out)["stopped"]
+    assert sorted(one["name"] for one in stopped) == sorted(arns)
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_job_that_outlives_its_execution_is_stopped_too(client: ClientFactory) -> None:
+    """As where the pipeline's role may not stop jobs: the execution ends, and its job bills on."""
+    arn = start(client)
+    assert run(["stop", arn]) == Exit.OK
+    step = client("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"][0]
+    job = step["Metadata"]["ProcessingJob"]["Arn"].rsplit("/", 1)[-1]
+    described = client("sagemaker").describe_processing_job(ProcessingJobName=job)
+    assert described["ProcessingJobStatus"] == "Stopped"
+
+
+@pytest.mark.usefixtures("endless")
+def test_a_dry_run_shows_the_price_and_starts_nothing(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = client("sagemaker").list_pipeline_executions(PipelineName=PIPELINE)["PipelineExecutionSummaries"]
+    assert run(["train", "--dry-run"]) == Exit.OK
+    shown = capsys.readouterr().out
+    assert "1 x ml.m5.large, on demand" in shown and "Nothing was started" in shown
+    assert run(["train", "--dry-run", "--yes", "--json"]) == Exit.OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["started"] is False and document["launch"]["charges"][0]["name"] == "Ingest"
+    assert run(["train", "--dry-run", "--set", "Epochs=many"]) == Exit.USAGE, "everything is checked all the same"
+    after = client("sagemaker").list_pipeline_executions(PipelineName=PIPELINE)["PipelineExecutionSummaries"]
+    assert len(after) == len(before)
+
+
+def test_an_unknown_execution_is_refused(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    define(client, processing("Ingest", "true"))
+    assert run(["stop", "nosuchexecution"]) == Exit.USAGE
+    assert "nosuchexecution" in capsys.readouterr().err
+    assert run(["stop", f"{PIPELINE}-count-0123456789ab-1"]) == Exit.USAGE
+    assert "There is no transform job" in capsys.readouterr().err
+
+
+STATE = EndpointState("binventory-dev", "UPDATE_COMPLETE", True, "arn:x/1", "InService", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("UPDATE_IN_PROGRESS", "aws cloudformation cancel-update-stack --stack-name binventory-dev-serving"),
+        ("UPDATE_ROLLBACK_IN_PROGRESS", "cannot be stopped"),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "binventory endpoint off --env dev"),
+        ("UPDATE_COMPLETE", "is InService and bills"),
+    ],
+)
+def test_a_rollout_under_way_is_explained(status: str, said: str) -> None:
+    sentences = serving.advice(NAMES, replace(STATE, stack_status=status))
+    assert said in " ".join(sentences)
+    assert ("takes no other change" in " ".join(sentences)) is status.endswith("_IN_PROGRESS")
+
+
+def test_nothing_is_advised_where_nothing_bills() -> None:
+    assert serving.advice(NAMES, replace(STATE, switched_on=False, status="absent", instances=0)) == ()
