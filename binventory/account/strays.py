@@ -59,7 +59,7 @@ def find(aws: Aws, names: Names) -> Strays:
             )
             for arn in [arn for arn in tagged if resource.arn == arn or resource.name in _forms(arn)]:
                 del tagged[arn]
-            # During an update CloudFormation does not list the models and configurations that it makes or replaces.
+            # CloudFormation's events may name what an update has just made later than SageMaker lists it.
             rolling = stacks.busy and resource.kind in {"model", "endpoint config"}
             if ours and not rolling and not _in_use(resource, held, live):
                 found.append(resource)
@@ -92,7 +92,10 @@ def _in_use(resource: AccountResource, held: set[str], live: set[str]) -> bool:
 
 @dataclass(frozen=True)
 class _Stacks:
-    """The environment's stacks: names and ARNs of everything in them, and whether an update is under way."""
+    """The environment's stacks: names and ARNs of everything in them, and whether an update is not over.
+
+    During an update CloudFormation does not list what it replaces, which a rollback needs. Its events do.
+    """
 
     held: set[str]
     busy: bool
@@ -103,12 +106,27 @@ def _stacks(aws: Aws, names: Names) -> _Stacks:
     busy = False
     for stack in entries(aws, "cloudformation", "describe_stacks", "Stacks"):
         if stack["StackName"].startswith(f"{names.prefix}-"):
-            name = stack["StackName"]
-            busy = busy or stack["StackStatus"].endswith("_IN_PROGRESS")
+            name, status = stack["StackName"], stack["StackStatus"]
+            if status.endswith(("_IN_PROGRESS", "ROLLBACK_FAILED")):
+                busy = True
+                held |= _of_update(aws, name)
             resources = entries(aws, "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=name)
             for resource in resources:
                 held |= _forms(resource.get("PhysicalResourceId", ""))
     return _Stacks(held, busy)
+
+
+def _of_update(aws: Aws, stack: str) -> set[str]:
+    """Names and ARNs of everything that the stack's latest update made, changed or replaced."""
+    found: set[str] = set()
+    for event in entries(aws, "cloudformation", "describe_stack_events", "StackEvents", StackName=stack):
+        identifier = event.get("PhysicalResourceId", "")
+        if identifier == event["StackId"]:
+            if event["ResourceStatus"] in {"UPDATE_IN_PROGRESS", "CREATE_IN_PROGRESS"}:
+                return found  # the newest event comes first
+        else:
+            found |= _forms(identifier)
+    return found
 
 
 def _served(aws: Aws, held: set[str]) -> set[str]:
@@ -136,19 +154,17 @@ def _forms(identifier: str) -> set[str]:
 
 def _live_executions(aws: Aws, names: Names) -> set[str]:
     """Ids of the running executions, whose jobs are no leftovers."""
-    pipelines = {raw["PipelineName"] for raw in entries(aws, "sagemaker", "list_pipelines", "PipelineSummaries")}
-    if names.prefix not in pipelines:
-        return set()
-    listed = entries(
-        aws,
-        "sagemaker",
-        "list_pipeline_executions",
-        "PipelineExecutionSummaries",
-        PipelineName=names.prefix,
-    )
+    pipelines = [
+        raw["PipelineName"]
+        for raw in entries(aws, "sagemaker", "list_pipelines", "PipelineSummaries")
+        if raw["PipelineName"] == names.prefix or raw["PipelineName"].startswith(f"{names.prefix}-on-demand-")
+    ]
     return {
         raw["PipelineExecutionArn"].rsplit("/", 1)[-1]
-        for raw in listed
+        for pipeline in pipelines
+        for raw in entries(
+            aws, "sagemaker", "list_pipeline_executions", "PipelineExecutionSummaries", PipelineName=pipeline
+        )
         if raw["PipelineExecutionStatus"] in ("Executing", "Stopping")
     }
 

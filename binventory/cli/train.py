@@ -14,6 +14,7 @@ from binventory import executions, serving
 from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.parameters import check_values
+from binventory.cli.pending import pending_package
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of, settings_of
 from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
@@ -166,7 +167,7 @@ def approve(
 ) -> None:
     """Approves a model; the newest approved one serves, and from then on the endpoint bills."""
     names, aws = names_of(env), connect(os.environ)
-    arn = package or serving.latest_package(aws, names)
+    arn = package or pending_package(aws, names)
     _no_newer(aws, names, arn)
     launched = _launch_of_endpoint(aws, names, arn)
     if launched:

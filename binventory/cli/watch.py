@@ -69,13 +69,17 @@ def report(
     aws = connect(os.environ)
     record = read(aws, _chosen(aws, names_of(env), execution))
     output.write_text(render(record), encoding="utf-8")
+    status = record.execution.status
     if json:
-        print_json({"execution": record.execution.arn, "status": record.execution.status, "page": output.resolve()})
+        found = {"execution": record.execution.arn, "status": status, "page": output.resolve()}
+        print_json({**found, "reason": record.reason})
         return
     if markdown:
         print(as_markdown(record))
         return
-    stdout.print(f"{record.execution.id}, {record.execution.status}: {output}", soft_wrap=True)
+    stdout.print(f"{record.execution.id}, {status}: {output}", soft_wrap=True)
+    if record.reason:
+        stdout.print(f"Why: {record.reason}", soft_wrap=True, markup=False)
 
 
 def follow(aws: Aws, names: Names, arn: str, json: bool) -> None:

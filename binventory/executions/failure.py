@@ -3,27 +3,89 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Final
 
 from botocore.exceptions import ClientError
 
 from binventory.assembly.definitions import defaults_of
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
-from binventory.executions.execution import Execution, parameters_of
-from binventory.executions.jobs import log_tail
-from stacks.names import LIMIT_PER_CLASS, PHOTOS_URI
+from binventory.executions.execution import Execution, ExecutionStep, parameters_of
+from binventory.executions.jobs import log_tail, output, read_json, trials
+from stacks.names import EVALUATE, LIMIT_PER_CLASS, PHOTOS_URI
+
+_DESCRIBE: Final[Mapping[str, tuple[str, str]]] = {
+    "TrainingJob": ("describe_training_job", "TrainingJobName"),
+    "ProcessingJob": ("describe_processing_job", "ProcessingJobName"),
+    "TuningJob": ("describe_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
+}
+
+
+def reason(aws: Aws, execution: Execution) -> str:
+    """Why an execution did not succeed: the gate's figures, or the own reason of the job that failed.
+
+    Empty for one that runs or has succeeded. An execution's own reason says only that a step has failed.
+    """
+    if execution.status not in {"Failed", "Stopped"}:
+        return ""
+    if (refused := _refused(execution)) is not None:
+        return _of_gate(aws, execution) or refused.detail or refused.failure or "the gate's condition was not met"
+    failed = _failed(execution)
+    if failed is None:
+        return execution.failure
+    return f"step {failed.name}: {_of_job(aws, failed) or failed.failure or 'SageMaker gives no reason'}"
+
+
+def _refused(execution: Execution) -> ExecutionStep | None:
+    return next((step for step in execution.steps if step.kind == "Fail"), None)
+
+
+def _failed(execution: Execution) -> ExecutionStep | None:
+    return next((step for step in execution.steps if step.status == "Failed"), None)
+
+
+def _of_gate(aws: Aws, execution: Execution) -> str:
+    """By how much the model misses what, from its evaluation; empty where that cannot be read."""
+    step = execution.step(EVALUATE)
+    try:
+        uri = output(aws, step, "evaluation") if step is not None and step.job else None
+        found = read_json(aws, f"{uri}/evaluation.json") if uri else {}
+    except (ClientError, ValueError):
+        return ""
+    return "; ".join(found.get("binventory", {}).get("gate", {}).get("reasons", ()))
+
+
+def _of_job(aws: Aws, step: ExecutionStep) -> str:
+    """The reason that the step's job gives itself; of its first failed trial when the step tunes."""
+    if step.kind not in _DESCRIBE or not step.job:
+        return ""
+    kind, job = step.kind, step.job
+    try:
+        if kind == "TuningJob" and (bad := next((t for t in trials(aws, job) if t.status == "Failed"), None)):
+            return f"trial {bad.job}: {_said(aws, 'TrainingJob', bad.job)}"
+        return _said(aws, kind, job)
+    except ClientError:
+        return ""  # these credentials follow executions only
+
+
+def _said(aws: Aws, kind: str, job: str) -> str:
+    operation, member = _DESCRIBE[kind]
+    described = getattr(aws.client("sagemaker"), operation)(**{member: job})
+    # What a processing job's script says is its exit message.
+    parts = (described.get("FailureReason", ""), described.get("ExitMessage", ""))
+    return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
 def explain(aws: Aws, execution: Execution) -> Problem:
     """Why an execution did not succeed, with the log of the job that failed."""
-    refused = next((step for step in execution.steps if step.kind == "Fail"), None)
-    if refused is not None:
+    if _refused(execution) is not None:
         return Problem(
             "The pipeline refused the model",
-            refused.detail or refused.failure or "the gate's condition was not met",
+            reason(aws, execution),
             f"read evaluation.json, then {_more_photos(aws, execution)}, or lower the parameter AccuracyThreshold",
         )
-    failed = next((step for step in execution.steps if step.status == "Failed"), None)
+    failed = _failed(execution)
     if failed is None:
         return Problem(
             f"The pipeline execution ended as {execution.status}",
@@ -36,7 +98,7 @@ def explain(aws: Aws, execution: Execution) -> Problem:
         cure = f"correct the parameter it names and start the pipeline again; its log is /aws/lambda/{function}"
     return Problem(
         f"Step {failed.name} failed",
-        failed.failure or execution.failure or "the service gives no reason",
+        _of_job(aws, failed) or failed.failure or execution.failure or "the service gives no reason",
         cure,
         log=log_tail(aws, failed),
     )

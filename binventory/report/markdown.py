@@ -12,8 +12,8 @@ def markdown(record: RunRecord) -> str:
     """A heading, the metrics of the test split as a table, and the reason where the execution failed."""
     execution = record.execution
     lines = [f"### Pipeline execution {execution.id}: {execution.status}", ""]
-    if execution.failure:
-        lines += [f"> {line}" for line in execution.failure.splitlines()] + [""]
+    if said := record.reason or execution.failure:
+        lines += [f"> {line}" for line in said.splitlines()] + [""]
     lines += [f"- {step.name} {step.reused}" for step in execution.steps if step.reused]
     lines += [""] if any(step.reused for step in execution.steps) else []
     rows = list(_metrics(record))

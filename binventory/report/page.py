@@ -49,7 +49,7 @@ def _head(record: RunRecord) -> dict[str, Any]:
         "arn": execution.arn,
         "status": execution.status,
         "description": record.description,
-        "failure": execution.failure,
+        "failure": record.reason or execution.failure,
         "facts": facts,
     }
 

@@ -50,6 +50,8 @@ class RunRecord:
     evaluation: dict[str, Any]
     """evaluation.json; empty where the execution did not evaluate."""
     spent: Spent
+    reason: str = ""
+    """Why it did not succeed; empty where it has, or runs."""
 
     @property
     def best(self) -> executions.Trial | None:
@@ -83,6 +85,7 @@ def read(aws: Aws, arn: str) -> RunRecord:
         training=_curve(aws, train.job) if train is not None and train.job else None,
         evaluation=_evaluation(aws, execution),
         spent=Meter(aws).read(execution),
+        reason=executions.reason(aws, execution),
     )
 
 

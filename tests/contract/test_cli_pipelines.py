@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,46 @@ def test_a_refusal_shows_its_reason(client: ClientFactory, capsys: pytest.Captur
     assert message in captured.err
 
 
+REASON = "accuracy 0.2100 is 0.0900 below the threshold 0.3000"
+
+
+def evaluating(document: object) -> dict[str, Any]:
+    """The step Evaluate, writing an evaluation."""
+    step = processing("Evaluate", f"echo '{json.dumps(document)}' > /opt/ml/processing/evaluation/evaluation.json")
+    place = {"S3Uri": "s3://refused/evaluation", "LocalPath": "/opt/ml/processing/evaluation"}
+    output = {"OutputName": "evaluation", "S3Output": {**place, "S3UploadMode": "EndOfJob"}}
+    step["Arguments"]["ProcessingOutputConfig"] = {"Outputs": [output]}
+    return step
+
+
+def test_a_refusal_of_the_gate_says_by_how_much_and_against_what(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    client("s3").create_bucket(Bucket="refused")
+    refuse = {
+        "Name": "Refuse", "Type": "Fail", "DependsOn": ["Evaluate"],
+        "Arguments": {"ErrorMessage": "below the threshold or worse than the champion"},
+    }  # fmt: skip
+    define(client, evaluating({"binventory": {"gate": {"reasons": [REASON]}}}), refuse)
+    assert run(["train", "--yes"]) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert f"Why: {REASON}" in said and "or worse than" not in said
+    assert run(["report", "-o", str(tmp_path / "run.html"), "--markdown"]) == Exit.OK
+    assert f"> {REASON}" in capsys.readouterr().out
+    assert REASON in (tmp_path / "run.html").read_text()
+    assert run(["approve"]) == Exit.NOT_READY
+    assert REASON in capsys.readouterr().err
+
+
+def test_an_evaluation_without_reasons_leaves_the_pipelines_own(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse = {"Name": "Refuse", "Type": "Fail", "DependsOn": ["Evaluate"], "Arguments": {"ErrorMessage": "it is worse"}}
+    define(client, evaluating({"binventory": {}}), refuse)
+    assert run(["train", "--yes"]) == Exit.FAILED
+    assert "Why: it is worse" in capsys.readouterr().err
+
+
 def test_a_succeeded_execution_is_shown_as_json(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     define(client, processing("Ingest", "true"))
     assert run(["train", "--yes", "--set", "Epochs=5", "--json"]) == Exit.OK
@@ -84,7 +125,10 @@ def test_a_failed_execution_becomes_a_page_with_its_reason(
     assert run(["report", "--output", str(page), "--json"]) == Exit.OK
     said = json.loads(capsys.readouterr().out)
     assert (said["status"], said["page"]) == ("Failed", str(page))
-    assert "exit code: 3" in page.read_text()
+    assert said["reason"].startswith("step Ingest: ") and "exit code: 3" in said["reason"]
+    assert said["reason"] in page.read_text()
+    assert run(["approve"]) == Exit.NOT_READY
+    assert said["reason"] in capsys.readouterr().err
     # The last part of the ARN names an execution as well.
     assert run(["report", said["execution"].rsplit("/", 1)[-1], "-o", str(page)]) == Exit.OK
 

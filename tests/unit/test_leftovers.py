@@ -24,6 +24,7 @@ from tests.conftest import NAMES
 
 NAME = "binventory-dev"
 TAGS = [{"Key": "deployment", "Value": NAME}]
+ENVIRONMENT = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 BUCKET_STACK = {"Resources": {"Held": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": f"{NAME}-held"}}}}
 
 
@@ -256,3 +257,46 @@ def test_without_credentials_three_lines_say_so(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert run(["leftovers"]) == Exit.NOT_READY
     assert "No AWS credentials were found" in capsys.readouterr().err
+
+
+STACK = "arn:aws:cloudformation:us-east-1:123456789012:stack/binventory-dev-serving/1"
+MODELS = "arn:aws:sagemaker:us-east-1:123456789012:model/"
+
+
+def _event(identifier: str, status: str) -> dict[str, str]:
+    return {"StackId": STACK, "PhysicalResourceId": identifier, "ResourceStatus": status}
+
+
+# The newest first: an update replaces the alarm and the model, and has not ended.
+EVENTS = [
+    _event(f"{MODELS}{NAME}-new", "CREATE_IN_PROGRESS"),
+    _event(f"{NAME}-alarm-old", "UPDATE_IN_PROGRESS"),
+    _event(STACK, "UPDATE_IN_PROGRESS"),
+    _event(f"{NAME}-alarm-of-an-earlier-update", "DELETE_COMPLETE"),
+    _event(STACK, "UPDATE_IN_PROGRESS"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "needed"),
+    [
+        ("UPDATE_IN_PROGRESS", True),
+        ("UPDATE_ROLLBACK_IN_PROGRESS", True),
+        ("UPDATE_ROLLBACK_FAILED", True),
+        ("UPDATE_COMPLETE", False),
+    ],
+)
+def test_what_an_update_replaces_is_needed_until_it_is_over(
+    status: str, needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {
+        "describe_stacks": [{"StackName": f"{NAME}-serving", "StackStatus": status}],
+        "list_stack_resources": [{"PhysicalResourceId": f"{NAME}-alarm-now"}],
+        "describe_stack_events": EVENTS,
+    }
+    monkeypatch.setattr(strays, "entries", lambda aws, service, operation, key, **request: answers[operation])
+    found = strays._stacks(connect(ENVIRONMENT), NAMES)
+    assert f"{NAME}-alarm-now" in found.held
+    assert ({f"{NAME}-alarm-old", f"{NAME}-new"} <= found.held) is needed
+    assert f"{NAME}-alarm-of-an-earlier-update" not in found.held
+    assert found.busy is needed
