@@ -24,6 +24,7 @@ from stacks.names import CONTINUED_EXECUTION
 from stacks.pipeline.continuation import cut
 from stacks.settings import load
 from stacks.shared.assets import lambda_files
+from tests.conftest import NAMES
 from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, source, until
 from tests.contract.pipelines import define, finished_execution, processing_step, steps_of
@@ -371,7 +372,7 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert executions.continued(line, execution) == continued
     assert executions.continued(line, continued) is None
     capsys.readouterr()
-    watch.follow(line, execution, json=True)
+    watch.follow(line, NAMES, execution, json=True)
     shown = capsys.readouterr()
     assert json.loads(shown.out)["execution"] == continued
     assert "it continues on demand" in shown.err
