@@ -27,9 +27,9 @@ def check_values(settings: Settings, definition: Definition, given: Mapping[str,
     Raises:
         Problem: a value is out of its bounds, or does not fit another one.
     """
-    for name, tried in _TRIED.items():
-        if name in given:
-            _check_tried(name, given[name], tried)
+    for tuned, tried in _TRIED.items():
+        if tuned in given:
+            _check_tried(tuned, given[tuned], tried)
     deployed = {name: value for name, value in defaults_of(definition).items() if name in SETTINGS}
     # Settings may have changed since the deployment: what is wrong without the given values is not their fault.
     before = complaints(settings, _by_field(deployed))
