@@ -82,7 +82,7 @@ def train(
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Shows what an execution costs, asks, starts it and shows its steps; after Ctrl-C it goes on."""
+    """Shows what an execution costs, asks, starts it and shows its steps; after Ctrl-C it continues."""
     settings, aws = settings_of(env), connect(os.environ)
     names = Names(env, settings.project)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
@@ -210,7 +210,7 @@ def _wait_until_served(aws: Aws, names: Names, package: str, timeout: float | No
 
 def _goes_on(names: Names, package: str) -> GoesOn:
     return GoesOn(
-        f"Interrupted; {package} is approved, and its promotion goes on",
+        f"Interrupted; {package} is approved, and its promotion continues",
         "CloudFormation updates the serving stack, and the endpoint bills until it is turned off",
         f"look at it: binventory endpoint status --env {names.environment}; take it back: binventory reject {package}",
     )

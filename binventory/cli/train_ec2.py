@@ -39,7 +39,7 @@ class Ec2Options:
 
 
 def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
-    """Starts or resumes a run and follows it to its end; after Ctrl-C it goes on.
+    """Starts or resumes a run and follows it to its end; after Ctrl-C it continues.
 
     Raises:
         Problem: the stack is not deployed, a machine works on the run already, spot has none, or the run ended early.
@@ -112,7 +112,7 @@ def _follow(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json:
 def _goes_on(names: Names, where: Place, run: str) -> GoesOn:
     env = f"--env {names.environment}"
     return GoesOn(
-        f"Interrupted; the run {run} goes on",
+        f"Interrupted; the run {run} continues",
         f"its machine works on it and bills until it ends, {where.max_minutes} minutes after its start at the latest",
         f"stop it: binventory stop {run} {env}; follow it again: binventory train --on ec2 --watch {run} {env}",
     )

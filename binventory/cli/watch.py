@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(execution: ExecutionArgument = None, env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
-    """Shows a pipeline execution until it has ended; after Ctrl-C it goes on."""
+    """Shows a pipeline execution until it has ended; after Ctrl-C it continues."""
     aws, names = connect(os.environ), names_of(env)
     arn = _chosen(aws, names, execution)
     with interruptible(lambda: goes_on(aws, names, arn)):
@@ -123,7 +123,7 @@ def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
     if not arn:
         return GoesOn(
             "Interrupted at the start; an execution may have started",
-            "the request was on its way, and what has started runs in SageMaker and bills until it ends",
+            "the request was on its way, and an execution that started runs in SageMaker and bills until it ends",
             f"see whether it has: binventory watch --env {names.environment}; "
             f"stop it: binventory stop --env {names.environment}",
         )
@@ -131,7 +131,7 @@ def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
     bills = "bills until it ends" + (f": {spent}" if spent else "")
     bills = "nothing bills in the local AWS" if aws.is_local else bills
     return GoesOn(
-        f"Interrupted; the execution {short} goes on",
+        f"Interrupted; the execution {short} continues",
         f"it runs in SageMaker, not in this command, and {bills}",
         f"stop it: binventory stop {arn} --env {names.environment}; "
         f"follow it again: binventory watch {arn} --env {names.environment}",

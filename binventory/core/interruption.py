@@ -1,4 +1,4 @@
-"""What goes on after Ctrl-C: a command that leaves something running says what, that it bills, and how to stop it."""
+"""What continues after Ctrl-C: a command that leaves something running says what, that it bills, and how to stop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stops executions of the pipeline, and every job of theirs that goes on without its execution."""
+"""Stops executions of the pipeline, and every job of theirs that continues without its execution."""
 
 from __future__ import annotations
 

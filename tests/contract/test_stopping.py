@@ -1,4 +1,4 @@
-"""Ctrl-C says what goes on, that it bills and how to stop it; `binventory stop` does; `--dry-run` starts nothing."""
+"""Ctrl-C says what continues, that it bills and how to stop it; `binventory stop` does; `--dry-run` starts nothing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_ctrl_c_after_a_start_says_what_goes_on_and_stop_ends_it(
     assert code == Exit.INTERRUPTED
     arn = running(client)[0]
     what, why, cure = said.strip().splitlines()
-    assert arn.rsplit("/", 1)[-1] in what and "goes on" in what
+    assert arn.rsplit("/", 1)[-1] in what and "continues" in what
     assert "bills" in why
     assert f"binventory stop {arn} --env dev" in cure
     assert run(["stop", arn]) == Exit.OK
