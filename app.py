@@ -1,4 +1,7 @@
-"""Builds the stacks of one environment from its settings, and checks them against the policies."""
+"""Builds the stacks of one environment from its settings, and checks them against the policies.
+
+Stacks that few environments have are imported where they are added: aws_ec2 alone takes a second.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,15 @@ import sys
 
 import aws_cdk as cdk
 
-from stacks.ec2.stack import Ec2Stack
-from stacks.github.stack import GithubStack
 from stacks.money.stack import MoneyStack
 from stacks.monitoring.stack import MonitoringStack
-from stacks.network.stack import job_network
 from stacks.policies import add_policies, refused
 from stacks.serving.endpoint import VARIANT
 from stacks.serving.stack import ServingStack
 from stacks.settings import InvalidSettingsError, Settings, load
 from stacks.shared import role_standards
 from stacks.shared.assets import MissingWheelsError
+from stacks.shared.job_network import JobNetwork, existing_network
 from stacks.storage.stack import StorageStack
 from stacks.training.stack import TrainingStack
 
@@ -25,7 +26,7 @@ def build(app: cdk.App, settings: Settings) -> None:
     """Adds the stacks of one environment."""
     storage = StorageStack(app, "Storage", settings=settings)
     money = MoneyStack(app, "Money", settings=settings, keys=storage.keys)
-    network = job_network(app, settings)
+    network = _network(app, settings)
     training = TrainingStack(
         app,
         "Training",
@@ -58,6 +59,8 @@ def build(app: cdk.App, settings: Settings) -> None:
         variant=VARIANT,
     )
     if settings.ec2.enabled:
+        from stacks.ec2.stack import Ec2Stack
+
         Ec2Stack(
             app,
             "Ec2",
@@ -67,8 +70,19 @@ def build(app: cdk.App, settings: Settings) -> None:
             model_package_group=training.model_package_group,
         )
     if settings.github.repository != "none":
+        from stacks.github.stack import GithubStack
+
         GithubStack(app, "Github", settings=settings)
     role_standards.apply(app, settings.security)
+
+
+def _network(app: cdk.App, settings: Settings) -> JobNetwork | None:
+    """The network of the jobs: none, an existing one, or that of a network stack, which is added here."""
+    if settings.network.mode != "create":
+        return existing_network(settings.network)
+    from stacks.network.stack import NetworkStack
+
+    return NetworkStack(app, "Network", settings=settings).network
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from datetime import date
 from pathlib import Path
@@ -20,7 +19,7 @@ from binventory.cost.lines import SPOT_SHARE, StepLine
 from binventory.cost.refresh import refresh as refresh_prices
 from binventory.cost.text import money
 from binventory.cost.workload import Workload
-from binventory.deployment.cdk import Cdk
+from binventory.deployment.synthesis import synthesize
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EPILOG = """
@@ -87,11 +86,9 @@ def _estimate(folder: Path | None, env: str, photos: int | None, traffic: float,
 
 def _synthesized(env: str) -> quantities.Quantities:
     with tempfile.TemporaryDirectory() as scratch:
-        environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        cdk = Cdk(_REPOSITORY, Path(scratch) / "cdk.out", Path(scratch) / "cdk.log", environment)
         with stderr.status("Synthesizing the stacks"):
-            cdk.synth(f"env={env}", lambda line: None)
-        return quantities.read(cdk.assembly)
+            synthesize(_REPOSITORY, env, Path(scratch))
+        return quantities.read(Path(scratch))
 
 
 def _print(found: Estimate, before: Estimate | None) -> None:

@@ -85,6 +85,8 @@ class _Rehearsal(Steps):
             self.local.start()
             environment = self.local.environment()
             self.aws = connect(environment)
+            # The local AWS checks each request itself; the validator of templates takes longer than the synthesis.
+            environment = environment | {"CDK_VALIDATION": "false"}
             self.cdk = Cdk(
                 self.options.repository, self.options.state_dir / "assembly", self.logs / "cdk.log", environment
             )

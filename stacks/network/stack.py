@@ -100,11 +100,3 @@ class NetworkStack(BinventoryStack):
             # Without an egress rule EC2 allows all traffic out.
             security_group_egress=[ec2.CfnSecurityGroup.EgressProperty(**https, description="Nothing is asked")],
         )
-
-
-def job_network(scope: Construct, settings: Settings) -> JobNetwork | None:
-    """The network of the settings: none, an existing one, or that of a network stack, which is added here."""
-    given = settings.network
-    if given.mode == "existing":
-        return JobNetwork(given.subnet_ids, given.security_group_ids)
-    return NetworkStack(scope, "Network", settings=settings).network if given.mode == "create" else None

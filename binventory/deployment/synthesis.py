@@ -1,0 +1,47 @@
+"""Runs the CDK app by itself, without the CDK command line: the templates as they are, in half the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from binventory.core.errors import Exit, Problem
+
+_USAGE = 2
+
+
+def synthesize(repository: Path, environment: str, folder: Path) -> None:
+    """Write the cloud assembly of one environment into `folder`; nothing is deployed, and AWS isn't asked.
+
+    The templates are those that `cdk synth` writes. CloudFormation's validation of them is left out: it takes
+    longer than everything else, and `cdk deploy` does it. Raises a Problem with the app's own words.
+    """
+    context = json.loads((repository / "cdk.json").read_text())["context"]
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=repository,
+        env=os.environ
+        | {
+            "CDK_OUTDIR": str(folder),
+            "CDK_CONTEXT_JSON": json.dumps(context | {"env": environment}),
+            "CDK_VALIDATION": "false",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode == _USAGE:
+        raise Problem(said[0], "\n".join(said[1:]), f"edit settings/{environment}.yaml", code=Exit.USAGE)
+    raise Problem(
+        "The stacks could not be synthesized",
+        said[-1] if said else f"app.py ended with exit status {done.returncode} and no word",
+        f"run: npx cdk synth --quiet -c env={environment}",
+        log=tuple(said[-40:]),
+    )

@@ -1,0 +1,52 @@
+"""The app, synthesized without the CDK command line: the same templates, and its refusals in its own words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from binventory.assembly.templates import read_stacks
+from binventory.core.errors import Exit, Problem
+from binventory.deployment.synthesis import synthesize
+from tests.stacks.templates import templates
+
+
+def test_the_templates_are_those_of_the_app(tmp_path: Path, repository: Path) -> None:
+    synthesize(repository, "dev", tmp_path)
+    found = {stack.name.rsplit("-", 1)[-1].title(): stack.template["Resources"] for stack in read_stacks(tmp_path)}
+    assert found == {name: template["Resources"] for name, template in templates("dev").items()}
+
+
+def checkout(folder: Path, app: str) -> Path:
+    """A checkout with an app of its own."""
+    folder.mkdir()
+    (folder / "cdk.json").write_text(json.dumps({"app": "python3 app.py", "context": {"flag": True}}))
+    (folder / "app.py").write_text(app)
+    return folder
+
+
+def test_the_app_gets_its_flags_and_the_environment(tmp_path: Path) -> None:
+    app = "import os, pathlib; pathlib.Path(os.environ['CDK_OUTDIR'], 'got').write_text(os.environ['CDK_CONTEXT_JSON'])"
+    (folder := tmp_path / "out").mkdir()
+    synthesize(checkout(tmp_path / "checkout", app), "stage", folder)
+    assert json.loads((folder / "got").read_text()) == {"flag": True, "env": "stage"}
+
+
+def test_settings_that_are_not_usable_are_wrong_usage(tmp_path: Path) -> None:
+    app = "import sys; print('The settings are not usable:\\nthroughput: unknown', file=sys.stderr); sys.exit(2)"
+    with pytest.raises(Problem) as caught:
+        synthesize(checkout(tmp_path / "checkout", app), "dev", tmp_path)
+    assert (caught.value.code, caught.value.why) == (Exit.USAGE, "throughput: unknown")
+    assert "settings/dev.yaml" in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("app", "why"), [("raise ValueError('no such table')", "ValueError: no such table"), ("exit(7)", "7 and no word")]
+)
+def test_an_app_that_fails_is_named_with_its_last_words(tmp_path: Path, app: str, why: str) -> None:
+    with pytest.raises(Problem) as caught:
+        synthesize(checkout(tmp_path / "checkout", app), "dev", tmp_path)
+    assert why in caught.value.why
+    assert "cdk synth" in caught.value.cure
