@@ -68,7 +68,7 @@ def cross_fitted(recipe: Recipe, photos: Photos, cache: Path, *, folds: int, sha
 
 def fine_tuned(recipe: Recipe, photos: Photos, cache: Path) -> Predictions:
     """Calibrated answers for a fixed quarter of the blocks, by a network that was trained whole on the others."""
-    held_out = parts_of(photos.blocks, 4, seed=1) == 0
+    held_out = _quarter(photos)
     train, validation = _cut(photos, ~held_out, 1.0)
     folder = cache / "fine-tuned"
     if not (folder / "model" / "model.json").is_file():
@@ -83,6 +83,19 @@ def fine_tuned(recipe: Recipe, photos: Photos, cache: Path) -> Predictions:
     shares = softmax(logits[held_out], temperature.value)
     counts, blocks = photos.counts[held_out], photos.blocks[held_out]
     return Predictions.of(counts, shares, blocks, classes=CLASSES, answer=recipe.answer)
+
+
+def on_held_out_quarter(predictions: Predictions, photos: Photos) -> Predictions:
+    """Of the answers for all photos, those for the quarter that the fine-tuned network answers."""
+    rows = _quarter(photos)
+    return Predictions.of(
+        predictions.labels[rows], predictions.probabilities[rows], predictions.blocks[rows],
+        classes=predictions.classes, answer=predictions.answer,
+    )  # fmt: skip
+
+
+def _quarter(photos: Photos) -> Mask:
+    return np.asarray(parts_of(photos.blocks, 4, seed=1) == 0)
 
 
 def _cut(photos: Photos, seen: Mask, share: float) -> tuple[Mask, Mask]:
