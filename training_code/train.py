@@ -83,7 +83,7 @@ class TrainSettings:
     )
     squared_error: float = setting("weight of the expected count's squared error", 0.0, low=0, high=10, full=0.2)
     optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS, full="adamw")
-    weight_decay: float = setting("decay of weights towards zero", 0.01, low=0, high=10)
+    weight_decay: float = setting("decay of weights towards zero", 0.02, low=0, high=10, full=0.01)
     head_rate: float = setting("full only: the head's learning rate, relative to lr", 0.3, low=0.01, high=100)
     head_epochs: int = setting("full only: epochs of the head alone before everything; 0: none", 20, low=0, high=1000)
     average: float = setting("decay of the averaged weights that are kept; 0: the last ones", 0.0, low=0, high=0.9999,
