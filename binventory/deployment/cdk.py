@@ -37,6 +37,10 @@ class Cdk:
         flags = ("--require-approval", "never", "--progress", "events", "--output", str(self.assembly))
         self._run("deploy", "--all", *flags, "-c", context, say=say, folder=self.repository)
 
+    def synth(self, context: str, say: Callable[[str], None]) -> None:
+        """Synthesizes the app without deploying it."""
+        self._run("synth", "--quiet", "--output", str(self.assembly), "-c", context, say=say, folder=self.repository)
+
     def destroy(self, say: Callable[[str], None]) -> None:
         """Destroys what `deploy` deployed; its assembly says what that was, so the app is not run again."""
         flags = ("--force", "--app", str(self.assembly))
