@@ -20,7 +20,7 @@ def test_the_templates_are_those_of_the_app(tmp_path: Path, repository: Path) ->
 
 
 def checkout(folder: Path, app: str) -> Path:
-    """A checkout with an app of its own."""
+    """A checkout whose app is this."""
     folder.mkdir()
     (folder / "cdk.json").write_text(json.dumps({"app": "python3 app.py", "context": {"flag": True}}))
     (folder / "app.py").write_text(app)
