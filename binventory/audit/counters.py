@@ -16,17 +16,18 @@ import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
 from binventory.client import CountError, Queue, count_queued
+from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.records.errors import RecordError
-from binventory.records.ids import checked_id, id_of_photo
+from binventory.records.ids import checked_id, id_of_photo, is_bin_id
+from binventory.serving import is_absent
 
-MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
-"""SageMaker's limit for the body of InvokeEndpoint. Photos in a queue go through S3 and are not limited by it."""
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
 _BUSY_CODES: Final = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
-_NO_ENDPOINT: Final = {"ValidationError", "ValidationException"}
+_UNSUITED: Final = {"ValidationError", "ValidationException"}
+"""What an endpoint says that is absent, or asynchronous and was asked for an answer at once."""
 _SUM_TOLERANCE: Final = 0.01
 
 
@@ -119,11 +120,14 @@ class EndpointCounter:
                 if error_code(error) == "ModelError" and isinstance(status, int) and status not in _BUSY:
                     said = str(error.response.get("OriginalMessage") or error_message(error))
                     raise PhotoRefusedError("refused", said[:300]) from error
-                if error_code(error) in _NO_ENDPOINT and (queue := self.find_queue()) is not None:
+                if error_code(error) in _UNSUITED and (queue := self.find_queue()) is not None:
                     self._queues.append(queue)
                     return self._queued(photo, queue)
                 if not _is_busy(error) or attempt == _ATTEMPTS - 1:
                     raise _unanswered(self.endpoint, error) from error
+            except TRANSPORT as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise _stopped(self.endpoint, f"an answer was cut: {str(error)[:200]}") from error
             except ValueError as error:
                 raise Problem(
                     f"The endpoint {self.endpoint} does not answer as a count model does",
@@ -165,7 +169,8 @@ class PredictionsFile:
     - JSON Lines with the endpoint's answers, each with "image_id"
     - a folder of Batch Transform's `<id>.jpg.out` files
 
-    They are kept in a database file beside the ledger, so memory does not grow with their number.
+    Where they give the model's reason for no answer, the audit gives it too. They are kept in a database file beside
+    the ledger, so memory does not grow with their number.
     """
 
     def __init__(self, path: Path, spill: Path) -> None:
@@ -174,12 +179,12 @@ class PredictionsFile:
         self._lock = threading.Lock()
         with self._database:
             self._database.execute("DROP TABLE IF EXISTS answers")
-            self._database.execute("CREATE TABLE answers (image_id TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
+            self._database.execute(
+                "CREATE TABLE answers (image_id TEXT PRIMARY KEY, answer TEXT, place TEXT) WITHOUT ROWID"
+            )
             try:
-                self._database.executemany(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?)",
-                    ((image_id, json.dumps(dict(table))) for image_id, table in read_predictions(path)),
-                )
+                for place, image_id, found in _read(path):
+                    self._keep(place, image_id, found)
             except (ValueError, OSError) as error:
                 raise Problem(
                     f"The predictions {path} were not read",
@@ -204,7 +209,20 @@ class PredictionsFile:
             row = self._database.execute("SELECT answer FROM answers WHERE image_id = ?", (image_id,)).fetchone()
         if row is None:
             raise PhotoRefusedError("no_prediction", f"{self._path.name} has no answer for it")
-        return {int(count): share for count, share in json.loads(row[0]).items()}
+        found = json.loads(row[0])
+        if isinstance(found, str):
+            raise PhotoRefusedError("refused", found)
+        return {int(count): share for count, share in found.items()}
+
+    def _keep(self, place: str, image_id: str, found: Mapping[int, float] | str) -> None:
+        """Store an answer. Raises ValueError for another answer than the one that the photo has already."""
+        answer = json.dumps(found if isinstance(found, str) else dict(found))
+        done = self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", (image_id, answer, place))
+        if not done.rowcount:
+            query = "SELECT answer, place FROM answers WHERE image_id = ?"
+            before, where = self._database.execute(query, (image_id,)).fetchone()
+            if before != answer:
+                raise ValueError(f"{place}: {image_id} has another answer already, from {where}; keep one of them")
 
     def close(self) -> None:
         """Release the file."""
@@ -213,6 +231,11 @@ class PredictionsFile:
 
 def read_predictions(path: Path) -> Iterator[tuple[str, Mapping[int, float]]]:
     """Image ids and probabilities, one at a time. Raises ValueError naming the line or file that is wrong."""
+    return ((image_id, found) for _, image_id, found in _read(path) if not isinstance(found, str))
+
+
+def _read(path: Path) -> Iterator[tuple[str, str, Mapping[int, float] | str]]:
+    """Place, image id, and probabilities or the reason why there are none. Raises ValueError."""
     readers = {".csv": _from_csv, ".parquet": _from_parquet, ".jsonl": _from_json_lines}
     if path.is_dir():
         rows = _from_transform_folder(path)
@@ -222,9 +245,21 @@ def read_predictions(path: Path) -> Iterator[tuple[str, Mapping[int, float]]]:
         raise ValueError(f"it is neither a folder nor one of {', '.join(readers)}")
     for place, image_id, answer in rows:
         try:
-            yield checked_id(image_id), parse_probabilities(answer)
+            reason = _reason(answer)
+            if reason is None:
+                yield place, checked_id(image_id), parse_probabilities(answer)
+            elif is_bin_id(image_id):  # other names are of photos that no audit asks about
+                yield place, image_id, reason
         except (ValueError, RecordError, TypeError) as error:
             raise ValueError(f"{place}: {error}") from error
+
+
+def _reason(answer: Any) -> str | None:
+    """Why an answer holds no count: in the endpoint's form, or as `binventory count --output` writes it."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not error:
+        return None
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:300]
 
 
 _Rows = Iterator[tuple[str, str, Any]]
@@ -249,18 +284,26 @@ def _from_json_lines(path: Path) -> _Rows:
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
-                answer = json.loads(line)
+                answer = _parsed(f"line {number}", line)
                 if not isinstance(answer, dict):
                     yield f"line {number}", "", answer
-                elif not answer.get("error"):
-                    # `binventory count --output` names the photo, and gives a reason where there is no answer.
+                else:
+                    # `binventory count --output` names the photo.
                     name = PurePosixPath(str(answer.get("photo", ""))).name
                     yield f"line {number}", str(answer.get("image_id") or id_of_photo(name) or ""), answer
 
 
 def _from_transform_folder(path: Path) -> _Rows:
-    for file in path.rglob("*.out"):
-        yield file.name, Path(file.stem).stem, json.loads(file.read_bytes())
+    for file in sorted(path.rglob("*.out")):
+        place = file.relative_to(path).as_posix()
+        yield place, Path(file.stem).stem, _parsed(place, file.read_bytes())
+
+
+def _parsed(place: str, text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}: it is no JSON: {error}") from error
 
 
 def _columns_answer(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,15 +323,17 @@ def _is_busy(error: ClientError) -> bool:
 
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:
-    if error_code(error) in _NO_ENDPOINT:
+    if is_absent(error_code(error), error_message(error)):
         return Problem(
             f"There is no endpoint {endpoint}",
             "it is off, or no model has been approved yet",
             "turn it on: binventory endpoint on",
             code=Exit.NOT_READY,
         )
+    return _stopped(endpoint, error_message(error))
+
+
+def _stopped(endpoint: str, why: str) -> Problem:
     return Problem(
-        f"The endpoint {endpoint} stopped answering",
-        error_message(error),
-        "run the same command again: it continues where it stopped",
+        f"The endpoint {endpoint} stopped answering", why, "run the same command again: it continues where it stopped"
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from binventory.audit.sources import Bin, Store, photo_folder
+from binventory.audit.sources import Bin, Store, photo_folder, second_bin
 from binventory.core.errors import Exit, Problem
+from binventory.records import ids
 from binventory.records.errors import RecordError, TableError
 from binventory.records.ids import read_id
 from binventory.records.metadata import MAX_LINES, Line, Record, read_count, shortened
@@ -24,6 +25,8 @@ DROP TABLE IF EXISTS rows;
 CREATE TABLE rows (
     image_id TEXT, row INTEGER, photo TEXT, sku TEXT, name TEXT, quantity INTEGER, reason TEXT, detail TEXT
 );
+DROP TABLE IF EXISTS photos;
+CREATE TABLE photos (image_id TEXT, other INTEGER, name TEXT, PRIMARY KEY (image_id, other, name)) WITHOUT ROWID;
 """
 
 
@@ -34,7 +37,7 @@ class Columns:
     image_id: str = "image_id"
     count: str = "count"
     photo: str | None = None
-    """Path of the photo below the folder or prefix; without it `<image_id>.jpg`."""
+    """Path of the photo below the folder or prefix; without it `<image_id>` with the ending of a photo."""
     sku: str | None = None
     name: str | None = None
 
@@ -121,11 +124,32 @@ class CsvRecords:
     def bins(self, store: Store) -> Iterator[Bin]:
         """The bins, with their photos below `store`."""
         folder = photo_folder(store)
+        self._list_photos(store, folder)
         rows = (_Row(*values) for values in self._database.execute("SELECT * FROM rows ORDER BY image_id, row"))
         for image_id, group in itertools.groupby(rows, key=lambda row: row.image_id):
             gathered = list(itertools.islice(group, MAX_LINES + 1))
-            photo = gathered[0].photo or f"{folder}{image_id}.jpg"
+            first, *others = [gathered[0].photo] if gathered[0].photo else self._photos_of(image_id)
+            photo = first if gathered[0].photo else f"{folder}{first}"
             yield Bin(image_id, photo, _reader(gathered, self._columns))
+            for name in others:
+                yield second_bin(f"{folder}{name}", name, first)
+
+    def _list_photos(self, store: Store, folder: str) -> None:
+        """Note the photos that there are, so that those of bins without a path are found whatever they end with."""
+        unnamed = self._database.execute("SELECT 1 FROM rows WHERE photo = '' AND reason IS NULL LIMIT 1").fetchone()
+        if unnamed is None:
+            return
+        listed = ((ids.id_of_photo(name), name) for name in store.names(folder.rstrip("/")))
+        with self._database:
+            self._database.execute("DELETE FROM photos")
+            self._database.executemany(
+                "INSERT INTO photos VALUES (?, ?, ?)",
+                ((image_id, ids.preference(name)[0], name) for image_id, name in listed if image_id is not None),
+            )
+
+    def _photos_of(self, image_id: str) -> list[str]:
+        found = self._database.execute("SELECT name FROM photos WHERE image_id = ? ORDER BY other, name", (image_id,))
+        return [name for (name,) in found] or [f"{image_id}.jpg"]
 
 
 def _reader(rows: list[_Row], columns: Columns) -> Callable[[], Record]:

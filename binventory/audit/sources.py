@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
+from binventory.core.objects import PAUSE, read_whole
 from binventory.records import ids
 from binventory.records.errors import RecordError
 from binventory.records.metadata import MAX_METADATA_BYTES, Record, read_metadata
@@ -24,9 +25,7 @@ from binventory.records.metadata import MAX_METADATA_BYTES, Record, read_metadat
 PHOTO_FOLDER: Final = "bin-images"
 METADATA_FOLDER: Final = "metadata"
 MAX_PHOTO_BYTES: Final = 16 * 1024 * 1024
-_ATTEMPTS: Final = 6
-# Seconds before the second attempt; doubles each time.
-_PAUSE: Final = 0.1
+_PAUSE: Final = PAUSE
 
 
 class PhotoUnreadableError(Exception):
@@ -136,28 +135,14 @@ class Prefix:
 
         Raises Problem when they never arrive: that says nothing about the bin.
         """
-        for attempt in range(_ATTEMPTS):
-            try:
-                reply = self.aws.client("s3").get_object(Bucket=self.bucket, Key=self.prefix + path)
-                wanted = min(int(reply["ContentLength"]), limit + 1)
-                body: Any = reply["Body"]
-                with body:
-                    data = bytes(body.read(wanted))
-                if len(data) == wanted:
-                    return data
-                why = f"{len(data)} of {wanted} bytes arrived"
-            except ClientError as error:
-                if error_code(error) in {"NoSuchKey", "404"}:
-                    return None
-                raise
-            except (BotoCoreError, OSError) as error:
-                why = str(error)[:200]
-            time.sleep(_PAUSE * 2**attempt)
-        raise Problem(
-            f"{self.address}{path} was not read",
-            f"it was requested {_ATTEMPTS} times, last: {why}",
-            "check the network, then run the same command again: it continues where it stopped",
-        )
+        where = {"Bucket": self.bucket, "Key": self.prefix + path}
+        try:
+            get = partial(self.aws.client("s3").get_object, **where)
+            return read_whole(get, f"{self.address}{path}", most=limit + 1, pause=_PAUSE)
+        except ClientError as error:
+            if error_code(error) in {"NoSuchKey", "404"}:
+                return None
+            raise
 
 
 def read_photo(store: Store, path: str) -> bytes:
@@ -181,7 +166,7 @@ def bins_with_metadata(store: Store) -> Iterator[Bin]:
             if first.setdefault(stem, name) is name:
                 yield Bin(stem, path, _metadata_reader(store, stem))
             else:
-                yield Bin(path, path, _refusal(ids.second_photo(name, first[stem])))
+                yield second_bin(path, name, first[stem])
 
 
 def photo_folder(store: Store) -> str:
@@ -200,8 +185,10 @@ def _metadata_reader(store: Store, image_id: str) -> Callable[[], Record]:
     return read
 
 
-def _refusal(error: RecordError) -> Callable[[], Record]:
-    def refuse() -> Record:
-        raise error
+def second_bin(path: str, name: str, first: str) -> Bin:
+    """Names a photo that is not used, because its bin has another one."""
 
-    return refuse
+    def refuse() -> Record:
+        raise ids.second_photo(name, first)
+
+    return Bin(path, path, refuse)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
 from binventory.client.fetching import FetchPolicy, fetch_photo
 
+MAX_REQUEST_BYTES: Final = 6 * 1024 * 1024
+"""SageMaker's limit for the body of InvokeEndpoint. Photos in a queue go through S3 and are not limited by it."""
+TRANSPORT: Final = (HTTPClientError, ConnectionError, IncompleteReadError)
+"""What botocore raises when an answer does not come, or not whole: it says nothing about the photo."""
 _ATTEMPTS: Final = 4
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -54,11 +58,15 @@ def count_photo(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str).
 
-    A URL is fetched here, under `policy`. A busy endpoint gets the request again, at most four times in all. Raises
-    FetchError when the URL is not fetched, CountError when the endpoint has no answer, OSError when the file cannot be
-    read.
+    A URL is fetched here, under `policy`. A busy endpoint gets the request again, at most four times in all, as does
+    one whose answer was cut. Raises FetchError when the URL is not fetched, CountError when the endpoint has no answer,
+    OSError when the file cannot be read.
     """
     data = photo_bytes(photo, policy)
+    if len(data) > MAX_REQUEST_BYTES:
+        raise CountError(
+            "too_many_bytes", f"it has {len(data)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
+        )
     client: Runtime = runtime or boto3.client("sagemaker-runtime")
     for attempt in range(_ATTEMPTS):
         try:
@@ -73,7 +81,10 @@ def count_photo(
             problem = problem_of(error)
             if problem.reason != "busy" or attempt == _ATTEMPTS - 1:
                 raise problem from error
-            pause(2.0**attempt)
+        except TRANSPORT as error:
+            if attempt == _ATTEMPTS - 1:
+                raise CountError("connection", f"the answer was cut: {str(error)[:200]}") from error
+        pause(2.0**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
-from binventory.client.counting import Count, CountError, count_of, photo_bytes, problem_of
+from binventory.client.counting import TRANSPORT, Count, CountError, count_of, photo_bytes, problem_of
 from binventory.client.fetching import FetchPolicy
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
@@ -57,10 +57,13 @@ def count_queued(
         queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
     except ClientError as error:
         raise CountError(str(error.response["Error"]["Code"]), f"the photo was not queued: {error}") from error
+    except TRANSPORT as error:
+        raise CountError("connection", f"the photo was not queued: {str(error)[:200]}") from error
     try:
         return _answer(queue, f"s3://{bucket}/{key}", pause)
     finally:
-        with contextlib.suppress(ClientError):  # without the right to delete it, the photo stays until it expires
+        # Without the right to delete it, or without a network, the photo stays until it expires.
+        with contextlib.suppress(ClientError, *TRANSPORT):
             queue.s3.delete_object(Bucket=bucket, Key=key)
 
 
@@ -71,6 +74,8 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Coun
         )
     except ClientError as error:
         raise problem_of(error) from error
+    except TRANSPORT as error:
+        raise CountError("connection", f"the photo was not queued: {str(error)[:200]}") from error
     deadline = time.monotonic() + queue.patience
     wait = 0.1
     while time.monotonic() < deadline:
@@ -93,4 +98,6 @@ def _read(queue: Queue, uri: str) -> bytes | None:
         if error.response.get("Error", {}).get("Code") in _MISSING:
             return None
         raise problem_of(error) from error
+    except TRANSPORT:
+        return None  # it is asked for again
     return body

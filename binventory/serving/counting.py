@@ -76,11 +76,22 @@ def count(
 
 
 def _not_counted(names: Names, error: CountError) -> Problem:
-    if error.reason in {"ValidationError", "ValidationException"}:
+    if is_absent(error.reason, str(error)):
         return Problem(
             f"There is no endpoint {names.prefix}",
             "it is off, or no model has been approved yet",
             "turn it on: binventory endpoint on; or approve a model: binventory approve",
             code=Exit.NOT_READY,
         )
-    return Problem("The photo was not counted", f"{error} ({error.reason})", "see: binventory endpoint status")
+    cures = {
+        "too_many_bytes": "make it smaller, for example 2,000 pixels wide, or count it from S3: binventory count s3://...",
+        "connection": "check the network, then run the same command again",
+    }
+    cure = cures.get(error.reason, "see: binventory endpoint status")
+    return Problem("The photo was not counted", f"{error} ({error.reason})", cure)
+
+
+def is_absent(code: str, message: str) -> bool:
+    """Whether an error of SageMaker says that there is no endpoint; other refusals have the same code."""
+    words = ("not found", "could not find", "does not exist")
+    return code in {"ValidationError", "ValidationException"} and any(word in message.lower() for word in words)

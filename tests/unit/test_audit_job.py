@@ -202,6 +202,47 @@ def test_predictions_of_batch_transform_and_parquet(tmp_path: Path) -> None:
     assert list(read_predictions(tmp_path / "p.parquet")) == [("7", {1: 0.25, 2: 0.75})]
 
 
+def test_reasons_in_predictions_set_photos_aside_and_another_answer_refuses_the_file(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 3)
+    answers = tmp_path / "transform"
+    (answers / "again").mkdir(parents=True)
+    table = {str(count): 0.96 if count == 1 else 0.01 for count in range(1, 6)}
+    (answers / "00000.jpg.out").write_text(json.dumps({"probabilities": table}))
+    (answers / "again" / "00000.jpg.out").write_text(json.dumps({"probabilities": table}))
+    refused = {"error": {"reason": "unreadable", "message": "the JPEG is truncated"}}
+    (answers / "00010.jpg.out").write_text(json.dumps(refused))
+    request = job.Request(str(folder), tmp_path / "out", predictions=answers)
+    job.run_audit(request, no_aws)
+    rows = list(csv.DictReader((tmp_path / "out" / "set_aside.csv").open()))
+    assert [(row["image_id"], row["reason"]) for row in rows] == [("00010", "refused"), ("00020", "no_prediction")]
+    assert rows[0]["detail"] == "the JPEG is truncated"
+    (answers / "again" / "00000.jpg.out").write_text(json.dumps(refused))
+    with pytest.raises(Problem, match="00000 has another answer already"):
+        job.run_audit(request, no_aws)
+    (answers / "again" / "00000.jpg.out").write_text("{")
+    with pytest.raises(Problem, match=r"again/00000\.jpg\.out"):
+        job.run_audit(request, no_aws)
+
+
+def test_photos_of_records_are_found_whatever_they_end_with(tmp_path: Path) -> None:
+    folder = tmp_path / "bins"
+    for image_id, quantity in (("a", 1), ("b", 2), ("c", 3)):
+        write_bin(folder, image_id, quantity)
+    photos = folder / "bin-images"
+    (photos / "b.jpg").rename(photos / "b.JPEG")
+    (photos / "c.jpg").rename(photos / "c.jpeg")
+    (photos / "c.png").write_bytes(photo_bytes(100))
+    records = tmp_path / "records.csv"
+    records.write_text("image_id,count\na,1\nb,2\nc,3\nd,4\n")
+    with runtime() as endpoint:
+        request = job.Request(str(folder), tmp_path / "out", records=records, names=NAMES, endpoint="e")
+        job.run_audit(request, lambda: endpoint.aws)
+    assert {row["image_id"]: str(row["photo"]).rpartition("/")[2] for row in ranked(tmp_path / "out")} == {
+        "a": "a.jpg", "b": "b.JPEG", "c": "c.jpeg"
+    }  # fmt: skip
+    assert set_aside(tmp_path / "out") == {"d": "no_photo", "bin-images/c.png": "second_photo"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

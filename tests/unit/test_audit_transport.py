@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -14,11 +17,12 @@ from binventory.audit import sources
 from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, read_predictions
 from binventory.audit.sources import Prefix
 from binventory.cli import run
-from binventory.client import FetchError
+from binventory.client import FetchError, Queue, count_queued
 from binventory.client.addresses import checked_url, is_public, joined
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
-from tests.audited import photo_bytes, runtime
+from binventory.core.objects import read_whole
+from tests.audited import CUT, Reply, photo_bytes, runtime, shade_answer
 
 
 def prefix(server: ObjectServer) -> Prefix:
@@ -43,6 +47,62 @@ def test_a_cut_body_is_read_again_and_one_that_never_comes_ends_the_audit(monkey
         assert store.read("bin-images/none.jpg", 100) is None
         with pytest.raises(Problem, match="was not read"):
             store.read("bin-images/7.jpg", 10_000)
+
+
+def test_a_cut_answer_is_asked_for_again_and_one_that_never_comes_ends_the_audit() -> None:
+    def cut_twice(photo: bytes, number: int) -> Reply:
+        status, body = shade_answer(photo, number)
+        return (CUT, body) if number <= 2 else (status, body)
+
+    with runtime(cut_twice) as endpoint:
+        counter = EndpointCounter(endpoint.aws, "e", Pace(None), patience=0)
+        assert counter.probabilities("1", photo_bytes(60))[3] == 0.8
+        assert len(endpoint.photos) == 3
+    with runtime(lambda photo, number: (CUT, b'{"probabilities": {"1"')) as endpoint:
+        counter = EndpointCounter(endpoint.aws, "e", Pace(None), patience=0)
+        with pytest.raises(Problem, match="stopped answering: an answer was cut"):
+            counter.probabilities("1", photo_bytes(60))
+
+
+def test_a_queue_reads_a_cut_answer_again() -> None:
+    """The photo and the answer are in a bucket; the first requests for the answer are cut."""
+    answer = {"count": 2, "probabilities": {"1": 0.1, "2": 0.9}, "expected_count": 1.9, "entropy": 0.3}
+    body = json.dumps({**answer, "model": {"package": "p"}}).encode()
+
+    def cut(key: str, before: int) -> Fault | None:
+        return Fault.DROP if key == "answer" and before < 3 else None
+
+    class Asked:
+        def invoke_endpoint_async(self, **request: object) -> object:
+            return {"OutputLocation": f"s3://{BUCKET}/answer", "FailureLocation": f"s3://{BUCKET}/failure"}
+
+    class Uploads:
+        """The object server only reads."""
+
+        def __init__(self, s3: Any) -> None:
+            self.get_object = s3.get_object
+
+        def put_object(self, **request: object) -> None:
+            """Takes the photo."""
+
+        def delete_object(self, **request: object) -> None:
+            """Removes the photo."""
+
+    with ObjectServer({"answer": body}, fault=cut) as server:
+        s3 = prefix(server).aws.client("s3")
+        queue = Queue("e", f"s3://{BUCKET}/in/", Asked(), Uploads(s3))
+        assert count_queued(b"photo", queue, pause=lambda _: None).count == 2
+
+
+def test_an_object_is_read_again_until_it_is_whole() -> None:
+    def cut(key: str, before: int) -> Fault | None:
+        return Fault.DROP if (key == "whole" and before < 3) or key == "never" else None
+
+    with ObjectServer({"whole": b"w" * 5000, "never": b"n" * 5000}, fault=cut) as server:
+        s3 = prefix(server).aws.client("s3")
+        assert read_whole(partial(s3.get_object, Bucket=BUCKET, Key="whole"), "it", pause=0) == b"w" * 5000
+        with pytest.raises(Problem, match="it was not read"):
+            read_whole(partial(s3.get_object, Bucket=BUCKET, Key="never"), "it", pause=0)
 
 
 def test_a_photo_above_sagemakers_limit_is_refused_by_name_and_not_sent(tmp_path: Path) -> None:

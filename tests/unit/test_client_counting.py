@@ -14,15 +14,27 @@ import httpx
 import pytest
 from botocore.config import Config
 
+from binventory.cli import run
 from binventory.client import Count, CountError, FetchError, count_photo
 from tests import grey_model
+from tests.audited import write_bin
 from tests.serving_process import Endpoint, running
 
 Answer = tuple[int, dict[str, str], bytes]
 
 
 def aws_error(status: int, code: str, **fields: object) -> Answer:
-    return status, {"x-amzn-ErrorType": code}, json.dumps({"Message": code, **fields}).encode()
+    return status, {"x-amzn-ErrorType": code}, json.dumps({"Message": code} | fields).encode()
+
+
+NO_STACK: Answer = (
+    400,
+    {"content-type": "text/xml"},
+    b"<ErrorResponse><Error><Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error>"
+    b"</ErrorResponse>",
+)
+CUT: Answer = 200, {"content-type": "application/json", "content-length": "900"}, b'{"count": 1, "proba'
+"""The connection ends in the middle of an answer."""
 
 
 class Front(ThreadingHTTPServer):
@@ -40,10 +52,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append(self.path)
-        status, headers, content = self.server.troubles.pop(0) if self.server.troubles else self._pass_on(body)
+        if self.path == "/":  # CloudFormation
+            status, headers, content = NO_STACK
+        else:
+            self.server.asked.append(self.path)
+            status, headers, content = self.server.troubles.pop(0) if self.server.troubles else self._pass_on(body)
         self.send_response(status)
-        for name, value in {**headers, "content-length": str(len(content))}.items():
+        for name, value in {"content-length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -145,6 +160,81 @@ def test_other_errors_of_aws_are_named_and_not_repeated(runtime: Any, front: Fro
     with pytest.raises(CountError) as refused:
         count_photo(grey_model.photo(5), endpoint="absent", runtime=runtime)
     assert refused.value.reason == "ValidationError" and len(front.asked) == 1
+
+
+def test_a_cut_answer_is_asked_for_again_and_then_given_up(runtime: Any, front: Front) -> None:
+    front.troubles = [CUT, CUT]
+    assert count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=lambda _: None).count == 1
+    front.troubles = [CUT] * 9
+    with pytest.raises(CountError, match="was cut") as refused:
+        count_photo(grey_model.photo(5), endpoint="e", runtime=runtime, pause=lambda _: None)
+    assert refused.value.reason == "connection" and len(front.asked) == 3 + 4
+
+
+def test_a_photo_above_sagemakers_limit_is_not_sent(runtime: Any, front: Front) -> None:
+    with pytest.raises(CountError, match="SageMaker lets 6291456") as refused:
+        count_photo(bytes(6 * 1024 * 1024 + 1), endpoint="e", runtime=runtime)
+    assert refused.value.reason == "too_many_bytes" and front.asked == []
+
+
+@pytest.fixture
+def environment(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line's, with the endpoint behind the stand-in."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{front.server_address[1]}",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_gives_every_answer_and_names_what_the_endpoint_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = {
+        "1.jpg": grey_model.photo(5),
+        "2.jpg": grey_model.photo(200)[:700],
+        "3.png": grey_model.photo(250, "PNG"),
+        "phone.heic": b"\0\0\0\x1cftypheic" + bytes(400),
+        "large.jpg": grey_model.photo(5) + bytes(7 * 1024 * 1024),
+    }
+    for name, data in photos.items():
+        (tmp_path / name).write_bytes(data)
+    names = [str(tmp_path / name) for name in (*photos, "absent.jpg")]
+    assert run(["count", *names, "--json", "--output", str(tmp_path / "a.jsonl")]) == 1
+    found = {Path(name).name: answer for name, answer in json.loads(capsys.readouterr().out).items()}
+    assert (found["1.jpg"]["count"], found["3.png"]["count"]) == (1, 5)
+    reasons = {name: answer["error"] for name, answer in found.items() if "error" in answer}
+    assert reasons.keys() == {"2.jpg", "phone.heic", "large.jpg", "absent.jpg"}
+    assert "truncated" in reasons["2.jpg"]
+    assert "neither a JPEG nor a PNG" in reasons["phone.heic"]
+    assert "SageMaker lets 6291456" in reasons["large.jpg"]
+    assert "No such file" in reasons["absent.jpg"]
+    folder = tmp_path / "bins"
+    for number, quantity in ((1, 1), (2, 1), (3, 4)):
+        write_bin(folder, str(number), quantity)
+    flags = ["--predictions", str(tmp_path / "a.jsonl"), "--output", str(tmp_path / "out")]
+    assert run(["audit", str(folder), *flags]) == 0
+    first, _ = [json.loads(line) for line in (tmp_path / "out" / "disagreements.jsonl").read_text().splitlines()]
+    assert first["image_id"] == "3"
+    assert "truncated" in (tmp_path / "out" / "set_aside.csv").read_text()
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_tells_an_absent_endpoint_from_a_request_that_is_refused(
+    front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.jpg").write_bytes(grey_model.photo(5))
+    front.troubles = [aws_error(400, "ValidationError", Message="Endpoint e of account 1 not found.")]
+    assert run(["count", str(tmp_path / "1.jpg")]) == 3
+    assert "There is no endpoint" in capsys.readouterr().err
+    front.troubles = [aws_error(400, "ValidationError", Message="Request body is not supported")]
+    assert run(["count", str(tmp_path / "1.jpg")]) == 1
+    said = capsys.readouterr().err
+    assert "There is no endpoint" not in said and "Request body is not supported" in said
 
 
 def test_a_file_that_is_not_there_is_an_oserror(runtime: Any, tmp_path: Path) -> None:
