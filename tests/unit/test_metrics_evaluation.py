@@ -48,6 +48,18 @@ def test_undefined_numbers_are_null_not_nan(photos: list[Sample]) -> None:
     json.dumps(document, allow_nan=False)
 
 
+def test_photos_of_two_blocks_give_figures_without_intervals(photos: list[Sample], tmp_path: Path) -> None:
+    """Two blocks, drawn again and again, would say 0.0% to 0.0%."""
+    few = [photo for photo in photos if int(photo.id) < 200]
+    evaluation = evaluated(few, replicates=50)
+    write_report(tmp_path, evaluation, few)
+    accuracy = json.loads((tmp_path / JSON_NAME).read_text())["binventory"]["model"]["accuracy"]
+    assert accuracy == {"value": pytest.approx(float(evaluation.model.metrics.accuracy)), "low": None, "high": None}
+    page = (tmp_path / PAGE_NAME).read_text()
+    assert "too few blocks for an interval" in page.partition("Confusion")[0]
+    assert "n/a to n/a" not in page
+
+
 def test_each_slicing_holds_every_photo_once(photos: list[Sample]) -> None:
     evaluation = evaluated(photos, replicates=50)
     right = evaluation.model.predictions.correct.sum()

@@ -6,6 +6,7 @@ Resampling single photos would give intervals that are too narrow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ class Interval:
     high: float
     standard_deviation: float
     level: float = LEVEL
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough blocks gave one."""
+        return math.isfinite(self.low)
 
 
 def replicate_metrics(predictions: Predictions, *, replicates: int = REPLICATES, seed: int = 0) -> CountMetrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from binventory.pages.document import percent, render
+from evaluation.bootstrap import Interval
 from evaluation.calibration import ReliabilityBin, reliability
 from evaluation.count_metrics import Predictions, confusion_matrix
 from evaluation.photo_traits import LabelledPhoto
@@ -100,13 +101,19 @@ def _number(value: float) -> str:
     return "n/a" if np.isnan(value) else f"{value:.3f}"
 
 
+def _with_span(value: float, found: Interval, show: Callable[[float], str]) -> Markup:
+    if np.isnan(value):
+        return Markup("{}").format(show(value))
+    span = f"{show(found.low)} to {show(found.high)}" if found.is_known else "too few blocks for an interval"
+    return Markup("{} <small>{}</small>").format(show(value), span)
+
+
 def _row(compared: Sequence[Measured], name: str, title: str, explanation: str, kind: str) -> _Row:
     show = percent if kind == "percent" else _number
     cells = []
     for measured in compared:
         found = measured.intervals[name]
-        value = show(float(getattr(measured.metrics, name)))
-        cells.append(Markup("{} <small>{} to {}</small>").format(value, show(found.low), show(found.high)))
+        cells.append(_with_span(float(getattr(measured.metrics, name)), found, show))
     return _Row(title, explanation, tuple(cells))
 
 
@@ -128,9 +135,7 @@ def _class_rows(model: Measured) -> list[tuple[int, str, str, str, str]]:
     rows: list[tuple[int, str, str, str, str]] = []
     for column in range(len(model.predictions.classes)):
         found = model.class_intervals["recall"][column]
-        recall = Markup("{} <small>{} to {}</small>").format(
-            percent(float(model.metrics.recall[column])), percent(found.low), percent(found.high)
-        )
+        recall = _with_span(float(model.metrics.recall[column]), found, percent)
         rows.append(
             (
                 int(photos[column]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Slice:
     @property
     def has_interval(self) -> bool:
         """Whether it has photos of enough blocks for an interval."""
-        return math.isfinite(self.accuracy_interval.low)
+        return self.accuracy_interval.is_known
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,13 +110,15 @@ def evaluate(
 
 def _measured(name: str, predictions: Predictions, gate: GateSettings) -> Measured:
     draws = replicate_metrics(predictions, replicates=gate.replicates, seed=gate.seed)
+    blocks = len(np.unique(predictions.blocks))
     return Measured(
         name=name,
         predictions=predictions,
         metrics=measure(predictions),
-        intervals={metric: interval(values) for metric, values in draws.scalars()},
+        intervals={metric: interval(values, blocks=blocks) for metric, values in draws.scalars()},
         class_intervals={
-            metric: tuple(interval(column) for column in values.T) for metric, values in draws.per_class()
+            metric: tuple(interval(column, blocks=blocks) for column in values.T)
+            for metric, values in draws.per_class()
         },
     )
 
