@@ -84,6 +84,8 @@ class Task:
     part: Part
     shard: Path
     made_from: str
+    samples: int
+    """Photos of the shard."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -107,8 +109,13 @@ def main(arguments: list[str] | None = None) -> None:
     mine = _of_this_machine(tasks)
     quarantine = Quarantine(settings.max_corrupt_share)
     missing = [task for task in mine if not _is_kept(task, work, quarantine)]
+    total, done, begun = sum(task.samples for task in missing), 0, time.monotonic()
     for task in missing:
         _embed(task, frozen, model.preprocessing, settings, work, quarantine)
+        done += task.samples
+        rate = done / (time.monotonic() - begun)
+        left = (total - done) / rate if rate else 0
+        print(f"embedding photos={done} of={total} rate={rate:.4g} left={left:.0f}", flush=True)
     quarantine.check()
     _publish(work, mine, tasks, output)
     write_part_list(output / "features", {task.part: task.made_from for task in tasks}, weights)
@@ -218,7 +225,9 @@ def _tasks(shards: dict[str, list[Path]], views: int, origin: str, weights: str,
                 part = Part(split, shard.stem, view)
                 if part in tasks:
                     raise JobError(f"split {split!r} has two shards named {shard.name}; give them different names")
-                tasks[part] = Task(part, shard, part_digest(origin, weights, precision, part, lists.of(shard)))
+                entry = lists.of(shard)
+                digest = part_digest(origin, weights, precision, part, entry)
+                tasks[part] = Task(part, shard, digest, entry.samples)
     return list(tasks.values())
 
 

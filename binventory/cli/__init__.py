@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 from types import FrameType
+from typing import Annotated
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
-from binventory.cli import (
-    audit,
-    cost,
-    count,
-    doctor,
-    endpoint,
-    leftovers,
-    rehearse,
-    render,
-    review,
-    spent,
-    stop,
-    train,
-    watch,
-)
+from binventory.cli import failures, volume
+from binventory.cli.commands import LazyGroup
 from binventory.cli.help_look import tidy_help
 from binventory.cli.look import print_problem, stderr
-from binventory.core.aws import error_code, error_message
-from binventory.core.errors import Exit, Problem
+from binventory.cli.volume import QuietFlag, VerboseFlag
+from binventory.core.errors import Exit
 
 app = typer.Typer(
     name="binventory",
+    cls=LazyGroup,
     help="Counts the items in a warehouse bin from its photo: train, serve and rehearse.",
     epilog="""
 Examples:
@@ -49,49 +39,66 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 tidy_help()
-for group in (rehearse, render, doctor, review, train, watch, stop, endpoint, count, audit, cost, spent, leftovers):
-    group.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"binventory {version('binventory')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    quiet: QuietFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Flags of all commands; quiet and verbose may also stand after the command."""
 
 
 def main() -> None:
-    """Entry point: runs a command and turns every expected failure into three lines and an exit code."""
+    """Entry point: runs a command and turns every failure into three lines and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run())
+    code = run()
+    # What is still buffered may find its pipe closed or its disk full; Python would print that without a cause.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        problem = failures.problem_of(OSError(error.errno, error.strerror, "standard output"))
+        print_problem(problem)
+        code = problem.code
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
+    volume.reset()
     try:
         result = app(args=arguments, standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK
-    except Problem as problem:
-        print_problem(problem)
-        return problem.code
-    except ClientError as error:
-        print_problem(_from_aws(error))
-        return Exit.FAILED
-    except BotoCoreError as error:
-        print_problem(Problem("AWS was not reached", str(error), "check region, credentials and network"))
-        return Exit.NOT_READY
     except typer.Exit as exit_:
         return exit_.exit_code
     except (KeyboardInterrupt, typer.Abort):
         stderr.print("Interrupted; nothing of this command is left running.")
         return Exit.INTERRUPTED
+    except BrokenPipeError:
+        return Exit.FAILED  # `binventory cost | head`: the reader has seen enough
     except Exception as error:
-        # Wrong flags and values. Typer vendors click, so its exceptions are recognised by their methods.
-        if not (hasattr(error, "show") and hasattr(error, "exit_code")):
-            raise
-        error.show()
-        return Exit.USAGE
-
-
-def _from_aws(error: ClientError) -> Problem:
-    return Problem(
-        f"AWS refused {error.operation_name}",
-        f"{error_code(error)}: {error_message(error)}",
-        "check that these credentials may do this, and that the stacks are deployed",
-    )
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]  # the help, in typer's look
+            return Exit.USAGE
+        if volume.volume.verbose:
+            traceback.print_exc()
+        problem = failures.problem_of(error)
+        print_problem(problem)
+        return problem.code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

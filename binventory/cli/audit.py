@@ -9,27 +9,31 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
-from binventory.audit import job
-from binventory.audit.csv_records import Columns
-from binventory.audit.database import Filters, SkuError
-from binventory.audit.plan import Plan
-from binventory.audit.run import Scope
-from binventory.audit.summary import Summary
 from binventory.batch.estimate import launch
 from binventory.batch.site import Site
 from binventory.cli.interrupted import JobHalted
 from binventory.cli.launching import DryRunFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
+from binventory.cli.progress import progress_bar
 from binventory.cli.settings import names_of
 from binventory.core.aws import connect
 from binventory.core.errors import Exit, Problem
+from binventory.core.outputs import check_folder
 from binventory.cost import prices
+
+if TYPE_CHECKING:  # with numpy and Arrow, which help and completion do not wait for
+    from binventory.audit import job
+    from binventory.audit.csv_records import Columns
+    from binventory.audit.database import SkuError
+    from binventory.audit.plan import Plan
+    from binventory.audit.run import Scope
+    from binventory.audit.summary import Summary
 
 _SHOWN_REASONS = 6
 _SHOWN_SKUS = 5
@@ -65,7 +69,9 @@ def audit(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Inspections you can afford: lists as many, says what they will find.")
     ] = None,
-    formats: Annotated[str, typer.Option("--format", help="Some of csv,jsonl,parquet,html.")] = ",".join(job.FORMATS),
+    formats: Annotated[
+        str | None, typer.Option("--format", help="Some of csv,jsonl,parquet,html; default: all of them.")
+    ] = None,
     page_bins: Annotated[int, typer.Option(min=1, max=20_000, help="Most bins on the HTML page.")] = 2000,
     classes: Annotated[str, typer.Option(help="Counts that the model knows.")] = "1,2,3,4,5",
     rate: Annotated[float | None, typer.Option(min=0.01, help="Most requests a second.")] = None,
@@ -91,6 +97,9 @@ def audit(
     json: JsonFlag = False,
 ) -> None:
     """Ranks bins by how improbable their recorded quantity is, given their photo."""
+    from binventory.audit import job
+    from binventory.audit.database import Filters
+
     if top is not None and budget is not None:
         raise Problem(
             "--top and --budget exclude each other",
@@ -98,6 +107,7 @@ def audit(
             "give one of them",
             code=Exit.USAGE,
         )
+    check_folder(output, "--output")
     names = names_of(env)
     with ExitStack() as stack:
         # What a dry run writes must not be what a real one continues.
@@ -113,7 +123,7 @@ def audit(
             batch=batch,
             names=names,
             filters=Filters(threshold=threshold, top=budget or top),
-            formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
+            formats=_formats(formats, job.FORMATS),
             page_bins=page_bins,
             scope=_scope(classes),
             rate=rate,
@@ -122,7 +132,7 @@ def audit(
             bus=events,
             restart=restart,
         )
-        shown = stack.enter_context(_progress())
+        shown = stack.enter_context(progress_bar())
         halted = JobHalted(names, shown.stop)
         asked = _Asked(dry_run=dry_run, yes=yes, json=json)
         kept = f"what was compared is kept in {output}"
@@ -139,7 +149,13 @@ def audit(
         stdout.print(f"{result.events} events went to {events}.")
 
 
+def _formats(asked: str | None, every: tuple[str, ...]) -> tuple[str, ...]:
+    return every if asked is None else tuple(part.strip() for part in asked.split(",") if part.strip())
+
+
 def _columns(mapping: str) -> Columns:
+    from binventory.audit.csv_records import Columns
+
     try:
         return Columns.parse(mapping)
     except ValueError as error:
@@ -149,6 +165,8 @@ def _columns(mapping: str) -> Columns:
 
 
 def _scope(classes: str) -> Scope:
+    from binventory.audit.run import Scope
+
     try:
         counts = tuple(sorted({int(part) for part in classes.split(",")}))
     except ValueError:
@@ -166,17 +184,6 @@ def _hourly(instance: str) -> float | None:
     except Problem:
         return None
     return table_of_region.instance_hour(instance)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=stderr,
-        transient=True,
-    )
 
 
 @dataclass(frozen=True)
@@ -199,6 +206,8 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
     The endpoint bills anyway, so without a terminal there is no question; transform jobs are started for this audit
     alone, so there is one.
     """
+    from binventory.audit import job
+
     transformed = shown.add_task("Transform job", total=None, visible=False)
     audited = shown.add_task("Comparing", total=None)
     drawn = shown.add_task("Drawing the page", total=None, visible=False)

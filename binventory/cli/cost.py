@@ -7,11 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-import boto3
 import typer
 from rich.table import Table
 
-from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
+from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table, working
+from binventory.cli.settings import settings_of
 from binventory.cost import prices, quantities, text
 from binventory.cost.alternatives import ENDPOINT_MONTH
 from binventory.cost.estimate import Estimate, estimate
@@ -69,6 +69,8 @@ def cost(
 
 
 def _refresh(region: str) -> None:
+    import boto3
+
     # The Price List answers in a few regions only; us-east-1 knows the prices of all of them.
     found = refresh_prices(boto3.client("pricing", region_name="us-east-1"), region, date.today())
     stderr.print(f"Read {found.instances} instance prices of {region}, and {', '.join(found.units) or 'no others'}.")
@@ -85,8 +87,9 @@ def _estimate(folder: Path | None, env: str, photos: int | None, traffic: float,
 
 
 def _synthesized(env: str) -> quantities.Quantities:
+    settings_of(env)  # a wrong one is named here, not in the output of the CDK CLI
     with tempfile.TemporaryDirectory() as scratch:
-        with stderr.status("Synthesizing the stacks"):
+        with working("Synthesizing the stacks"):
             synthesize(_REPOSITORY, env, Path(scratch))
         return quantities.read(Path(scratch))
 

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from binventory import serving
 from binventory.batch.counting import CountedPhoto, count_prefix
@@ -21,12 +20,14 @@ from binventory.batch.estimate import launch
 from binventory.batch.site import find_site
 from binventory.cli.interrupted import JobHalted
 from binventory.cli.launching import DryRunFlag, YesFlag, confirm
-from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
+from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stdout, table
+from binventory.cli.progress import progress_bar
 from binventory.cli.settings import names_of
 from binventory.client import DATASET_HOSTS, FetchPolicy
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from binventory.core.outputs import check_file, write_text
 from binventory.cost.launch import of_endpoint
 
 _SHOWN_PHOTOS = 20
@@ -59,6 +60,8 @@ def count(
 
     Addresses are fetched here, never by the endpoint.
     """
+    if output is not None:
+        check_file(output, "--output")
     aws, names = connect(os.environ), names_of(env)
     prefixes = [photo for photo in photos if photo.startswith("s3://")]
     if prefixes:
@@ -74,22 +77,10 @@ def count(
     if dry_run:
         _show_what_the_endpoint_bills(aws, names, len(photos), json=json)
         return
-    policy = FetchPolicy(allowed_hosts=(*DATASET_HOSTS, *(allow_host or ())))
-    queue = serving.find_queue(aws, names)
-    with ThreadPoolExecutor(_AT_ONCE if queue else 1) as pool:  # what waits in a queue can wait together
-
-        def ask(photo: str) -> serving.EndpointAnswer | Problem:
-            try:
-                return serving.count(aws, names, photo if "://" in photo else Path(photo), policy, queue)
-            except Problem as problem:
-                if problem.code == Exit.NOT_READY or len(photos) == 1:  # there is no other answer
-                    raise
-                return problem
-
-        answers = dict(zip(photos, pool.map(ask, photos), strict=True))
+    answers = _answers(aws, names, photos, (*DATASET_HOSTS, *(allow_host or ())))
     if output is not None:
         lines = (json_format.dumps(vars(_as_counted(name, answer))) + "\n" for name, answer in answers.items())
-        output.write_text("".join(lines), encoding="utf-8")
+        write_text(output, "".join(lines))
     if json:
         print_json({n: {"error": str(a)} if isinstance(a, Problem) else a for n, a in answers.items()})
     else:
@@ -102,6 +93,31 @@ def count(
         stdout.print(shown)
     if any(isinstance(answer, Problem) for answer in answers.values()):
         raise typer.Exit(Exit.FAILED)
+
+
+def _answers(
+    aws: Aws, names: Names, photos: list[str], hosts: tuple[str, ...]
+) -> dict[str, serving.EndpointAnswer | Problem]:
+    """The endpoint's answer for each photo, or why there is none. Raises Problem where there will be none at all."""
+    policy = FetchPolicy(allowed_hosts=hosts)
+    queue = serving.find_queue(aws, names)
+    with ThreadPoolExecutor(_AT_ONCE if queue else 1) as pool:  # what waits in a queue can wait together
+
+        def ask(photo: str) -> serving.EndpointAnswer | Problem:
+            try:
+                return serving.count(aws, names, photo if "://" in photo else Path(photo), policy, queue)
+            except Problem as problem:
+                if problem.code == Exit.NOT_READY or len(photos) == 1:  # there is no other answer
+                    raise
+                return problem
+
+        with progress_bar() as bar:
+            task = bar.add_task("Counting", total=len(photos))
+            answers = {}
+            for photo, answer in zip(photos, pool.map(ask, photos), strict=True):
+                answers[photo] = answer
+                bar.advance(task)
+    return answers
 
 
 def _as_counted(name: str, answer: serving.EndpointAnswer | Problem) -> CountedPhoto:
@@ -121,8 +137,7 @@ def _count_prefix(
     aws: Aws, names: Names, uri: str, output: Path | None, *, dry_run: bool, yes: bool, json: bool
 ) -> None:
     site = find_site(aws, names)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=stderr, transient=True)
+    progress = progress_bar()
     task = progress.add_task("Counting", total=None)
     finished = 0
 

@@ -18,6 +18,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
+from binventory.core.words import counted
 from binventory.cost.launch import of_endpoint
 
 group = typer.Typer(help="The endpoint: on, off, and what it serves.", no_args_is_help=True)
@@ -40,7 +41,8 @@ def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     if json:
         print_json({**vars(state), "newer": newer})
         return
-    stdout.print(f"Endpoint  {state.name}: {state.status}" + (f", {state.instances} instances" * (state.instances > 0)))
+    instances = f", {counted(state.instances, 'instance')}" if state.instances else ""
+    stdout.print(f"Endpoint  {state.name}: {state.status}{instances}")
     stdout.print(f"Switch    {'on' if state.switched_on else 'off'} (stack {state.stack_status})")
     for sentence in serving.explained(names, state):
         stdout.print(f"          {sentence}", soft_wrap=True, markup=False)

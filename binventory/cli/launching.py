@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from binventory.cli.look import print_json, stderr, stdout, table
+from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
 from binventory.cost.launch import Launch
 from binventory.cost.text import money_or_unknown
@@ -78,7 +79,7 @@ def show_launch(launch: Launch, console: Console) -> None:
 
 def show_next(launch: Launch, console: Console) -> None:
     """The commands that are useful once it has been started."""
-    if not launch.next_commands:
+    if not launch.next_commands or volume.quiet:
         return
     shown = table("Useful commands", "")
     for purpose, command in launch.next_commands:

@@ -2,27 +2,80 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 from rich.table import Table
 
-from binventory.core.errors import Problem
+from binventory.cli.volume import volume
+from binventory.core.errors import Exit, Problem
 from binventory.core.journal import duration as duration
 
-stdout = Console(highlight=False, soft_wrap=False)
-stderr = Console(stderr=True, highlight=False)
+_REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_PIPE_WIDTH = 10_000
+
+
+class _Console(Console):
+    """A console that breaks lines on a terminal only: what reads a pipe or a file wants a row in a line."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """As the terminal; without one so wide that nothing is broken, unless COLUMNS is set."""
+        found = super().size
+        if self.is_terminal or "COLUMNS" in os.environ:
+            return found
+        return ConsoleDimensions(_PIPE_WIDTH, found.height)
+
+    @size.setter
+    def size(self, chosen: tuple[int, int]) -> None:
+        self._width, self._height = chosen
+
+
+stdout = _Console(highlight=False, soft_wrap=False)
+stderr = _Console(stderr=True, highlight=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def environments() -> list[str]:
+    """The environments that have settings."""
+    return sorted(path.stem for path in (_REPOSITORY / "settings").glob("*.yaml"))
+
+
+def _environment(name: str) -> str:
+    """The only place where commands hold the name of an environment against those that exist."""
+    known = environments()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        raise Problem(
+            f"There is no environment {name}",
+            f"it must be one of {', '.join(known)}, which settings/ has",
+            f"did you mean --env {close[0]}?" if close else f"choose one: --env {known[0]}",
+            code=Exit.USAGE,
+        )
+    return name
+
+
 EnvironmentOption = Annotated[
-    str, typer.Option("--env", metavar="NAME", help="Environment of the stacks: dev or prod.", envvar="BINVENTORY_ENV")
+    str,
+    typer.Option(
+        "--env",
+        metavar="NAME",
+        help="Environment of the stacks: dev or prod.",
+        envvar="BINVENTORY_ENV",
+        callback=_environment,
+        autocompletion=environments,
+    ),
 ]
 
 
@@ -33,6 +86,16 @@ def print_problem(problem: Problem) -> None:
     stderr.print(f"[bold red]{escape(problem.what)}.[/bold red]", soft_wrap=True)
     stderr.print(f"Why: {escape(problem.why)}", soft_wrap=True)
     stderr.print(f"Do:  {escape(problem.cure)}", soft_wrap=True)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows on a terminal that a command works; nothing with --quiet."""
+    if volume.quiet:
+        yield
+        return
+    with stderr.status(text):
+        yield
 
 
 def print_json(value: Any) -> None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
-from binventory.cli.summary import print_result
 from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
-from binventory.rehearsal import ending, folder, run
-from binventory.rehearsal.result import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS, Options, Result
+from binventory.core.outputs import check_file
+from binventory.rehearsal.defaults import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS
 from stacks.backbones import published_weights
+
+if TYPE_CHECKING:
+    from binventory.rehearsal.result import Options, Result
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _EXAMPLES = """
@@ -75,6 +77,11 @@ def rehearse(
 
     Takes about four minutes on two cores. Exits with 1 and the failing job's log when anything fails.
     """
+    # With the local AWS and everything else: help and completion do not wait for that.
+    from binventory.cli.summary import print_result
+    from binventory.rehearsal import ending, folder, run
+    from binventory.rehearsal.result import Options, Result
+
     if end is not None:
         ending.end(end.resolve())
         stdout.print(f"Ended: no process, port or file of {end} is left.")
@@ -95,6 +102,8 @@ def rehearse(
             f"add {instead}--weights none for random ones",
             code=Exit.USAGE,
         )
+    if report is not None:
+        check_file(report, "--report")
     options = Options(
         names=names_of("dev"),
         repository=REPOSITORY,
@@ -153,11 +162,13 @@ def _print_kept(result: Result, state_dir: Path) -> None:
 
 
 def _print_exports(exports: dict[str, str], state_dir: Path) -> None:
+    from binventory.rehearsal.folder import EXPORTS
+
     place = shlex.quote(str(state_dir))
     stdout.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
     for name, value in exports.items():
         stdout.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
-    stdout.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / folder.EXPORTS))}", soft_wrap=True)
+    stdout.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / EXPORTS))}", soft_wrap=True)
     stdout.print(f"\nEnd it with: binventory rehearse --end {place}", soft_wrap=True)
     stdout.print(f"If this computer or the local AWS ended: binventory rehearse --resume {place}", soft_wrap=True)
 

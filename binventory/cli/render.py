@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from binventory.cli.look import JsonFlag, print_json, stdout
-from binventory.render import render_bucket
+from binventory.cli.progress import progress_bar
+from binventory.core.outputs import check_folder
+from binventory.core.words import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -28,13 +30,30 @@ def render(
     json: JsonFlag = False,
 ) -> None:
     """Renders bin photos and their records, laid out like the public bucket, with some defects on purpose."""
-    bucket = render_bucket(folder, photos=photos, seed=seed, wrong_records=wrong_records)
+    from binventory.render import render_bucket
+    from binventory.render.claim import WRONG, claim
+
+    check_folder(folder, "DIR")
+    claim(folder, photos)
+    with progress_bar() as shown:
+        task = shown.add_task("Rendering", total=photos)
+        bucket = render_bucket(
+            folder,
+            photos=photos,
+            seed=seed,
+            wrong_records=wrong_records,
+            say=lambda done: shown.update(task, completed=done),
+        )
+    if bucket.wrong:
+        rows = "".join(f"{image_id},{count}\n" for image_id, count in bucket.wrong.items())
+        (folder / WRONG).write_text("image_id,count\n" + rows)
     if json:
         print_json({"folder": folder, "counts": bucket.counts, "defects": bucket.defects, "wrong": bucket.wrong})
         return
     if bucket.wrong:
-        (folder / "wrong.csv").write_text(
-            "image_id,count\n" + "".join(f"{image_id},{count}\n" for image_id, count in bucket.wrong.items())
-        )
-        stdout.print(f"{len(bucket.wrong)} records are wrong: {folder}/wrong.csv says what is there", soft_wrap=True)
-    stdout.print(f"{len(bucket.counts)} bins and {len(bucket.defects)} ids with a defect in {folder}", soft_wrap=True)
+        wrong = counted(len(bucket.wrong), "record")
+        stdout.print(f"{wrong} made wrong: {folder}/{WRONG} says what is there", soft_wrap=True, markup=False)
+    defects = counted(len(bucket.defects), "id")
+    stdout.print(
+        f"{counted(len(bucket.counts), 'bin')} and {defects} with a defect in {folder}", soft_wrap=True, markup=False
+    )

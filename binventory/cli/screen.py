@@ -12,6 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from binventory.cli.volume import volume
 from binventory.core.journal import Entry, Journal, duration
 
 _MARKS = {"waiting": "·", "running": "", "done": "✓", "failed": "✗", "reused": "=", "skipped": "-"}
@@ -27,6 +28,9 @@ Below = Callable[[Console], RenderableType | None]
 @contextmanager
 def show(journal: Journal, console: Console, below: Below | None = None) -> Iterator[None]:
     """Shows the journal until the block ends."""
+    if volume.quiet:
+        yield
+        return
     if console.is_terminal and not console.is_dumb_terminal:
         with Live(_LiveTable(journal, below), console=console, refresh_per_second=8, transient=False):
             yield

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from stacks.settings import InvalidSettingsError, Settings, load
+
+if TYPE_CHECKING:
+    from stacks.settings import Settings
 
 
 def settings_of(environment: str) -> Settings:
     """The settings of an environment. Raises Problem where they are not usable."""
+    from stacks.settings import InvalidSettingsError, load
+
     try:
         return load(environment)
     except InvalidSettingsError as error:
         raise Problem(
             "The settings are not usable",
-            str(error),
+            _in_one_line(str(error)),
             f"correct settings/{environment}.yaml or the variable, or choose another environment with --env",
             code=Exit.USAGE,
         ) from None
+
+
+def _in_one_line(found: str) -> str:
+    """Each wrong value with what is allowed: `training.epochs = 0 must be greater than 0; ...`."""
+    return re.sub(r"\n\s+", " ", found.strip()).replace("\n", "; ")
 
 
 def names_of(environment: str) -> Names:

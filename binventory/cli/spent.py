@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from rich.markup import escape
 
 from binventory import executions
+from binventory.cli import completing
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
 from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect, error_code
@@ -35,7 +36,10 @@ def register(app: typer.Typer) -> None:
 
 def spent(
     execution: Annotated[
-        str | None, typer.Argument(metavar="EXECUTION", help="Pipeline execution. Default: the newest.")
+        str | None,
+        typer.Argument(
+            metavar="EXECUTION", help="Pipeline execution. Default: the newest.", autocompletion=completing.executions
+        ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="For a workflow's summary.")] = False,
     env: EnvironmentOption = "dev",

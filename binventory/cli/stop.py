@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from binventory import executions, serving
 from binventory.batch import transform
+from binventory.cli import completing
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
@@ -45,6 +46,7 @@ def stop(
         typer.Argument(
             metavar="EXECUTION",
             help="Execution (ARN or its last part), run on EC2, or transform job. Default: the only one that runs.",
+            autocompletion=completing.executions,
         ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every execution of the environment that runs.")] = False,

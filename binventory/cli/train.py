@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from binventory import executions, serving
+from binventory.cli import completing
 from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
-from binventory.cli.parameters import check_values
 from binventory.cli.pending import pending_package
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of, settings_of
@@ -62,7 +62,9 @@ def train(
     like: Annotated[
         str | None,
         typer.Option(
-            metavar="EXECUTION", help="Start with the parameters of this execution; `newest` is the last one."
+            metavar="EXECUTION",
+            help="Start with the parameters of this execution; `newest` is the last one.",
+            autocompletion=completing.executions,
         ),
     ] = None,
     fresh: Annotated[
@@ -83,6 +85,8 @@ def train(
     json: JsonFlag = False,
 ) -> None:
     """Shows what an execution costs, asks, starts it and shows its steps; after Ctrl-C it continues."""
+    from binventory.cli.parameters import check_values  # with the settings' types, which help does not wait for
+
     settings, aws = settings_of(env), connect(os.environ)
     names = Names(env, settings.project)
     parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
@@ -153,7 +157,12 @@ def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fre
 
 def approve(
     package: Annotated[
-        str | None, typer.Argument(metavar="ARN", help="Model package. Default: the newest that is pending.")
+        str | None,
+        typer.Argument(
+            metavar="ARN",
+            help="Model package. Default: the newest that is pending.",
+            autocompletion=completing.packages,
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the endpoint serves it.")] = True,
     note: Annotated[str, typer.Option(help="Kept with the approval.")] = "approved with the binventory command line",
@@ -218,7 +227,10 @@ def _goes_on(names: Names, package: str) -> GoesOn:
 
 def reject(
     package: Annotated[
-        str | None, typer.Argument(metavar="ARN", help="Model package. Default: the one that serves.")
+        str | None,
+        typer.Argument(
+            metavar="ARN", help="Model package. Default: the one that serves.", autocompletion=completing.packages
+        ),
     ] = None,
     note: Annotated[str, typer.Option(help="Kept with the rejection.")] = "rejected with the binventory command line",
     env: EnvironmentOption = "dev",

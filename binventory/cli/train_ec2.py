@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from binventory import executions
 from binventory.assembly.definitions import defaults_of
 from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
-from binventory.cli.parameters import check_values
 from binventory.cli.screen import show
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
@@ -20,7 +19,9 @@ from binventory.core.names import Names
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
 from binventory.ec2.plan import Place
-from stacks.settings import Settings
+
+if TYPE_CHECKING:
+    from stacks.settings import Settings
 
 _ENDED_WELL = "succeeded"
 
@@ -44,6 +45,8 @@ def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
     Raises:
         Problem: the stack is not deployed, a machine works on the run already, spot has none, or the run ended early.
     """
+    from binventory.cli.parameters import check_values
+
     if asked.resume and asked.values:
         raise Problem(
             "--set and --resume do not go together",

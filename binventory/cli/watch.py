@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from binventory import executions, serving
+from binventory.cli import completing
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cli.screen import Below, show
 from binventory.cli.settings import names_of
@@ -22,6 +23,7 @@ from binventory.core.aws import Aws, connect
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.names import Names
+from binventory.core.outputs import check_file, write_text
 from binventory.cost.spent import Meter
 from binventory.cost.text import so_far
 from binventory.executions.watching import StepWatcher
@@ -38,7 +40,10 @@ _TAIL = 8
 _BUSY = frozenset({"InProgress", "Stopping"})
 
 ExecutionArgument = Annotated[
-    str | None, typer.Argument(metavar="EXECUTION", help="ARN or its last part. Default: the newest.")
+    str | None,
+    typer.Argument(
+        metavar="EXECUTION", help="ARN or its last part. Default: the newest.", autocompletion=completing.executions
+    ),
 ]
 
 
@@ -66,9 +71,10 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Writes an execution as one HTML page: timeline, trials, learning curves, evaluation and cost."""
+    check_file(output, "--output")
     aws = connect(os.environ)
     record = read(aws, _chosen(aws, names_of(env), execution))
-    output.write_text(render(record), encoding="utf-8")
+    write_text(output, render(record))
     status = record.execution.status
     if json:
         found = {"execution": record.execution.arn, "status": status, "page": output.resolve()}

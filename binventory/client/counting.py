@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import boto3
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
 from binventory.client.fetching import FetchPolicy, fetch_photo
@@ -67,7 +66,7 @@ def count_photo(
         raise CountError(
             "too_many_bytes", f"it has {len(data)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
         )
-    client: Runtime = runtime or boto3.client("sagemaker-runtime")
+    client: Runtime = runtime or _default_runtime()
     for attempt in range(_ATTEMPTS):
         try:
             reply = client.invoke_endpoint(
@@ -86,6 +85,13 @@ def count_photo(
                 raise CountError("connection", f"the answer was cut: {str(error)[:200]}") from error
         pause(2.0**attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _default_runtime() -> Runtime:
+    import boto3
+
+    runtime: Runtime = boto3.client("sagemaker-runtime")
+    return runtime
 
 
 def photo_bytes(photo: bytes | Path | str, policy: FetchPolicy | None) -> bytes:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ProfileNotFound
 
 from binventory.core.errors import Exit, Problem
 
-_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 4},
-    connect_timeout=5,
-    read_timeout=70,
-    max_pool_connections=32,
-)
+if TYPE_CHECKING:
+    import boto3  # imported when a command connects: help and completion are shown without it
+
+_CONFIG: Final[dict[str, Any]] = {
+    "retries": {"mode": "standard", "total_max_attempts": 4},
+    "connect_timeout": 5,
+    "read_timeout": 70,
+    "max_pool_connections": 32,
+}
+_CALLS: Final = logging.getLogger("binventory.aws")
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,12 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """The client of a service, made once."""
+        from botocore.config import Config
+
         with self._lock:
             if service not in self._clients:
                 make: Any = self.session.client  # its overloads know literal names only
-                self._clients[service] = make(service, endpoint_url=self.endpoint_url, config=_CONFIG)
+                self._clients[service] = make(service, endpoint_url=self.endpoint_url, config=Config(**_CONFIG))
             return self._clients[service]
 
     @property
@@ -50,15 +55,42 @@ class Aws:
 
 
 def connect(environment: Mapping[str, str]) -> Aws:
-    """The connection that AWS_* variables describe, without touching the process's own environment."""
-    session = boto3.Session(
-        aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
-        aws_session_token=environment.get("AWS_SESSION_TOKEN"),
-        region_name=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
-        profile_name=environment.get("AWS_PROFILE"),
-    )
-    if session.region_name is None:
+    """The connection that AWS_* variables describe, without touching the process's own environment.
+
+    Keys in the variables come before a profile. With keys and a region no profile is read, so that a name that stands
+    in the process's environment by chance does no harm.
+
+    Raises:
+        Problem: the profile does not exist, or there is no region, or there are no credentials.
+    """
+    import boto3
+    import botocore.session
+
+    key, region = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_REGION")
+    region = region or environment.get("AWS_DEFAULT_REGION")
+    profile = None if key and region else environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+    # botocore would look into the process's environment for a profile that is not given.
+    core = botocore.session.Session(session_vars={"profile": (None, None, profile, None)})
+    try:
+        session = boto3.Session(
+            aws_access_key_id=key,
+            aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
+            region_name=region,
+            botocore_session=core,
+        )
+        found = session.region_name
+    except ProfileNotFound:
+        raise Problem(
+            f"The AWS profile {profile} does not exist",
+            "AWS_PROFILE names it, and no AWS configuration file has it",
+            "export AWS_PROFILE with one of `aws configure list-profiles`, or unset it",
+            code=Exit.NOT_READY,
+        ) from None
+    if _CALLS.isEnabledFor(logging.DEBUG):
+        session.events.register("after-call", _log_call)
+        session.events.register("after-call-error", _log_call)
+    if found is None:
         raise Problem(
             "No AWS region is set",
             "neither AWS_REGION nor the profile names one",
@@ -73,6 +105,14 @@ def connect(environment: Mapping[str, str]) -> Aws:
             code=Exit.NOT_READY,
         )
     return Aws(session, environment.get("AWS_ENDPOINT_URL"))
+
+
+def _log_call(model: Any, parsed: Mapping[str, Any] | None = None, exception: Any = None, **others: Any) -> None:
+    """One line for each call, with --verbose."""
+    answer = parsed or {}
+    failed = answer.get("Error", {}).get("Code") or (type(exception).__name__ if exception else "")
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    _CALLS.debug("AWS %s %s: %s", model.service_model.service_name, model.name, " ".join(f"{status} {failed}".split()))
 
 
 def error_code(error: ClientError) -> str:

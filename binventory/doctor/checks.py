@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
@@ -19,7 +20,9 @@ from binventory.doctor.check import Check, asked
 from binventory.doctor.permissions import examine_rights
 from binventory.doctor.quotas import examine_quotas, needs
 from binventory.doctor.tools import examine_tools
-from stacks.settings import Settings
+
+if TYPE_CHECKING:
+    from stacks.settings import Settings
 
 _BOOTSTRAP_VERSION = 21
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from binventory.core.aws import Aws
 from binventory.cost.machines import machine
 from binventory.doctor.check import Check, asked
-from stacks.settings import Settings
+
+if TYPE_CHECKING:
+    from stacks.settings import Settings
 
 _SERVERLESS = "Maximum total concurrency that can be allocated across all serverless endpoints"
 _SPOT_VCPUS = "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"

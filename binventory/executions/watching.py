@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from binventory import executions
 from binventory.core.aws import Aws
-from binventory.core.journal import Journal
-from stacks.names import TRAIN
+from binventory.core.journal import Journal, duration
+from stacks.names import EMBED, TRAIN
 
 _METRIC = re.compile(r"([\w:]+)=([\w.+-]+)")
 
@@ -96,10 +96,16 @@ class StepWatcher:
         return f"{len(done)} trials, best validation loss {best.objective:.3f} ({chosen})"
 
     def _training(self, step: executions.ExecutionStep) -> str:
-        epochs = [line for line in executions.job_log(self.aws, "TrainingJob", step.job) if line.startswith("epoch=")]
+        lines = executions.job_log(self.aws, "TrainingJob", step.job)
+        if step.name == EMBED:
+            return next(filter(None, map(embedding_note, reversed(lines))), step.job)
+        epochs = [line for line in lines if line.startswith("epoch=")]
         if self.reclaim is not None and step.name == TRAIN and epochs and step.status == "Executing":
             self.reclaim(step.job)
             self.reclaim = None
+        kept = [line.removeprefix("best ") for line in lines if line.startswith("best epoch=")]
+        if kept and epochs:
+            return f"kept {epoch_note(kept[-1])} (last: epoch {_METRIC.findall(epochs[-1])[0][1]})"
         return epoch_note(epochs[-1]) if epochs else step.job
 
 
@@ -107,6 +113,18 @@ def listed(step: executions.ExecutionStep) -> str:
     """What the step Fingerprint has listed; empty until it ends."""
     counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photos"), ("Metadata", "metadata files"))]
     return ", ".join(f"{int(count):,} {what}" for count, what in counts if count is not None)
+
+
+def embedding_note(line: str) -> str:
+    """`embedding photos=512 of=2048 rate=210.4 left=7` as `512 of 2,048 photos, 210/s, 7.0 s left`; else empty."""
+    if not line.startswith("embedding "):
+        return ""
+    values = dict(_METRIC.findall(line))
+    done, total = int(values["photos"]), int(values["of"])
+    rate = f"{float(values['rate']):,.0f}/s"
+    if done >= total:
+        return f"{total:,} photos, {rate}"
+    return f"{done:,} of {total:,} photos, {rate}, {duration(float(values['left']))} left"
 
 
 def epoch_note(line: str) -> str:

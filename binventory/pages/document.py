@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 _KIT = Path(__file__).parent
@@ -19,6 +18,8 @@ def render(template: Path, **values: Any) -> str:
             Everything that it shows is escaped, except for values that are `Markup`.
         values: what the template names; a name that is missing is an error.
     """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # a command that draws no page waits for none
+
     environment = Environment(
         loader=FileSystemLoader([template.parent, _KIT]),
         autoescape=True,

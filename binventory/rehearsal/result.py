@@ -12,14 +12,10 @@ from binventory.executions.watching import Transition
 from binventory.rehearsal import source
 from binventory.rehearsal.agreement import Agreement
 from binventory.rehearsal.auditing import Audited
+from binventory.rehearsal.defaults import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS
 from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, LABELS_URI, LIMIT_PER_CLASS, PHOTOS_URI, VIEWS, WEIGHTS
 
 _TIE = 0.01
-DEFAULT_PHOTOS = 1000
-"""Rendered photos from which a head learns to count about three test photos of four."""
-DEFAULT_BACKBONE = "efficientnet_lite0"
-DEFAULT_WEIGHTS = "packaged"
-"""ImageNet weights that were installed with the project: a rehearsal downloads nothing, and still counts."""
 # Of a head on features, a second or two a trial. They give --reclaim something to interrupt.
 _EPOCHS = 40
 # Photos from a folder may be too few to count well, but the rehearsal must reach the endpoint: its gate lets every

@@ -8,10 +8,12 @@ from binventory import executions, serving
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.journal import Entry, Journal
+from binventory.core.outputs import write_text
 from binventory.deployment.cdk import Cdk, progress
 from binventory.executions.watching import StepWatcher
 from binventory.rehearsal import agreement, source
 from binventory.rehearsal.result import CountedTestPhoto, Options, Result
+from binventory.render.claim import is_rendered
 from binventory.report.page import render
 from binventory.report.record import read
 from stacks.names import EVALUATE, INGEST, REGISTER
@@ -55,7 +57,8 @@ class Steps:
     def fill(self) -> source.Source:
         """Photos into the bucket, which is made where there is none."""
         with self.journal.step("Fill the photo bucket") as entry:
-            folder, kind = self.options.photos, "real"
+            folder = self.options.photos
+            kind = "rendered" if folder is not None and is_rendered(folder) else "real"
             if folder is None:
                 self.journal.note(entry, f"rendering {self.options.photos_count} bins")
                 kind, folder = "rendered", source.render(self.options.state_dir / "photos", self.options.photos_count)
@@ -78,7 +81,7 @@ class Steps:
             execution = self._follow(arn)
             self.result.execution = arn
             if self.options.report is not None:
-                self.options.report.write_text(render(read(self.aws, arn)), encoding="utf-8")
+                write_text(self.options.report, render(read(self.aws, arn)))
             if execution.status != "Succeeded":
                 raise executions.explain(self.aws, execution)
             self._evaluated = self._output(execution, EVALUATE, "evaluation")

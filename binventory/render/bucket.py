@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,12 +38,25 @@ class Bucket:
     """What really is in the bins whose recorded quantity was made wrong."""
 
 
-def render_bucket(folder: Path, photos: int = 300, seed: int = 0, wrong_records: float = 0.0) -> Bucket:
+def ids_of(photos: int) -> Iterator[str]:
+    """The ids of the first `photos` bins."""
+    for index in range(photos):
+        yield f"{(index // RUN + 1) * STRIDE + index % RUN:05d}"
+
+
+def render_bucket(
+    folder: Path,
+    photos: int = 300,
+    seed: int = 0,
+    wrong_records: float = 0.0,
+    say: Callable[[int], None] = lambda done: None,
+) -> Bucket:
     """Renders `photos` ids into `folder` as `bin-images/NNNNN.jpg` and `metadata/NNNNN.json`.
 
     Some bins hold 0 or more than 5 items, some neighbouring ids show the same bin, and one id in forty has a defect,
     because the public bucket has all three. Equal arguments give equal bytes. `wrong_records` is the share of bins
-    with 1 to 5 items whose record says another quantity from 1 to 5, as an audit should find them.
+    with 1 to 5 items whose record says another quantity from 1 to 5, as an audit should find them. `say` is called
+    with the number of ids that are done.
     """
     if photos < 1:
         raise ValueError(f"photos must be at least 1, got {photos}")
@@ -53,8 +67,7 @@ def render_bucket(folder: Path, photos: int = 300, seed: int = 0, wrong_records:
     bucket = Bucket(folder)
     rng, mistakes = random.Random(f"bucket {seed}"), random.Random(f"mistakes {seed}")
     stock_seed, count, view = 0, 0, 0
-    for index in range(photos):
-        image_id = f"{(index // RUN + 1) * STRIDE + index % RUN:05d}"
+    for index, image_id in enumerate(ids_of(photos)):
         if index % RUN and rng.random() < _SAME_BIN:
             view += 1
         else:
@@ -70,6 +83,7 @@ def render_bucket(folder: Path, photos: int = 300, seed: int = 0, wrong_records:
             bucket.defects[image_id] = defect
         else:
             bucket.counts[image_id] = recorded
+        say(index + 1)
     return bucket
 
 

@@ -18,7 +18,9 @@ Written from the code by `make docs`; edit the commands in `binventory/cli/`, no
 Every command works the same against the local AWS of a kept rehearsal and against a real account; `AWS_*` variables
 say which. `--json` prints plain data on standard output; everything else goes to standard error then. `NO_COLOR=1`
 takes the colours away.
-`binventory --install-completion` teaches the shell the commands and flags.
+`--quiet` prints results and errors only, `--verbose` adds each call of AWS and the tracebacks of errors; both may stand
+before or after the command. `binventory --version` prints the version. `binventory --install-completion` teaches the
+shell the commands, flags and values.
 
 | exit code | meaning |
 |---|---|
@@ -55,7 +57,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
             yield from _command(f"{name} {sub}", inner)
         return
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
     shown = "".join(f" {_metavar(argument)}" for argument in arguments)
     yield f"### `{name}{shown}`\n\n{_plain(command.help)}\n"
     rows = [(_metavar(p), p.help or "") for p in arguments] + [(_flag(p), _help(p)) for p in options]

@@ -158,8 +158,15 @@ def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest
     assert "Evaluate" not in lines.split("</details>")[0], "what stays is not listed"
 
 
-def test_the_command_prints_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["cost", str(write_assembly(tmp_path / "out")), "--traffic", "5000"]) == Exit.OK
+def test_the_command_prints_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["cost", str(write_assembly(tmp_path / "out")), "--traffic", "5000"]
+    assert run(command) == Exit.OK
+    piped = capsys.readouterr().out
+    assert max(map(len, piped.splitlines())) > 80, "a row in a pipe is one line"
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(command) == Exit.OK
     text = capsys.readouterr().out
     wanted = (
         "us-east-1",

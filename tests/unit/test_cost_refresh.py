@@ -164,7 +164,7 @@ def test_the_command_says_what_it_found_and_what_not(
     copied_table: Path, pricing: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client, _ = pricing(REPLIES)
-    monkeypatch.setattr("binventory.cli.cost.boto3.client", lambda *_, **__: client)
+    monkeypatch.setattr("boto3.client", lambda *_, **__: client)
     monkeypatch.setattr("binventory.cli.cost.refresh_prices", partial(refresh.refresh, table=copied_table))
     assert run(["cost", str(copied_table.parent), "--refresh", "--region", "eu-west-1"]) == Exit.USAGE
     said = " ".join(capsys.readouterr().err.split())
