@@ -147,6 +147,8 @@ def _print_alternatives(found: Estimate) -> None:
     for photos in found.growth:
         grown.add_row(*text.growth_cells(photos))
     _print_below(grown)
+    if not found.seed:
+        return
     seed = table("the notebook way", "machines", "runs", "min", "dollars", right=("min", "dollars"))
     for line in found.seed:
         step, machines, runs, minutes, _, dollars, *_ = text.step_cells(line)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
+from binventory.core.errors import Problem
 from binventory.cost.alternatives import Alternative, alternatives, seed_way
 from binventory.cost.growth import GrowthLine, growth, stored_gb
+from binventory.cost.jobs import Job
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.quantities import Quantities
-from binventory.cost.serving_modes import BreakEven, Mode, ServingLine, break_evens, lines, modes
+from binventory.cost.serving_modes import BreakEven, Mode, ServingLine, break_evens, lines, mode, modes
 from binventory.cost.workload import DAYS_A_MONTH, HOURS_A_MONTH, Workload
 
 IMAGE_GB = 0.6
+Priced = TypeVar("Priced")
 LOG_GB_A_MONTH = 1.0
 
 
@@ -43,6 +49,7 @@ class Estimate:
     seed: tuple[StepLine, ...]
     growth: tuple[GrowthLine, ...]
     notes: tuple[str, ...]  # time limits that are too short, prices that are estimates
+    missing: tuple[str, ...] = ()  # what is configured and has no price here, so that no total holds it
 
     @property
     def idle_month(self) -> float:
@@ -70,79 +77,129 @@ class Estimate:
         return sum(line.worst for line in (*self.execution, *self.again))
 
 
-def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: float) -> Estimate:
-    """Prices an environment at `traffic` counts a day.
+class _Pricing:
+    """Prices one thing after another, and keeps what has no price."""
 
-    Raises:
-        Problem: the table does not hold a price that is needed.
-    """
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+
+    def each(self, wanted: Iterable[tuple[str, Callable[[], Priced]]]) -> tuple[Priced, ...]:
+        """Everything that has a price."""
+        found = []
+        for name, price in wanted:
+            try:
+                found.append(price())
+            except Problem as problem:
+                self.missing.append(f"{name}: {problem.what[0].lower()}{problem.what[1:]}")
+        return tuple(found)
+
+
+def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: float) -> Estimate:
+    """Prices an environment at `traffic` counts a day. What has no price is in `missing`, and in no total."""
+    priced = _Pricing()
+
+    def steps(jobs: Sequence[Job]) -> tuple[StepLine, ...]:
+        return priced.each((job.step, partial(step_line, job, prices, workload)) for job in jobs)
+
+    def months(lines: Iterable[_Monthly]) -> tuple[MonthLine, ...]:
+        return priced.each((line.name, line.priced) for line in lines)
+
     ways = modes(assembly.endpoint, assembly.batch, prices) if assembly.endpoint else ()
-    execution = tuple(step_line(job, prices, workload) for job in assembly.jobs)
+    execution = steps(assembly.jobs)
+    beside = _Pricing()  # comparisons, without which nothing that is configured lacks its price
     return Estimate(
         environment=assembly.environment,
         region=prices.region,
         workload=workload,
         traffic=traffic,
-        idle=_idle(assembly, prices, workload),
-        serving_on=_serving_on(assembly, prices, ways, traffic),
+        idle=months(_idle(assembly, prices, workload)),
+        serving_on=months(_serving_on(assembly, prices, ways, traffic)),
         execution=execution,
-        again=tuple(step_line(job, prices, workload) for job in assembly.again),
+        again=steps(assembly.again),
         serving=lines(ways, traffic),
         break_evens=break_evens(ways),
-        alternatives=alternatives(assembly.jobs, prices, workload),
-        seed=seed_way(prices),
-        growth=growth(assembly, prices, workload),
+        alternatives=_first(beside.each([("", partial(alternatives, assembly.jobs, prices, workload))])),
+        seed=_first(beside.each([("", partial(seed_way, prices))])),
+        growth=_first(beside.each([("", partial(growth, assembly, prices, workload))])),
         notes=(*(line.too_short_note for line in execution if line.too_short), *_notes(assembly, prices)),
+        missing=tuple(dict.fromkeys(priced.missing)),
     )
 
 
-def _idle(assembly: Quantities, prices: Prices, workload: Workload) -> tuple[MonthLine, ...]:
+def _first(found: tuple[tuple[Priced, ...], ...]) -> tuple[Priced, ...]:
+    return found[0] if found else ()
+
+
+@dataclass(frozen=True)
+class _Monthly:
+    """A line of a month before it is priced."""
+
+    name: str
+    quantity: str
+    price: Callable[[], float]
+
+    def priced(self) -> MonthLine:
+        """Raises Problem where the table lacks a price."""
+        return MonthLine(self.name, self.quantity, self.price())
+
+
+def _idle(assembly: Quantities, prices: Prices, workload: Workload) -> Iterator[_Monthly]:
     stored = stored_gb(workload)
-    network = [
+
+    def of(name: str, quantity: str, number: float, unit: str) -> _Monthly:
+        return _Monthly(name, quantity, lambda: number * prices.unit(unit))
+
+    yield of("S3, what one execution leaves", f"{stored:.1f} GB", stored, "s3_gb_month")
+    yield of("Serving image", f"{IMAGE_GB} GB", IMAGE_GB, "registry_gb_month")
+    yield of("Logs", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH, "log_gb_stored_month")
+    for name, number, unit, times in (
         ("VPC endpoints", assembly.interface_endpoints, "interface_endpoint_hour", HOURS_A_MONTH),
         ("NAT gateways", assembly.nat_gateways, "nat_gateway_hour", HOURS_A_MONTH),
         ("Keys", assembly.keys, "kms_key_month", 1),
         ("Alarms", assembly.alarms, "alarm_month", 1),
         ("Metrics", assembly.metrics, "custom_metric_month", 1),
         ("Dashboards", assembly.dashboards, "dashboard_month", 1),
-    ]
-    return (
-        MonthLine("S3, what one execution leaves", f"{stored:.1f} GB", stored * prices.unit("s3_gb_month")),
-        MonthLine("Serving image", f"{IMAGE_GB} GB", IMAGE_GB * prices.unit("registry_gb_month")),
-        MonthLine("Logs", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH * prices.unit("log_gb_stored_month")),
-        *(
-            MonthLine(name, str(number), number * prices.unit(unit) * times)
-            for name, number, unit, times in network
-            if number
-        ),
-    )
+    ):
+        if number:
+            yield of(name, str(number), number * times, unit)
 
 
-def _serving_on(assembly: Quantities, prices: Prices, ways: tuple[Mode, ...], traffic: float) -> tuple[MonthLine, ...]:
+def _serving_on(assembly: Quantities, prices: Prices, ways: tuple[Mode, ...], traffic: float) -> Iterator[_Monthly]:
     endpoint = assembly.endpoint
     if endpoint is None:
-        return ()
-    way = next(way for way in ways if way.name == endpoint.mode)
+        return
     quantity = f"{endpoint.min_instances} x {endpoint.instance_type}"
     if not endpoint.min_instances:
         quantity = f"{endpoint.mode}, {traffic:,.0f} counts a day"
-    return (
-        MonthLine("Endpoint", quantity, way.day(traffic) * DAYS_A_MONTH),
-        MonthLine("Its alarms", str(assembly.endpoint_alarms), assembly.endpoint_alarms * prices.unit("alarm_month")),
-        MonthLine(
-            "Its metrics",
-            str(assembly.endpoint_metrics),
-            assembly.endpoint_metrics * prices.unit("custom_metric_month"),
-        ),
-    )
+
+    def month() -> float:
+        way = next((way for way in ways if way.name == endpoint.mode), None) or mode(endpoint, prices)
+        return way.day(traffic) * DAYS_A_MONTH
+
+    yield _Monthly("Endpoint", quantity, month)
+    for name, number, unit in (
+        ("Its alarms", assembly.endpoint_alarms, "alarm_month"),
+        ("Its metrics", assembly.endpoint_metrics, "custom_metric_month"),
+    ):
+        yield _Monthly(name, str(number), partial(_times, number, prices, unit))
+
+
+def _times(number: float, prices: Prices, unit: str) -> float:
+    return number * prices.unit(unit)
 
 
 def _notes(assembly: Quantities, prices: Prices) -> tuple[str, ...]:
     types = {job.instance_type for job in assembly.jobs}
     if assembly.endpoint:
-        types.add(assembly.endpoint.instance_type)
+        types.add(assembly.endpoint.instance_type or "serverless_gb_second")
+    by_how: dict[str, list[str]] = {}
+    for name in sorted(types):
+        if how := prices.estimated(name):
+            by_how.setdefault(how, []).append(name)
+    cure = f"binventory cost --refresh --region {prices.region} reads {{}}."
     return tuple(
-        f"The price of {name} is an estimate ({how}): binventory cost --refresh reads it."
-        for name in sorted(types)
-        if (how := prices.estimated(name))
+        f"The price of {names[0]} is an estimate ({how}): {cure.format('it')}"
+        if len(names) == 1
+        else f"The prices of {', '.join(names)} are estimates ({how}): {cure.format('them')}"
+        for how, names in by_how.items()
     )

@@ -199,7 +199,9 @@ def _serving(endpoint: BilledEndpoint, prices: Prices | None) -> tuple[Charge, t
     if prices is not None:
         try:
             expected, worst, note = (_serverless if serverless else _machines)(endpoint, prices)
-            said = (note,)
+            priced_as = "serverless_gb_second" if serverless else endpoint.instance_type
+            how = prices.estimated(priced_as)
+            said = (note, *((f"The price of {priced_as} is an estimate: {how}.",) if how else ()))
         except Problem as problem:
             said = (_unpriced(problem),)
     return Charge("Endpoint", choice, limit, expected, worst), said

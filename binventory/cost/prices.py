@@ -1,4 +1,7 @@
-"""The price table by region, with date and source. A price that it lacks is an error, never a guess."""
+"""The price table by region, with date and source.
+
+A price that a region lacks is estimated from its EC2 prices, and marked as an estimate; without them it is an error.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from binventory.core.errors import Exit, Problem
+from binventory.cost.estimating import EstimatedPrice, estimate
 
 TABLE = Path(__file__).with_name("prices.json")
 MAX_AGE_DAYS = 180
+_REFERENCE = "us-east-1"
 # List prices of us-east-1, a request or an event; they hardly differ between regions.
 _GET = 0.0004 / 1000
 _PUT_OR_LIST = 0.005 / 1000
@@ -27,6 +32,8 @@ class Prices:
     read: date
     source: str
     _values: dict[str, Any] = field(repr=False)
+    _reference: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The values of us-east-1, from which prices of other regions are estimated; empty for us-east-1 itself."""
 
     def instance_hour(self, instance_type: str) -> float:
         """On-demand price of an ml.* instance for an hour; AWS lists the same for jobs and endpoints."""
@@ -39,17 +46,27 @@ class Prices:
     def unit(self, name: str) -> float:
         """A price that is not by instance type, such as `s3_gb_month`."""
         value = self._values.get(name)
-        if not isinstance(value, int | float):
-            raise self._missing(name)
-        return float(value)
+        if isinstance(value, int | float):
+            return float(value)
+        return self._estimate("", name).dollars
 
     def has_instance(self, instance_type: str) -> bool:
-        """Whether an instance type is in the table."""
-        return instance_type in self._values["instance_hour"]
+        """Whether an instance type has a price, read or estimated."""
+        try:
+            self.instance_hour(instance_type)
+        except Problem:
+            return False
+        return True
 
-    def estimated(self, instance_type: str) -> str:
-        """How the price of an instance type was estimated; "" for one that was read from AWS."""
-        return str(self._values.get("estimated", {}).get(instance_type, ""))
+    def estimated(self, name: str) -> str:
+        """How the price of an instance type or unit was estimated; "" for one that was read, and without one."""
+        if said := self._values.get("estimated", {}).get(name):
+            return str(said)
+        group = "instance_hour" if name.startswith("ml.") else "ec2_hour" if "." in name else ""
+        if name in (self._values.get(group, {}) if group else self._values):
+            return ""
+        found = estimate(self._values, self._reference, group, name)
+        return found.how if found else ""
 
     def warning(self, today: date) -> str:
         """A warning when prices are older than `MAX_AGE_DAYS`; "" otherwise."""
@@ -67,9 +84,13 @@ class Prices:
 
     def _look(self, group: str, name: str) -> float:
         value = self._values.get(group, {}).get(name)
-        if value is None:
+        return self._estimate(group, name).dollars if value is None else float(value)
+
+    def _estimate(self, group: str, name: str) -> EstimatedPrice:
+        found = estimate(self._values, self._reference, group, name)
+        if found is None:
             raise self._missing(name)
-        return float(value)
+        return found
 
     def _missing(self, name: str) -> Problem:
         return Problem(
@@ -93,7 +114,9 @@ def load(region: str, table: Path = TABLE) -> Prices:
             f"read them with credentials for AWS: binventory cost --refresh --region {region}",
             code=Exit.NOT_READY,
         )
-    return Prices(region, date.fromisoformat(values["read"]), values["source"], {**document["everywhere"], **values})
+    reference = {} if region == _REFERENCE else document["regions"].get(_REFERENCE, {})
+    every = {**document["everywhere"], **values}
+    return Prices(region, date.fromisoformat(values["read"]), values["source"], every, reference)
 
 
 def s3_requests(*, gets: float = 0.0, puts: float = 0.0, lists: float = 0.0) -> float:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 
+from binventory.core.errors import Problem
 from binventory.cost.machines import machine
 from binventory.cost.prices import Prices
 from binventory.cost.quantities import BatchMachines, BilledEndpoint
@@ -63,43 +65,61 @@ class BreakEven:
 def modes(endpoint: BilledEndpoint, batch: BatchMachines | None, prices: Prices) -> tuple[Mode, ...]:
     """The ways to serve with this endpoint's machine or memory (and the batch jobs' machines, where they are known).
 
-    Raises:
-        Problem: the table holds no price for one of them.
+    A way that has no price in this region is left out.
     """
+    found = []
+    for make in (_realtime, _serverless, _asynchronous, partial(_batch, batch)):
+        try:
+            found.append(make(endpoint, prices))
+        except Problem:
+            continue
+    return tuple(found)
+
+
+def mode(endpoint: BilledEndpoint, prices: Prices) -> Mode:
+    """The way in which the endpoint is configured to serve.
+
+    Raises:
+        Problem: the table holds no price for it.
+    """
+    return {"realtime": _realtime, "serverless": _serverless, "async": _asynchronous}[endpoint.mode](endpoint, prices)
+
+
+def _machines(endpoint: BilledEndpoint, prices: Prices) -> tuple[str, float, float, int]:
+    """The endpoint's type, its price an hour, counts a second of one machine, and the fewest machines."""
     name = endpoint.instance_type or REFERENCE_INSTANCE
-    hour = prices.instance_hour(name)
-    rate = SERVE_RATE * machine(name).vcpus  # counts a second of one machine
-    batch = batch or BatchMachines(name, 1)
-    batch_hour = prices.instance_hour(batch.instance_type) * batch.instance_count
-    batch_rate = SERVE_RATE * machine(batch.instance_type).vcpus * batch.instance_count
-    fewest = max(1, endpoint.min_instances)
+    return name, prices.instance_hour(name), SERVE_RATE * machine(name).vcpus, max(1, endpoint.min_instances)
+
+
+def _realtime(endpoint: BilledEndpoint, prices: Prices) -> Mode:
+    name, hour, rate, fewest = _machines(endpoint, prices)
+    return Mode("realtime", fewest * hour * 24, 0.0, fewest * rate * _DAY, f"{fewest} x {name}, always on")
+
+
+def _serverless(endpoint: BilledEndpoint, prices: Prices) -> Mode:
     memory = endpoint.memory_gb or SERVERLESS_GB
-    never_zero = endpoint.mode == "async" and endpoint.min_instances > 0
-    return (
-        Mode("realtime", fewest * hour * 24, 0.0, fewest * rate * _DAY, f"{fewest} x {name}, always on"),
-        Mode(
-            "serverless",
-            0.0,
-            serverless_count(prices, memory),
-            math.inf,
-            f"{memory:g} GB, bills only while it counts; no data capture",
-        ),
-        Mode("async", fewest * hour * 24, 0.0, fewest * rate * _DAY, f"{fewest} x {name}, never fewer")
-        if never_zero
-        else Mode(
-            "async",
-            ASYNC_IDLE_SECONDS / 3600 * hour,
-            hour / 3600 / rate,
-            math.inf,
-            "up once a day, scales to zero; minutes until the first answer",
-        ),
-        Mode(
-            "batch transform",
-            JOB_OVERHEAD_SECONDS / 3600 * batch_hour,
-            batch_hour / 3600 / batch_rate,
-            math.inf,
-            f"a job a day on {batch.instance_count} x {batch.instance_type}; no endpoint",
-        ),
+    note = f"{memory:g} GB, bills only while it counts; no data capture"
+    return Mode("serverless", 0.0, serverless_count(prices, memory), math.inf, note)
+
+
+def _asynchronous(endpoint: BilledEndpoint, prices: Prices) -> Mode:
+    name, hour, rate, fewest = _machines(endpoint, prices)
+    if endpoint.mode == "async" and endpoint.min_instances > 0:
+        return Mode("async", fewest * hour * 24, 0.0, fewest * rate * _DAY, f"{fewest} x {name}, never fewer")
+    note = "up once a day, scales to zero; minutes until the first answer"
+    return Mode("async", ASYNC_IDLE_SECONDS / 3600 * hour, hour / 3600 / rate, math.inf, note)
+
+
+def _batch(batch: BatchMachines | None, endpoint: BilledEndpoint, prices: Prices) -> Mode:
+    machines = batch or BatchMachines(endpoint.instance_type or REFERENCE_INSTANCE, 1)
+    hour = prices.instance_hour(machines.instance_type) * machines.instance_count
+    rate = SERVE_RATE * machine(machines.instance_type).vcpus * machines.instance_count
+    return Mode(
+        "batch transform",
+        JOB_OVERHEAD_SECONDS / 3600 * hour,
+        hour / 3600 / rate,
+        math.inf,
+        f"a job a day on {machines.instance_count} x {machines.instance_type}; no endpoint",
     )
 
 

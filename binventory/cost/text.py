@@ -104,12 +104,23 @@ def mode_cells(line: ServingLine) -> list[str]:
 
 
 def notes(found: Estimate) -> tuple[str, ...]:
-    """The notes of an estimate."""
+    """The notes of an estimate: first what its totals lack."""
+    lacking = _missing(found)
     if not found.again:
-        return found.notes
+        return (*lacking, *found.notes)
     steps = ", ".join(line.step for line in found.again)
     more = money(sum(line.worst for line in found.again))
-    return (f"After too many reclaims {steps} run on demand: the worst case counts {more} for that.", *found.notes)
+    after = f"After too many reclaims {steps} run on demand: the worst case counts {more} for that."
+    return (*lacking, after, *found.notes)
+
+
+def _missing(found: Estimate) -> tuple[str, ...]:
+    if not found.missing:
+        return ()
+    return (
+        f"Not in these figures: {'; '.join(found.missing)}. Read the prices with credentials for AWS: "
+        f"binventory cost --refresh --region {found.region}.",
+    )
 
 
 GROWTH_HEADS = ["photos", *(f"{times} a month" for times in EXECUTIONS)]

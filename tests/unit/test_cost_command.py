@@ -207,9 +207,26 @@ def test_a_region_that_the_table_lacks_is_reported(tmp_path: Path, capsys: pytes
     assert "--refresh --region sa-east-1" in captured.err
 
 
-def test_a_price_that_a_region_lacks_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "eu-west-1"]) == Exit.NOT_READY
-    assert "no price for ml." in capsys.readouterr().err
+def test_a_region_without_rows_of_sagemaker_is_estimated_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["cost", str(write_assembly(tmp_path / "out")), "--region", "eu-central-1"]) == Exit.OK
+    captured = capsys.readouterr()
+    assert "estimate" in captured.out and "--refresh --region eu-central-1" in " ".join(captured.out.split())
+    assert "Not in these figures" not in captured.out
+
+
+def test_what_a_region_lacks_is_named_and_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_assembly(tmp_path / "out", instance="ml.p3.2xlarge")
+    assert run(["cost", str(folder), "--region", "eu-central-1"]) == Exit.OK
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not in these figures:" in said
+    assert "there is no price for ml.p3.2xlarge in eu-central-1" in said
+    assert run(["cost", str(folder), "--region", "eu-central-1", "--json"]) == Exit.OK
+    document = json.loads(capsys.readouterr().out)
+    assert any("ml.p3.2xlarge" in name for name in document["missing"])
+    assert run(["cost", str(folder), "--region", "eu-central-1", "--markdown"]) == Exit.OK
+    assert "Not in these figures" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_assembly_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
