@@ -16,7 +16,7 @@ from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_jso
 from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect, error_code
 from binventory.core.names import Names
-from binventory.cost import prices, report, usage
+from binventory.cost import prices, report, traffic, usage
 from binventory.cost.report import SpendingReport
 from binventory.cost.spent import Meter, Spent
 from binventory.cost.text import money_or_unknown
@@ -64,10 +64,24 @@ def _report(aws: Aws, names: Names, arn: str) -> SpendingReport:
     notes += tuple(f"{step.name} was {step.reused}, which has paid for it." for step in execution.steps if step.reused)
     notes += ("Some jobs still run; their figures are upper bounds.",) if money.running else ()
     notes += (_LOCAL_NOTE,) if aws.is_local else ()
+    notes += _serving(aws, names, known)
     warning = known.warning(date.today())
     return report.make(
         money, used, executions.definition(aws, names), known, (*notes, *((warning,) if warning else ()))
     )
+
+
+def _serving(aws: Aws, names: Names, known: prices.Prices) -> tuple[str, ...]:
+    """Whether another mode of serving is much cheaper at the traffic seen; empty where that cannot be read."""
+    try:
+        found = traffic.advice(aws, names, known, usage.utc_now())
+    except ClientError as error:
+        if error_code(error) not in _DENIED:
+            raise
+        return ()
+    if found is None or not found.change:
+        return ()
+    return (f"The endpoint: {found.compared}. To take it: {found.cure(names.environment)}.",)
 
 
 def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, ...]]:

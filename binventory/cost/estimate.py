@@ -14,6 +14,7 @@ from binventory.cost.jobs import Job
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices
 from binventory.cost.quantities import Quantities
+from binventory.cost.serving_advice import ServingAdvice, advise
 from binventory.cost.serving_modes import BreakEven, Mode, ServingLine, break_evens, lines, mode, modes
 from binventory.cost.workload import DAYS_A_MONTH, HOURS_A_MONTH, Workload
 
@@ -49,6 +50,7 @@ class Estimate:
     seed: tuple[StepLine, ...]
     growth: tuple[GrowthLine, ...]
     notes: tuple[str, ...]  # time limits that are too short, prices that are estimates
+    advice: ServingAdvice | None = None  # the cheapest way to serve at this traffic; None without an endpoint
     missing: tuple[str, ...] = ()  # what is configured and has no price here, so that no total holds it
 
     @property
@@ -122,6 +124,7 @@ def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: 
         seed=_first(beside.each([("", partial(seed_way, prices))])),
         growth=_first(beside.each([("", partial(growth, assembly, prices, workload))])),
         notes=(*(line.too_short_note for line in execution if line.too_short), *_notes(assembly, prices)),
+        advice=advise(assembly.endpoint, prices, traffic) if assembly.endpoint else None,
         missing=tuple(dict.fromkeys(priced.missing)),
     )
 

@@ -9,6 +9,7 @@ from binventory.cost.machines import machine
 from binventory.cost.prices import Prices
 from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
 
+# The only place of this figure; tests/unit/test_spot_share.py holds every page and the local AWS to it.
 # What managed spot is charged at, as a share of on demand. AWS publishes no list price for it and says "up to 90%
 # less"; EC2 spot of these families stood at 42 to 50% of on demand in September 2026. The true share of a finished job
 # is its BillableTimeInSeconds over its TrainingTimeInSeconds.

@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from binventory.cost.amounts import difference as difference
+from binventory.cost.amounts import money as money
+from binventory.cost.amounts import money_or_unknown as money_or_unknown
+from binventory.cost.amounts import percent as percent
 from binventory.cost.estimate import Estimate
 from binventory.cost.growth import EXECUTIONS, GrowthLine
 from binventory.cost.lines import StepLine
@@ -105,13 +109,21 @@ def mode_cells(line: ServingLine) -> list[str]:
 
 def notes(found: Estimate) -> tuple[str, ...]:
     """The notes of an estimate: first what its totals lack."""
-    lacking = _missing(found)
+    lacking = (*_missing(found), *_cheaper(found))
     if not found.again:
         return (*lacking, *found.notes)
     steps = ", ".join(line.step for line in found.again)
     more = money(sum(line.worst for line in found.again))
     after = f"After too many reclaims {steps} run on demand: the worst case counts {more} for that."
     return (*lacking, after, *found.notes)
+
+
+def _cheaper(found: Estimate) -> tuple[str, ...]:
+    """The setting that serves for less at this traffic, where there is one."""
+    advice = found.advice
+    if advice is None or not advice.change:
+        return ()
+    return (f"{advice.compared[0].upper()}{advice.compared[1:]}. To take it: {advice.cure(found.environment)}.",)
 
 
 def _missing(found: Estimate) -> tuple[str, ...]:
@@ -152,31 +164,9 @@ def _folded(title: str, names: Sequence[str], cells: Iterable[Sequence[str]]) ->
     )
 
 
-def money(dollars: float) -> str:
-    """Dollars with significant digits: $0.0031, $0.42, $83.95."""
-    return f"${dollars:.4f}" if 0 < abs(dollars) < 0.01 else f"${dollars:,.2f}"
-
-
-def money_or_unknown(dollars: float | None) -> str:
-    """Dollars, or that the table holds no price for them."""
-    return "unknown" if dollars is None else money(dollars)
-
-
-def percent(value: float) -> str:
-    """A share that is given in per cent: 0.4%, 20%."""
-    return f"{value:.1f}%" if 0 < value < 1 else f"{value:.0f}%"
-
-
 def so_far(spent: Spent) -> str:
     """One line: `at most $0.42 so far, spot saved $0.63`."""
     if spent.dollars is None or spent.saved is None:
         return f"no price for every instance type in {spent.region}: binventory cost --refresh"
     amount = f"at most {money(spent.dollars)} so far" if spent.running else money(spent.dollars)
     return f"{amount}, spot saved {money(spent.saved)}" if spent.saved >= 0.00005 else amount
-
-
-def difference(dollars: float) -> str:
-    """A signed amount; "none" where nothing changes."""
-    if abs(dollars) < 0.00005:
-        return "none"
-    return ("+" if dollars > 0 else "-") + money(abs(dollars))

@@ -9,6 +9,7 @@ from typing import Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.core.aws import error_message
+from binventory.core.errors import Problem
 
 State = Literal["good", "missing", "unknown"]
 
@@ -29,5 +30,7 @@ def asked(name: str, ask: Callable[[], Check]) -> Check:
         return ask()
     except ClientError as error:
         return Check(name, "unknown", error_message(error))
+    except Problem as problem:
+        return Check(name, "unknown", problem.what, problem.cure)
     except BotoCoreError as error:
         return Check(name, "missing", str(error), "check region, credentials and network")

@@ -19,6 +19,8 @@ from binventory.doctor.billing import examine_tag
 from binventory.doctor.check import Check, asked
 from binventory.doctor.permissions import examine_rights
 from binventory.doctor.quotas import examine_quotas, needs
+from binventory.doctor.serving import NAME as MODE
+from binventory.doctor.serving import examine_mode
 from binventory.doctor.tools import examine_tools
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
         yield asked(f"stack {stack}", partial(_stack, aws, f"{names.prefix}-{stack}"))
     yield asked("permissions", partial(_permissions, aws, names, bootstrap))
     yield asked(TAG, partial(examine_tag, aws))
+    yield asked(MODE, partial(examine_mode, aws, names))
     yield from examine_quotas(aws, needs(settings))
 
 
