@@ -80,7 +80,7 @@ class Estimate:
 
 
 class _Pricing:
-    """Prices one thing after another, and keeps what has no price."""
+    """Prices line after line, and keeps the names of lines without a price."""
 
     def __init__(self) -> None:
         self.missing: list[str] = []
@@ -97,7 +97,7 @@ class _Pricing:
 
 
 def estimate(assembly: Quantities, prices: Prices, workload: Workload, traffic: float) -> Estimate:
-    """Prices an environment at `traffic` counts a day. What has no price is in `missing`, and in no total."""
+    """Prices an environment at `traffic` counts a day. Lines without a price are in `missing`, and in no total."""
     priced = _Pricing()
 
     def steps(jobs: Sequence[Job]) -> tuple[StepLine, ...]:
