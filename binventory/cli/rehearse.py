@@ -162,10 +162,11 @@ def _print_kept(result: Result, state_dir: Path) -> None:
 
 
 def _print_exports(exports: dict[str, str], state_dir: Path) -> None:
-    from binventory.rehearsal.folder import EXPORTS
+    from binventory.rehearsal.folder import EXPORTS, FORGET
 
     place = shlex.quote(str(state_dir))
     stdout.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
+    stdout.print(FORGET, soft_wrap=True)
     for name, value in exports.items():
         stdout.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
     stdout.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / EXPORTS))}", soft_wrap=True)
@@ -176,5 +177,13 @@ def _print_exports(exports: dict[str, str], state_dir: Path) -> None:
 def _new_state_dir() -> Path:
     """A new folder in the checkout (ignored by git), short enough for socket paths."""
     parent = REPOSITORY / ".rehearsal"
-    parent.mkdir(exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    try:
+        parent.mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    except OSError as error:
+        raise Problem(
+            "The checkout cannot hold the state of a rehearsal",
+            f"{parent}: {error.strerror}",
+            "name a folder elsewhere: binventory rehearse --state-dir DIR",
+            code=Exit.USAGE,
+        ) from error

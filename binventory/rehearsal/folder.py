@@ -18,6 +18,8 @@ EXPORTS = "environment.sh"
 _RECORD = "rehearsal.json"
 _LOGS = "logs"
 _SDK = "sagemaker.yaml"
+FORGET = "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_SECURITY_TOKEN"
+"""What a shell may have from another account: tools would look for the profile, and sign with the token."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def write_exports(state_dir: Path, exports: Mapping[str, str]) -> dict[str, str]
     document = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": modules}}}
     configuration.write_text(json.dumps(document, indent=2))
     exports = {**exports, "SAGEMAKER_USER_CONFIG_OVERRIDE": str(configuration)}
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    lines = [FORGET, *(f"export {name}={shlex.quote(value)}" for name, value in exports.items())]
     path = state_dir / EXPORTS
     path.touch(mode=0o600)
     path.write_text("\n".join(lines) + "\n")

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.render import render_bucket
+from binventory.render.claim import is_rendered
 
 PUBLIC_BUCKET = "aft-vbi-pds"
 _UPLOADS = 16
@@ -66,6 +67,11 @@ def render(folder: Path, photos: int) -> Path:
     """Renders photos into a folder and returns it."""
     render_bucket(folder, photos=photos)
     return folder
+
+
+def kind_of(folder: Path | None) -> str:
+    """What the photos of a folder are called: `rendered` where they were drawn, as without a folder; else `real`."""
+    return "rendered" if folder is None or is_rendered(folder) else "real"
 
 
 def _files(folder: Path) -> Iterator[Path]:

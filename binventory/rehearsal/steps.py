@@ -9,11 +9,11 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.journal import Entry, Journal
 from binventory.core.outputs import write_text
+from binventory.core.words import counted
 from binventory.deployment.cdk import Cdk, progress
 from binventory.executions.watching import StepWatcher
 from binventory.rehearsal import agreement, source
 from binventory.rehearsal.result import CountedTestPhoto, Options, Result
-from binventory.render.claim import is_rendered
 from binventory.report.page import render
 from binventory.report.record import read
 from stacks.names import EVALUATE, INGEST, REGISTER
@@ -58,10 +58,9 @@ class Steps:
         """Photos into the bucket, which is made where there is none."""
         with self.journal.step("Fill the photo bucket") as entry:
             folder = self.options.photos
-            kind = "rendered" if folder is not None and is_rendered(folder) else "real"
             if folder is None:
                 self.journal.note(entry, f"rendering {self.options.photos_count} bins")
-                kind, folder = "rendered", source.render(self.options.state_dir / "photos", self.options.photos_count)
+                folder = source.render(self.options.state_dir / "photos", self.options.photos_count)
             found = source.fill(
                 self.aws,
                 folder,
@@ -70,7 +69,8 @@ class Steps:
             )
             self.result.source = found
             labels = "labels.csv" if found.labels_uri != "none" else "metadata"
-            self.journal.note(entry, f"{found.photos} {kind} photos, labels from {labels}")
+            photos = counted(found.photos, f"{source.kind_of(self.options.photos)} photo")
+            self.journal.note(entry, f"{photos}, labels from {labels}")
             return found
 
     def learn(self, found: source.Source) -> None:

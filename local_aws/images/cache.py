@@ -25,8 +25,16 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def cache_dir() -> Path:
-    """Where images and their environments are kept: `$BINVENTORY_CACHE`, else `.cache/images` in the checkout."""
-    return Path(os.environ.get("BINVENTORY_CACHE") or REPOSITORY / ".cache" / "images").resolve()
+    """Where images and their environments are kept: `$BINVENTORY_CACHE`, else `.cache/images` in the checkout.
+
+    A checkout that may not be written has them in the person's own cache.
+    """
+    if chosen := os.environ.get("BINVENTORY_CACHE"):
+        return Path(chosen).resolve()
+    if os.access(REPOSITORY, os.W_OK):
+        return REPOSITORY.resolve() / ".cache" / "images"
+    own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own).resolve() / "binventory" / "images"
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from binventory.cli import run
+from binventory.cli import app, run
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import define, processing
+from tests.contract.jobs import IMAGE
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +139,38 @@ def test_an_execution_that_does_not_exist_is_refused(
     define(client, processing("Ingest", "true"))
     assert run(["report", execution]) == Exit.USAGE
     assert "There is no execution" in capsys.readouterr().err
+
+
+def test_the_shell_offers_environments_executions_and_packages(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offered(typed: str, value: str = "") -> set[str]:
+        monkeypatch.setenv("_BINVENTORY_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", f"binventory {typed} {value}")
+        monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) + 1))
+        monkeypatch.setattr(sys, "argv", ["binventory"])
+        with pytest.raises(SystemExit):
+            app(prog_name="binventory")
+        return set(capsys.readouterr().out.split())
+
+    define(client, processing("Ingest", "true"))
+    assert run(["train", "--yes", "--detach", "--json"]) == Exit.OK
+    arn = json.loads(capsys.readouterr().out)["execution"]
+    group = client("sagemaker").create_model_package_group
+    group(ModelPackageGroupName="binventory-dev")
+    package = client("sagemaker").create_model_package(
+        ModelPackageGroupName="binventory-dev",
+        InferenceSpecification={"Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://b/m.tar.gz"}]},
+        ModelApprovalStatus="PendingManualApproval",
+    )["ModelPackageArn"]
+    for command in ("watch", "report", "spent", "stop", "train --like"):
+        assert arn.rsplit("/", 1)[-1] in offered(command)
+    assert offered("watch", arn.rsplit("/", 1)[-1][:6]) >= {arn.rsplit("/", 1)[-1]}
+    assert package in offered("approve") and package in offered("reject")
+    assert offered("doctor --env") == {"dev", "prod"}
+    assert offered("doctor --env", "p") == {"prod"}
+    assert offered("watch --env prod") == set(), "not deployed: nothing, and no message"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:1")
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert offered("watch") == set(), "no region: nothing, and no message"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from binventory.cli import run
+from binventory.core.aws import connect
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 
@@ -141,6 +143,31 @@ def test_no_credentials_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: py
     what, _, cure = problem(capsys)
     assert "credentials" in what
     assert "rehearse --keep" in cure
+
+
+def test_a_profile_that_does_not_exist_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nonexistent")
+    assert run(["endpoint", "status"]) == Exit.NOT_READY
+    what, _, cure = problem(capsys)
+    assert "profile nonexistent" in what and "list-profiles" in cure
+
+
+def test_keys_and_region_need_no_profile(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rehearsal works in a shell whose AWS_PROFILE leads nowhere."""
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        monkeypatch.setenv(name, "nonexistent")
+    for environment in (local_aws.environment(), {**os.environ, **local_aws.environment()}):
+        identity = connect(environment).client("sts").get_caller_identity()
+        assert identity["Account"] == local_aws.account
+
+
+def test_verbose_shows_each_call_of_aws(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, shown in ((["watch"], False), (["watch", "--verbose"], True), (["-v", "watch"], True)):
+        assert run(arguments) == Exit.NOT_READY
+        said = capsys.readouterr().err
+        assert ("AWS sagemaker ListPipelineExecutions: 400 ResourceNotFound" in said) is shown
 
 
 def test_an_unreachable_endpoint_is_reported(

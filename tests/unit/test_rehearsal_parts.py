@@ -15,14 +15,17 @@ import psutil
 import pytest
 from rich.console import Console
 
+from binventory import executions
 from binventory.cli.look import bars, duration
 from binventory.cli.screen import show
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.deployment.cdk import Cdk, progress
-from binventory.executions.watching import epoch_note
+from binventory.executions.watching import StepWatcher, epoch_note
 from binventory.rehearsal import ending, leftovers, source
+from binventory.render import render_bucket
+from binventory.render.claim import MARK
 from binventory.serving import EndpointAnswer
 from local_aws.server import LocalAws
 
@@ -194,6 +197,50 @@ def test_an_epoch_is_noted_in_words() -> None:
     )
     assert epoch_note(line) == "epoch 3, validation loss 1.250, accuracy 0.400"
     assert epoch_note("epoch=7") == "epoch 7"
+
+
+LOG = [
+    "epoch=1 validation:loss=1.5 validation:accuracy=0.3",
+    "epoch=2 validation:loss=1.25 validation:accuracy=0.4",
+    "epoch=3 validation:loss=1.375 validation:accuracy=0.5",
+]
+KEPT = "best epoch=2 validation:loss=1.25 validation:accuracy=0.4"
+EMBEDDING = ["embedding photos=512 of=2048 rate=210.4 left=7", "embedding photos=1024 of=2048 rate=1210.4 left=1"]
+LAST = ["embedding photos=2048 of=2048 rate=1500 left=0", "embedded photos=2048 parts=4 seconds=1.4 engine=OpenVINO"]
+
+
+@pytest.mark.parametrize(
+    ("step", "log", "note"),
+    [
+        ("Train", [], "a-job"),
+        ("Train", LOG, "epoch 3, validation loss 1.375, accuracy 0.500"),
+        ("Train", [*LOG, KEPT], "kept epoch 2, validation loss 1.250, accuracy 0.400 (last: epoch 3)"),
+        ("Embed", [], "a-job"),
+        ("Embed", EMBEDDING[:1], "512 of 2,048 photos, 210/s, 7.0 s left"),
+        ("Embed", EMBEDDING, "1,024 of 2,048 photos, 1,210/s, 1.0 s left"),
+        ("Embed", [*EMBEDDING, *LAST], "2,048 photos, 1,500/s"),
+    ],
+)
+def test_a_jobs_log_becomes_the_note_of_its_step(
+    step: str, log: list[str], note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "job_log", lambda aws, kind, job: tuple(log))
+    journal = Journal()
+    watcher = StepWatcher(Aws(session=None), journal)  # type: ignore[arg-type]  # the log is all that is read
+    running = executions.ExecutionStep(step, "Executing", None, None, "", "TrainingJob", "arn:x/a-job")
+    watcher.update(executions.Execution("arn:p/execution/1", "Executing", "", (running,)))
+    assert journal.entry(step).note == note
+
+
+@pytest.mark.parametrize(("drawn", "kind"), [(True, "rendered"), (False, "real")])
+def test_drawn_photos_are_not_called_real(drawn: bool, kind: str, tmp_path: Path) -> None:
+    """Also where they come from a folder, as in the README."""
+    folder = tmp_path / "bins"
+    render_bucket(folder, photos=2)
+    if drawn:
+        (folder / MARK).write_text('{"photos": 2}')
+    assert source.kind_of(folder) == kind
+    assert source.kind_of(None) == "rendered"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 
 import embed
 import train
+from binventory.executions.watching import embedding_note
 from features import files as feature_files
 from features.files import FeatureSet, read_split
 from features.source import FeatureSource
@@ -47,6 +48,18 @@ def in_the_loop(model: BinModel, photos: ShardIndex, views: list[int], seed: int
     with torch.inference_mode():
         features: torch.Tensor = model.backbone(model.normalise(torch.from_numpy(pixels)))
     return features
+
+
+def test_it_says_how_far_it_is_how_fast_and_how_long_it_takes(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embed.main([*BASE, *places(shards), "--output", str(shards / "out")])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("embedding ")]
+    said = [dict(part.split("=") for part in line.split()[1:]) for line in lines]
+    assert len(said) == 3, "a line after each shard"
+    done = [int(line["photos"]) for line in said]
+    assert done == sorted(done) and done[-1] == 32
+    assert {line["of"] for line in said} == {"32"}
+    assert all(float(line["rate"]) > 0 for line in said) and said[-1]["left"] == "0"
+    assert embedding_note(lines[-1]).startswith("32 photos, ")
 
 
 @pytest.mark.parametrize("backbone", ["small", "resnet18"])
