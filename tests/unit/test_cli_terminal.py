@@ -14,7 +14,7 @@ NOBODY = {
     "AWS_PROFILE": "nonexistent", "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_EC2_METADATA_DISABLED": "true", "BINVENTORY_ENV": "dev",
 }  # fmt: skip
-# What is typed, its exit code, and a part of what is said.
+# The words that are typed, the exit code, and a part of the output.
 ROWS: tuple[tuple[tuple[str, ...], Exit, str], ...] = (
     (("--version",), Exit.OK, "binventory "),
     (("--help",), Exit.OK, "Exit codes: 0 done"),
