@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(
         "review",
-        epilog="Example: cdk diff --all 2>&1 | binventory review -",
+        epilog="Example: cdk diff 2>&1 | binventory review -",
         rich_help_panel="Deploy",
     )(review)
 
