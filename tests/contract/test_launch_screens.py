@@ -211,7 +211,7 @@ def test_addresses_are_looked_at_before_anything_is_started(reading: str, capsys
         ("--photos", "s3://granted-bins/bins/"): Exit.OK,
         ("--photos", "/home/me/bins"): "PhotosUri must be an address",
         ("--photos", "s3://no-such-bucket/bins/"): "there is no bucket no-such-bucket",
-        ("--photos", "s3://empty-bins/"): "no photo is there",
+        ("--photos", "s3://empty-bins/"): "it lists no photo",
         ("--photos", "s3://other-bins/bins/"): "The jobs may not read PhotosUri s3://other-bins/bins/.\nWhy: the role",
         ("--labels", "s3://configured-bins/labels.csv"): Exit.OK,
         ("--labels", "s3://configured-bins/label"): "there is no such file",

@@ -20,7 +20,7 @@ from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.functions import lambda_step, make_function, returned
-from tests.contract.jobs import log_lines
+from tests.contract.jobs import ROLE, log_lines
 from tests.contract.pipelines import finished_execution, get, steps_of
 
 DATA = "data"
@@ -39,6 +39,11 @@ def function(client: ClientFactory) -> str:
     """The function of step Fingerprint as it is deployed."""
     for bucket in (DATA, BINS):
         client("s3").create_bucket(Bucket=bucket)
+    _, _, role = ROLE.rpartition("/")
+    client("iam").create_role(RoleName=role, AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}')
+    reads = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BINS}/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [reads]})
+    client("iam").put_role_policy(RoleName=role, PolicyName="reads", PolicyDocument=policy)
     files = {name: path.read_text() for name, path in lambda_files().items()}
     return make_function(
         client, "binventory-dev-fingerprint", "import fingerprint; return fingerprint.handler(event, context)",
@@ -197,7 +202,14 @@ def test_like_an_execution_that_does_not_exist_is_refused(site: str, capsys: pyt
 def test_an_address_that_cannot_be_read_ends_the_execution_before_a_job(
     client: ClientFactory, site: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["train", "--yes", "--photos", "s3://nobody-has-this/"]) == Exit.FAILED
+    """The command line refuses it before that; a schedule, the console and the SDK start it all the same."""
+    address = "s3://nobody-has-this/"
+    assert run(["train", "--yes", "--photos", address]) == Exit.USAGE
+    assert "there is no bucket nobody-has-this" in capsys.readouterr().err
+    client("sagemaker").start_pipeline_execution(
+        PipelineName=PIPELINE, PipelineParameters=[{"Name": "PhotosUri", "Value": address}]
+    )
+    assert run(["watch"]) == Exit.FAILED
     captured = capsys.readouterr()
     assert "Step Fingerprint failed" in captured.err
     assert "there is no bucket nobody-has-this" in captured.err
