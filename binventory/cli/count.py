@@ -158,7 +158,7 @@ def _count_prefix(
     halted = JobHalted(names, progress.stop)
     try:
         with halted.explained("count it again: the same command"):
-            _show_counted(counted(), output, json=json)
+            _show_counted(counted(), None if dry_run else output, json=json)
     finally:
         progress.stop()
 

@@ -77,7 +77,9 @@ def test_a_prefix_is_counted_at_its_price_and_nothing_is_left(
 
 
 @pytest.mark.usefixtures("environment", "nothing_left")
-def test_nothing_is_started_unasked_or_for_nothing(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_started_unasked_or_for_nothing(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     uri = put(client, "unasked/", {"a.jpg": 3})
     before = len(client("sagemaker").list_transform_jobs()["TransformJobSummaries"])
     assert cli.run(["count", uri]) == Exit.USAGE
@@ -89,6 +91,16 @@ def test_nothing_is_started_unasked_or_for_nothing(client: ClientFactory, capsys
     assert cli.run(["count", uri, "photo.jpg"]) == Exit.USAGE
     assert cli.run(["audit", "photos/", "--batch"]) == Exit.USAGE
     assert cli.run(["count", uri, "--env", "prod"]) == Exit.NOT_READY
+    capsys.readouterr()
+    kept = tmp_path / "answers.jsonl"
+    kept.write_text("of an earlier count\n")
+    assert cli.run(["count", uri, "--dry-run", "--output", str(kept)]) == Exit.OK
+    assert "Count 1 photos" in capsys.readouterr().out and kept.read_text() == "of an earlier count\n"
+    put(client, "unasked/", {"bin-images/a.jpg": 3})
+    client("s3").put_object(Bucket=BUCKET, Key="unasked/metadata/a.json", Body=b"{}")
+    audit = tmp_path / "audit"
+    assert cli.run(["audit", uri, "--batch", "--dry-run", "--json", "--output", str(audit)]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["started"] is False and not audit.exists()
     assert len(client("sagemaker").list_transform_jobs()["TransformJobSummaries"]) == before
 
 
@@ -100,11 +112,13 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
         if done:
             raise KeyboardInterrupt
 
-    batch = TransformBatch(aws, find_site(aws, NAMES), "count")
+    said: list[tuple[str, bool]] = []
+    batch = TransformBatch(aws, find_site(aws, NAMES), "count", halted=lambda name, ended: said.append((name, ended)))
     photos = Photos(f"s3://{BUCKET}/long/", [f"{number:03d}.jpg" for number in range(40)])
     with pytest.raises(KeyboardInterrupt), batch.answers(photos, interrupted):
         raise AssertionError("there must be no answers")
     (run,) = [each for each in jobs(client, "count") if each["TransformJobStatus"] == "Stopped"]
+    assert said == [(run["TransformJobName"], False), (run["TransformJobName"], True)], "before it stops, and after"
     with batch.answers(photos) as answers:
         assert len(dict(answers)) == 40
     assert run["TransformJobName"].removesuffix("-1") + "-2" in {

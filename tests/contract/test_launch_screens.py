@@ -243,6 +243,18 @@ def test_turning_the_endpoint_on_shows_what_a_month_costs(
     assert "--yes" in captured.err
 
 
+def test_a_dry_run_turns_nothing_on(
+    client: ClientFactory, serving_stack: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["endpoint", "on", "--dry-run", "--yes"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert "an hour" in said and "Nothing was started" in said
+    assert run(["count", "bin.jpg", "--dry-run", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["launch"]["period"] == "a month"
+    stack = client("cloudformation").describe_stacks(StackName=SERVING)["Stacks"][0]
+    assert {"ParameterKey": "EndpointState", "ParameterValue": "off"} in stack["Parameters"]
+
+
 def test_turning_it_off_asks_nothing(serving_stack: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["endpoint", "off"]) == Exit.OK
     assert "$" not in capsys.readouterr().out
@@ -260,6 +272,10 @@ def test_an_approval_asks_too_because_it_turns_the_endpoint_on(
     )["ModelPackageArn"]
     assert run(["approve", "--no-wait"]) == Exit.USAGE
     assert "a month" in capsys.readouterr().out
+    described = client("sagemaker").describe_model_package(ModelPackageName=arn)
+    assert described["ModelApprovalStatus"] == "PendingManualApproval"
+    assert run(["approve", "--dry-run", "--yes", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["started"] is False
     described = client("sagemaker").describe_model_package(ModelPackageName=arn)
     assert described["ModelApprovalStatus"] == "PendingManualApproval"
     assert run(["approve", "--no-wait", "--yes", "--json"]) == Exit.OK

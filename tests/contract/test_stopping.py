@@ -16,7 +16,8 @@ import pytest
 
 from binventory import serving
 from binventory.cli import run
-from binventory.core.errors import Exit
+from binventory.cli.interrupted import JobHalted
+from binventory.core.errors import Exit, Problem
 from binventory.serving import EndpointState
 from local_aws.server import LocalAws
 from tests.conftest import NAMES
@@ -160,3 +161,44 @@ def test_a_rollout_under_way_is_explained(status: str, said: str) -> None:
 
 def test_nothing_is_advised_where_nothing_bills() -> None:
     assert serving.advice(NAMES, replace(STATE, switched_on=False, status="absent", instances=0)) == ()
+
+
+def test_a_machine_that_works_on_a_run_is_ended(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    run_name = "ec2-20260101-000000-abcd"
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "run", "Value": run_name}]}]
+    machine = client("ec2").run_instances(
+        ImageId="ami-1", InstanceType="t3.2xlarge", MinCount=1, MaxCount=1, TagSpecifications=tags
+    )["Instances"][0]["InstanceId"]
+    assert run(["stop", run_name]) == Exit.OK
+    assert f"{run_name} has ended" in capsys.readouterr().out
+    found = client("ec2").describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"][0]
+    assert found["State"]["Name"] in {"shutting-down", "terminated"}
+
+
+@pytest.mark.parametrize(
+    ("heard", "what", "why"),
+    [
+        ((), "Interrupted", "no job of this command runs; kept"),
+        (
+            ((False, "job-1"), (True, "job-1")),
+            "Interrupted; the transform job job-1 was stopped",
+            "it bills no more; kept",
+        ),
+        (((False, "job-1"),), "Interrupted; the transform job job-1 may still run", "bills until it has ended"),
+    ],
+    ids=["none", "stopped", "stopping"],
+)
+def test_an_interrupted_count_says_how_its_job_stands(
+    heard: tuple[tuple[bool, str], ...], what: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cleared: list[bool] = []
+    halted = JobHalted(NAMES, lambda: cleared.append(True))
+    with pytest.raises(Problem) as found, halted.explained("again", "kept"):
+        for ended, job in heard:
+            halted(job, ended)
+        raise KeyboardInterrupt
+    assert found.value.what == what and why in found.value.why
+    assert found.value.code == Exit.INTERRUPTED
+    said = capsys.readouterr().err
+    assert len(cleared) == said.count("Stopping the transform job job-1: it bills until") == bool(heard)
+    assert ("binventory stop job-1" in found.value.cure) is (what.endswith("may still run"))
