@@ -3,7 +3,7 @@
 AWS prices an ml.* instance as a fixed multiple of its EC2 type, and the sizes of a family as multiples of each other.
 So a price of us-east-1, times what a known EC2 type costs more in the region, is close: of the rows of ap-south-1 and
 eu-west-1 that were read from AWS, instances differ by less than 3%, storage by less than 8%. Nothing is estimated from
-another estimate, and a GPU type only from the EC2 price of the same type.
+another estimate, and a GPU type only from EC2 prices of its family.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ def estimate(values: Values, reference: Values, group: str, name: str) -> Estima
 
 
 def _base(values: Values, reference: Values, ec2_type: str) -> str:
-    if _ratio(values, reference, ec2_type) is not None:
-        return ec2_type
-    return _STANDS_FOR.get(ec2_type[:1], "")
+    """The EC2 type to compare by: the same one, another size of its family, or the one that stands for the family."""
+    family = ec2_type.partition(".")[0]
+    sizes = sorted(name for name in values.get("ec2_hour", {}) if name.partition(".")[0] == family)
+    known = (name for name in (ec2_type, *sizes) if _ratio(values, reference, name) is not None)
+    return next(known, _STANDS_FOR.get(ec2_type[:1], ""))
 
 
 def _ratio(values: Values, reference: Values, ec2_type: str) -> float | None:

@@ -168,7 +168,7 @@ def test_the_command_says_what_it_found_and_what_not(
     assert run(["cost", str(copied_table.parent), "--refresh", "--region", "eu-west-1"]) == Exit.USAGE
     said = " ".join(capsys.readouterr().err.split())
     assert "Read 2 instance prices of eu-west-1, and s3_gb_month, volume_gb_month." in said
-    assert "kept with their old date: c5.4xlarge, m5.2xlarge, ml.g4dn.12xlarge" in said
+    assert "kept with their old date: c5.4xlarge, g5.12xlarge, m5.2xlarge, ml.g4dn.12xlarge" in said
     assert "unknown in eu-west-1: ebs_gb_month" in said
     assert prices.load("eu-west-1", copied_table).read == date.today()
 

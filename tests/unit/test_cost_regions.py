@@ -61,9 +61,12 @@ def test_estimates_are_close_to_what_was_read() -> None:
     assert compared >= 10
 
 
-def test_a_gpu_is_estimated_from_the_same_type_only() -> None:
-    with pytest.raises(Problem, match=r"no price for ml\.g5\.xlarge in eu-central-1"):
-        prices.load("eu-central-1").instance_hour("ml.g5.xlarge")
+def test_a_gpu_is_estimated_from_its_family_only() -> None:
+    frankfurt = prices.load("eu-central-1")
+    with pytest.raises(Problem, match=r"no price for ml\.g4dn\.xlarge in eu-central-1"):
+        frankfurt.instance_hour("ml.g4dn.xlarge")
+    assert frankfurt.instance_hour("ml.g5.xlarge") == pytest.approx(1.408 * 7.09282 / 5.672, rel=1e-3)
+    assert "g5.12xlarge" in frankfurt.estimated("ml.g5.xlarge")
     india = prices.load("ap-south-1")
     assert india.instance_hour("ml.g4dn.2xlarge") == pytest.approx(0.94 * 0.828 / 0.752, rel=1e-3)
     assert "g4dn.2xlarge" in india.estimated("ml.g4dn.2xlarge")
