@@ -7,6 +7,7 @@ from typing import Final
 
 from binventory.batch.site import Site
 from binventory.core.errors import Problem
+from binventory.core.words import counted
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.machines import machine
@@ -48,10 +49,10 @@ def launch(photos: int, site: Site, *, region: str, local: bool, photos_a_job: i
         Charge("S3 requests", "photos read, answers written and read", "", requests, requests),
     )
     notes = (
-        f"{photos:,} photos, about {expected / 60:,.0f} minutes, with {site.package.rpartition(':')[2]}.",
+        f"{counted(photos, 'photo')}, about {expected / 60:,.0f} minutes, with {site.package.rpartition(':')[2]}.",
         "At worst every job is stopped at its limit. Ctrl-C stops the running one.",
     )
-    return Launch(f"Count {photos:,} photos", "once", charges, notes + ((LOCAL_NOTE,) if local else ()))
+    return Launch(f"Count {counted(photos, 'photo')}", "once", charges, notes + ((LOCAL_NOTE,) if local else ()))
 
 
 def _sizes(photos: int, photos_a_job: int) -> list[int]:

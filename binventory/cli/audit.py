@@ -25,6 +25,7 @@ from binventory.cli.settings import names_of
 from binventory.core.aws import connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.outputs import check_folder
+from binventory.core.words import counted
 from binventory.cost import prices
 
 if TYPE_CHECKING:  # with numpy and Arrow, which help and completion do not wait for
@@ -225,7 +226,7 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
         if asked.dry_run and asked.json:
             print_json({"plan": {**vars(plan), "seconds": plan.seconds, "dollars": plan.dollars}, "started": False})
         else:
-            stderr.print(f"{plan.bins:,} bins at most: about {duration(plan.seconds)}, {price}.")
+            stderr.print(f"{counted(plan.bins, 'bin')} at most: about {duration(plan.seconds)}, {price}.")
         if asked.dry_run:
             stderr.print("Nothing was started: --dry-run.")
             raise typer.Exit(Exit.OK)
@@ -264,7 +265,7 @@ def _print_summary(summary: Summary) -> None:
         for sentence in model.trust.sentences:
             stdout.print(sentence)
     stdout.print(
-        f"{summary.counted:,} records compared with their photo, {summary.out_of_scope:,} out of scope, "
+        f"{counted(summary.counted, 'record')} compared with their photo, {summary.out_of_scope:,} out of scope, "
         f"{summary.not_audited:,} not audited."
     )
     for state, reason, bins in summary.reasons[:_SHOWN_REASONS]:
@@ -273,7 +274,7 @@ def _print_summary(summary: Summary) -> None:
         stdout.print("Nothing could be ranked.")
         return
     if summary.wrong is None or summary.finds is None or summary.unit_error is None:
-        stdout.print(f"{summary.listed:,} bins are listed, the least probable record first.")
+        stdout.print(f"{counted(summary.listed, 'bin')} listed, the least probable record first.")
         return
     wrong, finds = summary.wrong, summary.finds
     stdout.print(

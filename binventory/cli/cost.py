@@ -12,6 +12,7 @@ from rich.table import Table
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table, working
 from binventory.cli.settings import settings_of
+from binventory.core.words import counted
 from binventory.cost import prices, quantities, text
 from binventory.cost.alternatives import ENDPOINT_MONTH
 from binventory.cost.estimate import Estimate, estimate
@@ -109,7 +110,7 @@ def _print(found: Estimate, before: Estimate | None) -> None:
         month.add_row(line.name, line.quantity, money(line.dollars))
     _print_below(month)
     _print_below(_steps("execution", found.execution))
-    stdout.print(f"{found.workload.photos:,} photos; spot taken at {SPOT_SHARE:.0%} of on demand", style="dim")
+    stdout.print(f"{counted(found.workload.photos, 'photo')}; spot taken at {SPOT_SHARE:.0%} of on demand", style="dim")
     _print_serving(found)
     _print_alternatives(found)
     for note in text.notes(found):

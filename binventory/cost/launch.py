@@ -16,6 +16,7 @@ from binventory.assembly.templates import Json
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import Names
+from binventory.core.words import counted
 from binventory.cost.jobs import Job, jobs_of
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
@@ -129,7 +130,7 @@ def of_execution(
         region=aws.region,
         workload=workload,
         again=jobs_of(again, values) if again else (),
-        notes=(f"Expected for {workload.photos:,} photos; at worst every job runs into its limit, on demand.",)
+        notes=(f"Expected for {counted(workload.photos, 'photo')}; at worst every job runs into its limit, on demand.",)
         + notes
         + ((LOCAL_NOTE,) if aws.is_local else ()),
         next_commands=(

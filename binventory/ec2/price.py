@@ -9,6 +9,7 @@ from typing import Any
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import Names
+from binventory.core.words import counted
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.lines import SPOT_SHARE
@@ -24,7 +25,7 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
     workload = Workload.of(dict(values), None)
     hours = sum(seconds(step, where.instance_type, 1, workload) for step in _STEPS) / 3600
     limit = where.max_minutes / 60
-    notes = [f"Expected for {workload.photos:,} photos. It ends itself, also when it fails or hangs."]
+    notes = [f"Expected for {counted(workload.photos, 'photo')}. It ends itself, also when it fails or hangs."]
     if hours > limit:
         notes.append(
             f"It is expected to need {60 * hours:,.0f} minutes and is ended after {where.max_minutes}: "

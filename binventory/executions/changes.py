@@ -18,6 +18,7 @@ from binventory.assembly.definitions import Definition, defaults_of, step_named
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from binventory.core.words import counted
 from stacks.names import FINGERPRINT, LABELS_URI, LISTING, PHOTOS_URI
 
 CHEAP_SECONDS: Final = 10.0
@@ -64,7 +65,7 @@ def changes(aws: Aws, names: Names, definition: Definition, parameters: Mapping[
     if found[LISTING] == listed.outputs.get(LISTING):
         same = f"Photos and labels are those of {of}: what is computed from them alone is reused while it is kept."
         return Changes(same, now)
-    counts = f"{now:,} photos, then {photos or 0:,}"
+    counts = f"{counted(now, 'photo')}, then {photos or 0:,}"
     return Changes(f"Photos, metadata or labels have changed since {of} ({counts}): they are ingested anew.", now)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from binventory import executions
 from binventory.core.aws import Aws
 from binventory.core.journal import Journal, duration
+from binventory.core.words import counted
 from stacks.names import EMBED, TRAIN
 
 _METRIC = re.compile(r"([\w:]+)=([\w.+-]+)")
@@ -90,10 +91,10 @@ class StepWatcher:
         self.trials = executions.trials(self.aws, step.job)
         done = [trial for trial in self.trials if trial.objective is not None]
         if not done:
-            return f"{len(self.trials)} trials started"
+            return f"{counted(len(self.trials), 'trial')} started"
         best = min(done, key=lambda trial: trial.objective if trial.objective is not None else 0.0)
         chosen = ", ".join(f"{name} {_short(value)}" for name, value in sorted(best.hyperparameters.items()))
-        return f"{len(done)} trials, best validation loss {best.objective:.3f} ({chosen})"
+        return f"{counted(len(done), 'trial')}, best validation loss {best.objective:.3f} ({chosen})"
 
     def _training(self, step: executions.ExecutionStep) -> str:
         lines = executions.job_log(self.aws, "TrainingJob", step.job)
@@ -111,8 +112,8 @@ class StepWatcher:
 
 def listed(step: executions.ExecutionStep) -> str:
     """What the step Fingerprint has listed; empty until it ends."""
-    counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photos"), ("Metadata", "metadata files"))]
-    return ", ".join(f"{int(count):,} {what}" for count, what in counts if count is not None)
+    counts = [(step.outputs.get(name), what) for name, what in (("Photos", "photo"), ("Metadata", "metadata file"))]
+    return ", ".join(counted(int(count), what) for count, what in counts if count is not None)
 
 
 def embedding_note(line: str) -> str:
@@ -123,8 +124,8 @@ def embedding_note(line: str) -> str:
     done, total = int(values["photos"]), int(values["of"])
     rate = f"{float(values['rate']):,.0f}/s"
     if done >= total:
-        return f"{total:,} photos, {rate}"
-    return f"{done:,} of {total:,} photos, {rate}, {duration(float(values['left']))} left"
+        return f"{counted(total, 'photo')}, {rate}"
+    return f"{done:,} of {counted(total, 'photo')}, {rate}, {duration(float(values['left']))} left"
 
 
 def epoch_note(line: str) -> str:

@@ -51,8 +51,11 @@ def signed_post(aws: LocalAws, path: str, body: bytes, headers: Mapping[str, str
 
 @pytest.fixture(scope="module")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A running local AWS, shared by the tests of a module; use names of your own in each test."""
-    with LocalAws(tmp_path_factory.mktemp("local-aws")) as aws:
+    """A running local AWS, shared by the tests of a module; use names of your own in each test.
+
+    Its folder has a space and an apostrophe, as a person's may have.
+    """
+    with LocalAws(tmp_path_factory.mktemp("it's a local aws")) as aws:
         yield aws
     assert aws.processes() == []
 

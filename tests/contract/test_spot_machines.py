@@ -24,7 +24,7 @@ from tests.contract.machines import DATA, deploy_machines, fill_account, log_of,
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("aws"), time_scale=0.1) as started:
+    with LocalAws(tmp_path_factory.mktemp("it's an aws"), time_scale=0.1) as started:
         yield started
     assert started.processes() == []
 
