@@ -10,4 +10,4 @@ if [ ! -x "$here/.venv/bin/binventory" ]; then
 fi
 PATH="$here/.venv/bin:$PATH"
 export PATH
-exec "$here/.venv/bin/python" -m binventory "$@"
+exec "$here/.venv/bin/binventory" "$@"

@@ -77,6 +77,8 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
     pip.log.write_text("", encoding="utf-8")
     (place / NAME).unlink(missing_ok=True)
     if kept is None:
+        packages = len(pins(root / RUN)) + (len(pins(root / DEVELOPMENT)) if asked.dev else 0)
+        print(f"Into {place} and node_modules: {packages} Python packages, PyTorch, Node and the CDK CLI.", flush=True)
         kept = _new(place, pip, root, asked, wanted)
     if asked.dev and not kept.development:
         pip.install("Packages for tests and checks", _locked(root / DEVELOPMENT), lock=root / DEVELOPMENT)

@@ -12,7 +12,7 @@ from binventory.core.errors import Exit, Problem
 
 def check_file(path: Path, flag: str) -> None:
     """Refuses a file that could not be written at the end. Raises Problem; nothing is changed."""
-    folder = path.parent
+    folder = path.absolute().parent
     if path.is_dir():
         raise _refused(path, flag, "it is a folder", "name a file")
     if not folder.is_dir():

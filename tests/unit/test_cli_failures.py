@@ -16,6 +16,7 @@ from binventory.cli.failures import problem_of
 from binventory.core.errors import Exit
 from binventory.core.outputs import check_file, check_folder, write_text
 from binventory.core.words import counted
+from binventory.render import render_bucket
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +122,23 @@ def test_a_full_disk_ends_a_rendering_with_three_lines(tmp_path: Path) -> None:
     assert what == "There is no room for what this command writes."
     assert "File too large" in why
     assert "make room" in cure
+
+
+def test_a_full_disk_ends_an_audit_with_three_lines(tmp_path: Path) -> None:
+    render_bucket(tmp_path / "bins", photos=12)
+    names = sorted(path.name for path in (tmp_path / "bins" / "bin-images").iterdir())
+    answer = {"count": 2, "probabilities": {"1": 0.1, "2": 0.6, "3": 0.1, "4": 0.1, "5": 0.1}}
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps({"photo": name, **answer}) + "\n" for name in names))
+    code = "from binventory.cli import main; main()"
+    arguments = ["audit", str(tmp_path / "bins"), "--predictions", str(answers), "--output", str(tmp_path / "audit")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], preexec_fn=small_disk, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == Exit.FAILED, done.stderr
+    what, why, cure = done.stderr.splitlines()
+    assert what == "The audit's ledger cannot be written."
+    assert why.startswith("Why: SQLite says: ") and "make room" in cure
 
 
 def test_a_full_disk_behind_standard_output_is_noticed() -> None:

