@@ -102,7 +102,9 @@ def test_a_package_that_cannot_serve_is_reported_with_its_reason_wherever_people
     (newer,) = status(capsys)["newer"]
     assert (newer["package"], newer["status"]) == (bad, "Rejected") and "cannot load" in newer["description"]
     assert run(["endpoint", "status"]) == Exit.OK
-    assert "Version 2 is Rejected: Rolled back: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Version 2 is Rejected: Rolled back: " in said
+    assert "InService, 1 instance\n" in said
     (watched,) = refusal(connect(os.environ), bad)
     assert watched.startswith("Rejected:     Rolled back: Endpoint: ")
     assert refusal(connect(os.environ), good) == refusal(connect(os.environ), f"{bad}0") == []
