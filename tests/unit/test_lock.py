@@ -20,6 +20,7 @@ NAMED = {
     "requirements-dev.in": locks.DEVELOPMENT,
     "requirements-torch.in": locks.TORCH_PYPI,
     "requirements-tools.in": "requirements-tools.txt",
+    "requirements-scanners.in": "requirements-scanners.txt",
     "training_code/requirements-mlflow.in": "training_code/requirements-mlflow.txt",
 }
 # Interpreters and machines of which PyTorch's CPU index has builds that the lock must hold.
