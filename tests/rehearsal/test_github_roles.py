@@ -125,7 +125,9 @@ def test_a_deployment_whose_smoke_test_fails_is_taken_back(account: Account, tmp
 def commits(folder: Path, *, epochs: tuple[str, ...]) -> Path:
     """A clone of what is checked out here, with a commit for each number of epochs in settings/dev.yaml."""
     folder.mkdir()
-    for name in ("app.py", "cdk.json", "settings", "stacks", "training_code", "inference_code", "lambda_code"):
+    # Everything that a synthesis reads: parts of `binventory` are packed with the code of the jobs.
+    folders = ("settings", "stacks", "binventory", "training_code", "inference_code", "lambda_code")
+    for name in ("app.py", "cdk.json", *folders):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, folder / name)
     subprocess.run(["git", "init", "--quiet", folder], check=True)
