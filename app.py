@@ -43,10 +43,10 @@ def build(app: cdk.App, settings: Settings) -> None:
         settings=settings,
         storage=storage,
         alerts=money.alerts,
-        image_repository=training.serving_image.repository,
+        roles=training.serving_roles,
         network=network,
     )
-    # The image and the model packages that the endpoint needs come from the training stack.
+    # The image, the roles and the model packages that the endpoint needs come from the training stack.
     serving.add_stack_dependency(training)
     MonitoringStack(
         app,

@@ -51,6 +51,7 @@ class CountingModel:
 
     def __init__(self, artefact: Artefact, network: Scorer, *, package: str = "") -> None:
         self.description: Description = artefact.description
+        self.seal = artefact.seal
         self._network = network
         self.identity = {
             "package": package,

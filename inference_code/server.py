@@ -88,9 +88,20 @@ def load(model: Path) -> CountingModel:
             counter = model_fn(folder, package=package)
     else:
         counter = model_fn(model, package=package)
+    _check_digest(counter)
     _check_classes(counter)
     self_test(counter)
     return counter
+
+
+def _check_digest(counter: CountingModel) -> None:
+    """Raises ArtefactError for another archive than the one that was registered, and so approved."""
+    expected = os.environ.get("BINVENTORY_MODEL_DIGEST", "")
+    if expected and counter.seal != expected:
+        raise ArtefactError(
+            f"serving.json: the archive has the digest {counter.seal}, but the model package was registered with "
+            f"{expected}; another archive was written to its address: restore the earlier version of the object"
+        )
 
 
 def _check_classes(counter: CountingModel) -> None:

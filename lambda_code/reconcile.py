@@ -31,7 +31,7 @@ from promotion.serving_stack import (
     find_endpoint,
 )
 from stacks.environments import ReconcileEnvironment
-from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
+from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, str]:
@@ -180,7 +180,10 @@ def _changes(stack: Stack, decision: ServingDecision) -> tuple[dict[str, str], i
     """The parameters to change, and the version that this promotes (0: none)."""
     wanted = {} if decision.state == stack.state else {ENDPOINT_STATE: decision.state}
     if decision.state == "on" and decision.package != stack.package:
-        return {**wanted, MODEL_PACKAGE_ARN: decision.package}, registry.version_of(decision.package)
+        wanted[MODEL_PACKAGE_ARN] = decision.package
+        if MODEL_DIGEST in stack.parameters:
+            wanted[MODEL_DIGEST] = registry.digest_of(decision.package)
+        return wanted, registry.version_of(decision.package)
     return wanted, 0
 
 

@@ -22,7 +22,7 @@ from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
-from local_aws.ministack import hooks, iam, saving, settling, signatures
+from local_aws.ministack import hooks, iam, resource_types, saving, settling, signatures
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
@@ -134,6 +134,7 @@ def _application(context: Context) -> Any:
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()
+    resource_types.hold_templates_to_resource_types()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     context.start_thread("saving", saving.save_as_it_changes(context.stopping))
     iam.correct_requests()

@@ -49,7 +49,21 @@ METADATA: Final = "Metadata"
 
 MODEL_PACKAGE_ARN: Final = "ModelPackageArn"
 ENDPOINT_STATE: Final = "EndpointState"
-"""Parameters of the serving stack: the package to serve, and `on` or `off`."""
+MODEL_DIGEST: Final = "ModelDigest"
+"""Parameters of the serving stack: the package to serve, `on` or `off`, and the digest of the package's archive."""
+SERVING_RESOURCE_TYPES: Final = (
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::CDK::Metadata",
+    "AWS::CloudWatch::Alarm",
+    "AWS::Logs::LogGroup",
+    "AWS::SageMaker::Endpoint",
+    "AWS::SageMaker::EndpointConfig",
+    "AWS::SageMaker::Model",
+)
+"""What the serving stack may be made of. The function that updates it may name no other resource types."""
+ARCHIVE: Final = "archive"
+"""Property of a model package: the digest of its archive, which is that of serving.json and names that of the graph."""
 
 
 def continuing_pipeline(prefix: str, first: str) -> str:

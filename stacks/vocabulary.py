@@ -14,6 +14,9 @@ CLASSES: Final = (1, 2, 3, 4, 5)
 The served model names its classes in serving.json, and the endpoint refuses a model whose classes differ from these.
 """
 
+ARCHIVE_DIGEST: Final = "archive"
+"""Entry of an evaluation's lineage: the digest of serving.json in the archive, which names that of the graph."""
+
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"
 TEST: Final = "test"

@@ -38,7 +38,7 @@ class Request:
 
     action: str
     resource: str
-    keys: tuple[tuple[str, str], ...] = ()
+    keys: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def killer(mutant: Mutant, requests: Iterable[Request]) -> Request | None:
 
 def allows(statements: Sequence[Json], request: Request) -> bool:
     """Whether these statements alone allow the request."""
-    return iam.allows(statements, request.action, request.resource, dict(request.keys))
+    keys = {key: value if isinstance(value, str) else list(value) for key, value in request.keys}
+    return iam.allows(statements, request.action, request.resource, keys)
 
 
 def survivors(roles: Mapping[str, Sequence[Json]], requests: Mapping[str, Sequence[Request]]) -> Iterator[Mutant]:
@@ -198,9 +199,14 @@ def witnesses(roles: Mapping[str, Sequence[Json]], requests: Mapping[str, Sequen
 def read_witnesses(text: str) -> dict[str, list[Request]]:
     """The requests that `witnesses` wrote."""
     return {
-        role: [Request(action, resource, tuple(keys.items())) for action, resource, keys in rows]
+        role: [Request(action, resource, condition_keys(keys)) for action, resource, keys in rows]
         for role, rows in json.loads(text).items()
     }
+
+
+def condition_keys(keys: Mapping[str, str | Sequence[str]]) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
+    """Condition keys in the form of `Request`; a key may have several values."""
+    return tuple(sorted((key, value if isinstance(value, str) else tuple(value)) for key, value in keys.items()))
 
 
 def generalise(text: str) -> str:

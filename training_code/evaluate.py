@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from arithmetic import ASKED
-from digests import seal, sha256_of
+from digests import seal, seal_of, sha256_of
 from evaluation import verdict
 from evaluation.answers import write_answers
 from evaluation.calibration import Temperature, fit_temperature, softmax
@@ -35,7 +35,7 @@ from modelling.quantisation import Allowance, PrecisionChoice, bf16_as_asked, ch
 from photo import PhotoError
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
 from shards import Sample, ShardError, ShardIndex
-from stacks.vocabulary import SPLITS
+from stacks.vocabulary import ARCHIVE_DIGEST, SPLITS
 
 SERVING_SCHEMA: Final = 1
 EXAMPLES = """examples:
@@ -95,7 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
         del model
         chosen = _choose(card, splits, settings, folder)
         archive = settings.output / "serving" / "model.tar.gz"
-        write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
+        files = _write_model(folder / "chosen", chosen.graph, _description(card, chosen))
+        write_archive(archive, files)
         served = ServedModel.of_archive(archive, folder / "served")
         answers = served.answers(splits.test)
         test = _predictions(splits.test, probabilities_of(answers), card, settings, card.answer)
@@ -107,7 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
                 splits.test, champion.probabilities, card, settings, champion.answer
             ),
             not_compared=not_compared,
-            training_skus=skus_of(splits.train.records), lineage=_lineage(card, splits, chosen, served, champion),
+            training_skus=skus_of(splits.train.records), lineage=_lineage(card, splits, chosen, served, champion)
+            | {ARCHIVE_DIGEST: seal_of(files[DESCRIPTION_FILE].read_bytes())},
         )  # fmt: skip
         report = settings.output / "evaluation"
         listed = write_answers(report, zip(splits.test.ids, splits.test.counts, answers, strict=True))

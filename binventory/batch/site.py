@@ -25,6 +25,8 @@ class Site:
     """Prefixes whose photos the role may read."""
     package: str
     """ARN of the model package that counts."""
+    digest: str = ""
+    """Of the package's archive; the container refuses any other. Empty for a package without one."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     key: str = ""
@@ -64,6 +66,7 @@ def find_site(aws: Aws, names: Names) -> Site:
         instance_count=int(outputs["BatchInstanceCount"]),
         readable=tuple(outputs["BatchPhotosUris"].split()),
         package=package,
+        digest=serving.describe_package(aws, package).digest,
         subnets=tuple(outputs.get("BatchSubnetIds", "").split()),
         security_groups=tuple(outputs.get("BatchSecurityGroupIds", "").split()),
         key=outputs.get("BatchKeyArn", ""),

@@ -113,7 +113,10 @@ class TransformBatch:
                 ExecutionRoleArn=site.role,
                 EnableNetworkIsolation=True,
                 Containers=[
-                    {"ModelPackageName": site.package, "Environment": {"MODEL_PACKAGE_ARN": site.package}},
+                    {
+                        "ModelPackageName": site.package,
+                        "Environment": {"MODEL_PACKAGE_ARN": site.package, "BINVENTORY_MODEL_DIGEST": site.digest},
+                    },
                 ],
                 Tags=tags,
                 **({"VpcConfig": network} if site.subnets else {}),

@@ -21,6 +21,8 @@ from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.ec2.plan import Place
+from stacks.names import ARCHIVE
+from stacks.vocabulary import ARCHIVE_DIGEST
 
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
 # Another subnet is in another zone, which has other spot capacity and prices.
@@ -183,6 +185,7 @@ def register(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any]) -> s
     measured = {"Statistics": {"ContentType": "application/json", "S3Uri": f"{models}/evaluation/evaluation.json"}}
     arguments |= {"ModelMetrics": {"ModelQuality": measured}, "DriftCheckBaselines": {"ModelQuality": measured}}
     arguments["CustomerMetadataProperties"] = {
+        ARCHIVE: evaluation(aws, where, run)["binventory"]["lineage"][ARCHIVE_DIGEST],
         "backbone": plan["flags"]["embed"].get("backbone", ""),
         "pipeline_execution": plan["execution"],
         "shards": plan["shards"]["train"],

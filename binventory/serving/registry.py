@@ -12,6 +12,7 @@ from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.cost import lineage
+from stacks.names import ARCHIVE
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class JudgedPackage:
     package: str
     status: str
     description: str
+    digest: str = ""
+    """Of its archive; empty for a package that was registered without one."""
 
     @property
     def version(self) -> int:
@@ -67,7 +70,12 @@ def _judge(aws: Aws, package: str, status: str, note: str, **more: Any) -> None:
 def describe_package(aws: Aws, package: str) -> JudgedPackage:
     """A package's approval status and description."""
     found = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
-    return JudgedPackage(package, found["ModelApprovalStatus"], found.get("ApprovalDescription", ""))
+    return JudgedPackage(
+        package,
+        found["ModelApprovalStatus"],
+        found.get("ApprovalDescription", ""),
+        found.get("CustomerMetadataProperties", {}).get(ARCHIVE, ""),
+    )
 
 
 def newer_than(aws: Aws, names: Names, package: str) -> tuple[JudgedPackage, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from arithmetic import SERVED
-from digests import DamagedFile, unseal
+from digests import SEAL, DamagedFile, unseal
 from photo import Preprocessing, is_number
 from serving.answer_rule import ANSWERS, MOST_PROBABLE
 from serving.archive import ArchiveError, unpack_files
@@ -88,6 +88,8 @@ class Artefact:
     description: Description
     graph: bytes
     digest: str
+    seal: str
+    """The digest of serving.json, which names that of the graph: one digest for the whole archive."""
 
     @classmethod
     def read(cls, folder: Path) -> Artefact:
@@ -97,7 +99,8 @@ class Artefact:
         text = _read_plain(folder / DESCRIPTION_FILE, MAX_DESCRIPTION_BYTES)
         graph = _read_plain(folder / MODEL_FILE, MAX_MODEL_BYTES)
         digest = hashlib.sha256(graph).hexdigest()
-        if _digest_of_graph(text) != digest:
+        seal, named = _seal_and_graph(text)
+        if named != digest:
             raise ArtefactError(
                 f"{MODEL_FILE} is damaged: it does not have the digest that {DESCRIPTION_FILE} names; "
                 "copy the archive again"
@@ -109,13 +112,15 @@ class Artefact:
             raise ArtefactError(f"{MODEL_FILE} is no ONNX model: {error}") from error
         if outside:
             raise ArtefactError(f"{MODEL_FILE} keeps weights outside itself; export them into the file")
-        return cls(description=description, graph=graph, digest=digest)
+        return cls(description=description, graph=graph, digest=digest, seal=seal)
 
 
-def _digest_of_graph(description: bytes) -> str:
-    """The description of model.onnx in serving.json, whose digest is checked. Raises ArtefactError."""
+def _seal_and_graph(description: bytes) -> tuple[str, str]:
+    """The digests of serving.json, which is checked, and of model.onnx, which it names. Raises ArtefactError."""
     try:
-        return str(unseal(json.loads(description), DESCRIPTION_FILE)["graph"])
+        fields = json.loads(description)
+        graph = str(unseal(fields, DESCRIPTION_FILE)["graph"])
+        return str(fields[SEAL]), graph
     except DamagedFile as error:
         raise ArtefactError(f"{error}; copy the archive again, or evaluate the model again") from error
     except KeyError as error:

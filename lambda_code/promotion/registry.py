@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from functions.aws import client
+from stacks.names import ARCHIVE
 
 _DESCRIPTION = 1024
 
@@ -55,6 +56,12 @@ def refuse(package: str, reason: str) -> None:
         # The description is one line.
         ApprovalDescription=" ".join(reason.split())[:_DESCRIPTION],
     )
+
+
+def digest_of(package: str) -> str:
+    """The digest of the package's archive, as the pipeline registered it; empty for a package without one."""
+    described = client("sagemaker").describe_model_package(ModelPackageName=package)
+    return str(described.get("CustomerMetadataProperties", {}).get(ARCHIVE, ""))
 
 
 def version_of(package: str) -> int:

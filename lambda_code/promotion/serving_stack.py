@@ -16,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from functions.aws import client
-from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
+from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN, SERVING_RESOURCE_TYPES
 
 _UPDATABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
@@ -130,7 +130,8 @@ class ServingStack:
                 StackName=self.name,
                 UsePreviousTemplate=True,
                 Parameters=[_parameter(key, wanted) for key in keys],
-                Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+                # This function's role may name no other types, so nothing else can be brought into the stack.
+                ResourceTypes=list(SERVING_RESOURCE_TYPES),
                 ClientRequestToken=f"{purpose}-{uuid.uuid4().hex}",
             )
         except ClientError as error:

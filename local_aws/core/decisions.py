@@ -21,7 +21,7 @@ class Decision:
     """Name of the role, without its path."""
     action: str
     resource: str
-    keys: Mapping[str, str]
+    keys: Mapping[str, str | list[str]]
     """The request's condition keys, in lower case."""
 
 
@@ -33,7 +33,7 @@ class DecisionLog:
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
-    def write(self, principal_arn: str, action: str, resource: str, keys: Mapping[str, str]) -> None:
+    def write(self, principal_arn: str, action: str, resource: str, keys: Mapping[str, str | list[str]]) -> None:
         """Add a decision about `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
         role = principal_arn.split("/")[-2]
         named = {key: value for key, value in sorted(keys.items()) if key not in _IRRELEVANT}

@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
+from local_aws.ministack import resource_types
+
 
 def correct_requests() -> None:
     """Check requests as AWS's service authorisation reference documents them.
 
     ministack checks DescribeRepositories and the reads of budgets on `*` instead of on the resource, and
     CreateLogStream, PutLogEvents and DeleteLogStream on the log group instead of the stream. It omits the condition
-    key for the namespace of metrics.
+    keys for the namespace of metrics and for what a stack operation names.
     """
     from ministack.core import iam_actions
 
@@ -55,6 +57,8 @@ def correct_requests() -> None:
         found = dict(tag_context(service, action, body, parameters))
         if action == "cloudwatch:PutMetricData":
             found["cloudwatch:namespace"] = _namespace(body, parameters)
+        if service == "cloudformation":
+            found |= resource_types.condition_keys(parameters)
         return found
 
     iam_actions.extract_resource_arn = extract_corrected
@@ -175,7 +179,7 @@ def denial(
     return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource}"
 
 
-def record_decisions(record: Callable[[str, str, str, Mapping[str, str]], None]) -> None:
+def record_decisions(record: Callable[[str, str, str, Mapping[str, str | list[str]]], None]) -> None:
     """Call `record(principal, action, resource, condition keys)` for each request that a role's policies allow."""
     from ministack.core import iam_evaluator
 
@@ -184,14 +188,20 @@ def record_decisions(record: Callable[[str, str, str, Mapping[str, str]], None])
     def evaluate_and_record(asked: Any, policies: Any, *limits: Any) -> Any:
         found = evaluate(asked, policies, *limits)
         if found.decision == "Allow" and asked.principal_type == "AssumedRole":
-            keys = {key: value for key, value in asked.service_context.items() if isinstance(value, str)}
+            keys = {
+                key: value
+                for key, value in asked.service_context.items()
+                if isinstance(value, str) or key.startswith("cloudformation:")
+            }
             record(asked.principal_arn, asked.action, asked.resource_arn, keys)
         return found
 
     iam_evaluator.evaluate = evaluate_and_record
 
 
-def allows(statements: Sequence[Mapping[str, Any]], action: str, resource: str, keys: Mapping[str, str]) -> bool:
+def allows(
+    statements: Sequence[Mapping[str, Any]], action: str, resource: str, keys: Mapping[str, str | list[str]]
+) -> bool:
     """Whether a policy with these statements alone allows a role of the account to make a request.
 
     Args:

@@ -12,6 +12,9 @@ from stacks.pipeline.script_mode import ScriptJob
 from stacks.settings.training import TrainingSettings
 from stacks.vocabulary import TRAIN, VALIDATION
 
+EMBED_CHECKPOINTS = "embed-checkpoints"
+"""Prefix of Embed's checkpoints, below the report of the ingest."""
+
 
 def embed_step(context: PipelineContext) -> PipelineStep:
     """The step. With strategy `full` the script only writes a note."""
@@ -34,7 +37,7 @@ def embed_step(context: PipelineContext) -> PipelineStep:
         output_uri=context.data_uri("embed"),
         # Beside the shards, not under this execution: step caching compares the address too, and one with the
         # execution's id would never match.
-        checkpoint_uri=join(output_uri(INGEST, REPORT), "embed-checkpoints", "", on="/"),
+        checkpoint_uri=join(output_uri(INGEST, REPORT), EMBED_CHECKPOINTS, "", on="/"),
         compress_output=False,
         cached=True,
         # The script identifies weights by their digest, which the cache cannot see: it compares this variable.

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import get_args
 
-from stacks.names import EVALUATE, REGISTER, TRAIN, TUNE
+from stacks.names import ARCHIVE, EVALUATE, REGISTER, TRAIN, TUNE
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.evaluate import EVALUATION, SERVING
-from stacks.pipeline.expressions import EXECUTION_ARN, SERVICE_RETRY, PipelineStep, StepType, get, join
+from stacks.pipeline.expressions import (
+    EXECUTION_ARN,
+    SERVICE_RETRY,
+    PipelineStep,
+    StepType,
+    get,
+    join,
+    json_get,
+)
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.tune import BATCH_SIZE, LEARNING_RATE, best_trial
 from stacks.settings.instances import BatchInstance, ServingInstance
+from stacks.vocabulary import ARCHIVE_DIGEST
 
 CONTENT_TYPES = ("image/jpeg", "image/png")
 
@@ -48,6 +57,8 @@ def register_step(context: PipelineContext) -> PipelineStep:
         # The origin of the model, readable without the pipeline's history. The evaluation above holds the data
         # fingerprint and the calibration; the cost of the execution is added when it is known.
         "CustomerMetadataProperties": {
+            # What is approved: the endpoint serves no other archive, even where one was written to its address later.
+            ARCHIVE: json_get(EVALUATE, EVALUATION.name, f"binventory.lineage.{ARCHIVE_DIGEST}"),
             "backbone": parameters.backbone.text,
             "batch_size": best_trial(BATCH_SIZE),
             "code": context.code_hash,

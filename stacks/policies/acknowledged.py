@@ -12,6 +12,7 @@ import jsii
 ACCEPTED_WILDCARDS = {
     r".*[}>]/\*": "Objects of a whole bucket of ours: the bucket is named, keys are made at run time.",
     r".*/(executions|checkpoints|capture|batch|async|endpoint|bin-images|metadata)/\*": "Objects under one prefix.",
+    r".*/executions/\*/[\w-]+(/[\w-]+)*/\*": "What one step writes: SageMaker numbers the executions.",
     r".*/executions/listings/\*": "Listings are named after their contents.",
     r".*:s3:::[\w.-]+/[\w./-]*\*": "Photos under the prefix that settings name.",
     r".*:log-stream:\*": "The service chooses the names of log streams; the group is named.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
@@ -20,8 +19,7 @@ _ASYNC = sagemaker.CfnEndpointConfig
 class AsyncEndpoint:
     """The prefixes, topics and permissions of an asynchronous endpoint."""
 
-    def __init__(self, stack: Stack, settings: ServingSettings, storage: StorageStack, alerts: sns.ITopic) -> None:
-        self._stack = stack
+    def __init__(self, settings: ServingSettings, storage: StorageStack, alerts: sns.ITopic) -> None:
         self._settings = settings
         self._storage = storage
         topics = {"alerts": alerts.topic_arn, "none": None}

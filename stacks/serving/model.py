@@ -1,60 +1,32 @@
-"""The served model, and the role that its container runs with."""
+"""The served model."""
 
 from __future__ import annotations
 
-from aws_cdk import aws_ecr as ecr
+from dataclasses import dataclass
+
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 
-from stacks.serving.asynchronous import AsyncEndpoint
-from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.buckets import CAPTURE_PREFIX, EXECUTIONS_PREFIX
-from stacks.storage.stack import StorageStack
 from stacks.vocabulary import CLASSES
 
 
-def endpoint_role(
-    stack: BinventoryStack,
-    *,
-    storage: StorageStack,
-    image_repository: ecr.IRepository,
-    log_group: str,
-    network: JobNetwork | None,
-    queue: AsyncEndpoint | None,
-) -> tuple[iam.Role, iam.Policy]:
-    """The role that loads the model and serves it, and its policy."""
-    role = iam.Role(
-        stack,
-        "Role",
-        assumed_by=permissions.sagemaker_principal(stack),
-        description=f"{stack.settings.prefix}: loads the model and serves it",
-    )
-    statements = [
-        *permissions.read_objects(storage.model_bucket.bucket_arn, EXECUTIONS_PREFIX),
-        *permissions.pull_images(image_repository.repository_arn),
-        *permissions.join_network(stack, network),
-        *permissions.use_key(storage.keys.data.key_arn if storage.keys else None),
-        *permissions.write_logs(stack, log_group),
-        permissions.put_metrics("/aws/sagemaker/Endpoints", "AWS/SageMaker"),
-    ]
-    if stack.settings.serving.data_capture_percent:
-        statements.append(
-            permissions.allow(["s3:PutObject"], [storage.data_bucket.arn_for_objects(f"{CAPTURE_PREFIX}/*")])
-        )
-    if queue:
-        statements += queue.statements()
-    policy = iam.Policy(stack, "Policy", roles=[role], statements=statements)
-    return role, policy
+@dataclass(frozen=True)
+class ServedPackage:
+    """A model package and what it must hold; both may be tokens."""
+
+    arn: str
+    digest: str
+    """Of its archive; empty for any."""
 
 
 def served_model(
-    stack: BinventoryStack, *, role: iam.Role, package: str, endpoint_name: str, network: JobNetwork | None
+    stack: BinventoryStack, *, role: iam.IRole, served: ServedPackage, endpoint_name: str, network: JobNetwork | None
 ) -> sagemaker.CfnModel:
-    """The SageMaker model of a model package, which may be a token.
+    """The SageMaker model of a model package.
 
-    The container reads package, endpoint and classes from its environment.
+    The container reads package, digest, endpoint and classes from its environment.
     """
     return sagemaker.CfnModel(
         stack,
@@ -66,10 +38,12 @@ def served_model(
         vpc_config=_vpc_config(network),
         containers=[
             sagemaker.CfnModel.ContainerDefinitionProperty(
-                model_package_name=package,
+                model_package_name=served.arn,
                 # The container names package and endpoint in its answers and metrics.
                 environment={
-                    "MODEL_PACKAGE_ARN": package,
+                    "MODEL_PACKAGE_ARN": served.arn,
+                    # The container refuses any other archive, so what was approved is what serves.
+                    "BINVENTORY_MODEL_DIGEST": served.digest,
                     "BINVENTORY_ENDPOINT": endpoint_name,
                     # The container refuses a model with other classes, so callers never get one.
                     "BINVENTORY_CLASSES": ",".join(map(str, CLASSES)),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from aws_cdk import CfnCondition, CfnDeletionPolicy, CfnOutput, CfnParameter, CfnResource, Fn
-from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from stacks.names import ENDPOINT_STATE, MODEL_PACKAGE_ARN
+from stacks.names import ENDPOINT_STATE, MODEL_DIGEST, MODEL_PACKAGE_ARN
 from stacks.serving.alarms import EndpointAlarms
 from stacks.serving.asynchronous import AsyncEndpoint
-from stacks.serving.batch_transform import BatchTransform
+from stacks.serving.batch_transform import batch_outputs
 from stacks.serving.endpoint import VARIANT, endpoint_configuration, served_endpoint
-from stacks.serving.model import endpoint_role, served_model
+from stacks.serving.model import ServedPackage, served_model
+from stacks.serving.roles import ServingRoles, endpoint_log_group
 from stacks.serving.scaling import autoscaling_of
 from stacks.settings import Settings
 from stacks.shared.job_network import JobNetwork
@@ -21,7 +21,10 @@ from stacks.storage.stack import StorageStack
 
 
 class ServingStack(BinventoryStack):
-    """What serves is changed in one way: lambda_code/reconcile.py updates this stack with a changed parameter."""
+    """What serves is changed in one way: lambda_code/reconcile.py updates this stack with a changed parameter.
+
+    It holds no IAM resources, because the function may not change any (stacks/serving/roles.py).
+    """
 
     def __init__(
         self,
@@ -31,30 +34,21 @@ class ServingStack(BinventoryStack):
         settings: Settings,
         storage: StorageStack,
         alerts: sns.ITopic,
-        image_repository: ecr.IRepository,
+        roles: ServingRoles,
         network: JobNetwork | None = None,
     ) -> None:
         super().__init__(
             scope, construct_id, settings=settings, role="serving", purpose="the endpoint", keys=storage.keys
         )
         name, serving = settings.prefix, settings.serving
-        queue = AsyncEndpoint(self, serving, storage, alerts) if serving.mode == "async" else None
+        queue = AsyncEndpoint(serving, storage, alerts) if serving.mode == "async" else None
         package = self._model_package_parameter().value_as_string
         condition = self._serving_condition(package)
-        log_group_name = f"/aws/sagemaker/Endpoints/{name}"
-        log_group = self.log_group(self, "EndpointLogs", log_group_name)
-        role, policy = endpoint_role(
-            self,
-            storage=storage,
-            image_repository=image_repository,
-            log_group=log_group_name,
-            network=network,
-            queue=queue,
-        )
-        model = served_model(self, role=role, package=package, endpoint_name=name, network=network)
-        model.node.add_dependency(policy)
-        # The role may create the group, so a destroy deletes the group after everything that acts with the role.
-        policy.node.add_dependency(log_group)
+        log_group = self.log_group(self, "EndpointLogs", endpoint_log_group(name))
+        served = ServedPackage(package, self._digest_parameter().value_as_string)
+        model = served_model(self, role=roles.endpoint, served=served, endpoint_name=name, network=network)
+        # The container may create the group, so a destroy deletes the group after everything that runs it.
+        model.node.add_dependency(log_group)
         configuration = endpoint_configuration(self, model=model, storage=storage, queue=queue)
         alarms = EndpointAlarms(self, "Alarms", settings=serving, endpoint_name=name, variant=VARIANT, alerts=alerts)
         endpoint = served_endpoint(self, name=name, configuration=configuration, alarms=alarms)
@@ -68,7 +62,7 @@ class ServingStack(BinventoryStack):
             # configuration. The function `reconcile` deletes them when nothing uses them.
             replaced.cfn_options.update_replace_policy = CfnDeletionPolicy.RETAIN
             replaced.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
-        BatchTransform(self, "Batch", settings=settings, storage=storage, images=image_repository, network=network)
+        batch_outputs(self, role=roles.batch, storage=storage, network=network)
         # Also while nothing is served: a caller then gets SageMaker's "not found".
         CfnOutput(self, "EndpointName", value=name)
         CfnOutput(self, "ServingMode", value=serving.mode)
@@ -83,6 +77,16 @@ class ServingStack(BinventoryStack):
             description="The model package to serve; empty: none. Promotion sets it.",
             allowed_pattern=r"^$|^arn:[a-z-]+:sagemaker:[a-z0-9-]+:[0-9]{12}:model-package/[a-zA-Z0-9/-]+$",
             constraint_description="must be the ARN of a model package, or empty",
+        )
+
+    def _digest_parameter(self) -> CfnParameter:
+        return CfnParameter(
+            self,
+            MODEL_DIGEST,
+            default="",
+            description="Digest of the package's archive; the container serves no other. Promotion sets it.",
+            allowed_pattern="^$|^[0-9a-f]{64}$",
+            constraint_description="must be a SHA-256 in hexadecimal, or empty",
         )
 
     def _serving_condition(self, package: str) -> CfnCondition:

@@ -8,6 +8,7 @@ from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
+from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.shared.images import REGISTRY_ACCOUNT, REPOSITORY
 from stacks.shared.job_network import JobNetwork
 
@@ -44,6 +45,12 @@ def read_and_write_objects(bucket_arn: str, *prefixes: str) -> list[iam.PolicySt
         allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], objects),
         list_objects(bucket_arn, *prefixes),
     ]
+
+
+def write_objects(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
+    """Write the objects under the prefixes, each of which may hold a pattern; never delete."""
+    objects = [f"{bucket_arn}/{prefix}/*" for prefix in prefixes]
+    return allow(["s3:PutObject", "s3:AbortMultipartUpload"], objects)
 
 
 def list_objects(bucket_arn: str, *prefixes: str) -> iam.PolicyStatement:
@@ -185,7 +192,10 @@ def log_group_arns(stack: Stack, *groups: str) -> list[str]:
 def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
     """Change the parameters of a stack, and read the result.
 
-    CloudFormation acts with the role that deployed the stack. The condition refuses another role or template.
+    CloudFormation acts with the role that deployed the stack, which by default may do everything. The conditions refuse
+    another role and a template in S3. A template can come with the request too: IAM knows no condition for that. So
+    the request must name the resource types that it changes, and may name those of the serving stack only, none of
+    IAM. CloudFormation refuses a template with others.
     """
     arn = stack_arn(stack, stack_name)
     reading = ("DescribeStackEvents", "DescribeStacks", "ListStackResources")
@@ -194,7 +204,14 @@ def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
         allow(
             ["cloudformation:UpdateStack"],
             [arn],
-            {"Null": {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}},
+            {
+                "Null": {
+                    "cloudformation:ResourceTypes": "false",
+                    "cloudformation:RoleArn": "true",
+                    "cloudformation:TemplateUrl": "true",
+                },
+                "ForAllValues:StringEquals": {"cloudformation:ResourceTypes": list(SERVING_RESOURCE_TYPES)},
+            },
         ),
     ]
 

@@ -15,6 +15,9 @@ from constructs import Construct
 
 from stacks.names import EMBED, EVALUATE, INGEST, TRAIN, TUNE
 from stacks.pipeline.context import JobRoles
+from stacks.pipeline.embed import EMBED_CHECKPOINTS
+from stacks.pipeline.evaluate import EVALUATION, SERVING
+from stacks.pipeline.ingest import REPORT
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.job_network import JobNetwork
@@ -38,6 +41,11 @@ class JobAccess:
     network: JobNetwork | None = None
     data_key: str | None = None
     """ARN of the key of buckets and volumes; None without customer keys."""
+
+
+def _of_each_execution(part: str) -> str:
+    """The prefix of a step's outputs. SageMaker numbers the executions, so no role can be held to one of them."""
+    return f"{EXECUTIONS_PREFIX}/*/{part}"
 
 
 class PipelineRoles(Construct):
@@ -74,15 +82,20 @@ class PipelineRoles(Construct):
         yield from permissions.read_objects(f"arn:{Aws.PARTITION}:s3:::{bucket}", *prefixes)
         if data.labels_uri != "none":
             yield self._read_object(data.labels_uri)
-        yield from permissions.read_and_write_objects(self._access.data_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        own = self._access.data_bucket.bucket_arn
+        yield from permissions.read_objects(own, EXECUTIONS_PREFIX)
+        yield permissions.write_objects(own, _of_each_execution("ingest"))
         yield from self._any_job("ProcessingJobs")
 
     def _training(self) -> Iterable[iam.PolicyStatement]:
         access = self._access
-        yield from permissions.read_and_write_objects(
-            access.data_bucket.bucket_arn, EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX
-        )
-        yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        data, models = access.data_bucket.bucket_arn, access.model_bucket.bucket_arn
+        yield from permissions.read_objects(data, EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX)
+        # Its code is the largest and reaches the package index: it writes neither shards nor what is served.
+        embed = _of_each_execution("embed"), _of_each_execution(f"ingest/{REPORT}/{EMBED_CHECKPOINTS}")
+        yield permissions.write_objects(data, *embed, CHECKPOINTS_PREFIX)
+        yield permissions.write_objects(models, _of_each_execution("tune"), _of_each_execution("train"))
+        yield permissions.list_objects(models, EXECUTIONS_PREFIX)
         weights = access.settings.training.weights
         if weights.startswith("s3://"):
             yield self._read_object(weights)
@@ -91,7 +104,10 @@ class PipelineRoles(Construct):
     def _evaluate(self) -> Iterable[iam.PolicyStatement]:
         access = self._access
         yield from permissions.read_objects(access.data_bucket.bucket_arn, EXECUTIONS_PREFIX)
-        yield from permissions.read_and_write_objects(access.model_bucket.bucket_arn, EXECUTIONS_PREFIX)
+        models = access.model_bucket.bucket_arn
+        yield from permissions.read_objects(models, EXECUTIONS_PREFIX)
+        written = _of_each_execution(EVALUATION.output), _of_each_execution(SERVING)
+        yield permissions.write_objects(models, *written)
         yield from permissions.find_champion(self._stack, access.settings.prefix, access.model_package_group)
         yield from self._any_job("ProcessingJobs")
 

@@ -1,4 +1,4 @@
-"""The pipeline, the model package group, the roles of the jobs, and the function that promotes approved models."""
+"""The pipeline, the model package group, the roles of jobs and endpoint, and the function that promotes models."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from stacks.pipeline.definition import definition
 from stacks.pipeline.job_security import JobSecurity
 from stacks.pipeline.parameters import Parameters
 from stacks.serving.reconcile import Reconcile
+from stacks.serving.roles import ServingRoles
 from stacks.settings import Settings
 from stacks.shared.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
 from stacks.shared.cleanup import Cleanup
@@ -80,6 +81,14 @@ class TrainingStack(BinventoryStack):
                 network=network,
                 data_key=data_key,
             ),
+        )
+        self.serving_roles = ServingRoles(
+            self,
+            "ServingRoles",
+            storage=storage,
+            alerts=alerts,
+            images=self.serving_image.repository,
+            network=network,
         )
         context = PipelineContext(
             settings=settings,

@@ -25,7 +25,7 @@ from binventory.rehearsal import ending
 from binventory.rehearsal.result import Options, Result
 from binventory.rehearsal.source import Source
 from binventory.rehearsal.steps import Steps
-from stacks.names import TRAIN
+from stacks.names import ARCHIVE, TRAIN
 from tests import broken_model, grey_model
 from tests.account import probes
 from tests.account.options import price, settings
@@ -246,7 +246,9 @@ class AccountCheck(Steps):
             ModelApprovalStatus="PendingManualApproval",
             InferenceSpecification=specification,
             DriftCheckBaselines=described["DriftCheckBaselines"],
-            CustomerMetadataProperties=described["CustomerMetadataProperties"],
+            CustomerMetadataProperties={
+                key: value for key, value in described["CustomerMetadataProperties"].items() if key != ARCHIVE
+            },
         )
         return str(reply["ModelPackageArn"])
 

@@ -391,6 +391,45 @@ def test_a_job_with_a_key_needs_the_right_to_encrypt_with_it(root: ClientFactory
     assert "Cannot encrypt" not in failure("encrypts-its-volume")
 
 
+def test_a_role_that_may_name_few_resource_types_brings_no_others_into_a_stack(
+    strict_aws: LocalAws, root: ClientFactory
+) -> None:
+    """As promotion may: the template comes with the request, and CloudFormation would make anything of it."""
+    topic, log = {"Type": "AWS::SNS::Topic"}, {"Type": "AWS::Logs::LogGroup"}
+    trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+    owner = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {"Statement": [trust]}}}
+    root("cloudformation").create_stack(StackName="bound", TemplateBody=json.dumps({"Resources": {"Log": log}}))
+    kinds = ["AWS::Logs::LogGroup", "AWS::SNS::Topic"]
+    updating = statement(
+        "cloudformation:UpdateStack",
+        resource=f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/bound/*",
+        **{
+            "Null": {"cloudformation:ResourceTypes": "false"},
+            "ForAllValues:StringEquals": {"cloudformation:ResourceTypes": kinds},
+        },
+    )
+    bound = as_role(strict_aws, root, role(root, "promotes", {"AWS": ACCOUNT}, updating))("cloudformation")
+
+    def refusal(*types: str, **resources: Any) -> str:
+        named = {"ResourceTypes": list(types)} if types else {}
+        with pytest.raises(ClientError) as caught:
+            bound.update_stack(
+                StackName="bound",
+                TemplateBody=json.dumps({"Resources": {"Log": log, **resources}}),
+                Capabilities=["CAPABILITY_IAM"],
+                **named,
+            )
+        return str(caught.value)
+
+    assert "not authorized to perform: cloudformation:UpdateStack" in refusal(Owner=owner)
+    assert "not authorized to perform: cloudformation:UpdateStack" in refusal(*kinds, "AWS::IAM::Role", Owner=owner)
+    assert "['AWS::IAM::Role'] of the template are not among the ResourceTypes" in refusal(*kinds, Owner=owner)
+    assert "['AWS::Logs::LogGroup'] of the template" in refusal("AWS::SNS::Topic", Topic=topic)
+    body = json.dumps({"Resources": {"Log": log, "Topic": topic}})
+    bound.update_stack(StackName="bound", TemplateBody=body, ResourceTypes=kinds)
+    assert len(root("cloudformation").list_stack_resources(StackName="bound")["StackResourceSummaries"]) == 2
+
+
 def test_one_right_reads_budgets(strict_aws: LocalAws, root: ClientFactory) -> None:
     """No permission is named DescribeBudget."""
     limit = {"Amount": "10", "Unit": "USD"}

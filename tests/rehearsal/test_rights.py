@@ -29,7 +29,7 @@ from tests import grey_model
 from tests.contract.jobs import until
 from tests.github_account import Account, checkout, step
 from tests.rehearsal.deployed import spend
-from tests.rights import Deployment, Request, generalise, survivors, with_every_role, witnesses
+from tests.rights import Deployment, Request, condition_keys, generalise, survivors, with_every_role, witnesses
 from tests.stacks.templates import synthesize
 from tests.stacks.test_rights import WITNESSED, excused
 
@@ -280,6 +280,8 @@ def physical_names(account: Account) -> dict[str, str]:
             "StackResources"
         ]:
             name = names.get((role, item["LogicalResourceId"]))
+            if item["ResourceType"] == "AWS::Budgets::Budget":
+                continue  # the template says its name, and so do the policies
             physical = re.split(r"[:/]", item["PhysicalResourceId"])[-1]
             if name is not None and len(physical) > len("binventory-dev-") and physical not in name:
                 found[physical] = name
@@ -300,7 +302,12 @@ def requests_of(aws: LocalAws, names: dict[str, str]) -> dict[str, list[Request]
         role = named(decision.role)
         if role.startswith("cdk-"):
             continue
-        keys = tuple(sorted((key, named(value)) for key, value in decision.keys.items()))
+        keys = condition_keys(
+            {
+                key: named(value) if isinstance(value, str) else [named(item) for item in value]
+                for key, value in decision.keys.items()
+            }
+        )
         found.setdefault(role, {})[Request(decision.action, named(decision.resource), keys)] = None
     return {role: list(requests) for role, requests in found.items()}
 

@@ -34,6 +34,8 @@ def resolved(value: Any, defaults: dict[str, Any]) -> Any:
         return value.replace("<AWS::AccountId>", "123456789012") if isinstance(value, str) else value
     if "Get" in value:
         return _sample(value["Get"], defaults)
+    if "Std:JsonGet" in value:
+        return "value"
     if "Std:Join" in value:
         parts = [str(resolved(item, defaults)) for item in value["Std:Join"]["Values"]]
         return value["Std:Join"]["On"].join(parts)

@@ -5,6 +5,7 @@ The handler runs in the test's process, or deployed with the rules of the templa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -50,6 +51,7 @@ _SERVED: dict[str, Any] = {
 TEMPLATE: dict[str, Any] = {
     "Parameters": {
         "ModelPackageArn": {"Type": "String", "Default": ""},
+        "ModelDigest": {"Type": "String", "Default": ""},
         "EndpointState": {"Type": "String", "Default": "off", "AllowedValues": ["on", "off"]},
         "Name": {"Type": "String"},
         "Baking": {"Type": "Number", "Default": 0},
@@ -63,7 +65,7 @@ TEMPLATE: dict[str, Any] = {
         }
     },
     "Resources": {
-        "Always": {"Type": "AWS::SNS::Topic"},
+        "Always": {"Type": "AWS::Logs::LogGroup"},
         **{
             name: {
                 "Type": f"AWS::SageMaker::{name}",
@@ -76,6 +78,11 @@ TEMPLATE: dict[str, Any] = {
     },
 }
 """The serving stack's parameters, condition and resources. `Baking`: seconds that a new model is watched."""
+
+
+def digest_of(artefact: str) -> str:
+    """A digest for the archive at an address."""
+    return hashlib.sha256(artefact.encode()).hexdigest()
 
 
 class Environment:
@@ -146,6 +153,7 @@ class Environment:
                 "SupportedContentTypes": ["image/jpeg"],
                 "SupportedResponseMIMETypes": ["application/json"],
             },
+            CustomerMetadataProperties={"archive": digest_of(artefact)},
         )["ModelPackageArn"]
         return package
 

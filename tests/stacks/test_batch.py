@@ -18,20 +18,20 @@ def allowed(template: dict[str, object], action: str) -> set[str]:
     return {
         flat(resource)
         for name, statement in statements(template)
-        if name.startswith("Batch") and action in as_list(statement["Action"])
+        if name.startswith("ServingRolesBatch") and action in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
 
 
 def test_the_role_reads_photos_and_writes_answers_and_nothing_else() -> None:
-    serving = templates("dev")["Serving"]
-    written = allowed(serving, "s3:PutObject")
+    training = templates("dev")["Training"]
+    written = allowed(training, "s3:PutObject")
     assert len(written) == 1 and written.pop().endswith("/batch/*")
-    read = allowed(serving, "s3:GetObject")
+    read = allowed(training, "s3:GetObject")
     assert any(resource.endswith(":s3:::aft-vbi-pds/*") for resource in read)
     assert len(read) == 3
-    assert not allowed(serving, "s3:DeleteObject")
-    groups = allowed(serving, "logs:CreateLogGroup")
+    assert not allowed(training, "s3:DeleteObject")
+    groups = allowed(training, "logs:CreateLogGroup")
     # CloudWatch Logs asks with the group's name in either form.
     assert {group.removesuffix(":*").rpartition(":")[2] for group in groups} == {"/aws/sagemaker/TransformJobs"}
 
@@ -40,13 +40,13 @@ def test_more_prefixes_may_be_opened_by_settings() -> None:
     settings = changed(
         load("dev"), "batch", photos_uris=("s3://ours/bins/", "s3://ours/more/", "s3://theirs/"), instance_count=3
     )
-    serving = synthesize(settings)["Serving"]
-    read = allowed(serving, "s3:GetObject")
+    stacks = synthesize(settings)
+    read = allowed(stacks["Training"], "s3:GetObject")
     assert {resource for resource in read if "ours" in resource} == {
         "arn:<AWS::Partition>:s3:::ours/bins/*",
         "arn:<AWS::Partition>:s3:::ours/more/*",
     }
-    outputs = {name: output["Value"] for name, output in serving["Outputs"].items()}
+    outputs = {name: output["Value"] for name, output in stacks["Serving"]["Outputs"].items()}
     assert outputs["BatchPhotosUris"] == "s3://aft-vbi-pds/ s3://ours/bins/ s3://ours/more/ s3://theirs/"
     assert outputs["BatchInstanceCount"] == "3"
     assert flat(outputs["BatchOutputUri"]).endswith("/batch/")

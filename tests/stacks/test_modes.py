@@ -6,24 +6,32 @@ from typing import Any
 
 import pytest
 
+from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.settings import InvalidSettingsError, Settings, load
 from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize
 
 
-def served(mode: str, **values: object) -> dict[str, Any]:
-    """The serving template of a mode."""
+def stacks_of(mode: str, **values: object) -> dict[str, dict[str, Any]]:
+    """The templates of a mode. The serving stack is made of nothing that promotion may not name."""
     settings: Settings = changed(load("dev"), "serving", mode=mode, data_capture_percent=0, **values)
-    return synthesize(settings)["Serving"]
+    found = synthesize(settings)
+    assert {item["Type"] for item in found["Serving"]["Resources"].values()} <= set(SERVING_RESOURCE_TYPES)
+    return found
 
 
 @pytest.fixture(scope="module")
 def serverless() -> dict[str, Any]:
-    return served("serverless", serverless={"memory_mb": 3072, "max_concurrency": 7})
+    return stacks_of("serverless", serverless={"memory_mb": 3072, "max_concurrency": 7})["Serving"]
 
 
 @pytest.fixture(scope="module")
-def queued() -> dict[str, Any]:
-    return served("async", min_instances=0, asynchronous={"success_topic": "none", "idle_minutes": 5})
+def queueing() -> dict[str, dict[str, Any]]:
+    return stacks_of("async", min_instances=0, asynchronous={"success_topic": "none", "idle_minutes": 5})
+
+
+@pytest.fixture(scope="module")
+def queued(queueing: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return queueing["Serving"]
 
 
 def test_a_serverless_endpoint_has_memory_and_concurrency_and_no_machines(serverless: dict[str, Any]) -> None:
@@ -63,19 +71,23 @@ def test_an_asynchronous_endpoint_queues_and_scales_to_zero(queued: dict[str, An
     assert deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
 
 
-def test_the_queue_asks_for_exactly_its_rights(queued: dict[str, Any]) -> None:
+def test_the_queue_asks_for_exactly_its_rights(queueing: dict[str, dict[str, Any]]) -> None:
+    def endpoints(stacks: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        found = statements(stacks["Training"])
+        return [statement for name, statement in found if name.startswith("ServingRolesEndpoint")]
+
     written = {
-        flat(resource).rpartition(">")[2]
-        for name, statement in statements(queued)
-        if name.startswith("Policy") and "s3:PutObject" in as_list(statement["Action"])
+        flat(resource).rpartition(">")[2].partition("/")[2]
+        for statement in endpoints(queueing)
+        if "s3:PutObject" in as_list(statement["Action"])
         for resource in as_list(statement["Resource"])
     }
-    assert written == {"/async/*"}
-    published = [statement for _, statement in statements(queued) if as_list(statement["Action"]) == ["sns:Publish"]]
+    assert written == {"async/*"}
+    published = [statement for statement in endpoints(queueing) if as_list(statement["Action"]) == ["sns:Publish"]]
     assert len(published) == 1
-    silent = served("async", asynchronous={"error_topic": "none"})
-    assert "NotificationConfig" not in str(only(silent, "AWS::SageMaker::EndpointConfig"))
-    assert not [each for _, each in statements(silent) if "sns:Publish" in as_list(each["Action"])]
+    silent = stacks_of("async", asynchronous={"error_topic": "none"})
+    assert "NotificationConfig" not in str(only(silent["Serving"], "AWS::SageMaker::EndpointConfig"))
+    assert not [each for each in endpoints(silent) if "sns:Publish" in as_list(each["Action"])]
 
 
 @pytest.mark.parametrize(

@@ -394,6 +394,7 @@ def test_a_registered_model_waits_for_a_person_and_says_where_it_comes_from(defi
     register = named(definition, "Register")["Arguments"]
     assert register["ModelApprovalStatus"] == "PendingManualApproval"
     assert set(register["CustomerMetadataProperties"]) >= {
+        "archive",
         "batch_size",
         "code",
         "learning_rate",

@@ -28,7 +28,11 @@ def test_an_approval_is_served_and_everything_else_of_the_stack_stays(
     assert one.settled() == "UPDATE_COMPLETE"
     stack = one.aws("cloudformation").describe_stacks(StackName=one.stack_name)["Stacks"][0]
     values = {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]}
-    assert values == {"ModelPackageArn": package, "EndpointState": "on", "Name": one.name, "Baking": "7"}
+    described = one.aws("sagemaker").describe_model_package(ModelPackageName=package)
+    digest = described["CustomerMetadataProperties"]["archive"]
+    assert values == {
+        "ModelPackageArn": package, "ModelDigest": digest, "EndpointState": "on", "Name": one.name, "Baking": "7"
+    }  # fmt: skip
     template = one.aws("cloudformation").get_template(StackName=one.stack_name)["TemplateBody"]
     assert (template if isinstance(template, dict) else json.loads(template)) == TEMPLATE
     assert one.serves() == package

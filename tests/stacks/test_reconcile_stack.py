@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.settings import load
+from tests.rights import ACCOUNT, Deployment, Request, allows, condition_keys
 from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize, templates
 
 HOURS = {"days": "MON-FRI", "start": "07:30", "end": "19:00", "time_zone": "Europe/Berlin"}
@@ -66,9 +69,50 @@ def test_it_changes_the_serving_stack_and_little_else(full: dict[str, dict[str, 
         if "cloudformation:UpdateStack" in as_list(statement["Action"]):
             assert flat(statement["Resource"]).endswith(":stack/binventory-dev-serving/*")
             without = {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}
-            assert statement["Condition"] == {"Null": without}
+            assert statement["Condition"] == {
+                "Null": {"cloudformation:ResourceTypes": "false", **without},
+                "ForAllValues:StringEquals": {"cloudformation:ResourceTypes": list(SERVING_RESOURCE_TYPES)},
+            }
         if "s3:PutObject" in as_list(statement["Action"]):
             assert flat(statement["Resource"]).endswith("/endpoint/*")
+
+
+UPDATES: dict[str, tuple[dict[str, str | Sequence[str]], bool]] = {
+    "as it does": ({"cloudformation:resourcetypes": SERVING_RESOURCE_TYPES}, True),
+    "some types": ({"cloudformation:resourcetypes": ("AWS::SageMaker::Endpoint",)}, True),
+    "every type": ({}, False),
+    "roles too": ({"cloudformation:resourcetypes": (*SERVING_RESOURCE_TYPES, "AWS::IAM::Role")}, False),
+    "functions": ({"cloudformation:resourcetypes": ("AWS::Lambda::Function",)}, False),
+    "another role": (
+        {
+            "cloudformation:resourcetypes": SERVING_RESOURCE_TYPES,
+            "cloudformation:rolearn": f"arn:aws:iam::{ACCOUNT}:role/admin",
+        },
+        False,
+    ),
+    "a template in S3": (
+        {
+            "cloudformation:resourcetypes": SERVING_RESOURCE_TYPES,
+            "cloudformation:templateurl": "https://s3.amazonaws.com/any/template.json",
+        },
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("update", UPDATES)
+def test_it_may_bring_nothing_of_iam_into_the_stack(update: str) -> None:
+    """An inline template is in no condition key, so the request must name its resource types."""
+    keys, allowed = UPDATES[update]
+    (own,) = (found for role, found in Deployment(templates("dev")).roles().items() if "ReconcileFunctionRole" in role)
+    stack = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/binventory-dev-serving/0a1b2c3d"
+    assert allows(own, Request("cloudformation:UpdateStack", stack, condition_keys(keys))) is allowed
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_the_serving_stack_is_made_of_what_it_may_name(environment: str) -> None:
+    kinds = {item["Type"] for item in templates(environment)["Serving"]["Resources"].values()}
+    assert kinds <= set(SERVING_RESOURCE_TYPES)
 
 
 def test_it_may_reject_a_package_and_approve_none(full: dict[str, dict[str, Any]]) -> None:

@@ -78,17 +78,22 @@ def test_the_pipeline_passes_its_own_job_roles_to_sagemaker_and_approves_nothing
     assert not _resources_of(policy, "sagemaker:UpdateModelPackage")
 
 
-def test_jobs_write_where_their_results_belong() -> None:
+def test_jobs_write_their_own_results_and_nothing_that_another_step_made() -> None:
+    """Training writes neither shards nor archives that are served; Ingest no features."""
     template = templates("dev")["Training"]
+    of = "executions/*"
     for role, places in {
-        "RolesIngestPolicy": {"Data": ["executions"]},
-        "RolesTrainingPolicy": {"Data": ["executions", "checkpoints"], "Model": ["executions"]},
-        "RolesEvaluatePolicy": {"Model": ["executions"]},
+        "RolesIngestPolicy": {"Data": [f"{of}/ingest"]},
+        "RolesTrainingPolicy": {
+            "Data": [f"{of}/embed", f"{of}/ingest/report/embed-checkpoints", "checkpoints"],
+            "Model": [f"{of}/tune", f"{of}/train"],
+        },
+        "RolesEvaluatePolicy": {"Model": [f"{of}/evaluation", f"{of}/serving"]},
     }.items():
         written = _resources_of(_policy(template, role), "s3:PutObject")
         expected = {(bucket, prefix) for bucket, prefixes in places.items() for prefix in prefixes}
         found = {
-            (bucket, resource.rsplit("/", 2)[1])
+            (bucket, resource.partition("/")[2].removesuffix("/*"))
             for resource in written
             for bucket in ("Data", "Model")
             if f"{bucket}Bucket" in resource

@@ -9,14 +9,20 @@ import pytest
 from stacks.settings import load
 from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize, templates
 
-FREE = {"AWS::IAM::Role", "AWS::IAM::Policy", "AWS::Logs::LogGroup", "AWS::CDK::Metadata"}
+FREE = {"AWS::Logs::LogGroup", "AWS::CDK::Metadata"}
 
 
 @pytest.fixture(scope="module")
-def unscaled() -> dict[str, Any]:
-    """A serving template with one instance, no more, and no data capture."""
+def plain() -> dict[str, dict[str, Any]]:
+    """The stacks with one instance, no more, and no data capture."""
     settings = changed(load("dev"), "serving", min_instances=1, max_instances=1, data_capture_percent=0)
-    return synthesize(settings)["Serving"]
+    return synthesize(settings)
+
+
+@pytest.fixture(scope="module")
+def unscaled(plain: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Their serving template."""
+    return plain["Serving"]
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
@@ -32,8 +38,8 @@ def test_serving_needs_a_package_and_the_switch() -> None:
     template = templates("dev")["Serving"]
     parameters = template["Parameters"]
     # A parameter that is read from elsewhere would ask more rights of promotion and the guards.
-    assert set(parameters) == {"ModelPackageArn", "EndpointState"}
-    assert parameters["ModelPackageArn"]["Default"] == ""
+    assert set(parameters) == {"ModelPackageArn", "ModelDigest", "EndpointState"}
+    assert parameters["ModelPackageArn"]["Default"] == parameters["ModelDigest"]["Default"] == ""
     assert parameters["EndpointState"]["Default"] == "off"
     assert parameters["EndpointState"]["AllowedValues"] == ["on", "off"]
     negated, switched = template["Conditions"]["Serving"]["Fn::And"]
@@ -57,6 +63,7 @@ def test_the_model_has_no_network_and_comes_from_the_registry() -> None:
     (container,) = model["Containers"]
     assert container["ModelPackageName"] == {"Ref": "ModelPackageArn"}
     assert container["Environment"]["MODEL_PACKAGE_ARN"] == {"Ref": "ModelPackageArn"}
+    assert container["Environment"]["BINVENTORY_MODEL_DIGEST"] == {"Ref": "ModelDigest"}
     assert "ModelName" not in model
 
 
@@ -120,8 +127,8 @@ def test_scaling_follows_the_settings(unscaled: dict[str, Any]) -> None:
     assert not resources(unscaled, "AWS::ApplicationAutoScaling::ScalableTarget")
 
 
-def test_capture_is_a_setting_and_so_is_its_permission(unscaled: dict[str, Any]) -> None:
-    captured = templates("dev")["Serving"]
+def test_capture_is_a_setting_and_so_is_its_permission(plain: dict[str, dict[str, Any]]) -> None:
+    captured, unscaled = templates("dev")["Serving"], plain["Serving"]
     capture = only(captured, "AWS::SageMaker::EndpointConfig")["Properties"]["DataCaptureConfig"]
     assert capture["EnableCapture"] is True
     assert capture["InitialSamplingPercentage"] == 10
@@ -131,12 +138,13 @@ def test_capture_is_a_setting_and_so_is_its_permission(unscaled: dict[str, Any])
     def permissions(template: dict[str, Any]) -> set[tuple[str, str]]:
         return {
             (action, flat(resource))
-            for _, statement in statements(template)
+            for name, statement in statements(template)
+            if name.startswith("ServingRoles")
             for action in as_list(statement["Action"])
             for resource in as_list(statement["Resource"])
         }
 
-    ((action, resource),) = permissions(captured) - permissions(unscaled)
+    ((action, resource),) = permissions(templates("dev")["Training"]) - permissions(plain["Training"])
     assert action == "s3:PutObject" and resource.endswith("/capture/*")
 
 

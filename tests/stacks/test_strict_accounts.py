@@ -153,7 +153,7 @@ def test_with_keys_the_roles_of_jobs_may_encrypt_and_no_role_may_decrypt() -> No
         new = [statement for statement in statements if statement not in without[role]]
         assert all("Storage.KeysData" in resource for item in new for resource in as_list(item["Resource"])), role
         if new:
-            more[role.split(".")[-1][:8]] = {action for item in new for action in as_list(item["Action"])}
+            more[role] = {action for item in new for action in as_list(item["Action"])}
             (grant,) = (item for item in new if "kms:CreateGrant" in as_list(item["Action"]))
             assert grant["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     assert len(more) == len(("Ingest", "Training", "Evaluate", "endpoint", "Batch")), more

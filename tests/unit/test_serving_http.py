@@ -355,6 +355,17 @@ def test_a_model_of_other_counts_than_promised_never_opens_the_port(tmp_path: Pa
     assert "counts 0,1,2,3,4, but this endpoint promises 1,2,3,4,5" in server.events()[0]["message"]
 
 
+def test_another_archive_than_the_registered_one_never_opens_the_port(base: Path, tmp_path: Path) -> None:
+    """A role that may write to the archive's address can seal another model. It cannot change the registry."""
+    registered = json.loads((base / "model" / "serving.json").read_bytes())["sha256"]
+    with running(tmp_path, base, BINVENTORY_MODEL_DIGEST=registered) as server:
+        assert httpx.get(f"{server.url}/ping").status_code == 200
+    grey_model.write(tmp_path / "other" / "model", temperature=2.0)
+    with running(tmp_path / "other", tmp_path / "other", BINVENTORY_MODEL_DIGEST=registered) as server:
+        assert server.process.wait(30) == 1
+    assert f"was registered with {registered}" in server.events()[0]["message"]
+
+
 def test_a_wrong_setting_is_named(base: Path, tmp_path: Path) -> None:
     for value in ("many", "0"):
         with running(tmp_path, base, BINVENTORY_MAX_REQUESTS=value) as server:

@@ -88,6 +88,7 @@ def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path:
     accuracy = float((answered(shares, serving["answer"]) + 1 == np.array(photos.counts)).mean())
     assert report["multiclass_classification_metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
     assert serving["classes"] == [1, 2, 3, 4, 5] and serving["schema"] == 1 and serving["precision"] == served
+    assert report["binventory"]["lineage"]["archive"] == serving["sha256"], "what the registry pins"
     assert serving["computed_in"]["answers"] == served == report["binventory"]["lineage"]["precision"]
     assert serving["preprocessing"]["crop"] == 224
     gate = report["binventory"]["gate"]
