@@ -22,7 +22,7 @@ from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
-from local_aws.ministack import hooks, iam, resource_types, saving, settling, signatures
+from local_aws.ministack import corrections, hooks, iam, resource_types, saving, settling, signatures
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
@@ -131,6 +131,7 @@ def _application(context: Context) -> Any:
     for name, target in TARGETS.items():
         hooks.add_service(name, [f"{target}."], service.handle)
     hooks.correct_ecr()
+    corrections.correct_answers(account=context.account)
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()

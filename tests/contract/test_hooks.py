@@ -34,6 +34,9 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.cloudformation.provisioners", "_CUSTOM_NAME_REPLACEMENT", dict),
     ("services.cloudformation.provisioners", "_STACK_TAG_PROPERTY", dict),
     ("services.cloudwatch", "_metrics", None),
+    ("services.s3", "_buckets", None),
+    ("services.s3", "_multipart_uploads", None),
+    ("services.iam", "_aws_managed_policies", dict),
 ]
 FUNCTIONS: list[tuple[str, str, list[str]]] = [
     (
@@ -95,6 +98,12 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.lambda_svc", "_presigned_code_url", ["func_name"]),
     ("services.lambda_svc", "_layer_content_url", ["layer_name", "version"]),
     ("services.s3", "_resolve_sse_write_headers", ["headers", "bucket_name"]),
+    ("services.s3", "_error", ["code", "message", "status"]),
+    ("services.s3", "_put_object", ["bucket_name", "key", "body", "headers"]),
+    ("services.s3", "_complete_multipart_upload", ["bucket_name", "key", "body", "query_params", "headers"]),
+    ("services.cloudwatch", "_dims_from_list", ["dimensions"]),
+    ("services.iam", "_error", ["status", "code", "message", "ns"]),
+    ("services.iam", "_lookup_policy", ["arn"]),
     ("services.cloudwatch", "_evaluate_alarm", ["alarm"]),
     ("services.cloudwatch", "_evaluate_all_alarms", []),
     ("services.cloudwatch", "_evaluate_parent_alarms", ["child"]),

@@ -1,0 +1,204 @@
+"""What ministack answers otherwise than AWS: owners, parts and checksums of S3, metrics, log queries, managed policies.
+
+Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`, `_buckets`,
+`_complete_multipart_upload` and `_multipart_uploads`, `services.cloudwatch._dims_from_list`, in `services.iam`
+`_error`, `_lookup_policy` and `_aws_managed_policies`, and `services.cloudformation.provisioners._RESOURCE_HANDLERS`.
+tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+Answer = tuple[int, dict[str, str], bytes]
+
+_SMALLEST_PART: Final = 5 * 1024 * 1024
+_OWNER: Final = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
+_QUOTED: Final = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`|/(?:\\.|[^/\\\n])+/")
+_COMMANDS: Final = ("fields", "filter", "sort", "limit")
+_TYPES: Final = ("AWS::IAM::Role", "AWS::IAM::User")
+_ATTACH: Final = {"AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"}
+
+
+def correct_answers(*, account: str) -> None:
+    """Install every correction of this module."""
+    _check_owners(account)
+    _refuse_small_parts()
+    _return_checksums()
+    _take_metrics_as_asked()
+    _refuse_unknown_queries()
+    _attach_only_policies_that_exist()
+    _name_services_that_are_missing()
+
+
+def _check_owners(account: str) -> None:
+    """Refuse a request to S3 that expects another account to own the bucket; ministack ignores what it expects."""
+    from ministack.services import s3
+
+    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        for name in _OWNER:
+            if headers.get(name, account) != account:
+                status, answered, text = s3._error("AccessDenied", "Access Denied", 403)
+                return status, answered, b"" if method == "HEAD" else text
+        return None
+
+    _before("s3", refusal)
+
+
+def _refuse_small_parts() -> None:
+    """Refuse an upload in parts of which one, not the last, has less than 5 MiB; ministack takes any."""
+    from ministack.services import s3
+
+    complete = s3._complete_multipart_upload
+
+    @wraps(complete)
+    def complete_checked(bucket: str, key: str, body: bytes, query: Mapping[str, Any], *more: Any) -> Any:
+        upload = s3._multipart_uploads.get((query.get("uploadId") or [""])[0]) or {}
+        named = sorted(int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body))
+        for number in named[:-1]:
+            size = upload.get("parts", {}).get(number, {}).get("size", _SMALLEST_PART)
+            if size < _SMALLEST_PART:
+                message = "Your proposed upload is smaller than the minimum allowed size"
+                return s3._error("EntityTooSmall", message, 400, f"/{bucket}/{key}")
+        return complete(bucket, key, body, query, *more)
+
+    s3._complete_multipart_upload = complete_checked
+
+
+def _return_checksums() -> None:
+    """Return the checksums of an object with the answer to PutObject; ministack returns those of parts only."""
+    from ministack.services import s3
+
+    put = s3._put_object
+
+    @wraps(put)
+    def put_with_checksums(bucket: str, key: str, *more: Any) -> Any:
+        status, headers, body = put(bucket, key, *more)
+        if status == 200:
+            found = s3._buckets[bucket]["objects"][key].get("checksums") or {}
+            headers = {**headers, **{f"x-amz-checksum-{name.lower()}": value for name, value in found.items()}}
+            headers |= {"x-amz-checksum-type": "FULL_OBJECT"} if found else {}
+        return status, headers, body
+
+    s3._put_object = put_with_checksums
+
+
+class _Asked(dict[str, str]):
+    """Dimensions that a request names: those of a metric without any are a choice too."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _take_metrics_as_asked() -> None:
+    """Read a metric with exactly the dimensions of the request; ministack sums over all when it names none."""
+    from ministack.services import cloudwatch
+
+    read = cloudwatch._dims_from_list
+    cloudwatch._dims_from_list = lambda dimensions: _Asked(read(dimensions))
+
+
+def _refuse_unknown_queries() -> None:
+    """Refuse a query of Logs Insights with a command that ministack does not know and leaves out."""
+    from ministack.core.responses import error_response_json
+
+    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        if headers.get("x-amz-target", "") != "Logs_20140328.StartQuery":
+            return None
+        text = str(json.loads(body or b"{}").get("queryString", ""))
+        for command in _QUOTED.sub('""', re.sub(r"(?m)^\s*#.*$", "", text)).split("|"):
+            name = command.split(maxsplit=1)[:1]
+            if name and name[0].lower() not in _COMMANDS:
+                message = (
+                    f"The command {name[0]} does not run locally, only on AWS; the local CloudWatch Logs knows "
+                    f"{', '.join(_COMMANDS)}: read the events and compute it from them"
+                )
+                refused: Answer = error_response_json("MalformedQueryException", message, 400)
+                return refused
+        return None
+
+    _before("logs", refusal)
+
+
+def _attach_only_policies_that_exist() -> None:
+    """Refuse to attach a managed policy that does not exist, as AWS does; ministack attaches any address."""
+    from ministack.services import iam
+    from ministack.services.cloudformation import provisioners
+
+    def problem(arn: str) -> str | None:
+        if iam._lookup_policy(arn) is not None:
+            return None
+        known = sorted(str(found).partition("policy/")[2] for found in iam._aws_managed_policies)
+        here = (
+            f" Of AWS's own policies the local AWS has {', '.join(known)}; give the role a policy of your own instead"
+            if ":aws:policy/" in arn
+            else ""
+        )
+        return f"Policy {arn} does not exist or is not attachable.{here}"
+
+    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        asked = parse_qs(body.decode("utf-8", errors="replace"))
+        if not _ATTACH.intersection(asked.get("Action", ())):
+            return None
+        message = problem(asked.get("PolicyArn", [""])[0])
+        refused: Answer | None = iam._error(404, "NoSuchEntity", message, ns="iam") if message else None
+        return refused
+
+    def checked(work: Callable[..., Any], position: int) -> Callable[..., Any]:
+        def create_or_update(*given: Any) -> Any:
+            arns = given[position].get("ManagedPolicyArns") or []
+            for arn in arns:
+                if message := problem(arn):
+                    raise ValueError(f"{message} (Service: Iam, Status Code: 404, HandlerErrorCode: NotFound)")
+            return work(*given)
+
+        return create_or_update
+
+    _before("iam", refusal)
+    for name in _TYPES:
+        handlers = provisioners._RESOURCE_HANDLERS[name]
+        for verb, position in (("create", 1), ("update", 2)):
+            if verb in handlers:
+                handlers[verb] = checked(handlers[verb], position)
+
+
+class _WithRefusals(dict[str, Any]):
+    """Handlers by service; a service without one answers with an error that every SDK shows."""
+
+    def get(self, service: str, default: Any = None) -> Any:
+        return super().get(service) or _refuse_service(service)
+
+
+def _refuse_service(service: str) -> Callable[..., Any]:
+    async def refuse(*request: Any) -> Answer:
+        message = f"The local AWS has no service {service}; AWS does"
+        headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": "NotImplemented"}
+        return 501, headers, json.dumps({"__type": "NotImplemented", "message": message}).encode()
+
+    return refuse
+
+
+def _name_services_that_are_missing() -> None:
+    from ministack import app
+
+    app.SERVICE_HANDLERS = _WithRefusals(app.SERVICE_HANDLERS)
+
+
+def _before(service: str, refusal: Callable[[str, Mapping[str, str], bytes], Answer | None]) -> None:
+    """Let `refusal` answer a service's requests first, by method, headers and body; None leaves it to ministack."""
+    from ministack import app
+
+    handle = app.SERVICE_HANDLERS[service]
+
+    async def handle_checked(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> Any:
+        refused = refusal(method, headers, body)
+        return refused if refused is not None else await handle(method, path, headers, body, query)
+
+    app.SERVICE_HANDLERS[service] = handle_checked

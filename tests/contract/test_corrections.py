@@ -1,0 +1,175 @@
+"""What ministack would answer otherwise than AWS, and the local AWS answers as AWS."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.contract.conftest import ClientFactory
+
+BUCKET = "corrected"
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bucket(client: ClientFactory) -> None:
+    client("s3").create_bucket(Bucket=BUCKET)
+    client("s3").put_object(Bucket=BUCKET, Key="there", Body=b"x")
+
+
+def test_a_bucket_has_one_owner(client: ClientFactory) -> None:
+    s3 = client("s3")
+    s3.head_bucket(Bucket=BUCKET, ExpectedBucketOwner="123456789012")
+    for read in (s3.head_bucket, s3.list_objects_v2):
+        with pytest.raises(ClientError, match=r"403|AccessDenied"):
+            read(Bucket=BUCKET, ExpectedBucketOwner="999999999999")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.put_object(Bucket=BUCKET, Key="stranger", Body=b"x", ExpectedBucketOwner="999999999999")
+    assert [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == ["there"]
+
+
+@pytest.mark.parametrize(("first", "accepted"), [(5 * MIB, True), (5 * MIB - 1, False)])
+def test_every_part_but_the_last_has_five_mebibytes(client: ClientFactory, first: int, accepted: bool) -> None:
+    s3, key = client("s3"), f"parts-{first}"
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+    parts = []
+    for number, size in ((1, first), (2, 3)):
+        sent = s3.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=number, Body=b"x" * size)
+        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+    named = {"Bucket": BUCKET, "Key": key, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
+    if accepted:
+        s3.complete_multipart_upload(**named)
+        assert s3.head_object(Bucket=BUCKET, Key=key)["ContentLength"] == first + 3
+        return
+    with pytest.raises(ClientError, match="EntityTooSmall"):
+        s3.complete_multipart_upload(**named)
+    s3.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload)
+
+
+def test_an_upload_is_answered_with_its_checksum(client: ClientFactory) -> None:
+    put = client("s3").put_object(Bucket=BUCKET, Key="summed", Body=b"photo", ChecksumAlgorithm="SHA256")
+    head = client("s3").head_object(Bucket=BUCKET, Key="summed", ChecksumMode="ENABLED")
+    assert put["ChecksumSHA256"] == head["ChecksumSHA256"]
+    assert put["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(b"photo").digest()).decode()
+    assert put["ChecksumType"] == "FULL_OBJECT"
+    plain = client("s3").put_object(Bucket=BUCKET, Key="plain", Body=b"photo")
+    assert plain["ChecksumCRC32"], "boto3 adds one"
+
+
+def statistics(client: ClientFactory, dimensions: list[dict[str, str]]) -> list[float]:
+    """The sums of a metric, by both operations that read one."""
+    start, end = datetime.now(UTC) - timedelta(minutes=5), datetime.now(UTC) + timedelta(minutes=5)
+    metric = {"Namespace": "Corrected", "MetricName": "Count", "Dimensions": dimensions}
+    points = client("cloudwatch").get_metric_statistics(
+        **metric, StartTime=start, EndTime=end, Period=3600, Statistics=["Sum"]
+    )["Datapoints"]
+    query = {"Id": "one", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Sum"}}
+    data = client("cloudwatch").get_metric_data(MetricDataQueries=[query], StartTime=start, EndTime=end)
+    values = data["MetricDataResults"][0]["Values"]
+    assert sum(point["Sum"] for point in points) == sum(values)
+    return [float(value) for value in values]
+
+
+def test_a_metric_has_exactly_the_dimensions_that_are_asked_for(client: ClientFactory) -> None:
+    put: Any = client("cloudwatch").put_metric_data
+    for value, dimensions in ((1, []), (10, [{"Name": "Bin", "Value": "a"}]), (100, [{"Name": "Bin", "Value": "b"}])):
+        datum = {"MetricName": "Count", "Value": value, "Dimensions": dimensions}
+        put(Namespace="Corrected", MetricData=[datum])
+    assert sum(statistics(client, [])) == 1
+    assert sum(statistics(client, [{"Name": "Bin", "Value": "a"}])) == 10
+    assert statistics(client, [{"Name": "Bin", "Value": "c"}]) == []
+
+
+def test_a_query_of_logs_is_answered_whole_or_refused(client: ClientFactory) -> None:
+    logs = client("logs")
+    logs.create_log_group(logGroupName="/corrected")
+    logs.create_log_stream(logGroupName="/corrected", logStreamName="one")
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": text} for text in ("stats | of a bin", "other")]
+    logs.put_log_events(logGroupName="/corrected", logStreamName="one", logEvents=events)
+    asked = {"logGroupName": "/corrected", "startTime": now // 1000 - 60, "endTime": now // 1000 + 60}
+    for query in ("stats count(*) by bin(5m)", "fields @message | parse @message '*' as x | limit 3"):
+        with pytest.raises(ClientError, match=r"command (stats|parse) does not run locally"):
+            logs.start_query(**asked, queryString=query)
+    text = "# stats\nfields @message\n| filter @message like /stats | of/\n| sort @timestamp desc | limit 5"
+    identifier = logs.start_query(**asked, queryString=text)["queryId"]
+    found = logs.get_query_results(queryId=identifier)["results"]
+    assert [field["value"] for row in found for field in row if field["field"] == "@message"] == ["stats | of a bin"]
+
+
+@pytest.mark.parametrize(
+    ("arn", "words"),
+    [
+        ("arn:aws:iam::123456789012:policy/never-made", "does not exist or is not attachable"),
+        ("arn:aws:iam::aws:policy/AdminstratorAccess", "give the role a policy of your own instead"),
+    ],
+)
+def test_a_policy_that_does_not_exist_is_not_attached(client: ClientFactory, arn: str, words: str) -> None:
+    iam, role = client("iam"), f"attach-{len(arn)}"
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=TRUST)
+    with pytest.raises(iam.exceptions.NoSuchEntityException, match=words):
+        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+
+
+def test_policies_that_exist_are_attached(client: ClientFactory) -> None:
+    iam = client("iam")
+    iam.create_role(RoleName="attached", AssumeRolePolicyDocument=TRUST)
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    own = iam.create_policy(PolicyName="own", PolicyDocument=document)
+    for arn in (own["Policy"]["Arn"], "arn:aws:iam::aws:policy/ReadOnlyAccess"):
+        iam.attach_role_policy(RoleName="attached", PolicyArn=arn)
+    found = iam.list_attached_role_policies(RoleName="attached")["AttachedPolicies"]
+    assert {item["PolicyName"] for item in found} == {"own", "ReadOnlyAccess"}
+
+
+def test_a_stack_attaches_no_policy_that_does_not_exist(client: ClientFactory) -> None:
+    role = {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "AssumeRolePolicyDocument": json.loads(TRUST),
+            "RoleName": "of-a-stack",
+            "ManagedPolicyArns": ["arn:aws:iam::aws:policy/NeverMade"],
+        },
+    }
+    cloudformation = client("cloudformation")
+    cloudformation.create_stack(StackName="unattached", TemplateBody=json.dumps({"Resources": {"Role": role}}))
+    events = cloudformation.describe_stack_events(StackName="unattached")["StackEvents"]
+    reasons = [event.get("ResourceStatusReason", "") for event in events]
+    assert any("NeverMade does not exist or is not attachable" in reason for reason in reasons), reasons
+    with pytest.raises(ClientError, match="not found"):
+        client("iam").get_role(RoleName="of-a-stack")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "request_"),
+    [
+        ("pricing", "describe_services", {}),
+        ("ce", "get_cost_and_usage", {
+            "TimePeriod": {"Start": "2026-01-01", "End": "2026-01-02"}, "Granularity": "DAILY",
+            "Metrics": ["UsageQuantity"],
+        }),
+        ("service-quotas", "get_service_quota", {"ServiceCode": "sagemaker", "QuotaCode": "L-1"}),
+        ("comprehend", "list_flywheels", {}),
+    ],
+)  # fmt: skip
+def test_what_is_missing_says_so(client: ClientFactory, service: str, operation: str, request_: Any) -> None:
+    with pytest.raises(ClientError, match=r"[Tt]he local .*; AWS does") as refused:
+        getattr(client(service), operation)(**request_)
+    assert refused.value.response["Error"]["Code"] == "NotImplemented"
