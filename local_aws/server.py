@@ -69,7 +69,7 @@ class LocalAws:
         self.port = port or free_port()
         self._keep = keep
         self._time_scale = time_scale
-        self._enforce_iam = enforce_iam
+        self.enforce_iam = enforce_iam
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LocalAws:
@@ -143,7 +143,7 @@ class LocalAws:
         keys_of(self.state_dir)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]
         command += ["--account", self.account, "--region", self.region, "--time-scale", str(self._time_scale)]
-        if self._enforce_iam:
+        if self.enforce_iam:
             command.append("--enforce-iam")
         if not self._keep:
             command.append("--watch-parent")

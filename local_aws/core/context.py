@@ -25,7 +25,8 @@ from local_aws.core.store import Store, Table
 from local_aws.ministack import hooks, iam
 
 _ACTING: ContextVar[str | None] = ContextVar("acting role", default=None)
-_SAGEMAKER_PRINCIPAL = "sagemaker.amazonaws.com"
+SAGEMAKER_PRINCIPAL = "sagemaker.amazonaws.com"
+"""Whom the role of a job or a model must trust."""
 _log = logging.getLogger(__name__)
 _Shared = TypeVar("_Shared")
 
@@ -157,7 +158,7 @@ class Context:
             return self.keys.environment()
         return self.assume_role(role, "SageMaker")
 
-    def assume_role(self, role_arn: str, session_name: str, principal: str = _SAGEMAKER_PRINCIPAL) -> dict[str, str]:
+    def assume_role(self, role_arn: str, session_name: str, principal: str = SAGEMAKER_PRINCIPAL) -> dict[str, str]:
         """Credentials with which a service acts as a role, as environment variables.
 
         Raises:

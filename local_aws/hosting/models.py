@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from local_aws.core.context import Context
-from local_aws.core.errors import validation
+from local_aws.core.errors import not_local, validation
+from local_aws.core.existence import require_model_data, require_network, require_role
 from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
 from local_aws.hosting.model_registry import package_of
-from local_aws.images.cache import check_manifest
+from local_aws.images.cache import check_manifest, require_image
 
 MODELS = "Model"
 CONFIGS = "EndpointConfig"
@@ -20,7 +21,10 @@ def create_model(context: Context, request: Document) -> Document:
     name = request["ModelName"]
     containers = _containers(request)
     if len(containers) > 1:
-        raise validation("The local SageMaker serves models of one container; give PrimaryContainer")
+        raise not_local("A model of several containers does not run locally", "give PrimaryContainer")
+    if role := request.get("ExecutionRoleArn"):
+        require_role(context, role)
+    require_network(context, request)
     for container in containers:
         _check_container(context, container)
     arn = context.arn("model", name)
@@ -62,7 +66,7 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
         _check_variant(context, variant)
     _check_async(request)
     if request.get("ShadowProductionVariants"):
-        raise validation("The local SageMaker does not run ShadowProductionVariants; AWS does")
+        raise not_local("ShadowProductionVariants do not run locally", "leave them out of the request")
     arn = context.arn("endpoint-config", name)
     config = {key: value for key, value in request.items() if key != "Tags"}
     config["ProductionVariants"] = [{"InitialVariantWeight": 1.0} | variant for variant in variants]
@@ -166,6 +170,8 @@ def _check_container(context: Context, container: Document) -> None:
         if not container.get("Image"):
             raise validation("A container needs an Image, or a ModelPackageName that has one")
         check_manifest(context, container["Image"])
+        require_image(context, container["Image"])
+        require_model_data(context, container)
         return
     package = package_of(context, package_name)
     approval = package.get("ModelApprovalStatus", "Approved")
@@ -176,7 +182,7 @@ def _check_container(context: Context, container: Document) -> None:
 def _check_variant(context: Context, variant: Document) -> None:
     name = variant["VariantName"]
     if not variant.get("ModelName"):
-        raise validation(f"Production variant {name} needs a ModelName; inference components do not run locally")
+        raise not_local(f"Production variant {name}: inference components do not run locally", "give a ModelName")
     model_of(context, variant["ModelName"])
     if variant.get("ServerlessConfig"):
         if variant.get("InstanceType") or variant.get("InitialInstanceCount"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
-from local_aws.core.errors import validation
+from local_aws.core.errors import not_local, validation
 from local_aws.core.protocol import ImageUri
 from local_aws.images.container import ContainerSpec, rebase_inside
 
@@ -113,6 +113,38 @@ def check_manifest(context: Context, uri: str) -> None:
         )
 
 
+def require_image(context: Context, uri: str) -> None:
+    """Refuse a model's image that cannot be started here: it is in another registry, or not in this one."""
+    name = ImageUri.parse(uri)
+    if name is not None and name.account != context.account:
+        raise not_local(
+            f"Image {uri} is not in this account's registry, and the local AWS pulls none: it does not run locally",
+            f"give an image that was pushed here. {_images_here(context)}",
+        )
+    resolve_image(context, uri)
+
+
+def require_pushed(context: Context, uri: str) -> None:
+    """Refuse an image of this account that is not in its registry."""
+    name = ImageUri.parse(uri)
+    if name is not None and name.account == context.account:
+        _manifest_of(context, name, uri)
+
+
+def _images_here(context: Context) -> str:
+    """What says how to serve with this project's image: the images of the registry, or how one gets there."""
+    ecr = context.client("ecr")
+    found = [
+        f"{context.account}.dkr.ecr.{context.region}.amazonaws.com/{repository['repositoryName']}:{image['imageTag']}"
+        for repository in ecr.describe_repositories()["repositories"]
+        for image in ecr.list_images(repositoryName=repository["repositoryName"])["imageIds"]
+        if "imageTag" in image
+    ]
+    if found:
+        return f"There is {', '.join(found[:3])}; this project's serves what its Evaluate step packs"
+    return "There is none yet; deploying this project's stacks pushes its serving image, which model packages name"
+
+
 def resolve_image(context: Context, uri: str) -> LocalImage:
     """The image that an ECR URI names in this local AWS; raises a ValidationException that says why not."""
     name = ImageUri.parse(uri)
@@ -120,6 +152,16 @@ def resolve_image(context: Context, uri: str) -> LocalImage:
         raise validation(
             f"Image {uri!r} is not an Amazon ECR URI (ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG)"
         )
+    digest = json.loads(_manifest_of(context, name, uri))["config"]["digest"]
+    try:
+        return load_image(digest)
+    except FileNotFoundError:
+        raise validation(
+            f"Image {uri} was pushed, but its files ({digest}) are no longer in {cache_dir()}; deploy again"
+        ) from None
+
+
+def _manifest_of(context: Context, name: ImageUri, uri: str) -> str:
     wanted = {"imageDigest": name.digest} if name.digest else {"imageTag": name.tag or "latest"}
     try:
         reply = context.client("ecr").batch_get_image(repositoryName=name.repository, imageIds=[wanted])
@@ -127,10 +169,4 @@ def resolve_image(context: Context, uri: str) -> LocalImage:
         raise validation(f"Requested image {uri} not found: {error.response['Error']['Message']}") from None
     if not reply.get("images"):
         raise validation(f"Requested image {uri} not found: push it to {name.repository} first")
-    digest = json.loads(reply["images"][0]["imageManifest"])["config"]["digest"]
-    try:
-        return load_image(digest)
-    except FileNotFoundError:
-        raise validation(
-            f"Image {uri} was pushed, but its files ({digest}) are no longer in {cache_dir()}; deploy again"
-        ) from None
+    return str(reply["images"][0]["imageManifest"])

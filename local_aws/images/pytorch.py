@@ -11,7 +11,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from local_aws.core.context import Context
+from local_aws.core.errors import not_local
 from local_aws.core.protocol import ImageUri
+from local_aws.images.cache import require_pushed
 from local_aws.images.filesystem import GUARD, why_shared
 
 _NAMES = """\
@@ -34,6 +37,16 @@ def _here(function):
 for _name in ("gethostbyname", "gethostbyname_ex", "getaddrinfo"):
     setattr(socket, _name, _here(getattr(socket, _name)))
 """
+
+
+def require_job_image(context: Context, image: str) -> None:
+    """Refuse a job whose image does not exist in this account, or is not one of AWS's PyTorch images."""
+    require_pushed(context, image)
+    if image_problem(image):
+        raise not_local(
+            f"Image {image} does not run locally",
+            "give one of AWS's PyTorch images (ACCOUNT.dkr.ecr.REGION.amazonaws.com/pytorch...)",
+        )
 
 
 def image_problem(image: str) -> str | None:

@@ -10,7 +10,11 @@ from collections.abc import Iterable
 
 from local_aws.core.context import Context
 from local_aws.core.errors import not_local, validation
+from local_aws.core.existence import require_network, require_objects, require_role
 from local_aws.core.protocol import Document
+from local_aws.hosting.models import model_of
+from local_aws.images.pytorch import require_job_image
+from local_aws.jobs.debugger import refuse_debugger
 
 _DEFAULT_RUNTIME_SECONDS = 86_400
 _MOST_MEGABYTES = 100
@@ -37,6 +41,20 @@ def check_training(context: Context, request: Document) -> None:
             re.compile(definition["Regex"])
         except re.error as error:
             raise validation(f"Invalid Regex for metric {definition['Name']}: {error}") from None
+    refuse_debugger(request)
+    require_what_training_names(context, request)
+
+
+def require_what_training_names(context: Context, request: Document) -> None:
+    """The role, the image, the network and the inputs of a training job, or of the trials of a tuning job."""
+    require_role(context, request["RoleArn"])
+    if image := request["AlgorithmSpecification"].get("TrainingImage"):
+        require_job_image(context, image)
+    require_network(context, request)
+    for channel in request.get("InputDataConfig", []):
+        if source := channel["DataSource"].get("S3DataSource"):
+            manifest = source["S3DataType"] == "ManifestFile"
+            require_objects(context, source["S3Uri"], request["RoleArn"], manifest=manifest)
 
 
 def check_processing(context: Context, request: Document) -> None:
@@ -63,6 +81,12 @@ def check_processing(context: Context, request: Document) -> None:
         if target is None or target["S3UploadMode"] != "EndOfJob":
             raise not_local(f"Output {item['OutputName']} does not run locally", "give S3Output with EndOfJob")
         _check_processing_path(target["LocalPath"], f"ProcessingOutput {item['OutputName']}")
+    require_role(context, request["RoleArn"])
+    require_job_image(context, request["AppSpecification"]["ImageUri"])
+    require_network(context, request)
+    for item in inputs:
+        manifest = item["S3Input"]["S3DataType"] == "ManifestFile"
+        require_objects(context, item["S3Input"]["S3Uri"], request["RoleArn"], manifest=manifest)
 
 
 def check_transform(context: Context, request: Document) -> None:
@@ -87,6 +111,8 @@ def check_transform(context: Context, request: Document) -> None:
     names += [source["S3DataType"]] if source["S3DataType"] not in {"S3Prefix", "ManifestFile"} else []
     if names:
         raise not_local(f"{', '.join(names)} does not run locally", "leave it out of the request")
+    role = model_of(context, request["ModelName"]).get("ExecutionRoleArn", "")
+    require_objects(context, source["S3Uri"], role, manifest=source["S3DataType"] == "ManifestFile")
 
 
 def _check_spot(request: Document) -> None:

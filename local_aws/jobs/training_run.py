@@ -23,7 +23,7 @@ from local_aws.core.protocol import Document
 from local_aws.images.container import Container, end_containers, rebase
 from local_aws.images.filesystem import shell_problem
 from local_aws.images.pytorch import image_problem
-from local_aws.jobs import training_files
+from local_aws.jobs import debugger, training_files
 from local_aws.jobs.artifacts import upload_output
 from local_aws.jobs.channels import DataError
 from local_aws.jobs.checkpoints import CheckpointSync
@@ -224,6 +224,8 @@ class TrainingRun:
                 self._context.client("logs"), LOG_GROUP, f"{self._record.key}/{machine.name}-{int(time.time())}"
             )
             attempt.streams.append(stream)
+            if line := debugger.unasked(job):
+                stream.write(line)
             spec = training_files.container_spec(
                 job, machine, threads=threads, master_port=port, environment=self._context.environment()
             )

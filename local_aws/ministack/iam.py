@@ -119,14 +119,11 @@ def role_session(role_arn: str, session_name: str, *, account: str, principal: s
     Returns:
         None when the role does not exist or does not trust the service.
     """
-    from ministack.core.responses import set_request_account_id
-    from ministack.services import iam, sts
+    from ministack.services import sts
 
-    set_request_account_id(account)
-    name = role_arn.rsplit("/", 1)[-1]
-    role = iam._roles.get(name)
-    if role is None or not _trusts(principal, role.get("AssumeRolePolicyDocument")):
+    if not is_trusting(role_arn, account=account, principal=principal):
         return None
+    name = role_arn.rsplit("/", 1)[-1]
     digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
     session = {
         "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
@@ -141,6 +138,16 @@ def role_session(role_arn: str, session_name: str, *, account: str, principal: s
         "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
         "AWS_SESSION_TOKEN": session["SessionToken"],
     }
+
+
+def is_trusting(role_arn: str, *, account: str, principal: str) -> bool:
+    """Whether the account has this role, and the role lets a service assume it."""
+    from ministack.core.responses import set_request_account_id
+    from ministack.services import iam
+
+    set_request_account_id(account)
+    role = iam._roles.get(role_arn.rsplit("/", 1)[-1])
+    return role is not None and _trusts(principal, role.get("AssumeRolePolicyDocument"))
 
 
 def access_key_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
+from local_aws.jobs.requests import require_what_training_names
 from local_aws.tuning.records import ranges_of, resources_of, space_of
 from local_aws.tuning.search import CategoricalParameter
 from local_aws.tuning.stopping import rule_of
@@ -48,6 +49,7 @@ def check_tuning(context: Context, request: Document) -> None:
     _check_limits(config)
     _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
     check_warm_start(context, request)
+    require_what_training_names(context, definition)
 
 
 def _refuse_not_local(request: Document) -> None:

@@ -15,6 +15,7 @@ from local_aws.tuning.records import (
     not_improving,
     objective_of,
     overall_best_trial,
+    resources_of,
     trial_summaries,
 )
 from local_aws.tuning.requests import check_tuning
@@ -72,7 +73,7 @@ def list_trials(context: Context, request: Document) -> Document:
 
 
 def _shown(context: Context, tuning: Document) -> Document:
-    """With what AWS adds to the request: the SDK's `attach` reads the objective and the key from there."""
+    """With what AWS adds to the request: the SDK's `attach` reads objective, key and resources from there."""
     summaries = trial_summaries(context, tuning)
     definition = tuning["TrainingJobDefinition"]
     added = {"_tuning_objective_metric": objective_of(tuning).metric}
@@ -81,6 +82,7 @@ def _shown(context: Context, tuning: Document) -> Document:
         | {
             "StaticHyperParameters": definition.get("StaticHyperParameters", {}) | added,
             "OutputDataConfig": {"KmsKeyId": ""} | definition["OutputDataConfig"],
+            "ResourceConfig": resources_of(definition),
         }
     }
     jobs, objectives = counters(summaries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -20,8 +22,12 @@ from local_aws.server import LocalAws
 ClientFactory = Callable[[str], Any]
 
 
+ROLES = ("jobs", "serving")
+"""Of jobs and of models. Where policies are enforced, a test makes the roles that it needs."""
+
+
 def connect(aws: LocalAws) -> ClientFactory:
-    """A function from a service's name to an unmodified boto3 client of `aws`."""
+    """A function from a service's name to an unmodified boto3 client of `aws`, which has `ROLES`."""
     create: Any = boto3.client
     keys = aws.environment()
 
@@ -36,7 +42,18 @@ def connect(aws: LocalAws) -> ClientFactory:
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )
 
+    if aws.running and not aws.enforce_iam:
+        make_roles(client)
     return client
+
+
+def make_roles(client: ClientFactory) -> None:
+    """`ROLES` of the account, where they do not exist yet."""
+    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    for name in ROLES:
+        with contextlib.suppress(client("iam").exceptions.EntityAlreadyExistsException):
+            client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)
 
 
 def signed_post(aws: LocalAws, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:

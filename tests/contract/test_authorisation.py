@@ -34,6 +34,12 @@ def root(strict_aws: LocalAws) -> ClientFactory:
     return connect(strict_aws)
 
 
+@pytest.fixture(scope="module")
+def image(strict_aws: LocalAws, root: ClientFactory) -> str:
+    """The tiny image, pushed."""
+    return push_image(strict_aws, root)
+
+
 def statement(*actions: str, resource: str | list[str] = "*", **conditions: Any) -> dict[str, Any]:
     """One Allow statement."""
     allowed = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
@@ -117,14 +123,14 @@ def test_a_tagged_session_takes_a_permission_of_its_own(strict_aws: LocalAws, ro
     assert sts.assume_role(**asked, Tags=tags)["Credentials"]
 
 
-def test_a_role_must_be_passed_and_tags_allowed(strict_aws: LocalAws, root: ClientFactory) -> None:
+def test_a_role_must_be_passed_and_tags_allowed(strict_aws: LocalAws, root: ClientFactory, image: str) -> None:
     """CreateModel hands a role to SageMaker: that takes iam:PassRole, for SageMaker, besides the action itself."""
     serving = role(root, "served", SAGEMAKER)
     caller = role(root, "deployer", {"AWS": ACCOUNT}, statement("sagemaker:CreateModel"))
     sagemaker = as_role(strict_aws, root, caller)("sagemaker")
     model = {
         "ModelName": "m",
-        "PrimaryContainer": {"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"},
+        "PrimaryContainer": {"Image": image},
         "ExecutionRoleArn": serving,
     }
     assert f"iam:PassRole on resource: {serving}" in denied(sagemaker.create_model, **model)
@@ -138,7 +144,7 @@ def test_a_role_must_be_passed_and_tags_allowed(strict_aws: LocalAws, root: Clie
     sagemaker.create_model(**model)
 
 
-def test_a_models_tag_says_whose_it_is(strict_aws: LocalAws, root: ClientFactory) -> None:
+def test_a_models_tag_says_whose_it_is(strict_aws: LocalAws, root: ClientFactory, image: str) -> None:
     """CloudFormation makes up the names of models and endpoint configurations: policies name their tag."""
     ours = {"aws:ResourceTag/deployment": "ours"}
     caller = role(
@@ -151,7 +157,7 @@ def test_a_models_tag_says_whose_it_is(strict_aws: LocalAws, root: ClientFactory
     for name, tags in (("tagged-ours", ["ours"]), ("tagged-theirs", ["theirs"]), ("untagged", [])):
         root("sagemaker").create_model(
             ModelName=name,
-            PrimaryContainer={"Image": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"},
+            PrimaryContainer={"Image": image},
             ExecutionRoleArn=role(root, name, SAGEMAKER),
             Tags=[{"Key": "deployment", "Value": tag} for tag in tags],
         )
@@ -162,9 +168,8 @@ def test_a_models_tag_says_whose_it_is(strict_aws: LocalAws, root: ClientFactory
     sagemaker.delete_model(ModelName="tagged-ours")
 
 
-def test_an_endpoint_has_its_roles_rights_and_no_others(strict_aws: LocalAws, root: ClientFactory) -> None:
+def test_an_endpoint_has_its_roles_rights_and_no_others(root: ClientFactory, strict_aws: LocalAws, image: str) -> None:
     """Without permission to read the artefact it fails with that reason; with it, it answers callers."""
-    image = push_image(strict_aws, root)
     needed = [
         statement("ecr:GetAuthorizationToken"),
         statement("logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"),
@@ -346,7 +351,9 @@ def test_a_job_in_a_network_needs_the_right_to_its_interfaces(root: ClientFactor
     """It fails with the name of the missing permission; with all of them it reaches its code."""
     pull = statement("ecr:*")
     worker = role(root, "worker", SAGEMAKER, pull)
-    network = {"Subnets": ["subnet-0123456789abcdef0"], "SecurityGroupIds": ["sg-0123456789abcdef0"]}
+    subnet = root("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
+    group = root("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    network = {"Subnets": [subnet], "SecurityGroupIds": [group]}
     if "jobs" not in {bucket["Name"] for bucket in root("s3").list_buckets()["Buckets"]}:
         root("s3").create_bucket(Bucket="jobs")
 

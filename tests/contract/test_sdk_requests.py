@@ -39,6 +39,7 @@ def test_a_tuner_sends_resources_of_its_own(client: ClientFactory, resources: di
     assert tuning["HyperParameterTuningJobStatus"] == "Completed", tuning.get("FailureReason")
     definition = tuning["TrainingJobDefinition"]
     assert definition["HyperParameterTuningResourceConfig"] == resources
+    assert definition["ResourceConfig"] == resources.get("InstanceConfigs", [resources])[0]
     assert definition["StaticHyperParameters"]["_tuning_objective_metric"] == "validation:loss"
     assert definition["OutputDataConfig"]["KmsKeyId"] == ""
     trial = client("sagemaker").describe_training_job(TrainingJobName=tuning["BestTrainingJob"]["TrainingJobName"])

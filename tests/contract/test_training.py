@@ -103,21 +103,19 @@ def test_the_failure_reason_names_the_scripts_error(client: ClientFactory) -> No
     assert job["FailureReason"].endswith("exit code: 1")
 
 
-def test_input_that_is_not_there_fails_the_job(client: ClientFactory) -> None:
+def test_input_that_is_gone_when_the_job_reads_it_fails_the_job(client: ClientFactory) -> None:
+    """The first entry of a manifest is there, so the request is taken; the second is not."""
+    manifest = [{"prefix": f"s3://{BUCKET}/some/"}, "there", "gone"]
+    client("s3").put_object(Bucket=BUCKET, Key="some/there", Body=b"x")
+    client("s3").put_object(Bucket=BUCKET, Key="some.manifest", Body=json.dumps(manifest).encode())
     channel = {
         "ChannelName": "train",
-        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/nothing/"}},
+        "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": f"s3://{BUCKET}/some.manifest"}},
     }
     start(client, "no-input", "print('never')", InputDataConfig=[channel])
     job = finished_training(client, "no-input")
     assert job["TrainingJobStatus"] == "Failed"
     assert "No S3 objects found" in job["FailureReason"]
-
-
-def test_an_image_that_cannot_run_here_fails_the_job(client: ClientFactory) -> None:
-    algorithm = {"TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1", "TrainingInputMode": "File"}
-    start(client, "image", "print('never')", AlgorithmSpecification=algorithm)
-    assert "Cannot pull image" in finished_training(client, "image")["FailureReason"]
 
 
 _SAVES_ON_SIGTERM = """

@@ -175,9 +175,9 @@ def test_a_stopped_job_leaves_no_output(client: ClientFactory, image: str) -> No
         client("sagemaker").stop_transform_job(TransformJobName="stopped")
 
 
-def test_nothing_to_transform_fails_the_job(client: ClientFactory, image: str) -> None:
-    start(client, "empty", model(client, image, "idle"), prefix="nowhere/")
-    assert "No S3 objects found" in finished(client, "empty")["FailureReason"]
+def test_nothing_to_transform_is_refused_and_no_manifest_fails_the_job(client: ClientFactory, image: str) -> None:
+    with pytest.raises(ClientError, match="No S3 objects found under S3 URL"):
+        start(client, "empty", model(client, image, "idle"), prefix="nowhere/")
     lines = source("tables/lines.csv", "ManifestFile")
     start(client, "no-manifest", "idle", TransformInput=lines)
     assert "cannot be read" in finished(client, "no-manifest")["FailureReason"]

@@ -19,8 +19,11 @@ from binventory.account import strays
 from binventory.cli import leftovers, run
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit
+from local_aws.images.builder import ImageBuilder
+from local_aws.images.docker_cli import put_image
 from local_aws.server import LocalAws
 from tests.conftest import NAMES
+from tests.contract.serving import IMAGE_FOLDER
 
 NAME = "binventory-dev"
 TAGS = [{"Key": "deployment", "Value": NAME}]
@@ -45,13 +48,14 @@ def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Aws:
 
 
 def _serving(aws: Aws) -> tuple[str, str]:
-    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
+    aws.client("ecr").create_repository(repositoryName="somebody-elses")
+    put_image(aws.client("ecr"), "somebody-elses", "1", ImageBuilder(IMAGE_FOLDER).build())
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = aws.client("iam").create_role(RoleName="somebody-elses", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/somebody-elses:1"
     sagemaker = aws.client("sagemaker")
-    sagemaker.create_model(
-        ModelName=f"{NAME}-m",
-        PrimaryContainer={"Image": image, "ModelDataUrl": "s3://bins/model.tar.gz"},
-        ExecutionRoleArn="arn:aws:iam::123456789012:role/any",
-    )
+    sagemaker.create_model(ModelName=f"{NAME}-m", PrimaryContainer={"Image": image}, ExecutionRoleArn=role)
     variant = {"VariantName": "v", "ModelName": f"{NAME}-m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName=f"{NAME}-c", ProductionVariants=[variant])
     return ("model", f"{NAME}-m"), ("endpoint config", f"{NAME}-c")  # type: ignore[return-value]
