@@ -13,6 +13,8 @@ SET_UP = PATH="$$OUTER_PATH"; command -v "$(PYTHON)" > /dev/null || { echo "CPyt
 	"$(PYTHON)" environment/start.py $(NAMED) $(SAY) --torch "$(TORCH)" --torch-index "$(TORCH_INDEX)"
 LOCKS := requirements.txt requirements-dev.txt requirements-torch.txt requirements-scanners.txt training_code/requirements.txt \
 	training_code/requirements-mlflow.txt inference_code/requirements.txt
+# Of which `make test-clients` makes environments: what others wrote, as others have it.
+CLIENTS := awscli s3fs_client sagemaker_core sagemaker_v2 sagemaker_v3
 # Universal: one lock for Linux and macOS and for every supported Python.
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes
@@ -20,7 +22,7 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile 
 export OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup setup-dev rehearse test test-rehearsal test-aws check docs format lock wheels sbom audit clean
+.PHONY: help setup setup-dev rehearse test test-rehearsal test-clients test-aws check docs format lock wheels sbom audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -39,6 +41,9 @@ test: setup-dev ## Fast tests
 
 test-rehearsal: setup-dev ## The whole system end to end, through the command line (minutes)
 	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)
+
+test-clients: setup-dev ## SageMaker's SDKs, the aws CLI and s3fs against the local AWS, each in its environment. ARGS='CLIENT ...'
+	$(BIN)/python -m tests.clients $(ARGS)
 
 test-aws: setup-dev ## The whole system in your AWS account: says its price (under 2 USD), asks, leaves nothing
 	@$(BIN)/python -m tests.account $(ARGS)
@@ -65,6 +70,9 @@ lock: build/tools/.ready ## Write the locks from the *.in files: versions and ha
 	$(COMPILE) requirements-tools.in --output-file requirements-tools.txt
 	$(COMPILE) requirements-scanners.in --output-file requirements-scanners.txt
 	$(COMPILE) training_code/requirements-mlflow.in --output-file training_code/requirements-mlflow.txt
+	for client in $(CLIENTS); do \
+		$(COMPILE) "tests/clients/$$client/requirements.in" --output-file "tests/clients/$$client/requirements.txt" || exit 1; \
+	done
 	mkdir -p build && sed 's/$$/+cpu/' requirements-torch.in > build/torch-cpu.in
 	$(COMPILE) build/torch-cpu.in --no-deps --default-index "$(TORCH_INDEX)" --output-file build/torch-cpu.txt \
 		&& cp build/torch-cpu.txt requirements-torch-cpu.txt \

@@ -23,6 +23,8 @@ WITHOUT_BF16 = ("FP32", "INT8", "BIN")
 NAMES = Names("dev", "binventory")
 """Of the environment as it is shipped."""
 REPOSITORY = Path(__file__).resolve().parent.parent
+collect_ignore = ["clients"]
+"""Run in environments of their own, by `make test-clients`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from botocore.model import StringShape
 from botocore.session import get_session
-from sagemaker.core import image_uris  # type: ignore[import-untyped]
+from sagemaker.core import image_uris
 
 from stacks.settings.instances import (
     CPU_JOB_INSTANCES,

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from environment import install, locks
 from environment.locks import pins
+from tests.clients import environments
 
 # What is named in each, and what it is locked in.
 NAMED = {
@@ -22,6 +23,10 @@ NAMED = {
     "requirements-tools.in": "requirements-tools.txt",
     "requirements-scanners.in": "requirements-scanners.txt",
     "training_code/requirements-mlflow.in": "training_code/requirements-mlflow.txt",
+    **{
+        f"tests/clients/{client}/requirements.in": f"tests/clients/{client}/requirements.txt"
+        for client in environments.CLIENTS
+    },
 }
 # Interpreters and machines of which PyTorch's CPU index has builds that the lock must hold.
 _CPU_BUILDS = 4 * 2
@@ -54,7 +59,7 @@ def test_every_locked_package_is_held_by_hashes(repository: Path, path: str) -> 
 
 # A pip command in a script, or as a list of Python, to its end.
 _INSTALLS = re.compile(r"""pip (?:install|download)\b(?:[^\n]|(?<=\\)\n)*|"pip",\s*"(?:install|download)"[^\]]*""")
-_INSTALLERS = ("Makefile", ".github", "inference_code", "training_code", "stacks")
+_INSTALLERS = ("Makefile", ".github", "inference_code", "training_code", "stacks", "tests/clients")
 
 
 def test_every_command_that_installs_packages_asks_for_their_hashes(repository: Path) -> None:
@@ -62,7 +67,7 @@ def test_every_command_that_installs_packages_asks_for_their_hashes(repository: 
     texts = {path: path.read_text() for path in files if path.is_file() and "__pycache__" not in path.parts}
     found = [(path.name, command[0]) for path, text in texts.items() for command in _INSTALLS.finditer(text)]
     assert {name for name, _ in found} >= {
-        *("Makefile", "Dockerfile", "processing.py", "user_data.sh", "mlflow_tracking.py")
+        *("Makefile", "Dockerfile", "processing.py", "user_data.sh", "mlflow_tracking.py", "environments.py")
     }
     assert [(name, command) for name, command in found if "--require-hashes" not in command] == []
 

@@ -169,6 +169,7 @@ RUN_BY = {
     "Rehearse": "is `make rehearse` itself; tests/rehearsal/test_rehearsal.py runs the same command",
     "Report the cost": "tests/rehearsal/test_github_roles.py",
     "Roll back": "tests/rehearsal/test_github_roles.py",
+    "Run the clients": "is `make test-clients` itself; tests/unit/test_clients_suite.py tests what runs them",
     "Say what would be lost": "tests/rehearsal/test_github_roles.py",
     "Show the diff": "tests/rehearsal/test_github_roles.py",
     "Stop if data would be lost": "tests/rehearsal/test_github_roles.py",
