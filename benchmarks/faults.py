@@ -1,125 +1,155 @@
-"""Faults of network, disk and processes while Ingest runs: each costs time, and the result stays the same to the bit.
+"""Faults of network, disk, processes and clock in every job: each costs time, and the result stays the same to the bit.
 
-    python -m benchmarks.faults                  # 500 faults
-    python -m benchmarks.faults --faults 60
+    python -m benchmarks.faults                               # 500 faults, a quarter of an hour on 2 cores
+    python -m benchmarks.faults --quick                       # some 60
+    python -m benchmarks.faults --parts embed,evaluate
 
-A run is repeated until it ends well, as a person or a retry policy would repeat it. A run that fails must name the
-fault, and the files of the last one must be those of a run without faults. Anything else counts as lost.
+A job that was stopped is run again until it ends well, as a person or a retry policy would. An attempt that fails must
+name the fault, and what the last one made must be what a run without faults makes. Anything else counts as lost.
+
+parts: ingest, embed, train (a head, and everything), evaluate, audit: killed at random, with a full disk, with a clock
+that jumps. network: ingest and audit, with 503, reset and cut answers of the bucket, a flipped byte (ingest only: it
+holds the digests of photos), and an endpoint that is busy or cuts its answers.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks import REPOSITORY
-from benchmarks.object_server import BUCKET, LISTING, Fault, ObjectServer
-from binventory.render import render_bucket
+from benchmarks.damaging.stages import Made
+from benchmarks.faulting import network
+from benchmarks.faulting.faults import CLOCK, FAULTS, FULL_DISK, KILL, Outcome
+from benchmarks.faulting.jobs import ENDPOINT, S3, SAGEMAKER, Attempt, Job, folders, over_the_network, steps
+from benchmarks.faulting.network import Weather, storm
+from tests.audited import runtime, write_folder
 
-_NETWORK: Final = {"503": Fault.SLOW_DOWN, "reset": Fault.RESET, "cut": Fault.DROP, "flip": Fault.FLIP}
-_A_RUN: Final = 20
-"""Network faults of one run."""
-_DISK: Final = ("train/train-00000.tar", "report/units/test-00000.json", "report/books.json")
-_MOST_RUNS: Final = 5
+PARTS: Final = ("ingest", "embed", "train", "evaluate", "audit", "network")
+TRIALS: Final = {KILL: 24, FULL_DISK: 4, CLOCK: 2}
+"""Of each job."""
+_STORMS: Final = 2
+"""Of each kind and job, with up to 20 faults each."""
+_QUICK: Final = 8
+_GOAL: Final = 500
+
+
+@dataclass
+class Tally:
+    """Faults by job and kind, and what was said of those that were lost."""
+
+    injected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    words: list[str] = field(default_factory=list)
+
+    def note(self, job: str, kind: str, outcome: Outcome) -> None:
+        """Count one trial."""
+        self.injected[job, kind] += outcome.injected
+        if not outcome.survived:
+            self.lost[job, kind] += max(1, outcome.injected)
+            self.words.append(f"{job}, {kind}: {outcome.words.strip()[-500:]}")
 
 
 def main() -> int:
     """Inject the faults, print what survived and the claims; 1 when a fault was lost."""
+    options = _options()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    tally, draw, began = Tally(), random.Random(options.seed), time.monotonic()
+    with tempfile.TemporaryDirectory() as name, surroundings(Path(name)) as (environment, weather):
+        folder = Path(name)
+        networked = over_the_network(environment)
+        local = steps(folder / "world", options.photos) if set(options.parts) - {"audit", "network"} else []
+        print(f"everything is made after {time.monotonic() - began:.0f} s")
+        for work in [*local, *networked[1:]]:
+            if work.name.partition(" ")[0] in options.parts:
+                try_all(work, folder / "trial", options.share, draw, tally)
+        if "network" in options.parts:
+            for work in networked:
+                try_network(work, folder / "trial", weather, options.share, tally)
+    return report(tally, time.monotonic() - began)
+
+
+def try_all(work: Job, parent: Path, share: float, draw: random.Random, tally: Tally) -> None:
+    """Every fault of the computer, several times."""
+    whole, seconds = undisturbed(work, parent)
+    for kind, fault in FAULTS.items():
+        for _ in range(max(1, round(TRIALS[kind] * share))):
+            with folders(parent, work) as (place, out):
+                tally.note(work.name, kind, fault(work, place, out, whole, seconds, draw))
+        print(f"  {work.name}, {kind}: {tally.injected[work.name, kind]} injected, {tally.lost[work.name, kind]} lost")
+
+
+def try_network(work: Job, parent: Path, weather: Weather, share: float, tally: Tally) -> None:
+    """Every fault of the network that the job can meet, several times."""
+    whole, _ = undisturbed(work, parent)
+    kinds = [kind for kind in network.OF_THE_BUCKET if kind != "flip" or work.name == "ingest"]
+    kinds += network.OF_THE_ENDPOINT if work.name == "audit" else ()
+    for kind in kinds:
+        for _ in range(max(1, round(_STORMS * share))):
+            with folders(parent, work) as (place, out):
+                tally.note(work.name, kind, storm(work, place, out, whole, weather, kind))
+        weather.kind = ""
+        print(f"  {work.name}, {kind}: {tally.injected[work.name, kind]} injected, {tally.lost[work.name, kind]} lost")
+
+
+def undisturbed(work: Job, parent: Path) -> tuple[Made, float]:
+    """What a job makes without faults, and the seconds that it takes."""
+    with folders(parent, work) as (place, out):
+        began = time.monotonic()
+        attempt = Attempt(work, place, out)
+        if attempt.status() or attempt.made is None:
+            raise SystemExit(f"{work.name} does not end well without faults: {attempt.said}")
+        return attempt.made, time.monotonic() - began
+
+
+def report(tally: Tally, seconds: float) -> int:
+    """Print a table and the claims."""
+    for (job, kind), faults in tally.injected.items():
+        lost = tally.lost[job, kind]
+        print(f"{job:18} {kind:14} {faults:4} injected, {faults - lost:4} survived, {lost:4} lost")
+    for line in tally.words[:10]:
+        print(f"lost: {line}")
+    total, lost = tally.injected.total(), tally.lost.total()
+    print(f"{total} faults in {seconds:.0f} s")
+    print(f"claim: faults-injected {total} goal {_GOAL} {'held' if total >= _GOAL else 'missed'}")
+    print(f"claim: faults-lost {lost} goal 0 {'held' if not lost else 'missed'}")
+    return 1 if lost else 0
+
+
+@contextmanager
+def surroundings(folder: Path) -> Iterator[tuple[dict[str, str], Weather]]:
+    """A bucket of bins and an endpoint that counts them, both under the weather; the variables that say where."""
+    weather = Weather()
+    bins = write_folder(folder / "bins", 60)
+    objects = {path.relative_to(bins).as_posix(): path.read_bytes() for path in bins.rglob("*") if path.is_file()}
+    with ExitStack() as stack:
+        bucket = stack.enter_context(network.server(objects, weather))
+        endpoint = stack.enter_context(runtime(weather.endpoint)).aws.endpoint_url
+        yield {S3: bucket.endpoint_url, ENDPOINT: str(endpoint), SAGEMAKER: str(endpoint)}, weather
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=500)
+    parser.add_argument("--parts", type=_parts, default=PARTS, help=f"comma-separated, of {', '.join(PARTS)}")
+    parser.add_argument("--quick", dest="share", action="store_const", const=1 / _QUICK, default=1.0)
     parser.add_argument("--photos", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    draw = random.Random(asked.seed)
-    injected: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        render_bucket(folder / "bucket", photos=asked.photos, seed=0)
-        paths = (path for path in (folder / "bucket").rglob("*") if path.is_file())
-        objects = {path.relative_to(folder / "bucket").as_posix(): path.read_bytes() for path in paths}
-        with ObjectServer(objects) as server:
-            clean, seconds = folder / "clean", time.monotonic()
-            assert _run(server, clean) == (0, "")
-            seconds = time.monotonic() - seconds
-            number = 0
-            while injected.total() < asked.faults:
-                kind = (*_NETWORK, "full disk", "kill")[number % (len(_NETWORK) + 2)]
-                out = folder / f"out-{number}"
-                before = injected[kind]
-                ended = _attempts(server, out, kind, draw, seconds, injected)
-                if not ended or _files(out) != _files(clean):
-                    lost[kind] += injected[kind] - before
-                number += 1
-    for kind, faults in injected.items():
-        print(f"{kind:10} {faults:4} injected, {faults - lost[kind]:4} survived, {lost[kind]:4} lost")
-    held = injected.total() >= asked.faults and not lost
-    print(f"claim: faults-injected {injected.total()} goal {asked.faults} held")
-    print(f"claim: faults-lost {lost.total()} goal 0 {'held' if held else 'missed'}")
-    return 0 if held else 1
+    return parser.parse_args()
 
 
-def _attempts(
-    server: ObjectServer, out: Path, kind: str, draw: random.Random, seconds: float, injected: Counter[str]
-) -> bool:
-    """Run until it ends well; False where an error has no words or the runs do not end well."""
-    left = 1 if kind not in _NETWORK else _A_RUN
-
-    def fault(key: str, _: int) -> Fault | None:
-        nonlocal left
-        if kind not in _NETWORK or left == 0 or draw.random() > 0.2 or (key == LISTING and kind in ("cut", "flip")):
-            return None
-        left -= 1
-        injected[kind] += 1
-        return _NETWORK[kind]
-
-    server.fault = fault
-    if kind == "full disk":
-        part = out / f"{draw.choice(_DISK)}.part"
-        part.parent.mkdir(parents=True)
-        part.symlink_to("/dev/full")
-        injected[kind] += 1
-    for attempt in range(_MOST_RUNS):
-        kill = draw.uniform(0.0, seconds) if kind == "kill" and attempt == 0 else None
-        injected["kill"] += kill is not None
-        status, said = _run(server, out, kill)
-        if status == 0:
-            return True
-        if status > 0 and not said.startswith("error: "):
-            return False
-    return False
-
-
-def _run(server: ObjectServer, out: Path, kill: float | None = None) -> tuple[int, str]:
-    """Exit status and standard error of one ingest, which is killed after so many seconds where they are given."""
-    code = [str(REPOSITORY / name) for name in ("training_code", "inference_code", "")]
-    environment = {**os.environ, "AWS_ENDPOINT_URL": server.endpoint_url, "PYTHONPATH": os.pathsep.join(code)}
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
-        environment.pop(name, None)
-    command = [sys.executable, f"{code[0]}/ingest.py", "--photos-uri", f"s3://{BUCKET}/", "--output", str(out)]
-    flags = ["--block-size", "4", "--shard-photos", "12", "--cores", "1"]
-    with subprocess.Popen(
-        [*command, *flags], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            _, said = process.communicate(timeout=kill)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            _, said = process.communicate()
-        return process.returncode, said
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def _parts(text: str) -> tuple[str, ...]:
+    wanted = tuple(text.split(","))
+    if unknown := set(wanted) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
+    return wanted
 
 
 if __name__ == "__main__":

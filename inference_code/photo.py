@@ -298,10 +298,11 @@ def check_parts(parts: Parts, pixels: int) -> None:
     if parts.parts > MAX_PARTS:
         raise PhotoError("too_many_parts", f"the photo has more than {MAX_PARTS} segments or chunks")
     if parts.scans > MAX_SCANS or parts.scans * pixels > MAX_SCANNED_PIXELS:
+        drawn = f"draws {pixels} pixels" if pixels else "is drawn"
         raise PhotoError(
             "too_many_scans",
-            f"the JPEG draws {pixels} pixels in {parts.scans} scans; at most {MAX_SCANS} scans and "
-            f"{MAX_SCANNED_PIXELS} pixels in all scans are allowed: save it as a baseline JPEG",
+            f"the JPEG {drawn} in {parts.scans} scans; at most {MAX_SCANS} scans and {MAX_SCANNED_PIXELS} pixels "
+            "in all scans are allowed: save it as a baseline JPEG",
         )
     # A larger number is none: the file is read as a still photo.
     if 1 < parts.frames <= 2**31:

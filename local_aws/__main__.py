@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from local_aws import cloudformation
+from local_aws.cloudformation.interrupted import made_by_stacks
 from local_aws.core import decisions, host
 from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
@@ -137,7 +138,7 @@ def _application(context: Context) -> Any:
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
-    context.start_thread("saving", saving.save_as_it_changes(context.stopping))
+    context.start_thread("saving", saving.save_as_it_changes(context.stopping, partial(made_by_stacks, context)))
     iam.correct_requests()
     signatures.sign_links()
     if context.enforce_iam:

@@ -63,40 +63,42 @@ class Stage:
 def stages(world: Path, photos: Path) -> list[Stage]:
     """Every stage, over the files that a whole run through all steps leaves under `world`."""
     shards, two = world / "ingest", world / "two"
-    _ingest(photos, shards)
+    run_ingest(photos, shards)
     for index in range(2):
         config = world / f"machine-{index}.json"
         hosts = ["algo-1", "algo-2"]
         config.write_text(json.dumps({"current_host": hosts[index], "hosts": hosts}))
-        _ingest(photos, world / f"machine-{index}", "--resource-config", str(config))
+        run_ingest(photos, world / f"machine-{index}", "--resource-config", str(config))
         shutil.copytree(world / f"machine-{index}", two, dirs_exist_ok=True)
     job = world / "embed"
-    _embed(shards, job / "model")
+    run_embed(shards, job / "model")
     trained = world / "trained"
     (trained / "embedding").mkdir(parents=True)
     shutil.copytree(job / "model", trained / "embedding", dirs_exist_ok=True)
-    _train_head(trained, world / "model", checkpoints=trained / "checkpoints")
+    run_train_head(trained, world / "model", checkpoints=trained / "checkpoints")
     evaluated = world / "evaluated"
     shutil.copytree(shards, evaluated / "ingest")
     # As SageMaker packs it.
     with tarfile.open(evaluated / "model.tar.gz", "w:gz") as archive:
         for path in sorted((world / "model").glob("model.*")):
             archive.add(path, path.name)
-    _evaluate(evaluated, world / "served")
+    run_evaluate(evaluated, world / "served")
     split = ("train/*", "validation/*")
     return [
-        Stage("ingest, another attempt", shards, ("**/*",), lambda place, out: _again(photos, place)),
+        Stage("ingest, another attempt", shards, ("**/*",), lambda place, out: run_ingest_again(photos, place)),
         Stage("ingest, merge of two machines", two, ("**/*",), lambda place, out: _merge(place)),
-        Stage("embed", shards, split, _embed),
+        Stage("embed", shards, split, run_embed),
         Stage("embed, damage allowed", shards, split, _embed_what_can_be_read, same_but_for_what_is_named),
-        Stage("embed, another attempt", job, ("model.parts/**/*",), lambda place, out: _embed(shards, place / "model")),
-        Stage("train a head", trained, ("embedding/**/*.safetensors", "embedding/*/*.json"), _train_head),
+        Stage(
+            "embed, another attempt", job, ("model.parts/**/*",), lambda place, out: run_embed(shards, place / "model")
+        ),
+        Stage("train a head", trained, ("embedding/**/*.safetensors", "embedding/*/*.json"), run_train_head),
         Stage(
             "train a head, another attempt", trained, ("checkpoints/*",),
-            lambda place, out: _train_head(place, out, checkpoints=place / "checkpoints"),
+            lambda place, out: run_train_head(place, out, checkpoints=place / "checkpoints"),
         ),
-        Stage("train everything", shards, split, _train_everything),
-        Stage("evaluate", evaluated, ("model.tar.gz", *(f"ingest/{name}/*" for name in SPLITS)), _evaluate),
+        Stage("train everything", shards, split, run_train_everything),
+        Stage("evaluate", evaluated, ("model.tar.gz", *(f"ingest/{name}/*" for name in SPLITS)), run_evaluate),
         Stage("serve", world / "served" / "serving", ("model.tar.gz",), _serve),
     ]  # fmt: skip
 
@@ -122,15 +124,17 @@ def _files(folder: Path) -> Made:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _ingest(photos: Path, output: Path, *flags: str) -> None:
+def run_ingest(photos: Path | str, output: Path, *flags: str) -> None:
+    """Ingest a bucket with small blocks and shards."""
     arguments = ["--photos-uri", str(photos), "--output", str(output), "--cores", "1", "--block-size", "4"]
     with refusals():
         if ingest.launch([*arguments, "--shard-photos", "12", *flags]):
             raise _Failed
 
 
-def _again(photos: Path, place: Path) -> Made:
-    _ingest(photos, place)
+def run_ingest_again(photos: Path | str, place: Path) -> Made:
+    """Ingest into a folder that may hold what an earlier attempt left."""
+    run_ingest(photos, place)
     return _files(place)
 
 
@@ -145,7 +149,8 @@ def _shards(place: Path, *splits: str) -> list[str]:
     return [flag for split in splits for flag in (f"--{split}", str(place / split))]
 
 
-def _embed(place: Path, out: Path, *flags: str) -> Made:
+def run_embed(place: Path, out: Path, *flags: str) -> Made:
+    """Embed the shards in `place`."""
     with refusals():
         shards = _shards(place, "train", "validation")
         embed.main([*BASE, "--weights", "none", "--views", "1", *shards, "--output", str(out), *flags])
@@ -154,7 +159,7 @@ def _embed(place: Path, out: Path, *flags: str) -> Made:
 
 def _embed_what_can_be_read(place: Path, out: Path) -> Made:
     """Count and features of every photo and view, by shard, and what is named as left out."""
-    _embed(place, out, "--max-corrupt-share", "1", "--precision", "fp32")
+    run_embed(place, out, "--max-corrupt-share", "1", "--precision", "fp32")
     made = {}
     for name, origin in read_sealed(out / "features" / "parts.json")["parts"].items():
         part = read_features(out / "features" / name, origin)
@@ -183,21 +188,24 @@ def _close(ours: bytes, theirs: bytes) -> bool:
     return ours[0] == theirs[0] and np.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def _train_head(place: Path, out: Path, checkpoints: Path | None = None) -> Made:
+def run_train_head(place: Path, out: Path, checkpoints: Path | None = None) -> Made:
+    """Train a head on the embedding in `place`."""
     with refusals():
         saved = checkpoints or out / "checkpoints"
         train.main([*HEAD, "--embedding", str(place / "embedding"), "--output", str(out), "--checkpoints", str(saved)])
     return {path.name: path.read_bytes() for path in out.glob("model.*")}
 
 
-def _train_everything(place: Path, out: Path) -> Made:
+def run_train_everything(place: Path, out: Path) -> Made:
+    """Train everything on the shards in `place`, with the checkpoints in `out`."""
     with refusals():
         places = [*_shards(place, "train", "validation"), "--output", str(out), "--checkpoints", str(out / "saved")]
         train.main([*FULL, *places])
     return {path.name: path.read_bytes() for path in out.glob("model.*")}
 
 
-def _evaluate(place: Path, out: Path) -> Made:
+def run_evaluate(place: Path, out: Path) -> Made:
+    """Evaluate the archive in `place` on the shards beside it."""
     with refusals():
         splits = _shards(place / "ingest", *SPLITS)
         evaluate.main(["--model", str(place / "model.tar.gz"), *splits, "--precision", "fp32", "--output", str(out)])

@@ -23,9 +23,10 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -173,8 +174,23 @@ def _finish(folder: Path) -> None:
         _put_in_place(folder, json.loads(together.read_text()))
 
 
-def save_as_it_changes(stopping: threading.Event) -> Callable[[], None]:
-    """Have every service saved as it changes; returns the work of a thread, which sweeps until `stopping` is set."""
+@dataclass(frozen=True)
+class MadeResource:
+    """A resource of a service that is not ministack's, and the stack that has made it."""
+
+    stack_id: str
+    logical_id: str
+    type_name: str
+    physical_id: str
+
+
+def save_as_it_changes(
+    stopping: threading.Event, made: Callable[[], Iterable[MadeResource]] = tuple
+) -> Callable[[], None]:
+    """Have every service saved as it changes; returns the work of a thread, which sweeps until `stopping` is set.
+
+    made: finds what stacks have made in services that save for themselves.
+    """
     from ministack import app
     from ministack.core import persistence
 
@@ -189,7 +205,7 @@ def save_as_it_changes(stopping: threading.Event) -> Callable[[], None]:
     def load_and_settle() -> None:
         finish_write(Path(persistence.STATE_DIR))
         load()
-        _fail_interrupted_stacks()
+        _fail_interrupted_stacks(list(made()))
 
     app._load_persisted_state = load_and_settle
     hooks.on_stack_status(_record_resources_as_they_are_made)
@@ -309,7 +325,7 @@ def _record_resources_as_they_are_made(stack_id: str, status: str, reason: str) 
                 stack.setdefault("_resources", {})
 
 
-def _fail_interrupted_stacks() -> None:
+def _fail_interrupted_stacks(made: Sequence[MadeResource]) -> None:
     """A stack that was changing when the local AWS ended says so, and can be rolled back or deleted."""
     from ministack.services import cloudformation
 
@@ -320,6 +336,18 @@ def _fail_interrupted_stacks() -> None:
         done = status.removesuffix("_CLEANUP_IN_PROGRESS")
         stack["StackStatus"] = done if done != status else f"{status.removesuffix('_IN_PROGRESS')}_FAILED"
         stack["StackStatusReason"] = "The local AWS ended while the stack changed"
+        recorded = stack.setdefault("_resources", {})
+        for found in made:
+            if found.stack_id == stack["StackId"] and found.logical_id not in recorded:
+                recorded[found.logical_id] = {
+                    "PhysicalResourceId": found.physical_id,
+                    "ResourceType": found.type_name,
+                    "ResourceStatus": "CREATE_COMPLETE",
+                    "LogicalResourceId": found.logical_id,
+                    "Properties": {},
+                    "Attributes": {},
+                    "Timestamp": stack["LastUpdatedTime"],
+                }
     for change_set in cloudformation._change_sets._data.values():
         if change_set.get("ExecutionStatus") == "EXECUTE_IN_PROGRESS":
             change_set["ExecutionStatus"] = "EXECUTE_FAILED"

@@ -105,6 +105,23 @@ def test_a_retried_job_goes_on_where_the_lost_machine_was(
         assert body == (tmp_path / "clean" / folder / name).read_bytes()
 
 
+def test_a_failed_job_leaves_its_report_where_its_output_would_be(
+    s3: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SageMaker uploads no output of a failed job."""
+    job = config(tmp_path / "config")
+    (tmp_path / "labels.csv").write_text("image_id,count\n100,1\n101,2\n")
+    with caplog.at_level("INFO"):
+        labels = ("--labels-uri", str(tmp_path / "labels.csv"))
+        assert ingest(tmp_path / "out", "--resource-config", job, *labels) == 1
+    prefix = "executions/1/ingest/report/"
+    assert f"the report is in s3://{DATA}/{prefix.rstrip('/')}" in caplog.text
+    for name in ("books.json", "exploration.html", "quarantine-plan.jsonl"):
+        body = s3.get_object(Bucket=DATA, Key=prefix + name)["Body"].read()
+        assert body == (tmp_path / "out" / "report" / name).read_bytes()
+    assert b"a spreadsheet removes zeros" in body
+
+
 def test_a_job_that_cannot_save_for_a_retry_still_finishes(
     s3: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,7 +23,7 @@ from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
 from tests.contract.jobs import until
-from tests.contract.serving import push_image
+from tests.contract.serving import create_config, push_image
 
 TEMPLATE = """
 Parameters: {Waits: {Type: String, Default: 'no'}}
@@ -192,6 +192,26 @@ def test_a_stack_that_was_changing_says_so_and_can_be_rolled_back_and_deleted(st
         client("cloudformation").delete_stack(StackName="cut")
         client("cloudformation").get_waiter("stack_delete_complete").wait(StackName="cut", WaiterConfig={"Delay": 1})
         assert client("sqs").list_queues().get("QueueUrls", []) == []
+
+
+def test_an_endpoint_that_was_starting_belongs_to_its_stack(state_dir: Path) -> None:
+    """SageMaker has stored it, and its stack would have recorded it when it answers, which it never does."""
+    aws = LocalAws(state_dir)
+    aws.start()
+    client = connect(aws)
+    create_config(client, "slow", push_image(aws, client), ping_status=500)
+    endpoint = {"EndpointName": "starting", "EndpointConfigName": "slow"}
+    template = {"Resources": {"Endpoint": {"Type": "AWS::SageMaker::Endpoint", "Properties": endpoint}}}
+    client("cloudformation").create_stack(StackName="cut", TemplateBody=json.dumps(template))
+    until(lambda: client("sagemaker").list_endpoints()["Endpoints"])
+    kill(aws)
+    with LocalAws(state_dir) as again:
+        client = connect(again)
+        (resource,) = client("cloudformation").describe_stack_resources(StackName="cut")["StackResources"]
+        assert resource["PhysicalResourceId"].endswith("endpoint/starting")
+        client("cloudformation").delete_stack(StackName="cut")
+        client("cloudformation").get_waiter("stack_delete_complete").wait(StackName="cut", WaiterConfig={"Delay": 1})
+        assert client("sagemaker").list_endpoints()["Endpoints"] == []
 
 
 def test_those_who_wait_together_share_a_write_and_all_are_in_it(

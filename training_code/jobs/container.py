@@ -6,6 +6,7 @@ import atexit
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -92,17 +93,27 @@ def run_job(work: Callable[[], None], container: JobContainer | None = None) -> 
         _report_failure(str(error), container or JobContainer())
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            where = f" for {error.filename}" if error.filename else ""
-            reason = (
-                f"no space is left on the disk{where} ({error.strerror}): free some, or give the job a larger volume"
-            )
+        if (file := _found_no_space(error)) is not None:
+            where = f" for {file}" if file else ""
+            reason = f"no space is left on the disk{where}: free some, or give the job a larger volume"
             _report_failure(f"{reason}, then run it again", container or JobContainer())
             return 1
         traceback.print_exc()
         _report_failure(f"{type(error).__name__}: {error}", container or JobContainer())
         return 1
     return 0
+
+
+def _found_no_space(error: Exception) -> str | None:
+    """The file for which there was no space on the disk, "" where that is not known; None for another error."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        # Of a whole folder: source, copy and what was said for each file.
+        full = [f"[Errno {number}]" for number in _FULL]
+        copies = (str(copy) for _, copy, said in error.args[0] if any(words in str(said) for words in full))
+        return next(copies, None)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return str(error.filename or "")
+    return None
 
 
 def leave(status: int) -> NoReturn:

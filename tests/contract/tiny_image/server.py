@@ -1,6 +1,7 @@
 """A serving container in a few lines: it does what `model/behaviour.json` of its artefact says.
 
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
+ping_status: of /ping.
 counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3".
 A request body of b"die" ends the process; one of b"refuse" gets a 400 (in a transform job of a count model, an answer
 with an error).
@@ -27,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer /ping."""
-        self._answer(200 if self.path == "/ping" else 404, {})
+        self._answer(BEHAVIOUR.get("ping_status", 200) if self.path == "/ping" else 404, {})
 
     def do_POST(self) -> None:
         """Answer /invocations."""

@@ -1,0 +1,1 @@
+"""Faults, and the jobs that they are injected into."""
