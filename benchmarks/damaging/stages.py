@@ -193,7 +193,7 @@ def run_train_head(place: Path, out: Path, checkpoints: Path | None = None) -> M
     with refusals():
         saved = checkpoints or out / "checkpoints"
         train.main([*HEAD, "--embedding", str(place / "embedding"), "--output", str(out), "--checkpoints", str(saved)])
-    return {path.name: path.read_bytes() for path in out.glob("model.*")}
+    return {path.name: path.read_bytes() for path in out.glob("model.*") if path.is_file()}
 
 
 def run_train_everything(place: Path, out: Path) -> Made:
@@ -201,7 +201,7 @@ def run_train_everything(place: Path, out: Path) -> Made:
     with refusals():
         places = [*_shards(place, "train", "validation"), "--output", str(out), "--checkpoints", str(out / "saved")]
         train.main([*FULL, *places])
-    return {path.name: path.read_bytes() for path in out.glob("model.*")}
+    return {path.name: path.read_bytes() for path in out.glob("model.*") if path.is_file()}
 
 
 def run_evaluate(place: Path, out: Path) -> Made:

@@ -112,14 +112,15 @@ class NoHttp:
         kind, sent = self._draw()
         plain = socket.create_connection(("127.0.0.1", self._port), timeout=_PATIENCE)
         if kind in ("headers without end", "body that does not come"):
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 plain.sendall(sent)
             self._open.append(plain)
             if len(self._open) > _LEFT_OPEN:
                 self._open.popleft().close()
             return kind, CUT_OFF, ""
         received = b""
-        with plain, contextlib.suppress(ConnectionError):
+        # The server may have ended the connection before all was sent.
+        with plain, contextlib.suppress(OSError):
             plain.sendall(sent)
             plain.shutdown(socket.SHUT_WR)
             while part := plain.recv(65536):
