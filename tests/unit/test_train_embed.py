@@ -211,6 +211,20 @@ def test_the_reason_is_left_where_sagemaker_reads_it(shards: Path, monkeypatch: 
     assert (shards / "job" / "output" / "failure").read_text() == "--views is '-1'; it must be between 0 and 64"
 
 
+def test_a_full_disk_is_named_also_where_a_folder_is_copied(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """/dev/full answers every write as a full disk does."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(shards / "job"))
+    output = shards / "full"
+    (output / "backbone").mkdir(parents=True)
+    (output / "backbone" / "model.safetensors").symlink_to("/dev/full")
+    assert run_job(lambda: embed.main([*BASE, *places(shards), "--output", str(output)])) == 1
+    said = capsys.readouterr().err
+    assert "no space is left on the disk for" in said and "backbone/model.safetensors" in said
+    assert "Traceback" not in said
+
+
 def test_features_without_a_photos_view_are_refused(tmp_path: Path) -> None:
     one = FeatureSet(torch.zeros(3, 2), torch.ones(3, dtype=torch.int64), torch.tensor([0, 0, 1]), ("a", "b", "a"))
     with pytest.raises(JobError, match="lacks photos"):
