@@ -1,4 +1,4 @@
-"""Jobs that faults are injected into: a fresh start, a run that goes on where an earlier one stopped, and a result.
+"""Jobs that faults are injected into: a fresh start, a run that continues where an earlier one stopped, and a result.
 
 They run in processes that are forked from one which has imported everything, so that a run takes no time for imports.
 """
@@ -109,7 +109,7 @@ def _ingest_bucket(place: Path, out: Path) -> Made:
 
 
 def _audit(place: Path, out: Path) -> Made:
-    """The ledger and the lists are in `place`: an audit goes on where its output is."""
+    """The ledger and the lists are in `place`: an audit continues where its output is."""
     aws = Aws(boto3.Session("test", "test", region_name="us-east-1"))
     request = Request(f"s3://{BUCKET}/", place / "audit", endpoint="e", batch=False, names=Names("dev", "binventory"))
     run_audit(request, lambda: aws)

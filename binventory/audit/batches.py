@@ -12,15 +12,13 @@ from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.ordered_map import ordered_map
-from binventory.batch.transform import Heard, Photos, TransformBatch
+from binventory.batch.transform import MAX_PHOTO_BYTES, Heard, Photos, TransformBatch
 from binventory.core.errors import Problem
 from binventory.records.errors import RecordError
 from binventory.records.metadata import Record
 
 LARGE: Final = 20_000
 """Bins of a prefix from which transform jobs are the default."""
-MAX_PAYLOAD_BYTES: Final = 6 * 1024 * 1024
-"""The server's limit for a photo from Batch Transform; one larger photo would fail its job."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _groups(
             return SetAside(found.image_id, found.photo, "not_audited", error.reason, str(error))
         if record.recorded not in scope.classes:
             return out_of_scope(found, record.recorded, scope)
-        problem = None if jobs.listed else _unanswerable(found, store)
+        problem = _unanswerable(found, store.large.get(found.photo, 0) if jobs.listed else store.size(found.photo))
         return problem or (found, record)
 
     group: list[_Judgeable] = []
@@ -112,15 +110,14 @@ def _groups(
         yield group
 
 
-def _unanswerable(found: Bin, store: Prefix) -> SetAside | None:
-    """Why a photo that a record names cannot be in a job: a missing one would fail the whole job."""
-    size = store.size(found.photo)
+def _unanswerable(found: Bin, size: int | None) -> SetAside | None:
+    """Why a photo of so many bytes cannot be in a job, which a missing one (None) or a large one would fail."""
     if size is None:
         return SetAside(
             found.image_id, found.photo, "not_audited", "no_photo", f"there is no photo {found.photo[:200]}"
         )
-    if size > MAX_PAYLOAD_BYTES:
-        detail = f"{found.photo[:200]} has more than {MAX_PAYLOAD_BYTES} bytes"
+    if size > MAX_PHOTO_BYTES:
+        detail = f"{found.photo[:200]} has more than {MAX_PHOTO_BYTES} bytes"
         return SetAside(found.image_id, found.photo, "not_audited", "photo_too_large", detail)
     return None
 

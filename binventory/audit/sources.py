@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 from botocore.exceptions import ClientError
 
+from binventory.batch.transform import MAX_PHOTO_BYTES as MAX_TRANSFORMED_BYTES
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import PAUSE, read_whole
@@ -99,6 +100,8 @@ class Prefix:
     bucket: str
     prefix: str
     """Empty, or ends with a slash."""
+    large: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    """Bytes of the listed files that no transform job takes, by path."""
 
     @classmethod
     def parse(cls, aws: Aws, uri: str) -> Prefix:
@@ -119,6 +122,8 @@ class Prefix:
         pages = self.aws.client("s3").get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter="/"):
             for entry in page.get("Contents", []):
+                if entry["Size"] > MAX_TRANSFORMED_BYTES:
+                    self.large[str(entry["Key"])[len(self.prefix) :]] = int(entry["Size"])
                 yield str(entry["Key"])[len(start) :]
 
     def size(self, path: str) -> int | None:

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
-from binventory.batch.transform import Halted, Heard, Photos, TransformBatch
+from binventory.batch.transform import MAX_PHOTO_BYTES, Halted, Heard, Photos, TransformBatch
 from binventory.core.aws import Aws, error_message
 from binventory.core.errors import Exit, Problem
 
@@ -29,15 +29,15 @@ class CountedPhoto:
     error: str = ""
 
 
-def photos_below(aws: Aws, uri: str) -> Iterator[str]:
-    """Keys of the JPEG and PNG files below `s3://bucket/prefix`, in S3's order, as they are listed."""
+def photos_below(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
+    """Keys and bytes of the JPEG and PNG files below `s3://bucket/prefix`, in S3's order, as they are listed."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     pages = aws.client("s3").get_paginator("list_objects_v2")
     try:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             for entry in page.get("Contents", []):
                 if entry["Key"].lower().endswith(_PHOTO_SUFFIXES):
-                    yield entry["Key"]
+                    yield entry["Key"], int(entry["Size"])
     except ClientError as error:
         raise Problem(
             f"{uri} cannot be listed",
@@ -74,16 +74,24 @@ def count_prefix(
         )
     agreed(total)
     batch = TransformBatch(aws, site, "count", halted=halted)
-    keys = photos_below(aws, uri)
-    while group := list(islice(keys, photos_a_job)):
-        with batch.answers(Photos(f"s3://{bucket}/", group), heard) as answers:
-            found = dict(answers)
-            yield from (_counted(f"s3://{bucket}/{key}", found.get(key)) for key in group)
+    photos = photos_below(aws, uri)
+    while group := list(islice(photos, photos_a_job)):
+        found: dict[str, Any] = {key: _too_large(size) for key, size in group if size > MAX_PHOTO_BYTES}
+        keys = [key for key, _ in group if key not in found]
+        if keys:
+            with batch.answers(Photos(f"s3://{bucket}/", keys), heard) as answers:
+                found.update(answers)
+        yield from (_counted(f"s3://{bucket}/{key}", found.get(key)) for key, _ in group)
+
+
+def _too_large(size: int) -> Any:
+    """An answer in the endpoint's form for a photo that is not sent: it would fail the whole job."""
+    return {"error": {"message": f"it has {size} bytes; SageMaker lets {MAX_PHOTO_BYTES} reach a transform job"}}
 
 
 def _counted(photo: str, answer: Any) -> CountedPhoto:
     if not isinstance(answer, dict):
-        return CountedPhoto(photo, None, error="no answer: it is too large, or could not be read")
+        return CountedPhoto(photo, None, error="no answer: it could not be read")
     if "error" in answer:
         return CountedPhoto(photo, None, error=str(answer["error"].get("message", "refused")))
     shares = {int(count): float(share) for count, share in answer["probabilities"].items()}

@@ -24,6 +24,8 @@ from binventory.core.objects import read_whole
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
+MAX_PHOTO_BYTES: Final = 6 * 1024 * 1024
+"""The server's limit for a photo from Batch Transform; one larger photo would fail its job."""
 _LOG_GROUP: Final = "/aws/sagemaker/TransformJobs"
 _LOG_LINES: Final = 12
 _READERS: Final = 16

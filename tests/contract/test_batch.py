@@ -194,6 +194,27 @@ def test_records_of_a_csv_may_name_photos_that_are_not_there(client: ClientFacto
     assert {reason for _, reason, _ in summary.reasons} == {"no_photo", "photo_too_large"}
 
 
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_a_listed_photo_above_the_limit_is_named_and_fails_no_job(
+    client: ClientFactory, aws: Aws, tmp_path: Path
+) -> None:
+    large = photo_that_says(2) + bytes(6 * 1024 * 1024)
+    for number, data in enumerate((photo_that_says(1), large, photo_that_says(3)), start=1):
+        client("s3").put_object(Bucket=BUCKET, Key=f"large/bin-images/{number}.jpg", Body=data)
+        record = json.dumps({"EXPECTED_QUANTITY": number}).encode()
+        client("s3").put_object(Bucket=BUCKET, Key=f"large/metadata/{number}.json", Body=record)
+    request = job.Request(f"s3://{BUCKET}/large/", tmp_path / "out", batch=True, names=NAMES, formats=("jsonl",))
+    summary = job.run_audit(request, lambda: aws).summary
+    assert (summary.counted, [reason for _, reason, _ in summary.reasons]) == (2, ["photo_too_large"])
+    answers = tmp_path / "answers.jsonl"
+    assert cli.run(["count", f"s3://{BUCKET}/large/", "--yes", "--output", str(answers)]) == Exit.OK
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert [row["count"] for row in rows] == [1, None, 3]
+    assert "SageMaker lets 6291456 reach a transform job" in rows[1]["error"]
+    statuses = {each["TransformJobStatus"] for each in jobs(client, "audit") + jobs(client, "count")}
+    assert statuses <= {"Completed", "Stopped"}, "one that another test has stopped"
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_a_job_without_any_answer_is_a_failure_with_its_log(client: ClientFactory, aws: Aws) -> None:
     put(client, "broken/", {"a.jpg": 3})
