@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     parser = argparse.ArgumentParser(prog="make test-aws ARGS=...", description=__doc__)
     parser.add_argument("--yes", action="store_true", help="start without asking; the price is shown all the same")
+    parser.add_argument("--dry-run", action="store_true", help="look at the account, show the price, start nothing")
     parser.add_argument("--at-most", type=float, default=2.0, metavar="USD", help="refuse a higher price (default 2)")
     parser.add_argument("--project", default="bincheck", help="first part of every name (default %(default)s)")
     parser.add_argument(
@@ -79,7 +80,7 @@ def _run(options: Options, given: argparse.Namespace) -> None:
     with show(journal, stdout):
         launch = check.prepare()
     _refuse_dear(launch, given.at_most)
-    confirm(launch, yes=given.yes)
+    confirm(launch, yes=given.yes, dry_run=given.dry_run)
     journal = check.journal = Journal()
     try:
         with show(journal, stdout):
