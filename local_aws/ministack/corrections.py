@@ -152,7 +152,7 @@ def _attach_only_policies_that_exist() -> None:
     def checked(work: Callable[..., Any], position: int) -> Callable[..., Any]:
         def create_or_update(*given: Any) -> Any:
             arns = given[position].get("ManagedPolicyArns") or []
-            for arn in arns:
+            for arn in filter(None, arns):  # an empty parameter that is a list has one empty part
                 if message := problem(arn):
                     raise ValueError(f"{message} (Service: Iam, Status Code: 404, HandlerErrorCode: NotFound)")
             return work(*given)

@@ -157,6 +157,19 @@ def test_a_stack_attaches_no_policy_that_does_not_exist(client: ClientFactory) -
         client("iam").get_role(RoleName="of-a-stack")
 
 
+def test_a_stack_with_an_empty_list_of_policies_is_made(client: ClientFactory) -> None:
+    """As in the template of `cdk bootstrap`: a parameter that is a list and has no value."""
+    role = {
+        "Type": "AWS::IAM::Role",
+        "Properties": {"AssumeRolePolicyDocument": json.loads(TRUST), "ManagedPolicyArns": {"Ref": "Policies"}},
+    }
+    parameters = {"Policies": {"Type": "CommaDelimitedList", "Default": ""}}
+    template = json.dumps({"Parameters": parameters, "Resources": {"Role": role}})
+    client("cloudformation").create_stack(StackName="without-policies", TemplateBody=template)
+    (stack,) = client("cloudformation").describe_stacks(StackName="without-policies")["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+
+
 @pytest.mark.parametrize(
     ("service", "operation", "request_"),
     [
