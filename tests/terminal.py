@@ -22,6 +22,7 @@ def typed(arguments, columns):
         sys.argv = ["binventory", *arguments]
         from binventory.cli import main
         main()
+    os.write(terminal, b"\\x04")  # a question gets the end of the input for an answer
     parts = []
     while True:
         try:

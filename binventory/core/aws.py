@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError, ProfileNotFound
 
@@ -104,7 +105,22 @@ def connect(environment: Mapping[str, str]) -> Aws:
             "sign in (aws sso login), or start a local AWS with: binventory rehearse --keep",
             code=Exit.NOT_READY,
         )
-    return Aws(session, environment.get("AWS_ENDPOINT_URL"))
+    return Aws(session, _endpoint(environment.get("AWS_ENDPOINT_URL")))
+
+
+def _endpoint(address: str | None) -> str | None:
+    """The local AWS's address, or None. Raises Problem for one that is no address."""
+    if not address:
+        return None
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Problem(
+            f"AWS_ENDPOINT_URL={address} is no address",
+            "it must be http:// or https:// and a host",
+            "unset it for a real account, or source the environment.sh of a kept rehearsal",
+            code=Exit.NOT_READY,
+        )
+    return address
 
 
 def _log_call(model: Any, parsed: Mapping[str, Any] | None = None, exception: Any = None, **others: Any) -> None:

@@ -192,7 +192,7 @@ def _serving(endpoint: BilledEndpoint, prices: Prices | None) -> tuple[Charge, t
     serverless = endpoint.mode == "serverless"
     how = {"realtime": "always on", "async": "answers to S3"}.get(endpoint.mode, "")
     choice = f"{endpoint.min_instances} x {endpoint.instance_type}, {how}"
-    limit = f"{endpoint.max_instances} instances"
+    limit = counted(endpoint.max_instances, "instance")
     if serverless:
         choice, limit = f"serverless, {endpoint.memory_gb:g} GB", f"{endpoint.concurrency} at once"
     expected = worst = None

@@ -7,13 +7,16 @@ depends on a container's network or image:
   shell that passes no signal on.
 - The first machine is reached at a loopback address and at a port that only this job has, so that several such jobs run
   side by side. The toolkit's port is a constant.
-- pip does not look up the packages of the job's requirements that are installed already.
+- pip does not look up the packages of the job's requirements that are installed already, and is found at an address
+  with spaces or apostrophes. The toolkit splits its command at both.
 - torch's version is read from its metadata, because to import torch for it takes seconds.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import sys
 from importlib import metadata
@@ -63,7 +66,9 @@ def _unmet(path: str) -> list[str]:
 
     unmet: list[str] = []
     with open(os.path.join(path, "requirements.txt"), encoding="utf-8") as requirements:
-        lines = [line.split(" #")[0].strip() for line in requirements]
+        # A lock has each package's hashes on lines that continue its own; what is installed was checked against them.
+        text = re.sub(r"\\\n", " ", requirements.read())
+    lines = [re.sub(r"\s--hash=\S+", "", line).split(" #")[0].strip() for line in text.splitlines()]
     for line in lines:
         if not line or line.startswith("#"):
             continue
@@ -94,6 +99,22 @@ def _install_only_what_is_missing() -> None:
     modules.install_requirements = install_requirements
 
 
+def _find_the_interpreter_at_any_address() -> None:
+    from sagemaker_training import modules, process
+
+    class Words:
+        """`shlex` for the toolkit's commands, which begin with the interpreter as it is."""
+
+        @staticmethod
+        def split(command: str) -> list[str]:
+            python = process.python_executable()
+            if not command.startswith(f"{python} "):
+                return shlex.split(command)
+            return [python, *shlex.split(command.removeprefix(python))]
+
+    modules.shlex = Words
+
+
 def main() -> None:
     """Run the toolkit's `train` command; its exit status is the job's."""
     sys.path.pop(0)  # this folder: the script inherits the toolkit's path
@@ -103,6 +124,7 @@ def main() -> None:
     _use_loopback()
     _name_torch_without_importing_it()
     _install_only_what_is_missing()
+    _find_the_interpreter_at_any_address()
     sys.argv = ["train"]
     train.main()
 

@@ -154,6 +154,17 @@ def test_a_profile_that_does_not_exist_is_named(
     assert "profile nonexistent" in what and "list-profiles" in cure
 
 
+@pytest.mark.parametrize("address", ["nonsense", "http://", "localhost:4566"])
+def test_an_endpoint_that_is_no_address_is_named(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    assert run(["endpoint", "status"]) == Exit.NOT_READY
+    assert f"AWS_ENDPOINT_URL={address} is no address" in problem(capsys)[0]
+
+
 def test_keys_and_region_need_no_profile(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rehearsal works in a shell whose AWS_PROFILE leads nowhere."""
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
