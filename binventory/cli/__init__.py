@@ -13,7 +13,7 @@ import typer
 
 from binventory.cli import failures, volume
 from binventory.cli.commands import LazyGroup
-from binventory.cli.help_look import tidy_help
+from binventory.cli.help_look import complete_unchecked, tidy_help
 from binventory.cli.look import print_problem, stderr
 from binventory.cli.volume import QuietFlag, VerboseFlag
 from binventory.core.errors import Exit
@@ -39,6 +39,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 something not ready, 130
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 tidy_help()
+complete_unchecked()
 
 
 def _version(asked: bool) -> None:
