@@ -111,7 +111,10 @@ class Saver:
                 except Exception as error:
                     taken.set_exception(error)
 
-        loop.call_soon_threadsafe(run)
+        try:
+            loop.call_soon_threadsafe(run)
+        except RuntimeError:  # the event loop has ended, and nothing changes any more
+            return take()
         while True:
             try:
                 return taken.result(_LOOK_SECONDS)
