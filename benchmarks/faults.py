@@ -36,7 +36,7 @@ from tests.audited import runtime, write_folder
 PARTS: Final = ("ingest", "embed", "train", "evaluate", "audit", "network")
 TRIALS: Final = {KILL: 24, FULL_DISK: 4, CLOCK: 2}
 """Of each job."""
-_STORMS: Final = 2
+_STORMS: Final = 3
 """Of each kind and job, with up to 20 faults each."""
 _QUICK: Final = 8
 _GOAL: Final = 500
