@@ -95,7 +95,7 @@ def test_nothing_is_started_unasked_or_for_nothing(
     kept = tmp_path / "answers.jsonl"
     kept.write_text("of an earlier count\n")
     assert cli.run(["count", uri, "--dry-run", "--output", str(kept)]) == Exit.OK
-    assert "Count 1 photos" in capsys.readouterr().out and kept.read_text() == "of an earlier count\n"
+    assert "Count 1 photo\n" in capsys.readouterr().out and kept.read_text() == "of an earlier count\n"
     put(client, "unasked/", {"bin-images/a.jpg": 3})
     client("s3").put_object(Bucket=BUCKET, Key="unasked/metadata/a.json", Body=b"{}")
     audit = tmp_path / "audit"
