@@ -19,6 +19,8 @@ WATCHFUL = {
     "BINVENTORY_MONITORING__RETRAIN": "true",
     "BINVENTORY_MONITORING__RETRAIN_DAYS": "0",
 }
+LOST = {"AWS_PROFILE": "nonexistent", "AWS_DEFAULT_PROFILE": "nonexistent"}
+"""Of a shell whose profile is gone: a rehearsal needs none."""
 
 
 def binventory(repository: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
