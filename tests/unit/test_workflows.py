@@ -227,7 +227,7 @@ def test_what_is_inside_is_listed_with_its_hashes() -> None:
     known = {
         "requirements": "openvino", "requirements-dev": "pytest", "requirements-torch": "torchvision",
         "training_code-requirements": "onnxruntime", "training_code-requirements-mlflow": "mlflow-skinny",
-        "inference_code-requirements": "openvino",
+        "inference_code-requirements": "openvino", "requirements-scanners": "cfn-lint",
     }  # fmt: skip
     assert {name.removesuffix(".cdx.json") for name in listed} == set(known)
     for name, document in listed.items():
