@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +17,7 @@ from local_aws.core.protocol import Document
 _log = logging.getLogger(__name__)
 _FLUSH_SECONDS = 0.5
 _BATCH = 1000
+_REMEMBERED = 50
 
 
 class LogStream:
@@ -31,7 +33,8 @@ class LogStream:
     def __init__(self, client: Any, group: str, name: str, metrics: MetricEmitter | None = None) -> None:
         self._client = client
         self._group = group
-        self._name = name
+        self.name = name
+        self._ending: deque[str] = deque(maxlen=_REMEMBERED)
         self._metrics = metrics
         self._pending: list[Document] = []
         self._lock = threading.Lock()
@@ -46,10 +49,16 @@ class LogStream:
         if self._metrics is not None:
             self._metrics.put_embedded(line)
         with self._lock:
+            self._ending.append(line)
             self._pending.append({"timestamp": int(time.time() * 1000), "message": line})
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log-stream", daemon=True)
                 self._thread.start()
+
+    def ending(self) -> list[str]:
+        """The last lines that were added."""
+        with self._lock:
+            return list(self._ending)
 
     def close(self) -> None:
         """Send the rest; returns when CloudWatch Logs has every line."""
@@ -70,18 +79,18 @@ class LogStream:
                 self._create()
             for start in range(0, len(pending), _BATCH):
                 self._client.put_log_events(
-                    logGroupName=self._group, logStreamName=self._name, logEvents=pending[start : start + _BATCH]
+                    logGroupName=self._group, logStreamName=self.name, logEvents=pending[start : start + _BATCH]
                 )
         except (ClientError, BotoCoreError) as error:
-            _log.warning("%d lines of %s were lost: %s", len(pending), self._name, error)
+            _log.warning("%d lines of %s were lost: %s", len(pending), self.name, error)
 
     def _create(self) -> None:
         taken = self._client.exceptions.ResourceAlreadyExistsException
         # SageMaker looks for the stream of an earlier attempt; a new log group has none, which is an error here.
         with contextlib.suppress(ClientError):
-            self._client.describe_log_streams(logGroupName=self._group, logStreamNamePrefix=self._name)
+            self._client.describe_log_streams(logGroupName=self._group, logStreamNamePrefix=self.name)
         with contextlib.suppress(taken):
             self._client.create_log_group(logGroupName=self._group)
         with contextlib.suppress(taken):
-            self._client.create_log_stream(logGroupName=self._group, logStreamName=self._name)
+            self._client.create_log_stream(logGroupName=self._group, logStreamName=self.name)
         self._created = True

@@ -30,11 +30,11 @@ from local_aws.jobs.checkpoints import CheckpointSync
 from local_aws.jobs.machine import JobMachine
 from local_aws.jobs.records import TrainingRecord
 from local_aws.jobs.running import Jobs, stop_grace
+from local_aws.jobs.training_failure import MAX_REASON, training_failure
 from local_aws.jobs.training_metrics import MetricReader
 from local_aws.jobs.usage import UsageSampler, Watched
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-_MAX_REASON = 1024
 # Of on demand; the share that the estimate of costs expects. AWS's follows the market.
 _SPOT_SHARE = 0.5
 
@@ -271,7 +271,8 @@ class TrainingRun:
                 continue  # the end of an earlier attempt's process
             if message.status != 0:
                 attempt.finish(0.0)
-                return Ending.FAILED, _failure(attempt.machines[message.machine], message.status)
+                machine, stream = attempt.machines[message.machine], attempt.streams[message.machine]
+                return Ending.FAILED, training_failure(machine, stream, message.status)
             waiting -= 1
         return Ending.COMPLETED, ""
 
@@ -289,7 +290,7 @@ class TrainingRun:
         seconds = max(1, round(self._trained_seconds)) if self._trained_seconds else None
         self._record.move(
             ending.value,
-            FailureReason=reason[:_MAX_REASON] or None,
+            FailureReason=reason[:MAX_REASON] or None,
             FinalMetricDataList=self._metrics.final() or None,
             TrainingTimeInSeconds=seconds,
             BillableTimeInSeconds=billable_seconds(self._record.read(), seconds),
@@ -312,8 +313,3 @@ def _grace(job: Document, ending: Ending) -> float:
     in_script_mode = "ContainerEntrypoint" not in job["AlgorithmSpecification"]
     untold = in_script_mode or ending in (Ending.RECLAIMED, Ending.SHUT_DOWN)
     return 0.0 if untold else stop_grace()
-
-
-def _failure(machine: JobMachine, status: int) -> str:
-    """FailureReason of a machine: what it wrote to output/failure, and its exit status."""
-    return f"AlgorithmError: {machine.read_text('output/failure', _MAX_REASON - 40)}, exit code: {status}"

@@ -12,6 +12,7 @@ from local_aws.server import LocalAwsError
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import (
     BUCKET,
+    IMAGE,
     archive_members,
     finished_training,
     log_lines,
@@ -101,6 +102,23 @@ def test_the_failure_reason_names_the_scripts_error(client: ClientFactory) -> No
     assert job["FailureReason"].startswith("AlgorithmError: ExecuteUserScriptError:")
     assert "no photo in the channel" in job["FailureReason"]
     assert job["FailureReason"].endswith("exit code: 1")
+
+
+@pytest.mark.parametrize("own_entrypoint", [False, True])
+def test_the_failure_reason_of_a_job_that_wrote_none_says_how_its_log_ends(
+    own_entrypoint: bool, client: ClientFactory
+) -> None:
+    """A library that aborts the process prints to the log only: the toolkit finds no Python error to copy."""
+    name = "aborting-alone" if own_entrypoint else "aborting"
+    script = "import os, sys; print('the last words', file=sys.stderr, flush=True); os.abort()"
+    algorithm: dict[str, Any] = {"TrainingImage": IMAGE, "TrainingInputMode": "File"}
+    if own_entrypoint:
+        algorithm |= {"ContainerEntrypoint": ["python", "-c", script]}
+    start(client, name, script, AlgorithmSpecification=algorithm)
+    reason = finished_training(client, name)["FailureReason"]
+    assert f"the job wrote no reason; log stream {name}/algo-1-" in reason
+    assert "the last words" in reason
+    assert reason.endswith(f"exit code: {134 if own_entrypoint else 1}")
 
 
 def test_input_that_is_gone_when_the_job_reads_it_fails_the_job(client: ClientFactory) -> None:
