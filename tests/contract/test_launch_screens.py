@@ -79,7 +79,7 @@ def serving_stack(client: ClientFactory) -> None:
             "Condition": "Never",
             "Properties": {"ProductionVariants": [variant]},
         },
-        "Topic": {"Type": "AWS::SNS::Topic"},
+        "Log": {"Type": "AWS::Logs::LogGroup"},
     }
     template = {
         "Parameters": parameters,
