@@ -40,6 +40,15 @@ class _Console(Console):
     def size(self, chosen: tuple[int, int]) -> None:
         self._width, self._height = chosen
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich prints; without a terminal no line ends in the spaces that fill a table's last column."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+
 
 stdout = _Console(highlight=False, soft_wrap=False)
 stderr = _Console(stderr=True, highlight=False)

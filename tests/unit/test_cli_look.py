@@ -85,3 +85,13 @@ def test_the_shell_completes(
         app(prog_name="binventory")
     assert ended.value.code == 0
     assert capsys.readouterr().out.split() == [wanted]
+
+
+def test_no_line_of_a_piped_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = look.table("short", "last column")
+    shown.add_row("a", "b")
+    shown.add_row("a", "far longer than the other one " * 10)
+    look.stdout.print(shown)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 3 and max(map(len, lines)) > 200
+    assert [line for line in lines if line != line.rstrip()] == []
