@@ -30,7 +30,7 @@ from fitting.objectives import OBJECTIVES
 from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
 from fitting.precision import PRECISIONS, MixedPrecision
 from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
-from jobs.container import JobContainer, JobError, StopSignal, run_job
+from jobs.container import JobContainer, JobError, StopSignal, leave, run_job
 from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
 from modelling.bin_model import BinModel, ModelCard, combine_saved, read_card, save_model
@@ -330,4 +330,5 @@ def launch(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(launch(sys.argv[1:]))
+    # A thread of gloo may still drop a tensor of the last sum, which aborts a process whose interpreter is taken down.
+    leave(launch(sys.argv[1:]))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +110,28 @@ def test_a_rank_that_dies_ends_the_job_quickly(tmp_path: Path) -> None:
     assert time.monotonic() - killed < 30
     assert "Traceback" in processes[0].errors
     assert (tmp_path / "machine0" / "output" / "failure").read_text()
+
+
+def test_a_rank_ends_without_taking_its_interpreter_down(tmp_path: Path) -> None:
+    """Threads of gloo may outlive the process group: one that drops a tensor then aborts the process, at times."""
+    aborts_at_teardown = """
+        import os
+        class Abort:
+            def __del__(self, abort=os.abort):
+                abort()
+        kept_to_the_end = Abort()
+    """
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(aborts_at_teardown))
+    embedding = write_embedding(tmp_path / "embedding")
+    folders = [str(tmp_path), *sys.path]
+    done = subprocess.run(
+        [sys.executable, str(train.__file__), *FLAGS, "--epochs", "1", "--embedding", str(embedding),
+         "--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "best epoch" in done.stdout
 
 
 def test_machines_that_read_different_data_are_refused(tmp_path: Path) -> None:
