@@ -100,6 +100,8 @@ def run(arguments: list[str] | None = None) -> int:
         problem = failures.problem_of(error)
         print_problem(problem)
         return problem.code
+    finally:
+        volume.reset()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

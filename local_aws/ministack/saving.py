@@ -65,6 +65,8 @@ class Saver:
         """What follows when the state of a service is in its file."""
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where stacks change; None where nothing else runs."""
+        self.stacks: frozenset[tuple[str, str]] = frozenset()
+        """The status of each stack when every service was saved last."""
 
     def save(self, key: str, state: Callable[[], Any]) -> None:
         """Returns when the state that `state` gives now is in the file `key`; those who wait together share a write."""
@@ -236,10 +238,13 @@ def _saved(saver: Saver, active: threading.Event, keys: list[str] | None, is_s3:
         if reply[0] < 400 and _changes(method, path, headers, body, query, is_s3):
             from ministack import app
 
-            states = app._build_persistence_save_dict()
-            everything = keys is None or _a_stack_changes()
+            states, stacks = app._build_persistence_save_dict(), _statuses()
+            # A stack changes between requests too, and with it the resources that it has not recorded yet.
+            everything = keys is None or stacks != saver.stacks or _changing(stacks)
             changed = states if everything else {key: states[key] for key in keys or () if key in states}
             await asyncio.to_thread(saver.sweep, changed)
+            if everything:
+                saver.stacks = stacks
         return reply
 
     return handle
@@ -267,12 +272,16 @@ def _keys(service: str) -> list[str]:
     return [] if config is None else [config.get("state_key", config["module"]), *config.get("sub_modules", ())]
 
 
-def _a_stack_changes() -> bool:
-    """Whether a resource that its stack has not recorded yet may be in the state of any service."""
+def _statuses() -> frozenset[tuple[str, str]]:
+    """Id and status of each stack."""
     from ministack.services import cloudformation
 
     stacks = list(cloudformation._stacks._data.values())
-    return any(str(stack.get("StackStatus", "")).endswith("_IN_PROGRESS") for stack in stacks)
+    return frozenset((str(stack.get("StackId", "")), str(stack.get("StackStatus", ""))) for stack in stacks)
+
+
+def _changing(stacks: frozenset[tuple[str, str]]) -> bool:
+    return any(status.endswith("_IN_PROGRESS") for _, status in stacks)
 
 
 def _snapshots(services: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

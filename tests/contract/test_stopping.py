@@ -66,6 +66,8 @@ def interrupted(arguments: Sequence[str], ready: Any) -> tuple[int, str]:
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
+        # Tests that run in the background ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         until(ready)

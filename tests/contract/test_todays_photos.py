@@ -40,7 +40,6 @@ def function(client: ClientFactory) -> str:
     for bucket in (DATA, BINS):
         client("s3").create_bucket(Bucket=bucket)
     _, _, role = ROLE.rpartition("/")
-    client("iam").create_role(RoleName=role, AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}')
     reads = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BINS}/*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [reads]})
     client("iam").put_role_policy(RoleName=role, PolicyName="reads", PolicyDocument=policy)

@@ -21,6 +21,7 @@ ClientFactory = Callable[[str], Any]
 @pytest.fixture(scope="session")
 def _local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     with LocalAws(tmp_path_factory.mktemp("local-aws")) as aws:
+        connect(aws)  # which makes the roles of jobs and models
         yield aws
 
 

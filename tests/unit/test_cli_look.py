@@ -87,7 +87,10 @@ def test_the_shell_completes(
     assert capsys.readouterr().out.split() == [wanted]
 
 
-def test_no_line_of_a_piped_table_ends_in_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_line_of_a_piped_table_ends_in_spaces(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # processes of parallel tests have it
     shown = look.table("short", "last column")
     shown.add_row("a", "b")
     shown.add_row("a", "far longer than the other one " * 10)

@@ -161,6 +161,7 @@ def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest
 def test_the_command_prints_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # processes of parallel tests have it
     command = ["cost", str(write_assembly(tmp_path / "out")), "--traffic", "5000"]
     assert run(command) == Exit.OK
     piped = capsys.readouterr().out
