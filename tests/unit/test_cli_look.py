@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import typer.rich_utils
 from rich.console import Console
 
 from binventory.cli import app, look, run
+from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
 
 
@@ -98,3 +100,10 @@ def test_no_line_of_a_piped_table_ends_in_spaces(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 3 and max(map(len, lines)) > 200
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_a_flag_of_one_command_line_is_not_one_of_the_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (taken := tmp_path / "file").touch()
+    assert run(["render", str(taken), "--quiet", "--verbose"]) != Exit.OK
+    capsys.readouterr()
+    assert (volume.quiet, volume.verbose) == (False, False)
