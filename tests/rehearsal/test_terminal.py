@@ -22,8 +22,31 @@ ROWS = {
     "spent": ("spent", "{execution}"),
     "nowhere": ("report", "-o", "/nonexistent/run.html"),
     "verbose": ("endpoint", "status", "--verbose"),
+    "price": ("train", "--dry-run"),
+    "asked": ("train",),
+    "no machines": ("train", "--yes", "--set", "TrainingInstanceCount=0"),
+    "no bucket": ("train", "--yes", "--photos", "s3://no-such-bucket-of-anybody/bins/"),
+    "nothing runs": ("stop",),
+    "approved": ("approve", "--dry-run"),
+    "switched on": ("endpoint", "on", "--dry-run"),
+    "audit": ("audit", "bins", "--output", "audit-{width}", "--dry-run"),
+    "month": ("cost", "--traffic", "500"),
+    "left": ("leftovers",),
+    "misspelt": ("edpoint",),
 }
-ENDS = {"nowhere": Exit.USAGE}
+ENDS = {
+    "nowhere": Exit.USAGE, "asked": Exit.INTERRUPTED, "no machines": Exit.USAGE, "no bucket": Exit.USAGE,
+    "misspelt": Exit.USAGE, "approved": Exit.NOT_READY,
+}  # fmt: skip
+SAID = {
+    "price": "on demand",
+    "no machines": "TrainingInstanceCount",
+    "no bucket": "no-such-bucket-of-anybody",
+    "nothing runs": "runs",
+    "audit": "Nothing",
+    "month": "serverless",
+    "misspelt": "endpoint",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +58,10 @@ def seen(kept: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict
     keys = [(name, width) for width in WIDTHS for name in ROWS]
     lines = [([word.format(execution=execution, width=width) for word in ROWS[name]], width) for name, width in keys]
     found = typed(lines, folder, {**kept["kept"], **LOST})
-    assert sorted(path.name for path in folder.glob("*.html")) == ["run-200.html", "run-80.html"]
-    return dict(zip(keys, found, strict=True))
+    shown = dict(zip(keys, found, strict=True))
+    reports = sorted(path.name for path in folder.glob("*.html"))
+    assert reports == ["run-200.html", "run-80.html"], shown["report", 80].text
+    return shown
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -45,6 +70,7 @@ def test_a_command_ends_as_documented_and_fits(name: str, width: int, seen: dict
     found = seen[name, width]
     assert found.code == ENDS.get(name, Exit.OK), found.text
     assert "Traceback" not in found.text
+    assert SAID.get(name, "") in found.text
     if name in ("watch", "count", "spent"):
         # Lines that are printed to be copied may be longer: an ARN, a command.
         drawn = [line for line in found.lines if not re.search(r"arn:|binventory |^Prices|^In the local AWS", line)]
