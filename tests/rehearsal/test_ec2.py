@@ -18,7 +18,7 @@ from tests.contract.jobs import ROLE, until
 from tests.contract.machines import DATA, MODELS, NAME, SPLITS, fill_account, interrupt, log_of, state
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(600)]
-EPOCHS = 1500
+EPOCHS = 1000
 PARAMETERS = {
     "AccuracyThreshold": 0, "Backbone": "small", "Epochs": 5, "Seed": 1, "Strategy": "head", "Views": 1,
     "Weights": "none",
