@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from benchmarks import some_of
 from benchmarks.damaging.stages import Made
 from benchmarks.faulting import network
 from benchmarks.faulting.faults import CLOCK, FAULTS, FULL_DISK, KILL, Outcome
@@ -142,19 +143,12 @@ def surroundings(folder: Path) -> Iterator[tuple[dict[str, str], Weather]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=_parts, default=PARTS, help=f"comma-separated, of {', '.join(PARTS)}")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"comma-separated, of {', '.join(PARTS)}")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of trials")
     parser.add_argument("--quick", dest="share", action="store_const", const=1 / _QUICK, help=f"a share of 1/{_QUICK}")
     parser.add_argument("--photos", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    wanted = tuple(text.split(","))
-    if unknown := set(wanted) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
-    return wanted
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from typing import Final
 import numpy as np
 import psutil
 
-from benchmarks import REPOSITORY
+from benchmarks import REPOSITORY, some_of
 from benchmarks.endpoint import models
 from benchmarks.endpoint.load import free_port
 from benchmarks.soaking.bodies import Hostile, Request, good, photos
@@ -259,19 +259,12 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=_parts, default=PARTS, help=f"comma-separated, of {', '.join(PARTS)}")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"comma-separated, of {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK} hostile requests, one round of each mix")
     parser.add_argument("--requests", type=int, default=_HOSTILE, help="hostile ones")
     parser.add_argument("--model", type=Path, help="a model folder or a model.tar.gz (default: see above)")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    wanted = tuple(text.split(","))
-    if unknown := set(wanted) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
-    return wanted
 
 
 if __name__ == "__main__":

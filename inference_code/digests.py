@@ -34,13 +34,6 @@ def seal(document: Mapping[str, Any]) -> bytes:
     return json.dumps({**plain, SEAL: _digest(plain)}, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def seal_of(document: bytes) -> str:
-    """The digest that a sealed document carries. Raises DamagedFile where it is not the document's own."""
-    fields = json.loads(document)
-    unseal(fields, "the document")
-    return str(fields[SEAL])
-
-
 def unseal(document: Any, name: str) -> dict[str, Any]:
     """The content of a sealed document, without its digest. Raises DamagedFile, with the document's `name`."""
     if not isinstance(document, dict) or SEAL not in document:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from arithmetic import ASKED
-from digests import seal, seal_of, sha256_of
+from digests import seal, sha256_of
 from evaluation import verdict
 from evaluation.answers import write_answers
 from evaluation.calibration import Temperature, fit_temperature, softmax
@@ -95,8 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         del model
         chosen = _choose(card, splits, settings, folder)
         archive = settings.output / "serving" / "model.tar.gz"
-        files = _write_model(folder / "chosen", chosen.graph, _description(card, chosen))
-        write_archive(archive, files)
+        write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
         served = ServedModel.of_archive(archive, folder / "served")
         answers = served.answers(splits.test)
         test = _predictions(splits.test, probabilities_of(answers), card, settings, card.answer)
@@ -108,8 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
                 splits.test, champion.probabilities, card, settings, champion.answer
             ),
             not_compared=not_compared,
-            training_skus=skus_of(splits.train.records), lineage=_lineage(card, splits, chosen, served, champion)
-            | {ARCHIVE_DIGEST: seal_of(files[DESCRIPTION_FILE].read_bytes())},
+            training_skus=skus_of(splits.train.records),
+            lineage=_lineage(card, splits, chosen, served, champion) | {ARCHIVE_DIGEST: served.seal},
         )  # fmt: skip
         report = settings.output / "evaluation"
         listed = write_answers(report, zip(splits.test.ids, splits.test.counts, answers, strict=True))

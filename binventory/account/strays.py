@@ -14,6 +14,7 @@ from binventory.core.errors import Problem
 from binventory.core.names import DEPLOYMENT_TAG, Names
 from binventory.cost import prices
 from binventory.cost.prices import Prices
+from stacks.names import pipeline_names
 
 KINDS: tuple[ResourceKind, ...] = (*services.KINDS, *sagemaker.KINDS, *machines.KINDS)
 ENDS_BY = "ends-by"  # tag of a machine that ends itself: when it must have
@@ -154,11 +155,8 @@ def _forms(identifier: str) -> set[str]:
 
 def _live_executions(aws: Aws, names: Names) -> set[str]:
     """Ids of the running executions, whose jobs are no leftovers."""
-    pipelines = [
-        raw["PipelineName"]
-        for raw in entries(aws, "sagemaker", "list_pipelines", "PipelineSummaries")
-        if raw["PipelineName"] == names.prefix or raw["PipelineName"].startswith(f"{names.prefix}-on-demand-")
-    ]
+    there = {raw["PipelineName"] for raw in entries(aws, "sagemaker", "list_pipelines", "PipelineSummaries")}
+    pipelines = there.intersection(pipeline_names(names.prefix, continuing=True))
     return {
         raw["PipelineExecutionArn"].rsplit("/", 1)[-1]
         for pipeline in pipelines

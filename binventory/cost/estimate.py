@@ -148,13 +148,10 @@ class _Monthly:
 
 def _idle(assembly: Quantities, prices: Prices, workload: Workload) -> Iterator[_Monthly]:
     stored = stored_gb(workload)
-
-    def of(name: str, quantity: str, number: float, unit: str) -> _Monthly:
-        return _Monthly(name, quantity, lambda: number * prices.unit(unit))
-
-    yield of("S3, what one execution leaves", f"{stored:.1f} GB", stored, "s3_gb_month")
-    yield of("Serving image", f"{IMAGE_GB} GB", IMAGE_GB, "registry_gb_month")
-    yield of("Logs", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH, "log_gb_stored_month")
+    by_unit = partial(_by_unit, prices)
+    yield by_unit("S3, what one execution leaves", f"{stored:.1f} GB", stored, "s3_gb_month")
+    yield by_unit("Serving image", f"{IMAGE_GB} GB", IMAGE_GB, "registry_gb_month")
+    yield by_unit("Logs", f"{LOG_GB_A_MONTH} GB", LOG_GB_A_MONTH, "log_gb_stored_month")
     for name, number, unit, times in (
         ("VPC endpoints", assembly.interface_endpoints, "interface_endpoint_hour", HOURS_A_MONTH),
         ("NAT gateways", assembly.nat_gateways, "nat_gateway_hour", HOURS_A_MONTH),
@@ -164,7 +161,7 @@ def _idle(assembly: Quantities, prices: Prices, workload: Workload) -> Iterator[
         ("Dashboards", assembly.dashboards, "dashboard_month", 1),
     ):
         if number:
-            yield of(name, str(number), number * times, unit)
+            yield by_unit(name, str(number), number * times, unit)
 
 
 def _serving_on(assembly: Quantities, prices: Prices, ways: tuple[Mode, ...], traffic: float) -> Iterator[_Monthly]:
@@ -184,11 +181,11 @@ def _serving_on(assembly: Quantities, prices: Prices, ways: tuple[Mode, ...], tr
         ("Its alarms", assembly.endpoint_alarms, "alarm_month"),
         ("Its metrics", assembly.endpoint_metrics, "custom_metric_month"),
     ):
-        yield _Monthly(name, str(number), partial(_times, number, prices, unit))
+        yield _by_unit(prices, name, str(number), number, unit)
 
 
-def _times(number: float, prices: Prices, unit: str) -> float:
-    return number * prices.unit(unit)
+def _by_unit(prices: Prices, name: str, quantity: str, number: float, unit: str) -> _Monthly:
+    return _Monthly(name, quantity, lambda: number * prices.unit(unit))
 
 
 def _notes(assembly: Quantities, prices: Prices) -> tuple[str, ...]:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from binventory.core.errors import Exit, Problem
 
-_USAGE = 2
-
 
 def synthesize(repository: Path, environment: str, folder: Path) -> None:
     """Write the cloud assembly of one environment into `folder`; nothing is deployed, and AWS isn't asked.
@@ -37,7 +35,7 @@ def synthesize(repository: Path, environment: str, folder: Path) -> None:
     if done.returncode == 0:
         return
     said = [line for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode == _USAGE:
+    if done.returncode == Exit.USAGE:
         raise Problem(said[0], "\n".join(said[1:]), f"edit settings/{environment}.yaml", code=Exit.USAGE)
     raise Problem(
         "The stacks could not be synthesized",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Final
 
 from botocore.exceptions import ClientError
 
@@ -12,14 +10,9 @@ from binventory.assembly.definitions import defaults_of
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.executions.execution import Execution, ExecutionStep, parameters_of
+from binventory.executions.job_kinds import KINDS, describe
 from binventory.executions.jobs import log_tail, output, read_json, trials
 from stacks.names import EVALUATE, LIMIT_PER_CLASS, PHOTOS_URI
-
-_DESCRIBE: Final[Mapping[str, tuple[str, str]]] = {
-    "TrainingJob": ("describe_training_job", "TrainingJobName"),
-    "ProcessingJob": ("describe_processing_job", "ProcessingJobName"),
-    "TuningJob": ("describe_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
-}
 
 
 def reason(aws: Aws, execution: Execution) -> str:
@@ -58,7 +51,7 @@ def _of_gate(aws: Aws, execution: Execution) -> str:
 
 def _of_job(aws: Aws, step: ExecutionStep) -> str:
     """The reason that the step's job gives itself; of its first failed trial when the step tunes."""
-    if step.kind not in _DESCRIBE or not step.job:
+    if step.kind not in KINDS or not step.job:
         return ""
     kind, job = step.kind, step.job
     try:
@@ -70,8 +63,7 @@ def _of_job(aws: Aws, step: ExecutionStep) -> str:
 
 
 def _said(aws: Aws, kind: str, job: str) -> str:
-    operation, member = _DESCRIBE[kind]
-    described = getattr(aws.client("sagemaker"), operation)(**{member: job})
+    described = describe(aws, kind, job)
     # What a processing job's script says is its exit message.
     parts = (described.get("FailureReason", ""), described.get("ExitMessage", ""))
     return "; ".join(dict.fromkeys(part for part in parts if part))

@@ -14,9 +14,9 @@ from binventory.assembly.definitions import Definition
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from stacks.names import EMBED, SPOT_STEPS, continuing_pipeline
 
 _NUMBERS = {"Integer": re.compile(r"-?\d+"), "Float": re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")}
-_SPOT_STEPS = ("train", "tune", "embed")
 
 
 def definition(aws: Aws, names: Names) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def definition(aws: Aws, names: Names) -> dict[str, Any]:
 def definition_on_demand(aws: Aws, names: Names) -> dict[str, Any] | None:
     """The definition that continues with Embed on demand after too many reclaims; None where the settings have none."""
     try:
-        found = aws.client("sagemaker").describe_pipeline(PipelineName=f"{names.prefix}-on-demand-embed")
+        found = aws.client("sagemaker").describe_pipeline(PipelineName=continuing_pipeline(names.prefix, EMBED))
     except ClientError as error:
         if error_code(error) not in {"ResourceNotFound", "AccessDenied", "AccessDeniedException"}:
             raise
@@ -115,10 +115,10 @@ def continued(aws: Aws, arn: str) -> str | None:
     """ARN of the execution that continues this one on demand after too many reclaims; None without one."""
     sagemaker = aws.client("sagemaker")
     name = arn.split("/")[-3]
-    for first in _SPOT_STEPS:
+    for first in reversed(SPOT_STEPS):
         try:
             listed = sagemaker.list_pipeline_executions(
-                PipelineName=f"{name}-on-demand-{first}", SortOrder="Descending"
+                PipelineName=continuing_pipeline(name, first), SortOrder="Descending"
             )
         except ClientError as error:
             if error_code(error) not in {"ResourceNotFound", "AccessDeniedException"}:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from botocore.exceptions import ClientError
 
@@ -14,6 +13,7 @@ from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 from binventory.executions.execution import RUNNING, look
+from binventory.executions.job_kinds import KINDS, ask_to_stop, describe
 from binventory.executions.jobs import trials
 from stacks.names import pipeline_names
 
@@ -21,30 +21,6 @@ _BUSY: Final = frozenset({"InProgress", "Stopping"})
 _NO_PIPELINE: Final = frozenset({"ResourceNotFound", "AccessDenied", "AccessDeniedException"})
 # A step that runs a function ends with the function, within ten minutes; a job has two minutes to end.
 _LONGEST_SECONDS: Final = 15 * 60.0
-
-
-@dataclass(frozen=True)
-class _JobKind:
-    """How SageMaker's API names the jobs of a step."""
-
-    name: str
-    status: str
-    describe: str
-    stop: str
-
-
-_KINDS: Final[Mapping[str, _JobKind]] = {
-    "TrainingJob": _JobKind("TrainingJobName", "TrainingJobStatus", "describe_training_job", "stop_training_job"),
-    "ProcessingJob": _JobKind(
-        "ProcessingJobName", "ProcessingJobStatus", "describe_processing_job", "stop_processing_job"
-    ),
-    "TuningJob": _JobKind(
-        "HyperParameterTuningJobName",
-        "HyperParameterTuningJobStatus",
-        "describe_hyper_parameter_tuning_job",
-        "stop_hyper_parameter_tuning_job",
-    ),
-}
 
 
 def running(aws: Aws, names: Names) -> tuple[str, ...]:
@@ -86,24 +62,19 @@ def stop(aws: Aws, arn: str, *, timeout: float = _LONGEST_SECONDS) -> Iterator[s
         if execution.status in RUNNING:
             time.sleep(every)
     for step in execution.steps:
-        if step.kind not in _KINDS or step.reused is not None or not step.job:
+        if step.kind not in KINDS or step.reused is not None or not step.job:
             continue
         jobs = [(step.kind, step.job)]
         if step.kind == "TuningJob":
             jobs += [("TrainingJob", trial.job) for trial in trials(aws, step.job) if trial.status in _BUSY]
         for kind, job in jobs:
-            while (status := _status(aws, _KINDS[kind], job)) in _BUSY:
+            while (status := describe(aws, kind, job)[KINDS[kind].status]) in _BUSY:
                 if status == "InProgress":
-                    getattr(aws.client("sagemaker"), _KINDS[kind].stop)(**{_KINDS[kind].name: job})
+                    ask_to_stop(aws, kind, job)
                 yield f"the job {job} is stopping"
                 _in_time(until, f"The job {job}", f"it is {status}")
                 time.sleep(every)
     yield execution.status.lower()
-
-
-def _status(aws: Aws, kind: _JobKind, job: str) -> str:
-    described: dict[str, Any] = getattr(aws.client("sagemaker"), kind.describe)(**{kind.name: job})
-    return str(described[kind.status])
 
 
 def _in_time(until: float, what: str, why: str) -> None:

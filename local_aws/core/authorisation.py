@@ -1,7 +1,7 @@
 """Which permissions an operation needs, and which a job needs for what SageMaker does as its role.
 
 ministack's policy evaluator decides. This module lists the actions and resources that each request stands for, as the
-service authorisation reference does. The second part, `pull_problem` to `may_publish`, covers what SageMaker does with
+service authorisation reference does. The second part, `job_problem` to `may_publish`, covers what SageMaker does with
 a job's or model's role and sends no request for here: pull the image, publish metrics, join a network, encrypt. Its
 actions are those of "SageMaker AI roles" in the developer guide. Where policies are not enforced the service itself
 acts, and nothing is checked.
@@ -83,6 +83,11 @@ def authorise(context: Context, access_key: str, service: str, operation: str, r
             raise AwsError("AccessDeniedException", denied)
 
 
+def job_problem(context: Context, image: str, job: Document) -> str | None:
+    """Why the acting role cannot run a job: pull its image, join its network, use its keys; None when it can."""
+    return pull_problem(context, image) or _network_problem(context, job) or _key_problem(context, job)
+
+
 def pull_problem(context: Context, image: str) -> str | None:
     """Why the acting role cannot pull an image; None when it can, or when `image` is no ECR address."""
     name = ImageUri.parse(image)
@@ -93,7 +98,7 @@ def pull_problem(context: Context, image: str) -> str | None:
     return f"ClientError: Cannot pull image {image}: {denied}" if denied else None
 
 
-def network_problem(context: Context, job: Document) -> str | None:
+def _network_problem(context: Context, job: Document) -> str | None:
     """Why the acting role cannot make the network interfaces of a job's machines; None when it can or need not."""
     config = job.get("VpcConfig") or job.get("NetworkConfig", {}).get("VpcConfig")
     if not config:
@@ -110,7 +115,7 @@ def network_problem(context: Context, job: Document) -> str | None:
     return f"ClientError: Cannot join the network: {denied}" if denied else None
 
 
-def key_problem(context: Context, job: Document) -> str | None:
+def _key_problem(context: Context, job: Document) -> str | None:
     """Why the acting role cannot use the keys that a job names; None when it can, or when the job names none."""
     outputs = job.get("OutputDataConfig") or job.get("ProcessingOutputConfig") or {}
     machines = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig") or {}

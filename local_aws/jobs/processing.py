@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from local_aws.core.authorisation import key_problem, may_publish, network_problem, pull_problem
+from local_aws.core.authorisation import job_problem, may_publish
 from local_aws.core.context import Context
 from local_aws.core.host import free_port
 from local_aws.core.logs import LogStream
@@ -56,8 +56,7 @@ class ProcessingRun(JobRun):
 
     def _work(self, job: Document) -> Document:
         image = job["AppSpecification"]["ImageUri"]
-        problem = image_problem(image) or pull_problem(self._context, image)
-        problem = problem or network_problem(self._context, job) or key_problem(self._context, job)
+        problem = image_problem(image) or job_problem(self._context, image, job)
         if problem:
             return self._failed(problem)
         self._publishes = may_publish(self._context, LOG_GROUP)

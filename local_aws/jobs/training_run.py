@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.core.authorisation import key_problem, may_publish, network_problem, pull_problem
+from local_aws.core.authorisation import job_problem, may_publish
 from local_aws.core.context import Context
 from local_aws.core.host import free_port
 from local_aws.core.logs import LogStream
@@ -159,8 +159,7 @@ class TrainingRun:
     def _attempt(self) -> tuple[Ending, str]:
         job = self._record.read()
         image = job["AlgorithmSpecification"].get("TrainingImage", "")
-        problem = image_problem(image) or pull_problem(self._context, image)
-        problem = problem or network_problem(self._context, job) or key_problem(self._context, job)
+        problem = image_problem(image) or job_problem(self._context, image, job)
         if problem:
             return Ending.FAILED, problem
         if not may_publish(self._context, MetricReader.NAMESPACE):

@@ -52,14 +52,9 @@ class ServingRoles(Construct):
         self.batch = self._role("Batch", "counts the photos of a prefix in transform jobs", self._transform())
 
     def _role(self, name: str, purpose: str, statements: Iterable[iam.PolicyStatement]) -> iam.Role:
-        role = iam.Role(
-            self,
-            name,
-            assumed_by=permissions.sagemaker_principal(self._stack),
-            description=f"{self._settings.prefix}: {purpose}",
+        return permissions.sagemaker_role(
+            self, name, prefix=self._settings.prefix, purpose=purpose, statements=statements
         )
-        iam.Policy(self, f"{name}Policy", roles=[role], statements=list(statements))
-        return role
 
     def _serve(self, alerts: sns.ITopic) -> Iterator[iam.PolicyStatement]:
         serving, storage = self._settings.serving, self._storage

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
+from constructs import Construct
 
 from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.shared.images import REGISTRY_ACCOUNT, REPOSITORY
@@ -20,6 +21,15 @@ DEPLOYMENT_TAG = "deployment"
 def sagemaker_principal(stack: Stack) -> iam.IPrincipal:
     """SageMaker when it acts for this account: the condition prevents the confused deputy."""
     return iam.ServicePrincipal(SAGEMAKER, conditions={"StringEquals": {"aws:SourceAccount": stack.account}})
+
+
+def sagemaker_role(
+    scope: Construct, name: str, *, prefix: str, purpose: str, statements: Iterable[iam.PolicyStatement]
+) -> iam.Role:
+    """A role that SageMaker assumes for this account, and its policy."""
+    role = iam.Role(scope, name, assumed_by=sagemaker_principal(Stack.of(scope)), description=f"{prefix}: {purpose}")
+    iam.Policy(scope, f"{name}Policy", roles=[role], statements=list(statements))
+    return role
 
 
 def allow(

@@ -66,14 +66,9 @@ class PipelineRoles(Construct):
         return JobRoles(ingest=self.ingest.role_arn, training=self.training.role_arn, evaluate=self.evaluate.role_arn)
 
     def _role(self, name: str, purpose: str, statements: Iterable[iam.PolicyStatement]) -> iam.Role:
-        role = iam.Role(
-            self,
-            name,
-            assumed_by=permissions.sagemaker_principal(self._stack),
-            description=f"{self._access.settings.prefix}: {purpose}",
+        return permissions.sagemaker_role(
+            self, name, prefix=self._access.settings.prefix, purpose=purpose, statements=statements
         )
-        iam.Policy(self, f"{name}Policy", roles=[role], statements=list(statements))
-        return role
 
     def _ingest(self) -> Iterable[iam.PolicyStatement]:
         data = self._access.settings.data

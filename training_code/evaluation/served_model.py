@@ -58,6 +58,11 @@ class ServedModel:
         """The precision and the first digits of model.onnx's SHA-256, as in each of the endpoint's answers."""
         return {name: value for name, value in self._counters[0].identity.items() if name != "package"}
 
+    @property
+    def seal(self) -> str:
+        """The digest of serving.json, which names that of the graph."""
+        return self._counters[0].seal
+
     def scores(self, photos: Sequence[Sample]) -> Logits:
         """Logits [N, classes] of photos in their order. Raises JobError for one that the endpoint would not answer."""
         idle: SimpleQueue[CountingModel] = SimpleQueue()
