@@ -15,10 +15,10 @@ from binventory.cli.settings import settings_of
 from binventory.core.words import counted
 from binventory.cost import prices, quantities, text
 from binventory.cost.alternatives import ENDPOINT_MONTH
+from binventory.cost.amounts import money
 from binventory.cost.estimate import Estimate, estimate
 from binventory.cost.lines import SPOT_SHARE, StepLine
 from binventory.cost.refresh import refresh as refresh_prices
-from binventory.cost.text import money
 from binventory.cost.workload import Workload
 from binventory.deployment.synthesis import synthesize
 
@@ -77,6 +77,8 @@ def _refresh(region: str) -> None:
     stderr.print(f"Read {found.instances} instance prices of {region}, and {', '.join(found.units) or 'no others'}.")
     if found.kept:
         stderr.print(f"Not found, kept with their old date: {', '.join(found.kept)}.", style="yellow")
+    if found.estimated:
+        stderr.print(f"Not found, estimated from EC2 prices: {', '.join(found.estimated)}.", style="yellow")
     if found.unknown:
         stderr.print(f"Not found, so unknown in {region}: {', '.join(found.unknown)}.", style="yellow")
 

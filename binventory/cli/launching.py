@@ -12,8 +12,8 @@ from rich.markup import escape
 from binventory.cli.look import print_json, stderr, stdout, table
 from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
+from binventory.cost.amounts import money_or_unknown
 from binventory.cost.launch import Launch
-from binventory.cost.text import money_or_unknown
 
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking; the price is shown all the same.")]
 

@@ -13,7 +13,7 @@ from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout,
 from binventory.cli.settings import names_of
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
-from binventory.cost.text import money
+from binventory.cost.amounts import money
 
 
 def register(app: typer.Typer) -> None:

@@ -17,9 +17,9 @@ from binventory.cli.settings import names_of
 from binventory.core.aws import Aws, connect, error_code
 from binventory.core.names import Names
 from binventory.cost import prices, report, traffic, usage
+from binventory.cost.amounts import money_or_unknown
 from binventory.cost.report import SpendingReport
 from binventory.cost.spent import Meter, Spent
-from binventory.cost.text import money_or_unknown
 from binventory.cost.usage import Usage
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException"})

@@ -17,12 +17,12 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import Names
 from binventory.core.words import counted
+from binventory.cost.amounts import money
 from binventory.cost.jobs import Job, jobs_of
 from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.quantities import BilledEndpoint, endpoint_of
 from binventory.cost.serving_modes import serverless_count
-from binventory.cost.text import money
 from binventory.cost.workload import HOURS_A_MONTH, Workload
 from stacks.names import LIMIT_PER_CLASS
 from stacks.vocabulary import CLASSES

@@ -70,6 +70,7 @@ class Refreshed:
     instances: int
     units: tuple[str, ...]
     kept: tuple[str, ...]  # prices that stay as they were, with their old date
+    estimated: tuple[str, ...]  # prices that the table now estimates from the region's EC2 prices
     unknown: tuple[str, ...]  # prices that the region does not have at all
 
 
@@ -133,9 +134,16 @@ def refresh(pricing: Any, region: str, today: date, table: Path = TABLE) -> Refr
     document["regions"] = dict(sorted(document["regions"].items(), key=lambda item: (item[0] != "us-east-1", item[0])))
     table.write_text(json.dumps(document, indent=2) + "\n")
     load.cache_clear()
-    wanted_names = {*(unit.name for unit in UNITS), *UNREAD}
-    unknown = sorted(wanted_names - set(units) - set(kept))
-    return Refreshed(len(instances), tuple(sorted(units)), tuple(sorted(kept)), tuple(unknown))
+    missing = {*(unit.name for unit in UNITS), *UNREAD} - set(units) - set(kept)
+    now = load(region, table)
+    estimated = {name for name in missing if now.estimated(name)}
+    return Refreshed(
+        len(instances),
+        units=tuple(sorted(units)),
+        kept=tuple(sorted(kept)),
+        estimated=tuple(sorted(estimated)),
+        unknown=tuple(sorted(missing - estimated)),
+    )
 
 
 def _kept(before: Mapping[str, Any], found: set[str]) -> dict[str, str]:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from binventory.assembly.definitions import Definition, instance_parameters
+from binventory.cost.amounts import money_or_unknown, percent
 from binventory.cost.prices import Prices
 from binventory.cost.sizing import Advice, advise
 from binventory.cost.spent import Spent, StepSpent
-from binventory.cost.text import money_or_unknown, percent
 from binventory.cost.usage import Level, Usage, together
 
 

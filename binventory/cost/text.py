@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from binventory.cost.amounts import difference as difference
-from binventory.cost.amounts import money as money
-from binventory.cost.amounts import money_or_unknown as money_or_unknown
-from binventory.cost.amounts import percent as percent
+from binventory.cost.amounts import difference, money
 from binventory.cost.estimate import Estimate
 from binventory.cost.growth import EXECUTIONS, GrowthLine
 from binventory.cost.lines import StepLine

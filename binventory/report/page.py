@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from binventory import executions
 from binventory.core.journal import duration
+from binventory.cost.amounts import money_or_unknown
 from binventory.cost.spent import StepSpent
-from binventory.cost.text import money_or_unknown
 from binventory.executions.watching import listed
 from binventory.pages import charts, document
 from binventory.report.record import Curve, RunRecord

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from binventory.cost import prices, quantities
 from binventory.cost.alternatives import ENDPOINT_MONTH
+from binventory.cost.amounts import money
 from binventory.cost.estimate import Estimate, estimate
 from binventory.cost.quantities import Quantities
-from binventory.cost.text import EVEN_HEADS, GROWTH_HEADS, even_cells, growth_cells, mode_cells, money, step_cells
+from binventory.cost.text import EVEN_HEADS, GROWTH_HEADS, even_cells, growth_cells, mode_cells, step_cells
 from binventory.cost.workload import Workload
 from docs.generate.costs_table import between_marks
 

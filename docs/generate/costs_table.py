@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from binventory.cost import prices, quantities
+from binventory.cost.amounts import money
 from binventory.cost.estimate import estimate
-from binventory.cost.text import money
 from binventory.cost.workload import Workload
 
 _START, _END = "<!-- written by make docs -->", "<!-- end -->"

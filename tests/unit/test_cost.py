@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from binventory.core.errors import Problem
 from binventory.cost import prices, quantities
 from binventory.cost.alternatives import alternatives, seed_way
+from binventory.cost.amounts import difference, money
 from binventory.cost.estimate import estimate
 from binventory.cost.growth import month
 from binventory.cost.jobs import Job
@@ -21,7 +22,7 @@ from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
 from binventory.cost.quantities import BatchMachines, BilledEndpoint, Quantities
 from binventory.cost.serving_modes import break_evens, modes, serverless_count
-from binventory.cost.text import difference, markdown, money
+from binventory.cost.text import markdown
 from binventory.cost.workload import HOURS_A_MONTH, JOB_OVERHEAD_SECONDS, Workload, seconds
 from stacks.settings.instances import (
     CPU_JOB_INSTANCES,

@@ -118,8 +118,11 @@ def test_what_a_refresh_does_not_find_keeps_its_old_date_and_says_so(copied_tabl
     assert "ml.g5.xlarge" in found.kept
     assert known.instance_hour("ml.g5.xlarge") == 1.57
     assert "ml.g5.xlarge" in known.warning(TODAY)
-    assert "serverless_gb_second" in found.unknown
+    assert "serverless_gb_second" in found.estimated
     assert known.estimated("serverless_gb_second"), "it is estimated from the region's EC2 prices"
+    for name in found.unknown:
+        with pytest.raises(Problem, match=f"no price for {name}"):
+            known.unit(name)
 
 
 def test_a_new_region_starts_empty_and_borrows_nothing(copied_table: Path, pricing: Client) -> None:
@@ -169,7 +172,7 @@ def test_the_command_says_what_it_found_and_what_not(
     said = " ".join(capsys.readouterr().err.split())
     assert "Read 2 instance prices of eu-west-1, and s3_gb_month, volume_gb_month." in said
     assert "kept with their old date: c5.4xlarge, g5.12xlarge, m5.2xlarge, ml.g4dn.12xlarge" in said
-    assert "unknown in eu-west-1: ebs_gb_month" in said
+    assert "estimated from EC2 prices: ebs_gb_month" in said
     assert prices.load("eu-west-1", copied_table).read == date.today()
 
 
