@@ -21,7 +21,7 @@ from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.records.errors import RecordError
 from binventory.records.ids import checked_id, id_of_photo, is_bin_id
-from binventory.serving import is_absent
+from binventory.serving import is_absent, no_endpoint
 
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
@@ -324,12 +324,7 @@ def _is_busy(error: ClientError) -> bool:
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:
     if is_absent(error_code(error), error_message(error)):
-        return Problem(
-            f"There is no endpoint {endpoint}",
-            "it is off, or no model has been approved yet",
-            "turn it on: binventory endpoint on",
-            code=Exit.NOT_READY,
-        )
+        return no_endpoint(endpoint)
     return _stopped(endpoint, error_message(error))
 
 

@@ -10,7 +10,7 @@ from binventory.client import CountError, FetchError, FetchPolicy, Queue, count_
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.serving.endpoint import outputs
+from binventory.serving.endpoint import is_absent, no_endpoint, outputs
 
 _FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"
 
@@ -77,21 +77,10 @@ def count(
 
 def _not_counted(names: Names, error: CountError) -> Problem:
     if is_absent(error.reason, str(error)):
-        return Problem(
-            f"There is no endpoint {names.prefix}",
-            "it is off, or no model has been approved yet",
-            "turn it on: binventory endpoint on; or approve a model: binventory approve",
-            code=Exit.NOT_READY,
-        )
+        return no_endpoint(names.prefix)
     cures = {
         "too_many_bytes": "make it smaller, for example 2,000 pixels wide, or count it from S3: binventory count s3://...",
         "connection": "check the network, then run the same command again",
     }
     cure = cures.get(error.reason, "see: binventory endpoint status")
     return Problem("The photo was not counted", f"{error} ({error.reason})", cure)
-
-
-def is_absent(code: str, message: str) -> bool:
-    """Whether an error of SageMaker says that there is no endpoint; other refusals have the same code."""
-    words = ("not found", "could not find", "does not exist")
-    return code in {"ValidationError", "ValidationException"} and any(word in message.lower() for word in words)

@@ -17,6 +17,22 @@ from stacks.names import ENDPOINT_STATE
 _MISSING = "does not exist"
 
 
+def is_absent(code: str, message: str) -> bool:
+    """Whether an error of SageMaker says that there is no endpoint; other refusals have the same code."""
+    words = ("not found", "could not find", "does not exist")
+    return code in {"ValidationError", "ValidationException"} and any(word in message.lower() for word in words)
+
+
+def no_endpoint(name: str) -> Problem:
+    """What a command says that needs an endpoint where there is none."""
+    return Problem(
+        f"There is no endpoint {name}",
+        "it is off, or no model has been approved yet",
+        "turn it on: binventory endpoint on; or approve a model: binventory approve",
+        code=Exit.NOT_READY,
+    )
+
+
 @dataclass(frozen=True)
 class EndpointState:
     """The serving stack and its endpoint as they are now."""
