@@ -21,6 +21,9 @@ COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" build/tools/bin/uv pip compile 
 # The environment is created by the interpreter that PATH has outside it.
 export OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Packages are installed without bytecode: the first import writes it. Where nothing may write it, as in many images,
+# each of the processes here would compile aws_cdk, ministack and torch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-dev rehearse test test-rehearsal test-clients test-aws check docs format lock wheels sbom audit clean
 

@@ -89,8 +89,8 @@ def lock(
         (root / name).write_text("".join(item.locked() for item in wheels))
 
 
-def make(root: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
-    """Type make in a checkout whose person has the tiny index for PyPI."""
+def make(root: Path, *arguments: str, path: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Type make in a checkout whose person has the tiny index for PyPI, and these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON", "MAKE"))}
     base = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve().parent)
     environment = {
@@ -99,6 +99,7 @@ def make(root: Path, *arguments: str, path: str = "") -> subprocess.CompletedPro
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": (root / "pypi" / "simple").as_uri(),
         "PIP_NO_CACHE_DIR": "1",
+        **variables,
     }
     return subprocess.run(["make", *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False)
 
@@ -255,6 +256,13 @@ def test_a_missing_python_is_an_error_with_its_cure(checkout: Path) -> None:
     done = make(checkout, "PYTHON=python9", "setup")
     assert done.returncode == 2
     assert "there is no python9. Choose another: make PYTHON=python3.12 setup" in done.stderr
+
+
+def test_what_make_starts_writes_bytecode_where_the_person_forbids_it(checkout: Path) -> None:
+    """Nothing else would: every one of hundreds of processes would compile aws_cdk, ministack and torch again."""
+    done = make(checkout, "--eval", "said: ; @env", "said", PYTHONDONTWRITEBYTECODE="1", OTHER="passed on")
+    assert "OTHER=passed on" in done.stdout.splitlines()
+    assert "PYTHONDONTWRITEBYTECODE=1" not in done.stdout.splitlines()
 
 
 def test_a_package_that_does_not_work_is_named_with_the_cure(checkout: Path) -> None:
