@@ -79,6 +79,8 @@ def _matches(document: Document, request: Document, name: str, status: str | Non
         return False
     if {"WarmPoolStatusEquals", "TrainingPlanArnEquals"} & request.keys():
         return False  # no job here has a warm pool or a training plan
+    if request.get("CrossAccountFilterOption") == "CrossAccount":
+        return False  # no other account shares anything here
     wanted_status = request.get("StatusEquals")
     if wanted_status and status and document.get(status) != wanted_status:
         return False

@@ -17,7 +17,7 @@ def refuse_debugger(request: Document) -> None:
     if asked := _asked_for(request):
         raise validation(
             f"{_CLOSED}, and {', '.join(asked)} would do nothing here. Leave it out; the training scripts of this "
-            "project have rules and a profiler of their own (the hyperparameters watch and profile)"
+            "project have rules and a profiler of their own (the hyperparameters watch and profile-steps)"
         )
 
 

@@ -19,11 +19,13 @@ from local_aws.tuning.records import (
     TRIALS,
     TuningRecord,
     best_trial,
+    counters,
     not_improving,
     objective_of,
     ranges_of,
     resources_of,
     space_of,
+    trial_summaries,
 )
 from local_aws.tuning.search import TriedPoint, suggest
 from local_aws.tuning.stopping import rule_of
@@ -204,14 +206,25 @@ class TuningRun:
             status, reason = "Stopped", None
         elif best is None:
             status = "Failed"
-            reason = tuning.get("FailureReason") or (
-                f"No training job succeeded after {len(tuning[TRIALS])} attempts. For more details, take a look at the "
-                "training jobs' failures."
-            )
+            reason = tuning.get("FailureReason") or self._why_none(tuning)
         else:
             status, reason = "Completed", None
         now = self._context.now()
         self._record.change(HyperParameterTuningJobStatus=status, FailureReason=reason, HyperParameterTuningEndTime=now)
+
+    def _why_none(self, tuning: Document) -> str:
+        """Why a tuning job has no best trial: all of them failed, or none that ended well printed the objective."""
+        jobs, _ = counters(trial_summaries(self._context, tuning))
+        if not jobs["Completed"]:
+            return (
+                f"No training job succeeded after {len(tuning[TRIALS])} attempts. For more details, take a look at the "
+                "training jobs' failures."
+            )
+        return (
+            f"No objective metrics found after running {len(tuning[TRIALS])} training jobs. Please ensure that the "
+            f"custom algorithm is emitting the objective metric ({self._objective.metric}) as defined by the regular "
+            "expression provided."
+        )
 
 
 def _digest(*parts: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +177,11 @@ def test_rules_of_the_closed_debugger(client: ClientFactory, asked: dict[str, An
     with pytest.raises(ClientError, match=f"no longer open to new customers, and {named} would do nothing") as refused:
         client("sagemaker").create_training_job(**request)
     assert refused.value.response["Error"]["Code"] == "ValidationException"
+    hyperparameters = re.search(r"hyperparameters ([a-z-]+) and ([a-z-]+)\)", str(refused.value))
+    assert hyperparameters
+    training = (Path(__file__).resolve().parents[2] / "training_code" / "train.py").read_text()
+    for name in hyperparameters.groups():
+        assert f"\n    {name.replace('-', '_')}: " in training, f"train.py has no hyperparameter {name}"
 
 
 def test_what_the_sdk_sends_unasked_is_named_in_the_log(client: ClientFactory) -> None:

@@ -129,13 +129,16 @@ def test_a_file_in_s3_as_a_condition_is_refused_when_the_pipeline_is_made(client
     assert "Std:JsonGet" in define(step)
 
 
-def test_a_listing_has_ten_on_a_page_and_no_warm_pools(client: ClientFactory) -> None:
+def test_a_listing_has_ten_on_a_page_and_uses_every_filter(client: ClientFactory) -> None:
     for number in range(12):
         client("sagemaker").create_model_package_group(ModelPackageGroupName=f"page-{number:02}")
     page = client("sagemaker").list_model_package_groups(NameContains="page-")
     assert len(page["ModelPackageGroupSummaryList"]) == 10
     pages = client("sagemaker").get_paginator("list_model_package_groups").paginate(NameContains="page-")
     assert sum(len(page["ModelPackageGroupSummaryList"]) for page in pages) == 12
+    for account, most in (("SameAccount", 10), ("CrossAccount", 0)):
+        page = client("sagemaker").list_model_package_groups(CrossAccountFilterOption=account)
+        assert len(page["ModelPackageGroupSummaryList"]) == most
     client("sagemaker").create_training_job(**training_request(client, "no-warm-pool", "print('done')"))
     finished_training(client, "no-warm-pool")
     assert client("sagemaker").list_training_jobs(WarmPoolStatusEquals="Available")["TrainingJobSummaries"] == []

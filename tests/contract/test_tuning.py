@@ -57,6 +57,22 @@ def test_failing_trials_are_counted_and_when_all_fail_so_does_the_job(client: Cl
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
     assert "BestTrainingJob" not in job
     assert all("too far" in trial["FailureReason"] for trial in trials_of(client, "hopeless"))
+    assert job["FailureReason"].startswith("No training job succeeded after 2 attempts.")
+
+
+def test_a_search_whose_trials_print_no_objective_fails_and_names_the_metric(client: ClientFactory) -> None:
+    """As one on a test loss does, which the project's training script does not print."""
+    limits = {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1}
+    objective = {"Type": "Minimize", "MetricName": "Test Loss"}
+    request = tuning_request(client, "silent", ResourceLimits=limits, HyperParameterTuningJobObjective=objective)
+    metrics = [{"Name": "Test Loss", "Regex": "Testing Loss: ([0-9\\.]+)"}]
+    request["TrainingJobDefinition"]["AlgorithmSpecification"]["MetricDefinitions"] = metrics
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    job = finished_tuning(client, "silent")
+    assert (job["HyperParameterTuningJobStatus"], job["TrainingJobStatusCounters"]["Completed"]) == ("Failed", 1)
+    assert job["ObjectiveStatusCounters"]["Failed"] == 1
+    assert job["FailureReason"].startswith("No objective metrics found after running 1 training jobs.")
+    assert "(Test Loss)" in job["FailureReason"]
 
 
 def test_reaching_the_target_ends_the_search_and_seeds_repeat_it(client: ClientFactory) -> None:
