@@ -7,8 +7,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError
+import sagemaker
+from botocore.exceptions import ClientError, ProxyConnectionError
 from sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
 from sagemaker.debugger import Rule, rule_configs
 from sagemaker.inputs import TrainingInput
@@ -17,6 +19,7 @@ from sagemaker.pytorch import PyTorch
 from sagemaker.pytorch.processing import PyTorchProcessor
 from sagemaker.s3 import S3Downloader
 from sagemaker.tuner import ContinuousParameter, HyperparameterTuner, IntegerParameter
+from sagemaker.utils import sts_regional_endpoint
 
 
 def models(session: Any, uri: str, folder: Path) -> dict[str, Any]:
@@ -32,6 +35,17 @@ def test_the_session_stays_at_home(session: Any) -> None:
     assert session.default_bucket() == "sagemaker-us-east-1-123456789012"
     session.upload_string_as_file_body("kept", session.default_bucket(), "some/key", kms_key=None)
     assert session.read_s3_file(session.default_bucket(), "some/key") == "kept"
+
+
+def test_the_sdk_asks_the_real_sts_for_its_role(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes the address itself, whatever the exports say; the local STS would name no role to it either."""
+    assert sts_regional_endpoint("us-east-1") == "https://sts.us-east-1.amazonaws.com"
+    assert ":role/" not in boto3.client("sts").get_caller_identity()["Arn"]
+    for variable in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there, so nothing leaves
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(ProxyConnectionError, match=r"127\.0\.0\.1:9"):
+        sagemaker.get_execution_role(session)
 
 
 def test_fit_shows_the_log_and_stores_a_model(estimator, session, numbers, tmp_path, capfd) -> None:  # type: ignore[no-untyped-def]

@@ -12,17 +12,29 @@ import pytest
 from botocore.exceptions import ClientError
 from sagemaker.inputs import TrainingInput
 from sagemaker.lambda_helper import Lambda
+from sagemaker.model import Model
 from sagemaker.model_metrics import MetricsSource, ModelMetrics
 from sagemaker.processing import ProcessingInput, ProcessingOutput, ScriptProcessor
 from sagemaker.tuner import ContinuousParameter, HyperparameterTuner
 from sagemaker.workflow.condition_step import ConditionStep
-from sagemaker.workflow.conditions import ConditionGreaterThan, ConditionLessThanOrEqualTo, ConditionNot
+from sagemaker.workflow.conditions import (
+    ConditionEquals,
+    ConditionGreaterThan,
+    ConditionGreaterThanOrEqualTo,
+    ConditionIn,
+    ConditionLessThan,
+    ConditionLessThanOrEqualTo,
+    ConditionNot,
+    ConditionOr,
+)
 from sagemaker.workflow.execution_variables import ExecutionVariables
 from sagemaker.workflow.fail_step import FailStep
 from sagemaker.workflow.functions import Join, JsonGet
 from sagemaker.workflow.lambda_step import LambdaOutput, LambdaOutputTypeEnum, LambdaStep
+from sagemaker.workflow.model_step import ModelStep
 from sagemaker.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
 from sagemaker.workflow.pipeline import Pipeline
+from sagemaker.workflow.pipeline_context import PipelineSession
 from sagemaker.workflow.properties import PropertyFile
 from sagemaker.workflow.retry import SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
 from sagemaker.workflow.step_collections import RegisterModel
@@ -188,6 +200,105 @@ def test_a_function_a_search_and_a_condition_that_negates(  # type: ignore[no-un
     assert parameters == {"doubled": "42", "said": "done"}
     assert steps["Tune"]["StepStatus"] == "Succeeded"
     assert steps["Stop"]["Metadata"]["Fail"]["ErrorMessage"] == "Others:negated"
+
+
+def test_every_condition_of_the_sdk(session: Any, role: str) -> None:
+    """One step for each as it holds, and one as it does not."""
+    number = ParameterInteger("Number", default_value=3)
+    word = ParameterString("Word", default_value="bin")
+    conditions = {
+        "Equals": (ConditionEquals(number, 3), ConditionEquals(word, "photo")),
+        "Greater": (ConditionGreaterThan(number, 2), ConditionGreaterThan(number, 3)),
+        "AtLeast": (ConditionGreaterThanOrEqualTo(number, 3), ConditionGreaterThanOrEqualTo(number, 4)),
+        "Less": (ConditionLessThan(number, 4), ConditionLessThan(number, 3)),
+        "AtMost": (ConditionLessThanOrEqualTo(number, 3), ConditionLessThanOrEqualTo(number, 2)),
+        "In": (ConditionIn(word, ["bin", "shelf"]), ConditionIn(word, ["photo"])),
+        "Not": (ConditionNot(ConditionIn(number, [1, 2])), ConditionNot(ConditionEquals(word, "bin"))),
+        "Or": (
+            ConditionOr([ConditionEquals(number, 1), ConditionEquals(word, "bin")]),
+            ConditionOr([ConditionEquals(number, 1), ConditionEquals(word, "photo")]),
+        ),
+    }
+    steps = [
+        ConditionStep(f"{name}{wanted}", conditions=[pair[index]], if_steps=[], else_steps=[])
+        for name, pair in conditions.items()
+        for index, wanted in enumerate(("True", "False"))
+    ]
+    made = Pipeline("Conditions", parameters=[number, word], steps=steps, sagemaker_session=session)
+    made.create(role_arn=role)
+    execution = made.start()
+    ended(execution)
+    # `list_steps` of the SDK has the first ten only, as on AWS.
+    asked = {"PipelineExecutionArn": execution.arn, "MaxResults": 100}
+    listed = session.sagemaker_client.list_pipeline_execution_steps(**asked)["PipelineExecutionSteps"]
+    found = {step["StepName"]: step["Metadata"]["Condition"]["Outcome"] for step in listed}
+    assert len(found) == 16
+    assert {name: outcome for name, outcome in found.items() if not name.endswith(outcome)} == {}
+
+
+def test_a_step_is_retried_for_what_its_policy_names(session: Any, role: str, estimator: Any, numbers: str) -> None:
+    tuner = HyperparameterTuner(
+        estimator(), "validation:loss", {"lr": ContinuousParameter(0.01, 0.1)}, objective_type="Minimize",
+        max_jobs=500, max_parallel_jobs=200,
+        metric_definitions=[{"Name": "validation:loss", "Regex": r"validation:loss=([0-9.]+);"}],
+    )  # fmt: skip
+    policy = SageMakerJobStepRetryPolicy(
+        exception_types=[SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT], interval_seconds=1, backoff_rate=1,
+        max_attempts=2,
+    )  # fmt: skip
+    tune = TuningStep("TooMany", tuner=tuner, inputs={"train": TrainingInput(numbers)}, retry_policies=[policy])
+    made = Pipeline("Retried", steps=[tune], sagemaker_session=session)
+    made.create(role_arn=role)
+    step = ended(made.start())["TooMany"]
+    assert (step["StepStatus"], step["AttemptCount"]) == ("Failed", 3)
+    assert "At most 100 training jobs" in step["FailureReason"]
+
+
+def test_steps_from_calls_that_a_pipeline_session_keeps(  # type: ignore[no-untyped-def]
+    role, bucket, scripts, training_image, image, estimator
+) -> None:
+    """The later form of the template: `run`, `fit` and `register` start nothing, and become steps."""
+    later = PipelineSession()
+    split = processor(later, role, training_image)
+    preprocess = ProcessingStep(
+        "Preprocess",
+        step_args=split.run(
+            code=str(scripts / "preprocess.py"),
+            inputs=[ProcessingInput(source=f"s3://{bucket}/bins/", destination="/opt/ml/processing/input")],
+            outputs=[
+                ProcessingOutput(output_name=name, source=f"/opt/ml/processing/{name}")
+                for name in ("train", "validation", "test")
+            ],
+        ),
+    )
+    rows = preprocess.properties.ProcessingOutputConfig.Outputs["train"].S3Output.S3Uri
+    fit = estimator(sagemaker_session=later).fit({"train": TrainingInput(rows)})
+    train = TrainingStep("Train", step_args=fit)
+    data = train.properties.ModelArtifacts.S3ModelArtifacts
+    model = Model(image_uri=image, model_data=data, role=role, sagemaker_session=later)
+    register = ModelStep(
+        "Fitted",
+        step_args=model.register(
+            content_types=["text/csv"], response_types=["application/json"], inference_instances=["ml.m5.large"],
+            transform_instances=["ml.m5.large"], model_package_group_name="Later", approval_status="Approved",
+        ),
+    )  # fmt: skip
+    made = Pipeline("Later", steps=[preprocess, train, register], sagemaker_session=later)
+    made.create(role_arn=role)
+    steps = ended(made.start())
+    assert {step["StepStatus"] for step in steps.values()} == {"Succeeded"}, steps
+    (registered,) = [step for name, step in steps.items() if name.startswith("Fitted")]
+    package = later.sagemaker_client.describe_model_package(
+        ModelPackageName=registered["Metadata"]["RegisterModel"]["Arn"]
+    )
+    assert package["ModelApprovalStatus"] == "Approved"
+    trained = later.sagemaker_client.describe_training_job(
+        TrainingJobName=steps["Train"]["Metadata"]["TrainingJob"]["Arn"].rpartition("/")[2]
+    )
+    assert (
+        package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
+        == trained["ModelArtifacts"]["S3ModelArtifacts"]
+    )
 
 
 def _read(uri: str) -> bytes:

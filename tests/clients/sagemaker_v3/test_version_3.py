@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sagemaker.core.parameter import ContinuousParameter
 from sagemaker.core.processing import ScriptProcessor
-from sagemaker.core.resources import Endpoint, EndpointConfig, Model, TrainingJob
+from sagemaker.core.resources import Endpoint, EndpointConfig, Model, ModelPackage, TrainingJob
 from sagemaker.core.shapes import (
     ContainerDefinition,
     ProcessingInput,
@@ -29,8 +29,10 @@ from sagemaker.core.workflow.pipeline_context import PipelineSession
 from sagemaker.core.workflow.properties import PropertyFile
 from sagemaker.mlops.workflow.condition_step import ConditionStep
 from sagemaker.mlops.workflow.fail_step import FailStep
+from sagemaker.mlops.workflow.model_step import ModelStep
 from sagemaker.mlops.workflow.pipeline import Pipeline
 from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, TrainingStep
+from sagemaker.serve.model_builder import ModelBuilder
 from sagemaker.train.tuner import HyperparameterTuner
 
 
@@ -47,6 +49,13 @@ def slope(uri: str) -> float:
         file = archive.extractfile(member)
         assert file
         return float(json.loads(file.read())["slope"])
+
+
+def made_package(group: str) -> str:
+    """The ARN of the one package of a group."""
+    listed = boto3.client("sagemaker").list_model_packages(ModelPackageGroupName=group)
+    (package,) = listed["ModelPackageSummaryList"]
+    return str(package["ModelPackageArn"])
 
 
 def s3_input(name: str, uri: Any) -> ProcessingInput:
@@ -100,7 +109,10 @@ def test_a_processor(session, role, bucket, scripts, training_image) -> None:  #
     assert len(stored(f"{target}/train.csv").split()) == 24
 
 
-def test_a_pipeline_with_a_condition(role, bucket, scripts, training_image, trainer) -> None:  # type: ignore[no-untyped-def]
+def test_a_public_template_runs_to_the_registry_or_fails_by_a_parameter(  # type: ignore[no-untyped-def]
+    role, bucket, scripts, training_image, trainer, image
+) -> None:
+    """Preprocess, train, evaluate, and register if the error is small, with paths below /opt/ml."""
     session = PipelineSession()
     threshold = ParameterFloat("MseThreshold", default_value=6.0)
     processor = ScriptProcessor(
@@ -134,9 +146,21 @@ def test_a_pipeline_with_a_condition(role, bucket, scripts, training_image, trai
             outputs=[s3_output("evaluation", f"{kept}/evaluation")],
         ),
     )  # fmt: skip
+    model = ModelBuilder(
+        image_uri=image, s3_model_data_url=train.properties.ModelArtifacts.S3ModelArtifacts, role_arn=role,
+        sagemaker_session=session,
+    )  # fmt: skip
+    register = ModelStep(
+        "Register",
+        step_args=model.register(
+            content_types=["text/csv"], response_types=["application/json"], inference_instances=["ml.m5.large"],
+            transform_instances=["ml.m5.large"], model_package_group_name="VersionThree",
+            approval_status="PendingManualApproval",
+        ),
+    )  # fmt: skip
     error = JsonGet(step_name="Evaluate", property_file=report, json_path="regression_metrics.mse.value")
     check = ConditionStep(
-        "CheckMse", conditions=[ConditionLessThanOrEqualTo(left=error, right=threshold)], if_steps=[],
+        "CheckMse", conditions=[ConditionLessThanOrEqualTo(left=error, right=threshold)], if_steps=[register],
         else_steps=[FailStep("TooBad", error_message="the error is too great")],
     )  # fmt: skip
     made = Pipeline(
@@ -147,7 +171,12 @@ def test_a_pipeline_with_a_condition(role, bucket, scripts, training_image, trai
     execution = made.start()
     execution.wait(delay=1, max_attempts=240)
     steps = {step["StepName"]: step["StepStatus"] for step in execution.list_steps()}
-    assert steps == dict.fromkeys(("Preprocess", "Train", "Evaluate", "CheckMse"), "Succeeded")
+    (registered,) = steps.keys() - {"Preprocess", "Train", "Evaluate", "CheckMse"}
+    assert registered.startswith("Register")
+    assert set(steps.values()) == {"Succeeded"}
+    package = ModelPackage.get(made_package("VersionThree"))
+    assert package.model_approval_status == "PendingManualApproval"
+    assert slope(package.inference_specification.containers[0].model_data_url) == pytest.approx(2, abs=0.01)
     failing = made.start(parameters={"MseThreshold": -1.0})
     with pytest.raises(Exception, match=r"failed|Failed|terminal"):
         failing.wait(delay=1, max_attempts=240)
