@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.clients import __main__ as suite
 from tests.clients import notebook
 from tests.clients.environments import CLIENTS
 from tests.clients.outside import watched
+from tests.clients.web import HOST, on_the_web
 
 
 def test_make_lock_locks_every_client(repository: Path) -> None:
@@ -47,10 +49,11 @@ def test_an_unknown_client_is_named(repository: Path) -> None:
 
 
 def test_the_cells_of_the_page_run_in_one_interpreter_and_in_order(repository: Path, tmp_path: Path) -> None:
-    script = notebook.script(notebook.PAGE.read_text(), tmp_path, "http://127.0.0.1:9")
+    script = notebook.script(notebook.PAGE.read_text(), tmp_path, {"HTTPS_PROXY": "http://127.0.0.1:9"})
     (cells,) = tmp_path.iterdir()
     ast.parse(cells.read_text())
-    order = ("--keep --state-dir rehearsal", "source rehearsal/environment.sh", str(cells), "--end rehearsal\n")
+    order = ("--keep --state-dir rehearsal", "source rehearsal/environment.sh", str(cells), "clients/published",
+             "--end rehearsal\n")  # fmt: skip
     places = [script.rindex(part) for part in order]
     assert places == sorted(places)
     assert suite.NOTEBOOK in (repository / "docs" / "notebook.md").read_text()
@@ -63,6 +66,33 @@ def test_a_page_whose_cell_fails_is_a_failure(tmp_path: Path, monkeypatch: pytes
     interpreter.symlink_to(sys.executable)
     blocks = (("sh", "echo first"), ("python", "print('cell')"), ("python", "raise SystemExit(3)"), ("sh", "echo last"))
     page = "".join(f"```{language}\n{block}\n```\n" for language, block in blocks)
-    script = notebook.script(page, tmp_path, "http://127.0.0.1:9")
+    script = notebook.script(page, tmp_path, {"HTTPS_PROXY": "http://127.0.0.1:9"})
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "first\ncell\n")
+
+
+def test_every_row_of_the_page_is_tested_and_every_tested_call_has_a_row(repository: Path) -> None:
+    table = (repository / "docs" / "notebook.md").read_text().split("## What published notebooks do")[1].split("## ")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines() if line.startswith("| `")]
+    tests = ast.parse((repository / "tests" / "clients" / "published" / "test_published.py").read_text())
+    functions = [item for item in tests.body if isinstance(item, ast.FunctionDef) and item.name.startswith("test_")]
+    tested = [ast.get_docstring(function) for function in functions]
+    assert rows == tested
+
+
+def test_the_web_stand_in_gives_a_photo_to_who_checks_everything(tmp_path: Path) -> None:
+    """The fetching client of a process that only got the variables; any other name is still refused by its checks."""
+    (tmp_path / "bin-images").mkdir()
+    (tmp_path / "bin-images" / "1.jpg").write_bytes(b"\xff\xd8\xff photo")
+    fetch = "import sys; from binventory.client import fetch_photo; print(fetch_photo(sys.argv[1]).photo)"
+    with on_the_web(tmp_path, tmp_path) as variables:
+        environment = os.environ | variables
+        for address, words in (
+            (f"https://{HOST}/bin-images/1.jpg", "b'\\xff\\xd8\\xff photo'"),
+            (f"https://{HOST}/bin-images/2.jpg", "status"),
+            ("https://localhost/bin-images/1.jpg", "not on the list"),
+        ):
+            command = [sys.executable, "-c", fetch, address]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert words in done.stdout + done.stderr
+            assert (done.returncode == 0) == ("photo" in words)
