@@ -8,8 +8,8 @@ A job that was stopped is run again until it ends well, as a person or a retry p
 name the fault, and what the last one made must be what a run without faults makes. Anything else counts as lost.
 
 parts: ingest, embed, train (a head, and everything), evaluate, audit: killed at random, with a full disk, with a clock
-that jumps. network: ingest and audit, with 503, reset and cut answers of the bucket, a flipped byte (ingest only: it
-holds the digests of photos), and an endpoint that is busy or cuts its answers.
+that jumps. network: ingest and audit, with 503, reset, cut and flipped answers of the bucket, and an endpoint that is
+busy or cuts its answers.
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ def try_all(work: Job, parent: Path, share: float, draw: random.Random, tally: T
 def try_network(work: Job, parent: Path, weather: Weather, share: float, tally: Tally) -> None:
     """Every fault of the network that the job can meet, several times."""
     whole, _ = undisturbed(work, parent)
-    kinds = [kind for kind in network.OF_THE_BUCKET if kind != "flip" or work.name == "ingest"]
-    kinds += network.OF_THE_ENDPOINT if work.name == "audit" else ()
+    kinds = [*network.OF_THE_BUCKET, *(network.OF_THE_ENDPOINT if work.name == "audit" else ())]
     for kind in kinds:
         for _ in range(max(1, round(_STORMS * share))):
             with folders(parent, work) as (place, out):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from binventory.audit.trust import MAX_EVALUATION_BYTES, EvaluationError, Trust, trust_of
 from binventory.core.aws import Aws, error_message
 from binventory.core.errors import Exit, Problem
+from binventory.core.objects import read_whole
 from binventory.serving.evaluations import evaluation_address, package_behind
 
 
@@ -106,8 +108,8 @@ def _read(aws: Aws, address: str) -> bytes:
     bucket, slash, key = address.removeprefix("s3://").partition("/")
     if not address.startswith("s3://") or not slash or not key:
         raise EvaluationError("its address is none of an S3 object")
-    with aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"] as body:
-        return bytes(body.read(MAX_EVALUATION_BYTES + 1))
+    get = partial(aws.client("s3").get_object, Bucket=bucket, Key=key)
+    return read_whole(get, address, most=MAX_EVALUATION_BYTES + 1)
 
 
 def _said(error: Exception) -> str:

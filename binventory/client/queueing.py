@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from binventory.client.counting import TRANSPORT, Count, CountError, count_of, photo_bytes, problem_of
 from binventory.client.fetching import FetchPolicy
+from binventory.core.contents import md5_of, named_md5
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 
@@ -93,11 +94,12 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Coun
 def _read(queue: Queue, uri: str) -> bytes | None:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     try:
-        body: bytes = queue.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        reply = queue.s3.get_object(Bucket=bucket, Key=key)
+        body: bytes = reply["Body"].read()
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in _MISSING:
             return None
         raise problem_of(error) from error
     except TRANSPORT:
         return None  # it is asked for again
-    return body
+    return body if named_md5(reply) in (None, md5_of(body)) else None

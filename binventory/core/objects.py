@@ -1,4 +1,8 @@
-"""Objects of S3, read whole: a connection that ends early is a fault of the transport, never an object's content."""
+"""Objects of S3, read whole: what ends early or arrives changed is a fault of the transport, never an object's content.
+
+boto3 asks S3 for the checksum that was stored with an object, and compares it once the body has been read to its end.
+Where S3 names the object's MD5, that is compared as well. An object with neither is as safe as TLS makes it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError
 
+from binventory.core.contents import md5_of, named_md5
 from binventory.core.errors import Problem
 
 _ATTEMPTS: Final = 6
@@ -16,27 +21,43 @@ PAUSE: Final = 0.1
 
 
 def read_whole(get: Callable[[], Any], what: str, *, most: int | None = None, pause: float = PAUSE) -> bytes:
-    """The body of the object that `get` requests, its first `most` bytes at most; requested again where it is cut.
+    """The body of the object that `get` requests, its first `most` bytes at most; requested again where it is damaged.
 
     Raises ClientError as `get` does, and Problem when the bytes never arrive.
     """
+    others: set[str] = set()
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(pause * 2 ** (attempt - 1))
         try:
             reply = get()
-            length = int(reply["ContentLength"])
-            wanted = length if most is None else min(length, most)
-            body: Any = reply["Body"]
-            with body:
-                data = bytes(body.read(wanted))
-            if len(data) == wanted:
-                return data
-            why = f"{len(data)} of {wanted} bytes arrived"
+            data, why = _body(reply, most)
         except (BotoCoreError, OSError) as error:
             why = str(error)[:200]
+            continue
+        if why:
+            continue
+        expected, found = named_md5(reply), md5_of(data)
+        whole = most is None or len(data) < most
+        # A store that is not S3 may name something else in the form of an MD5: two equal readings are the object.
+        if not whole or expected is None or found == expected or found in others:
+            return data
+        others.add(found)
+        why = f"its MD5 is {found}, not {expected} as S3 says"
     raise Problem(
         f"{what} was not read",
         f"it was requested {_ATTEMPTS} times, last: {why}",
         "check the network, then run the same command again: it continues where it stopped",
     )
+
+
+def _body(reply: Any, most: int | None) -> tuple[bytes, str]:
+    """The body's first bytes, and what is wrong with their number. Raises BotoCoreError for another checksum."""
+    length = int(reply["ContentLength"])
+    wanted = length if most is None else min(length, most)
+    body: Any = reply["Body"]
+    with body:
+        data = bytes(body.read(wanted))
+        if len(data) == length:
+            body.read()  # boto3 compares checksums when there is nothing left
+    return data, "" if len(data) == wanted else f"{len(data)} of {wanted} bytes arrived"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from functools import partial
 from ipaddress import ip_address
@@ -10,6 +12,8 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.httpchecksum import Crc32Checksum, StreamingChecksumBody
+from botocore.response import StreamingBody
 
 from benchmarks.object_server import BUCKET, LISTING, Fault, ObjectServer
 from binventory import serving
@@ -70,7 +74,7 @@ def test_a_queue_reads_a_cut_answer_again() -> None:
     body = json.dumps({**answer, "model": {"package": "p"}}).encode()
 
     def cut(key: str, before: int) -> Fault | None:
-        return Fault.DROP if key == "answer" and before < 3 else None
+        return (Fault.DROP, Fault.FLIP, Fault.DROP)[before] if key == "answer" and before < 3 else None
 
     class Asked:
         def invoke_endpoint_async(self, **request: object) -> object:
@@ -103,6 +107,64 @@ def test_an_object_is_read_again_until_it_is_whole() -> None:
         assert read_whole(partial(s3.get_object, Bucket=BUCKET, Key="whole"), "it", pause=0) == b"w" * 5000
         with pytest.raises(Problem, match="it was not read"):
             read_whole(partial(s3.get_object, Bucket=BUCKET, Key="never"), "it", pause=0)
+
+
+def test_a_flipped_byte_is_noticed_by_the_md5_that_s3_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_PAUSE", 0.0)
+    objects = {f"bin-images/{number}.jpg": bytes([number]) * 3000 for number in range(5)}
+
+    def flip(key: str, before: int) -> Fault | None:
+        return Fault.FLIP if before < 1 else None
+
+    with ObjectServer(objects, fault=flip) as server:
+        store = prefix(server)
+        for path, data in objects.items():
+            assert store.read(path, 10_000) == data and server.requests[path] == 2
+
+
+class Answers:
+    """A client that gives these bodies of one object, one after the other, with the headers of each."""
+
+    def __init__(self, *answers: tuple[bytes, dict[str, str]]) -> None:
+        self._answers = list(answers)
+
+    def __call__(self) -> dict[str, Any]:
+        body, headers = self._answers.pop(0)
+        return {"ContentLength": len(body), "Body": StreamingBody(io.BytesIO(body), len(body)), **headers}
+
+    @property
+    def left(self) -> int:
+        return len(self._answers)
+
+
+def test_only_what_is_an_md5_is_compared() -> None:
+    right = {"ETag": '"' + hashlib.md5(b"right").hexdigest() + '"'}
+    other = {"ETag": '"' + "0" * 32 + '"'}
+    flipped = Answers((b"wrong", right), (b"right", right))
+    assert read_whole(flipped, "it", pause=0) == b"right" and not flipped.left
+    for unknown in (
+        {"ETag": '"' + "0" * 32 + '-2"'},
+        {**other, "ServerSideEncryption": "aws:kms"},
+        {**other, "SSECustomerAlgorithm": "AES256"},
+        {},
+    ):
+        assert read_whole(Answers((b"right", unknown)), "it", pause=0) == b"right"
+    # What looks like an MD5 and is none: two readings that agree are the object.
+    stranger = Answers((b"right", other), (b"wrong", other), (b"right", other))
+    assert read_whole(stranger, "it", pause=0) == b"right" and not stranger.left
+    # The first bytes of an object say nothing about its MD5.
+    assert read_whole(Answers((b"right", right)), "it", most=3, pause=0) == b"rig"
+    with pytest.raises(Problem, match=r"not 0+ as S3 says"):
+        read_whole(Answers(*((bytes([number]), other) for number in range(6))), "it", pause=0)
+
+
+def test_a_stored_checksum_is_compared_where_there_is_no_md5() -> None:
+    """As boto3 reads a body whose checksum S3 has sent: it compares when nothing is left to read."""
+    sums = [Crc32Checksum(), Crc32Checksum()]
+    expected = Crc32Checksum().handle(b"right")
+    bodies = [StreamingChecksumBody(io.BytesIO(data), 5, sums.pop(), expected) for data in (b"wrong", b"right")]
+    answers = [{"ContentLength": 5, "Body": body, "ServerSideEncryption": "aws:kms"} for body in bodies]
+    assert read_whole(lambda: answers.pop(0), "it", pause=0) == b"right" and not answers
 
 
 def test_a_photo_above_sagemakers_limit_is_refused_by_name_and_not_sent(tmp_path: Path) -> None:

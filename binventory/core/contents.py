@@ -1,0 +1,25 @@
+"""Whether bytes that came from S3 are the object's: S3 names the MD5 of most objects, or another checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def named_md5(reply: Mapping[str, Any]) -> str | None:
+    """The MD5 of the whole object that an answer of GetObject names; None where its ETag is something else.
+
+    It is the MD5 of what was uploaded in one part and is encrypted with S3's own keys or not at all.
+    """
+    tag = str(reply.get("ETag", "")).strip('"')
+    own_keys = reply.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in reply
+    return tag if own_keys and _MD5.fullmatch(tag) else None
+
+
+def md5_of(data: bytes) -> str:
+    """The MD5 of bytes, in hexadecimal; it recognises damage, and protects from nobody."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
