@@ -58,7 +58,7 @@ def count(
 ) -> None:
     """Counts photos through the endpoint, or a whole S3 prefix in a transform job, which needs no endpoint.
 
-    Addresses are fetched here, never by the endpoint.
+    Addresses are fetched here, never by the endpoint. Exits 1 if a photo has no count; the others have theirs.
     """
     if output is not None:
         check_file(output, "--output")
@@ -158,13 +158,18 @@ def _count_prefix(
     halted = JobHalted(names, progress.stop)
     try:
         with halted.explained("count it again: the same command"):
-            _show_counted(counted(), None if dry_run else output, json=json)
+            uncounted = _show_counted(counted(), None if dry_run else output, json=json)
     finally:
         progress.stop()
+    if uncounted:
+        raise typer.Exit(Exit.FAILED)
 
 
-def _show_counted(found: Iterator[CountedPhoto], output: Path | None, *, json: bool) -> None:
-    """Writes every answer, keeps a few for the table; with --json and no file all of them go to standard output."""
+def _show_counted(found: Iterator[CountedPhoto], output: Path | None, *, json: bool) -> int:
+    """Writes every answer, keeps a few for the table; with --json and no file all of them go to standard output.
+
+    Returns the number of photos without a count.
+    """
     first: list[CountedPhoto] = []
     totals: Counter[str] = Counter()
     with output.open("w", encoding="utf-8") if output else nullcontext() as stream:
@@ -176,12 +181,15 @@ def _show_counted(found: Iterator[CountedPhoto], output: Path | None, *, json: b
                 stream.write(json_format.dumps(vars(photo)) + "\n")
     if json:
         print_json({"photos": sum(totals.values()), "counts": dict(sorted(totals.items()))} if output else first)
-        return
+        return totals["none"]
     shown = table("photo", "count", "probabilities", right=("count",))
     for photo in first:
-        shown.add_row(photo.photo, "" if photo.count is None else str(photo.count), photo.error or bars(photo))
+        shown.add_row(
+            escape(photo.photo), "" if photo.count is None else str(photo.count), escape(photo.error) or bars(photo)
+        )
     stdout.print(shown)
     number = sum(totals.values())
     if number > len(first):
         stdout.print(f"... and {number - len(first):,} more{f', all in {output}' if output else ': see --output'}")
     stdout.print(", ".join(f"{amount:,} x {name}" for name, amount in sorted(totals.items())))
+    return totals["none"]

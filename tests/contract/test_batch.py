@@ -62,7 +62,7 @@ def test_a_prefix_is_counted_at_its_price_and_nothing_is_left(
 ) -> None:
     uri = put(client, "count/", {"a.jpg": 3, "deep/b.JPG": 5, "c.png": None, "d.json": 1})
     answers = tmp_path / "answers.jsonl"
-    assert cli.run(["count", uri, "--yes", "--output", str(answers)]) == Exit.OK
+    assert cli.run(["count", uri, "--yes", "--output", str(answers)]) == Exit.FAILED, "one photo has no count"
     shown = capsys.readouterr().out
     assert "Count 3 photos" in shown and "1 x ml.m5.xlarge" in shown
     found = {row["photo"].removeprefix(uri): row for row in map(json.loads, answers.read_text().splitlines())}
@@ -72,7 +72,7 @@ def test_a_prefix_is_counted_at_its_price_and_nothing_is_left(
     assert job_run["TransformJobStatus"] == "Completed", "a bad photo fails no job"
     tags = client("sagemaker").list_tags(ResourceArn=job_run["TransformJobArn"])["Tags"]
     assert {"Key": "environment", "Value": "dev"} in tags
-    assert cli.run(["count", uri, "--yes", "--json"]) == Exit.OK
+    assert cli.run(["count", uri, "--yes", "--json"]) == Exit.FAILED
     assert [row["count"] for row in json.loads(capsys.readouterr().out)] == [3, None, 5]
 
 
@@ -207,7 +207,7 @@ def test_a_listed_photo_above_the_limit_is_named_and_fails_no_job(
     summary = job.run_audit(request, lambda: aws).summary
     assert (summary.counted, [reason for _, reason, _ in summary.reasons]) == (2, ["photo_too_large"])
     answers = tmp_path / "answers.jsonl"
-    assert cli.run(["count", f"s3://{BUCKET}/large/", "--yes", "--output", str(answers)]) == Exit.OK
+    assert cli.run(["count", f"s3://{BUCKET}/large/", "--yes", "--output", str(answers)]) == Exit.FAILED
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert [row["count"] for row in rows] == [1, None, 3]
     assert "SageMaker lets 6291456 reach a transform job" in rows[1]["error"]
