@@ -7,8 +7,8 @@
 mixed: hostile clients send bombs, broken files, mutations of every kind of body, lies about lengths, and what is no
 HTTP, while good clients send photos whose counts were computed before without a server, and measure how long they wait.
 
-memory: mixes of the costliest requests that the limits let in, against a ResNet50 in int8, and the peak of the server's
-memory as Linux counts it.
+memory: mixes of the costliest requests that the limits let in, against a ResNet50 in int8 and in fp32, and the peak of
+the server's memory as Linux counts it.
 """
 
 from __future__ import annotations
@@ -186,9 +186,13 @@ def be_good(
 
 def memory(folder: Path, model: Path | None, rounds: int) -> list[bool]:
     """The server's peak under the costliest mixes."""
-    if model is None:
-        made = models.make(folder / "resnet50", photos()[:12])
-        model = made.int8
+    if model is not None:
+        return [_memory(model, "", rounds)]
+    made = models.make(folder / "resnet50", photos()[:12])
+    return [_memory(made.int8, "_int8", rounds), _memory(made.fp32, "_fp32", rounds)]
+
+
+def _memory(model: Path, name: str, rounds: int) -> bool:
     worst = 0.0
     for mix in mixes(photos()):
         with serving(model) as (port, process):
@@ -199,7 +203,7 @@ def memory(folder: Path, model: Path | None, rounds: int) -> list[bool]:
             found = peak(process)
         print(f"  {mix.name:44} {idle:5.0f} MB idle, {found:5.0f} MB at most; answers {dict(sorted(statuses.items()))}")
         worst = max(worst, found)
-    return [claim("soak_peak_memory_mb", worst, _MOST_MEGABYTES)]
+    return claim(f"soak_peak_memory{name}_mb", worst, _MOST_MEGABYTES)
 
 
 def at_once(port: int, requests: Sequence[Request]) -> Counter[int]:

@@ -48,6 +48,7 @@ from modelling.backbones import build_backbone, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel, ModelCard
 from modelling.openvino_graph import BATCH
 from photo import Preprocessing, open_photo, prepare, prepare_image
+from photo_upright import Upright
 from photos.batches import read_ahead, stacked
 from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 
@@ -146,7 +147,7 @@ def resized(photos: Photos) -> list[Pixels]:
 def decoded(kept: bytes, preprocessing: Preprocessing) -> Pixels:
     """What the network would see of a photo that was kept so."""
     if kept.startswith(b"RIFF"):
-        return prepare_image(Image.open(io.BytesIO(kept)).convert("RGB"), preprocessing)
+        return prepare_image(Upright(Image.open(io.BytesIO(kept))), preprocessing)
     return prepare(kept, preprocessing)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from photo import DEFAULT_MAX_PIXELS, PhotoError, check_size, is_large, prepare_image, read_header
+from photo_upright import Upright
 from serving.answers import Answer, Prediction, answer, write
 from serving.artefact import Artefact, Description
 from serving.cores import inference_threads
@@ -32,11 +33,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Opened:
-    """A photo that has been checked. `decode`, which works once, gives its RGB image or raises PhotoError."""
+    """A photo that has been checked. `decode`, which works once, gives its image or raises PhotoError."""
 
     large: bool
     """Whether photos like this one should be decoded in turn, for their time and memory."""
-    decode: Callable[[], Image.Image]
+    decode: Callable[[], Upright]
 
 
 class Scorer(Protocol):
@@ -67,7 +68,7 @@ class CountingModel:
                 return Opened(header.large, header.decode)
             height, width = photo.shape[:2]
             check_size((width, height), DEFAULT_MAX_PIXELS)
-            return Opened(is_large(width * height), lambda: Image.fromarray(photo))
+            return Opened(is_large(width * height), lambda: Upright(Image.fromarray(photo)))
         except PhotoError as error:
             return Refusal(error.reason, str(error))
 

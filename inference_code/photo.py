@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from photo_parts import MAX_PARTS, Parts, jpeg_parts, png_parts
+from photo_upright import LARGE_PIXELS, Box, Upright
 
 DEFAULT_MAX_BYTES: Final = 16 * 1024 * 1024
 DEFAULT_MAX_PIXELS: Final = 25_000_000
@@ -31,11 +32,12 @@ MAX_SCANS: Final = 100
 MAX_SCANNED_PIXELS: Final = 400_000_000
 # Of a processor, for the header and again for the pixels; a photo within the limits above takes a tenth of it.
 DECODE_SECONDS: Final = 10.0
+# Of memory that a decoder holds beside the image, for a JPEG that is drawn in several scans: 25 million pixels in three
+# colours of full resolution.
+MAX_HELD_BYTES: Final = 150_000_000
 # Beyond either, photos should be decoded one at a time: an eighth of a second, or memory for 2 million pixels.
 _LARGE_SCANNED_PIXELS: Final = 50_000_000
-_LARGE_BYTES: Final = 8 * 1024 * 1024
-# Rows that are converted to RGB at a time.
-_BAND: Final = 256
+_LARGE_BYTES: Final = 4 * LARGE_PIXELS
 # libjpeg can decode at 1/2, 1/4 or 1/8 of the size. Twice the side that is needed leaves the antialiasing filter its
 # work: on bin photos the network's input then differs by 0.2 grey levels in the mean and 3 at most; with no headroom
 # it was 1.1 and 49.
@@ -48,15 +50,6 @@ CROP: Final = "crop"
 WHOLE: Final = "whole"
 FITS: Final = (WHOLE, CROP)
 """How a photo is fitted to the network's square input: the whole frame squashed, or its centre cut out."""
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class PhotoError(ValueError):
@@ -144,32 +137,30 @@ class PhotoHeader:
     pixels: int
     """Of the photo as it was sent."""
     scans: int
+    held_bytes: int
+    """Which the decoder needs beside the image."""
     orientation: int
+    content: Box | None
+    """Where the photo lies in the image, whose last row and column may be filled up; None for all of it."""
     _source: _Source
 
     @property
     def large(self) -> bool:
         """Whether decoding takes so long or so much memory that photos like this one should be decoded in turn."""
-        # libjpeg holds every coefficient, two bytes, of a JPEG that is drawn in more than one scan.
-        held = 2 * self.pixels * len(self.image.getbands()) if self.scans > 1 else 0
-        return is_large(self.image.width * self.image.height, held) or self.pixels * self.scans > _LARGE_SCANNED_PIXELS
+        return is_large(self.image.width * self.image.height, self.held_bytes) or (
+            self.pixels * self.scans > _LARGE_SCANNED_PIXELS
+        )
 
-    def decode(self) -> Image.Image:
-        """The upright RGB image; works once. Raises PhotoError (unreadable, too_slow)."""
+    def decode(self) -> Upright:
+        """The decoded image; works once. Raises PhotoError (unreadable, too_slow)."""
         try:
             self._source.allow(DECODE_SECONDS)
             self.image.load()
-            rgb = _to_rgb(self.image)
         except PhotoError:
             raise
         except Exception as error:
             raise PhotoError("unreadable", f"the {self.image.format} is truncated or damaged") from error
-        turn = _TURNS.get(self.orientation)
-        if turn is None:
-            return rgb
-        turned = rgb.transpose(turn)
-        rgb.close()
-        return turned
+        return Upright(self.image, self.orientation, self.content)
 
 
 def read_header(
@@ -207,9 +198,8 @@ def read_header(
     pixels = image.width * image.height
     check_size(image.size, max_pixels)
     check_parts(parts, pixels)
-    if needed_side is not None:
-        _decode_scaled(image, needed_side)
-    return PhotoHeader(image, pixels, parts.scans, parts.orientation, source)
+    content = None if needed_side is None else _decode_scaled(image, needed_side)
+    return PhotoHeader(image, pixels, parts.scans, parts.held_bytes(pixels), parts.orientation, content, source)
 
 
 def is_large(pixels: int, held_bytes: int = 0) -> bool:
@@ -225,10 +215,10 @@ def open_photo(
     needed_side: int | None = None,
 ) -> Image.Image:
     """Decode a JPEG or PNG into an upright RGB image. Takes and raises what `read_header` does."""
-    return read_header(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=needed_side).decode()
+    return read_header(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=needed_side).decode().whole()
 
 
-def resized_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+def resized_size(size: tuple[float, float], side: int) -> tuple[int, int]:
     """(width, height) after the shorter side has become `side` pixels; the longer one is rounded down."""
     width, height = size
     if width <= height:
@@ -256,26 +246,30 @@ def prepare(
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """The network's input for one encoded photo: uint8 RGB [crop, crop, 3]. Raises PhotoError."""
-    image = open_photo(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=preprocessing.needed_side)
-    return prepare_image(image, preprocessing)
+    header = read_header(data, max_bytes=max_bytes, max_pixels=max_pixels, needed_side=preprocessing.needed_side)
+    return prepare_image(header.decode(), preprocessing)
 
 
-def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """As `prepare`, from a decoded RGB image: resize and crop in one pass that touches only what is kept.
+def prepare_image(image: Upright, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """As `prepare`, from a decoded image: resize and crop in one pass that touches only what is kept.
 
     With fit crop the source box is the crop mapped back through the full resize, so every output pixel has the filter
     it has in `centre_crop(resize_shorter_side(image, ...), ...)`; the two differ by rounding, at most one grey level.
     """
     side = preprocessing.crop
     if preprocessing.fit == WHOLE:
-        return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), dtype=np.uint8)
-    size = resized_size(image.size, preprocessing.shorter_side)
+        return np.asarray(image.resized(side), dtype=np.uint8)
+    first, above, right, bottom = image.content
+    width, height = right - first, bottom - above
+    size = resized_size((width, height), preprocessing.shorter_side)
     if size == image.size:
-        return np.asarray(centre_crop(image, side), dtype=np.uint8)
+        return np.asarray(centre_crop(image.whole(), side), dtype=np.uint8)
     left, top = _centre(size, side)
-    across, down = image.width / size[0], image.height / size[1]
+    across, down = width / size[0], height / size[1]
     box = (left * across, top * down, (left + side) * across, (top + side) * down)
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
+    return np.asarray(
+        image.resized(side, (first + box[0], above + box[1], first + box[2], above + box[3])), dtype=np.uint8
+    )
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -304,6 +298,12 @@ def check_parts(parts: Parts, pixels: int) -> None:
             f"the JPEG {drawn} in {parts.scans} scans; at most {MAX_SCANS} scans and {MAX_SCANNED_PIXELS} pixels "
             "in all scans are allowed: save it as a baseline JPEG",
         )
+    if parts.held_bytes(pixels) > MAX_HELD_BYTES:
+        raise PhotoError(
+            "too_many_pixels",
+            f"the JPEG draws {pixels} pixels in several scans, for which a decoder needs {parts.held_bytes(pixels)} "
+            f"bytes; at most {MAX_HELD_BYTES} are allowed: save it as a baseline JPEG",
+        )
     # A larger number is none: the file is read as a still photo.
     if 1 < parts.frames <= 2**31:
         raise PhotoError("animated", "the PNG is animated; send one still photo")
@@ -329,34 +329,11 @@ class _Source(io.BytesIO):
         return super().read(size)
 
 
-def _decode_scaled(image: Image.Image, needed_side: int) -> None:
+def _decode_scaled(image: Image.Image, needed_side: int) -> Box | None:
+    """Let libjpeg decode a large JPEG at a part of its size. Where the photo lies in the image, unless it fills it."""
     width, height = image.size
     for scale in (8, 4, 2):
-        # A size that the scale does not divide would be rounded up, and the crop would shift.
-        divides = width % scale == 0 and height % scale == 0
-        if divides and min(width, height) // scale >= SCALED_DECODING_HEADROOM * needed_side:
-            image.draft("RGB", (width // scale, height // scale))
-            return
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB, in bands, so that steps in between need little memory. Another image than RGB is closed."""
-    if image.mode == "RGB":
-        return image
-    rgb = Image.new("RGB", image.size)
-    for top in range(0, image.height, _BAND):
-        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
-        rgb.paste(_band_to_rgb(band), (0, top))
-    image.close()
-    return rgb
-
-
-def _band_to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion clips at 255, which would turn every photo white.
-        grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+        if min(width, height) // scale >= SCALED_DECODING_HEADROOM * needed_side:
+            drafted = image.draft("RGB", (width // scale, height // scale))
+            return None if drafted is None else drafted[1]
+    return None

@@ -25,6 +25,10 @@ _END, _SCAN, _EXIF_SEGMENT = 0xD9, 0xDA, 0xE1
 # Frames, Huffman and arithmetic tables, quantisation tables, restart intervals, and the two that tell the colour space:
 # JFIF's and Adobe's.
 _PICTURE_SEGMENTS: Final = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, 0xE0, 0xEE})
+# Frames: all but the tables of C4 and CC, and C8, which is reserved.
+_FRAMES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_COEFFICIENT_BYTES: Final = 2
 _EXIF_NAME: Final = b"Exif\0\0"
 
 _PNG_SIGNATURE_BYTES: Final = 8
@@ -49,12 +53,19 @@ class Parts:
     scans: int = 0
     frames: int = 1
     orientation: int = UPRIGHT
+    held: float = 0.0
+    """Coefficients a pixel that a decoder holds of the whole photo at once."""
+
+    def held_bytes(self, pixels: int) -> int:
+        """Bytes that a decoder holds of the whole photo, beside the image that it makes."""
+        return int(_COEFFICIENT_BYTES * self.held * pixels)
 
 
 def jpeg_parts(data: bytes) -> Parts:
     """The parts of what begins as a JPEG. A malformed one gives a picture that no decoder reads."""
     picture = [data[:2]]
     at, parts, orientation = 2, 0, None
+    held, held_if_split, components = 0.0, 0.0, 0
     while (found := _MARKER.search(data, at)) and parts <= MAX_PARTS:
         parts += 1
         marker, at = found[1][0], found.end()
@@ -63,10 +74,15 @@ def jpeg_parts(data: bytes) -> Parts:
         if marker == _SCAN:
             scans, more = _scans(data, at, MAX_PARTS - parts)
             picture.append(data[at - 2 :])
-            return Parts(b"".join(picture), parts + more, scans, orientation=orientation or UPRIGHT)
+            if scans > 1 or data[at + 2 : at + 3] != bytes((components,)):
+                held = held_if_split
+            return Parts(b"".join(picture), parts + more, scans, orientation=orientation or UPRIGHT, held=held)
         end = _end_of_segment(data, at)
         if marker in _PICTURE_SEGMENTS:
             picture.append(data[at - 2 : end])
+            if marker in _FRAMES:
+                held_if_split, components = _coefficients(data[at:end])
+                held = held_if_split if marker in _PROGRESSIVE else 0.0
         elif marker == _EXIF_SEGMENT and orientation is None and data.startswith(_EXIF_NAME, at + 2):
             orientation = orientation_of(data[at + 2 + len(_EXIF_NAME) : end])
         at = end
@@ -120,6 +136,13 @@ def _scans(data: bytes, at: int, most: int) -> tuple[int, int]:
         scans += found[1][0] == _SCAN
         at = _end_of_segment(data, found.end())
     return scans, parts
+
+
+def _coefficients(frame: bytes) -> tuple[float, int]:
+    """Coefficients a pixel of a frame, from its segment's length on, and how many components it has."""
+    factors = [(frame[at] >> 4, frame[at] & 15) for at in range(9, len(frame), 3)]
+    most = max((across for across, _ in factors), default=0) * max((down for _, down in factors), default=0)
+    return (sum(across * down for across, down in factors) / most if most else 0.0), len(factors)
 
 
 def _end_of_segment(data: bytes, at: int) -> int:

@@ -11,6 +11,8 @@ from benchmarks.soaking.bodies import JSON, JSON_LINES, NPY, PNG, Request, in_js
 from tests.hostile_photos import encoded, jpeg_of_scans, png_of_zeros
 
 _LARGEST = (5000, 5000)
+_ODD = (4999, 4999)
+_FOUR = (4331, 4327)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Mix:
 def mixes(photos: Sequence[bytes]) -> list[Mix]:
     """Every mix; one that is not let in as a whole is let in as far as the limits go."""
     progressive = encoded(Image.effect_noise(_LARGEST, 40).convert("RGB"), progressive=True, quality=5)
+    # The most that a decoder holds of a JPEG, of a size that no scale divides.
+    held = encoded(Image.effect_noise(_ODD, 40).convert("RGB"), progressive=True, quality=5, subsampling=0)
+    four = encoded(Image.effect_noise(_FOUR, 40).convert("CMYK"), progressive=True, quality=5)
+    turned = encoded(Image.effect_noise(_ODD, 40), quality=20, exif=_sideways())
     wide = png_of_zeros(*_LARGEST, rows=_LARGEST[1], depth=16, colour=6)
     grey = png_of_zeros(*_LARGEST, rows=_LARGEST[1], depth=16)
     # As large as a photo may be that does not wait for its turn.
@@ -36,6 +42,9 @@ def mixes(photos: Sequence[bytes]) -> list[Mix]:
     pixels = array + shape.ljust(117) + b"\n" + bytes(64 * 360 * 360 * 3)
     return [
         Mix("64 progressive photos of 25 Mpx", [Request("photo", progressive)] * 64),
+        Mix("64 progressive photos of 25 Mpx, full colours", [Request("photo", held)] * 64),
+        Mix("64 progressive photos of 19 Mpx, CMYK", [Request("photo", four)] * 64),
+        Mix("64 grey photos of 25 Mpx, turned", [Request("photo", turned)] * 64),
         Mix("64 photos of 25 Mpx, 16 bits RGBA", [Request("photo", wide, PNG)] * 64),
         Mix("64 photos of 25 Mpx, 16 bits grey", [Request("photo", grey, PNG)] * 64),
         Mix("64 photos of 100 scans", [Request("photo", jpeg_of_scans((1980, 1980), 100))] * 64),
@@ -50,7 +59,7 @@ def mixes(photos: Sequence[bytes]) -> list[Mix]:
         Mix(
             "one of each",
             [
-                Request("photo", progressive),
+                Request("photo", held),
                 Request("photo", wide, PNG),
                 Request("json", many, JSON),
                 Request("pixels", pixels, NPY),
@@ -58,3 +67,9 @@ def mixes(photos: Sequence[bytes]) -> list[Mix]:
             ],
         ),
     ]
+
+
+def _sideways() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from arithmetic import PrecisionError, compile_graph, floats_of_cpu, floats_of_graph
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE, Artefact, ArtefactError
+from serving.weights import MappedWeights
 
 Photos = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -23,10 +24,13 @@ class Network:
     def __init__(self, artefact: Artefact, *, threads: int) -> None:
         self._outputs = len(artefact.description.classes)
         self._crop = artefact.description.preprocessing.crop
+        self._weights: MappedWeights | None = None
+        self._weights_are_new = True
         try:
             core = openvino.Core()
             graph = core.read_model(artefact.graph)
             self._check_interface(graph)
+            graph, self._weights = _with_mapped_weights(core, graph)
             floats = floats_of_graph(artefact.description.precision, floats_of_cpu())
             properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
             self._request = compile_graph(core, graph, floats, properties).create_infer_request()
@@ -54,9 +58,20 @@ class Network:
             result = self._request.infer({0: photos}, share_inputs=True)[0]
         except RuntimeError as error:
             raise ModelError(f"the graph fails: {str(error).splitlines()[0]}") from error
+        if self._weights_are_new and self._weights is not None:
+            self._weights_are_new = False
+            self._weights.give_back()
         scores = np.array(result, dtype=np.float32)
         if scores.shape != (len(photos), self._outputs):
             raise ModelError(f"the graph gave scores {scores.shape} for {len(photos)} photos")
         if not np.isfinite(scores).all():
             raise ModelError("the graph gave scores that are no numbers")
         return scores
+
+
+def _with_mapped_weights(core: openvino.Core, graph: openvino.Model) -> tuple[openvino.Model, MappedWeights | None]:
+    """The graph with its weights in a file; the given one where the temporary folder takes no file."""
+    try:
+        return MappedWeights.of(core, graph)
+    except (OSError, ValueError, RuntimeError):
+        return graph, None

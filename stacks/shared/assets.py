@@ -26,6 +26,7 @@ SHARED_MODULES = (
     "digests.py",
     "photo.py",
     "photo_parts.py",
+    "photo_upright.py",
     "arithmetic.py",
     "inference.py",
     "serving/__init__.py",
@@ -40,6 +41,7 @@ SHARED_MODULES = (
     "serving/onnx_scan.py",
     "serving/refusals.py",
     "serving/requests.py",
+    "serving/weights.py",
 )
 """What training and serving must agree on, from a photo's bytes to the answer: written once, in the serving folder, and
 packed with the training code. The server around it is not needed there."""

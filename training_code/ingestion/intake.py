@@ -119,7 +119,7 @@ def _any(data: bytes, md5: str) -> tuple[NDArray[np.uint8], SourcePhoto]:
     header = read_header(data, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
     image = header.image
     source = SourcePhoto(len(data), image.format or "", image.mode, image.width, image.height, md5)
-    return four_channels(header.decode()), source
+    return four_channels(header.decode().whole()), source
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
