@@ -70,11 +70,14 @@ def s3_output(name: str, uri: str) -> ProcessingOutput:
     return ProcessingOutput(output_name=name, s3_output=place)
 
 
-def test_a_trainer_with_logs(trainer, numbers, session) -> None:  # type: ignore[no-untyped-def]
+def test_a_trainer_with_logs(trainer, numbers, session, caplog) -> None:  # type: ignore[no-untyped-def]
+    """This version hands the job's lines to a logger, which the caller shows."""
+    caplog.set_level("INFO")
     one = trainer()
     one.train(input_data_config=[InputData(channel_name="train", data_source=numbers)], wait=True, logs=True)
     job = TrainingJob.get(one._latest_training_job.training_job_name)
     assert job.training_job_status == "Completed"
+    assert "epoch=39 validation:loss=" in caplog.text
     assert slope(job.model_artifacts.s3_model_artifacts) == pytest.approx(2, abs=0.01)
     assert session.default_bucket() == "sagemaker-us-east-1-123456789012"
 
