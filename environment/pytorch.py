@@ -64,6 +64,7 @@ class Installer:
         index: address of PyTorch's CPU index.
         source: one of SOURCES; `auto` tries them in order.
         system: the operating system, as `platform.system` names it.
+        ready: returns when what PyTorch imports is installed; a pair is tried after that.
     """
 
     pip: Pip
@@ -71,6 +72,7 @@ class Installer:
     index: str = PUBLIC_INDEX
     source: str = "auto"
     system: str = platform.system()
+    ready: Callable[[], object] = lambda: None
 
     def install(self) -> Installed:
         """Install the first pair that works. Raises SetupError with the reason of each source."""
@@ -163,6 +165,7 @@ class Installer:
 
     def _unproven(self, *flags: str) -> str:
         """Try the installed pair; if it does not work, remove it and return the reason, else an empty text."""
+        self.ready()
         command = [str(self.pip.python), str(PROOF), "pytorch", *flags]
         proof = subprocess.run(command, capture_output=True, text=True, check=False)
         if proof.returncode == 0:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +119,17 @@ def test_a_configured_pair_comes_first(
     assert (found.source, found.torch, found.torchvision) == ("your pip configuration", "2.13.0+cpu", "0.28.0+cpu")
     assert found.remark == ""
     assert "torch 2.13.0+cpu and torchvision 0.28.0+cpu from your pip configuration" in capsys.readouterr().out
+
+
+def test_a_pair_is_tried_when_what_it_imports_is_installed(place: Path, root: Path, sources: Sources) -> None:
+    (root / "proof.py").write_text("import what_torch_imports\n")
+
+    def ready() -> None:
+        assert imported(place, "import torch").returncode == 0
+        next(place.glob("lib/python3*/site-packages")).joinpath("what_torch_imports.py").touch()
+
+    found = replace(installer(place, root, sources, configured=sources.cpu), ready=ready).install()
+    assert found.source == "your pip configuration"
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["nothing", "only torch"])

