@@ -1,6 +1,6 @@
 """Faults of network, disk, processes and clock in every job: each costs time, and the result stays the same to the bit.
 
-    python -m benchmarks.faults                               # 500 faults, a quarter of an hour on 2 cores
+    python -m benchmarks.faults                               # 500 faults, ten minutes on 2 cores
     python -m benchmarks.faults --quick                       # some 60
     python -m benchmarks.faults --parts embed,evaluate
 
@@ -9,7 +9,7 @@ name the fault, and what the last one made must be what a run without faults mak
 
 parts: ingest, embed, train (a head, and everything), evaluate, audit: killed at random, with a full disk, with a clock
 that jumps. network: ingest and audit, with 503, reset, cut and flipped answers of the bucket, and an endpoint that is
-busy or cuts its answers.
+busy or cuts its answers. The steps of the pipeline are tried beside the audit and the network.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +37,11 @@ from benchmarks.faulting.network import Weather, storm
 from tests.audited import runtime, write_folder
 
 PARTS: Final = ("ingest", "embed", "train", "evaluate", "audit", "network")
-TRIALS: Final = {KILL: 24, FULL_DISK: 4, CLOCK: 2}
+TRIALS: Final = {KILL: 24, FULL_DISK: 3, CLOCK: 2}
 """Of each job."""
+_FEWEST: Final = 8
+_SECONDS: Final = 40
+"""Kills are fewer where a run is slow: so many whole runs, but `_FEWEST` at least."""
 _STORMS: Final = 3
 """Of each kind and job, with up to 20 faults each."""
 _QUICK: Final = 8
@@ -51,6 +56,14 @@ class Tally:
     lost: Counter[tuple[str, str]] = field(default_factory=Counter)
     words: list[str] = field(default_factory=list)
 
+    def __add__(self, other: Tally) -> Tally:
+        """Both together."""
+        both = Tally(Counter(self.injected), Counter(self.lost), self.words + other.words)
+        # A sum of counters would leave out what is zero.
+        both.injected.update(other.injected)
+        both.lost.update(other.lost)
+        return both
+
     def note(self, job: str, kind: str, outcome: Outcome) -> None:
         """Count one trial."""
         self.injected[job, kind] += outcome.injected
@@ -58,34 +71,71 @@ class Tally:
             self.lost[job, kind] += max(1, outcome.injected)
             self.words.append(f"{job}, {kind}: {outcome.words.strip()[-500:]}")
 
+    def say(self, job: str, kind: str) -> None:
+        """Print one line about one kind of fault in one job."""
+        print(f"  {job}, {kind}: {self.injected[job, kind]} injected, {self.lost[job, kind]} lost", flush=True)
+
 
 def main() -> int:
     """Inject the faults, print what survived and the claims; 1 when a fault was lost."""
     options = _options()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    tally, draw, began = Tally(), random.Random(options.seed), time.monotonic()
-    with tempfile.TemporaryDirectory() as name, surroundings(Path(name)) as (environment, weather):
+    began = time.monotonic()
+    lanes = [lane for lane in LANES if lane.parts & set(options.parts)]
+    # A process each: they wait for the disk, for pauses between attempts and for one another's cores.
+    with ProcessPoolExecutor(len(lanes), mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(lane.run, set(options.parts), options) for lane in lanes]
+        tallies = [lane.result() for lane in running]
+    return report(sum(tallies, Tally()), time.monotonic() - began)
+
+
+def of_the_pipeline(parts: set[str], options: argparse.Namespace) -> Tally:
+    """Every fault of the computer in the steps of the pipeline."""
+    tally, draw = Tally(), random.Random(f"{options.seed}/pipeline")
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        networked = over_the_network(environment)
-        local = steps(folder / "world", options.photos) if set(options.parts) - {"audit", "network"} else []
-        print(f"everything is made after {time.monotonic() - began:.0f} s")
-        for work in [*local, *networked[1:]]:
-            if work.name.partition(" ")[0] in options.parts:
+        for work in steps(folder / "world", options.photos):
+            if work.name.partition(" ")[0] in parts:
                 try_all(work, folder / "trial", options.share, draw, tally)
-        if "network" in options.parts:
-            for work in networked:
-                try_network(work, folder / "trial", weather, options.share, tally)
-    return report(tally, time.monotonic() - began)
+    return tally
+
+
+def of_the_bucket(parts: set[str], options: argparse.Namespace) -> Tally:
+    """Every fault of the computer in the audit, and every fault of the network."""
+    tally, draw = Tally(), random.Random(f"{options.seed}/bucket")
+    with tempfile.TemporaryDirectory() as name, surroundings(Path(name)) as (environment, weather):
+        trial, (ingest, audit) = Path(name) / "trial", over_the_network(environment)
+        if "audit" in parts:
+            try_all(audit, trial, options.share, draw, tally)
+        if "network" in parts:
+            for work in (ingest, audit):
+                try_network(work, trial, weather, options.share, tally)
+    return tally
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Parts that are tried one after the other, beside those of the other lane."""
+
+    parts: frozenset[str]
+    run: Callable[[set[str], argparse.Namespace], Tally]
+
+
+LANES: Final = (
+    Lane(frozenset({"ingest", "embed", "train", "evaluate"}), of_the_pipeline),
+    Lane(frozenset({"audit", "network"}), of_the_bucket),
+)
 
 
 def try_all(work: Job, parent: Path, share: float, draw: random.Random, tally: Tally) -> None:
     """Every fault of the computer, several times."""
     whole, seconds = undisturbed(work, parent)
     for kind, fault in FAULTS.items():
-        for _ in range(max(1, round(TRIALS[kind] * share))):
+        trials = min(TRIALS[kind], max(_FEWEST, round(_SECONDS / seconds))) if kind == KILL else TRIALS[kind]
+        for _ in range(max(1, round(trials * share))):
             with folders(parent, work) as (place, out):
                 tally.note(work.name, kind, fault(work, place, out, whole, seconds, draw))
-        print(f"  {work.name}, {kind}: {tally.injected[work.name, kind]} injected, {tally.lost[work.name, kind]} lost")
+        tally.say(work.name, kind)
 
 
 def try_network(work: Job, parent: Path, weather: Weather, share: float, tally: Tally) -> None:
@@ -97,7 +147,7 @@ def try_network(work: Job, parent: Path, weather: Weather, share: float, tally: 
             with folders(parent, work) as (place, out):
                 tally.note(work.name, kind, storm(work, place, out, whole, weather, kind))
         weather.kind = ""
-        print(f"  {work.name}, {kind}: {tally.injected[work.name, kind]} injected, {tally.lost[work.name, kind]} lost")
+        tally.say(work.name, kind)
 
 
 def undisturbed(work: Job, parent: Path) -> tuple[Made, float]:

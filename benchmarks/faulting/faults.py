@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,22 +42,36 @@ def kill(work: Job, place: Path, out: Path, whole: Made, seconds: float, draw: r
 
 
 def full_disk(work: Job, place: Path, out: Path, whole: Made, seconds: float, draw: random.Random) -> Outcome:
-    """Writing one of the files finds no space; the attempt says so, and the next one has space again."""
-    made = sorted(whole)
-    traps = _traps(work, place, out, draw.choice(made))
-    for trap in traps:
-        trap.parent.mkdir(parents=True, exist_ok=True)
-        trap.symlink_to(_FULL)
-    first = Attempt(work, place, out)
-    status = first.status()
-    for trap in traps:
-        if trap.is_symlink():
-            trap.unlink()
-    if status == 0:  # this file is not written, or was written before
-        return Outcome(0, first.made == whole, "another result than that of a run without faults")
-    if "no space is left on the disk" not in first.said or "Traceback" in first.said:
-        return Outcome(1, survived=False, words=first.said)
-    return _ended(work, place, out, whole, 1)
+    """Writing one of the files finds no space; the attempt says so, and the next one has space again.
+
+    Files are tried until one is written to the full disk: some are renamed into their place, over the trap.
+    """
+    for name in draw.sample(sorted(whole), len(whole)):
+        traps = _traps(work, place, out, name)
+        for trap in traps:
+            trap.parent.mkdir(parents=True, exist_ok=True)
+            trap.symlink_to(_FULL)
+        first = Attempt(work, place, out)
+        status = first.status()
+        for trap in traps:
+            if trap.is_symlink():
+                trap.unlink()
+        if status == 0:
+            if first.made != whole:
+                return Outcome(0, survived=False, words="another result than that of a run without faults")
+            _afresh(work, place, out)
+            continue
+        if "no space is left on the disk" not in first.said or "Traceback" in first.said:
+            return Outcome(1, survived=False, words=first.said)
+        return _ended(work, place, out, whole, 1)
+    return Outcome(0, survived=False, words="none of its files was written to the full disk")
+
+
+def _afresh(work: Job, place: Path, out: Path) -> None:
+    """The folders as the first attempt finds them."""
+    for folder in (place, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    work.prepare(place)
 
 
 def clock_jumps(work: Job, place: Path, out: Path, whole: Made, seconds: float, draw: random.Random) -> Outcome:
