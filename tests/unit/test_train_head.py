@@ -18,16 +18,21 @@ import train
 from digests import read_sealed, seal
 from fitting.objectives import cross_entropy, expected_count, ordinal
 from fitting.optimiser import Optimiser, Schedule
-from jobs.container import JobError
+from jobs.container import JobError, run_job
 from modelling.bin_model import BinModel, load_model
 from modelling.head import CountHead
 from tests.training_data import add_features, write_embedding
 
 
+def arguments(folder: Path, *flags: str) -> list[str]:
+    """Of a training on `folder`/embedding."""
+    places = ["--embedding", str(folder / "embedding"), "--output", str(folder / "model")]
+    return ["--backbone", "small", *places, "--checkpoints", str(folder / "checkpoints"), *flags]
+
+
 def run(folder: Path, *flags: str) -> dict[str, Any]:
     """Train on `folder`/embedding into `folder`/model; the metrics it wrote."""
-    places = ["--embedding", str(folder / "embedding"), "--output", str(folder / "model")]
-    train.main(["--backbone", "small", *places, "--checkpoints", str(folder / "checkpoints"), *flags])
+    train.main(arguments(folder, *flags))
     metrics: dict[str, Any] = json.loads((folder / "model" / "metrics.json").read_text())
     return metrics
 
@@ -40,6 +45,20 @@ def test_a_head_learns_whatever_the_scale_of_the_features(tmp_path: Path) -> Non
         results[name] = metrics["best"]["validation_accuracy"]
     assert results["plain"] > 0.7
     assert results["wild"] == pytest.approx(results["plain"], abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "metrics.json"])
+def test_a_full_disk_is_named_by_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """/dev/full answers every write as a full disk does."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "job"))
+    write_embedding(tmp_path / "embedding", train=20, validation=10)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / name).symlink_to("/dev/full")
+    assert run_job(lambda: train.main(arguments(tmp_path, "--epochs", "1"))) == 1
+    said = capsys.readouterr().err
+    assert "no space is left on the disk" in said and "Traceback" not in said
 
 
 def test_constant_features_are_harmless(tmp_path: Path) -> None:

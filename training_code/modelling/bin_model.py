@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from digests import DamagedFile, seal, sha256_of, unseal
@@ -106,7 +106,9 @@ def combine_saved(backbone: Path | None, head: dict[str, Tensor], card: ModelCar
 
 def _write(tensors: dict[str, Tensor], card: ModelCard, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / _TENSORS)
+    # The writer of safetensors reports a full disk without its error number, so Python writes the file.
+    data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    (folder / _TENSORS).write_bytes(data)
     (folder / _CARD).write_bytes(seal(asdict(replace(card, tensors=sha256_of(folder / _TENSORS)))))
 
 
