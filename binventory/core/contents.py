@@ -13,11 +13,13 @@ _MD5: Final = re.compile(r"[0-9a-f]{32}")
 def named_md5(reply: Mapping[str, Any]) -> str | None:
     """The MD5 of the whole object that an answer of GetObject names; None where its ETag is something else.
 
-    It is the MD5 of what was uploaded in one part and is encrypted with S3's own keys or not at all.
+    It is the MD5 of what was uploaded in one part and is encrypted with S3's own keys or not at all; in directory
+    buckets it never is.
     """
     tag = str(reply.get("ETag", "")).strip('"')
     own_keys = reply.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in reply
-    return tag if own_keys and _MD5.fullmatch(tag) else None
+    in_directory = reply.get("StorageClass") == "EXPRESS_ONEZONE"
+    return tag if own_keys and not in_directory and _MD5.fullmatch(tag) else None
 
 
 def md5_of(data: bytes) -> str:
