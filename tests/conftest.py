@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader
 
 import arithmetic
 from binventory.core.names import Names
@@ -34,6 +38,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="fp32: every choice of precision is made as on a processor without bf16 (default: what this one has)",
     )
+
+
+@cache
+def _description(path: str, read: Any = JSONFileLoader.load_file) -> Any:
+    return read(JSONFileLoader(), path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_services() -> Iterator[None]:
+    """Each command makes a session of boto3, which reads the description of each service: here once in a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: _description(path))
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported stays: the garbage collector need not look through aws_cdk and torch, again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000, 10, 10)
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "safetensors.torch"])
+# The last one takes two seconds: DistributedDataParallel imports it in each process of a job on several machines.
+_CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "safetensors.torch", "torch._dynamo"])
 
 
 class TrainProcess:
