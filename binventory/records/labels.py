@@ -121,6 +121,8 @@ class _Pairs:
 
 def _collected(rows: Iterable[_Written]) -> Labels:
     by_id: dict[str, Label] = {}
+    # Half a million labels are of a few kinds.
+    kinds: dict[tuple[int | None, str], Label] = {}
     place_of: dict[str, str] = {}
     refused: dict[str, tuple[str, str]] = {}
     for row in rows:
@@ -130,7 +132,8 @@ def _collected(rows: Iterable[_Written]) -> Labels:
             called = bin_id
             if row.malformed is not None:
                 raise row.malformed
-            label = Label(None if row.count is None else read_count(row.count, "count"), row.source)
+            count = None if row.count is None else read_count(row.count, "count")
+            label = kinds.setdefault((count, row.source), Label(count, row.source))
         except RecordError as error:
             refused.setdefault(called, (error.reason, f"{row.place}: {error}"))
             continue

@@ -6,19 +6,24 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.ingesting.without_photos import WithoutPhotos
 from benchmarks.object_server import ObjectServer
 from ingestion import books as books_module
 from ingestion.books import Accounts, RowTally, summary
 from ingestion.exploration import Exploration, to_document
 from ingestion.intake import SourcePhoto
+from ingestion.job import ingest as run_ingest
 from ingestion.rows import QUARANTINED, SKIPPED, Kept, Row, SetAside
+from ingestion.run import IngestSettings, JobMachine
+from ingestion.work import Intake, WorkLimits
 from tests.unit.bin_bucket import bucket, files
-from tests.unit.bin_ingest import ingest
+from tests.unit.bin_ingest import PHOTOS, ingest
 
 KEPT = st.builds(
     Kept,
@@ -68,6 +73,37 @@ def reported(rows: list[Row]) -> str:
 @given(st.data(), st.lists(KEPT | SET_ASIDE, max_size=40, unique_by=lambda row: row.id))
 def test_the_order_in_which_units_are_finished_shows_nowhere(data: st.DataObject, rows: list[Row]) -> None:
     assert reported(data.draw(st.permutations(rows))) == reported(rows)
+
+
+@given(st.lists(KEPT, max_size=40, unique_by=lambda row: row.id))
+def test_photos_with_the_content_of_another_are_counted(rows: list[Kept]) -> None:
+    exploration = Exploration(0)
+    for row in rows:
+        exploration.add(row)
+    document: Any = to_document(exploration)
+    assert document["source_photos"]["repeated_content"] == len(rows) - len({row.source.md5 for row in rows})
+
+
+def test_a_run_without_its_photos_keeps_the_books_of_one_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = {key: data for key, data in bucket(blocks=6, photos=10, block_size=10).items() if "metadata" not in key}
+    counts = {Path(key).stem: number % 7 for number, key in enumerate(photos)}
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["image_id,count", *(f"{name},{count}" for name, count in counts.items())]))
+    settings = IngestSettings(PHOTOS, str(labels), block_size=10)
+    found: list[dict[str, Any]] = []
+    for intake in (Intake, WithoutPhotos):
+        output = tmp_path / intake.__name__
+        with ObjectServer(photos) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint_url)
+            asyncio.run(run_ingest(settings, JobMachine(), output, limits=WorkLimits.of(1), intake=intake))
+            # Without photos, a few are read to see whether ETags are MD5 sums.
+            assert (sum(server.sent[key] > 0 for key in photos) > 3) == (intake is Intake)
+        found.append(json.loads((output / "report" / "books.json").read_text()))
+    for name in ("listed", "kept", "skipped", "quarantined", "per_split", "per_class", "units", "fingerprint"):
+        assert found[0][name] == found[1][name], name
+    assert found[0]["kept"] == sum(1 <= count <= 5 for count in counts.values())
 
 
 def test_units_count_once_and_not_before_their_mark_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -89,11 +89,12 @@ async def select(
         source.list_photos(lambda listed: expect(min(most, listed))), source.list_metadata()
     )
     photos, metadata = _photos(listings[0]), _named(listings[1], ids.id_of_metadata)
-    if not photos.by_id:
+    del listings
+    if not photos.entries:
         raise SourceError(f"{source.url} lists no photo; it must hold bin-images/<id>.jpg")
     if labels is None:
         _refuse_other_names(photos, metadata, selection)
-        wanted: Iterable[str] = photos.by_id.keys() | metadata.by_id.keys()
+        wanted: Collection[str] = {*photos.ids(), *metadata.ids()}
     else:
         wanted = labels.by_id
         for bin_id, reason, detail in labels.refused:
@@ -101,11 +102,12 @@ async def select(
     _refuse_second_photos(photos, wanted, selection)
     pool: list[Candidate] = []
     padded: Mapping[str, str] | None = None
+    photo_of, record_of = photos.ascending(), metadata.ascending()
     for bin_id in sorted(wanted):
         label = _NO_LABEL if labels is None else labels.by_id[bin_id]
-        photo, described = photos.by_id.get(bin_id), metadata.by_id.get(bin_id)
+        photo, described = photo_of(bin_id), record_of(bin_id)
         if photo is None:
-            padded = padded or {ids.without_zeros(name): name for name in photos.by_id}
+            padded = padded or {ids.without_zeros(name): name for name in photos.ids()}
             detail = _no_photo(bin_id, padded)
             selection.refuse(bin_id, QUARANTINED, "photo_missing", detail, label.count)
         else:
@@ -125,29 +127,69 @@ async def select(
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    by_id: Mapping[str, ListedObject]
+    """Objects with ids in their names, one for each id.
+
+    They are looked up in the order of the ids: two dictionaries of half a million ids would take 140 MB.
+    """
+
+    entries: Sequence[ListedObject]
+    """Sorted by id."""
+    id_of: Callable[[str], str]
     others: Sequence[str]
-    second: Sequence[tuple[str, str]] = ()
-    """Ids and names of photos whose bin has another photo, which is used."""
+    second: Sequence[tuple[str, str, str]] = ()
+    """Id and name of each photo whose bin has another photo, which is used, and that one's name."""
+
+    def ids(self) -> Iterator[str]:
+        """The ids, sorted."""
+        return (self.id_of(entry.name) for entry in self.entries)
+
+    def ascending(self) -> Callable[[str], ListedObject | None]:
+        """A function that finds an object by its id. Each id must be larger than the one asked for before."""
+        left = zip(self.ids(), self.entries, strict=True)
+        at, entry = next(left, _END)
+
+        def find(bin_id: str) -> ListedObject | None:
+            nonlocal at, entry
+            while at is not None and at < bin_id:
+                at, entry = next(left, _END)
+            return entry if at == bin_id else None
+
+        return find
+
+
+_END: Final[tuple[str | None, ListedObject | None]] = (None, None)
 
 
 def _named(found: Iterable[ListedObject], id_of: Callable[[str], str | None]) -> _Named:
     """Objects by the ids in their names. Where several objects have an id, the first is taken."""
-    by_id: dict[str, ListedObject] = {}
+
+    def known(name: str) -> str:
+        return id_of(name) or ""
+
+    entries: list[ListedObject] = []
     others: list[str] = []
-    second: list[tuple[str, str]] = []
+    second: list[tuple[str, str, str]] = []
     for entry in found:
-        bin_id = id_of(entry.name)
-        if bin_id is None:
-            if not _is_folder(entry):
-                others.append(entry.name)
-        elif by_id.setdefault(bin_id, entry) is not entry:
-            second.append((bin_id, entry.name))
-    return _Named(by_id, others, second)
+        if id_of(entry.name) is not None:
+            entries.append(entry)
+        elif not _is_folder(entry):
+            others.append(entry.name)
+    entries.sort(key=lambda entry: known(entry.name))
+    taken: list[ListedObject] = []
+    last = ""
+    for entry in entries:
+        bin_id = known(entry.name)
+        if bin_id != last:
+            taken.append(entry)
+            last = bin_id
+        else:
+            second.append((bin_id, entry.name, taken[-1].name))
+    return _Named(taken, known, others, second)
 
 
 def _photos(found: Iterable[ListedObject]) -> _Named:
-    return _named(sorted(found, key=lambda entry: ids.preference(entry.name)), ids.id_of_photo)
+    # Sorted by name already, which leaves the first part of the preference.
+    return _named(sorted(found, key=lambda entry: ids.preference(entry.name)[0]), ids.id_of_photo)
 
 
 def _is_folder(entry: ListedObject) -> bool:
@@ -155,11 +197,10 @@ def _is_folder(entry: ListedObject) -> bool:
     return entry.size == 0 and "." not in entry.name.rpartition("/")[2]
 
 
-def _refuse_second_photos(photos: _Named, wanted: Iterable[str], selection: Selection) -> None:
-    taken = set(wanted) if photos.second else ()
-    for bin_id, name in photos.second:
-        if bin_id in taken:
-            error = ids.second_photo(name, photos.by_id[bin_id].name)
+def _refuse_second_photos(photos: _Named, wanted: Collection[str], selection: Selection) -> None:
+    for bin_id, name, first in photos.second:
+        if bin_id in wanted:
+            error = ids.second_photo(name, first)
             selection.refuse(f"{PHOTOS}{name}", QUARANTINED, error.reason, str(error))
 
 

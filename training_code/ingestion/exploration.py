@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from ingestion.rows import QUARANTINED, Kept, Row, SetAside
 from ingestion.split import draw
 from stacks.vocabulary import CLASSES, SPLITS
@@ -39,7 +41,8 @@ class Exploration:
     widths: Counter[int] = field(default_factory=Counter)
     heights: Counter[int] = field(default_factory=Counter)
     kilobytes: Counter[int] = field(default_factory=Counter)
-    contents: Counter[bytes] = field(default_factory=Counter)
+    contents: bytearray = field(default_factory=bytearray)
+    """The MD5 of each kept photo's content, one after the other."""
     reasons: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     examples: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _grid: dict[int, list[tuple[int, str, Kept]]] = field(default_factory=lambda: defaultdict(list))
@@ -68,7 +71,7 @@ class Exploration:
         self.widths[source.width // _SIDE_STEP * _SIDE_STEP] += 1
         self.heights[source.height // _SIDE_STEP * _SIDE_STEP] += 1
         self.kilobytes[source.bytes // 1000 // _KILOBYTES_STEP * _KILOBYTES_STEP] += 1
-        self.contents[bytes.fromhex(source.md5)] += 1
+        self.contents += bytes.fromhex(source.md5)
         # A heap of the smallest draws: its root is the largest of them and gives way first.
         entry = (-draw(self.seed, "grid", row.id), row.id, row)
         grid = self._grid[row.count]
@@ -118,12 +121,19 @@ def to_document(exploration: Exploration) -> dict[str, object]:
             "widths_from": _sorted(exploration.widths),
             "heights_from": _sorted(exploration.heights),
             "kilobytes_from": _sorted(exploration.kilobytes),
-            "repeated_content": sum(number - 1 for number in exploration.contents.values() if number > 1),
+            "repeated_content": _repeated(exploration.contents),
         },
         "set_aside": {fate: _most_first(reasons) for fate, reasons in sorted(exploration.reasons.items())},
         "quarantine_examples": dict(sorted(exploration.examples.items())),
         "samples": {str(count): [row.id for row in rows] for count, rows in exploration.samples().items()},
     }
+
+
+def _repeated(digests: bytearray) -> int:
+    """How many photos have the content of another one, which does not count."""
+    halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+    ordered = halves[np.lexsort(halves.T)]
+    return int(np.count_nonzero((ordered[1:] == ordered[:-1]).all(axis=1)))
 
 
 def _most_first(counter: Counter[str]) -> dict[str, int]:

@@ -39,7 +39,7 @@ from ingestion.report import (
 from ingestion.run import NO_LABELS, NO_LISTING, Expected, IngestError, IngestSettings, JobMachine, RunFacts
 from ingestion.source import BinSource, Changed, read_file
 from ingestion.unit_files import PLAN, REPORT, make_folders, sweep
-from ingestion.work import WorkLimits
+from ingestion.work import Intake, WorkLimits
 from ingestion.workers import Workers, finished_before, run_units
 from shards.lists import ShardError
 from stacks.vocabulary import SPLITS
@@ -54,18 +54,20 @@ async def ingest(
     *,
     limits: WorkLimits,
     destination: Destination | None = None,
+    intake: type[Intake] = Intake,
 ) -> None:
     """Ingest this machine's share, and write the report of all machines where it is the last of them.
 
     Args:
         destination: the job's output in S3, from which a retried job continues; None when run by hand.
+        intake: what turns a candidate into an outcome.
 
     Raises:
         IngestError: the run failed; the message names the cure.
     """
     try:
         with alone(output, machine), Workers(limits.cores) as workers:
-            await _ingest(settings, machine, output, limits=limits, workers=workers, destination=destination)
+            await _ingest(settings, machine, output, limits, workers, destination, intake)
     except ShardError as error:
         raise IngestError(str(error)) from error
     except EmptySplitError:
@@ -78,10 +80,10 @@ async def _ingest(
     settings: IngestSettings,
     machine: JobMachine,
     output: Path,
-    *,
     limits: WorkLimits,
     workers: Workers,
     destination: Destination | None,
+    intake: type[Intake],
 ) -> None:
     make_folders(output)
     source = BinSource(settings.photos_uri, concurrency=limits.concurrency)
@@ -91,7 +93,14 @@ async def _ingest(
     done = await finished_before(output, task.units, destination)
     async with accounts.following():
         done += await run_units(
-            source, task.units, output, rule=task.facts.rule, limits=limits, workers=workers, destination=destination
+            source,
+            task.units,
+            output,
+            rule=task.facts.rule,
+            limits=limits,
+            workers=workers,
+            destination=destination,
+            intake=intake,
         )
     if machine.count == 1:
         await write_report(output, done, task.facts, accounts, photos_in(output))

@@ -85,15 +85,25 @@ class Changed(Exception):
     """An object has changed since it was listed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ListedObject(Packed):
-    """One object of a listing."""
+    """One object of a listing. There are a million of them, so an ETag of hexadecimal digits is kept as its bytes."""
 
     name: str
     """The key below the listed folder, for example `00231.jpg`."""
     size: int
-    etag: str
-    """Without quotes: the MD5 of the content where `BinSource.content_tags` holds; empty where the source has none."""
+    _tag: bytes | str
+
+    def __init__(self, name: str, size: int, tag: bytes | str) -> None:
+        """`tag`: the ETag, or as another object keeps it."""
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "_tag", bytes.fromhex(tag) if isinstance(tag, str) and is_md5(tag) else tag)
+
+    @property
+    def etag(self) -> str:
+        """Without quotes: the content's MD5 where `BinSource.content_tags` holds; empty where the source has none."""
+        return self._tag if isinstance(self._tag, str) else self._tag.hex()
 
 
 def content_md5(data: bytes) -> str:

@@ -159,6 +159,7 @@ class Share:
     limits: WorkLimits
     number: int
     destination: Destination | None
+    intake: type[Intake]
 
 
 class Intake:
@@ -173,7 +174,7 @@ class Intake:
         """Read and check one candidate. A fault of the bin is an outcome, an outage raises SourceError."""
         labelled: Labelled | None = None
         try:
-            labelled = await read_label(self._source, candidate)
+            labelled = await self._labelled(candidate)
             if labelled.count not in CLASSES:
                 return PhotoOutcome(labelled, None, SKIPPED, "count_out_of_range", f"count {labelled.count}")
             async with self._budget.hold(candidate.photo.size):
@@ -182,6 +183,9 @@ class Intake:
             return PhotoOutcome(labelled, None, QUARANTINED, CHANGED, str(error))
         except (RecordError, PhotoError) as error:
             return PhotoOutcome(labelled, None, QUARANTINED, error.reason, str(error))
+
+    async def _labelled(self, candidate: Candidate) -> Labelled:
+        return await read_label(self._source, candidate)
 
     async def _photo(self, candidate: Candidate, *, as_sent: bool) -> ShardPhoto:
         """Read the photo until its bytes are those that were listed; a damaged answer is requested again."""
@@ -208,7 +212,7 @@ async def run_share(
     if source is None:
         source = BinSource(share.url, concurrency=share.limits.concurrency)
         source.content_tags = share.content_tags
-    intake = Intake(source, share.limits)
+    intake = share.intake(source, share.limits)
     work: Iterable[tuple[Unit, Candidate]] = ((unit, candidate) for unit in units for candidate in unit.candidates)
     marks: list[Finished] = []
     uploads: list[asyncio.Task[None]] = []

@@ -26,7 +26,7 @@ from ingestion.plan import Unit
 from ingestion.run import IngestError
 from ingestion.source import BinSource
 from ingestion.unit_files import Finished, finished_unit, mark_path
-from ingestion.work import Counters, PhotoProgress, Share, WorkLimits, WorkStopped, run_share
+from ingestion.work import Counters, Intake, PhotoProgress, Share, WorkLimits, WorkStopped, run_share
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -144,6 +144,7 @@ async def run_units(
     limits: WorkLimits,
     workers: Workers,
     destination: Destination | None = None,
+    intake: type[Intake] = Intake,
 ) -> list[Finished]:
     """Do the units and return their marks. Units are removed from the list, which frees their memory."""
     photos = sum(len(unit.candidates) for unit in units)
@@ -159,6 +160,7 @@ async def run_units(
             limits=limits.divided(parts),
             number=number,
             destination=destination,
+            intake=intake,
         )
         for number in range(parts)
     ]
