@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -201,8 +201,7 @@ class Application:
     async def _predict(self, reading: Reading, visit: Visit) -> Prediction:
         begun = time.perf_counter()
         visit.hold_photos(len(reading.photos))
-        room = asyncio.Semaphore(_AT_ONCE)
-        outcomes = await self._in_time(asyncio.gather(*(self._score(photo, room) for photo in reading.photos)))
+        outcomes = await self._in_time(self._score_all(reading.photos))
         timed = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
         results = [self._counter.answer(each.scores) if isinstance(each, Scored) else each for each in outcomes]
         return Prediction(
@@ -224,14 +223,29 @@ class Application:
         except TimeoutError:
             raise busy(f"{self._admission.photos} photos") from None
 
-    async def _score(self, photo: Photo | Refusal, room: asyncio.Semaphore) -> Scored | Refusal:
-        """Send a photo through a decoder thread to the network's thread, without the event loop in between."""
+    async def _score_all(self, photos: Sequence[Photo | Refusal]) -> Sequence[Scored | Refusal]:
+        if len(photos) == 1:
+            return [await self._score(photos[0], lend=True)]
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def score(photo: Photo | Refusal) -> Scored | Refusal:
+            async with room:
+                return await self._score(photo, lend=False)
+
+        return await asyncio.gather(*(score(photo) for photo in photos))
+
+    async def _score(self, photo: Photo | Refusal, *, lend: bool) -> Scored | Refusal:
+        """Send a photo through a decoder thread to the network's thread, without the event loop in between.
+
+        With `lend` the network's thread decodes it, if that thread rests.
+        """
         if isinstance(photo, Refusal):
             return photo
-        async with room:
-            ticket: Ticket[Scored | Refusal] = Ticket()
-            self._decoders.submit(partial(self._decode, photo, ticket))
-            return await ticket.outcome()
+        ticket: Ticket[Scored | Refusal] = Ticket()
+        decode = partial(self._decode, photo, ticket)
+        if not (lend and self._batcher.lend(decode)):
+            self._decoders.submit(decode)
+        return await ticket.outcome()
 
     def _decode(self, photo: Photo, ticket: Ticket[Scored | Refusal], *, in_turn: bool = False) -> None:
         if not ticket.awaited:

@@ -1,4 +1,4 @@
-"""Micro-batches: photos that wait at the same time go through the network together. No photo waits for a batch."""
+"""The thread of the network: it takes all photos that wait at the same time. No photo waits for others to come."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from serving.decoding import Job
 from serving.network import Logits, Photos
 
 _CLOSING_SECONDS: Final = 2.0
@@ -43,6 +44,8 @@ class MicroBatcher:
         self._logits = logits
         self._largest = largest
         self._waiting: deque[_Waiting] = deque()
+        self._job: Job | None = None
+        self._rests = False
         self._wake = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
@@ -58,6 +61,19 @@ class MicroBatcher:
                 raise RuntimeError("the server is stopping")
             self._waiting.append(_Waiting(photo, time.perf_counter(), deliver))
             self._wake.notify()
+
+    def lend(self, job: Job) -> bool:
+        """Let the network's thread run a job now if it rests; False if it does not, and the job is not run.
+
+        So a photo that comes alone is decoded in the thread that scores it, without a change of threads between. Jobs
+        must not raise.
+        """
+        with self._wake:
+            if not self._rests or self._waiting or self._closed:
+                return False
+            self._rests, self._job = False, job
+            self._wake.notify()
+            return True
 
     def close(self) -> None:
         """Score the photos that wait, for a moment, then end the thread."""
@@ -87,6 +103,20 @@ class MicroBatcher:
 
     def _take(self) -> list[_Waiting]:
         with self._wake:
-            while not self._waiting and not self._closed:
-                self._wake.wait()
+            while self._job is not None or not (self._waiting or self._closed):
+                if self._job is not None:
+                    self._run(self._job)
+                else:
+                    self._rests = True
+                    self._wake.wait()
+            self._rests = False
             return [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+
+    def _run(self, job: Job) -> None:
+        """Run the lent job without the lock; a photo that it enqueues is taken next."""
+        self._wake.release()
+        try:
+            job()
+        finally:
+            self._wake.acquire()
+            self._job = None

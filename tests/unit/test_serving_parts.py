@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,7 @@ class Gated(CountingModel):
         self.failure: Exception | None = None
         self.batches: list[int] = []
         self.prepared: list[Opened] = []
+        self.decoded_in: list[str] = []
         self.arrived = threading.Event()
         self.large = 0
         self.hold_large = threading.Event()
@@ -57,6 +59,7 @@ class Gated(CountingModel):
             self.large += 1
             self.hold_large.wait(30)
         result = super().decode(opened)
+        self.decoded_in.append(threading.current_thread().name)
         self.prepared.append(opened)
         return result
 
@@ -253,6 +256,40 @@ def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_p
     served(tmp_path, AdmissionLimits(), play)
 
 
+def test_a_photo_that_comes_alone_is_decoded_where_it_is_scored(tmp_path: Path) -> None:
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        first = asyncio.create_task(post(client, grey_model.photo(5)))
+        await until(counter.arrived.is_set)  # The network's thread has decoded it, and is at the gate.
+        rest = [asyncio.create_task(post(client, grey_model.photo(250))) for _ in range(3)]
+        await until(lambda: len(counter.prepared) == 4)
+        counter.gate.set()
+        assert [response.json()["count"] for response in await asyncio.gather(first, *rest)] == [1, 5, 5, 5]
+        assert (await post(client, grey_model.photo(128))).json()["count"] == 3
+        assert counter.decoded_in == ["network", "decoder", "decoder", "decoder", "network"]
+
+    served(tmp_path, AdmissionLimits(), play)
+
+
+def test_a_job_is_lent_to_a_thread_that_rests_alone(model: CountingModel) -> None:
+    batcher = MicroBatcher(model.logits, largest=8)
+    begun, release, scored = threading.Event(), threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        release.wait(30)
+
+    while not batcher.lend(job):  # Until the thread has come to rest for the first time.
+        pass
+    assert begun.wait(30) and not batcher.lend(job)
+    # A photo that comes meanwhile is scored after the job.
+    batcher.enqueue(np.zeros((224, 224, 3), dtype=np.uint8), lambda outcome: scored.set())
+    assert not batcher.lend(job) and not scored.is_set()
+    release.set()
+    assert scored.wait(30)
+    batcher.close()
+    assert not batcher.lend(job)
+
+
 @pytest.mark.parametrize(("failure", "reason"), [(ModelError("bad graph"), "model"), (KeyError("secret"), "internal")])
 def test_a_failing_model_is_a_500_that_spares_the_next_request(
     tmp_path: Path, failure: Exception, reason: str, capsys: pytest.CaptureFixture[str]
@@ -339,6 +376,22 @@ def test_predicting_together_equals_predicting_alone(model: CountingModel) -> No
     for photo, scores in zip(photos, together, strict=True):
         alone = predict_fn(input_fn(photo, "image/jpeg"), model).results[0]
         assert alone == model.answer(scores)
+
+
+def test_the_photos_beside_it_change_no_score(tmp_path: Path) -> None:
+    """Even a graph that looks at its whole batch answers each photo as if it were alone."""
+    graph = onnx.load_from_string(grey_model.graph())
+    graph.graph.node[-1].output[0] = "alone"
+    graph.graph.node.extend([
+        onnx.helper.make_node("ReduceMean", ["alone"], ["of all"], axes=[0], keepdims=1),
+        onnx.helper.make_node("Mul", ["alone", "of all"], ["logits"]),
+    ])  # fmt: skip
+    model = model_fn(grey_model.write(tmp_path / "model", onnx=graph.SerializeToString()), threads=1)
+    photos = np.random.default_rng(0).integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
+    photos[1:] //= 3
+    together = model.logits(photos)
+    for photo, scores in zip(photos, together, strict=True):
+        assert model.logits(photo[np.newaxis])[0].tobytes() == scores.tobytes()
 
 
 # What the numbers mean

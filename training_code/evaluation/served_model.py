@@ -29,8 +29,8 @@ Logits = NDArray[np.float32]
 class ServedModel:
     """The model in a folder of model.onnx and serving.json. Raises JobError where the endpoint would not load it.
 
-    Every core has a network with one thread, which answers one photo at a time, as the endpoint answers a request of
-    one photo. A batch adds up in another order, which moves the last digits; the number of threads does not.
+    Every core has a network with one thread. The endpoint's has more; their number does not change an answer, nor do
+    the photos beside one.
     """
 
     def __init__(self, folder: Path) -> None:
