@@ -19,6 +19,10 @@ from photos.batches import stacked
 from shards import Sample
 
 _CALIBRATION_BATCH: Final = 8
+# Of an EfficientNet-Lite, by the paths of its modules: the first block filters each channel of the stem by itself, and
+# one scale for all channels rounds the narrow ones away. With them in int8, Lite0 lost 13 points of accuracy and every
+# other answer moved; with them in floats it loses nothing, and they are an eighth of its time.
+_IN_FLOATS: Final = tuple(f"{NETWORK_NODES}{module}/" for module in ("_conv_stem", "stem", "_blocks.0"))
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,13 @@ def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Pr
 
 
 def _outside_network(graph: Path) -> list[str]:
-    """Nodes that stay in fp32: deviations of the stages and the head are little work and lose most by rounding."""
+    """Nodes that stay in fp32: deviations of the stages and the head, which are little work and lose most by rounding,
+    and what the network itself cannot afford to round.
+    """
     import onnx
 
     nodes = onnx.load(graph, load_external_data=False).graph.node
-    return [node.name for node in nodes if not node.name.startswith(NETWORK_NODES)]
+    return [node.name for node in nodes if not node.name.startswith(NETWORK_NODES) or node.name.startswith(_IN_FLOATS)]
 
 
 @contextmanager
