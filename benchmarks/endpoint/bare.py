@@ -73,9 +73,9 @@ class Bare:
         server = f"; through the server {1000 * _best(self.served):.2f} ms" if self.served else ""
         return (
             f"model call, int8, batch 1: median {1000 * statistics.median(self.model):.1f} ms, best "
-            f"{1000 * min(self.model):.1f} ms; {reached:.0f} GMAC in a processor second: {self.share_of_peak:.0%} of the "
-            f"int8 convolution peak measured here ({self.peaks['int8']:.0f}), {reached / self.peaks['fp32']:.1f} times "
-            f"the fp32 peak ({self.peaks['fp32']:.0f})\n"
+            f"{1000 * min(self.model):.1f} ms; {reached:.0f} GMAC in a processor second: {self.share_of_peak:.0%} of "
+            f"the int8 convolution peak measured here ({self.peaks['int8']:.0f}), {reached / self.peaks['fp32']:.1f} "
+            f"times the fp32 peak ({self.peaks['fp32']:.0f})\n"
             f"from JPEG to answer, best of each photo, mean: bare {1000 * _best(self.whole):.2f} ms{server}"
         )
 
