@@ -78,7 +78,7 @@ class _Comparison:
         self._variables = variables
         self._memory = memory
         self._spent = spent
-        self._serving = ServingStack(variables.serving_stack)
+        self._serving = ServingStack(variables.serving_stack, variables.update_role)
 
     def run(self, event: dict[str, Any], requested: SwitchRequest | None = None) -> FunctionReport:
         """Compares, and acts if the stack is free. `requested` is the request in this event."""

@@ -145,6 +145,7 @@ def _application(context: Context) -> Any:
         iam.check_session_tags()
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
     cloudformation.add_resource_types(context)
+    cloudformation.follow_service_roles(context)
     cloudformation.publish_stack_events(context)
     ec2_machines.serve(context)
     return guarded(context, hooks.application(), ADMINISTRATION)

@@ -35,6 +35,8 @@ class ReconcileEnvironment:
     model_package_group: str
     pipelines: tuple[str, ...]
     serving_stack: str
+    update_role: str
+    """The role with which CloudFormation changes the serving stack."""
     variant: str
 
 

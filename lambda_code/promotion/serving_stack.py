@@ -95,9 +95,14 @@ class StackUpdate:
 
 @dataclass(frozen=True)
 class ServingStack:
-    """The stack, by name, or by id once it is deleted."""
+    """The stack, by name, or by id once it is deleted.
+
+    Args:
+        update_role: the role with which CloudFormation changes it; empty where nothing is changed.
+    """
 
     name: str
+    update_role: str = ""
 
     def look(self) -> Stack | None:
         """The stack as it is now; None where there is none."""
@@ -132,6 +137,8 @@ class ServingStack:
                 Parameters=[_parameter(key, wanted) for key in keys],
                 # This function's role may name no other types, so nothing else can be brought into the stack.
                 ResourceTypes=list(SERVING_RESOURCE_TYPES),
+                # Nor may it leave the role to CloudFormation, which would take the one that deployed the stack.
+                RoleARN=self.update_role,
                 ClientRequestToken=f"{purpose}-{uuid.uuid4().hex}",
             )
         except ClientError as error:

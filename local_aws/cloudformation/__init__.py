@@ -1,11 +1,11 @@
-"""CloudFormation: the resource types and the stack events that ministack lacks."""
+"""CloudFormation: the resource types, stack events and service roles that ministack lacks."""
 
 from __future__ import annotations
 
-from local_aws.cloudformation import account, sagemaker, scaling
+from local_aws.cloudformation import account, sagemaker, scaling, service_role
 from local_aws.cloudformation.resource_type import ResourceType
 from local_aws.core.context import Context
-from local_aws.ministack import hooks
+from local_aws.ministack import hooks, stack_roles
 
 RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *account.TYPES, *scaling.TYPES]
 
@@ -13,6 +13,14 @@ RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *account.TYPES, *scaling
 def add_resource_types(context: Context) -> None:
     """Add every type of `RESOURCE_TYPES` to ministack's CloudFormation."""
     hooks.add_resource_types(kind.handlers(context) for kind in RESOURCE_TYPES)
+
+
+def follow_service_roles(context: Context) -> None:
+    """Act with the service role of a stack, once every resource type is there."""
+    stack_roles.follow_service_roles(account=context.account, region=context.region, enforced=context.enforce_iam)
+    if context.enforce_iam:
+        requesting = [*sagemaker.TYPES, *scaling.TYPES]
+        service_role.enforce(context, frozenset(kind.name for kind in requesting))
 
 
 def publish_stack_events(context: Context) -> None:

@@ -7,7 +7,8 @@ actions are those of "SageMaker AI roles" in the developer guide. Where policies
 acts, and nothing is checked.
 
 CreateModelPackage takes the permissions to look up the package's image: AWS documents that it resolves the image's
-digest, but not with whose permissions. The caller's are the stricter reading.
+digest, but not with whose permissions. The caller's are the stricter reading. CreateModel asks for its permission on a
+model package, too: for packages of other accounts AWS documents it, and for one's own it is the stricter reading.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
+from local_aws.core import autoscaling_rights
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.protocol import Document, ImageUri
+from local_aws.core.protocol import AUTOSCALING, Check, Document, ImageUri
 from local_aws.ministack import iam
 
 _VERB = re.compile(r"(Create|Describe|Update|Delete|Stop|Start|Retry|List|BatchDescribe|Put|Get|Add)(?P<noun>\w+)")
@@ -51,23 +52,22 @@ _CHANGES = ("CreateNetworkInterfacePermission", "DeleteNetworkInterface", "Delet
 _log = logging.getLogger(__name__)
 
 
-class Check(NamedTuple):
-    """One permission that an operation needs."""
-
-    action: str
-    resource: str
-    keys: dict[str, str]
-
-
 def checks(context: Context, service: str, operation: str, request: Document) -> Iterator[Check]:
     """Every permission that a request needs, that to pass roles included."""
     resources = _resources(context, service, operation, request)
     approval = request.get("ModelApprovalStatus")
     keys = {"sagemaker:ModelApprovalStatus": approval} if approval else {}
+    if service == AUTOSCALING:
+        keys |= autoscaling_rights.condition_keys(request)
     for resource in resources:
         yield Check(f"{service}:{operation}", resource, keys | _tags(context, resource))
+    if service == AUTOSCALING:
+        yield from autoscaling_rights.of_target(context, operation, request)
+        return
     if request.get("Tags") and operation.startswith("Create"):
         yield Check("sagemaker:AddTags", resources[0], {})
+    if operation == "CreateModel":
+        yield from (Check("sagemaker:CreateModel", package, {}) for package in sorted(_packages(request)))
     if operation == "CreateModelPackage":
         for repository in sorted(_repositories(request)):
             yield from (Check(action, repository, {}) for action in _LOOKED_UP)
@@ -160,6 +160,8 @@ def _denial(context: Context, access_key: str, action: str, resource: str, keys:
 
 
 def _resources(context: Context, service: str, operation: str, request: Document) -> list[str]:
+    if service == AUTOSCALING:
+        return [autoscaling_rights.resource(context, operation, request)]
     if service != "sagemaker":
         return ["*"]
     if "ResourceArn" in request:
@@ -209,6 +211,12 @@ def _repositories(request: Document) -> set[str]:
     containers = request.get("InferenceSpecification", {}).get("Containers", [])
     names = (ImageUri.parse(container.get("Image", "")) for container in containers)
     return {name.repository_arn for name in names if name}
+
+
+def _packages(request: Document) -> set[str]:
+    """The model packages that a model is made of."""
+    containers = [request.get("PrimaryContainer") or {}, *request.get("Containers", [])]
+    return {str(container["ModelPackageName"]) for container in containers if container.get("ModelPackageName")}
 
 
 def _passed_roles(request: object) -> set[str]:

@@ -24,9 +24,10 @@ from local_aws.core.protocol import Document, Operations
 from local_aws.core.store import Store, Table
 from local_aws.ministack import hooks, iam
 
-_ACTING: ContextVar[str | None] = ContextVar("acting role", default=None)
+_ACTING: ContextVar[tuple[str, str] | None] = ContextVar("acting role, and the service that assumes it", default=None)
 SAGEMAKER_PRINCIPAL = "sagemaker.amazonaws.com"
 """Whom the role of a job or a model must trust."""
+_SESSIONS = {"cloudformation.amazonaws.com": "AWSCloudFormation"}
 _log = logging.getLogger(__name__)
 _Shared = TypeVar("_Shared")
 
@@ -133,14 +134,14 @@ class Context:
         return round(time.time(), 3)
 
     @contextmanager
-    def acting(self, role_arn: str | None) -> Iterator[None]:
-        """Inside, this thread acts as a role: clients, environments and calls have the role's rights.
+    def acting(self, role_arn: str | None, principal: str = SAGEMAKER_PRINCIPAL) -> Iterator[None]:
+        """Inside, this thread acts as a role, which `principal` assumes: clients, environments, calls have its rights.
 
         None is the service itself, which may do everything. Where policies are not enforced, the service always acts.
         A thread that is started inside begins as the service.
         """
         before = _ACTING.get()
-        _ACTING.set(role_arn if self.enforce_iam else None)
+        _ACTING.set((role_arn, principal) if role_arn and self.enforce_iam else None)
         try:
             yield
         finally:
@@ -149,14 +150,16 @@ class Context:
     @property
     def acting_role(self) -> str | None:
         """The role this thread acts as, if any."""
-        return _ACTING.get()
+        acting = _ACTING.get()
+        return acting[0] if acting else None
 
     def credentials(self) -> dict[str, str]:
         """Credentials of the acting role, or the account's when no role acts, as environment variables."""
-        role = _ACTING.get()
-        if role is None:
+        acting = _ACTING.get()
+        if acting is None:
             return self.keys.environment()
-        return self.assume_role(role, "SageMaker")
+        role, principal = acting
+        return self.assume_role(role, _SESSIONS.get(principal, "SageMaker"), principal)
 
     def assume_role(self, role_arn: str, session_name: str, principal: str = SAGEMAKER_PRINCIPAL) -> dict[str, str]:
         """Credentials with which a service acts as a role, as environment variables.
@@ -177,7 +180,7 @@ class Context:
 
         With `patience` a request is made once and waited for so many seconds: a repeated one would do its work again.
         """
-        role = _ACTING.get()
+        role = self.acting_role
         credentials = self.credentials()
         with self._clients_lock:
             if (service, role, patience) not in self._clients:

@@ -44,6 +44,14 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class Check(NamedTuple):
+    """One permission that an operation needs."""
+
+    action: str
+    resource: str
+    keys: dict[str, str]
+
+
 class ImageUri(NamedTuple):
     """The address of an image in Amazon ECR; tag and digest are None where it has none."""
 

@@ -12,6 +12,8 @@ from stacks.policies.rule import Finding, Rule
 WITHOUT_RESOURCE = frozenset(
     {
         "application-autoscaling:DescribeScalableTargets",
+        "application-autoscaling:DescribeScalingPolicies",
+        "application-autoscaling:DescribeScheduledActions",
         "ce:GetCostAndUsage",
         "cloudwatch:DescribeAlarms",
         "cloudwatch:GetMetricData",
@@ -95,7 +97,7 @@ _WHOSE = (
     "token.actions.githubusercontent.com:sub",
 )
 # These services assume a role only for resources in the same account, so its trust policy needs no condition.
-_BOUND_BY_THE_SERVICE = ("lambda.amazonaws.com", "ec2.amazonaws.com")
+_BOUND_BY_THE_SERVICE = ("cloudformation.amazonaws.com", "lambda.amazonaws.com", "ec2.amazonaws.com")
 _POSITIVE = ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
 
 

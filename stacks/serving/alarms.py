@@ -9,6 +9,8 @@ from constructs import Construct
 from stacks.settings.serving import ServingSettings
 
 _MICROSECONDS = 1000
+ALARMS = ("ServerErrors", "Latency")
+"""Ends of their names, behind the endpoint's."""
 
 
 class EndpointAlarms(Construct):
@@ -33,14 +35,14 @@ class EndpointAlarms(Construct):
         ]
         self.alarms = (
             self._alarm(
-                "ServerErrors",
+                ALARMS[0],
                 metric="Invocation5XXErrors",
                 statistic="Sum",
                 threshold=settings.server_errors_per_minute,
                 description="The endpoint answers with server errors",
             ),
             self._alarm(
-                "Latency",
+                ALARMS[1],
                 metric="ModelLatency",
                 statistic="p95",
                 threshold=settings.latency_p95_milliseconds * _MICROSECONDS,

@@ -17,6 +17,7 @@ from constructs import Construct
 from stacks.environments import ReconcileEnvironment
 from stacks.names import pipeline_names
 from stacks.serving.endpoint import VARIANT
+from stacks.serving.update_role import ServingUpdateRole
 from stacks.settings.money import ServingHours
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
@@ -48,15 +49,19 @@ class Reconcile(Construct):
         budget_alerts: sns.ITopic,
         budget: str,
         model_package_group: str,
+        update_role: ServingUpdateRole,
     ) -> None:
         super().__init__(scope, construct_id)
         self._stack = scope
         self._budget = budget
         self._group = model_package_group
+        self._update_role = update_role.role
         self._settings = scope.settings
         self._serving_stack = scope.settings.stack_name("serving")
         self._pipelines = pipeline_names(self._settings.prefix, continuing=self._settings.continues_on_demand)
         self._function = self._make(memory, alerts)
+        # The first event calls it, and then the role's rights must be there.
+        self._function.node.add_dependency(update_role)
         self._function.configure_async_invoke(retry_attempts=2, max_event_age=EVENT_RETRY_WINDOW)
         self._call_on_changes()
         if self._settings.money.guard_percent:
@@ -89,6 +94,7 @@ class Reconcile(Construct):
                 model_package_group=self._group,
                 pipelines=self._pipelines,
                 serving_stack=self._serving_stack,
+                update_role=self._update_role.role_arn,
                 variant=VARIANT,
             ),
             errors_to=alerts,
@@ -98,7 +104,7 @@ class Reconcile(Construct):
         stack, money, prefix = self._stack, self._settings.money, self._settings.prefix
         packages = permissions.sagemaker_arn(stack, "model-package", f"{self._group}/*")
         statements = [
-            *permissions.change_stack(stack, self._serving_stack),
+            *permissions.change_stack(stack, self._serving_stack, self._update_role.role_arn),
             allow(["sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages"], [packages]),
             # It rejects packages whose rollout failed. Only people approve.
             allow(

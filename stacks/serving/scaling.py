@@ -10,6 +10,8 @@ from aws_cdk import aws_sagemaker as sagemaker
 from stacks.serving.endpoint import VARIANT
 from stacks.shared.stack import BinventoryStack
 
+BACKLOG_ALARM = "BacklogWithoutCapacity"
+"""End of its name, behind the endpoint's."""
 _POLICY = autoscaling.CfnScalingPolicy
 _Tracking = _POLICY.TargetTrackingScalingPolicyConfigurationProperty
 _TrackedMetric = _POLICY.PredefinedMetricSpecificationProperty
@@ -87,8 +89,8 @@ def _by_backlog(stack: BinventoryStack, target: autoscaling.CfnScalableTarget, e
     )
     waiting = cloudwatch.CfnAlarm(
         stack,
-        "BacklogWithoutCapacity",
-        alarm_name=f"{endpoint_name}-BacklogWithoutCapacity",
+        BACKLOG_ALARM,
+        alarm_name=f"{endpoint_name}-{BACKLOG_ALARM}",
         alarm_description="Requests wait and no machine is there; the first one is started",
         namespace="AWS/SageMaker",
         metric_name="HasBacklogWithoutCapacity",

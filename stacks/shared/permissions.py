@@ -13,6 +13,7 @@ from stacks.names import SERVING_RESOURCE_TYPES
 from stacks.shared.images import REGISTRY_ACCOUNT, REPOSITORY
 from stacks.shared.job_network import JobNetwork
 
+CLOUDFORMATION = "cloudformation.amazonaws.com"
 SAGEMAKER = "sagemaker.amazonaws.com"
 DEPLOYMENT_TAG = "deployment"
 """Every resource that bills carries this tag, with `Settings.prefix` as its value."""
@@ -158,9 +159,9 @@ def put_metrics(*namespaces: str) -> iam.PolicyStatement:
     return allow(["cloudwatch:PutMetricData"], ["*"], {"StringEquals": {"cloudwatch:namespace": list(namespaces)}})
 
 
-def pass_roles(*role_arns: str) -> iam.PolicyStatement:
-    """Pass these roles to SageMaker and to no other service."""
-    return allow(["iam:PassRole"], role_arns, {"StringEquals": {"iam:PassedToService": SAGEMAKER}})
+def pass_roles(*role_arns: str, to: str = SAGEMAKER) -> iam.PolicyStatement:
+    """Pass these roles to one service, SageMaker unless another is named, and to no other."""
+    return allow(["iam:PassRole"], role_arns, {"StringEquals": {"iam:PassedToService": to}})
 
 
 def sagemaker_arn(stack: Stack, resource: str, name: str) -> str:
@@ -199,13 +200,21 @@ def log_group_arns(stack: Stack, *groups: str) -> list[str]:
     return [f"{log_group_arn(stack, group)}{end}" for group in groups for end in ("", ":*")]
 
 
-def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
+def alarm_arn(stack: Stack, name: str) -> str:
+    """ARN of an alarm in the stack's account and region; the name may hold a pattern."""
+    return stack.format_arn(
+        service="cloudwatch", resource="alarm", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+    )
+
+
+def change_stack(stack: Stack, stack_name: str, role_arn: str) -> list[iam.PolicyStatement]:
     """Change the parameters of a stack, and read the result.
 
-    CloudFormation acts with the role that deployed the stack, which by default may do everything. The conditions refuse
-    another role and a template in S3. A template can come with the request too: IAM knows no condition for that. So
-    the request must name the resource types that it changes, and may name those of the serving stack only, none of
-    IAM. CloudFormation refuses a template with others.
+    The request must name `role_arn`, the only role that may be passed: without it CloudFormation would act with the
+    role that deployed the stack, which by default may do everything. It may name no template in S3. A template can
+    come with the request too, for which IAM knows no condition. So the request must name resource types, and may name
+    those of the serving stack only: CloudFormation refuses a template with others, and the role's rights refuse what
+    the serving stack would not have.
     """
     arn = stack_arn(stack, stack_name)
     reading = ("DescribeStackEvents", "DescribeStacks", "ListStackResources")
@@ -215,14 +224,12 @@ def change_stack(stack: Stack, stack_name: str) -> list[iam.PolicyStatement]:
             ["cloudformation:UpdateStack"],
             [arn],
             {
-                "Null": {
-                    "cloudformation:ResourceTypes": "false",
-                    "cloudformation:RoleArn": "true",
-                    "cloudformation:TemplateUrl": "true",
-                },
+                "Null": {"cloudformation:ResourceTypes": "false", "cloudformation:TemplateUrl": "true"},
                 "ForAllValues:StringEquals": {"cloudformation:ResourceTypes": list(SERVING_RESOURCE_TYPES)},
+                "ArnEquals": {"cloudformation:RoleArn": role_arn},
             },
         ),
+        pass_roles(role_arn, to=CLOUDFORMATION),
     ]
 
 

@@ -19,6 +19,7 @@ from stacks.pipeline.job_security import JobSecurity
 from stacks.pipeline.parameters import Parameters
 from stacks.serving.reconcile import Reconcile
 from stacks.serving.roles import ServingRoles
+from stacks.serving.update_role import ServingUpdateRole
 from stacks.settings import Settings
 from stacks.shared.assets import INFERENCE_CODE, WHEELHOUSE, write_source_archive
 from stacks.shared.cleanup import Cleanup
@@ -140,6 +141,13 @@ class TrainingStack(BinventoryStack):
             budget_alerts=budget_alerts,
             budget=budget,
             model_package_group=self.model_package_group,
+            update_role=ServingUpdateRole(
+                self,
+                "ServingUpdate",
+                endpoint_role=self.serving_roles.endpoint,
+                model_package_group=self.model_package_group,
+                keys=storage.keys,
+            ),
         )
         CfnOutput(self, "PipelineName", value=pipeline.pipeline_name)
         CfnOutput(self, "ModelPackageGroupName", value=self.model_package_group)

@@ -24,6 +24,8 @@ ClientFactory = Callable[[str], Any]
 
 ROLES = ("jobs", "serving")
 """Of jobs and of models. Where policies are enforced, a test makes the roles that it needs."""
+UPDATE_ROLE = "arn:aws:iam::123456789012:role/updates"
+"""With which CloudFormation changes a serving stack."""
 
 
 def connect(aws: LocalAws) -> ClientFactory:
@@ -48,10 +50,12 @@ def connect(aws: LocalAws) -> ClientFactory:
 
 
 def make_roles(client: ClientFactory) -> None:
-    """`ROLES` of the account, where they do not exist yet."""
-    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    for name in ROLES:
+    """`ROLES` and the role of `UPDATE_ROLE` in the account, where they do not exist yet."""
+    services = dict.fromkeys(ROLES, "sagemaker") | {UPDATE_ROLE.rpartition("/")[2]: "cloudformation"}
+    for name, service in services.items():
+        trusted = {"Service": f"{service}.amazonaws.com"}
+        statement = {"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         with contextlib.suppress(client("iam").exceptions.EntityAlreadyExistsException):
             client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)
 

@@ -29,6 +29,7 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.budgets", "_budgets", None),
     ("services.cloudwatch_logs", "_log_groups", None),
     ("services.budgets", "_notification_store", None),
+    ("services.cloudformation.handlers", "_ACTION_HANDLERS", dict),
     ("services.cloudformation.provisioners", "_RESOURCE_HANDLERS", dict),
     ("services.cloudformation.provisioners", "_REPLACING_PROPERTIES", dict),
     ("services.cloudformation.provisioners", "_CUSTOM_NAME_REPLACEMENT", dict),
@@ -59,6 +60,10 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
         ["outputs_defs", "conditions", "resources", "param_values", "mappings", "stack_name", "stack_id"],
     ),
     ("services.cloudformation.handlers", "_imported_export_names", ["stack", "stack_name"]),
+    ("services.cloudformation.changesets", "_find_change_set", ["cs_name", "stack_name"]),
+    ("services.cloudformation.handlers", "_resolve_stack", ["stack_name"]),
+    ("services.cloudformation.helpers", "_error", ["code", "message", "status"]),
+    ("services.cloudformation.helpers", "_p", ["params", "key"]),
     ("services.cloudformation.provisioners", "_replacing_change", ["resource_type", "old_props", "new_props"]),
     *(
         (

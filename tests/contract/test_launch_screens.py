@@ -13,7 +13,7 @@ from binventory.cli import run
 from binventory.core.errors import Exit
 from binventory.cost import prices
 from local_aws.server import LocalAws
-from tests.contract.conftest import ClientFactory
+from tests.contract.conftest import UPDATE_ROLE, ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import ROLE
 from tests.stacks.served import deploy_function
@@ -65,6 +65,7 @@ def serving_stack(client: ClientFactory) -> None:
         "MODEL_PACKAGE_GROUP": PIPELINE,
         "PIPELINES": PIPELINE,
         "SERVING_STACK": SERVING,
+        "UPDATE_ROLE": UPDATE_ROLE,
         "VARIANT": "primary",
     }
     deploy_function(client, f"{PIPELINE}-reconcile", "reconcile", variables)

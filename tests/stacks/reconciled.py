@@ -17,6 +17,7 @@ import pytest
 
 import reconcile
 from local_aws.server import LocalAws
+from tests.contract.conftest import UPDATE_ROLE
 from tests.contract.jobs import until
 from tests.contract.serving import ROLE, put_artefact
 from tests.stacks.conftest import ClientFactory
@@ -121,6 +122,7 @@ class Environment:
             "MODEL_PACKAGE_GROUP": self.name,
             "PIPELINES": self.name,
             "SERVING_STACK": self.stack_name,
+            "UPDATE_ROLE": UPDATE_ROLE,
             "VARIANT": "primary",
         }
 

@@ -52,6 +52,7 @@ def test_no_other_function_may_change_the_serving_stack(full: dict[str, dict[str
 def test_it_changes_the_serving_stack_and_little_else(full: dict[str, dict[str, Any]]) -> None:
     changing = {
         "cloudformation:UpdateStack",
+        "iam:PassRole",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "s3:DeleteObject",
@@ -68,11 +69,15 @@ def test_it_changes_the_serving_stack_and_little_else(full: dict[str, dict[str, 
             assert action in changing or action.split(":")[1].startswith(reading), action
         if "cloudformation:UpdateStack" in as_list(statement["Action"]):
             assert flat(statement["Resource"]).endswith(":stack/binventory-dev-serving/*")
-            without = {"cloudformation:RoleArn": "true", "cloudformation:TemplateUrl": "true"}
+            (role,) = statement["Condition"].pop("ArnEquals").values()
+            assert flat(role).startswith("<ServingUpdateRole") and flat(role).endswith(".Arn>")
             assert statement["Condition"] == {
-                "Null": {"cloudformation:ResourceTypes": "false", **without},
+                "Null": {"cloudformation:ResourceTypes": "false", "cloudformation:TemplateUrl": "true"},
                 "ForAllValues:StringEquals": {"cloudformation:ResourceTypes": list(SERVING_RESOURCE_TYPES)},
             }
+        if "iam:PassRole" in as_list(statement["Action"]):
+            assert flat(statement["Resource"]).startswith("<ServingUpdateRole")
+            assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}}
         if "s3:PutObject" in as_list(statement["Action"]):
             assert flat(statement["Resource"]).endswith("/endpoint/*")
 
@@ -83,6 +88,7 @@ UPDATES: dict[str, tuple[dict[str, str | Sequence[str]], bool]] = {
     "every type": ({}, False),
     "roles too": ({"cloudformation:resourcetypes": (*SERVING_RESOURCE_TYPES, "AWS::IAM::Role")}, False),
     "functions": ({"cloudformation:resourcetypes": ("AWS::Lambda::Function",)}, False),
+    "no role": ({"cloudformation:resourcetypes": SERVING_RESOURCE_TYPES, "cloudformation:rolearn": ""}, False),
     "another role": (
         {
             "cloudformation:resourcetypes": SERVING_RESOURCE_TYPES,
@@ -102,11 +108,15 @@ UPDATES: dict[str, tuple[dict[str, str | Sequence[str]], bool]] = {
 
 @pytest.mark.parametrize("update", UPDATES)
 def test_it_may_bring_nothing_of_iam_into_the_stack(update: str) -> None:
-    """An inline template is in no condition key, so the request must name its resource types."""
+    """An inline template is in no condition key, so the request must name its resource types, and the stack's role."""
     keys, allowed = UPDATES[update]
-    (own,) = (found for role, found in Deployment(templates("dev")).roles().items() if "ReconcileFunctionRole" in role)
+    deployment = Deployment(templates("dev"))
+    (own,) = (found for role, found in deployment.roles().items() if "ReconcileFunctionRole" in role)
+    (role,) = (role for role in deployment.roles() if "ServingUpdateRole" in role)
+    named = {"cloudformation:rolearn": f"arn:aws:iam::{ACCOUNT}:role/{role}", **keys}
     stack = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/binventory-dev-serving/0a1b2c3d"
-    assert allows(own, Request("cloudformation:UpdateStack", stack, condition_keys(keys))) is allowed
+    given = {key: value for key, value in named.items() if value}
+    assert allows(own, Request("cloudformation:UpdateStack", stack, condition_keys(given))) is allowed
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])

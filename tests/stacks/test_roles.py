@@ -11,6 +11,9 @@ from tests.stacks.templates import as_list, changed, flat, resources, statements
 
 # What the services offer no resource for, so that `*` is all there is.
 WITHOUT_RESOURCE_LEVEL = {
+    "application-autoscaling:DescribeScalableTargets",
+    "application-autoscaling:DescribeScalingPolicies",
+    "application-autoscaling:DescribeScheduledActions",
     "cloudwatch:GetMetricStatistics",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",

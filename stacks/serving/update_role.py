@@ -1,0 +1,120 @@
+"""The role with which CloudFormation changes the serving stack when the function `reconcile` asks for it.
+
+Without one, CloudFormation acts with the role that deployed the stack last, which by default may do everything. This
+one may make, change and delete what an update of the parameters changes: the models and endpoint configurations of the
+stack, its one endpoint, its scaling target and its alarms. It passes no role but the endpoint's. The log group is none
+of them: only deployments change it.
+
+The rights are those that CloudFormation's schemas list for the handlers of these types, and those that Application Auto
+Scaling asks the caller for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from stacks.serving.alarms import ALARMS
+from stacks.serving.endpoint import VARIANT
+from stacks.serving.scaling import BACKLOG_ALARM
+from stacks.shared import permissions
+from stacks.shared.keys import Keys
+from stacks.shared.permissions import allow
+from stacks.shared.stack import BinventoryStack
+
+_LINKED = "sagemaker.application-autoscaling.amazonaws.com"
+
+
+class ServingUpdateRole(Construct):
+    """The role, which CloudFormation assumes."""
+
+    def __init__(
+        self,
+        stack: BinventoryStack,
+        construct_id: str,
+        *,
+        endpoint_role: iam.IRole,
+        model_package_group: str,
+        keys: Keys | None,
+    ) -> None:
+        super().__init__(stack, construct_id)
+        self._stack = stack
+        self._endpoint_role = endpoint_role
+        self._group = model_package_group
+        self._keys = keys
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal(permissions.CLOUDFORMATION),
+            description=f"{stack.settings.prefix}: CloudFormation changes the serving stack with it",
+        )
+        iam.Policy(self, "Policy", roles=[self.role], statements=list(self._statements()))
+
+    def _statements(self) -> Iterator[iam.PolicyStatement]:
+        yield from self._models()
+        yield from self._endpoint()
+        yield from self._alarms()
+        yield from self._scaling()
+
+    def _models(self) -> Iterator[iam.PolicyStatement]:
+        stack, prefix = self._stack, self._stack.settings.stack_name("serving")
+        # CloudFormation begins their names with the stack's.
+        models, configurations = (
+            permissions.sagemaker_arn(stack, kind, f"{prefix}-*") for kind in ("model", "endpoint-config")
+        )
+        packages = permissions.sagemaker_arn(stack, "model-package", f"{self._group}/*")
+        yield allow(["sagemaker:CreateModel"], [models, packages])
+        yield allow(["sagemaker:DescribeModelPackage"], [packages])
+        yield allow(["sagemaker:DeleteModel", "sagemaker:DescribeModel"], [models])
+        configuring = [f"sagemaker:{verb}EndpointConfig" for verb in ("Create", "Delete", "Describe")]
+        yield allow(configuring, [configurations])
+        endpoint = permissions.sagemaker_arn(stack, "endpoint", stack.settings.prefix)
+        yield allow([f"sagemaker:{verb}Tags" for verb in ("Add", "Delete", "List")], [models, configurations, endpoint])
+        yield allow(["sagemaker:CreateEndpoint", "sagemaker:UpdateEndpoint"], [endpoint, configurations])
+        yield permissions.pass_roles(self._endpoint_role.role_arn)
+        if self._keys:
+            key = self._keys.data.key_arn
+            yield allow(["kms:DescribeKey"], [key])
+            yield allow(["kms:CreateGrant"], [key], {"Bool": {"kms:GrantIsForAWSResource": "true"}})
+
+    def _endpoint(self) -> Iterator[iam.PolicyStatement]:
+        endpoint = permissions.sagemaker_arn(self._stack, "endpoint", self._stack.settings.prefix)
+        yield allow(["sagemaker:DeleteEndpoint", "sagemaker:DescribeEndpoint"], [endpoint])
+
+    def _alarms(self) -> Iterator[iam.PolicyStatement]:
+        prefix = self._stack.settings.prefix
+        names = [f"{prefix}-{name}" for name in (*ALARMS, BACKLOG_ALARM)]
+        tagging = ("ListTagsForResource", "TagResource", "UntagResource")
+        actions = [f"cloudwatch:{action}" for action in ("DeleteAlarms", "PutMetricAlarm", *tagging)]
+        yield allow(actions, [permissions.alarm_arn(self._stack, name) for name in names])
+        # Without a name it asks for all of them. SageMaker asks for it too, for alarms that roll back a rollout.
+        yield allow(["cloudwatch:DescribeAlarms"], [permissions.alarm_arn(self._stack, "*")])
+
+    def _scaling(self) -> Iterator[iam.PolicyStatement]:
+        """For every mode: a deployment that turns scaling on changes this stack before the serving stack."""
+        stack, prefix = self._stack, self._stack.settings.prefix
+        dimension: dict[str, object] = {
+            "application-autoscaling:service-namespace": "sagemaker",
+            "application-autoscaling:scalable-dimension": "sagemaker:variant:DesiredInstanceCount",
+        }
+        # The service numbers its targets.
+        targets = [stack.format_arn(service="application-autoscaling", resource="scalable-target", resource_name="*")]
+        changing = ("DeleteScalingPolicy", "DeregisterScalableTarget", "PutScalingPolicy", "RegisterScalableTarget")
+        yield allow([f"application-autoscaling:{action}" for action in changing], targets, {"StringEquals": dimension})
+        tagging = ("ListTagsForResource", "TagResource", "UntagResource")
+        yield allow([f"application-autoscaling:{action}" for action in tagging], targets)
+        reading = ("DescribeScalableTargets", "DescribeScalingPolicies", "DescribeScheduledActions")
+        yield allow([f"application-autoscaling:{action}" for action in reading], ["*"])
+        # Asked of whoever registers a target or a policy, though the service-linked role does it.
+        endpoint = permissions.sagemaker_arn(stack, "endpoint", prefix)
+        yield allow(["sagemaker:UpdateEndpointWeightsAndCapacities"], [endpoint])
+        tracking = permissions.alarm_arn(stack, f"TargetTracking-endpoint/{prefix}/variant/{VARIANT}*")
+        yield allow(["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"], [tracking])
+        yield allow(
+            ["iam:CreateServiceLinkedRole"],
+            [f"arn:{Aws.PARTITION}:iam::{stack.account}:role/aws-service-role/{_LINKED}/*"],
+            {"StringEquals": {"iam:AWSServiceName": _LINKED}},
+        )
