@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, get_args
 
 import typer
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
 from binventory.cli.settings import settings_of
 from binventory.core.errors import Exit
+from binventory.doctor.check import Check
 from binventory.doctor.checks import examine
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -20,9 +23,20 @@ def register(app: typer.Typer) -> None:
     app.command("doctor", epilog="Example: binventory doctor --env prod", rich_help_panel="Deploy")(doctor)
 
 
-def doctor(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
+def doctor(
+    env: EnvironmentOption = "dev",
+    github: Annotated[
+        bool,
+        typer.Option(
+            "--github",
+            help="Look at the repository on GitHub instead: environments, branch rules, reviewers, variables. "
+            "Reads with GH_TOKEN, GITHUB_TOKEN or the sign-in of `gh`.",
+        ),
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
     """Looks at tools, sign-in, bootstrap, stacks, permissions, quotas and billing; exits with 3 when one is missing."""
-    checks = list(examine(_REPOSITORY, settings_of(env)))
+    checks = list(_on_github(env) if github else examine(_REPOSITORY, settings_of(env)))
     if json:
         print_json(checks)
     else:
@@ -32,3 +46,10 @@ def doctor(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
         stdout.print(shown)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(Exit.NOT_READY)
+
+
+def _on_github(env: str) -> Iterator[Check]:
+    from binventory.doctor.github import examine_github
+    from stacks.settings import EnvironmentName
+
+    return examine_github(settings_of(env), [settings_of(name) for name in get_args(EnvironmentName)])

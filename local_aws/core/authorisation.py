@@ -8,7 +8,7 @@ acts, and nothing is checked.
 
 CreateModelPackage takes the permissions to look up the package's image: AWS documents that it resolves the image's
 digest, but not with whose permissions. The caller's are the stricter reading. CreateModel asks for its permission on a
-model package, too: for packages of other accounts AWS documents it, and for one's own it is the stricter reading.
+model package, too: AWS documents it for packages of other accounts, and for the account's own it is stricter.
 """
 
 from __future__ import annotations

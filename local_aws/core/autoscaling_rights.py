@@ -1,7 +1,7 @@
 """The permissions that Application Auto Scaling asks its caller for: its own, and those of what it scales.
 
-"Permissions validation for Application Auto Scaling API calls on target resources" in its user guide: before it goes
-on, it tries the caller's permissions in the target service and in CloudWatch.
+"Permissions validation for Application Auto Scaling API calls on target resources" in its user guide:
+first it tries the caller's permissions in the target service and in CloudWatch.
 """
 
 from __future__ import annotations

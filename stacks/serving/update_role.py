@@ -108,7 +108,7 @@ class ServingUpdateRole(Construct):
         yield allow([f"application-autoscaling:{action}" for action in tagging], targets)
         reading = ("DescribeScalableTargets", "DescribeScalingPolicies", "DescribeScheduledActions")
         yield allow([f"application-autoscaling:{action}" for action in reading], ["*"])
-        # Asked of whoever registers a target or a policy, though the service-linked role does it.
+        # The caller who registers a target or a policy is asked for them, though the service-linked role does it.
         endpoint = permissions.sagemaker_arn(stack, "endpoint", prefix)
         yield allow(["sagemaker:UpdateEndpointWeightsAndCapacities"], [endpoint])
         tracking = permissions.alarm_arn(stack, f"TargetTracking-endpoint/{prefix}/variant/{VARIANT}*")

@@ -153,7 +153,7 @@ def test_a_role_is_passed_by_who_may_and_only_if_cloudformation_may_assume_it(
 
 
 def test_autoscaling_asks_for_the_rights_on_what_it_scales(strict: LocalAws, root: ClientFactory) -> None:
-    """As its user guide documents: before it goes on, it tries the caller's rights in the other services."""
+    """As its user guide documents: first it tries the caller's rights in the other services."""
     endpoint = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/scaled"
     named = {
         "ServiceNamespace": "sagemaker",

@@ -111,7 +111,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "sagemaker:CreateEndpoint",
     ),
-    "a model by a name of its own": (
+    "a model with another name": (
         {
             "Type": "AWS::SageMaker::Model",
             "Properties": {
