@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 
 from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
 from functions.interface import read_environment
+from sealing import seal
 from stacks import names
 from stacks.environments import FingerprintEnvironment
 
@@ -60,8 +61,11 @@ class _Address:
 def handler(event: dict[str, str], context: Any) -> dict[str, str | int]:
     """The output parameters of the step.
 
-    `event` has `PhotosUri`, `LabelsUri` and `Weights`. Raises FingerprintError where one of them cannot be read.
+    `event` has `PhotosUri`, `LabelsUri` and `Weights`; from the step Seal it has the addresses of shards (sealing.py).
+    Raises FingerprintError or SealError where one of them cannot be read.
     """
+    if names.PHOTOS_URI not in event:
+        return {**seal(event)}
     began = time.monotonic()
     until = began + context.get_remaining_time_in_millis() / 1000 - _LAST_SECONDS
     s3 = boto3.client("s3", config=_CONFIG)

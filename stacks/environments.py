@@ -17,6 +17,8 @@ class FingerprintEnvironment:
 
     listings: str
     """Prefix of the listings: s3://bucket/prefix."""
+    seals: str
+    """Prefix of what the step Seal has recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Final
 
 FINGERPRINT: Final = "Fingerprint"
 INGEST: Final = "Ingest"
+SEAL: Final = "Seal"
 EMBED: Final = "Embed"
 TUNE: Final = "Tune"
 TRAIN: Final = "Train"
@@ -44,6 +45,10 @@ CONTINUED_EXECUTION: Final = "ContinuedExecution"
 
 LISTING: Final = "Listing"
 """Output of Fingerprint: S3 address of the listing of photos, metadata and labels, which is named after its SHA-256."""
+SHARDS: Final = "Shards"
+"""Output of Seal: the digest of each split's list of shards."""
+SHARD_LIST: Final = "digests.json"
+"""The list beside the shards of a split, which holds their digests."""
 PHOTOS: Final = "Photos"
 METADATA: Final = "Metadata"
 

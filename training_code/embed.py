@@ -36,7 +36,7 @@ from modelling.openvino_graph import BATCH
 from photo import FITS, WHOLE, PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
-from shards import Sample, ShardError, ShardIndex, list_shards, read_shards
+from shards import NOT_SEALED, Sample, ShardError, ShardIndex, check_sealed, list_shards, read_shards
 from shards.lists import ShardLists
 from stacks.backbones import BACKBONES
 from stacks.vocabulary import TRAIN, VALIDATION
@@ -72,6 +72,9 @@ class EmbedSettings:
     )
     calibration_photos: int = setting("training photos that set a random backbone's batch norms", 32, low=2, high=4096)
     max_corrupt_share: float = setting("share of photos or shards that may be unreadable", 0.01, low=0, high=1)
+    sealed: str = setting(
+        "digests of the splits' lists of shards, as step Seal recorded them; none: not held to any", NOT_SEALED
+    )
     train: Path | None = setting("folder of training shards (default: the channel)", None)
     validation: Path | None = setting("folder of validation shards (default: the channel)", None)
     output: Path | None = setting("where to write (default: the job's model folder)", None)
@@ -131,9 +134,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _shards_by_split(settings: EmbedSettings, container: JobContainer) -> dict[str, list[Path]]:
     shards = {}
     for split in (TRAIN, VALIDATION):
-        folder: Path | None = getattr(settings, split)
+        folder: Path = getattr(settings, split) or container.channel(split)
         try:
-            shards[split] = list_shards(folder or container.channel(split))
+            check_sealed(split, folder, settings.sealed)
+            shards[split] = list_shards(folder)
         except ShardError as error:
             raise JobError(f"split {split!r} is empty or cannot be used: {error}") from error
     return shards
@@ -144,7 +148,7 @@ def _origin(settings: EmbedSettings, backbone: Backbone, train: list[Path]) -> s
     asked = _without_folders(settings)
     # These do not change the content of a file: with one more view, only that view is computed. The precision that
     # counts is the one that was chosen here, not the one asked for.
-    del asked["views"], asked["max_corrupt_share"], asked["precision"]
+    del asked["views"], asked["max_corrupt_share"], asked["precision"], asked["sealed"]
     return settings_digest(asked, backbone, settings.weights, ShardLists().of(train[0]).sha256)
 
 

@@ -34,7 +34,7 @@ from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, PrecisionChoice, bf16_as_asked, choose_precision, quantise
 from photo import PhotoError
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE
-from shards import Sample, ShardError, ShardIndex
+from shards import NOT_SEALED, Sample, ShardError, ShardIndex, check_sealed
 from stacks.vocabulary import ARCHIVE_DIGEST, SPLITS
 
 SERVING_SCHEMA: Final = 1
@@ -64,6 +64,9 @@ class EvaluateSettings:
     calibration_photos: int = setting("training photos that calibrate int8", 32, low=8, high=4096)
     block_size: int = setting("ids a block: photos of one block are not independent", 100, low=1, high=1_000_000)
     seed: int = setting("seed of the bootstrap", 0, low=0, high=2**31)
+    sealed: str = setting(
+        "digests of the splits' lists of shards, as step Seal recorded them; none: not held to any", NOT_SEALED
+    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Chosen:
 def main(arguments: list[str] | None = None) -> None:
     """Evaluate one model. Raises JobError where the input is wrong."""
     settings = parse_settings(EvaluateSettings, arguments, __doc__ or "", EXAMPLES)
-    splits = Splits(*(_open_split(name, getattr(settings, name)) for name in SPLITS))
+    splits = Splits(*(_open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model, card = load_model(_model_folder(settings.model, folder))
@@ -126,8 +129,9 @@ def main(arguments: list[str] | None = None) -> None:
     print("gate passed" if decision.passed else f"gate refused: {'; '.join(decision.reasons)}", flush=True)
 
 
-def _open_split(name: str, folder: Path) -> ShardIndex:
+def _open_split(name: str, folder: Path, sealed: str) -> ShardIndex:
     try:
+        check_sealed(name, folder, sealed)
         index = ShardIndex(folder)
     except ShardError as error:
         raise JobError(f"--{name}: {error}") from error

@@ -107,6 +107,9 @@ class TrainSettings:
     artefact: str = setting("what to save; auto: the head alone in a tuning trial, else all", "auto", choices=ARTEFACTS)
     threads: int = setting("threads that decode photos (full)", 4, low=1, high=256)
     max_corrupt_share: float = setting("share of photos or shards that may be unreadable (full)", 0.01, low=0, high=1)
+    sealed: str = setting(
+        "full only: digests of the splits' lists of shards, as step Seal recorded them; none: not held to any", "none"
+    )
     embedding: Path | None = setting("folder that embed.py wrote (default: the channel)", None)
     train: Path | None = setting("folder of training shards (full; default: the channel)", None)
     validation: Path | None = setting("folder of validation shards (full; default: the channel)", None)
@@ -226,8 +229,8 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     from modelling.backbones import load_backbone, preprocessing_of
 
     pixels = preprocessing_of(settings.backbone, settings.fit, settings.input_size)
-    train = _photo_source(settings, settings.train or container.channel("train"), pixels)
-    validation = _photo_source(settings, settings.validation or container.channel("validation"), pixels)
+    train = _photo_source(settings, TRAIN, settings.train or container.channel(TRAIN), pixels)
+    validation = _photo_source(settings, VALIDATION, settings.validation or container.channel(VALIDATION), pixels)
     _check_counts(train.counts, validation.counts)
     backbone = load_backbone(settings.backbone, settings.weights, settings.seed, container, settings.features)
     # The seed identifies random weights, because processors draw them differently.
@@ -250,10 +253,15 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     return Task(model, train, validation, train.counts, card, (train.digest, validation.digest, start), fit_head)
 
 
-def _photo_source(settings: TrainSettings, folder: Path, pixels: Preprocessing) -> PhotoSource:
+def _photo_source(settings: TrainSettings, split: str, folder: Path, pixels: Preprocessing) -> PhotoSource:
     from photos.augmentation import Augmentation
     from photos.source import PhotoSource
+    from shards import ShardError, check_sealed
 
+    try:
+        check_sealed(split, folder, settings.sealed)
+    except ShardError as error:
+        raise JobError(str(error)) from error
     return PhotoSource(
         folder, pixels, Augmentation.of(pixels.fit), seed=settings.seed, threads=settings.threads,
         max_corrupt_share=settings.max_corrupt_share,

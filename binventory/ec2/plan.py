@@ -16,7 +16,19 @@ from binventory.core.aws import Aws, error_message
 from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from stacks.names import ACCURACY_THRESHOLD, BACKBONE, EPOCHS, INGEST, SEED, STRATEGY, TUNE, VIEWS, WEIGHTS
+from stacks.names import (
+    ACCURACY_THRESHOLD,
+    BACKBONE,
+    EPOCHS,
+    INGEST,
+    SEAL,
+    SEED,
+    SHARDS,
+    STRATEGY,
+    TUNE,
+    VIEWS,
+    WEIGHTS,
+)
 from stacks.vocabulary import SPLITS
 
 # Pipeline parameter or tuned value -> flag, by step. A value that is not given keeps the script's default.
@@ -109,6 +121,9 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     definition = executions.definition(aws, names)
     values = {**defaults_of(definition), **executions.parameters_of(aws, execution.arn)}
     values |= {**_tuned(aws, execution), **given}
+    sealed = execution.step(SEAL)
+    # An execution of an earlier version has no such step.
+    held = {"sealed": sealed.outputs[SHARDS]} if sealed and SHARDS in sealed.outputs else {}
     return {
         "run": run,
         "execution": execution.arn,
@@ -118,6 +133,7 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
         "flags": {
             step: {flag: str(values[name]) for name, flag in flags.items() if values.get(name) is not None}
             | fixed_flags(definition, step)
+            | held
             | (
                 {"endpoint": names.prefix, "model-package-group": model_package_group(aws, names)}
                 if step == "evaluate"

@@ -17,6 +17,9 @@ from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import CHECKPOINTS_PREFIX, EXECUTIONS_PREFIX
 from stacks.storage.stack import StorageStack
 
+RUNS = "ec2-*"
+"""Names of runs, as `binventory train --on ec2` makes them."""
+
 
 class Ec2Stack(BinventoryStack):
     """`binventory train --on ec2` starts a machine from the launch template and tags it with its run."""
@@ -97,8 +100,13 @@ class Ec2Stack(BinventoryStack):
             roles=[role],
             statements=[
                 allow(["s3:GetObject"], [self._code.bucket.arn_for_objects(self._code.s3_object_key)]),
-                *permissions.read_and_write_objects(data, EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX),
-                *permissions.read_and_write_objects(model, EXECUTIONS_PREFIX),
+                *permissions.read_objects(data, EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX),
+                *permissions.read_objects(model, EXECUTIONS_PREFIX),
+                # Runs are named ec2-...: a machine writes nothing that a pipeline's execution has made.
+                permissions.write_objects(
+                    data, *(f"{prefix}/{RUNS}" for prefix in (EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX))
+                ),
+                permissions.write_objects(model, f"{EXECUTIONS_PREFIX}/{RUNS}"),
                 *(
                     [allow(["s3:GetObject"], [f"arn:{self.partition}:s3:::{weights[5:]}"])]
                     * weights.startswith("s3://")

@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stacks.names import CONTINUED_EXECUTION, EMBED, FINGERPRINT, INGEST, SPOT_STEPS, TUNE, continuing_pipeline
+from stacks.names import (
+    CONTINUED_EXECUTION,
+    EMBED,
+    FINGERPRINT,
+    INGEST,
+    SEAL,
+    SHARDS,
+    SPOT_STEPS,
+    TUNE,
+    continuing_pipeline,
+)
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.definition import steps
 from stacks.pipeline.parameters import Parameters
@@ -22,6 +32,7 @@ _NAMES = {
     **{f"Steps.{INGEST}.ProcessingOutputConfig.Outputs['{split}'].S3Output.S3Uri": f"{split.capitalize()}Shards"
        for split in SPLITS},
     f"Steps.{INGEST}.ProcessingOutputConfig.Outputs['report'].S3Output.S3Uri": "IngestReport",
+    f"Steps.{SEAL}.OutputParameters['{SHARDS}']": "SealedShards",
     f"Steps.{EMBED}.ModelArtifacts.S3ModelArtifacts": "Embedding",
     f"Steps.{TUNE}.HyperParameterTuningJobName": "TuningJob",
     f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['lr']": "LearningRate",

@@ -11,6 +11,7 @@ from stacks.pipeline.expressions import PipelineStep
 from stacks.pipeline.fingerprint import fingerprint_step
 from stacks.pipeline.gate import gate_step
 from stacks.pipeline.ingest import ingest_step
+from stacks.pipeline.seal import seal_step
 from stacks.pipeline.train import train_step
 from stacks.pipeline.tune import tune_step
 
@@ -20,6 +21,7 @@ def steps(context: PipelineContext) -> tuple[PipelineStep, ...]:
     return (
         fingerprint_step(context),
         ingest_step(context),
+        seal_step(context),
         embed_step(context),
         tune_step(context),
         train_step(context),

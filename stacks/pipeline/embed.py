@@ -9,6 +9,7 @@ from stacks.pipeline.fingerprint import WEIGHTS, returned
 from stacks.pipeline.ingest import REPORT, shards
 from stacks.pipeline.processing import output_uri
 from stacks.pipeline.script_mode import ScriptJob
+from stacks.pipeline.seal import sealed
 from stacks.settings.training import TrainingSettings
 from stacks.vocabulary import TRAIN, VALIDATION
 
@@ -31,6 +32,7 @@ def embed_step(context: PipelineContext) -> PipelineStep:
             "views": parameters.views.text,
             "seed": parameters.seed.text,
             "precision": context.settings.embed.precision,
+            "sealed": sealed(),
             **prepared(context.settings.training),
         },
         channels=tuple(channel(split, shards(split)) for split in (TRAIN, VALIDATION)),

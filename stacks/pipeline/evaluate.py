@@ -13,6 +13,7 @@ from stacks.pipeline.expressions import (
 )
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.processing import INPUT, OUTPUT, ProcessingJob
+from stacks.pipeline.seal import sealed
 from stacks.pipeline.train import model_archive
 from stacks.vocabulary import SPLITS
 
@@ -39,6 +40,8 @@ def evaluate_step(context: PipelineContext) -> PipelineStep:
         parameters.seed.text,
         "--precision",
         context.settings.evaluation.precision,
+        "--sealed",
+        sealed(),
     ]
     job = ProcessingJob(
         script="evaluate",

@@ -10,6 +10,7 @@ from stacks.pipeline.embed import embedding, prepared
 from stacks.pipeline.expressions import EXECUTION_ID, JOB_RETRIES, Expression, PipelineStep, StepType, get, join
 from stacks.pipeline.ingest import shards
 from stacks.pipeline.script_mode import METRICS, ScriptJob
+from stacks.pipeline.seal import sealed
 from stacks.settings.training import TrainingSettings
 from stacks.settings.tuning import WarmStartSettings
 
@@ -124,6 +125,7 @@ def training_job(
         "precision": context.settings.training.precision,
         "head": context.settings.training.head,
         "answer": context.settings.training.answer,
+        "sealed": sealed(),
         **prepared(context.settings.training),
         **_watching(context.settings.training),
     }

@@ -1,4 +1,4 @@
-"""The Lambda function of the step Fingerprint: it lists photos, metadata, labels and weights."""
+"""The Lambda function of the steps Fingerprint and Seal: it lists what is read and records the shards that are made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.environments import FingerprintEnvironment
+from stacks.names import SHARD_LIST
 from stacks.settings import Settings
 from stacks.shared import permissions
 from stacks.shared.functions import FunctionProperties, PythonFunction
@@ -19,6 +20,8 @@ from stacks.storage.buckets import EXECUTIONS_PREFIX
 
 LISTINGS = f"{EXECUTIONS_PREFIX}/listings"
 """Prefix of the listings in the data bucket: they expire with the shards that were made from them."""
+SEALS = f"{EXECUTIONS_PREFIX}/seals"
+"""Prefix of what Seal has recorded of shards. No job may write there."""
 # With this much memory Lambda gives one full vCPU. The listing uses one.
 _MEMORY_MB = 1769
 # A Lambda step waits ten minutes, but SageMaker has lost answers that came after seven.
@@ -26,24 +29,33 @@ _TIMEOUT = Duration.minutes(5)
 
 
 class Fingerprint(Construct):
-    """The function and its role. The role lists the prefixes that settings name, and writes listings."""
+    """The function and its role.
+
+    The role lists the prefixes that settings name, reads the lists of shards, and writes listings and seals.
+    """
 
     def __init__(self, scope: BinventoryStack, construct_id: str, *, data_bucket: s3.IBucket) -> None:
         super().__init__(scope, construct_id)
         settings = scope.settings
-        listings = data_bucket.arn_for_objects(f"{LISTINGS}/*")
+        bucket = f"s3://{data_bucket.bucket_name}"
+        listings, seals = (data_bucket.arn_for_objects(f"{prefix}/*") for prefix in (LISTINGS, SEALS))
+        lists = data_bucket.arn_for_objects(f"{EXECUTIONS_PREFIX}/*/ingest/*/{SHARD_LIST}")
         self.function = PythonFunction(
             self,
             "List",
             stack=scope,
             of=FunctionProperties(
                 name=f"{settings.prefix}-fingerprint",
-                purpose="lists what an execution of the pipeline reads",
+                purpose="lists what an execution of the pipeline reads, and records the shards that it makes",
                 handler="fingerprint.handler",
                 timeout=_TIMEOUT,
                 memory_mb=_MEMORY_MB,
-                statements=[*_list(settings), allow(["s3:PutObject"], [listings])],
-                environment=FingerprintEnvironment(listings=f"s3://{data_bucket.bucket_name}/{LISTINGS}"),
+                statements=[
+                    *_list(settings),
+                    allow(["s3:PutObject"], [listings, seals]),
+                    allow(["s3:GetObject"], [lists, seals]),
+                ],
+                environment=FingerprintEnvironment(listings=f"{bucket}/{LISTINGS}", seals=f"{bucket}/{SEALS}"),
             ),
         ).function
 

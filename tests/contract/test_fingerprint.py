@@ -60,6 +60,7 @@ def bins(client: ClientFactory, local_aws: LocalAws, monkeypatch: pytest.MonkeyP
     for name, value in local_aws.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LISTINGS", LISTINGS)
+    monkeypatch.setenv("SEALS", f"s3://{DATA}/executions/seals")
     s3 = client("s3")
     if DATA not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=DATA)
@@ -186,7 +187,7 @@ def test_the_functions_role_is_what_may_read(tmp_path_factory: pytest.TempPathFa
         packed = {name: path.read_text() for name, path in lambda_files().items()}
         function = make_function(
             client, "looks", "import fingerprint; return fingerprint.handler(event, context)", runs,
-            files=packed, Environment={"Variables": {"LISTINGS": LISTINGS}},
+            files=packed, Environment={"Variables": {"LISTINGS": LISTINGS, "SEALS": f"s3://{DATA}/executions/seals"}},
         )  # fmt: skip
 
         def answer(bucket: str) -> dict[str, Any]:

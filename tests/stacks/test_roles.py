@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from stacks.settings import load
+from tests.rights import Deployment, Request, allows
 from tests.stacks.templates import as_list, changed, flat, resources, statements, synthesize, templates
 
 # What the services offer no resource for, so that `*` is all there is.
@@ -105,6 +107,24 @@ def test_jobs_write_their_own_results_and_nothing_that_another_step_made() -> No
         assert not _resources_of(_policy(template, role), "s3:DeleteObject"), role
 
 
+def test_no_job_writes_what_was_sealed_and_no_machine_what_an_execution_made() -> None:
+    """Ingest may write below every execution, so what it left is recorded where it may not."""
+    roles = Deployment(synthesize(changed(load("dev"), "ec2", enabled=True))).roles()
+    jobs = {
+        role: found for role, found in roles.items() if re.search("Roles(Ingest|Training|Evaluate)|Ec2.Machine", role)
+    }
+    assert len(jobs) == 4
+    written: dict[str, set[str]] = {}
+    for role, found in jobs.items():
+        for key in ("seals/0a1b", "seals/ingest/x", "hcq96k8svw45/ingest/train/digests.json", "ec2-20261129-1/log"):
+            request = Request("s3:PutObject", f"arn:aws:s3:::Storage.DataBucketE3889A50/executions/{key}")
+            if allows(found, request):
+                written.setdefault(key, set()).add(role.partition(".")[2].rstrip("0123456789ABCDEF"))
+    assert "seals/0a1b" not in written
+    assert written["hcq96k8svw45/ingest/train/digests.json"] == {"RolesIngest"}
+    assert written["ec2-20261129-1/log"] == {"Machine"}
+
+
 def test_ingest_reads_the_photos_and_labels_of_the_settings() -> None:
     settings = changed(
         load("dev"), "data", photos_uri="s3://my-bins/site-7/", labels_uri="s3://my-labels/truth/labels.csv"
@@ -132,9 +152,10 @@ def test_fingerprint_lists_what_settings_name_and_writes_listings() -> None:
         "my-labels": ["truth/labels.csv*"],
         "my-weights": ["net.pth*"],
     }
-    (written,) = _resources_of(policy, "s3:PutObject")
-    assert written.endswith("/executions/listings/*")
-    assert not _resources_of(policy, "s3:GetObject")
+    listings, seals = _resources_of(policy, "s3:PutObject")
+    assert listings.endswith("/executions/listings/*") and seals.endswith("/executions/seals/*")
+    lists, read = _resources_of(policy, "s3:GetObject")
+    assert lists.endswith("/executions/*/ingest/*/digests.json") and read == seals, "no photo, and no shard"
 
 
 def test_the_pipeline_invokes_one_function() -> None:

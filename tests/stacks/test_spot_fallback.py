@@ -34,9 +34,12 @@ from tests.stacks.templates import as_list, changed, flat, resources, statements
 
 Json = dict[str, Any]
 GIVEN = {
-    "Embed": {"IngestReport", "TestShards", "TrainShards", "ValidationShards", "WeightsFingerprint"},
-    "Tune": {"Embedding", "TestShards", "TrainShards", "ValidationShards"},
-    "Train": {"BatchSize", "Embedding", "LearningRate", "TestShards", "TrainShards", "TuningJob", "ValidationShards"},
+    "Embed": {"IngestReport", "SealedShards", "TestShards", "TrainShards", "ValidationShards", "WeightsFingerprint"},
+    "Tune": {"Embedding", "SealedShards", "TestShards", "TrainShards", "ValidationShards"},
+    "Train": {
+        *("BatchSize", "Embedding", "LearningRate", "SealedShards"),
+        *("TestShards", "TrainShards", "TuningJob", "ValidationShards"),
+    },
 }
 
 

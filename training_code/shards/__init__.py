@@ -5,8 +5,11 @@ A sample is two neighbouring members, the photo `<id>.jpg` or `<id>.png` and `<i
 too. `digests.json` beside the shards of a folder lists them.
 """
 
+from shards.lists import LIST as LIST
+from shards.lists import NOT_SEALED as NOT_SEALED
 from shards.lists import ShardError as ShardError
 from shards.lists import ShardSummary as ShardSummary
+from shards.lists import check_sealed as check_sealed
 from shards.lists import list_shards as list_shards
 from shards.reading import PHOTO_SUFFIXES as PHOTO_SUFFIXES
 from shards.reading import ReportDamage as ReportDamage

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from digests import DamagedFile, read_sealed, seal
+from digests import DamagedFile, read_sealed, seal, sha256_of
 
 LIST: Final = "digests.json"
+NOT_SEALED: Final = "none"
+"""In place of what was sealed: the shards are held to their own list only."""
 SHARD_SUFFIX: Final = ".tar"
 
 
@@ -69,6 +71,29 @@ def list_shards(folder: str | Path) -> list[Path]:
     if not named:
         raise ShardError(f"{folder} holds no {SHARD_SUFFIX} shard; run ingest first, or point at its output")
     return sorted(named)
+
+
+def check_sealed(split: str, folder: Path, sealed: str) -> None:
+    """Hold the lists of a split's folder to what the step Seal has recorded, and with them all its shards.
+
+    Args:
+        sealed: `train=<SHA-256 of the list>,...` as the step returns it, or `NOT_SEALED`.
+
+    Raises:
+        ShardError: the folder has another list, or more lists.
+    """
+    if sealed == NOT_SEALED:
+        return
+    recorded = dict(entry.partition("=")[::2] for entry in sealed.split(","))
+    if split not in recorded:
+        raise ShardError(f"split {split!r} was not sealed: sealed names {', '.join(sorted(recorded))} only")
+    found = {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob(LIST)}
+    if found != {LIST: recorded[split]}:
+        what = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(found.items())) or "none"
+        raise ShardError(
+            f"the shards of split {split!r} in {folder} are not those that Ingest left: its list has the digest "
+            f"{recorded[split][:12]}, found were {what}. Find out who wrote there, then train with --fresh"
+        )
 
 
 class ShardLists:
