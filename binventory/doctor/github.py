@@ -117,7 +117,7 @@ def _protection(api: GitHub, settings: Settings) -> Check:
     kinds = {str(rule["type"]) for rule in api.get(f"/rules/branches/{branch}")}
     if "pull_request" in kinds:
         return Check(name, "good", f"a ruleset lets changes reach {branch} by pull request only")
-    why = "whoever may write can push and so deploy without a review"
+    why = "every person who may write can push and so deploy without a review"
     return Check(name, "missing", f"{branch} is not protected: {why}", cure)
 
 

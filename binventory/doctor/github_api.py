@@ -27,7 +27,7 @@ _SIGN_IN = (
 
 
 class AbsentError(Exception):
-    """GitHub answers that there is no such thing, or that the token may not see it."""
+    """GitHub answers that there is none, or that the token may not see it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Token:
 
 
 def address() -> str:
-    """Where the API is: GITHUB_API_URL, which a server of one's own needs, or GitHub's.
+    """Where the API is: GITHUB_API_URL, which GitHub Enterprise Server needs, or GitHub's.
 
     Raises:
         Problem: the token would travel unencrypted to another machine.

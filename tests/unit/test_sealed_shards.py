@@ -94,7 +94,7 @@ def test_shards_as_they_were_recorded_are_read(shards: Path) -> None:
 
 
 def test_features_do_not_depend_on_the_record(shards: Path) -> None:
-    """Shards from the cache have the same features, whoever recorded them first."""
+    """Shards from the cache have the same features, whatever recorded them first."""
     embedded(shards, "none")
     before = {path.name: path.read_bytes() for path in (shards / "embedding" / "features").rglob("*.safetensors")}
     shutil.rmtree(shards / "embedding")
