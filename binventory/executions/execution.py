@@ -12,9 +12,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws
-from stacks.names import EMBED, EVALUATE, FINGERPRINT, GATE, INGEST, REGISTER, TRAIN, TUNE
+from stacks.names import EMBED, EVALUATE, FINGERPRINT, GATE, INGEST, REGISTER, SEAL, TRAIN, TUNE
 
-STEPS = (FINGERPRINT, INGEST, EMBED, TUNE, TRAIN, EVALUATE, GATE, REGISTER)
+STEPS = (FINGERPRINT, INGEST, SEAL, EMBED, TUNE, TRAIN, EVALUATE, GATE, REGISTER)
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})
 
 
