@@ -21,7 +21,7 @@ def stacks_of(mode: str, **values: object) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def serverless() -> dict[str, Any]:
-    return stacks_of("serverless", serverless={"memory_mb": 3072, "max_concurrency": 7})["Serving"]
+    return stacks_of("serverless", serverless={"max_concurrency": 7})["Serving"]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def queued(queueing: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def test_a_serverless_endpoint_has_memory_and_concurrency_and_no_machines(serverless: dict[str, Any]) -> None:
     config = only(serverless, "AWS::SageMaker::EndpointConfig")["Properties"]
     (variant,) = config["ProductionVariants"]
+    # By default what new accounts may have.
     assert variant["ServerlessConfig"] == {"MemorySizeInMB": 3072, "MaxConcurrency": 7}
     assert {"InstanceType", "InitialInstanceCount"}.isdisjoint(variant)
     assert "DataCaptureConfig" not in config
