@@ -2,7 +2,8 @@
 
 Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`, `_buckets`,
 `_complete_multipart_upload` and `_multipart_uploads`, `services.cloudwatch._dims_from_list`, in `services.iam`
-`_error`, `_lookup_policy` and `_aws_managed_policies`, and `services.cloudformation.provisioners._RESOURCE_HANDLERS`.
+`_error`, `_lookup_policy` and `_aws_managed_policies`, and in `services.cloudformation`
+`provisioners._RESOURCE_HANDLERS` and `engine._evaluate_conditions`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
@@ -34,6 +35,7 @@ def correct_answers(*, account: str) -> None:
     _refuse_unknown_queries()
     _attach_only_policies_that_exist()
     _name_services_that_are_missing()
+    _join_in_conditions()
 
 
 def _check_owners(account: str) -> None:
@@ -187,6 +189,48 @@ def _name_services_that_are_missing() -> None:
     from ministack import app
 
     app.SERVICE_HANDLERS = _WithRefusals(app.SERVICE_HANDLERS)
+
+
+def _join_in_conditions() -> None:
+    """Evaluate Fn::Join in conditions; ministack takes it for a text that equals nothing.
+
+    By such conditions `cdk bootstrap` decides which policies the role gets that deploys.
+    """
+    from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
+
+    evaluate = engine._evaluate_conditions
+
+    @wraps(evaluate)
+    def evaluate_joined(template: dict[str, Any], parameters: Mapping[str, Mapping[str, Any]]) -> Any:
+        conditions = _joined(template.get("Conditions", {}), parameters)
+        return evaluate({**template, "Conditions": conditions}, parameters)
+
+    for module in (changesets, engine, handlers, provisioners, stacks):
+        if hasattr(module, "_evaluate_conditions"):
+            module._evaluate_conditions = evaluate_joined
+
+
+def _joined(value: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A part of a template with a text in place of every Fn::Join of texts and parameters."""
+    if isinstance(value, list):
+        return [_joined(item, parameters) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Fn::Join"}:
+        between, parts = value["Fn::Join"]
+        # A list parameter is kept as one text.
+        whole = _referred(parts, parameters)
+        items = whole.split(",") if isinstance(whole, str) else [_referred(part, parameters) for part in whole]
+        if all(isinstance(item, str) for item in items):
+            return str(between).join(item.strip() if isinstance(whole, str) else item for item in items)
+    return {key: _joined(item, parameters) for key, item in value.items()}
+
+
+def _referred(value: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The value of the parameter that a Ref names; anything else as it is."""
+    if isinstance(value, dict) and set(value) == {"Ref"} and value["Ref"] in parameters:
+        return str(parameters[value["Ref"]]["Value"])
+    return value
 
 
 def _before(service: str, refusal: Callable[[str, Mapping[str, str], bytes], Answer | None]) -> None:

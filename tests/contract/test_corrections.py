@@ -186,3 +186,33 @@ def test_what_is_missing_says_so(client: ClientFactory, service: str, operation:
     with pytest.raises(ClientError, match=r"[Tt]he local .*; AWS does") as refused:
         getattr(client(service), operation)(**request_)
     assert refused.value.response["Error"]["Code"] == "NotImplemented"
+
+
+def test_a_condition_may_join_what_parameters_name(client: ClientFactory) -> None:
+    """As in the template of `cdk bootstrap`, whose role that deploys has its policies by such a condition."""
+    given = {"Fn::Join": ["", {"Ref": "Policies"}]}
+    parts = {"Fn::Join": ["-", ["a", {"Ref": "Word"}]]}
+    log = {"Type": "AWS::Logs::LogGroup"}
+    template = {
+        "Parameters": {
+            "Policies": {"Type": "CommaDelimitedList", "Default": ""},
+            "Word": {"Type": "String", "Default": "b"},
+        },
+        "Conditions": {
+            "Named": {"Fn::Not": [{"Fn::Equals": ["", given]}]},
+            "Unnamed": {"Fn::Equals": ["", given]},
+            "Same": {"Fn::Equals": ["a-b", parts]},
+        },
+        "Resources": {name: {**log, "Condition": name} for name in ("Named", "Unnamed", "Same")},
+    }
+    cloudformation = client("cloudformation")
+
+    def made(name: str, **values: str) -> set[str]:
+        parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
+        cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template), Parameters=parameters)
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.2})
+        listed = cloudformation.list_stack_resources(StackName=name)["StackResourceSummaries"]
+        return {str(item["LogicalResourceId"]) for item in listed}
+
+    assert made("joins-nothing") == {"Unnamed", "Same"}
+    assert made("joins-two", Policies="one, two", Word="c") == {"Named"}

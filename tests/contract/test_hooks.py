@@ -60,6 +60,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
         ["outputs_defs", "conditions", "resources", "param_values", "mappings", "stack_name", "stack_id"],
     ),
     ("services.cloudformation.handlers", "_imported_export_names", ["stack", "stack_name"]),
+    ("services.cloudformation.engine", "_evaluate_conditions", ["template", "params"]),
     ("services.cloudformation.changesets", "_find_change_set", ["cs_name", "stack_name"]),
     ("services.cloudformation.handlers", "_resolve_stack", ["stack_name"]),
     ("services.cloudformation.helpers", "_error", ["code", "message", "status"]),
