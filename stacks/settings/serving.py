@@ -27,7 +27,7 @@ class ServerlessSettings(Section):
     """For serving.mode serverless: capacity on demand, no cost between requests."""
 
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 3072
-    """Memory of one execution environment. Its vCPUs grow with it. New accounts may be limited to 3072, which is enough."""
+    """Memory of one execution environment, and so its vCPUs. New accounts may be limited to 3072, which is enough."""
     max_concurrency: int = Field(default=10, ge=1, le=200)
     """Concurrent requests. Further ones are throttled (429)."""
 
