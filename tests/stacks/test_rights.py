@@ -49,6 +49,13 @@ UNWITNESSED = [
         "logs:(CreateLogStream|PutLogEvents)",
         "Lambda writes the log of a function by its role; the local one writes it by itself.",
     ),
+    (
+        "ServingUpdate",
+        r"sagemaker:(DescribeModel(Package)?$|DescribeEndpointConfig|DeleteTags|ListTags)|cloudwatch:UntagResource"
+        r"|application-autoscaling:(Describe|ListTags|Tag|Untag)",
+        "CloudFormation's schemas list it for reading a resource and changing its tags, which it does not do here.",
+    ),
+    ("ServingUpdate", "BacklogWithoutCapacity", "Only an asynchronous endpoint has this alarm."),
     ("Schedule|TurnO", "lambda:InvokeFunction", "The local Scheduler calls functions without asking for the right."),
 ]
 CURE = "give it back, or run WITNESS=1 make test-rehearsal ARGS=tests/rehearsal/test_rights.py if the work changed"
