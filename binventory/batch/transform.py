@@ -32,6 +32,8 @@ _READERS: Final = 16
 _DELETED_AT_ONCE: Final = 1000
 _RUNNING: Final = {"InProgress", "Stopping"}
 _STOP_SECONDS: Final = 600.0
+_COUNTED_ONE_IN: Final = 20
+"""Of so many seconds, one goes into counting the answers of a running job: it lists all of them each time."""
 
 Heard = Callable[[str, int], None]
 """Called while a job runs: the job's name, and how many of its photos have been answered."""
@@ -159,10 +161,15 @@ class TransformBatch:
     def _wait(self, name: str, photos: int, heard: Heard) -> None:
         deadline = time.monotonic() + limit_seconds(photos, self.site)
         every = 0.3 if self.aws.is_local else self.poll_seconds
+        count_again = 0.0
         while True:
             status = self._status(name)
-            heard(name, sum(1 for _ in self._answer_keys(name)))
-            if status is None or status["TransformJobStatus"] not in _RUNNING:
+            running = status is not None and status["TransformJobStatus"] in _RUNNING
+            began = time.monotonic()
+            if began >= count_again or not running:
+                heard(name, sum(1 for _ in self._answer_keys(name)))
+                count_again = began + (time.monotonic() - began) * _COUNTED_ONE_IN
+            if not running:
                 break
             if time.monotonic() > deadline:
                 raise Problem(

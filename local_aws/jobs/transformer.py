@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from boto3.s3.transfer import TransferConfig
 
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
@@ -22,7 +21,6 @@ from local_aws.jobs.transform_io import BadInput, TransformLimits, assembled, pa
 _NO_INSTANCE_SECONDS = 30.0
 _RETRIED = {429, 500, 502, 503, 504}
 _MAX_MESSAGE = 600
-_WHOLE = TransferConfig(multipart_threshold=64 << 20, use_threads=False)
 
 
 class TransformStopped(Exception):
@@ -116,7 +114,9 @@ class Transformer:
             raise TransformStopped
         target = self._target(item)
         self.written.append(target)
-        self._s3.upload_file(str(path), target.bucket, target.key, ExtraArgs=self._encryption(), Config=_WHOLE)
+        # A transfer manager for each response would take longer than the request.
+        with path.open("rb") as file:
+            self._s3.put_object(Bucket=target.bucket, Key=target.key, Body=file, **self._encryption())
 
     def _target(self, item: ObjectName) -> S3Uri:
         where = S3Uri.parse(self._output["S3OutputPath"])
