@@ -53,7 +53,7 @@ class Steps:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def passed(self, step: str) -> None:
-        """Note that a step is over, the last time it is said."""
+        """Note that a step is over. A step can be over more than once; the last time counts."""
         self.seconds[step] = time.perf_counter() - self.began
 
 
