@@ -7,7 +7,6 @@ from typing import get_args
 import pytest
 from botocore.model import StringShape
 from botocore.session import get_session
-from sagemaker.core import image_uris
 
 from stacks.settings.instances import (
     CPU_JOB_INSTANCES,
@@ -23,6 +22,8 @@ from stacks.shared.images import REPOSITORY, training_image
 
 @pytest.mark.parametrize("version", get_args(FrameworkVersion))
 def test_training_images_are_those_that_sagemaker_core_knows(version: FrameworkVersion) -> None:
+    from sagemaker.core import image_uris  # three seconds, for every process that collects this file
+
     known = image_uris.config_for_framework("pytorch-amzn2023")["training"]["versions"][version]
     assert known["repository"] == REPOSITORY
     for instance_type, processor in (("ml.m5.xlarge", "cpu"), ("ml.g4dn.xlarge", "gpu")):
@@ -34,6 +35,8 @@ def test_training_images_are_those_that_sagemaker_core_knows(version: FrameworkV
 
 def test_the_default_is_what_sagemaker_core_would_choose() -> None:
     """The table above is read as `sagemaker-core` itself reads it."""
+    from sagemaker.core import image_uris
+
     chosen = image_uris.retrieve(
         "pytorch-amzn2023", "eu-west-1", version="2.13", instance_type="ml.g4dn.xlarge", image_scope="training"
     )

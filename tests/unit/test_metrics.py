@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics as reference  # type: ignore[import-untyped]
 
 from evaluation.count_metrics import (
     CALIBRATION_BINS,
@@ -47,6 +46,8 @@ random_sets = st.builds(
 
 @given(random_sets)
 def test_agrees_with_scikit_learn(predictions: Predictions) -> None:
+    from sklearn import metrics as reference  # type: ignore[import-untyped]  # a second, for all who collect this file
+
     ours = measure(predictions)
     labels, counts = predictions.labels, predictions.counts
     present = np.unique(labels)
@@ -134,6 +135,8 @@ def test_what_cannot_be_measured_is_named(labels: list[int], probabilities: np.n
 
 @given(random_sets)
 def test_model_quality_json_agrees_with_scikit_learn(predictions: Predictions) -> None:
+    from sklearn import metrics as reference
+
     answer = model_quality(predictions, training_labels=predictions.labels, replicates=20)
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     labels, counts = predictions.labels, predictions.counts
