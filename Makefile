@@ -39,9 +39,10 @@ setup-dev: ## Also install what tests and checks need
 rehearse: setup ## Deploy, train, serve and destroy in a local AWS. PHOTOS=dir for real photos, ARGS for more flags
 	$(BIN)/binventory rehearse $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
-# One file starts at once: two workers would only be started for it.
+# One file starts at once: workers would only be started for it. tests/conftest.py says how many there are and which
+# files come first.
 test: setup-dev ## Fast tests. ARGS=tests/unit/test_cost.py for some of them
-	$(BIN)/python -m pytest $(if $(findstring .py,$(ARGS)),-n 0,-n 2 --dist loadfile) $(ARGS)
+	$(BIN)/python -m pytest $(if $(findstring .py,$(ARGS)),-n 0,-n auto --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 test-rehearsal: setup-dev ## The whole system end to end, through the command line (minutes)
 	$(BIN)/python -m pytest -m rehearsal tests/rehearsal $(ARGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 from botocore.loaders import JSONFileLoader
 
@@ -27,6 +28,35 @@ WITHOUT_BF16 = ("FP32", "INT8", "BIN")
 NAMES = Names("dev", "binventory")
 """Of the environment as it is shipped."""
 REPOSITORY = Path(__file__).resolve().parent.parent
+MEMORY_OF_A_WORKER = 2 * 2**30
+SLOW = (
+    "stacks/test_reconcile_events.py",
+    "stacks/test_promotion_commands.py",
+    "contract/test_server.py",
+    "unit/test_environment_setup.py",
+    "stacks/policies/test_synthesis_refuses.py",
+    "unit/test_workflows.py",
+    "stacks/test_terminal.py",
+    "unit/test_environment_pytorch.py",
+    "stacks/test_reconcile_rollouts.py",
+    "stacks/test_guards.py",
+    "stacks/test_reconcile.py",
+    "stacks/test_rollouts.py",
+    "contract/test_todays_photos.py",
+    "contract/test_lambda_steps.py",
+    "contract/test_killed.py",
+    "contract/test_spent.py",
+    "contract/test_hosting_rollout.py",
+    "contract/test_tuning.py",
+    "contract/test_launch_screens.py",
+    "contract/test_spot_machines.py",
+    "unit/test_train_evaluate.py",
+    "unit/test_arithmetic.py",
+    "unit/test_ingest_processes.py",
+    "contract/test_survival.py",
+    "unit/test_review.py",
+)
+"""The files that take more than a fraction of a minute, the longest first."""
 collect_ignore = ["clients"]
 """Run in environments of their own, by `make test-clients`."""
 
@@ -38,6 +68,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="fp32: every choice of precision is made as on a processor without bf16 (default: what this one has)",
     )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes for each core, because a test waits for others half of its time; fewer where memory is short."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    room = psutil.virtual_memory().available // MEMORY_OF_A_WORKER
+    return max(2, min(2 * cores, room))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: one that starts last would be waited for alone."""
+    tests = REPOSITORY / "tests"
+    place = {tests / name: number for number, name in enumerate(SLOW)}
+    items.sort(key=lambda item: place.get(item.path, len(SLOW)))
 
 
 @cache
