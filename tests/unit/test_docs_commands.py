@@ -173,7 +173,8 @@ def test_aws_knows_what_is_typed(typed: Typed) -> None:
 
 def test_photos_that_are_counted_have_a_record_that_the_model_knows(tmp_path: Path) -> None:
     """In the README and the tutorial. The first bins are the same, however many are rendered."""
-    counted = {Path(word).stem for found in of("binventory") for word in found.words if "bin-images/" in word}
+    words = {word for found in of("binventory") for word in found.words}
+    counted = {Path(word).stem for word in words if "bin-images/" in word and "://" not in word}  # no photo of a bucket
     assert counted
     records = render_bucket(tmp_path, photos=24).counts
     assert {records[name] for name in counted} <= set(CLASSES)
