@@ -198,16 +198,19 @@ def test_a_step_waits_no_longer_than_its_limit_and_asks_once(hasty: ClientFactor
     assert hasty("s3").list_objects_v2(Bucket=BUCKET, Prefix="asked/")["KeyCount"] == 1
 
 
-@pytest.mark.parametrize(("seconds", "end"), [(1, "Stopped"), (6, "Failed")])
-def test_stopping_waits_for_the_function_and_fails_at_the_limit(hasty: ClientFactory, seconds: int, end: str) -> None:
+@pytest.mark.parametrize(("aws", "seconds", "end"), [("client", 1, "Stopped"), ("hasty", 6, "Failed")])
+def test_stopping_waits_for_the_function_and_fails_at_the_limit(
+    request: pytest.FixtureRequest, aws: str, seconds: int, end: str
+) -> None:
     """As StopPipelineExecution documents: a function cannot be stopped."""
-    ask = lambda_step("Ask", make_function(hasty, "busy", f"import time; time.sleep({seconds})"))
-    create(hasty, "stopping", ask, processing_step("After", "true", DependsOn=["Ask"]))
-    arn = execute(hasty, "stopping")
-    until(lambda: "Metadata" in steps_of(hasty, arn).get("Ask", {}))
-    hasty("sagemaker").stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
-    assert finished_execution(hasty, arn)["PipelineExecutionStatus"] == end
-    assert list(steps_of(hasty, arn)) == ["Ask"]
+    client: ClientFactory = request.getfixturevalue(aws)
+    ask = lambda_step("Ask", make_function(client, "busy", f"import time; time.sleep({seconds})"))
+    create(client, "stopping", ask, processing_step("After", "true", DependsOn=["Ask"]))
+    arn = execute(client, "stopping")
+    until(lambda: "Metadata" in steps_of(client, arn).get("Ask", {}))
+    client("sagemaker").stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+    assert finished_execution(client, arn)["PipelineExecutionStatus"] == end
+    assert list(steps_of(client, arn)) == ["Ask"]
 
 
 def test_an_execution_goes_on_with_its_function_after_a_restart(state_dir: Path) -> None:
