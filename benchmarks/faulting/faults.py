@@ -46,7 +46,8 @@ def full_disk(work: Job, place: Path, out: Path, whole: Made, seconds: float, dr
 
     Files are tried until one is written to the full disk: some are renamed into their place, over the trap.
     """
-    for name in draw.sample(sorted(whole), len(whole)):
+    written = sorted(name for name, content in whole.items() if content)
+    for name in draw.sample(written, len(written)):
         traps = _traps(work, place, out, name)
         for trap in traps:
             trap.parent.mkdir(parents=True, exist_ok=True)
