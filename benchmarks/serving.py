@@ -72,7 +72,8 @@ def main() -> int:
     models = make(options.work / "models", photos)
     # The photos that the contestants get first, so that the times are of the same work.
     bare = Bare(model_fn(models.int8), photos[: _requests(1)])
-    entries = [entry for entry in _entries(options.work, models) if not options.only or entry.name in options.only]
+    asked = options.only or ()
+    entries = [entry for entry in _entries(options.work, models, asked) if not asked or entry.name in asked]
     samples = {(entry.name, concurrency): Sample() for entry in entries for concurrency in CONCURRENCIES}
     with ExitStack() as stack:
         running: dict[str, Contestant] = {}
@@ -143,12 +144,13 @@ def _rendered(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def _entries(work: Path, models: Models) -> Iterator[Entry]:
+def _entries(work: Path, models: Models, asked: Sequence[str]) -> Iterator[Entry]:
+    """All contestants; of those that must be installed or trained first, only what was asked for, if anything was."""
     server = str(REPOSITORY / "inference_code" / "server.py")
     for name, artefact in ((OURS, models.int8), ("ours fp32", models.fp32)):
         port = free_port()
         yield Entry(name, (sys.executable, server, "serve", "--model", str(artefact), "--port", str(port)), port)
-    if TEN_THOUSAND.is_dir():
+    if TEN_THOUSAND.is_dir() and (not asked or LITE0 in asked):
         port = free_port()
         artefact, reason = lite0.make(work / "lite0", TEN_THOUSAND)
         print(f"lite0 is served in {reason}")
@@ -158,6 +160,8 @@ def _entries(work: Path, models: Models) -> Iterator[Entry]:
         module = ("-m", "benchmarks.endpoint.variants", network, str(models.fp32.parent), "--port", str(port))
         name = "eager PyTorch" if network == "eager" else network.replace("-", " ")
         yield Entry(f"{name}, our server", (sys.executable, *module), port)
+    if asked and not any(tuning.name in asked for tuning in TUNINGS):
+        return
     try:
         serve = TorchServe.install(work / "torchserve", models)
     except Unavailable as error:
