@@ -21,6 +21,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.journal import Journal
 from binventory.cost.launch import Launch
 from binventory.deployment.cdk import Cdk
+from binventory.doctor.billing import NAME as TAG
 from binventory.rehearsal import ending
 from binventory.rehearsal.result import Options, Result
 from binventory.rehearsal.source import Source
@@ -213,11 +214,7 @@ class AccountCheck(Steps):
         )
         if done.returncode not in {Exit.OK, Exit.NOT_READY}:
             raise Problem("The account was not looked at", done.stderr.strip(), "run: binventory doctor")
-        missing = [
-            check
-            for check in json.loads(done.stdout)
-            if check["state"] == "missing" and not check["name"].startswith("stack ")
-        ]
+        missing = [check for check in json.loads(done.stdout) if check["state"] == "missing" and _stops(check)]
         if missing:
             raise Problem(
                 "The account is not ready",
@@ -289,3 +286,11 @@ class AccountCheck(Steps):
             return self._answer(grey_model.photo(broken_model.BRIGHT))
         except ClientError as error:
             return error_message(error)
+
+
+def _stops(check: dict[str, str]) -> bool:
+    """Whether a check must not start without it.
+
+    The stacks are deployed by the check itself. An account lists the tag only after a first deployment has used it.
+    """
+    return not (check["name"].startswith("stack ") or (check["name"] == TAG and "not listed yet" in check["found"]))
