@@ -159,6 +159,7 @@ class Installer:
         return self._everything(progress)
 
     def _everything(self, progress: Progress) -> str:
+        self.ready()  # this lock names numpy and others of those packages again: two pips must not install them at once
         with written(_exactly((self.root / TORCH_PYPI).read_text(encoding="utf-8"))) as lock:
             ended = self.pip.try_install(["--require-hashes", "--requirement", str(lock)], progress, lock=lock)
         return ended.reason if ended.code else self._unproven()

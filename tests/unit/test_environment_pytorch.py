@@ -132,6 +132,19 @@ def test_a_pair_is_tried_when_what_it_imports_is_installed(place: Path, root: Pa
     assert found.source == "your pip configuration"
 
 
+@pytest.mark.parametrize("system", ["Linux", "Darwin"])
+def test_pypis_build_waits_for_packages_that_its_lock_names_too(
+    place: Path, root: Path, sources: Sources, system: str
+) -> None:
+    there: list[bool] = []
+
+    def ready() -> None:
+        there.append(imported(place, "import torch").returncode == 0)
+
+    replace(installer(place, root, sources, source="pypi", system=system), ready=ready).install()
+    assert there[0] is False
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=["nothing", "only torch"])
 def test_the_public_index_is_next(
     place: Path, root: Path, sources: Sources, number: int, capsys: pytest.CaptureFixture[str]
