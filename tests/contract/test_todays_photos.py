@@ -46,7 +46,7 @@ def function(client: ClientFactory) -> str:
     files = {name: path.read_text() for name, path in lambda_files().items()}
     return make_function(
         client, "binventory-dev-fingerprint", "import fingerprint; return fingerprint.handler(event, context)",
-        files=files, Environment={"Variables": {"LISTINGS": f"s3://{DATA}/executions/listings"}},
+        files=files, Environment={"Variables": {"LISTINGS": f"s3://{DATA}/executions/listings", "SEALS": f"s3://{DATA}/executions/seals"}},
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from promotion.memory import Memory, SwitchRequest
 from promotion.serving_stack import ServingStack, StackBusyError
+from tests.contract.conftest import UPDATE_ROLE
 from tests.stacks.reconciled import LIMIT, Environment, Made
 
 
@@ -226,7 +227,7 @@ class TestTwoAtOnce:
         one.approved()
         one.compare()
         with pytest.raises(StackBusyError, match="IN_PROGRESS"):
-            ServingStack(one.stack_name).change({"EndpointState": "off"})
+            ServingStack(one.stack_name, UPDATE_ROLE).change({"EndpointState": "off"})
 
     def test_who_asks_gets_the_answer_even_if_another_call_has_decided_the_request(
         self, made: Made, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import train
@@ -90,6 +90,7 @@ def killed_at(
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(kills=[(8, "before saving"), (9, "after naming")])  # after the last save, before older ones are removed
 @given(kills=st.lists(st.tuples(st.integers(0, 9), st.sampled_from(PLACES)), min_size=1, max_size=4))
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(
     optimiser: str, kills: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory,

@@ -61,18 +61,25 @@ class CheckpointFolder:
             print(f"warning: checkpoint of step {step} not written ({error}); the last good one is kept",
                   file=sys.stderr, flush=True)  # fmt: skip
             return False
-        # Unfinished files of a process that was killed.
-        for old in [*self._files()[: -self._keep], *self.folder.glob("step-*.partial")]:
-            old.unlink(missing_ok=True)
+        self._tidy(self._files())
         return True
 
     def latest(self) -> Snapshot | None:
         """The newest undamaged snapshot of this run; others are skipped with a warning."""
-        for path in reversed(self._files()):
-            snapshot = self._read(path)
+        files = self._files()
+        while files:
+            snapshot = self._read(files[-1])
             if snapshot is not None:
+                # A process that was killed between its last save and this may have left one too many.
+                self._tidy(files)
                 return snapshot
+            files.pop()
         return None
+
+    def _tidy(self, files: list[Path]) -> None:
+        """Remove all but the last of these, and the unfinished files of a process that was killed."""
+        for old in [*files[: -self._keep], *self.folder.glob("step-*.partial")]:
+            old.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
