@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -79,6 +80,14 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     with LocalAws(tmp_path_factory.mktemp("it's a local aws")) as aws:
         yield aws
     assert aws.processes() == []
+
+
+@pytest.fixture
+def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
+    """Commands in this process reach the module's local AWS, and nobody is at the terminal."""
+    for name, value in local_aws.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
 
 
 @pytest.fixture(scope="module")

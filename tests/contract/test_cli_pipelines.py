@@ -11,16 +11,11 @@ import pytest
 
 from binventory.cli import app, run
 from binventory.core.errors import Exit
-from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import define, processing
 from tests.contract.jobs import IMAGE
 
-
-@pytest.fixture(autouse=True)
-def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 
 def test_a_failed_job_ends_the_command_with_the_end_of_its_log(

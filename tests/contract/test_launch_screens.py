@@ -12,11 +12,12 @@ import pytest
 from binventory.cli import run
 from binventory.core.errors import Exit
 from binventory.cost import prices
-from local_aws.server import LocalAws
 from tests.contract.conftest import UPDATE_ROLE, ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import ROLE
 from tests.stacks.served import deploy_function
+
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 SERVING = "binventory-dev-serving"
 HOUR = 0.115 + 10 * 0.14 / 730
@@ -27,13 +28,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.stdin", io.StringIO())
 
 
 @pytest.fixture

@@ -18,13 +18,9 @@ from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import BUCKET, training_request
 
+pytestmark = pytest.mark.usefixtures("signed_in")
+
 ALLOWED = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.4xlarge"]
-
-
-@pytest.fixture(autouse=True)
-def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")

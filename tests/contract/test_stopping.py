@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -19,18 +18,12 @@ from binventory.cli import run
 from binventory.cli.interrupted import JobHalted
 from binventory.core.errors import Exit, Problem
 from binventory.serving import EndpointState
-from local_aws.server import LocalAws
 from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
 from tests.contract.jobs import until
 
-
-@pytest.fixture(autouse=True)
-def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.stdin", io.StringIO())
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import uuid
@@ -15,7 +14,6 @@ import pytest
 
 from binventory.cli import run
 from binventory.core.errors import Exit
-from local_aws.server import LocalAws
 from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
@@ -23,15 +21,10 @@ from tests.contract.functions import lambda_step, make_function, returned
 from tests.contract.jobs import ROLE, log_lines
 from tests.contract.pipelines import finished_execution, get, steps_of
 
+pytestmark = pytest.mark.usefixtures("signed_in")
+
 DATA = "data"
 BINS = "bins"
-
-
-@pytest.fixture(autouse=True)
-def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.stdin", io.StringIO())
 
 
 @pytest.fixture(scope="module")
