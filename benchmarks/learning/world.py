@@ -21,7 +21,7 @@ import train
 from benchmarks import REPOSITORY
 from features.frozen_backbone import calibrate_random_backbone
 from ingestion.intake import KEPT_AS_SENT, Workbench, take_in
-from ingestion.source import content_md5
+from ingestion.objects import content_md5
 from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing, prepare

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.object_server import LISTING, Fault, FaultRule, ObjectServer, Stored
 from ingest import launch
 from ingestion import source as source_module
+from ingestion import store
 from ingestion.source import BinSource, SourceError
 from tests.unit.bin_bucket import bucket, files, jpeg, metadata, write
 from tests.unit.bin_ingest import PHOTOS, forget_credentials, ingest
@@ -307,7 +308,7 @@ async def read_first() -> bytes | None:
 
 
 def test_a_stalled_request_is_given_up_and_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "_TIMEOUT", "300ms")
+    monkeypatch.setattr(store, "_TIMEOUT", "300ms")
     objects = {"bin-images/1.jpg": b"abc", "metadata/1.json": metadata(1)}
     rule: FaultRule = lambda key, before: Fault.STALL if before == 0 else None  # noqa: E731
     with ObjectServer(objects, fault=rule) as server:

@@ -19,7 +19,7 @@ from PIL import Image
 import photo
 from ingestion import intake
 from ingestion.intake import ShardPhoto, SourcePhoto, Workbench, four_channels, take_in
-from ingestion.source import content_md5
+from ingestion.objects import content_md5
 
 
 def textured(width: int, height: int, seed: int) -> Image.Image:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import photo
 from ingestion import intake
-from ingestion.source import content_md5
+from ingestion.objects import content_md5
 from photo import PhotoError, open_photo, read_header
 from photo_parts import MAX_PARTS, Parts, jpeg_parts, orientation_of, png_parts
 from tests.hostile_photos import (

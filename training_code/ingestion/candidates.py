@@ -19,16 +19,10 @@ from binventory.records.labels import Label, Labels
 from binventory.records.metadata import MAX_METADATA_BYTES, read_metadata, too_large
 from ingestion.intake import MAX_BYTES
 from ingestion.labels import Labelled, settle
+from ingestion.objects import ListedObject
 from ingestion.plan import Candidate
 from ingestion.rows import QUARANTINED, SKIPPED, Fate, SetAside
-from ingestion.source import (
-    METADATA,
-    PHOTOS,
-    BinSource,
-    Changed,
-    ListedObject,
-    SourceError,
-)
+from ingestion.source import METADATA, PHOTOS, BinSource, Changed, SourceError
 from ingestion.split import block_of, draw
 from ingestion.throttle import in_order
 from stacks.vocabulary import CLASSES

@@ -23,7 +23,7 @@ from obstore.exceptions import BaseError
 from ingestion.plan import Unit
 from ingestion.rows import Kept
 from ingestion.run import IngestError
-from ingestion.source import open_store
+from ingestion.store import open_store
 from ingestion.unit_files import REPORT, Finished, finished_unit, mark_path, unit_paths
 from stacks.vocabulary import SPLITS
 

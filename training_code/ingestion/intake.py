@@ -24,7 +24,7 @@ from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from numpy.typing import NDArray
 from PIL import Image
 
-from ingestion.source import content_md5
+from ingestion.objects import content_md5
 from photo import JPEG, PNG, check_parts, check_size, kind_of, read_header, resized_size
 from photo_parts import jpeg_parts
 from stacks.vocabulary import TEST, VALIDATION

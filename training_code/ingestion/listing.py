@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from ingestion.objects import ListedObject
 from ingestion.run import IngestError
-from ingestion.source import METADATA, PHOTOS, ListedObject, read_file
+from ingestion.source import METADATA, PHOTOS, read_file
 
 _LABELS: Final = "labels"
 _ENDING: Final = ".gz"

@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 
 from binventory.records.labels import Label
 from ingestion.labels import Labelled
+from ingestion.objects import ListedObject, content_md5
 from ingestion.rows import NO_SPLIT, QUARANTINED, SetAside
 from ingestion.run import Packed
-from ingestion.source import BinSource, ListedObject, content_md5
+from ingestion.source import BinSource
 from ingestion.split import draw, split_blocks
 from ingestion.throttle import in_order
 from stacks.vocabulary import SPLITS

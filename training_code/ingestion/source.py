@@ -10,7 +10,6 @@ look like a bin without a photo.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import random
@@ -30,26 +29,20 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import LocalStore, S3Store
+from obstore.store import LocalStore
 
-from ingestion.run import IngestError, Packed
+from ingestion.objects import ListedObject, bare_tag, content_md5, is_md5
+from ingestion.run import IngestError
+from ingestion.store import access, open_store
 from ingestion.throttle import AdaptiveLimit
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore.store import ObjectStore
 
 PHOTOS: Final = "bin-images/"
 METADATA: Final = "metadata/"
 
-# Buckets that anyone may read without credentials, and their regions.
-_PUBLIC: Final = {"aft-vbi-pds": "us-east-1"}
-_CREDENTIALS: Final = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-)
 _ATTEMPTS: Final = 10
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 20.0
@@ -60,14 +53,12 @@ _DEEPEST: Final = 4
 _PAGES_ALONE: Final = 2
 # A page takes more than a megabyte while it is read.
 _PAGES_AT_ONCE: Final = 12
-_TIMEOUT: Final = "60s"
 _PROBES: Final = 3
 # Downloads of larger objects continue where a connection dropped. A smaller one (real bin photos have 60 kB) is
 # requested again, which costs no more than requesting the rest.
 _RESUMED: Final = 256 * 1024
 _CHUNK: Final = 64 * 1024
 _STATUS: Final = re.compile(r"status code: (\d{3})")
-_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -83,32 +74,6 @@ class Damaged(Exception):
 
 class Changed(Exception):
     """An object has changed since it was listed."""
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class ListedObject(Packed):
-    """One object of a listing. There are a million of them, so an ETag of hexadecimal digits is kept as its bytes."""
-
-    name: str
-    """The key below the listed folder, for example `00231.jpg`."""
-    size: int
-    _tag: bytes | str
-
-    def __init__(self, name: str, size: int, tag: bytes | str) -> None:
-        """`tag`: the ETag, or as another object keeps it."""
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "size", size)
-        object.__setattr__(self, "_tag", bytes.fromhex(tag) if isinstance(tag, str) and is_md5(tag) else tag)
-
-    @property
-    def etag(self) -> str:
-        """Without quotes: the content's MD5 where `BinSource.content_tags` holds; empty where the source has none."""
-        return self._tag if isinstance(self._tag, str) else self._tag.hex()
-
-
-def content_md5(data: bytes) -> str:
-    """MD5 in hexadecimal, as in S3's ETags; used to recognise content, not to protect it."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 class BinSource:
@@ -181,7 +146,7 @@ class BinSource:
     async def _is_changed(self, path: str, found: ListedObject) -> bool:
         if isinstance(self._at, Path):
             return _stat_tag((self._at / path).stat()) != found.etag
-        return _tag((await obstore.head_async(self._store, path))["e_tag"]) != found.etag
+        return bare_tag((await obstore.head_async(self._store, path))["e_tag"]) != found.etag
 
     async def _list(self, folder: str, so_far: Callable[[int], None] | None = None) -> list[ListedObject]:
         found: list[ListedObject] = []
@@ -326,7 +291,7 @@ async def read_file(url: str, *, etag: str = "") -> bytes | None:
 
     async def once() -> bytes:
         answer = await obstore.get_async(source._store, name)
-        if etag and _tag(answer.meta["e_tag"]) != etag:
+        if etag and bare_tag(answer.meta["e_tag"]) != etag:
             raise Changed(f"{url} is no longer what was listed")
         return bytes(await answer.bytes_async())
 
@@ -340,7 +305,7 @@ def _entries(folder: str, page: Iterable[ObjectMeta]) -> list[ListedObject]:
     # The key of the folder itself, which consoles make, comes without its slash.
     paths = ((str(entry["path"]), entry) for entry in page)
     return [
-        ListedObject(path.removeprefix(folder), int(entry["size"]), _tag(entry["e_tag"]))
+        ListedObject(path.removeprefix(folder), int(entry["size"]), bare_tag(entry["e_tag"]))
         for path, entry in paths
         if path.startswith(folder)
     ]
@@ -409,7 +374,7 @@ def _page_of_any_keys(at: _Bucket, folder: str, after: str) -> list[ListedObject
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    endpoint, region, anonymous = _access(at.name)
+    endpoint, region, anonymous = access(at.name)
     settings: dict[str, Any] = {"signature_version": UNSIGNED} if anonymous else {}
     config = Config(
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS}, s3={"addressing_style": "path"}, **settings
@@ -421,49 +386,7 @@ def _page_of_any_keys(at: _Bucket, folder: str, after: str) -> list[ListedObject
     except (BotoCoreError, ClientError) as error:
         raise SourceError(f"s3://{at.name}/{start} cannot be listed: {_first_line(error)}") from error
     found = page.get("Contents", [])
-    return [ListedObject(each["Key"][len(start) :], each["Size"], _tag(each.get("ETag"))) for each in found]
-
-
-def open_store(bucket: str, prefix: str, *, concurrency: int = 16, retries: int = 0) -> S3Store:
-    """A bucket, with endpoint and credentials from the environment; without credentials where it is public."""
-    endpoint, region, anonymous = _access(bucket)
-    client: ClientConfig = {
-        "connect_timeout": "10s",
-        "timeout": _TIMEOUT,
-        "pool_max_idle_per_host": str(concurrency),
-        "allow_http": endpoint is not None and endpoint.startswith("http://"),
-    }
-    if bundle := os.environ.get("AWS_CA_BUNDLE"):
-        client["root_certificate"] = Path(bundle).read_bytes()
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        endpoint=endpoint,
-        region=region,
-        virtual_hosted_style_request=False,
-        skip_signature=anonymous,
-        client_options=client,
-        # Reading retries above this layer, where the number of requests in flight can follow it.
-        retry_config={"max_retries": retries},
-    )
-
-
-def _access(bucket: str) -> tuple[str | None, str, bool]:
-    """Endpoint and region of a bucket, and whether it is read without credentials."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-    public = bucket in _PUBLIC and endpoint is None
-    anonymous = public or (endpoint is not None and not any(os.environ.get(name) for name in _CREDENTIALS))
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return endpoint, _PUBLIC[bucket] if public else region, anonymous
-
-
-def _tag(etag: str | None) -> str:
-    return (etag or "").strip('"')
-
-
-def is_md5(etag: str) -> bool:
-    """Whether an ETag has the form of an MD5; multipart uploads and folders have other ETags."""
-    return _MD5.fullmatch(etag) is not None
+    return [ListedObject(each["Key"][len(start) :], each["Size"], bare_tag(each.get("ETag"))) for each in found]
 
 
 def _denied(url: str, path: str) -> str:
