@@ -18,7 +18,7 @@ from binventory.account import strays
 from binventory.assembly.templates import read_stacks
 from binventory.core.aws import connect, error_message
 from binventory.core.errors import Exit, Problem
-from binventory.core.journal import Journal
+from binventory.core.journal import Entry, Journal
 from binventory.cost.launch import Launch
 from binventory.deployment.cdk import Cdk
 from binventory.doctor.billing import NAME as TAG
@@ -41,6 +41,7 @@ PROMOTION = ("Approve and promote", "Count test photos", "Compare with evaluatio
 PROBES = ("Roll a broken package back", "Promote again", "Probe")
 # The tagging API shows deleted resources for some minutes.
 _LOOKS, _BETWEEN_LOOKS_SECONDS = 20, 30.0
+_ALARMS_END_SECONDS = 600.0
 
 
 class AccountCheck(Steps):
@@ -152,6 +153,7 @@ class AccountCheck(Steps):
         """Promotes the good model as a new version: an update after a rollback."""
         with self.journal.step("Promote again") as entry:
             location = self._container(self.result.package)["ModelDataUrl"]
+            self._alarms_end(entry)
             again = self._register(location)
             serving.approve(self.aws, again, "the good model again")
             for event in self._follow_promotion(again):
@@ -159,6 +161,24 @@ class AccountCheck(Steps):
             served = self._served_package()
             self.findings.append(Finding("An update after a rollback works", served == again, f"{served} serves"))
             self.journal.note(entry, f"endpoint {self.names.prefix} InService")
+
+    def _alarms_end(self, entry: Entry) -> None:
+        """Wait until no alarm of the endpoint is left from the broken package: it would roll the next one back."""
+        alarms = self.aws.client("cloudwatch")
+        ends = time.monotonic() + _ALARMS_END_SECONDS
+        while True:
+            found = alarms.describe_alarms(AlarmNamePrefix=f"{self.names.prefix}-", StateValue="ALARM")
+            left = [alarm["AlarmName"] for alarm in found["MetricAlarms"]]
+            if not left:
+                return
+            if time.monotonic() > ends:
+                raise Problem(
+                    "Alarms do not end",
+                    f"{', '.join(left)} in ALARM for {_ALARMS_END_SECONDS:.0f} s after the rollback",
+                    "look at the endpoint's errors and latency in CloudWatch",
+                )
+            self.journal.note(entry, f"waits for the end of {', '.join(left)}")
+            time.sleep(self.every)
 
     def probe(self) -> None:
         """The questions that need no rollout."""
