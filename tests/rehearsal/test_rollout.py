@@ -88,9 +88,10 @@ class Rollouts:
 
     def refused(self, package: str) -> str:
         """The registry's description of a package that was rolled back."""
-        found = self.client("sagemaker").describe_model_package(ModelPackageName=package)
-        assert found["ModelApprovalStatus"] == "Rejected"
-        return str(found["ApprovalDescription"])
+        describe = self.client("sagemaker").describe_model_package
+        # The alert is sent first.
+        until(lambda: describe(ModelPackageName=package)["ModelApprovalStatus"] == "Rejected", seconds=30)
+        return str(describe(ModelPackageName=package)["ApprovalDescription"])
 
     def stack(self) -> tuple[str, str]:
         """The serving stack's state and package as they are now."""

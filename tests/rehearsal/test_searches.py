@@ -43,7 +43,9 @@ def test_hyperband_stops_trials_and_the_best_one_becomes_the_model(searched: dic
     (job,) = tuning_jobs(searched)
     config = job["HyperParameterTuningJobConfig"]
     assert config["Strategy"] == "Hyperband"
-    assert config["StrategyConfig"]["HyperbandStrategyConfig"] == {"MinResource": 4, "MaxResource": 12}
+    assert config["StrategyConfig"]["HyperbandStrategyConfig"] == {"MinResource": 4, "MaxResource": 40}, (
+        "epochs of a rehearsal"
+    )
     listed = client(searched, "sagemaker").list_training_jobs_for_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=job["HyperParameterTuningJobName"]
     )["TrainingJobSummaries"]
