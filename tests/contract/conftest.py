@@ -84,9 +84,11 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
 @pytest.fixture
 def signed_in(monkeypatch: pytest.MonkeyPatch, local_aws: LocalAws) -> None:
-    """Commands in this process reach the module's local AWS, and nobody is at the terminal."""
+    """Commands and functions in this process reach the module's local AWS, and nobody is at the terminal."""
     for name, value in local_aws.environment().items():
         monkeypatch.setenv(name, value)
+    # boto3 keeps a default session with the environment that it saw first, perhaps another module's.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
 

@@ -56,9 +56,7 @@ class Bins:
 
 
 @pytest.fixture
-def bins(client: ClientFactory, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Bins:
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
+def bins(client: ClientFactory, signed_in: None, monkeypatch: pytest.MonkeyPatch) -> Bins:
     monkeypatch.setenv("LISTINGS", LISTINGS)
     monkeypatch.setenv("SEALS", f"s3://{DATA}/executions/seals")
     s3 = client("s3")

@@ -6,11 +6,9 @@ import hashlib
 import uuid
 from pathlib import Path
 
-import boto3
 import pytest
 
 import fingerprint
-from local_aws.server import LocalAws
 from sealing import SealError
 from shards.lists import LIST, ShardError, ShardSummary, check_sealed, write_shard_list
 from stacks.names import SHARD_LIST
@@ -20,12 +18,8 @@ BUCKET = "sealed-data"
 
 
 @pytest.fixture
-def address(client: ClientFactory, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> str:
+def address(client: ClientFactory, signed_in: None, monkeypatch: pytest.MonkeyPatch) -> str:
     """Prefix of a split's shards, of an execution that no other test uses."""
-    for name, value in local_aws.environment().items():
-        monkeypatch.setenv(name, value)
-    # boto3 keeps a default session with the environment it saw first.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.setenv("LISTINGS", f"s3://{BUCKET}/executions/listings")
     monkeypatch.setenv("SEALS", f"s3://{BUCKET}/executions/seals")
     if BUCKET not in [bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]]:
