@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from binventory.client.counting import TRANSPORT, Count, CountError, count_of, photo_bytes, problem_of
 from binventory.client.fetching import FetchPolicy
-from binventory.core.contents import md5_of, named_md5
+from binventory.core.contents import mismatch
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 
@@ -102,4 +102,4 @@ def _read(queue: Queue, uri: str) -> bytes | None:
         raise problem_of(error) from error
     except TRANSPORT:
         return None  # it is asked for again
-    return body if named_md5(reply) in (None, md5_of(body)) else None
+    return None if mismatch(reply, body) else body

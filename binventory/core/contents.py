@@ -10,6 +10,14 @@ from typing import Any, Final
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
+def mismatch(reply: Mapping[str, Any], data: bytes) -> str:
+    """Why `data` is not the whole object of an answer of GetObject; "" where it is, or where S3 names no MD5."""
+    expected = named_md5(reply)
+    if expected is None or (found := md5_of(data)) == expected:
+        return ""
+    return f"its MD5 is {found}, not {expected} as its ETag says"
+
+
 def named_md5(reply: Mapping[str, Any]) -> str | None:
     """The MD5 of the whole object that an answer of GetObject names; None where its ETag is something else.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError
 
-from binventory.core.contents import md5_of, named_md5
+from binventory.core.contents import mismatch
 from binventory.core.errors import Problem
 
 _ATTEMPTS: Final = 6
@@ -36,11 +36,10 @@ def read_whole(get: Callable[[], Any], what: str, *, most: int | None = None, pa
             continue
         if why:
             continue
-        expected, found = named_md5(reply), md5_of(data)
         whole = most is None or len(data) < most
-        if not whole or expected in (None, found):
+        why = mismatch(reply, data) if whole else ""
+        if not why:
             return data
-        why = f"its MD5 is {found}, not {expected} as its ETag says"
     raise Problem(
         f"{what} was not read",
         f"it was requested {_ATTEMPTS} times, last: {why}",
