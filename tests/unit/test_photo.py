@@ -28,6 +28,7 @@ from photo import (
     resized_size,
 )
 from photo_upright import Upright
+from tests.turns import TURNS
 
 PREPROCESSING = Preprocessing()
 REASONS = {
@@ -116,15 +117,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = open_photo(encoded(image, "PNG", exif=exif))
-    turned = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
+    turned = TURNS.get(orientation)
     assert upright.tobytes() == (image if turned is None else image.transpose(turned)).tobytes()
 
 

@@ -18,16 +18,8 @@ from photo import MAX_HELD_BYTES, PhotoError, Preprocessing, prepare, prepare_im
 from photo_parts import jpeg_parts
 from photo_upright import Upright
 from tests.hostile_photos import encoded, jpeg_of_scans, png_of_zeros
+from tests.turns import TURNS
 
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 MODES = ["RGB", "L", "LA", "RGBA", "P", "1", "CMYK", "I;16"]
 
 
