@@ -98,6 +98,19 @@ def client(local_aws: LocalAws) -> ClientFactory:
     return connect(local_aws)
 
 
+@pytest.fixture(scope="module")
+def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """A local AWS that enforces policies."""
+    with LocalAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def root(strict_aws: LocalAws) -> ClientFactory:
+    """Clients with the account's own rights."""
+    return connect(strict_aws)
+
+
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Path:
     """A state directory for a test that starts its own local AWS."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -13,25 +12,12 @@ from botocore.exceptions import ClientError
 
 from local_aws.core import decisions
 from local_aws.server import LocalAws
-from tests.contract.conftest import ClientFactory, connect
+from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import finished_training, training_request
 from tests.contract.serving import ask, create_config, push_image, put_artefact, start_endpoint, wait_while
 
 ACCOUNT = "123456789012"
 SAGEMAKER = {"Service": "sagemaker.amazonaws.com"}
-
-
-@pytest.fixture(scope="module")
-def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A local AWS that enforces policies."""
-    with LocalAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
-        yield aws
-
-
-@pytest.fixture(scope="module")
-def root(strict_aws: LocalAws) -> ClientFactory:
-    """Clients with the account's own rights."""
-    return connect(strict_aws)
 
 
 @pytest.fixture(scope="module")

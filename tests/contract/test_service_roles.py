@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
-from tests.contract.conftest import ClientFactory, connect
+from tests.contract.conftest import ClientFactory
 from tests.contract.test_authorisation import ACCOUNT, as_role, grant, role, statement
 
 CLOUDFORMATION = {"Service": "cloudformation.amazonaws.com"}
@@ -23,19 +22,6 @@ def alarm(name: str, threshold: int = 1) -> dict[str, Any]:
     metric = {"Namespace": "Any", "MetricName": "Any", "Period": 60, "EvaluationPeriods": 1, "Statistic": "Sum"}
     compared = {"ComparisonOperator": "GreaterThanThreshold", "Threshold": threshold}
     return {"Type": "AWS::CloudWatch::Alarm", "Properties": {"AlarmName": name, **metric, **compared}}
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A local AWS that enforces policies."""
-    with LocalAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
-        yield aws
-
-
-@pytest.fixture(scope="module")
-def root(strict: LocalAws) -> ClientFactory:
-    """Clients with the account's own rights."""
-    return connect(strict)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +108,7 @@ def test_a_change_set_brings_its_role_to_the_stack(root: ClientFactory, narrow: 
 
 
 def test_a_role_is_passed_by_who_may_and_only_if_cloudformation_may_assume_it(
-    strict: LocalAws, root: ClientFactory, narrow: str
+    strict_aws: LocalAws, root: ClientFactory, narrow: str
 ) -> None:
     cloudformation = root("cloudformation")
     cloudformation.create_stack(StackName="small-too", TemplateBody=body(Alarm=alarm("small-c")))
@@ -135,7 +121,7 @@ def test_a_role_is_passed_by_who_may_and_only_if_cloudformation_may_assume_it(
 
     updating = statement("cloudformation:UpdateStack", resource=STACK.replace("small", "small-too"))
     caller = role(root, "updates", {"AWS": ACCOUNT}, updating)
-    limited = as_role(strict, root, caller)("cloudformation")
+    limited = as_role(strict_aws, root, caller)("cloudformation")
     with pytest.raises(ClientError, match=f"not authorized to perform: iam:PassRole on resource: {narrow}"):
         limited.update_stack(**changed, RoleARN=narrow)
     to_jobs = statement(
@@ -152,7 +138,7 @@ def test_a_role_is_passed_by_who_may_and_only_if_cloudformation_may_assume_it(
     assert ended(root, "small-too") == "UPDATE_COMPLETE"
 
 
-def test_autoscaling_asks_for_the_rights_on_what_it_scales(strict: LocalAws, root: ClientFactory) -> None:
+def test_autoscaling_asks_for_the_rights_on_what_it_scales(strict_aws: LocalAws, root: ClientFactory) -> None:
     """As its user guide documents: first it tries the caller's rights in the other services."""
     endpoint = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/scaled"
     named = {
@@ -166,7 +152,7 @@ def test_autoscaling_asks_for_the_rights_on_what_it_scales(strict: LocalAws, roo
         StringEquals={"application-autoscaling:service-namespace": "sagemaker"},
     )
     caller = role(root, "scales", {"AWS": ACCOUNT}, own)
-    scaling = as_role(strict, root, caller)("application-autoscaling")
+    scaling = as_role(strict_aws, root, caller)("application-autoscaling")
 
     def refusal(**changed: str) -> str:
         with pytest.raises(ClientError) as caught:
