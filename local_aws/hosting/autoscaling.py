@@ -126,6 +126,7 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
         for activity in reversed(context.table(ACTIVITIES).all())
         if activity["ServiceNamespace"] == request["ServiceNamespace"]
         and request.get("ResourceId") in (None, activity["ResourceId"])
+        and request.get("ScalableDimension") in (None, activity["ScalableDimension"])
     ]
     page = cut(found, request, usual=50)
     return page.reply(
@@ -149,7 +150,7 @@ def _role(context: Context) -> str:
 
 
 class AsyncScaling:
-    """Scales asynchronous endpoints that have a scalable target, by the length of their queue.
+    """Scales asynchronous endpoints that have a scalable target between MinCapacity and one instance, by their queue.
 
     On AWS a policy acts after minutes. Here the first instance starts at once; the last one stops after the policy's
     ScaleInCooldown, times the time scale.
@@ -172,12 +173,13 @@ class AsyncScaling:
         now = time.monotonic()
         if backlog:
             self._quiet_since[name] = now
-        if backlog and not count:
-            self._set(name, variant["VariantName"], max(1, int(target["MinCapacity"])))
-        elif not backlog and count > target["MinCapacity"]:
+        suspended = target["SuspendedState"]
+        if backlog and not count and not suspended.get("DynamicScalingOutSuspended"):
+            self._set(target, variant["VariantName"], max(1, int(target["MinCapacity"])), "a request waits")
+        elif not backlog and count > target["MinCapacity"] and not suspended.get("DynamicScalingInSuspended"):
             quiet = now - self._quiet_since.setdefault(name, now)
             if quiet > self._cooldown(target) * self._context.time_scale:
-                self._set(name, variant["VariantName"], int(target["MinCapacity"]))
+                self._set(target, variant["VariantName"], int(target["MinCapacity"]), "no request waits")
 
     def _target(self, endpoint: str, variant: str) -> Document | None:
         resource = f"endpoint/{endpoint}/variant/{variant}"
@@ -185,19 +187,34 @@ class AsyncScaling:
         return found[0] if found else None
 
     def _cooldown(self, target: Document) -> float:
+        """Seconds without requests before the last instance stops; endless if a policy forbids to scale in."""
         for policy in self._context.table(POLICIES).all():
             tracking = policy.get("TargetTrackingScalingPolicyConfiguration", {})
-            if policy["ResourceId"] == target["ResourceId"] and "ScaleInCooldown" in tracking:
+            if policy["ResourceId"] != target["ResourceId"]:
+                continue
+            if tracking.get("DisableScaleIn"):
+                return float("inf")
+            if "ScaleInCooldown" in tracking:
                 return float(tracking["ScaleInCooldown"])
         return _DEFAULT_COOLDOWN
 
-    def _set(self, endpoint: str, variant: str, count: int) -> None:
+    def _set(self, target: Document, variant: str, count: int, cause: str) -> None:
+        endpoint = target["ResourceId"].split("/")[1]
         wanted = [{"VariantName": variant, "DesiredInstanceCount": count}]
         request = {"EndpointName": endpoint, "DesiredWeightsAndCapacities": wanted}
         try:
             call(self._context, "UpdateEndpointWeightsAndCapacities", request)
         except AwsError:
             return  # the endpoint is being updated; it is looked at again soon
+        activity = {key: target[key] for key in _KEYS} | {
+            "ActivityId": str(uuid.uuid4()),
+            "Description": f"Setting desired instance count to {count}.",
+            "Cause": f"The queue of endpoint {endpoint}: {cause}",
+            "StartTime": self._context.now(),
+            "StatusCode": "Successful",
+            "StatusMessage": f"Successfully set desired instance count to {count}.",
+        }
+        self._context.table(ACTIVITIES).put(activity["ActivityId"], activity)
 
     def _measure(self, name: str, backlog: int, count: int) -> None:
         if time.monotonic() - self._measured < _METRICS_SECONDS:
