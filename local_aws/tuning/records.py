@@ -131,6 +131,8 @@ def trial_summary(context: Context, tuning: Document, trial: Document) -> Docume
         "TunedHyperParameters": trial["Values"],
         "ObjectiveStatus": "Pending",
     }
+    if name := tuning["TrainingJobDefinition"].get("DefinitionName"):
+        summary["TrainingJobDefinitionName"] = name
     for member in ("TrainingStartTime", "TrainingEndTime", "FailureReason"):
         if member in job:
             summary[member] = job[member]

@@ -61,11 +61,9 @@ def list_trials(context: Context, request: Document) -> Document:
     descending = request.get("SortOrder", "Ascending") == "Descending"
     sort_by = request.get("SortBy", "Name")
     if sort_by == "FinalObjectiveMetricValue":
-        # Trials without a value come last in both orders.
-        with_value = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" in s]
-        without = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" not in s]
-        with_value.sort(key=lambda s: s["FinalHyperParameterTuningJobObjectiveMetric"]["Value"], reverse=descending)
-        summaries = with_value + without
+        # As on AWS, trials without a value are not listed in this order.
+        summaries = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" in s]
+        summaries.sort(key=lambda s: s["FinalHyperParameterTuningJobObjectiveMetric"]["Value"], reverse=descending)
     else:
         summaries.sort(key=lambda s: s[_SORT_FIELDS[sort_by]], reverse=descending)
     page = cut(summaries, request)

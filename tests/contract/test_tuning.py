@@ -51,12 +51,16 @@ def test_failing_trials_are_counted_and_when_all_fail_so_does_the_job(client: Cl
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2}
     request = tuning_request(client, "hopeless", ResourceLimits=limits)
     request["TrainingJobDefinition"]["StaticHyperParameters"]["limit"] = "-1"
+    request["TrainingJobDefinition"]["DefinitionName"] = "no-luck"
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
     job = finished_tuning(client, "hopeless")
     assert job["HyperParameterTuningJobStatus"] == "Failed"
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
     assert "BestTrainingJob" not in job
-    assert all("too far" in trial["FailureReason"] for trial in trials_of(client, "hopeless"))
+    trials = trials_of(client, "hopeless")
+    assert [trial["TrainingJobDefinitionName"] for trial in trials] == ["no-luck"] * 2
+    assert all("too far" in trial["FailureReason"] for trial in trials)
+    assert trials_of(client, "hopeless", SortBy="FinalObjectiveMetricValue") == []
     assert job["FailureReason"].startswith("No training job succeeded after 2 attempts.")
 
 
