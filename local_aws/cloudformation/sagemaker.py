@@ -156,28 +156,31 @@ def _describe_endpoint(context: Context, name: str) -> Document | None:
         raise
 
 
-def _pipeline_request(context: Context, name: str, properties: Document) -> Document:
-    definition = properties["PipelineDefinition"]
-    members = dict(properties)
-    members["PipelineName"] = name
-    location = definition.get("PipelineDefinitionS3Location")
-    if location:
-        body = context.client("s3").get_object(Bucket=location["Bucket"], Key=location["Key"])["Body"].read().decode()
-    else:
-        body = definition["PipelineDefinitionBody"]
-    return members | {"PipelineDefinition": body}
+def _pipeline_request(name: str, properties: Document) -> Document:
+    """The properties as members of the request, in which the places of a definition have other names."""
+    given = dict(properties["PipelineDefinition"])
+    members = {key: value for key, value in properties.items() if key != "PipelineDefinition"} | {"PipelineName": name}
+    if "PipelineDefinitionBody" in given:
+        members["PipelineDefinition"] = given["PipelineDefinitionBody"]
+    if location := given.get("PipelineDefinitionS3Location"):
+        members["PipelineDefinitionS3Location"] = {
+            member: location[key]
+            for key, member in (("Bucket", "Bucket"), ("Key", "ObjectKey"), ("Version", "VersionId"))
+            if key in location
+        }
+    return members
 
 
 def _create_pipeline(context: Context, name: str, properties: Document) -> Created:
     name = properties.get("PipelineName", name)
     token = {"ClientRequestToken": f"cloudformation-{name}-{context.now()}".ljust(32, "-")[:128]}
-    request(context, "CreatePipeline", _pipeline_request(context, name, properties) | token)
+    request(context, "CreatePipeline", _pipeline_request(name, properties) | token)
     return name, {}
 
 
 def _update_pipeline(context: Context, change: Update) -> Created:
     _retag(context, context.arn("pipeline", change.physical_id), change)
-    request(context, "UpdatePipeline", _pipeline_request(context, change.physical_id, change.new))
+    request(context, "UpdatePipeline", _pipeline_request(change.physical_id, change.new))
     return change.physical_id, {}
 
 

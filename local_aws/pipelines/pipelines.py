@@ -8,7 +8,7 @@ import string
 from typing import Any
 
 from local_aws.core.context import Context
-from local_aws.core.errors import conflict, not_found, not_local, validation
+from local_aws.core.errors import conflict, not_found, validation
 from local_aws.core.listing import cut, list_page, named
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
@@ -98,9 +98,6 @@ def list_pipelines(context: Context, request: Document) -> Document:
 
 def start_pipeline_execution(context: Context, request: Document) -> Document:
     """Start an execution; the same ClientRequestToken starts it once only."""
-    for member in ("SelectiveExecutionConfig", "PipelineVersionId"):
-        if member in request:
-            raise not_local(f"{member} does not run locally", "leave it out of the request")
     pipeline = _pipeline(context, request["PipelineName"])
     values = read_definition(pipeline["PipelineDefinition"]).values(request.get("PipelineParameters", []))
     token = request["ClientRequestToken"]
@@ -243,9 +240,10 @@ def _definition(context: Context, request: Document) -> str:
     else:
         location = request["PipelineDefinitionS3Location"]
         where = S3Uri(location["Bucket"], location["ObjectKey"])
+        version = {"VersionId": location["VersionId"]} if "VersionId" in location else {}
         client = context.client("s3")
         try:
-            text = client.get_object(Bucket=where.bucket, Key=where.key)["Body"].read().decode()
+            text = client.get_object(Bucket=where.bucket, Key=where.key, **version)["Body"].read().decode()
         except client.exceptions.ClientError as error:
             raise validation(f"The pipeline definition at {where} cannot be read: {error}") from None
     read_definition(text)

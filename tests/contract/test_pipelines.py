@@ -301,6 +301,24 @@ def test_a_request_that_aws_refuses_fails_the_step(client: ClientFactory) -> Non
     assert "Value 'ml.abacus'" in steps["Odd"]["FailureReason"]
 
 
+def test_a_definition_in_s3_is_read_in_the_version_that_is_named(client: ClientFactory) -> None:
+    s3, key = client("s3"), "definition.json"
+    s3.create_bucket(Bucket="definitions")
+    s3.put_bucket_versioning(Bucket="definitions", VersioningConfiguration={"Status": "Enabled"})
+    versions = [
+        s3.put_object(Bucket="definitions", Key=key, Body=define(processing_step(name, "true")))["VersionId"]
+        for name in ("Old", "New")
+    ]
+    client("sagemaker").create_pipeline(
+        PipelineName="versioned",
+        PipelineDefinitionS3Location={"Bucket": "definitions", "ObjectKey": key, "VersionId": versions[0]},
+        RoleArn=ROLE,
+        ClientRequestToken=uuid.uuid4().hex,
+    )
+    described = client("sagemaker").describe_pipeline(PipelineName="versioned")
+    assert json.loads(described["PipelineDefinition"])["Steps"][0]["Name"] == "Old"
+
+
 def test_tokens_make_requests_safe_to_repeat(client: ClientFactory) -> None:
     sagemaker, token = client("sagemaker"), uuid.uuid4().hex
     request = {"PipelineName": "token", "PipelineDefinition": define(processing_step("A", "true")), "RoleArn": ROLE}
