@@ -1,7 +1,7 @@
 """SageMaker's wire protocol (JSON 1.1): from an HTTP request to the handler of its operation, and back.
 
-A request that contradicts botocore's input shape never reaches a handler; a reply that contradicts the output shape
-never leaves. Timestamps are seconds since 1970 both ways, as AWS sends them.
+A request that contradicts botocore's input shape, or asks for what only AWS does, never reaches a handler; a reply that
+contradicts the output shape never leaves. Timestamps are seconds since 1970 both ways, as AWS sends them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from botocore.model import OperationNotFoundError
 from local_aws.core.authorisation import authorise
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
+from local_aws.core.members import refuse_members
 from local_aws.core.protocol import SAGEMAKER, TARGETS, Document, Reply
 from local_aws.core.shapes import operation_model, violations
 
@@ -36,6 +37,7 @@ def call(context: Context, name: str, request: Document, service: str = SAGEMAKE
     if wrong:
         count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
         raise validation(count + "; ".join(wrong))
+    refuse_members(name, request)
     if context.acting_role:
         authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
     with context.acting(None):

@@ -65,8 +65,6 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
     for variant in variants:
         _check_variant(context, variant)
     _check_async(request)
-    if request.get("ShadowProductionVariants"):
-        raise not_local("ShadowProductionVariants do not run locally", "leave them out of the request")
     arn = context.arn("endpoint-config", name)
     config = {key: value for key, value in request.items() if key != "Tags"}
     config["ProductionVariants"] = [{"InitialVariantWeight": 1.0} | variant for variant in variants]

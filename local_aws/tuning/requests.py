@@ -21,7 +21,7 @@ def check_tuning(context: Context, request: Document) -> None:
     """The training job, the objective, the limits, the ranges and the parents of a warm start."""
     config = request["HyperParameterTuningJobConfig"]
     definition = request.get("TrainingJobDefinition")
-    _refuse_not_local(request)
+    _refuse_convergence(request)
     if definition is None:
         raise validation("TrainingJobDefinition is required")
     try:
@@ -52,17 +52,10 @@ def check_tuning(context: Context, request: Document) -> None:
     require_what_training_names(context, definition)
 
 
-def _refuse_not_local(request: Document) -> None:
-    """Refuse the members that would change the result and have no effect here."""
+def _refuse_convergence(request: Document) -> None:
     criteria = request["HyperParameterTuningJobConfig"].get("TuningJobCompletionCriteria", {})
-    asked = {
-        "TrainingJobDefinitions": "TrainingJobDefinitions" in request,
-        "Autotune": "Autotune" in request,
-        "ConvergenceDetected": criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled",
-    }
-    names = [name for name, given in asked.items() if given]
-    if names:
-        raise not_local(f"{', '.join(names)} does not run locally", "leave it out of the request")
+    if criteria.get("ConvergenceDetected", {}).get("CompleteOnConvergence") == "Enabled":
+        raise not_local("ConvergenceDetected does not run locally", "leave it out of the request")
 
 
 def _check_limits(config: Document) -> None:
