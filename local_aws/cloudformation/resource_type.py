@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from local_aws.core.context import Context
-from local_aws.core.protocol import Document
+from local_aws.core.protocol import SAGEMAKER, Document
 from local_aws.core.shapes import operation_model
 from local_aws.core.wire import call
 from local_aws.ministack import hooks
@@ -43,6 +43,7 @@ class ResourceType:
         create: takes the context, a generated name for a resource without one, and the properties.
         update: changes the resource in place.
         delete: removes it; no error when it does not exist.
+        properties: all that it has; CloudFormation refuses a template with another.
         replacing: properties whose change needs a new resource; `Budget.BudgetName` is a property of a property.
         name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
         taggable: it has a `Tags` list, to which stack tags are added.
@@ -52,6 +53,7 @@ class ResourceType:
     create: Callable[[Context, str, Document], Created]
     update: Callable[[Context, Update], Created]
     delete: Callable[[Context, str, Document], None]
+    properties: Collection[str]
     replacing: tuple[str, ...] = ()
     name_property: str | None = None
     taggable: bool = True
@@ -60,9 +62,11 @@ class ResourceType:
         """The type as ministack's CloudFormation calls it."""
 
         def create(logical_id: str, properties: Document, stack_name: str) -> Created:
+            self._refuse_others(logical_id, properties)
             return self.create(context, hooks.physical_name(stack_name, logical_id, 63), properties)
 
         def update(physical_id: str, old: Document, new: Document, stack_name: str) -> Created:
+            self._refuse_others(physical_id, new)
             return self.update(context, Update(physical_id, old, new))
 
         def delete(physical_id: str, properties: Document) -> None:
@@ -71,24 +75,39 @@ class ResourceType:
         functions: dict[str, Callable[..., Any]] = {"create": create, "update": update, "delete": delete}
         return hooks.ResourceHandlers(self.name, functions, self.replacing, self.name_property, self.taggable)
 
+    def _refuse_others(self, resource: str, properties: Document) -> None:
+        if others := sorted(properties.keys() - set(self.properties)):
+            keys = ", ".join(f"extraneous key [{name}] is not permitted" for name in others)
+            raise ValueError(f"Properties validation failed for resource {resource} with message: #: {keys}")
+
 
 def request(context: Context, operation: str, properties: Document) -> Document:
-    """Run a SageMaker operation with template properties, without those that are no members of its request."""
+    """Run a SageMaker operation with those template properties that are members of its request.
+
+    The others are of the resource's other operations: tags of an update, what an update of an endpoint retains.
+    """
     shape = operation_model(operation).input_shape
-    members = dict(shape.members) if isinstance(shape, StructureShape) else {}
-    wanted = {key: coerce(members[key], value) for key, value in properties.items() if key in members}
-    return call(context, operation, wanted)
+    members = shape.members if shape else {}
+    wanted = {key: value for key, value in properties.items() if key in members}
+    return call(context, operation, typed(operation, wanted))
 
 
-def coerce(shape: Shape, value: Any) -> Any:
-    """A template's value with the types of an operation's shape: a template may write numbers and booleans as text."""
+def typed(operation: str, members: Document, service: str = SAGEMAKER) -> Document:
+    """A request with the types of an operation's model: a template may write numbers and booleans as text."""
+    request: Document = _coerce(operation_model(operation, service).input_shape, members)
+    return request
+
+
+def _coerce(shape: Shape | None, value: Any) -> Any:
+    if shape is None:
+        return value
     if isinstance(shape, StructureShape) and isinstance(value, dict):
         members = dict(shape.members)
-        return {key: coerce(members[key], item) if key in members else item for key, item in value.items()}
+        return {key: _coerce(members[key], item) if key in members else item for key, item in value.items()}
     if isinstance(shape, ListShape) and isinstance(value, list):
-        return [coerce(shape.member, item) for item in value]
+        return [_coerce(shape.member, item) for item in value]
     if isinstance(shape, MapShape) and isinstance(value, dict):
-        return {key: coerce(shape.value, item) for key, item in value.items()}
+        return {key: _coerce(shape.value, item) for key, item in value.items()}
     if isinstance(value, str):
         return _coerce_text(shape.type_name, value)
     if shape.type_name == "string" and isinstance(value, (int, float)):

@@ -84,7 +84,13 @@ def _put_group_policy(context: Context, name: str, properties: Document) -> None
 
 
 def _immutable(family: str, replacing: str, *, shows_arn: bool) -> ResourceType:
-    """A resource of which an update in place changes only the tags: a model or an endpoint configuration."""
+    """A resource of which an update in place changes only the tags: a model or an endpoint configuration.
+
+    Args:
+        family: for example `Model`.
+        replacing: all its properties but name and tags.
+        shows_arn: it has its ARN as an attribute.
+    """
 
     def created(arn: str, name: str) -> Created:
         return arn, {f"{family}Name": name, "Id": arn} | ({f"{family}Arn": arn} if shows_arn else {})
@@ -100,7 +106,7 @@ def _immutable(family: str, replacing: str, *, shows_arn: bool) -> ResourceType:
     def delete(context: Context, physical_id: str, properties: Document) -> None:
         _delete(context, family, physical_id)
 
-    return _resource_type(family, create, update, delete, replacing)
+    return _resource_type(family, create, update, delete, replacing, properties=replacing)
 
 
 def _create_endpoint(context: Context, name: str, properties: Document) -> Created:
@@ -199,14 +205,28 @@ def _resource_type(
     update: Callable[[Context, Update], Created],
     delete: Callable[[Context, str, Document], None],
     replacing: str,
+    properties: str,
 ) -> ResourceType:
     name = f"{family}Name"
-    return ResourceType(f"AWS::SageMaker::{family}", create, update, delete, (name, *replacing.split()), name)
+    return ResourceType(
+        f"AWS::SageMaker::{family}",
+        create,
+        update,
+        delete,
+        properties=[name, "Tags", *properties.split()],
+        replacing=(name, *replacing.split()),
+        name_property=name,
+    )
 
 
 TYPES = [
     _resource_type(
-        "ModelPackageGroup", _create_group, _update_group, _delete_group, replacing="ModelPackageGroupDescription"
+        "ModelPackageGroup",
+        _create_group,
+        _update_group,
+        _delete_group,
+        replacing="ModelPackageGroupDescription",
+        properties="ModelPackageGroupDescription ModelPackageGroupPolicy",
     ),
     _immutable(
         "Model",
@@ -216,9 +236,24 @@ TYPES = [
     _immutable(
         "EndpointConfig",
         "AsyncInferenceConfig DataCaptureConfig EnableNetworkIsolation ExecutionRoleArn ExplainerConfig KmsKeyId"
-        " ProductionVariants ShadowProductionVariants VpcConfig",
+        " MetricsConfig ProductionVariants ShadowProductionVariants VpcConfig",
         shows_arn=False,
     ),
-    _resource_type("Endpoint", _create_endpoint, _update_endpoint, _delete_endpoint, replacing=""),
-    _resource_type("Pipeline", _create_pipeline, _update_pipeline, _delete_pipeline, replacing=""),
+    _resource_type(
+        "Endpoint",
+        _create_endpoint,
+        _update_endpoint,
+        _delete_endpoint,
+        replacing="",
+        properties="DeploymentConfig EndpointConfigName ExcludeRetainedVariantProperties RetainAllVariantProperties"
+        " RetainDeploymentConfig",
+    ),
+    _resource_type(
+        "Pipeline",
+        _create_pipeline,
+        _update_pipeline,
+        _delete_pipeline,
+        replacing="",
+        properties="ParallelismConfiguration PipelineDefinition PipelineDescription PipelineDisplayName RoleArn",
+    ),
 ]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from local_aws.cloudformation.resource_type import Created, ResourceType, Update
+from botocore import xform_name
+
+from local_aws.cloudformation.resource_type import Created, ResourceType, Update, typed
 from local_aws.core.context import Context
-from local_aws.core.protocol import Document
+from local_aws.core.errors import not_local
+from local_aws.core.protocol import AUTOSCALING, Document
 
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+_CONFIGURATIONS = (
+    "PredictiveScalingPolicyConfiguration",
+    "StepScalingPolicyConfiguration",
+    "TargetTrackingScalingPolicyConfiguration",
+)
 
 
 def _create_target(context: Context, name: str, properties: Document) -> Created:
-    request = {key: value for key, value in properties.items() if key not in {"ScheduledActions", "Tags"}}
-    for bound in ("MinCapacity", "MaxCapacity"):
-        request[bound] = int(request[bound])
-    context.client("application-autoscaling").register_scalable_target(**request)
+    if properties.get("ScheduledActions"):
+        raise not_local("ScheduledActions do not run locally", "leave them out of rehearsals")
+    _send(context, "RegisterScalableTarget", {key: value for key, value in properties.items() if key != "Tags"})
     return _target_id(properties), {"Id": _target_id(properties)}
 
 
@@ -22,7 +29,7 @@ def _update_target(context: Context, change: Update) -> Created:
 
 
 def _delete_target(context: Context, physical_id: str, properties: Document) -> None:
-    client = context.client("application-autoscaling")
+    client = context.client(AUTOSCALING)
     try:
         client.deregister_scalable_target(**_target(physical_id))
     except client.exceptions.ObjectNotFoundException:
@@ -39,10 +46,10 @@ def _target(physical_id: str) -> Document:
 
 
 def _create_policy(context: Context, name: str, properties: Document) -> Created:
-    request = {key: value for key, value in properties.items() if key != "ScalingTargetId"}
+    members = {key: value for key, value in properties.items() if key != "ScalingTargetId"}
     if "ScalingTargetId" in properties:
-        request |= _target(properties["ScalingTargetId"])
-    arn: str = context.client("application-autoscaling").put_scaling_policy(**_numbers(request))["PolicyARN"]
+        members |= _target(properties["ScalingTargetId"])
+    arn = str(_send(context, "PutScalingPolicy", members)["PolicyARN"])
     return arn, {"Arn": arn}
 
 
@@ -51,7 +58,7 @@ def _update_policy(context: Context, change: Update) -> Created:
 
 
 def _delete_policy(context: Context, physical_id: str, properties: Document) -> None:
-    client = context.client("application-autoscaling")
+    client = context.client(AUTOSCALING)
     where = _target(properties["ScalingTargetId"]) if "ScalingTargetId" in properties else properties
     request = {key: where[key] for key in _KEYS} | {"PolicyName": properties["PolicyName"]}
     try:
@@ -60,16 +67,11 @@ def _delete_policy(context: Context, physical_id: str, properties: Document) -> 
         return
 
 
-def _numbers(request: Document) -> Document:
-    tracking = request.get("TargetTrackingScalingPolicyConfiguration")
-    if tracking:
-        converted = dict(tracking)
-        converted["TargetValue"] = float(tracking["TargetValue"])
-        for member in ("ScaleInCooldown", "ScaleOutCooldown"):
-            if member in tracking:
-                converted[member] = int(tracking[member])
-        request["TargetTrackingScalingPolicyConfiguration"] = converted
-    return request
+def _send(context: Context, operation: str, members: Document) -> Document:
+    """Send a request as the acting role, because Application Auto Scaling asks for the caller's rights."""
+    send = getattr(context.client(AUTOSCALING), xform_name(operation))
+    reply: Document = send(**typed(operation, members, AUTOSCALING))
+    return reply
 
 
 TYPES = [
@@ -78,6 +80,7 @@ TYPES = [
         _create_target,
         _update_target,
         _delete_target,
+        properties=[*_KEYS, *("MaxCapacity", "MinCapacity", "RoleARN", "ScheduledActions", "SuspendedState", "Tags")],
         replacing=_KEYS,
         taggable=False,
     ),
@@ -86,6 +89,7 @@ TYPES = [
         _create_policy,
         _update_policy,
         _delete_policy,
+        properties=[*_KEYS, "PolicyName", "PolicyType", "ScalingTargetId", *_CONFIGURATIONS],
         replacing=(*_KEYS, "PolicyName", "ScalingTargetId"),
         taggable=False,
     ),

@@ -257,7 +257,31 @@ def test_anomaly_detection_as_the_money_stack_asks_for_it(client: ClientFactory)
     wrong = {"Type": "AWS::CE::AnomalyMonitor", "Properties": {"MonitorName": "bins", "MonitorType": 7}}
     refused = Stack(client, "no-anomalies")
     assert refused.create({"Resources": {"Wrong": wrong}}) == "ROLLBACK_COMPLETE"
-    assert "MonitorType" in refused.reasons()
+    assert "anomalyMonitor.monitorType" in refused.reasons()
+
+
+def test_a_property_that_does_nothing_is_refused(client: ClientFactory) -> None:
+    """One that CloudFormation lacks, and one that does not run here."""
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "ResourceId": "endpoint/absent/variant/primary",
+        "MinCapacity": 1,
+        "MaxCapacity": 2,
+        "ScheduledActions": [{"ScheduledActionName": "night", "Schedule": "rate(1 day)"}],
+    }
+    wrong = {
+        "AWS::SageMaker::ModelPackageGroup": (
+            group() | {"ModelPackageGroupPolcy": "{}"},
+            "extraneous key [ModelPackageGr",
+        ),
+        "AWS::ApplicationAutoScaling::ScalableTarget": (target, "ScheduledActions do not run locally"),
+    }
+    for number, (kind, (properties, words)) in enumerate(wrong.items()):
+        stack = Stack(client, f"nothing-{number}")
+        assert stack.create({"Resources": {"Wrong": {"Type": kind, "Properties": properties}}}) == "ROLLBACK_COMPLETE"
+        assert words in stack.reasons()
+        stack.delete()
 
 
 def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> None:
