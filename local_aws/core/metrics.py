@@ -31,8 +31,7 @@ class MetricEmitter:
         self._send = send
         self._pending: dict[str, list[Document]] = defaultdict(list)
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._stopped = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def put(
@@ -47,7 +46,7 @@ class MetricEmitter:
             "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
         }
         with self._lock:
-            if self._stopped:
+            if self._stopping.is_set():
                 return
             self._pending[namespace].append(datum)
             if self._thread is None:
@@ -73,14 +72,14 @@ class MetricEmitter:
     def stop(self) -> None:
         """Send the rest and end the thread."""
         with self._lock:
-            self._stopped = True
-        self._wake.set()
+            self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        while not self._wake.wait(_FLUSH_SECONDS):
+        while not self._stopping.wait(_FLUSH_SECONDS):
             self.flush()
+        self.flush()
 
 
 class Value(NamedTuple):
@@ -98,11 +97,13 @@ def embedded_values(line: str) -> Iterator[Value]:
     if '"_aws"' not in line:
         return
     try:
-        document = json.loads(line)
-        directives = document["_aws"]["CloudWatchMetrics"]
-    except (ValueError, KeyError, TypeError):
-        return
-    for directive in directives:
+        yield from list(_described(json.loads(line)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # a line of another kind; a program may print anything
+
+
+def _described(document: dict[str, Any]) -> Iterator[Value]:
+    for directive in document["_aws"]["CloudWatchMetrics"]:
         for names in directive.get("Dimensions") or [[]]:
             dimensions = {name: str(document[name]) for name in names if name in document}
             if len(dimensions) == len(names):

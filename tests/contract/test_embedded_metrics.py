@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.core.metrics import Value, embedded_values
+from local_aws.core.metrics import MetricEmitter, Value, embedded_values
 
 
 def line(**changes: Any) -> str:
@@ -46,6 +46,10 @@ def test_at_most_a_hundred_values_of_a_metric_are_read() -> None:
         '"_aws" is no JSON',
         '{"_aws": 1}',
         '{"_aws": {}}',
+        '{"_aws": {"CloudWatchMetrics": 7}}',
+        '{"_aws": {"CloudWatchMetrics": [7]}}',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N"}]}}',
+        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{}]}]}}',
         line().replace('"Endpoint": "e"', '"x": 1'),
     ],
 )
@@ -55,3 +59,11 @@ def test_other_lines_hold_none(text: str) -> None:
 
 def test_what_is_no_number_is_left_out() -> None:
     assert list(embedded_values(line(Latency=["fast", True, None], Photos="3"))) == []
+
+
+def test_the_values_of_the_last_moment_are_sent_before_the_end() -> None:
+    sent: list[tuple[str, Any]] = []
+    emitter = MetricEmitter(lambda namespace, data: sent.extend((namespace, datum["Value"]) for datum in data))
+    emitter.put("N", "Photos", 3, {})
+    emitter.stop()
+    assert sent == [("N", 3)]
