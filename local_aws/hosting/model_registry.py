@@ -77,7 +77,8 @@ def put_model_package_group_policy(context: Context, request: Document) -> Docum
         json.loads(request["ResourcePolicy"])
     except ValueError as error:
         raise validation(f"ResourcePolicy is not JSON: {error}") from None
-    context.table(_GROUPS).put(group["ModelPackageGroupName"], group | {"ResourcePolicy": request["ResourcePolicy"]})
+    policy = {"ResourcePolicy": request["ResourcePolicy"]}
+    context.table(_GROUPS).update(group["ModelPackageGroupName"], lambda stored: stored.update(policy))
     return {"ModelPackageGroupArn": group["ModelPackageGroupArn"]}
 
 
@@ -91,9 +92,12 @@ def get_model_package_group_policy(context: Context, request: Document) -> Docum
 
 def delete_model_package_group_policy(context: Context, request: Document) -> Document:
     """Remove the group's resource policy."""
-    group = _group(context, request["ModelPackageGroupName"])
-    group.pop("ResourcePolicy", None)
-    context.table(_GROUPS).put(group["ModelPackageGroupName"], group)
+    name = _group(context, request["ModelPackageGroupName"])["ModelPackageGroupName"]
+
+    def remove(stored: Document) -> None:
+        stored.pop("ResourcePolicy", None)
+
+    context.table(_GROUPS).update(name, remove)
     return {}
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.core.context import Context
+from local_aws.core.protocol import Document
+from local_aws.hosting import model_registry
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, signed_post
 
@@ -204,3 +208,23 @@ def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client:
     assert spend(BudgetName="absent", Amount="1").json()["__type"] == "NotFoundException"
     for amount in ("much", "-1", "NaN", None):
         assert "Amount" in spend(BudgetName="cap", Amount=amount).json()["message"]
+
+
+def test_a_policy_that_changes_while_a_version_is_made_loses_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
+    groups, find = context.table("ModelPackageGroup"), model_registry._group
+    model_registry.create_model_package_group(context, {"ModelPackageGroupName": "busy"})
+
+    def find_while_a_version_is_made(_: Context, name: str) -> Document:
+        found = find(context, name)
+        groups.update(name, lambda stored: stored.update(LastVersion=stored["LastVersion"] + 1))
+        return found
+
+    monkeypatch.setattr(model_registry, "_group", find_while_a_version_is_made)
+    request = {"ModelPackageGroupName": "busy", "ResourcePolicy": "{}"}
+    model_registry.put_model_package_group_policy(context, request)
+    model_registry.delete_model_package_group_policy(context, request)
+    assert (groups.get("busy") or {})["LastVersion"] == 2
+    context.stop()
