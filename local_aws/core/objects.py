@@ -39,6 +39,11 @@ class S3Uri(NamedTuple):
         return f"s3://{self.bucket}/{self.key}"
 
 
+def encryption(key: str | None) -> dict[str, str]:
+    """The members of PutObject that encrypt an object with a KMS key; none without a key."""
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+
 class ObjectStore:
     """Copies between S3 and folders with one shared client. Raises botocore's `ClientError` when S3 refuses."""
 
@@ -75,12 +80,12 @@ class ObjectStore:
             list(pool.map(lambda pair: self._fetch(where.bucket, *pair), zip(keys, targets, strict=True)))
         return targets
 
-    def upload_file(self, source: Path, uri: str) -> None:
-        """Upload one file as one object."""
+    def upload_file(self, source: Path, uri: str, key: str | None = None) -> None:
+        """Upload one file as one object, encrypted with a KMS key if one is given."""
         where = S3Uri.parse(uri)
-        self._client.upload_file(str(source), where.bucket, where.key, Config=_WHOLE)
+        self._client.upload_file(str(source), where.bucket, where.key, ExtraArgs=encryption(key), Config=_WHOLE)
 
-    def upload_tree(self, directory: Path, uri: str) -> list[str]:
+    def upload_tree(self, directory: Path, uri: str, key: str | None = None) -> list[str]:
         """Upload every file in `directory` below the prefix, joined by `/`; returns the keys, sorted."""
         where = S3Uri.parse(uri)
         prefix = where.key.rstrip("/") + "/" if where.key else ""
@@ -88,7 +93,7 @@ class ObjectStore:
         keys = [prefix + path.relative_to(directory).as_posix() for path in files]
 
         def store(pair: tuple[Path, str]) -> None:
-            self._client.upload_file(str(pair[0]), where.bucket, pair[1], Config=_WHOLE)
+            self._client.upload_file(str(pair[0]), where.bucket, pair[1], ExtraArgs=encryption(key), Config=_WHOLE)
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(store, zip(files, keys, strict=True)))

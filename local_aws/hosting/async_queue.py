@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import threading
 import time
 import uuid
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import urllib3
@@ -14,9 +15,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
-from local_aws.core.objects import S3Uri
+from local_aws.core.objects import S3Uri, encryption
 from local_aws.core.protocol import Document
 from local_aws.hosting.autoscaling import AsyncScaling
+from local_aws.hosting.fleet import Fleet
+from local_aws.hosting.instance import Instance
 from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
 from local_aws.hosting.live_endpoints import Endpoints
 
@@ -27,6 +30,7 @@ _BUSY_SECONDS = 0.02
 _DEFAULT_TTL = 21_600
 _DEFAULT_TIMEOUT = 900
 _DEFAULT_AT_ONCE = 4
+_log = logging.getLogger(__name__)
 
 
 class AsyncQueue:
@@ -64,13 +68,21 @@ class AsyncQueue:
     def _run(self) -> None:
         while not self._context.stopping.wait(_LOOK_SECONDS):
             waiting = self._context.table(FAMILY).all()
-            for name, endpoint in self._asynchronous():
+            asynchronous = self._asynchronous()
+            self._forget_others(waiting, asynchronous)
+            for name, endpoint in asynchronous.items():
                 mine = [request for request in waiting if request["EndpointName"] == name]
                 self._start(endpoint, mine)
                 self._scaling.look(endpoint, len(mine))
 
-    def _asynchronous(self) -> list[tuple[str, Document]]:
-        return [(name, item) for name, item in self._context.table(ENDPOINTS).items() if item["Plan"].get("Async")]
+    def _asynchronous(self) -> dict[str, Document]:
+        return {name: item for name, item in self._context.table(ENDPOINTS).items() if item["Plan"].get("Async")}
+
+    def _forget_others(self, waiting: list[Document], asynchronous: Collection[str]) -> None:
+        """A queue ends with its endpoint: another of that name must not answer its requests."""
+        for request in waiting:
+            if request["EndpointName"] not in asynchronous:
+                self._context.table(FAMILY).delete(request["Id"])
 
     def _start(self, endpoint: Document, waiting: list[Document]) -> None:
         """Start as many requests as the instances take at a time, the oldest first."""
@@ -96,7 +108,8 @@ class AsyncQueue:
         try:
             with self._context.acting(variant.get("Role")):
                 self._finish(endpoint, request, "the request expired in the queue" if expired else None)
-        except (ClientError, BotoCoreError) as error:
+        except (AwsError, ClientError, BotoCoreError) as error:
+            _log.warning("the answer to %s was not stored: %s", request["Id"], error)
             self._notify(endpoint, request, failure=f"the answer was not stored: {error}")
         finally:
             if not self._context.stopping.is_set():
@@ -111,26 +124,22 @@ class AsyncQueue:
                 answer = self._send(request)
             except (ClientError, AwsError, urllib3.exceptions.HTTPError) as error:
                 failure = str(error)
+        if answer is None and self._context.stopping.is_set():
+            return  # the next start answers it
+        key = endpoint["Plan"]["Async"]["OutputConfig"].get("KmsKeyId")
         if answer is not None and answer.status == 200:
-            self._store(request["OutputLocation"], answer.data, answer.headers.get("content-type"))
+            self._store(request["OutputLocation"], answer.data, answer.headers.get("content-type"), key)
             self._notify(endpoint, request, content_type=answer.headers.get("content-type"))
             return
         if answer is not None:
             text = answer.data[:1024].decode("utf-8", "replace")
             failure = f"Received error ({answer.status}) from model with message {text!r}"
-        self._store(request["FailureLocation"], str(failure).encode(), "text/plain")
+        self._store(request["FailureLocation"], str(failure).encode(), "text/plain", key)
         self._notify(endpoint, request, failure=failure)
 
     def _send(self, request: Document) -> urllib3.BaseHTTPResponse:
         body, content_type = self._input(request)
-        found = None
-        while found is None:
-            if self._context.stopping.is_set():
-                raise AwsError("ServiceUnavailable", "the local AWS stops", 503)
-            found = self._context.shared(Endpoints).take(request["EndpointName"], None)
-            if found is None:
-                time.sleep(_BUSY_SECONDS)
-        fleet, instance = found
+        fleet, instance = self._instance(request["EndpointName"])
         wanted = {
             "Content-Type": request.get("ContentType") or content_type,
             "Accept": request.get("Accept"),
@@ -152,9 +161,18 @@ class AsyncQueue:
         put("AWS/SageMaker", "Invocations", 1, dimensions, unit="None")
         put("AWS/SageMaker", "Invocation4XXErrors", float(400 <= answer.status < 500), dimensions, unit="None")
         put("AWS/SageMaker", "Invocation5XXErrors", float(answer.status >= 500), dimensions, unit="None")
-        milliseconds = (time.perf_counter() - started) * 1e6
-        put("AWS/SageMaker", "ModelLatency", milliseconds, dimensions, unit="Microseconds")
+        microseconds = (time.perf_counter() - started) * 1e6
+        put("AWS/SageMaker", "ModelLatency", microseconds, dimensions, unit="Microseconds")
         return answer
+
+    def _instance(self, endpoint: str) -> tuple[Fleet, Instance]:
+        """An instance for one request, as soon as one is free."""
+        while (found := self._context.shared(Endpoints).take(endpoint, None)) is None:
+            if self._context.table(ENDPOINTS).get(endpoint) is None:
+                raise AwsError("ValidationError", f"Endpoint {endpoint} was deleted")
+            if self._context.stopping.wait(_BUSY_SECONDS):
+                raise AwsError("ServiceUnavailable", "the local AWS stops", 503)
+        return found
 
     def _input(self, request: Document) -> tuple[bytes, str | None]:
         """The body, and the content type of the object that holds it."""
@@ -164,10 +182,14 @@ class AsyncQueue:
         found = self._context.client("s3").get_object(Bucket=where.bucket, Key=where.key)
         return found["Body"].read(), found.get("ContentType")
 
-    def _store(self, uri: str, body: bytes, content_type: str | None) -> None:
+    def _store(self, uri: str, body: bytes, content_type: str | None, key: str | None) -> None:
         where = S3Uri.parse(uri)
         self._context.client("s3").put_object(
-            Bucket=where.bucket, Key=where.key, Body=body, ContentType=content_type or "application/octet-stream"
+            Bucket=where.bucket,
+            Key=where.key,
+            Body=body,
+            ContentType=content_type or "application/octet-stream",
+            **encryption(key),
         )
 
     def _notify(
@@ -192,10 +214,10 @@ class AsyncQueue:
         where = request["FailureLocation" if failure else "OutputLocation"]
         message |= {"responseParameters": {"contentType": content_type or "text/plain", "outputLocation": where}}
         message |= {"failureReason": failure} if failure else {}
-        with contextlib.suppress(
-            ClientError, BotoCoreError
-        ):  # as on AWS, an answer is stored even if its notification fails
+        try:
             self._context.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
+        except (AwsError, ClientError, BotoCoreError) as error:
+            _log.warning("no notification of %s, whose answer is stored, as on AWS: %s", request["Id"], error)
 
 
 def resume(context: Context) -> None:

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.context import Context
-from local_aws.core.objects import S3Uri
+from local_aws.core.objects import S3Uri, encryption
 from local_aws.core.protocol import Document
 
 _log = logging.getLogger(__name__)
 # SageMaker collects for minutes.
 _COLLECT_SECONDS = 1.0
 _SIDES = {"Input": "endpointInput", "Output": "endpointOutput"}
+_MODES = {"InputAndOutput": ("Input", "Output")}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class DataCapture:
         self._percent = float(config["InitialSamplingPercentage"])
         self._destination = S3Uri.parse(config["DestinationS3Uri"])
         self._key = config.get("KmsKeyId")
-        self._modes = [option["CaptureMode"] for option in config["CaptureOptions"]]
+        options = [option["CaptureMode"] for option in config["CaptureOptions"]]
+        self._modes = [mode for option in options for mode in _MODES.get(option, (option,))]
         headers = config.get("CaptureContentTypeHeader", {})
         self._encodings = dict.fromkeys(headers.get("CsvContentTypes", ("text/csv",)), "CSV")
         self._encodings |= dict.fromkeys(headers.get("JsonContentTypes", ("application/json",)), "JSON")
@@ -99,7 +101,6 @@ class DataCapture:
         with self._lock:
             pending, self._timer = dict(self._pending), None
             self._pending.clear()
-        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._key} if self._key else {}
         for (variant, role), exchanges in pending.items():
             now = datetime.now(UTC)
             folder = f"{self._endpoint}/{variant}/{now:%Y/%m/%d/%H}"
@@ -110,7 +111,7 @@ class DataCapture:
                         Bucket=self._destination.bucket,
                         Key=f"{key}/{now:%M-%S}-{now.microsecond // 1000:03}-{uuid.uuid4()}.jsonl",
                         Body=b"".join(map(self._line, exchanges)),
-                        **encryption,
+                        **encryption(self._key),
                     )
             except (ClientError, BotoCoreError) as error:
                 _log.warning("%d captured requests of %s were lost: %s", len(exchanges), self._endpoint, error)

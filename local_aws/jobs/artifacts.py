@@ -67,19 +67,20 @@ def upload_output(objects: ObjectStore, job: Document, machines: list[Path], scr
         machines: each machine's `/opt/ml`.
         scratch: a folder for the archives.
     """
+    key = job["OutputDataConfig"].get("KmsKeyId")
     data = files_of(machine / "output" / "data" for machine in machines)
     if data:
-        _store(objects, data, output_prefix(job) + ("output.tar.gz" if is_packed(job) else "data/"), scratch)
-    _store(objects, files_of(machine / "model" for machine in machines), model_location(job), scratch)
+        _store(objects, data, output_prefix(job) + ("output.tar.gz" if is_packed(job) else "data/"), scratch, key)
+    _store(objects, files_of(machine / "model" for machine in machines), model_location(job), scratch, key)
 
 
-def _store(objects: ObjectStore, files: dict[str, Path], where: str, scratch: Path) -> None:
+def _store(objects: ObjectStore, files: dict[str, Path], where: str, scratch: Path, key: str | None) -> None:
     if where.endswith("/"):
         for name, path in files.items():
-            objects.upload_file(path, where + name)
+            objects.upload_file(path, where + name, key)
         return
     scratch.mkdir(parents=True, exist_ok=True)
     archive = scratch / where.rsplit("/", 1)[-1]
     pack(files, archive)
-    objects.upload_file(archive, where)
+    objects.upload_file(archive, where, key)
     archive.unlink()

@@ -18,7 +18,7 @@ from local_aws.images.pytorch import image_problem
 from local_aws.jobs.channels import DataError, DataSource
 from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.job_run import JobRun
-from local_aws.jobs.machine import JobMachine
+from local_aws.jobs.machine import NETWORK_INTERFACE, JobMachine
 from local_aws.jobs.requests import check_processing
 from local_aws.jobs.running import Jobs, stop_grace
 from local_aws.jobs.usage import UsageSampler, Watched
@@ -108,7 +108,7 @@ class ProcessingRun(JobRun):
                         "hosts": names,
                     }
                 ],
-                "network_interface_name": "eth0",
+                "network_interface_name": NETWORK_INTERFACE,
             },
         )
         machine.write_config("config/processingjobconfig.json", _job_config(job))
@@ -192,11 +192,12 @@ class ProcessingRun(JobRun):
         return self._status("Completed") | _exit_message(machines[0])
 
     def _upload(self, job: Document, machines: list[JobMachine]) -> None:
+        key = job.get("ProcessingOutputConfig", {}).get("KmsKeyId")
         for output in _outputs(job):
             for machine in machines:
                 folder = Path(rebase(output["LocalPath"], machine.root))
                 if folder.is_dir():
-                    self._context.objects.upload_tree(folder, output["S3Uri"])
+                    self._context.objects.upload_tree(folder, output["S3Uri"], key)
 
 
 def _exit_message(machine: JobMachine) -> Document:

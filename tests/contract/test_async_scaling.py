@@ -1,4 +1,4 @@
-"""What the scaling of asynchronous endpoints reads of its target and policies, and what it records. No server runs."""
+"""Asynchronous endpoints without a server: what scaling reads and records, and the end of a queue."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from local_aws.core.context import Context
 from local_aws.core.metrics import MetricEmitter
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call
+from local_aws.hosting.async_queue import FAMILY, AsyncQueue
 from local_aws.hosting.autoscaling import SERVICE, AsyncScaling
 from local_aws.registry import operations
+from tests.contract.jobs import until
 
 TARGET = {
     "ServiceNamespace": "sagemaker",
@@ -108,3 +110,10 @@ def test_a_policy_that_disables_scale_in_keeps_the_instance(context: Context, as
     policy(context, DisableScaleIn=False, ScaleInCooldown=0)
     scale(context, instances=1, backlog=0)
     assert asked
+
+
+def test_a_queue_ends_with_its_endpoint(context: Context) -> None:
+    request = {"Id": "1", "EndpointName": "deleted", "Received": context.now()}
+    context.table(FAMILY).put("1", request)
+    context.shared(AsyncQueue)
+    until(lambda: not context.table(FAMILY).all(), seconds=10)

@@ -103,3 +103,13 @@ def test_nothing_is_kept_of_what_failed_or_was_not_asked_for(client: ClientFacto
     ask(client, "errors")
     assert len(until(lambda: events(client, "errors"), seconds=20)) == 1
     assert keys(client, "off") == []
+
+
+def test_one_mode_captures_both_sides(client: ClientFactory, model: str) -> None:
+    serve(client, "both", model, CaptureOptions=[{"CaptureMode": "InputAndOutput"}])
+    ask(client, "both", b"\xff\xd8photo")
+    (event,) = until(lambda: events(client, "both"), seconds=20)
+    assert {side: data["mode"] for side, data in event["captureData"].items()} == {
+        "endpointInput": "INPUT",
+        "endpointOutput": "OUTPUT",
+    }

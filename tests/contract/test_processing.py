@@ -37,20 +37,14 @@ def start(client: ClientFactory, name: str, script: str, **changes: Any) -> None
         "RoleArn": ROLE,
         "StoppingCondition": {"MaxRuntimeInSeconds": 60},
         "ProcessingInputs": [s3_input("FullyReplicated")],
-        "ProcessingOutputConfig": {
-            "Outputs": [
-                {
-                    "OutputName": "report",
-                    "S3Output": {
-                        "S3Uri": f"s3://{BUCKET}/out/{name}",
-                        "LocalPath": OUTPUT,
-                        "S3UploadMode": "EndOfJob",
-                    },
-                }
-            ]
-        },
+        "ProcessingOutputConfig": outputs(name),
     }
     client("sagemaker").create_processing_job(**request | changes)
+
+
+def outputs(name: str, **members: Any) -> dict[str, Any]:
+    target = {"S3Uri": f"s3://{BUCKET}/out/{name}", "LocalPath": OUTPUT, "S3UploadMode": "EndOfJob"}
+    return {"Outputs": [{"OutputName": "report", "S3Output": target}], **members}
 
 
 def s3_input(distribution: str) -> dict[str, Any]:
@@ -77,10 +71,13 @@ def finished(client: ClientFactory, name: str) -> dict[str, Any]:
 
 def test_inputs_arguments_environment_and_outputs(client: ClientFactory) -> None:
     script = 'cat /opt/ml/processing/input/photos/* > "$2/all.txt"; echo "$COLOUR" >> $2/all.txt; python3 -V; echo done'
-    start(client, "plain", script, Environment={"COLOUR": "/opt/ml/yellow"})
+    key = client("kms").create_key()["KeyMetadata"]["Arn"]
+    config = outputs("plain", KmsKeyId=key)
+    start(client, "plain", script, Environment={"COLOUR": "/opt/ml/yellow"}, ProcessingOutputConfig=config)
     job = finished(client, "plain")
     assert job["ProcessingJobStatus"] == "Completed", job
     text = text_of(client, f"s3://{BUCKET}/out/plain/all.txt")
+    assert client("s3").head_object(Bucket=BUCKET, Key="out/plain/all.txt")["SSEKMSKeyId"] == key
     assert text.startswith("abc/") and text.endswith("/yellow\n")
     assert why_shared() is not None or text == "abc/opt/ml/yellow\n", "as on AWS, where it can be"
     assert "done" in log_lines(client, LOG_GROUP, "plain")

@@ -54,10 +54,12 @@ def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:
         pathlib.Path(os.environ["SM_MODEL_DIR"], "seen.json").write_text(json.dumps(seen))
         pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "note.txt").write_text("data")
     """
+    key = client("kms").create_key()["KeyMetadata"]["Arn"]
     start(
         client,
         "contract",
         script,
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/output", "KmsKeyId": key},
         HyperParameters={"lr": "0.01", "strategy": json.dumps("head")},
         Environment={"COLOUR": "yellow"},
         AlgorithmSpecification={
@@ -82,6 +84,9 @@ def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:
     assert (seen["hosts"], seen["instance"], seen["colour"]) == (["algo-1"], "ml.m5.large", "yellow")
     assert (seen["job"], seen["lr"]) == ("contract", "0.01")
     assert archive_members(client, f"s3://{BUCKET}/output/contract/output/output.tar.gz") == {"note.txt": b"data"}
+    for name in ("model", "output"):
+        kept = client("s3").head_object(Bucket=BUCKET, Key=f"output/contract/output/{name}.tar.gz")
+        assert kept["SSEKMSKeyId"] == key
     assert [(metric["MetricName"], metric["Value"]) for metric in job["FinalMetricDataList"]] == [
         ("validation:loss", 0.25)
     ]
