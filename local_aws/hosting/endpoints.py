@@ -18,6 +18,7 @@ from local_aws.hosting.live_endpoints import FAMILY, EndpointRecord, Endpoints
 from local_aws.hosting.models import config_of, plan_of
 from local_aws.images.cache import resolve_image
 
+_STEP_PERCENT = {"CanarySize": (0, 50), "LinearStepSize": (10, 50), "MaximumBatchSize": (5, 50)}
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 
 
@@ -89,7 +90,7 @@ def update_endpoint(context: Context, request: Document) -> Document:
     target = plan_of(context, request["EndpointConfigName"])
     _refuse_scaled_variants(context, endpoint, request["EndpointConfigName"])
     _refuse_retained_capture(request)
-    deployment = _deployment_config(context, request, endpoint)
+    deployment = _deployment_config(context, request, endpoint, target)
 
     def change(endpoint: Document) -> None:
         _refuse_busy(endpoint, "update")
@@ -179,7 +180,8 @@ def _retain(current: Document, target: Document, request: Document) -> None:
             variant["Weight"] = old["Weight"]
 
 
-def _deployment_config(context: Context, request: Document, endpoint: Document) -> Document | None:
+def _deployment_config(context: Context, request: Document, endpoint: Document, target: Document) -> Document | None:
+    """The DeploymentConfig of an update to the plan `target`, checked; None without one."""
     config: Document | None = request.get("DeploymentConfig")
     if config is None and request.get("RetainDeploymentConfig"):
         config = endpoint.get("LastDeploymentConfig")
@@ -192,13 +194,27 @@ def _deployment_config(context: Context, request: Document, endpoint: Document) 
     if needed and needed not in routing:
         raise validation(f"TrafficRoutingConfiguration of type {routing['Type']} needs {needed}")
     old = {variant["VariantName"] for variant in endpoint["Plan"]["Variants"]}
-    new = {
-        variant["VariantName"] for variant in config_of(context, request["EndpointConfigName"])["ProductionVariants"]
-    }
+    new = {variant["VariantName"] for variant in target["Variants"]}
     if needed and old != new:
         raise validation(f"A {routing['Type']} update cannot rename variants: from {sorted(old)} to {sorted(new)}")
+    instances = max(variant["Count"] for variant in target["Variants"])
+    _refuse_large_steps(routing, config.get("RollingUpdatePolicy", {}), instances)
     _refuse_missing_alarms(context, config)
     return config
+
+
+def _refuse_large_steps(routing: Document, rolling: Document, instances: int) -> None:
+    """Hold a step to the part of the instances that AWS documents for it."""
+    for policy, member in ((routing, "CanarySize"), (routing, "LinearStepSize"), (rolling, "MaximumBatchSize")):
+        if (size := policy.get(member)) is None:
+            continue
+        least, most = _STEP_PERCENT[member]
+        percent = size["Value"] if size["Type"] == "CAPACITY_PERCENT" else 100 * size["Value"] / max(1, instances)
+        if not least <= percent <= most:
+            raise validation(
+                f"{member} {size['Value']} ({size['Type']}) must be {least}% to {most}% of the variant's instances, "
+                f"of which there are {instances}"
+            )
 
 
 def _refuse_missing_alarms(context: Context, config: Document) -> None:

@@ -173,6 +173,13 @@ def _check_container(context: Context, container: Document) -> None:
         return
     package = package_of(context, package_name)
     approval = package.get("ModelApprovalStatus", "Approved")
+    if len(package.get("InferenceSpecification", {}).get("Containers", [])) != 1:
+        raise not_local(
+            f"Model package {package['ModelPackageArn']} does not run locally", "give a package of one container"
+        )
+    own = sorted({"Image", "ModelDataSource", "ModelDataUrl"} & container.keys())
+    if own:
+        raise validation(f"A container with a ModelPackageName has the package's: leave out {', '.join(own)}")
     if approval != "Approved":
         raise validation(f"Model package {package['ModelPackageArn']} is {approval}; approve it before it is deployed")
 

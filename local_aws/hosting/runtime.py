@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError
+from local_aws.core.errors import AwsError, not_local
 from local_aws.core.protocol import Document, Headers, Reply
 from local_aws.core.shapes import operation_model, violations
 from local_aws.hosting.async_queue import AsyncQueue
@@ -30,8 +30,16 @@ _FORWARDED = {
     "accept": "Accept",
     "x-amzn-sagemaker-custom-attributes": "X-Amzn-SageMaker-Custom-Attributes",
     "x-amzn-sagemaker-inference-id": "X-Amzn-SageMaker-Inference-Id",
-    "x-amzn-sagemaker-target-model": "X-Amzn-SageMaker-Target-Model",
 }
+_NOT_LOCAL = (
+    "X-Amzn-SageMaker-Enable-Explanations",
+    "X-Amzn-SageMaker-Inference-Component",
+    "X-Amzn-SageMaker-Prefix-Aware-Id",
+    "X-Amzn-SageMaker-Session-Id",
+    "X-Amzn-SageMaker-Target-Container-Hostname",
+    "X-Amzn-SageMaker-Target-Model",
+)
+"""Of models of several containers, sessions, explainers and inference components, none of which runs here."""
 _ASYNC_PREFIX = "x-amzn-sagemaker-"
 _ASYNC_MEMBERS = {
     "content-type": "ContentType",
@@ -77,6 +85,7 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if len(body) > MAX_BODY:
         raise AwsError("ValidationError", f"The body has {len(body)} bytes; at most {MAX_BODY} are taken", 413)
     started = time.perf_counter()
+    _check_headers(endpoint_name, headers)
     if context.shared(Endpoints).is_asynchronous(endpoint_name):
         raise AwsError("ValidationError", f"Endpoint {endpoint_name} is asynchronous; use InvokeEndpointAsync")
     fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
@@ -101,6 +110,19 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     if custom:
         reply_headers["X-Amzn-SageMaker-Custom-Attributes"] = custom
     return Reply(200, reply_headers, response.content)
+
+
+def _check_headers(endpoint_name: str, headers: Headers) -> None:
+    """Refuse what does not run here, and what contradicts the operation's model, whose members are headers."""
+    for name in _NOT_LOCAL:
+        if name.lower() in headers:
+            raise not_local(f"{name} does not run locally", "leave it out of the request")
+    shape = operation_model("InvokeEndpoint", "sagemaker-runtime").input_shape
+    members = shape.members if shape else {}
+    names = {member: str(found.serialization.get("name", "")).lower() for member, found in members.items()}
+    given = {member: headers[name] for member, name in names.items() if name in headers}
+    if wrong := violations(shape, {"EndpointName": endpoint_name, "Body": ""} | given):
+        raise AwsError("ValidationError", "; ".join(wrong))
 
 
 def invoke_async(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:

@@ -60,7 +60,9 @@ def request_increase(context: Context, request: Document) -> Document:
 
 
 def _page(context: Context, request: Document, *, applied: bool) -> Document:
-    page = cut(_quotas(context, request["ServiceCode"], applied=applied), request, usual=100)
+    found = _quotas(context, request["ServiceCode"], applied=applied)
+    wanted = [quota for quota in found if request.get("QuotaCode") in (None, quota["QuotaCode"])]
+    page = cut(wanted, request, usual=100)
     return page.reply("Quotas", page.documents)
 
 

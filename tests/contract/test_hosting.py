@@ -87,6 +87,11 @@ def test_an_error_of_the_container_is_a_model_error_with_its_words(client: Clien
     [
         ("nowhere", {}, "ValidationError", "not found"),
         ("shared", {"TargetVariant": "other"}, "ValidationError", "no variant other"),
+        ("shared", {"TargetModel": "one.tar.gz"}, "NotImplemented", "X-Amzn-SageMaker-Target-Model does not run"),
+        ("shared", {"InferenceComponentName": "c"}, "NotImplemented", "Inference-Component does not run locally"),
+        ("shared", {"EnableExplanations": "`true`"}, "NotImplemented", "Enable-Explanations does not run locally"),
+        ("shared", {"SessionId": "NEW_SESSION"}, "NotImplemented", "Session-Id does not run locally"),
+        ("shared", {"CustomAttributes": "x" * 1025}, "ValidationError", "customAttributes"),
         ("shared", {"Body": bytes(6_291_457)}, "ValidationError", "6291456"),
     ],
 )
@@ -245,6 +250,8 @@ def test_a_package_is_served_only_when_approved(client: ClientFactory, image: st
     )["ModelPackageArn"]
     create = {"ModelName": "packaged", "PrimaryContainer": {"ModelPackageName": arn}, "ExecutionRoleArn": ROLE}
     assert "PendingManualApproval" in str(refusal(sagemaker.create_model, **create))
+    twice = {"ModelPackageName": arn, "Image": image}
+    assert "leave out Image" in str(refusal(sagemaker.create_model, **create | {"PrimaryContainer": twice}))
     sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
     sagemaker.create_model(**create)
     sagemaker.create_endpoint_config(

@@ -170,6 +170,16 @@ def test_updates_that_cannot_be_are_refused(client: ClientFactory, image: str) -
     without_size = canary([])
     del without_size["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["CanarySize"]
     assert "CanarySize" in refusal(DeploymentConfig=without_size)
+    for kind, member, size in (
+        ("CANARY", "CanarySize", {"Type": "CAPACITY_PERCENT", "Value": 60}),
+        ("CANARY", "CanarySize", {"Type": "INSTANCE_COUNT", "Value": 1}),
+        ("LINEAR", "LinearStepSize", {"Type": "CAPACITY_PERCENT", "Value": 5}),
+    ):
+        too_large = canary([], kind=kind)
+        too_large["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"][member] = size
+        assert f"{member} {size['Value']} ({size['Type']}) must be" in refusal(DeploymentConfig=too_large)
+    rolling = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
+    assert "MaximumBatchSize 1" in refusal(DeploymentConfig={"RollingUpdatePolicy": rolling})
     update(EndpointName="refused", EndpointConfigName=new, DeploymentConfig=canary([], minutes=30))
     assert "Updating" in refusal()
     client("sagemaker").delete_endpoint(EndpointName="refused")

@@ -22,6 +22,7 @@ def test_a_quota_is_listed_by_its_name_and_raised_by_its_code(client: ClientFact
     found = find("list_service_quotas")
     assert found["Value"] == VALUE
     asked = {"ServiceCode": "sagemaker", "QuotaCode": found["QuotaCode"]}
+    assert quotas.list_service_quotas(**asked)["Quotas"] == [found]
     with pytest.raises(quotas.exceptions.IllegalArgumentException, match="greater than the current"):
         quotas.request_service_quota_increase(**asked, DesiredValue=VALUE)
     quotas.request_service_quota_increase(**asked, DesiredValue=VALUE + 1)

@@ -123,3 +123,13 @@ def test_refused_members_are_named() -> None:
 )
 def test_what_does_the_same_on_aws_is_not_refused(operation: str, request_body: dict[str, object]) -> None:
     refuse_members(operation, request_body)
+
+
+@pytest.mark.parametrize("operation", ["InvokeEndpoint", "InvokeEndpointAsync"])
+def test_no_header_of_a_request_to_an_endpoint_is_silent(operation: str) -> None:
+    code = (ROOT / "local_aws" / "hosting" / "runtime.py").read_text().lower()
+    shape = operation_model(operation, "sagemaker-runtime").input_shape
+    places = [member.serialization for member in shape.members.values()] if shape else []
+    headers = [place["name"].lower() for place in places if place.get("location") == "header"]
+    silent = [name for name in headers if f'{name.removeprefix("x-amzn-sagemaker-")}"' not in code]
+    assert headers and not silent
