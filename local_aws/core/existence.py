@@ -70,8 +70,11 @@ def require_model_data(context: Context, container: Document) -> None:
         return
     where = S3Uri.parse(uri)
     client = context.client("s3")
+    whole_prefix = source.get("S3DataType") == "S3Prefix"
+    if whole_prefix and not uri.endswith("/"):
+        raise validation(f"S3Uri {uri} with S3DataType S3Prefix must end with a forward slash")
     try:
-        if source.get("CompressionType") == "None" or source.get("S3DataType") == "S3Prefix":
+        if whole_prefix:
             found = bool(client.list_objects_v2(Bucket=where.bucket, Prefix=where.key, MaxKeys=1).get("Contents"))
         else:
             found = bool(client.head_object(Bucket=where.bucket, Key=where.key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,9 @@ _PARALLEL = 16
 # One request a file: over loopback, an upload in parts takes twice as long.
 _WHOLE = TransferConfig(multipart_threshold=1 << 40, use_threads=False)
 
+# As image assets and older SDKs write it: with the bucket before it, or as the first part of the path.
+_S3_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9][a-z0-9.-]+)\.)?s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com")
+
 
 class S3Uri(NamedTuple):
     """A bucket and a key or prefix."""
@@ -26,14 +30,18 @@ class S3Uri(NamedTuple):
 
     @classmethod
     def parse(cls, uri: str) -> S3Uri:
-        """Split `s3://bucket/key`; raises a ValidationException that shows the text."""
+        """Split `s3://bucket/key`, or the same as `https`; raises a ValidationException that shows the text."""
         parts = urlsplit(uri, allow_fragments=False)
-        if parts.scheme not in {"s3", "https"} or not parts.netloc:
+        path = parts.path.lstrip("/")
+        if parts.scheme == "s3" and parts.netloc:
+            return cls(parts.netloc, path)
+        host = _S3_HOST.fullmatch(parts.netloc) if parts.scheme == "https" else None
+        if host is None:
             raise validation(f"Expected an S3 URI like s3://bucket/key, got {uri!r}")
-        if parts.scheme == "https":  # https://s3.region.amazonaws.com/bucket/key, as image assets and older SDKs write
-            bucket, _, key = parts.path.lstrip("/").partition("/")
-            return cls(bucket, key)
-        return cls(parts.netloc, parts.path.lstrip("/"))
+        if host["bucket"]:
+            return cls(host["bucket"], path)
+        bucket, _, key = path.partition("/")
+        return cls(bucket, key)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
@@ -67,15 +75,12 @@ class ObjectStore:
     def download_prefix(self, uri: str, directory: Path) -> list[Path]:
         """Download every object under a prefix into `directory`, in the layout of a SageMaker channel.
 
-        The part of each key after the prefix's last `/` becomes the relative path, so `s3://b/data/train` with the
-        keys `data/train/1.jpg` and `data/train-2.jpg` gives `train/1.jpg` and `train-2.jpg`; with `s3://b/data/train/`
-        it gives `1.jpg`. A URI that names exactly one object gives that file. Returns the paths in key order.
+        Returns the paths in the order of the keys.
         """
         where = S3Uri.parse(uri)
         directory.mkdir(parents=True, exist_ok=True)
         keys = list(self.keys(uri))
-        base = _base_of(where.key, keys)
-        targets = [_inside(directory, key[len(base) :]) for key in keys]
+        targets = [_inside(directory, relative_path(where.key, key)) for key in keys]
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(lambda pair: self._fetch(where.bucket, *pair), zip(keys, targets, strict=True)))
         return targets
@@ -109,13 +114,19 @@ class ObjectStore:
         partial.replace(target)
 
 
-def _base_of(prefix: str, keys: list[str]) -> str:
-    """What is cut off each key to make its path: a prefix that is a folder, else all up to the prefix's last `/`."""
-    if prefix.endswith("/") or not prefix:
-        return prefix
-    if keys and all(key.startswith(prefix + "/") for key in keys):
-        return prefix + "/"
-    return prefix[: prefix.rfind("/") + 1]
+def relative_path(prefix: str, key: str) -> str:
+    """The path of the object `key` of the source `prefix` in the channel's folder.
+
+    For `data/train/` and for `data/train`, `data/train/1.jpg` has the path `1.jpg`. A source that names one object has
+    its file name. S3 prefixes are plain text, so `data/train` also has `data/train-2/1.jpg`, as `train-2/1.jpg`.
+    """
+    if key == prefix:
+        return key.rsplit("/", 1)[-1]
+    if not prefix or prefix.endswith("/"):
+        return key[len(prefix) :]
+    if key.startswith(prefix + "/"):
+        return key[len(prefix) + 1 :]
+    return key[prefix.rfind("/") + 1 :]
 
 
 def _inside(directory: Path, relative: str) -> Path:

@@ -30,7 +30,7 @@ def place_model(objects: ObjectStore, container: Document, folder: Path) -> None
     if not uri:
         return
     if source and source["CompressionType"] == "None":
-        _fetch_prefix(objects, uri, folder)
+        _fetch_files(objects, uri, folder, whole_prefix=source["S3DataType"] == "S3Prefix")
         return
     archive = folder.parent / "model.tar.gz"
     try:
@@ -63,9 +63,11 @@ def unpack(archive: Path, folder: Path) -> None:
         raise ModelDataError(str(error) or type(error).__name__) from None
 
 
-def _fetch_prefix(objects: ObjectStore, uri: str, folder: Path) -> None:
+def _fetch_files(objects: ObjectStore, uri: str, folder: Path, *, whole_prefix: bool) -> None:
     try:
-        if not objects.download_prefix(uri, folder):
+        if not whole_prefix:
+            objects.download_file(uri, folder / uri.rsplit("/", 1)[-1])
+        elif not objects.download_prefix(uri, folder):
             raise ModelDataError(f"No objects under {uri}")
     except ClientError as error:
         raise ModelDataError(f"Could not read {uri}: {error.response['Error']['Message']}") from None

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.core.objects import S3Uri
+from local_aws.core.errors import AwsError
+from local_aws.core.objects import S3Uri, relative_path
 
 _PARALLEL = 8
 
@@ -86,7 +87,7 @@ class Downloader:
         target.mkdir(parents=True, exist_ok=True)
         try:
             objects = sorted(self._objects(source), key=lambda item: item.key)
-        except (ClientError, BotoCoreError) as error:
+        except (AwsError, ClientError, BotoCoreError, ValueError) as error:
             raise DataError(_nothing_found(source.uri, role, str(error))) from error
         if not objects:
             raise DataError(_nothing_found(source.uri, role, "no object has this prefix"))
@@ -107,7 +108,7 @@ class Downloader:
             else:
                 for item in self._prefix(source.uri):
                     yield ObjectName(item.bucket, item.key, item.path)
-        except (ClientError, BotoCoreError, ValueError) as error:
+        except (AwsError, ClientError, BotoCoreError, ValueError) as error:
             raise DataError(f"ClientError: {source.uri} cannot be read: {error}") from error
 
     def list(self, uri: str) -> list[RemoteObject]:
@@ -143,7 +144,7 @@ class Downloader:
     def _manifest_names(self, uri: str) -> Iterator[ObjectName]:
         where = S3Uri.parse(uri)
         lines = json.loads(self._client.get_object(Bucket=where.bucket, Key=where.key)["Body"].read())
-        if not isinstance(lines, list) or not lines or "prefix" not in lines[0]:
+        if not isinstance(lines, list) or not lines or not isinstance(lines[0], dict) or "prefix" not in lines[0]:
             raise DataError(f"ClientError: Invalid manifest {uri}: the first entry must be an object with a prefix")
         base = S3Uri.parse(lines[0]["prefix"])
         for name in lines[1:]:
@@ -165,7 +166,9 @@ class Downloader:
                 self._known[identity] = (state.st_size, state.st_mtime_ns)
         try:
             os.link(kept, path)
-        except OSError:
+        except FileExistsError:
+            raise DataError(f"ClientError: two objects of the input have the path {item.path!r}") from None
+        except OSError:  # on another file system
             shutil.copyfile(kept, path)
 
     def _unchanged(self, identity: str, kept: Path) -> bool:
@@ -181,21 +184,6 @@ class Downloader:
         with path.open("wb") as file:
             for chunk in body.iter_chunks(1 << 20):
                 file.write(chunk)
-
-
-def relative_path(prefix: str, key: str) -> str:
-    """The path of the object `key` of the source `prefix` in the channel's folder.
-
-    For `data/train/` and for `data/train`, `data/train/1.jpg` has the path `1.jpg`. A source that names one object has
-    its file name. S3 prefixes are plain text, so `data/train` also has `data/train-2/1.jpg`, as `train-2/1.jpg`.
-    """
-    if key == prefix:
-        return key.rsplit("/", 1)[-1]
-    if not prefix or prefix.endswith("/"):
-        return key[len(prefix) :]
-    if key.startswith(prefix + "/"):
-        return key[len(prefix) + 1 :]
-    return key[prefix.rfind("/") + 1 :]
 
 
 def _inside(folder: Path, relative: str) -> Path:

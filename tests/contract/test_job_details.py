@@ -63,6 +63,23 @@ def test_a_manifest_names_the_objects(client: ClientFactory) -> None:
     assert found == {"algo-1": ["train-2/c.txt", "train/b.txt"]}
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[7]", "Invalid manifest"),
+        (b"no JSON", "Data download failed"),
+        (json.dumps([{"prefix": f"s3://{BUCKET}/data/"}, "train/a.txt", "train/a.txt"]).encode(), "have the path"),
+    ],
+)
+def test_a_broken_manifest_fails_the_job_with_its_reason(client: ClientFactory, content: bytes, words: str) -> None:
+    name = f"broken-{len(content)}"
+    client("s3").put_object(Bucket=BUCKET, Key=name, Body=content)
+    request = training_request(client, name, "pass", InputDataConfig=[channel("ManifestFile", f"s3://{BUCKET}/{name}")])
+    client("sagemaker").create_training_job(**request)
+    reason = finished_training(client, name)["FailureReason"]
+    assert reason.startswith("ClientError: ") and words in reason
+
+
 def test_sharded_objects_are_dealt_out(client: ClientFactory) -> None:
     found = listed(client, "sharded", channel("S3Prefix", f"s3://{BUCKET}/data/", "ShardedByS3Key"), machines=2)
     assert sorted(found) == ["algo-1", "algo-2"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local_aws.core.objects import relative_path
 from local_aws.jobs.artifacts import files_of, pack
-from local_aws.jobs.channels import relative_path
 
 NAME = st.text("ab-.1", min_size=1, max_size=4).filter(lambda name: name.strip("."))
 PATH = st.lists(NAME, min_size=1, max_size=3).map("/".join)

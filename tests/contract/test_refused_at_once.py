@@ -139,6 +139,11 @@ def test_a_model(client: ClientFactory, local_aws: Any) -> None:
         },
     ):
         assert refused(Container={"Image": image} | data)[1].startswith("Could not find model data at s3://")
+    unfinished = {"S3Uri": "s3://models/there", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container = {"Image": image, "ModelDataSource": {"S3DataSource": unfinished}}
+    assert "must end with a forward slash" in refused(Container=container)[1]
+    multiple = refused(Container={"Image": image, "Mode": "MultiModel"})
+    assert multiple == ("NotImplemented", multiple[1]) and "PrimaryContainer.Mode does not run locally" in multiple[1]
     two = [{"Image": image}, {"Image": image}]
     request = {"ModelName": "refused", "Containers": two, "ExecutionRoleArn": role}
     with pytest.raises(ClientError, match="A model of several containers does not run locally, only on AWS") as error:

@@ -25,6 +25,7 @@ from local_aws.core.objects import ObjectStore, S3Uri
 from local_aws.core.shapes import operation_model, violations
 from local_aws.core.store import Store
 from local_aws.core.wire import call
+from local_aws.hosting.model_data import place_model
 from local_aws.server import LocalAws, LocalAwsError
 from tests.contract.conftest import ClientFactory, signed_post
 
@@ -243,13 +244,20 @@ def test_prefixes_become_folders_as_sagemaker_lays_them_out(client: ClientFactor
         return sorted(path.relative_to(tmp_path / name).as_posix() for path in paths)
 
     assert fetched("s3://channels/data/train/", "slash") == ["1.txt", "deep/2.txt"]
-    assert fetched("s3://channels/data/train", "none") == ["train-2/3.txt", "train/1.txt", "train/deep/2.txt"]
+    assert fetched("s3://channels/data/train", "none") == ["1.txt", "deep/2.txt", "train-2/3.txt"]
     assert fetched("s3://channels/data/train/1.txt", "object") == ["1.txt"]
     assert list(objects.keys("s3://channels/data/train/1.txt")) == ["data/train/1.txt"]
     assert list(objects.keys("s3://channels/data/none")) == []
     assert objects.upload_tree(tmp_path / "slash", "s3://channels/copy") == ["copy/1.txt", "copy/deep/2.txt"]
+    one = {"S3Uri": "s3://channels/data/train", "S3DataType": "S3Object", "CompressionType": "None"}
+    s3.put_object(Bucket="channels", Key="data/train", Body=b"the object, not what lies under its name")
+    place_model(objects, {"ModelDataSource": {"S3DataSource": one}}, tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["train"]
     s3.put_object(Bucket="channels", Key="evil/../../out.txt", Body=b"out")
     with pytest.raises(AwsError, match="outside"):
         objects.download_prefix("s3://channels/evil/", tmp_path / "evil")
-    with pytest.raises(AwsError, match="s3://bucket/key"):
-        S3Uri.parse("file:///etc/passwd")
+    for uri in ("file:///etc/passwd", "https://example.com/bucket/key", "s3:///key"):
+        with pytest.raises(AwsError, match="s3://bucket/key"):
+            S3Uri.parse(uri)
+    for host in ("s3.amazonaws.com/bucket", "s3.eu-west-1.amazonaws.com/bucket", "bucket.s3.us-east-1.amazonaws.com"):
+        assert S3Uri.parse(f"https://{host}/a/key") == ("bucket", "a/key")
