@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local_aws.images.cache import Image, cache_dir
+from local_aws.images.cache import Image, cache_dir, write_whole
 from local_aws.images.dockerfile import DockerfileError, Instruction, read
 from local_aws.images.filesystem import BASE
 
@@ -163,7 +163,7 @@ class ImageBuilder:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
                 shutil.move(self._root, folder / "root")
-                (folder / "image.json").write_text(image.to_json())
+                write_whole(folder / "image.json", image.to_json())
         return f"sha256:{name}"
 
 
@@ -190,7 +190,11 @@ def _make_environment(requirements: str, options: list[str], say: Callable[[str]
         command += ["--disable-pip-version-check", "install", "--quiet", "-r", str(path)]
         # The cache of pip is of use here: only an image must not contain it.
         command += [option for option in options if option != "--no-cache-dir"]
-        subprocess.run(command, check=True, env=variables)
+        if subprocess.run(command, check=False, env=variables).returncode:
+            raise DockerfileError(
+                "The image's packages could not be installed; what pip wrote above says why. See that the package "
+                "index can be reached, and build again"
+            )
         (folder / "complete").touch()
     return name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,13 @@ def cache_dir() -> Path:
         return REPOSITORY.resolve() / ".cache" / "images"
     own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(own).resolve() / "binventory" / "images"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of the cache, of which other processes read all or nothing."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from local_aws.core.protocol import ImageUri
 from local_aws.images.builder import ImageBuilder
-from local_aws.images.cache import OCI_MANIFEST, cache_dir, load_image
+from local_aws.images.cache import OCI_MANIFEST, cache_dir, load_image, write_whole
 from local_aws.images.dockerfile import DockerfileError
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -90,12 +90,12 @@ def _build(options: argparse.Namespace) -> None:
     # As Docker with its default store (containerd, since Engine 29): OCI unless the build asks for Docker's format.
     built = Built(digest, DOCKER_MANIFEST if options.output else OCI_MANIFEST)
     for name in options.tag:
-        _tag_path(name).write_text(json.dumps(asdict(built)))
+        write_whole(_tag_path(name), json.dumps(asdict(built)))
     print(digest)
 
 
 def _tag(options: argparse.Namespace) -> None:
-    _tag_path(options.target).write_text(json.dumps(asdict(_image_of(options.source))))
+    write_whole(_tag_path(options.target), json.dumps(asdict(_image_of(options.source))))
 
 
 def _push(options: argparse.Namespace) -> None:

@@ -117,6 +117,16 @@ def test_packages_are_installed_once_for_the_same_requirements(tmp_path: Path, c
     assert sum("in the cache" in line for line in said) == 1
 
 
+def test_packages_that_cannot_be_installed_are_an_error_of_the_build(tmp_path: Path, cache: Path) -> None:
+    """And nothing of them is kept: the next build tries again."""
+    dockerfile = 'FROM python:3.12\nWORKDIR /a\nCOPY r.txt ./\nRUN pip install -r r.txt\nENTRYPOINT ["python"]'
+    folder = context_of(tmp_path, dockerfile, **{"r.txt": "./there-is-no-such-folder\n"})
+    for _ in range(2):
+        with pytest.raises(DockerfileError, match="packages could not be installed"):
+            ImageBuilder(folder).build()
+    assert not list(cache.rglob("complete"))
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
