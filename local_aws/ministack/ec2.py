@@ -1,7 +1,7 @@
 """Corrections of ministack's EC2, which stores instances as records and ignores their launch template.
 
 Uses these internals of version 1.5.33: in `services.ec2` `_ACTION_MAP`, `_instances`, `_launch_templates`, `_tags`,
-`_p` and `_parse_member_list`, in `services.ssm` `_public_parameter` and `_PUBLIC_AMI_PARAMETERS`.
+`_p`, `_parse_member_list` and `_error`, in `services.ssm` `_public_parameter` and `_PUBLIC_AMI_PARAMETERS`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
@@ -33,7 +33,11 @@ def run_machines(started: Callable[[Launched], None], ended: Callable[[Sequence[
     run_instances, terminate_instances = ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"]
 
     def run_as_templated(request: dict[str, Any]) -> Any:
-        data = _launch_template_data(request)
+        try:
+            data = _launch_template_data(request)
+        except KeyError as missing:
+            message = f"Could not find the specified version {missing} for the launch template."
+            return ec2._error("InvalidLaunchTemplateId.VersionNotFound", message, 400)
         if data is None:
             return run_instances(request)
         before = set(ec2._instances)
@@ -54,13 +58,19 @@ def run_machines(started: Callable[[Launched], None], ended: Callable[[Sequence[
 
 
 def _launch_template_data(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The newest data of the launch template that a request names; None when it names none."""
+    """The data of the launch template that a request names, in the version that it names; None when it names none.
+
+    Raises KeyError for a version that the template lacks.
+    """
     from ministack.services import ec2
 
     wanted = {ec2._p(request, f"LaunchTemplate.LaunchTemplate{by}") for by in ("Name", "Id")} - {""}
     for template in ec2._launch_templates.values():
         if wanted & {template["LaunchTemplateName"], template["LaunchTemplateId"]}:
-            return dict(template["Versions"][-1].get("LaunchTemplateData", {}))
+            version = ec2._p(request, "LaunchTemplate.Version") or "$Default"
+            special = {"$Default": template["DefaultVersionNumber"], "$Latest": template["LatestVersionNumber"]}
+            by_number = {str(found["VersionNumber"]): found for found in template["Versions"]}
+            return dict(by_number[str(special.get(version, version))].get("LaunchTemplateData", {}))
     return None
 
 

@@ -119,6 +119,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.cloudwatch", "_calc_stats", ["points"]),
     ("services.ec2", "_p", ["params", "key"]),
     ("services.ec2", "_parse_member_list", []),
+    ("services.ec2", "_error", ["code", "message", "status"]),
     ("services.ssm", "_public_parameter", ["name"]),
     ("services.ecr", "_describe_images", []),
     ("services.ecr", "_find_image", []),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
 from stacks.shared.assets import write_source_archive
@@ -117,6 +118,20 @@ def test_an_instance_of_other_user_data_stays_a_record(client: ClientFactory) ->
     client("ec2").terminate_instances(InstanceIds=[machine])
 
 
-def start_of(client: ClientFactory, template: str) -> str:
-    started = client("ec2").run_instances(LaunchTemplate={"LaunchTemplateName": template}, MinCount=1, MaxCount=1)
+def test_an_instance_starts_from_the_version_that_is_named(client: ClientFactory) -> None:
+    ec2 = client("ec2")
+    ec2.create_launch_template(LaunchTemplateName="versions", LaunchTemplateData={"ImageId": "ami-1"})
+    ec2.create_launch_template_version(LaunchTemplateName="versions", LaunchTemplateData={"ImageId": "ami-2"})
+    for version, image in (("", "ami-1"), ("$Default", "ami-1"), ("2", "ami-2"), ("$Latest", "ami-2")):
+        machine = start_of(client, "versions", version)
+        (found,) = ec2.describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"]
+        assert found["ImageId"] == image
+        ec2.terminate_instances(InstanceIds=[machine])
+    with pytest.raises(ClientError, match=r"VersionNotFound.*'3'"):
+        start_of(client, "versions", "3")
+
+
+def start_of(client: ClientFactory, template: str, version: str = "") -> str:
+    named = {"LaunchTemplateName": template} | ({"Version": version} if version else {})
+    started = client("ec2").run_instances(LaunchTemplate=named, MinCount=1, MaxCount=1)
     return str(started["Instances"][0]["InstanceId"])
