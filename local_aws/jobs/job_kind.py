@@ -119,7 +119,8 @@ class JobKind:
             if status == "InProgress":
                 self.start(context, name)
             elif status == "Stopping":
-                context.table(self.family).put(name, job | {self._member("Status"): "Stopped"})
+                ended = dict.fromkeys((f"{self.family.removesuffix('Job')}EndTime", "LastModifiedTime"), context.now())
+                context.table(self.family).put(name, job | ended | {self._member("Status"): "Stopped"})
 
     def _member(self, end: str) -> str:
         return f"{self.family}{end}"

@@ -11,6 +11,7 @@ import pytest
 
 from local_aws.core.context import Context
 from local_aws.core.record import Record
+from local_aws.jobs.processing import PROCESSING_JOBS
 
 
 class Heard(Record):
@@ -72,3 +73,13 @@ def test_what_is_not_stored_cannot_change(record: Heard) -> None:
         gone.change(WidgetStatus="Stopped")
     with pytest.raises(KeyError, match="Widget two is not in the store"):
         gone.read()
+
+
+def test_a_job_that_was_stopping_has_ended_after_a_restart(tmp_path: Path) -> None:
+    context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
+    jobs = context.table("ProcessingJob")
+    jobs.put("cut", {"ProcessingJobName": "cut", "ProcessingJobStatus": "Stopping", "CreationTime": 0.0})
+    PROCESSING_JOBS.resume(context)
+    job = jobs.get("cut") or {}
+    assert job["ProcessingJobStatus"] == "Stopped" and job["ProcessingEndTime"] == job["LastModifiedTime"] > 0
+    context.stop()
