@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks import REPOSITORY, some_of
 from benchmarks.auditing.corruption import off_like_the_rest, repeat
 from benchmarks.counting.models import Recipe, cross_fitted, fine_tuned, on_held_out_quarter
 from benchmarks.counting.photos import Photos, read
@@ -29,7 +30,7 @@ from benchmarks.learning.world import claim, processor
 from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.count_metrics import Predictions, majority_baseline, measure
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
+PARTS: Final = ("frozen", "fine-tuned")
 PACKAGED: Final = ("--backbone", "efficientnet_lite0", "--weights", "packaged", "--precision", "fp32")
 SHOWN: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "rmse_expected", "log_loss", "calibration_error")
 WITH_INTERVAL: Final = ("accuracy", "within_one", "rmse")
@@ -53,14 +54,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, default=REPOSITORY.parent / "shared" / "abid-10k")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "binventory" / "accuracy")
-    parser.add_argument("--parts", default="frozen,fine-tuned", help="frozen, fine-tuned, or both (the default)")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"{','.join(PARTS)} (default both)")
     parser.add_argument("--quick", action="store_true", help="300 photos, two folds, one epoch of fine-tuning")
     asked = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     photos = read(asked.photos)
     if asked.quick:
         photos = photos.first_blocks(300)
-    cache = asked.cache / hashlib.sha256(" ".join([str(asked.photos), *photos.ids]).encode()).hexdigest()[:16]
+    of = [str(asked.photos.resolve()), "quick" if asked.quick else "whole", *photos.ids]
+    cache = asked.cache / hashlib.sha256(" ".join(of).encode()).hexdigest()[:16]
     print(
         f"{len(photos.ids)} photos of {asked.photos.name} in {len(set(photos.blocks.tolist()))} blocks; {processor()}"
     )

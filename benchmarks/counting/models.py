@@ -1,10 +1,12 @@
 """Answers for photos whose blocks the answering model has not seen: heads on frozen features, or everything trained.
 
-embed.py and train.py do the work. Their results stay in the cache, and a job that was stopped continues.
+embed.py and train.py do the work. Their results stay in the cache, under the flags that made them, and a job that was
+stopped continues.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,10 +37,15 @@ class Recipe:
     train: tuple[str, ...]
     answer: str
 
+    def folder(self, parent: Path, *flags: str) -> Path:
+        """Where its results are kept: those of other flags are in another place."""
+        digest = hashlib.sha256(" ".join([*self.embed, "--", *flags]).encode()).hexdigest()[:8]
+        return parent / f"{self.name}-{digest}".replace(" ", "-")
+
 
 def embedded(recipe: Recipe, photos: Photos, cache: Path) -> FeatureSet:
     """Features of all photos, in their order."""
-    folder = cache / "features" / recipe.name
+    folder = recipe.folder(cache / "features")
     if not (folder / "embedding.json").is_file():
         everything = np.ones(len(photos.ids), dtype=bool)
         shards = photos.write(everything, cache / "shards" / "all")
@@ -59,7 +66,7 @@ def cross_fitted(recipe: Recipe, photos: Photos, cache: Path, *, folds: int, sha
     for number in range(folds):
         held_out = fold == number
         train, validation = _cut(photos, ~held_out, share)
-        folder = cache / "heads" / f"{recipe.name}-{folds}-{number}-{share:g}".replace(" ", "-")
+        folder = recipe.folder(cache / "heads", *recipe.train) / f"{folds}-{number}-{share:g}"
         logits = _head_logits(recipe, features, train, validation, folder, cache)
         temperature = fit_temperature(logits[validation], photos.counts[validation], classes=CLASSES)
         probabilities[held_out] = softmax(logits[held_out], temperature.value)
@@ -70,7 +77,7 @@ def fine_tuned(recipe: Recipe, photos: Photos, cache: Path) -> Predictions:
     """Calibrated answers for a fixed quarter of the blocks, by a network that was trained whole on the others."""
     held_out = _quarter(photos)
     train, validation = _cut(photos, ~held_out, 1.0)
-    folder = cache / "fine-tuned"
+    folder = recipe.folder(cache / "fine-tuned", *recipe.train)
     if not (folder / "model" / "model.json").is_file():
         shards = {TRAIN: train, VALIDATION: validation}
         places = []
@@ -115,7 +122,7 @@ def _head_logits(
 ) -> Floats:
     """Logits [n, 5] of all photos."""
     if not (folder / "model" / "metrics.json").is_file():
-        card = (cache / "features" / recipe.name / "backbone" / "model.json").read_bytes()
+        card = (recipe.folder(cache / "features") / "backbone" / "model.json").read_bytes()
         splits = {TRAIN: rows_of(features, train), VALIDATION: rows_of(features, validation)}
         write_embedding(folder, splits, card)
         kept = ["--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), "--artefact", "head"]
