@@ -22,6 +22,7 @@ from pathlib import Path
 from local_aws.images.cache import Image, cache_dir, write_whole
 from local_aws.images.dockerfile import DockerfileError, Instruction, read
 from local_aws.images.filesystem import BASE
+from local_aws.images.installed import link_installed
 
 _PIP_FLAGS = ("--no-cache-dir", "--require-hashes")
 _PIP_KNOWN = (*_PIP_FLAGS, "--only-binary", "-r")
@@ -186,6 +187,9 @@ def _make_environment(requirements: str, options: list[str], say: Callable[[str]
         subprocess.run(make, check=True, env=variables)
         path = folder / "requirements.txt"
         path.write_text(requirements)
+        linked = link_installed(path, folder)
+        say(f"linked from the installed packages: {', '.join(linked) or 'none'}")
+        # pip finds the linked ones installed, installs the others, and refuses a file that it would refuse in Docker.
         command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
         command += ["--disable-pip-version-check", "install", "--quiet", "-r", str(path)]
         # The cache of pip is of use here: only an image must not contain it.

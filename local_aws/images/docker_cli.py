@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -60,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         _COMMANDS[options.command](options)
-    except (DockerfileError, OSError, LookupError) as error:
+    except (DockerfileError, OSError, LookupError, subprocess.CalledProcessError) as error:
         sys.exit(f"Error: {error}")
 
 
