@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 
 from budget_guard import current_budget
 from drift import Answers, AnswerTally, Shift, baseline_of, confidence_shift, count_shift
+from functions.aws import read_object
 from functions.interface import read_environment
 from promotion.serving_stack import ServingStack
 from stacks.environments import DriftMonitorEnvironment
@@ -106,9 +106,7 @@ def _evaluation(package: str) -> dict[str, Any]:
         uri = described["DriftCheckBaselines"]["ModelQuality"]["Statistics"]["S3Uri"]
     except KeyError:
         raise RuntimeError(f"{package} carries no drift baseline: register it by the pipeline") from None
-    where = urlsplit(uri)
-    body = boto3.client("s3").get_object(Bucket=where.netloc, Key=where.path.lstrip("/"))["Body"].read()
-    document: dict[str, Any] = json.loads(body)
+    document: dict[str, Any] = json.loads(read_object(uri))
     return document
 
 

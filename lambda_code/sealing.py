@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import boto3
 from botocore.exceptions import ClientError
 
+from binventory.core.contents import DamagedError
+from functions.aws import client, read_object
 from functions.interface import read_environment
 from stacks.environments import FingerprintEnvironment
 from stacks.names import SHARD_LIST, SHARDS
@@ -39,38 +40,33 @@ def seal(addresses: Mapping[str, str]) -> dict[str, str]:
     Raises:
         SealError: a split has no list, or not the one that was recorded for its address.
     """
-    s3 = boto3.client("s3")
     folder = read_environment(FingerprintEnvironment).seals
-    found = {split: _sealed(s3, split, address.rstrip("/"), folder) for split, address in sorted(addresses.items())}
+    found = {split: _sealed(split, address.rstrip("/"), folder) for split, address in sorted(addresses.items())}
     outputs = {SHARDS: ",".join(f"{split}={digest}" for split, digest in found.items())}
     print(json.dumps(outputs))
     return outputs
 
 
-def _sealed(s3: Any, split: str, address: str, folder: str) -> str:
+def _sealed(split: str, address: str, folder: str) -> str:
     """The digest of the split's list, which is that of the first call for this address."""
     try:
-        content = _read(s3, f"{address}/{SHARD_LIST}")
+        content = read_object(f"{address}/{SHARD_LIST}")
     except ClientError as error:
         why = error.response.get("Error", {}).get("Code", "")
         raise SealError(f"the list {address}/{SHARD_LIST} cannot be read ({why}): Ingest has not finished") from error
+    except DamagedError as error:
+        raise SealError(str(error)) from error
     digest = hashlib.sha256(content).hexdigest()
     bucket, _, key = f"{folder}/{hashlib.sha256(address.encode()).hexdigest()}".removeprefix(_SCHEME).partition("/")
     try:
-        s3.put_object(Bucket=bucket, Key=key, Body=digest.encode(), IfNoneMatch="*")
+        client("s3").put_object(Bucket=bucket, Key=key, Body=digest.encode(), IfNoneMatch="*")
     except ClientError as error:
         if error.response.get("Error", {}).get("Code", "") not in _TAKEN:
             raise
-        recorded = _read(s3, f"{_SCHEME}{bucket}/{key}").decode()
+        recorded = read_object(f"{_SCHEME}{bucket}/{key}").decode()
         if recorded != digest:
             raise SealError(
                 f"the shards of split {split} at {address} are not those that Ingest left there: their list has the "
                 f"digest {digest[:12]}, recorded was {recorded[:12]}. Find out who wrote there, then train with --fresh"
             ) from error
     return digest
-
-
-def _read(s3: Any, uri: str) -> bytes:
-    bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
-    content: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    return content

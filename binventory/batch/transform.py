@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -20,7 +19,7 @@ from binventory.batch.ordered_map import ordered_map
 from binventory.batch.site import Site
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
-from binventory.core.objects import read_whole
+from binventory.core.objects import read_at
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
@@ -195,7 +194,7 @@ class TransformBatch:
 
         def read(key: str) -> tuple[str, Any]:
             path = key.removeprefix(folder + ANSWERS).removesuffix(".out")
-            body = read_whole(partial(s3.get_object, Bucket=bucket, Key=key), f"s3://{bucket}/{key}")
+            body = read_at(s3, f"s3://{bucket}/{key}")
             # SageMaker puts answers below the input's path relative to the prefix, or with it.
             return path if path in known else path.removeprefix(above), json.loads(body)
 

@@ -1,21 +1,52 @@
-"""Whether bytes that came from S3 are the object's: S3 names the MD5 of most objects, or another checksum."""
+"""Whether bytes that came from S3 are the object's: S3 names the MD5 of most objects, or another checksum.
+
+Packed with the jobs and with the functions, which read an object with `whole`. Commands read it with `objects`, which
+also requests it again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
+class DamagedError(Exception):
+    """An object that did not arrive as it is in S3; the message names it."""
+
+
+def whole(reply: Mapping[str, Any], what: str) -> bytes:
+    """The body of an answer of GetObject, read to its end. Raises DamagedError where it is not the object.
+
+    boto3 raises its own errors for a body that ends early, and for one with another checksum than S3 has sent.
+    """
+    with reply["Body"] as body:
+        data = bytes(body.read())
+    if why := mismatch(reply, data):
+        raise DamagedError(f"{what} arrived damaged: {why}; run it again")
+    return data
+
+
 def mismatch(reply: Mapping[str, Any], data: bytes) -> str:
     """Why `data` is not the whole object of an answer of GetObject; "" where it is, or where S3 names no MD5."""
-    expected = named_md5(reply)
-    if expected is None or (found := md5_of(data)) == expected:
+    return "" if named_md5(reply) is None else _differs(reply, md5_of(data))
+
+
+def file_mismatch(reply: Mapping[str, Any], path: Path) -> str:
+    """As `mismatch`, of a downloaded file and an answer of HeadObject."""
+    if named_md5(reply) is None:
         return ""
-    return f"its MD5 is {found}, not {expected} as its ETag says"
+    with path.open("rb") as file:
+        return _differs(reply, hashlib.file_digest(file, _md5).hexdigest())
+
+
+def _differs(reply: Mapping[str, Any], found: str) -> str:
+    expected = named_md5(reply)
+    return "" if expected in (None, found) else f"its MD5 is {found}, not {expected} as its ETag says"
 
 
 def named_md5(reply: Mapping[str, Any]) -> str | None:
@@ -32,4 +63,8 @@ def named_md5(reply: Mapping[str, Any]) -> str | None:
 
 def md5_of(data: bytes) -> str:
     """The MD5 of bytes, in hexadecimal; it recognises damage, and protects from nobody."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return _md5(data).hexdigest()
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)

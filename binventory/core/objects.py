@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError
@@ -18,6 +19,12 @@ from binventory.core.errors import Problem
 _ATTEMPTS: Final = 6
 PAUSE: Final = 0.1
 """Seconds before the second attempt; doubles each time."""
+
+
+def read_at(s3: Any, uri: str) -> bytes:
+    """The object at an s3:// address, read with the client of S3 as `read_whole` does."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return read_whole(partial(s3.get_object, Bucket=bucket, Key=key), uri)
 
 
 def read_whole(get: Callable[[], Any], what: str, *, most: int | None = None, pause: float = PAUSE) -> bytes:

@@ -20,6 +20,7 @@ from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from binventory.core.objects import read_at
 from binventory.ec2.plan import Place
 from stacks.names import ARCHIVE
 from stacks.vocabulary import ARCHIVE_DIGEST
@@ -158,9 +159,8 @@ def _at(step: str) -> str:
 
 def log_tail(aws: Aws, where: Place, run: str) -> tuple[str, ...]:
     """The last lines of the run's log."""
-    bucket, key = _split(f"{where.results(run)}/log.txt")
     try:
-        text = aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode(errors="replace")
+        text = read_at(aws.client("s3"), f"{where.results(run)}/log.txt").decode(errors="replace")
     except ClientError as error:
         if error_code(error) not in ("NoSuchKey", "404"):
             raise
@@ -221,9 +221,8 @@ def _register_arguments(definition: Definition) -> dict[str, Any]:
 
 
 def _get(aws: Aws, uri: str) -> dict[str, Any] | None:
-    bucket, key = _split(uri)
     try:
-        return dict(json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()))
+        return dict(json.loads(read_at(aws.client("s3"), uri)))
     except ClientError as error:
         if error_code(error) not in ("NoSuchKey", "404"):
             raise

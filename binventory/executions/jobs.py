@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code
+from binventory.core.objects import read_at
 from binventory.executions.execution import ExecutionStep
 
 _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
@@ -93,5 +94,4 @@ def output(aws: Aws, step: ExecutionStep, name: str) -> str | None:
 
 def read_json(aws: Aws, uri: str) -> Any:
     """The JSON document at an s3:// URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return json.loads(aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    return json.loads(read_at(aws.client("s3"), uri))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
+from binventory.core.objects import read_at
 from binventory.serving import EndpointAnswer
 
 TOLERANCE: Final = 5e-6
@@ -53,7 +54,7 @@ def test_photos(aws: Aws, manifest: str) -> list[tuple[str, int]]:
     s3 = aws.client("s3")
     rows: list[tuple[str, int]] = []
     for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest").get("Contents", []):
-        text = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode()
+        text = read_at(s3, f"s3://{bucket}/{item['Key']}").decode()
         records = (json.loads(line) for line in text.splitlines())
         rows.extend((str(row["id"]), int(row["count"])) for row in records if row.get("split") == "test")
     if not rows:
@@ -71,8 +72,7 @@ def read_judged(aws: Aws, folder: str, evaluation: Mapping[str, Any]) -> dict[st
     Raises Problem when the file is not the one that the evaluation names.
     """
     named = evaluation["binventory"]["answers"]
-    bucket, _, prefix = folder.removeprefix("s3://").partition("/")
-    data = aws.client("s3").get_object(Bucket=bucket, Key=f"{prefix}/{named['file']}")["Body"].read()
+    data = read_at(aws.client("s3"), f"{folder}/{named['file']}")
     judged = {judged.image_id: judged for judged in map(_judged, data.splitlines())}
     if hashlib.sha256(data).hexdigest() != named["sha256"] or len(judged) != named["photos"]:
         raise Problem(

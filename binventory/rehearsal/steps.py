@@ -8,6 +8,7 @@ from binventory import executions, serving
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.journal import Entry, Journal
+from binventory.core.objects import read_at
 from binventory.core.outputs import write_text
 from binventory.core.words import counted
 from binventory.deployment.cdk import Cdk, progress
@@ -154,8 +155,7 @@ class Steps:
         return uri
 
     def _ask(self, image_id: str) -> serving.EndpointAnswer:
-        key = f"bin-images/{image_id}.jpg"
-        photo = bytes(self.aws.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        photo = read_at(self.aws.client("s3"), f"s3://{self.bucket}/bin-images/{image_id}.jpg")
         return serving.count(self.aws, self.names, photo, queue=self._queue)
 
     def _stacks(self) -> list[str]:

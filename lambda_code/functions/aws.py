@@ -9,6 +9,8 @@ from typing import Any
 
 import boto3
 
+from binventory.core.contents import whole
+
 _LOCK = threading.Lock()
 
 
@@ -23,6 +25,12 @@ def client(service: str) -> Any:
 @cache
 def _made(session: Any, service: str) -> Any:
     return session.client(service)
+
+
+def read_object(uri: str) -> bytes:
+    """The object at an s3:// address. Raises DamagedError where its bytes are not those that S3 names."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return whole(client("s3").get_object(Bucket=bucket, Key=key), uri)
 
 
 def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:

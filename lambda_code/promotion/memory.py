@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.aws import client
+from functions.aws import client, read_object
 
 PREFIX = "endpoint"
 _REQUESTS = f"{PREFIX}/requests/"
@@ -97,9 +97,8 @@ class Memory:
         client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(body).encode())
 
     def _get(self, key: str) -> Any:
-        s3 = client("s3")
         try:
-            return json.loads(s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+            return json.loads(read_object(f"s3://{self.bucket}/{key}"))
         except ClientError as error:
             # Another call has decided it meanwhile.
             if error.response["Error"]["Code"] == "NoSuchKey":

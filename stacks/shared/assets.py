@@ -51,6 +51,8 @@ NAMES_FOR_JOBS = (
     "stacks/vocabulary.py",
     "stacks/watch_rules.py",
     "binventory/__init__.py",
+    "binventory/core/__init__.py",
+    "binventory/core/contents.py",
     "binventory/pages/__init__.py",
     "binventory/pages/base.html",
     "binventory/pages/charts.py",
@@ -64,9 +66,16 @@ NAMES_FOR_JOBS = (
     "binventory/records/tables.py",
 )
 """What the training code shares with stacks and the command line: constants, the kit of HTML pages, the readers of
-records. Packed under the same names; these files need no package but those of the training image."""
-NAMES_FOR_FUNCTIONS = ("stacks/__init__.py", "stacks/environments.py", "stacks/names.py")
-"""What stacks and functions both import, packed with the functions under the same names."""
+records and of objects. Packed under the same names; these files need no package but those of the training image."""
+NAMES_FOR_FUNCTIONS = (
+    "stacks/__init__.py",
+    "stacks/environments.py",
+    "stacks/names.py",
+    "binventory/__init__.py",
+    "binventory/core/__init__.py",
+    "binventory/core/contents.py",
+)
+"""What functions share with stacks and the command line, packed with the functions under the same names."""
 _LEFT_OUT = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".DS_Store"})
 
 

@@ -120,6 +120,7 @@ def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) ->
     place = urlparse(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "model.tar.gz"
+        # The archive seals its description, which has the graph's digest: `ServedModel` holds it to both.
         boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(archive))
         return _answers(archive, Path(folder) / "model", photos, classes)
 

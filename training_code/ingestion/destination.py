@@ -118,7 +118,10 @@ class Destination:
             raise DestinationError(_cure("what other machines wrote could not be read", error)) from error
 
     async def photos(self, rows: Sequence[Kept]) -> dict[str, bytes]:
-        """The photos of these rows, by id, from the shards of all machines. Raises DestinationError."""
+        """The photos of these rows, by id, from the shards of all machines. Raises DestinationError.
+
+        The report holds them to the digests of their rows (`report._check_photos`).
+        """
 
         async def read(row: Kept) -> bytes:
             store, key = self._place(Path(), Path(row.shard))
@@ -147,6 +150,7 @@ class Destination:
 
     async def _fetch(self, output: Path, path: Path) -> None:
         store, key = self._place(output, path)
+        # Marks are sealed, and have the digests of the files that they name; books are sealed, too.
         answer = await obstore.get_async(store, key)
         part = path.with_name(path.name + ".part")
         with part.open("wb") as stream:

@@ -284,16 +284,23 @@ class BinSource:
 async def read_file(url: str, *, etag: str = "") -> bytes | None:
     """The content of one object or file, by URL or path; None when it does not exist.
 
-    `etag`: that it must have, where it is known. Raises Changed when it has another.
+    `etag`: that it must have, where it is known. Raises Changed when it has another. Its bytes are held to the MD5 that
+    S3 names; where S3 names none, to those of another reading.
     """
     folder, _, name = url.rpartition("/")
     source = BinSource(folder or ("/" if url.startswith("/") else "."), concurrency=4)
+    found = ""
 
     async def once() -> bytes:
+        nonlocal found
         answer = await obstore.get_async(source._store, name)
         if etag and bare_tag(answer.meta["e_tag"]) != etag:
             raise Changed(f"{url} is no longer what was listed")
-        return bytes(await answer.bytes_async())
+        data = bytes(await answer.bytes_async())
+        before, found = found, content_md5(data)
+        if not source.is_folder and found not in (bare_tag(answer.meta["e_tag"]), before):
+            raise Damaged(f"the MD5 of its bytes is {found}: neither that of its ETag nor that of another reading")
+        return data
 
     try:
         return await source._persist(name, once)

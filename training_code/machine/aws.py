@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from binventory.core.contents import whole
+
 LINK_LOCAL: Final = "http://169.254.169.254"
 _TOKEN_SECONDS: Final = "21600"
 _TIMEOUT: Final = 5.0
@@ -25,7 +27,10 @@ class Exchange:
         self._sent: dict[Path, tuple[int, int]] = {}
 
     def fetch(self, uri: str, folder: Path) -> int:
-        """Downloads all objects under a prefix into a folder; returns their number."""
+        """Downloads all objects under a prefix into a folder; returns their number.
+
+        They are shards and checkpoints, which the steps hold to digests of their own.
+        """
         bucket, prefix = _split(uri)
         count = 0
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -49,7 +54,7 @@ class Exchange:
     def read_json(self, uri: str) -> Any:
         """The JSON document at an address."""
         bucket, key = _split(uri)
-        return json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return json.loads(whole(self._s3.get_object(Bucket=bucket, Key=key), uri))
 
     def write_json(self, uri: str, value: Any) -> None:
         """Writes a JSON document to an address."""

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from binventory.core.contents import file_mismatch
 from digests import sha256_of
 from jobs.container import JobContainer, JobError
 
@@ -91,9 +92,13 @@ def _download_from_s3(uri: str) -> tuple[str, dict[str, Tensor]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Path(parts.path).name
         try:
-            boto3.client("s3").download_file(parts.netloc, parts.path.lstrip("/"), str(path))
+            s3, key = boto3.client("s3"), parts.path.lstrip("/")
+            s3.download_file(parts.netloc, key, str(path))
+            why = file_mismatch(s3.head_object(Bucket=parts.netloc, Key=key), path)
         except (BotoCoreError, ClientError) as error:
             raise JobError(f"weights {uri} could not be read: {error}") from error
+        if why:
+            raise JobError(f"weights {uri} arrived damaged: {why}; start again")
         return uri, _read_file(path)[1]
 
 
