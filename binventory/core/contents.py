@@ -63,7 +63,7 @@ def named_md5(reply: Mapping[str, Any]) -> str | None:
 
 def md5_of(data: bytes) -> str:
     """The MD5 of bytes, in hexadecimal; it recognises damage, and protects from nobody."""
-    return _md5(data).hexdigest()
+    return str(_md5(data).hexdigest())
 
 
 def _md5(data: bytes = b"") -> Any:

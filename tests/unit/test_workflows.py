@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import sbom
 from tests.conftest import REPOSITORY
 from tests.github_account import chainings, run_steps, step
 
@@ -223,6 +224,7 @@ def test_what_is_inside_is_listed_with_its_hashes() -> None:
     # What make would set up first is there already.
     done = subprocess.run(["make", "SET_UP=true", *make], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 lists, valid by the schema of CycloneDX" in done.stdout
     listed = {path.name: json.loads(path.read_text()) for path in (REPOSITORY / "build/sbom").glob("*.cdx.json")}
     known = {
         "requirements": "openvino", "requirements-dev": "pytest", "requirements-torch": "torchvision",
@@ -235,3 +237,26 @@ def test_what_is_inside_is_listed_with_its_hashes() -> None:
         assert document["bomFormat"] == "CycloneDX"
         assert known[name.removesuffix(".cdx.json")] in components, name
         assert all(item["externalReferences"][0]["hashes"] for item in components.values()), name
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"components": [{"type": "library"}]}, '["components"][0]'),
+        (
+            {"components": [{"type": "library", "name": "a", "externalReferences": [{"type": "vcs", "url": "a <b>"}]}]},
+            '["url"]',
+        ),
+    ],
+)
+def test_a_list_that_is_none_of_cyclonedx_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], where: str
+) -> None:
+    """Its addresses are looked at, too."""
+    path = tmp_path / "list.cdx.json"
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}
+    path.write_text(json.dumps(document))
+    assert sbom.main([str(path)]) == 0
+    path.write_text(json.dumps(document | change))
+    assert sbom.main([str(path)]) == 1
+    assert f"{path} is no list" in (said := capsys.readouterr().err) and where in said
