@@ -41,6 +41,8 @@ def test_it_holds_the_code_and_the_shared_modules_and_no_leavings(code: Path, tm
     assert [member.name for member in members] == [
         "arithmetic.py",
         "binventory/__init__.py",
+        "binventory/core/__init__.py",
+        "binventory/core/contents.py",
         "binventory/pages/__init__.py",
         "binventory/pages/base.html",
         "binventory/pages/charts.py",

@@ -98,7 +98,7 @@ class Bucket:
 
     def get_object(self, **asked: str) -> dict[str, Any]:
         assert asked == {"Bucket": "data", "Key": self.key}
-        return {"Body": io.BytesIO(self.body)}
+        return {"Body": io.BytesIO(self.body), "ContentLength": len(self.body)}
 
 
 def test_what_evaluate_writes_is_read_and_held_to_its_digest(tmp_path: Path) -> None:

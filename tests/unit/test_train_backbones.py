@@ -80,6 +80,10 @@ def test_weights_from_s3(
             assert (bucket, key) == ("models", "there/mine.safetensors")
             save_file(weights, path)
 
+        def head_object(self, **asked: str) -> dict[str, str]:
+            assert asked == {"Bucket": "models", "Key": "there/mine.safetensors"}
+            return {"ETag": '"of-several-parts-2"'}
+
     monkeypatch.setattr(boto3, "client", lambda service: Store() if service == "s3" else None)
     assert same(load_backbone("small", "s3://models/there/mine.safetensors", 0, container), weights)
 
