@@ -95,6 +95,18 @@ def test_a_metric_has_exactly_the_dimensions_that_are_asked_for(client: ClientFa
     assert statistics(client, [{"Name": "Bin", "Value": "c"}]) == []
 
 
+def test_an_alarm_that_would_never_ring_is_refused(client: ClientFactory) -> None:
+    metric = {"Namespace": "Corrected", "MetricName": "Count", "Dimensions": []}
+    queries = [
+        {"Id": "one", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}, "ReturnData": False},
+        {"Id": "twice", "Expression": "one * 2"},
+    ]
+    alarm = {"AlarmName": "math", "EvaluationPeriods": 1, "ComparisonOperator": "GreaterThanThreshold", "Threshold": 1}
+    with pytest.raises(ClientError, match="Metrics of an alarm does not run locally"):
+        client("cloudwatch").put_metric_alarm(**alarm, Metrics=queries)
+    assert client("cloudwatch").describe_alarms(AlarmNames=["math"])["MetricAlarms"] == []
+
+
 def test_a_query_of_logs_is_answered_whole_or_refused(client: ClientFactory) -> None:
     logs = client("logs")
     logs.create_log_group(logGroupName="/corrected")

@@ -117,6 +117,8 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.cloudwatch", "_dispatch_alarm_actions", ["alarm", "old_state", "new_state", "reason"]),
     ("services.cloudwatch", "_stat_value", ["stats", "stat_name", "points"]),
     ("services.cloudwatch", "_calc_stats", ["points"]),
+    ("services.cloudwatch", "_put_metric_alarm", ["params", "cbor_data", "is_cbor", "is_json"]),
+    ("services.cloudwatch", "_error", ["code", "message", "status", "use_json", "use_cbor"]),
     ("services.ec2", "_p", ["params", "key"]),
     ("services.ec2", "_parse_member_list", []),
     ("services.ec2", "_error", ["code", "message", "status"]),
