@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from binventory.account.resources import FREE, AccountReader, AccountResource, ResourceKind, command, entries, tags_of
+from binventory.core.aws import Aws, error_message
 
 _RUNNING = ("InProgress", "Stopping", "Starting")
 # Kind of job: its name in API names and on the command line.
@@ -33,7 +36,9 @@ def _endpoint_dollars(reader: AccountReader, name: str) -> float | None:
     sagemaker = reader.aws.client("sagemaker")
     endpoint = sagemaker.describe_endpoint(EndpointName=name)
     running = {item["VariantName"]: item for item in endpoint.get("ProductionVariants", ())}
-    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    config = config_of(reader.aws, endpoint["EndpointConfigName"])
+    if config is None:
+        return None
     total = FREE
     for variant in config["ProductionVariants"]:
         instance_type = variant.get("InstanceType")
@@ -45,6 +50,17 @@ def _endpoint_dollars(reader: AccountReader, name: str) -> float | None:
             return None
         total += month
     return total
+
+
+def config_of(aws: Aws, name: str) -> dict[str, Any] | None:
+    """An endpoint configuration; None where it was deleted, as SageMaker allows while its endpoint runs."""
+    try:
+        found: dict[str, Any] = aws.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
+    except ClientError as error:
+        if "Could not find" not in error_message(error):
+            raise
+        return None
+    return found
 
 
 def _running_jobs(reader: AccountReader) -> Iterator[AccountResource]:

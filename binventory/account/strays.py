@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from binventory.account import machines, sagemaker, services
 from binventory.account.resources import AccountReader, AccountResource, ResourceKind, entries
+from binventory.account.sagemaker import config_of
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
 from binventory.core.names import DEPLOYMENT_TAG, Names
@@ -143,7 +144,7 @@ def _served(aws: Aws, held: set[str]) -> set[str]:
         described = sagemaker.describe_endpoint(EndpointName=endpoint["EndpointName"])
         for deployed in (described, described.get("PendingDeploymentSummary", {})):
             if name := deployed.get("EndpointConfigName"):
-                config = sagemaker.describe_endpoint_config(EndpointConfigName=name)
+                config = config_of(aws, name) or {"ProductionVariants": ()}
                 found |= {name, *(variant["ModelName"] for variant in config["ProductionVariants"])}
     return found
 

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from botocore import xform_name
+from botocore.stub import Stubber
 
 from binventory.account import strays
+from binventory.account.resources import AccountReader
+from binventory.account.sagemaker import KINDS
 from binventory.cli import leftovers, run
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit
@@ -233,6 +238,26 @@ def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest
     assert "unknown" in text
     assert f"aws ec2 terminate-instances --instance-ids {stuck}" in text
     aws.client("ec2").terminate_instances(InstanceIds=[working, stuck])
+
+
+def test_an_endpoint_whose_configuration_was_deleted_is_listed_without_a_price() -> None:
+    sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    endpoint = {
+        "EndpointName": NAME,
+        "EndpointArn": f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{NAME}",
+        "EndpointStatus": "InService",
+        "CreationTime": datetime.now(UTC),
+        "LastModifiedTime": datetime.now(UTC),
+    }
+    stubber = Stubber(sagemaker)
+    stubber.add_response("list_endpoints", {"Endpoints": [endpoint]})
+    stubber.add_response("describe_endpoint", endpoint | {"EndpointConfigName": "deleted"})
+    why = 'Could not find endpoint configuration "deleted".'
+    stubber.add_client_error("describe_endpoint_config", "ValidationException", why)
+    with stubber:
+        reader = AccountReader(SimpleNamespace(client=lambda service: sagemaker), None)  # type: ignore[arg-type]
+        (found,) = next(kind for kind in KINDS if kind.label == "endpoints").find(reader)
+    assert (found.name, found.dollars_a_month) == (NAME, None)
 
 
 @pytest.mark.parametrize(
