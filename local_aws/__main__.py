@@ -16,14 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import boto3
+
 from local_aws import cloudformation
 from local_aws.cloudformation.interrupted import made_by_stacks
-from local_aws.core import decisions, host
+from local_aws.core import decisions, descriptions, host, shapes
 from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
-from local_aws.ministack import corrections, hooks, iam, resource_types, saving, settling, signatures
+from local_aws.ministack import corrections, hooks, iam, late_imports, resource_types, saving, settling, signatures
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
@@ -67,6 +69,8 @@ def main() -> None:
         region=options.region,
         enforce_iam=options.enforce_iam,
     )
+    late_imports.import_cloudformation()
+    boto3.setup_default_session(botocore_session=descriptions.session())
     context = Context(
         state_dir=state_dir,
         port=options.port,
@@ -132,6 +136,7 @@ def _application(context: Context) -> Any:
     for name, target in TARGETS.items():
         hooks.add_service(name, [f"{target}."], service.handle)
     hooks.correct_ecr()
+    hooks.read_descriptions_with(shapes.service_model)
     corrections.correct_answers(account=context.account)
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     hooks.keep_existing_log_groups()

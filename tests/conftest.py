@@ -16,6 +16,7 @@ from botocore.loaders import JSONFileLoader
 
 import arithmetic
 from binventory.core.names import Names
+from local_aws.core.descriptions import PlainReader
 
 # Two test processes on two cores: more BLAS threads than that only wait for each other. Read when numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -85,8 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @cache
-def _description(path: str, read: Any = JSONFileLoader.load_file) -> Any:
-    return read(JSONFileLoader(), path)
+def _description(path: str) -> Any:
+    return PlainReader().load_file(path)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any
 
-import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
+
+from local_aws.core import descriptions
 
 # Java's Unicode classes as ranges that also work inside brackets; beyond Latin-1 the ranges are wider than Java's.
 _UNICODE_CLASSES = {
@@ -30,7 +31,7 @@ _NUMBERS = {"integer", "long", "float", "double"}
 @lru_cache
 def service_model(service: str = "sagemaker") -> ServiceModel:
     """botocore's model of a service; loaded once, because SageMaker's takes about a third of a second."""
-    return botocore.session.get_session().get_service_model(service)
+    return descriptions.session().get_service_model(service)
 
 
 @lru_cache

@@ -5,8 +5,8 @@ ministack has no extension points, so this module uses these internals of versio
 properties, custom names and tags, `_replacing_change`, in `services.cloudformation.stacks` `_runs_on_worker_thread`,
 `_resolve_stack_outputs` and `_add_event`, `services.cloudformation.handlers._imported_export_names`,
 `services.eventbridge._put_events`, `services.cloudwatch_logs._log_groups`, `services.ecr._describe_images`,
-`_find_image` and `_repositories`, and the request context of `core.responses`. tests/contract/test_hooks.py fails for
-one that moved when ministack is upgraded.
+`_find_image` and `_repositories`, and in `core.responses` `_service_model`, `_BOTOCORE_NAME` and the request context.
+tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,21 @@ def keep_existing_log_groups() -> None:
         return create(logical_id, properties, stack_name)
 
     handlers["create"] = create_new
+
+
+def read_descriptions_with(model: Callable[[str], Any]) -> None:
+    """Have ministack find botocore's model of a service by `model`: by itself it reads each one a second time."""
+    from botocore.exceptions import UnknownServiceError
+    from ministack.core import responses
+
+    @cache
+    def service_model(service: str) -> Any:
+        try:
+            return model(responses._BOTOCORE_NAME.get(service, service))
+        except UnknownServiceError:
+            return None
+
+    responses._service_model = service_model
 
 
 def correct_ecr() -> None:

@@ -8,7 +8,7 @@ from local_aws.core.context import Context
 from local_aws.core.protocol import Document
 from local_aws.core.record import Record
 from local_aws.jobs.records import TRAINING
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, SearchParameter
+from local_aws.tuning.space import CategoricalParameter, NumberParameter, SearchParameter
 
 FAMILY = "HyperParameterTuningJob"
 TRIALS = "_Trials"

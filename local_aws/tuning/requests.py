@@ -10,7 +10,7 @@ from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
 from local_aws.jobs.requests import require_what_training_names
 from local_aws.tuning.records import ranges_of, resources_of, space_of
-from local_aws.tuning.search import CategoricalParameter
+from local_aws.tuning.space import CategoricalParameter
 from local_aws.tuning.stopping import rule_of
 from local_aws.tuning.warm_start import check_warm_start
 

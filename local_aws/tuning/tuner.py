@@ -27,7 +27,7 @@ from local_aws.tuning.records import (
     space_of,
     trial_summaries,
 )
-from local_aws.tuning.search import TriedPoint, suggest
+from local_aws.tuning.space import TriedPoint
 from local_aws.tuning.stopping import rule_of
 from local_aws.tuning.trial_watch import TrialWatch
 from local_aws.tuning.warm_start import earlier_trials
@@ -164,6 +164,8 @@ class TuningRun:
             return name
 
     def _suggest(self, trials: list[Document]) -> dict[str, str] | None:
+        from local_aws.tuning.search import suggest  # and numpy, which no start of a local AWS waits for
+
         known = [self._as_trial(trial) for trial in trials]
         if self._strategy != "Grid":  # a grid counts only its own points
             known = earlier_trials(self._context, self._record.read(), self._space) + known

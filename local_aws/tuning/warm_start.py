@@ -9,7 +9,7 @@ from local_aws.core.errors import not_found, validation
 from local_aws.core.protocol import Document
 from local_aws.jobs.records import TRAINING
 from local_aws.tuning.records import ENDED, FAMILY, TRIALS, objective_of, ranges_of
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, SearchParameter, TriedPoint
+from local_aws.tuning.space import CategoricalParameter, NumberParameter, SearchParameter, TriedPoint
 
 IDENTICAL = "IdenticalDataAndAlgorithm"
 _MOST_CHANGES = 10

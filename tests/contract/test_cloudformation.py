@@ -284,6 +284,32 @@ def test_a_property_that_does_nothing_is_refused(client: ClientFactory) -> None:
         stack.delete()
 
 
+def test_a_service_that_no_stack_here_uses_is_imported_when_one_does(
+    local_aws: LocalAws, client: ClientFactory
+) -> None:
+    """Cognito makes its key at its import, so the key says when that was."""
+    key = local_aws.state_dir / "ministack" / "cognito-rsa-key.pem"
+    assert not key.exists()
+    table: dict[str, Any] = {
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+    }
+    resources = {
+        "Pool": {"Type": "AWS::Cognito::UserPool", "Properties": {"UserPoolName": "late"}},
+        "Table": {"Type": "AWS::DynamoDB::Table", "Properties": table},
+    }
+    stack = Stack(client, "late")
+    assert stack.create({"Resources": resources}) == "CREATE_COMPLETE", stack.reasons()
+    assert key.exists()
+    assert [pool["Name"] for pool in client("cognito-idp").list_user_pools(MaxResults=10)["UserPools"]] == ["late"]
+    client("dynamodb").create_table(TableName="by-hand", **table)
+    stacked, by_hand = sorted(client("dynamodb").list_tables()["TableNames"], key="by-hand".__eq__)
+    saved = (local_aws.state_dir / "ministack" / "dynamodb.json").read_text()
+    assert stacked in saved
+    assert by_hand in saved
+
+
 def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> None:
     """Policies need a target, and bounds in order."""
     scaling = client("application-autoscaling")

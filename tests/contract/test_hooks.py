@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
+import pkgutil
 from typing import Any
 
 import pytest
+
+from local_aws.ministack.late_imports import LATE
 
 PARTS: list[tuple[str, str, type | None]] = [
     ("app", "SERVICE_HANDLERS", dict),
@@ -148,6 +152,13 @@ def test_a_function_is_called_as_it_was(module: str, name: str, parameters: list
     found = part(module, name)
     assert callable(found), f"ministack.{module}.{name} is gone: local_aws/ministack/ needs another way in"
     assert [item for item in parameters if item not in inspect.signature(found).parameters] == []
+
+
+def test_services_that_are_imported_late_are_where_they_were() -> None:
+    """A name that ministack no longer has would be imported at every start."""
+    services = importlib.util.find_spec("ministack.services")
+    assert services is not None
+    assert set(LATE) <= {module.name for module in pkgutil.iter_modules(services.submodule_search_locations)}
 
 
 def test_the_version_is_the_one_that_was_looked_into() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_aws.tuning.search import CategoricalParameter, NumberParameter, TriedPoint, suggest
+from local_aws.tuning.search import suggest
+from local_aws.tuning.space import CategoricalParameter, NumberParameter, TriedPoint
 
 BATCHES = ("32", "64", "128", "256", "512")
 SPACE = (NumberParameter("lr", 0.001, 0.1, "Logarithmic"), CategoricalParameter("batch-size", BATCHES))
