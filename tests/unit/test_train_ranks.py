@@ -166,3 +166,10 @@ def test_an_epoch_takes_every_sample_once_on_any_rank(
 def test_more_processes_than_photos_a_step_are_refused() -> None:
     with pytest.raises(JobError, match="cannot be shared by 4 processes"):
         Ranks(0, 4).sampling(100, 3, 0)
+
+
+def test_a_process_begins_its_random_numbers_as_pytorch_does() -> None:
+    Ranks().seed(7)
+    found = torch.rand(5)
+    torch.manual_seed(7)
+    assert torch.equal(found, torch.rand(5))

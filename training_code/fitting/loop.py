@@ -218,7 +218,7 @@ class Fit:
     def _train_step(self, wrapped: nn.Module, plan: StepPlan, inputs: Tensor, counts: Tensor, waited: float) -> None:
         progress = self.progress
         # One stream of random numbers a step and rank: dropout does not depend on what ran before.
-        torch.manual_seed(stream_seed(self.settings.seed, _STEP_STREAM, progress.step, self.ranks.rank))
+        self.ranks.seed(stream_seed(self.settings.seed, _STEP_STREAM, progress.step, self.ranks.rank))
         rate = self.schedule.rate(progress.step)
         targets = self.ranks.on_device(counts - CLASSES[0])
         with self.precision.autocast():

@@ -51,6 +51,16 @@ class Ranks:
         """The tensor where the network is."""
         return tensor.to(self.device, non_blocking=True)
 
+    def seed(self, value: int) -> None:
+        """Begin the random numbers of this process's device anew.
+
+        On a CPU of that alone: for each device that is absent, PyTorch would write down the stack of calls.
+        """
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(value)
+        else:
+            torch.manual_seed(value)
+
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network with its gradients averaged over the ranks."""
         if self.size == 1:
