@@ -5,17 +5,13 @@ The weights are random: the time of a forward pass does not depend on them, its 
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from digests import seal, sha256_of
-from photo import Preprocessing, prepare
+from photo import Preprocessing
 
 # Multiply-adds of one forward pass at 224 x 224.
 RESNET50_MACS: Final = 4.09e9
@@ -67,49 +63,29 @@ def load_network(models: Models) -> Any:
 
 
 def _export(models: Models) -> None:
+    """As Evaluate does, with the head apart from the network: what is not the network stays in floats."""
     import torch
+    from torch import nn
+
+    from modelling.backbones import LAST, Backbone
+    from modelling.bin_model import BinModel
+    from modelling.onnx_export import export_logits
 
     torch.manual_seed(0)
     network = load_network(models)
     torch.save(network.state_dict(), models.weights)
-
-    class FromBytes(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            constants = Preprocessing()
-            self.network = network
-            self.mean = torch.nn.Buffer(torch.tensor(constants.mean).view(1, 3, 1, 1) * 255)
-            self.std = torch.nn.Buffer(torch.tensor(constants.std).view(1, 3, 1, 1) * 255)
-
-        def forward(self, photos: torch.Tensor) -> Any:
-            return self.network((photos.permute(0, 3, 1, 2).float() - self.mean) / self.std)
-
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            FromBytes().eval(), (torch.zeros(2, 224, 224, 3, dtype=torch.uint8),), str(models.fp32 / "model.onnx"),
-            dynamo=False, opset_version=17, input_names=["photos"], output_names=["logits"],
-            dynamic_axes={"photos": {0: "n"}, "logits": {0: "n"}},
-        )  # fmt: skip
+    head, network.fc = network.fc, nn.Identity()
+    backbone = Backbone("resnet50", network, LAST, (head[0].in_features,))
+    export_logits(BinModel(backbone, head, Preprocessing()).eval(), models.fp32 / "model.onnx")
 
 
 def _quantise(models: Models, photos: Sequence[bytes]) -> None:
-    """As the training code does: static, per channel, 7-bit weights, so that processors without VNNI stay exact."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    """As Evaluate does."""
+    from modelling.quantisation import quantise
+    from shards import Sample
 
-    class Photos(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._photos: Iterator[bytes] = iter(photos)
-
-        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-            photo = next(self._photos, None)
-            return None if photo is None else {"photos": prepare(photo, Preprocessing())[None]}
-
-    logging.getLogger().setLevel(logging.ERROR)
-    quantize_static(
-        models.fp32 / "model.onnx", models.int8 / "model.onnx", Photos(), quant_format=QuantFormat.QDQ,
-        per_channel=True, reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-    )  # fmt: skip
+    samples = [Sample(f"{place:05}", photo, 1) for place, photo in enumerate(photos)]
+    quantise(models.fp32 / "model.onnx", models.int8 / "model.onnx", samples, Preprocessing())
 
 
 def _description(precision: str) -> dict[str, Any]:

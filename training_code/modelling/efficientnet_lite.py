@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,38 @@ class SamePadding(nn.Conv2d):
         """Maps [N, out, ceil(H / stride), ceil(W / stride)] of [N, in, H, W]."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         height, width = (_missing(side, kernel, stride) for side in inputs.shape[-2:])
+        if torch.onnx.is_in_onnx_export():
+            stride = self.stride[0]
+            found: Tensor = _Unevenly.apply(  # type: ignore[no-untyped-call]
+                inputs, self.weight, self.bias, stride, self.groups, height, width
+            )
+            return found
         padded = functional.pad(inputs, [width // 2, width - width // 2, height // 2, height - height // 2])
         return super().forward(padded)
+
+
+class _Unevenly(torch.autograd.Function):
+    """A convolution that pads its two sides unevenly by itself, which those of ONNX can and those of PyTorch cannot.
+
+    A padding before it would be one more pass over maps in int8.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, stride: int, groups: int, height: int, width: int
+    ) -> Tensor:
+        """As SamePadding; `height` and `width` are missing rows and columns."""
+        padded = functional.pad(inputs, [width // 2, width - width // 2, height // 2, height - height // 2])
+        return functional.conv2d(padded, weight, bias, stride, groups=groups)
+
+    @staticmethod
+    def symbolic(
+        graph: Any, inputs: Any, weight: Any, bias: Any, stride: int, groups: int, height: int, width: int
+    ) -> Any:
+        """The node of the graph."""
+        pads = [height // 2, width // 2, height - height // 2, width - width // 2]
+        given = (inputs, weight) if bias is None else (inputs, weight, bias)
+        return graph.op("Conv", *given, pads_i=pads, strides_i=[stride, stride], group_i=groups)
 
 
 class Block(nn.Module):

@@ -41,13 +41,19 @@ class _Served(nn.Module):
         super().__init__()
         self.backbone = model.backbone
         self.head = head
-        self.register_buffer("scale", 1 / model.pixel_std, persistent=False)
-        self.register_buffer("shift", model.pixel_mean / model.pixel_std, persistent=False)
+        self.register_buffer("scale", _one_if_equal(1 / model.pixel_std.flatten()), persistent=False)
+        self.register_buffer("shift", _one_if_equal((model.pixel_mean / model.pixel_std).flatten()), persistent=False)
 
     def forward(self, photos: Tensor) -> Tensor:
-        pixels = photos.permute(0, 3, 1, 2).float() * self.scale - self.shift
+        # Turned last: OpenVINO keeps maps in the order of the photo's bytes, and then need not turn anything.
+        pixels = (photos.float() * self.scale - self.shift).permute(0, 3, 1, 2)
         answer: Tensor = self.head(self.backbone(pixels))
         return answer
+
+
+def _one_if_equal(colours: Tensor) -> Tensor:
+    """One number for all colours where they have the same: it takes a third of the time to apply."""
+    return colours[:1] if bool((colours == colours[0]).all()) else colours
 
 
 def _export(network: nn.Module, side: int, path: Path, output: str) -> None:
