@@ -30,7 +30,7 @@ from environment.stamp import NAME, Stamp, base_interpreter, why_rebuild
 ROOT: Final = Path(__file__).resolve().parent.parent
 # Installed first, because they install and build the others.
 _FIRST: Final = ("pip", "setuptools")
-# Files of wheels for C++ programs, for tests, and for protocols that nothing here speaks: 310 MB.
+# Files of wheels for C++ programs, for tests, and for protocols that nothing here speaks: 320 MB.
 _UNUSED: Final = (
     "torch/test",
     "torch/bin/test_*",
@@ -43,6 +43,8 @@ _UNUSED: Final = (
     "pyarrow/*flight*",
     "onnx/backend/test",
     "scipy/*/tests",
+    "sympy/*/tests",
+    "sympy/*/*/tests",
 )
 # Without bytecode each command compiles what it imports again, of the CDK's library alone 20 MB.
 _NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"

@@ -116,9 +116,10 @@ def prove_clients() -> str:
 
 
 def prove_local_aws() -> str:
-    """The local AWS and the toolkit that its training jobs start."""
+    """The local AWS, whose CloudFormation imports the other services, and the toolkit that its training jobs start."""
     # By name, because only local_aws/ministack/ may import it (tests/architecture).
     local_aws = importlib.import_module("ministack.app")
+    importlib.import_module("ministack.services.cloudformation")
 
     with tempfile.TemporaryDirectory() as folder:
         # The toolkit creates the folders of a job when it is imported.
