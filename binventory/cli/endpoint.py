@@ -13,7 +13,7 @@ from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
-from binventory.core.aws import Aws, connect, error_code
+from binventory.core.aws import DENIED, Aws, connect, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
@@ -59,7 +59,7 @@ def _newer(aws: Aws, names: Names, package: str) -> tuple[serving.JudgedPackage,
     try:
         return serving.newer_than(aws, names, package)
     except ClientError as error:
-        if error_code(error) not in serving.DENIED:
+        if error_code(error) not in DENIED:
             raise
         return None
 

@@ -14,7 +14,7 @@ from binventory import executions
 from binventory.cli import completing
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
 from binventory.cli.settings import names_of
-from binventory.core.aws import Aws, connect, error_code
+from binventory.core.aws import DENIED, Aws, connect, error_code
 from binventory.core.names import Names
 from binventory.cost import prices, report, traffic, usage
 from binventory.cost.amounts import money_or_unknown
@@ -22,7 +22,6 @@ from binventory.cost.report import SpendingReport
 from binventory.cost.spent import Meter, Spent
 from binventory.cost.usage import Usage
 
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _LOCAL_NOTE = (
     "In the local AWS nothing is billed, and this computer replaces every instance: "
     "a size reflects what was used here, not what AWS's machines would have used."
@@ -76,7 +75,7 @@ def _serving(aws: Aws, names: Names, known: prices.Prices) -> tuple[str, ...]:
     try:
         found = traffic.advice(aws, names, known, usage.utc_now())
     except ClientError as error:
-        if error_code(error) not in _DENIED:
+        if error_code(error) not in DENIED:
             raise
         return ()
     if found is None or not found.change:
@@ -89,7 +88,7 @@ def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, .
     try:
         return usage.read(aws, money.jobs, usage.utc_now()), ()
     except ClientError as error:
-        if error_code(error) not in _DENIED:
+        if error_code(error) not in DENIED:
             raise
         return None, ("These credentials may not read metrics (cloudwatch:GetMetricData), so no size is advised.",)
 

@@ -16,7 +16,7 @@ from binventory.cli import completing
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
-from binventory.core.aws import Aws, connect, error_code
+from binventory.core.aws import DENIED, Aws, connect, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
@@ -142,6 +142,6 @@ def _advice(aws: Aws, names: Names) -> tuple[str, ...]:
         if problem.code is not Exit.NOT_READY:
             raise
     except ClientError as error:
-        if error_code(error) not in serving.DENIED:
+        if error_code(error) not in DENIED:
             raise
     return ()

@@ -23,6 +23,8 @@ _CONFIG: Final[dict[str, Any]] = {
     "max_pool_connections": 32,
 }
 _CALLS: Final = logging.getLogger("binventory.aws")
+DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+"""Codes of an error that says that the credentials may not make this call."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from binventory import executions
 from binventory.assembly.definitions import Definition, defaults_of, step_named
-from binventory.core.aws import Aws, error_code
+from binventory.core.aws import DENIED, Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.core.words import counted
@@ -23,7 +23,6 @@ from stacks.names import FINGERPRINT, LABELS_URI, LISTING, PHOTOS_URI
 
 CHEAP_SECONDS: Final = 10.0
 _ADDRESSES: Final = (PHOTOS_URI, LABELS_URI)
-_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 _RECENT: Final = 5
 
 
@@ -88,7 +87,7 @@ def _ask(aws: Aws, step: Mapping[str, Any], values: Mapping[str, object]) -> dic
     try:
         reply = aws.client("lambda").invoke(FunctionName=step["FunctionArn"], Payload=json.dumps(event).encode())
     except ClientError as error:
-        if error_code(error) not in _DENIED:
+        if error_code(error) not in DENIED:
             raise
         return None
     said: dict[str, Any] = json.loads(reply["Payload"].read())

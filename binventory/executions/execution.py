@@ -11,11 +11,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.core.aws import Aws
+from binventory.core.aws import DENIED, Aws
 from stacks.names import EMBED, EVALUATE, FINGERPRINT, GATE, INGEST, REGISTER, SEAL, TRAIN, TUNE
 
 STEPS = (FINGERPRINT, INGEST, SEAL, EMBED, TUNE, TRAIN, EVALUATE, GATE, REGISTER)
 RUNNING = frozenset({"Starting", "Executing", "Stopping"})
+NO_PIPELINE = DENIED | {"ResourceNotFound"}
+"""Codes of a pipeline that is not there or may not be read: only the environment's first one must be."""
 
 
 def named(arn: str, started: datetime | None) -> str:
@@ -113,7 +115,7 @@ def _step(aws: Aws, raw: dict[str, Any]) -> ExecutionStep:
         started=raw.get("StartTime"),
         ended=raw.get("EndTime"),
         failure=raw.get("FailureReason", ""),
-        kind={"TuningJob": "TuningJob", "HyperParameterTuningJob": "TuningJob"}.get(kind, kind),
+        kind=kind,
         detail=detail,
         reused=ReusedResult(source, _started(aws, source)) if source else None,
         outputs={item["Name"]: item["Value"] for item in inner.get("OutputParameters", ())},

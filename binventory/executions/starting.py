@@ -14,6 +14,7 @@ from binventory.assembly.definitions import Definition
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from binventory.executions.execution import NO_PIPELINE
 from stacks.names import EMBED, SPOT_STEPS, continuing_pipeline
 
 _NUMBERS = {"Integer": re.compile(r"-?\d+"), "Float": re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")}
@@ -35,7 +36,7 @@ def definition_on_demand(aws: Aws, names: Names) -> dict[str, Any] | None:
     try:
         found = aws.client("sagemaker").describe_pipeline(PipelineName=continuing_pipeline(names.prefix, EMBED))
     except ClientError as error:
-        if error_code(error) not in {"ResourceNotFound", "AccessDenied", "AccessDeniedException"}:
+        if error_code(error) not in NO_PIPELINE:
             raise
         return None
     return dict(json.loads(found["PipelineDefinition"]))
@@ -116,19 +117,16 @@ def continued(aws: Aws, arn: str) -> str | None:
     sagemaker = aws.client("sagemaker")
     name = arn.split("/")[-3]
     for first in reversed(SPOT_STEPS):
+        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(
+            PipelineName=continuing_pipeline(name, first), SortOrder="Descending"
+        )
         try:
-            listed = sagemaker.list_pipeline_executions(
-                PipelineName=continuing_pipeline(name, first), SortOrder="Descending"
-            )
+            for summary in (summary for page in pages for summary in page["PipelineExecutionSummaries"]):
+                if arn in summary.get("PipelineExecutionDescription", ""):
+                    return str(summary["PipelineExecutionArn"])
         except ClientError as error:
-            if error_code(error) not in {"ResourceNotFound", "AccessDeniedException"}:
+            if error_code(error) not in NO_PIPELINE:
                 raise
-            continue
-        for summary in listed["PipelineExecutionSummaries"]:
-            found = str(summary["PipelineExecutionArn"])
-            described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=found)
-            if arn in described.get("PipelineExecutionDescription", ""):
-                return found
     return None
 
 

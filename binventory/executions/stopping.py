@@ -12,13 +12,12 @@ from botocore.exceptions import ClientError
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Problem
 from binventory.core.names import Names
-from binventory.executions.execution import RUNNING, look
+from binventory.executions.execution import NO_PIPELINE, RUNNING, look
 from binventory.executions.job_kinds import KINDS, ask_to_stop, describe
 from binventory.executions.jobs import trials
 from stacks.names import pipeline_names
 
 _BUSY: Final = frozenset({"InProgress", "Stopping"})
-_NO_PIPELINE: Final = frozenset({"ResourceNotFound", "AccessDenied", "AccessDeniedException"})
 # A step that runs a function ends with the function, within ten minutes; a job has two minutes to end.
 _LONGEST_SECONDS: Final = 15 * 60.0
 
@@ -33,7 +32,7 @@ def running(aws: Aws, names: Names) -> tuple[str, ...]:
             listed = [item for page in pages for item in page["PipelineExecutionSummaries"]]
         except ClientError as error:
             # Further pipelines exist only where the settings ask for them, and need not be readable.
-            if error_code(error) not in (_NO_PIPELINE if pipeline != names.prefix else {"ResourceNotFound"}):
+            if error_code(error) not in (NO_PIPELINE if pipeline != names.prefix else {"ResourceNotFound"}):
                 raise
             continue
         found += [item["PipelineExecutionArn"] for item in listed if item["PipelineExecutionStatus"] in RUNNING]

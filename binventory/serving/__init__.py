@@ -3,7 +3,6 @@
 from binventory.serving.counting import EndpointAnswer, count, find_queue
 from binventory.serving.endpoint import EndpointState, endpoint_state, is_absent, no_endpoint, outputs, template
 from binventory.serving.reconciling import (
-    DENIED,
     Comparison,
     compare,
     follow_promotion,
@@ -24,7 +23,7 @@ from binventory.serving.registry import (
 from binventory.serving.under_way import advice, explained
 
 __all__ = [
-    "DENIED", "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "advice", "approve", "compare", "count",
+    "Comparison", "EndpointAnswer", "EndpointState", "JudgedPackage", "advice", "approve", "compare", "count",
     "describe_package", "endpoint_state", "explained", "find_queue", "follow_promotion", "follow_switch", "is_absent",
     "latest_package", "newer_than", "no_endpoint", "not_promoted", "outputs", "reject", "request_on", "template",
     "version_of", "wait_seconds",

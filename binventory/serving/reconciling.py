@@ -11,13 +11,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory.assembly.templates import resources
-from binventory.core.aws import Aws, error_code
+from binventory.core.aws import DENIED, Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.serving.endpoint import EndpointState, endpoint_state, stack_events
 from binventory.serving.registry import describe_package, version_of
 
-DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 # CloudFormation's time beside SageMaker's rollout: model, alarms, clean-up.
 _AROUND_SECONDS = 10 * 60.0
 _WITHOUT_LIMIT_SECONDS = 30 * 60.0
