@@ -75,7 +75,7 @@ def count_photo(
                 ContentType="image/png" if data.startswith(_PNG) else "image/jpeg",
                 Accept="application/json",
             )
-            return count_of(json.loads(reply["Body"].read()))
+            return count_of(reply["Body"].read())
         except ClientError as error:
             problem = problem_of(error)
             if problem.reason != "busy" or attempt == _ATTEMPTS - 1:
@@ -101,15 +101,19 @@ def photo_bytes(photo: bytes | Path | str, policy: FetchPolicy | None) -> bytes:
     return photo if isinstance(photo, bytes) else photo.read_bytes()
 
 
-def count_of(answer: Mapping[str, Any]) -> Count:
-    """The server's JSON answer."""
-    return Count(
-        count=answer["count"],
-        probabilities={int(count): share for count, share in answer["probabilities"].items()},
-        expected_count=answer["expected_count"],
-        entropy=answer["entropy"],
-        package=answer["model"]["package"],
-    )
+def count_of(body: bytes) -> Count:
+    """The server's answer. Raises CountError for one that is of another server."""
+    try:
+        answer = json.loads(body)
+        return Count(
+            count=answer["count"],
+            probabilities={int(count): share for count, share in answer["probabilities"].items()},
+            expected_count=answer["expected_count"],
+            entropy=answer["entropy"],
+            package=answer["model"]["package"],
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CountError("not_a_count", f"the endpoint's answer is no count: {body[:200]!r}") from error
 
 
 def problem_of(error: ClientError) -> CountError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Coun
     wait = 0.1
     while time.monotonic() < deadline:
         if (answer := _read(queue, reply["OutputLocation"])) is not None:
-            return count_of(json.loads(answer))
+            return count_of(answer)
         if (failure := _read(queue, reply["FailureLocation"])) is not None:
             raise CountError("refused", failure.decode("utf-8", "replace")[:500])
         pause(wait)

@@ -171,6 +171,14 @@ def test_a_cut_answer_is_asked_for_again_and_then_given_up(runtime: Any, front: 
     assert refused.value.reason == "connection" and len(front.asked) == 3 + 4
 
 
+@pytest.mark.parametrize("answer", [b"<html>", b"[3]", b'{"count": 3}', b'{"count": 3, "probabilities": [1]}'])
+def test_an_answer_of_another_server_is_no_count(runtime: Any, front: Front, answer: bytes) -> None:
+    front.troubles = [(200, {"content-type": "application/json"}, answer)]
+    with pytest.raises(CountError, match="is no count") as refused:
+        count_photo(grey_model.photo(5), endpoint="e", runtime=runtime)
+    assert refused.value.reason == "not_a_count" and len(front.asked) == 1
+
+
 def test_a_photo_above_sagemakers_limit_is_not_sent(runtime: Any, front: Front) -> None:
     with pytest.raises(CountError, match="SageMaker lets 6291456") as refused:
         count_photo(bytes(6 * 1024 * 1024 + 1), endpoint="e", runtime=runtime)
