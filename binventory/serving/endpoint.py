@@ -105,7 +105,7 @@ def endpoint_state(aws: Aws, names: Names) -> EndpointState:
         status = endpoint["EndpointStatus"]
         instances = sum(variant.get("CurrentInstanceCount", 0) for variant in endpoint.get("ProductionVariants", []))
     except ClientError as error:
-        if error_code(error) != "ValidationException":
+        if not is_absent(error_code(error), error_message(error)):
             raise
     return EndpointState(
         name=names.prefix,
