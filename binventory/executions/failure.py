@@ -104,6 +104,6 @@ def _more_photos(aws: Aws, execution: Execution) -> str:
     except ClientError:
         values = {}
     if int(values.get(LIMIT_PER_CLASS) or 0):
-        return f"train on more photos of each count than {values['LimitPerClass']}: --set LimitPerClass=..."
+        return f"train on more photos of each count than {values[LIMIT_PER_CLASS]}: --set {LIMIT_PER_CLASS}=..."
     where = values.get(PHOTOS_URI) or "the same address"
     return f"put more photos at {where}: the next execution reads them"

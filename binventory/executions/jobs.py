@@ -14,6 +14,7 @@ from binventory.core.objects import read_at
 from binventory.executions.execution import ExecutionStep
 
 _LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
+_LINES_AT_ONCE = 1000
 # From this loss on decimals are not shown.
 _DIVERGED = 10_000
 
@@ -68,7 +69,7 @@ def log_tail(aws: Aws, step: ExecutionStep, lines: int = 40) -> tuple[str, ...]:
 
 
 def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
-    """Everything that a training or processing job has logged so far; empty before its first line."""
+    """What a training or processing job has logged so far, of each instance its last lines; empty before the first."""
     logs, group = aws.client("logs"), _LOG_GROUPS[kind]
     try:
         streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
@@ -79,7 +80,7 @@ def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
     messages: list[str] = []
     for stream in streams:
         reply = logs.get_log_events(
-            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=False, limit=1000
+            logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=False, limit=_LINES_AT_ONCE
         )
         messages.extend(event["message"].rstrip("\n") for event in reply["events"])
     return tuple(messages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from binventory import executions
 from binventory.core.aws import Aws
@@ -89,12 +90,12 @@ class StepWatcher:
 
     def _tuning(self, step: executions.ExecutionStep) -> str:
         self.trials = executions.trials(self.aws, step.job)
-        done = [trial for trial in self.trials if trial.objective is not None]
+        done = [(trial.objective, trial) for trial in self.trials if trial.objective is not None]
         if not done:
             return f"{counted(len(self.trials), 'trial')} started"
-        best = min(done, key=lambda trial: trial.objective if trial.objective is not None else 0.0)
+        loss, best = min(done, key=itemgetter(0))
         chosen = ", ".join(f"{name} {_short(value)}" for name, value in sorted(best.hyperparameters.items()))
-        return f"{counted(len(done), 'trial')}, best validation loss {best.objective:.3f} ({chosen})"
+        return f"{counted(len(done), 'trial')}, best validation loss {loss:.3f} ({chosen})"
 
     def _training(self, step: executions.ExecutionStep) -> str:
         lines = executions.job_log(self.aws, "TrainingJob", step.job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,7 +168,7 @@ class _Watch:
         waits = "" if state.rests else "; the request waits until the stack's change has ended, and is done then"
         return f"it did not happen within {self._timeout:.0f} s ({stand}){waits}"
 
-    def pause(self, late: Any) -> None:
+    def pause(self, late: Callable[[], Problem]) -> None:
         """Waits until the next read; raises what `late` makes when the time is up."""
         if time.monotonic() - self._began > self._timeout:
             raise late()

@@ -93,7 +93,6 @@ class Ec2Stack(BinventoryStack):
             description=f"{self.settings.prefix}: trains on an EC2 spot instance",
         )
         data, model = self._storage.data_bucket.bucket_arn, self._storage.model_bucket.bucket_arn
-        weights = self.settings.training.weights
         iam.Policy(
             self,
             "MachinePolicy",
@@ -107,11 +106,14 @@ class Ec2Stack(BinventoryStack):
                     data, *(f"{prefix}/{RUNS}" for prefix in (EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX))
                 ),
                 permissions.write_objects(model, f"{EXECUTIONS_PREFIX}/{RUNS}"),
-                *(
-                    [allow(["s3:GetObject"], [f"arn:{self.partition}:s3:::{weights[5:]}"])]
-                    * weights.startswith("s3://")
-                ),
+                *self._read_weights(),
                 *permissions.find_champion(self, self.settings.prefix, self._group),
             ],
         )
         return role
+
+    def _read_weights(self) -> list[iam.PolicyStatement]:
+        weights = self.settings.training.weights
+        if not weights.startswith("s3://"):
+            return []
+        return [allow(["s3:GetObject"], [f"arn:{self.partition}:s3:::{weights.removeprefix('s3://')}"])]
