@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stacks.settings.instances import Processor, processor_of
+from stacks.settings.instances import has_own_disk
 from stacks.shared.assets import WHEELS
 from stacks.shared.job_network import JobNetwork
 
@@ -22,9 +22,8 @@ class JobSecurity:
     network: JobNetwork | None = None
 
     def volume(self, instance_type: str) -> dict[str, str]:
-        """The key of a volume. The local disks of GPU types are encrypted by hardware, and SageMaker refuses a key for
-        them."""
-        if self.data_key is None or processor_of(instance_type) is Processor.GPU:
+        """The key of a volume; none where a local disk takes its place, for which SageMaker refuses one."""
+        if self.data_key is None or has_own_disk(instance_type):
             return {}
         return {"VolumeKmsKeyId": self.data_key}
 

@@ -10,7 +10,7 @@ from stacks import names
 from stacks.backbones import BACKBONES
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
-from stacks.settings.instances import CPU_JOB_INSTANCES, processor_of
+from stacks.settings.instances import CPU_JOB_INSTANCES, has_own_disk, processor_of
 from stacks.settings.jobs import JobSettings
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -81,9 +81,8 @@ class Parameters:
             tuning_parallel_jobs=_integer(settings, names.TUNING_PARALLEL_JOBS),
             ingest_instance_type=_text(settings, names.INGEST_INSTANCE_TYPE, *CPU_JOB_INSTANCES),
             ingest_instance_count=_integer(settings, names.INGEST_INSTANCE_COUNT),
-            # Synthesis chooses the image for CPU or GPU, so an execution can choose only among types of that kind.
-            embed_instance_type=_text(settings, names.EMBED_INSTANCE_TYPE, *_like(settings.embed)),
-            training_instance_type=_text(settings, names.TRAINING_INSTANCE_TYPE, *_like(settings.training)),
+            embed_instance_type=_text(settings, names.EMBED_INSTANCE_TYPE, *_like(settings, settings.embed)),
+            training_instance_type=_text(settings, names.TRAINING_INSTANCE_TYPE, *_like(settings, settings.training)),
             training_instance_count=_integer(settings, names.TRAINING_INSTANCE_COUNT),
             evaluate_instance_type=_text(settings, names.EVALUATE_INSTANCE_TYPE, *CPU_JOB_INSTANCES),
         )
@@ -106,5 +105,9 @@ def _integer(settings: Settings, name: str) -> Parameter:
     return Parameter(name, ParameterType.INTEGER, _setting(settings, name))
 
 
-def _like(job: JobSettings) -> tuple[str, ...]:
-    return processor_of(job.instance_type).job_instances
+def _like(settings: Settings, job: JobSettings) -> tuple[str, ...]:
+    """The types that fit what synthesis has chosen for the job's own: the image, and whether a volume has a key."""
+    fit = processor_of(job.instance_type).job_instances
+    if not settings.security.customer_keys:
+        return fit
+    return tuple(name for name in fit if has_own_disk(name) == has_own_disk(job.instance_type))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from stacks.policies.assembly import Assembly, SynthesizedStep
 from stacks.policies.rule import Finding, Rule
-from stacks.settings.instances import Processor, processor_of
+from stacks.settings.instances import has_own_disk
 
 # Type -> the property that names a key, as a path.
 _ENCRYPTED = {
@@ -45,7 +45,7 @@ def _of_job(step: SynthesizedStep) -> Iterator[Finding]:
     if outputs in job and not job[outputs].get("KmsKeyId"):
         yield Finding.in_step(step, f"{outputs}.KmsKeyId", "absent")
     cluster = job.get("ResourceConfig") or job.get("ProcessingResources", {}).get("ClusterConfig", {})
-    # The local disks of GPU types are encrypted by hardware; SageMaker refuses a key for them.
+    # SageMaker refuses a key for a local disk, which its hardware encrypts.
     if cluster and not _has_own_disk(step, cluster.get("InstanceType")) and not cluster.get("VolumeKmsKeyId"):
         yield Finding.in_step(step, "VolumeKmsKeyId", "absent")
 
@@ -53,7 +53,7 @@ def _of_job(step: SynthesizedStep) -> Iterator[Finding]:
 def _has_own_disk(step: SynthesizedStep, instance_type: object) -> bool:
     if isinstance(instance_type, dict):  # a pipeline parameter: all allowed types have the kind of the default
         instance_type = step.default_of(str(instance_type.get("Get", "")).removeprefix("Parameters."))
-    return processor_of(str(instance_type)) is Processor.GPU
+    return has_own_disk(str(instance_type))
 
 
 CUSTOMER_KEYS = Rule(

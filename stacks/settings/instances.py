@@ -109,6 +109,8 @@ Region = Literal[
 ]
 # Families whose processors multiply bfloat16 in hardware: Sapphire Rapids, and GPUs since Ampere.
 _BF16_FAMILIES = frozenset({"c7i", "m7i", "g5", "g6"})
+# Families with a local disk, which their hardware encrypts. SageMaker attaches no volume and refuses a key for one.
+_DISK_FAMILIES = frozenset({"g4dn", "g5", "g6"})
 CPU_JOB_INSTANCES: tuple[str, ...] = get_args(CpuJobInstance)
 GPU_JOB_INSTANCES: tuple[str, ...] = get_args(GpuJobInstance)
 EC2_INSTANCES: tuple[str, ...] = get_args(Ec2Instance)
@@ -130,9 +132,18 @@ class Processor(StrEnum):
 
 def computes_in_bf16(instance_type: str) -> bool:
     """Whether the processor of one of the instance types above has bfloat16."""
-    return instance_type.removeprefix("ml.").split(".")[0] in _BF16_FAMILIES
+    return _family(instance_type) in _BF16_FAMILIES
+
+
+def has_own_disk(instance_type: str) -> bool:
+    """Whether one of the instance types above has a local disk instead of a volume."""
+    return _family(instance_type) in _DISK_FAMILIES
 
 
 def processor_of(instance_type: str) -> Processor:
     """The processor of one of the job instance types above."""
     return Processor.GPU if instance_type in GPU_JOB_INSTANCES else Processor.CPU
+
+
+def _family(instance_type: str) -> str:
+    return instance_type.removeprefix("ml.").split(".")[0]

@@ -6,14 +6,18 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
+from binventory.cost.machines import machine
+from stacks.pipeline.job_security import JobSecurity
+from stacks.pipeline.parameters import Parameters
 from stacks.policies.assembly import Assembly, Template
 from stacks.policies.pack import all_rules
 from stacks.settings import load
+from stacks.settings.instances import JobInstance
 from stacks.shared.assets import TRAINING_CODE, MissingWheelsError, complete_wheels
 from stacks.training import stack as training_stack
 from tests.rights import Deployment
@@ -92,6 +96,18 @@ def test_processing_is_in_the_network_and_installs_from_the_wheels(strict: dict[
         assert len(job["NetworkConfig"]["VpcConfig"]["SecurityGroupIds"]) == 1
         assert job["NetworkConfig"]["EnableNetworkIsolation"] is False  # it asks S3 or SageMaker itself
         assert job["Environment"]["PIP_FIND_LINKS"] == "/opt/ml/processing/code/wheels"
+
+
+@pytest.mark.parametrize("instance_type", get_args(JobInstance))
+def test_a_volume_has_the_key_and_a_local_disk_none_whatever_type_an_execution_chooses(instance_type: str) -> None:
+    """ml.p3 has GPUs and a volume; ml.g5 has a local disk, for which SageMaker refuses a key."""
+    key = JobSecurity(data_key="arn:aws:kms:us-east-1:123456789012:key/1")
+    named = bool(key.volume(instance_type))
+    assert named is not machine(instance_type).has_own_disk
+    settings = changed(load("dev"), "training", instance_type=instance_type, precision="auto")
+    settings = changed(settings, "security", customer_keys=True)
+    allowed = Parameters.of(settings).training_instance_type.allowed
+    assert instance_type in allowed and {bool(key.volume(other)) for other in allowed} == {named}
 
 
 def test_a_wheel_that_is_missing_is_named_with_the_cure(wheelhouse: Path, tmp_path: Path) -> None:
