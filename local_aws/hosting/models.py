@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from local_aws.core.context import Context
+from local_aws.core.disks import refuse_volume_key
 from local_aws.core.errors import not_local, validation
 from local_aws.core.existence import require_model_data, require_network, require_role
 from local_aws.core.listing import list_page
@@ -64,6 +65,7 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
         raise validation(f"Production variant names must be unique, got {', '.join(names)}")
     for variant in variants:
         _check_variant(context, variant)
+    refuse_volume_key(request.get("KmsKeyId"), (variant.get("InstanceType") for variant in variants), "KmsKeyId")
     _check_async(request)
     arn = context.arn("endpoint-config", name)
     config = {key: value for key, value in request.items() if key != "Tags"}

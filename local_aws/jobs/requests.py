@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from local_aws.core.context import Context
+from local_aws.core.disks import refuse_volume_key
 from local_aws.core.errors import not_local, validation
 from local_aws.core.existence import require_network, require_objects, require_role
 from local_aws.core.protocol import Document
@@ -33,6 +34,8 @@ def check_training(context: Context, request: Document) -> None:
     resources = request["ResourceConfig"]
     if "InstanceGroups" not in resources and not {"InstanceType", "InstanceCount"} <= resources.keys():
         raise validation("ResourceConfig must have InstanceType and InstanceCount, or InstanceGroups")
+    groups = resources.get("InstanceGroups", [resources])
+    refuse_volume_key(resources.get("VolumeKmsKeyId"), (group["InstanceType"] for group in groups))
     _check_spot(request)
     _check_channels(request)
     _check_checkpoint_path(request)
@@ -64,6 +67,10 @@ def check_processing(context: Context, request: Document) -> None:
             "A processing job without AppSpecification.ContainerEntrypoint does not run locally",
             "give one: AWS's PyTorch training images have none for processing",
         )
+    cluster = request["ProcessingResources"]["ClusterConfig"]
+    if not {"InstanceType", "InstanceCount"} <= cluster.keys():
+        raise validation("ProcessingResources.ClusterConfig must have InstanceType and InstanceCount")
+    refuse_volume_key(cluster.get("VolumeKmsKeyId"), [cluster["InstanceType"]])
     inputs = request.get("ProcessingInputs", [])
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     doubled = _doubled([*(item["InputName"] for item in inputs), *(item["OutputName"] for item in outputs)])
@@ -99,6 +106,8 @@ def check_transform(context: Context, request: Document) -> None:
         raise validation(
             f"MaxConcurrentTransforms ({concurrent}) * MaxPayloadInMB ({megabytes}) must be at most {_MOST_MEGABYTES}"
         )
+    resources = request["TransformResources"]
+    refuse_volume_key(resources.get("VolumeKmsKeyId"), [resources["InstanceType"]])
     source = request["TransformInput"]["DataSource"].get("S3DataSource")
     if source is None:
         raise validation("TransformInput.DataSource must have an S3DataSource")

@@ -6,6 +6,7 @@ They raise `AwsError`: ValidationException for what AWS refuses too, NotImplemen
 from __future__ import annotations
 
 from local_aws.core.context import Context
+from local_aws.core.disks import refuse_volume_key
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
 from local_aws.jobs.requests import require_what_training_names
@@ -40,12 +41,13 @@ def check_tuning(context: Context, request: Document) -> None:
     if ("ResourceConfig" in definition) == ("HyperParameterTuningResourceConfig" in definition):
         raise validation("TrainingJobDefinition must have either ResourceConfig or HyperParameterTuningResourceConfig")
     try:
-        resources_of(definition)
+        resources = resources_of(definition)
     except KeyError as error:
         raise validation(
             f"HyperParameterTuningResourceConfig must have InstanceConfigs, or InstanceType, InstanceCount and "
             f"VolumeSizeInGB: {error.args[0]} is missing"
         ) from None
+    refuse_volume_key(resources.get("VolumeKmsKeyId"), [resources.get("InstanceType")])
     _check_limits(config)
     _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
     check_warm_start(context, request)

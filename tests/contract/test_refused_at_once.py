@@ -94,6 +94,41 @@ def test_a_processing_job(client: ClientFactory, wrong: dict[str, Any], code: st
     assert client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"] == []
 
 
+def test_a_processing_job_without_an_instance_type(client: ClientFactory) -> None:
+    """botocore sends it: the model requires neither the type nor the number."""
+    with pytest.raises(ClientError, match="ClusterConfig must have InstanceType and InstanceCount"):
+        client("sagemaker").create_processing_job(
+            ProcessingJobName="refused",
+            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
+            ProcessingResources={"ClusterConfig": {"VolumeSizeInGB": 1}},
+            RoleArn=ROLE,
+        )
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "refused"), [("ml.g5.xlarge", True), ("ml.g4dn.xlarge", True), ("ml.p3.2xlarge", False)]
+)
+def test_a_key_for_a_local_disk(client: ClientFactory, instance_type: str, refused: bool) -> None:
+    machines = {"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 1, "VolumeKmsKeyId": "alias/mine"}
+    changes: dict[str, Any] = {"ResourceConfig": machines, "RoleArn": MISSING_ROLE}
+    training = training_request(client, "refused", "print('never')", **changes)
+    tuning = tuning_request(client, "refused")
+    tuning["TrainingJobDefinition"].update(changes)
+    sagemaker = client("sagemaker")
+    said = "VolumeKmsKeyId is not supported for" if refused else "Could not assume role"
+    with pytest.raises(ClientError, match=said):
+        sagemaker.create_training_job(**training)
+    with pytest.raises(ClientError, match=said):
+        sagemaker.create_hyper_parameter_tuning_job(**tuning)
+    with pytest.raises(ClientError, match=said):
+        sagemaker.create_processing_job(
+            ProcessingJobName="refused",
+            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
+            ProcessingResources={"ClusterConfig": machines},
+            RoleArn=MISSING_ROLE,
+        )
+
+
 def test_a_job_in_a_network_that_exists_runs(client: ClientFactory) -> None:
     request = training_request(client, "connected", "print('done')", VpcConfig=network(client))
     client("sagemaker").create_training_job(**request)
