@@ -10,6 +10,7 @@ depends on a container's network or image:
 - pip does not look up the packages of the job's requirements that are installed already, and is found at an address
   with spaces or apostrophes. The toolkit splits its command at both.
 - torch's version is read from its metadata, because to import torch for it takes seconds.
+- Ways to run a script that need a client of SSH are imported by a job that asks for them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,25 @@ import re
 import shlex
 import signal
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
+from types import ModuleType
 
 MASTER_ADDRESS = "LOCAL_AWS_MASTER_ADDRESS"
 MASTER_PORT = "LOCAL_AWS_MASTER_PORT"
+
+
+class _Late(ModuleType):
+    """Stands in for a module, and imports it at the first use of an attribute."""
+
+    def __getattr__(self, attribute: str) -> object:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), attribute)
+
+
+def _import_ssh_late() -> None:
+    for name in ("sagemaker_training.mpi", "sagemaker_training.smdataparallel"):
+        sys.modules[name] = _Late(name)
 
 
 def _relay_to_the_end() -> None:
@@ -118,6 +134,7 @@ def _find_the_interpreter_at_any_address() -> None:
 def main() -> None:
     """Run the toolkit's `train` command; its exit status is the job's."""
     sys.path.pop(0)  # this folder: the script inherits the toolkit's path
+    _import_ssh_late()
     from sagemaker_training.cli import train
 
     _relay_to_the_end()

@@ -15,6 +15,17 @@ BOTO = metadata.version("boto3")
 HASH = "--hash=sha256:" + "0" * 64
 
 
+def _run(program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process, because the toolkit is changed for good."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={"SAGEMAKER_BASE_DIR": str(folder / "base"), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("written", "unmet"),
     [
@@ -36,8 +47,20 @@ def test_the_lock_of_the_jobs_is_installed_here(repository: Path) -> None:
     assert toolkit._unmet(str(repository / "training_code")) == [], "each job would start pip"
 
 
+def test_a_job_that_asks_for_mpi_gets_the_toolkits_own_runner(tmp_path: Path) -> None:
+    program = (
+        "import sys; from local_aws.images import toolkit; toolkit._import_ssh_late()\n"
+        "from sagemaker_training import runner\n"
+        "assert 'paramiko' not in sys.modules\n"
+        "print(runner.mpi.MasterRunner.__module__, runner.smdataparallel.SMDataParallelRunner.__module__)\n"
+        "assert 'paramiko' in sys.modules\n"
+    )
+    done = _run(program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "sagemaker_training.mpi sagemaker_training.smdataparallel\n"
+
+
 def test_pip_is_found_beside_an_interpreter_with_an_apostrophe(tmp_path: Path) -> None:
-    """In a process, because the toolkit is changed for good."""
     python = tmp_path / "it's python" / "python"
     python.parent.mkdir()
     python.write_text('#!/bin/sh\nprintf "%s|" "$@" > "$(dirname "$0")/said"\n')
@@ -50,12 +73,6 @@ def test_pip_is_found_beside_an_interpreter_with_an_apostrophe(tmp_path: Path) -
         "modules.install_requirements(sys.argv[2])\n"
         "assert modules.shlex.split('neuron-ls -j') == ['neuron-ls', '-j']\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(python), str(tmp_path)],
-        env={"SAGEMAKER_BASE_DIR": str(tmp_path / "base"), "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run(program, tmp_path, str(python), str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert (python.parent / "said").read_text() == "-m|pip|install|-r|requirements.txt|"
