@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
+from local_aws.core.errors import validation
 from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
 from local_aws.core.tags import set_tags
@@ -16,7 +16,6 @@ from local_aws.hosting import autoscaling
 from local_aws.hosting.async_queue import AsyncQueue
 from local_aws.hosting.live_endpoints import FAMILY, EndpointRecord, Endpoints
 from local_aws.hosting.models import config_of, plan_of
-from local_aws.images.cache import resolve_image
 
 _STEP_PERCENT = {"CanarySize": (0, 50), "LinearStepSize": (10, 50), "MaximumBatchSize": (5, 50)}
 _BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
@@ -53,7 +52,7 @@ def describe_endpoint(context: Context, request: Document) -> Document:
     endpoint = EndpointRecord(context, request["EndpointName"]).read()
     running = context.shared(Endpoints).variants(endpoint["EndpointName"])
     reply = describe("DescribeEndpoint", endpoint)
-    variants = [_variant(context, variant, running) for variant in endpoint["Plan"]["Variants"]]
+    variants = [_variant(variant, running) for variant in endpoint["Plan"]["Variants"]]
     if endpoint["EndpointStatus"] not in {"Creating", "Failed"}:
         reply["ProductionVariants"] = variants
     if capture := endpoint["Plan"].get("Capture"):
@@ -71,7 +70,7 @@ def describe_endpoint(context: Context, request: Document) -> Document:
         reply["PendingDeploymentSummary"] = {
             "EndpointConfigName": pending["EndpointConfigName"],
             "StartTime": endpoint["LastModifiedTime"],
-            "ProductionVariants": [_variant(context, variant, {}) for variant in pending["Variants"]],
+            "ProductionVariants": [_variant(variant, {}) for variant in pending["Variants"]],
         }
     return reply
 
@@ -240,13 +239,13 @@ def _keep_deployment_config(context: Context, endpoint: Document, config: Docume
         endpoint["LastDeploymentConfig"] = config
 
 
-def _variant(context: Context, variant: Document, running: dict[str, Document]) -> Document:
+def _variant(variant: Document, running: dict[str, Document]) -> Document:
     name = variant["VariantName"]
     image = variant["Container"]["Image"]
     current = running.get(name, {"CurrentWeight": 0.0, "CurrentInstanceCount": 0})
     shown: Document = {
         "VariantName": name,
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": _resolved(context, image)}],
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": variant.get("ResolvedImage", image)}],
         "CurrentWeight": current["CurrentWeight"],
         "DesiredWeight": variant["Weight"],
     }
@@ -257,11 +256,3 @@ def _variant(context: Context, variant: Document, running: dict[str, Document]) 
         "CurrentInstanceCount": current["CurrentInstanceCount"],
         "DesiredInstanceCount": variant["Count"],
     }
-
-
-def _resolved(context: Context, image: str) -> str:
-    try:
-        digest = resolve_image(context, image).digest
-    except AwsError:
-        return image
-    return f"{image.partition('@')[0].rpartition(':')[0] or image}@{digest}"

@@ -11,7 +11,7 @@ from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
 from local_aws.hosting.model_registry import package_of
-from local_aws.images.cache import check_manifest, require_image
+from local_aws.images.cache import check_manifest, image_by_digest, require_image
 
 MODELS = "Model"
 CONFIGS = "EndpointConfig"
@@ -124,6 +124,7 @@ def plan_of(context: Context, config_name: str) -> Document:
             {
                 "VariantName": variant["VariantName"],
                 "Container": container,
+                "ResolvedImage": image_by_digest(context, container["Image"]),
                 "ModelPackage": package,
                 "Role": model.get("ExecutionRoleArn"),
                 "Count": variant.get("InitialInstanceCount", 1),

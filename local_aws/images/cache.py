@@ -17,7 +17,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
-from local_aws.core.errors import not_local, validation
+from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import ImageUri
 from local_aws.images.container import ContainerSpec, rebase_inside
 
@@ -167,6 +167,15 @@ def resolve_image(context: Context, uri: str) -> LocalImage:
         raise validation(
             f"Image {uri} was pushed, but its files ({digest}) are no longer in {cache_dir()}; deploy again"
         ) from None
+
+
+def image_by_digest(context: Context, uri: str) -> str:
+    """An image's URI with its digest, as it is now, in place of its tag; the URI itself where there is no image."""
+    try:
+        digest = resolve_image(context, uri).digest
+    except AwsError:
+        return uri
+    return f"{uri.partition('@')[0].rpartition(':')[0] or uri}@{digest}"
 
 
 def _manifest_of(context: Context, name: ImageUri, uri: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +72,22 @@ def test_describe_shows_what_runs(client: ClientFactory, endpoint: str, image: s
     assert "@sha256:" in deployed["ResolvedImage"]
     listed = client("sagemaker").list_endpoints(NameContains="shar", StatusEquals="InService")["Endpoints"]
     assert [item["EndpointName"] for item in listed] == [endpoint]
+
+
+def test_describe_shows_the_image_that_was_deployed_though_its_tag_has_moved(
+    client: ClientFactory, endpoint: str, image: str
+) -> None:
+    ecr, repository = client("ecr"), image.rpartition("/")[2].partition(":")[0]
+    (before,) = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": "1"}])["images"]
+    deployed = client("sagemaker").describe_endpoint(EndpointName=endpoint)["ProductionVariants"][0]["DeployedImages"]
+    manifest = json.loads(before["imageManifest"])
+    manifest["config"]["digest"] = f"sha256:{'0' * 64}"
+    ecr.put_image(repositoryName=repository, imageTag="1", imageManifest=json.dumps(manifest))
+    try:
+        (variant,) = client("sagemaker").describe_endpoint(EndpointName=endpoint)["ProductionVariants"]
+    finally:
+        ecr.put_image(repositoryName=repository, imageTag="1", imageManifest=before["imageManifest"])
+    assert variant["DeployedImages"] == deployed
 
 
 def test_an_error_of_the_container_is_a_model_error_with_its_words(client: ClientFactory, endpoint: str) -> None:
