@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from stacks.policies.assembly import Assembly, Json, as_list, flatten, statements
@@ -37,7 +38,12 @@ WITHOUT_RESOURCE = frozenset(
 
 def _resources(assembly: Assembly) -> Iterator[Finding]:
     for resource, statement in statements(assembly):
-        if statement.get("Effect") == "Allow" and "*" in as_list(statement.get("Resource", [])):
+        if statement.get("Effect") != "Allow":
+            continue
+        for member in ("NotAction", "NotResource"):
+            if member in statement:
+                yield Finding(resource, member, "allowed with all that it does not name")
+        if "*" in as_list(statement.get("Resource", [])):
             actions = {str(action) for action in as_list(statement.get("Action", []))}
             if narrower := sorted(actions - WITHOUT_RESOURCE):
                 yield Finding(resource, "Resource", f"* for {', '.join(narrower)}")
@@ -55,17 +61,13 @@ RESOURCES = Rule(
 def _pass_role(assembly: Assembly) -> Iterator[Finding]:
     for resource, statement in statements(assembly):
         actions = [str(action).lower() for action in as_list(statement.get("Action", []))]
-        if statement.get("Effect") != "Allow" or not any(_passes(action) for action in actions):
+        if statement.get("Effect") != "Allow" or not any(fnmatchcase("iam:passrole", action) for action in actions):
             continue
         roles = [flatten(role) for role in as_list(statement.get("Resource", []))]
         if wild := [role for role in roles if "*" in role]:
             yield Finding(resource, "iam:PassRole", f"allowed on {', '.join(wild)}")
         if "iam:PassedToService" not in str(statement.get("Condition", {})):
             yield Finding(resource, "iam:PassRole", "allowed without a condition on iam:PassedToService")
-
-
-def _passes(action: str) -> bool:
-    return action in ("*", "iam:*", "iam:pass*", "iam:passrole")
 
 
 PASS_ROLE = Rule(
@@ -105,7 +107,11 @@ def _own_account(assembly: Assembly) -> Iterator[Finding]:
     for resource in assembly.of_type(*_POLICIES):
         where = _POLICIES[resource.type]
         for statement in as_list(resource.properties.get(where, {}).get("Statement", [])):
-            if statement.get("Effect") == "Allow" and not _says_whose(statement.get("Condition", {})):
+            if statement.get("Effect") != "Allow":
+                continue
+            if "NotPrincipal" in statement:
+                yield Finding(resource, f"{where}.NotPrincipal", "allowed with all whom it does not name")
+            if not _says_whose(statement.get("Condition", {})):
                 for principal in _principals(statement.get("Principal", {})):
                     if not _is_own(principal):
                         yield Finding(resource, f"{where}.Principal", f"{principal} of any account")

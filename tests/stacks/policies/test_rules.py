@@ -66,6 +66,7 @@ def machine(**mistake: object) -> Callable[[Stacks], None]:
 
 
 EVERYBODY = {"Effect": "Allow", "Principal": {"AWS": "*"}}
+ALL_BUT_ONE = {"Effect": "Allow", "NotPrincipal": {"AWS": "123456789012"}, "Action": "sns:Publish"}
 SERVICE_OF_ANYBODY = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Action": "sns:Publish"}
 # rule -> (a mistake, a word that the finding must say)
 MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
@@ -90,6 +91,14 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
         "BV-Resources",
         lambda stacks: policy_statement(stacks, Action="s3:DeleteObject", Resource="*"),
         "s3:DeleteObject",
+    ),
+    ("BV-PassRole", lambda stacks: policy_statement(stacks, Action="iam:p*", Resource="*"), "without a condition on"),
+    ("BV-Resources", lambda stacks: policy_statement(stacks, NotAction="s3:GetObject"), "NotAction"),
+    ("BV-Resources", lambda stacks: policy_statement(stacks, NotResource="arn:aws:s3:::b/*"), "NotResource"),
+    (
+        "BV-OwnAccount",
+        put("Money", "AWS::SNS::TopicPolicy", PolicyDocument={"Statement": [ALL_BUT_ONE]}),
+        "NotPrincipal",
     ),
     ("BV-SpotMachine", machine(InstanceInitiatedShutdownBehavior="stop"), "'stop'"),
     ("BV-SpotMachine", machine(MetadataOptions={"HttpTokens": "optional"}), "'optional'"),
