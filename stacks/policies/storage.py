@@ -8,22 +8,19 @@ from stacks.policies.assembly import Assembly, SynthesizedStep
 from stacks.policies.rule import Finding, Rule
 from stacks.settings.instances import has_own_disk
 
-# Type -> the property that names a key, as a path.
-_ENCRYPTED = {
-    "AWS::Logs::LogGroup": ("KmsKeyId",),
-    "AWS::SNS::Topic": ("KmsMasterKeyId",),
-    "AWS::SageMaker::EndpointConfig": ("KmsKeyId",),
-}
+# Type -> the property that names a key.
+_ENCRYPTED = {"AWS::Logs::LogGroup": "KmsKeyId", "AWS::SNS::Topic": "KmsMasterKeyId"}
 
 
 def _customer_keys(assembly: Assembly) -> Iterator[Finding]:
     if not any(assembly.of_type("AWS::KMS::Key")):
         return
     for resource in assembly.of_type(*_ENCRYPTED):
-        (name,) = _ENCRYPTED[resource.type]
+        name = _ENCRYPTED[resource.type]
         if not resource.properties.get(name):
             yield Finding(resource, name, "absent")
     yield from _buckets(assembly)
+    yield from _of_endpoints(assembly)
     for step in assembly.jobs():
         yield from _of_job(step)
 
@@ -37,6 +34,21 @@ def _buckets(assembly: Assembly) -> Iterator[Finding]:
         for rule in bucket.properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [{}]):
             if not rule.get("ServerSideEncryptionByDefault", {}).get("KMSMasterKeyID"):
                 yield Finding(bucket, "BucketEncryption.KMSMasterKeyID", "absent")
+
+
+def _of_endpoints(assembly: Assembly) -> Iterator[Finding]:
+    """The volume, and what an endpoint writes to S3: captured photos and answers, and the answers of its queue."""
+    for config in assembly.of_type("AWS::SageMaker::EndpointConfig"):
+        # A serverless endpoint has no volume to encrypt.
+        machines = [one for one in config.properties["ProductionVariants"] if "ServerlessConfig" not in one]
+        if machines and not config.properties.get("KmsKeyId"):
+            yield Finding(config, "KmsKeyId", "absent")
+        capture = config.properties.get("DataCaptureConfig")
+        if capture and not capture.get("KmsKeyId"):
+            yield Finding(config, "DataCaptureConfig.KmsKeyId", "absent")
+        queue = config.properties.get("AsyncInferenceConfig")
+        if queue and not queue["OutputConfig"].get("KmsKeyId"):
+            yield Finding(config, "AsyncInferenceConfig.OutputConfig.KmsKeyId", "absent")
 
 
 def _of_job(step: SynthesizedStep) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ class AsyncEndpoint:
             output_config=_ASYNC.AsyncInferenceOutputConfigProperty(
                 s3_output_path=self._uri("output"),
                 s3_failure_path=self._uri("failures"),
+                kms_key_id=self._storage.keys.data.key_arn if self._storage.keys else None,
                 notification_config=_ASYNC.AsyncInferenceNotificationConfigProperty(
                     success_topic=self._success, error_topic=self._error
                 )

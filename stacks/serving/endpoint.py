@@ -19,16 +19,17 @@ VARIANT = "primary"
 def endpoint_configuration(
     stack: BinventoryStack, *, model: sagemaker.CfnModel, storage: StorageStack, queue: AsyncEndpoint | None
 ) -> sagemaker.CfnEndpointConfig:
-    """The endpoint configuration: model, machines, queue, data capture, key of the volume."""
+    """The endpoint configuration: model, machines, queue, data capture, key of the volume and of what is captured."""
     serving = stack.settings.serving
+    key = stack.keys.data.key_arn if stack.keys else None
     return sagemaker.CfnEndpointConfig(
         stack,
         "EndpointConfig",
         production_variants=[_production_variant(serving, model.attr_model_name)],
         async_inference_config=queue.config if queue else None,
-        data_capture_config=_data_capture(stack.settings.serving, storage),
+        data_capture_config=_data_capture(serving, storage, key),
         # A serverless endpoint has no volume to encrypt.
-        kms_key_id=stack.keys.data.key_arn if stack.keys and serving.mode != "serverless" else None,
+        kms_key_id=key if serving.mode != "serverless" else None,
     )
 
 
@@ -55,7 +56,7 @@ def _production_variant(settings: ServingSettings, model_name: str) -> Variant:
 
 
 def _data_capture(
-    serving: ServingSettings, storage: StorageStack
+    serving: ServingSettings, storage: StorageStack, key: str | None
 ) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty | None:
     percent = serving.data_capture_percent
     if not percent:
@@ -64,6 +65,7 @@ def _data_capture(
         enable_capture=True,
         initial_sampling_percentage=percent,
         destination_s3_uri=f"s3://{storage.data_bucket.bucket_name}/{CAPTURE_PREFIX}",
+        kms_key_id=key,
         capture_options=[
             sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode) for mode in ("Input", "Output")
         ],

@@ -74,6 +74,28 @@ def test_no_rule_objects_to_the_strict_settings(strict: dict[str, Json]) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("serving", "place"),
+    [
+        ({"mode": "realtime", "data_capture_percent": 5}, "DataCaptureConfig"),
+        ({"mode": "async", "data_capture_percent": 0}, "AsyncInferenceConfig.OutputConfig"),
+        ({"mode": "serverless", "data_capture_percent": 0}, ""),
+    ],
+)
+def test_what_an_endpoint_writes_has_the_key(serving: Json, place: str) -> None:
+    settings = changed(changed(load("dev"), "serving", **serving), "security", customer_keys=True)
+    stacks = synthesize(settings)
+    find = RULES["BV-CustomerKeys"].find
+    assert [finding.where for finding in find(assembly_of(stacks))] == []
+    (config,) = resources(stacks["Serving"], "AWS::SageMaker::EndpointConfig").values()
+    written = config["Properties"]
+    for name in filter(None, place.split(".")):
+        written = written[name]
+    if place:
+        del written["KmsKeyId"]
+        assert [finding.where for finding in find(assembly_of(stacks))] == [f"{place}.KmsKeyId"]
+
+
 def test_training_is_isolated_and_brought_what_it_needs(strict: dict[str, Json]) -> None:
     for name in ("Embed", "Tune", "Train"):
         job = jobs(strict)[name]
