@@ -230,3 +230,35 @@ def test_a_photo_that_would_not_be_answered_is_not_kept_to_be_judged(data: st.Da
         assert refused_too.value.reason == refused.reason
     else:
         assert taken_in(hurt, as_sent=True).data == hurt
+
+
+@given(
+    st.data(),
+    st.sampled_from([0, 1, 2]),
+    st.booleans(),
+    st.sampled_from([0, 5]),
+    st.sampled_from([(280, 261), (33, 64)]),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_photo_to_be_judged_is_refused_for_the_damage_that_refuses_it_for_training(
+    data: st.DataObject, subsampling: int, progressive: bool, restarts: int, size: tuple[int, int]
+) -> None:
+    options = {"subsampling": subsampling, "progressive": progressive, "restart_marker_blocks": restarts}
+    whole = bytearray(encoded(textured(*size, 1), quality=40, **options))
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    hurt = bytes(whole[: data.draw(st.integers(len(whole) // 2, len(whole)))])
+    judged, small = outcome(lambda photo: taken_in(photo, as_sent=True), hurt), outcome(taken_in, hurt)
+    assert (
+        judged == small if isinstance(judged, str) else isinstance(small, ShardPhoto) and judged.source == small.source
+    )
+
+
+def test_a_plain_photo_to_be_judged_is_looked_at_without_its_whole_picture() -> None:
+    data = encoded(textured(601, 400, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        for whole in ("decode", "resize_shorter_side"):
+            patch.setattr(Workbench, whole, None)
+        patch.setattr(intake, "read_header", None)
+        kept = taken_in(data, as_sent=True)
+    assert (kept.width, kept.height, kept.data) == (601, 400, data)
