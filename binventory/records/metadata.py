@@ -89,7 +89,11 @@ def read_count(text: str, column: str) -> int:
 
 def shortened(text: str) -> str:
     """Text of at most `MAX_TEXT` characters on one line; control characters and lone surrogates become spaces."""
-    visible = "".join(character if character.isprintable() else " " for character in text[: 4 * MAX_TEXT]).strip()
+    visible = text[: 4 * MAX_TEXT]
+    # Nearly every text: three records are read in the time that two take without it.
+    if not visible.isprintable():
+        visible = "".join(character if character.isprintable() else " " for character in visible)
+    visible = visible.strip()
     return visible if len(visible) <= MAX_TEXT else visible[: MAX_TEXT - 1] + "…"
 
 
