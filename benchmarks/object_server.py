@@ -35,6 +35,17 @@ LISTING: Final = "?list"
 _DATE: Final = "Mon, 01 Jan 2024 00:00:00 GMT"
 # Those that change the answer; a client sends a dozen.
 _HEADERS: Final = re.compile(r"\r\n(range|if-match): *([^\r]*)", re.IGNORECASE)
+_SIDE: Final = '{\n                "unit": "IN",\n                "value": 2.8999999970420003\n            }'
+_ITEM: Final = f"""        "SKU": {{
+            "asin": "SKU",
+            "height": {_SIDE},
+            "length": {_SIDE},
+            "name": "A thing of some size and colour, of which a warehouse has many",
+            "normalizedName": "A thing of some size and colour, of which a warehouse has many",
+            "quantity": 1,
+            "weight": {_SIDE},
+            "width": {_SIDE}
+        }}"""
 _SLOW_DOWN: Final = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
@@ -272,12 +283,16 @@ def repeated(folder: Path, photos: int) -> Iterator[tuple[str, Stored]]:
         digest = digests[number % len(originals)].copy()
         digest.update(tail)
         name = f"{number + 1:05}"
-        count = number % 5 + 1
-        record = (
-            f'{{"BIN_FCSKU_DATA": {{"B{number % 7919:09}": {{"quantity": {count}}}}}, "EXPECTED_QUANTITY": {count}}}'
-        ).encode()
+        record = _record(number)
         yield f"bin-images/{name}.jpg", Stored(originals[number % len(originals)], tail, digest.hexdigest())
         yield f"metadata/{name}.json", Stored(record, b"", hashlib.md5(record, usedforsecurity=False).hexdigest())
+
+
+def _record(number: int) -> bytes:
+    """A record of 1 to 5 SKUs, one item of each: laid out like a real one, and on average as large (2.2 kB)."""
+    count = number % 5 + 1
+    items = ",\n".join(_ITEM.replace("SKU", f"B{(number + at) % 7919:09}") for at in range(count))
+    return f'{{\n    "BIN_FCSKU_DATA": {{\n{items}\n    }},\n    "EXPECTED_QUANTITY": {count}\n}}\n'.encode()
 
 
 def main() -> None:
