@@ -40,8 +40,8 @@ _ITEM: Final = f"""        "SKU": {{
             "asin": "SKU",
             "height": {_SIDE},
             "length": {_SIDE},
-            "name": "A thing of some size and colour, of which a warehouse has many",
-            "normalizedName": "A thing of some size and colour, of which a warehouse has many",
+            "name": "A backpack for children, with two pockets and a picture of a dinosaur",
+            "normalizedName": "A backpack for children, with two pockets and a picture of a dinosaur",
             "quantity": 1,
             "weight": {_SIDE},
             "width": {_SIDE}

@@ -1,4 +1,4 @@
-"""What the parts of ingest cost, each measured alone: the most that ingest can reach of its own decoding and resizing.
+"""What the parts of ingest cost, each measured alone, and which share of them decoding and resizing alone are.
 
     python -m benchmarks.ingesting.parts          # about a minute on 2 cores
 
