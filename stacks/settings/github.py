@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.settings.section import Section
+from stacks.settings.section import Section, wrong_setting
 
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
 ProviderArn = Annotated[
@@ -22,12 +22,20 @@ class GithubSettings(Section):
     owner_id: int | None = Field(default=None, ge=1)
     """Number of the owner. With both numbers, tokens with an immutable subject (of repositories created since 2026)
     are accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints the numbers."""
-    repository_id: int | None = Field(default=None, ge=1)
+    repository_id: int | None = Field(default=None, ge=1, validate_default=True)
     """Number of the repository, given together with that of its owner."""
     branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]{0,200}$")] = "main"
     """The only branch whose workflows may train."""
     provider: Literal["create"] | ProviderArn = "create"
     """`create`, or the ARN of the identity provider for GitHub's tokens: an account can have only one."""
+
+    @field_validator("repository_id")
+    @classmethod
+    def _check_both_numbers(cls, value: int | None, info: ValidationInfo) -> int | None:
+        owner = info.data.get("owner_id")
+        if "owner_id" in info.data and (value is None) != (owner is None):
+            raise wrong_setting("and owner_id must be set together: an immutable subject has both numbers")
+        return value
 
     def subjects(self, claim: str) -> list[str]:
         """Every `sub` that GitHub writes for the claim, such as `pull_request` or `environment:dev`.

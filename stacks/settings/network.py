@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from stacks.settings.section import Section, SubnetId, wrong_setting
 
@@ -14,13 +15,26 @@ InterfaceEndpoint = Literal[
 ]
 
 
+def _addresses(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise wrong_setting(
+            "must be a block of addresses such as 10.20.0.0/22: {problem}", problem=str(error)
+        ) from None
+    return value
+
+
+Cidr = Annotated[str, StringConstraints(pattern=r"^10\.\d{1,3}\.\d{1,3}\.0/2[0-4]$"), AfterValidator(_addresses)]
+
+
 class NetworkSettings(Section):
     """The VPC of jobs and endpoint: none, one that the stacks create, or an existing one."""
 
     mode: Literal["none", "create", "existing"] = "none"
     """`create`: private subnets in two zones, with VPC endpoints for the services that jobs call and without internet
     access. Interface endpoints bill by the hour; `binventory cost` shows it. `existing`: the subnets below."""
-    cidr: Annotated[str, StringConstraints(pattern=r"^10\.\d{1,3}\.\d{1,3}\.0/2[0-4]$")] = "10.20.0.0/22"
+    cidr: Cidr = "10.20.0.0/22"
     """Addresses of a created VPC. Each machine of a job takes one, each interface endpoint one in each zone."""
     endpoints: tuple[InterfaceEndpoint, ...] = (
         "ecr.api",
