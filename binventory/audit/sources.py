@@ -19,6 +19,7 @@ from binventory.batch.transform import MAX_PHOTO_BYTES as MAX_TRANSFORMED_BYTES
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import PAUSE, read_whole
+from binventory.core.quick_objects import QuickObjects
 from binventory.records import ids
 from binventory.records.errors import RecordError
 from binventory.records.metadata import MAX_METADATA_BYTES, Record, read_metadata
@@ -102,6 +103,10 @@ class Prefix:
     """Empty, or ends with a slash."""
     large: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     """Bytes of the listed files that no transform job takes, by path."""
+    quick: QuickObjects = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quick", QuickObjects(self.aws, self.bucket))
 
     @classmethod
     def parse(cls, aws: Aws, uri: str) -> Prefix:
@@ -140,6 +145,8 @@ class Prefix:
 
         Raises Problem when they never arrive: that says nothing about the bin.
         """
+        if (data := self.quick.read(self.prefix + path, limit)) is not None:
+            return data
         where = {"Bucket": self.bucket, "Key": self.prefix + path}
         try:
             get = partial(self.aws.client("s3").get_object, **where)

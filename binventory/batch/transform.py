@@ -20,6 +20,7 @@ from binventory.batch.site import Site
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import read_at
+from binventory.core.quick_objects import QuickObjects
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"
@@ -190,11 +191,14 @@ class TransformBatch:
         known = set(photos.paths)
         s3 = self.aws.client("s3")
         bucket, folder = self._place(name)
+        quick = QuickObjects(self.aws, bucket)
         above = photos.prefix.removeprefix("s3://").partition("/")[2]
 
         def read(key: str) -> tuple[str, Any]:
             path = key.removeprefix(folder + ANSWERS).removesuffix(".out")
-            body = read_at(s3, f"s3://{bucket}/{key}")
+            body = quick.read(key)
+            if body is None:
+                body = read_at(s3, f"s3://{bucket}/{key}")
             # SageMaker puts answers below the input's path relative to the prefix, or with it.
             return path if path in known else path.removeprefix(above), json.loads(body)
 

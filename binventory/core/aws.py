@@ -133,6 +133,11 @@ def _log_call(model: Any, parsed: Mapping[str, Any] | None = None, exception: An
     _CALLS.debug("AWS %s %s: %s", model.service_model.service_name, model.name, " ".join(f"{status} {failed}".split()))
 
 
+def log_read() -> None:
+    """The line of a GetObject that no boto3 client made."""
+    _CALLS.debug("AWS s3 GetObject: 200")
+
+
 def error_code(error: ClientError) -> str:
     """The code of an AWS error, such as ValidationException."""
     return str(error.response.get("Error", {}).get("Code", ""))

@@ -12,6 +12,7 @@ from local_aws.core.context import Context
 from local_aws.core.logs import LogStream
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
+from local_aws.core.small_objects import SmallObjects
 from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
 from local_aws.hosting.instance import InstanceSpec
 from local_aws.hosting.models import container_of, model_of
@@ -101,9 +102,8 @@ class TransformRun(JobRun):
         log = LogStream(self._context.client("logs"), LOG_GROUP, f"{self._name}/data-log")
         try:
             self._start(fleet)
-            transformer = Transformer(
-                self._context.client("s3"), job, fleet, TransformLimits.of(job, fleet), self._cancelled
-            )
+            s3 = SmallObjects(self._context, job["TransformOutput"].get("KmsKeyId", ""))
+            transformer = Transformer(s3, job, fleet, TransformLimits.of(job, fleet), self._cancelled)
             self._written = transformer.written
             transformer.transform_all(objects, self._folder / "output", log.write)
         finally:

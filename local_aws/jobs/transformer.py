@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
 
 import urllib3
 
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
+from local_aws.core.small_objects import LARGEST, SmallObjects
 from local_aws.hosting.fleet import Fleet
 from local_aws.jobs.channels import ObjectName
 from local_aws.jobs.transform_io import BadInput, TransformLimits, assembled, payloads
@@ -39,7 +40,7 @@ class Transformer:
     """Transforms the objects of one job.
 
     Args:
-        s3: boto3's S3 client, with the job's rights.
+        s3: S3 with the job's rights, which encrypts with the job's key.
         job: the stored transform job.
         fleet: its servers.
         limits: of the requests to them.
@@ -47,7 +48,7 @@ class Transformer:
     """
 
     def __init__(
-        self, s3: Any, job: Document, fleet: Fleet, limits: TransformLimits, cancelled: threading.Event
+        self, s3: SmallObjects, job: Document, fleet: Fleet, limits: TransformLimits, cancelled: threading.Event
     ) -> None:
         self.written: list[S3Uri] = []
         self.failed = 0
@@ -59,6 +60,7 @@ class Transformer:
         self._limits = limits
         self._cancelled = cancelled
         self._parallel = limits.concurrent * job["TransformResources"]["InstanceCount"]
+        self._free = threading.BoundedSemaphore(self._parallel)
         self._requests = ThreadPoolExecutor(self._parallel, thread_name_prefix="transform-request")
         timeout = urllib3.Timeout(connect=5, read=limits.timeout)
         self._http = urllib3.PoolManager(maxsize=self._parallel, retries=False, timeout=timeout)
@@ -74,10 +76,12 @@ class Transformer:
             write_line: writes the job's data log.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        with self._http, self._requests, ThreadPoolExecutor(self._parallel, "transform-file") as files:
+        # While some files are with a server, others are read and written.
+        at_once = 2 * self._parallel
+        with self._http, self._requests, ThreadPoolExecutor(at_once, "transform-file") as files:
             pending: dict[Future[None], ObjectName] = {}
             while True:
-                room = 0 if self._cancelled.is_set() else 2 * self._parallel - len(pending)
+                room = 0 if self._cancelled.is_set() else 2 * at_once - len(pending)
                 for item in islice(objects, room):
                     pending[files.submit(self._transform, item, folder)] = item
                 if not pending:
@@ -101,31 +105,26 @@ class Transformer:
         """Write `PATH.out` of one object, or nothing when one of its requests fails."""
         if self._cancelled.is_set():
             raise TransformStopped
-        path = folder / f"{threading.get_ident()}.out"
-        body = self._s3.get_object(Bucket=item.bucket, Key=item.key)["Body"]
-        try:
-            with body, path.open("wb") as file:
-                responses = self._responses(payloads(body, self._input, self._limits))
-                for part in assembled(responses, self._output.get("AssembleWith", "None")):
-                    file.write(part)
-        except BadInput as error:
-            raise FileFailed("ClientError", str(error)) from None
-        if self._cancelled.is_set():
-            raise TransformStopped
-        target = self._target(item)
-        self.written.append(target)
-        # A transfer manager for each response would take longer than the request.
-        with path.open("rb") as file:
-            self._s3.put_object(Bucket=target.bucket, Key=target.key, Body=file, **self._encryption())
+        with SpooledTemporaryFile(LARGEST, dir=str(folder)) as file:
+            try:
+                with self._s3.open(item.bucket, item.key) as body:
+                    bodies = payloads(body, self._input, self._limits)
+                    whole = self._input.get("SplitType", "None") == "None"
+                    responses = map(self._send, bodies) if whole else self._responses(bodies)
+                    for part in assembled(responses, self._output.get("AssembleWith", "None")):
+                        file.write(part)
+            except BadInput as error:
+                raise FileFailed("ClientError", str(error)) from None
+            if self._cancelled.is_set():
+                raise TransformStopped
+            target = self._target(item)
+            self.written.append(target)
+            self._s3.write(target.bucket, target.key, file)
 
     def _target(self, item: ObjectName) -> S3Uri:
         where = S3Uri.parse(self._output["S3OutputPath"])
         folder = where.key.rstrip("/")
         return S3Uri(where.bucket, f"{folder}/{item.path}.out" if folder else f"{item.path}.out")
-
-    def _encryption(self) -> dict[str, str]:
-        key = self._output.get("KmsKeyId")
-        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
     def _responses(self, bodies: Iterator[bytes]) -> Iterator[bytes]:
         """The responses in the order of the requests, of which a few are sent in parallel."""
@@ -145,13 +144,15 @@ class Transformer:
         """One response; requests to a busy, slow or lost server are repeated, as ModelClientConfig allows."""
         failure = FileFailed("AlgorithmError", "no instance is healthy")
         for _ in range(self._limits.retries + 1):
-            if self._cancelled.is_set():
-                raise TransformStopped
-            try:
-                response = self._post(body)
-            except urllib3.exceptions.HTTPError as error:
-                failure = FileFailed("AlgorithmError", f"Model server did not respond to /invocations request: {error}")
-                continue
+            with self._free:
+                if self._cancelled.is_set():
+                    raise TransformStopped
+                try:
+                    response = self._post(body)
+                except urllib3.exceptions.HTTPError as error:
+                    text = f"Model server did not respond to /invocations request: {error}"
+                    failure = FileFailed("AlgorithmError", text)
+                    continue
             if response.status == 200:
                 return response.data
             text = response.data[:200].decode("utf-8", "replace")

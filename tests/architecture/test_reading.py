@@ -11,6 +11,7 @@ BODY = re.compile(r"\.download_file\(|\.download_fileobj\(|reply\[\"Body\"\]|\[\
 READERS = {
     "binventory/core/contents.py": "of jobs and functions",
     "binventory/core/objects.py": "of commands",
+    "binventory/core/quick_objects.py": "compares the MD5 itself, and leaves all else to the reader of commands",
     "training_code/ingestion/source.py": "of ingest: photos, metadata, labels",
     "training_code/ingestion/destination.py": "marks and books are sealed, photos have the digests of their rows",
     "binventory/client/queueing.py": "compares the MD5 itself, to ask again until the answer is whole",

@@ -91,6 +91,37 @@ def test_a_manifest_names_the_objects(client: ClientFactory, image: str) -> None
     assert set(outputs(client, "manifest")) == {"a.jpg.out", "deep/c.jpg.out"}
 
 
+def test_an_object_is_answered_whatever_its_key_its_size_and_its_encryption(client: ClientFactory, image: str) -> None:
+    """Small objects with plain keys are read and written without boto3; not all of these are."""
+    s3, kms = client("s3"), client("kms").create_key()["KeyMetadata"]["Arn"]
+    bodies = {
+        "c.jpg": b"plain",
+        "/c.jpg": b"a slash in front",
+        "deep//b.jpg": b"a slash more",
+        "ä %41 #1?.jpg": b"signs",
+    }
+    bodies |= {"large.jpg": b"-" * 9_000_000, "sealed.jpg": b"by kms"}
+    for name, body in bodies.items():
+        sealed = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms} if name == "sealed.jpg" else {}
+        s3.put_object(Bucket=DATA, Key=name, Body=body, **sealed)
+    s3.put_object(Bucket=DATA, Key="keys.json", Body=json.dumps([{"prefix": f"s3://{DATA}/"}, *bodies]).encode())
+    start(
+        client,
+        "keys",
+        model(client, image, "keys"),
+        TransformInput=source("keys.json", "ManifestFile"),
+        TransformOutput={"S3OutputPath": f"s3://{DATA}/out/keys/", "KmsKeyId": kms},
+        MaxPayloadInMB=20,
+    )
+    assert finished(client, "keys")["TransformJobStatus"] == "Completed"
+    sizes = {path: json.loads(text)["bytes"] for path, text in outputs(client, "keys").items()}
+    assert sizes == {f"{name}.out": len(body) for name, body in bodies.items()}
+    for path in sizes:
+        written = s3.head_object(Bucket=DATA, Key=f"out/keys/{path}", ChecksumMode="ENABLED")
+        assert (written["ServerSideEncryption"], written["SSEKMSKeyId"]) == ("aws:kms", kms)
+        assert {"ChecksumSHA256", "ChecksumCRC32"} & written.keys(), "S3 keeps a checksum where the ETag is no MD5"
+
+
 @pytest.mark.parametrize(
     ("name", "strategy", "payloads"),
     [("single", "SingleRecord", [7] * 5), ("multi", "MultiRecord", [35])],
