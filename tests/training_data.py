@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from digests import read_sealed, seal
 from features.files import Part, feature_file, write_features, write_part_list
 from tests.listed import write_shard
 
+SMALL_INPUT = ("--input-size", "64")
+"""Flags for a job whose test asks nothing of the photos' size."""
 # The networks of these tests are tiny: a second thread only spins, and takes a core from the test beside.
 torch.set_num_threads(1)
 
 
+@cache
 def jpeg(count: int, seed: int) -> bytes:
     """A photo on which `count` bright squares can be counted, on noise."""
     random = np.random.default_rng(seed)

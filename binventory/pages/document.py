@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _KIT = Path(__file__).parent
 
@@ -18,10 +22,16 @@ def render(template: Path, **values: Any) -> str:
             Everything that it shows is escaped, except for values that are `Markup`.
         values: what the template names; a name that is missing is an error.
     """
+    return _environment(template.parent).get_template(template.name).render(**values)
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """Compiles the templates of a folder once: that takes longer than filling them in."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # a command that draws no page waits for none
 
     environment = Environment(
-        loader=FileSystemLoader([template.parent, _KIT]),
+        loader=FileSystemLoader([folder, _KIT]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -30,7 +40,7 @@ def render(template: Path, **values: Any) -> str:
     environment.filters["percent"] = percent
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.globals["stylesheet"] = Markup((_KIT / "style.css").read_text(encoding="utf-8"))
-    return environment.get_template(template.name).render(**values)
+    return environment
 
 
 def percent(share: float) -> str:

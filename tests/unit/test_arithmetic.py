@@ -39,10 +39,10 @@ from serving.network import Network
 from stacks.settings.jobs import EmbedSettings, EvaluationSettings
 from tests import grey_model
 from tests.conftest import WITHOUT_BF16
-from tests.training_data import add_features, write_embedding, write_split
+from tests.training_data import SMALL_INPUT, add_features, write_embedding, write_split
 
 HAS_BF16 = (*WITHOUT_BF16, "BF16")
-BASE = ["--backbone", "small", "--weights", "none"]
+BASE = ["--backbone", "small", "--weights", "none", *SMALL_INPUT]
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from ingestion import workers as workers_module
 from tests.unit.bin_bucket import bucket, files
 from tests.unit.bin_ingest import forget_credentials, ingest, ingest_process
 
-
 IN_SHARDS = ("--shard-photos", "60")
 
 

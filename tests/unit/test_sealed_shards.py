@@ -14,7 +14,7 @@ import evaluate
 import train
 from jobs.container import JobError
 from shards import LIST
-from tests.training_data import write_split
+from tests.training_data import SMALL_INPUT, write_split
 
 SPLITS = {"train": 20, "validation": 10, "test": 10}
 
@@ -43,15 +43,15 @@ def sealed(folder: Path) -> str:
 
 def embedded(folder: Path, record: str) -> None:
     """Embeds."""
-    flags = ["--backbone", "small", "--weights", "none", "--calibration-photos", "4", "--sealed", record]
+    flags = ["--backbone", "small", "--weights", "none", *SMALL_INPUT, "--calibration-photos", "4", "--sealed", record]
     embed.main([*flags, *places(folder, "train", "validation"), "--output", str(folder / "embedding")])
 
 
 def trained(folder: Path, record: str) -> None:
     """Fine-tunes."""
-    flags = ["--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "1", "--sealed", record]
+    flags = ["--strategy", "full", "--backbone", "small", "--weights", "none", *SMALL_INPUT, "--epochs", "1"]
     outputs = ["--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")]
-    train.main([*flags, "--head-epochs", "0", *places(folder, "train", "validation"), *outputs])
+    train.main([*flags, "--sealed", record, "--head-epochs", "0", *places(folder, "train", "validation"), *outputs])
 
 
 def evaluated(folder: Path, record: str) -> None:

@@ -21,9 +21,9 @@ from photos.augmentation import Augmentation
 from photos.batches import photo_view
 from shards import ShardIndex
 from tests.listed import write_shard
-from tests.training_data import write_split
+from tests.training_data import SMALL_INPUT, write_split
 
-BASE = ("--backbone", "small", "--weights", "none")
+BASE = ("--backbone", "small", "--weights", "none", *SMALL_INPUT)
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ def test_features_are_those_of_the_backbone_in_the_loop(backbone: str, precision
     shards = tmp_path
     write_split(shards, "train", 9, shards=2)
     write_split(shards, "validation", 3, first=500)
-    flags = ["--backbone", backbone, "--weights", "none", "--seed", "5", "--views", "1", "--calibration-photos", "8"]
+    flags = ["--backbone", backbone, "--weights", "none", *SMALL_INPUT, "--seed", "5", "--views", "1"]
+    flags += ["--calibration-photos", "8"]
     embed.main([*flags, *places(shards), "--precision", precision, "--output", str(shards / "out")])
     assert json.loads((shards / "out" / "embedding.json").read_text())["computed_in"] == precision
     model, _ = load_model(shards / "out" / "backbone")

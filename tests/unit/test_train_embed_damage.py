@@ -20,9 +20,9 @@ from modelling.bin_model import BinModel, ModelCard, save_model
 from photo import Preprocessing
 from shards import ShardIndex
 from tests.listed import write_shard
-from tests.training_data import add_features, write_embedding, write_split
+from tests.training_data import SMALL_INPUT, add_features, write_embedding, write_split
 
-BASE = ("--backbone", "small", "--weights", "none")
+BASE = ("--backbone", "small", "--weights", "none", *SMALL_INPUT)
 
 
 @pytest.fixture

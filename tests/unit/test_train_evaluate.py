@@ -22,6 +22,7 @@ import train
 from arithmetic import SERVED, floats_of_cpu
 from binventory.report.page import verdict
 from digests import seal
+from evaluation import served_model
 from evaluation.calibration import softmax
 from evaluation.count_metrics import Predictions
 from inference import model_fn
@@ -35,9 +36,16 @@ from serving.refusals import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
 from tests.listed import enlist
-from tests.training_data import write_split
+from tests.training_data import SMALL_INPUT, write_split
 
 SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(autouse=True)
+def one_core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network for each core would be compiled, most of the time of these tests; the first one has them all."""
+    if "served" not in request.fixturenames:
+        monkeypatch.setattr(served_model, "inference_threads", lambda: 1)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +55,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (split, photos) in enumerate((("train", 80), ("validation", 20), ("test", 30))):
         write_split(folder, split, photos, first=1000 * (number + 1))
     shards = [part for split in ("train", "validation") for part in (f"--{split}", str(folder / split))]
-    embed.main(["--backbone", "small", "--weights", "none", *shards, "--output", str(folder / "embedding")])
-    flags = ["--backbone", "small", "--embedding", str(folder / "embedding"), "--epochs", "30", "--lr", "0.05"]
+    small = ("--backbone", "small")
+    embed.main([*small, "--weights", "none", *SMALL_INPUT, *shards, "--output", str(folder / "embedding")])
+    flags = [*small, "--embedding", str(folder / "embedding"), "--epochs", "30", "--lr", "0.05"]
     train.main([*flags, "--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")])
     return folder
 
@@ -98,7 +107,7 @@ def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path:
     assert serving["classes"] == [1, 2, 3, 4, 5] and serving["schema"] == 1 and serving["precision"] == served
     assert report["binventory"]["lineage"]["archive"] == serving["sha256"], "what the registry pins"
     assert serving["computed_in"]["answers"] == served == report["binventory"]["lineage"]["precision"]
-    assert serving["preprocessing"]["crop"] == 224
+    assert serving["preprocessing"]["crop"] == int(SMALL_INPUT[1])
     gate = report["binventory"]["gate"]
     assert gate["not_worse_than_champion"] is True
     assert gate["above_threshold"] is (accuracy >= 0.3)

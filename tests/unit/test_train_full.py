@@ -22,13 +22,13 @@ from photo import Preprocessing, open_photo
 from photos.augmentation import Augmentation, augment, view_random
 from photos.source import PhotoSource
 from tests.listed import write_shard
-from tests.training_data import jpeg, write_split
+from tests.training_data import SMALL_INPUT, jpeg, write_split
 
 
 def run(folder: Path, *flags: str) -> dict[str, Any]:
     """Fine-tune on the shards of `folder`; the metrics it wrote."""
     train.main(
-        ["--strategy", "full", "--backbone", "small", "--weights", "none", "--threads", "2",
+        ["--strategy", "full", "--backbone", "small", "--weights", "none", *SMALL_INPUT, "--threads", "2",
          "--train", str(folder / "train"), "--validation", str(folder / "validation"),
          "--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), *flags]
     )  # fmt: skip

@@ -16,7 +16,7 @@ from fitting.objectives import OBJECTIVES
 from fitting.precision import PRECISIONS, MixedPrecision
 from modelling.bin_model import load_model
 from stacks.settings.training import TrainingSettings
-from tests.training_data import write_split
+from tests.training_data import SMALL_INPUT, write_split
 
 CPU = torch.device("cpu")
 
@@ -118,8 +118,8 @@ def test_everything_is_trained_in_half_precision_and_kept_in_full(precision: str
     write_split(tmp_path, "train", 20)
     write_split(tmp_path, "validation", 10, first=900)
     train.main(
-        ["--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "2", "--batch-size", "10",
-         "--lr", "0.02", "--optimiser", "sgd", "--dropout", "0", "--precision", precision,
+        ["--strategy", "full", "--backbone", "small", "--weights", "none", *SMALL_INPUT, "--epochs", "2",
+         "--batch-size", "10", "--lr", "0.02", "--optimiser", "sgd", "--dropout", "0", "--precision", precision,
          "--head-epochs", "0", "--label-smoothing", "0", "--squared-error", "0",
          "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
          "--output", str(tmp_path / "model"), "--checkpoints", str(tmp_path / "checkpoints")]

@@ -24,7 +24,7 @@ import train
 from fitting.ranks import Ranks
 from fitting.sampling import Sampling, lane_range
 from jobs.container import JobError
-from tests.training_data import write_embedding, write_split
+from tests.training_data import SMALL_INPUT, write_embedding, write_split
 from tests.training_processes import TrainProcess
 
 FLAGS = ("--backbone", "small", "--epochs", "3", "--batch-size", "16", "--dropout", "0", "--lr", "0.05")
@@ -88,7 +88,7 @@ def test_two_processes_fine_tune_the_network_of_one(tmp_path: Path, monkeypatch:
     write_split(tmp_path, "train", 21, shards=2)
     write_split(tmp_path, "validation", 7, first=900)
     flags = [
-        *FLAGS, "--strategy", "full", "--weights", "none", "--epochs", "2", "--optimiser", "sgd",
+        *FLAGS, "--strategy", "full", "--weights", "none", *SMALL_INPUT, "--epochs", "2", "--optimiser", "sgd",
         "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
     ]  # fmt: skip
     tensors, _, _ = train_on(tmp_path, 2, flags)

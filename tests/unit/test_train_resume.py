@@ -22,7 +22,7 @@ import train
 from fitting.checkpoints import CheckpointFolder, Snapshot
 from fitting.loop import Fit
 from jobs.container import JobError
-from tests.training_data import write_embedding, write_split
+from tests.training_data import SMALL_INPUT, write_embedding, write_split
 from tests.training_processes import TrainProcess
 
 FLAGS = ("--backbone", "small", "--epochs", "4", "--batch-size", "16", "--checkpoint-seconds", "0", "--lr", "0.05")
@@ -114,8 +114,8 @@ def test_a_full_training_resumes_to_the_same_bits(
     write_split(tmp_path, "train", 24, shards=2)
     write_split(tmp_path, "validation", 10, first=900)
     flags = [
-        "--strategy", "full", "--backbone", "small", "--weights", "none", "--epochs", "2", "--batch-size", "8",
-        "--precision", precision, "--checkpoint-seconds", "0",
+        "--strategy", "full", "--backbone", "small", "--weights", "none", *SMALL_INPUT, "--epochs", "2",
+        "--batch-size", "8", "--precision", precision, "--checkpoint-seconds", "0",
         "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
     ]  # fmt: skip
     whole = run(tmp_path, "whole", flags)
