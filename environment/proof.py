@@ -165,7 +165,7 @@ def prove_commands() -> str:
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
     for name in names:
         importlib.import_module(f"binventory.cli.{name}")
-    importlib.import_module("local_aws.__main__")
+    importlib.import_module("local_aws.process")
     return f"{len(names)} parts"
 
 

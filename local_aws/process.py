@@ -1,0 +1,176 @@
+"""The server process: `python -m local_aws --state-dir DIR --port PORT`. `LocalAws` starts it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import boto3
+
+from local_aws import cloudformation
+from local_aws.cloudformation.interrupted import made_by_stacks
+from local_aws.core import decisions, descriptions, host, shapes
+from local_aws.core.context import Context
+from local_aws.core.decisions import DecisionLog
+from local_aws.core.protocol import TARGETS
+from local_aws.door import guarded
+from local_aws.ministack import corrections, hooks, iam, late_imports, resource_types, saving, settling, signatures
+from local_aws.other_services import ec2_machines
+from local_aws.registry import ADMINISTRATION, AT_START, operations
+from local_aws.server import ACCOUNT, REGION
+from local_aws.service import SageMakerService
+
+_log = logging.getLogger("local_aws")
+# Longer than every stack but one with an endpoint takes, far shorter than a client waits for a reply.
+_STACK_SETTLES_SECONDS = 8.0
+
+
+def main() -> None:
+    """Serve until SIGTERM, SIGINT or, with --watch-parent, until standard input closes."""
+    parser = argparse.ArgumentParser(prog="python -m local_aws", description="A local AWS with SageMaker")
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of its state, which survives a restart")
+    parser.add_argument("--port", type=int, required=True, help="port on loopback")
+    parser.add_argument("--account", default=ACCOUNT, help="account number (default %(default)s)")
+    parser.add_argument("--region", default=REGION, help="region (default %(default)s)")
+    parser.add_argument(
+        "--time-scale",
+        type=float,
+        default=1.0,
+        help="factor for the waits of rollouts and the periods of alarms (default 1)",
+    )
+    parser.add_argument("--enforce-iam", action="store_true", help="refuse what policies do not allow")
+    parser.add_argument("--watch-parent", action="store_true", help="stop when standard input closes")
+    options = parser.parse_args()
+    state_dir = options.state_dir.resolve()
+    state_dir.mkdir(parents=True, exist_ok=True)
+    os.environ[host.PROCESS_MARK] = str(state_dir)
+    host.adopt_orphans()
+    host.sweep(str(state_dir))
+    # Functions' workers have their code there; a killed server leaves it, and the next start removes it.
+    temporary = _temporary()
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
+    hooks.configure(
+        state_dir=state_dir,
+        port=options.port,
+        account=options.account,
+        region=options.region,
+        enforce_iam=options.enforce_iam,
+    )
+    late_imports.import_cloudformation()
+    boto3.setup_default_session(botocore_session=descriptions.session())
+    context = Context(
+        state_dir=state_dir,
+        port=options.port,
+        account=options.account,
+        region=options.region,
+        time_scale=options.time_scale,
+        enforce_iam=options.enforce_iam,
+        operations=operations(),
+    )
+    os.environ.update(context.environment())  # for Lambda functions and every other child process
+    try:
+        asyncio.run(_serve(context, options.port, watch_parent=options.watch_parent))
+    except BaseException:
+        _log.exception("the local AWS ended")
+        _end(1)
+
+
+async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if watch_parent:
+        threading.Thread(target=_wait_for_parent, args=(loop, stop), daemon=True).start()
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 2
+    config.loglevel = "WARNING"
+
+    async def until_stopped() -> None:
+        await stop.wait()
+        # Engines first: they still need the services of ministack.
+        await asyncio.to_thread(context.stop)
+
+    context.start_thread("start", partial(_begin_work, context, port))
+    application = _application(context)
+    gc.freeze()  # what a start has made stays
+    gc.enable()
+    await serve(application, config, shutdown_trigger=until_stopped)
+    _end(0)
+
+
+def _temporary() -> Path:
+    return Path(os.environ[host.PROCESS_MARK]) / "tmp"
+
+
+def _end(status: int) -> NoReturn:
+    """End the process at once; all state is stored by now.
+
+    A return would wait for the threads of the event loop, and one of them may wait an hour for a custom resource.
+    """
+    host.stop_children()
+    shutil.rmtree(_temporary(), ignore_errors=True)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _application(context: Context) -> Any:
+    """ministack's ASGI application, corrected, with the services that it lacks, behind the door."""
+    service = SageMakerService(context)
+    for name, target in TARGETS.items():
+        hooks.add_service(name, [f"{target}."], service.handle)
+    hooks.correct_ecr()
+    hooks.read_descriptions_with(shapes.service_model)
+    corrections.correct_answers(account=context.account)
+    hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
+    hooks.keep_existing_log_groups()
+    hooks.keep_imported_exports()
+    resource_types.hold_templates_to_resource_types()
+    settling.answer_once_settled(_STACK_SETTLES_SECONDS)
+    context.start_thread("saving", saving.save_as_it_changes(context.stopping, partial(made_by_stacks, context)))
+    iam.correct_requests()
+    signatures.sign_links()
+    if context.enforce_iam:
+        iam.check_session_tags()
+        iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
+    cloudformation.add_resource_types(context)
+    cloudformation.follow_service_roles(context)
+    cloudformation.publish_stack_events(context)
+    ec2_machines.serve(context)
+    return guarded(context, hooks.application(), ADMINISTRATION)
+
+
+def _begin_work(context: Context, port: int) -> None:
+    """Wait until the port answers, then start every function of `AT_START`."""
+    while not context.stopping.is_set() and not host.accepts_connections(port):
+        time.sleep(0.02)
+    for work in AT_START:
+        context.start_thread(f"start {work.__module__}", partial(work, context))
+
+
+def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """The parent holds the other end of standard input, which closes when the parent ends, also when it is killed."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
