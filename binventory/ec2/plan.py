@@ -40,8 +40,11 @@ _FLAGS = {
     },
     "evaluate": {ACCURACY_THRESHOLD: "accuracy-threshold", SEED: "seed"},
 }  # fmt: skip
-# Flags that the settings fix: read from the definition's step, where they are plain values.
-_FIXED = {"embed": ("precision",), "train": ("precision", "loss"), "evaluate": ("precision",)}
+# Of the arguments of Evaluate, the settings fix this one; the others are folders, or what the plan says itself.
+_FIXED_ARGUMENTS = ("precision",)
+# Hyperparameters that a machine does not take: where SageMaker puts the weights, and what tracks its jobs.
+_OF_JOBS = frozenset({"weights", "mlflow"})
+# Tuned values that --set may replace, by their flags.
 _TUNED = {"lr": "LearningRate", "batch-size": "BatchSize"}
 KNOWN = tuple(sorted({name for flags in _FLAGS.values() for name in flags}))
 
@@ -120,7 +123,9 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     execution = _ingested(aws, names)
     definition = executions.definition(aws, names)
     values = {**defaults_of(definition), **executions.parameters_of(aws, execution.arn)}
-    values |= {**_tuned(aws, execution), **given}
+    tuned = _tuned(aws, execution)
+    values |= {name: tuned.pop(flag) for flag, name in _TUNED.items() if flag in tuned}
+    values |= given
     sealed = execution.step(SEAL)
     # An execution of an earlier version has no such step.
     held = {"sealed": sealed.outputs[SHARDS]} if sealed and SHARDS in sealed.outputs else {}
@@ -133,6 +138,7 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
         "flags": {
             step: {flag: str(values[name]) for name, flag in flags.items() if values.get(name) is not None}
             | fixed_flags(definition, step)
+            | (tuned if step == "train" else {})
             | held
             | (
                 {"endpoint": names.prefix, "model-package-group": model_package_group(aws, names)}
@@ -145,12 +151,20 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
 
 
 def fixed_flags(definition: Definition, step: str) -> dict[str, str]:
-    """The flags of a step that are settings and no parameters, so that a machine computes as the pipeline does."""
+    """The flags of a step that are settings and no parameters, so that a machine computes as the pipeline does.
+
+    In the definition they are plain values; what an execution decides is an expression there.
+    """
     arguments = (step_named(definition, step.capitalize()) or {}).get("Arguments", {})
     words = arguments.get("AppSpecification", {}).get("ContainerArguments", [])
-    flags: dict[str, Any] = dict(arguments.get("HyperParameters", {}))
-    flags |= {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=False)}
-    return {name: flags[name] for name in _FIXED[step] if isinstance(flags.get(name), str)}
+    pairs = ((str(name).removeprefix("--"), value) for name, value in zip(words[::2], words[1::2], strict=False))
+    flags = {name: value for name, value in pairs if name in _FIXED_ARGUMENTS}
+    flags |= {
+        name: value
+        for name, value in arguments.get("HyperParameters", {}).items()
+        if name not in _OF_JOBS and not name.startswith("sagemaker_")
+    }
+    return {name: value for name, value in flags.items() if isinstance(value, str)}
 
 
 def _ingested(aws: Aws, names: Names) -> executions.Execution:
@@ -178,10 +192,10 @@ def _shards(aws: Aws, execution: executions.Execution) -> dict[str, str]:
 
 
 def _tuned(aws: Aws, execution: executions.Execution) -> dict[str, str]:
-    """The best trial's values; empty where the execution has not tuned."""
+    """The best trial's values by their flags; empty where the execution has not tuned."""
     tune = execution.step(TUNE)
     if tune is None or tune.status != "Succeeded":
         return {}
     job = aws.client("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tune.job)
     best = job.get("BestTrainingJob", {}).get("TunedHyperParameters", {})
-    return {_TUNED[name]: value.strip('"') for name, value in best.items() if name in _TUNED}
+    return {name: value.strip('"') for name, value in best.items()}

@@ -36,10 +36,12 @@ def test_the_jobs_compute_in_what_the_settings_say(definition: Json) -> None:
 
 
 def test_a_machine_on_ec2_computes_as_the_pipeline_does(definition: Json) -> None:
-    assert fixed_flags(definition, "embed") == {"precision": "fp32"}
+    prepared = {"features": "stages", "fit": "whole", "input-size": "224"}
+    assert fixed_flags(definition, "embed") == {"precision": "fp32", **prepared}
     assert fixed_flags(definition, "evaluate") == {"precision": "fp32"}
-    settings = load("dev").training
-    assert fixed_flags(definition, "train") == {"precision": settings.precision, "loss": settings.loss}
+    training = load("dev").training
+    chosen = {name: getattr(training, name) for name in ("answer", "head", "loss", "precision", "watch")}
+    assert fixed_flags(definition, "train") == {**prepared, **chosen, "profile-steps": "0"}
     assert fixed_flags({"Steps": []}, "train") == {}
 
 
