@@ -75,6 +75,9 @@ def _replacement(command: str) -> Check:
 
 
 def _said(*command: str) -> tuple[int, str]:
-    """Exit code and output of a short command."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    """Exit code and output of a short command; one that does not end, as with a daemon that hangs, has failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer within {_SECONDS} s"
     return done.returncode, (done.stdout + done.stderr).strip()

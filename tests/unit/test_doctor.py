@@ -13,6 +13,7 @@ import pytest
 from binventory.cli import run
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
+from binventory.doctor import tools
 from binventory.doctor.checks import examine
 from binventory.doctor.quotas import needs
 from binventory.doctor.tools import examine_tools
@@ -190,6 +191,7 @@ def fake(folder: Path, name: str, script: str) -> Path:
         ('echo \'[["driver-type","io.containerd.snapshotter.v1"]]\'', "good", "containerd store"),
         ('echo \'[["Backing Filesystem","extfs"]]\'', "good", "Docker's own store"),
         ("exit 1", "missing", "its daemon does not answer"),
+        ("exec sleep 60", "missing", "its daemon does not answer"),
         ('[ "$1" = info ] && echo null || exit 1', "missing", "it has no BuildKit"),
     ],
 )
@@ -199,6 +201,7 @@ def test_docker_must_be_able_to_write_a_docker_manifest(
     fake(tmp_path, "docker", script)
     monkeypatch.delenv("CDK_DOCKER", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(tools, "_SECONDS", 2)
     found = {check.name: check for check in examine_tools(repository)}["docker"]
     assert found.state == state
     assert words in found.found
