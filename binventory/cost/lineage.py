@@ -10,23 +10,25 @@ from binventory.cost.prices import load
 from binventory.cost.spent import Meter
 
 EXECUTION = "pipeline_execution"
+_TRAINING_JOB = "training_job"
 
 
 def of_package(aws: Aws, package: str) -> dict[str, str]:
     """Properties for a model package: dollars of the execution that made it, and what spot saved on it.
 
-    Empty where the cost is unknown: the package names no execution, its jobs are gone or may not be read, or the table
-    holds no price for one of them. A missing price does not hold a model back.
+    Empty where the cost is unknown: the package names no execution, or was trained elsewhere on its shards, as on EC2;
+    its jobs are gone or may not be read; the table holds no price for one of them. It does not hold a model back.
     """
     try:
         described = aws.client("sagemaker").describe_model_package(ModelPackageName=package)
-        execution = described.get("CustomerMetadataProperties", {}).get(EXECUTION, "")
-        if not execution:
+        origin = described.get("CustomerMetadataProperties", {})
+        if not origin.get(EXECUTION):
             return {}
-        spent = Meter(aws).read(executions.look(aws, execution))
+        spent = Meter(aws).read(executions.look(aws, origin[EXECUTION]))
     except ClientError:
         return {}
-    if spent.dollars is None or spent.saved is None:
+    trained_there = origin.get(_TRAINING_JOB) in {job.name for job in spent.jobs}
+    if not trained_there or spent.dollars is None or spent.saved is None:
         return {}
     return {
         "cost_usd": f"{spent.dollars:.4f}",

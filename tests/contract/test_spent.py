@@ -48,13 +48,17 @@ def execution(client: ClientFactory, local_aws: LocalAws) -> Iterator[str]:
     yield listed["PipelineExecutionSummaries"][0]["PipelineExecutionArn"]
 
 
+def training_job_of(client: ClientFactory, execution: str) -> str:
+    steps = client("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=execution)["PipelineExecutionSteps"]
+    (arn,) = [step["Metadata"]["TrainingJob"]["Arn"] for step in steps if step["StepName"] == "Train"]
+    return str(arn.rsplit("/", 1)[-1])
+
+
 def test_the_bill_of_an_execution(execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["spent", execution, "--json"]) == Exit.OK
     said = json.loads(capsys.readouterr().out)
     ingest, train = sorted(said["steps"], key=lambda step: str(step["step"]))
-    steps = client("sagemaker").list_pipeline_execution_steps(PipelineExecutionArn=execution)
-    (arn,) = [s["Metadata"]["TrainingJob"]["Arn"] for s in steps["PipelineExecutionSteps"] if s["StepName"] == "Train"]
-    job = client("sagemaker").describe_training_job(TrainingJobName=arn.rsplit("/", 1)[-1])
+    job = client("sagemaker").describe_training_job(TrainingJobName=training_job_of(client, execution))
     volume = 0.14 / 730
     assert train["dollars"] == pytest.approx((0.922 + volume) * job["BillableTimeInSeconds"] / 3600)
     assert train["on_demand"] == pytest.approx((0.922 + volume) * job["TrainingTimeInSeconds"] / 3600)
@@ -116,7 +120,8 @@ def package_of(client: ClientFactory, **properties: str) -> str:
 def test_an_approved_model_carries_what_it_cost_to_make(
     execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arn = package_of(client, pipeline_execution=execution, code="abc")
+    job = training_job_of(client, execution)
+    arn = package_of(client, pipeline_execution=execution, training_job=job, code="abc")
     assert run(["approve", arn, "--no-wait", "--yes"]) == Exit.OK
     kept = client("sagemaker").describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
     capsys.readouterr()
@@ -128,9 +133,13 @@ def test_an_approved_model_carries_what_it_cost_to_make(
     assert kept["code"] == "abc", "what it carried stays"
 
 
-def test_a_model_of_unknown_price_is_approved_all_the_same(execution: str, client: ClientFactory) -> None:
-    gone = package_of(client, pipeline_execution=f"{execution}gone")
-    assert run(["approve", gone, "--no-wait", "--yes"]) == Exit.OK
-    described = client("sagemaker").describe_model_package(ModelPackageName=gone)
+@pytest.mark.parametrize(("gone", "job"), [("gone", "job"), ("", "ec2-20261129-120000-ab12")])
+def test_a_model_of_unknown_price_is_approved_all_the_same(
+    execution: str, client: ClientFactory, gone: str, job: str
+) -> None:
+    """Its execution is gone, or a machine on EC2 trained it on the shards of one."""
+    package = package_of(client, pipeline_execution=execution + gone, training_job=job)
+    assert run(["approve", package, "--no-wait", "--yes"]) == Exit.OK
+    described = client("sagemaker").describe_model_package(ModelPackageName=package)
     assert described["ModelApprovalStatus"] == "Approved"
     assert "cost_usd" not in described["CustomerMetadataProperties"]
