@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from binventory.audit.counters import PhotoRefusedError, parse_probabilities
+from binventory.audit.counters import PhotoRefusedError, parse_probabilities, reason_in
 from binventory.audit.database import AuditDatabase, CountedBin, SetAside
 from binventory.audit.run import Scope, not_yet, out_of_scope
 from binventory.audit.sources import Bin, Prefix
@@ -136,8 +136,8 @@ def _judged(group: list[_Judgeable], answers: Mapping[str, Any], scope: Scope) -
 def _probabilities(answer: Any) -> Mapping[int, float]:
     if answer is None:
         raise PhotoRefusedError("no_prediction", "the transform job has no answer for it")
-    if isinstance(answer, dict) and "error" in answer:
-        raise PhotoRefusedError("refused", str(answer["error"].get("message", ""))[:300])
+    if (reason := reason_in(answer)) is not None:
+        raise PhotoRefusedError("refused", reason)
     try:
         return parse_probabilities(answer)
     except ValueError as error:

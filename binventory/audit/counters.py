@@ -156,7 +156,10 @@ def parse_probabilities(answer: Any) -> Mapping[int, float]:
     table = answer.get("probabilities") if isinstance(answer, dict) else None
     if not isinstance(table, dict) or len(table) < 2:
         raise ValueError("the answer has no probabilities of at least two counts")
-    found = {int(count): float(share) for count, share in table.items()}
+    try:
+        found = {int(count): float(share) for count, share in table.items()}
+    except TypeError:
+        raise ValueError("a probability of the answer is no number") from None
     if not all(0 <= share <= 1 for share in found.values()) or abs(sum(found.values()) - 1) > _SUM_TOLERANCE:
         raise ValueError("the probabilities of the answer are not between 0 and 1 with a sum of 1")
     return dict(sorted(found.items()))
@@ -245,16 +248,16 @@ def _read(path: Path) -> Iterator[tuple[str, str, Mapping[int, float] | str]]:
         raise ValueError(f"it is neither a folder nor one of {', '.join(readers)}")
     for place, image_id, answer in rows:
         try:
-            reason = _reason(answer)
+            reason = reason_in(answer)
             if reason is None:
                 yield place, checked_id(image_id), parse_probabilities(answer)
             elif is_bin_id(image_id):  # other names are of photos that no audit asks about
                 yield place, image_id, reason
-        except (ValueError, RecordError, TypeError) as error:
+        except (ValueError, RecordError) as error:
             raise ValueError(f"{place}: {error}") from error
 
 
-def _reason(answer: Any) -> str | None:
+def reason_in(answer: Any) -> str | None:
     """Why an answer holds no count: in the endpoint's form, or as `binventory count --output` writes it."""
     error = answer.get("error") if isinstance(answer, dict) else None
     if not error:

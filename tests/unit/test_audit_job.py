@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from binventory.audit import job
-from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, read_predictions
+from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, parse_probabilities, read_predictions
 from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.run import Scope
@@ -241,6 +241,14 @@ def test_photos_of_records_are_found_whatever_they_end_with(tmp_path: Path) -> N
         "a": "a.jpg", "b": "b.JPEG", "c": "c.jpeg"
     }  # fmt: skip
     assert set_aside(tmp_path / "out") == {"d": "no_photo", "bin-images/c.png": "second_photo"}
+
+
+@pytest.mark.parametrize(
+    "probabilities", [{"1": None, "2": 1.0}, {"1": [0.5], "2": 0.5}, {"1": 2.0, "2": 0.5}, {"1": 1}]
+)
+def test_an_answer_whose_probabilities_are_none_is_no_answer(probabilities: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"of the answer|at least two"):
+        parse_probabilities({"probabilities": probabilities})
 
 
 @pytest.mark.parametrize(
