@@ -173,4 +173,3 @@ def _wait_for_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
     while os.read(sys.stdin.fileno(), 1024):
         pass
     loop.call_soon_threadsafe(stop.set)
-
