@@ -27,7 +27,7 @@ from binventory.client import DATASET_HOSTS, FetchPolicy
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-from binventory.core.outputs import check_file, write_text
+from binventory.core.outputs import check_file, write_text, writing
 from binventory.cost.launch import of_endpoint
 
 _SHOWN_PHOTOS = 20
@@ -172,7 +172,7 @@ def _show_counted(found: Iterator[CountedPhoto], output: Path | None, *, json: b
     """
     first: list[CountedPhoto] = []
     totals: Counter[str] = Counter()
-    with output.open("w", encoding="utf-8") if output else nullcontext() as stream:
+    with writing(output) if output else nullcontext() as stream:
         for photo in found:
             totals["none" if photo.count is None else str(photo.count)] += 1
             if len(first) < _SHOWN_PHOTOS or (json and not output):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from binventory.core.errors import Exit, Problem
 
@@ -32,13 +34,22 @@ def check_folder(path: Path, flag: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or none: what was there before stays when the disk is full."""
+    """Writes a whole file or none, as `writing` does."""
+    with writing(path) as stream:
+        stream.write(text)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """Opens a file that is there when the block has ended; what was there before stays when it fails."""
     if path.exists() and not path.is_file():  # a device or a pipe
-        path.write_text(text, encoding="utf-8")
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
         return
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("w", encoding="utf-8") as stream:
+            yield stream
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):

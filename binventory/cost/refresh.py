@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from binventory.core.errors import Problem
+from binventory.core.outputs import write_text
 from binventory.cost.prices import TABLE, load
 
 SOURCE = "AWS Price List API, on demand, dollars"
@@ -132,7 +133,7 @@ def refresh(pricing: Any, region: str, today: date, table: Path = TABLE) -> Refr
         **units,
     }
     document["regions"] = dict(sorted(document["regions"].items(), key=lambda item: (item[0] != "us-east-1", item[0])))
-    table.write_text(json.dumps(document, indent=2) + "\n")
+    write_text(table, json.dumps(document, indent=2) + "\n")
     load.cache_clear()
     missing = {*(unit.name for unit in UNITS), *UNREAD} - set(units) - set(kept)
     now = load(region, table)

@@ -1,0 +1,31 @@
+"""Files that commands write for people are whole, or what they were before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from binventory.core.outputs import write_text, writing
+
+
+def test_a_file_is_there_when_its_last_line_is(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    with writing(path) as stream:
+        stream.write("1\n")
+        assert not path.exists()
+    assert path.read_text() == "1\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_write_leaves_what_was_there_before(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    write_text(path, "before")
+    with pytest.raises(KeyboardInterrupt), writing(path) as stream:
+        stream.write("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_device_is_written_as_it_is() -> None:
+    write_text(Path("/dev/null"), "gone")
+    assert Path("/dev/null").is_char_device()
