@@ -106,7 +106,7 @@ def test_nothing_is_started_unasked_or_for_nothing(
 
 @pytest.mark.usefixtures("nothing_left")
 def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
-    put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(40)})
+    put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(100)})
 
     def interrupted(name: str, done: int) -> None:
         if done:
@@ -114,13 +114,13 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
 
     said: list[tuple[str, bool]] = []
     batch = TransformBatch(aws, find_site(aws, NAMES), "count", halted=lambda name, ended: said.append((name, ended)))
-    photos = Photos(f"s3://{BUCKET}/long/", [f"{number:03d}.jpg" for number in range(40)])
+    photos = Photos(f"s3://{BUCKET}/long/", [f"{number:03d}.jpg" for number in range(100)])
     with pytest.raises(KeyboardInterrupt), batch.answers(photos, interrupted):
         raise AssertionError("there must be no answers")
     (run,) = [each for each in jobs(client, "count") if each["TransformJobStatus"] == "Stopped"]
     assert said == [(run["TransformJobName"], False), (run["TransformJobName"], True)], "before it stops, and after"
     with batch.answers(photos) as answers:
-        assert len(dict(answers)) == 40
+        assert len(dict(answers)) == 100
     assert run["TransformJobName"].removesuffix("-1") + "-2" in {
         each["TransformJobName"] for each in jobs(client, "count")
     }
