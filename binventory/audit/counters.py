@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import sqlite3
 import threading
@@ -216,6 +217,13 @@ class PredictionsFile:
         if isinstance(found, str):
             raise PhotoRefusedError("refused", found)
         return {int(count): share for count, share in found.items()}
+
+    def digest(self) -> str:
+        """SHA-256 of all answers, in whatever form and order they were given."""
+        found = hashlib.sha256()
+        for row in self._database.execute("SELECT image_id, answer FROM answers ORDER BY image_id"):
+            found.update(json.dumps(row).encode())
+        return found.hexdigest()
 
     def _keep(self, place: str, image_id: str, found: Mapping[int, float] | str) -> None:
         """Store an answer. Raises ValueError for another answer than the one that the photo has already."""

@@ -261,13 +261,19 @@ def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterat
 
 
 def _identity(request: Request, store: Store, counter: Counter | TransformJobs) -> Mapping[str, str]:
-    records = "metadata" if request.records is None else f"{request.records} as {request.columns}"
-    return {
+    """What an audit is of. Another one may not continue it: files by their contents, which people correct in place."""
+    identity = {
         "source": store.address,
-        "records": records,
+        "records": "metadata" if request.records is None else f"{request.records} as {request.columns}",
         "counter": counter.name,
         "classes": ",".join(map(str, request.scope.classes)),
     }
+    if request.records is not None:
+        with request.records.open("rb") as stream:
+            identity["digest of the records"] = hashlib.file_digest(stream, "sha256").hexdigest()
+    if isinstance(counter, PredictionsFile):
+        identity["digest of the predictions"] = counter.digest()
+    return identity
 
 
 def _plan(request: Request, total: int) -> Plan:

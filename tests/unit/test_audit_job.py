@@ -124,6 +124,28 @@ def test_restart_forgets_and_another_audit_is_refused(tmp_path: Path) -> None:
     assert ranked(tmp_path / "out")[0]["recorded_probability"] == 0.025
 
 
+def test_a_file_that_was_corrected_in_place_is_another_audit(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 5)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl")
+    records = tmp_path / "records.csv"
+    records.write_text("image_id,count\n00000,1\n00010,2\n")
+    request = job.Request(str(folder), tmp_path / "out", records=records, predictions=predictions, formats=("jsonl",))
+    assert job.run_audit(request, no_aws).summary.counted == 2
+    assert job.run_audit(request, no_aws).summary.counted == 2
+    lines = predictions.read_text().splitlines(keepends=True)
+    predictions.write_text("".join(reversed(lines)))
+    assert job.run_audit(request, no_aws).summary.counted == 2, "the same answers in another order"
+    records.write_text("image_id,count\n00000,1\n00010,3\n")
+    with pytest.raises(Problem, match="another audit") as refused:
+        job.run_audit(request, no_aws)
+    assert "digest of the records was" in refused.value.why
+    records.write_text("image_id,count\n00000,1\n00010,2\n")
+    write_predictions(folder, predictions, 2)
+    with pytest.raises(Problem, match="another audit") as refused:
+        job.run_audit(request, no_aws)
+    assert "digest of the predictions was" in refused.value.why
+
+
 def test_filters_choose_what_is_listed_not_what_is_estimated(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bins", 50)
     predictions = write_predictions(folder, tmp_path / "p.jsonl", 5)
