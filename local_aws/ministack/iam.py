@@ -236,8 +236,9 @@ def _trusts(service: str, document: Any) -> bool:
     policy = json.loads(document) if isinstance(document, str) else document or {}
     statements = policy.get("Statement", [])
     for statement in [statements] if isinstance(statements, dict) else statements:
-        services = statement.get("Principal", {}).get("Service", []) if isinstance(statement, dict) else []
-        names = [services] if isinstance(services, str) else services
-        if statement.get("Effect") == "Allow" and service in names:
+        principal = statement.get("Principal")
+        # A principal "*" is every caller, and no service.
+        services = principal.get("Service", []) if isinstance(principal, dict) else []
+        if statement.get("Effect") == "Allow" and service in ([services] if isinstance(services, str) else services):
             return True
     return False

@@ -24,6 +24,8 @@ def bucket(client: ClientFactory) -> None:
     client("s3").create_bucket(Bucket=BUCKET)
     iam = client("iam")
     iam.create_role(RoleName="for-functions", AssumeRolePolicyDocument='{"Version":"2012-10-17","Statement":[]}')
+    anybody = '{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}'
+    iam.create_role(RoleName="for-anybody", AssumeRolePolicyDocument=anybody)
 
 
 def channel(uri: str, kind: str = "S3Prefix") -> list[dict[str, Any]]:
@@ -41,6 +43,11 @@ def network(client: ClientFactory, **changes: Any) -> dict[str, Any]:
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"RoleArn": MISSING_ROLE}, "ValidationException", "Could not assume role .*never-made"),
     ({"RoleArn": ROLE.replace("jobs", "for-functions")}, "ValidationException", "allows principal 'sagemaker.amazo"),
+    (
+        {"RoleArn": ROLE.replace("jobs", "for-anybody")},
+        "ValidationException",
+        "allows principal 'sagemaker.amazonaws.com",
+    ),
     ({"Image": f"{OWN}/mine:1"}, "ValidationException", "Requested image .*mine:1 not found"),
     (
         {"Image": IMAGE.replace("pytorch-training", "tensorflow-training")},
