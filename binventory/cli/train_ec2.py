@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from binventory import executions
-from binventory.assembly.definitions import defaults_of
 from binventory.cli.launching import confirm, show_next
 from binventory.cli.look import print_json, stderr, stdout
 from binventory.cli.screen import show
@@ -63,8 +62,7 @@ def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
     run = str(plan["run"])
     definition = executions.definition(aws, names)
     check_values(settings, definition, asked.values)
-    values = {**defaults_of(definition), **asked.values}
-    launched = price.launch(aws, names, where, run, values)
+    launched = price.launch(aws, names, where, run, plans.values_of(aws, definition, plan))
     confirm(launched, yes=asked.yes, json=asked.json, dry_run=asked.dry_run)
     with interruptible(lambda: _goes_on(names, where, run)):
         runs.write_plan(aws, where, plan)

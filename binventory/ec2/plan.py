@@ -150,6 +150,20 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
     }
 
 
+def values_of(aws: Aws, definition: Definition, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The pipeline's parameters as a run has them: those of the execution whose shards it reads, and its own flags."""
+    return {
+        **defaults_of(definition),
+        **executions.parameters_of(aws, plan["execution"]),
+        **{
+            name: plan["flags"][step][flag]
+            for step, flags in _FLAGS.items()
+            for name, flag in flags.items()
+            if flag in plan["flags"][step]
+        },
+    }
+
+
 def fixed_flags(definition: Definition, step: str) -> dict[str, str]:
     """The flags of a step that are settings and no parameters, so that a machine computes as the pipeline does.
 

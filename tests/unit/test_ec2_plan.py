@@ -48,3 +48,16 @@ def test_what_is_set_comes_before_what_was_tuned_and_all_of_it_reaches_the_machi
         "weights": "s3://b/w", "lr": rate, "batch-size": "64", "dropout": "0.2", "loss": "ordinal", "head": "softmax",
     }  # fmt: skip
     assert "dropout" not in made["flags"]["embed"]
+
+
+def test_a_run_is_priced_by_what_it_does_and_not_by_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    definition: dict[str, Any] = {
+        "Parameters": [{"Name": name, "DefaultValue": 1} for name in ("Epochs", "Views", "LimitPerClass")]
+    }
+    monkeypatch.setattr(executions, "parameters_of", lambda *_: {"Epochs": "20", "LimitPerClass": "300"})
+    made = {
+        "execution": "arn:execution/1",
+        "flags": {"embed": {"views": "3"}, "train": {"epochs": "50"}, "evaluate": {}},
+    }
+    aws: Any = None
+    assert plan.values_of(aws, definition, made) == {"Epochs": "50", "Views": "3", "LimitPerClass": "300"}
