@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -77,7 +78,7 @@ def find_token() -> Token:
 
 
 class GitHub:
-    """Reads one repository."""
+    """Reads one repository, over one connection."""
 
     def __init__(self, token: Token, repository: str) -> None:
         self._token = token
@@ -96,7 +97,7 @@ class GitHub:
         import httpx
 
         try:
-            reply = httpx.get(f"{self._base}{path}", params=dict(query), headers=self._headers(), timeout=_SECONDS)
+            reply = self._client.get(f"{self._base}{path}", params=dict(query))
         except httpx.HTTPError as error:
             raise Problem(
                 f"GitHub did not answer: {error or type(error).__name__}",
@@ -126,13 +127,17 @@ class GitHub:
                 return found
             page += 1
 
-    def _headers(self) -> dict[str, str]:
-        return {
+    @cached_property
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        headers = {
             "Accept": "application/vnd.github+json",
             "Authorization": f"Bearer {self._token.secret}",
             "X-GitHub-Api-Version": "2022-11-28",
             "User-Agent": "binventory",
         }
+        return httpx.Client(headers=headers, timeout=_SECONDS)
 
 
 def _refusal(reply: httpx.Response) -> Problem:
