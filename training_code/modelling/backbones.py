@@ -22,6 +22,8 @@ STAGES: Final = "stages"
 FEATURES: Final = (STAGES, LAST)
 """stages: mean and deviation of every stage's map beside the last pool; last: the last pool alone."""
 INPUT_SIZE: Final = 224
+_SMALL_PHOTO: Final = 64
+"""A side in pixels that every network takes, but those transformers that take theirs alone."""
 _PUBLISHED_SHORTER_SIDE: Final = 256
 """The shorter side from which the published recipes cut 224 pixels."""
 _RESNET: Final = ("relu", "layer1", "layer2", "layer3", "layer4")
@@ -123,10 +125,15 @@ def _network(name: str) -> nn.Module:
 
 @cache
 def _widths(name: str, features: str) -> tuple[int, ...]:
-    """Columns of each group of features, found on a network and a photo that have shapes only."""
-    with torch.device("meta"), torch.inference_mode():
+    """Columns of each group of features, found on a small photo, with whatever stands where the weights would.
+
+    With shapes alone instead, the first computation of a process imports for most of a second what PyTorch needs.
+    """
+    with torch.device("meta"):
         network = _network(name).eval()
-        found = _groups(name, network, features, torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))
+    side = getattr(network, "image_size", _SMALL_PHOTO)
+    with torch.device("cpu"), torch.inference_mode():
+        found = _groups(name, network.to_empty(device="cpu"), features, torch.zeros(1, 3, side, side))
     return tuple(group.shape[1] for group in found)
 
 
