@@ -25,9 +25,10 @@ import numpy as np
 
 from benchmarks import REPOSITORY, some_of
 from benchmarks.auditing.corruption import off_like_the_rest, repeat
+from benchmarks.claims import claim
 from benchmarks.counting.models import Recipe, cross_fitted, fine_tuned, on_held_out_quarter
 from benchmarks.counting.photos import Photos, read
-from benchmarks.learning.world import claim, processor
+from benchmarks.learning.world import processor
 from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.count_metrics import Predictions, majority_baseline, measure
 
@@ -92,17 +93,17 @@ def frozen(photos: Photos, cache: Path, folds: int, curve: Sequence[float]) -> N
         ))  # fmt: skip
     lift = repeat(ours.probabilities, photos.counts, off_like_the_rest, LIFT_TIMES)
     metrics = measure(ours)
-    claim("frozen: accuracy", float(metrics.accuracy), 0.35)
-    claim("frozen: within one", float(metrics.within_one), 0.85)
-    claim("frozen: RMSE", float(metrics.rmse), 1.08, at_most=True)
+    claim("frozen: accuracy", float(metrics.accuracy), at_least=0.35)
+    claim("frozen: within one", float(metrics.within_one), at_least=0.85)
+    claim("frozen: RMSE", float(metrics.rmse), at_most=1.08)
     gained = float(measure(answering(ours, "most-probable")).accuracy - measure(found[REPORTS.name]).accuracy)
     claim(
         "frozen: gain over the recipe of the reports, accuracy points (most probable)",
         100 * gained,
-        6,
+        at_least=6,
     )
-    claim("frozen: calibration error after scaling", float(metrics.calibration_error), 0.03, at_most=True)
-    claim("frozen: lift of the audit's first tenth", lift.mean.lift, 2.5)
+    claim("frozen: calibration error after scaling", float(metrics.calibration_error), at_most=0.03)
+    claim("frozen: lift of the audit's first tenth", lift.mean.lift, at_least=2.5)
     print(f"  lift from {lift.low.lift:.2f} to {lift.high.lift:.2f} over {LIFT_TIMES} corruptions, like the rest")
 
 
@@ -122,15 +123,15 @@ def whole(photos: Photos, cache: Path, flags: tuple[str, ...], folds: int) -> No
         show(f"{name}, on the same quarter", predictions)
     metrics = measure(found)
     lift = repeat(found.probabilities, found.labels, off_like_the_rest, LIFT_TIMES)
-    claim("fine-tuned: accuracy", float(metrics.accuracy), 0.41)
-    claim("fine-tuned: accuracy of the most probable", float(measure(likely).accuracy), 0.41)
+    claim("fine-tuned: accuracy", float(metrics.accuracy), at_least=0.41)
+    claim("fine-tuned: accuracy of the most probable", float(measure(likely).accuracy), at_least=0.41)
     gained = float(measure(likely).accuracy - measure(beside[REPORTS.name]).accuracy)
-    claim("fine-tuned: gain over the recipe of the reports, accuracy points (most probable)", 100 * gained, 6)
-    claim("fine-tuned: within one", float(metrics.within_one), 0.87)
-    claim("fine-tuned: RMSE", float(metrics.rmse), 1.03, at_most=True)
-    claim("fine-tuned: RMSE of the expected count", float(metrics.rmse_expected), 0.99, at_most=True)
-    claim("fine-tuned: calibration error after scaling", float(metrics.calibration_error), 0.03, at_most=True)
-    claim("fine-tuned: lift of the audit's first tenth", lift.mean.lift, 2.5)
+    claim("fine-tuned: gain over the recipe of the reports, accuracy points (most probable)", 100 * gained, at_least=6)
+    claim("fine-tuned: within one", float(metrics.within_one), at_least=0.87)
+    claim("fine-tuned: RMSE", float(metrics.rmse), at_most=1.03)
+    claim("fine-tuned: RMSE of the expected count", float(metrics.rmse_expected), at_most=0.99)
+    claim("fine-tuned: calibration error after scaling", float(metrics.calibration_error), at_most=0.03)
+    claim("fine-tuned: lift of the audit's first tenth", lift.mean.lift, at_least=2.5)
 
 
 def answering(predictions: Predictions, rule: str) -> Predictions:

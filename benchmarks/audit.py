@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks import REPOSITORY
 from benchmarks.auditing.corruption import DEPTHS, Repeated, off_by_some, off_like_the_rest, repeat, score, simulate
 from benchmarks.auditing.crossfit import HeldOut, as_lines, cross_fit, embed_photos
+from benchmarks.claims import claim
 from benchmarks.held_out import Floats, Integers
 from binventory.audit import job
 from binventory.audit.csv_records import Columns
@@ -65,13 +66,6 @@ def main() -> None:
             open_page(arguments.photos, Path(folder))
 
 
-def claim(name: str, value: float, goal: str) -> None:
-    """Print one claim, in a form that programs can read."""
-    limit = float(goal.lstrip("<>="))
-    held = value <= limit if goal.startswith("<") else value >= limit
-    print(f"claim: {name} {value:.3f} goal {goal} {'held' if held else 'missed'}", flush=True)
-
-
 def rank_real_photos(photos: Path, work: Path, backbone: str) -> None:
     """Cross-fitted answers, corrupted records, and the audit itself on one of the corruptions."""
     began = time.monotonic()
@@ -98,9 +92,9 @@ def rank_real_photos(photos: Path, work: Path, backbone: str) -> None:
     print_scores("off like the rest: model", harder)
     print_scores("  class shares alone", repeat(answers.class_shares, answers.counts, off_like_the_rest, TIMES))
     through_the_door(answers, photos, work)
-    claim("audit_calibration_error_after_scaling", float(scaled.calibration_error), "<=0.05")
-    claim("audit_lift_top_tenth", model.mean.lift, ">=1.5")
-    claim("audit_lift_top_tenth_rare_quantities_no_help", harder.mean.lift, ">=1.0")
+    claim("audit_calibration_error_after_scaling", float(scaled.calibration_error), at_most=0.05)
+    claim("audit_lift_top_tenth", model.mean.lift, at_least=1.5)
+    claim("audit_lift_top_tenth_rare_quantities_no_help", harder.mean.lift, at_least=1.0)
 
 
 def print_heading() -> None:
@@ -181,7 +175,7 @@ def open_page(photos: Path, work: Path) -> None:
         f"page with {PAGE_BINS:,} bins, {page.stat().st_size / 1e6:.0f} MB: usable after "
         f"{', '.join(f'{second:.2f}' for second in seconds)} s"
     )
-    claim("audit_page_seconds_to_open_10000_bins", float(np.median(seconds)), "<=2.0")
+    claim("audit_page_seconds_to_open_10000_bins", float(np.median(seconds)), at_most=2.0)
 
 
 def write_big_page(photos: Path, work: Path) -> Path:

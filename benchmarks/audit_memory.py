@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from benchmarks.claims import claim
 from binventory.audit import job
 from binventory.audit.csv_records import Columns
 from binventory.audit.database import Filters
@@ -45,8 +46,7 @@ def main() -> None:
     peaks = [_measure(bins) for bins in arguments.bins]
     if len(peaks) > 1:
         growth = peaks[-1] / peaks[0]
-        held = "held" if growth <= LARGEST_GROWTH else "missed"
-        print(f"claim: audit_peak_memory_growth_50000_to_500000 {growth:.2f} goal <={LARGEST_GROWTH} {held}")
+        claim("audit_peak_memory_growth_50000_to_500000", growth, at_most=LARGEST_GROWTH)
 
 
 def _measure(bins: int) -> float:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import REPOSITORY, some_of
-from benchmarks.ingest import claim
+from benchmarks.claims import claim
 
 _GIGABYTE: Final = 1e9
 
@@ -67,8 +67,8 @@ def cost(runs: int) -> None:
     """`binventory cost`."""
     command = [str(Path(sys.executable).with_name("binventory")), "cost", "--quiet"]
     found = several("cost", runs, lambda: run(command, REPOSITORY, _with_tools()))
-    claim("cost_seconds", found.seconds, "<=4")
-    claim("cost_cpu_seconds", found.cpu, "<=4")
+    claim("cost_seconds", found.seconds, at_most=4)
+    claim("cost_cpu_seconds", found.cpu, at_most=4)
 
 
 def synthesis(runs: int) -> None:
@@ -78,8 +78,8 @@ def synthesis(runs: int) -> None:
         variables = {"CDK_OUTDIR": folder, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_VALIDATION": "false"}
         command = [sys.executable, "app.py"]
         found = several("synthesis", runs, lambda: run(command, REPOSITORY, _with_tools() | variables))
-    claim("synthesis_seconds", found.seconds, "<=3")
-    claim("synthesis_cpu_seconds", found.cpu, "<=3")
+    claim("synthesis_seconds", found.seconds, at_most=3)
+    claim("synthesis_cpu_seconds", found.cpu, at_most=3)
 
 
 def setup(runs: int) -> None:
@@ -93,9 +93,9 @@ def setup(runs: int) -> None:
         found = run(["make", f"PYTHON={python}", "setup"], clone, outside)
         held = sum(bytes_on_disk(clone / name) for name in (".venv", "node_modules"))
     print(f"setup {found.seconds:.0f} s, {found.cpu:.0f} s of CPU, {held / _GIGABYTE:.2f} GB", flush=True)
-    claim("setup_seconds", found.seconds, "<=60")
-    claim("setup_cpu_seconds", found.cpu, "<=60")
-    claim("setup_gigabytes", held / _GIGABYTE, "<=1.9")
+    claim("setup_seconds", found.seconds, at_most=60)
+    claim("setup_cpu_seconds", found.cpu, at_most=60)
+    claim("setup_gigabytes", held / _GIGABYTE, at_most=1.9)
 
 
 def bytes_on_disk(folder: Path) -> int:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import some_of
+from benchmarks.claims import claim
 from benchmarks.damaging.stages import Made
 from benchmarks.faulting import network
 from benchmarks.faulting.faults import CLOCK, FAULTS, FULL_DISK, KILL, Outcome
@@ -173,8 +174,8 @@ def report(tally: Tally, seconds: float) -> int:
         print(f"lost: {line}")
     total, lost = tally.injected.total(), tally.lost.total()
     print(f"{total} faults in {seconds:.0f} s")
-    print(f"claim: faults-injected {total} goal {_GOAL} {'held' if total >= _GOAL else 'missed'}")
-    print(f"claim: faults-lost {lost} goal 0 {'held' if not lost else 'missed'}")
+    claim("faults-injected", total, at_least=_GOAL)
+    claim("faults-lost", lost, at_most=0)
     return 1 if lost else 0
 
 

@@ -34,6 +34,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 
 from benchmarks import REPOSITORY, RUNTIME
+from benchmarks.claims import claim
 from benchmarks.object_server import BUCKET
 from ingestion.intake import SHORTER_SIDE, Workbench, plain_jpeg_size
 from ingestion.source import BinSource
@@ -247,13 +248,6 @@ def accompanied(server: Server, contestant: Callable[[], Measured]) -> Measured:
     return replace(measured, server=served, others=others)
 
 
-def claim(name: str, value: float, goal: str) -> None:
-    """Print one claim: the measured value, the goal, and whether it is reached."""
-    bound = float(goal[2:])
-    held = value >= bound if goal.startswith(">=") else value <= bound
-    print(f"claim: {name} {value:.2f} goal {goal} {'held' if held else 'missed'}", flush=True)
-
-
 def speed(folder: Path, *, rounds: int, photos: int, latency: float) -> None:
     """Ingest, bare download, sequential boto3 and the decoding limits, in turn."""
     sample = [path.read_bytes() for path in sorted((folder / "bin-images").glob("*.jpg"))]
@@ -275,9 +269,9 @@ def speed(folder: Path, *, rounds: int, photos: int, latency: float) -> None:
     def ratio(upper: str, lower: str) -> float:
         return statistics.median(a.rate / b.rate for a, b in zip(seen[upper], seen[lower], strict=True))
 
-    claim("ingest_times_sequential_boto3", ratio(INGEST, SEQUENTIAL), ">=60")
-    claim("download_times_sequential_boto3", ratio(BARE, SEQUENTIAL), ">=190")
-    claim("ingest_share_of_decode_limit", ratio(INGEST, PILLOW), ">=0.8")
+    claim("ingest_times_sequential_boto3", ratio(INGEST, SEQUENTIAL), at_least=60)
+    claim("download_times_sequential_boto3", ratio(BARE, SEQUENTIAL), at_least=190)
+    claim("ingest_share_of_decode_limit", ratio(INGEST, PILLOW), at_least=0.8)
     cpu = {name: statistics.median(m.cpu / m.photos for m in measured) for name, measured in seen.items()}
     print(
         f"of the limit with ingest's own decoding and resizing: {ratio(INGEST, OWN):.2f} of the photos a second; "
@@ -322,7 +316,7 @@ def memory(folder: Path, *, few: int, many: int) -> None:
             measured = whole_ingest(photos, server.endpoint)
         peaks.append(measured.peak)
         print(f"{photos:,} photos: at most {measured.peak / 2**20:.0f} MiB, {measured.rate:.0f} photos/s", flush=True)
-    claim(f"peak_memory_{many}_to_{few}_photos", peaks[1] / peaks[0], "<=1.25")
+    claim(f"peak_memory_{many}_to_{few}_photos", peaks[1] / peaks[0], at_most=1.25)
 
 
 def main() -> None:

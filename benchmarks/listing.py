@@ -21,7 +21,8 @@ import psutil
 from botocore.config import Config
 
 from benchmarks import REPOSITORY
-from benchmarks.ingest import WHOLE_LISTED, claim, object_server
+from benchmarks.claims import claim
+from benchmarks.ingest import WHOLE_LISTED, object_server
 from benchmarks.object_server import BUCKET
 from bucket_listing import AT_ONCE, PAGE, list_folder
 
@@ -72,7 +73,7 @@ def main() -> None:
         f"one page at a time: {page * objects / PAGE:.0f} s",
         flush=True,
     )
-    claim("listing_times_sequential_boto3", page * objects / PAGE / seconds, ">=5")
+    claim("listing_times_sequential_boto3", page * objects / PAGE / seconds, at_least=5)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ import numpy as np
 import psutil
 
 from benchmarks import REPOSITORY, some_of
+from benchmarks.claims import claim
 from benchmarks.endpoint import models
 from benchmarks.endpoint.load import free_port
 from benchmarks.soaking.bodies import Hostile, Request, good, photos
@@ -70,12 +71,6 @@ def main() -> int:
         if "memory" in options.parts:
             held += memory(Path(folder), options.model, 1 if options.quick else _ROUNDS)
     return 0 if all(held) else 1
-
-
-def claim(name: str, value: float, goal: float) -> bool:
-    """Print one claim, in a form that programs can read; whether it is held."""
-    print(f"claim: {name} {value:.3g} goal <={goal:g} {'held' if value <= goal else 'missed'}")
-    return value <= goal
 
 
 @dataclass
@@ -114,13 +109,13 @@ def mixed(model: Path, hostile: int, seed: int) -> list[bool]:
     quarters = [np.percentile(part, 10) / 1024**2 for part in np.array_split(waited.memory, 4)]
     print(f"memory in the quarters of the run: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} MB")
     return [
-        claim("soak_server_errors", attacked.failures + waited.report.failures + ended, 0),
-        claim("soak_hostile_answered_wrongly", len(attacked.wrong), 0),
-        claim("soak_good_wrong", len(waited.report.wrong) - starved, 0),
-        claim("soak_good_starved", starved, 0),
-        claim("soak_good_p99_seconds", float(np.percentile(waited.seconds, 99)), _LONGEST_SECONDS),
-        claim("soak_ping_p99_seconds", float(np.percentile(waited.pings, 99)), _LONGEST_SECONDS),
-        claim("soak_memory_growth_mb", float(quarters[-1] - quarters[-2]), _FLAT_MEGABYTES),
+        claim("soak_server_errors", attacked.failures + waited.report.failures + ended, at_most=0),
+        claim("soak_hostile_answered_wrongly", len(attacked.wrong), at_most=0),
+        claim("soak_good_wrong", len(waited.report.wrong) - starved, at_most=0),
+        claim("soak_good_starved", starved, at_most=0),
+        claim("soak_good_p99_seconds", float(np.percentile(waited.seconds, 99)), at_most=_LONGEST_SECONDS),
+        claim("soak_ping_p99_seconds", float(np.percentile(waited.pings, 99)), at_most=_LONGEST_SECONDS),
+        claim("soak_memory_growth_mb", float(quarters[-1] - quarters[-2]), at_most=_FLAT_MEGABYTES),
     ]
 
 
@@ -203,7 +198,7 @@ def _memory(model: Path, name: str, rounds: int) -> bool:
             found = peak(process)
         print(f"  {mix.name:44} {idle:5.0f} MB idle, {found:5.0f} MB at most; answers {dict(sorted(statuses.items()))}")
         worst = max(worst, found)
-    return claim(f"soak_peak_memory{name}_mb", worst, _MOST_MEGABYTES)
+    return claim(f"soak_peak_memory{name}_mb", worst, at_most=_MOST_MEGABYTES)
 
 
 def at_once(port: int, requests: Sequence[Request]) -> Counter[int]:

@@ -145,12 +145,6 @@ class Spent:
         return f"{self.wall:.1f} s ({self.processor:.1f} s of processor time)"
 
 
-def claim(name: str, value: float, goal: float, *, at_most: bool = False) -> None:
-    """Print one measured figure against its goal."""
-    held = value <= goal if at_most else value >= goal
-    print(f"claim: {name} {value:.3g} goal {goal:g} {'held' if held else 'missed'}", flush=True)
-
-
 def rounded(values: list[float]) -> str:
     """Losses in short."""
     return " ".join(f"{value:.3f}" for value in values)
