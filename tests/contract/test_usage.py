@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from binventory.cost.lines import SPOT_SHARE
 from local_aws.jobs.training_run import billable_seconds
+from local_aws.jobs.usage import Watched, _Sampler
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import BUCKET, IMAGE, ROLE, finished_training, training_request, until
 
@@ -66,6 +69,12 @@ def test_a_training_job_publishes_and_spot_is_billed_for_less(client: ClientFact
     disk = values(client, "TrainingJobs", "DiskUtilization", "busy/algo-1")
     assert 0 <= min(disk) <= max(disk) < 100
     assert values(client, "TrainingJobs", "CPUUtilization", "busy/algo-2") == []
+
+
+def test_a_volume_of_no_size_has_no_usage_of_its_disk(tmp_path: Path) -> None:
+    """SageMaker's model allows 0; a division by it would end the metrics of the whole job."""
+    sampled = dict(_Sampler(Watched("job/algo-1", os.getpid(), tmp_path, volume_gb=0)).sample(with_disk=True))
+    assert sampled.keys() == {"CPUUtilization", "MemoryUtilization"}
 
 
 def test_spot_is_billed_at_the_share_that_an_estimate_expects() -> None:
