@@ -25,7 +25,7 @@ def off_by_some(counts: Integers, generator: np.random.Generator) -> tuple[Integ
 
     Quantities outside the classes are not made, because the audit reports them as out of scope and does not rank them.
     """
-    return _corrupt(counts, generator, lambda count: _near(count))
+    return _corrupt(counts, generator)
 
 
 def off_like_the_rest(counts: Integers, generator: np.random.Generator) -> tuple[Integers, NDArray[np.bool_]]:
@@ -34,7 +34,7 @@ def off_like_the_rest(counts: Integers, generator: np.random.Generator) -> tuple
     Then rarity does not give wrong records away, and only the photo can: the harder test.
     """
     shares = np.bincount(counts, minlength=CLASSES[-1] + 1) / len(counts)
-    return _corrupt(counts, generator, lambda count: _near(count), shares)
+    return _corrupt(counts, generator, shares)
 
 
 def _near(count: int) -> list[int]:
@@ -42,13 +42,13 @@ def _near(count: int) -> list[int]:
 
 
 def _corrupt(
-    counts: Integers, generator: np.random.Generator, choices: Callable[[int], list[int]], shares: Floats | None = None
+    counts: Integers, generator: np.random.Generator, shares: Floats | None = None
 ) -> tuple[Integers, NDArray[np.bool_]]:
     recorded = counts.copy()
     wrong = np.zeros(len(counts), dtype=bool)
     wrong[generator.choice(len(counts), round(PLANTED * len(counts)), replace=False)] = True
     for index in np.flatnonzero(wrong):
-        others = choices(int(counts[index]))
+        others = _near(int(counts[index]))
         weights = None if shares is None else shares[others] / shares[others].sum()
         recorded[index] = generator.choice(others, p=weights)
     return recorded, wrong
