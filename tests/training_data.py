@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from PIL import Image
 from digests import read_sealed, seal
 from features.files import Part, feature_file, write_features, write_part_list
 from tests.listed import write_shard
+
+if TYPE_CHECKING:
+    from modelling.bin_model import BinModel
 
 SMALL_INPUT = ("--input-size", "64")
 """Flags for a job whose test asks nothing of the photos' size."""
@@ -47,14 +51,22 @@ def write_split(folder: Path, split: str, photos: int, *, shards: int = 1, first
     return place
 
 
+@cache
+def _small_backbone() -> BinModel:
+    """Read only."""
+    from modelling.backbones import build_backbone
+    from modelling.bin_model import BinModel
+    from photo import Preprocessing
+
+    return BinModel(build_backbone("small", 0), torch.nn.Identity(), Preprocessing())
+
+
 def write_embedding(
     folder: Path, *, train: int = 60, validation: int = 20, width: int = 6, views: int = 0, seed: int = 0,
     scale: Sequence[float] = (1.0,),
 ) -> Path:  # fmt: skip
     """The output of Embed, with features that separate the counts, on any scale; the backbone is `small`."""
-    from modelling.backbones import build_backbone
-    from modelling.bin_model import BinModel, ModelCard, read_card, save_model
-    from photo import Preprocessing
+    from modelling.bin_model import ModelCard, read_card, save_model
 
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(5, width, generator=generator)
@@ -75,8 +87,7 @@ def write_embedding(
                 precision="fp32",
             )
             parts[Part(split, f"{split}-0", view)] = ""
-    model = BinModel(build_backbone("small", 0), torch.nn.Identity(), Preprocessing())
-    save_model(model, ModelCard("small", "none", "head"), folder / "backbone")
+    save_model(_small_backbone(), ModelCard("small", "none", "head"), folder / "backbone")
     write_part_list(folder / "features", parts, read_card(folder / "backbone" / "model.json").tensors)
     return folder
 

@@ -37,8 +37,8 @@ class TrainProcess:
 
     def wait_for_lines(self, count: int) -> None:
         """Until it has printed that many lines, or has ended."""
-        while self._process.is_alive() and self.printed.count("\n") < count:
-            time.sleep(0.002)
+        while self._process.is_alive() and (lines := self.printed.count("\n")) < count:
+            time.sleep(0.002 if lines else 0.02)  # it imports for a second first
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -32,6 +32,22 @@ def saved(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undamaged model; read only."""
+    return saved(tmp_path_factory.mktemp("models") / "whole")
+
+
+@pytest.fixture(scope="module")
+def packed(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Its archive, compressed as SageMaker packs a model."""
+    path = tmp_path_factory.mktemp("models") / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in FILES:
+            archive.add(whole / name, name)
+    return path.read_bytes()
+
+
 def same(folder: Path, other: Path) -> bool:
     """Whether the two folders hold the same model."""
     (a, card), (b, other_card) = load_model(folder), load_model(other)
@@ -40,10 +56,10 @@ def same(folder: Path, other: Path) -> bool:
 
 @given(st.sampled_from(FILES), st.integers(0, 2**20), st.integers(0, 8))
 def test_a_damaged_model_is_refused_by_name(
-    tmp_path_factory: pytest.TempPathFactory, name: str, place: int, bit: int
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, name: str, place: int, bit: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("models")
-    whole, damaged = saved(folder / "whole"), saved(folder / "damaged")
+    damaged = tmp_path_factory.mktemp("models") / "damaged"
+    shutil.copytree(whole, damaged)
     content = bytearray((whole / name).read_bytes())
     if bit == 8:
         del content[place % len(content) :]
@@ -58,15 +74,10 @@ def test_a_damaged_model_is_refused_by_name(
 
 @given(place=st.integers(0, 2**20), bit=st.integers(0, 8))
 def test_a_damaged_archive_gives_the_model_or_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+    whole: Path, packed: bytes, tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
 ) -> None:
     folder = tmp_path_factory.mktemp("models")
-    whole = saved(folder / "whole")
-    # Compressed, as SageMaker packs a model.
-    with tarfile.open(folder / "model.tar.gz", "w:gz") as archive:
-        for name in FILES:
-            archive.add(whole / name, name)
-    damaged = bytearray((folder / "model.tar.gz").read_bytes())
+    damaged = bytearray(packed)
     if bit == 8:
         del damaged[place % len(damaged) :]
     else:

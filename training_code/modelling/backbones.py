@@ -80,7 +80,7 @@ def preprocessing_of(name: str, fit: str = CROP, side: int = INPUT_SIZE) -> Prep
 def build_backbone(name: str, seed: int, features: str = LAST) -> Backbone:
     """The named backbone with random weights drawn from `seed`. Raises JobError for an unknown name."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return _build(name, features)
 
 
