@@ -15,6 +15,7 @@ import pytest
 from environment.locks import pins
 from local_aws.images.builder import ImageBuilder
 from local_aws.images.cache import LocalImage, load_image
+from local_aws.images.dockerfile import DockerfileError
 from local_aws.images.installed import link_installed
 from local_aws.server import REPOSITORY
 
@@ -88,7 +89,7 @@ def test_a_hash_that_set_up_did_not_check_is_left_to_pip(folder: Path) -> None:
     text = lock.read_text()
     digest = text.rpartition("sha256:")[2]
     lock.write_text(text.replace(digest, "0" * 64))
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(DockerfileError, match="packages could not be installed"):
         ImageBuilder(folder).build()
 
 
