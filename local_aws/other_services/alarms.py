@@ -72,11 +72,14 @@ def period_values(
 ) -> list[float | None]:
     """A statistic in each of the last `count` periods of `seconds`, the latest last; None without data points.
 
-    The latest period ends now instead of at a full minute, so that a rollout need not wait for it.
+    Periods begin at multiples of `seconds`, as on AWS: data points that share one share it until they leave the window,
+    so an alarm that has ended does not come back without new data. The latest period counts before it is over, so that
+    a rollout need not wait for its end.
     """
     periods: list[list[Document]] = [[] for _ in range(count)]
+    latest = now // seconds
     for point in points:
-        age = int((now - point["Timestamp"]) // seconds)
+        age = int(latest - point["Timestamp"] // seconds)
         if 0 <= age < count:
             periods[count - 1 - age].append(point)
     return [statistic(period) if period else None for period in periods]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from hypothesis import given
@@ -59,17 +58,38 @@ def test_no_data_at_all() -> None:
 
 @given(
     ages=st.lists(st.floats(0, 1000, exclude_max=True), max_size=40),
+    now=st.floats(10_000, 20_000),
     seconds=st.floats(0.5, 100),
     count=st.integers(1, 6),
 )
-def test_every_point_is_in_the_period_of_its_age(ages: list[float], seconds: float, count: int) -> None:
+def test_every_point_is_in_its_period_of_the_clock(ages: list[float], now: float, seconds: float, count: int) -> None:
     """No point is counted twice or lost, and none from before the window counts."""
-    now = 10_000.0
     points = [{"Timestamp": now - age} for age in ages]
     sizes = period_values(points, now=now, seconds=seconds, count=count, statistic=lambda some: float(len(some)))
     expected = [0] * count
     for point in points:
-        age = math.floor((now - point["Timestamp"]) // seconds)
+        age = int(now // seconds - point["Timestamp"] // seconds)
         if age < count:
             expected[count - 1 - age] += 1
     assert [int(size or 0) for size in sizes] == expected
+
+
+@given(
+    errors=st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    looks=st.lists(st.floats(1, 6), min_size=2, max_size=20),
+    seconds=st.floats(0.5, 3),
+)
+def test_an_alarm_that_has_ended_does_not_come_back_without_new_data(
+    errors: list[float], looks: list[float], seconds: float
+) -> None:
+    """Else a rollout that waited for its end would be rolled back all the same."""
+    points = [{"Timestamp": 10_000 + moment} for moment in errors]
+    states = []
+    for look in sorted(looks):
+        values = period_values(
+            points, now=10_000 + look, seconds=seconds, count=3, statistic=lambda some: float(len(some))
+        )
+        state = evaluate(alarm(3, 2, "notBreaching"), values)
+        assert state is not None
+        states.append(state.value)
+    assert states == sorted(states), "ALARM as long as it lasts, then OK"
