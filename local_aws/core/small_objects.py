@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import IO, TYPE_CHECKING, Final
 
+from local_aws.core.objects import encryption
+
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
 
@@ -37,7 +39,7 @@ class SmallObjects:
         self._obstore = obstore
         self._refused = BaseError
         self._client = context.client("s3")
-        self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        self._encryption = encryption(key)
         # Without the cache each object would open another connection.
         self._store = cache(_Opener(context.environment(), key))
 
