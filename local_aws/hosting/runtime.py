@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.model import StructureShape
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local
@@ -117,12 +120,21 @@ def _check_headers(endpoint_name: str, headers: Headers) -> None:
     for name in _NOT_LOCAL:
         if name.lower() in headers:
             raise not_local(f"{name} does not run locally", "leave it out of the request")
-    shape = operation_model("InvokeEndpoint", "sagemaker-runtime").input_shape
-    members = shape.members if shape else {}
-    names = {member: str(found.serialization.get("name", "")).lower() for member, found in members.items()}
-    given = {member: headers[name] for member, name in names.items() if name in headers}
-    if wrong := violations(shape, {"EndpointName": endpoint_name, "Body": ""} | given):
+    given = {member: headers[name] for member, name in _header_names().items() if name in headers}
+    if wrong := violations(_shape(), {"EndpointName": endpoint_name, "Body": ""} | given):
         raise AwsError("ValidationError", "; ".join(wrong))
+
+
+@cache
+def _header_names() -> dict[str, str]:
+    """The header of each member of a request; the same for every request."""
+    return {member: str(found.serialization.get("name", "")).lower() for member, found in _shape().members.items()}
+
+
+def _shape() -> StructureShape:
+    shape = operation_model("InvokeEndpoint", "sagemaker-runtime").input_shape
+    assert shape is not None, "the operation has an input"
+    return shape
 
 
 def invoke_async(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:
