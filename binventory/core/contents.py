@@ -33,20 +33,21 @@ def whole(reply: Mapping[str, Any], what: str) -> bytes:
 
 def mismatch(reply: Mapping[str, Any], data: bytes) -> str:
     """Why `data` is not the whole object of an answer of GetObject; "" where it is, or where S3 names no MD5."""
-    return "" if named_md5(reply) is None else _differs(reply, md5_of(data))
+    expected = named_md5(reply)
+    return "" if expected is None else _differs(md5_of(data), expected)
 
 
 def file_mismatch(reply: Mapping[str, Any], path: Path) -> str:
     """As `mismatch`, of a downloaded file and an answer of HeadObject."""
-    if named_md5(reply) is None:
+    expected = named_md5(reply)
+    if expected is None:
         return ""
     with path.open("rb") as file:
-        return _differs(reply, hashlib.file_digest(file, _md5).hexdigest())
+        return _differs(hashlib.file_digest(file, _md5).hexdigest(), expected)
 
 
-def _differs(reply: Mapping[str, Any], found: str) -> str:
-    expected = named_md5(reply)
-    return "" if expected in (None, found) else f"its MD5 is {found}, not {expected} as its ETag says"
+def _differs(found: str, expected: str) -> str:
+    return "" if found == expected else f"its MD5 is {found}, not {expected} as its ETag says"
 
 
 def named_md5(reply: Mapping[str, Any]) -> str | None:
