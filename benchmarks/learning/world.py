@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 
 import train
 from benchmarks import REPOSITORY
+from binventory.core.contents import md5_of
 from features.frozen_backbone import calibrate_random_backbone
 from ingestion.intake import KEPT_AS_SENT, Workbench, take_in
-from ingestion.objects import content_md5
 from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel
 from photo import Preprocessing, prepare
@@ -77,7 +77,7 @@ def _write_split(world: World, split: str, photos: list[tuple[Path, int]]) -> No
     for path, count in photos:
         (world.originals(split) / str(count) / path.name).symlink_to(path)
         data = path.read_bytes()
-        photo = take_in(data, content_md5(data), bench, as_sent=split in KEPT_AS_SENT)
+        photo = take_in(data, md5_of(data), bench, as_sent=split in KEPT_AS_SENT)
         writer.add(path.stem, photo.data, {"id": path.stem, "count": count, "items": []}, suffix=photo.suffix)
     write_shard_list(world.shards(split), [writer.close()])
 

@@ -1,7 +1,7 @@
 """Whether bytes that came from S3 are the object's: S3 names the MD5 of most objects, or another checksum.
 
-Packed with the jobs and with the functions, which read an object with `whole`. Commands read it with `objects`, which
-also requests it again.
+Packed with the jobs and with the functions, which read an object with `whole`; ingest compares photos itself. Commands
+read it with `objects`, which also requests it again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ def named_md5(reply: Mapping[str, Any]) -> str | None:
     tag = str(reply.get("ETag", "")).strip('"')
     own_keys = reply.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in reply
     in_directory = reply.get("StorageClass") == "EXPRESS_ONEZONE"
-    return tag if own_keys and not in_directory and _MD5.fullmatch(tag) else None
+    return tag if own_keys and not in_directory and is_md5(tag) else None
+
+
+def is_md5(etag: str) -> bool:
+    """Whether an ETag has the form of an MD5; multipart uploads and folders have other ETags."""
+    return _MD5.fullmatch(etag) is not None
 
 
 def md5_of(data: bytes) -> str:

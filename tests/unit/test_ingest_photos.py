@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import photo
+from binventory.core.contents import md5_of
 from ingestion import intake
 from ingestion.intake import ShardPhoto, SourcePhoto, Workbench, four_channels, take_in
-from ingestion.objects import content_md5
 
 
 def textured(width: int, height: int, seed: int) -> Image.Image:
@@ -87,7 +87,7 @@ def encoded(image: Image.Image, **options: Any) -> bytes:
 
 
 def taken_in(data: bytes, *, as_sent: bool = False) -> ShardPhoto:
-    return take_in(data, content_md5(data), Workbench(), as_sent=as_sent)
+    return take_in(data, md5_of(data), Workbench(), as_sent=as_sent)
 
 
 def taken_in_by_pillow(data: bytes) -> ShardPhoto:
@@ -177,7 +177,7 @@ def test_the_manifest_describes_the_photo_as_it_came(mode: str, kind: str, orien
     textured(600, 400, 1).convert(mode).save(out, kind, exif=exif)
     data = out.getvalue()
     taken = taken_in(data)
-    assert taken.source == SourcePhoto(len(data), kind, mode, 600, 400, content_md5(data))
+    assert taken.source == SourcePhoto(len(data), kind, mode, 600, 400, md5_of(data))
     turned = orientation == 6
     assert (taken.width, taken.height) == ((256, 384) if turned else (384, 256))
     with Image.open(io.BytesIO(taken.data)) as shard:

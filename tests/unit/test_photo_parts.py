@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import photo
+from binventory.core.contents import md5_of
 from ingestion import intake
-from ingestion.objects import content_md5
 from photo import PhotoError, open_photo, read_header
 from photo_parts import MAX_PARTS, Parts, jpeg_parts, orientation_of, png_parts
 from tests.hostile_photos import (
@@ -127,7 +127,7 @@ def test_scans_are_counted_before_one_is_drawn(size: tuple[int, int], scans: int
         assert intake.plain_jpeg_size(data) == size
         patch.setattr(intake.Workbench, "decode", None)
         with pytest.raises(PhotoError, match="scans"):
-            intake.take_in(data, content_md5(data), intake.Workbench(), as_sent=False)
+            intake.take_in(data, md5_of(data), intake.Workbench(), as_sent=False)
 
 
 def test_more_parts_than_any_photo_has_are_refused() -> None:

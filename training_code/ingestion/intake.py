@@ -27,7 +27,7 @@ from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from numpy.typing import NDArray
 from PIL import Image
 
-from ingestion.objects import content_md5
+from binventory.core.contents import md5_of
 from photo import JPEG, PNG, check_parts, check_size, kind_of, read_header, resized_size
 from photo_parts import jpeg_parts
 from stacks.vocabulary import TEST, VALIDATION
@@ -98,7 +98,7 @@ def take_in(data: bytes, md5: str, bench: Workbench, *, as_sent: bool) -> ShardP
         DamagedPhoto: the content has another MD5.
         photo.PhotoError: it is no usable photo.
     """
-    if content_md5(data) != md5:
+    if md5_of(data) != md5:
         raise DamagedPhoto(f"its {len(data)} bytes are not the content that was listed")
     if as_sent:
         width, height, source = _checked(bench, data, md5)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass
-from typing import Final
 
+from binventory.core.contents import is_md5
 from ingestion.run import Packed
-
-_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -33,16 +29,6 @@ class ListedObject(Packed):
         return self._tag if isinstance(self._tag, str) else self._tag.hex()
 
 
-def content_md5(data: bytes) -> str:
-    """MD5 in hexadecimal, as in S3's ETags; used to recognise content, not to protect it."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
 def bare_tag(etag: str | None) -> str:
     """An ETag as S3 writes it, without its quotes; empty where there is none."""
     return (etag or "").strip('"')
-
-
-def is_md5(etag: str) -> bool:
-    """Whether an ETag has the form of an MD5; multipart uploads and folders have other ETags."""
-    return _MD5.fullmatch(etag) is not None

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from binventory.core.contents import md5_of
 from binventory.records.labels import Label
 from ingestion.labels import Labelled
-from ingestion.objects import ListedObject, content_md5
+from ingestion.objects import ListedObject
 from ingestion.rows import NO_SPLIT, QUARANTINED, SetAside
 from ingestion.run import Packed
 from ingestion.source import BinSource
@@ -161,8 +162,8 @@ async def _digests(source: BinSource, candidates: Sequence[Candidate]) -> Digest
         if source.is_folder and candidate.metadata is not None:
             metadata = await source.metadata(candidate.metadata)
         return Digests(
-            photo="" if photo is None else await asyncio.to_thread(content_md5, photo),
-            metadata=_etag(candidate.metadata) if metadata is None else content_md5(metadata),
+            photo="" if photo is None else await asyncio.to_thread(md5_of, photo),
+            metadata=_etag(candidate.metadata) if metadata is None else md5_of(metadata),
         )
 
     if source.content_tags:

@@ -31,7 +31,8 @@ from obstore.exceptions import (
 )
 from obstore.store import LocalStore
 
-from ingestion.objects import ListedObject, bare_tag, content_md5, is_md5
+from binventory.core.contents import is_md5, md5_of
+from ingestion.objects import ListedObject, bare_tag
 from ingestion.run import IngestError
 from ingestion.store import access, open_store
 from ingestion.throttle import AdaptiveLimit
@@ -132,7 +133,7 @@ class BinSource:
         contents = await asyncio.gather(*(self.unchanged_photo(found) for found in probes))
         # One match is proof. A mismatch may be a photo that was damaged in transit or changed since it was listed.
         self.content_tags = any(
-            data is not None and content_md5(data) == found.etag for data, found in zip(contents, probes, strict=True)
+            data is not None and md5_of(data) == found.etag for data, found in zip(contents, probes, strict=True)
         )
 
     async def has_changed(self, found: ListedObject) -> bool:
@@ -221,7 +222,7 @@ class BinSource:
             else:
                 # A range request is one exchange with the event loop, a plain one is two: half the CPU a file.
                 data = bytes(await obstore.get_range_async(self._store, path, start=0, end=found.size))
-            if len(data) != found.size or (verify and content_md5(data) != found.etag):
+            if len(data) != found.size or (verify and md5_of(data) != found.etag):
                 if await self._is_changed(path, found):
                     raise Changed(f"{path} is no longer what was listed")
                 raise Damaged(f"the {len(data)} bytes that arrived are not the {found.size} that were listed")
@@ -297,7 +298,7 @@ async def read_file(url: str, *, etag: str = "") -> bytes | None:
         if etag and bare_tag(answer.meta["e_tag"]) != etag:
             raise Changed(f"{url} is no longer what was listed")
         data = bytes(await answer.bytes_async())
-        before, found = found, content_md5(data)
+        before, found = found, md5_of(data)
         if not source.is_folder and found not in (bare_tag(answer.meta["e_tag"]), before):
             raise Damaged(f"the MD5 of its bytes is {found}: neither that of its ETag nor that of another reading")
         return data
