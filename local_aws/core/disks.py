@@ -1,13 +1,54 @@
-"""Instance types with local disks: SageMaker attaches no volume to them, and refuses a key for one."""
+"""Instance types with local disks: SageMaker attaches no volume to them.
+
+It refuses a key for a volume there, and a volume that is larger than the disk.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from local_aws.core.errors import validation
+from local_aws.core.protocol import Document
 
 # As SageMaker's SDK tells them apart (`volume_size_supported`): these families, and every one with a d in its name.
 _WITH_DISK = ("g5", "g6", "g7e", "p5", "p6-b200", "trn1", "trn2")
+# GB of the disks, as EC2 lists instance stores. Types with a disk that are not here are not held to its size.
+_SIZES_GB = {
+    "g4dn": {"xlarge": 125, "2xlarge": 225, "4xlarge": 225, "8xlarge": 900, "12xlarge": 900, "16xlarge": 900},
+    "g5": {
+        "xlarge": 250,
+        "2xlarge": 450,
+        "4xlarge": 600,
+        "8xlarge": 900,
+        "12xlarge": 3800,
+        "16xlarge": 1900,
+        "24xlarge": 3800,
+        "48xlarge": 7600,
+    },
+    "g6": {
+        "xlarge": 250,
+        "2xlarge": 450,
+        "4xlarge": 600,
+        "8xlarge": 900,
+        "12xlarge": 3760,
+        "16xlarge": 1880,
+        "24xlarge": 3760,
+        "48xlarge": 7520,
+    },
+    "p3dn": {"24xlarge": 1800},
+    "p4d": {"24xlarge": 8000},
+    "p4de": {"24xlarge": 8000},
+    "r5d": {
+        "large": 75,
+        "xlarge": 150,
+        "2xlarge": 300,
+        "4xlarge": 600,
+        "8xlarge": 1200,
+        "12xlarge": 1800,
+        "16xlarge": 2400,
+        "24xlarge": 3600,
+    },
+}
 
 
 def refuse_volume_key(key: str | None, instance_types: Iterable[str | None], member: str = "VolumeKmsKeyId") -> None:
@@ -15,6 +56,31 @@ def refuse_volume_key(key: str | None, instance_types: Iterable[str | None], mem
     named = sorted(name for name in instance_types if name and _has_own_disk(name))
     if key and named:
         raise validation(f"{member} is not supported for {', '.join(named)}, with a local disk instead of a volume")
+
+
+def refuse_larger_volume(size_gb: int | None, instance_types: Iterable[str | None]) -> None:
+    """Refuse a VolumeSizeInGB above the local disk of one of the instance types."""
+    for name in instance_types:
+        disk = _size_gb(name)
+        if size_gb is not None and disk is not None and size_gb > disk:
+            raise validation(f"VolumeSizeInGB {size_gb} is greater than the local storage of {name}, {disk} GB")
+
+
+def disk_gb(cluster: Document) -> int:
+    """GB of each machine's disk: the local one of its instance type, else the volume of the request.
+
+    Args:
+        cluster: a ResourceConfig or a ClusterConfig.
+
+    Returns:
+        0 where the request gives 0, and the type has a disk of unknown size.
+    """
+    return _size_gb(cluster.get("InstanceType")) or int(cluster.get("VolumeSizeInGB", 1))
+
+
+def _size_gb(instance_type: str | None) -> int | None:
+    family, _, size = (instance_type or "").removeprefix("ml.").partition(".")
+    return _SIZES_GB.get(family, {}).get(size)
 
 
 def _has_own_disk(instance_type: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from local_aws.core.authorisation import job_problem, may_publish
 from local_aws.core.context import Context
+from local_aws.core.disks import disk_gb
 from local_aws.core.host import free_port
 from local_aws.core.logs import LogStream
 from local_aws.core.protocol import Document
@@ -140,9 +141,9 @@ class ProcessingRun(JobRun):
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
 
     def _sampler(self, job: Document, machines: list[JobMachine]) -> UsageSampler:
-        volume = job["ProcessingResources"]["ClusterConfig"].get("VolumeSizeInGB", 1)
+        disk = disk_gb(job["ProcessingResources"]["ClusterConfig"])
         watched = [
-            Watched(f"{self._name}/{machine.name}", container.process.pid, machine.root, volume)
+            Watched(f"{self._name}/{machine.name}", container.process.pid, machine.root, disk)
             for machine, container in zip(machines, self._containers, strict=True)
         ]
         sampler = UsageSampler(self._context.metrics, LOG_GROUP, watched)

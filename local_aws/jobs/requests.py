@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from local_aws.core.context import Context
-from local_aws.core.disks import refuse_volume_key
+from local_aws.core.disks import refuse_larger_volume, refuse_volume_key
 from local_aws.core.errors import not_local, validation
 from local_aws.core.existence import require_network, require_objects, require_role
 from local_aws.core.protocol import Document
@@ -34,8 +34,9 @@ def check_training(context: Context, request: Document) -> None:
     resources = request["ResourceConfig"]
     if "InstanceGroups" not in resources and not {"InstanceType", "InstanceCount"} <= resources.keys():
         raise validation("ResourceConfig must have InstanceType and InstanceCount, or InstanceGroups")
-    groups = resources.get("InstanceGroups", [resources])
-    refuse_volume_key(resources.get("VolumeKmsKeyId"), (group["InstanceType"] for group in groups))
+    instance_types = [group["InstanceType"] for group in resources.get("InstanceGroups", [resources])]
+    refuse_volume_key(resources.get("VolumeKmsKeyId"), instance_types)
+    refuse_larger_volume(resources.get("VolumeSizeInGB"), instance_types)
     _check_spot(request)
     _check_channels(request)
     _check_checkpoint_path(request)
@@ -71,6 +72,7 @@ def check_processing(context: Context, request: Document) -> None:
     if not {"InstanceType", "InstanceCount"} <= cluster.keys():
         raise validation("ProcessingResources.ClusterConfig must have InstanceType and InstanceCount")
     refuse_volume_key(cluster.get("VolumeKmsKeyId"), [cluster["InstanceType"]])
+    refuse_larger_volume(cluster.get("VolumeSizeInGB"), [cluster["InstanceType"]])
     inputs = request.get("ProcessingInputs", [])
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     doubled = _doubled([*(item["InputName"] for item in inputs), *(item["OutputName"] for item in outputs)])

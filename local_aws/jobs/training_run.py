@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.authorisation import job_problem, may_publish
 from local_aws.core.context import Context
+from local_aws.core.disks import disk_gb
 from local_aws.core.host import free_port
 from local_aws.core.logs import LogStream
 from local_aws.core.protocol import Document
@@ -238,9 +239,9 @@ class TrainingRun:
             attempt.usage.start(self._context.start_thread)
 
     def _sampler(self, job: Document, attempt: _Attempt) -> UsageSampler:
-        volume = job["ResourceConfig"].get("VolumeSizeInGB", 1)
+        disk = disk_gb(job["ResourceConfig"])
         watched = [
-            Watched(f"{self._record.key}/{machine.name}", container.process.pid, machine.root, volume)
+            Watched(f"{self._record.key}/{machine.name}", container.process.pid, machine.root, disk)
             for machine, container in zip(attempt.machines, attempt.containers, strict=True)
         ]
         return UsageSampler(self._context.metrics, MetricReader.NAMESPACE, watched)

@@ -33,13 +33,13 @@ class Watched:
         host: `<job>/algo-1`, the metrics' dimension.
         pid: the process whose descendants are the machine's processes.
         folder: stands in for its `/opt/ml`.
-        volume_gb: size of its volume, as in the request; 0 where the instance type brings its disk.
+        disk_gb: size of its volume or local disk; 0 where that is unknown.
     """
 
     host: str
     pid: int
     folder: Path
-    volume_gb: int
+    disk_gb: int
 
 
 class UsageSampler:
@@ -91,9 +91,8 @@ class _Sampler:
         yield "CPUUtilization", max(0.0, 100 * (used - self._used) / max(now - self._looked, 1e-3))
         self._looked, self._used = now, max(used, self._used)
         yield "MemoryUtilization", 100 * sum(map(_memory, processes)) / psutil.virtual_memory().total
-        # A request may give 0. How large the disk of an instance type is, the local AWS does not know.
-        if with_disk and self._watched.volume_gb:
-            yield "DiskUtilization", 100 * _size(self._watched.folder) / (self._watched.volume_gb * _GIB)
+        if with_disk and self._watched.disk_gb:
+            yield "DiskUtilization", 100 * _size(self._watched.folder) / (self._watched.disk_gb * _GIB)
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -6,7 +6,7 @@ They raise `AwsError`: ValidationException for what AWS refuses too, NotImplemen
 from __future__ import annotations
 
 from local_aws.core.context import Context
-from local_aws.core.disks import refuse_volume_key
+from local_aws.core.disks import refuse_larger_volume, refuse_volume_key
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
 from local_aws.jobs.requests import require_what_training_names
@@ -47,7 +47,11 @@ def check_tuning(context: Context, request: Document) -> None:
             f"HyperParameterTuningResourceConfig must have InstanceConfigs, or InstanceType, InstanceCount and "
             f"VolumeSizeInGB: {error.args[0]} is missing"
         ) from None
-    refuse_volume_key(resources.get("VolumeKmsKeyId"), [resources.get("InstanceType")])
+    # AWS may run trials on any of several InstanceConfigs, so each of them must do.
+    several = definition.get("HyperParameterTuningResourceConfig", {}).get("InstanceConfigs", [])
+    for machines in [resources, *({**resources, **instance} for instance in several)]:
+        refuse_volume_key(machines.get("VolumeKmsKeyId"), [machines.get("InstanceType")])
+        refuse_larger_volume(machines.get("VolumeSizeInGB"), [machines.get("InstanceType")])
     _check_limits(config)
     _check_ranges(config["Strategy"], ranges_of(request), definition.get("StaticHyperParameters", {}))
     check_warm_start(context, request)

@@ -10,7 +10,7 @@ from stacks import names
 from stacks.backbones import BACKBONES
 from stacks.pipeline.expressions import Parameter, ParameterType
 from stacks.settings import Settings
-from stacks.settings.instances import CPU_JOB_INSTANCES, has_own_disk, processor_of
+from stacks.settings.instances import CPU_JOB_INSTANCES, has_own_disk, has_room_for, processor_of
 from stacks.settings.jobs import JobSettings
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -106,8 +106,8 @@ def _integer(settings: Settings, name: str) -> Parameter:
 
 
 def _like(settings: Settings, job: JobSettings) -> tuple[str, ...]:
-    """The types that fit what synthesis has chosen for the job's own: the image, and whether a volume has a key."""
-    fit = processor_of(job.instance_type).job_instances
+    """The types that fit what synthesis has chosen for the job's own: image, volume, and whether a volume has a key."""
+    fit = tuple(name for name in processor_of(job.instance_type).job_instances if has_room_for(job.volume_gb, name))
     if not settings.security.customer_keys:
         return fit
     return tuple(name for name in fit if has_own_disk(name) == has_own_disk(job.instance_type))

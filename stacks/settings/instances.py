@@ -109,8 +109,19 @@ Region = Literal[
 ]
 # Families whose processors multiply bfloat16 in hardware: Sapphire Rapids, and GPUs since Ampere.
 _BF16_FAMILIES = frozenset({"c7i", "m7i", "g5", "g6"})
-# Families with a local disk, which their hardware encrypts. SageMaker attaches no volume and refuses a key for one.
-_DISK_FAMILIES = frozenset({"g4dn", "g5", "g6"})
+# GB of the types with a local disk, as EC2 lists their instance stores. SageMaker attaches no volume to them, so it
+# refuses one that is larger than the disk, and a key for one: the hardware encrypts the disk.
+_DISKS_GB = {
+    "ml.g4dn.xlarge": 125,
+    "ml.g4dn.2xlarge": 225,
+    "ml.g4dn.12xlarge": 900,
+    "ml.g5.xlarge": 250,
+    "ml.g5.2xlarge": 450,
+    "ml.g5.12xlarge": 3800,
+    "ml.g6.xlarge": 250,
+    "ml.g6.2xlarge": 450,
+    "ml.g6.12xlarge": 3760,
+}
 CPU_JOB_INSTANCES: tuple[str, ...] = get_args(CpuJobInstance)
 GPU_JOB_INSTANCES: tuple[str, ...] = get_args(GpuJobInstance)
 EC2_INSTANCES: tuple[str, ...] = get_args(Ec2Instance)
@@ -137,7 +148,17 @@ def computes_in_bf16(instance_type: str) -> bool:
 
 def has_own_disk(instance_type: str) -> bool:
     """Whether one of the instance types above has a local disk instead of a volume."""
-    return _family(instance_type) in _DISK_FAMILIES
+    return instance_type in _DISKS_GB
+
+
+def has_room_for(volume_gb: int, instance_type: str) -> bool:
+    """Whether one of the instance types above takes a request for a volume of this size, in GB."""
+    return volume_gb <= _DISKS_GB.get(instance_type, volume_gb)
+
+
+def disk_gb(instance_type: str) -> int | None:
+    """GB of the local disk of one of the instance types above; None if it has a volume."""
+    return _DISKS_GB.get(instance_type)
 
 
 def processor_of(instance_type: str) -> Processor:

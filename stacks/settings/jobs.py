@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from stacks.settings.instances import JobInstance, computes_in_bf16
+from stacks.settings.instances import JobInstance, computes_in_bf16, disk_gb, has_room_for
 from stacks.settings.section import Section, wrong_setting
 
 
@@ -30,9 +30,22 @@ class JobSettings(Section):
     instance_count: int = Field(default=1, ge=1, le=20)
     """Number of machines that share the work."""
     volume_gb: int = Field(ge=10, le=1024)
-    """Disk of each machine."""
+    """Volume of each machine. An instance type with a local disk has that disk instead, which must be as large."""
     max_runtime_minutes: int = Field(ge=5, le=5 * 24 * 60)
     """Time after which SageMaker stops the job."""
+
+    @field_validator("volume_gb")
+    @classmethod
+    def _check_local_disk(cls, value: int, info: ValidationInfo) -> int:
+        instance_type = info.data.get("instance_type")
+        if instance_type is not None and not has_room_for(value, instance_type):
+            raise wrong_setting(
+                "must be at most {disk}: {instance_type} has a local disk of {disk} GB and no volume; lower it, or "
+                "choose an instance_type with more disk",
+                disk=disk_gb(instance_type),
+                instance_type=instance_type,
+            )
+        return value
 
 
 class SpotJobSettings(JobSettings):

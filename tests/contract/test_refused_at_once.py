@@ -113,6 +113,49 @@ def test_a_processing_job_without_an_instance_type(client: ClientFactory) -> Non
 
 
 @pytest.mark.parametrize(
+    ("instance_type", "asked", "refused"),
+    [
+        ("ml.g4dn.xlarge", 126, True),
+        ("ml.g4dn.xlarge", 125, False),
+        ("ml.r5d.large", 76, True),
+        ("ml.p3.2xlarge", 9000, False),
+    ],
+)
+def test_a_volume_larger_than_the_local_disk(
+    client: ClientFactory, instance_type: str, asked: int, refused: bool
+) -> None:
+    machines = {"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": asked}
+    changes: dict[str, Any] = {"ResourceConfig": machines, "RoleArn": MISSING_ROLE}
+    sagemaker = client("sagemaker")
+    said = f"VolumeSizeInGB {asked} is greater than the local storage of" if refused else "Could not assume role"
+    with pytest.raises(ClientError, match=said):
+        sagemaker.create_training_job(**training_request(client, "refused", "print('never')", **changes))
+    group = {"InstanceGroupName": "all", "InstanceType": instance_type, "InstanceCount": 1}
+    changes["ResourceConfig"] = {"InstanceGroups": [group], "VolumeSizeInGB": asked}
+    with pytest.raises(ClientError, match=said):
+        sagemaker.create_training_job(**training_request(client, "refused", "print('never')", **changes))
+    with pytest.raises(ClientError, match=said):
+        sagemaker.create_processing_job(
+            ProcessingJobName="refused",
+            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
+            ProcessingResources={"ClusterConfig": machines},
+            RoleArn=MISSING_ROLE,
+        )
+
+
+def test_a_volume_larger_than_the_local_disk_of_any_of_a_search_s_machines(client: ClientFactory) -> None:
+    tuning = tuning_request(client, "refused")
+    definition = tuning["TrainingJobDefinition"]
+    del definition["ResourceConfig"]
+    roomy, small = (
+        {"InstanceType": name, "InstanceCount": 1, "VolumeSizeInGB": 200} for name in ("ml.g5.xlarge", "ml.g4dn.xlarge")
+    )
+    definition["HyperParameterTuningResourceConfig"] = {"InstanceConfigs": [roomy, small]}
+    with pytest.raises(ClientError, match=r"VolumeSizeInGB 200 is greater than the local storage of ml\.g4dn\.xlarge"):
+        client("sagemaker").create_hyper_parameter_tuning_job(**tuning)
+
+
+@pytest.mark.parametrize(
     ("instance_type", "refused"), [("ml.g5.xlarge", True), ("ml.g4dn.xlarge", True), ("ml.p3.2xlarge", False)]
 )
 def test_a_key_for_a_local_disk(client: ClientFactory, instance_type: str, refused: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from binventory.cost.lines import SPOT_SHARE
+from local_aws.core.disks import disk_gb
 from local_aws.jobs.training_run import billable_seconds
 from local_aws.jobs.usage import Watched, _Sampler
 from tests.contract.conftest import ClientFactory
@@ -73,8 +74,14 @@ def test_a_training_job_publishes_and_spot_is_billed_for_less(client: ClientFact
 
 def test_a_volume_of_no_size_has_no_usage_of_its_disk(tmp_path: Path) -> None:
     """SageMaker's model allows 0; a division by it would end the metrics of the whole job."""
-    sampled = dict(_Sampler(Watched("job/algo-1", os.getpid(), tmp_path, volume_gb=0)).sample(with_disk=True))
+    sampled = dict(_Sampler(Watched("job/algo-1", os.getpid(), tmp_path, disk_gb=0)).sample(with_disk=True))
     assert sampled.keys() == {"CPUUtilization", "MemoryUtilization"}
+
+
+def test_the_usage_of_a_local_disk_is_a_share_of_that_disk() -> None:
+    """SageMaker gives a job the whole disk, whatever volume its request names."""
+    assert disk_gb({"InstanceType": "ml.g5.xlarge", "VolumeSizeInGB": 30}) == 250
+    assert disk_gb({"InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}) == 30
 
 
 def test_spot_is_billed_at_the_share_that_an_estimate_expects() -> None:

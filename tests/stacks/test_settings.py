@@ -15,7 +15,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from binventory.cost.machines import machine
+from local_aws.core.disks import disk_gb as local_disk_gb
+from stacks.pipeline.parameters import Parameters
 from stacks.settings import SETTINGS_FOLDER, EnvironmentName, InvalidSettingsError, Settings, load
+from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, disk_gb
 from tests.stacks.templates import changed
 
 
@@ -224,6 +228,33 @@ def test_prod_is_never_turned_off_for_idleness(monkeypatch: pytest.MonkeyPatch) 
     assert load("dev").money.idle_hours == 24
     with pytest.raises(InvalidSettingsError, match=r"money\.idle_hours = 24"):
         load("prod")
+
+
+def test_a_local_disk_holds_what_volume_gb_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_TRAINING__INSTANCE_TYPE", "ml.g4dn.xlarge")
+    monkeypatch.setenv("BINVENTORY_TRAINING__VOLUME_GB", "126")
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    said = str(caught.value)
+    assert "training.volume_gb = '126'" in said and "choose an instance_type with more disk" in said
+    assert "must be at most 125: ml.g4dn.xlarge has a local disk of 125 GB and no volume" in said
+    monkeypatch.setenv("BINVENTORY_TRAINING__VOLUME_GB", "125")
+    assert load("dev").training.volume_gb == 125
+
+
+def test_an_execution_may_choose_only_types_whose_disk_holds_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_TRAINING__INSTANCE_TYPE", "ml.g5.2xlarge")
+    monkeypatch.setenv("BINVENTORY_TRAINING__VOLUME_GB", "400")
+    allowed = Parameters.of(load("dev")).training_instance_type.allowed
+    assert {"ml.g5.2xlarge", "ml.g6.12xlarge", "ml.p3.2xlarge"} <= set(allowed)
+    assert not {"ml.g5.xlarge", "ml.g4dn.2xlarge"} & set(allowed)
+
+
+def test_the_stacks_and_the_local_aws_know_the_same_disks() -> None:
+    for instance_type in (*CPU_JOB_INSTANCES, *GPU_JOB_INSTANCES):
+        cluster = {"InstanceType": instance_type, "VolumeSizeInGB": 7}
+        assert local_disk_gb(cluster) == (disk_gb(instance_type) or 7)
+        assert (disk_gb(instance_type) is not None) is machine(instance_type).has_own_disk
 
 
 def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
