@@ -8,9 +8,10 @@ from typing import Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from binventory.core.aws import error_message
+from binventory.core.aws import DENIED, error_code, error_message
 from binventory.core.errors import Problem
 
+_COMMAND = "binventory doctor"
 State = Literal["good", "missing", "unknown"]
 
 
@@ -29,7 +30,9 @@ def asked(name: str, ask: Callable[[], Check]) -> Check:
     try:
         return ask()
     except ClientError as error:
-        return Check(name, "unknown", error_message(error))
+        denied = error_code(error) in DENIED
+        cure = f"ask for the permission to do this, or somebody who has it to run: {_COMMAND}" if denied else ""
+        return Check(name, "unknown", error_message(error), cure)
     except Problem as problem:
         return Check(name, "unknown", problem.what, problem.cure)
     except BotoCoreError as error:

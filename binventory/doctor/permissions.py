@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from binventory.core.aws import Aws
+from botocore.exceptions import ClientError
+
+from binventory.core.aws import DENIED, Aws, error_code
 from binventory.core.bootstrap import Bootstrap
+from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+
+_SSO = "AWSReservedSSO_"
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,54 @@ def rights(names: Names, bootstrap: Bootstrap, account: str, region: str) -> tup
     )
 
 
-def policy_source(caller: str) -> str | None:
+def policy_source(aws: Aws, caller: str) -> str | None:
     """Whose policies count: a session's role or the user itself; None for the account's root, which may do all.
 
-    `arn:aws:sts::1:assumed-role/Role/session` acts with the policies of `arn:aws:iam::1:role/Role`.
+    `arn:aws:sts::1:assumed-role/Role/session` acts with the policies of a role that IAM alone knows the path of: those
+    of IAM Identity Center are `arn:aws:iam::1:role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_...`.
+
+    Raises:
+        Problem: the caller may not look its role up, or IAM simulates no policies of such a caller.
     """
     if caller.endswith(":root"):
         return None
-    if ":assumed-role/" in caller:
-        head, _, rest = caller.partition(":assumed-role/")
-        return f"{head.replace(':sts:', ':iam:')}:role/{rest.split('/')[0]}"
-    return caller
+    head, _, rest = caller.partition(":assumed-role/")
+    if rest:
+        return _role_arn(aws, f"{head.replace(':sts:', ':iam:')}:role", rest.split("/")[0])
+    if ":user/" in caller:
+        return caller
+    raise Problem(
+        f"the permissions of {caller} are not known: it is neither a role nor a user",
+        "IAM's simulator takes only these",
+        "sign in with a role or a user, and run this again",
+        code=Exit.NOT_READY,
+    )
+
+
+def _role_arn(aws: Aws, head: str, name: str) -> str:
+    """The ARN of a role with its path."""
+    try:
+        return str(aws.client("iam").get_role(RoleName=name)["Role"]["Arn"])
+    except ClientError as error:
+        if error_code(error) not in DENIED:
+            raise
+        role = f"{head}/aws-reserved/sso.amazonaws.com/*/{name}" if name.startswith(_SSO) else f"{head}/{name}"
+        raise Problem(
+            f"the path of the role {name} is not known: it may not call iam:GetRole",
+            "a session's ARN does not have the path, and IAM's simulator needs it",
+            f"ask for iam:GetRole and iam:SimulatePrincipalPolicy on {role}",
+            code=Exit.NOT_READY,
+        ) from error
 
 
 def examine_rights(aws: Aws, names: Names, bootstrap: Bootstrap, caller: str, account: str) -> Iterator[PolicyDecision]:
-    """Asks about each permission. Raises ClientError where the caller may not ask."""
-    source = policy_source(caller)
+    """Asks about each permission.
+
+    Raises:
+        ClientError: the caller may not ask.
+        Problem: see `policy_source`.
+    """
+    source = policy_source(aws, caller)
     for right in rights(names, bootstrap, account, aws.region):
         if source is None:
             yield PolicyDecision(right, True)

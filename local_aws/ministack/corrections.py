@@ -2,7 +2,8 @@
 
 Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`, `_buckets`,
 `_complete_multipart_upload` and `_multipart_uploads`, in `services.cloudwatch` `_dims_from_list`, `_put_metric_alarm`
-and `_error`, in `services.iam` `_error`, `_lookup_policy` and `_aws_managed_policies`, and in `services.cloudformation`
+and `_error`, in `services.iam` `_error`, `_lookup_policy`, `_aws_managed_policies`, `_IAM_HANDLERS`, `_roles` and
+`_users`, and in `services.cloudformation`
 `provisioners._RESOURCE_HANDLERS` and `engine._evaluate_conditions`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
@@ -35,6 +36,7 @@ def correct_answers(*, account: str) -> None:
     _refuse_alarms_of_several_metrics()
     _refuse_unknown_queries()
     _attach_only_policies_that_exist()
+    _simulate_by_full_address()
     _name_services_that_are_missing()
     _join_in_conditions()
 
@@ -187,6 +189,30 @@ def _attach_only_policies_that_exist() -> None:
         for verb, position in (("create", 1), ("update", 2)):
             if verb in handlers:
                 handlers[verb] = checked(handlers[verb], position)
+
+
+def _simulate_by_full_address() -> None:
+    """Simulate the policies of the role or user with exactly this ARN.
+
+    ministack takes a path for part of the name, finds no such role and answers that nothing is allowed.
+    """
+    from ministack.services import iam
+
+    simulate = iam._IAM_HANDLERS["SimulatePrincipalPolicy"]
+
+    @wraps(simulate)
+    def simulate_checked(parameters: Mapping[str, list[str]]) -> Any:
+        arn = (parameters.get("PolicySourceArn") or [""])[0]
+        head, kind, rest = arn.partition(":role/" if ":role/" in arn else ":user/")
+        if not rest:
+            return simulate(parameters)
+        name = rest.rpartition("/")[2]
+        found = (iam._roles if kind == ":role/" else iam._users).get(name)
+        if found is None or found["Arn"] != arn:
+            return iam._error(404, "NoSuchEntity", f"The {kind[1:-1]} {arn} cannot be found.", ns="iam")
+        return simulate({**parameters, "PolicySourceArn": [f"{head}{kind}{name}"]})
+
+    iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = simulate_checked
 
 
 class _WithRefusals(dict[str, Any]):

@@ -228,3 +228,18 @@ def test_a_condition_may_join_what_parameters_name(client: ClientFactory) -> Non
 
     assert made("joins-nothing") == {"Unnamed", "Same"}
     assert made("joins-two", Policies="one, two", Word="c") == {"Named"}
+
+
+def test_policies_are_simulated_by_the_whole_address_of_a_role_or_user(client: ClientFactory) -> None:
+    iam = client("iam")
+    role = iam.create_role(RoleName="deep", Path="/a/b/", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+    user = iam.create_user(UserName="deep", Path="/a/")["User"]["Arn"]
+    policy = json.dumps({"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}})
+    iam.put_role_policy(RoleName="deep", PolicyName="may", PolicyDocument=policy)
+    iam.put_user_policy(UserName="deep", PolicyName="may", PolicyDocument=policy)
+    for arn in (role, user):
+        reply = iam.simulate_principal_policy(PolicySourceArn=arn, ActionNames=["s3:GetObject", "s3:PutObject"])
+        assert [one["EvalDecision"] for one in reply["EvaluationResults"]] == ["allowed", "implicitDeny"]
+        for wrong in (arn.replace("/a/", "/"), f"{arn}-never-made"):
+            with pytest.raises(ClientError, match="NoSuchEntity"):
+                iam.simulate_principal_policy(PolicySourceArn=wrong, ActionNames=["s3:GetObject"])

@@ -42,6 +42,8 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.s3", "_buckets", None),
     ("services.s3", "_multipart_uploads", None),
     ("services.iam", "_aws_managed_policies", dict),
+    ("services.iam", "_IAM_HANDLERS", dict),
+    ("services.iam", "_users", None),
 ]
 FUNCTIONS: list[tuple[str, str, list[str]]] = [
     (

@@ -12,9 +12,10 @@ import pytest
 
 from binventory.cli import run
 from binventory.core.aws import connect
-from binventory.core.errors import Exit
+from binventory.core.errors import Exit, Problem
 from binventory.doctor import tools
 from binventory.doctor.checks import examine
+from binventory.doctor.permissions import policy_source
 from binventory.doctor.quotas import needs
 from binventory.doctor.tools import examine_tools
 from local_aws.other_services.quotas import VALUE
@@ -25,6 +26,12 @@ from stacks.settings import load
 @pytest.fixture(scope="module")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    with LocalAws(tmp_path_factory.mktemp("strict"), enforce_iam=True) as started:
         yield started
 
 
@@ -265,14 +272,74 @@ def test_a_role_that_only_counts_sees_its_missing_permissions(
     iam = aws.client("iam")
     role = iam.create_role(RoleName="counter", AssumeRolePolicyDocument=_document(anyone))["Role"]["Arn"]
     iam.put_role_policy(RoleName="counter", PolicyName="count", PolicyDocument=_document(count))
-    session = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", session["AccessKeyId"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", session["SecretAccessKey"])
-    monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
+    _sign_in(signed_in, monkeypatch, role)
     found = {check.name: check for check in examine(repository, load("dev"))}["permissions"]
     assert (found.state, found.found) == ("unknown", "may not deploy, train, approve, endpoint")
     assert "sagemaker:StartPipelineExecution on arn:aws:sagemaker:" in found.cure
     assert "InvokeEndpoint" not in found.cure
+
+
+SSO = "AWSReservedSSO_Developers_0123456789abcdef"
+
+
+def test_a_role_of_identity_center_is_simulated_with_its_path(
+    signed_in: LocalAws, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session's ARN has no path; without it IAM knows no such role."""
+    iam = connect(signed_in.environment()).client("iam")
+    role = iam.create_role(
+        RoleName=SSO,
+        Path="/aws-reserved/sso.amazonaws.com/eu-west-1/",
+        AssumeRolePolicyDocument=_document({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}),
+    )["Role"]["Arn"]
+    may = {"Effect": "Allow", "Action": "sagemaker:*", "Resource": "*"}
+    iam.put_role_policy(RoleName=SSO, PolicyName="may", PolicyDocument=_document(may))
+    _sign_in(signed_in, monkeypatch, role)
+    found = {check.name: check for check in examine(repository, load("dev"))}["permissions"]
+    assert (found.state, found.found) == ("unknown", "may not deploy, endpoint")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "role"),
+    [
+        (SSO, "/aws-reserved/sso.amazonaws.com/", f"role/aws-reserved/sso.amazonaws.com/*/{SSO}"),
+        ("walled", "/", "role/walled"),
+    ],
+)
+def test_a_role_that_may_not_look_itself_up_is_told_what_to_ask_for(
+    strict_aws: LocalAws, repository: Path, monkeypatch: pytest.MonkeyPatch, name: str, path: str, role: str
+) -> None:
+    iam = connect(strict_aws.environment()).client("iam")
+    trust = {"Effect": "Allow", "Principal": {"AWS": strict_aws.account}, "Action": "sts:AssumeRole"}
+    made = iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=_document(trust))
+    _sign_in(strict_aws, monkeypatch, made["Role"]["Arn"])
+    checks = {check.name: check for check in examine(repository, load("dev"))}
+    found = checks["permissions"]
+    assert (found.state, found.found) == (
+        "unknown",
+        f"the path of the role {name} is not known: it may not call iam:GetRole",
+    )
+    assert found.cure == (
+        f"ask for iam:GetRole and iam:SimulatePrincipalPolicy on arn:aws:iam::{strict_aws.account}:{role}"
+    )
+    assert checks["bootstrap"].cure.startswith("ask for the permission to do this")
+
+
+def test_a_caller_that_iam_does_not_simulate_is_named(signed_in: LocalAws) -> None:
+    """GetFederationToken makes such sessions."""
+    with pytest.raises(Problem, match="neither a role nor a user") as caught:
+        policy_source(connect(signed_in.environment()), "arn:aws:sts::123456789012:federated-user/me")
+    assert caught.value.cure.startswith("sign in with a role or a user")
+
+
+def _sign_in(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    sts = connect(local_aws.environment()).client("sts")
+    session = sts.assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    for variable, value in local_aws.environment().items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", session["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", session["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
 
 
 def _document(statement: Mapping[str, object]) -> str:
