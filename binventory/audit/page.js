@@ -24,7 +24,8 @@
     const number = Math.floor(bin.at / facts.photosAChunk);
     if (!openedChunks.has(number)) {
       if (openedChunks.size > 8) openedChunks.clear();
-      openedChunks.set(number, photoChunks[number].textContent.trim().split("\n"));
+      // One photo a line between the first and the last line break; a line is empty where there is no photo.
+      openedChunks.set(number, photoChunks[number].textContent.split("\n").slice(1, -1));
     }
     return openedChunks.get(number)[bin.at % facts.photosAChunk];
   };

@@ -63,6 +63,24 @@ def test_opens_without_a_complaint_or_a_request(open_page: Watched) -> None:
     open_page.assert_quiet()
 
 
+def test_a_photo_that_cannot_be_shown_moves_no_other(watched: Watched, tmp_path: Path) -> None:
+    """The first bins of the list have no photo any more, as in an audit of earlier answers."""
+    folder = write_folder(tmp_path / "bins", 4)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl", 4)
+    for image_id in ("00000", "00010", "00030"):
+        (folder / "bin-images" / f"{image_id}.jpg").write_bytes(b"no photo any more")
+    request = job.Request(str(folder), tmp_path / "out", predictions=predictions, formats=("html",))
+    job.run_audit(request, lambda: pytest.fail("needs no AWS"))
+    watched.open(tmp_path / "out" / "audit.html")
+    watched.page.wait_for_selector("html[data-ready=true]")
+    shown = {}
+    for _ in range(4):
+        shown[title(watched)] = watched.page.locator("#photo").is_visible()
+        assert watched.page.locator("#no-photo").is_visible() != shown[title(watched)]
+        watched.page.keyboard.press("ArrowDown")
+    assert shown == {"Bin 00000": False, "Bin 00010": False, "Bin 00020": True, "Bin 00030": False}
+
+
 def test_hostile_names_are_text(open_page: Watched) -> None:
     assert SCRIPT in open_page.page.locator("#skus").inner_text()
     assert open_page.page.title() == "Audit of recorded quantities"
