@@ -17,7 +17,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.records import ids
 from binventory.records.errors import RecordError, TableError
 from binventory.records.ids import read_id
-from binventory.records.metadata import MAX_LINES, Line, Record, read_count, shortened
+from binventory.records.metadata import MAX_LINES, Line, Record, one_a_sku, read_count, shortened
 from binventory.records.tables import Row, Table, open_table
 
 _TABLE: Final = """
@@ -128,9 +128,9 @@ class CsvRecords:
         rows = (_Row(*values) for values in self._database.execute("SELECT * FROM rows ORDER BY image_id, row"))
         for image_id, group in itertools.groupby(rows, key=lambda row: row.image_id):
             gathered = list(itertools.islice(group, MAX_LINES + 1))
-            first, *others = [gathered[0].photo] if gathered[0].photo else self._photos_of(image_id)
-            photo = first if gathered[0].photo else f"{folder}{first}"
-            yield Bin(image_id, photo, _reader(gathered, self._columns))
+            named = next((row.photo for row in gathered if row.photo), "")
+            first, *others = [named] if named else self._photos_of(image_id)
+            yield Bin(image_id, named or f"{folder}{first}", _reader(gathered, self._columns))
             for name in others:
                 yield second_bin(f"{folder}{name}", name, first)
 
@@ -164,7 +164,11 @@ def _reader(rows: list[_Row], columns: Columns) -> Callable[[], Record]:
             )
         if len(rows) > MAX_LINES:
             raise RecordError("several_rows", f"more than {MAX_LINES} rows name this bin")
-        lines = tuple(Line(row.sku, row.name, row.quantity) for row in rows if row.sku)
+        named = {row.photo: row.row for row in rows if row.photo}
+        if len(named) > 1:
+            said = ", ".join(f"{photo[:80]} (line {row})" for photo, row in itertools.islice(named.items(), 5))
+            raise RecordError("several_photos", f"the rows of this bin name different photos: {said}")
+        lines = one_a_sku(Line(row.sku, row.name, row.quantity) for row in rows if row.sku)
         return Record(rows[0].image_id, sum(row.quantity for row in rows), lines)
 
     return read

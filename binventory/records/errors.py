@@ -7,7 +7,7 @@ class RecordError(ValueError):
     """The record of one bin cannot be used. `reason` is a stable code, the message says it in words.
 
     Reasons: unsafe_id, second_photo, metadata_missing, metadata_too_large, metadata_malformed, metadata_invalid,
-    quantity_mismatch, count_invalid, several_rows; and those that Ingest adds.
+    quantity_mismatch, count_invalid, several_rows, several_photos; and those that Ingest adds.
     """
 
     def __init__(self, reason: str, message: str) -> None:

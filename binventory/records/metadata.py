@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,16 +60,21 @@ def read_metadata(image_id: str, data: bytes) -> Record:
     contents = document.get("BIN_FCSKU_DATA", {})
     if not isinstance(contents, dict):
         raise RecordError("metadata_invalid", "BIN_FCSKU_DATA must be an object of SKUs")
-    lines: dict[str, Line] = {}
-    for sku, item in contents.items():
-        line = _line(sku, item)
-        # Two SKUs may be equal once their texts are cut.
-        before = lines.get(line.sku)
-        lines[line.sku] = line if before is None else Line(line.sku, before.name, before.quantity + line.quantity)
-    total = sum(line.quantity for line in lines.values())
+    # Two SKUs may be equal once their texts are cut.
+    lines = one_a_sku(_line(sku, item) for sku, item in contents.items())
+    total = sum(line.quantity for line in lines)
     if lines and total != recorded:
         raise RecordError("quantity_mismatch", f"EXPECTED_QUANTITY is {recorded}, its items add up to {total}")
-    return Record(image_id, recorded, tuple(lines.values())[:MAX_LINES])
+    return Record(image_id, recorded, lines[:MAX_LINES])
+
+
+def one_a_sku(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """Lines in which each SKU stands once: its quantities are added, and its first name that is not empty is kept."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        before = found.get(line.sku, Line(line.sku, "", 0))
+        found[line.sku] = Line(line.sku, before.name or line.name, before.quantity + line.quantity)
+    return tuple(found.values())
 
 
 def too_large(size: int) -> RecordError:

@@ -11,6 +11,7 @@ import pytest
 
 from binventory.audit import job
 from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, parse_probabilities, read_predictions
+from binventory.audit.csv_records import Columns
 from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.run import Scope
@@ -244,6 +245,18 @@ def test_reasons_in_predictions_set_photos_aside_and_another_answer_refuses_the_
     (answers / "again" / "00000.jpg.out").write_text("{")
     with pytest.raises(Problem, match=r"again/00000\.jpg\.out"):
         job.run_audit(request, no_aws)
+
+
+def test_the_quantities_of_one_sku_in_several_rows_are_added(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 3)
+    records = tmp_path / "records.csv"
+    records.write_text("image_id,count,sku\n00020,2,A\n00020,1,A\n")
+    predictions = write_predictions(folder, tmp_path / "p.jsonl")
+    columns = Columns(sku="sku")
+    request = job.Request(str(folder), tmp_path / "out", records=records, columns=columns, predictions=predictions)
+    job.run_audit(request, no_aws)
+    (row,) = ranked(tmp_path / "out")
+    assert row["recorded"] == 3 and row["skus"] == [{"sku": "A", "name": "", "quantity": 3}]
 
 
 def test_photos_of_records_are_found_whatever_they_end_with(tmp_path: Path) -> None:

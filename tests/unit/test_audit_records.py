@@ -10,7 +10,7 @@ from binventory.audit.csv_records import Columns, CsvRecords
 from binventory.audit.sources import Folder, PhotoUnreadableError, bins_with_metadata
 from binventory.core.errors import Problem
 from binventory.records.errors import RecordError
-from binventory.records.metadata import MAX_LINES, Record
+from binventory.records.metadata import MAX_LINES, Line, Record
 
 
 def csv_bins(tmp_path: Path, text: str, columns: str = "") -> dict[str, Record | str]:
@@ -50,6 +50,22 @@ def test_csv_with_one_row_a_sku_adds_up_wherever_the_rows_stand(tmp_path: Path) 
     seven = found["7"]
     assert isinstance(seven, Record) and seven.recorded == 5
     assert [(line.sku, line.name, line.quantity) for line in seven.lines] == [("A", "Cup", 2), ("C", "Book", 3)]
+
+
+def test_one_sku_in_several_rows_of_a_bin_is_one_line(tmp_path: Path) -> None:
+    text = "image_id,count,sku,name\n7,2,A,\n7,1,B,Ball\n7,1,A,Cup\n"
+    seven = csv_bins(tmp_path, text, "sku=sku,name=name")["7"]
+    assert seven == Record("7", 4, (Line("A", "Cup", 3), Line("B", "Ball", 1)))
+
+
+def test_rows_of_a_bin_that_name_two_photos_are_not_guessed(tmp_path: Path) -> None:
+    text = "image_id,count,sku,photo\n7,2,A,\n7,1,B,x.jpg\n8,1,A,y.jpg\n8,1,B,z.jpg\n9,1,A,z.jpg\n9,1,B,z.jpg\n"
+    columns = "sku=sku,photo=photo"
+    assert csv_bins(tmp_path, text, columns)["8"] == "several_photos"
+    records = CsvRecords(tmp_path / "records.csv", Columns.parse(columns), tmp_path / "spill.sqlite")
+    photos = {each.image_id: each.photo for each in records.bins(Folder(tmp_path))}
+    records.close()
+    assert (photos["7"], photos["9"]) == ("x.jpg", "z.jpg"), "the row that names one counts"
 
 
 def test_a_bin_named_twice_without_skus_is_not_guessed(tmp_path: Path) -> None:
