@@ -43,13 +43,15 @@ class Columns:
 
     @classmethod
     def parse(cls, mapping: str) -> Columns:
-        """From `image_id=bin,count=qty,sku=asin`. Raises ValueError naming what is unknown."""
+        """From `image_id=bin,count=qty,sku=asin`. Raises ValueError naming what is unknown or there twice."""
         known = {field.name for field in fields(cls)}
         chosen: dict[str, str] = {}
         for pair in filter(None, (part.strip() for part in mapping.split(","))):
             key, equals, column = (part.strip() for part in pair.partition("="))
             if not equals or not column or key not in known:
                 raise ValueError(f"column mapping {pair!r} is not one of {', '.join(sorted(known))} = a column's name")
+            if key in chosen:
+                raise ValueError(f"{key} is mapped twice, to {chosen[key]} and {column}")
             chosen[key] = column
         return cls(**chosen)
 

@@ -36,6 +36,7 @@ from binventory.audit.summary import Summary, summarise
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site, find_site
 from binventory.batch.transform import Halted, TransformBatch
+from binventory.client import Queue
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
@@ -91,6 +92,13 @@ class Request:
                 f"There is no format {', '.join(unknown)}",
                 f"an audit writes {', '.join(FORMATS)}",
                 "give some of these, separated by commas",
+                code=Exit.USAGE,
+            )
+        if not self.formats:
+            raise Problem(
+                "--format names no format",
+                f"an audit writes {', '.join(FORMATS)}",
+                "give some of these, separated by commas, or leave --format out for all of them",
                 code=Exit.USAGE,
             )
         if self.batch and (self.predictions is not None or not self.source.startswith("s3://")):
@@ -227,7 +235,12 @@ def _counter(
         return TransformJobs(
             batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
         )
-    return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=lambda: serving.find_queue(aws, names))
+
+    def find_queue() -> Queue | None:
+        # The stack knows the queue of its own endpoint only.
+        return serving.find_queue(aws, names) if request.endpoint == names.prefix else None
+
+    return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=find_queue)
 
 
 def _model(request: Request, aws: Aws | None, counter: Counter | TransformJobs) -> AuditModel:

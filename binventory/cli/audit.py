@@ -90,7 +90,8 @@ def audit(
     batch: Annotated[
         bool | None,
         typer.Option(
-            "--batch/--no-batch", help="Transform jobs instead of the endpoint; default: from 20,000 bins on."
+            "--batch/--no-batch",
+            help="Transform jobs instead of the endpoint; default: from 20,000 bins on, without --endpoint.",
         ),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint; default: the environment's.")] = None,
@@ -108,6 +109,8 @@ def audit(
             "give one of them",
             code=Exit.USAGE,
         )
+    mapped = _columns(columns)
+    _refuse_unused(columns, records, _elsewhere(predictions, batch), endpoint=endpoint, rate=rate)
     check_folder(output, "--output")
     names = names_of(env)
     with ExitStack() as stack:
@@ -117,11 +120,11 @@ def audit(
             source=source,
             output=folder,
             records=records,
-            columns=_columns(columns),
+            columns=mapped,
             predictions=predictions,
             evaluation=evaluation,
             endpoint=endpoint or names.prefix,
-            batch=batch,
+            batch=False if endpoint else batch,
             names=names,
             filters=Filters(threshold=threshold, top=budget or top),
             formats=_formats(formats, job.FORMATS),
@@ -150,8 +153,34 @@ def audit(
         stdout.print(f"{result.events} events went to {events}.")
 
 
+def _elsewhere(predictions: Path | None, batch: bool | None) -> str:
+    """The flag by which no endpoint is asked; "" where one may be."""
+    return "--predictions" if predictions is not None else "--batch" if batch else ""
+
+
+def _refuse_unused(
+    columns: str, records: Path | None, elsewhere: str, *, endpoint: str | None, rate: float | None
+) -> None:
+    """Raises Problem for a flag that would change nothing beside the others."""
+    asks_nobody = f"with {elsewhere} no endpoint is asked"
+    for flag, unused, why, other in (
+        (
+            "--columns",
+            columns and records is None,
+            "it names columns of a CSV of records",
+            "give the CSV with --records",
+        ),
+        ("--endpoint", endpoint and elsewhere, asks_nobody, f"leave out {elsewhere}"),
+        ("--rate", rate and elsewhere, asks_nobody, f"leave out {elsewhere}"),
+    ):
+        if unused:
+            raise Problem(f"{flag} has no effect here", why, f"leave out {flag}, or {other}", code=Exit.USAGE)
+
+
 def _formats(asked: str | None, every: tuple[str, ...]) -> tuple[str, ...]:
-    return every if asked is None else tuple(part.strip() for part in asked.split(",") if part.strip())
+    if asked is None:
+        return every
+    return tuple(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
 
 
 def _columns(mapping: str) -> Columns:

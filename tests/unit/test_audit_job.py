@@ -16,6 +16,7 @@ from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
 from binventory.audit.run import Scope
 from binventory.cli import run
+from binventory.client.counting import MAX_REQUEST_BYTES
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from tests import grey_model
@@ -350,6 +351,12 @@ def test_the_command_prints_what_was_found(tmp_path: Path, capsys: pytest.Captur
         ([".", "--predictions", "p.jsonl", "--format", "xlsx"], "no format xlsx"),
         (["s3://", "--predictions", "p.jsonl"], "no S3 prefix"),
         ([".", "--predictions", "p.jsonl", "--columns", "photo="], "not a mapping"),
+        ([".", "--predictions", "p.jsonl", "--columns", "count=a,count=b"], "count is mapped twice"),
+        ([".", "--predictions", "p.jsonl", "--columns", "image_id=bin"], "--columns has no effect"),
+        ([".", "--predictions", "p.jsonl", "--rate", "5"], "--rate has no effect"),
+        ([".", "--predictions", "p.jsonl", "--endpoint", "e"], "--endpoint has no effect"),
+        (["s3://b/", "--batch", "--endpoint", "e"], "--endpoint has no effect"),
+        ([".", "--predictions", "p.jsonl", "--format", " , "], "names no format"),
     ],
 )
 def test_wrong_usage_is_named(
@@ -382,6 +389,22 @@ def test_the_price_is_the_tables_or_says_what_it_lacks(
         monkeypatch.setenv("AWS_REGION", "il-central-1")
         assert run(arguments) == Exit.OK
         assert "--price-per-hour" in capsys.readouterr().err, "never another region's price"
+
+
+def test_another_endpoint_is_never_answered_for_by_the_environments_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An endpoint that is named is the one that is asked: it is absent here, and the environment's answers from S3."""
+    folder = write_folder(tmp_path / "bins", 3)
+    monkeypatch.setattr("binventory.serving.find_queue", lambda aws, names: pytest.fail("another endpoint's queue"))
+    large = MAX_REQUEST_BYTES + 1
+    write_bin(folder, "00000", 1, photo=photo_bytes(20) + b"x" * large)
+    with runtime() as endpoint:
+        monkeypatch.setattr("binventory.cli.audit.connect", lambda environment: endpoint.aws)
+        arguments = ["audit", str(folder), "--output", str(tmp_path / "out"), "--endpoint", "another", "--yes"]
+        assert run(arguments) == Exit.OK
+    assert set_aside(tmp_path / "out") == {"00000": "photo_too_large"}
+    assert len(ranked(tmp_path / "out")) == 2
 
 
 def test_an_empty_folder_is_not_an_audit(tmp_path: Path) -> None:
