@@ -86,6 +86,8 @@ class EndpointCounter:
     find_queue: Callable[[], Queue | None] = lambda: None
     """Finds the queue of an asynchronous endpoint; None where the endpoint is absent."""
     _queues: list[Queue] = field(default_factory=list, repr=False, compare=False)
+    _packages: dict[str, None] = field(default_factory=dict, repr=False, compare=False)
+    """Model packages that have answered."""
 
     @property
     def name(self) -> str:
@@ -115,7 +117,10 @@ class EndpointCounter:
                 reply = self.aws.client("sagemaker-runtime").invoke_endpoint(
                     EndpointName=self.endpoint, Body=photo, ContentType=kind, Accept="application/json"
                 )
-                return parse_probabilities(json.loads(reply["Body"].read()))
+                answer = json.loads(reply["Body"].read())
+                table = parse_probabilities(answer)
+                self._require_one_model(_package_in(answer))
+                return table
             except ClientError as error:
                 status = error.response.get("OriginalStatusCode")
                 if error_code(error) == "ModelError" and isinstance(status, int) and status not in _BUSY:
@@ -141,7 +146,7 @@ class EndpointCounter:
     def _queued(self, photo: bytes, queue: Queue) -> Mapping[int, float]:
         self.pace.wait()
         try:
-            return dict(sorted(count_queued(photo, queue).probabilities.items()))
+            found = count_queued(photo, queue)
         except CountError as error:
             if error.reason == "refused":
                 raise PhotoRefusedError("refused", str(error)[:300]) from error
@@ -150,6 +155,26 @@ class EndpointCounter:
                 str(error),
                 "run the same command again: it continues where it stopped; or audit by transform jobs: --batch",
             ) from error
+        self._require_one_model(found.package)
+        return dict(sorted(found.probabilities.items()))
+
+    def _require_one_model(self, package: str) -> None:
+        """Raises Problem for an answer of another model than the answers before it gave: a ranking needs one model."""
+        if not package:
+            return
+        self._packages.setdefault(package, None)  # in the order of their first answers; safe in several threads
+        if len(self._packages) > 1:
+            raise Problem(
+                f"The endpoint {self.endpoint} answers with more than one model",
+                f"{' and then '.join(self._packages)} answered, as while a new model is rolled out",
+                "see that the rollout has ended (binventory endpoint status), then begin anew with --restart",
+            )
+
+
+def _package_in(answer: Any) -> str:
+    """ARN of the model package that answered; "" where the answer names none."""
+    model = answer.get("model") if isinstance(answer, dict) else None
+    return str(model.get("package") or "") if isinstance(model, dict) else ""
 
 
 def parse_probabilities(answer: Any) -> Mapping[int, float]:

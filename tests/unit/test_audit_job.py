@@ -113,6 +113,23 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (once / "disagreements.jsonl").read_bytes() == (tmp_path / "out" / "disagreements.jsonl").read_bytes()
 
 
+def test_a_model_that_changes_during_an_audit_ends_it(tmp_path: Path) -> None:
+    """A promotion while the audit runs: the answers of two models are never ranked together."""
+    folder = write_folder(tmp_path / "bins", 40)
+
+    def promoted_after_20(photo: bytes, number: int) -> Reply:
+        status, body = shade_answer(photo, number)
+        model = {"package": f"model-package/binventory-dev/{1 if number <= 20 else 2}"}
+        return status, json.dumps(json.loads(body) | {"model": model}).encode()
+
+    request = job.Request(str(folder), tmp_path / "out", endpoint="e", names=NAMES, formats=("jsonl",), concurrency=2)
+    with runtime(promoted_after_20) as endpoint, pytest.raises(Problem, match="more than one model") as caught:
+        job.run_audit(request, lambda: endpoint.aws)
+    assert "binventory-dev/1" in caught.value.why and "binventory-dev/2" in caught.value.why
+    assert len(endpoint.photos) < 40
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
 def test_restart_forgets_and_another_audit_is_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "bins", 5)
     first = write_predictions(folder, tmp_path / "first.jsonl")
