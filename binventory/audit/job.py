@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from binventory import serving
+from binventory.audit import folder
 from binventory.audit.batches import LARGE, TransformJobs, audit_in_batches
-from binventory.audit.counters import Counter, EndpointCounter, Pace, PredictionsFile
+from binventory.audit.counters import Counter, EndpointCounter, Pace
 from binventory.audit.csv_records import Columns, CsvRecords
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.events import send_events
@@ -21,6 +22,7 @@ from binventory.audit.model import AuditModel, model_of_endpoint, model_of_evalu
 from binventory.audit.outputs import WRITERS, Origin, write_set_aside
 from binventory.audit.page import write_page
 from binventory.audit.plan import Plan
+from binventory.audit.predictions import PredictionsFile
 from binventory.audit.run import Scope, audit_bins
 from binventory.audit.sources import (
     PHOTO_FOLDER,
@@ -43,10 +45,8 @@ from binventory.core.names import Names
 
 FORMATS: Final = (*WRITERS, "html")
 PAGE_NAME: Final = "audit.html"
-LEDGER_NAME: Final = "ledger.sqlite"
 SUMMARY_NAME: Final = "summary.json"
 SET_ASIDE_NAME: Final = "set_aside.csv"
-_SPILLS: Final = ("records.sqlite", "predictions.sqlite")
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,14 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
     heard = progress or Progress()
     aws = connect() if request.needs_aws else None
     store = _store(request, aws)
-    request.output.mkdir(parents=True, exist_ok=True)
-    if request.restart:
-        _forget(request.output)
     with ExitStack() as stack:
+        stack.enter_context(folder.alone(request.output))
+        if request.restart:
+            folder.forget(request.output)
         total, bins = _bins(request, store, stack)
         counter = _counter(request, aws, store, total, stack, heard)
         identity = _identity(request, store, counter)
-        ledger = stack.enter_context(closing(AuditDatabase(request.output / LEDGER_NAME, identity)))
+        ledger = stack.enter_context(closing(AuditDatabase(request.output / folder.LEDGER, identity)))
         model = ledger.remember_model(_model(request, aws, counter))
         _count(request, bins, total, store, counter, ledger, heard)
         summary = summarise(
@@ -179,23 +179,22 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
                 model=model,
                 on_sent=heard.sent,
             )
-    for name in _SPILLS:
-        (request.output / name).unlink(missing_ok=True)
+        folder.tidy(request.output)
     return Result(summary, files, events)
 
 
 def _store(request: Request, aws: Aws | None) -> Store:
     if request.source.startswith("s3://") and aws is not None:
         return Prefix.parse(aws, request.source)
-    folder = Path(request.source)
-    if not folder.is_dir():
+    photos = Path(request.source)
+    if not photos.is_dir():
         raise Problem(
-            f"There is no folder {folder}",
+            f"There is no folder {photos}",
             "an audit needs photos",
             "give a folder or s3://bucket/prefix/",
             code=Exit.USAGE,
         )
-    return Folder(folder)
+    return Folder(photos)
 
 
 def _count(
@@ -224,7 +223,7 @@ def _counter(
     request: Request, aws: Aws | None, store: Store, total: int, stack: ExitStack, heard: Progress
 ) -> Counter | TransformJobs:
     if request.predictions is not None:
-        predictions = PredictionsFile(request.predictions, request.output / "predictions.sqlite")
+        predictions = PredictionsFile(request.predictions, request.output / folder.PREDICTIONS)
         stack.callback(predictions.close)
         return predictions
     if aws is None or request.names is None:
@@ -259,7 +258,7 @@ def _model(request: Request, aws: Aws | None, counter: Counter | TransformJobs) 
 def _bins(request: Request, store: Store, stack: ExitStack) -> tuple[int, Iterator[Bin]]:
     """The number of bins, and the bins."""
     if request.records is not None:
-        records = CsvRecords(request.records, request.columns, request.output / "records.sqlite")
+        records = CsvRecords(request.records, request.columns, request.output / folder.RECORDS)
         stack.callback(records.close)
         return len(records), records.bins(store)
     total = sum(1 for _ in bins_with_metadata(store))
@@ -356,8 +355,3 @@ def _write_page(
         threads=request.concurrency,
         on_done=heard.drawn,
     )
-
-
-def _forget(output: Path) -> None:
-    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", *_SPILLS):
-        (output / name).unlink(missing_ok=True)

@@ -12,6 +12,8 @@ from binventory.core.errors import Exit, Problem
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _MAKE_ROOM = "make room on that disk, or name a place on another one, and run the command again"
 
 
@@ -82,6 +84,13 @@ def _of_disk(error: Exception) -> Problem | None:
 def _of_database(error: Exception) -> Problem | None:
     """The ledger of an audit is a SQLite file."""
     sqlite = sys.modules.get("sqlite3")
-    if sqlite is None or not isinstance(error, sqlite.OperationalError):
+    if sqlite is None or not isinstance(error, sqlite.DatabaseError):
         return None
-    return Problem("The audit's ledger cannot be written", f"SQLite says: {error}", _MAKE_ROOM)
+    why = f"SQLite says: {error}"
+    if getattr(error, "sqlite_errorname", "").startswith(_DAMAGED):
+        cure = "begin anew with --restart, or choose another --output"
+        return Problem("The audit's ledger.sqlite is damaged", why, cure, code=Exit.USAGE)
+    if getattr(error, "sqlite_errorname", "").startswith(_BUSY):
+        cure = "close the program that has it open, and run the same command again: it continues where it stopped"
+        return Problem("The audit's ledger is in use", why, cure)
+    return Problem("The audit's ledger cannot be written", why, _MAKE_ROOM)

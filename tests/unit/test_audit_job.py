@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from binventory.audit import job
-from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, parse_probabilities, read_predictions
+from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, parse_probabilities
 from binventory.audit.csv_records import Columns
 from binventory.audit.database import Filters
 from binventory.audit.plan import Plan
+from binventory.audit.predictions import read_predictions
 from binventory.audit.run import Scope
 from binventory.cli import run
 from binventory.client.counting import MAX_REQUEST_BYTES
@@ -111,6 +112,24 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(tmp_path: Path) -> None:
             job.Request(str(folder), once, endpoint="e", names=NAMES, formats=("jsonl",)), lambda: endpoint.aws
         )
     assert (once / "disagreements.jsonl").read_bytes() == (tmp_path / "out" / "disagreements.jsonl").read_bytes()
+
+
+def test_a_second_audit_in_the_same_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
+    """Both would pay for the same photos, and the second would take the first one's answers away."""
+    folder = write_folder(tmp_path / "bins", 5)
+    request = job.Request(str(folder), tmp_path / "out", predictions=write_predictions(folder, tmp_path / "p.jsonl"))
+    arguments = ["audit", str(folder), "--output", str(tmp_path / "out"), "--predictions", str(tmp_path / "p.jsonl")]
+    refused: list[int] = []
+
+    def meanwhile(plan: Plan) -> None:
+        refused.append(run([*arguments, "--restart"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        said: list[Problem] = []
+        patch.setattr("binventory.cli.print_problem", said.append)
+        assert job.run_audit(request, no_aws, job.Progress(planned=meanwhile)).summary.counted == 5
+    assert refused == [Exit.USAGE] and "Another audit is at work" in said[0].what
+    assert run(arguments) == Exit.OK, "it is free again"
 
 
 def test_a_model_that_changes_during_an_audit_ends_it(tmp_path: Path) -> None:
@@ -220,6 +239,7 @@ def test_the_pace_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PREDICTION_FILES = {
     "p.csv": "image_id,p1,p2\n7,0.25,0.75\n",
+    "spreadsheet.csv": "\ufeffImage ID; p1; p2\r\n7.jpg;0.25;0.75\r\n;;\r\n",
     "p.jsonl": '{"image_id": "7", "probabilities": {"1": 0.25, "2": 0.75}}\n\n',
 }
 
@@ -310,6 +330,13 @@ def test_an_answer_whose_probabilities_are_none_is_no_answer(probabilities: dict
         ("p.csv", "image_id,p1,p2\n7,0.5,0.9\n"),
         ("p.csv", "image_id,p1,p2\n../7,0.5,0.5\n"),
         ("p.csv", "id,a\n7,1\n"),
+        ("p.csv", ""),
+        ("p.csv", "image_id,count\n7,1\n"),
+        ("p.csv", "image_id,p1,p2\n7,0.5,0.5,0.1\n"),
+        ("p.csv", "image_id,p1,p2\n7,0.5\n"),
+        ("p.csv", "image_id,p1,p1,p2\n7,0.9,0.5,0.5\n"),
+        ("p.csv", "image_id,p1,p01,p2\n7,0.5,0.0,0.5\n"),
+        ("p.csv", 'image_id,p1,p2\n7,0.5,"' + "5" * 200_000 + '"\n'),
         ("p.jsonl", "{"),
         ("p.jsonl", "[1]"),
         ("p.txt", ""),
@@ -422,6 +449,18 @@ def test_another_endpoint_is_never_answered_for_by_the_environments_queue(
         assert run(arguments) == Exit.OK
     assert set_aside(tmp_path / "out") == {"00000": "photo_too_large"}
     assert len(ranked(tmp_path / "out")) == 2
+
+
+def test_a_ledger_that_is_none_is_named_with_its_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "bins", 5)
+    arguments = ["audit", str(folder), "--output", str(tmp_path / "out"), "--format", "csv"]
+    arguments += ["--predictions", str(write_predictions(folder, tmp_path / "p.jsonl"))]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ledger.sqlite").write_text("no database " * 1000)
+    assert run(arguments) == Exit.USAGE
+    what, _, cure = capsys.readouterr().err.splitlines()
+    assert "ledger.sqlite is damaged" in what and "--restart" in cure
+    assert run([*arguments, "--restart"]) == Exit.OK, "the cure works"
 
 
 def test_an_empty_folder_is_not_an_audit(tmp_path: Path) -> None:

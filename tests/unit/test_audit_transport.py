@@ -18,7 +18,8 @@ from botocore.response import StreamingBody
 from benchmarks.object_server import BUCKET, LISTING, Fault, ObjectServer
 from binventory import serving
 from binventory.audit import sources
-from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError, read_predictions
+from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError
+from binventory.audit.predictions import read_predictions
 from binventory.audit.sources import Prefix
 from binventory.cli import run
 from binventory.client import FetchError, Queue, count_queued

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,15 @@ def test_what_an_error_of_the_disk_says(error: Exception, code: Exit, said: str)
     assert problem.code == code
     assert said in f"{problem.what}|{problem.why}|{problem.cure}"
     assert "\n" not in problem.what + problem.why + problem.cure
+
+
+def test_a_ledger_that_another_program_has_open_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "x")) as one, closing(sqlite3.connect(tmp_path / "x", timeout=0)) as other:
+        one.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            other.execute("BEGIN IMMEDIATE")
+    problem = problem_of(caught.value)
+    assert "in use" in problem.what and "locked" in problem.why and "make room" not in problem.cure
 
 
 def small_disk() -> None:
