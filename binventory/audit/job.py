@@ -236,7 +236,7 @@ def _counter(
         )
 
     def find_queue() -> Queue | None:
-        # The stack knows the queue of its own endpoint only.
+        # The stack names the queue of the environment's endpoint, which is no other's.
         return serving.find_queue(aws, names) if request.endpoint == names.prefix else None
 
     return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=find_queue)
