@@ -35,6 +35,7 @@ from binventory.audit.sources import (
     read_photo,
 )
 from binventory.audit.summary import Summary, summarise
+from binventory.batch.cleaning import Left
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site, find_site
 from binventory.batch.transform import Halted, TransformBatch
@@ -129,6 +130,8 @@ class Progress:
     """Called while a transform job runs, with its name and how many of its photos are answered."""
     halted: Halted = lambda name, ended: None
     """Called when a transform job is stopped because the audit was interrupted."""
+    left: Left = lambda remains: None
+    """Called with what a transform job leaves behind because it could not be deleted."""
     audited: Callable[[int], None] = lambda count: None
     drawn: Callable[[int], None] = lambda count: None
     sent: Callable[[int], None] = lambda count: None
@@ -230,7 +233,7 @@ def _counter(
         raise AssertionError("a request without predictions needs AWS, and the names of an environment")
     names = request.names
     if request.batch if request.batch is not None else isinstance(store, Prefix) and total >= LARGE:
-        batch = TransformBatch(aws, find_site(aws, names), "audit", halted=heard.halted)
+        batch = TransformBatch(aws, find_site(aws, names), "audit", halted=heard.halted, left=heard.left)
         return TransformJobs(
             batch, listed=request.records is None, heard=heard.transformed, photos_a_job=request.photos_a_job
         )

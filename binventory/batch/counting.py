@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from binventory.batch.cleaning import Left
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
 from binventory.batch.transform import MAX_PHOTO_BYTES, Halted, Heard, Photos, TransformBatch
@@ -55,6 +56,7 @@ def count_prefix(
     agreed: Callable[[int], None],
     heard: Heard = lambda name, done: None,
     halted: Halted = lambda name, ended: None,
+    left: Left = lambda remains: None,
     photos_a_job: int = PHOTOS_A_JOB,
 ) -> Iterator[CountedPhoto]:
     """Every photo below `s3://bucket/prefix`, in groups of one job each, sorted by key within it.
@@ -73,7 +75,7 @@ def count_prefix(
             code=Exit.USAGE,
         )
     agreed(total)
-    batch = TransformBatch(aws, site, "count", halted=halted)
+    batch = TransformBatch(aws, site, "count", halted=halted, left=left)
     photos = photos_below(aws, uri)
     while group := list(islice(photos, photos_a_job)):
         found: dict[str, Any] = {key: _too_large(size) for key, size in group if size > MAX_PHOTO_BYTES}

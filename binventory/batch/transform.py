@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -14,10 +13,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from binventory.batch.cleaning import Left, delete_below, delete_model
 from binventory.batch.estimate import limit_seconds
 from binventory.batch.ordered_map import ordered_map
 from binventory.batch.site import Site
-from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.aws import DENIED, Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import read_at
 from binventory.core.quick_objects import QuickObjects
@@ -29,7 +29,6 @@ MAX_PHOTO_BYTES: Final = 6 * 1024 * 1024
 _LOG_GROUP: Final = "/aws/sagemaker/TransformJobs"
 _LOG_LINES: Final = 12
 _READERS: Final = 16
-_DELETED_AT_ONCE: Final = 1000
 _RUNNING: Final = {"InProgress", "Stopping"}
 _STOP_SECONDS: Final = 600.0
 _COUNTED_ONE_IN: Final = 20
@@ -66,6 +65,7 @@ class TransformBatch:
     purpose: str
     poll_seconds: float = 15.0
     halted: Halted = lambda name, ended: None
+    left: Left = lambda remains: None
 
     @contextmanager
     def answers(self, photos: Photos, heard: Heard = lambda name, done: None) -> Iterator[Iterator[tuple[str, Any]]]:
@@ -73,7 +73,7 @@ class TransformBatch:
 
         The job's name follows from photos and model, so a run that lost its connection finds its job again and pays for
         no answer twice. Ctrl-C and every other exception stop the job. After a block that succeeds, model, manifest
-        and answers are deleted.
+        and answers are deleted; `left` is called with what could not be.
 
         Raises Problem when the job gives no answers at all.
         """
@@ -97,7 +97,7 @@ class TransformBatch:
             if status is None:
                 self._start(name, photos)
                 return name
-            if status["TransformJobStatus"] in _RUNNING or any(True for _ in self._answer_keys(name)):
+            if status["TransformJobStatus"] in _RUNNING or self._has_all_its_answers(name):
                 return name
         raise AssertionError("unreachable: attempts do not end")
 
@@ -205,6 +205,12 @@ class TransformBatch:
         found = ordered_map(read, self._answer_keys(name), threads=_READERS)
         return ((path, answer) for path, answer in found if path in known)
 
+    def _has_all_its_answers(self, name: str) -> bool:
+        """Whether an ended job's answers are as it wrote them: the manifest is deleted before the first of them."""
+        bucket, folder = self._place(name)
+        kept = any(key == folder + MANIFEST for key in self._keys(bucket, folder + MANIFEST))
+        return kept and any(True for _ in self._answer_keys(name))
+
     def _answer_keys(self, name: str) -> Iterator[str]:
         bucket, folder = self._place(name)
         return self._keys(bucket, folder + ANSWERS, ".out")
@@ -231,13 +237,12 @@ class TransformBatch:
         return True
 
     def _clean(self, name: str) -> None:
-        s3 = self.aws.client("s3")
-        with contextlib.suppress(ClientError):  # it was never made, or is deleted already
-            self.aws.client("sagemaker").delete_model(ModelName=name)
         bucket, folder = self._place(name)
-        keys = self._keys(bucket, folder)
-        while batch := [{"Key": key} for key in itertools.islice(keys, _DELETED_AT_ONCE)]:
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+        for remains in itertools.chain(
+            delete_model(self.aws.client("sagemaker"), name),
+            delete_below(self.aws.client("s3"), bucket, folder, folder + MANIFEST),
+        ):
+            self.left(remains)
 
     def _log(self, name: str) -> tuple[str, ...]:
         logs = self.aws.client("logs")
@@ -259,10 +264,19 @@ def stop(aws: Aws, name: str) -> Iterator[str]:
     """Stops a transform job and yields its status; returns when it no longer runs.
 
     Raises:
-        Problem: there is no such job, or it still runs when the time is up.
+        Problem: there is no such job, it may not be stopped, or it still runs when the time is up.
     """
-    with contextlib.suppress(ClientError):  # it may have ended by itself
+    try:
         aws.client("sagemaker").stop_transform_job(TransformJobName=name)
+    except ClientError as error:
+        if error_code(error) in DENIED:
+            raise Problem(
+                f"The transform job {name} was not stopped",
+                f"{error_code(error)}: {error_message(error)}",
+                f"it bills until it ends: let somebody who may stop it run: binventory stop {name}",
+                code=Exit.NOT_READY,
+            ) from error
+        # It may have ended by itself.
     deadline = time.monotonic() + _STOP_SECONDS
     while True:
         found = _described(aws, name)

@@ -275,6 +275,7 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
         planned=planned,
         launched=launched,
         halted=halted,
+        left=halted.left,
         transformed=lambda name, done: shown.update(transformed, description=name, completed=done, visible=True),
         audited=lambda count: shown.advance(audited, count),
         drawn=lambda count: _advance(shown, drawn, count),

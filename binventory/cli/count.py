@@ -151,7 +151,7 @@ def _count_prefix(
 
     def counted() -> Iterator[CountedPhoto]:
         nonlocal finished
-        for found in count_prefix(aws, site, uri, agreed=agreed, heard=heard, halted=halted):
+        for found in count_prefix(aws, site, uri, agreed=agreed, heard=heard, halted=halted, left=halted.left):
             finished += 1
             yield found
 

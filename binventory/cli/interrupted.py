@@ -1,17 +1,20 @@
-"""Ctrl-C while a transform job counts: says that the job is being stopped, and afterwards whether it has."""
+"""What a person hears of a transform job: that it is being stopped, whether it has, and what it leaves behind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from rich.markup import escape
+
+from binventory.batch.cleaning import Remains
 from binventory.cli.look import stderr
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.names import Names
 
 
 class JobHalted:
-    """Listens to a transform job that is stopped; an instance is the callback `halted`.
+    """Listens to transform jobs; an instance is the callback `halted`, its method `left` the callback `left`.
 
     Args:
         names: of the environment.
@@ -31,6 +34,10 @@ class JobHalted:
         if first:
             self._clear()
             stderr.print(f"Stopping the transform job {job}: it bills until it has ended.", soft_wrap=True)
+
+    def left(self, remains: Remains) -> None:
+        """Says what a job leaves behind because it could not be deleted, and how to remove it."""
+        stderr.print(escape(str(remains)), soft_wrap=True)
 
     def explained(self, again: str, kept: str = "") -> AbstractContextManager[None]:
         """Turns an interruption into three lines: `again` says what to do, `kept` what is not lost."""

@@ -15,7 +15,11 @@ from local_aws.server import stop_running
 
 
 def empty(aws: Aws, bucket: str) -> None:
-    """Deletes a bucket with everything in it, versions included; nothing happens where there is none."""
+    """Deletes a bucket with everything in it, versions included; nothing happens where there is none.
+
+    Raises:
+        Problem: S3 does not delete some of its objects.
+    """
     s3 = aws.client("s3")
     try:
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -24,7 +28,14 @@ def empty(aws: Aws, bucket: str) -> None:
                 for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
             ]
             if doomed:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+                reply = s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+                if errors := reply.get("Errors"):
+                    first = errors[0]
+                    raise Problem(
+                        f"The bucket {bucket} was not emptied",
+                        f"{len(errors)} objects stay, {first['Key']} first: {first['Code']} {first.get('Message', '')}",
+                        "allow s3:DeleteObjectVersion on the bucket, and run this again",
+                    )
         s3.delete_bucket(Bucket=bucket)
     except ClientError as error:
         if error_code(error) not in {"NoSuchBucket", "404"}:

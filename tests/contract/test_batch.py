@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from binventory import cli
 from binventory.audit import job
 from binventory.batch.site import find_site
-from binventory.batch.transform import Photos, TransformBatch
+from binventory.batch.transform import Photos, TransformBatch, stop
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from local_aws.server import LocalAws
@@ -226,6 +229,118 @@ def test_a_job_without_any_answer_is_a_failure_with_its_log(client: ClientFactor
     ):
         raise AssertionError("there must be no answers")
     assert caught.value.log
+
+
+@dataclass
+class Refusing:
+    """A connection of an account that does not delete some of what it is asked to."""
+
+    aws: Aws
+    models: bool = True
+    keys: str = ".out"
+    whole: bool = False
+
+    def connect(self, environment: object) -> Aws:
+        """In place of `connect`."""
+        events = self.aws.client("s3").meta.events
+        events.register("provide-client-params.s3.DeleteObjects", self._keep)
+        events.register("after-call.s3.DeleteObjects", self._name)
+        events.register("before-call.s3.DeleteObjects", lambda **given: _denied() if self.whole else None)
+        self.aws.client("sagemaker").meta.events.register(
+            "before-call.sagemaker.DeleteModel", lambda **given: _denied() if self.models else None
+        )
+        return self.aws
+
+    def _keep(self, params: dict[str, Any], **given: Any) -> dict[str, Any]:
+        objects = params["Delete"]["Objects"]
+        self._kept = [item for item in objects if self.keys and item["Key"].endswith(self.keys)]
+        return {**params, "Delete": {"Objects": [item for item in objects if item not in self._kept], "Quiet": True}}
+
+    def _name(self, parsed: dict[str, Any], **given: Any) -> None:
+        refused = [{**item, "Code": "AccessDenied", "Message": "Access Denied"} for item in self._kept]
+        parsed.update({"Errors": refused} if refused else {})
+
+
+def _denied() -> tuple[Any, dict[str, Any]]:
+    error = {"Code": "AccessDeniedException", "Message": "it may not delete"}
+    return SimpleNamespace(status_code=403), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403}}
+
+
+@pytest.fixture
+def refusing(local_aws: LocalAws, package: str, client: ClientFactory) -> Iterator[Refusing]:
+    yield Refusing(connect(local_aws.environment()))
+    for model in client("sagemaker").list_models()["Models"]:
+        client("sagemaker").delete_model(ModelName=model["ModelName"])
+    for item in client("s3").list_objects_v2(Bucket=DATA).get("Contents", []):
+        client("s3").delete_object(Bucket=DATA, Key=item["Key"])
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_cannot_be_deleted_is_named_and_no_later_count_reads_it(
+    client: ClientFactory, refusing: Refusing, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = put(client, "stays/", {"a.jpg": 3, "b.jpg": 5})
+    monkeypatch.setattr("binventory.cli.count.connect", refusing.connect)
+    refusing.keys = "a.jpg.out"
+    assert cli.run(["count", uri, "--yes", "--json"]) == Exit.OK
+    shown = capsys.readouterr()
+    assert [row["count"] for row in json.loads(shown.out)] == [3, 5]
+    names = [each["TransformJobName"] for each in jobs(client, "count")]
+    (name,) = [each for each in names if f"/batch/{each}/" in shown.err]
+    folder = f"s3://{DATA}/batch/{name}/"
+    assert f"Left behind: the model {name} (AccessDeniedException: it may not delete)." in shown.err
+    assert f"Remove it: aws sagemaker delete-model --model-name {name}" in shown.err
+    assert f"Left behind: 1 object below {folder} (batch/{name}/answers/stays/a.jpg.out: AccessDenied" in shown.err
+    assert f"Remove it: aws s3 rm --recursive {folder}" in shown.err
+    refusing.keys, refusing.models = "", False
+    assert cli.run(["count", uri, "--yes", "--json"]) == Exit.OK
+    assert [row["count"] for row in json.loads(capsys.readouterr().out)] == [3, 5], "not half of the first job's"
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_audit_names_what_its_jobs_leave_behind(
+    client: ClientFactory,
+    refusing: Refusing,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_bin(tmp_path / "bins", "00010", 2, photo=photo_that_says(2))
+    for path in (tmp_path / "bins").rglob("*.*"):
+        key = f"left/{path.relative_to(tmp_path / 'bins').as_posix()}"
+        client("s3").put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+    monkeypatch.setattr("binventory.cli.audit.connect", refusing.connect)
+    output = str(tmp_path / "out")
+    command = ["audit", f"s3://{BUCKET}/left/", "--batch", "--yes", "--format", "jsonl", "--output", output]
+    assert cli.run(command) == Exit.OK
+    said = capsys.readouterr().err
+    assert "Left behind: the model binventory-dev-audit-" in said and "Left behind: 1 object below s3://" in said
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_failure_is_shown_though_nothing_can_be_deleted_after_it(
+    client: ClientFactory, refusing: Refusing, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = put(client, "unmade/", {"a.jpg": 3})
+    refusing.whole = True
+    found = refusing.connect({})
+    found.client("sagemaker").meta.events.register(
+        "before-call.sagemaker.CreateTransformJob", lambda **given: _denied()
+    )
+    monkeypatch.setattr("binventory.cli.count.connect", lambda environment: found)
+    assert cli.run(["count", uri, "--yes"]) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert "The transform job was not started" in said
+    assert f"Left behind: what is below s3://{DATA}/batch/" in said and "Left behind: the model " in said
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_a_job_that_may_not_be_stopped_is_said_at_once(aws: Aws, local_aws: LocalAws) -> None:
+    own = connect(local_aws.environment())
+    own.client("sagemaker").meta.events.register("before-call.sagemaker.StopTransformJob", lambda **given: _denied())
+    with pytest.raises(Problem, match="was not stopped: AccessDeniedException") as caught:
+        list(stop(own, "binventory-dev-count-0123456789ab-1"))
+    assert "it bills until it ends" in caught.value.cure
 
 
 def jobs(client: ClientFactory, purpose: str) -> list[dict[str, str]]:

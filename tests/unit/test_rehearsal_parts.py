@@ -54,6 +54,24 @@ def test_every_file_arrives_under_the_public_buckets_keys(aws: Aws, tmp_path: Pa
     assert leftovers.in_account(aws).none
 
 
+def test_a_bucket_whose_objects_stay_is_named_with_the_first_of_them(aws: Aws) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="held")
+    s3.put_object(Bucket="held", Key="kept", Body=b"x")
+
+    def refuse(parsed: dict[str, object], **given: object) -> None:
+        parsed["Errors"] = [{"Key": "kept", "Code": "AccessDenied", "Message": "Access Denied"}]
+
+    s3.meta.events.register("after-call.s3.DeleteObjects", refuse)
+    try:
+        with pytest.raises(Problem, match="kept first: AccessDenied Access Denied") as caught:
+            ending.empty(aws, "held")
+        assert "s3:DeleteObjectVersion" in caught.value.cure
+    finally:
+        s3.meta.events.unregister("after-call.s3.DeleteObjects", refuse)
+    ending.empty(aws, "held")
+
+
 def test_without_labels_the_metadata_counts(aws: Aws, tmp_path: Path) -> None:
     found = source.fill(aws, source.render(tmp_path, 3), lambda done, total: None, bucket="few")
     assert found.labels_uri == "none"
