@@ -95,13 +95,6 @@ class Request:
                 "give some of these, separated by commas",
                 code=Exit.USAGE,
             )
-        if not self.formats:
-            raise Problem(
-                "--format names no format",
-                f"an audit writes {', '.join(FORMATS)}",
-                "give some of these, separated by commas, or leave --format out for all of them",
-                code=Exit.USAGE,
-            )
         if self.batch and (self.predictions is not None or not self.source.startswith("s3://")):
             raise Problem(
                 "There is nothing for a transform job to count",

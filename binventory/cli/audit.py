@@ -17,6 +17,7 @@ from rich.progress import Progress, TaskID
 
 from binventory.batch.estimate import launch
 from binventory.batch.site import Site
+from binventory.cli.idle_flags import is_typed, refuse_both, refuse_idle
 from binventory.cli.interrupted import JobHalted
 from binventory.cli.launching import DryRunFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stderr, stdout, table
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # with numpy and Arrow, which help and completion do not wait
     from binventory.audit.run import Scope
     from binventory.audit.summary import Summary
 
+_OF_THE_ENDPOINT = ("endpoint", "rate", "instance", "price_per_hour")
 _SHOWN_REASONS = 6
 _SHOWN_SKUS = 5
 
@@ -50,6 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder or s3://bucket/prefix with photos.")],
     output: Annotated[Path, typer.Option(help="Folder for the results; a second run continues there.")] = Path("audit"),
     records: Annotated[Path | None, typer.Option(help="CSV of records; default: metadata JSON beside photos.")] = None,
@@ -91,7 +94,7 @@ def audit(
         bool | None,
         typer.Option(
             "--batch/--no-batch",
-            help="Transform jobs instead of the endpoint; default: from 20,000 bins on, without --endpoint.",
+            help="Transform jobs instead of the endpoint; default: from 20,000 bins on, without flags of the endpoint.",
         ),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint; default: the environment's.")] = None,
@@ -102,15 +105,12 @@ def audit(
     from binventory.audit import job
     from binventory.audit.database import Filters
 
-    if top is not None and budget is not None:
-        raise Problem(
-            "--top and --budget exclude each other",
-            "both say how many bins to list",
-            "give one of them",
-            code=Exit.USAGE,
-        )
-    mapped = _columns(columns)
-    _refuse_unused(columns, records, _elsewhere(predictions, batch), endpoint=endpoint, rate=rate)
+    refuse_both(context, "top", "budget", why="both say how many bins to list")
+    refuse_both(context, "instance", "price_per_hour", why="both say what the endpoint costs")
+    chosen, mapping = _formats(formats, job.FORMATS), _columns(columns)
+    _refuse_idle(context, chosen, predictions=predictions, records=records, batch=batch)
+    if any(is_typed(context, name) for name in _OF_THE_ENDPOINT):
+        batch = False
     check_folder(output, "--output")
     names = names_of(env)
     with ExitStack() as stack:
@@ -120,14 +120,14 @@ def audit(
             source=source,
             output=folder,
             records=records,
-            columns=mapped,
+            columns=mapping,
             predictions=predictions,
             evaluation=evaluation,
             endpoint=endpoint or names.prefix,
-            batch=False if endpoint else batch,
+            batch=batch,
             names=names,
             filters=Filters(threshold=threshold, top=budget or top),
-            formats=_formats(formats, job.FORMATS),
+            formats=chosen,
             page_bins=page_bins,
             scope=_scope(classes),
             rate=rate,
@@ -153,34 +153,37 @@ def audit(
         stdout.print(f"{result.events} events went to {events}.")
 
 
-def _elsewhere(predictions: Path | None, batch: bool | None) -> str:
-    """The flag by which no endpoint is asked; "" where one may be."""
-    return "--predictions" if predictions is not None else "--batch" if batch else ""
-
-
-def _refuse_unused(
-    columns: str, records: Path | None, elsewhere: str, *, endpoint: str | None, rate: float | None
+def _refuse_idle(
+    context: typer.Context,
+    formats: tuple[str, ...],
+    *,
+    predictions: Path | None,
+    records: Path | None,
+    batch: bool | None,
 ) -> None:
-    """Raises Problem for a flag that would change nothing beside the others."""
-    asks_nobody = f"with {elsewhere} no endpoint is asked"
-    for flag, unused, why, other in (
-        (
-            "--columns",
-            columns and records is None,
-            "it names columns of a CSV of records",
-            "give the CSV with --records",
-        ),
-        ("--endpoint", endpoint and elsewhere, asks_nobody, f"leave out {elsewhere}"),
-        ("--rate", rate and elsewhere, asks_nobody, f"leave out {elsewhere}"),
-    ):
-        if unused:
-            raise Problem(f"{flag} has no effect here", why, f"leave out {flag}, or {other}", code=Exit.USAGE)
+    """Refuses flags that this audit would not use."""
+    if predictions is not None:
+        refuse_idle(context, *_OF_THE_ENDPOINT, why="--predictions has the answers, so no endpoint is asked")
+    if batch:
+        refuse_idle(context, *_OF_THE_ENDPOINT, why="--batch asks transform jobs, and no endpoint")
+    if records is None:
+        refuse_idle(context, "columns", why="they are those of --records, and none are given")
+    if "html" not in formats:
+        refuse_idle(context, "page_bins", why="--format leaves the page out")
 
 
 def _formats(asked: str | None, every: tuple[str, ...]) -> tuple[str, ...]:
     if asked is None:
         return every
-    return tuple(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
+    found = tuple(dict.fromkeys(part.strip() for part in asked.split(",") if part.strip()))
+    if not found:
+        raise Problem(
+            "--format names no format",
+            f"it is {asked!r}",
+            f"give some of {','.join(every)}, or leave it out for all",
+            code=Exit.USAGE,
+        )
+    return found
 
 
 def _columns(mapping: str) -> Columns:
@@ -259,8 +262,9 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
         if asked.dry_run:
             stderr.print("Nothing was started: --dry-run.")
             raise typer.Exit(Exit.OK)
-        if not asked.yes and sys.stdin.isatty():
-            typer.confirm("Continue?", abort=True, err=True)
+        if not asked.yes and sys.stdin.isatty() and not typer.confirm("Continue?", err=True):
+            stderr.print("Nothing was started.")
+            raise typer.Exit(Exit.INTERRUPTED)
         shown.start()
 
     def launched(bins: int, site: Site) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from binventory.cli.idle_flags import refuse_both, refuse_idle
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table, working
 from binventory.cli.settings import settings_of
 from binventory.core.words import counted
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cost(
+    context: typer.Context,
     folder: Annotated[
         Path | None, typer.Argument(metavar="CDK_OUT", help="Cloud assembly. Default: synthesized now.")
     ] = None,
@@ -53,11 +55,16 @@ def cost(
     json: JsonFlag = False,
 ) -> None:
     """Prices an environment before it exists: a month, one pipeline execution, a thousand counts."""
+    refuse_both(context, "markdown", "json", why="both say in which form the result is printed")
+    if folder is not None:
+        refuse_idle(context, "env", why=f"{folder} is the environment that it was synthesized for")
+    read = quantities.read(folder) if folder is not None else _synthesized(env)
+    earlier = quantities.read(diff) if diff is not None else None
     if refresh:
-        wanted = region or "us-east-1"
-        _refresh(wanted)
-    found = _estimate(folder, env, photos, traffic, region)
-    before = _estimate(diff, env, photos, traffic, region) if diff is not None else None
+        for wanted in sorted({_region_of(each, region) for each in (read, earlier) if each is not None}):
+            _refresh(wanted)
+    found = _estimate(read, photos, traffic, region)
+    before = _estimate(earlier, photos, traffic, region) if earlier is not None else None
     if json:
         print_json({"after": text.to_json(found), "before": text.to_json(before)} if before else text.to_json(found))
     elif markdown:
@@ -83,9 +90,13 @@ def _refresh(region: str) -> None:
         stderr.print(f"Not found, so unknown in {region}: {', '.join(found.unknown)}.", style="yellow")
 
 
-def _estimate(folder: Path | None, env: str, photos: int | None, traffic: float, region: str | None) -> Estimate:
-    read = quantities.read(folder) if folder is not None else _synthesized(env)
-    known = prices.load(region or ("us-east-1" if read.region == "unknown-region" else read.region))
+def _region_of(read: quantities.Quantities, region: str | None) -> str:
+    """Whose prices count: those of the region that was asked for, of the assembly's, or of us-east-1."""
+    return region or ("us-east-1" if read.region == "unknown-region" else read.region)
+
+
+def _estimate(read: quantities.Quantities, photos: int | None, traffic: float, region: str | None) -> Estimate:
+    known = prices.load(_region_of(read, region))
     return estimate(read, known, Workload.of(read.parameters, photos), traffic)
 
 

@@ -18,6 +18,7 @@ from binventory import serving
 from binventory.batch.counting import CountedPhoto, count_prefix
 from binventory.batch.estimate import launch
 from binventory.batch.site import find_site
+from binventory.cli.idle_flags import refuse_idle
 from binventory.cli.interrupted import JobHalted
 from binventory.cli.launching import DryRunFlag, YesFlag, confirm
 from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stdout, table
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
 
 
 def count(
+    context: typer.Context,
     photos: Annotated[
         list[str],
         typer.Argument(metavar="PHOTO...", help="JPEG or PNG files, https addresses, or one s3://bucket/prefix."),
@@ -62,7 +64,6 @@ def count(
     """
     if output is not None:
         check_file(output, "--output")
-    aws, names = connect(os.environ), names_of(env)
     prefixes = [photo for photo in photos if photo.startswith("s3://")]
     if prefixes:
         if len(photos) > 1:
@@ -72,6 +73,9 @@ def count(
                 "give one s3://bucket/prefix",
                 code=Exit.USAGE,
             )
+        refuse_idle(context, "allow_host", why="a transform job reads the photos of the prefix, and fetches no address")
+    aws, names = connect(os.environ), names_of(env)
+    if prefixes:
         _count_prefix(aws, names, prefixes[0], output, dry_run=dry_run, yes=yes, json=json)
         return
     if dry_run:

@@ -89,7 +89,10 @@ def turn_on(
         )
         confirm(launched, yes=yes, json=json, dry_run=dry_run)
     elif dry_run:
-        stdout.print(f"The endpoint {names.prefix} is on already; nothing would change.")
+        if json:
+            print_json({"launch": None, "started": False})
+        else:
+            stdout.print(f"The endpoint {names.prefix} is on already; nothing would change.")
         return
     _switch(aws, names, "on", timeout, json)
     if launched and not json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from binventory.cli.idle_flags import refuse_idle
 from binventory.cli.look import JsonFlag, duration, print_json, stderr, stdout
 from binventory.cli.screen import show
 from binventory.cli.settings import names_of
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from binventory.rehearsal.result import Options, Result
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_OF_A_NEW_ONE = (
+    "photos", "photos_count", "backbone", "weights", "keep", "reclaim", "enforce_iam", "report", "state_dir",
+)  # fmt: skip
 _EXAMPLES = """
 Examples:
 
@@ -44,6 +48,7 @@ def register(app: typer.Typer) -> None:
 
 
 def rehearse(
+    context: typer.Context,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +80,7 @@ def rehearse(
 ) -> None:
     """Deploys, trains, serves, counts and destroys in a local AWS: no account, no Docker, no bill.
 
-    Takes about four minutes on two cores. Exits with 1 and the failing job's log when anything fails.
+    Takes about a minute on two cores. Exits with 1 and the failing job's log when anything fails.
     """
     # With the local AWS and everything else: help and completion do not wait for that.
     from binventory.cli.summary import print_result
@@ -83,16 +88,23 @@ def rehearse(
     from binventory.rehearsal.result import Options, Result
 
     if end is not None:
+        refuse_idle(context, "resume", *_OF_A_NEW_ONE, why="--end ends a kept rehearsal, and starts none")
         ending.end(end.resolve())
-        stdout.print(f"Ended: no process, port or file of {end} is left.")
+        if json:
+            print_json({"ended": end.resolve()})
+        else:
+            stdout.print(f"Ended: no process, port or file of {end} is left.", soft_wrap=True, markup=False)
         return
     if resume is not None:
+        refuse_idle(context, *_OF_A_NEW_ONE, why="--resume starts the local AWS of a kept rehearsal again, as it was")
         exports = folder.resume(resume.resolve())
         if json:
             print_json({"kept": exports, "state_dir": str(resume.resolve())})
         else:
             _print_exports(exports, resume)
         return
+    if photos is not None:
+        refuse_idle(context, "photos_count", why="--photos names photos, so none are rendered")
     published = published_weights(backbone)
     if weights in ("packaged", "torchvision") and weights != published:
         instead = f"--weights {published}, or " if published else ""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from binventory.assembly.templates import read_stacks, resources
+from binventory.cli.idle_flags import is_typed
 from binventory.cli.look import JsonFlag, print_json, stdout
 from binventory.core.errors import Exit, Problem
 from binventory.deployment.review import SCALED, losses, refused
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def review(
+    context: typer.Context,
     diff: Annotated[Path, typer.Argument(metavar="DIFF", help="Output of `cdk diff`; - for standard input.")],
     allow_replacement: Annotated[
         bool, typer.Option("--allow-replacement", help="Show what would be lost, and let it pass.")
@@ -35,6 +37,13 @@ def review(
 ) -> None:
     """Finds buckets, keys and registries that a deployment would replace or remove, and instance types that SageMaker
     would refuse to change; exits 1 if there are any."""
+    if is_typed(context, "assembly") and not _is_assembly(assembly):
+        raise Problem(
+            f"{assembly} is no cloud assembly",
+            "it has no manifest.json, so it does not say which stacks scale",
+            "synthesize it: npx cdk synth --output DIR; without --assembly every stack is taken to scale",
+            code=Exit.USAGE,
+        )
     text = _read(diff)
     found, stopped = losses(text), refused(text, _scaling_stacks(assembly))
     if json:
@@ -62,9 +71,13 @@ def review(
 
 def _scaling_stacks(assembly: Path) -> set[str] | None:
     """The stacks that scale an endpoint, by their id; None without a synthesized output."""
-    if not (assembly / "manifest.json").is_file():
+    if not _is_assembly(assembly):
         return None
     return {stack.id for stack in read_stacks(assembly) if resources(stack.template, SCALED)}
+
+
+def _is_assembly(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
 
 
 def _read(path: Path) -> str:

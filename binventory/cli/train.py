@@ -12,6 +12,7 @@ from rich.console import Console
 
 from binventory import executions, serving
 from binventory.cli import completing
+from binventory.cli.idle_flags import refuse_idle
 from binventory.cli.launching import DryRunFlag, YesFlag, confirm, show_next
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout
 from binventory.cli.pending import pending_package
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     photos: Annotated[str | None, typer.Option(metavar="S3_URI", help="Prefix with bin-images/ and metadata/.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="S3_URI", help="CSV with image_id,count instead.")] = None,
     set_: Annotated[
@@ -87,20 +89,24 @@ def train(
     """Shows what an execution costs, asks, starts it and shows its steps; after Ctrl-C it continues."""
     from binventory.cli.parameters import check_values  # with the settings' types, which help does not wait for
 
-    settings, aws = settings_of(env), connect(os.environ)
-    names = Names(env, settings.project)
-    parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
     if on is TrainingPlace.EC2:
         _pipeline_only(photos, labels, like, fresh)
-        train_on_ec2(aws, settings, Ec2Options(parameters, resume, watch_run, detach, dry_run, yes, json))
-        return
-    if resume or watch_run:
+        if watch_run:
+            idle = ("set_", "resume", "detach", "dry_run", "yes")
+            refuse_idle(context, *idle, why="--watch shows a run that has started, and starts none")
+    elif resume or watch_run:
         raise Problem(
             "--resume and --watch are for --on ec2",
             "an execution of the pipeline continues by itself",
             "look at it with: binventory watch",
             code=Exit.USAGE,
         )
+    settings, aws = settings_of(env), connect(os.environ)
+    names = Names(env, settings.project)
+    parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
+    if on is TrainingPlace.EC2:
+        train_on_ec2(aws, settings, Ec2Options(parameters, resume, watch_run, detach, dry_run, yes, json))
+        return
     if like is not None:
         parameters = {**_parameters_like(aws, names, like), **parameters}
     if fresh:
@@ -156,6 +162,7 @@ def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fre
 
 
 def approve(
+    context: typer.Context,
     package: Annotated[
         str | None,
         typer.Argument(
@@ -175,6 +182,8 @@ def approve(
     json: JsonFlag = False,
 ) -> None:
     """Approves a model; the newest approved one serves, and from then on the endpoint bills."""
+    if not wait:
+        refuse_idle(context, "timeout", why="--no-wait waits for nothing")
     names, aws = names_of(env), connect(os.environ)
     arn = package or pending_package(aws, names)
     _no_newer(aws, names, arn)

@@ -10,7 +10,9 @@ import pytest
 from binventory.audit import job
 from binventory.audit.database import Filters
 from binventory.audit.events import DETAIL_TYPE, SOURCE
+from binventory.cli import run
 from binventory.core.aws import Aws, connect
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions
 from tests.conftest import NAMES
@@ -48,6 +50,23 @@ def test_a_prefix_gives_what_its_folder_gives(client: ClientFactory, aws: Aws, t
         photos = (output / "audit.html").read_text().split('class="photos">')[1]
         assert len([line for line in photos.split("</script>")[0].splitlines() if len(line) > 100]) == 30
     assert listed[0] == listed[1]
+
+
+def test_flags_of_the_endpoint_choose_it_for_an_audit_of_any_size(
+    client: ClientFactory,
+    signed_in: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(job, "LARGE", 1)
+    upload(client, write_folder(tmp_path / "bins", 3), "large", "bins/")
+    asked = ["audit", "s3://large/bins/", "--output", str(tmp_path / "out"), "--dry-run"]
+    assert run(asked) == Exit.NOT_READY, "transform jobs want a deployed stack"
+    assert "serving" in capsys.readouterr().err
+    for flag in (["--rate", "5"], ["--endpoint", "mine"], ["--instance", "ml.m5.xlarge"], ["--price-per-hour", "1"]):
+        assert run([*asked, *flag]) == Exit.OK
+        assert "3 bins at most" in capsys.readouterr().err
 
 
 def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Path) -> None:

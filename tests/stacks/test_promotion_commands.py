@@ -119,6 +119,8 @@ def test_off_and_on_while_a_rollout_holds_the_stack(made: Callable[..., Environm
     assert status(capsys)["status"] == "absent"
     assert run(["endpoint", "on", "--yes"]) == Exit.OK
     assert status(capsys)["status"] == "InService"
+    assert run(["endpoint", "on", "--dry-run", "--json"]) == Exit.OK, "it is on already"
+    assert json.loads(capsys.readouterr().out) == {"launch": None, "started": False}
 
 
 def test_a_spent_budget_is_the_answer(environment: Environment, capsys: Capture) -> None:

@@ -15,6 +15,7 @@ import pytest
 from binventory.cli import run
 from binventory.core.errors import Exit, Problem
 from binventory.cost import prices, refresh
+from tests.small_assembly import write_assembly
 
 TODAY = date(2027, 1, 2)
 
@@ -162,13 +163,20 @@ def test_a_refresh_that_finds_nothing_leaves_the_table(copied_table: Path, prici
     assert copied_table.read_text() == before
 
 
+@pytest.mark.parametrize("arguments", [["--region", "eu-west-1"], []], ids=["asked for", "the assembly's"])
 def test_the_command_says_what_it_found_and_what_not(
-    copied_table: Path, pricing: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    copied_table: Path,
+    pricing: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     client, _ = pricing(REPLIES)
     monkeypatch.setattr("boto3.client", lambda *_, **__: client)
     monkeypatch.setattr("binventory.cli.cost.refresh_prices", partial(refresh.refresh, table=copied_table))
-    assert run(["cost", str(copied_table.parent), "--refresh", "--region", "eu-west-1"]) == Exit.USAGE
+    region = "us-east-1" if arguments else "eu-west-1"
+    folder = write_assembly(copied_table.parent / "out", region=region)
+    assert run(["cost", str(folder), "--refresh", *arguments]) == Exit.OK
     said = " ".join(capsys.readouterr().err.split())
     assert "Read 2 instance prices of eu-west-1, and s3_gb_month, volume_gb_month." in said
     assert "kept with their old date: c5.4xlarge, g5.12xlarge, m5.2xlarge, ml.g4dn.12xlarge" in said

@@ -118,7 +118,9 @@ def test_a_killed_one_goes_on_at_the_same_address_with_the_same_keys(
         assert (place / "aws" / "pid").read_text() == server, "what runs is left running"
         assert f"source {place}/environment.sh" in capsys.readouterr().out.replace("\n", " ")
     finally:
-        assert run(["rehearse", "--end", str(place)]) == Exit.OK
+        capsys.readouterr()
+        assert run(["rehearse", "--end", str(place), "--json"]) == Exit.OK
+        assert json.loads(capsys.readouterr().out) == {"ended": str(place.resolve())}
     assert not place.exists()
 
 
