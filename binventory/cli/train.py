@@ -25,9 +25,10 @@ from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
+from binventory.core.known_photos import KnownPhotos
 from binventory.core.names import Names
 from binventory.cost.launch import Launch, of_endpoint, of_execution
-from binventory.executions.addresses import look_at
+from binventory.executions.addresses import listed_photos, look_at
 from binventory.executions.changes import changes
 from binventory.executions.starting import check_parameters
 from stacks.names import FRESH, LABELS_URI, PHOTOS_URI
@@ -122,7 +123,8 @@ def train(
     again = executions.definition_on_demand(aws, names)
     found = changes(aws, names, definition, parameters)
     notes = (*filter(None, [_FRESH_NOTE if fresh else found.note]), *unseen)
-    launched = of_execution(definition, parameters, names=names, aws=aws, again=again, photos=found.photos, notes=notes)
+    known = KnownPhotos(found.photos) if found.photos is not None else listed_photos(aws, definition, parameters)
+    launched = of_execution(definition, parameters, names=names, aws=aws, again=again, photos=known, notes=notes)
     confirm(launched, yes=yes, json=json, dry_run=dry_run)
     arn = ""
     with interruptible(lambda: goes_on(aws, names, arn)):

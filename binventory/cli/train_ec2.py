@@ -14,6 +14,7 @@ from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
+from binventory.core.known_photos import KnownPhotos
 from binventory.core.names import Names
 from binventory.ec2 import plan as plans
 from binventory.ec2 import price, runs
@@ -62,7 +63,8 @@ def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
     run = str(plan["run"])
     definition = executions.definition(aws, names)
     check_values(settings, definition, asked.values)
-    launched = price.launch(aws, names, where, run, plans.values_of(aws, definition, plan))
+    photos = KnownPhotos(plans.photos_of(aws, plan))
+    launched = price.launch(aws, names, where, run, plans.values_of(aws, definition, plan), photos)
     confirm(launched, yes=asked.yes, json=asked.json, dry_run=asked.dry_run)
     with interruptible(lambda: _goes_on(names, where, run)):
         runs.write_plan(aws, where, plan)

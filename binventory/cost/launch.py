@@ -15,6 +15,7 @@ from binventory.assembly.definitions import Definition, defaults_of
 from binventory.assembly.templates import Json
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
+from binventory.core.known_photos import UNKNOWN_PHOTOS, KnownPhotos
 from binventory.core.names import Names
 from binventory.core.words import counted
 from binventory.cost.amounts import money
@@ -23,9 +24,7 @@ from binventory.cost.lines import StepLine, step_line
 from binventory.cost.prices import Prices, load
 from binventory.cost.quantities import BilledEndpoint, endpoint_of
 from binventory.cost.serving_modes import serverless_count
-from binventory.cost.workload import HOURS_A_MONTH, Workload
-from stacks.names import LIMIT_PER_CLASS
-from stacks.vocabulary import CLASSES
+from binventory.cost.workload import HOURS_A_MONTH, Workload, expected_for
 
 LOCAL_NOTE = "This is the local AWS: nothing is billed. The prices are AWS list prices."
 
@@ -111,26 +110,23 @@ def of_execution(
     names: Names,
     aws: Aws,
     again: Definition | None = None,
-    photos: int | None = None,
+    photos: KnownPhotos = UNKNOWN_PHOTOS,
     notes: tuple[str, ...] = (),
 ) -> Launch:
     """The launch screen of an execution of this pipeline definition, started with these parameters.
 
     `again` is the definition that continues on demand after too many reclaims; it counts in the worst case. `photos` is
-    the number of photos where it is known; `notes` are shown as they are.
+    what is known of their number; `notes` are shown as they are.
     """
     values = {**defaults_of(definition), **parameters}
-    workload = Workload.of(values, None)
-    if photos is not None:
-        limit = int(str(values.get(LIMIT_PER_CLASS) or 0)) * len(CLASSES)
-        workload = Workload.of(values, min(photos, limit) if limit else photos)
+    workload, expected = expected_for(values, photos)
     return of_jobs(
         f"One execution of the pipeline {names.prefix}",
         jobs_of(definition, parameters),
         region=aws.region,
         workload=workload,
         again=jobs_of(again, values) if again else (),
-        notes=(f"Expected for {counted(workload.photos, 'photo')}; at worst every job runs into its limit, on demand.",)
+        notes=(f"{expected}; at worst every job runs into its limit, on demand.",)
         + notes
         + ((LOCAL_NOTE,) if aws.is_local else ()),
         next_commands=(

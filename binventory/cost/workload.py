@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from binventory.core.errors import Exit, Problem
+from binventory.core.known_photos import KnownPhotos
+from binventory.core.words import counted
 from binventory.cost.machines import machine
 from stacks.names import EMBED, EPOCHS, EVALUATE, INGEST, LIMIT_PER_CLASS, TRAIN, TUNE, VIEWS
 from stacks.vocabulary import CLASSES
@@ -53,6 +55,22 @@ class Workload:
         limit = int(str(parameters.get(LIMIT_PER_CLASS) or 0))
         found = photos if photos is not None else (limit * len(CLASSES) or DATASET_PHOTOS)
         return cls(found, int(str(parameters.get(VIEWS, 0))), int(str(parameters.get(EPOCHS) or 1)))
+
+
+def expected_for(parameters: dict[str, object], known: KnownPhotos) -> tuple[Workload, str]:
+    """The work of an execution with these parameters, and the beginning of a sentence that says for how many photos.
+
+    It says so where the number is not that of the photos that there are.
+    """
+    limit = int(str(parameters.get(LIMIT_PER_CLASS) or 0))
+    most = limit * len(CLASSES)
+    if known.number is not None:
+        work = Workload.of(parameters, min(known.number, most) if most else known.number)
+        return work, f"Expected for {counted(work.photos, 'photo')}"
+    seen = f"more than {known.least:,} are there" if known.least else "how many are there is not known"
+    work = Workload.of(parameters, most or max(DATASET_PHOTOS, known.least))
+    why = f"the most that {LIMIT_PER_CLASS} {limit} takes" if most else "which is an assumption"
+    return work, f"Expected for {counted(work.photos, 'photo')}, {why} ({seen})"
 
 
 def seconds(step: str, instance_type: str, instance_count: int, work: Workload) -> float:

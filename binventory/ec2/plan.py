@@ -20,6 +20,7 @@ from stacks.names import (
     ACCURACY_THRESHOLD,
     BACKBONE,
     EPOCHS,
+    FINGERPRINT,
     INGEST,
     SEAL,
     SEED,
@@ -162,6 +163,12 @@ def values_of(aws: Aws, definition: Definition, plan: Mapping[str, Any]) -> dict
             if flag in plan["flags"][step]
         },
     }
+
+
+def photos_of(aws: Aws, plan: Mapping[str, Any]) -> int | None:
+    """Photos that the execution has listed whose shards a run reads; None where it has listed none."""
+    listed = executions.look(aws, plan["execution"]).step(FINGERPRINT)
+    return int(listed.outputs.get("Photos", 0)) or None if listed else None
 
 
 def fixed_flags(definition: Definition, step: str) -> dict[str, str]:

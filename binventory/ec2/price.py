@@ -8,24 +8,24 @@ from typing import Any
 
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
+from binventory.core.known_photos import KnownPhotos
 from binventory.core.names import Names
-from binventory.core.words import counted
 from binventory.cost import prices
 from binventory.cost.launch import LOCAL_NOTE, Charge, Launch
 from binventory.cost.lines import SPOT_SHARE
-from binventory.cost.workload import HOURS_A_MONTH, Workload, seconds
+from binventory.cost.workload import HOURS_A_MONTH, expected_for, seconds
 from binventory.ec2.plan import Place
 from stacks.names import EMBED, EVALUATE, TRAIN
 
 _STEPS = (EMBED, TRAIN, EVALUATE)
 
 
-def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, Any]) -> Launch:
+def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, Any], photos: KnownPhotos) -> Launch:
     """Expected for the pipeline's workload at the usual share of the on-demand price; at worst its limit, on demand."""
-    workload = Workload.of(dict(values), None)
+    workload, expected = expected_for(dict(values), photos)
     hours = sum(seconds(step, where.instance_type, 1, workload) for step in _STEPS) / 3600
     limit = where.max_minutes / 60
-    notes = [f"Expected for {counted(workload.photos, 'photo')}. It ends itself, also when it fails or hangs."]
+    notes = [f"{expected}. It ends itself, also when it fails or hangs."]
     if hours > limit:
         notes.append(
             f"It is expected to need {60 * hours:,.0f} minutes and is ended after {where.max_minutes}: "

@@ -10,6 +10,7 @@ from typing import Final
 from binventory.assembly.definitions import definitions
 from binventory.assembly.templates import SynthesizedStack
 from binventory.core.aws import Aws
+from binventory.core.known_photos import KnownPhotos
 from binventory.core.names import Names
 from binventory.cost.launch import Charge, Launch, of_execution
 from binventory.cost.prices import load
@@ -60,8 +61,9 @@ def price(aws: Aws, options: Options, found: Source, stacks: Sequence[Synthesize
     if not jobs:
         return Launch(title, "once", (Charge("Stacks", "no job, no endpoint", "", 0.0, 0.0),), (note,))
     templates = [stack.template for stack in stacks]
+    known = KnownPhotos(found.photos)
     execution = of_execution(
-        definitions(templates)[0], options.parameters(found), names=options.names, aws=aws, photos=found.photos
+        definitions(templates)[0], options.parameters(found), names=options.names, aws=aws, photos=known
     )
     endpoint = endpoint_of(templates)
     assert endpoint is not None, "dev has an endpoint with machines"

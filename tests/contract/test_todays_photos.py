@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from binventory.cli import run
 from binventory.core.errors import Exit
+from binventory.core.known_photos import KnownPhotos
+from binventory.cost.workload import expected_for
 from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import PIPELINE, define, processing
@@ -232,6 +235,52 @@ def test_other_addresses_are_not_compared(client: ClientFactory, train: Train) -
     put(client, "elsewhere/bin-images/1.jpg", "photo")
     _, said = train("--photos", f"s3://{BINS}/elsewhere/")
     assert "have changed since" not in said and "are those of" not in said
+
+
+def test_a_first_start_is_priced_for_the_photos_that_are_there(
+    client: ClientFactory, site: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has listed them before; another address than the last one is no different."""
+
+    def expected(*flags: str) -> str:
+        assert run(["train", "--dry-run", *flags]) == Exit.OK
+        said = " ".join(capsys.readouterr().out.split())
+        return said.partition("Expected for ")[2].partition("; at worst")[0]
+
+    assert expected() == "3 photos"
+    put(client, "one/bin-images/1.jpg", "photo")
+    assert expected("--photos", f"s3://{BINS}/one/") == "1 photo"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: put(client, f"many/bin-images/{number}.jpg", "photo"), range(1001)))
+    assert expected("--photos", f"s3://{BINS}/many/") == "1,001 photos"
+    monkeypatch.setattr("binventory.executions.addresses._PAGES", 1)
+    assert expected("--photos", f"s3://{BINS}/many/") == (
+        "535,234 photos, which is an assumption (more than 1,000 are there)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "known", "photos", "said"),
+    [
+        (0, KnownPhotos(), 535_234, "535,234 photos, which is an assumption (how many are there is not known)"),
+        (
+            0,
+            KnownPhotos(least=600_000),
+            600_000,
+            "600,000 photos, which is an assumption (more than 600,000 are there)",
+        ),
+        (20, KnownPhotos(), 100, "100 photos, the most that LimitPerClass 20 takes (how many are there is not known)"),
+        (20, KnownPhotos(least=50), 100, "100 photos, the most that LimitPerClass 20 takes (more than 50 are there)"),
+        (20, KnownPhotos(7), 7, "7 photos"),
+        (20, KnownPhotos(700), 100, "100 photos"),
+        (0, KnownPhotos(700), 700, "700 photos"),
+    ],
+)
+def test_a_price_says_where_the_number_of_photos_is_assumed(
+    limit: int, known: KnownPhotos, photos: int, said: str
+) -> None:
+    workload, expected = expected_for({"LimitPerClass": limit}, known)
+    assert (workload.photos, expected) == (photos, f"Expected for {said}")
 
 
 @pytest.mark.usefixtures("site")
