@@ -73,6 +73,15 @@ class Table:
             ).fetchone()
         return None if row is None else _decode(row[0])
 
+    def has(self, *keys: str) -> bool:
+        """Whether there is a document under one of these keys, in lower case; ARNs hold names so."""
+        marks = ", ".join("?" * len(keys))
+        with self._store.transaction() as connection:
+            found = connection.execute(
+                f"SELECT 1 FROM documents WHERE family = ? AND lower(key) IN ({marks}) LIMIT 1", (self._family, *keys)
+            ).fetchone()
+        return found is not None
+
     def insert(self, key: str, document: Document) -> bool:
         """Store a document under a new key; returns False, and changes nothing, when the key is taken."""
         with self._store.transaction():

@@ -9,6 +9,19 @@ from local_aws.core.protocol import Document
 
 _FAMILY = "Tags"
 _MOST = 50
+_FAMILIES = {
+    "endpoint": "Endpoint",
+    "endpoint-config": "EndpointConfig",
+    "hyper-parameter-tuning-job": "HyperParameterTuningJob",
+    "model": "Model",
+    "model-package": "ModelPackage",
+    "model-package-group": "ModelPackageGroup",
+    "pipeline": "Pipeline",
+    "processing-job": "ProcessingJob",
+    "training-job": "TrainingJob",
+    "transform-job": "TransformJob",
+}
+"""The table of each kind of resource that an ARN names."""
 
 
 def set_tags(context: Context, arn: str, tags: list[Document] | None) -> None:
@@ -68,4 +81,9 @@ def _checked(context: Context, arn: str) -> str:
         raise validation(
             f"Invalid ARN: {arn} does not name a SageMaker resource of this account and region ({prefix}...)"
         )
+    kind, _, name = arn.removeprefix(prefix).lower().partition("/")
+    family = "PipelineExecution" if kind == "pipeline" and "/execution/" in name else _FAMILIES.get(kind)
+    # Jobs, models and endpoints are stored by their names, packages and executions by their ARNs.
+    if family is None or not context.table(family).has(name, arn.lower()):
+        raise validation(f"Could not find the resource {arn}")
     return arn.lower()

@@ -172,6 +172,36 @@ def test_tags_of_a_resource(client: ClientFactory) -> None:
     assert "Invalid ARN" in refused(sagemaker.list_tags, ResourceArn="arn:aws:sagemaker:eu-west-1:999999999999:model/m")
 
 
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "model-package-group/never",
+        "model-package/tagged-only/7",
+        "domain/d-1",
+        "tags/x",
+        "model",
+        "pipeline/p/execution/x",
+    ],
+)
+def test_a_resource_that_does_not_exist_has_no_tags(client: ClientFactory, resource: str) -> None:
+    """SageMaker answers ValidationException, also for a resource that is deleted."""
+    sagemaker = client("sagemaker")
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:{resource}"
+    said = f"Could not find the resource {arn}"
+    assert said in refused(sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}])
+    assert said in refused(sagemaker.list_tags, ResourceArn=arn)
+    assert said in refused(sagemaker.delete_tags, ResourceArn=arn, TagKeys=["a"])
+
+
+def test_a_deleted_resource_has_no_tags_and_names_of_any_case_have_them(client: ClientFactory) -> None:
+    sagemaker = client("sagemaker")
+    arn = group(client, "Tagged-Once")
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}])
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "1"}]
+    sagemaker.delete_model_package_group(ModelPackageGroupName="Tagged-Once")
+    assert "Could not find the resource" in refused(sagemaker.list_tags, ResourceArn=arn)
+
+
 def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
     """With a spend from the test: each threshold notifies when it is crossed, and DescribeBudget shows the spend."""
     sns, sqs, budgets = client("sns"), client("sqs"), client("budgets")
