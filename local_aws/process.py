@@ -151,7 +151,7 @@ def _application(context: Context) -> Any:
     iam.correct_requests()
     signatures.sign_links()
     if context.enforce_iam:
-        iam.check_session_tags()
+        iam.check_assumed_roles()
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
     cloudformation.add_resource_types(context)
     cloudformation.follow_service_roles(context)

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 
-from local_aws.core.errors import validation
+from local_aws.core.errors import AwsError, validation
 from local_aws.core.host import PROCESS_MARK
 from local_aws.core.keys import keys_of
 from local_aws.core.metrics import MetricEmitter
 from local_aws.core.objects import ObjectStore
 from local_aws.core.protocol import Document, Operations
 from local_aws.core.store import Store, Table
-from local_aws.ministack import hooks, iam
+from local_aws.ministack import hooks, iam, trust
 
 _ACTING: ContextVar[tuple[str, str] | None] = ContextVar("acting role, and the service that assumes it", default=None)
 SAGEMAKER_PRINCIPAL = "sagemaker.amazonaws.com"
@@ -161,13 +161,26 @@ class Context:
         role, principal = acting
         return self.assume_role(role, _SESSIONS.get(principal, "SageMaker"), principal)
 
+    def trusts(self, role_arn: str, principal: str = SAGEMAKER_PRINCIPAL) -> bool:
+        """Whether a role exists and lets a service assume it. Raises `AwsError` for a condition that is not held."""
+        try:
+            return trust.is_trusting(role_arn, account=self.account, region=self.region, principal=principal)
+        except trust.ConditionNotHeldError as error:
+            raise AwsError("NotImplemented", str(error), 501) from None
+
     def assume_role(self, role_arn: str, session_name: str, principal: str = SAGEMAKER_PRINCIPAL) -> dict[str, str]:
         """Credentials with which a service acts as a role, as environment variables.
 
         Raises:
-            AwsError: the role does not exist, or does not trust the service.
+            AwsError: the role does not exist, or does not trust the service, or its trust has a condition that is not
+                held.
         """
-        session = iam.role_session(role_arn, session_name, account=self.account, principal=principal)
+        try:
+            session = iam.role_session(
+                role_arn, session_name, account=self.account, region=self.region, principal=principal
+            )
+        except trust.ConditionNotHeldError as error:
+            raise AwsError("NotImplemented", str(error), 501) from None
         if session is None:
             raise validation(
                 f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "

@@ -13,12 +13,11 @@ from local_aws.core.context import SAGEMAKER_PRINCIPAL, Context
 from local_aws.core.errors import validation
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
-from local_aws.ministack import iam
 
 
 def require_role(context: Context, role_arn: str) -> None:
     """Refuse a role that does not exist, or that does not trust SageMaker."""
-    if not iam.is_trusting(role_arn, account=context.account, principal=SAGEMAKER_PRINCIPAL):
+    if not context.trusts(role_arn):
         raise validation(
             f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
             f"'{SAGEMAKER_PRINCIPAL}' to assume the role."

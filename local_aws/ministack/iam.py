@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from local_aws.ministack import resource_types
+from local_aws.ministack import resource_types, trust
 
 
 def correct_requests() -> None:
@@ -66,10 +66,10 @@ def correct_requests() -> None:
     iam_actions.request_tag_context = context_corrected
 
 
-def check_session_tags() -> None:
+def check_assumed_roles() -> None:
     """Refuse AssumeRole with tags to a caller whose own policies do not allow sts:TagSession on the role, as AWS does.
 
-    ministack asks only the role's trust policy about the tags.
+    ministack asks only the role's trust policy about the tags. Conditions of that policy that are not held are refused.
     """
     from ministack import app
     from ministack.services import sts
@@ -82,8 +82,13 @@ def check_session_tags() -> None:
         from ministack.core.responses import get_account_id, get_region
 
         asked = {**query, **parse_qs(body.decode("utf-8", errors="replace"))}
+        (role,) = asked.get("RoleArn", [""])
+        if asked.get("Action") == ["AssumeRole"]:
+            try:
+                trust.refuse_unheld_conditions(role)
+            except trust.ConditionNotHeldError as error:
+                return sts._error(501, "NotImplemented", str(error), ns="sts")
         if asked.get("Action") == ["AssumeRole"] and any(name.startswith("Tags.") for name in asked):
-            (role,) = asked.get("RoleArn", [""])
             key = access_key_of(headers, query)
             refusal = denial(key, "sts:TagSession", role, {}, account=get_account_id(), region=get_region())
             if refusal:
@@ -107,21 +112,27 @@ def _json_or_nothing(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def role_session(role_arn: str, session_name: str, *, account: str, principal: str) -> dict[str, str] | None:
+def role_session(
+    role_arn: str, session_name: str, *, account: str, region: str, principal: str
+) -> dict[str, str] | None:
     """Credentials with which a service acts as a role: access key, secret and token as environment variables.
 
     Args:
         role_arn: the role.
         session_name: part of the session's ARN.
         account: the account's number.
+        region: of the service's resources.
         principal: the service, for example `sagemaker.amazonaws.com`.
 
     Returns:
         None when the role does not exist or does not trust the service.
+
+    Raises:
+        ConditionNotHeldError: see `trust.is_trusting`.
     """
     from ministack.services import sts
 
-    if not is_trusting(role_arn, account=account, principal=principal):
+    if not trust.is_trusting(role_arn, account=account, region=region, principal=principal):
         return None
     name = role_arn.rsplit("/", 1)[-1]
     digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
@@ -138,16 +149,6 @@ def role_session(role_arn: str, session_name: str, *, account: str, principal: s
         "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
         "AWS_SESSION_TOKEN": session["SessionToken"],
     }
-
-
-def is_trusting(role_arn: str, *, account: str, principal: str) -> bool:
-    """Whether the account has this role, and the role lets a service assume it."""
-    from ministack.core.responses import set_request_account_id
-    from ministack.services import iam
-
-    set_request_account_id(account)
-    role = iam._roles.get(role_arn.rsplit("/", 1)[-1])
-    return role is not None and _trusts(principal, role.get("AssumeRolePolicyDocument"))
 
 
 def access_key_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> str:
@@ -230,15 +231,3 @@ def allows(
     )
     policy = iam_evaluator.parse_policy_document({"Version": "2012-10-17", "Statement": list(statements)})
     return bool(iam_evaluator.evaluate(asked, [policy]).decision == "Allow")
-
-
-def _trusts(service: str, document: Any) -> bool:
-    policy = json.loads(document) if isinstance(document, str) else document or {}
-    statements = policy.get("Statement", [])
-    for statement in [statements] if isinstance(statements, dict) else statements:
-        principal = statement.get("Principal")
-        # A principal "*" is every caller, and no service.
-        services = principal.get("Service", []) if isinstance(principal, dict) else []
-        if statement.get("Effect") == "Allow" and service in ([services] if isinstance(services, str) else services):
-            return True
-    return False

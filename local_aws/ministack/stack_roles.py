@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from local_aws.ministack import iam
+from local_aws.ministack import iam, trust
 
 PRINCIPAL: Final = "cloudformation.amazonaws.com"
 _ROLE: ContextVar[str] = ContextVar("service role of the stack that changes", default="")
@@ -67,11 +67,15 @@ def _guarded(guard: Guard, kind: str, verb: str, work: Work, position: int) -> W
 
 def _changing(handle: Work, account: str, *, remembers: bool) -> Work:
     def change(parameters: dict[str, Any]) -> Any:
+        from ministack.core.responses import get_region
         from ministack.services.cloudformation import changesets, handlers, helpers
 
         named = helpers._p(parameters, _MEMBER)
-        if named and not iam.is_trusting(named, account=account, principal=PRINCIPAL):
-            return helpers._error("ValidationError", f"Role {named} is invalid or cannot be assumed")
+        try:
+            if named and not trust.is_trusting(named, account=account, region=get_region(), principal=PRINCIPAL):
+                return helpers._error("ValidationError", f"Role {named} is invalid or cannot be assumed")
+        except trust.ConditionNotHeldError as error:
+            return helpers._error("NotImplemented", str(error), 501)
         name = helpers._p(parameters, "StackName")
         answer = _with_role(named or _remembered(name), handle, parameters)
         if named and answer[0] == 200:

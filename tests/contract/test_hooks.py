@@ -55,6 +55,8 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("core.iam_actions", "request_tag_context", ["service", "iam_action", "body", "params"]),
     ("core.iam_evaluator", "resolve_principal", ["access_key_id", "account_id"]),
     ("core.iam_evaluator", "evaluate", ["ctx"]),
+    ("core.iam_evaluator", "_conditions_met", ["conditions", "ctx"]),
+    ("core.iam_evaluator", "_action_matches", ["request_action", "actions"]),
     ("core.router", "extract_access_key_id", ["headers", "query_params"]),
     ("services.sts", "_error", ["status", "code", "message", "ns"]),
     ("services.sts", "handle_request", ["method", "path", "headers", "body", "query_params"]),
