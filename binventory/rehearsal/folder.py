@@ -18,6 +18,8 @@ EXPORTS = "environment.sh"
 _RECORD = "rehearsal.json"
 _LOGS = "logs"
 _SDK = "sagemaker.yaml"
+SDK_CONFIGURATION = "SAGEMAKER_USER_CONFIG_OVERRIDE"
+"""Variable of the SageMaker SDK that names a file with its configuration."""
 FORGET = "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_SECURITY_TOKEN"
 """What a shell may have from another account: tools would look for the profile, and sign with the token."""
 
@@ -117,7 +119,7 @@ def write_exports(state_dir: Path, exports: Mapping[str, str]) -> dict[str, str]
     modules = {"Session": {"DefaultS3Bucket": bucket}, "TelemetryOptOut": True}
     document = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": modules}}}
     configuration.write_text(json.dumps(document, indent=2))
-    exports = {**exports, "SAGEMAKER_USER_CONFIG_OVERRIDE": str(configuration)}
+    exports = {**exports, SDK_CONFIGURATION: str(configuration)}
     lines = [FORGET, *(f"export {name}={shlex.quote(value)}" for name, value in exports.items())]
     path = state_dir / EXPORTS
     path.touch(mode=0o600)

@@ -11,7 +11,10 @@ import psutil
 
 from binventory.account import strays
 from binventory.core.aws import Aws
+from binventory.rehearsal.folder import SDK_CONFIGURATION
 
+_OF_PEOPLE = frozenset({"PWD", "OLDPWD", SDK_CONFIGURATION})
+_OUR_PROGRAMS = ("python", "node")
 _JOB_LOGS = ("/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/TransformJobs")
 
 
@@ -70,8 +73,8 @@ def on_machine(state_dir: Path, port: int, prefix: str) -> Leftovers:
     """
     processes = [
         f"{process.pid} {' '.join(process.info['cmdline'] or ())[:80]}"
-        for process in psutil.process_iter(["cmdline", "environ"])
-        if _belongs(process, str(state_dir.resolve()))
+        for process in psutil.process_iter(["name", "cmdline", "environ"])
+        if _belongs(process, state_dir.resolve())
     ]
     with socket.socket() as probe:
         probe.settimeout(1)
@@ -87,11 +90,20 @@ def on_machine(state_dir: Path, port: int, prefix: str) -> Leftovers:
     return Leftovers({"processes": tuple(processes), "ports": open_port, "temporary folders": tuple(sorted(temporary))})
 
 
-def _belongs(process: psutil.Process, state_dir: str) -> bool:
-    """Whether a process of ours runs in the state directory; the rehearsal itself, which only names it, does not."""
+def _belongs(process: psutil.Process, state_dir: Path) -> bool:
+    """Whether a process of ours runs in the state directory.
+
+    The rehearsal itself, which only names it, does not; nor does what a person runs from a shell that stands in it or
+    has read its exports, or a viewer of one of its files.
+    """
     if process.pid in {psutil.Process().pid, *(parent.pid for parent in psutil.Process().parents())}:
         return False
     environment = process.info["environ"] or {}
-    return any(value.startswith(state_dir) for value in environment.values()) or any(
-        argument.startswith(state_dir) for argument in process.info["cmdline"] or ()
-    )
+    if any(_inside(value, state_dir) for name, value in environment.items() if name not in _OF_PEOPLE):
+        return True
+    ours = (process.info["name"] or "").startswith(_OUR_PROGRAMS)
+    return ours and any(_inside(argument, state_dir) for argument in process.info["cmdline"] or ())
+
+
+def _inside(text: str, folder: Path) -> bool:
+    return text.startswith("/") and Path(text).is_relative_to(folder)

@@ -27,6 +27,7 @@ from binventory.rehearsal import ending, leftovers, source
 from binventory.render import render_bucket
 from binventory.render.claim import MARK
 from binventory.serving import EndpointAnswer
+from local_aws.core.host import free_port
 from local_aws.server import LocalAws
 
 
@@ -76,6 +77,29 @@ def test_without_labels_the_metadata_counts(aws: Aws, tmp_path: Path) -> None:
     found = source.fill(aws, source.render(tmp_path, 3), lambda done, total: None, bucket="few")
     assert found.labels_uri == "none"
     ending.empty(aws, "few")
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments"),
+    [
+        ({"SAGEMAKER_USER_CONFIG_OVERRIDE": "kept/sagemaker.yaml"}, ()),
+        ({"PWD": "kept/aws"}, ()),
+        ({"STATE": "kept-too/aws"}, ()),
+        ({}, ("kept-too/aws",)),
+    ],
+    ids=["its exports", "its folder", "a neighbour", "an argument of a neighbour"],
+)
+def test_what_a_person_runs_beside_it_is_not_left_over(
+    variables: dict[str, str], arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    given = {name: str(tmp_path / value) for name, value in variables.items()}
+    command = [sys.executable, "-c", "input()", *(str(tmp_path / argument) for argument in arguments)]
+    beside = subprocess.Popen(command, env={**os.environ, **given}, stdin=subprocess.PIPE)
+    try:
+        assert leftovers.on_machine(tmp_path / "kept", free_port(), "binventory-dev").none
+    finally:
+        beside.kill()
+        beside.wait()
 
 
 def test_a_forgotten_process_and_an_open_port_are_found(tmp_path: Path) -> None:
