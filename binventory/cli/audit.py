@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress, TaskID
+from rich.text import Text
 
 from binventory.batch.estimate import launch
 from binventory.batch.site import Site
@@ -294,7 +294,7 @@ def _advance(shown: Progress, task: TaskID, count: int) -> None:
 def _print_summary(summary: Summary) -> None:
     model = summary.model
     sure = model.trust is not None and model.trust.beats_majority
-    stdout.print(escape(model.verdict), style="bold" if sure else "bold yellow")
+    stdout.print(model.verdict, style="bold" if sure else "bold yellow")
     if model.trust is not None:
         for sentence in model.trust.sentences:
             stdout.print(sentence)
@@ -312,8 +312,8 @@ def _print_summary(summary: Summary) -> None:
         return
     wrong, finds = summary.wrong, summary.finds
     stdout.print(
-        f"[bold]{wrong.share:.1%} of the records are estimated wrong[/bold] "
-        f"(95% interval {wrong.low:.1%} to {wrong.high:.1%}); expected unit error {summary.unit_error:,.0f}."
+        Text(f"{wrong.share:.1%} of the records are estimated wrong ", style="bold"),
+        f"(95% interval {wrong.low:.1%} to {wrong.high:.1%}); expected unit error {summary.unit_error:,.0f}.",
     )
     stdout.print(
         f"Checking the {finds.inspections:,} listed bins is expected to find {finds.expected:.0f} wrong records "
@@ -329,5 +329,5 @@ def _print_skus(title: str, skus: tuple[SkuError, ...]) -> None:
     shown = table(title, "bins", "recorded", "expected", right=("bins", "recorded", "expected"))
     for sku in skus[:_SHOWN_SKUS]:
         expected = sku.units + sku.expected_difference
-        shown.add_row(escape((sku.name or sku.sku)[:60]), f"{sku.bins:,}", f"{sku.units:,}", f"{expected:,.1f}")
+        shown.add_row((sku.name or sku.sku)[:60], f"{sku.bins:,}", f"{sku.units:,}", f"{expected:,.1f}")
     stdout.print(shown)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from binventory.cli.idle_flags import refuse_both, refuse_idle
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table, working
@@ -110,7 +111,7 @@ def _synthesized(env: str) -> quantities.Quantities:
 
 def _print(found: Estimate, before: Estimate | None) -> None:
     known = prices.load(found.region)
-    stdout.print(f"[bold]{found.environment}[/bold] in {found.region}, prices of {known.read} ({known.source})\n")
+    stdout.print(Text(found.environment, style="bold"), f"in {found.region}, prices of {known.read} ({known.source})\n")
     totals = table("", *text.heads(before), right=tuple(text.heads(before)))
     for name, values in text.rows(found, before):
         totals.add_row(name, *values)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from binventory import serving
 from binventory.batch.counting import CountedPhoto, count_prefix
@@ -91,9 +90,9 @@ def count(
         shown = table("photo", "count", "probabilities", "ms", right=("count", "ms"))
         for name, answer in answers.items():
             if isinstance(answer, Problem):
-                shown.add_row(escape(name), "", escape(str(answer)), "")
+                shown.add_row(name, "", str(answer), "")
             else:
-                shown.add_row(escape(name), str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
+                shown.add_row(name, str(answer.count), bars(answer), f"{answer.milliseconds:.0f}")
         stdout.print(shown)
     if any(isinstance(answer, Problem) for answer in answers.values()):
         raise typer.Exit(Exit.FAILED)
@@ -188,9 +187,7 @@ def _show_counted(found: Iterator[CountedPhoto], output: Path | None, *, json: b
         return totals["none"]
     shown = table("photo", "count", "probabilities", right=("count",))
     for photo in first:
-        shown.add_row(
-            escape(photo.photo), "" if photo.count is None else str(photo.count), escape(photo.error) or bars(photo)
-        )
+        shown.add_row(photo.photo, "" if photo.count is None else str(photo.count), photo.error or bars(photo))
     stdout.print(shown)
     number = sum(totals.values())
     if number > len(first):

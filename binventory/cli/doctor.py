@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stdout, table
 from binventory.cli.settings import settings_of
@@ -43,9 +43,7 @@ def doctor(
     else:
         shown = table("", "", "found", "what to do")
         for check in checks:
-            shown.add_row(
-                f"[{_STYLES[check.state]}]{check.state}[/]", *map(escape, (check.name, check.found, check.cure))
-            )
+            shown.add_row(Text(check.state, style=_STYLES[check.state]), check.name, check.found, check.cure)
         stdout.print(shown)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(Exit.NOT_READY)

@@ -45,11 +45,11 @@ def status(env: EnvironmentOption = "dev", json: JsonFlag = False) -> None:
     stdout.print(f"Endpoint  {state.name}: {state.status}{instances}")
     stdout.print(f"Switch    {'on' if state.switched_on else 'off'} (stack {state.stack_status})")
     for sentence in serving.explained(names, state):
-        stdout.print(f"          {sentence}", soft_wrap=True, markup=False)
+        stdout.print(f"          {sentence}", soft_wrap=True)
     stdout.print(f"Model     {state.package or 'none approved yet'}", soft_wrap=True)
     for judged in newer or ():
         said = "waits for its rollout" if judged.status == "Approved" else judged.description or "no reason was given"
-        stdout.print(f"Version {judged.version} is {judged.status}: {said}", soft_wrap=True, markup=False)
+        stdout.print(f"Version {judged.version} is {judged.status}: {said}", soft_wrap=True)
     if newer is None:
         stdout.print("These credentials may not read newer versions", style="dim")
 
@@ -121,7 +121,7 @@ def _switch(aws: Aws, names: Names, wanted: str, timeout: float | None, json: bo
     console = stderr if json else stdout
     # Before the request: it waits until this has ended.
     for sentence in serving.explained(names, serving.endpoint_state(aws, names)):
-        console.print(sentence, soft_wrap=True, markup=False)
+        console.print(sentence, soft_wrap=True)
     waits = interruptible(lambda: _goes_on(names, wanted))
     with show(journal, console), waits, journal.step(f"Turn {wanted}") as entry:
         every = 0.5 if aws.is_local else 5

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from binventory.cli.look import print_json, stderr, stdout, table
 from binventory.cli.volume import volume
@@ -62,7 +61,7 @@ def confirm(launch: Launch, *, yes: bool, json: bool = False, dry_run: bool = Fa
 def show_launch(launch: Launch, console: Console) -> None:
     """The table, its totals and its notes."""
     numbers = ("expected", "at worst")
-    console.print(f"[bold]{escape(launch.title)}[/bold]", soft_wrap=True)
+    console.print(launch.title, style="bold", soft_wrap=True)
     shown = table("", "choice", "limit", *numbers, right=numbers)
     for charge in launch.charges:
         shown.add_row(
@@ -73,7 +72,7 @@ def show_launch(launch: Launch, console: Console) -> None:
         shown.add_row(name, "", "", money_or_unknown(launch.expected), money_or_unknown(launch.worst), style="bold")
     console.print(shown)
     for note in launch.notes:
-        console.print(escape(note), style="dim")
+        console.print(note, style="dim")
     console.print()
 
 
@@ -83,7 +82,7 @@ def show_next(launch: Launch, console: Console) -> None:
         return
     shown = table("Useful commands", "")
     for purpose, command in launch.next_commands:
-        shown.add_row(purpose, escape(command))
+        shown.add_row(purpose, command)
     console.print(shown)
     console.print()
 
@@ -94,5 +93,5 @@ def _somebody_is_there() -> bool:
 
 def _says_yes(console: Console) -> bool:
     """Asks on the console itself: click's own question leaves a blank on standard output, where JSON goes."""
-    console.print("Start it? [y/N] ", end="", markup=False)
+    console.print("Start it? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

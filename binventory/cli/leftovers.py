@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import typer
-from rich.markup import escape
 
 from binventory.account import strays
 from binventory.account.strays import Strays
@@ -53,12 +52,12 @@ def _show(found: Strays) -> None:
     shown = table("what", "name", "a month", right=("a month",))
     for resource in found.found:
         cost = "unknown" if resource.dollars_a_month is None else money(resource.dollars_a_month)
-        shown.add_row(resource.kind, escape(resource.name), cost)
+        shown.add_row(resource.kind, resource.name, cost)
     unknown = f", and {found.unpriced} of unknown cost" if found.unpriced else ""
     shown.add_row("In all", f"{len(found.found)}{unknown}", money(found.dollars_a_month), style="bold")
     stdout.print(shown)
-    stdout.print("\n[bold]Remove them with[/bold]")
+    stdout.print("\nRemove them with", style="bold")
     for resource in found.found:
         for line in resource.remove or (f"# no command is known for {resource.arn}",):
             # Whole lines, so that they can be copied from a narrow terminal.
-            stdout.print(line, markup=False, soft_wrap=True)
+            stdout.print(line, soft_wrap=True)

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console, ConsoleDimensions
-from rich.markup import escape
 from rich.table import Table
 
 from binventory.cli.volume import volume
@@ -50,8 +49,9 @@ class _Console(Console):
         self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
 
 
-stdout = _Console(highlight=False, soft_wrap=False)
-stderr = _Console(stderr=True, highlight=False)
+# No text is read as markup or as the name of a picture: most of it comes from people and from AWS.
+stdout = _Console(highlight=False, markup=False, emoji=False)
+stderr = _Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -91,10 +91,10 @@ EnvironmentOption = Annotated[
 def print_problem(problem: Problem) -> None:
     """What, why, what to do; before them the end of the log that explains it."""
     for line in problem.log:
-        stderr.print(f"[dim]  {escape(line)}[/dim]", soft_wrap=True)
-    stderr.print(f"[bold red]{escape(problem.what)}.[/bold red]", soft_wrap=True)
-    stderr.print(f"Why: {escape(problem.why)}", soft_wrap=True)
-    stderr.print(f"Do:  {escape(problem.cure)}", soft_wrap=True)
+        stderr.print(f"  {line}", style="dim", soft_wrap=True)
+    stderr.print(f"{problem.what}.", style="bold red", soft_wrap=True)
+    stderr.print(f"Why: {problem.why}", soft_wrap=True)
+    stderr.print(f"Do:  {problem.cure}", soft_wrap=True)
 
 
 @contextmanager

@@ -180,7 +180,7 @@ def _print_exports(exports: dict[str, str], state_dir: Path) -> None:
     stdout.print("\nThe local AWS stays up. To use it with boto3, the aws CLI or cdk:\n")
     stdout.print(FORGET, soft_wrap=True)
     for name, value in exports.items():
-        stdout.print(f"export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+        stdout.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
     stdout.print(f"\nThe same in one line: source {shlex.quote(str(state_dir / EXPORTS))}", soft_wrap=True)
     stdout.print(f"\nEnd it with: binventory rehearse --end {place}", soft_wrap=True)
     stdout.print(f"If this computer or the local AWS ended: binventory rehearse --resume {place}", soft_wrap=True)

@@ -52,8 +52,6 @@ def render(
         return
     if bucket.wrong:
         wrong = counted(len(bucket.wrong), "record")
-        stdout.print(f"{wrong} made wrong: {folder}/{WRONG} says what is there", soft_wrap=True, markup=False)
+        stdout.print(f"{wrong} made wrong: {folder}/{WRONG} says what is there", soft_wrap=True)
     defects = counted(len(bucket.defects), "id")
-    stdout.print(
-        f"{counted(len(bucket.counts), 'bin')} and {defects} with a defect in {folder}", soft_wrap=True, markup=False
-    )
+    stdout.print(f"{counted(len(bucket.counts), 'bin')} and {defects} with a defect in {folder}", soft_wrap=True)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +39,7 @@ def show(journal: Journal, console: Console, below: Below | None = None) -> Iter
     def print_change(entry: Entry) -> None:
         if (entry.name, entry.state) not in shown:
             shown.add((entry.name, entry.state))
-            console.print(_line(entry, journal.now()), markup=False, soft_wrap=True)
+            console.print(_line(entry, journal.now()), soft_wrap=True)
 
     journal.on_change = print_change
     yield
@@ -76,7 +75,7 @@ class _LiveTable:
             style = _STYLES[entry.state]
             mark = self.spinner.render(now) if entry.state == "running" else Text(_MARKS[entry.state], style=style)
             name = Text("  " * entry.level + entry.name, style="" if entry.state == "done" else style)
-            grid.add_row(mark, name, duration(entry.seconds(now)), f"[dim]{escape(entry.note)}[/dim]")
+            grid.add_row(mark, name, duration(entry.seconds(now)), Text(entry.note, style="dim"))
         grid.add_row("", Text("Elapsed", style="dim"), duration(now), "")
         yield grid
         more = self.below(console) if self.below else None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import ClientError
-from rich.markup import escape
+from rich.text import Text
 
 from binventory import executions
 from binventory.cli import completing
@@ -97,7 +97,7 @@ def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, .
 
 
 def _print(found: SpendingReport) -> None:
-    stdout.print(f"[bold]{found.execution.rsplit('/', 1)[-1]}[/bold] in {found.region}\n")
+    stdout.print(Text(found.execution.rsplit("/", 1)[-1], style="bold"), f"in {found.region}\n")
     bill = table(
         "step",
         "machines",
@@ -117,7 +117,7 @@ def _print(found: SpendingReport) -> None:
     sizes = table("step", "CPU", "memory", "disk", "GPU", "size", right=("CPU", "memory", "disk", "GPU"))
     for step in found.steps:
         if step.advice is not None:
-            sizes.add_row(step.step, *report.usage_cells(step), escape(step.advice.text))
+            sizes.add_row(step.step, *report.usage_cells(step), step.advice.text)
     if sizes.row_count:
         stdout.print(sizes)
         stdout.print("CPU is per cent of one vCPU.", style="dim")
@@ -126,4 +126,4 @@ def _print(found: SpendingReport) -> None:
             stdout.print(f"To take these sizes: binventory train {sets}", soft_wrap=True)
         stdout.print()
     for note in (f"Prices of {found.prices_read}.", *found.notes):
-        stdout.print(escape(note), style="dim")
+        stdout.print(note, style="dim")

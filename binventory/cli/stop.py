@@ -78,7 +78,7 @@ def stop(
         money = f", {one['spent']}" if one.get("spent") else ""
         stdout.print(f"{one['name'].rsplit('/', 1)[-1]} has ended ({one['ended']}){money}.", soft_wrap=True)
     for sentence in said:
-        stdout.print(sentence, soft_wrap=True, markup=False)
+        stdout.print(sentence, soft_wrap=True)
 
 
 def _goes_on(name: str, env: str) -> GoesOn:

@@ -262,7 +262,7 @@ def reject(
     if json:
         print_json({"model_package": arn, "comparison": answer})
         return
-    stdout.print(f"Rejected {arn}\nThe endpoint: {answer.outcome}, {answer.reason}", soft_wrap=True, markup=False)
+    stdout.print(f"Rejected {arn}\nThe endpoint: {answer.outcome}, {answer.reason}", soft_wrap=True)
 
 
 def _no_newer(aws: Aws, names: Names, package: str) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from botocore.exceptions import ClientError
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -88,7 +87,7 @@ def report(
         return
     stdout.print(f"{record.execution.id}, {status}: {output}", soft_wrap=True)
     if record.reason:
-        stdout.print(f"Why: {record.reason}", soft_wrap=True, markup=False)
+        stdout.print(f"Why: {record.reason}", soft_wrap=True)
 
 
 def follow(aws: Aws, names: Names, arn: str, json: bool) -> None:
@@ -124,7 +123,7 @@ def follow(aws: Aws, names: Names, arn: str, json: bool) -> None:
         stdout.print()
         stdout.print(trials_table(watcher.trials))
     said = [f"\nRegistered {registered}", *refusal(aws, registered), f"Serve it:     binventory approve {registered}"]
-    stdout.print("\n".join([*said, f"Look back:    binventory report {execution.id}"]), soft_wrap=True, markup=False)
+    stdout.print("\n".join([*said, f"Look back:    binventory report {execution.id}"]), soft_wrap=True)
 
 
 def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
@@ -198,7 +197,7 @@ def trials_table(trials: tuple[executions.Trial, ...]) -> Table:
             trial.loss,
             status,
         )
-        made.add_row(*map(escape, cells), style="bold" if best else "")
+        made.add_row(*cells, style="bold" if best else "")
     return made
 
 

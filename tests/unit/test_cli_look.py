@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from rich.console import Console
 from binventory.cli import app, look, run
 from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
+from binventory.doctor.check import Check
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -53,6 +55,29 @@ def test_help_fits_the_terminal_and_says_no_types_of_python(
     assert "…" not in said, "a word is cut off"
     assert not re.search(r"<(bool|str|int|float)>|\[\[|<=x", said)
     assert "Example" in said or name == "endpoint"
+
+
+def test_no_text_is_taken_for_a_colour_or_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Paths, names and messages come from people and from AWS: `[old]` and `:key:` are shown as they are."""
+    folder = tmp_path / "bins[old]" / ":key:"
+    assert run(["render", str(folder), "--photos", "2"]) == Exit.OK
+    assert str(folder) in capsys.readouterr().out
+    answers = tmp_path / "answers.jsonl"
+    table = {str(count): 0.2 for count in range(1, 6)}
+    answers.write_text(
+        "".join(json.dumps({"image_id": f"0010{number}", "probabilities": table}) + "\n" for number in range(2))
+    )
+    output = tmp_path / "out[bold]"
+    arguments = ["audit", str(folder), "--predictions", str(answers), "--output", str(output), "--format", "csv"]
+    assert run(arguments) == Exit.OK
+    assert f"{output}/disagreements.csv" in capsys.readouterr().out
+    found = [Check("credentials", "missing", "Invalid value [/a] for [red] :key:", "run: aws [...]")]
+    monkeypatch.setattr("binventory.cli.doctor.examine", lambda repository, settings: found)
+    assert run(["doctor"]) == Exit.NOT_READY
+    shown = capsys.readouterr().out
+    assert "Invalid value [/a] for [red] :key:" in shown and "aws [...]" in shown
 
 
 def test_colours_respect_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
