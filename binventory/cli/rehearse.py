@@ -93,7 +93,7 @@ def rehearse(
         if json:
             print_json({"ended": end.resolve()})
         else:
-            stdout.print(f"Ended: no process, port or file of {end} is left.", soft_wrap=True, markup=False)
+            stdout.print(f"Ended: no process, port or file of {end} is left.", soft_wrap=True)
         return
     if resume is not None:
         refuse_idle(context, *_OF_A_NEW_ONE, why="--resume starts the local AWS of a kept rehearsal again, as it was")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -104,18 +105,17 @@ def train(
         )
     settings, aws = settings_of(env), connect(os.environ)
     names = Names(env, settings.project)
-    parameters: dict[str, str | int | float] = dict(parse_parameter(text) for text in set_ or ())
+    given = parse_parameters(set_ or ())
     if on is TrainingPlace.EC2:
-        train_on_ec2(aws, settings, Ec2Options(parameters, resume, watch_run, detach, dry_run, yes, json))
+        train_on_ec2(aws, settings, Ec2Options(given, resume, watch_run, detach, dry_run, yes, json))
         return
-    if like is not None:
-        parameters = {**_parameters_like(aws, names, like), **parameters}
-    if fresh:
-        parameters[FRESH] = uuid.uuid4().hex
-    if photos is not None:
-        parameters[PHOTOS_URI] = photos
-    if labels is not None:
-        parameters[LABELS_URI] = labels
+    flags = {PHOTOS_URI: ("--photos", photos), LABELS_URI: ("--labels", labels)}
+    flags[FRESH] = ("--fresh", uuid.uuid4().hex if fresh else None)
+    for name, (flag, value) in flags.items():
+        if value is not None and name in given:
+            raise _given_twice(name, f"by {flag} and by --set {name}={given[name]}")
+        given |= {name: value} if value is not None else {}
+    parameters: dict[str, str | int | float] = {**(_parameters_like(aws, names, like) if like else {}), **given}
     definition = executions.definition(aws, names)
     check_parameters(definition, parameters)
     check_values(settings, definition, parameters)
@@ -257,6 +257,7 @@ def reject(
             "name the one to reject: binventory reject ARN",
             code=Exit.NOT_READY,
         )
+    _require_group(aws, names, arn, "rejected")
     serving.reject(aws, arn, note)
     answer = serving.compare(aws, names)
     if json:
@@ -265,16 +266,21 @@ def reject(
     stdout.print(f"Rejected {arn}\nThe endpoint: {answer.outcome}, {answer.reason}", soft_wrap=True)
 
 
-def _no_newer(aws: Aws, names: Names, package: str) -> None:
-    """Refuses an approval that would change nothing: the newest approved version of the group serves."""
+def _require_group(aws: Aws, names: Names, package: str, judged: str) -> None:
+    """Refuses a package of another group, such as that of another environment."""
     group = model_package_group(aws, names)
     if f":model-package/{group}/" not in package:
         raise Problem(
-            f"The model package {package} was not approved",
-            f"the endpoint serves packages of the group {group} only",
-            "give the ARN of a version of it, or none for the newest: binventory approve",
+            f"The model package {package} was not {judged}",
+            f"the endpoint of --env {names.environment} serves packages of the group {group} only",
+            "give the ARN of a version of that group, or the --env of this package",
             code=Exit.USAGE,
         )
+
+
+def _no_newer(aws: Aws, names: Names, package: str) -> None:
+    """Refuses an approval that would change nothing: the newest approved version of the group serves."""
+    _require_group(aws, names, package, "approved")
     newer = [judged for judged in serving.newer_than(aws, names, package) if judged.status == "Approved"]
     if newer:
         raise Problem(
@@ -297,8 +303,21 @@ def _launch_of_endpoint(aws: Aws, names: Names, package: str) -> Launch | None:
     return of_endpoint(template, title, names=names, aws=aws)
 
 
-def parse_parameter(text: str) -> tuple[str, str]:
-    """NAME=VALUE of --set."""
+def parse_parameters(texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE of each --set. Raises Problem for one that is no such text, and for a name that is there twice."""
+    found: dict[str, str] = {}
+    for name, value in map(_parse_parameter, texts):
+        if name in found:
+            raise _given_twice(name, f"--set {name}={found[name]} and --set {name}={value}")
+        found[name] = value
+    return found
+
+
+def _given_twice(name: str, where: str) -> Problem:
+    return Problem(f"The pipeline parameter {name} is given twice", where, "leave one of them out", code=Exit.USAGE)
+
+
+def _parse_parameter(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise Problem(

@@ -144,11 +144,14 @@ class Environment:
             ],
         )
 
-    def register(self, **behaviour: Any) -> str:
-        """A package that waits for approval; `crash=True` makes one that cannot be loaded. Returns its ARN."""
+    def register(self, *, group: str = "", **behaviour: Any) -> str:
+        """A package that waits for approval; `crash=True` makes one that cannot be loaded. Returns its ARN.
+
+        group: another one than the environment's, which must exist.
+        """
         artefact = put_artefact(self.aws, f"{self.name}-{uuid.uuid4().hex[:6]}", **behaviour)
         package: str = self.aws("sagemaker").create_model_package(
-            ModelPackageGroupName=self.name,
+            ModelPackageGroupName=group or self.name,
             ModelApprovalStatus="PendingManualApproval",
             InferenceSpecification={
                 "Containers": [{"Image": self.image, "ModelDataUrl": artefact}],

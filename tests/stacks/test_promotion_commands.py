@@ -80,6 +80,8 @@ def test_an_approval_ends_with_the_endpoint_and_a_rejection_with_the_one_before(
     assert run(["approve", "--yes"]) == Exit.OK
     assert environment.serves() == second
     capsys.readouterr()
+    assert run(["endpoint", "on", "--dry-run", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out) == {"launch": None, "started": False}, "it is on already"
     assert run(["approve", first, "--yes"]) == Exit.USAGE
     what, why, cure = problem(capsys)
     assert first in what and "version 2 is newer and approved" in why
@@ -158,6 +160,18 @@ def test_a_rejection_meanwhile_ends_the_waiting(
 def test_a_package_of_another_group_is_refused(environment: Environment, capsys: Capture) -> None:
     assert run(["approve", environment.register().replace(NAME, "others"), "--yes"]) == Exit.USAGE
     assert f"packages of the group {NAME} only" in problem(capsys)[1]
+
+
+def test_a_package_of_another_environment_is_not_rejected(environment: Environment, capsys: Capture) -> None:
+    """Without --env a command is about dev: the package of prod must stay as it is."""
+    sagemaker = environment.aws("sagemaker")
+    sagemaker.create_model_package_group(ModelPackageGroupName="binventory-prod")
+    prods = environment.register(group="binventory-prod")
+    assert run(["reject", prods]) == Exit.USAGE
+    assert f"packages of the group {NAME} only" in problem(capsys)[1]
+    assert sagemaker.describe_model_package(ModelPackageName=prods)["ModelApprovalStatus"] == "PendingManualApproval"
+    sagemaker.delete_model_package(ModelPackageName=prods)
+    sagemaker.delete_model_package_group(ModelPackageGroupName="binventory-prod")
 
 
 def test_nothing_can_be_rejected_before_the_first_approval(environment: Environment, capsys: Capture) -> None:

@@ -260,6 +260,22 @@ def test_parameters_must_be_name_and_value(text: str, signed_in: LocalAws, capsy
     assert "NAME=VALUE" in problem(capsys)[1]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--set", "Epochs=2", "--set", "Epochs=3"),
+        ("--set", "PhotosUri=s3://a/", "--photos", "s3://b/"),
+        ("--set", "LabelsUri=s3://a/l.csv", "--labels", "s3://b/l.csv"),
+        ("--set", "Fresh=x", "--fresh"),
+    ],
+)
+def test_a_parameter_that_is_given_twice_is_refused(
+    flags: tuple[str, ...], signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", *flags]) == Exit.USAGE
+    assert "twice" in problem(capsys)[0]
+
+
 def test_errors_are_plain_where_colour_is_unwanted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
