@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC
 from typing import Any, Final
 
 import typer
@@ -42,7 +43,7 @@ def _executions(aws: Any, names: Any) -> list[tuple[str, str]]:
     return [
         (
             item["PipelineExecutionArn"].rsplit("/", 1)[-1],
-            f"{item['PipelineExecutionStatus']}, {item['StartTime']:%Y-%m-%d %H.%M}",
+            f"{item['PipelineExecutionStatus']}, {item['StartTime'].astimezone(UTC):%Y-%m-%d %H.%M} UTC",
         )
         for item in listed["PipelineExecutionSummaries"]
     ]

@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
+from binventory import executions
 from binventory.cli.look import bars, duration, table
 from binventory.core.journal import Journal
 from binventory.rehearsal.result import Result
-
-_METRICS = ("accuracy", "balanced_accuracy", "within_one", "rmse", "mae", "calibration_error")
+from binventory.report.page import METRICS
 
 
 def print_result(result: Result, journal: Journal, console: Console) -> None:
@@ -33,13 +33,10 @@ def _print_steps(journal: Journal, console: Console) -> None:
 
 def _print_trials(result: Result, console: Console) -> None:
     trials = table("trial", "learning rate", "batch size", "validation loss", right=("batch size", "validation loss"))
-    losses = [trial.objective for trial in result.trials if trial.objective is not None]
+    best = executions.best_of(result.trials)
     for number, trial in enumerate(result.trials, start=1):
-        given = trial.hyperparameters
-        best = " best" if losses and trial.objective == min(losses) else ""
-        trials.add_row(
-            f"{number}{best}", f"{float(given.get('lr', 'nan')):.4f}", given.get("batch-size", ""), trial.loss
-        )
+        name = f"{number} best" if trial is best else str(number)
+        trials.add_row(name, trial.tried("lr"), trial.tried("batch-size"), trial.loss)
     console.print()
     console.print(trials)
 
@@ -49,7 +46,7 @@ def _print_metrics(result: Result, console: Console) -> None:
     ours = result.evaluation.get("binventory", {})
     model, baselines = ours.get("model", {}), ours.get("baselines", {})
     shown = table("test split", "model", "95% interval", *baselines, right=("model", "95% interval", *baselines))
-    for name in _METRICS:
+    for name in METRICS:
         metric = model.get(name)
         if isinstance(metric, dict) and metric.get("value") is not None:
             others = [_number(body.get(name)) for body in baselines.values()]

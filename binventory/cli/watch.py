@@ -185,24 +185,12 @@ def _panel(inside: RenderableType, title: str) -> Panel:
 def trials_table(trials: tuple[executions.Trial, ...]) -> Table:
     """The trials so far, the best one in bold."""
     made = table("trial", "learning rate", "batch size", "objective", "", right=("batch size", "objective"))
-    losses = [trial.objective for trial in trials if trial.objective is not None]
+    best = executions.best_of(trials)
     for number, trial in enumerate(trials, start=1):
-        given = trial.hyperparameters
-        best = trial.objective is not None and trial.objective == min(losses)
-        status = "running" if trial.status in _BUSY else "best" if best else trial.status.lower()
-        cells = (
-            str(number),
-            _short(given.get("lr", "")),
-            given.get("batch-size", ""),
-            trial.loss,
-            status,
-        )
-        made.add_row(*cells, style="bold" if best else "")
+        status = "running" if trial.status in _BUSY else "best" if trial is best else trial.status.lower()
+        cells = (str(number), trial.tried("lr"), trial.tried("batch-size"), trial.loss, status)
+        made.add_row(*cells, style="bold" if trial is best else "")
     return made
-
-
-def _short(rate: str) -> str:
-    return f"{float(rate):.4g}" if rate else ""
 
 
 def _chosen(aws: Aws, names: Names, execution: str | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -34,6 +35,26 @@ class Trial:
         if self.objective is None:
             return ""
         return f"{self.objective:.4f}" if abs(self.objective) < _DIVERGED else f"{self.objective:.2g}"
+
+    def tried(self, name: str) -> str:
+        """A tuned value for people: whole numbers as they are, others with three digits; "" where it was not tuned."""
+        text = self.hyperparameters.get(name, "").strip('"')  # SageMaker quotes the value of a categorical one
+        number = number_in(text)
+        return text if number is None or text.isdecimal() else f"{number:.3g}"
+
+
+def number_in(text: str) -> float | None:
+    """The number that a hyperparameter's text is; None for other text."""
+    try:
+        return float(text.strip('"'))
+    except ValueError:
+        return None
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The first trial with the smallest objective; None where none has one."""
+    scored = [(trial.objective, trial) for trial in trials if trial.objective is not None]
+    return min(scored, key=itemgetter(0), default=(None, None))[1]
 
 
 def trials(aws: Aws, tuning_job: str) -> tuple[Trial, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import itemgetter
 
 from binventory import executions
 from binventory.core.aws import Aws
@@ -90,12 +89,12 @@ class StepWatcher:
 
     def _tuning(self, step: executions.ExecutionStep) -> str:
         self.trials = executions.trials(self.aws, step.job)
-        done = [(trial.objective, trial) for trial in self.trials if trial.objective is not None]
-        if not done:
+        best = executions.best_of(self.trials)
+        if best is None:
             return f"{counted(len(self.trials), 'trial')} started"
-        loss, best = min(done, key=itemgetter(0))
-        chosen = ", ".join(f"{name} {_short(value)}" for name, value in sorted(best.hyperparameters.items()))
-        return f"{counted(len(done), 'trial')}, best validation loss {loss:.3f} ({chosen})"
+        done = sum(trial.objective is not None for trial in self.trials)
+        chosen = ", ".join(f"{name} {best.tried(name)}" for name in sorted(best.hyperparameters))
+        return f"{counted(done, 'trial')}, best validation loss {best.objective:.3f} ({chosen})"
 
     def _training(self, step: executions.ExecutionStep) -> str:
         lines = executions.job_log(self.aws, "TrainingJob", step.job)
@@ -137,11 +136,3 @@ def epoch_note(line: str) -> str:
         if name in values:
             parts.append(f"{label} {float(values[name]):.3f}")
     return ", ".join(parts)
-
-
-def _short(value: str) -> str:
-    """A hyperparameter with three significant digits."""
-    try:
-        return f"{float(value):.3g}"
-    except ValueError:
-        return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ def _head(record: RunRecord) -> dict[str, Any]:
     execution = record.execution
     accuracy = record.evaluation.get("multiclass_classification_metrics", {}).get("accuracy", {}).get("value")
     facts = [
-        ("Started", f"{record.started:%Y-%m-%d %H:%M} UTC"),
+        ("Started", f"{record.started.astimezone(UTC):%Y-%m-%d %H:%M} UTC"),
         ("Took", duration((record.ended - record.started).total_seconds())),
         ("Cost", money_or_unknown(record.spent.dollars)),
         ("Spot saved", money_or_unknown(record.spent.saved)),
@@ -111,7 +111,7 @@ def _tuning(record: RunRecord) -> dict[str, Any]:
     rows = [
         {
             "best": trial is record.best,
-            "given": [_short(trial.hyperparameters.get(name, "")) for name in tuned],
+            "given": [trial.tried(name) for name in tuned],
             "objective": trial.loss,
             "took": took.get(trial.job, ""),
             "status": trial.status,
@@ -124,9 +124,9 @@ def _tuning(record: RunRecord) -> dict[str, Any]:
 def _tuning_picture(record: RunRecord) -> str:
     dots = []
     for number, trial in enumerate(record.trials, start=1):
-        rate = _number(trial.hyperparameters.get("lr", ""))
+        rate = executions.number_in(trial.hyperparameters.get("lr", ""))
         if rate is not None and rate > 0 and trial.objective is not None:
-            batch = _short(trial.hyperparameters.get("batch-size", ""))
+            batch = trial.tried("batch-size")
             note = f"trial {number}: {trial.loss} with batches of {batch}"
             best = trial is record.best
             dots.append(charts.Dot(rate, trial.objective, f"{number}", note, best, f"batches of {batch}"))
@@ -219,15 +219,3 @@ def _cost(step: StepSpent) -> dict[str, Any]:
         "cost": money_or_unknown(step.dollars),
         "saved": money_or_unknown(step.saved),
     }
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text.strip('"'))  # SageMaker quotes the value of a categorical hyperparameter
-    except ValueError:
-        return None
-
-
-def _short(text: str) -> str:
-    value = _number(text)
-    return text if value is None else f"{value:.3g}"

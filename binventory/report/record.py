@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,7 +16,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.cost.spent import Meter, Spent
 from stacks.names import EVALUATE, TRAIN, TUNE
 
-_METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:e-?\d+)?)")
+_METRIC = re.compile(r"([\w:]+)=(-?[\d.]+(?:[eE][+-]?\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,14 @@ class RunRecord:
     @property
     def best(self) -> executions.Trial | None:
         """The trial with the smallest objective."""
-        scored = [trial for trial in self.trials if trial.objective is not None]
-        return min(scored, key=lambda trial: trial.objective or 0.0, default=None)
+        return executions.best_of(self.trials)
 
 
-def read(aws: Aws, arn: str) -> RunRecord:
-    """Reads an execution, whether it has ended or not. Raises Problem where there is none."""
+def read(aws: Aws, arn: str, *, now: datetime | None = None) -> RunRecord:
+    """Reads an execution, whether it has ended or not. Raises Problem where there is none.
+
+    now: until when an execution that runs is shown; None: until this moment.
+    """
     try:
         described = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
     except ClientError as error:
@@ -78,7 +80,8 @@ def read(aws: Aws, arn: str) -> RunRecord:
         execution=execution,
         description=described.get("PipelineExecutionDescription", ""),
         started=described["CreationTime"],
-        ended=described["LastModifiedTime"],
+        # The last change of one that runs is its start.
+        ended=(now or datetime.now(UTC)) if execution.status in executions.RUNNING else described["LastModifiedTime"],
         parameters=executions.parameters_of(aws, arn),
         trials=trials,
         trial_curves=tuple(_curve(aws, trial.job) for trial in trials),

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from binventory import executions
 from binventory.cli import app, run
+from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit
+from binventory.report.page import render
+from binventory.report.record import read
+from local_aws.server import LocalAws
+from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory
 from tests.contract.environment import define, processing
-from tests.contract.jobs import IMAGE
+from tests.contract.jobs import IMAGE, until
 
 pytestmark = pytest.mark.usefixtures("signed_in")
+
+
+@pytest.fixture
+def aws(local_aws: LocalAws) -> Aws:
+    return connect(local_aws.environment())
 
 
 def test_a_failed_job_ends_the_command_with_the_end_of_its_log(
@@ -125,6 +139,42 @@ def test_a_failed_execution_becomes_a_page_with_its_reason(
     assert said["reason"] in capsys.readouterr().err
     # The last part of the ARN names an execution as well.
     assert run(["report", said["execution"].rsplit("/", 1)[-1], "-o", str(page)]) == Exit.OK
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This computer's clock shows another time than UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_a_page_says_when_an_execution_started_in_utc(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    define(client, processing("Ingest", "true"))
+    assert run(["train", "--yes", "--json"]) == Exit.OK
+    arn = json.loads(capsys.readouterr().out)["execution"]
+    began = client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)["CreationTime"]
+    assert run(["report", arn, "-o", str(tmp_path / "run.html")]) == Exit.OK
+    assert f"{began.astimezone(UTC):%Y-%m-%d %H:%M} UTC" in (tmp_path / "run.html").read_text()
+
+
+def test_a_page_of_an_execution_that_runs_says_how_long_it_has_run(client: ClientFactory, aws: Aws) -> None:
+    """Its last change was at its start: until it has ended, the clock counts."""
+    define(client, processing("Ingest", "sleep 600"))
+    assert run(["train", "--yes", "--detach"]) == Exit.OK
+    arn = executions.newest(aws, NAMES)
+    until(lambda: any(step.started for step in executions.look(aws, arn).steps))
+    began = executions.look(aws, arn).started
+    assert began is not None
+    page = render(read(aws, arn, now=began + timedelta(hours=2)))
+    assert ("<dd>2:00:00</dd>" in page and "Ingest: 1:59:" in page) or "Ingest: 2:00:00" in page
+    assert ": -" not in page
+    assert run(["stop", arn]) == Exit.OK
 
 
 @pytest.mark.parametrize("execution", ["nothing", "arn:aws:sagemaker:us-east-1:123456789012:pipeline/x/execution/y"])

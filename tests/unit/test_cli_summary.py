@@ -52,7 +52,7 @@ def test_everything_found_is_shown_within_the_width(width: int) -> None:
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
     assert lines["Deploy"][0:3] == ["Deploy", "0.0", "s"]
     assert lines["1"][:5] == ["1", "best", "0.0168", "64", "1.2500"]
-    assert lines["2"] == ["2", "0.1000", "32"]
+    assert lines["2"] == ["2", "0.1", "32"]
     assert lines["accuracy"] == ["accuracy", "0.400", "0.30", "to", "0.50", "0.200"]
     assert lines["rmse"][-1] == "-", "an undefined baseline is no number"
     assert lines["00104"] == ["00104", "3", "2", "1", ".10", "2", ".60", "3", ".20", "4", ".07", "5", ".03", "42"]

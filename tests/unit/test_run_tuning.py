@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
+import pytest
+from rich.console import Console
+
+from binventory.cli.summary import print_result
+from binventory.cli.watch import trials_table
+from binventory.core.journal import Journal
 from binventory.executions import Trial
+from binventory.rehearsal.result import Result
 from binventory.report.page import render
+from binventory.report.record import epochs
 from tests.recorded import record
 
 TRIALS = (
@@ -24,3 +33,40 @@ def test_trials_are_listed_and_those_with_an_objective_are_drawn() -> None:
     assert '<td class="number">1.4000</td><td class="number">60 s</td>' in page
     assert "<b>Stopped" not in page and "&lt;b&gt;Stopped" in page
     assert "<script" not in page
+
+
+def shown_everywhere(trials: tuple[Trial, ...]) -> dict[str, str]:
+    """The trials in the page, in the table of `watch`, and in the summary of a rehearsal."""
+    watched, rehearsed = (Console(file=io.StringIO(), width=200, color_system=None) for _ in range(2))
+    watched.print(trials_table(trials))
+    print_result(Result(trials=trials), Journal(), rehearsed)
+    texts = {name: console.file.getvalue() for name, console in (("watch", watched), ("rehearse", rehearsed))}  # type: ignore[attr-defined]
+    return {"page": render(replace(record({}), trials=trials, trial_curves=())), **texts}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"lr": "0.000123456", "batch-size": '"1024"'}, ("0.000123", "1024")),
+        ({"lr": "0.5", "batch-size": "4096"}, ("0.5", "4096")),
+        ({"lr": "3e-06", "batch-size": '"64"'}, ("3e-06", "64")),
+    ],
+)
+def test_what_was_tried_is_written_alike_everywhere(given: dict[str, str], wanted: tuple[str, str]) -> None:
+    for place, text in shown_everywhere((Trial("t", "Completed", 1.5, given),)).items():
+        assert all(value in text for value in wanted), place
+        assert "e+" not in text and '"64"' not in text and '"1024"' not in text, place
+
+
+def test_of_two_trials_that_are_as_good_one_is_the_best() -> None:
+    trials = tuple(Trial(f"t{number}", "Completed", 1.5, {"lr": "0.1", "batch-size": "32"}) for number in range(2))
+    texts = shown_everywhere(trials)
+    assert texts["page"].count(" best</td>") == 1
+    assert texts["watch"].count("best") == texts["rehearse"].count("best") == 1
+
+
+def test_a_loss_that_diverged_is_not_read_as_a_small_one() -> None:
+    lines = ["epoch=1 train:loss=1.23457e+06 validation:loss=2.5", "epoch=2 train:loss=nan validation:loss=3E+08"]
+    first, second = epochs(lines)
+    assert first.metrics == {"train:loss": 1.23457e6, "validation:loss": 2.5}
+    assert second.metrics == {"validation:loss": 3e8}, "what is no number is left out"
