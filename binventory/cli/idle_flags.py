@@ -1,4 +1,4 @@
-"""Flags that have no effect beside the others: refused by name, because the person who typed one expects something of it."""
+"""Flags that have no effect beside the others: refused by name, because the person who typed one expects something."""
 
 from __future__ import annotations
 
