@@ -6,6 +6,7 @@ violated patterns, maxima and lengths, so this module walks the same shapes and 
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -50,6 +51,19 @@ def violations(shape: Shape | None, value: object, *, max_found: int = 10) -> li
         if len(found) == max_found:
             break
     return found
+
+
+def without_nulls(shape: Shape | None, value: Any) -> Any:
+    """A decoded JSON request without the members that are null: those stand for members that are left out."""
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
+        members: dict[str, Any] = dict(shape.members)
+        given = {name: member for name, member in value.items() if member is not None or name not in members}
+        return {name: without_nulls(members.get(name), member) for name, member in given.items()}
+    if isinstance(shape, ListShape) and isinstance(value, list):
+        return [without_nulls(shape.member, item) for item in value]
+    if isinstance(shape, MapShape) and isinstance(value, dict):
+        return {key: without_nulls(shape.value, item) for key, item in value.items()}
+    return value
 
 
 def _walk(shape: Shape, value: object, path: str) -> Iterator[str]:
@@ -105,7 +119,8 @@ def _walk_scalar(shape: Shape, value: object, path: str) -> Iterator[str]:
         if not isinstance(value, bool):
             yield _wrong_type(value, path, "a boolean")
     elif kind in _NUMBERS or kind == "timestamp":
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        # JSON has no infinity, but a reader makes one of 1e999.
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             yield _wrong_type(value, path, "a number" if kind in _NUMBERS else "a timestamp (seconds since 1970)")
         elif kind in {"integer", "long"} and int(value) != value:
             yield _wrong_type(value, path, "a whole number")

@@ -17,26 +17,33 @@ from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.members import refuse_members
 from local_aws.core.protocol import SAGEMAKER, TARGETS, Document, Reply
-from local_aws.core.shapes import operation_model, violations
+from local_aws.core.shapes import operation_model, violations, without_nulls
 
 _SERVICE_OF_PREFIX = {prefix: service for service, prefix in TARGETS.items()}
 _log = logging.getLogger(__name__)
 
 
-def call(context: Context, name: str, request: Document, service: str = SAGEMAKER) -> Document:
+def call(
+    context: Context, name: str, request: Document, service: str = SAGEMAKER, access_key: str | None = None
+) -> Document:
     """Validate `request`, run the operation and validate its reply; raises `AwsError`.
 
     Every HTTP request ends here. CloudFormation handlers and pipeline steps call it directly, so that the same rules
-    hold for them. In a thread that acts as a role, the role must have the permission.
+    hold for them. In a thread that acts as a role, the role must have the permission; of an HTTP request, the holder
+    of the `access_key` that signed it.
     """
     handler = context.operations.get((service, name))
     if handler is None:
         raise _unimplemented(name, service)
     model = operation_model(name, service)
+    request = without_nulls(model.input_shape, request)
     wrong = violations(model.input_shape, request)
     if wrong:
         count = f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} detected: "
         raise validation(count + "; ".join(wrong))
+    # What a request needs is read from its members, so they must have their types.
+    if context.enforce_iam and access_key is not None:
+        authorise(context, access_key, service, name, request)
     refuse_members(name, request)
     if context.acting_role:
         authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
@@ -65,10 +72,7 @@ def dispatch(context: Context, target: str, body: bytes, access_key: str = "") -
     prefix, _, name = target.partition(".")
     service = _SERVICE_OF_PREFIX.get(prefix, SAGEMAKER)
     try:
-        request = _decode(body)
-        if context.enforce_iam:
-            authorise(context, access_key, service, name, request)
-        return json_reply(call(context, name, request, service))
+        return json_reply(call(context, name, _decode(body), service, access_key))
     except AwsError as error:
         return error_reply(error)
     except Exception as error:
@@ -91,7 +95,7 @@ def error_reply(error: AwsError) -> Reply:
 def _decode(body: bytes) -> Document:
     try:
         request = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AwsError("SerializationException", f"The request body is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise AwsError("SerializationException", "The request body must be a JSON object")

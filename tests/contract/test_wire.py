@@ -22,6 +22,7 @@ from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
 from local_aws.core.listing import cut, list_page
 from local_aws.core.objects import ObjectStore, S3Uri
+from local_aws.core.protocol import TARGETS
 from local_aws.core.shapes import operation_model, violations
 from local_aws.core.store import Store
 from local_aws.core.wire import call
@@ -261,3 +262,55 @@ def test_prefixes_become_folders_as_sagemaker_lays_them_out(client: ClientFactor
             S3Uri.parse(uri)
     for host in ("s3.amazonaws.com/bucket", "s3.eu-west-1.amazonaws.com/bucket", "bucket.s3.us-east-1.amazonaws.com"):
         assert S3Uri.parse(f"https://{host}/a/key") == ("bucket", "a/key")
+
+
+def kinds(shape: Any) -> dict[str, Any]:
+    """Members of the wrong type, one for each member of a request."""
+    return {
+        name: "text" if member.type_name in {"structure", "list", "map", "integer"} else {"Key": 7}
+        for name, member in shape.members.items()
+    }
+
+
+def test_a_malformed_request_is_a_validation_error_before_anybody_s_rights_are_looked_at(strict_aws: LocalAws) -> None:
+    """Which rights a request needs is read from its members."""
+    for service, name in registry.operations():
+        shape = operation_model(name, service).input_shape
+        if shape is None or not shape.members:
+            continue
+        body = json.dumps(kinds(shape)).encode()
+        reply = signed_post(strict_aws, "/", body, {"X-Amz-Target": f"{TARGETS[service]}.{name}"})
+        assert reply.status_code == 400, (name, reply.text)
+        assert reply.json()["__type"] == "ValidationException" and "must be a" in reply.json()["message"], name
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (b'{"Tags": [7], "ModelName": "m"}', "ValidationException", "at 'tags.1.member' must be a structure"),
+        (b'{"Containers": [{"ModelPackageName": 7}], "ModelName": "m"}', "ValidationException", "must be a string"),
+        (b'{"PrimaryContainer": null, "Containers": [null], "ModelName": "m"}', "ValidationException", "a structure"),
+        (b'{"ModelName": "m", "Tags": null}', "ValidationException", "PrimaryContainer"),
+        (b"[" * 100_000, "SerializationException", "not JSON"),
+        (b"\xff", "SerializationException", "not JSON"),
+    ],
+)
+def test_a_malformed_member_is_named(strict_aws: LocalAws, body: bytes, code: str, said: str) -> None:
+    reply = signed_post(strict_aws, "/", body, {"X-Amz-Target": "SageMaker.CreateModel"})
+    assert (reply.status_code, reply.json()["__type"]) == (400, code), reply.text
+    assert said in reply.json()["message"]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN"])
+def test_a_number_without_a_value_is_refused(strict_aws: LocalAws, number: str) -> None:
+    body = b'{"MaxResults": %s}' % number.encode()
+    reply = signed_post(strict_aws, "/", body, {"X-Amz-Target": "SageMaker.ListModels"})
+    assert (reply.status_code, reply.json()["__type"]) == (400, "ValidationException"), reply.text
+
+
+def test_a_member_that_is_null_is_left_out(local_aws: LocalAws) -> None:
+    body = b'{"ModelPackageGroupName": "nulls", "ModelPackageGroupDescription": null, "Tags": null}'
+    assert signed_post(local_aws, "/", body, {"X-Amz-Target": "SageMaker.CreateModelPackageGroup"}).status_code == 200
+    body = b'{"ModelPackageGroupName": "nulls", "ModelApprovalStatus": null, "InferenceSpecification": null}'
+    reply = signed_post(local_aws, "/", body, {"X-Amz-Target": "SageMaker.CreateModelPackage"})
+    assert reply.status_code == 400 and "Give an InferenceSpecification" in reply.json()["message"], reply.text
