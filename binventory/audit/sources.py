@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from binventory.batch.transform import MAX_PHOTO_BYTES as MAX_TRANSFORMED_BYTES
 from binventory.core.aws import Aws, error_code
+from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import PAUSE, read_whole
 from binventory.core.quick_objects import QuickObjects
@@ -111,7 +112,7 @@ class Prefix:
     @classmethod
     def parse(cls, aws: Aws, uri: str) -> Prefix:
         """From `s3://bucket/prefix`."""
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        bucket, prefix = bucket_and_key(uri)
         if not uri.startswith("s3://") or not bucket:
             raise Problem(f"{uri} is no S3 prefix", "it has no bucket", "write s3://bucket/prefix/", code=Exit.USAGE)
         return cls(aws, bucket, prefix if not prefix or prefix.endswith("/") else prefix + "/")

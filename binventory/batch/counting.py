@@ -14,6 +14,7 @@ from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
 from binventory.batch.transform import MAX_PHOTO_BYTES, Halted, Heard, Photos, TransformBatch
 from binventory.core.aws import Aws, error_message
+from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
 
 _PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
@@ -32,7 +33,7 @@ class CountedPhoto:
 
 def photos_below(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
     """Keys and bytes of the JPEG and PNG files below `s3://bucket/prefix`, in S3's order, as they are listed."""
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    bucket, prefix = bucket_and_key(uri)
     pages = aws.client("s3").get_paginator("list_objects_v2")
     try:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
@@ -64,7 +65,7 @@ def count_prefix(
     agreed: called with the number of photos before anything is started; raising leaves everything as it was.
     Raises Problem.
     """
-    bucket = uri.removeprefix("s3://").partition("/")[0]
+    bucket = bucket_and_key(uri)[0]
     site.require_readable(uri)
     total = sum(1 for _ in photos_below(aws, uri))
     if not total:

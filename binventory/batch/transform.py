@@ -18,6 +18,7 @@ from binventory.batch.estimate import limit_seconds
 from binventory.batch.ordered_map import ordered_map
 from binventory.batch.site import Site
 from binventory.core.aws import DENIED, Aws, error_code, error_message
+from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import read_at
 from binventory.core.quick_objects import QuickObjects
@@ -192,7 +193,7 @@ class TransformBatch:
         s3 = self.aws.client("s3")
         bucket, folder = self._place(name)
         quick = QuickObjects(self.aws, bucket)
-        above = photos.prefix.removeprefix("s3://").partition("/")[2]
+        above = bucket_and_key(photos.prefix)[1]
 
         def read(key: str) -> tuple[str, Any]:
             path = key.removeprefix(folder + ANSWERS).removesuffix(".out")
@@ -221,7 +222,7 @@ class TransformBatch:
 
     def _place(self, name: str) -> tuple[str, str]:
         """Bucket and folder of a job's manifest and answers."""
-        bucket, _, prefix = self.site.output.removeprefix("s3://").partition("/")
+        bucket, prefix = bucket_and_key(self.site.output)
         return bucket, f"{prefix}{name}/"
 
     def _status(self, name: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from binventory.client.counting import TRANSPORT, Count, CountError, count_of, photo_bytes, problem_of
 from binventory.client.fetching import FetchPolicy
-from binventory.core.contents import mismatch
+from binventory.core.contents import bucket_and_key, mismatch
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 
@@ -51,7 +51,7 @@ def count_queued(
     The photo is removed from S3 again. Raises as `count_photo` does, and CountError (`late`) when no answer came.
     """
     data = photo_bytes(photo, policy)
-    bucket, _, prefix = queue.input_uri.removeprefix("s3://").partition("/")
+    bucket, prefix = bucket_and_key(queue.input_uri)
     key = f"{prefix}{hashlib.sha256(data).hexdigest()}-{time.time_ns()}"
     try:
         queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
@@ -91,7 +91,7 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Coun
 
 
 def _read(queue: Queue, uri: str) -> bytes | None:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(uri)
     try:
         reply = queue.s3.get_object(Bucket=bucket, Key=key)
         body: bytes = reply["Body"].read()

@@ -1,4 +1,4 @@
-"""Whether bytes that came from S3 are the object's: S3 names the MD5 of most objects, or another checksum.
+"""Addresses of objects in S3, and whether bytes are the object's: S3 names the MD5 of most, or another checksum.
 
 Packed with the jobs and with the functions, which read an object with `whole`; ingest compares photos itself. Commands
 read it with `objects`, which also requests it again.
@@ -17,6 +17,12 @@ _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 class DamagedError(Exception):
     """An object that did not arrive as it is in S3; the message names it."""
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """Bucket and key, or prefix, of an s3:// address. A key may hold every character, `?`, `#` and `;` too."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 def whole(reply: Mapping[str, Any], what: str) -> bytes:

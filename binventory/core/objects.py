@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError
 
-from binventory.core.contents import mismatch
+from binventory.core.contents import bucket_and_key, mismatch
 from binventory.core.errors import Problem
 
 _ATTEMPTS: Final = 6
@@ -23,7 +23,7 @@ PAUSE: Final = 0.1
 
 def read_at(s3: Any, uri: str) -> bytes:
     """The object at an s3:// address, read with the client of S3 as `read_whole` does."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(uri)
     return read_whole(partial(s3.get_object, Bucket=bucket, Key=key), uri)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -17,6 +16,7 @@ from binventory import executions
 from binventory.account.strays import ENDS_BY
 from binventory.assembly.definitions import Definition, first_of_type
 from binventory.core.aws import Aws, error_code, error_message
+from binventory.core.contents import bucket_and_key
 from binventory.core.deployed import model_package_group
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
@@ -230,10 +230,5 @@ def _get(aws: Aws, uri: str) -> dict[str, Any] | None:
 
 
 def _put(aws: Aws, uri: str, value: Mapping[str, Any]) -> None:
-    bucket, key = _split(uri)
+    bucket, key = bucket_and_key(uri)
     aws.client("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(value, indent=2, sort_keys=True).encode())
-
-
-def _split(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri)
-    return parts.netloc, parts.path.lstrip("/")

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from binventory.assembly.definitions import Definition, defaults_of, job_arguments, step_named
 from binventory.core.aws import DENIED, Aws, error_code
+from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
 from binventory.core.known_photos import UNKNOWN_PHOTOS, KnownPhotos
 from stacks.names import EMBED, FINGERPRINT, INGEST, LABELS_URI, PHOTOS_URI, TRAIN, WEIGHTS
@@ -35,11 +36,11 @@ class _Address:
 
     @property
     def bucket(self) -> str:
-        return self.uri.removeprefix("s3://").partition("/")[0]
+        return bucket_and_key(self.uri)[0]
 
     @property
     def key(self) -> str:
-        return self.uri.removeprefix("s3://").partition("/")[2]
+        return bucket_and_key(self.uri)[1]
 
     @property
     def wanted(self) -> str:

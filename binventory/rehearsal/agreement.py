@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from binventory.core.aws import Aws
+from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Problem
 from binventory.core.objects import read_at
 from binventory.serving import EndpointAnswer
@@ -50,7 +51,7 @@ def test_photos(aws: Aws, manifest: str) -> list[tuple[str, int]]:
 
     manifest: the s3:// folder of the manifests that Ingest wrote. Raises Problem when the test split is empty.
     """
-    bucket, _, prefix = manifest.removeprefix("s3://").partition("/")
+    bucket, prefix = bucket_and_key(manifest)
     s3 = aws.client("s3")
     rows: list[tuple[str, int]] = []
     for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/manifest").get("Contents", []):

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from binventory.core.contents import whole
+from binventory.core.contents import bucket_and_key, whole
 
 _LOCK = threading.Lock()
 
@@ -29,7 +29,7 @@ def _made(session: Any, service: str) -> Any:
 
 def read_object(uri: str) -> bytes:
     """The object at an s3:// address. Raises DamagedError where its bytes are not those that S3 names."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(uri)
     return whole(client("s3").get_object(Bucket=bucket, Key=key), uri)
 
 

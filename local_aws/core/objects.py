@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from boto3.s3.transfer import TransferConfig
 
@@ -31,11 +30,12 @@ class S3Uri(NamedTuple):
     @classmethod
     def parse(cls, uri: str) -> S3Uri:
         """Split `s3://bucket/key`, or the same as `https`; raises a ValidationException that shows the text."""
-        parts = urlsplit(uri, allow_fragments=False)
-        path = parts.path.lstrip("/")
-        if parts.scheme == "s3" and parts.netloc:
-            return cls(parts.netloc, path)
-        host = _S3_HOST.fullmatch(parts.netloc) if parts.scheme == "https" else None
+        # A key may hold every character, also those that end the path of an address of the web.
+        scheme, _, rest = uri.partition("://")
+        authority, _, path = rest.partition("/")
+        if scheme == "s3" and authority:
+            return cls(authority, path)
+        host = _S3_HOST.fullmatch(authority) if scheme == "https" else None
         if host is None:
             raise validation(f"Expected an S3 URI like s3://bucket/key, got {uri!r}")
         if host["bucket"]:

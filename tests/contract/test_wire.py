@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from botocore.model import OperationNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from binventory.core.contents import bucket_and_key
 from local_aws import registry
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
@@ -29,6 +31,7 @@ from local_aws.core.wire import call
 from local_aws.hosting.model_data import place_model
 from local_aws.server import LocalAws, LocalAwsError
 from tests.contract.conftest import ClientFactory, signed_post
+from tests.contract.jobs import BUCKET, IMAGE, ROLE, text_of, until
 
 GOOD_CONFIG: dict[str, Any] = {
     "EndpointConfigName": "config",
@@ -314,3 +317,83 @@ def test_a_member_that_is_null_is_left_out(local_aws: LocalAws) -> None:
     body = b'{"ModelPackageGroupName": "nulls", "ModelApprovalStatus": null, "InferenceSpecification": null}'
     reply = signed_post(local_aws, "/", body, {"X-Amz-Target": "SageMaker.CreateModelPackage"})
     assert reply.status_code == 400 and "Give an InferenceSpecification" in reply.json()["message"], reply.text
+
+
+KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40)
+
+
+@given(KEYS)
+def test_every_part_of_the_project_finds_the_same_key_in_an_address(key: str) -> None:
+    """A key may hold every character: `?`, `#`, `;`, `%`, spaces, line ends, and slashes at its beginning."""
+    uri = f"s3://bins/{key}"
+    assert bucket_and_key(uri) == ("bins", key)
+    assert S3Uri.parse(uri) == ("bins", key) and str(S3Uri.parse(uri)) == uri
+    assert S3Uri.parse(f"https://bins.s3.amazonaws.com/{key}") == ("bins", key)
+
+
+def test_addresses_of_the_web_alone_are_read_as_such(repository: Path) -> None:
+    """urllib takes what follows `?`, `#` or `;` off a key."""
+    readers = {
+        path.relative_to(repository).as_posix()
+        for room in (
+            "binventory",
+            "training_code",
+            "lambda_code",
+            "inference_code",
+            "local_aws",
+            "stacks",
+            "benchmarks",
+        )
+        for path in (repository / room).rglob("*.py")
+        if re.search(r"\burl(split|parse)\b", path.read_text())
+    }
+    assert readers == {"binventory/client/addresses.py", "binventory/core/aws.py", "binventory/doctor/github_api.py"}
+
+
+def test_a_job_reads_and_writes_keys_of_any_character(client: ClientFactory) -> None:
+    s3 = client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key="odd?a=1#b;c/in/photo?.txt", Body=b"seen")
+    s3.put_object(Bucket=BUCKET, Key="odd", Body=b"another object")
+    where = f"s3://{BUCKET}/odd?a=1#b;c"
+    local = "/opt/ml/processing"
+    client("sagemaker").create_processing_job(
+        ProcessingJobName="odd-keys",
+        ProcessingResources={"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}},
+        AppSpecification={
+            "ImageUri": IMAGE,
+            "ContainerEntrypoint": ["/bin/bash", "-c", f"cp {local}/in/* {local}/out/"],
+        },
+        ProcessingInputs=[
+            {
+                "InputName": "in",
+                "S3Input": {
+                    "S3Uri": f"{where}/in/",
+                    "LocalPath": f"{local}/in",
+                    "S3DataType": "S3Prefix",
+                    "S3InputMode": "File",
+                },
+            }
+        ],
+        ProcessingOutputConfig={
+            "Outputs": [
+                {
+                    "OutputName": "out",
+                    "S3Output": {
+                        "S3Uri": f"{where}/out",
+                        "LocalPath": f"{local}/out",
+                        "S3UploadMode": "EndOfJob",
+                    },
+                }
+            ]
+        },
+        RoleArn=ROLE,
+    )
+
+    def ended() -> dict[str, Any] | None:
+        job: dict[str, Any] = client("sagemaker").describe_processing_job(ProcessingJobName="odd-keys")
+        return job if job["ProcessingJobStatus"] != "InProgress" else None
+
+    job = until(ended)
+    assert job["ProcessingJobStatus"] == "Completed", job.get("FailureReason")
+    assert text_of(client, f"{where}/out/photo?.txt") == "seen"

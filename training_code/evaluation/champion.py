@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlparse
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from binventory.core.contents import bucket_and_key
 from evaluation.count_metrics import Floats
 from evaluation.served_model import ServedModel, probabilities_of
 from jobs.container import JobError
@@ -117,11 +117,11 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
 
 def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
     package = boto3.client("sagemaker").describe_model_package(ModelPackageName=arn)
-    place = urlparse(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
+    bucket, key = bucket_and_key(package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "model.tar.gz"
         # The archive seals its description, which has the graph's digest: `ServedModel` holds it to both.
-        boto3.client("s3").download_file(place.netloc, place.path.lstrip("/"), str(archive))
+        boto3.client("s3").download_file(bucket, key, str(archive))
         return _answers(archive, Path(folder) / "model", photos, classes)
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 import obstore
 from obstore.exceptions import BaseError
 
+from binventory.core.contents import bucket_and_key
 from ingestion.plan import Unit
 from ingestion.rows import Kept
 from ingestion.run import IngestError
@@ -160,7 +161,7 @@ class Destination:
 
     def _place(self, output: Path, path: Path) -> tuple[Any, str]:
         folder, *rest = path.relative_to(output).parts
-        bucket, _, prefix = self.prefixes[folder].removeprefix("s3://").partition("/")
+        bucket, prefix = bucket_and_key(self.prefixes[folder])
         return open_store(bucket, "", retries=_RETRIES), "/".join([*([prefix] if prefix else []), *rest])
 
 

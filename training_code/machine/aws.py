@@ -8,11 +8,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import boto3
 
-from binventory.core.contents import whole
+from binventory.core.contents import bucket_and_key, whole
 
 LINK_LOCAL: Final = "http://169.254.169.254"
 _TOKEN_SECONDS: Final = "21600"
@@ -31,7 +30,7 @@ class Exchange:
 
         They are shards and checkpoints, which the steps hold to digests of their own.
         """
-        bucket, prefix = _split(uri)
+        bucket, prefix = bucket_and_key(uri)
         count = 0
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", ()):
@@ -53,12 +52,12 @@ class Exchange:
 
     def read_json(self, uri: str) -> Any:
         """The JSON document at an address."""
-        bucket, key = _split(uri)
+        bucket, key = bucket_and_key(uri)
         return json.loads(whole(self._s3.get_object(Bucket=bucket, Key=key), uri))
 
     def write_json(self, uri: str, value: Any) -> None:
         """Writes a JSON document to an address."""
-        bucket, key = _split(uri)
+        bucket, key = bucket_and_key(uri)
         self._s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(value, indent=2, sort_keys=True).encode())
 
     def _send_file(self, path: Path, uri: str) -> None:
@@ -66,7 +65,7 @@ class Exchange:
             state = _state(path)
             if self._sent.get(path) == state:
                 return
-            bucket, key = _split(uri)
+            bucket, key = bucket_and_key(uri)
             self._s3.upload_file(str(path), bucket, key)
         except FileNotFoundError:
             return  # An older checkpoint, since replaced by a newer one.
@@ -76,12 +75,6 @@ class Exchange:
 def _state(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _split(uri: str) -> tuple[str, str]:
-    """Bucket and key of an s3:// address."""
-    parts = urlsplit(uri)
-    return parts.netloc, parts.path.lstrip("/")
 
 
 class InstanceMetadata:

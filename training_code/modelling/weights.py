@@ -6,13 +6,12 @@ import importlib.util
 import tempfile
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlparse
 
 import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from binventory.core.contents import file_mismatch
+from binventory.core.contents import bucket_and_key, file_mismatch
 from digests import sha256_of
 from jobs.container import JobContainer, JobError
 
@@ -88,13 +87,13 @@ def _download_from_s3(uri: str) -> tuple[str, dict[str, Tensor]]:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    parts = urlparse(uri)
+    bucket, key = bucket_and_key(uri)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(parts.path).name
+        path = Path(folder) / Path(key).name
         try:
-            s3, key = boto3.client("s3"), parts.path.lstrip("/")
-            s3.download_file(parts.netloc, key, str(path))
-            why = file_mismatch(s3.head_object(Bucket=parts.netloc, Key=key), path)
+            s3 = boto3.client("s3")
+            s3.download_file(bucket, key, str(path))
+            why = file_mismatch(s3.head_object(Bucket=bucket, Key=key), path)
         except (BotoCoreError, ClientError) as error:
             raise JobError(f"weights {uri} could not be read: {error}") from error
         if why:
