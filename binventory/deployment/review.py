@@ -35,7 +35,7 @@ _CONFIGURATION = "AWS::SageMaker::EndpointConfig"
 SCALED = "AWS::ApplicationAutoScaling::ScalableTarget"
 REFUSED = "refused: another instance type while autoscaling scales the endpoint"
 _INSTANCE_TYPE_BEFORE = re.compile(r'^\s*\[-\]\s+"InstanceType":')
-_CHANGES_NOTHING = re.compile(r"^There were no differences|Number of stacks with differences: \d+", re.MULTILINE)
+_END = re.compile(r"Number of stacks with differences: \d+")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Entry:
 
 def _entries(diff: str) -> Iterator[_Entry]:
     text = _ESCAPES.sub("", diff)
-    if not _CHANGES_NOTHING.search(text):
+    if not _END.search(text):
         raise Problem(
             "The diff cannot be reviewed",
             "it does not end as `cdk diff` ends, so the diff itself may have failed",

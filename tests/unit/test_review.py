@@ -15,7 +15,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sagemaker as sagemaker
 
 from binventory.cli import run
-from binventory.core.errors import Problem
+from binventory.core.errors import Exit, Problem
 from binventory.deployment.review import REFUSED, Loss, losses, refused
 
 Template = dict[str, Any]
@@ -177,3 +177,15 @@ def test_the_command_stops_until_the_loss_is_allowed(tmp_path: Path, capsys: pyt
 def test_an_unreadable_diff_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["review", str(tmp_path / "absent.diff")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_diff_that_broke_off_after_an_unchanged_stack_is_not_reviewed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`cdk diff` says of each stack whether it differs, and at its end how many do."""
+    broken = "Stack Storage\nThere were no differences\nStack Serving\nAccessDenied: you may not describe it\n"
+    (tmp_path / "cdk.diff").write_text(broken)
+    assert run(["review", str(tmp_path / "cdk.diff")]) == Exit.FAILED
+    assert "cannot be reviewed" in capsys.readouterr().err
+    (tmp_path / "cdk.diff").write_text(f"{broken}\n\u2728  Number of stacks with differences: 0\n")
+    assert run(["review", str(tmp_path / "cdk.diff")]) == Exit.OK
