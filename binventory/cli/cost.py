@@ -118,7 +118,13 @@ def _print(found: Estimate, before: Estimate | None) -> None:
     stdout.print(totals)
     if before is not None:
         _print_changes(found, before)
-        return
+    else:
+        _print_alone(found)
+    for note in text.notes(found, before):
+        stdout.print(note, style="dim")
+
+
+def _print_alone(found: Estimate) -> None:
     month = table("by the month", "", "dollars", right=("dollars",))
     for line in (*found.idle, *found.serving_on):
         month.add_row(line.name, line.quantity, money(line.dollars))
@@ -127,8 +133,6 @@ def _print(found: Estimate, before: Estimate | None) -> None:
     stdout.print(f"{counted(found.workload.photos, 'photo')}; spot taken at {SPOT_SHARE:.0%} of on demand", style="dim")
     _print_serving(found)
     _print_alternatives(found)
-    for note in text.notes(found):
-        stdout.print(note, style="dim")
 
 
 def _print_changes(found: Estimate, before: Estimate) -> None:

@@ -42,7 +42,7 @@ def markdown(found: Estimate, before: Estimate | None = None) -> str:
     )
     text += _folded("Break-even points", EVEN_HEADS, [even_cells(even) for even in found.break_evens])
     text += _folded("A month by photos and executions", GROWTH_HEADS, [growth_cells(line) for line in found.growth])
-    text += [f"{note}  " for note in notes(found)]
+    text += [f"{note}  " for note in notes(found, before)]
     return "\n".join(text) + "\n"
 
 
@@ -76,6 +76,7 @@ def _lines(found: Estimate) -> dict[str, float]:
         **{f"{line.name}, a month": line.dollars for line in (*found.idle, *found.serving_on)},
         **{f"{line.step}, an execution": line.expected for line in found.execution},
         **{f"{line.step}, at worst": line.worst for line in found.execution},
+        **{f"{line.step} again on demand, at worst": line.worst for line in found.again},
     }
 
 
@@ -104,11 +105,13 @@ def mode_cells(line: ServingLine) -> list[str]:
     return [line.mode, money(line.per_thousand), money(line.month), line.note]
 
 
-def notes(found: Estimate) -> tuple[str, ...]:
-    """The notes of an estimate: first what its totals lack."""
-    lacking = (*_missing(found), *_cheaper(found))
+def notes(found: Estimate, before: Estimate | None = None) -> tuple[str, ...]:
+    """The notes of an estimate: first what its totals lack, and what those of `before` lack."""
+    lacking = _missing(found, "these figures")
+    lacking += _missing(before, "the figures before") if before is not None else ()
+    lacking += _cheaper(found)
     if not found.again:
-        return (*lacking, *found.notes)
+        return lacking + found.notes
     steps = ", ".join(line.step for line in found.again)
     more = money(sum(line.worst for line in found.again))
     after = f"After too many reclaims {steps} run on demand: the worst case counts {more} for that."
@@ -123,11 +126,11 @@ def _cheaper(found: Estimate) -> tuple[str, ...]:
     return (f"{advice.compared[0].upper()}{advice.compared[1:]}. To take it: {advice.cure(found.environment)}.",)
 
 
-def _missing(found: Estimate) -> tuple[str, ...]:
+def _missing(found: Estimate, where: str) -> tuple[str, ...]:
     if not found.missing:
         return ()
     return (
-        f"Not in these figures: {'; '.join(found.missing)}. Read the prices with credentials for AWS: "
+        f"Not in {where}: {'; '.join(found.missing)}. Read the prices with credentials for AWS: "
         f"binventory cost --refresh --region {found.region}.",
     )
 
@@ -164,6 +167,6 @@ def _folded(title: str, names: Sequence[str], cells: Iterable[Sequence[str]]) ->
 def so_far(spent: Spent) -> str:
     """One line: `at most $0.42 so far, spot saved $0.63`."""
     if spent.dollars is None or spent.saved is None:
-        return f"no price for every instance type in {spent.region}: binventory cost --refresh"
+        return f"no price for every instance type in {spent.region}: binventory cost --refresh --region {spent.region}"
     amount = f"at most {money(spent.dollars)} so far" if spent.running else money(spent.dollars)
     return f"{amount}, spot saved {money(spent.saved)}" if spent.saved >= 0.00005 else amount

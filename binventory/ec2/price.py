@@ -42,7 +42,8 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
     )
     if not known:
         notes.append(
-            f"There is no price for {where.instance_type} in {aws.region}: binventory cost --refresh reads it."
+            f"There is no price for {where.instance_type} in {aws.region}. To read it: "
+            f"binventory cost --refresh --region {aws.region}"
         )
     stop = "aws ec2 terminate-instances --instance-ids ID"
     return Launch(

@@ -47,6 +47,29 @@ def test_the_command_prints_json_and_a_difference(tmp_path: Path, capsys: pytest
     assert "Evaluate" not in lines.split("</details>")[0], "what stays is not listed"
 
 
+@pytest.mark.parametrize("form", [[], ["--markdown"]])
+def test_a_difference_says_which_prices_it_lacks(
+    form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step without a price is in no total: without a word the change would seem to save its money."""
+    known = write_assembly(tmp_path / "known")
+    unknown = write_assembly(tmp_path / "unknown", instance="ml.r5.large")
+    assert run(["cost", str(unknown), "--diff", str(known), *form]) == Exit.OK
+    assert "Not in these figures: Tune: there is no price for ml.r5.large" in " ".join(capsys.readouterr().out.split())
+    assert run(["cost", str(known), "--diff", str(unknown), *form]) == Exit.OK
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not in the figures before: Tune: there is no price for ml.r5.large" in said
+
+
+def test_what_may_run_again_on_demand_is_a_line_of_the_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = write_assembly(tmp_path / "old"), write_assembly(tmp_path / "new", again=True)
+    assert run(["cost", str(new), "--diff", str(old), "--markdown"]) == Exit.OK
+    _, lines = capsys.readouterr().out.split("<summary>What changes</summary>")
+    assert "again on demand, at worst | $0.00 | $" in lines.split("</details>")[0]
+
+
 def test_the_command_prints_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
