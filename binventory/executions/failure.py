@@ -7,11 +7,11 @@ import json
 from botocore.exceptions import ClientError
 
 from binventory.assembly.definitions import defaults_of
-from binventory.core.aws import Aws
+from binventory.core.aws import DENIED, Aws, error_code, error_message
 from binventory.core.errors import Problem
 from binventory.executions.execution import Execution, ExecutionStep, parameters_of
 from binventory.executions.job_kinds import KINDS, describe
-from binventory.executions.jobs import log_tail, output, read_json, trials
+from binventory.executions.jobs import LOG_GROUPS, log_tail, output, read_json, trials
 from stacks.names import EVALUATE, LIMIT_PER_CLASS, PHOTOS_URI
 
 
@@ -84,7 +84,8 @@ def explain(aws: Aws, execution: Execution) -> Problem:
             execution.failure or "the service gives no reason",
             f"look at it: aws sagemaker list-pipeline-execution-steps --pipeline-execution-arn {execution.arn}",
         )
-    cure = f"the end of the log of {failed.job or failed.name} is above; correct it and start the pipeline again"
+    log, where = _log(aws, failed)
+    cure = f"correct it and start the pipeline again; {where}"
     if failed.kind == "Lambda":
         function = failed.detail.rpartition(":")[-1]
         cure = f"correct the parameter it names and start the pipeline again; its log is /aws/lambda/{function}"
@@ -92,8 +93,21 @@ def explain(aws: Aws, execution: Execution) -> Problem:
         f"Step {failed.name} failed",
         _of_job(aws, failed) or failed.failure or execution.failure or "the service gives no reason",
         cure,
-        log=log_tail(aws, failed),
+        log=log,
     )
+
+
+def _log(aws: Aws, failed: ExecutionStep) -> tuple[tuple[str, ...], str]:
+    """The end of the log of a step's job, and where the log is."""
+    group = LOG_GROUPS.get("TrainingJob" if failed.kind == "TuningJob" else failed.kind, "")
+    whole = f"its log is {group}/{failed.job}" if group and failed.job else "it has no job, and so no log"
+    try:
+        log = log_tail(aws, failed)
+    except ClientError as error:
+        if error_code(error) not in DENIED:
+            raise
+        return (), f"you may not read its log: {error_message(error)}"
+    return log, f"the end of the log of {failed.job} is above" if log else whole
 
 
 def _more_photos(aws: Aws, execution: Execution) -> str:

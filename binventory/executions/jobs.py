@@ -14,7 +14,7 @@ from binventory.core.aws import Aws, error_code
 from binventory.core.objects import read_at
 from binventory.executions.execution import ExecutionStep
 
-_LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
+LOG_GROUPS = {"TrainingJob": "/aws/sagemaker/TrainingJobs", "ProcessingJob": "/aws/sagemaker/ProcessingJobs"}
 _LINES_AT_ONCE = 1000
 # From this loss on decimals are not shown.
 _DIVERGED = 10_000
@@ -84,14 +84,14 @@ def log_tail(aws: Aws, step: ExecutionStep, lines: int = 40) -> tuple[str, ...]:
         if not failed:
             return ()
         kind, job = "TrainingJob", failed[0].job
-    if kind not in _LOG_GROUPS:
+    if kind not in LOG_GROUPS:
         return ()
     return job_log(aws, kind, job)[-lines:]
 
 
 def job_log(aws: Aws, kind: str, job: str) -> tuple[str, ...]:
     """What a training or processing job has logged so far, of each instance its last lines; empty before the first."""
-    logs, group = aws.client("logs"), _LOG_GROUPS[kind]
+    logs, group = aws.client("logs"), LOG_GROUPS[kind]
     try:
         streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
     except ClientError as error:

@@ -95,7 +95,9 @@ def find(aws: Aws, names: Names, execution: str) -> str:
         return execution
     sagemaker = aws.client("sagemaker")
     try:
-        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=names.prefix)
+        pages = sagemaker.get_paginator("list_pipeline_executions").paginate(
+            PipelineName=names.prefix, SortBy="CreationTime", SortOrder="Descending"
+        )
         arns = [str(item["PipelineExecutionArn"]) for page in pages for item in page["PipelineExecutionSummaries"]]
     except ClientError as error:
         if error_code(error) != "ResourceNotFound":

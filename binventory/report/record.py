@@ -11,7 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from binventory import executions
-from binventory.core.aws import Aws
+from binventory.core.aws import DENIED, Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
 from binventory.cost.spent import Meter, Spent
 from stacks.names import EVALUATE, TRAIN, TUNE
@@ -67,9 +67,11 @@ def read(aws: Aws, arn: str, *, now: datetime | None = None) -> RunRecord:
     try:
         described = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
     except ClientError as error:
+        if error_code(error) in DENIED:
+            raise
         raise Problem(
             f"There is no execution {arn}",
-            str(error.response.get("Error", {}).get("Message", error)),
+            error_message(error),
             "without an argument the newest one is taken",
             code=Exit.USAGE,
         ) from error

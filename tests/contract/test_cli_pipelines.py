@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from binventory import executions
 from binventory.cli import app, run
@@ -48,6 +49,31 @@ def test_a_failed_job_ends_the_command_with_the_end_of_its_log(
     assert "Ingest failed" in captured.out
     assert run(["watch"]) == Exit.FAILED
     assert "Step Ingest failed" in capsys.readouterr().err
+
+
+def test_a_job_that_ended_without_a_word_has_no_log_above(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(client, processing("Ingest", "exit 3"))
+    assert run(["train", "--yes"]) == Exit.FAILED
+    what, why, cure = capsys.readouterr().err.splitlines()
+    assert what == "Step Ingest failed." and "exit code: 3" in why
+    assert "above" not in cure and "/aws/sagemaker/ProcessingJobs" in cure
+
+
+def test_a_failure_has_its_reason_also_for_those_who_may_not_read_logs(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*arguments: object) -> None:
+        error = {"Error": {"Code": "AccessDeniedException", "Message": "no logs for you"}}
+        raise ClientError(error, "DescribeLogStreams")  # type: ignore[arg-type]
+
+    define(client, processing("Ingest", "echo the disk is full; exit 3"))
+    monkeypatch.setattr("binventory.executions.failure.log_tail", denied)
+    assert run(["train", "--yes"]) == Exit.FAILED
+    what, why, cure = capsys.readouterr().err.splitlines()
+    assert what == "Step Ingest failed." and "exit code: 3" in why
+    assert "you may not read its log" in cure
 
 
 def test_a_refusal_shows_its_reason(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
