@@ -26,9 +26,11 @@ class FetchError(Exception):
     slow, protocol, headers, encoding, status, redirect, too_many_redirects, too_many_bytes, not_a_photo.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, host: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.host = host
+        """Of a URL that is not on the list: a redirect may have led there."""
 
 
 def checked_url(url: str, allowed_hosts: Iterable[str]) -> SplitResult:
@@ -52,7 +54,9 @@ def checked_url(url: str, allowed_hosts: Iterable[str]) -> SplitResult:
     if port not in (None, 443):
         raise FetchError("port", f"only port 443 is fetched from, not {port}")
     if not any(_matches(host.rstrip("."), pattern) for pattern in allowed_hosts):
-        raise FetchError("not_allowed", f"{host} is not on the list of hosts to fetch from; add it to allowed_hosts")
+        raise FetchError(
+            "not_allowed", f"{host} is not on the list of hosts to fetch from; add it to allowed_hosts", host
+        )
     return parts
 
 
@@ -80,6 +84,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _matches(host: str, pattern: str) -> bool:
+    pattern = pattern.lower().rstrip(".")
     if pattern == "*":
         return True
     return host.endswith(pattern) if pattern.startswith(".") else host == pattern

@@ -73,7 +73,7 @@ class Place:
 
 
 def place(aws: Aws, names: Names) -> Place:
-    """Reads the stacks' outputs. Raises Problem where the optional stack is not deployed."""
+    """Reads the stacks' outputs. Raises Problem where one of them is not deployed."""
     storage, ec2 = _outputs(aws, f"{names.prefix}-storage"), _outputs(aws, f"{names.prefix}-ec2")
     return Place(
         data_bucket=storage["DataBucketName"],
@@ -93,10 +93,13 @@ def _outputs(aws: Aws, stack: str) -> dict[str, str]:
     except ClientError as error:
         if "does not exist" not in error_message(error):
             raise
+        optional = stack.endswith("-ec2")
         raise Problem(
             f"The stack {stack} is not deployed",
-            "machines are started from it, and it is off unless settings ask for it",
-            "set ec2.enabled in settings/, then: npx cdk deploy --all",
+            "machines are started from it, and it is off unless settings ask for it"
+            if optional
+            else "it is not in this account and region",
+            f"{'set ec2.enabled in settings/, then' if optional else 'deploy first'}: npx cdk deploy --all",
             code=Exit.NOT_READY,
         ) from error
     return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", ())}

@@ -45,7 +45,6 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
             f"There is no price for {where.instance_type} in {aws.region}. To read it: "
             f"binventory cost --refresh --region {aws.region}"
         )
-    stop = "aws ec2 terminate-instances --instance-ids ID"
     return Launch(
         f"One run on EC2 spot: {run}",
         "once",
@@ -54,7 +53,7 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
         (
             ("how it stands", f"binventory train --on ec2 --env {names.environment} --watch {run}"),
             ("continue after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
-            ("end it now", stop),
+            ("end it now", f"binventory stop {run} --env {names.environment}"),
         ),
     )
 

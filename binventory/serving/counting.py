@@ -12,7 +12,8 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.serving.endpoint import is_absent, no_endpoint, outputs
 
-_FETCH_CURE = "photos are fetched by https from listed hosts only: --allow-host NAME lists one more"
+_UNLISTED = "photos are fetched by https from listed hosts only: --allow-host {} lists one more"
+_OTHERWISE = "download the photo, and give the file"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def count(
     except CountError as error:
         raise _not_counted(names, error) from error
     except FetchError as error:
-        raise Problem(f"{photo!s} was not fetched", str(error), _FETCH_CURE, code=Exit.USAGE) from error
+        raise Problem(f"{photo!s} was not fetched", str(error), _fetch_cure(error), code=Exit.USAGE) from error
     except OSError as error:
         raise Problem(
             f"{photo!s} was not read", error.strerror or str(error), "check the name", code=Exit.USAGE
@@ -73,6 +74,15 @@ def count(
         expected_count=found.expected_count,
         milliseconds=(time.perf_counter() - began) * 1000,
     )
+
+
+def _fetch_cure(error: FetchError) -> str:
+    """What to do about an address that was not fetched, by its reason."""
+    if error.reason in {"not_allowed", "scheme"}:
+        return _UNLISTED.format(error.host or "NAME")
+    if error.reason in {"url", "credentials", "host", "port", "not_a_photo"}:
+        return f"give the https address of the photo itself, without a port or a password; or {_OTHERWISE}"
+    return _OTHERWISE
 
 
 def _not_counted(names: Names, error: CountError) -> Problem:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from binventory.cli import run
+from binventory.client import FetchError
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
@@ -209,6 +210,16 @@ def test_without_a_deployment_the_cure_is_to_deploy(
     assert "cdk deploy" in cure
 
 
+def test_training_on_ec2_asks_for_the_stack_that_is_missing(
+    signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every environment has the storage stack; only the stack of machines is off unless settings ask for it."""
+    assert run(["train", "--on", "ec2"]) == Exit.NOT_READY
+    what, why, cure = problem(capsys)
+    assert "binventory-dev-storage" in what
+    assert "ec2.enabled" not in cure and "unless settings" not in why and "cdk deploy" in cure
+
+
 def test_training_without_a_pipeline_is_reported(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train"]) == Exit.NOT_READY
     assert "binventory-dev" in problem(capsys)[0]
@@ -252,6 +263,37 @@ def test_addresses_that_are_not_listed_are_not_fetched(
     what, _, cure = problem(capsys)
     assert address in what
     assert "--allow-host" in cure
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "unsaid"),
+    [
+        (
+            FetchError("not_allowed", "cdn.example is not on the list", "cdn.example"),
+            "--allow-host cdn.example",
+            "download",
+        ),
+        (FetchError("too_many_bytes", "the photo has more than 16777216 bytes"), "give the file", "--allow-host"),
+        (FetchError("private_address", "it leads to 10.0.0.1"), "give the file", "--allow-host"),
+        (FetchError("slow", "the photo did not arrive within 10 seconds"), "give the file", "--allow-host"),
+        (FetchError("not_a_photo", "what the URL gave is neither"), "address of the photo itself", "--allow-host"),
+    ],
+)
+def test_the_cure_of_an_address_that_was_not_fetched_fits_its_reason(
+    error: FetchError,
+    said: str,
+    unsaid: str,
+    signed_in: LocalAws,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("binventory.client.counting.fetch_photo", refuse)
+    assert run(["count", "https://photos.example/bin.jpg"]) == Exit.USAGE
+    cure = problem(capsys)[2]
+    assert said in cure and unsaid not in cure
 
 
 @pytest.mark.parametrize("text", ["Epochs", "=3", "two words=3"])

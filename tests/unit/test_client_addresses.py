@@ -68,6 +68,8 @@ def test_patterns_of_hosts() -> None:
         ("badexample.com", ".example.com", False),
         ("PHOTOS.example.", "photos.example", True),
         ("any.host", "*", True),
+        ("photos.example", "Photos.Example.", True),
+        ("a.example.com", ".EXAMPLE.com", True),
     ]:
         try:
             checked_url(f"https://{host}/", [pattern])
