@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 from binventory.client import CountError, Queue, count_queued
 from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT
 from binventory.core.aws import Aws, error_code, error_message
-from binventory.core.errors import Problem
-from binventory.serving import is_absent, no_endpoint
+from binventory.core.errors import Exit, Problem
+from binventory.serving import is_absent
 
 _ATTEMPTS: Final = 5
 _BUSY: Final = {429, 500, 502, 503, 504}
@@ -203,7 +203,12 @@ def _is_busy(error: ClientError) -> bool:
 
 def _unanswered(endpoint: str, error: ClientError) -> Problem:
     if is_absent(error_code(error), error_message(error)):
-        return no_endpoint(endpoint)
+        return Problem(
+            f"There is no endpoint {endpoint}",
+            "it is off, no model has been approved yet, or --endpoint names no endpoint of this account and region",
+            "turn it on: binventory endpoint on, with the --env of this audit; or audit by transform jobs: --batch",
+            code=Exit.NOT_READY,
+        )
     return _stopped(endpoint, error_message(error))
 
 

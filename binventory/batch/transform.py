@@ -20,6 +20,7 @@ from binventory.batch.site import Site
 from binventory.core.aws import DENIED, Aws, error_code, error_message
 from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from binventory.core.objects import read_at
 from binventory.core.quick_objects import QuickObjects
 
@@ -231,7 +232,7 @@ class TransformBatch:
     def _stop(self, name: str) -> bool:
         """Returns when the job no longer runs: its bill ends then, and only then its model may go."""
         try:
-            for _ in stop(self.aws, name):
+            for _ in stop(self.aws, self.site.names, name):
                 pass
         except Problem as problem:
             return problem.code is Exit.USAGE  # it is gone
@@ -261,7 +262,7 @@ class TransformBatch:
         return tuple(lines[-_LOG_LINES:])
 
 
-def stop(aws: Aws, name: str) -> Iterator[str]:
+def stop(aws: Aws, names: Names, name: str) -> Iterator[str]:
     """Stops a transform job and yields its status; returns when it no longer runs.
 
     Raises:
@@ -274,7 +275,7 @@ def stop(aws: Aws, name: str) -> Iterator[str]:
             raise Problem(
                 f"The transform job {name} was not stopped",
                 f"{error_code(error)}: {error_message(error)}",
-                f"it bills until it ends: let somebody who may stop it run: binventory stop {name}",
+                f"it bills until it ends: let somebody who may stop it run: {names.command(f'stop {name}')}",
                 code=Exit.NOT_READY,
             ) from error
         # It may have ended by itself.
@@ -296,7 +297,7 @@ def stop(aws: Aws, name: str) -> Iterator[str]:
             raise Problem(
                 f"The transform job {name} has not stopped yet",
                 f"it is {status}, and may still bill",
-                f"stop it again: binventory stop {name}",
+                f"stop it again: {names.command(f'stop {name}')}",
             )
         time.sleep(0.2 if aws.is_local else 5.0)
 

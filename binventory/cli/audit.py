@@ -140,7 +140,9 @@ def audit(
         halted = JobHalted(names, shown.stop)
         asked = _Asked(dry_run=dry_run, yes=yes, json=json)
         kept = f"what was compared is kept in {output}"
-        kept += "" if predictions else ", and the endpoint, where it is on, bills until: binventory endpoint off"
+        kept += (
+            "" if predictions else f", and the endpoint, where it is on, bills until: {names.command('endpoint off')}"
+        )
         with halted.explained(_again(source, output), kept):
             result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, asked, halted))
     if json:

@@ -79,7 +79,7 @@ def turn_on(
         raise Problem(
             f"The endpoint {names.prefix} cannot be turned on",
             "no model has been approved yet, so there is nothing to serve",
-            "approve one: binventory approve",
+            f"approve one: {names.command('approve')}",
             code=Exit.NOT_READY,
         )
     launched = None
@@ -110,7 +110,7 @@ def _goes_on(names: Names, wanted: str) -> GoesOn:
     return GoesOn(
         f"Interrupted; the endpoint {names.prefix} is still being turned {wanted}",
         f"the request was made, and the stack's update does it without this command; {off}",
-        f"look at it: binventory endpoint status --env {names.environment}",
+        f"look at it: {names.command('endpoint status')}",
     )
 
 

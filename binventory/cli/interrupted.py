@@ -52,5 +52,5 @@ class JobHalted:
         return GoesOn(
             f"Interrupted; the transform job {self._job} may still run",
             f"it was asked to stop and bills until it has ended{said}",
-            f"see that it has: binventory stop {self._job} --env {self._names.environment}",
+            f"see that it has: {self._names.command(f'stop {self._job}')}",
         )

@@ -24,7 +24,7 @@ def pending_package(aws: Aws, names: Names) -> str:
         why = _newest_failure(aws, names)
         if not why:
             raise
-        raise Problem(problem.what, why, "read it, then: binventory train", code=Exit.NOT_READY) from None
+        raise Problem(problem.what, why, f"read it, then: {names.command('train')}", code=Exit.NOT_READY) from None
 
 
 def _newest_failure(aws: Aws, names: Names) -> str:

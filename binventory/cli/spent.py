@@ -55,7 +55,7 @@ def spent(
     elif markdown:
         print(report.markdown(found), end="")
     else:
-        _print(found)
+        _print(found, names)
 
 
 def _report(aws: Aws, names: Names, arn: str) -> SpendingReport:
@@ -96,7 +96,7 @@ def _used(aws: Aws, money: Spent) -> tuple[dict[str, Usage] | None, tuple[str, .
         return None, ("These credentials may not read metrics (cloudwatch:GetMetricData), so no size is advised.",)
 
 
-def _print(found: SpendingReport) -> None:
+def _print(found: SpendingReport, names: Names) -> None:
     stdout.print(Text(found.execution.rsplit("/", 1)[-1], style="bold"), f"in {found.region}\n")
     bill = table(
         "step",
@@ -123,7 +123,7 @@ def _print(found: SpendingReport) -> None:
         stdout.print("CPU is per cent of one vCPU.", style="dim")
         if found.take:
             sets = " ".join(f"--set {knob}={name}" for knob, name in found.take.items())
-            stdout.print(f"To take these sizes: binventory train {sets}", soft_wrap=True)
+            stdout.print(f"To take these sizes: {names.command(f'train {sets}')}", soft_wrap=True)
         stdout.print()
     for note in (f"Prices of {found.prices_read}.", *found.notes):
         stdout.print(note, style="dim")

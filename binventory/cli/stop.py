@@ -64,7 +64,7 @@ def stop(
     with show(journal, stderr if json else stdout):
         for name in chosen:
             short = name.rsplit("/", 1)[-1]
-            with journal.step(f"Stop {short}") as entry, interruptible(lambda short=short: _goes_on(short, env)):  # type: ignore[misc]
+            with journal.step(f"Stop {short}") as entry, interruptible(lambda short=short: _goes_on(short, names)):  # type: ignore[misc]
                 for event in _stop(aws, names, name):
                     journal.note(entry, event)
             stopped.append({"name": name, "ended": entry.note, **_money(aws, name)})
@@ -81,11 +81,11 @@ def stop(
         stdout.print(sentence, soft_wrap=True)
 
 
-def _goes_on(name: str, env: str) -> GoesOn:
+def _goes_on(name: str, names: Names) -> GoesOn:
     return GoesOn(
         f"Interrupted while {name} was stopping",
         "it was asked to stop and bills until its jobs have ended",
-        f"see that it has: binventory stop {name} --env {env}",
+        f"see that it has: {names.command(f'stop {name}')}",
     )
 
 
@@ -105,7 +105,7 @@ def _chosen(aws: Aws, names: Names, execution: str | None, *, every: bool) -> tu
         raise Problem(
             f"{len(running)} executions of {names.prefix} run",
             f"which one to stop was not said: {short}",
-            "name one of them, or stop them all: binventory stop --all",
+            f"name one of them, or stop them all: {names.command('stop --all')}",
             code=Exit.USAGE,
         )
     return running
@@ -123,7 +123,7 @@ def _stop(aws: Aws, names: Names, name: str) -> Iterator[str]:
     if _is_run(name):
         return runs.stop(aws, name)
     if _is_transform_job(names, name):
-        return transform.stop(aws, name)
+        return transform.stop(aws, names, name)
     return stopping.stop(aws, name)
 
 

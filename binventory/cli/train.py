@@ -216,7 +216,7 @@ def _approve(aws: Aws, names: Names, package: str, note: str) -> None:
     # An endpoint that is off, with this package already, is turned on as well.
     answer = serving.request_on(aws, names, f"the approval of version {serving.version_of(package)}")
     if answer and answer.outcome == "held":
-        raise serving.not_promoted(names, answer.reason, "repair that, then: binventory endpoint on")
+        raise serving.not_promoted(names, answer.reason, f"repair that, then: {names.command('endpoint on')}")
 
 
 def _wait_until_served(aws: Aws, names: Names, package: str, timeout: float | None, console: Console) -> None:
@@ -232,7 +232,7 @@ def _goes_on(names: Names, package: str) -> GoesOn:
     return GoesOn(
         f"Interrupted; {package} is approved, and its promotion continues",
         "CloudFormation updates the serving stack, and the endpoint bills until it is turned off",
-        f"look at it: binventory endpoint status --env {names.environment}; take it back: binventory reject {package}",
+        f"look at it: {names.command('endpoint status')}; take it back: {names.command(f'reject {package}')}",
     )
 
 
@@ -254,7 +254,7 @@ def reject(
         raise Problem(
             f"The endpoint {names.prefix} names no model",
             "none has been approved yet",
-            "name the one to reject: binventory reject ARN",
+            f"name the one to reject: {names.command('reject ARN')}",
             code=Exit.NOT_READY,
         )
     _require_group(aws, names, arn, "rejected")
@@ -286,7 +286,7 @@ def _no_newer(aws: Aws, names: Names, package: str) -> None:
         raise Problem(
             f"The model package {package} was not approved",
             f"version {newer[0].version} is newer and approved, and the newest approved version serves",
-            f"reject it first: binventory reject {newer[0].package}",
+            f"reject it first: {names.command(f'reject {newer[0].package}')}",
             code=Exit.USAGE,
         )
 

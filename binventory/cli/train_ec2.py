@@ -57,7 +57,7 @@ def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
     names = Names(settings.environment, settings.project)
     where = plans.place(aws, names)
     if asked.watch:
-        _follow(aws, names, where, runs.read_plan(aws, where, asked.watch), asked.json)
+        _follow(aws, names, where, runs.read_plan(aws, names, where, asked.watch), asked.json)
         return
     plan = _plan(aws, names, where, asked)
     run = str(plan["run"])
@@ -81,12 +81,12 @@ def train_on_ec2(aws: Aws, settings: Settings, asked: Ec2Options) -> None:
 def _plan(aws: Aws, names: Names, where: Place, asked: Ec2Options) -> dict[str, Any]:
     if asked.resume is None:
         return plans.make(aws, names, where, plans.new_run(), asked.values)
-    plan = runs.read_plan(aws, where, asked.resume)
+    plan = runs.read_plan(aws, names, where, asked.resume)
     if machine := runs.machine_of(aws, asked.resume):
         raise Problem(
             f"The run {asked.resume} is still at work",
             f"{machine} works on it, and two would overwrite each other's checkpoints",
-            f"look at it: binventory train --on ec2 --watch {asked.resume}",
+            f"look at it: {names.command(f'train --on ec2 --watch {asked.resume}')}",
             code=Exit.USAGE,
         )
     return plan
@@ -108,16 +108,16 @@ def _follow(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json:
             journal.end(journal.entry(at), "done" if status.state == _ENDED_WELL else "failed")
         journal.skip_waiting()
     if status.state != _ENDED_WELL:
-        raise runs.explain(aws, where, run, status)
+        raise runs.explain(aws, names, where, run, status)
     _finish(aws, names, where, plan, json)
 
 
 def _goes_on(names: Names, where: Place, run: str) -> GoesOn:
-    env = f"--env {names.environment}"
+    stop, watch = names.command(f"stop {run}"), names.command(f"train --on ec2 --watch {run}")
     return GoesOn(
         f"Interrupted; the run {run} continues",
         f"its machine works on it and bills until it ends, {where.max_minutes} minutes after its start at the latest",
-        f"stop it: binventory stop {run} {env}; follow it again: binventory train --on ec2 --watch {run} {env}",
+        f"stop it: {stop}; follow it again: {watch}",
     )
 
 
@@ -138,4 +138,4 @@ def _finish(aws: Aws, names: Names, where: Place, plan: Mapping[str, Any], json:
         print_json({"run": run, "model_package": package, "accuracy": accuracy})
         return
     stdout.print(f"\nAccuracy on the test split {accuracy:.3f}\nRegistered {package}", soft_wrap=True)
-    stdout.print(f"Serve it: binventory approve {package}", soft_wrap=True)
+    stdout.print(f"Serve it: {names.command(f'approve {package}')}", soft_wrap=True)

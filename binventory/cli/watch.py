@@ -122,8 +122,10 @@ def follow(aws: Aws, names: Names, arn: str, json: bool) -> None:
     if watcher.trials and not console.is_terminal:
         stdout.print()
         stdout.print(trials_table(watcher.trials))
-    said = [f"\nRegistered {registered}", *refusal(aws, registered), f"Serve it:     binventory approve {registered}"]
-    stdout.print("\n".join([*said, f"Look back:    binventory report {execution.id}"]), soft_wrap=True)
+    said = [f"\nRegistered {registered}", *refusal(aws, registered)]
+    said += [f"Serve it:     {names.command(f'approve {registered}')}"]
+    said += [f"Look back:    {names.command(f'report {execution.id}')}"]
+    stdout.print("\n".join(said), soft_wrap=True)
 
 
 def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
@@ -132,8 +134,7 @@ def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
         return GoesOn(
             "Interrupted at the start; an execution may have started",
             "the request was on its way, and an execution that started runs in SageMaker and bills until it ends",
-            f"see whether it has: binventory watch --env {names.environment}; "
-            f"stop it: binventory stop --env {names.environment}",
+            f"see whether it has: {names.command('watch')}; stop it: {names.command('stop')}",
         )
     short = arn.rsplit("/", 1)[-1]
     bills = "bills until it ends" + (f": {spent}" if spent else "")
@@ -141,8 +142,7 @@ def goes_on(aws: Aws, names: Names, arn: str, spent: str = "") -> GoesOn:
     return GoesOn(
         f"Interrupted; the execution {short} continues",
         f"it runs in SageMaker, not in this command, and {bills}",
-        f"stop it: binventory stop {arn} --env {names.environment}; "
-        f"follow it again: binventory watch {arn} --env {names.environment}",
+        f"stop it: {names.command(f'stop {arn}')}; follow it again: {names.command(f'watch {arn}')}",
     )
 
 

@@ -20,6 +20,10 @@ class Names:
         """Pipeline and endpoint are called this."""
         return f"{self.project}-{self.environment}"
 
+    def command(self, words: str) -> str:
+        """A command line to be typed. It names the environment: without that it would be about `dev`."""
+        return f"binventory {words} --env {self.environment}"
+
     @property
     def serving_stack(self) -> str:
         """The stack with the endpoint."""

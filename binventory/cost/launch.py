@@ -130,8 +130,8 @@ def of_execution(
         + notes
         + ((LOCAL_NOTE,) if aws.is_local else ()),
         next_commands=(
-            ("how it stands, and its money so far", f"binventory watch --env {names.environment}"),
-            ("what it has cost, and which sizes would do", f"binventory spent --env {names.environment}"),
+            ("how it stands, and its money so far", names.command("watch")),
+            ("what it has cost, and which sizes would do", names.command("spent")),
         ),
     )
 
@@ -152,9 +152,9 @@ def of_endpoint(template: Json, title: str, *, names: Names, aws: Aws) -> Launch
         charges,
         (*notes, *complaints),
         (
-            ("count a photo", f"binventory count --env {names.environment} PHOTO"),
-            ("whether it bills", f"binventory endpoint status --env {names.environment}"),
-            ("end its bill", f"binventory endpoint off --env {names.environment}"),
+            ("count a photo", names.command("count PHOTO")),
+            ("whether it bills", names.command("endpoint status")),
+            ("end its bill", names.command("endpoint off")),
         ),
     )
 

@@ -121,7 +121,7 @@ def make(aws: Aws, names: Names, where: Place, run: str, given: Mapping[str, str
         raise Problem(
             f"--set {unknown[0]} has no effect on EC2",
             f"a machine takes {', '.join(KNOWN)}: it embeds, trains once and evaluates",
-            "leave it out, or train with the pipeline: binventory train",
+            f"leave it out, or train with the pipeline: {names.command('train')}",
             code=Exit.USAGE,
         )
     execution = _ingested(aws, names)
@@ -202,7 +202,7 @@ def _ingested(aws: Aws, names: Names) -> executions.Execution:
     raise Problem(
         "There are no shards to train on",
         f"no execution of the pipeline {names.prefix} has ingested photos",
-        "run the pipeline once: binventory train",
+        f"run the pipeline once: {names.command('train')}",
         code=Exit.NOT_READY,
     )
 

@@ -51,9 +51,9 @@ def launch(aws: Aws, names: Names, where: Place, run: str, values: Mapping[str, 
         (charge,),
         (*notes, *said, *((LOCAL_NOTE,) if aws.is_local else ())),
         (
-            ("how it stands", f"binventory train --on ec2 --env {names.environment} --watch {run}"),
-            ("continue after a reclaim", f"binventory train --on ec2 --env {names.environment} --resume {run}"),
-            ("end it now", f"binventory stop {run} --env {names.environment}"),
+            ("how it stands", names.command(f"train --on ec2 --watch {run}")),
+            ("continue after a reclaim", names.command(f"train --on ec2 --resume {run}")),
+            ("end it now", names.command(f"stop {run}")),
         ),
     )
 

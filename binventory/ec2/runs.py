@@ -51,14 +51,14 @@ def write_plan(aws: Aws, where: Place, plan: Mapping[str, Any]) -> None:
     _put(aws, f"{where.results(plan['run'])}/run.json", plan)
 
 
-def read_plan(aws: Aws, where: Place, run: str) -> dict[str, Any]:
+def read_plan(aws: Aws, names: Names, where: Place, run: str) -> dict[str, Any]:
     """The plan of an earlier run. Raises Problem where there is none."""
     found = _get(aws, f"{where.results(run)}/run.json")
     if found is None:
         raise Problem(
             f"There is no run {run}",
             f"there is nothing at {where.results(run)}/run.json; executions expire after a while",
-            "start a new one: binventory train --on ec2",
+            f"start a new one: {names.command('train --on ec2')}",
             code=Exit.USAGE,
         )
     return found
@@ -100,7 +100,7 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
     raise Problem(
         f"No {where.instance_type} is available on spot",
         refused,
-        f"try later, set another ec2.instance_type, or resume it: binventory train --on ec2 --resume {run}",
+        f"try later, set another ec2.instance_type, or resume it: {names.command(f'train --on ec2 --resume {run}')}",
     )
 
 
@@ -138,11 +138,11 @@ def follow(aws: Aws, where: Place, run: str, *, every: float) -> Iterator[Status
         time.sleep(every)
 
 
-def explain(aws: Aws, where: Place, run: str, status: Status) -> Problem:
+def explain(aws: Aws, names: Names, where: Place, run: str, status: Status) -> Problem:
     """Why a run did not succeed, with the end of its log."""
-    again = f"binventory train --on ec2 --resume {run}"
+    again, anew = names.command(f"train --on ec2 --resume {run}"), names.command("train --on ec2")
     cure = {
-        "failed": "the end of its log is above; correct it and start again: binventory train --on ec2",
+        "failed": f"the end of its log is above; correct it and start again: {anew}",
         "timed out": f"raise ec2.max_runtime_minutes in settings/, deploy, and continue from its checkpoints: {again}",
     }.get(status.state, f"continue from its checkpoints: {again}")
     return Problem(

@@ -83,7 +83,7 @@ def newest(aws: Aws, names: Names) -> str:
         raise Problem(
             f"The pipeline {names.prefix} has not run",
             "it has no execution, or is not deployed",
-            "start one: binventory train",
+            f"start one: {names.command('train')}",
             code=Exit.NOT_READY,
         )
     return str(found[0]["PipelineExecutionArn"])

@@ -23,12 +23,12 @@ def is_absent(code: str, message: str) -> bool:
     return code in {"ValidationError", "ValidationException"} and any(word in message.lower() for word in words)
 
 
-def no_endpoint(name: str) -> Problem:
-    """What a command says that needs an endpoint where there is none."""
+def no_endpoint(names: Names) -> Problem:
+    """What a command says that needs an environment's endpoint where there is none."""
     return Problem(
-        f"There is no endpoint {name}",
+        f"There is no endpoint {names.prefix}",
         "it is off, or no model has been approved yet",
-        "turn it on: binventory endpoint on; or approve a model: binventory approve",
+        f"turn it on: {names.command('endpoint on')}; or approve a model: {names.command('approve')}",
         code=Exit.NOT_READY,
     )
 

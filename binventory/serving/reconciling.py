@@ -103,10 +103,12 @@ def follow_promotion(aws: Aws, names: Names, package: str, *, timeout: float, ev
         judged = describe_package(aws, package)
         if judged.status != "Approved":
             why = judged.description or "no reason was given"
-            raise not_promoted(names, f"it is {judged.status}: {why}", f"to try it again: binventory approve {package}")
+            raise not_promoted(
+                names, f"it is {judged.status}: {why}", f"to try it again: {names.command(f'approve {package}')}"
+            )
         answer = watch.ask(state)
         if answer and answer.outcome == "held":
-            raise not_promoted(names, answer.reason, "repair that, then: binventory endpoint on")
+            raise not_promoted(names, answer.reason, f"repair that, then: {names.command('endpoint on')}")
         watch.pause(lambda: not_promoted(names, watch.late(endpoint_state(aws, names))))
 
 

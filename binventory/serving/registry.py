@@ -117,7 +117,7 @@ def latest_package(aws: Aws, names: Names, *, status: str = "PendingManualApprov
         raise Problem(
             f"No model package of {names.prefix} is {status}",
             "no pipeline execution has registered one that is",
-            "train one: binventory train",
+            f"train one: {names.command('train')}",
             code=Exit.NOT_READY,
         )
     return str(packages[0]["ModelPackageArn"])

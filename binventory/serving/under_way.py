@@ -26,7 +26,7 @@ def explained(names: Names, state: EndpointState) -> tuple[str, ...]:
 
 def advice(names: Names, state: EndpointState) -> tuple[str, ...]:
     """What still bills behind the endpoint, or will, and how to end it; empty where nothing does."""
-    off = f"binventory endpoint off --env {names.environment}"
+    off = names.command("endpoint off")
     if not state.rests:
         return (*explained(names, state), f"To end the endpoint's bill instead: {off} (done once the change has ended)")
     if state.status != "absent":

@@ -18,6 +18,7 @@ from binventory.batch.site import find_site
 from binventory.batch.transform import Photos, TransformBatch, stop
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
+from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
 from tests.conftest import NAMES
@@ -339,8 +340,9 @@ def test_a_job_that_may_not_be_stopped_is_said_at_once(aws: Aws, local_aws: Loca
     own = connect(local_aws.environment())
     own.client("sagemaker").meta.events.register("before-call.sagemaker.StopTransformJob", lambda **given: _denied())
     with pytest.raises(Problem, match="was not stopped: AccessDeniedException") as caught:
-        list(stop(own, "binventory-dev-count-0123456789ab-1"))
+        list(stop(own, Names("prod", "binventory"), "binventory-prod-count-0123456789ab-1"))
     assert "it bills until it ends" in caught.value.cure
+    assert caught.value.cure.endswith("binventory stop binventory-prod-count-0123456789ab-1 --env prod")
 
 
 def jobs(client: ClientFactory, purpose: str) -> list[dict[str, str]]:

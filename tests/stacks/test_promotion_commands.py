@@ -100,7 +100,7 @@ def test_a_package_that_cannot_serve_is_reported_with_its_reason_wherever_people
     assert run(["approve", bad, "--yes"]) == Exit.FAILED
     what, why, cure = problem(capsys)
     assert NAME in what and "Rejected: Rolled back: Endpoint: " in why and "cannot load the model" in why
-    assert cure == f"to try it again: binventory approve {bad}"
+    assert cure == f"to try it again: binventory approve {bad} --env dev"
     (newer,) = status(capsys)["newer"]
     assert (newer["package"], newer["status"]) == (bad, "Rejected") and "cannot load" in newer["description"]
     assert run(["endpoint", "status"]) == Exit.OK

@@ -210,6 +210,17 @@ def test_without_a_deployment_the_cure_is_to_deploy(
     assert "cdk deploy" in cure
 
 
+@pytest.mark.parametrize("arguments", ["watch", "report", "spent", "approve", "endpoint on", "train --on ec2", "train"])
+def test_a_cure_for_prod_is_about_prod(
+    arguments: str, signed_in: LocalAws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Followed word for word, a command without --env would start, approve or stop something of dev."""
+    monkeypatch.chdir(signed_in.state_dir)
+    assert run([*arguments.split(), "--env", "prod"]) == Exit.NOT_READY
+    cure = problem(capsys)[2]
+    assert cure.count("binventory ") == cure.count("--env prod")
+
+
 def test_training_on_ec2_asks_for_the_stack_that_is_missing(
     signed_in: LocalAws, capsys: pytest.CaptureFixture[str]
 ) -> None:

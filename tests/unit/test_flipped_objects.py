@@ -29,6 +29,7 @@ from machine.aws import Exchange
 from modelling.weights import read_weights
 from sealing import SealError, seal
 from stacks.environments import FingerprintEnvironment, variables_of
+from tests.conftest import NAMES
 
 WHERE = Place(BUCKET, BUCKET, "", (), "", "", 1, 1)
 ROW = {"id": "00001", "count": 2, "split": "test"}
@@ -45,7 +46,11 @@ COMMANDS: dict[str, tuple[str, Callable[[Aws], Any], Any]] = {
         lambda aws: executions.read_json(aws, f"s3://{BUCKET}/executions/r/evaluation/evaluation.json"),
         {"accuracy": 1},
     ),
-    "the plan of a machine": ("executions/r/run.json", lambda aws: runs.read_plan(aws, WHERE, "r"), {"run": "r"}),
+    "the plan of a machine": (
+        "executions/r/run.json",
+        lambda aws: runs.read_plan(aws, NAMES, WHERE, "r"),
+        {"run": "r"},
+    ),
     "the evaluation of a machine": (
         "executions/r/evaluation/evaluation.json",
         lambda aws: runs.evaluation(aws, WHERE, "r"),
