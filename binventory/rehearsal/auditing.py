@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,17 @@ class Audited:
     recorded_probability: float
 
 
-def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folder: Path) -> tuple[Audited, ...]:
+@dataclass(frozen=True)
+class Record:
+    """One row of the table of records."""
+
+    image_id: str
+    count: int
+    photo: str
+    """Its key below the audited prefix."""
+
+
+def audit(aws: Aws, names: Names, source: str, records: Sequence[Record], folder: Path) -> tuple[Audited, ...]:
     """Audits the photos of `records` below `source` by transform job; returns them as their events brought them.
 
     Raises Problem when an event is missing.
@@ -39,7 +49,7 @@ def audit(aws: Aws, names: Names, source: str, records: Mapping[str, int], folde
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["image_id", "count", "photo"])
-        writer.writerows((image_id, count, f"bin-images/{image_id}.jpg") for image_id, count in records.items())
+        writer.writerows(map(astuple, records))
     queue = _create_queue(aws)
     try:
         request = job.Request(

@@ -1,4 +1,4 @@
-"""The rehearsal: nine steps from an empty machine to counted photos, and back to an empty machine."""
+"""The rehearsal: from an empty machine to counted photos, and back to an empty machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AFTER = (
 
 
 def rehearse(options: Options, journal: Journal, result: Result | None = None) -> Result:
-    """Runs the nine steps. Nothing is left running, also after a failure, unless `keep` is set.
+    """Runs the steps. Nothing is left running, also after a failure, unless `keep` is set.
 
     `result` is filled step by step: pass one to see the results of a rehearsal that fails.
     """
@@ -101,7 +101,9 @@ class _Rehearsal(Steps):
     def audit(self) -> None:
         """The counted photos by Batch Transform, which must agree with the endpoint."""
         with self.journal.step("Audit by transform job") as entry:
-            records = {item.image_id: item.recorded for item in self.result.counted}
+            records = [
+                auditing.Record(item.image_id, item.recorded, self.keys[item.image_id]) for item in self.result.counted
+            ]
             source_uri = f"s3://{source.PUBLIC_BUCKET}/"
             audited = auditing.audit(self.aws, self.names, source_uri, records, self.options.state_dir / "audit")
             likely = {found.image_id: found.likely for found in audited}

@@ -11,10 +11,13 @@ from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
+from binventory.records import ids
 from binventory.render import render_bucket
 from binventory.render.claim import is_rendered
 
 PUBLIC_BUCKET = "aft-vbi-pds"
+PHOTOS = "bin-images"
+"""Folder of the photos, in a directory and in the bucket."""
 _UPLOADS = 16
 
 
@@ -30,13 +33,22 @@ class Source:
 
 def check(folder: Path) -> None:
     """Refuses a folder that is not laid out like the public bucket."""
-    if not (folder / "bin-images").is_dir():
+    if not (folder / PHOTOS).is_dir():
         raise Problem(
             f"{folder} holds no bin photos",
-            "there is no folder bin-images in it",
+            f"there is no folder {PHOTOS} in it",
             "name a folder with bin-images/NNNNN.jpg and metadata/NNNNN.json, or leave --photos out to render some",
             code=Exit.USAGE,
         )
+
+
+def photo_keys(folder: Path) -> dict[str, str]:
+    """The key of each bin's photo by its id, as Ingest takes it: of two photos of a bin the one that ends in `.jpg`."""
+    keys: dict[str, str] = {}
+    for name in sorted((path.name for path in (folder / PHOTOS).iterdir() if path.is_file()), key=ids.preference):
+        if (image_id := ids.id_of_photo(name)) is not None:
+            keys.setdefault(image_id, f"{PHOTOS}/{name}")
+    return keys
 
 
 def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str = PUBLIC_BUCKET) -> Source:
@@ -51,7 +63,7 @@ def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str
         if error_code(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
             raise
     files = list(_files(folder))
-    photos = sum(path.parent.name == "bin-images" for path in files)
+    photos = sum(path.parent.name == PHOTOS for path in files)
 
     def upload(path: Path) -> None:
         s3.put_object(Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
@@ -75,7 +87,7 @@ def kind_of(folder: Path | None) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for part in ("bin-images", "metadata"):
+    for part in (PHOTOS, "metadata"):
         yield from sorted(path for path in (folder / part).glob("*") if path.is_file())
     if (folder / "labels.csv").is_file():
         yield folder / "labels.csv"

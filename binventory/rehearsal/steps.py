@@ -37,6 +37,8 @@ class Steps:
         self.result = result
         if options.photos is not None:
             source.check(options.photos)
+        self.keys: dict[str, str] = {}
+        """Of the photos in the bucket, by id."""
         self.logs = options.state_dir / "logs"
         """A subclass makes it."""
 
@@ -69,6 +71,7 @@ class Steps:
                 bucket=self.bucket,
             )
             self.result.source = found
+            self.keys = source.photo_keys(folder)
             labels = "labels.csv" if found.labels_uri != "none" else "metadata"
             photos = counted(found.photos, f"{source.kind_of(self.options.photos)} photo")
             self.journal.note(entry, f"{photos}, labels from {labels}")
@@ -155,12 +158,13 @@ class Steps:
         return uri
 
     def _ask(self, image_id: str) -> serving.EndpointAnswer:
-        photo = read_at(self.aws.client("s3"), f"s3://{self.bucket}/bin-images/{image_id}.jpg")
+        photo = read_at(self.aws.client("s3"), f"s3://{self.bucket}/{self.keys[image_id]}")
         return serving.count(self.aws, self.names, photo, queue=self._queue)
 
     def _stacks(self) -> list[str]:
         """The stacks of this environment that exist, in the order in which they were deployed."""
-        stacks = self.aws.client("cloudformation").describe_stacks()["Stacks"]
+        pages = self.aws.client("cloudformation").get_paginator("describe_stacks").paginate()
+        stacks = [stack for page in pages for stack in page["Stacks"]]
         ours = [stack for stack in stacks if stack["StackName"].startswith(f"{self.names.prefix}-")]
         return [stack["StackName"] for stack in sorted(ours, key=lambda stack: stack["CreationTime"])]
 

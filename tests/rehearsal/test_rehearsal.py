@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from binventory.executions import STEPS
-from binventory.rehearsal import leftovers
+from binventory.rehearsal import leftovers, source
 from binventory.rehearsal.agreement import TOLERANCE
+from binventory.rehearsal.defaults import DEFAULT_PHOTOS
 from tests.browser.conftest import Watched
 from tests.rehearsal.kept import COMMAND, WATCHFUL, binventory, cdk, client
 
@@ -25,7 +26,10 @@ STACKS = ("Storage", "Money", "Training", "Serving", "Monitoring")
 def test_from_an_empty_machine_to_counted_photos_and_back(repository: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     page = tmp_path / "run.html"
-    flags = ("--reclaim", "--json", "--report", str(page), "--state-dir", str(state))
+    bins = source.render(tmp_path / "bins", DEFAULT_PHOTOS)
+    for number, photo in enumerate(sorted((bins / source.PHOTOS).glob("*.jpg"))):
+        photo.rename(photo.with_suffix((".jpg", ".JPEG", ".png")[number % 3]))  # the content decides, not the name
+    flags = ("--photos", str(bins), "--reclaim", "--json", "--report", str(page), "--state-dir", str(state))
     said = json.loads(binventory(repository, "rehearse", *flags))
     assert [step["name"] for step in said["steps"] if step["seconds"] is None] == []
     assert {step["name"] for step in said["steps"]} >= set(STEPS)

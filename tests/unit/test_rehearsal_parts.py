@@ -55,6 +55,19 @@ def test_every_file_arrives_under_the_public_buckets_keys(aws: Aws, tmp_path: Pa
     assert leftovers.in_account(aws).none
 
 
+def test_photos_are_found_whatever_they_end_with_as_ingest_takes_them(tmp_path: Path) -> None:
+    photos = tmp_path / "bin-images"
+    photos.mkdir()
+    for name in ("00001.jpg", "00002.PNG", "00003.JPEG", "00003.png", "00004.png", "00004.jpg", "Thumbs.db"):
+        (photos / name).write_bytes(b"x")
+    assert source.photo_keys(tmp_path) == {
+        "00001": "bin-images/00001.jpg",
+        "00002": "bin-images/00002.PNG",
+        "00003": "bin-images/00003.JPEG",
+        "00004": "bin-images/00004.jpg",
+    }
+
+
 def test_a_bucket_whose_objects_stay_is_named_with_the_first_of_them(aws: Aws) -> None:
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="held")
