@@ -117,12 +117,12 @@ class Visit:
         self._admission.photos += amount
         self._photos += amount
 
-    async def read_body(self, receive: Receive, content_length: str | None) -> bytes:
+    async def read_body(self, receive: Receive, content_length: str) -> bytes:
         """The whole body, within the limits; from then on the request counts.
 
         Raises RequestError (408, 413, 503) and Disconnected.
         """
-        if content_length and content_length.isdecimal() and int(content_length) > self._admission.limits.body_bytes:
+        if content_length.isdecimal() and int(content_length) > self._admission.limits.body_bytes:
             self.hold_bytes(int(content_length))
         parts: list[bytes] = []
         try:

@@ -50,6 +50,8 @@ class HttpReply:
     body: bytes = b""
     media_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    then: Callable[[], None] | None = None
+    """Called when the answer has been sent: work for which no client should wait. Must not raise."""
 
     @classmethod
     def of_json(cls, document: object, status: int = 200) -> HttpReply:
@@ -135,6 +137,8 @@ class Application:
             }
         )
         await send({"type": "http.response.body", "body": reply.body})
+        if reply.then is not None:
+            reply.then()
 
     def _refusal(self, error: RequestError) -> HttpReply:
         """The reply for an error. In a transform job its status is 200, because one bad photo must not fail the job."""
@@ -169,20 +173,20 @@ class Application:
 
     async def _invocations(self, scope: Scope, receive: Receive) -> HttpReply:
         begun = time.perf_counter()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        accept = headers.get("accept", "")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        accept = _text_of(headers, b"accept")
         choose_answer(accept)
         with self._admission.admit() as visit:
             reading = await self._read(headers, receive, visit)
             prediction = await self._predict(reading, visit)
         answered, media_type = output_fn(prediction, accept)
-        self._observe(prediction, 1000 * (time.perf_counter() - begun))
-        return HttpReply(200, answered, media_type)
+        total_ms = 1000 * (time.perf_counter() - begun)
+        return HttpReply(200, answered, media_type, then=partial(self._observe, prediction, total_ms))
 
-    async def _read(self, headers: dict[str, str], receive: Receive, visit: Visit) -> Reading:
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive, visit: Visit) -> Reading:
         """The photos of a request. Nothing holds the body of one that was parsed into them."""
-        body = await visit.read_body(receive, headers.get("content-length"))
-        content_type = headers.get("content-type", "")
+        body = await visit.read_body(receive, _text_of(headers, b"content-length"))
+        content_type = _text_of(headers, b"content-type")
         # A single image needs no parsing, so it is not worth a change of threads.
         if is_one_image(content_type):
             return input_fn(body, content_type)
@@ -282,10 +286,16 @@ class Application:
 
 def _check_framing(scope: Scope) -> None:
     """Raises RequestError where a proxy before this server might see another end of the body (RFC 9112, 6.1)."""
-    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+    headers = dict(scope["headers"])
+    if b"content-length" in headers and b"transfer-encoding" in headers:
         raise RequestError(
             400, "framing", "send Content-Length or Transfer-Encoding, not both", [("connection", "close")]
         )
+
+
+def _text_of(headers: dict[bytes, bytes], name: bytes) -> str:
+    """A header's value; nothing where the request has no such header."""
+    return headers.get(name, b"").decode("latin-1")
 
 
 def _places(error: Exception) -> list[str]:

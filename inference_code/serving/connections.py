@@ -1,7 +1,7 @@
 """Connections of uvicorn: a client that sends its request too slowly, or no HTTP, gets an answer and is disconnected.
 
 uvicorn limits how long a connection may rest between two requests. It does not limit how long the headers of a request
-may take, nor the rest of a body that the application has refused.
+may take, nor the rest of a body that the application has refused. Here it also sends an answer in one piece.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.telemetry import log
+from serving.transports import JoiningTransport
 
 HEADER_SECONDS: Final = 10.0
 """For the headers of a request, from the connection or their first byte, and for the rest of a refused body."""
@@ -26,10 +27,12 @@ class HttpProtocol(H11Protocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._until: asyncio.TimerHandle | None = None
+        self._joining: JoiningTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for headers; refuse a connection beyond MAX_CONNECTIONS."""
-        super().connection_made(transport)
+        self._joining = JoiningTransport(transport, self.loop)
+        super().connection_made(self._joining)
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse(503, "busy", f"{MAX_CONNECTIONS} connections are open; try again in a second")
         else:
@@ -48,6 +51,11 @@ class HttpProtocol(H11Protocol):
         """End the wait with the connection."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Send the answer, whose last part has been written."""
+        self._joining.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP like every other refusal, and disconnect."""

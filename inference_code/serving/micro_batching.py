@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -46,7 +47,10 @@ class MicroBatcher:
         self._waiting: deque[_Waiting] = deque()
         self._job: Job | None = None
         self._rests = False
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        # Where the thread rests. It holds at most one item, which ends the rest. A Condition would do the same, but in
+        # Python code, for which a client waits.
+        self._alarm: SimpleQueue[None] = SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
         self._thread.start()
@@ -56,11 +60,11 @@ class MicroBatcher:
 
         From any thread, so that a decoder hands its photo on without a turn of the event loop.
         """
-        with self._wake:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the server is stopping")
             self._waiting.append(_Waiting(photo, time.perf_counter(), deliver))
-            self._wake.notify()
+            self._end_rest()
 
     def lend(self, job: Job) -> bool:
         """Let the network's thread run a job now if it rests; False if it does not, and the job is not run.
@@ -68,18 +72,18 @@ class MicroBatcher:
         So a photo that comes alone is decoded in the thread that scores it, without a change of threads between. Jobs
         must not raise.
         """
-        with self._wake:
-            if not self._rests or self._waiting or self._closed:
+        with self._lock:
+            if not self._rests or self._closed:
                 return False
-            self._rests, self._job = False, job
-            self._wake.notify()
+            self._job = job
+            self._end_rest()
             return True
 
     def close(self) -> None:
         """Score the photos that wait, for a moment, then end the thread."""
-        with self._wake:
+        with self._lock:
             self._closed = True
-            self._wake.notify()
+            self._end_rest()
         self._thread.join(_CLOSING_SECONDS)
 
     @property
@@ -87,11 +91,17 @@ class MicroBatcher:
         """Whether the thread still runs."""
         return self._thread.is_alive()
 
+    def _end_rest(self) -> None:
+        """With the lock."""
+        if self._rests:
+            self._rests = False
+            self._alarm.put(None)
+
     def _work(self) -> None:
         while batch := self._take():
             begun = time.perf_counter()
             try:
-                scores = self._logits(np.stack([entry.photo for entry in batch]))
+                scores = self._logits(_stacked(batch))
             # An error of the runtime is delivered to the requests of this batch; the next batch must still run.
             except Exception as error:
                 for entry in batch:
@@ -102,21 +112,20 @@ class MicroBatcher:
                 entry.deliver(Scored(row, entry.since, (begun - entry.since) * 1000, model_ms))
 
     def _take(self) -> list[_Waiting]:
-        with self._wake:
-            while self._job is not None or not (self._waiting or self._closed):
-                if self._job is not None:
-                    self._run(self._job)
-                else:
-                    self._rests = True
-                    self._wake.wait()
-            self._rests = False
-            return [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+        """The photos that wait, once there are any; none when the server stops. Runs lent jobs meanwhile."""
+        while True:
+            with self._lock:
+                job, self._job = self._job, None
+                if job is None and (self._waiting or self._closed):
+                    return [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+                self._rests = job is None
+            if job is None:
+                self._alarm.get()
+            else:
+                # A photo that it enqueues is taken next.
+                job()
 
-    def _run(self, job: Job) -> None:
-        """Run the lent job without the lock; a photo that it enqueues is taken next."""
-        self._wake.release()
-        try:
-            job()
-        finally:
-            self._wake.acquire()
-            self._job = None
+
+def _stacked(batch: list[_Waiting]) -> Photos:
+    """[N, height, width, 3]; a single photo is not copied."""
+    return batch[0].photo[None] if len(batch) == 1 else np.stack([entry.photo for entry in batch])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from serving.json_bodies import photos_of_json, photos_of_json_lines
@@ -83,6 +84,8 @@ _ANSWERS: Final = {
 }
 
 
+# Most clients send the same header with every photo.
+@lru_cache(maxsize=16)
 def choose_answer(accept: str) -> tuple[str, bool]:
     """The media type to answer in, and whether a CSV header line was asked for. Raises RequestError (406)."""
     offers: list[tuple[float, str, bool]] = []

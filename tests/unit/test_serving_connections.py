@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -106,6 +108,49 @@ def test_a_request_that_is_complete_is_not_disturbed(port: int) -> None:
                 f"http://127.0.0.1:{port}/invocations", content=photo, headers={"content-type": "image/jpeg"}
             )
             assert answer.json()["count"] == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux counts a connection's segments")
+def test_an_answer_comes_in_one_piece(port: int) -> None:
+    photo = grey_model.photo(5)
+    head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\ncontent-length: {len(photo)}\r\n"
+    answers = [
+        (head.encode() + b"\r\n" + photo, b"HTTP/1.1 200"),
+        (b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 404"),
+        (b"no http\r\n\r\n", b"HTTP/1.1 400"),
+    ]
+    connection = connect(port)
+    for number, (sent, status) in enumerate(answers, start=1):
+        connection.sendall(sent)
+        answer = b""
+        while not answer.endswith(b"}\n"):
+            answer += connection.recv(65536)
+        assert answer.startswith(status)
+        assert segments_with_data(connection) == number
+    connection.close()
+
+
+def segments_with_data(connection: socket.socket) -> int:
+    """How many the peer has sent: tcpi_data_segs_in of Linux's struct tcp_info."""
+    information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return int.from_bytes(information[152:156], sys.byteorder)
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_is_told_so(port: int) -> None:
+    photo = grey_model.photo(5)
+    head = f"host: x\r\ncontent-type: image/jpeg\r\ncontent-length: {len(photo)}\r\nexpect: 100-continue\r\n\r\n"
+    connection = connect(port, b"POST /invocations HTTP/1.1\r\n" + head.encode())
+    assert connection.recv(65536).startswith(b"HTTP/1.1 100")
+    connection.sendall(photo)
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    connection.close()
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(port: int) -> None:
+    paths = ("/ping", "/nowhere", "/execution-parameters", "/ping")
+    sent = "\r\n".join(f"GET {path} HTTP/1.1\r\nhost: x\r\n" for path in paths) + "connection: close\r\n\r\n"
+    answer = heard(connect(port, sent.encode()))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200", b"200"]
 
 
 @pytest.mark.parametrize(
