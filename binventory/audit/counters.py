@@ -47,6 +47,9 @@ class Counter(Protocol):
     def probabilities(self, image_id: str, photo: bytes) -> Mapping[int, float]:
         """Raises PhotoRefusedError for a photo without an answer, Problem when there will be no answers at all."""
 
+    def halt(self) -> None:
+        """Ends every wait for an answer that may take long, because nobody waits for the audit any more."""
+
 
 class Pace:
     """Lets at most `rate` calls a second begin, evenly spaced, in all threads together; None: no limit."""
@@ -135,6 +138,11 @@ class EndpointCounter:
                 ) from error
             time.sleep(self.patience * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def halt(self) -> None:
+        """Ends the waits for a queue; an endpoint that answers at once is not waited for."""
+        for queue in self._queues:
+            queue.halted.set()
 
     def _queued(self, photo: bytes, queue: Queue) -> Mapping[int, float]:
         self.pace.wait()

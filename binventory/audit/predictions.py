@@ -78,6 +78,9 @@ class PredictionsFile:
             raise PhotoRefusedError("refused", found)
         return {int(count): share for count, share in found.items()}
 
+    def halt(self) -> None:
+        """Nothing: no answer is waited for."""
+
     def digest(self) -> str:
         """SHA-256 of all answers, in whatever form and order they were given."""
         found = hashlib.sha256()

@@ -129,6 +129,9 @@ def _in_flight(
                         yield future.result()
                 if failure:
                     pending = {future for future in pending if not future.cancel()}
+        except BaseException:
+            counter.halt()  # the pool waits for its threads
+            raise
         finally:
             for future in pending:
                 future.cancel()

@@ -114,12 +114,17 @@ def _answers(
                     raise
                 return problem
 
-        with progress_bar() as bar:
-            task = bar.add_task("Counting", total=len(photos))
-            answers = {}
-            for photo, answer in zip(photos, pool.map(ask, photos), strict=True):
-                answers[photo] = answer
-                bar.advance(task)
+        try:
+            with progress_bar() as bar:
+                task = bar.add_task("Counting", total=len(photos))
+                answers = {}
+                for photo, answer in zip(photos, pool.map(ask, photos), strict=True):
+                    answers[photo] = answer
+                    bar.advance(task)
+        except BaseException:
+            if queue is not None:
+                queue.halted.set()  # the pool waits for its threads
+            raise
     return answers
 
 

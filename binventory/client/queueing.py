@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -37,6 +38,8 @@ class Queue:
     s3: Any
     patience: float = 900.0
     """Seconds to wait for an answer: the first machine of an idle endpoint takes minutes."""
+    halted: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    """Set it to end every wait for an answer, in all threads: Ctrl-C reaches the main thread only."""
 
 
 def count_queued(
@@ -44,11 +47,12 @@ def count_queued(
     queue: Queue,
     *,
     policy: FetchPolicy | None = None,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], object] | None = None,
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str), as soon as there is one.
 
-    The photo is removed from S3 again. Raises as `count_photo` does, and CountError (`late`) when no answer came.
+    The photo is removed from S3 again. Raises as `count_photo` does, and CountError when no answer came: `late`, or
+    `halted` once `queue.halted` is set. `pause` waits some seconds between two looks, by default for `queue.halted`.
     """
     data = photo_bytes(photo, policy)
     bucket, prefix = bucket_and_key(queue.input_uri)
@@ -60,14 +64,14 @@ def count_queued(
     except TRANSPORT as error:
         raise CountError("connection", f"the photo was not queued: {str(error)[:200]}") from error
     try:
-        return _answer(queue, f"s3://{bucket}/{key}", pause)
+        return _answer(queue, f"s3://{bucket}/{key}", pause or queue.halted.wait)
     finally:
         # Without the right to delete it, or without a network, the photo stays until it expires.
         with contextlib.suppress(ClientError, *TRANSPORT):
             queue.s3.delete_object(Bucket=bucket, Key=key)
 
 
-def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Count:
+def _answer(queue: Queue, location: str, pause: Callable[[float], object]) -> Count:
     try:
         reply = queue.runtime.invoke_endpoint_async(
             EndpointName=queue.endpoint, InputLocation=location, ContentType="image/jpeg", Accept="application/json"
@@ -79,6 +83,8 @@ def _answer(queue: Queue, location: str, pause: Callable[[float], None]) -> Coun
     deadline = time.monotonic() + queue.patience
     wait = 0.1
     while time.monotonic() < deadline:
+        if queue.halted.is_set():
+            raise CountError("halted", "the wait for its answer was interrupted")
         if (answer := _read(queue, reply["OutputLocation"])) is not None:
             return count_of(answer)
         if (failure := _read(queue, reply["FailureLocation"])) is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import signal
+import threading
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.httpchecksum import Crc32Checksum, StreamingChecksumBody
 from botocore.response import StreamingBody
 
@@ -19,15 +22,17 @@ from benchmarks.object_server import BUCKET, LISTING, Fault, ObjectServer
 from binventory import serving
 from binventory.audit import sources
 from binventory.audit.counters import EndpointCounter, Pace, PhotoRefusedError
+from binventory.audit.database import AuditDatabase
 from binventory.audit.predictions import read_predictions
-from binventory.audit.sources import Prefix
+from binventory.audit.run import Scope, audit_bins
+from binventory.audit.sources import Folder, Prefix, bins_with_metadata
 from binventory.cli import run
 from binventory.client import FetchError, Queue, count_queued
 from binventory.client.addresses import checked_url, is_public, joined
 from binventory.core.aws import Aws
-from binventory.core.errors import Problem
+from binventory.core.errors import Exit, Problem
 from binventory.core.objects import read_whole
-from tests.audited import CUT, Reply, photo_bytes, runtime, shade_answer
+from tests.audited import CUT, Reply, photo_bytes, runtime, shade_answer, write_folder
 
 
 def prefix(server: ObjectServer) -> Prefix:
@@ -97,6 +102,53 @@ def test_a_queue_reads_a_cut_answer_again() -> None:
         s3 = prefix(server).aws.client("s3")
         queue = Queue("e", f"s3://{BUCKET}/in/", Asked(), Uploads(s3))
         assert count_queued(b"photo", queue, pause=lambda _: None).count == 2
+
+
+class Never:
+    """A queue whose answers never come: Ctrl-C is pressed once somebody has looked for one."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self.removed: list[object] = []
+
+    def invoke_endpoint_async(self, **request: object) -> object:
+        return {"OutputLocation": "s3://b/answer", "FailureLocation": "s3://b/failure"}
+
+    def put_object(self, **request: object) -> None:
+        """Takes the photo."""
+
+    def get_object(self, **request: object) -> None:
+        if request["Key"] == "failure" and not self.pressed:
+            self.pressed = True
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        raise ClientError({"Error": {"Code": "NoSuchKey", "Message": ""}}, "GetObject")
+
+    def delete_object(self, **request: object) -> None:
+        self.removed.append(request["Key"])
+
+
+def test_ctrl_c_ends_the_wait_for_a_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers could come for a quarter of an hour; the photos are removed from S3 again."""
+    photo = tmp_path / "bin.jpg"
+    photo.write_bytes(photo_bytes(20))
+    never = Never()
+    monkeypatch.setattr(serving, "find_queue", lambda aws, names: Queue("e", "s3://b/in/", never, never))
+    aws = Aws(boto3.Session("t", "t", region_name="x"))
+    monkeypatch.setattr("binventory.cli.count.connect", lambda environment: aws)
+    assert run(["count", str(photo)]) == Exit.INTERRUPTED
+    assert len(never.removed) == 1
+
+
+def test_ctrl_c_ends_an_audit_that_waits_for_a_queue(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 5)
+    never = Never()
+    aws = Aws(boto3.Session("t", "t", region_name="x"))
+    counter = EndpointCounter(aws, "e", Pace(None), _queues=[Queue("e", "s3://b/in/", never, never)])
+    ledger = AuditDatabase(tmp_path / "ledger.sqlite", {"source": "x"})
+    with pytest.raises(KeyboardInterrupt):
+        audit_bins(bins_with_metadata(Folder(folder)), Folder(folder), counter, ledger, scope=Scope(), concurrency=2)
+    assert never.removed and ledger.counts()["counted"] == 0
+    ledger.close()
 
 
 def test_an_object_is_read_again_until_it_is_whole() -> None:
