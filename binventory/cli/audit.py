@@ -28,6 +28,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.outputs import check_folder
 from binventory.core.words import counted
 from binventory.cost import prices
+from binventory.cost.amounts import money
 
 if TYPE_CHECKING:  # with numpy and Arrow, which help and completion do not wait for
     from binventory.audit import job
@@ -132,7 +133,7 @@ def audit(
             scope=_scope(classes),
             rate=rate,
             concurrency=concurrency,
-            price_per_hour=_hourly(instance) if price_per_hour is None else price_per_hour,
+            price_per_hour=_hourly(instance) if price_per_hour is None and predictions is None else price_per_hour,
             bus=events,
             restart=restart,
         )
@@ -213,7 +214,7 @@ def _scope(classes: str) -> Scope:
 
 def _hourly(instance: str) -> float | None:
     """The table's price; None in a region that it does not hold. Raises Problem for an unknown instance type."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or connect(os.environ).region
     try:
         table_of_region = prices.load(region)
     except Problem:
@@ -256,7 +257,7 @@ def _listener(shown: Progress, asked: _Asked, halted: JobHalted) -> job.Progress
         price = "the table has no price for this endpoint here, see --price-per-hour"
         if plan.dollars is not None:
             hour = f"endpoint at ${plan.price_per_hour:.3f} an hour, " if plan.asks_endpoint else ""
-            price = f"about ${plan.dollars:.2f} ({hour}S3 requests, events)"
+            price = f"about {money(plan.dollars)} ({hour}S3 requests, events)"
         if asked.dry_run and asked.json:
             print_json({"plan": {**vars(plan), "seconds": plan.seconds, "dollars": plan.dollars}, "started": False})
         else:
@@ -301,7 +302,7 @@ def _print_summary(summary: Summary) -> None:
         for sentence in model.trust.sentences:
             stdout.print(sentence)
     stdout.print(
-        f"{counted(summary.counted, 'record')} compared with their photo, {summary.out_of_scope:,} out of scope, "
+        f"{counted(summary.counted, 'record')} compared with the photo, {summary.out_of_scope:,} out of scope, "
         f"{summary.not_audited:,} not audited."
     )
     for state, reason, bins in summary.reasons[:_SHOWN_REASONS]:
@@ -318,7 +319,7 @@ def _print_summary(summary: Summary) -> None:
         f"(95% interval {wrong.low:.1%} to {wrong.high:.1%}); expected unit error {summary.unit_error:,.0f}.",
     )
     stdout.print(
-        f"Checking the {finds.inspections:,} listed bins is expected to find {finds.expected:.0f} wrong records "
+        f"Checking {counted(finds.inspections, 'listed bin')} is expected to find {finds.expected:.0f} wrong records "
         f"({finds.low:.0f} to {finds.high:.0f}); as many at random, {finds.by_chance:.0f}."
     )
     _print_skus("fewer than recorded", summary.fewer)

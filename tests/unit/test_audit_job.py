@@ -430,6 +430,12 @@ def test_the_price_is_the_tables_or_says_what_it_lacks(
         assert "endpoint at $0.230 an hour" in capsys.readouterr().err.replace("\n", " ")
         assert run([*arguments, "--instance", "ml.none"]) == Exit.NOT_READY
         assert "no price for ml.none" in capsys.readouterr().err
+        monkeypatch.delenv("AWS_REGION")
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+        assert run([*arguments, "--restart"]) == Exit.OK
+        said = capsys.readouterr().err.replace("\n", " ")
+        assert "endpoint at $0.115 an hour" in said, "a profile names the region"
+        assert "about $0.00 " not in said, "a cent or less is an amount, too"
         monkeypatch.setenv("AWS_REGION", "il-central-1")
         assert run(arguments) == Exit.OK
         assert "--price-per-hour" in capsys.readouterr().err, "never another region's price"
