@@ -14,9 +14,9 @@ def _instances(reader: AccountReader) -> Iterator[AccountResource]:
             if state in ("terminated", "shutting-down"):
                 continue
             name, instance_type = raw["InstanceId"], raw["InstanceType"]
-            month = reader.machine_month(instance_type)
+            # A stopped one bills its volumes, which no listing here adds up.
+            dollars = None if state in ("stopped", "stopping") else reader.machine_month(instance_type)
             remove = command("aws", "ec2", "terminate-instances", "--instance-ids", name)
-            dollars = FREE if state == "stopped" else month
             yield AccountResource("instance", name, "", dollars, (remove,), tags_of(raw))
 
 

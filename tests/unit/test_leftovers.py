@@ -240,6 +240,21 @@ def test_a_machine_is_a_stray_once_it_should_have_ended(aws: Aws, capsys: pytest
     aws.client("ec2").terminate_instances(InstanceIds=[working, stuck])
 
 
+def test_a_stopped_machine_is_not_called_free(aws: Aws) -> None:
+    """Its volumes bill on."""
+    ec2 = aws.client("ec2")
+    specification = [{"ResourceType": "instance", "Tags": TAGS}]
+    started = ec2.run_instances(
+        ImageId="ami-1", InstanceType="t3.2xlarge", MinCount=1, MaxCount=1, TagSpecifications=specification
+    )
+    machine = started["Instances"][0]["InstanceId"]
+    ec2.stop_instances(InstanceIds=[machine])
+    found = strays.find(aws, NAMES)
+    assert [(resource.name, resource.dollars_a_month) for resource in found.found] == [(machine, None)]
+    assert found.unpriced == 1
+    ec2.terminate_instances(InstanceIds=[machine])
+
+
 def test_an_endpoint_whose_configuration_was_deleted_is_listed_without_a_price() -> None:
     sagemaker = boto3.client("sagemaker", "us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     endpoint = {
