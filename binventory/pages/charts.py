@@ -73,16 +73,23 @@ class _Axis:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Place and label of some round values: tens on a wide logarithmic axis, 1-2-5 elsewhere."""
-        if self.log:
-            tens = range(math.floor(self.low), math.ceil(self.high) + 1)
-            values = [base * 10.0**ten for ten in tens for base in ((1,) if self.high - self.low > 2.5 else (1, 2, 5))]
-            kept = [value for value in values if self.low <= math.log10(value) <= self.high]
-            return [(self.place(value), f"{value:g}") for value in kept]
-        step = 10 ** math.floor(math.log10((self.high - self.low) / 4))
-        step = next(step * m for m in (1, 2, 5, 10, 20) if (self.high - self.low) / (step * m) <= 6)
-        first = math.ceil(self.low / step)
-        count = math.floor(self.high / step) - first + 1
-        return [(self.place((first + i) * step), f"{(first + i) * step:g}") for i in range(count)]
+        values = self._tens() if self.log else _steps(self.low, self.high)
+        if self.log and len(values) < 2:  # between two neighbours of 1-2-5
+            values = _steps(10**self.low, 10**self.high)
+        return [(self.place(value), f"{value:g}") for value in values]
+
+    def _tens(self) -> list[float]:
+        tens = range(math.floor(self.low), math.ceil(self.high) + 1)
+        bases = (1,) if self.high - self.low > 2.5 else (1, 2, 5)
+        return [base * 10.0**ten for ten in tens for base in bases if self.low <= math.log10(base) + ten <= self.high]
+
+
+def _steps(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a ten between two values, about five of them."""
+    step = 10 ** math.floor(math.log10((high - low) / 4))
+    step = next(step * m for m in (1, 2, 5, 10, 20) if (high - low) / (step * m) <= 6)
+    first = math.ceil(low / step)
+    return [(first + i) * step for i in range(math.floor(high / step) - first + 1)]
 
 
 def lines(title: str, series: Sequence[Series], *, x_label: str, log_y: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -70,3 +71,13 @@ def test_a_loss_that_diverged_is_not_read_as_a_small_one() -> None:
     first, second = epochs(lines)
     assert first.metrics == {"train:loss": 1.23457e6, "validation:loss": 2.5}
     assert second.metrics == {"validation:loss": 3e8}, "what is no number is left out"
+
+
+@pytest.mark.parametrize("rates", [("0.011", "0.014", "0.019"), ("0.0021", "0.0022"), ("0.0001", "0.1"), ("0.3",)])
+def test_learning_rates_that_lie_close_together_have_an_axis(rates: tuple[str, ...]) -> None:
+    trials = tuple(Trial(f"t{rate}", "Completed", 1.5, {"lr": rate, "batch-size": "32"}) for rate in rates)
+    page = render(replace(record({}), trials=trials, trial_curves=(), training=None))
+    picture = page[page.index("Objective (smaller") :].partition("</figure>")[0]
+    places = re.findall(r'<text x="[\d.]+" y="236" text-anchor="middle">([^<]+)</text>', picture)
+    assert len(places) >= 2, "values that a reader can go by"
+    assert places == sorted(places, key=float)
