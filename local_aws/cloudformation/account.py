@@ -27,10 +27,18 @@ def _create_budget(context: Context, name: str, properties: Document) -> Created
 
 
 def _update_budget(context: Context, change: Update) -> Created:
-    """Only the budget itself changes in place: CloudFormation replaces a budget for another name or other alerts."""
+    """Budget and tags change in place: CloudFormation replaces a budget for another name or other alerts."""
     budget = change.new["Budget"] | {"BudgetName": change.physical_id}
     request = typed("UpdateBudget", {"AccountId": context.account, "NewBudget": budget}, _BUDGETS)
-    context.client(_BUDGETS).update_budget(**request)
+    client = context.client(_BUDGETS)
+    client.update_budget(**request)
+    arn = f"arn:aws:budgets::{context.account}:budget/{change.physical_id}"
+    new = change.new.get("ResourceTags", [])
+    gone = {tag["Key"] for tag in change.old.get("ResourceTags", [])} - {tag["Key"] for tag in new}
+    if gone:
+        client.untag_resource(ResourceARN=arn, ResourceTagKeys=sorted(gone))
+    if new:
+        client.tag_resource(ResourceARN=arn, ResourceTags=new)
     return change.physical_id, {}
 
 

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from local_aws.core.errors import validation
 
@@ -88,7 +90,7 @@ class ObjectStore:
     def upload_file(self, source: Path, uri: str, key: str | None = None) -> None:
         """Upload one file as one object, encrypted with a KMS key if one is given."""
         where = S3Uri.parse(uri)
-        self._client.upload_file(str(source), where.bucket, where.key, ExtraArgs=encryption(key), Config=_WHOLE)
+        self._store(source, where.bucket, where.key, key)
 
     def upload_tree(self, directory: Path, uri: str, key: str | None = None) -> list[str]:
         """Upload every file in `directory` below the prefix, joined by `/`; returns the keys, sorted."""
@@ -98,11 +100,20 @@ class ObjectStore:
         keys = [prefix + path.relative_to(directory).as_posix() for path in files]
 
         def store(pair: tuple[Path, str]) -> None:
-            self._client.upload_file(str(pair[0]), where.bucket, pair[1], ExtraArgs=encryption(key), Config=_WHOLE)
+            self._store(pair[0], where.bucket, pair[1], key)
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
             list(pool.map(store, zip(files, keys, strict=True)))
         return keys
+
+    def _store(self, source: Path, bucket: str, key: str, kms_key: str | None) -> None:
+        try:
+            self._client.upload_file(str(source), bucket, key, ExtraArgs=encryption(kms_key), Config=_WHOLE)
+        except S3UploadFailedError as error:
+            # boto3 hides the answer of S3 behind an error that is no ClientError.
+            if isinstance(error.__context__, ClientError):
+                raise error.__context__ from None
+            raise
 
     def _fetch(self, bucket: str, key: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.core.objects import ObjectStore
 from local_aws.jobs.channels import Downloader
 
-_log = logging.getLogger(__name__)
 _SYNC_SECONDS = 0.5
 _State = tuple[int, int]
 
@@ -21,6 +21,12 @@ class CheckpointSync:
 
     As on AWS, nothing is deleted in S3, and the prefix is plain text: without a `/` at its end it also matches the
     checkpoints of jobs whose names start the same.
+
+    Args:
+        objects: S3, with the rights of the job's role.
+        downloader: of objects.
+        uri: of the prefix.
+        folder: of the job.
     """
 
     def __init__(self, objects: ObjectStore, downloader: Downloader, uri: str, folder: Path) -> None:
@@ -30,6 +36,8 @@ class CheckpointSync:
         self._folder = folder
         self._uploaded: dict[Path, _State] = {}
         self._seen: dict[Path, _State] = {}
+        self._say: Callable[[str], None] = lambda line: None
+        self._failed: dict[Path, str] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
 
@@ -42,16 +50,24 @@ class CheckpointSync:
         self._uploaded = self._states()
         return len(found)
 
-    def start(self) -> None:
-        """From now on upload every file that has not changed for one interval."""
+    def start(self, say: Callable[[str], None]) -> None:
+        """From now on upload every file that has not changed for one interval; `say` writes to the machine's log."""
+        self._say = say
         self._thread.start()
+
+    @property
+    def problem(self) -> str:
+        """Why a file that the job left is not in S3; "" if all are. Call it after `finish`."""
+        return next(iter(self._failed.values()), "")
 
     def finish(self) -> None:
         """Stop watching and upload the rest; call it when the job has ended."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._upload(self._states())
+        left = self._states()
+        self._failed = {path: why for path, why in self._failed.items() if path in left}
+        self._upload(left)
 
     def _run(self) -> None:
         while not self._ended.wait(_SYNC_SECONDS):
@@ -79,7 +95,11 @@ class CheckpointSync:
             try:
                 self._objects.upload_file(path, f"{self._uri.rstrip('/')}/{name}")
                 self._uploaded[path] = state
+                self._failed.pop(path, None)
             except FileNotFoundError:
                 continue
-            except (ClientError, BotoCoreError, OSError) as error:
-                _log.warning("checkpoint %s was not uploaded to %s: %s", name, self._uri, error)
+            except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+                why = f"checkpoint {name} was not uploaded to {self._uri}: {error}"
+                if self._failed.get(path) != why:
+                    self._say(why)
+                self._failed[path] = why

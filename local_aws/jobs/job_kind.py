@@ -9,8 +9,10 @@ from local_aws.core.context import Context
 from local_aws.core.errors import in_use, not_found, validation
 from local_aws.core.listing import Page, list_page
 from local_aws.core.protocol import Document
+from local_aws.core.record import Record
 from local_aws.core.tags import set_tags
 from local_aws.core.wire import describe, summarise
+from local_aws.jobs.records import JobRecord
 from local_aws.jobs.running import Jobs, Run, from_before
 
 _TAKEN = "Job name must be unique within an AWS account and region, and a job with name {} exists"
@@ -29,6 +31,7 @@ class JobKind:
         run: does the work of a stored job.
         taken: AWS's message when a job has that name already.
         missing: AWS's message when no job has that name.
+        record: makes the record of a stored job; None for that of processing jobs, whose event shows every member.
     """
 
     family: str
@@ -38,6 +41,7 @@ class JobKind:
     run: Callable[[Context, str], Run]
     taken: str = _TAKEN
     missing: str = _MISSING
+    record: Callable[[Context, str], Record] | None = None
 
     def create(
         self,
@@ -119,8 +123,12 @@ class JobKind:
             if status == "InProgress":
                 self.start(context, name)
             elif status == "Stopping":
-                ended = dict.fromkeys((f"{self.family.removesuffix('Job')}EndTime", "LastModifiedTime"), context.now())
-                context.table(self.family).put(name, job | ended | {self._member("Status"): "Stopped"})
+                record = self.record(context, name) if self.record else JobRecord(context, self.family, name)
+                record.change(self._stopped(context.now()))
+
+    def _stopped(self, now: float) -> Callable[[Document], None]:
+        ended = {f"{self.family.removesuffix('Job')}EndTime": now, self._member("Status"): "Stopped"}
+        return lambda job: job.update(ended)
 
     def _member(self, end: str) -> str:
         return f"{self.family}{end}"

@@ -200,6 +200,8 @@ class TrainingRun:
                 upload_output(self._context.objects, job, roots, self._folder / "upload")
             except (ClientError, BotoCoreError, OSError) as error:
                 return Ending.FAILED, f"ClientError: Artifact upload failed: {error}"
+            if problem := next(filter(None, (sync.problem for sync in attempt.checkpoints)), ""):
+                return Ending.FAILED, f"ClientError: Artifact upload failed: {problem}"
         return ending, reason
 
     def _prepare(self, job: Document, attempt: _Attempt) -> None:
@@ -232,8 +234,8 @@ class TrainingRun:
             container = Container.start(spec, partial(self._read_line, stream))
             attempt.containers.append(container)
             self._context.start_thread(f"wait/{machine.name}", partial(self._await, container, machine.index))
-        for sync in attempt.checkpoints:
-            sync.start()
+        for sync, stream in zip(attempt.checkpoints, attempt.streams, strict=False):
+            sync.start(stream.write)
         if self._metrics.publishes:
             attempt.usage = self._sampler(job, attempt)
             attempt.usage.start(self._context.start_thread)

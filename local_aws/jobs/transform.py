@@ -19,6 +19,7 @@ from local_aws.hosting.models import container_of, model_of
 from local_aws.jobs.channels import DataError, DataSource, ObjectName
 from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.job_run import JobRun
+from local_aws.jobs.records import JobRecord
 from local_aws.jobs.requests import check_transform
 from local_aws.jobs.running import Jobs
 from local_aws.jobs.transform_io import TransformLimits
@@ -181,4 +182,8 @@ def _members(context: Context, request: Document) -> Document:
     return {"Container": container, "ModelPackage": package, "RoleArn": model.get("ExecutionRoleArn")}
 
 
-TRANSFORM_JOBS = JobKind("TransformJob", "transform job", check_transform, _members, TransformRun)
+def _record(context: Context, name: str) -> JobRecord:
+    return JobRecord(context, "TransformJob", name, TransformRun.HIDDEN)
+
+
+TRANSFORM_JOBS = JobKind("TransformJob", "transform job", check_transform, _members, TransformRun, record=_record)

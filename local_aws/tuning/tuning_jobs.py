@@ -10,6 +10,7 @@ from local_aws.jobs.job_kind import JobKind
 from local_aws.tuning.records import (
     FAMILY,
     TRIALS,
+    TuningRecord,
     best_trial,
     counters,
     not_improving,
@@ -29,6 +30,7 @@ TUNING_JOBS = JobKind(
     TuningRun,
     taken="Hyperparameter tuning job names must be unique within an AWS account and region, {} exists",
     missing="Amazon SageMaker can't find a tuning job with the name {}.",
+    record=TuningRecord,
 )
 _SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "CreationTime": "CreationTime"}
 

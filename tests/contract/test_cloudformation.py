@@ -195,6 +195,10 @@ def test_budgets_providers_and_pipelines(local_aws: LocalAws, client: ClientFact
                             "BudgetLimit": {"Amount": amount, "Unit": "USD"},
                             "CostTypes": {"IncludeCredit": "false"},
                         },
+                        "ResourceTags": [
+                            {"Key": "limit", "Value": str(amount)},
+                            {"Key": f"only-{amount}", "Value": "x"},
+                        ],
                         "NotificationsWithSubscribers": [
                             {"Notification": notification, "Subscribers": [subscriber]},
                         ],
@@ -226,6 +230,9 @@ def test_budgets_providers_and_pipelines(local_aws: LocalAws, client: ClientFact
         budget = client("budgets").describe_budget(AccountId=local_aws.account, BudgetName="cap")["Budget"]
         assert float(budget["BudgetLimit"]["Amount"]) == amount
         assert budget["CostTypes"]["IncludeCredit"] is False
+        named = f"arn:aws:budgets::{local_aws.account}:budget/cap"
+        tags = client("budgets").list_tags_for_resource(ResourceARN=named)["ResourceTags"]
+        assert {tag["Key"]: tag["Value"] for tag in tags} == {"limit": str(amount), f"only-{amount}": "x"}
         arn = stack.outputs()["Provider"]
         provider = client("iam").get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
         assert provider["Url"].removeprefix("https://") == "token.example.com"

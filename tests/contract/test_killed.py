@@ -22,7 +22,7 @@ from local_aws.ministack.saving import Saver, finish_write
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
-from tests.contract.jobs import until
+from tests.contract.jobs import IMAGE, ROLE, log_lines, until
 from tests.contract.serving import create_config, push_image
 
 TEMPLATE = """
@@ -113,6 +113,46 @@ def test_everything_that_was_answered_survives_a_kill(state_dir: Path) -> None:
         client = connect(again)
         assert everything(client) == before
         assert client("iam").get_user(UserName="the-last")
+
+
+def test_a_job_that_was_stopping_says_that_it_has_stopped(state_dir: Path) -> None:
+    """A rule on its event must not wait for ever."""
+    aws = LocalAws(state_dir)
+    aws.start()
+    client = connect(aws)
+    events, sqs = client("events"), client("sqs")
+    queue = sqs.create_queue(QueueName="ended")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": ["aws.sagemaker"], "detail": {"ProcessingJobStatus": ["Stopped"]}}
+    events.put_rule(Name="ended", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="ended", Targets=[{"Id": "queue", "Arn": arn}])
+    client("sagemaker").create_processing_job(
+        ProcessingJobName="stubborn",
+        ProcessingResources={"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}},
+        AppSpecification={
+            "ImageUri": IMAGE,
+            "ContainerEntrypoint": ["/bin/bash", "-c", "trap '' TERM; echo deaf; while true; do sleep 1; done"],
+        },
+        RoleArn=ROLE,
+    )
+
+    def deaf() -> bool:
+        try:
+            return "deaf" in log_lines(client, "/aws/sagemaker/ProcessingJobs", "stubborn")
+        except ClientError:
+            return False
+
+    until(deaf)
+    client("sagemaker").stop_processing_job(ProcessingJobName="stubborn")
+    kill(aws)
+    with LocalAws(state_dir) as again:
+        client = connect(again)
+        found = until(lambda: client("sqs").receive_message(QueueUrl=queue).get("Messages"))
+        event = json.loads(found[0]["Body"])
+        assert event["detail-type"] == "SageMaker Processing Job State Change"
+        assert event["detail"]["ProcessingJobName"] == "stubborn" and event["detail"]["ProcessingEndTime"]
+        job = client("sagemaker").describe_processing_job(ProcessingJobName="stubborn")
+        assert job["ProcessingJobStatus"] == "Stopped"
 
 
 def test_what_was_deleted_and_changed_stays_so(state_dir: Path) -> None:

@@ -231,6 +231,29 @@ def test_a_reclaimed_spot_job_goes_on_from_its_checkpoint(client: ClientFactory,
     assert any(line == "starts at 2" for line in log_lines(client, LOG_GROUP, "spot"))
 
 
+def test_a_checkpoint_that_is_not_uploaded_is_in_the_log_and_fails_the_job(client: ClientFactory) -> None:
+    """Its bucket goes while the job runs; a file that the script removes again is no matter."""
+    client("s3").create_bucket(Bucket="going")
+    script = """
+        import os, pathlib, time
+        import boto3
+        folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
+        s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+        s3.delete_bucket(Bucket="going")
+        (folder / "step").write_text("1")
+        (folder / "passing").write_text("1")
+        time.sleep(2)
+        (folder / "passing").unlink()
+    """
+    start(client, "lost-checkpoint", script, CheckpointConfig={"S3Uri": "s3://going/spot/"})
+    job = finished_training(client, "lost-checkpoint")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
+    said = "checkpoint step was not uploaded to s3://going/spot/: An error occurred (NoSuchBucket)"
+    assert job["FailureReason"].startswith(f"ClientError: Artifact upload failed: {said}")
+    lines = log_lines(client, LOG_GROUP, "lost-checkpoint")
+    assert sum(said in line for line in lines) == 1, "said once, not each time that it is tried"
+
+
 def test_only_running_spot_jobs_can_be_reclaimed(client: ClientFactory, local_aws: Any) -> None:
     with pytest.raises(LocalAwsError, match="ResourceNotFound"):
         local_aws.administer("sagemaker/reclaim", {"TrainingJobName": "no-such-job"})
