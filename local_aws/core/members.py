@@ -106,10 +106,8 @@ REFUSED: Final[Mapping[str, Paths]] = {
 """By operation. A member that is False or empty is not refused."""
 
 _MACHINES: Final = frozenset({"InstancePlacementConfig", "KeepAlivePeriodInSeconds", "TrainingPlanArn"})
-_ENDPOINT_UPDATE: Final = frozenset({"DeploymentConfig.RollingUpdatePolicy.RollbackMaximumBatchSize"})
 
 WITHOUT_EFFECT: Final[Mapping[str, frozenset[str]]] = {
-    "CreateEndpoint": _ENDPOINT_UPDATE,
     "CreateEndpointConfig": frozenset(
         {
             "EnableNetworkIsolation",
@@ -177,7 +175,6 @@ WITHOUT_EFFECT: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "RequestServiceQuotaIncrease": frozenset({"ContextId", "SupportCaseAllowed"}),
-    "UpdateEndpoint": _ENDPOINT_UPDATE,
 }
 """By operation."""
 

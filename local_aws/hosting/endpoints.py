@@ -67,10 +67,11 @@ def describe_endpoint(context: Context, request: Document) -> Document:
         reply["AsyncInferenceConfig"] = endpoint["Plan"]["Async"]
     pending = endpoint.get("Pending")
     if pending:
+        starting = context.shared(Endpoints).pending(endpoint["EndpointName"])
         reply["PendingDeploymentSummary"] = {
             "EndpointConfigName": pending["EndpointConfigName"],
             "StartTime": endpoint["LastModifiedTime"],
-            "ProductionVariants": [_variant(variant, {}) for variant in pending["Variants"]],
+            "ProductionVariants": [_variant(variant, starting) for variant in pending["Variants"]],
         }
     return reply
 
@@ -194,10 +195,14 @@ def _deployment_config(context: Context, request: Document, endpoint: Document, 
         raise validation(f"TrafficRoutingConfiguration of type {routing['Type']} needs {needed}")
     old = {variant["VariantName"] for variant in endpoint["Plan"]["Variants"]}
     new = {variant["VariantName"] for variant in target["Variants"]}
-    if needed and old != new:
-        raise validation(f"A {routing['Type']} update cannot rename variants: from {sorted(old)} to {sorted(new)}")
+    rolling = config.get("RollingUpdatePolicy", {})
+    if (needed or rolling) and old != new:
+        kind = routing["Type"] if needed else "rolling"
+        raise validation(f"A {kind} update cannot rename variants: from {sorted(old)} to {sorted(new)}")
+    if rolling and any(variant.get("ServerlessConfig") for variant in target["Variants"]):
+        raise validation("RollingUpdatePolicy needs variants with instances, and a serverless variant has none")
     instances = max(variant["Count"] for variant in target["Variants"])
-    _refuse_large_steps(routing, config.get("RollingUpdatePolicy", {}), instances)
+    _refuse_large_steps(routing, rolling, instances)
     _refuse_missing_alarms(context, config)
     return config
 
@@ -248,6 +253,7 @@ def _variant(variant: Document, running: dict[str, Document]) -> Document:
         "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": variant.get("ResolvedImage", image)}],
         "CurrentWeight": current["CurrentWeight"],
         "DesiredWeight": variant["Weight"],
+        **({"VariantStatus": current["VariantStatus"]} if "VariantStatus" in current else {}),
     }
     serverless = variant.get("ServerlessConfig")
     if serverless:

@@ -63,6 +63,11 @@ class Fleet:
         return len(self._instances)
 
     @property
+    def wanted(self) -> int:
+        """The number of instances that it has when none has crashed."""
+        return self._wanted
+
+    @property
     def can_answer(self) -> bool:
         """Whether the fleet takes requests."""
         return bool(self._instances)

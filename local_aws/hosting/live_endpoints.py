@@ -15,6 +15,7 @@ from local_aws.hosting.data_capture import DataCapture
 from local_aws.hosting.deployment import Deployment, Traffic
 from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
 from local_aws.hosting.instance import Instance, InstanceSpec
+from local_aws.hosting.rolling import RollbackFailed, RollingUpdate
 from local_aws.hosting.rollout import RolledBack, Rollout, RolloutPlan
 
 FAMILY = "Endpoint"
@@ -27,6 +28,7 @@ _EVENT_STATUS = {
     "InService": "IN_SERVICE",
     "Deleting": "DELETING",
     "Failed": "FAILED",
+    "UpdateRollbackFailed": "UPDATE_ROLLBACK_FAILED",
 }
 
 
@@ -61,6 +63,10 @@ class LiveEndpoint:
     def __init__(self) -> None:
         self.traffic = Traffic()
         self.current: Deployment | None = None
+        self.pending: Deployment | None = None
+        """What an update starts; after a rollback that failed, what serves beside `current`."""
+        self.stage: Document = {}
+        """The VariantStatus of `pending`."""
         self.asynchronous = False
         self.capture: DataCapture | None = None
         self.changing = threading.Lock()
@@ -102,8 +108,8 @@ class Endpoints:
             if live.current is not None:
                 live.current.stop()
             with live.changing:  # an update that runs stops by itself
-                if live.current is not None:
-                    live.current.stop()
+                for deployment in filter(None, (live.current, live.pending)):
+                    deployment.stop()
             self._remove(name)
 
         self._context.start_thread(f"delete endpoint {name}", stop_and_remove)
@@ -129,6 +135,15 @@ class Endpoints:
         current = live.current if live else None
         return {variant["VariantName"]: variant for variant in current.variants()} if current else {}
 
+    def pending(self, name: str) -> dict[str, Document]:
+        """Weight, instance count and VariantStatus of each variant that an update starts, by name."""
+        live = self._live.get(name)
+        pending = live.pending if live else None
+        if live is None or pending is None:
+            return {}
+        status = {"VariantStatus": [live.stage]} if live.stage else {}
+        return {variant["VariantName"]: variant | status for variant in pending.variants()}
+
     def resume(self) -> None:
         """After a restart: start every endpoint with the configuration that it served last."""
         for name, document in self._context.table(FAMILY).items():
@@ -148,7 +163,7 @@ class Endpoints:
         with self._lock:
             live, self._live = list(self._live.values()), {}
         for endpoint in live:
-            for deployment in {endpoint.current, *endpoint.traffic.deployments} - {None}:
+            for deployment in {endpoint.current, endpoint.pending, *endpoint.traffic.deployments} - {None}:
                 if deployment is not None:
                     deployment.stop(drain=False)
 
@@ -177,16 +192,45 @@ class Endpoints:
             self._start(name, live)
             return
         rollout = RolloutPlan.read(deployment_config, max(plan.count for plan in plans))
+        if not self._end_mixture(name, live, blue):
+            return
+        live.pending, live.stage = green, {}
+        kind = RollingUpdate if rollout.rolling else Rollout
+
+        def say(status: str) -> None:
+            live.stage = {"Status": status, "StartTime": self._context.now()}
+
         try:
-            Rollout(self._context, live.traffic, rollout, live.deleted).run(blue, green)
+            kind(self._context, live.traffic, rollout, live.deleted, say).run(blue, green)
+        except RollbackFailed as failed:
+            if not self._context.stopping.is_set():
+                self._set_status(name, "UpdateRollbackFailed", str(failed))
+            return
         except RolledBack as undone:
+            live.pending = None
             if not self._context.stopping.is_set():
                 self._set_status(name, "InService", str(undone))
             return
-        live.current = green
+        live.current, live.pending = green, None
         self._serve(name, live, target)
         self._adopt(name, target)
         self._set_status(name, "InService", None)
+
+    def _end_mixture(self, name: str, live: LiveEndpoint, blue: Deployment) -> bool:
+        """After a rollback that failed: make the old deployment whole and end the other; False where that fails."""
+        if live.pending is None:
+            return True
+        document = self._context.table(FAMILY).get(name) or {"Plan": {"Variants": []}}
+        try:
+            for plan in plans_of(name, document["Plan"]):
+                blue.fleets[plan.name].scale(plan.count)
+        except DeploymentFailed as failure:
+            self._set_status(name, "UpdateRollbackFailed", str(failure))
+            return False
+        live.traffic.set((blue, 1.0))
+        live.pending.stop()
+        live.pending = None
+        return True
 
     def _serve(self, name: str, live: LiveEndpoint, plan: Document) -> None:
         live.asynchronous = bool(plan.get("Async"))

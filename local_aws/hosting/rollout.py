@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
@@ -43,12 +43,14 @@ class RolloutPlan:
         termination_seconds: time after the last stage until the old instances end; alarms are still watched.
         timeout_seconds: limit of the whole update, after which it is rolled back.
         alarms: names of the CloudWatch alarms that roll the update back.
+        rolling: the RollingUpdatePolicy, which has batches of instances instead of stages.
     """
 
     stages: tuple[RolloutStage, ...]
     termination_seconds: float
     timeout_seconds: float
     alarms: tuple[str, ...]
+    rolling: Document | None = None
 
     @classmethod
     def read(cls, config: Document | None, instances: int) -> RolloutPlan:
@@ -57,14 +59,15 @@ class RolloutPlan:
         alarms = tuple(alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", []))
         rolling = config.get("RollingUpdatePolicy")
         if rolling:
-            share = _share(rolling["MaximumBatchSize"], instances)
-            stages = tuple(_linear(share, rolling["WaitIntervalInSeconds"]))
-            return cls(stages, 0.0, rolling.get("MaximumExecutionTimeoutInSeconds", 14_400), alarms)
+            return cls((), 0.0, rolling.get("MaximumExecutionTimeoutInSeconds", 14_400), alarms, rolling)
         policy = config.get("BlueGreenUpdatePolicy", {})
         routing = policy.get("TrafficRoutingConfiguration", {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0})
         wait = routing["WaitIntervalInSeconds"]
         if routing["Type"] == "CANARY":
-            stages = (RolloutStage(_share(routing["CanarySize"], instances), wait), RolloutStage(1.0, wait))
+            stages: tuple[RolloutStage, ...] = (
+                RolloutStage(_share(routing["CanarySize"], instances), wait),
+                RolloutStage(1.0, wait),
+            )
         elif routing["Type"] == "LINEAR":
             stages = tuple(_linear(_share(routing["LinearStepSize"], instances), wait))
         else:
@@ -92,10 +95,25 @@ class Rollout:
 
     Every request is answered: green gets its first request when it is healthy, and blue stops after its last one. A
     rollback is the same shift backwards.
+
+    Args:
+        context: the local AWS.
+        traffic: of the endpoint.
+        plan: how it is updated.
+        cancelled: set when the endpoint is deleted.
+        say: called with the VariantStatus of the new variants when it changes.
     """
 
-    def __init__(self, context: Context, traffic: Traffic, plan: RolloutPlan, cancelled: threading.Event) -> None:
+    def __init__(
+        self,
+        context: Context,
+        traffic: Traffic,
+        plan: RolloutPlan,
+        cancelled: threading.Event,
+        say: Callable[[str], None] = lambda status: None,
+    ) -> None:
         self._context = context
+        self._say = say
         self._traffic = traffic
         self._plan = plan
         self._cancelled = cancelled
@@ -105,12 +123,15 @@ class Rollout:
         """Shift all traffic to green and stop blue; raises `RolledBack` when blue has it again and green is stopped."""
         try:
             self._check_alarms()
+            self._say("Creating")
             green.start()
         except DeploymentFailed as failure:
             raise RolledBack(str(failure)) from None
         try:
             for stage in self._plan.stages:
+                self._say("ActivatingTraffic")
                 self._traffic.set((green, stage.share), (blue, 1.0 - stage.share))
+                self._say("Baking")
                 self._bake(stage.bake_seconds)
             self._bake(self._plan.termination_seconds)
         except RolledBack:

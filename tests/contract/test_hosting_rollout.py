@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from local_aws.server import LocalAws
 from tests.callers import Callers
 from tests.contract.conftest import ClientFactory, connect
-from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
+from tests.contract.serving import BUCKET, ask, create_config, push_image, start_endpoint, wait_while
 
 MINUTE = 0.01
 """A local minute in the server of this module: an alarm's period of 60 s passes in 0.6 s."""
@@ -92,6 +92,114 @@ def test_a_good_update_loses_no_request(client: ClientFactory, image: str, kind:
     assert "FailureReason" not in after and "PendingDeploymentSummary" not in after
     assert {ask(client, endpoint)["name"] for _ in range(5)} == {new}
     client("sagemaker").delete_endpoint(EndpointName=endpoint)
+
+
+def rolling(wait: int, alarms: list[str], **more: Any) -> dict[str, Any]:
+    """A DeploymentConfig of batches of one instance."""
+    policy = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": wait, **more}
+    watched = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}}
+    return {"RollingUpdatePolicy": policy} | (watched if alarms else {})
+
+
+def counts(description: dict[str, Any]) -> tuple[int, int, str]:
+    """Old instances, new instances, and how the new ones stand."""
+    (old,) = description["ProductionVariants"]
+    (new,) = description.get("PendingDeploymentSummary", {}).get("ProductionVariants", [{}])
+    status = new.get("VariantStatus", [{"Status": ""}])[0]["Status"]
+    return old["CurrentInstanceCount"], new.get("CurrentInstanceCount", 0), status
+
+
+def test_a_rolling_update_goes_by_batches_and_loses_no_request(client: ClientFactory, image: str) -> None:
+    old, new = (create_config(client, f"rolling-{name}", image, instances=2) for name in ("old", "new"))
+    start_endpoint(client, "rolling", old)
+    seen: set[tuple[int, int, str]] = set()
+    with load(client, "rolling").calling() as callers:
+        client("sagemaker").update_endpoint(
+            EndpointName="rolling", EndpointConfigName=new, DeploymentConfig=rolling(120, [])
+        )
+        while (found := client("sagemaker").describe_endpoint(EndpointName="rolling"))["EndpointStatus"] == "Updating":
+            seen.add(counts(found))
+    assert callers.errors == []
+    assert set(callers.answers) == {old, new}
+    assert {(2, 1, "Baking"), (1, 2, "Baking")} <= seen, seen
+    assert max(before + after for before, after, _ in seen) == 3, "never more than one batch above what was there"
+    assert (found["EndpointConfigName"], found["EndpointStatus"]) == (new, "InService")
+    assert counts(found) == (2, 0, "")
+    assert {ask(client, "rolling")["name"] for _ in range(5)} == {new}
+    client("sagemaker").delete_endpoint(EndpointName="rolling")
+
+
+def ring(client: ClientFactory, endpoint: str) -> None:
+    """Let the alarm ring from when the first batch has replaced an old instance, until the update has ended."""
+    described = client("sagemaker").describe_endpoint
+    while counts(found := described(EndpointName=endpoint))[0] == 2:
+        assert found["EndpointStatus"] == "Updating", found.get("FailureReason")
+    while described(EndpointName=endpoint)["EndpointStatus"] == "Updating":
+        client("cloudwatch").put_metric_data(
+            Namespace="Own", MetricData=[{"MetricName": endpoint, "Value": 1.0, "Unit": "Count"}]
+        )
+
+
+def own_alarm(client: ClientFactory, endpoint: str) -> str:
+    client("cloudwatch").put_metric_alarm(
+        AlarmName=f"{endpoint}-own",
+        Namespace="Own",
+        MetricName=endpoint,
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+    )
+    return f"{endpoint}-own"
+
+
+@pytest.mark.parametrize("batch", [None, {"Type": "CAPACITY_PERCENT", "Value": 50}], ids=["at once", "by batches"])
+def test_a_rolling_update_is_undone_when_its_alarm_rings(
+    client: ClientFactory, image: str, batch: dict[str, Any] | None
+) -> None:
+    endpoint = f"unrolled-{'batch' if batch else 'whole'}"
+    old, new = (create_config(client, f"{endpoint}-{name}", image, instances=2) for name in ("old", "new"))
+    start_endpoint(client, endpoint, old)
+    config = rolling(300, [own_alarm(client, endpoint)], **({"RollbackMaximumBatchSize": batch} if batch else {}))
+    with load(client, endpoint).calling() as callers:
+        client("sagemaker").update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=config)
+        ring(client, endpoint)
+    assert callers.errors == []
+    after = client("sagemaker").describe_endpoint(EndpointName=endpoint)
+    assert (after["EndpointConfigName"], after["EndpointStatus"]) == (old, "InService")
+    assert counts(after) == (2, 0, "") and "in ALARM state" in after["FailureReason"]
+    client("sagemaker").delete_endpoint(EndpointName=endpoint)
+
+
+def test_a_rollback_that_fails_leaves_both_and_the_next_update_ends_it(
+    fast_aws: LocalAws, client: ClientFactory, image: str
+) -> None:
+    before = set(fast_aws.processes())
+    old, new = (create_config(client, f"stuck-{name}", image, instances=2) for name in ("old", "new"))
+    start_endpoint(client, "stuck", old)
+    client("s3").copy_object(Bucket=BUCKET, Key="kept", CopySource=f"{BUCKET}/{old}/model.tar.gz")
+    client("s3").delete_object(Bucket=BUCKET, Key=f"{old}/model.tar.gz")
+    config = rolling(300, [own_alarm(client, "stuck")])
+    client("sagemaker").update_endpoint(EndpointName="stuck", EndpointConfigName=new, DeploymentConfig=config)
+    ring(client, "stuck")
+    stuck = client("sagemaker").describe_endpoint(EndpointName="stuck")
+    assert stuck["EndpointStatus"] == "UpdateRollbackFailed"
+    assert "in ALARM state" in stuck["FailureReason"] and "The rollback failed, too" in stuck["FailureReason"]
+    assert {ask(client, "stuck")["name"] for _ in range(40)} == {old, new}
+    client("sagemaker").update_endpoint(EndpointName="stuck", EndpointConfigName=new)
+    again = wait_while(client, "stuck", "Updating")
+    assert again["EndpointStatus"] == "UpdateRollbackFailed" and "model data" in again["FailureReason"]
+    client("s3").copy_object(Bucket=BUCKET, Key=f"{old}/model.tar.gz", CopySource=f"{BUCKET}/kept")
+    client("sagemaker").update_endpoint(EndpointName="stuck", EndpointConfigName=new)
+    assert wait_while(client, "stuck", "Updating")["EndpointConfigName"] == new
+    assert {ask(client, "stuck")["name"] for _ in range(5)} == {new}
+    client("sagemaker").delete_endpoint(EndpointName="stuck")
+    deadline = time.monotonic() + 20
+    while set(fast_aws.processes()) - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert set(fast_aws.processes()) - before == set()
 
 
 def test_a_package_that_crashes_at_load_never_gets_a_request(client: ClientFactory, image: str) -> None:
