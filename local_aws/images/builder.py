@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -150,13 +151,14 @@ class ImageBuilder:
         self._environment_id = _make_environment(path.read_text(), options, self._say)
 
     def _store(self, cache: Path) -> str:
-        """Put the image into the cache under the digest of its content."""
+        """Put the image into the cache under the digest of its content: paths, bytes and modes of its files."""
         image = Image(self._environment_id, self._entrypoint, self._environment, self._working_directory)
         content = hashlib.sha256(image.to_json().encode())
         for path in sorted(self._root.rglob("*")):
             content.update(path.relative_to(self._root).as_posix().encode() + b"\0")
             if path.is_file():
                 content.update(hashlib.sha256(path.read_bytes()).digest())
+                content.update(f"{stat.S_IMODE(path.stat().st_mode):o}\0".encode())
         name = content.hexdigest()
         folder = cache / "by-digest" / name
         with _locked(folder):

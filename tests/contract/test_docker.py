@@ -91,6 +91,20 @@ def test_the_digest_is_the_content(tmp_path: Path, cache: Path) -> None:
     assert ImageBuilder(folder).build() != first
 
 
+def test_a_file_that_becomes_executable_is_another_image(tmp_path: Path, cache: Path) -> None:
+    """Under one digest, the image that was built first would be started: without the right to execute its file."""
+    dockerfile = 'FROM python:3.12\nWORKDIR /a\nCOPY . .\nENTRYPOINT ["./run.sh"]'
+    folder = context_of(tmp_path, dockerfile, **{"run.sh": "#!/bin/sh\necho started"})
+    (folder / "run.sh").chmod(0o644)
+    first = ImageBuilder(folder).build()
+    (folder / "run.sh").chmod(0o755)
+    second = ImageBuilder(folder).build()
+    assert second != first
+    process = load_image(second).process(base=tmp_path, environment={}, arguments=[])
+    started = subprocess.run(process.command, cwd=process.directory, capture_output=True, text=True, check=True)
+    assert started.stdout == "started\n"
+
+
 def test_packages_are_installed_once_for_the_same_requirements(tmp_path: Path, cache: Path) -> None:
     """A virtual environment that the image's own python uses; the second build finds it, other files or not."""
     dockerfile = (
