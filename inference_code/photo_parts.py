@@ -42,19 +42,25 @@ _NUMBERS: Final = {1: "B", 3: "H", 4: "I"}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the parts of a photo say. `picture` has no metadata; `parts` is more than MAX_PARTS when not all were read.
+    """What the parts of a photo say; `parts` is more than MAX_PARTS when not all were read.
 
     `scans` are the passes in which a JPEG is drawn, 0 for a PNG. `frames` are those of an animated PNG. `orientation`
     is EXIF's, 1 to 8.
     """
 
-    picture: bytes
+    shown: tuple[memoryview, ...]
+    """The pieces of the photo that are its picture, in order: they share its memory."""
     parts: int
     scans: int = 0
     frames: int = 1
     orientation: int = UPRIGHT
     held: float = 0.0
     """Coefficients a pixel that a decoder holds of the whole photo at once."""
+
+    @property
+    def picture(self) -> bytes:
+        """The photo without its metadata. Ingest, which reads no metadata, does not ask for this copy."""
+        return b"".join(self.shown)
 
     def held_bytes(self, pixels: int) -> int:
         """Bytes that a decoder holds of the whole photo, beside the image that it makes."""
@@ -63,7 +69,8 @@ class Parts:
 
 def jpeg_parts(data: bytes) -> Parts:
     """The parts of what begins as a JPEG. A malformed one gives a picture that no decoder reads."""
-    picture = [data[:2]]
+    content = memoryview(data)
+    shown = [content[:2]]
     at, parts, orientation = 2, 0, None
     held, held_if_split, components = 0.0, 0.0, 0
     while (found := _MARKER.search(data, at)) and parts <= MAX_PARTS:
@@ -73,26 +80,26 @@ def jpeg_parts(data: bytes) -> Parts:
             break
         if marker == _SCAN:
             scans, more = _scans(data, at, MAX_PARTS - parts)
-            picture.append(data[at - 2 :])
+            shown.append(content[at - 2 :])
             if scans > 1 or data[at + 2 : at + 3] != bytes((components,)):
                 held = held_if_split
-            return Parts(b"".join(picture), parts + more, scans, orientation=orientation or UPRIGHT, held=held)
+            return Parts(tuple(shown), parts + more, scans, orientation=orientation or UPRIGHT, held=held)
         end = _end_of_segment(data, at)
         if marker in _PICTURE_SEGMENTS:
-            picture.append(data[at - 2 : end])
+            shown.append(content[at - 2 : end])
             if marker in _FRAMES:
                 held_if_split, components = _coefficients(data[at:end])
                 held = held_if_split if marker in _PROGRESSIVE else 0.0
         elif marker == _EXIF_SEGMENT and orientation is None and data.startswith(_EXIF_NAME, at + 2):
             orientation = orientation_of(data[at + 2 + len(_EXIF_NAME) : end])
         at = end
-    return Parts(b"".join(picture), parts)
+    return Parts(tuple(shown), parts)
 
 
 def png_parts(data: bytes) -> Parts:
     """The parts of what begins as a PNG. A malformed one gives a picture that no decoder reads."""
     content = memoryview(data)
-    picture = [content[:_PNG_SIGNATURE_BYTES]]
+    shown = [content[:_PNG_SIGNATURE_BYTES]]
     at, parts, frames, orientation = _PNG_SIGNATURE_BYTES, 0, 1, UPRIGHT
     name = b""
     while name != b"IEND" and at + 8 <= len(data) and parts <= MAX_PARTS:
@@ -100,13 +107,13 @@ def png_parts(data: bytes) -> Parts:
         length, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
         payload, end = content[at + 8 : at + 8 + length], at + 12 + length
         if name in _PICTURE_CHUNKS:
-            picture.append(content[at:end])
+            shown.append(content[at:end])
         elif name == b"eXIf":
             orientation = orientation_of(bytes(payload))
         elif name == b"acTL":
             frames = int.from_bytes(payload[:4])
         at = end
-    return Parts(b"".join(picture), parts, frames=frames, orientation=orientation)
+    return Parts(tuple(shown), parts, frames=frames, orientation=orientation)
 
 
 def orientation_of(exif: bytes) -> int:
