@@ -209,6 +209,7 @@ def listed(server: ObjectServer) -> list[str]:
 
 
 NAMES = st.text("0129.ajz", min_size=1, max_size=7).map(lambda text: f"{text}.jpg")
+NUMBERS = st.integers(0, 999).flatmap(lambda low: st.integers(low, low + 200)) | st.integers(0, 10**10)
 
 
 STRANGE = ("00204//x.jpg", "./x.jpg", "../x.jpg", "00301\tx.jpg", "00302\nx.jpg", "//", "#1?.jpg", "%2e.jpg", "é+ .jpg")
@@ -269,8 +270,13 @@ def test_names_of_files_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
     assert sorted(row["id"] for row in rows) == ["bin-images/0\t1.jpg", "bin-images/\\xff\n.jpg"]
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.sets(NAMES, max_size=60), st.integers(1, 9), st.sets(st.integers(0, 30), max_size=5))
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sets(NAMES, max_size=60)
+    | st.sets(st.builds("{:0{}}.jpg".format, NUMBERS, st.sampled_from([1, 5])), max_size=99),
+    st.integers(1, 9),
+    st.sets(st.integers(0, 30), max_size=5),
+)
 def test_whatever_the_names_every_one_is_listed_once_and_in_order(names: set[str], page: int, broken: set[int]) -> None:
     objects = {f"bin-images/{name}": b"x" for name in names}
 
@@ -299,6 +305,14 @@ def test_a_long_listing_takes_few_turns_and_a_fault_costs_one_request(fault: Fau
     with ObjectServer(objects, fault=rule) as server:
         assert listed(server) == names
         assert server.requests[LISTING] == asked + 2
+
+
+def test_ids_without_gaps_are_listed_with_few_pages_that_are_not_full() -> None:
+    names = [f"{number:05}.jpg" for number in range(1, 30_001)]
+    with ObjectServer(dict.fromkeys((f"bin-images/{name}" for name in names), b"x")) as server:
+        assert listed(server) == names
+        # Thirty full pages, and ten that find where ids end.
+        assert server.requests[LISTING] <= 45
 
 
 async def read_first() -> bytes | None:

@@ -15,7 +15,7 @@ import os
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -32,6 +32,7 @@ from obstore.exceptions import (
 from obstore.store import LocalStore
 
 from binventory.core.contents import is_md5, md5_of
+from ingestion.cuts import Part, cut
 from ingestion.objects import ListedObject, bare_tag
 from ingestion.run import IngestError
 from ingestion.store import access, open_store
@@ -48,10 +49,6 @@ _ATTEMPTS: Final = 10
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 20.0
 _PAGE: Final = 1000
-_DIGITS: Final = "0123456789"
-_DEEPEST: Final = 4
-# A part of a listing is cut again only when it is longer than this, since every cut requests nearly empty pages.
-_PAGES_ALONE: Final = 2
 # A page takes more than a megabyte while it is read.
 _PAGES_AT_ONCE: Final = 12
 _PROBES: Final = 3
@@ -162,38 +159,22 @@ class BinSource:
         elif isinstance(self._at, Path):
             add(await asyncio.to_thread(_files_below, self._at / folder))
         else:
-            await self._list_between(folder, "", None, "", add)
+            await self._list_part(folder, Part(), add)
         return sorted(found, key=lambda entry: entry.name)
 
-    async def _list_between(
-        self, folder: str, after: str, last: str | None, common: str, add: Callable[[Iterable[ListedObject]], None]
-    ) -> None:
-        """Add the names after `after` and up to `last`; all names between them start with `common`.
-
-        Half a million keys are 536 pages of a tenth of a second. So what follows a full page is listed in parts, all at
-        the same time: one for each digit that may come next, since ids are numbers.
-        """
-        pages = 0
+    async def _list_part(self, folder: str, part: Part, add: Callable[[Iterable[ListedObject]], None]) -> None:
+        """Half a million keys are 536 pages of a tenth of a second, so what follows a full page is listed in parts."""
         while True:
-            page = await self._persist(folder, partial(self._page, folder, after))
-            wanted = [entry for entry in page if last is None or entry.name <= last]
+            page = await self._persist(folder, partial(self._page, folder, part.after))
+            wanted = [entry for entry in page if part.last is None or entry.name <= part.last]
             add(wanted)
             if len(page) < _PAGE or len(wanted) < len(page):
                 return
-            after = page[-1].name
-            pages += 1
-            if common and pages < _PAGES_ALONE:
-                continue
-            cuts = [
-                cut for cut in (common + digit for digit in _DIGITS) if after < cut and (last is None or cut < last)
-            ]
-            if cuts and len(common) < _DEEPEST:
+            first, *others = cut(replace(part, after=page[-1].name), page[0].name)
+            if others:
                 break
-        starts = (after, *cuts)
-        prefixes = (after[: len(common) + 1], *cuts)
-        ends = (*cuts, last)
-        parts = zip(starts, ends, prefixes, strict=True)
-        await asyncio.gather(*(self._list_between(folder, *part, add) for part in parts))
+            part = first
+        await asyncio.gather(*(self._list_part(folder, each, add) for each in (first, *others)))
 
     async def _page(self, folder: str, after: str) -> list[ListedObject]:
         """One page of a bucket's listing."""
