@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from environment import pytorch
+from environment import creation, pytorch
 from environment.errors import SetupError
 from environment.locks import DEVELOPMENT, RUN, pins
 from environment.packages import Pip
@@ -132,14 +132,7 @@ def _new(place: Path, pip: Pip, root: Path, asked: argparse.Namespace, wanted: S
     Raises SetupError when a package cannot be installed.
     """
     with Progress(f"Environment of Python {sys.version.split()[0]}"):
-        command = [base_interpreter(), "-m", "venv", str(place)]
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise SetupError(
-                f"{place} could not be created:\n{(made.stdout + made.stderr).strip()}",
-                "install Python's venv module (Debian: apt install python3-venv), or choose another Python: "
-                "make PYTHON=python3.12 setup",
-            )
+        creation.create(place, base_interpreter())
     lock = root / RUN
     with pytorch.written("\n".join(pin.text for name, pin in pins(lock).items() if name in _FIRST)) as first:
         pip.install("pip and setuptools", _locked(first))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from environment import locks
+from environment import creation, locks
 from environment.errors import SetupError
 from environment.install import build_options
 from environment.packages import Pip, PipResult, installing
@@ -330,6 +330,36 @@ def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> No
     done = make(checkout, "setup")
     assert done.returncode == 2
     assert "a package differs from the one in the lock" in done.stderr
+
+
+def interpreter(folder: Path, script: str) -> Path:
+    """An interpreter that writes down how it is called and then runs a script."""
+    command = folder / "python"
+    command.write_text(f'#!/bin/sh\necho "$@" >> "{folder}/called"\n{script}\n')
+    command.chmod(0o755)
+    return command
+
+
+@pytest.mark.parametrize("content", ["", "raise ImportError('of another Python')"], ids=["no wheel", "a broken wheel"])
+def test_an_interpreter_without_a_wheel_of_pip_that_works_installs_its_own_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    made = [tiny_packages.wheel(tmp_path, "pip", "1.0", {"pip/__main__.py": content}).path] if content else []
+    monkeypatch.setattr(creation, "_wheels", lambda: iter(made))
+    place = tmp_path / "place"
+    (place / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    (place / "bin").mkdir()
+    (place / "bin" / "python").symlink_to(shutil.which("false") or "")
+    creation.create(place, str(interpreter(tmp_path, "exit 0")))
+    expected = [f"-m venv --without-pip {place}", f"-m venv --clear {place}"]
+    assert (tmp_path / "called").read_text().splitlines() == expected
+
+
+def test_an_interpreter_without_venv_is_an_error_with_its_cure(tmp_path: Path) -> None:
+    command = interpreter(tmp_path, "echo No module named venv >&2\nexit 1")
+    with pytest.raises(SetupError, match=r"place could not be created:\nNo module named venv") as caught:
+        creation.create(tmp_path / "place", str(command))
+    assert "apt install python3-venv" in caught.value.cure
 
 
 @pytest.mark.parametrize(
