@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 import arithmetic
 import embed
 import evaluate
+import inference
 import train
 from arithmetic import SERVED, floats_of_cpu
 from binventory.report.page import verdict
@@ -32,6 +33,8 @@ from modelling.bin_model import load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
 from serving.answer_rule import answered
+from serving.artefact import Artefact
+from serving.network import Network
 from serving.refusals import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
@@ -39,13 +42,36 @@ from tests.listed import enlist
 from tests.training_data import SMALL_INPUT, write_split
 
 SPLITS = ("train", "validation", "test")
+THRESHOLD = ("--accuracy-threshold", "0.3")
 
 
 @pytest.fixture(autouse=True)
-def one_core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network for each core would be compiled, most of the time of these tests; the first one has them all."""
-    if "served" not in request.fixturenames:
-        monkeypatch.setattr(served_model, "inference_threads", lambda: 1)
+def one_network(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, networks: dict[object, Network]
+) -> None:
+    """A graph is compiled once, for one core: compiling was most of the time of these tests.
+
+    The first test compiles each graph as Evaluate does.
+    """
+    if "served" in request.fixturenames:
+        return
+
+    def compiled(artefact: Artefact, *, threads: int) -> Network:
+        # All that the network takes from the archive, which is read and checked each time.
+        taken = (artefact.description.preprocessing.crop, len(artefact.description.classes))
+        key = (artefact.digest, artefact.description.precision, taken, threads, floats_of_cpu())
+        if key not in networks:
+            networks[key] = Network(artefact, threads=threads)
+        return networks[key]
+
+    monkeypatch.setattr(served_model, "inference_threads", lambda: 1)
+    monkeypatch.setattr(inference, "Network", compiled)
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[object, Network]:
+    """The networks that tests of this file have compiled."""
+    return {}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +104,14 @@ def run(world: Path, output: Path, *flags: str, model: Path | None = None) -> di
     return report
 
 
+@pytest.fixture(scope="module")
+def in_int8(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Evaluate writes for the model where int8 may lose as much as it does."""
+    output = tmp_path_factory.mktemp("int8")
+    run(world, output, *asked_for("int8"), *THRESHOLD)
+    return output
+
+
 def answers(archive: Path, folder: Path, photos: ShardIndex) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
     """serving.json of an archive, and the logits of the server's model for photos."""
     open_archive(archive, folder)
@@ -97,10 +131,17 @@ def asked_for(served: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("served", SERVED)
-def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path: Path) -> None:
-    report = run(world, tmp_path, *asked_for(served), "--accuracy-threshold", "0.3")
+def test_what_was_measured_is_what_is_served(
+    served: str, world: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if served == "int8":
+        output: Path = request.getfixturevalue("in_int8")
+    else:
+        output = tmp_path / "output"
+        run(world, output, *asked_for(served), *THRESHOLD)
+    report = json.loads((output / "evaluation" / "evaluation.json").read_text())
     photos = ShardIndex(world / "test")
-    serving, logits = answers(tmp_path / "serving" / "model.tar.gz", tmp_path / "served", photos)
+    serving, logits = answers(output / "serving" / "model.tar.gz", tmp_path / "served", photos)
     shares = softmax(logits, serving["temperature"])
     accuracy = float((answered(shares, serving["answer"]) + 1 == np.array(photos.counts)).mean())
     assert report["multiclass_classification_metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
@@ -121,11 +162,11 @@ def test_what_was_measured_is_what_is_served(served: str, world: Path, tmp_path:
         np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
     elif served == "bf16":
         np.testing.assert_allclose(logits, expected, rtol=0.05, atol=0.1)
-    assert (tmp_path / "evaluation" / "evaluation.html").is_file()
+    assert (output / "evaluation" / "evaluation.html").is_file()
 
 
 def test_the_server_accepts_the_archive(world: Path, tmp_path: Path) -> None:
-    from serving.artefact import Artefact, unpack
+    from serving.artefact import unpack
 
     run(world, tmp_path)
     unpack(tmp_path / "serving" / "model.tar.gz", tmp_path / "served")
@@ -148,13 +189,14 @@ def test_the_same_model_gives_the_same_bytes(world: Path, tmp_path: Path) -> Non
     assert "int8 on validation" in report["binventory"]["lineage"]
 
 
-def test_int8_is_served_when_its_loss_is_allowed_and_not_otherwise(world: Path, champion: Path, tmp_path: Path) -> None:
+def test_int8_is_served_when_its_loss_is_allowed_and_not_otherwise(
+    world: Path, champion: Path, in_int8: Path, tmp_path: Path
+) -> None:
     photos = ShardIndex(world / "validation")
-    run(world, tmp_path / "any", "--int8-accuracy-loss", "1", "--int8-rmse-loss", "5")
-    serving, _ = answers(tmp_path / "any" / "serving" / "model.tar.gz", tmp_path / "any-served", photos)
+    serving, _ = answers(in_int8 / "serving" / "model.tar.gz", tmp_path / "served", photos)
     assert serving["precision"] == "int8"
     sizes = {}
-    for name, path in (("any", tmp_path / "any" / "serving" / "model.tar.gz"), ("fp32", champion)):
+    for name, path in (("any", in_int8 / "serving" / "model.tar.gz"), ("fp32", champion)):
         with tarfile.open(path) as archive:
             sizes[name] = archive.getmember("model.onnx").size
     assert sizes["any"] < sizes["fp32"]
