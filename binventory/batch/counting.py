@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -16,8 +17,7 @@ from binventory.batch.transform import MAX_PHOTO_BYTES, Halted, Heard, Photos, T
 from binventory.core.aws import Aws, error_message
 from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
-
-_PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+from binventory.records.ids import PHOTO_SUFFIXES, is_photo
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def photos_below(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
     try:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
             for entry in page.get("Contents", []):
-                if entry["Key"].lower().endswith(_PHOTO_SUFFIXES):
+                if is_photo(entry["Key"]):
                     yield entry["Key"], int(entry["Size"])
     except ClientError as error:
         raise Problem(
@@ -65,14 +65,16 @@ def count_prefix(
     agreed: called with the number of photos before anything is started; raising leaves everything as it was.
     Raises Problem.
     """
+    if f"{uri}/" in site.readable:
+        uri += "/"
     bucket = bucket_and_key(uri)[0]
     site.require_readable(uri)
     total = sum(1 for _ in photos_below(aws, uri))
     if not total:
         raise Problem(
             f"There are no photos below {uri}",
-            "no key there ends in .jpg, .jpeg or .png",
-            "check the prefix: aws s3 ls " + uri,
+            f"no key there ends in {', '.join(PHOTO_SUFFIXES[:-1])} or {PHOTO_SUFFIXES[-1]}",
+            f"check the prefix: aws s3 ls {shlex.quote(uri)}",
             code=Exit.USAGE,
         )
     agreed(total)

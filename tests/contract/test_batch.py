@@ -108,6 +108,16 @@ def test_nothing_is_started_unasked_or_for_nothing(
     assert len(client("sagemaker").list_transform_jobs()["TransformJobSummaries"]) == before
 
 
+@pytest.mark.usefixtures("environment", "signed_in")
+def test_a_bucket_may_be_named_without_its_slash(client: ClientFactory, capsys: pytest.CaptureFixture[str]) -> None:
+    """The role reads `s3://bucket/`; a prefix that only begins alike is not its own."""
+    put(client, "slash/", {"a.jpg": 1})
+    assert cli.run(["count", f"s3://{BUCKET}", "--dry-run"]) == Exit.OK
+    assert "Count " in capsys.readouterr().out
+    assert cli.run(["count", "s3://elsewhere/binsecret/", "--dry-run"]) == Exit.NOT_READY
+    assert "may not read s3://elsewhere/binsecret/" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
     put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(100)})
