@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ LEDGER: Final = "ledger.sqlite"
 RECORDS: Final = "records.sqlite"
 PREDICTIONS: Final = "predictions.sqlite"
 _SPILLS: Final = (RECORDS, PREDICTIONS)
+_LEDGER_FILES: Final = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm")
+_ASIDE: Final = ".before"
 
 
 @contextlib.contextmanager
@@ -29,6 +32,8 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):  # some network drives know no locks
             _lock(folder, descriptor)
+        if (folder / _ASIDE).is_dir():  # the computer ended while a restart had not begun
+            _put_back(folder)
         yield
     finally:
         os.close(descriptor)
@@ -46,10 +51,30 @@ def _lock(folder: Path, descriptor: int) -> None:
         ) from None
 
 
-def forget(folder: Path) -> None:
-    """Discards what an earlier run has done, but not the results that it wrote for people."""
-    for name in (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", *_SPILLS):
+@contextlib.contextmanager
+def put_aside(folder: Path) -> Iterator[Callable[[], None]]:
+    """Puts aside what an earlier run has done, but not the results that it wrote for people.
+
+    Its answers are paid for. The yielded function discards them; where nobody has called it, the end of the block puts
+    them back.
+    """
+    (folder / _ASIDE).mkdir()
+    for name in (*_LEDGER_FILES, *_SPILLS):
+        if (folder / name).exists():
+            (folder / name).replace(folder / _ASIDE / name)
+    try:
+        yield lambda: shutil.rmtree(folder / _ASIDE)
+    finally:
+        if (folder / _ASIDE).is_dir():
+            _put_back(folder)
+
+
+def _put_back(folder: Path) -> None:
+    for name in (*_LEDGER_FILES, *_SPILLS):
         (folder / name).unlink(missing_ok=True)
+    for path in (folder / _ASIDE).iterdir():
+        path.replace(folder / path.name)
+    (folder / _ASIDE).rmdir()
 
 
 def tidy(folder: Path) -> None:

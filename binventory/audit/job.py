@@ -149,14 +149,13 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
     store = _store(request, aws)
     with ExitStack() as stack:
         stack.enter_context(folder.alone(request.output))
-        if request.restart:
-            folder.forget(request.output)
+        begun = stack.enter_context(folder.put_aside(request.output)) if request.restart else lambda: None
         total, bins = _bins(request, store, stack)
         counter = _counter(request, aws, store, total, stack, heard)
         identity = _identity(request, store, counter)
         ledger = stack.enter_context(closing(AuditDatabase(request.output / folder.LEDGER, identity)))
         model = ledger.remember_model(_model(request, aws, counter))
-        _count(request, bins, total, store, counter, ledger, heard)
+        _count(request, bins, total, store, counter, ledger, heard, begun)
         summary = summarise(
             ledger, model=model, identity=identity, filters=request.filters, classes=len(request.scope.classes)
         )
@@ -201,15 +200,18 @@ def _count(
     counter: Counter | TransformJobs,
     ledger: AuditDatabase,
     heard: Progress,
+    begun: Callable[[], None],
 ) -> None:
-    """Report the expected cost, then fill the ledger."""
+    """Report the expected cost, then fill the ledger; `begun` is called in between."""
     if isinstance(counter, TransformJobs) and isinstance(store, Prefix):
         heard.launched(total, counter.batch.site)
+        begun()
         audit_in_batches(
             bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
         )
     elif not isinstance(counter, TransformJobs):
         heard.planned(_plan(request, total))
+        begun()
         audit_bins(
             bins, store, counter, ledger, scope=request.scope, concurrency=request.concurrency, on_done=heard.audited
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -439,6 +440,39 @@ def test_the_price_is_the_tables_or_says_what_it_lacks(
         monkeypatch.setenv("AWS_REGION", "il-central-1")
         assert run(arguments) == Exit.OK
         assert "--price-per-hour" in capsys.readouterr().err, "never another region's price"
+
+
+class Terminal(io.StringIO):
+    """Standard input that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("refused", [["--records", "absent.csv"], []])
+def test_a_restart_that_does_not_begin_forgets_nothing(
+    refused: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers of the first run are paid for: a wrong flag, or a no to the price, must not cost them."""
+    folder = write_folder(tmp_path / "bins", 5)
+    with runtime() as endpoint:
+        monkeypatch.setattr("binventory.cli.audit.connect", lambda environment: endpoint.aws)
+        arguments = ["audit", str(folder), "--output", str(tmp_path / "out"), "--format", "jsonl"]
+        assert run(arguments) == Exit.OK
+        assert len(endpoint.photos) == 5
+        monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+        assert run([*arguments, "--restart", *refused]) == (Exit.USAGE if refused else Exit.INTERRUPTED)
+        assert run([*arguments, "--yes"]) == Exit.OK
+        assert len(endpoint.photos) == 5, "the ledger has them"
+        (tmp_path / "out" / ".before").mkdir()
+        (tmp_path / "out" / "ledger.sqlite").rename(tmp_path / "out" / ".before" / "ledger.sqlite")
+        assert run([*arguments, "--yes"]) == Exit.OK
+        assert len(endpoint.photos) == 5, "also if the computer ended before the question was answered"
+        assert run([*arguments, "--yes", "--restart"]) == Exit.OK
+        assert len(endpoint.photos) == 10
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "ledger.sqlite", "disagreements.jsonl", "set_aside.csv", "summary.json",
+    }  # fmt: skip
 
 
 def test_another_endpoint_is_never_answered_for_by_the_environments_queue(
