@@ -22,7 +22,8 @@ _PEAK_SECONDS: Final = 1.0
 class Bare:
     """From JPEG to answer in this process, taking turns with a server of the same model and with the peak.
 
-    Of every photo the best time counts, on both sides: on a shared machine a median measures the others.
+    Of every photo the best time counts, on both sides: on a shared machine a median measures the others. The time
+    through the server has in it what the client needs, on the same cores, to send the photo and to read the answer.
     """
 
     counter: CountingModel
