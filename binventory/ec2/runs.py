@@ -30,6 +30,8 @@ STEPS = ("fetch", "embed", "train", "evaluate", "send")
 _TRY_ELSEWHERE = frozenset({"InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "Unsupported"})
 _BRAKE_MINUTES = 10  # after its limit; then the machine ends itself even if the script hangs
 _LOG_LINES = 40
+_LOOKS = 6
+"""After so many a machine that was never listed is gone: EC2 lists a new one some seconds after it was started."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,14 @@ def stop(aws: Aws, run: str) -> Iterator[str]:
 
 def follow(aws: Aws, where: Place, run: str, *, every: float) -> Iterator[Status]:
     """Yields the run's status until it has ended and its machine is gone; the last one yielded is final."""
+    unseen = 0
     while True:
         there = machine_of(aws, run) is not None
         # Read after the machine's state: the machine writes its last status before it ends.
         said = _get(aws, f"{where.results(run)}/status.json") or {}
         status = Status(said.get("state", "starting"), said.get("step", ""), said.get("reason", ""))
-        if not there:
+        unseen = _LOOKS if there else unseen + 1
+        if not there and (status.state != "starting" or unseen > _LOOKS):
             yield status if status.ended else Status("gone", status.step, "the machine ended without a last word")
             return
         yield status

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from binventory import executions
-from binventory.ec2 import plan
+from binventory.ec2 import plan, runs
 from tests.conftest import NAMES
 
 WHERE = plan.Place("data", "models", "binventory-dev-ec2", (), "sg-1", "t3.2xlarge", 180, 100)
@@ -61,3 +61,30 @@ def test_a_run_is_priced_by_what_it_does_and_not_by_the_defaults(monkeypatch: py
     }
     aws: Any = None
     assert plan.values_of(aws, definition, made) == {"Epochs": "50", "Views": "3", "LimitPerClass": "300"}
+
+
+WHERE = plan.Place("data", "models", "template", ("subnet",), "group", "t3.2xlarge", 60, 100)
+
+
+def states(monkeypatch: pytest.MonkeyPatch, machines: list[str | None], said: list[str]) -> list[str]:
+    """The states that following a run yields, where EC2 lists these machines and the status file says this, in turn."""
+    there, files = iter(machines), iter(said)
+    monkeypatch.setattr(runs, "machine_of", lambda aws, run: next(there))
+    monkeypatch.setattr(runs, "_get", lambda aws, uri: {"state": next(files), "step": "", "reason": ""})
+    aws: Any = None
+    return [status.state for status in runs.follow(aws, WHERE, "ec2-1", every=0)]
+
+
+def test_a_machine_that_ec2_does_not_list_yet_has_not_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EC2 lists an instance some seconds after it was started."""
+    found = states(
+        monkeypatch, [None, None, "i-1", "i-1", None], ["starting", "starting", "starting", "running", "succeeded"]
+    )
+    assert found == ["starting", "starting", "starting", "running", "succeeded"]
+
+
+def test_a_machine_that_is_gone_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert states(monkeypatch, ["i-1", None], ["running", "running"])[-1] == "gone"
+    assert states(monkeypatch, ["i-1", None], ["starting", "starting"])[-1] == "gone", "it was there"
+    assert states(monkeypatch, [None] * 20, ["starting"] * 20)[-1] == "gone", "it never came"
+    assert states(monkeypatch, [None], ["running"]) == ["gone"], "of an earlier day"
