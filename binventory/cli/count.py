@@ -80,7 +80,8 @@ def count(
     if dry_run:
         _show_what_the_endpoint_bills(aws, names, len(photos), json=json)
         return
-    answers = _answers(aws, names, photos, (*DATASET_HOSTS, *(allow_host or ())))
+    # Answers are by name, and each request is paid for.
+    answers = _answers(aws, names, list(dict.fromkeys(photos)), (*DATASET_HOSTS, *(allow_host or ())))
     if output is not None:
         lines = (json_format.dumps(vars(_as_counted(name, answer))) + "\n" for name, answer in answers.items())
         write_text(output, "".join(lines))

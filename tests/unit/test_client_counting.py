@@ -232,6 +232,19 @@ def test_the_command_gives_every_answer_and_names_what_the_endpoint_refuses(
 
 
 @pytest.mark.usefixtures("environment")
+def test_a_photo_that_is_named_twice_is_asked_about_once(
+    tmp_path: Path, front: Front, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by `bins/*.jpg bins/1.jpg`; the answers are by name."""
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(grey_model.photo(5))
+    names = [str(tmp_path / name) for name in ("1.jpg", "2.jpg", "1.jpg")]
+    before = len(front.asked)
+    assert run(["count", *names, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(front.asked) - before == 2
+
+
+@pytest.mark.usefixtures("environment")
 def test_the_command_tells_an_absent_endpoint_from_a_request_that_is_refused(
     front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
