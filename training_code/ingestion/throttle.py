@@ -6,10 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+# With fewer the first answers come in bursts, and later ones keep their rhythm: a core waits between them.
+_FIRST: Final = 64
 
 
 class AdaptiveLimit:
@@ -19,7 +23,7 @@ class AdaptiveLimit:
     at most, because their answers arrive together.
     """
 
-    def __init__(self, maximum: int, start: int = 32) -> None:
+    def __init__(self, maximum: int, start: int = _FIRST) -> None:
         if maximum < 1:
             raise ValueError(f"concurrency must be at least 1, not {maximum}")
         self.maximum = maximum
