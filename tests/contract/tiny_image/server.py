@@ -1,5 +1,7 @@
 """A serving container in a few lines: it does what `model/behaviour.json` of its artefact says.
 
+It reads HTTP itself, because some tests start dozens of it and to import `http.server` is half of such a start.
+
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
 ping_status: of /ping.
 counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3".
@@ -13,46 +15,62 @@ import json
 import os
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 BEHAVIOUR = json.loads((BASE / "model" / "behaviour.json").read_text())
 
 
-class Handler(BaseHTTPRequestHandler):
-    """GET /ping and POST /invocations."""
+class Server(ThreadingTCPServer):
+    """A thread for each connection."""
 
-    protocol_version = "HTTP/1.1"
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+class Handler(StreamRequestHandler):
+    """GET /ping and POST /invocations, until the client closes the connection."""
+
     wbufsize = -1  # headers and body leave together
 
-    def do_GET(self) -> None:
-        """Answer /ping."""
-        self._answer(BEHAVIOUR.get("ping_status", 200) if self.path == "/ping" else 404, {})
+    def handle(self) -> None:
+        """Answer one request after the other."""
+        while request := self._line():
+            self.headers: dict[str, str] = {}
+            while header := self._line():
+                name, _, value = header.partition(":")
+                self.headers[name.lower()] = value.strip()
+            method, path, _ = request.split()
+            status, document = self._ping(path) if method == "GET" else self._invocation()
+            print(f'"{request}" {status}', flush=True)  # one line a request, as a container's log
+            self._answer(status, document)
 
-    def do_POST(self) -> None:
-        """Answer /invocations."""
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def _line(self) -> str:
+        return self.rfile.readline().decode("latin-1").rstrip("\r\n")
+
+    def _ping(self, path: str) -> tuple[int, dict[str, object]]:
+        return (BEHAVIOUR.get("ping_status", 200) if path == "/ping" else 404), {}
+
+    def _invocation(self) -> tuple[int, dict[str, object]]:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if body == b"die":
             os._exit(3)
         time.sleep(BEHAVIOUR.get("seconds", 0))
         if body == b"refuse":
             in_place = "counts" in BEHAVIOUR and "SAGEMAKER_BATCH" in os.environ
             error = {"reason": "unreadable", "message": "refused, it is no photo"}
-            self._answer(200 if in_place else 400, {"error": error})
-            return
+            return 200 if in_place else 400, {"error": error}
         if "counts" in BEHAVIOUR:
-            self._answer(200, self._count(int(body.split()[1])))
-            return
-        answer = {
+            return 200, self._count(int(body.split()[1]))
+        return BEHAVIOUR.get("status", 200), {
             "name": BEHAVIOUR.get("name"),
             "bytes": len(body),
-            "content_type": self.headers.get("Content-Type"),
+            "content_type": self.headers.get("content-type"),
             "environment": {key: os.environ.get(key) for key in ("GREETING", "MODE", "MODEL_PACKAGE_ARN")},
             "batch": os.environ.get("SAGEMAKER_BATCH"),
             "process": os.getpid(),
         }
-        self._answer(BEHAVIOUR.get("status", 200), answer)
 
     def _count(self, count: int) -> dict[str, object]:
         shares = {str(each): 0.8 if each == count else 0.05 for each in BEHAVIOUR["counts"]}
@@ -65,20 +83,14 @@ class Handler(BaseHTTPRequestHandler):
             "model": {"package": package},
         }
 
-    def log_message(self, format: str, *args: object) -> None:
-        """One line a request, as a container's log."""
-        print(format % args, flush=True)
-
     def _answer(self, status: int, document: dict[str, object]) -> None:
         body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        custom = self.headers.get("X-Amzn-SageMaker-Custom-Attributes")
-        if custom:
-            self.send_header("X-Amzn-SageMaker-Custom-Attributes", custom)
-        self.end_headers()
-        self.wfile.write(body)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        if custom := self.headers.get("x-amzn-sagemaker-custom-attributes"):
+            headers["X-Amzn-SageMaker-Custom-Attributes"] = custom
+        lines = [f"HTTP/1.1 {status} ", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        self.wfile.write("\r\n".join(lines).encode("latin-1") + body)
+        self.wfile.flush()
 
 
 if __name__ == "__main__":
@@ -86,4 +98,4 @@ if __name__ == "__main__":
         print("cannot load the model: behaviour.json says crash", flush=True)
         sys.exit(1)
     print(f"serving {BEHAVIOUR.get('name')}", flush=True)
-    ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+    Server(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
