@@ -26,7 +26,18 @@ from local_aws.core.context import Context
 from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
-from local_aws.ministack import corrections, hooks, iam, late_imports, resource_types, saving, settling, signatures
+from local_aws.ministack import (
+    copies,
+    corrections,
+    hooks,
+    iam,
+    late_imports,
+    resource_types,
+    saving,
+    settling,
+    signatures,
+    workers,
+)
 from local_aws.other_services import ec2_machines
 from local_aws.registry import ADMINISTRATION, AT_START, operations
 from local_aws.server import ACCOUNT, REGION
@@ -147,6 +158,8 @@ def _application(context: Context) -> Any:
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
+    workers.start_quickly()
+    copies.copy_quickly()
     context.start_thread("saving", saving.save_as_it_changes(context.stopping, partial(made_by_stacks, context)))
     iam.correct_requests()
     signatures.sign_links()

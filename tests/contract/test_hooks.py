@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from local_aws.ministack.copies import copied
 from local_aws.ministack.late_imports import LATE
+from local_aws.ministack.workers import PATH_IS_COMPLETE, RUN
 
 PARTS: list[tuple[str, str, type | None]] = [
     ("app", "SERVICE_HANDLERS", dict),
@@ -21,6 +23,9 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.cloudformation", "_stacks", None),
     ("services.cloudformation", "_change_sets", None),
     ("core.router", "SERVICE_PATTERNS", dict),
+    ("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", str),
+    ("core.responses", "AccountScopedDict", type),
+    ("core.responses", "AccountRegionScopedDict", type),
     ("core.responses", "set_request_account_id", None),
     ("core.responses", "set_request_region", None),
     ("core.iam_evaluator", "EvalContext", None),
@@ -163,6 +168,26 @@ def test_services_that_are_imported_late_are_where_they_were() -> None:
     services = importlib.util.find_spec("ministack.services")
     assert services is not None
     assert set(LATE) <= {module.name for module in pkgutil.iter_modules(services.submodule_search_locations)}
+
+
+def test_a_functions_worker_calls_what_is_replaced_and_runs_at_its_end() -> None:
+    """Its own packages come before botocore is looked for."""
+    script = part("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT")
+    assert script.endswith(RUN)
+    assert f"    {PATH_IS_COMPLETE}()\n" in script
+
+
+@pytest.mark.parametrize("kind", ["AccountScopedDict", "AccountRegionScopedDict"])
+@pytest.mark.parametrize("held", ["text", lambda: None], ids=["plain", "a function"])
+def test_a_copy_of_a_state_shares_nothing_with_it(kind: str, held: object) -> None:
+    """Also where the state holds what cannot be pickled."""
+    state = part("core.responses", kind)()
+    state["name"] = {"held": held, "list": [1]}
+    copy = copied(state, {})
+    state["name"]["list"].append(2)
+    state["more"] = 1
+    assert type(copy) is type(state)
+    assert copy.items() == [("name", {"held": held, "list": [1]})]
 
 
 def test_the_version_is_the_one_that_was_looked_into() -> None:

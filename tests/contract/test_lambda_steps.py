@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_what_a_cached_step_reads_from_a_function_decides_whether_it_runs(client
     assert hit() is None
     client("s3").delete_object(Bucket=BUCKET, Key="listed/2")
     assert hit() == first["PipelineExecutionArn"], "what was read once is still there"
+
+
+@pytest.mark.parametrize(
+    ("packed", "found"),
+    [({}, "botocore.loaders"), ({"botocore/__init__.py": "", "botocore/loaders.py": "class Loader: ...\n"}, "own")],
+    ids=["the runtime's", "its own"],
+)
+def test_a_function_gets_the_boto3_that_it_packs_and_else_the_runtimes(
+    client: ClientFactory, packed: dict[str, str], found: str
+) -> None:
+    """A cold start is quicker because descriptions are read in another way, which must fit what the function has."""
+    body = """
+        from botocore import loaders
+        own = not hasattr(loaders, "JSONFileLoader")
+        described = {} if own else loaders.Loader().load_service_model("sqs", "service-2")
+        return {"Found": "own" if own else loaders.__name__, "First": next(iter(described), "none")}
+    """
+    function = make_function(client, f"f-{uuid.uuid4().hex[:8]}", body, files=packed)
+    answer = json.load(client("lambda").invoke(FunctionName=function)["Payload"])
+    assert answer == {"Found": found, "First": "none" if packed else "version"}
 
 
 def test_a_function_that_raises_fails_the_step_with_its_words(client: ClientFactory) -> None:
