@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 from botocore.auth import SigV4Auth
@@ -148,17 +148,20 @@ class LocalAws:
         if not self._keep:
             command.append("--watch-parent")
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=REPOSITORY,
-                env=_clean_environment(),
-                stdin=subprocess.DEVNULL if self._keep else subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process only, which then stops the server in order
-            )
+            self._process = self._launch(command, _clean_environment(), log)
         (self.state_dir / "pid").write_text(str(self._process.pid))
         self._wait_until_healthy()
+
+    def _launch(self, command: list[str], environment: dict[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL if self._keep else subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches this process only, which then stops the server in order
+        )
 
     def stop(self) -> None:
         """Stop the server, its jobs, endpoints and Lambda functions. Safe to call twice."""

@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from local_aws.server import LocalAws
+from tests.forked import ForkedAws
 
 ClientFactory = Callable[[str], Any]
 
@@ -77,7 +78,7 @@ def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
 
     Its folder has a space and an apostrophe, as a person's may have.
     """
-    with LocalAws(tmp_path_factory.mktemp("it's a local aws")) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("it's a local aws")) as aws:
         yield aws
     assert aws.processes() == []
 
@@ -101,7 +102,7 @@ def client(local_aws: LocalAws) -> ClientFactory:
 @pytest.fixture(scope="module")
 def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A local AWS that enforces policies."""
-    with LocalAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
         yield aws
 
 

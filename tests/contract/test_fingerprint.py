@@ -13,11 +13,11 @@ import pytest
 
 import fingerprint
 from fingerprint import FingerprintError
-from local_aws.server import LocalAws
 from stacks.shared.assets import lambda_files
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.functions import make_function
 from tests.contract.test_authorisation import role, statement
+from tests.forked import ForkedAws
 
 DATA = "data"
 LISTINGS = f"s3://{DATA}/executions/listings"
@@ -170,7 +170,7 @@ def test_a_listing_that_does_not_end_in_time_is_refused(bins: Bins) -> None:
 
 def test_the_functions_role_is_what_may_read(tmp_path_factory: pytest.TempPathFactory) -> None:
     """An address that the role may not list is refused with the cure, before anything bills."""
-    with LocalAws(tmp_path_factory.mktemp("strict"), enforce_iam=True) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("strict"), enforce_iam=True) as aws:
         client = connect(aws)
         for bucket in ("own", "foreign", DATA):
             client("s3").create_bucket(Bucket=bucket)

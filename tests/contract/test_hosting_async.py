@@ -22,6 +22,7 @@ from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import text_of, until
 from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint, wait_while
+from tests.forked import ForkedAws
 
 BUCKET = "queued"
 
@@ -29,7 +30,7 @@ BUCKET = "queued"
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A local AWS whose five minutes take three seconds."""
-    with LocalAws(tmp_path_factory.mktemp("quick"), time_scale=0.01) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("quick"), time_scale=0.01) as aws:
         yield aws
 
 

@@ -14,6 +14,7 @@ from local_aws.server import LocalAws
 from tests.callers import Callers
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.serving import BUCKET, ask, create_config, push_image, start_endpoint, wait_while
+from tests.forked import ForkedAws
 
 MINUTE = 0.01
 """A local minute in the server of this module: an alarm's period of 60 s passes in 0.6 s."""
@@ -22,7 +23,7 @@ MINUTE = 0.01
 @pytest.fixture(scope="module")
 def fast_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A local AWS whose rollouts and alarms run a hundred times as fast."""
-    with LocalAws(tmp_path_factory.mktemp("fast-aws"), time_scale=MINUTE) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("fast-aws"), time_scale=MINUTE) as aws:
         yield aws
 
 

@@ -14,12 +14,13 @@ from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
 from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint
+from tests.forked import ForkedAws
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A local AWS whose five warm minutes take three seconds."""
-    with LocalAws(tmp_path_factory.mktemp("quick"), time_scale=0.01) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("quick"), time_scale=0.01) as aws:
         yield aws
 
 

@@ -21,11 +21,12 @@ from stacks.shared.assets import write_source_archive
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
 from tests.contract.machines import DATA, deploy_machines, fill_account, log_of, start, state, text, write_plan
+from tests.forked import ForkedAws
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("it's an aws"), time_scale=0.1) as started:
+    with ForkedAws(tmp_path_factory.mktemp("it's an aws"), time_scale=0.1) as started:
         yield started
     assert started.processes() == []
 

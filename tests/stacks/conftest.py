@@ -11,6 +11,7 @@ import pytest
 from local_aws.server import LocalAws
 from tests.contract.conftest import connect
 from tests.contract.serving import push_image
+from tests.forked import ForkedAws
 
 if TYPE_CHECKING:
     from tests.stacks.reconciled import Made
@@ -20,7 +21,7 @@ ClientFactory = Callable[[str], Any]
 
 @pytest.fixture(scope="session")
 def _local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("local-aws")) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("local-aws")) as aws:
         connect(aws)  # which makes the roles of jobs and models
         yield aws
 

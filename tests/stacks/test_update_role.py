@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.server import LocalAws
 from stacks.names import SERVING_RESOURCE_TYPES
 from tests.contract.conftest import connect
 from tests.contract.test_authorisation import as_role, role, statement
 from tests.contract.test_service_roles import CLOUDFORMATION, alarm, ended, refusals
+from tests.forked import ForkedAws
 from tests.rights import ACCOUNT, Deployment
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.templates import templates
@@ -63,7 +63,7 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Captured]:
     (function,) = (name for name in found if "ReconcileFunctionRole" in name)
     (update,) = (name for name in found if "ServingUpdateRole" in name)
     (endpoint,) = (name for name in found if "ServingRolesEndpoint" in name)
-    with LocalAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
+    with ForkedAws(tmp_path_factory.mktemp("strict-aws"), enforce_iam=True) as aws:
         root = connect(aws)
         own = role(root, function, {"AWS": ACCOUNT}, *found[function])
         update_role = role(root, update, CLOUDFORMATION, *found[update])

@@ -15,11 +15,12 @@ from binventory.client import FetchError
 from binventory.core.aws import connect
 from binventory.core.errors import Exit
 from local_aws.server import LocalAws
+from tests.forked import ForkedAws
 
 
 @pytest.fixture(scope="module")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+    with ForkedAws(tmp_path_factory.mktemp("aws")) as started:
         yield started
 
 

@@ -21,17 +21,18 @@ from binventory.doctor.tools import examine_tools
 from local_aws.other_services.quotas import VALUE
 from local_aws.server import LocalAws
 from stacks.settings import load
+from tests.forked import ForkedAws
 
 
 @pytest.fixture(scope="module")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+    with ForkedAws(tmp_path_factory.mktemp("aws")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def strict_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("strict"), enforce_iam=True) as started:
+    with ForkedAws(tmp_path_factory.mktemp("strict"), enforce_iam=True) as started:
         yield started
 
 

@@ -29,6 +29,7 @@ from local_aws.images.docker_cli import put_image
 from local_aws.server import LocalAws
 from tests.conftest import NAMES
 from tests.contract.serving import IMAGE_FOLDER
+from tests.forked import ForkedAws
 
 NAME = "binventory-dev"
 TAGS = [{"Key": "deployment", "Value": NAME}]
@@ -38,7 +39,7 @@ BUCKET_STACK = {"Resources": {"Held": {"Type": "AWS::S3::Bucket", "Properties": 
 
 @pytest.fixture(scope="module")
 def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+    with ForkedAws(tmp_path_factory.mktemp("aws")) as started:
         yield started
 
 

@@ -28,12 +28,12 @@ from binventory.render import render_bucket
 from binventory.render.claim import MARK
 from binventory.serving import EndpointAnswer
 from local_aws.core.host import free_port
-from local_aws.server import LocalAws
+from tests.forked import ForkedAws
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with LocalAws(tmp_path_factory.mktemp("aws")) as started:
+    with ForkedAws(tmp_path_factory.mktemp("aws")) as started:
         yield connect(started.environment())
 
 
