@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest import launch, main
+from ingestion.job import code_files
 from jobs.container import JobError
 from shards import ShardIndex, read_shards
 from tests.unit.bin_bucket import bomb, bucket, files, jpeg, metadata, write
@@ -31,6 +35,18 @@ def ingest(photos: Path, output: Path, *arguments: str) -> dict[str, Any]:
     kept = [books["per_split"].get(split, {"kept": 0})["kept"] for split in ("train", "validation", "test")]
     assert status == (1 if min(kept) == 0 else 0)
     return books
+
+
+def test_a_unit_is_made_again_where_any_code_has_changed_that_a_photo_passes(repository: Path) -> None:
+    """The fingerprint of the code is part of each unit's: what a photo's module imports here decides about it too."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys; before = set(sys.modules); import ingestion.intake\n"
+         "print(*(m.__file__ for n, m in sys.modules.items() if n not in before and getattr(m, '__file__', None)))"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout.split()  # fmt: skip
+    ours = {Path(name) for name in loaded if Path(name).is_relative_to(repository) and "site-packages" not in name}
+    written = {path for path in ours if path.name != "__init__.py"}
+    assert written and written <= {path.resolve() for path in code_files()}
 
 
 def rows(output: Path, kind: str) -> dict[str, dict[str, Any]]:

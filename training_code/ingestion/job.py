@@ -200,19 +200,28 @@ async def _make_plan(settings: IngestSettings, source: BinSource, workers: Worke
 @cache
 def code_fingerprint() -> str:
     """SHA-256 of the code and the libraries that decide which bytes come out."""
+    libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
+    digest = hashlib.sha256(repr(libraries).encode())
+    for path in code_files():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def code_files() -> list[Path]:
+    """The files of `code_fingerprint`: ingest's own, and those elsewhere that say what a photo or a record is."""
     import digests
     import photo
+    import photo_parts
+    import photo_upright
     from binventory import records
+    from binventory.core import contents
     from stacks import vocabulary
 
     here = Path(__file__).parent
-    libraries = (PIL.__version__, features.version("libjpeg_turbo"), version("cykooz-resizer"), version("simplejpeg"))
-    digest = hashlib.sha256(repr(libraries).encode())
-    shared = [Path(str(module.__file__)) for module in (digests, photo, vocabulary)]
     folders = (here, here.parent / "shards", Path(str(records.__file__)).parent)
-    for path in (*(path for folder in folders for path in sorted(folder.glob("*.py"))), *shared):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    modules = (digests, photo, photo_parts, photo_upright, contents, vocabulary)
+    own = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    return [*own, *(Path(str(module.__file__)) for module in modules)]
 
 
 async def _read_labels(uri: str, listing: ExecutionListing | None) -> Labels | None:
