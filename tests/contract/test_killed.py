@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -47,8 +48,9 @@ Resources:
 
 def kill(aws: LocalAws) -> None:
     for pid in aws.processes():
-        if "--state-dir" in psutil.Process(pid).cmdline():
-            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):  # a job may end meanwhile
+            if "--state-dir" in psutil.Process(pid).cmdline():
+                os.kill(pid, signal.SIGKILL)
     aws.stop()
 
 

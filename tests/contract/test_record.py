@@ -78,7 +78,9 @@ def test_what_is_not_stored_cannot_change(record: Heard) -> None:
 def test_a_job_that_was_stopping_has_ended_after_a_restart(tmp_path: Path) -> None:
     context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
     jobs = context.table("ProcessingJob")
-    jobs.put("cut", {"ProcessingJobName": "cut", "ProcessingJobStatus": "Stopping", "CreationTime": 0.0})
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:processing-job/cut"
+    stopping = {"ProcessingJobName": "cut", "ProcessingJobArn": arn, "ProcessingJobStatus": "Stopping"}
+    jobs.put("cut", {**stopping, "CreationTime": 0.0})
     PROCESSING_JOBS.resume(context)
     job = jobs.get("cut") or {}
     assert job["ProcessingJobStatus"] == "Stopped" and job["ProcessingEndTime"] == job["LastModifiedTime"] > 0
