@@ -89,6 +89,9 @@ class _Comparison:
             return FunctionReport("busy", f"stack {self._serving.name} is {stack.status}: its end calls again")
         found = find_endpoint(self._variables.endpoint)
         stands = standing(self._serving, stack, found)
+        if stands.difference and self._serving.look() != stack:
+            # A simultaneous call has begun an update: what differs may be of the update, and no rollout was undone.
+            return FunctionReport("busy", f"stack {self._serving.name} has begun an update: its end calls again")
         decided = self._memory.decided(stack.id)
         messages = Notices(self._variables.alerts_topic, set(decided.sent))
         messages.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))

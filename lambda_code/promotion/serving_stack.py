@@ -40,6 +40,8 @@ class Stack:
     id: str
     status: str
     created: datetime.datetime
+    updated: datetime.datetime | None
+    """When its latest update began; None before the first."""
     parameters: Mapping[str, str]
 
     @property
@@ -113,7 +115,8 @@ class ServingStack:
                 return None
             raise
         values = {entry["ParameterKey"]: entry["ParameterValue"] for entry in found.get("Parameters", [])}
-        return Stack(found["StackId"], found["StackStatus"], found["CreationTime"], values)
+        updated = found.get("LastUpdatedTime")
+        return Stack(found["StackId"], found["StackStatus"], found["CreationTime"], updated, values)
 
     def change(self, wanted: Mapping[str, str], *, promotes: int = 0) -> bool:
         """Starts an update with new values of parameters; False where CloudFormation finds nothing to update.

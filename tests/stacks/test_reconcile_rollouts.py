@@ -7,9 +7,11 @@ import threading
 
 import pytest
 
+import reconcile
 from promotion.memory import Memory, SwitchRequest
-from promotion.serving_stack import ServingStack, StackBusyError
+from promotion.serving_stack import ServedEndpoint, ServingStack, StackBusyError, find_endpoint
 from tests.contract.conftest import UPDATE_ROLE
+from tests.contract.jobs import until
 from tests.stacks.reconciled import LIMIT, Environment, Made
 
 
@@ -245,3 +247,27 @@ class TestTwoAtOnce:
         monkeypatch.setattr(Memory, "requests", decided_by_another)
         answer = one.compare(endpoint="on", by="the approval of version 1")
         assert answer["outcome"] == "held" and "200%" in answer["reason"]
+
+
+def test_an_update_that_begins_while_another_call_compares_is_no_undone_rollout(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(baking=7)
+    good = one.approved()
+    one.settle()
+    before = ServingStack(one.stack_name).configuration()
+    better = one.register()
+
+    def look_and_be_overtaken(name: str) -> ServedEndpoint | None:
+        found = find_endpoint(name)
+        monkeypatch.setattr(reconcile, "find_endpoint", find_endpoint)
+        one.judge(better)
+        assert one.compare()["outcome"] == "promoting"
+        until(lambda: ServingStack(one.stack_name).configuration() != before, seconds=30)
+        return found
+
+    monkeypatch.setattr(reconcile, "find_endpoint", look_and_be_overtaken)
+    assert one.compare()["outcome"] == "busy"
+    assert one.status_of(good)[0] == "Approved" and one.alerts() == []
+    assert one.settled() == "UPDATE_COMPLETE"
+    assert one.settle()["outcome"] == "left" and one.serves() == better
