@@ -80,7 +80,7 @@ def rehearse(
 ) -> None:
     """Deploys, trains, serves, counts and destroys in a local AWS: no account, no Docker, no bill.
 
-    Takes about a minute on two cores. Exits with 1 and the failing job's log when anything fails.
+    Takes one to three minutes on two cores. Exits with 1 and the failing job's log when anything fails.
     """
     # With the local AWS and everything else: help and completion do not wait for that.
     from binventory.cli.summary import print_result
