@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from rich.markup import escape
-
 from binventory.batch.cleaning import Remains
 from binventory.cli.look import stderr
 from binventory.core.interruption import GoesOn, interruptible
@@ -37,7 +35,7 @@ class JobHalted:
 
     def left(self, remains: Remains) -> None:
         """Says what a job leaves behind because it could not be deleted, and how to remove it."""
-        stderr.print(escape(str(remains)), soft_wrap=True)
+        stderr.print(str(remains), soft_wrap=True)
 
     def explained(self, again: str, kept: str = "") -> AbstractContextManager[None]:
         """Turns an interruption into three lines: `again` says what to do, `kept` what is not lost."""

@@ -15,10 +15,13 @@ import typer
 import typer.rich_utils
 from rich.console import Console
 
+from binventory.batch.cleaning import Remains
 from binventory.cli import app, look, run
+from binventory.cli.interrupted import JobHalted
 from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
 from binventory.doctor.check import Check
+from tests.conftest import NAMES
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -55,6 +58,12 @@ def test_help_fits_the_terminal_and_says_no_types_of_python(
     assert "…" not in said, "a word is cut off"
     assert not re.search(r"<(bool|str|int|float)>|\[\[|<=x", said)
     assert "Example" in said or name == "endpoint"
+
+
+def test_what_a_job_leaves_behind_is_named_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    remains = Remains("2 objects below s3://bins/[old]/", "denied", "aws s3 rm --recursive 's3://bins/[old]/'")
+    JobHalted(NAMES, lambda: None).left(remains)
+    assert capsys.readouterr().err == f"{remains}\n"
 
 
 def test_no_text_is_taken_for_a_colour_or_a_picture(
