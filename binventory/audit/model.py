@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.audit.trust import MAX_EVALUATION_BYTES, EvaluationError, Trust, trust_of
 from binventory.core.aws import Aws, error_message
+from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
 from binventory.core.objects import read_whole
 from binventory.serving.evaluations import evaluation_address, package_behind
@@ -105,8 +106,8 @@ def model_of_evaluation(aws: Aws | None, address: str) -> AuditModel:
 
 
 def _read(aws: Aws, address: str) -> bytes:
-    bucket, slash, key = address.removeprefix("s3://").partition("/")
-    if not address.startswith("s3://") or not slash or not key:
+    bucket, key = bucket_and_key(address)
+    if not address.startswith("s3://") or not key:
         raise EvaluationError("its address is none of an S3 object")
     get = partial(aws.client("s3").get_object, Bucket=bucket, Key=key)
     return read_whole(get, address, most=MAX_EVALUATION_BYTES + 1)

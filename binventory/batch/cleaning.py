@@ -14,6 +14,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.core.aws import error_code, error_message
+from binventory.core.words import counted
 
 _DELETED_AT_ONCE: Final = 1000
 
@@ -65,7 +66,7 @@ def delete_below(s3: Any, bucket: str, prefix: str, first: str) -> Iterator[Rema
                 why = f"{one.get('Key', 'a key')}: {one.get('Code', 'refused')} {one.get('Message', '')}".strip()
         if not stay:
             return
-        number = f"{stay:,} object{'s' * (stay > 1)}"
+        number = counted(stay, "object")
     except (ClientError, BotoCoreError) as error:
         number, why = "what is", _reason(error)
     uri = f"s3://{bucket}/{prefix}"

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from binventory.cli.idle_flags import refuse_both, refuse_idle
+from binventory.cli.idle_flags import refuse_idle, refuse_two_forms
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table, working
 from binventory.cli.settings import settings_of
 from binventory.core.words import counted
@@ -56,7 +56,7 @@ def cost(
     json: JsonFlag = False,
 ) -> None:
     """Prices an environment before it exists: a month, one pipeline execution, a thousand counts."""
-    refuse_both(context, "markdown", "json", why="both say in which form the result is printed")
+    refuse_two_forms(context)
     if folder is not None:
         refuse_idle(context, "env", why=f"{folder} is the environment that it was synthesized for")
     read = quantities.read(folder) if folder is not None else _synthesized(env)

@@ -38,6 +38,11 @@ def refuse_both(context: typer.Context, first: str, second: str, *, why: str) ->
         )
 
 
+def refuse_two_forms(context: typer.Context) -> None:
+    """Refuses --markdown with --json. Raises Problem."""
+    refuse_both(context, "markdown", "json", why="both say in which form the result is printed")
+
+
 def is_typed(context: typer.Context, name: str) -> bool:
     """Whether a parameter's value comes from the command line, not from a variable or a default."""
     source = context.get_parameter_source(name)

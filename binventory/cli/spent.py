@@ -12,7 +12,7 @@ from rich.text import Text
 
 from binventory import executions
 from binventory.cli import completing
-from binventory.cli.idle_flags import refuse_both
+from binventory.cli.idle_flags import refuse_two_forms
 from binventory.cli.look import EnvironmentOption, JsonFlag, duration, print_json, stdout, table
 from binventory.cli.settings import names_of
 from binventory.core.aws import DENIED, Aws, connect, error_code
@@ -47,7 +47,7 @@ def spent(
     json: JsonFlag = False,
 ) -> None:
     """Shows what an execution cost, what spot saved, and whether a smaller instance would be enough."""
-    refuse_both(context, "markdown", "json", why="both say in which form the result is printed")
+    refuse_two_forms(context)
     aws, names = connect(os.environ), names_of(env)
     found = _report(aws, names, executions.find(aws, names, execution) if execution else executions.newest(aws, names))
     if json:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from binventory import executions, serving
 from binventory.cli import completing
-from binventory.cli.idle_flags import refuse_both
+from binventory.cli.idle_flags import refuse_two_forms
 from binventory.cli.look import EnvironmentOption, JsonFlag, print_json, stderr, stdout, table
 from binventory.cli.screen import Below, show
 from binventory.cli.settings import names_of
@@ -72,7 +72,7 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Writes an execution as one HTML page: timeline, trials, learning curves, evaluation and cost."""
-    refuse_both(context, "markdown", "json", why="both say in which form the result is printed")
+    refuse_two_forms(context)
     check_file(output, "--output")
     aws = connect(os.environ)
     record = read(aws, _chosen(aws, names_of(env), execution))

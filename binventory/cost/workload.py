@@ -52,8 +52,7 @@ class Workload:
     @classmethod
     def of(cls, parameters: dict[str, object], photos: int | None) -> Workload:
         """From the pipeline's parameter defaults; `photos` overrides how many there are."""
-        limit = int(str(parameters.get(LIMIT_PER_CLASS) or 0))
-        found = photos if photos is not None else (limit * len(CLASSES) or DATASET_PHOTOS)
+        found = photos if photos is not None else (_most_photos(parameters) or DATASET_PHOTOS)
         return cls(found, int(str(parameters.get(VIEWS, 0))), int(str(parameters.get(EPOCHS) or 1)))
 
 
@@ -62,15 +61,19 @@ def expected_for(parameters: dict[str, object], known: KnownPhotos) -> tuple[Wor
 
     It says so where the number is not that of the photos that there are.
     """
-    limit = int(str(parameters.get(LIMIT_PER_CLASS) or 0))
-    most = limit * len(CLASSES)
+    most = _most_photos(parameters)
     if known.number is not None:
         work = Workload.of(parameters, min(known.number, most) if most else known.number)
         return work, f"Expected for {counted(work.photos, 'photo')}"
     seen = f"more than {known.least:,} are there" if known.least else "how many are there is not known"
     work = Workload.of(parameters, most or max(DATASET_PHOTOS, known.least))
-    why = f"the most that {LIMIT_PER_CLASS} {limit} takes" if most else "which is an assumption"
+    why = f"the most that {LIMIT_PER_CLASS} {parameters[LIMIT_PER_CLASS]} takes" if most else "which is an assumption"
     return work, f"Expected for {counted(work.photos, 'photo')}, {why} ({seen})"
+
+
+def _most_photos(parameters: dict[str, object]) -> int:
+    """How many photos the limit of each class takes in all; 0 without a limit."""
+    return int(str(parameters.get(LIMIT_PER_CLASS) or 0)) * len(CLASSES)
 
 
 def seconds(step: str, instance_type: str, instance_count: int, work: Workload) -> float:

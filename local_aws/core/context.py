@@ -161,12 +161,18 @@ class Context:
         role, principal = acting
         return self.assume_role(role, _SESSIONS.get(principal, "SageMaker"), principal)
 
-    def trusts(self, role_arn: str, principal: str = SAGEMAKER_PRINCIPAL) -> bool:
-        """Whether a role exists and lets a service assume it. Raises `AwsError` for a condition that is not held."""
+    def require_trust(self, role_arn: str, principal: str = SAGEMAKER_PRINCIPAL) -> None:
+        """Refuse a role that does not exist, that does not trust the service, or whose trust has a condition that is
+        not held."""
         try:
-            return trust.is_trusting(role_arn, account=self.account, region=self.region, principal=principal)
+            trusted = trust.is_trusting(role_arn, account=self.account, region=self.region, principal=principal)
         except trust.ConditionNotHeldError as error:
             raise AwsError("NotImplemented", str(error), 501) from None
+        if not trusted:
+            raise validation(
+                f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
+                f"'{principal}' to assume the role."
+            )
 
     def assume_role(self, role_arn: str, session_name: str, principal: str = SAGEMAKER_PRINCIPAL) -> dict[str, str]:
         """Credentials with which a service acts as a role, as environment variables.
@@ -175,18 +181,8 @@ class Context:
             AwsError: the role does not exist, or does not trust the service, or its trust has a condition that is not
                 held.
         """
-        try:
-            session = iam.role_session(
-                role_arn, session_name, account=self.account, region=self.region, principal=principal
-            )
-        except trust.ConditionNotHeldError as error:
-            raise AwsError("NotImplemented", str(error), 501) from None
-        if session is None:
-            raise validation(
-                f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
-                f"'{principal}' to assume the role."
-            )
-        return session
+        self.require_trust(role_arn, principal)
+        return iam.role_session(role_arn, session_name, account=self.account)
 
     def client(self, service: str, *, patience: float | None = None) -> Any:
         """A boto3 client of this local AWS with the acting role's rights, shared between threads.

@@ -9,7 +9,7 @@ import json
 
 from botocore.exceptions import ClientError
 
-from local_aws.core.context import SAGEMAKER_PRINCIPAL, Context
+from local_aws.core.context import Context
 from local_aws.core.errors import validation
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
@@ -17,11 +17,7 @@ from local_aws.core.protocol import Document
 
 def require_role(context: Context, role_arn: str) -> None:
     """Refuse a role that does not exist, or that does not trust SageMaker."""
-    if not context.trusts(role_arn):
-        raise validation(
-            f"Could not assume role {role_arn}. Please ensure that the role exists and allows principal "
-            f"'{SAGEMAKER_PRINCIPAL}' to assume the role."
-        )
+    context.require_trust(role_arn)
 
 
 def require_network(context: Context, request: Document) -> None:

@@ -112,28 +112,16 @@ def _json_or_nothing(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def role_session(
-    role_arn: str, session_name: str, *, account: str, region: str, principal: str
-) -> dict[str, str] | None:
+def role_session(role_arn: str, session_name: str, *, account: str) -> dict[str, str]:
     """Credentials with which a service acts as a role: access key, secret and token as environment variables.
 
     Args:
-        role_arn: the role.
+        role_arn: the role, which trusts the service: see `trust.is_trusting`.
         session_name: part of the session's ARN.
         account: the account's number.
-        region: of the service's resources.
-        principal: the service, for example `sagemaker.amazonaws.com`.
-
-    Returns:
-        None when the role does not exist or does not trust the service.
-
-    Raises:
-        ConditionNotHeldError: see `trust.is_trusting`.
     """
     from ministack.services import sts
 
-    if not trust.is_trusting(role_arn, account=account, region=region, principal=principal):
-        return None
     name = role_arn.rsplit("/", 1)[-1]
     digest = hashlib.sha256(f"{role_arn} {session_name}".encode()).hexdigest()
     session = {

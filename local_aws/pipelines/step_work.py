@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
+from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call
 from local_aws.jobs.running import Jobs
@@ -189,7 +190,7 @@ def read_property_file(context: Context, step: PipelineStep, properties: Documen
     uris = [item["S3Output"]["S3Uri"] for item in outputs if item["OutputName"] == output]
     if not uris:
         raise StepFailure(f"ClientError: property file {file}: step {step.name} has no output {output}")
-    bucket, _, key = f"{uris[0].rstrip('/')}/{path}".removeprefix("s3://").partition("/")
+    bucket, key = S3Uri.parse(f"{uris[0].rstrip('/')}/{path}")
     try:
         return json.loads(context.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
     except (ClientError, ValueError) as error:

@@ -101,15 +101,20 @@ def test_a_processing_job(client: ClientFactory, wrong: dict[str, Any], code: st
     assert client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"] == []
 
 
+def create_processing_job(client: ClientFactory, machines: dict[str, Any], role: str) -> None:
+    """The request for a job on these machines, with this role."""
+    client("sagemaker").create_processing_job(
+        ProcessingJobName="refused",
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
+        ProcessingResources={"ClusterConfig": machines},
+        RoleArn=role,
+    )
+
+
 def test_a_processing_job_without_an_instance_type(client: ClientFactory) -> None:
     """botocore sends it: the model requires neither the type nor the number."""
     with pytest.raises(ClientError, match="ClusterConfig must have InstanceType and InstanceCount"):
-        client("sagemaker").create_processing_job(
-            ProcessingJobName="refused",
-            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
-            ProcessingResources={"ClusterConfig": {"VolumeSizeInGB": 1}},
-            RoleArn=ROLE,
-        )
+        create_processing_job(client, {"VolumeSizeInGB": 1}, ROLE)
 
 
 @pytest.mark.parametrize(
@@ -135,12 +140,7 @@ def test_a_volume_larger_than_the_local_disk(
     with pytest.raises(ClientError, match=said):
         sagemaker.create_training_job(**training_request(client, "refused", "print('never')", **changes))
     with pytest.raises(ClientError, match=said):
-        sagemaker.create_processing_job(
-            ProcessingJobName="refused",
-            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
-            ProcessingResources={"ClusterConfig": machines},
-            RoleArn=MISSING_ROLE,
-        )
+        create_processing_job(client, machines, MISSING_ROLE)
 
 
 def test_a_volume_larger_than_the_local_disk_of_any_of_a_search_s_machines(client: ClientFactory) -> None:
@@ -171,12 +171,7 @@ def test_a_key_for_a_local_disk(client: ClientFactory, instance_type: str, refus
     with pytest.raises(ClientError, match=said):
         sagemaker.create_hyper_parameter_tuning_job(**tuning)
     with pytest.raises(ClientError, match=said):
-        sagemaker.create_processing_job(
-            ProcessingJobName="refused",
-            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"]},
-            ProcessingResources={"ClusterConfig": machines},
-            RoleArn=MISSING_ROLE,
-        )
+        create_processing_job(client, machines, MISSING_ROLE)
 
 
 def test_a_job_in_a_network_that_exists_runs(client: ClientFactory) -> None:
