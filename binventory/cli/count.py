@@ -105,7 +105,8 @@ def _answers(
     """The endpoint's answer for each photo, or why there is none. Raises Problem where there will be none at all."""
     policy = FetchPolicy(allowed_hosts=hosts)
     queue = serving.find_queue(aws, names)
-    with ThreadPoolExecutor(_AT_ONCE if queue else 1) as pool:  # what waits in a queue can wait together
+    at_once = _AT_ONCE if queue else 1  # what waits in a queue can wait together
+    with ThreadPoolExecutor(at_once, thread_name_prefix="count") as pool:
 
         def ask(photo: str) -> serving.EndpointAnswer | Problem:
             try:
