@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from bucket_listing import AT_ONCE, Listing, ListingTimeout, list_folder
+from bucket_listing import AT_ONCE, ListingTimeout, list_folder
 from functions.interface import read_environment
 from sealing import seal
 from stacks import names
@@ -92,28 +92,28 @@ def _labels(s3: Any, uri: str, until: float) -> bytes:
     if uri == _NO_LABELS:
         return b""
     at = _address(names.LABELS_URI, uri)
-    for line in _beginning_with(s3, at, until).lines.decode().splitlines():
-        size, etag, rest = line.split("\t")
-        if not rest:
-            return f"{size}\t{etag}\t{LABELS}\n".encode()
-    raise FingerprintError(f"{at.name} {at.text} does not exist; give a labels file, or {_NO_LABELS}")
+    found = _object(s3, at, until)
+    if not found:
+        raise FingerprintError(f"{at.name} {at.text} does not exist; give a labels file, or {_NO_LABELS}")
+    return f"{found}{LABELS}\n".encode()
 
 
 def _weights(s3: Any, weights: str, until: float) -> str:
-    """SHA-256 of the listing of the weights' address; a value that is no address is returned as it is."""
+    """SHA-256 of the line of the weights' file; a value that is no address is returned as it is."""
     if not weights.startswith(_SCHEME):
         return weights
     at = _address(names.WEIGHTS, weights)
-    found = _beginning_with(s3, at, until)
-    if not found.objects:
+    found = _object(s3, at, until)
+    if not found:
         raise FingerprintError(f"{at.name} {at.text} does not exist; give the address of a file of weights")
-    return hashlib.sha256(found.lines).hexdigest()
+    return hashlib.sha256(f"{found}\n".encode()).hexdigest()
 
 
-def _beginning_with(s3: Any, at: _Address, until: float) -> Listing:
-    """The objects whose keys begin with the address; their lines have the rest of each key."""
+def _object(s3: Any, at: _Address, until: float) -> str:
+    """The line of the object at an address, without its key; "" where there is none. Other keys begin alike."""
     with _explained(at):
-        return list_folder(s3, at.bucket, at.key, "", until=until)
+        listed = list_folder(s3, at.bucket, at.key, "", until=until)
+    return next((line for line in listed.lines.decode().splitlines() if line.endswith("\t")), "")
 
 
 def _write(s3: Any, lines: bytes, folder: str) -> str:

@@ -1,4 +1,4 @@
-"""Counts every photo below an S3 prefix."""
+"""Counts every photo in a folder of S3, or one of its photos."""
 
 from __future__ import annotations
 
@@ -31,14 +31,20 @@ class CountedPhoto:
     error: str = ""
 
 
-def photos_below(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
-    """Keys and bytes of the JPEG and PNG files below `s3://bucket/prefix`, in S3's order, as they are listed."""
+def photos_at(aws: Aws, uri: str) -> Iterator[tuple[str, int]]:
+    """Keys and bytes of the JPEG and PNG files at an address, in S3's order, as they are listed.
+
+    uri: `s3://bucket/folder/` with its slash, or `s3://bucket/key` of one photo.
+    """
     bucket, prefix = bucket_and_key(uri)
+    is_folder = uri.endswith("/")
+    # S3 lists the key that is the prefix itself first.
+    most = {} if is_folder else {"PaginationConfig": {"MaxItems": 1, "PageSize": 1}}
     pages = aws.client("s3").get_paginator("list_objects_v2")
     try:
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix, **most):
             for entry in page.get("Contents", []):
-                if is_photo(entry["Key"]):
+                if is_photo(entry["Key"]) and (is_folder or entry["Key"] == prefix):
                     yield entry["Key"], int(entry["Size"])
     except ClientError as error:
         raise Problem(
@@ -60,26 +66,27 @@ def count_prefix(
     left: Left = lambda remains: None,
     photos_a_job: int = PHOTOS_A_JOB,
 ) -> Iterator[CountedPhoto]:
-    """Every photo below `s3://bucket/prefix`, in groups of one job each, sorted by key within it.
+    """Every photo at `s3://bucket/folder`, in groups of one job each, sorted by key within it.
 
+    uri: the key of a photo is that photo; everything else is a folder, with or without its slash. S3 itself would find
+    the photos of `hall10/` below `hall1` as well.
     agreed: called with the number of photos before anything is started; raising leaves everything as it was.
     Raises Problem.
     """
-    if f"{uri}/" in site.readable:
-        uri += "/"
     bucket = bucket_and_key(uri)[0]
-    site.require_readable(uri)
-    total = sum(1 for _ in photos_below(aws, uri))
+    uri = _folder_or_photo(aws, site, uri)
+    total = sum(1 for _ in photos_at(aws, uri))
     if not total:
         raise Problem(
-            f"There are no photos below {uri}",
-            f"no key there ends in {', '.join(PHOTO_SUFFIXES[:-1])} or {PHOTO_SUFFIXES[-1]}",
-            f"check the prefix: aws s3 ls {shlex.quote(uri)}",
+            f"There are no photos in {uri}",
+            f"no key there ends in {', '.join(PHOTO_SUFFIXES[:-1])} or {PHOTO_SUFFIXES[-1]}; "
+            "a folder is counted by its whole name",
+            f"look what is there: aws s3 ls {shlex.quote(uri.removesuffix('/'))}",
             code=Exit.USAGE,
         )
     agreed(total)
     batch = TransformBatch(aws, site, "count", halted=halted, left=left)
-    photos = photos_below(aws, uri)
+    photos = photos_at(aws, uri)
     while group := list(islice(photos, photos_a_job)):
         found: dict[str, Any] = {key: _too_large(size) for key, size in group if size > MAX_PHOTO_BYTES}
         keys = [key for key, _ in group if key not in found]
@@ -87,6 +94,16 @@ def count_prefix(
             with batch.answers(Photos(f"s3://{bucket}/", keys), heard) as answers:
                 found.update(answers)
         yield from (_counted(f"s3://{bucket}/{key}", found.get(key)) for key, _ in group)
+
+
+def _folder_or_photo(aws: Aws, site: Site, uri: str) -> str:
+    """The address with the slash of a folder, or as it is where it is a photo's. Raises Problem as `count_prefix`."""
+    folder = uri if uri.endswith("/") else f"{uri}/"
+    site.require_readable(folder)
+    if not is_photo(uri) or not any(True for _ in photos_at(aws, uri)):
+        return folder
+    site.require_readable(uri)
+    return uri
 
 
 def _too_large(size: int) -> Any:

@@ -28,6 +28,7 @@ from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.core.outputs import check_file, write_text, writing
+from binventory.core.words import counted
 from binventory.cost.launch import of_endpoint
 
 _SHOWN_PHOTOS = 20
@@ -43,7 +44,10 @@ def count(
     context: typer.Context,
     photos: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTO...", help="JPEG or PNG files, https addresses, or one s3://bucket/prefix."),
+        typer.Argument(
+            metavar="PHOTO...",
+            help="JPEG or PNG files, https addresses, or one s3:// address: a folder with all below it, or one photo.",
+        ),
     ],
     allow_host: Annotated[
         list[str] | None,
@@ -57,22 +61,23 @@ def count(
     env: EnvironmentOption = "dev",
     json: JsonFlag = False,
 ) -> None:
-    """Counts photos through the endpoint, or a whole S3 prefix in a transform job, which needs no endpoint.
+    """Counts photos through the endpoint, or a whole folder of S3 in a transform job, which needs no endpoint.
 
     Addresses are fetched here, never by the endpoint. Exits 1 if a photo has no count; the others have theirs.
     """
     if output is not None:
         check_file(output, "--output")
+    photos = list(dict.fromkeys(photos))  # answers are by name, and each request is paid for
     prefixes = [photo for photo in photos if photo.startswith("s3://")]
     if prefixes:
         if len(photos) > 1:
             raise Problem(
-                "An S3 prefix is counted alone",
-                f"{len(photos)} photos and prefixes were given",
-                "give one s3://bucket/prefix",
+                "An address of S3 is counted alone",
+                f"{len(photos)} photos and addresses were given",
+                "give one s3://bucket/folder/",
                 code=Exit.USAGE,
             )
-        refuse_idle(context, "allow_host", why="a transform job reads the photos of the prefix, and fetches no address")
+        refuse_idle(context, "allow_host", why="a transform job reads the photos of S3, and fetches no address")
     aws, names = connect(os.environ), names_of(env)
     if prefixes:
         _count_prefix(aws, names, prefixes[0], output, dry_run=dry_run, yes=yes, json=json)
@@ -80,8 +85,7 @@ def count(
     if dry_run:
         _show_what_the_endpoint_bills(aws, names, len(photos), json=json)
         return
-    # Answers are by name, and each request is paid for.
-    answers = _answers(aws, names, list(dict.fromkeys(photos)), (*DATASET_HOSTS, *(allow_host or ())))
+    answers = _answers(aws, names, photos, (*DATASET_HOSTS, *(allow_host or ())))
     if output is not None:
         lines = (json_format.dumps(vars(_as_counted(name, answer))) + "\n" for name, answer in answers.items())
         write_text(output, "".join(lines))
@@ -138,7 +142,7 @@ def _as_counted(name: str, answer: serving.EndpointAnswer | Problem) -> CountedP
 
 def _show_what_the_endpoint_bills(aws: Aws, names: Names, photos: int, *, json: bool) -> None:
     """The screen of the endpoint, which photos are counted by: asking it starts nothing."""
-    title = f"The endpoint {names.prefix}, which would count {photos:,} photo{'s' * (photos > 1)}"
+    title = f"The endpoint {names.prefix}, which would count {counted(photos, 'photo')}"
     template = serving.template(aws, names.serving_stack)
     confirm(of_endpoint(template, title, names=names, aws=aws), yes=True, json=json, dry_run=True)
 
@@ -159,16 +163,16 @@ def _count_prefix(
     def heard(name: str, done: int) -> None:
         progress.update(task, description=name, completed=finished + done)
 
-    def counted() -> Iterator[CountedPhoto]:
+    def found() -> Iterator[CountedPhoto]:
         nonlocal finished
-        for found in count_prefix(aws, site, uri, agreed=agreed, heard=heard, halted=halted, left=halted.left):
+        for photo in count_prefix(aws, site, uri, agreed=agreed, heard=heard, halted=halted, left=halted.left):
             finished += 1
-            yield found
+            yield photo
 
     halted = JobHalted(names, progress.stop)
     try:
         with halted.explained("count it again: the same command"):
-            uncounted = _show_counted(counted(), None if dry_run else output, json=json)
+            uncounted = _show_counted(found(), None if dry_run else output, json=json)
     finally:
         progress.stop()
     if uncounted:

@@ -123,7 +123,7 @@ def _first_key(aws: Aws, address: _Address) -> str | None:
             return None
         raise
     keys = [str(item["Key"]) for item in listed.get("Contents", ())]
-    if not keys or (address.parameter == LABELS_URI and keys[0] != address.key):
+    if not keys or (address.parameter != PHOTOS_URI and keys[0] != address.key):
         kind = {PHOTOS_URI: f"it lists no photo; it must hold {_PHOTOS}<id>.jpg", LABELS_URI: "there is no such file"}
         raise _refused(address, kind.get(address.parameter, "there is no such file"))
     return keys[0]

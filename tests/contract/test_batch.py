@@ -118,6 +118,39 @@ def test_a_bucket_may_be_named_without_its_slash(client: ClientFactory, capsys: 
     assert "may not read s3://elsewhere/binsecret/" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("environment", "nothing_left")
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("hall1", ["hall1/1.jpg", "hall1/deep/2.jpg"]),
+        ("hall1/", ["hall1/1.jpg", "hall1/deep/2.jpg"]),
+        ("hall1/deep", ["hall1/deep/2.jpg"]),
+        ("hall1/1.jpg", ["hall1/1.jpg"]),
+        ("halls.jpg", ["halls.jpg/4.jpg"]),
+    ],
+)
+def test_a_folder_is_no_beginning_of_a_name_and_a_photo_is_itself(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], address: str, expected: list[str]
+) -> None:
+    names = ("hall1/1.jpg", "hall1/deep/2.jpg", "hall10/3.jpg", "hall1.jpg", "hall1/1.jpg.png", "halls.jpg/4.jpg")
+    put(client, "", dict.fromkeys(names, 2))
+    client("s3").delete_object(Bucket=BUCKET, Key="hall1/1.jpg.png" if address != "hall1/1.jpg" else "hall1.jpg")
+    assert cli.run(["count", f"s3://{BUCKET}/{address}", "--yes", "--json"]) == Exit.OK
+    assert [row["photo"].removeprefix(f"s3://{BUCKET}/") for row in json.loads(capsys.readouterr().out)] == expected
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
+def test_the_beginning_of_names_is_refused_with_its_cure(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(client, "begins/", {"2024-1.jpg": 1, "2024-2.jpg": 1})
+    for beginning in ("2024-", "2024-1.jp", "2024-1.jpg/"):
+        assert cli.run(["count", f"s3://{BUCKET}/begins/{beginning}", "--yes"]) == Exit.USAGE
+        said = capsys.readouterr().err
+        assert f"There are no photos in s3://{BUCKET}/begins/{beginning.removesuffix('/')}/" in said
+        assert f"aws s3 ls s3://{BUCKET}/begins/{beginning.removesuffix('/')}\n" in said
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
     put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(100)})

@@ -137,6 +137,7 @@ def test_weights_have_a_fingerprint_of_their_own(bins: Bins) -> None:
     bins.weights = f"s3://{bins.bucket}/weights/small.pth"
     first = bins.looked_at()
     bins.put("weights/other.pth", b"not this one")
+    bins.put("weights/small.pth.bak", b"not this one")
     assert bins.looked_at() == first
     bins.put("weights/small.pth", b"tensorS")
     second = bins.looked_at()
@@ -154,6 +155,7 @@ def test_weights_have_a_fingerprint_of_their_own(bins: Bins) -> None:
         ("labels", "s3://{bucket}/labels.csv", "LabelsUri .*does not exist; give a labels file, or none"),
         ("labels", "s3://{bucket}/site-7/", "LabelsUri .*does not exist"),
         ("labels", "labels.csv", "LabelsUri 'labels.csv' is no address like s3://"),
+        ("weights", "s3://{bucket}/site-7", "Weights .*does not exist; give the address of a file of weights"),
         ("weights", "s3://{bucket}/small.pth", "Weights .*does not exist; give the address of a file of weights"),
     ],
 )

@@ -212,6 +212,7 @@ def test_addresses_are_looked_at_before_anything_is_started(reading: str, capsys
         ("--labels", "s3://configured-bins/label"): "there is no such file",
         ("--labels", "s3://other-bins/labels.csv"): "The jobs may not read LabelsUri",
         ("--set", "Weights=s3://configured-bins/no-weights"): "there is no such file",
+        ("--set", "Weights=s3://configured-bins/label"): "there is no such file",
     }
     for (flag, value), expected in cases.items():
         where = ["--photos", "s3://configured-bins/bins/"] if flag != "--photos" else []
@@ -246,6 +247,9 @@ def test_a_dry_run_turns_nothing_on(
     assert "an hour" in said and "Nothing was started" in said
     assert run(["count", "bin.jpg", "--dry-run", "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out)["launch"]["period"] == "a month"
+    for photos, said in ((["a.jpg", "a.jpg"], "1 photo"), (["a.jpg", "b.jpg", "a.jpg"], "2 photos")):
+        assert run(["count", *photos, "--dry-run", "--json"]) == Exit.OK
+        assert json.loads(capsys.readouterr().out)["launch"]["title"].endswith(f"which would count {said}")
     stack = client("cloudformation").describe_stacks(StackName=SERVING)["Stacks"][0]
     assert {"ParameterKey": "EndpointState", "ParameterValue": "off"} in stack["Parameters"]
 
