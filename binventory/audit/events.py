@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
@@ -12,13 +13,34 @@ from binventory.audit.model import AuditModel
 from binventory.audit.outputs import Origin, to_json
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
+from binventory.core.words import counted
 
 SOURCE: Final = "binventory.audit"
 DETAIL_TYPE: Final = "Recorded Quantity Disagreement"
 SCHEMA: Final = 1
 _ENTRIES_AT_ONCE: Final = 10
+_BYTES_AT_ONCE: Final = 256 * 1024
+"""Of all entries of a request together; EventBridge takes less than this."""
 _MAX_LINES: Final = 20
-"""SKUs an event carries: the largest quantities first; with bounded names it stays far below EventBridge's 256 KB."""
+"""SKUs an event carries: the largest quantities first; with bounded names one event stays below EventBridge's limit."""
+_PASSING: Final = frozenset({"ThrottlingException", "InternalFailure", "InternalException"})
+"""Codes of a refused entry that is to be sent again; boto3 repeats whole requests only."""
+_PAUSES: Final = (0.5, 1.0, 2.0)
+"""Seconds before each repetition."""
+
+
+@dataclass(frozen=True)
+class _Event:
+    """An event that is to be sent."""
+
+    image_id: str
+    entry: dict[str, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes, as EventBridge counts an entry."""
+        counts = (self.entry[name] for name in ("Source", "DetailType", "Detail"))
+        return sum(len(text.encode()) for text in counts)
 
 
 def detail(found: Disagreement, *, audit: str, origin: Origin, model: AuditModel) -> dict[str, Any]:
@@ -48,35 +70,58 @@ def send_events(
     """Send the listed bins that were not sent before; returns how many were sent.
 
     A batch is remembered once EventBridge has taken it, so a run that is interrupted and repeated sends a bin twice at
-    most within one batch of ten. Raises Problem when the bus refuses.
+    most within one batch of ten. What a busy bus refuses is sent again. Raises Problem when it refuses for another
+    reason, or too often.
     """
+
+    def event(found: Disagreement) -> _Event:
+        text = json.dumps(detail(found, audit=audit, origin=origin, model=model))
+        entry = {"EventBusName": bus, "Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": text}
+        return _Event(found.image_id, entry)
+
     sent = 0
-    for batch in _batches(ledger.unsent(filters)):
-        entries = [
-            {
-                "EventBusName": bus,
-                "Source": SOURCE,
-                "DetailType": DETAIL_TYPE,
-                "Detail": json.dumps(detail(found, audit=audit, origin=origin, model=model)),
-            }
-            for found in batch
-        ]
-        reply = aws.client("events").put_events(Entries=entries)
-        results = zip(batch, reply["Entries"], strict=True)
-        taken = [found.image_id for found, result in results if "ErrorCode" not in result]
-        ledger.mark_sent(taken)
-        sent += len(taken)
-        on_sent(len(taken))
-        failed = next((result for result in reply["Entries"] if "ErrorCode" in result), None)
-        if failed is not None:
-            raise Problem(
-                f"EventBridge refused {len(batch) - len(taken)} events",
-                f"{failed['ErrorCode']}: {failed.get('ErrorMessage', '')}",
-                "run the same command again: it sends only what is missing",
-            )
+    for batch in _batches(event(found) for found in ledger.unsent(filters)):
+        for wait in (*_PAUSES, None):
+            taken, refused = _put(aws, batch)
+            ledger.mark_sent([each.image_id for each in taken])
+            sent += len(taken)
+            on_sent(len(taken))
+            if not refused:
+                break
+            code, said = next(((code, said) for _, code, said in refused if code not in _PASSING), refused[0][1:])
+            if wait is None or code not in _PASSING:
+                raise Problem(
+                    f"EventBridge refused {counted(len(refused), 'event')}",
+                    f"{code}: {said}",
+                    "run the same command again: it sends only what is missing",
+                )
+            time.sleep(wait)
+            batch = [each for each, _, _ in refused]
     return sent
 
 
-def _batches(rows: Iterator[Disagreement]) -> Iterator[list[Disagreement]]:
-    while batch := list(itertools.islice(rows, _ENTRIES_AT_ONCE)):
+def _put(aws: Aws, batch: list[_Event]) -> tuple[list[_Event], list[tuple[_Event, str, str]]]:
+    """Sends a batch in one request; returns what the bus has taken, and what it has not with code and reason."""
+    reply = aws.client("events").put_events(Entries=[each.entry for each in batch])
+    results = list(zip(batch, reply["Entries"], strict=True))
+    taken = [each for each, result in results if "EventId" in result]
+    refused = [
+        (each, result.get("ErrorCode", "no code"), result.get("ErrorMessage", ""))
+        for each, result in results
+        if "EventId" not in result
+    ]
+    return taken, refused
+
+
+def _batches(events: Iterable[_Event]) -> Iterator[list[_Event]]:
+    """As many events at once as one request may hold, by number and bytes."""
+    batch: list[_Event] = []
+    size = 0
+    for event in events:
+        if batch and (len(batch) == _ENTRIES_AT_ONCE or size + event.size >= _BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += event.size
+    if batch:
         yield batch

@@ -1,4 +1,5 @@
-"""What ministack answers otherwise than AWS: owners, parts and checksums of S3, metrics, log queries, managed policies.
+"""What ministack answers otherwise than AWS: owners, parts and checksums of S3, metrics, log queries, managed policies,
+long events.
 
 Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`, `_buckets`,
 `_complete_multipart_upload` and `_multipart_uploads`, in `services.cloudwatch` `_dims_from_list`, `_put_metric_alarm`
@@ -22,6 +23,7 @@ Answer = tuple[int, dict[str, str], bytes]
 _SMALLEST_PART: Final = 5 * 1024 * 1024
 _OWNER: Final = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
 _QUOTED: Final = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`|/(?:\\.|[^/\\\n])+/")
+_EVENTS: Final = 256 * 1024
 _COMMANDS: Final = ("fields", "filter", "sort", "limit")
 _TYPES: Final = ("AWS::IAM::Role", "AWS::IAM::User")
 _ATTACH: Final = {"AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"}
@@ -35,6 +37,7 @@ def correct_answers(*, account: str) -> None:
     _take_metrics_as_asked()
     _refuse_alarms_of_several_metrics()
     _refuse_unknown_queries()
+    _refuse_long_events()
     _attach_only_policies_that_exist()
     _simulate_by_full_address()
     _name_services_that_are_missing()
@@ -147,6 +150,29 @@ def _refuse_unknown_queries() -> None:
         return None
 
     _before("logs", refusal)
+
+
+def _refuse_long_events() -> None:
+    """Refuse a PutEvents whose entries have 256 KB together, as AWS counts them; ministack takes any."""
+    from ministack.core.responses import error_response_json
+
+    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        # No entry is longer than the body that has it.
+        if headers.get("x-amz-target", "") != "AWSEvents.PutEvents" or len(body) < _EVENTS:
+            return None
+        if sum(map(_entry_size, json.loads(body).get("Entries") or ())) < _EVENTS:
+            return None
+        message = "Total size of the entries in the request is over the limit."
+        refused: Answer = error_response_json("ValidationException", message, 400)
+        return refused
+
+    _before("events", refusal)
+
+
+def _entry_size(entry: Mapping[str, Any]) -> int:
+    """Bytes of an entry: its texts in UTF-8, and 14 for a time."""
+    texts = [entry.get(name) or "" for name in ("Source", "DetailType", "Detail")]
+    return sum(len(str(text).encode()) for text in (*texts, *(entry.get("Resources") or ()))) + 14 * ("Time" in entry)
 
 
 def _attach_only_policies_that_exist() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from binventory.audit.database import Filters
 from binventory.audit.events import DETAIL_TYPE, SOURCE
 from binventory.cli import run
 from binventory.core.aws import Aws, connect
-from binventory.core.errors import Exit
+from binventory.core.errors import Exit, Problem
 from local_aws.server import LocalAws
 from tests.audited import write_bin, write_folder, write_predictions
 from tests.conftest import NAMES
@@ -121,6 +124,72 @@ def test_events_reach_a_rule_once(client: ClientFactory, aws: Aws, tmp_path: Pat
         "more_skus",
     }
     assert max(len(json.dumps(detail)) for detail in details.values()) < 8192
+
+
+@pytest.fixture
+def long_events(tmp_path: Path) -> job.Request:
+    """Twelve bins whose events have about 49 KB each, so that five fill a request."""
+    folder = write_folder(tmp_path / "bins", 12)
+    for number in range(12):
+        quantity = number % 5 + 1
+        names = [f"{sku:02d}" + "\U00020bb7" * 100 for sku in range(20)]
+        items = {name: {"name": name, "quantity": quantity if name == names[0] else 0} for name in names}
+        record = json.dumps({"BIN_FCSKU_DATA": items, "EXPECTED_QUANTITY": quantity}).encode()
+        write_bin(folder, f"{number * 10:05d}", quantity, record=record)
+    return job.Request(
+        str(folder),
+        tmp_path / "out",
+        predictions=write_predictions(folder, tmp_path / "p.jsonl"),
+        formats=(),
+        bus="long",
+    )
+
+
+def test_long_events_are_sent_in_requests_that_eventbridge_takes(
+    client: ClientFactory, local_aws: LocalAws, long_events: job.Request
+) -> None:
+    client("events").create_event_bus(Name="long")
+    own = connect(local_aws.environment())
+    asked: list[int] = []
+    own.client("events").meta.events.register(
+        "provide-client-params.events.PutEvents", lambda params, **given: asked.append(len(params["Entries"]))
+    )
+    assert job.run_audit(long_events, lambda: own).events == 12
+    assert asked == [5, 5, 2]
+
+
+def test_events_that_a_busy_bus_refuses_are_sent_again_and_no_other(
+    client: ClientFactory, local_aws: LocalAws, long_events: job.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("binventory.audit.events._PAUSES", (0.0, 0.0))
+    own = connect(local_aws.environment())
+    codes = ["ThrottlingException"] * 2
+    asked: list[list[str]] = []
+
+    def answer(params: dict[str, Any], **given: Any) -> tuple[Any, dict[str, Any]]:
+        entries = json.loads(params["body"])["Entries"]
+        asked.append([json.loads(entry["Detail"])["image_id"] for entry in entries])
+        first = {"ErrorCode": codes.pop(0), "ErrorMessage": "slow down"} if codes else {"EventId": "1"}
+        taken = {
+            "Entries": [first, *({"EventId": "1"} for _ in entries[1:])],
+            "FailedEntryCount": int("ErrorCode" in first),
+        }
+        return SimpleNamespace(status_code=200), {**taken, "ResponseMetadata": {"HTTPStatusCode": 200}}
+
+    own.client("events").meta.events.register("before-call.events.PutEvents", answer)
+    assert job.run_audit(long_events, lambda: own).events == 12
+    assert asked[0][0] == asked[1][0] == asked[2][0] and len(asked[1]) == len(asked[2]) == 1
+    assert len({image_id for batch in asked for image_id in batch}) == 12
+
+    codes += ["ThrottlingException"] * 3
+    with pytest.raises(Problem, match="EventBridge refused 1 event: ThrottlingException: slow down") as caught:
+        job.run_audit(replace(long_events, output=long_events.output / "busy"), lambda: own)
+    assert "sends only what is missing" in caught.value.cure
+    codes[:] = ["NotAuthorizedForSourceException"]
+    before = len(asked)
+    with pytest.raises(Problem, match="NotAuthorizedForSourceException"):
+        job.run_audit(replace(long_events, output=long_events.output / "other"), lambda: own)
+    assert len(asked) == before + 1, "it would be refused again"
 
 
 def test_an_audit_through_an_endpoint_finds_what_its_photos_contradict(

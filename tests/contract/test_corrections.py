@@ -243,3 +243,20 @@ def test_policies_are_simulated_by_the_whole_address_of_a_role_or_user(client: C
         for wrong in (arn.replace("/a/", "/"), f"{arn}-never-made"):
             with pytest.raises(ClientError, match="NoSuchEntity"):
                 iam.simulate_principal_policy(PolicySourceArn=wrong, ActionNames=["s3:GetObject"])
+
+
+def test_the_events_of_one_request_have_less_than_256_kb_together(client: ClientFactory) -> None:
+    def sent(size: int, number: int) -> dict[str, Any]:
+        """`size` bytes in all, in texts of two bytes a character and a time of 14."""
+        each = size // number
+        detail = json.dumps({"x": "é" * ((each - 2 * len("source") - 14 - len('{"x": ""}')) // 2)}, ensure_ascii=False)
+        entry = {"Source": "source", "DetailType": "source", "Detail": detail, "Time": datetime.now(UTC)}
+        padding = "x" * (each - 12 - 14 - len(detail.encode()))
+        found: dict[str, Any] = client("events").put_events(Entries=[{**entry, "Resources": [padding]}] * number)
+        return found
+
+    assert sent(262_140, 10)["FailedEntryCount"] == 0
+    with pytest.raises(ClientError, match="Total size of the entries in the request is over the limit"):
+        sent(262_144, 1)
+    with pytest.raises(ClientError, match="Total size of the entries in the request is over the limit"):
+        sent(262_150, 10)
