@@ -30,6 +30,7 @@ from benchmarks.claims import claim
 from benchmarks.held_out import Floats, Integers
 from binventory.audit import job
 from binventory.audit.csv_records import Columns
+from binventory.audit.files import PAGE_NAME
 from binventory.core.aws import Aws
 from evaluation.count_metrics import Predictions, measure
 from stacks.vocabulary import CLASSES
@@ -200,7 +201,7 @@ def write_big_page(photos: Path, work: Path) -> Path:
     began = time.monotonic()
     job.run_audit(request, _no_aws)
     print(f"audit and page of {PAGE_BINS:,} bins written in {time.monotonic() - began:.0f} s")
-    return work / "page" / job.PAGE_NAME
+    return work / "page" / PAGE_NAME
 
 
 def write_records(path: Path, ids: Sequence[str], recorded: Integers | Floats, photos: Sequence[str] = ()) -> None:

@@ -31,7 +31,8 @@ class EventError(ValueError):
 
 
 def lines_of(detail: dict[str, Any]) -> list[dict[str, Any]]:
-    """One line for each SKU of the bin; one line without a SKU where its record names none. Raises EventError."""
+    """One line for each SKU of the bin; one line without a SKU where its record names none, or
+    more than the event holds. Raises EventError."""
     if detail.get("schema") != SCHEMA:
         raise EventError(f"its schema is {detail.get('schema')!r}, known is {SCHEMA}")
     try:
@@ -46,7 +47,12 @@ def lines_of(detail: dict[str, Any]) -> list[dict[str, Any]]:
             "model_package": detail["model_package"],
         }
         skus = detail["skus"] or [{"sku": "", "name": "", "quantity": detail["recorded"]}]
-        return [{**bin_line, "sku": item["sku"], "name": item["name"], "recorded": item["quantity"]} for item in skus]
+        lines = [{**bin_line, "sku": item["sku"], "name": item["name"], "recorded": item["quantity"]} for item in skus]
+        if detail["more_skus"]:
+            lines.append(
+                {**bin_line, "sku": "", "name": f"{detail['more_skus']} more SKUs of this bin", "recorded": ""}
+            )
+        return lines
     except (KeyError, TypeError) as error:
         raise EventError(f"the field {error} is missing") from error
 

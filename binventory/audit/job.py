@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from binventory import serving
 from binventory.audit import folder
@@ -18,8 +16,9 @@ from binventory.audit.counters import Counter, EndpointCounter, Pace
 from binventory.audit.csv_records import Columns, CsvRecords
 from binventory.audit.database import AuditDatabase, Disagreement, Filters
 from binventory.audit.events import send_events
+from binventory.audit.files import FORMATS, Written, write_files
 from binventory.audit.model import AuditModel, model_of_endpoint, model_of_evaluation, model_of_package
-from binventory.audit.outputs import WRITERS, Origin, write_set_aside
+from binventory.audit.outputs import Origin
 from binventory.audit.page import write_page
 from binventory.audit.plan import Plan
 from binventory.audit.predictions import PredictionsFile
@@ -43,11 +42,6 @@ from binventory.client import Queue
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
-
-FORMATS: Final = (*WRITERS, "html")
-PAGE_NAME: Final = "audit.html"
-SUMMARY_NAME: Final = "summary.json"
-SET_ASIDE_NAME: Final = "set_aside.csv"
 
 
 @dataclass(frozen=True)
@@ -136,6 +130,8 @@ class Result:
 
     summary: Summary
     files: tuple[Path, ...]
+    removed: tuple[Path, ...]
+    """Files of an earlier audit that this one does not write anew."""
     events: int
 
 
@@ -161,7 +157,7 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         )
         audit = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         origin = Origin(store.address, model.package)
-        files = _write(request, store, ledger, summary, audit, origin, heard)
+        written = _write(request, store, ledger, summary, audit, origin, heard)
         events = 0
         if request.bus and aws:
             events = send_events(
@@ -175,7 +171,7 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
                 on_sent=heard.sent,
             )
         folder.tidy(request.output)
-    return Result(summary, files, events)
+    return Result(summary, written.files, written.removed, events)
 
 
 def _store(request: Request, aws: Aws | None) -> Store:
@@ -306,29 +302,13 @@ def _write(
     audit: str,
     origin: Origin,
     heard: Progress,
-) -> tuple[Path, ...]:
-    """Every file appears whole or not at all."""
-    files = []
+) -> Written:
+    def page(path: Path) -> None:
+        _write_page(path, request, store, ledger, summary, audit, heard)
 
-    def published(name: str, write: Callable[[Path], None]) -> None:
-        part = request.output / f".{name}.part"
-        write(part)
-        part.replace(request.output / name)
-        files.append(request.output / name)
-
-    for chosen in request.formats:
-        if chosen in WRITERS:
-            name, writer = WRITERS[chosen]
-            published(name, lambda part, writer=writer: writer(part, ledger.ranked(request.filters), origin))  # type: ignore[misc]
-    published(SET_ASIDE_NAME, lambda part: write_set_aside(part, ledger.set_aside()))
-    published(SUMMARY_NAME, lambda part: _write_summary(part, summary))
-    if "html" in request.formats:
-        published(PAGE_NAME, lambda part: _write_page(part, request, store, ledger, summary, audit, heard))
-    return tuple(files)
-
-
-def _write_summary(path: Path, summary: Summary) -> None:
-    path.write_text(json.dumps(summary.to_json(), indent=2) + "\n", encoding="utf-8")
+    return write_files(
+        request.output, request.formats, ledger, request.filters, summary=summary, origin=origin, page=page
+    )
 
 
 def _write_page(
@@ -340,12 +320,10 @@ def _write_page(
         except PhotoUnreadableError:
             return None
 
-    def rows() -> Iterable[Disagreement]:
-        return itertools.islice(ledger.ranked(request.filters), request.page_bins)
-
     write_page(
         path,
-        rows,
+        lambda: ledger.ranked(request.filters),
+        most=request.page_bins,
         summary=summary,
         classes=request.scope.classes,
         read_photo=photo,

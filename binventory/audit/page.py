@@ -20,7 +20,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from binventory.audit.database import Disagreement
-from binventory.audit.summary import Summary
+from binventory.audit.summary import TOP_SKUS, Summary
 from binventory.pages import document
 
 PHOTOS_A_CHUNK: Final = 50
@@ -38,6 +38,7 @@ def write_page(
     path: Path,
     rows: Callable[[], Iterable[Disagreement]],
     *,
+    most: int,
     summary: Summary,
     classes: tuple[int, ...],
     read_photo: PhotoReader,
@@ -47,13 +48,15 @@ def write_page(
 ) -> None:
     """Write the page to `path`, chunk by chunk.
 
-    rows: gives the listed bins, worst first, each time it is called; audit: name under which the browser keeps marks.
+    rows: gives the listed bins, worst first, each time it is called; most: bins that the page has at most; audit: name
+    under which the browser keeps marks.
     """
-    before, after = _frame(summary, classes, audit, itertools.islice(rows(), PRINTED)).split(_DATA_MARK)
+    printed = itertools.islice(rows(), min(most, PRINTED))
+    before, after = _frame(summary, classes, audit, printed, most).split(_DATA_MARK)
     side = thumbnail_side(summary.listed)
     with path.open("w", encoding="utf-8") as stream, ThreadPoolExecutor(max_workers=threads) as pool:
         stream.write(before)
-        for chunk in _chunks(rows()):
+        for chunk in _chunks(itertools.islice(rows(), most)):
             thumbnails = pool.map(lambda found: thumbnail(read_photo(found), side), chunk)
             cells = [_cells(found, classes) for found in chunk]
             stream.write(f'<script type="application/json" class="bins">{_script_json(cells)}</script>\n')
@@ -89,7 +92,7 @@ def thumbnail(data: bytes | None, side: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _frame(summary: Summary, classes: tuple[int, ...], audit: str, printed: Iterable[Disagreement]) -> str:
+def _frame(summary: Summary, classes: tuple[int, ...], audit: str, printed: Iterable[Disagreement], most: int) -> str:
     """The page without its bins, with a mark where they go."""
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -101,6 +104,8 @@ def _frame(summary: Summary, classes: tuple[int, ...], audit: str, printed: Iter
         trust=summary.model.trust,
         classes=classes,
         printed=list(printed),
+        most=most,
+        top_skus=TOP_SKUS,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_digest=Markup(digest),

@@ -75,7 +75,10 @@ def audit(
         int | None, typer.Option(min=1, help="Inspections you can afford: lists as many, says what they will find.")
     ] = None,
     formats: Annotated[
-        str | None, typer.Option("--format", help="Some of csv,jsonl,parquet,html; default: all of them.")
+        str | None,
+        typer.Option(
+            "--format", help="Some of csv,jsonl,parquet,html; default: all. Older files of the others are removed."
+        ),
     ] = None,
     page_bins: Annotated[int, typer.Option(min=1, max=20_000, help="Most bins on the HTML page.")] = 2000,
     classes: Annotated[str, typer.Option(help="Counts that the model knows.")] = "1,2,3,4,5",
@@ -105,10 +108,11 @@ def audit(
     """Ranks bins by how improbable their recorded quantity is, given their photo."""
     from binventory.audit import job
     from binventory.audit.database import Filters
+    from binventory.audit.files import FORMATS
 
     refuse_both(context, "top", "budget", why="both say how many bins to list")
     refuse_both(context, "instance", "price_per_hour", why="both say what the endpoint costs")
-    chosen, mapping = _formats(formats, job.FORMATS), _columns(columns)
+    chosen, mapping = _formats(formats, FORMATS), _columns(columns)
     _refuse_idle(context, chosen, predictions=predictions, records=records, batch=batch)
     if any(is_typed(context, name) for name in _OF_THE_ENDPOINT):
         batch = False
@@ -147,11 +151,20 @@ def audit(
         with halted.explained(_again(source, output), kept):
             result = job.run_audit(request, lambda: connect(os.environ), _listener(shown, asked, halted))
     if json:
-        print_json({**result.summary.to_json(), "files": [str(path) for path in result.files], "events": result.events})
+        print_json(
+            {
+                **result.summary.to_json(),
+                "files": [*map(str, result.files)],
+                "removed": [*map(str, result.removed)],
+                "events": result.events,
+            }
+        )
         return
     _print_summary(result.summary)
     for path in result.files:
         stdout.print(f"  {path}", soft_wrap=True)
+    for path in result.removed:
+        stdout.print(f"Removed {path}: it was of an earlier audit, and --format leaves it out.", soft_wrap=True)
     if result.events:
         stdout.print(f"{result.events} events went to {events}.")
 
@@ -307,6 +320,9 @@ def _print_summary(summary: Summary) -> None:
     )
     for state, reason, bins in summary.reasons[:_SHOWN_REASONS]:
         stdout.print(f"  {bins:,} {state.replace('_', ' ')}: {reason.replace('_', ' ')}")
+    if further := summary.reasons[_SHOWN_REASONS:]:
+        bins = sum(bins for _, _, bins in further)
+        stdout.print(f"  {bins:,} for {counted(len(further), 'more reason')}: see summary.json")
     if not summary.counted:
         stdout.print("Nothing could be ranked.")
         return
@@ -334,3 +350,5 @@ def _print_skus(title: str, skus: tuple[SkuError, ...]) -> None:
         expected = sku.units + sku.expected_difference
         shown.add_row((sku.name or sku.sku)[:60], f"{sku.bins:,}", f"{sku.units:,}", f"{expected:,.1f}")
     stdout.print(shown)
+    if len(skus) > _SHOWN_SKUS:
+        stdout.print(f"The largest {_SHOWN_SKUS} of these differences; summary.json has the largest {len(skus)}.")

@@ -13,7 +13,8 @@ from binventory.records.errors import RecordError
 MAX_METADATA_BYTES: Final = 1024 * 1024
 """Real files have a few thousand."""
 MAX_TEXT: Final = 300
-MAX_LINES: Final = 100
+MAX_LINES: Final = 1000
+"""SKUs of one bin. A record that names more is refused by name, so that no page or event holds a part of it unsaid."""
 MAX_QUANTITY: Final = 1_000_000
 # One or two zeros after the point, as pandas and spreadsheets write them. Three may separate thousands.
 _COUNT: Final = re.compile(r"([0-9]{1,9})(?:[.,]0{1,2})?")
@@ -43,8 +44,8 @@ def read_metadata(image_id: str, data: bytes) -> Record:
 
     `EXPECTED_QUANTITY` is enough. Where `BIN_FCSKU_DATA` names SKUs, their quantities must add up to it.
 
-    Raises RecordError: metadata_too_large; metadata_malformed (no JSON object); metadata_invalid (a field is missing or
-    of the wrong type); quantity_mismatch (the quantities do not add up).
+    Raises RecordError: metadata_too_large (bytes, or SKUs); metadata_malformed (no JSON object); metadata_invalid (a
+    field is missing or of the wrong type); quantity_mismatch (the quantities do not add up).
     """
     if len(data) > MAX_METADATA_BYTES:
         raise too_large(len(data))
@@ -60,12 +61,15 @@ def read_metadata(image_id: str, data: bytes) -> Record:
     contents = document.get("BIN_FCSKU_DATA", {})
     if not isinstance(contents, dict):
         raise RecordError("metadata_invalid", "BIN_FCSKU_DATA must be an object of SKUs")
+    if len(contents) > MAX_LINES:
+        said = f"the metadata names {len(contents)} SKUs, at most {MAX_LINES} are read"
+        raise RecordError("metadata_too_large", said)
     # Two SKUs may be equal once their texts are cut.
     lines = one_a_sku(_line(sku, item) for sku, item in contents.items())
     total = sum(line.quantity for line in lines)
     if lines and total != recorded:
         raise RecordError("quantity_mismatch", f"EXPECTED_QUANTITY is {recorded}, its items add up to {total}")
-    return Record(image_id, recorded, lines[:MAX_LINES])
+    return Record(image_id, recorded, lines)
 
 
 def one_a_sku(lines: Iterable[Line]) -> tuple[Line, ...]:

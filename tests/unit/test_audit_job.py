@@ -298,6 +298,91 @@ def test_the_quantities_of_one_sku_in_several_rows_are_added(tmp_path: Path) -> 
     assert row["recorded"] == 3 and row["skus"] == [{"sku": "A", "name": "", "quantity": 3}]
 
 
+def test_every_sku_of_a_record_is_in_every_file_and_too_many_are_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "bins", 3)
+
+    def record(skus: int) -> bytes:
+        items = {
+            f"S{number:04d}": {"name": "Cup", "quantity": 2 if number == skus - 1 else 0} for number in range(skus)
+        }
+        return json.dumps({"BIN_FCSKU_DATA": items, "EXPECTED_QUANTITY": 2}).encode()
+
+    write_bin(folder, "many", 2, record=record(1000))
+    write_bin(folder, "toomany", 2, record=record(1001))
+    predictions = write_predictions(folder, tmp_path / "p.jsonl")
+    output = tmp_path / "out"
+    assert run(["audit", str(folder), "--predictions", str(predictions), "--output", str(output)]) == Exit.OK
+    expected = ["S0999", *(f"S{number:04d}" for number in range(999))]
+    (row,) = [row for row in ranked(output) if row["image_id"] == "many"]
+    assert [sku["sku"] for sku in row["skus"]] == expected  # type: ignore[attr-defined]
+    with (output / "disagreements.csv").open(newline="") as stream:
+        (line,) = [line for line in csv.DictReader(stream) if line["image_id"] == "many"]
+    assert line["skus"].split(" | ") == expected and line["quantities"].split(" | ") == ["2", *["0"] * 999]
+    page = (output / "audit.html").read_text().split('class="bins">')[1].split("</script>")[0]
+    (cells,) = [cells for cells in json.loads(page) if cells[0] == "many"]
+    assert [sku for sku, _, _ in cells[-1]] == expected
+    assert set_aside(output) == {"toomany": "metadata_too_large"}
+    assert "names 1001 SKUs, at most 1000 are read" in (output / "set_aside.csv").read_text()
+
+
+def test_what_a_page_and_the_screen_leave_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "bins", 60)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl", 30)
+    records = (b"{", b"{}", b'{"EXPECTED_QUANTITY": 3, "BIN_FCSKU_DATA": {"A": {"quantity": 2}}}', b" " * 2**21)
+    for number, data in enumerate(records):
+        write_bin(folder, f"bad{number}", 2, record=data)
+    write_bin(folder, "bad id", 2)
+    write_bin(folder, "six", 6)
+    write_bin(folder, "gone", 2)
+    (folder / "metadata" / "gone.json").unlink()
+    flags = ["--predictions", str(predictions), "--page-bins", "7"]
+    assert run(["audit", str(folder), *flags, "--output", str(tmp_path / "out")]) == Exit.OK
+    said = capsys.readouterr().out
+    assert "1 for 1 more reason: see summary.json" in said
+    assert "The largest 5 of these differences; summary.json has the largest 20." in said
+    page = (tmp_path / "out" / "audit.html").read_text()
+    assert "This page has the first 7 of 60 listed bins." in page and "The largest 20 differences." in page
+    assert len(json.loads(page.split('class="bins">')[1].split("</script>")[0])) == 7
+
+
+def test_a_folder_holds_the_files_of_one_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_folder(tmp_path / "bins", 20)
+    output = tmp_path / "out"
+    command = ["audit", str(folder), "--predictions", str(write_predictions(folder, tmp_path / "p.jsonl", 2))]
+    command += ["--output", str(output)]
+    assert run(command) == Exit.OK
+    assert "Removed" not in capsys.readouterr().out
+    (output / "notes.txt").write_text("of the analyst")
+    assert run([*command, "--top", "5", "--format", "jsonl"]) == Exit.OK
+    said = capsys.readouterr().out
+    gone = {"disagreements.csv", "disagreements.parquet", "audit.html"}
+    for name in gone:
+        assert f"Removed {output / name}: it was of an earlier audit, and --format leaves it out." in said
+    left = {path.name for path in output.iterdir()}
+    assert left == {"disagreements.jsonl", "set_aside.csv", "summary.json", "ledger.sqlite", "notes.txt"}
+    assert run([*command, "--format", "csv", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["removed"] == [str(output / "disagreements.jsonl")]
+
+
+def test_files_of_an_audit_that_fails_are_those_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "bins", 20)
+    predictions = write_predictions(folder, tmp_path / "p.jsonl", 2)
+    job.run_audit(job.Request(str(folder), tmp_path / "out", predictions=predictions), no_aws)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix != ".sqlite"}
+
+    def full(*given: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "write_page", full)
+    top = job.Request(str(folder), tmp_path / "out", predictions=predictions, filters=Filters(top=3), formats=("html",))
+    with pytest.raises(OSError, match="No space"):
+        job.run_audit(top, no_aws)
+    after = {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix != ".sqlite"}
+    assert after == before
+
+
 def test_photos_of_records_are_found_whatever_they_end_with(tmp_path: Path) -> None:
     folder = tmp_path / "bins"
     for image_id, quantity in (("a", 1), ("b", 2), ("c", 3)):

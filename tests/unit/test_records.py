@@ -88,6 +88,7 @@ def test_the_quantity_alone_is_enough(data: bytes) -> None:
         (metadata(MAX_QUANTITY + 1), "metadata_invalid"),
         (metadata(1, A={"quantity": None}), "metadata_invalid"),
         (metadata(1, A=7), "metadata_invalid"),
+        (metadata(0, **{f"B{number}": {"quantity": 0} for number in range(MAX_LINES + 1)}), "metadata_too_large"),
         (metadata(2, A={"quantity": 1}), "quantity_mismatch"),
         (metadata(1, A={"quantity": 10**4299}, B={"quantity": 10**4299}), "metadata_invalid"),
         (b'{"EXPECTED_QUANTITY": 1, "BIN_FCSKU_DATA": []}', "metadata_invalid"),
