@@ -31,6 +31,7 @@ from fitting.optimiser import OPTIMISERS, Optimiser, Schedule
 from fitting.precision import PRECISIONS, MixedPrecision
 from fitting.ranks import DEFAULT_PORT, Ranks, hosts_of_job, joined_ranks, several_gpus_without_launcher
 from jobs.container import JobContainer, JobError, StopSignal, leave, run_job
+from jobs.lineage import code_fingerprint
 from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
 from modelling.bin_model import BinModel, ModelCard, combine_saved, read_card, save_model
@@ -186,14 +187,15 @@ def _prepare(
         settings.lr, steps_an_epoch * settings.epochs, round(steps_an_epoch * settings.warm_up_epochs),
         settings.schedule == "cosine",
     )  # fmt: skip
-    fingerprint = _fingerprint(settings, task, ranks)
+    precision = MixedPrecision.of(settings.precision, ranks.device)
+    fingerprint = _fingerprint(settings, task, ranks, precision.kind)
     ranks.require_same("the settings or the data", fingerprint)
     folder = settings.checkpoints or container.own_checkpoints
     checkpoints = CheckpointFolder(folder, fingerprint, every_seconds=settings.checkpoint_seconds)
     return Fit(
         task.network, optimiser, schedule, fit_settings, train=task.train, validation=task.validation,
         checkpoints=checkpoints, ranks=ranks, stop=stop, watchers=watchers,
-        precision=MixedPrecision.of(settings.precision, ranks.device), start=task.start,
+        precision=precision, start=task.start,
     )  # fmt: skip
 
 
@@ -281,9 +283,13 @@ def _asked(settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _fingerprint(settings: TrainSettings, task: Task, ranks: Ranks) -> str:
-    """SHA-256 of what must be equal to continue a checkpoint: settings without folders, data, number of processes."""
-    values = _asked(settings)
+def _fingerprint(settings: TrainSettings, task: Task, ranks: Ranks, numbers: str) -> str:
+    """SHA-256 of what must be equal to continue a checkpoint.
+
+    It is the settings without folders, the data, the number of processes, the code, and `numbers`: the precision that
+    was chosen here, which with `auto` differs from machine to machine.
+    """
+    values = _asked(settings) | {"computed in": numbers, "code": code_fingerprint(), "torch": torch.__version__}
     values |= {"ranks": ranks.size, "train": list(task.train.ids), "validation": list(task.validation.ids)}
     values["data"] = task.data
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

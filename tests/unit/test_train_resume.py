@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import train
 from fitting.checkpoints import CheckpointFolder, Snapshot
 from fitting.loop import Fit
+from fitting.precision import MixedPrecision
 from jobs.container import JobError
 from tests.training_data import SMALL_INPUT, write_embedding, write_split
 from tests.training_processes import TrainProcess
@@ -180,6 +181,51 @@ def test_another_runs_checkpoint_is_not_taken(tmp_path: Path, capsys: pytest.Cap
     CheckpointFolder(tmp_path, "theirs", every_seconds=0).save(1, snapshot(1))
     assert CheckpointFolder(tmp_path, "mine", every_seconds=0).latest() is None
     assert "other settings or data" in capsys.readouterr().err
+
+
+def test_newer_checkpoints_of_another_run_do_not_displace_those_of_this_one(tmp_path: Path) -> None:
+    theirs = CheckpointFolder(tmp_path, "theirs", every_seconds=0)
+    for step in (500, 501):
+        theirs.save(step, snapshot(step))
+    mine = CheckpointFolder(tmp_path, "mine", every_seconds=0)
+    assert mine.latest() is None
+    for step in (1, 2, 3):
+        mine.save(step, snapshot(step))
+    found = CheckpointFolder(tmp_path, "mine", every_seconds=0).latest()
+    assert found is not None and found.values == {"step": 3}
+    back = CheckpointFolder(tmp_path, "theirs", every_seconds=0).latest()
+    assert back is not None and back.values == {"step": 501}
+
+
+def test_newer_torn_checkpoints_do_not_displace_whole_ones(tmp_path: Path) -> None:
+    before = CheckpointFolder(tmp_path, "mine", every_seconds=0, keep=3)
+    for step in (1, 500, 501):
+        before.save(step, snapshot(step))
+    for path in sorted(tmp_path.iterdir())[1:]:
+        path.write_bytes(path.read_bytes()[:-1])
+    again = CheckpointFolder(tmp_path, "mine", every_seconds=0)
+    found = again.latest()
+    assert found is not None and found.values == {"step": 1}
+    again.save(2, snapshot(2))
+    found = CheckpointFolder(tmp_path, "mine", every_seconds=0).latest()
+    assert found is not None and found.values == {"step": 2}
+
+
+@pytest.mark.parametrize("changed", ["code_fingerprint", "precision"])
+def test_a_run_by_other_code_or_in_another_precision_starts_afresh(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, "--embedding", str(write_embedding(tmp_path / "embedding"))]
+    assert killed_at(monkeypatch, tmp_path, "killed", flags, 5)
+    if changed == "precision":
+        # As on another machine, where `auto` means something else.
+        monkeypatch.setattr(train.MixedPrecision, "of", lambda _asked, device: MixedPrecision("bf16", device))
+    else:
+        monkeypatch.setattr(train, "code_fingerprint", lambda: "of other code")
+    run(tmp_path, "killed", flags)
+    said = capsys.readouterr()
+    assert "of other code, or in another precision, and skipped" in said.err
+    assert "resumed at" not in said.out
 
 
 @contextlib.contextmanager

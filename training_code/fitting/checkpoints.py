@@ -28,7 +28,7 @@ class Snapshot:
 
 
 class CheckpointFolder:
-    """Saves and finds the snapshots of one run, whose `fingerprint` says what it trains and how.
+    """Saves and finds the snapshots of one run, whose `fingerprint` says what it trains, how, and by which code.
 
     A full disk raises nothing: a warning is printed, the last good checkpoint stays, and training continues.
     """
@@ -43,6 +43,8 @@ class CheckpointFolder:
         self._keep = keep
         self._clock = clock
         self._last_save = clock()
+        self._others: set[str] = set()
+        """Names of checkpoints that another run has left here. They stay, and none of ours gives way to them."""
 
     @property
     def due(self) -> bool:
@@ -65,15 +67,13 @@ class CheckpointFolder:
         return True
 
     def latest(self) -> Snapshot | None:
-        """The newest undamaged snapshot of this run; others are skipped with a warning."""
-        files = self._files()
-        while files:
-            snapshot = self._read(files[-1])
+        """The newest undamaged snapshot of this run; others are skipped with a warning, and torn ones removed."""
+        for path in reversed(self._files()):
+            snapshot = self._read(path)
             if snapshot is not None:
                 # A process that was killed between its last save and this may have left one too many.
-                self._tidy(files)
+                self._tidy(self._files())
                 return snapshot
-            files.pop()
         return None
 
     def _tidy(self, files: list[Path]) -> None:
@@ -82,7 +82,9 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
+        """Those of this run, as far as is known, the newest last."""
+        found = (path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
+        return sorted(path for path in found if path.name not in self._others)
 
     def _write(self, path: Path, data: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -102,11 +104,13 @@ class CheckpointFolder:
         data = path.read_bytes()
         if match is None or hashlib.sha256(data).hexdigest()[:16] != match.group(2):
             print(f"warning: checkpoint {path.name} is torn and skipped", file=sys.stderr, flush=True)
+            path.unlink(missing_ok=True)
             return None
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         values = json.loads(header["__metadata__"]["values"])
         if values.pop("fingerprint") != self.fingerprint:
-            print(f"warning: checkpoint {path.name} is of a run with other settings or data and skipped",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(f"warning: checkpoint {path.name} is of a run with other settings or data, of other code, or in "
+                  "another precision, and skipped", file=sys.stderr, flush=True)  # fmt: skip
+            self._others.add(path.name)
             return None
         return Snapshot(load(data), values)
