@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import digests
 import embed
 import train
 from binventory.executions.watching import embedding_note
 from features import files as feature_files
 from features.files import FeatureSet, read_split
+from features.origin import code_files, settings_digest
 from features.source import FeatureSource
 from jobs.container import JobError, run_job
+from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel, load_model
 from photos.augmentation import Augmentation
 from photos.batches import photo_view
@@ -147,6 +153,34 @@ def test_other_settings_do_not_take_over_finished_parts(shards: Path, monkeypatc
     embed.main([*BASE, *places(shards), "--seed", "2", "--output", str(shards / "fresh")])
     taken, fresh = (read_split(place / "features", "train") for place in (shards / "job" / "model", shards / "fresh"))
     assert torch.equal(taken.features, fresh.features)
+
+
+def test_a_part_is_made_again_where_any_code_has_changed_that_a_photo_passes(repository: Path) -> None:
+    """What the code imports that makes features of a photo decides about them, too."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys; before = set(sys.modules)\n"
+         "import features.frozen_backbone, photos.batches, shards\n"
+         "print(*(m.__file__ for n, m in sys.modules.items() if n not in before and getattr(m, '__file__', None)))"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout.split()  # fmt: skip
+    ours = {Path(name) for name in loaded if Path(name).is_relative_to(repository) and "site-packages" not in name}
+    # What ends a job, what a download is held to, and what a head answers: no pixel and no feature passes them.
+    beside = {"__init__.py", "container.py", "contents.py", "answer_rule.py"}
+    written = {path for path in ours if path.name not in beside}
+    assert written and written <= {path.resolve() for path in code_files()}
+
+
+@pytest.mark.parametrize("of", ["photo_upright.py", "shards/reading.py", "photos/source.py", "features/source.py"])
+def test_other_code_of_any_file_is_another_origin(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of two files with one name."""
+    backbone = build_backbone("small", 0)
+
+    def origin() -> str:
+        return settings_digest({}, backbone, "none", "")
+
+    before, real = origin(), digests.sha256_of
+    monkeypatch.setattr(digests, "sha256_of", lambda path: "changed" if path.as_posix().endswith(of) else real(path))
+    assert origin() != before
 
 
 def test_machines_share_the_parts_and_together_make_all(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,17 @@ from typing import Any, Final
 import arithmetic
 import digests
 import photo
+import photo_parts
+import photo_upright
 from features.files import Part
 from jobs.tensor_files import digest_of_tensors
 from modelling.backbones import Backbone
 from shards import ShardSummary
+from stacks import backbones, vocabulary
 
 _HERE: Final = Path(__file__).parents[1]
-_PACKAGES: Final = ("features", "modelling", "photos")
+_PACKAGES: Final = ("features", "modelling", "photos", "shards")
+_MODULES: Final = (arithmetic, digests, photo, photo_parts, photo_upright, backbones, vocabulary)
 _LIBRARIES: Final = ("torch", "torchvision", "openvino", "pillow", "numpy")
 
 
@@ -40,12 +44,22 @@ def part_digest(settings: str, backbone: str, precision: str, part: Part, shard:
     return _digest([settings, backbone, precision, part.name, shard.sha256])
 
 
+def code_files() -> list[Path]:
+    """The sources that decide features: those of Embed, and those elsewhere through which a photo passes."""
+    own = [path for name in _PACKAGES for path in sorted((_HERE / name).rglob("*.py"))]
+    own += [_HERE / "embed.py", _HERE / "fitting" / "precision.py"]
+    return [*own, *(Path(str(module.__file__)) for module in _MODULES)]
+
+
 def _code() -> dict[str, str]:
     """The sources that decide features, and the libraries that compute them."""
-    files = [path for name in _PACKAGES for path in (_HERE / name).rglob("*.py")]
-    files += [*_HERE.glob("shard*.py"), _HERE / "embed.py"]
-    files += [Path(str(module.__file__)) for module in (arithmetic, digests, photo)]
-    return {path.name: digests.sha256_of(path) for path in files} | {name: _version(name) for name in _LIBRARIES}
+    files = {_place(path): digests.sha256_of(path) for path in code_files()}
+    return files | {name: _version(name) for name in _LIBRARIES}
+
+
+def _place(path: Path) -> str:
+    """The path under the code's folder, because two packages may have a file of one name; else the name."""
+    return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.name
 
 
 def _version(library: str) -> str:
