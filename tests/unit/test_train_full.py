@@ -86,6 +86,39 @@ def test_an_unreadable_photo_is_left_out_and_too_many_end_the_job(
         run(tmp_path, *flags)
 
 
+def test_photos_that_cannot_be_read_are_in_no_mean(tmp_path: Path) -> None:
+    flags = [
+        "--epochs",
+        "1",
+        "--batch-size",
+        "64",
+        "--head-epochs",
+        "0",
+        "--dropout",
+        "0",
+        "--max-corrupt-share",
+        "0.9",
+    ]
+    write_split(tmp_path, "train", 20)
+    write_split(tmp_path, "validation", 5, first=900)
+    whole = run(tmp_path, *flags)["best"]
+    shutil.rmtree(tmp_path / "checkpoints")
+    damage(tmp_path / "train", 4)
+    damage(tmp_path / "validation", 4)
+    assert run(tmp_path, *flags)["best"] == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_of_which_nothing_can_be_read_ends_the_run(split: str, tmp_path: Path) -> None:
+    write_split(tmp_path, "train", 20)
+    write_split(tmp_path, "validation", 5, first=900)
+    shutil.rmtree(tmp_path / split)
+    (tmp_path / split).mkdir()
+    damage(tmp_path / split, 4)
+    with pytest.raises(JobError, match=f"no photo of the {split}.* split can be read"):
+        run(tmp_path, "--epochs", "1", "--head-epochs", "0", "--batch-size", "2", "--max-corrupt-share", "1")
+
+
 def test_a_damaged_shard_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_split(tmp_path, "train", 20, shards=2)
     write_split(tmp_path, "validation", 5, first=900)

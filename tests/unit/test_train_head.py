@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 import train
 from digests import read_sealed, seal
+from fitting.loop import Fit
 from fitting.objectives import cross_entropy, expected_count, ordinal
 from fitting.optimiser import Optimiser, Schedule
 from jobs.container import JobError, run_job
@@ -86,6 +88,13 @@ def test_the_epoch_with_the_best_validation_loss_is_kept(tmp_path: Path, capsys:
     assert loss == pytest.approx(best["validation_loss"], rel=1e-5)
     assert card.metrics["validation_loss"] == best["validation_loss"]
     assert card.training["hyperparameters"]["lr"] == 0.5
+
+
+def test_an_epoch_without_a_validation_loss_is_no_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_embedding(tmp_path / "embedding")
+    measured = iter([(math.nan, 0.2, 1.5), (0.9, 0.6, 0.8), (math.nan, 0.2, 1.5), (1.1, 0.5, 0.9)])
+    monkeypatch.setattr(Fit, "_measure", lambda _fit: next(measured))
+    assert run(tmp_path, "--epochs", "4")["best"]["epoch"] == 1
 
 
 def _validation(folder: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:

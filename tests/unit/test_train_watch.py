@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -261,6 +262,25 @@ def test_the_page_is_self_contained_and_shows_curves_rules_and_operators(tmp_pat
     assert profile["steps"] == 3 * 8 - 1
     norms = json.loads((tmp_path / "model" / "metrics.json").read_text())["gradient_norms"]
     assert {name: len(values) for name, values in norms.items()} == {"hidden.weight": 3, "out.weight": 3}
+
+
+def test_a_window_longer_than_the_run_shows_what_it_saw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embedding = write_embedding(tmp_path / "embedding")
+
+    def operators(name: str, *flags: str) -> list[dict[str, Any]]:
+        train.main(
+            ["--backbone", "small", "--embedding", str(embedding), "--epochs", "1", "--profile-steps", "1000", *flags,
+             "--output", str(tmp_path / name), "--checkpoints", str(tmp_path / f"{name}-checkpoints")]
+        )  # fmt: skip
+        found: list[dict[str, Any]] = json.loads((tmp_path / name / "profile.json").read_text())["operators"]
+        return found
+
+    assert operators("eight steps", "--batch-size", "8")
+    assert "profiled nothing" not in capsys.readouterr().err
+    assert operators("two steps", "--batch-size", "30") == []
+    assert "profile-steps 1000 profiled nothing: its window begins after 5 steps, and here were 2" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_chart_survives_values_that_cannot_be_drawn() -> None:

@@ -230,8 +230,10 @@ class Fit:
         self.precision.unscale(self.network)
         hits = (self._answered(logits) == targets).sum()
         measured = cross_entropy(logits.detach(), targets)
-        sums = self.ranks.total(torch.stack([measured.to(_NOISE).sum(), hits.to(_NOISE)]))
-        mean = sums[0] / plan.total
+        # A photo that cannot be read is left out of its batch, and of every mean.
+        read = torch.full((), len(targets), dtype=_NOISE, device=measured.device)
+        sums = self.ranks.total(torch.stack([measured.to(_NOISE).sum(), hits.to(_NOISE), read]))
+        mean = sums[0] / max(1.0, sums[2])
         if not math.isfinite(mean):
             self._refuse(plan, rate, mean)
         for watcher in self.watchers:
@@ -241,7 +243,7 @@ class Fit:
         self.optimiser.step(rate)
         if self.average is not None:
             self.average.update(self.network)
-        progress.sums = [progress.sums[0] + sums[0], progress.sums[1] + sums[1], progress.sums[2] + plan.total]
+        progress.sums = [before + new for before, new in zip(progress.sums, sums, strict=True)]
 
     def _refuse(self, plan: StepPlan, rate: float, loss: float) -> None:
         rows = [row for lane in plan.rows for row in lane]
@@ -254,11 +256,13 @@ class Fit:
     def _finish_epoch(self) -> None:
         progress = self.progress
         loss, hits, samples = progress.sums
+        if not samples:
+            raise JobError("no photo of the training split can be read; ingest again")
         with self.average.installed(self.network) if self.average else contextlib.nullcontext():
             result = EpochResult(progress.epoch, loss / samples, hits / samples, *self._measure())
             progress.history.append(result)
             # The first epoch always counts: with a loss that is not finite there would be no weights to keep.
-            if progress.best_epoch < 0 or result.validation_loss < progress.best_result.validation_loss:
+            if progress.best_epoch < 0 or _is_better(result, progress.best_result):
                 progress.best_epoch = result.epoch
                 progress.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         progress.epoch, progress.step_in_epoch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
@@ -270,10 +274,13 @@ class Fit:
 
     @torch.no_grad()
     def _measure(self) -> tuple[float, float, float]:
-        """Loss, accuracy and RMSE of the validation split; every rank takes its lane, every photo counts once."""
+        """Loss, accuracy and RMSE of the validation split; every rank takes its lane, every readable photo counts once.
+
+        Raises JobError where none can be read.
+        """
         self.network.eval()
         self.ranks.align(self.network)
-        sums = torch.zeros(3, dtype=_NOISE)
+        sums = torch.zeros(4, dtype=_NOISE)
         rows = lane_range(len(self.validation), self.ranks.size, self.ranks.rank)
         for inputs, counts in self.validation.in_order(rows, size=256):
             targets = self.ranks.on_device(counts - CLASSES[0])
@@ -281,9 +288,11 @@ class Fit:
                 logits = self.network(self.ranks.on_device(inputs)).float()
             error = (self._answered(logits) - targets).to(_NOISE)
             loss = cross_entropy(logits, targets).to(_NOISE)
-            sums += torch.stack([loss.sum(), (error == 0).sum(), (error**2).sum()]).cpu()
-        loss_sum, hits, squares = self.ranks.total(sums)
-        count = len(self.validation)
+            sums[:3] += torch.stack([loss.sum(), (error == 0).sum(), (error**2).sum()]).cpu()
+            sums[3] += len(counts)
+        loss_sum, hits, squares, count = self.ranks.total(sums)
+        if not count:
+            raise JobError("no photo of the validation split can be read; ingest again")
         return loss_sum / count, hits / count, math.sqrt(squares / count)
 
     def _answered(self, logits: Tensor) -> Tensor:
@@ -349,3 +358,8 @@ class Fit:
             watcher.restore(state)
         if self.ranks.is_first:
             print(f"resumed at epoch={self.progress.epoch} step={self.progress.step}", flush=True)
+
+
+def _is_better(new: EpochResult, best: EpochResult) -> bool:
+    """Whether an epoch's validation loss is the least so far; any number is less than one that is none."""
+    return math.isfinite(new.validation_loss) and not best.validation_loss <= new.validation_loss

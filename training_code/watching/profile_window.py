@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,7 @@ class RunProfiler:
         self._cpu = time.process_time()
         self._memory: list[float] = []
         self._profiler: Any = None
+        self._closed = False
         self._opened = 0.0
         self.operators: list[dict[str, Any]] = []
         self._gpu_busy = 0.0
@@ -91,7 +93,12 @@ class RunProfiler:
         """Nothing to restore."""
 
     def measured(self) -> MeasuredTimes:
-        """The run's times. Every rank must call it."""
+        """The run's times. Every rank must call it. A window that the run was too short for ends here."""
+        self._close_window()
+        if self._window and self._profiler is None and self._ranks.is_first:
+            steps = len(self._steps) + (self._first_step is not None)
+            print(f"warning: profile-steps {self._window} profiled nothing: its window begins after {self.FIRST} "
+                  f"steps, and here were {steps}", file=sys.stderr, flush=True)  # fmt: skip
         first = self._first_step if self._first_step is not None else time.monotonic()
         wall = max(1e-9, time.monotonic() - first)
         cores = len(os.sched_getaffinity(0))
@@ -116,20 +123,27 @@ class RunProfiler:
             self._profiler = torch.profiler.profile(activities=activities)
             self._profiler.start()
             self._opened = time.monotonic()
-        elif step == self.FIRST + self._window and self._profiler is not None and not self.operators:
-            self._profiler.stop()
-            averages = self._profiler.key_averages()
-            wall = time.monotonic() - self._opened
-            self._gpu_busy = min(1.0, sum(event.self_device_time_total for event in averages) / 1e6 / wall)
-            top = sorted(averages, key=lambda event: -(event.self_cpu_time_total + event.self_device_time_total))[:20]
-            self.operators = [
-                {
-                    "operator": event.key, "calls": event.count,
-                    "cpu_ms": round(event.self_cpu_time_total / 1000, 3),
-                    "gpu_ms": round(event.self_device_time_total / 1000, 3),
-                }
-                for event in top
-            ]  # fmt: skip
+        elif step == self.FIRST + self._window:
+            self._close_window()
+
+    def _close_window(self) -> None:
+        """End the window, if one is open, and keep the operators that took longest."""
+        if self._profiler is None or self._closed:
+            return
+        self._closed = True
+        self._profiler.stop()
+        averages = self._profiler.key_averages()
+        wall = time.monotonic() - self._opened
+        self._gpu_busy = min(1.0, sum(event.self_device_time_total for event in averages) / 1e6 / wall)
+        top = sorted(averages, key=lambda event: -(event.self_cpu_time_total + event.self_device_time_total))[:20]
+        self.operators = [
+            {
+                "operator": event.key, "calls": event.count,
+                "cpu_ms": round(event.self_cpu_time_total / 1000, 3),
+                "gpu_ms": round(event.self_device_time_total / 1000, 3),
+            }
+            for event in top
+        ]  # fmt: skip
 
 
 def profile_rules(measured: MeasuredTimes) -> list[RuleReport]:
