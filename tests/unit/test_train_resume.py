@@ -219,7 +219,7 @@ def test_a_run_by_other_code_or_in_another_precision_starts_afresh(
     assert killed_at(monkeypatch, tmp_path, "killed", flags, 5)
     if changed == "precision":
         # As on another machine, where `auto` means something else.
-        monkeypatch.setattr(train.MixedPrecision, "of", lambda _asked, device: MixedPrecision("bf16", device))
+        monkeypatch.setattr(MixedPrecision, "of", lambda _asked, device: MixedPrecision("bf16", device))
     else:
         monkeypatch.setattr(train, "code_fingerprint", lambda: "of other code")
     run(tmp_path, "killed", flags)
