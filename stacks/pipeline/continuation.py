@@ -7,6 +7,7 @@ spot capacity has a pipeline that starts with it. Results of the steps before it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,8 @@ _NAMES = {
     f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['lr']": "LearningRate",
     f"Steps.{TUNE}.BestTrainingJob.TunedHyperParameters['batch-size']": "BatchSize",
 }  # fmt: skip
+# Of what `tuning.ranges` adds to the search.
+_SEARCHED = re.compile(rf"Steps\.{TUNE}\.BestTrainingJob\.TunedHyperParameters\['([a-z-]+)'\]")
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,19 @@ def _replaced(value: Any, gone: set[str], given: dict[str, str]) -> Any:
         return value
     path = value.get("Get")
     if isinstance(path, str) and path.startswith("Steps.") and path.split(".")[1] in gone:
-        if path not in _NAMES:
-            raise LookupError(f"{path} has no parameter that brings it into a continuing pipeline: name one in _NAMES")
-        given[_NAMES[path]] = path
-        return {"Get": f"Parameters.{_NAMES[path]}"}
+        name = _name_of(path)
+        given[name] = path
+        return {"Get": f"Parameters.{name}"}
     return {key: _replaced(item, gone, given) for key, item in value.items()}
+
+
+def _name_of(path: str) -> str:
+    """The parameter that brings a property into a continuing pipeline. Raises LookupError where it has none."""
+    if path in _NAMES:
+        return _NAMES[path]
+    if searched := _SEARCHED.fullmatch(path):
+        return "Best" + "".join(word.capitalize() for word in searched[1].split("-"))
+    raise LookupError(f"{path} has no parameter that brings it into a continuing pipeline: name one in _NAMES")
 
 
 def _continue_checkpoints(step: dict[str, Any]) -> None:

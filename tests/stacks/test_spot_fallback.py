@@ -74,6 +74,17 @@ def test_a_pipeline_goes_on_with_each_step_and_needs_nothing_from_before(templat
     assert {path.split(".")[1] for path in expressions(ours["Steps"]) if path.startswith("Steps.")} <= own
 
 
+def test_what_else_the_settings_search_goes_on_with_the_training() -> None:
+    settings = changed(load("dev"), "training", on_demand_after_reclaims=2)
+    ranges = {"weight_decay": {"min": 0.001, "max": 0.1}, "features": {"values": ["stages", "last"]}}
+    found = definitions(synthesize(changed(settings, "tuning", ranges=ranges))["Training"])
+    ours = found["binventory-dev-on-demand-train"]
+    (trained,) = [step["Arguments"]["HyperParameters"] for step in ours["Steps"] if step["Name"] == "Train"]
+    assert trained["weight-decay"] == {"Get": "Parameters.BestWeightDecay"}
+    assert trained["features"] == {"Get": "Parameters.BestFeatures"}
+    assert {"BestFeatures", "BestWeightDecay"} <= {item["Name"] for item in ours["Parameters"]}
+
+
 @pytest.mark.parametrize("first", GIVEN)
 def test_it_runs_the_same_jobs_without_spot_on_the_same_checkpoints(template: Json, first: str) -> None:
     found = definitions(template)
