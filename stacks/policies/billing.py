@@ -8,7 +8,8 @@ from typing import Any
 from stacks.policies.assembly import Assembly
 from stacks.policies.rule import Finding, Rule
 
-REQUIRED = ("environment", "project")
+REQUIRED = ("environment", "project", "deployment")
+"""The budget counts by the last one."""
 BILLED = (
     "AWS::CloudWatch::Alarm",
     "AWS::EC2::Instance",

@@ -81,6 +81,7 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
     ("BV-Images", replace("pytorch:2.13", "pytorch:2.6"), "out of patching"),
     ("BV-Images", replace("763104351884.dkr", "999999999999.evil"), "neither AWS's nor the account's"),
     ("BV-Tags", replace('"Key":"project"', '"Key":"projekt"'), "without project"),
+    ("BV-Tags", replace('"Key":"deployment"', '"Key":"deploiement"'), "without deployment"),
     ("BV-Tags", put("Storage", "AWS::S3::Bucket", Tags=[]), "without environment, project"),
     (
         "BV-PassRole",
