@@ -26,7 +26,7 @@ s3.download_file(parts.netloc, key, path) if way == "down" else s3.upload_file(p
 
 give_up() {
   echo "gave up: $1"
-  copy up "$root/log.txt" "$EXECUTIONS_URI/machines/$(hostname)-log.txt"
+  copy up "$root/log.txt" "$EXECUTIONS_URI/ec2-machines/$(hostname)-log.txt"
   exit 1
 }
 

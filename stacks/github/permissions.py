@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aws_cdk import ArnFormat, DefaultStackSynthesizer
 from aws_cdk import aws_iam as iam
 
 from stacks.names import pipeline_names
 from stacks.shared.permissions import allow, log_group_arns, pipeline_arns, sagemaker_arn
 from stacks.shared.stack import BinventoryStack
-from stacks.storage.buckets import EXECUTIONS_PREFIX, MODEL_BUCKET
+from stacks.storage.buckets import ASYNC_PREFIX, DATA_BUCKET, EXECUTIONS_PREFIX, MODEL_BUCKET
 
 # Where cdk.json names another bootstrap than the default. The synthesizer does not tell which one it takes.
 _QUALIFIER_CONTEXT = "@aws-cdk/core:bootstrapQualifier"
@@ -27,8 +29,24 @@ def deploy_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
     return [
         _assume_bootstrap_roles(stack, "lookup", "deploy", "file-publishing", "image-publishing"),
         allow(["cloudformation:DescribeStacks"], [stacks]),
-        allow(["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"], [sagemaker_arn(stack, "endpoint", prefix)]),
+        *_count(stack),
     ]
+
+
+def _count(stack: BinventoryStack) -> Iterator[iam.PolicyStatement]:
+    """Call the endpoint. In mode async a photo goes through the data bucket, and so does its answer."""
+    endpoint = sagemaker_arn(stack, "endpoint", stack.settings.prefix)
+    if stack.settings.serving.mode != "async":
+        yield allow(["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpoint"], [endpoint])
+        return
+    yield allow(["sagemaker:DescribeEndpoint", "sagemaker:InvokeEndpointAsync"], [endpoint])
+    ours: dict[str, dict[str, object]] = {"StringEquals": {"aws:ResourceAccount": stack.account}}
+    yield allow(["s3:PutObject"], [_objects(stack, DATA_BUCKET, f"{ASYNC_PREFIX}/input")], ours)
+    answers = [_objects(stack, DATA_BUCKET, f"{ASYNC_PREFIX}/{folder}") for folder in ("output", "failures")]
+    yield allow(["s3:GetObject"], answers, ours)
+    # Without it S3 denies an answer that is not there yet, in place of saying so.
+    listed: dict[str, dict[str, object]] = {"StringLike": {"s3:prefix": [f"{ASYNC_PREFIX}/*"]}}
+    yield allow(["s3:ListBucket"], [_bucket(stack, DATA_BUCKET)], ours | listed)
 
 
 def train_statements(stack: BinventoryStack) -> list[iam.PolicyStatement]:
@@ -83,20 +101,23 @@ def bootstrap_role_arn(stack: BinventoryStack, purpose: str) -> str:
 
 
 def _read_evaluations(stack: BinventoryStack) -> iam.PolicyStatement:
-    """Read results in the model bucket.
+    """Read results in the model bucket."""
+    objects = _objects(stack, MODEL_BUCKET, EXECUTIONS_PREFIX)
+    return allow(["s3:GetObject"], [objects], {"StringEquals": {"aws:ResourceAccount": stack.account}})
 
-    By the fixed part of the bucket's name: this stack stays when the workflow destroys the others, and the bucket of
-    the next deployment has another name.
+
+def _objects(stack: BinventoryStack, bucket: str, prefix: str) -> str:
+    """ARN of the objects under a prefix of a bucket."""
+    return f"{_bucket(stack, bucket)}/{prefix}/*"
+
+
+def _bucket(stack: BinventoryStack, bucket: str) -> str:
+    """ARN of a bucket by the fixed part of its name.
+
+    This stack stays when the workflow destroys the others, and the bucket of the next deployment has another name.
     """
-    storage = stack.settings.stack_name("storage")
-    bucket = stack.format_arn(
-        service="s3",
-        region="",
-        account="",
-        resource=f"{storage}-{MODEL_BUCKET.lower()}*",
-        resource_name=f"{EXECUTIONS_PREFIX}/*",
-    )
-    return allow(["s3:GetObject"], [bucket], {"StringEquals": {"aws:ResourceAccount": stack.account}})
+    name = f"{stack.settings.stack_name('storage')}-{bucket.lower()}*"
+    return stack.format_arn(service="s3", region="", account="", resource=name)
 
 
 def _assume_bootstrap_roles(stack: BinventoryStack, *purposes: str) -> iam.PolicyStatement:

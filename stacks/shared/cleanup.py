@@ -14,7 +14,7 @@ from stacks.shared.functions import FunctionProperties, PythonFunction
 from stacks.shared.permissions import allow
 from stacks.shared.stack import BinventoryStack
 
-_JOB_LOGS = ("ProcessingJobs", "TrainingJobs", "TransformJobs")
+_JOB_LOGS = tuple(f"/aws/sagemaker/{kind}" for kind in ("ProcessingJobs", "TrainingJobs", "TransformJobs"))
 
 
 class Cleanup(Construct):
@@ -71,25 +71,23 @@ class Cleanup(Construct):
             of=[of],
             statements=[
                 permissions.stop_executions(self._stack, pipeline),
-                allow(["logs:DescribeLogStreams"], self._job_log_groups()),
-                allow(["logs:DeleteLogStream"], [f"{arn}:log-stream:*" for arn in self._job_log_groups()]),
+                allow(["logs:DescribeLogStreams"], permissions.log_group_arns(self._stack, *_JOB_LOGS)),
+                allow(["logs:DeleteLogStream"], self._job_log_streams()),
             ],
         )
 
     def bound_job_logs(self, days: int) -> None:
         """Creates the log groups of SageMaker's jobs with a retention, where the account lacks them."""
-        groups = self._job_log_groups()
+        groups = permissions.log_group_arns(self._stack, *_JOB_LOGS)
         self._before_deletion(
             "JobLogs",
             subject={"JobLogRetentionDays": str(days)},
             of=[],
-            statements=[
-                allow(["logs:CreateLogGroup", "logs:PutRetentionPolicy"], [*groups, *(f"{arn}:*" for arn in groups)])
-            ],
+            statements=[allow(["logs:CreateLogGroup", "logs:PutRetentionPolicy"], groups)],
         )
 
-    def _job_log_groups(self) -> list[str]:
-        return [permissions.log_group_arn(self._stack, f"/aws/sagemaker/{kind}") for kind in _JOB_LOGS]
+    def _job_log_streams(self) -> list[str]:
+        return [f"{permissions.log_group_arn(self._stack, group)}:log-stream:*" for group in _JOB_LOGS]
 
     def _before_deletion(
         self,

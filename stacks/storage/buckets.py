@@ -15,8 +15,8 @@ BATCH_PREFIX = "batch"
 ASYNC_PREFIX = "async"
 ENDPOINT_PREFIX = "endpoint"
 """State of the function `reconcile`, such as requests and decisions."""
-MODEL_BUCKET = "ModelBucket"
-"""Construct id of the bucket of models; CloudFormation puts it into the bucket's name, in small letters."""
+DATA_BUCKET, MODEL_BUCKET = "DataBucket", "ModelBucket"
+"""Construct ids of the buckets; CloudFormation puts them into the buckets' names, in small letters."""
 # The command line deletes answers of transform jobs after reading them. This deletes those of interrupted runs.
 _BATCH_DAYS = 14
 
@@ -46,7 +46,7 @@ def data_bucket(stack: BinventoryStack, logs_to: s3.Bucket) -> s3.Bucket:
     # Not versioned: all of it is computed from photos in another bucket, and can be computed again.
     return private_bucket(
         stack,
-        "DataBucket",
+        DATA_BUCKET,
         versioned=False,
         logs_to=logs_to,
         rules=[

@@ -105,7 +105,7 @@ def test_without_its_code_the_machine_ends_and_leaves_a_log(
     machine = start(client, "ec2-lost")
     until(lambda: state(client, machine) == "terminated", seconds=60)
     assert "the code could not be fetched" in log_of(aws, machine)
-    found = client("s3").list_objects_v2(Bucket=DATA, Prefix="executions/machines/")["Contents"]
+    found = client("s3").list_objects_v2(Bucket=DATA, Prefix="executions/ec2-machines/")["Contents"]
     assert found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from stacks.ec2.machine import USER_DATA
 from stacks.policies.assembly import Assembly, Template
 from stacks.policies.pack import all_rules
 from stacks.settings import load
+from tests.rights import Deployment, Request, allows
 from tests.stacks.templates import (
     REPOSITORY,
     as_list,
@@ -106,6 +108,17 @@ def test_the_machines_role_works_on_executions_and_checkpoints_only(template: di
     assert written == {"/executions/ec2-*/*", "/checkpoints/ec2-*/*"}, "nothing that a pipeline's execution has made"
     trust = only(template, "AWS::IAM::Role")["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert [item["Principal"] for item in trust] == [{"Service": "ec2.amazonaws.com"}]
+
+
+def test_the_machine_may_write_where_its_script_does(stacks: dict[str, dict[str, Any]]) -> None:
+    """Also the log of one that gives up before it knows its run."""
+    (machine,) = [found for role, found in Deployment(stacks).roles().items() if role.startswith("Ec2.Machine")]
+    addresses = re.findall(r'copy up \S+ "\$EXECUTIONS_URI/([^"]+)"', USER_DATA.read_text())
+    assert addresses
+    for key in addresses:
+        name = key.replace("$(hostname)", "ip-10-20-0-7")
+        request = Request("s3:PutObject", f"arn:aws:s3:::Storage.DataBucketE3889A50/executions/{name}")
+        assert allows(machine, request), key
 
 
 def test_nothing_in_it_bills(template: dict[str, Any]) -> None:

@@ -86,6 +86,31 @@ def test_no_role_may_do_everything_or_to_everything(resources: dict[str, Json]) 
             assert statement["Resource"] != "*"
 
 
+def test_deploy_may_count_a_photo_in_the_mode_that_is_served(
+    resources: dict[str, Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a queue the command line uploads the photo and looks for the answer until it is there."""
+
+    def rights(found: dict[str, Json]) -> dict[str, str]:
+        return {
+            action: str(statement["Resource"])
+            for statement in statements(found, "deploy")
+            for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        }
+
+    assert {"sagemaker:InvokeEndpoint"} == {action for action in rights(resources) if "Invoke" in action}
+    monkeypatch.setenv("BINVENTORY_GITHUB__REPOSITORY", "acme/bins")
+    monkeypatch.setenv("BINVENTORY_SERVING__MODE", "async")
+    monkeypatch.setenv("BINVENTORY_SERVING__DATA_CAPTURE_PERCENT", "0")
+    template = Template.from_stack(built().node.find_child("Github")).to_json()  # type: ignore[arg-type]
+    queued = rights(template["Resources"])
+    assert {"sagemaker:InvokeEndpointAsync"} == {action for action in queued if "Invoke" in action}
+    assert "storage-databucket*/async/input/*" in queued["s3:PutObject"]
+    assert "storage-databucket*/async/output/*" in queued["s3:GetObject"]
+    assert "storage-databucket*/async/failures/*" in queued["s3:GetObject"]
+    assert "storage-databucket*" in queued["s3:ListBucket"]
+
+
 def test_diff_reads_only(resources: dict[str, Json]) -> None:
     text = str(statements(resources, "diff"))
     assert "lookup-role" in text

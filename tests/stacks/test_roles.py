@@ -173,3 +173,18 @@ def test_functions_write_to_log_groups_that_end(stacks: dict[str, dict[str, Any]
             assert group["Properties"]["RetentionInDays"] > 0
         for name, function in resources(template, "AWS::Lambda::Function").items():
             assert flat(function["Properties"]["LoggingConfig"]["LogGroup"]).strip("<>") in groups, name
+
+
+def test_who_lists_the_streams_of_a_log_group_may_by_both_forms_of_its_name(
+    stacks: dict[str, dict[str, Any]],
+) -> None:
+    """CloudWatch Logs asks for a group with `:*` behind its name, or without."""
+    seen = 0
+    for template in stacks.values():
+        for name, statement in statements(template):
+            if {"logs:DescribeLogStreams", "logs:FilterLogEvents"} & set(as_list(statement["Action"])):
+                groups = {flat(resource) for resource in as_list(statement["Resource"])}
+                plain = {group.removesuffix(":*") for group in groups}
+                seen += 1
+                assert groups == plain | {f"{group}:*" for group in plain}, name
+    assert seen > 3
