@@ -18,11 +18,11 @@ from features.files import Part
 from jobs.tensor_files import digest_of_tensors
 from modelling.backbones import Backbone
 from shards import ShardSummary
-from stacks import backbones, vocabulary
+from stacks import vocabulary
 
 _HERE: Final = Path(__file__).parents[1]
 _PACKAGES: Final = ("features", "modelling", "photos", "shards")
-_MODULES: Final = (arithmetic, digests, photo, photo_parts, photo_upright, backbones, vocabulary)
+_MODULES: Final = (arithmetic, digests, photo, photo_parts, photo_upright, vocabulary)
 _LIBRARIES: Final = ("torch", "torchvision", "openvino", "pillow", "numpy")
 
 
