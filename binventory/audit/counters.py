@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,7 @@ from binventory.client import CountError, Queue, count_queued
 from binventory.client.counting import MAX_REQUEST_BYTES, TRANSPORT
 from binventory.core.aws import Aws, error_code, error_message
 from binventory.core.errors import Exit, Problem
+from binventory.core.remains import Remains
 from binventory.serving import is_absent
 
 _ATTEMPTS: Final = 5
@@ -82,6 +83,7 @@ class EndpointCounter:
     find_queue: Callable[[], Queue | None] = lambda: None
     """Finds the queue of an asynchronous endpoint; None where the endpoint is absent."""
     _queues: list[Queue] = field(default_factory=list, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _packages: dict[str, None] = field(default_factory=dict, repr=False, compare=False)
     """Model packages that have answered."""
 
@@ -100,8 +102,7 @@ class EndpointCounter:
         if self._queues:
             return self._queued(photo, self._queues[0])
         if len(photo) > MAX_REQUEST_BYTES:
-            if (queue := self.find_queue()) is not None:
-                self._queues.append(queue)
+            if (queue := self._found_queue()) is not None:
                 return self._queued(photo, queue)
             raise PhotoRefusedError(
                 "photo_too_large", f"it has {len(photo)} bytes; SageMaker lets {MAX_REQUEST_BYTES} reach an endpoint"
@@ -122,8 +123,7 @@ class EndpointCounter:
                 if error_code(error) == "ModelError" and isinstance(status, int) and status not in _BUSY:
                     said = str(error.response.get("OriginalMessage") or error_message(error))
                     raise PhotoRefusedError("refused", said[:300]) from error
-                if error_code(error) in _UNSUITED and (queue := self.find_queue()) is not None:
-                    self._queues.append(queue)
+                if error_code(error) in _UNSUITED and (queue := self._found_queue()) is not None:
                     return self._queued(photo, queue)
                 if not _is_busy(error) or attempt == _ATTEMPTS - 1:
                     raise _unanswered(self.endpoint, error) from error
@@ -139,10 +139,23 @@ class EndpointCounter:
             time.sleep(self.patience * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _found_queue(self) -> Queue | None:
+        """The queue that all threads share, so that one sentence names the photos that stay."""
+        with self._lock:
+            if not self._queues and (queue := self.find_queue()) is not None:
+                self._queues.append(queue)
+            return self._queues[0] if self._queues else None
+
     def halt(self) -> None:
         """Ends the waits for a queue; an endpoint that answers at once is not waited for."""
         for queue in self._queues:
             queue.halted.set()
+
+    def remains(self) -> Iterator[Remains]:
+        """The photos that stay in the bucket of a queue because they could not be deleted."""
+        for queue in self._queues:
+            if (found := queue.remains()) is not None:
+                yield found
 
     def _queued(self, photo: bytes, queue: Queue) -> Mapping[int, float]:
         self.pace.wait()

@@ -34,7 +34,6 @@ from binventory.audit.sources import (
     read_photo,
 )
 from binventory.audit.summary import Summary, summarise
-from binventory.batch.cleaning import Left
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site, find_site
 from binventory.batch.transform import Halted, TransformBatch
@@ -42,6 +41,7 @@ from binventory.client import Queue
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from binventory.core.remains import Left
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Progress:
     halted: Halted = lambda name, ended: None
     """Called when a transform job is stopped because the audit was interrupted."""
     left: Left = lambda remains: None
-    """Called with what a transform job leaves behind because it could not be deleted."""
+    """Called with what a transform job or a queue leaves behind because it could not be deleted."""
     audited: Callable[[int], None] = lambda count: None
     drawn: Callable[[int], None] = lambda count: None
     sent: Callable[[int], None] = lambda count: None
@@ -151,7 +151,11 @@ def run_audit(request: Request, connect: Callable[[], Aws], progress: Progress |
         identity = _identity(request, store, counter)
         ledger = stack.enter_context(closing(AuditDatabase(request.output / folder.LEDGER, identity)))
         model = ledger.remember_model(_model(request, aws, counter))
-        _count(request, bins, total, store, counter, ledger, heard, begun)
+        try:
+            _count(request, bins, total, store, counter, ledger, heard, begun)
+        finally:
+            for remains in counter.remains() if isinstance(counter, EndpointCounter) else ():
+                heard.left(remains)
         summary = summarise(
             ledger, model=model, identity=identity, filters=request.filters, classes=len(request.scope.classes)
         )

@@ -7,34 +7,16 @@ could not be deleted.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.core.aws import error_code, error_message
+from binventory.core.remains import Remains
 from binventory.core.words import counted
 
 _DELETED_AT_ONCE: Final = 1000
-
-
-@dataclass(frozen=True)
-class Remains:
-    """What could not be deleted."""
-
-    what: str
-    """For example `the model binventory-dev-count-0123456789ab-1`."""
-    why: str
-    cure: str
-    """The command that removes it."""
-
-    def __str__(self) -> str:
-        return f"Left behind: {self.what} ({self.why}). Remove it: {self.cure}"
-
-
-Left = Callable[[Remains], None]
-"""Called with each model or folder that a job leaves behind because it could not be deleted."""
 
 
 def delete_model(sagemaker: Any, name: str) -> Iterator[Remains]:

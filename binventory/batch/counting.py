@@ -10,13 +10,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from binventory.batch.cleaning import Left
 from binventory.batch.estimate import PHOTOS_A_JOB
 from binventory.batch.site import Site
 from binventory.batch.transform import MAX_PHOTO_BYTES, Halted, Heard, Photos, TransformBatch
 from binventory.core.aws import Aws, error_message
 from binventory.core.contents import bucket_and_key
 from binventory.core.errors import Exit, Problem
+from binventory.core.remains import Left
 from binventory.records.ids import PHOTO_SUFFIXES, is_photo
 
 

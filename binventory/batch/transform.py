@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from binventory.batch.cleaning import Left, delete_below, delete_model
+from binventory.batch.cleaning import delete_below, delete_model
 from binventory.batch.estimate import limit_seconds
 from binventory.batch.ordered_map import ordered_map
 from binventory.batch.site import Site
@@ -23,6 +23,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
 from binventory.core.objects import read_at
 from binventory.core.quick_objects import QuickObjects
+from binventory.core.remains import Left
 
 MANIFEST: Final = "manifest.json"
 ANSWERS: Final = "answers/"

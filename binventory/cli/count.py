@@ -20,10 +20,10 @@ from binventory.batch.site import find_site
 from binventory.cli.idle_flags import refuse_idle
 from binventory.cli.interrupted import JobHalted
 from binventory.cli.launching import DryRunFlag, YesFlag, confirm
-from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stdout, table
+from binventory.cli.look import EnvironmentOption, JsonFlag, bars, print_json, stderr, stdout, table
 from binventory.cli.progress import progress_bar
 from binventory.cli.settings import names_of
-from binventory.client import DATASET_HOSTS, FetchPolicy
+from binventory.client import DATASET_HOSTS, FetchPolicy, Queue
 from binventory.core.aws import Aws, connect
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
@@ -109,6 +109,16 @@ def _answers(
     """The endpoint's answer for each photo, or why there is none. Raises Problem where there will be none at all."""
     policy = FetchPolicy(allowed_hosts=hosts)
     queue = serving.find_queue(aws, names)
+    try:
+        return _asked(aws, names, photos, policy, queue)
+    finally:
+        if queue is not None and (remains := queue.remains()) is not None:
+            stderr.print(str(remains), soft_wrap=True)
+
+
+def _asked(
+    aws: Aws, names: Names, photos: list[str], policy: FetchPolicy, queue: Queue | None
+) -> dict[str, serving.EndpointAnswer | Problem]:
     at_once = _AT_ONCE if queue else 1  # what waits in a queue can wait together
     with ThreadPoolExecutor(at_once, thread_name_prefix="count") as pool:
 

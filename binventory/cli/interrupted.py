@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from binventory.batch.cleaning import Remains
 from binventory.cli.look import stderr
 from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.names import Names
+from binventory.core.remains import Remains
 
 
 class JobHalted:

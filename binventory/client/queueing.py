@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError
 from binventory.client.counting import TRANSPORT, Count, CountError, count_of, photo_bytes, problem_of
 from binventory.client.fetching import FetchPolicy
 from binventory.core.contents import bucket_and_key, mismatch
+from binventory.core.remains import Remains
+from binventory.core.words import counted
 
 _MISSING: Final = {"NoSuchKey", "404", "NotFound"}
 
@@ -38,8 +40,26 @@ class Queue:
     s3: Any
     patience: float = 900.0
     """Seconds to wait for an answer: the first machine of an idle endpoint takes minutes."""
+    expire_days: str = ""
+    """Days after which the bucket's rule deletes what is below `input_uri`; "" where that is not known."""
     halted: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     """Set it to end every wait for an answer, in all threads: Ctrl-C reaches the main thread only."""
+    folder: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False, compare=False)
+    """Below `input_uri`, for this queue's photos only, so that what stays can be removed in one command."""
+    kept: list[str] = field(default_factory=list, repr=False, compare=False)
+    """Why a photo was not deleted after its answer; one reason for each photo that stays in the bucket."""
+
+    def remains(self) -> Remains | None:
+        """The photos that stay in the bucket; None where all were deleted."""
+        if not self.kept:
+            return None
+        uri = f"{self.input_uri}{self.folder}/"
+        after = f"after {counted(int(self.expire_days), 'day')}" if self.expire_days else "once its rule says so"
+        return Remains(
+            f"{counted(len(self.kept), 'photo')} below {uri}, which S3 deletes {after}",
+            self.kept[0],
+            f"aws s3 rm --recursive {uri}",
+        )
 
 
 def count_queued(
@@ -51,24 +71,32 @@ def count_queued(
 ) -> Count:
     """The count in a photo given as bytes, as a file's path, or as an https URL (a str), as soon as there is one.
 
-    The photo is removed from S3 again. Raises as `count_photo` does, and CountError when no answer came: `late`, or
-    `halted` once `queue.halted` is set. `pause` waits some seconds between two looks, by default for `queue.halted`.
+    The photo is removed from S3 again; one that cannot be is in `queue.kept`. Raises as `count_photo` does, and
+    CountError when no answer came: `late`, or `halted` once `queue.halted` is set. `pause` waits some seconds between
+    two looks, by default for `queue.halted`.
     """
     data = photo_bytes(photo, policy)
     bucket, prefix = bucket_and_key(queue.input_uri)
-    key = f"{prefix}{hashlib.sha256(data).hexdigest()}-{time.time_ns()}"
+    key = f"{prefix}{queue.folder}/{hashlib.sha256(data).hexdigest()}-{time.time_ns()}"
     try:
         queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
     except ClientError as error:
         raise CountError(str(error.response["Error"]["Code"]), f"the photo was not queued: {error}") from error
     except TRANSPORT as error:
+        _delete(queue, bucket, key)  # it may have arrived
         raise CountError("connection", f"the photo was not queued: {str(error)[:200]}") from error
     try:
         return _answer(queue, f"s3://{bucket}/{key}", pause or queue.halted.wait)
     finally:
-        # Without the right to delete it, or without a network, the photo stays until it expires.
-        with contextlib.suppress(ClientError, *TRANSPORT):
-            queue.s3.delete_object(Bucket=bucket, Key=key)
+        _delete(queue, bucket, key)
+
+
+def _delete(queue: Queue, bucket: str, key: str) -> None:
+    """Without the right to delete it, or without a network, a photo stays until it expires; the count stands."""
+    try:
+        queue.s3.delete_object(Bucket=bucket, Key=key)
+    except (ClientError, *TRANSPORT) as error:
+        queue.kept.append(str(error)[:200])
 
 
 def _answer(queue: Queue, location: str, pause: Callable[[float], object]) -> Count:

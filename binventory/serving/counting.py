@@ -34,12 +34,18 @@ class EndpointAnswer:
 def find_queue(aws: Aws, names: Names) -> Queue | None:
     """The queue of an asynchronous endpoint; None where the endpoint answers at once, or there is no stack."""
     try:
-        uri = outputs(aws, names.serving_stack).get("AsyncInputUri")
+        found = outputs(aws, names.serving_stack)
     except Problem:
         return None  # the request itself will name what is missing
-    if uri is None:
+    if "AsyncInputUri" not in found:
         return None
-    return Queue(names.prefix, uri, aws.client("sagemaker-runtime"), aws.client("s3"))
+    return Queue(
+        names.prefix,
+        found["AsyncInputUri"],
+        aws.client("sagemaker-runtime"),
+        aws.client("s3"),
+        expire_days=found.get("AsyncExpireDays", ""),  # stacks of older versions do not say
+    )
 
 
 def count(

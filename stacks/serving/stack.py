@@ -68,6 +68,7 @@ class ServingStack(BinventoryStack):
         CfnOutput(self, "ServingMode", value=serving.mode)
         if queue:
             CfnOutput(self, "AsyncInputUri", value=queue.input_uri)
+            CfnOutput(self, "AsyncExpireDays", value=str(serving.asynchronous.expire_days))
 
     def _model_package_parameter(self) -> CfnParameter:
         return CfnParameter(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -209,7 +211,7 @@ def test_the_command_line_waits_for_its_answers(
     wait_while(client, "binventory-dev", "Creating")
     template = {
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {"AsyncInputUri": {"Value": f"s3://{BUCKET}/photos/"}},
+        "Outputs": {"AsyncInputUri": {"Value": f"s3://{BUCKET}/photos/"}, "AsyncExpireDays": {"Value": "9"}},
     }
     client("cloudformation").create_stack(StackName="binventory-dev-serving", TemplateBody=json.dumps(template))
     until(lambda: "COMPLETE" in client("cloudformation").describe_stacks()["Stacks"][0]["StackStatus"])
@@ -235,6 +237,32 @@ def test_the_command_line_waits_for_its_answers(
     refused = tmp_path / "refuse.jpg"
     refused.write_bytes(b"refuse")
     assert cli.run(["count", str(refused)]) == Exit.FAILED
+    assert client("s3").list_objects_v2(Bucket=BUCKET, Prefix="photos/")["KeyCount"] == 0
+    # Without the right to delete a photo the counts stand, and one line names the photos that stay.
+    for name in ("count", "audit"):
+        own = connections.connect(quick.environment())
+        own.client("s3").meta.events.register("before-call.s3.DeleteObject", lambda **given: _denied())
+        monkeypatch.setattr(f"binventory.cli.{name}.connect", lambda environment, own=own: own)
+    for command in (["count", *photos, "--json"], [*arguments, "--restart"]):
+        said, problems = StringIO(), StringIO()
+        with redirect_stdout(said), redirect_stderr(problems):
+            assert cli.run(command) == Exit.OK
+        (line,) = [line for line in problems.getvalue().splitlines() if "Left behind" in line]
+        found = re.fullmatch(
+            r"Left behind: (\d) photos below (s3://queued/photos/\w+/), which S3 deletes after 9 days "
+            r"\(.*AccessDenied.*\)\. Remove it: aws s3 rm --recursive (.*)",
+            line,
+        )
+        assert found and found[2] == found[3], line
+        below = client("s3").list_objects_v2(Bucket=BUCKET, Prefix=found[2].removeprefix(f"s3://{BUCKET}/"))
+        assert int(found[1]) == below["KeyCount"] == (2 if command[0] == "count" else 3)
+        for item in below["Contents"]:
+            client("s3").delete_object(Bucket=BUCKET, Key=item["Key"])
+
+
+def _denied() -> tuple[Any, dict[str, Any]]:
+    error = {"Code": "AccessDenied", "Message": "Access Denied"}
+    return SimpleNamespace(status_code=403), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403}}
 
 
 def test_an_answer_that_does_not_come_is_late_and_what_is_missing_is_named(

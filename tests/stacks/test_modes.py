@@ -49,6 +49,7 @@ def test_a_serverless_endpoint_has_memory_and_concurrency_and_no_machines(server
 
 
 def test_an_asynchronous_endpoint_queues_and_scales_to_zero(queued: dict[str, Any]) -> None:
+    assert queued["Outputs"]["AsyncExpireDays"]["Value"] == "7"
     config = only(queued, "AWS::SageMaker::EndpointConfig")["Properties"]
     asynchronous = config["AsyncInferenceConfig"]
     assert asynchronous["ClientConfig"] == {"MaxConcurrentInvocationsPerInstance": 4}

@@ -15,11 +15,11 @@ import typer
 import typer.rich_utils
 from rich.console import Console
 
-from binventory.batch.cleaning import Remains
 from binventory.cli import app, look, run
 from binventory.cli.interrupted import JobHalted
 from binventory.cli.volume import volume
 from binventory.core.errors import Exit, Problem
+from binventory.core.remains import Remains
 from binventory.doctor.check import Check
 from tests.conftest import NAMES
 
