@@ -172,7 +172,7 @@ class LocalAws:
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            host.stop_tree(process.pid, grace=0)
+            host.kill_tree(process.pid)
             process.wait()
         finally:
             if process.stdin:

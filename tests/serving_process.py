@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from local_aws.core.host import free_port
+
 SERVER = Path(__file__).resolve().parents[1] / "inference_code" / "server.py"
 
 
@@ -34,12 +36,6 @@ class Endpoint:
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.output.read_text().splitlines()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

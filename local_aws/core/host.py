@@ -21,10 +21,18 @@ _GRACE_SECONDS = 2.0
 
 
 def free_port() -> int:
-    """A port on loopback that no process listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port on loopback that no process listens on, and that the system gives to no other for a minute.
+
+    Who is to listen on it may take seconds to start. Meanwhile a connection that has just ended holds it: only who asks
+    for this port and sets SO_REUSEADDR, as servers do, gets it.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        with socket.create_connection(listener.getsockname()):
+            listener.accept()[0].close()  # the end that closes first waits, and this one has the port
+        port: int = listener.getsockname()[1]
         return port
 
 
@@ -52,11 +60,26 @@ def adopt_orphans() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def stop_tree(pid: int, *, grace: float = _GRACE_SECONDS) -> None:
-    """End a process and all its descendants: SIGTERM, then after `grace` seconds SIGKILL. No error when it is gone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+def kill_tree(pid: int) -> None:
+    """End a process and all its descendants as a power failure does: none lives to see another's end.
+
+    No error when it is gone.
+    """
+    with contextlib.suppress(psutil.Error):
         parent = psutil.Process(pid)
-        stop([*parent.children(recursive=True), parent], grace=grace)
+        frozen: dict[int, psutil.Process] = {}
+        # Each is stopped before it is asked for its children, so it starts no more; parents come before children.
+        found = [parent]
+        while found:
+            for process in found:
+                with contextlib.suppress(psutil.Error):
+                    process.suspend()
+                frozen[process.pid] = process
+            found = [child for child in parent.children(recursive=True) if child.pid not in frozen]
+        for process in frozen.values():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(list(frozen.values()), timeout=_GRACE_SECONDS)
 
 
 def stop_children(*, grace: float = _GRACE_SECONDS) -> None:

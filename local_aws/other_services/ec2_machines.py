@@ -107,7 +107,7 @@ class Ec2Machine:
                 if self._context.stopping.is_set():
                     break
             # End the processes that still run.
-            host.stop_tree(process.pid, grace=0)
+            host.kill_tree(process.pid)
             process.wait()
 
     def _is_off(self) -> bool:

@@ -128,7 +128,7 @@ def test_a_forgotten_process_and_an_open_port_are_found(tmp_path: Path) -> None:
     sleeper.wait()
     assert found.found["ports"] == (str(port),)
     assert [text.split()[0] for text in found.found["processes"]] == [str(sleeper.pid)]
-    assert leftovers.on_machine(tmp_path, port, "binventory-dev").none
+    assert leftovers.on_machine(tmp_path, free_port(), "binventory-dev").none
 
 
 @pytest.fixture

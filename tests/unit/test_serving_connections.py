@@ -15,13 +15,14 @@ import pytest
 import uvicorn
 
 from inference import model_fn
+from local_aws.core.host import free_port
 from serving import connections
 from serving.admission import AdmissionLimits
 from serving.application import Application
 from serving.connections import HttpProtocol
 from serving.telemetry import Metrics
 from tests import grey_model
-from tests.serving_process import free_port, listening, wait_until
+from tests.serving_process import listening, wait_until
 
 SLOW = b"HTTP/1.1 408"
 

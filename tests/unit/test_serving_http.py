@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from local_aws.core.host import free_port
 from tests import grey_model
 from tests.hostile_photos import jpeg_of_scans
-from tests.serving_process import SERVER, Endpoint, free_port, listening, running, wait_until
+from tests.serving_process import SERVER, Endpoint, listening, running, wait_until
 
 
 @pytest.fixture(scope="module")

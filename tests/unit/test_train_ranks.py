@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -24,6 +23,7 @@ import train
 from fitting.ranks import Ranks
 from fitting.sampling import Sampling, lane_range
 from jobs.container import JobError
+from local_aws.core.host import free_port
 from tests.training_data import SMALL_INPUT, write_embedding, write_split
 from tests.training_processes import TrainProcess
 
@@ -38,12 +38,6 @@ def start(folder: Path, rank: int, size: int, port: int, flags: Sequence[str]) -
         "SM_CURRENT_HOST": hosts[rank], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     return TrainProcess(folder, f"rank{rank}", flags, environment)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def train_on(folder: Path, size: int, flags: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
