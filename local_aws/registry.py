@@ -135,7 +135,7 @@ def operations() -> Operations:
 def resume_jobs(context: Context) -> None:
     """Resume what ran when the local AWS last stopped: jobs, then tuning jobs and executions, which wait for jobs."""
     for resume in (
-        training.resume,
+        TRAINING_JOBS.resume,
         PROCESSING_JOBS.resume,
         TRANSFORM_JOBS.resume,
         TUNING_JOBS.resume,

@@ -130,7 +130,9 @@ class Fleet:
                 continue
             except AwsError as failure:
                 raise DeploymentFailed(failure.message) from None
-            if not self._adopt(instance):
+            if self._adopt(instance):
+                instance.watch()
+            else:
                 instance.stop(drain=False)
             return
         raise DeploymentFailed(

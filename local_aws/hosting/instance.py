@@ -126,6 +126,9 @@ class Instance:
         except BaseException:
             self.stop(drain=False)
             raise
+
+    def watch(self) -> None:
+        """Call `lost` when the process ends or answers no pings. The fleet that replaces it must have it by now."""
         threading.Thread(target=self._watch, name=f"watch-{self.id}", daemon=True).start()
 
     @property

@@ -32,6 +32,8 @@ class JobKind:
         taken: AWS's message when a job has that name already.
         missing: AWS's message when no job has that name.
         record: makes the record of a stored job; None for that of processing jobs, whose event shows every member.
+        move: gives a job's document the status Stopping or Stopped; None where there is only the one status.
+        resumed: does the work of a job that ran when the local AWS stopped; None where `run` does.
     """
 
     family: str
@@ -42,6 +44,8 @@ class JobKind:
     taken: str = _TAKEN
     missing: str = _MISSING
     record: Callable[[Context, str], Record] | None = None
+    move: Callable[[Document, str, float], None] | None = None
+    resumed: Callable[[Context, str], Run] | None = None
 
     def create(
         self,
@@ -70,10 +74,11 @@ class JobKind:
             **self.members(context, request),
             **(more or {}),
         }
-        if not context.table(self.family).insert(name, job):
-            raise in_use(self.taken.format(name))
-        set_tags(context, arn, request.get("Tags"))
-        self.start(context, name, run)
+        with context.shared(Jobs).starting:
+            if not context.table(self.family).insert(name, job):
+                raise in_use(self.taken.format(name))
+            set_tags(context, arn, request.get("Tags"))
+            self.start(context, name, run)
         return {self._member("Arn"): arn}
 
     def start(self, context: Context, name: str, run: Callable[[Context, str], Run] | None = None) -> None:
@@ -108,10 +113,14 @@ class JobKind:
 
     def stop(self, context: Context, request: Document) -> Document:
         """The Stop operation: ask a running job to end, once; raises `AwsError` when it has ended."""
-        status = self.find(context, request)[self._member("Status")]
-        if status not in {"InProgress", "Stopping"}:
-            raise validation(f"The request was rejected because the {self.noun} is in status {status}.")
-        run = context.shared(Jobs).find(self.family, request[self._member("Name")])
+        jobs, name = context.shared(Jobs), request[self._member("Name")]
+        with jobs.starting:
+            status = self.find(context, request)[self._member("Status")]
+            if status not in {"InProgress", "Stopping"}:
+                raise validation(f"The request was rejected because the {self.noun} is in status {status}.")
+            run = jobs.find(self.family, name)
+            if run is None:  # it ends at this moment, or it ran before a restart and is not resumed yet
+                self._change(context, name, "Stopping", only_from="InProgress")
         if run is not None and status == "InProgress":
             run.stop()
         return {}
@@ -119,16 +128,23 @@ class JobKind:
     def resume(self, context: Context) -> None:
         """Start again what an earlier local AWS left running; a job that it was stopping becomes Stopped."""
         for job in from_before(context, self.family):
-            name, status = job[self._member("Name")], job[self._member("Status")]
-            if status == "InProgress":
-                self.start(context, name)
-            elif status == "Stopping":
-                record = self.record(context, name) if self.record else JobRecord(context, self.family, name)
-                record.change(self._stopped(context.now()))
+            name = job[self._member("Name")]
+            with context.shared(Jobs).starting:  # a client may have stopped it since it was listed
+                status = self.find(context, {self._member("Name"): name})[self._member("Status")]
+                if status == "InProgress":
+                    self.start(context, name, self.resumed)
+                elif status == "Stopping":
+                    self._change(context, name, "Stopped")
 
-    def _stopped(self, now: float) -> Callable[[Document], None]:
-        ended = {f"{self.family.removesuffix('Job')}EndTime": now, self._member("Status"): "Stopped"}
-        return lambda job: job.update(ended)
+    def _change(self, context: Context, name: str, status: str, *, only_from: str | None = None) -> None:
+        record = self.record(context, name) if self.record else JobRecord(context, self.family, name)
+        now, move = context.now(), self.move or self._move
+        record.change(lambda job: move(job, status, now), only_from=only_from)
+
+    def _move(self, job: Document, status: str, now: float) -> None:
+        job[self._member("Status")] = status
+        if status == "Stopped":
+            job[f"{self.family.removesuffix('Job')}EndTime"] = now
 
     def _member(self, end: str) -> str:
         return f"{self.family}{end}"

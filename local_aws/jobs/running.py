@@ -49,6 +49,8 @@ class Jobs:
         self._context = context
         self._running: dict[tuple[str, str], tuple[Run, threading.Thread]] = {}
         self._lock = threading.Lock()
+        self.starting = threading.RLock()
+        """Held from when a job is stored until it runs. Who stops a job holds it too, and so finds it running."""
         self.downloader = Downloader(context.client("s3"), context.state_dir / "downloads")
         context.on_stop(self._shut_down)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.protocol import Document
@@ -9,7 +11,7 @@ from local_aws.jobs.artifacts import model_location
 from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.records import TRAINING, TrainingRecord, add_transition
 from local_aws.jobs.requests import check_training
-from local_aws.jobs.running import Jobs, from_before
+from local_aws.jobs.running import Jobs
 from local_aws.jobs.training_run import TrainingRun
 
 _FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
@@ -31,6 +33,9 @@ TRAINING_JOBS = JobKind(
     TrainingRun,
     taken="Training job names must be unique within an AWS account and region, {} exists already",
     missing="Requested resource not found.",
+    record=TrainingRecord,
+    move=add_transition,
+    resumed=partial(TrainingRun, resumed=True),
 )
 
 
@@ -45,13 +50,3 @@ def reclaim(context: Context, request: Document) -> Document:
     if not run.reclaim():
         raise validation(f"Training job {name} does not run on managed spot capacity, or is not training now")
     return {}
-
-
-def resume(context: Context) -> None:
-    """Start again what ran when the local AWS stopped; a job that was stopping becomes Stopped."""
-    for job in from_before(context, TRAINING):
-        name = job["TrainingJobName"]
-        if job["TrainingJobStatus"] == "InProgress":
-            context.shared(Jobs).start(TRAINING, name, TrainingRun(context, name, resumed=True))
-        elif job["TrainingJobStatus"] == "Stopping":
-            TrainingRecord(context, name).move("Stopped")

@@ -181,9 +181,9 @@ class TrainingRun:
         self._record.move("Downloading", TrainingStartTime=job.get("TrainingStartTime", self._context.now()))
         try:
             self._prepare(job, attempt)
+            self._training.set()  # first: who reads that it trains may interrupt it at once
             self._record.move("Training")
             self._start(job, attempt)
-            self._training.set()
             ending, reason = self._watch(job, attempt)
         except DataError as error:
             return Ending.FAILED, str(error)

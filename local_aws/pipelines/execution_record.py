@@ -41,12 +41,14 @@ class ExecutionRecord(Record):
         self._announce_step(step, None)
 
     def change_step(self, step: PipelineStep, **members: Any) -> None:
-        """Set members of a step; with a final status also its EndTime."""
+        """Set members of a step; with a final status also its EndTime. A step that has ended is not Stopping again."""
         now = self._context.now()
         previous: list[str] = []
 
         def change(execution: Document) -> None:
             stored = execution[STEPS][step.name]
+            if members.get("StepStatus") == "Stopping" and stored["StepStatus"] in ENDED:
+                return
             previous.append(stored["StepStatus"])
             stored.update({name: value for name, value in members.items() if value is not None})
             if members.get("StepStatus") in ENDED:
@@ -54,7 +56,7 @@ class ExecutionRecord(Record):
             execution["LastModifiedTime"] = now
 
         self._table.update(self.key, change)
-        if members.get("StepStatus") not in (None, *previous):
+        if previous and members.get("StepStatus") not in (None, *previous):
             self._announce_step(step, previous[0])
 
     def end(self, status: str, reason: str | None = None) -> None:

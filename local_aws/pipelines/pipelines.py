@@ -101,16 +101,17 @@ def start_pipeline_execution(context: Context, request: Document) -> Document:
     pipeline = _pipeline(context, request["PipelineName"])
     values = read_definition(pipeline["PipelineDefinition"]).values(request.get("PipelineParameters", []))
     token = request["ClientRequestToken"]
-    with context.store.transaction():
-        for execution in _executions(context, pipeline["PipelineArn"]):
-            if execution[_TOKEN] == token:
-                return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
-        execution = _new_execution(context, pipeline, request, values)
-        context.table(EXECUTIONS).put(execution["PipelineExecutionArn"], execution)
-        moment = {"LastRunTime": execution["CreationTime"]}
-        context.table(PIPELINES).update(pipeline["PipelineName"], lambda stored: stored.update(moment))
-    ExecutionRecord(context, execution["PipelineExecutionArn"]).announce(execution, None)
-    _run(context, execution["PipelineExecutionArn"])
+    with context.shared(Jobs).starting:
+        with context.store.transaction():
+            for execution in _executions(context, pipeline["PipelineArn"]):
+                if execution[_TOKEN] == token:
+                    return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
+            execution = _new_execution(context, pipeline, request, values)
+            context.table(EXECUTIONS).put(execution["PipelineExecutionArn"], execution)
+            moment = {"LastRunTime": execution["CreationTime"]}
+            context.table(PIPELINES).update(pipeline["PipelineName"], lambda stored: stored.update(moment))
+        ExecutionRecord(context, execution["PipelineExecutionArn"]).announce(execution, None)
+        _run(context, execution["PipelineExecutionArn"])
     return {"PipelineExecutionArn": execution["PipelineExecutionArn"]}
 
 
@@ -141,16 +142,16 @@ def _new_execution(context: Context, pipeline: Document, request: Document, valu
 
 def stop_pipeline_execution(context: Context, request: Document) -> Document:
     """Stop an execution and its jobs."""
-    arn = request["PipelineExecutionArn"]
-    execution = _execution(context, arn)
-    if execution["PipelineExecutionStatus"] == "Executing":
+    with context.shared(Jobs).starting:
+        execution = _execution(context, request["PipelineExecutionArn"])
+        arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
+        if status not in {"Executing", "Stopping"}:
+            raise conflict(f"Pipeline execution {arn} is {status}; only a running one can be stopped")
         run = context.shared(Jobs).find(EXECUTIONS, arn)
-        if run is not None:
-            run.stop()
-    elif execution["PipelineExecutionStatus"] != "Stopping":
-        raise conflict(
-            f"Pipeline execution {arn} is {execution['PipelineExecutionStatus']}; only a running one can be stopped"
-        )
+        if run is None:  # it ends at this moment, or it ran before a restart and is not resumed yet
+            ExecutionRecord(context, arn).change(only_from="Executing", PipelineExecutionStatus="Stopping")
+    if run is not None and status == "Executing":
+        run.stop()
     return {"PipelineExecutionArn": arn}
 
 
@@ -170,8 +171,9 @@ def retry_pipeline_execution(context: Context, request: Document) -> Document:
         if "ParallelismConfiguration" in request:
             stored["ParallelismConfiguration"] = request["ParallelismConfiguration"]
 
-    ExecutionRecord(context, arn).change(forget_what_failed, PipelineExecutionStatus="Executing")
-    _run(context, arn)
+    with context.shared(Jobs).starting:
+        ExecutionRecord(context, arn).change(forget_what_failed, PipelineExecutionStatus="Executing")
+        _run(context, arn)
     return {"PipelineExecutionArn": arn}
 
 
@@ -220,10 +222,13 @@ def list_steps(context: Context, request: Document) -> Document:
 def resume(context: Context) -> None:
     """Continue the executions that ran when the local AWS stopped, after their jobs."""
     for execution in from_before(context, EXECUTIONS):
-        if execution["PipelineExecutionStatus"] == "Executing":
-            _run(context, execution["PipelineExecutionArn"])
-        elif execution["PipelineExecutionStatus"] == "Stopping":
-            ExecutionRecord(context, execution["PipelineExecutionArn"]).end("Stopped")
+        arn = execution["PipelineExecutionArn"]
+        with context.shared(Jobs).starting:  # a client may have stopped it since it was listed
+            status = _execution(context, arn)["PipelineExecutionStatus"]
+            if status == "Executing":
+                _run(context, arn)
+            elif status == "Stopping":
+                ExecutionRecord(context, arn).end("Stopped")
 
 
 def _run(context: Context, arn: str) -> None:

@@ -34,11 +34,9 @@ class TrialWatch:
         self._objective = objective_of(self._record.read())
         self._lock = threading.Lock()
 
-    def follow(self, trial: str) -> None:
-        """Judge every value of the objective that a running trial prints from now on."""
-        run = self._context.shared(Jobs).find(TRAINING, trial)
-        if isinstance(run, TrainingRun):
-            run.listen(self._objective.metric, partial(self._judge, trial))
+    def follow(self, trial: str, run: TrainingRun) -> None:
+        """Judge every value of the objective that a trial prints."""
+        run.listen(self._objective.metric, partial(self._judge, trial))
 
     def _judge(self, trial: str, value: float) -> None:
         with self._lock:

@@ -67,7 +67,9 @@ class TuningRun:
         threads = max(1, self._context.cpu.total // parallel)
         unfinished = [trial["Name"] for trial in self._record.read()[TRIALS] if self._is_running(trial["Name"])]
         for name in unfinished:
-            self._follow(name)
+            run = self._jobs.find(TRAINING, name)
+            if self._watch is not None and isinstance(run, TrainingRun):
+                self._watch.follow(name, run)
         self._start_timer()
         slots = [
             threading.Thread(target=self._fill_slot, args=(unfinished[index : index + 1], threads), daemon=True)
@@ -104,7 +106,9 @@ class TuningRun:
 
     def _end_trials(self) -> None:
         self._ending.set()
-        for trial in self._record.read()[TRIALS]:
+        with self._lock:  # a trial that is being started is among them
+            trials = self._record.read()[TRIALS]
+        for trial in trials:
             run = self._jobs.find(TRAINING, trial["Name"])
             if run is not None:
                 run.stop()
@@ -133,15 +137,11 @@ class TuningRun:
     def _is_idle(self) -> bool:
         return self._idle_limit is not None and not_improving(self._context, self._record.read()) >= self._idle_limit
 
-    def _follow(self, name: str) -> None:
-        if self._watch is not None:
-            self._watch.follow(name)
-
     def _next_trial(self, threads: int) -> str | None:
         """Suggest a point and start its training job; returns None when no point is left."""
         with self._lock:
             trials = self._record.read()[TRIALS]
-            if len(trials) >= self._most():
+            if self._ending.is_set() or len(trials) >= self._most():
                 return None
             values = self._suggest(trials)
             if values is None:
@@ -153,15 +153,21 @@ class TuningRun:
                 TRAINING_JOBS.create(
                     self._context,
                     self._request(name, values),
-                    run=partial(TrainingRun, threads=threads),
+                    run=partial(self._trial, threads=threads),
                     more={"TuningJobArn": self._arn},
                 )
             except AwsError as error:
                 self._record.change(FailureReason=f"ClientError: {error.message}")
                 self._ending.set()
                 return None
-            self._follow(name)
             return name
+
+    def _trial(self, context: Context, name: str, threads: int) -> TrainingRun:
+        """What runs a trial; followed before it starts, so that none of its values is missed."""
+        run = TrainingRun(context, name, threads=threads)
+        if self._watch is not None:
+            self._watch.follow(name, run)
+        return run
 
     def _suggest(self, trials: list[Document]) -> dict[str, str] | None:
         from local_aws.tuning.search import suggest  # and numpy, which no start of a local AWS waits for

@@ -45,8 +45,14 @@ def running(client: ClientFactory) -> list[str]:
 
 def start(client: ClientFactory) -> str:
     """An execution whose job runs."""
-    arn = str(client("sagemaker").start_pipeline_execution(PipelineName=PIPELINE)["PipelineExecutionArn"])
-    until(lambda: len(running(client)) > 1)
+    sagemaker = client("sagemaker")
+    arn = str(sagemaker.start_pipeline_execution(PipelineName=PIPELINE)["PipelineExecutionArn"])
+
+    def runs() -> bool:
+        steps = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
+        return any("Metadata" in step for step in steps)
+
+    until(runs)
     return arn
 
 

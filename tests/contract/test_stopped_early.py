@@ -1,0 +1,255 @@
+"""A stop is kept at any moment: while a job is being started, and after a restart before it is started again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
+from local_aws.hosting import fleet as fleets
+from local_aws.hosting.fleet import Fleet, VariantPlan
+from local_aws.hosting.instance import InstanceSpec
+from local_aws.jobs.job_kind import JobKind
+from local_aws.jobs.machine import JobMachine
+from local_aws.jobs.processing import PROCESSING_JOBS
+from local_aws.jobs.running import Jobs, Run
+from local_aws.jobs.training import TRAINING_JOBS
+from local_aws.jobs.training_run import TrainingRun
+from local_aws.jobs.transform import TRANSFORM_JOBS
+from local_aws.pipelines import pipelines, step_work
+from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
+from local_aws.pipelines.execution_record import STEPS
+from local_aws.pipelines.executor import PipelineRun
+from local_aws.tuning import tuner
+from local_aws.tuning.records import FAMILY as TUNING
+from local_aws.tuning.records import TRIALS
+from local_aws.tuning.tuning_jobs import TUNING_JOBS
+
+ARN = "arn:aws:sagemaker:us-east-1:123456789012"
+EXECUTION = f"{ARN}:pipeline/line/execution/one"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
+    yield context
+    context.stop()
+
+
+class Stopped:
+    """Runs until it is stopped."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def run(self) -> None:
+        self.asked.wait(60)
+
+    def stop(self) -> None:
+        self.asked.set()
+
+    def shut_down(self) -> None:
+        self.asked.set()
+
+
+class Watched:
+    """A lock that notes when a thread comes to it."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.came = threading.Event()
+
+    def __enter__(self) -> None:
+        self.came.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_stop_while_a_job_is_being_started_stops_it(context: Context) -> None:
+    """The job is stored, so it can be listed and stopped; it does not run yet."""
+    jobs, run = context.shared(Jobs), Stopped()
+    request = {"ProcessingJobName": "early"}
+    stopper = threading.Thread(target=PROCESSING_JOBS.stop, args=(context, request))
+
+    def started(*_: object) -> Run:
+        watched = Watched(jobs.starting)
+        jobs.starting = watched  # type: ignore[assignment]
+        stopper.start()
+        assert watched.came.wait(60), "it did not look whether the job is being started"
+        return run
+
+    kind = JobKind("ProcessingJob", "processing job", lambda *_: None, lambda *_: {}, started)
+    kind.create(context, request)
+    stopper.join()
+    assert run.asked.is_set()
+    jobs.wait("ProcessingJob", "early")
+
+
+def stored(family: str) -> dict[str, Any]:
+    return {
+        f"{family}Name": "cut",
+        f"{family}Arn": f"{ARN}:{family.lower()}/cut",
+        f"{family}Status": "InProgress",
+        "CreationTime": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [PROCESSING_JOBS, TRAINING_JOBS, TRANSFORM_JOBS, TUNING_JOBS], ids=lambda kind: str(kind.family)
+)
+def test_a_job_that_is_stopped_before_a_restart_has_resumed_it_has_stopped(context: Context, kind: JobKind) -> None:
+    table = context.table(kind.family)
+    table.put("cut", stored(kind.family))
+    kind.stop(context, {f"{kind.family}Name": "cut"})
+    assert (table.get("cut") or {})[f"{kind.family}Status"] == "Stopping"
+    kind.resume(context)
+    job = table.get("cut") or {}
+    assert job[f"{kind.family}Status"] == "Stopped"
+    assert context.shared(Jobs).find(kind.family, "cut") is None
+    with pytest.raises(AwsError, match="is in status Stopped"):
+        kind.stop(context, {f"{kind.family}Name": "cut"})
+
+
+def test_an_execution_that_is_stopped_before_a_restart_has_resumed_it_has_stopped(context: Context) -> None:
+    definition = json.dumps({"Version": "2020-12-01", "Steps": [{"Name": "A", "Type": "Fail", "Arguments": {}}]})
+    execution = {
+        "PipelineArn": f"{ARN}:pipeline/line",
+        "PipelineExecutionArn": EXECUTION,
+        "PipelineExecutionStatus": "Executing",
+        "CreationTime": 0.0,
+        "LastModifiedTime": 0.0,
+        "_Definition": definition,
+        STEPS: {},
+    }
+    context.table(EXECUTIONS).put(EXECUTION, execution)
+    pipelines.stop_pipeline_execution(context, {"PipelineExecutionArn": EXECUTION})
+    pipelines.resume(context)
+    ended = context.table(EXECUTIONS).get(EXECUTION) or {}
+    assert (ended["PipelineExecutionStatus"], ended[STEPS]) == ("Stopped", {})
+
+
+def test_a_step_that_has_ended_is_not_stopping_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job may end between the look at the steps that run and the stop of their jobs."""
+    definition = {"Version": "2020-12-01", "Steps": [{"Name": "A", "Type": "Training", "Arguments": {}}]}
+    execution = {
+        "PipelineArn": f"{ARN}:pipeline/line",
+        "PipelineExecutionArn": EXECUTION,
+        "PipelineExecutionStatus": "Executing",
+        "CreationTime": 0.0,
+        "LastModifiedTime": 0.0,
+        "_Definition": json.dumps(definition),
+        "_Parameters": {},
+        STEPS: {"A": {"StepName": "A", "StepStatus": "Executing", "StartTime": 0.0, "_Job": "a"}},
+    }
+    context.table(EXECUTIONS).put(EXECUTION, execution)
+    run = PipelineRun(context, EXECUTION)
+    seen = run._record.read()
+    run._record.change_step(run._definition.steps["A"], StepStatus="Succeeded")
+    monkeypatch.setattr(run._record, "read", lambda: seen)
+    monkeypatch.setattr(step_work, "stop_job", lambda *_: None)
+    run.stop()
+    ended = context.table(EXECUTIONS).get(EXECUTION) or {}
+    assert ended[STEPS]["A"]["StepStatus"] == "Succeeded"
+
+
+def test_a_tuning_job_that_is_stopped_while_it_starts_a_trial_stops_the_trial(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is among the trials, and does not run yet."""
+    objective = {"MetricName": "loss", "Type": "Minimize"}
+    machine = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    config = {
+        "Strategy": "Random",
+        "HyperParameterTuningJobObjective": objective,
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+        "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "shape", "Values": ["round", "flat"]}]},
+    }
+    tuning = stored(TUNING) | {"HyperParameterTuningJobConfig": config, TRIALS: []}
+    context.table(TUNING).put("cut", tuning | {"TrainingJobDefinition": {"ResourceConfig": machine}})
+    search, trial = tuner.TuningRun(context, "cut"), Stopped()
+    stopper = threading.Thread(target=search.stop)
+
+    def started(*_: object, **__: object) -> Run:
+        watched = Watched(search._lock)
+        search._lock = watched  # type: ignore[assignment]
+        stopper.start()
+        assert watched.came.wait(60), "it did not look whether a trial is being started"
+        return trial
+
+    monkeypatch.setattr(tuner, "TrainingRun", started)
+    kind = JobKind("TrainingJob", "training job", lambda *_: None, lambda *_: {}, started)
+    monkeypatch.setattr(tuner, "TRAINING_JOBS", kind)
+    search.run()
+    stopper.join()
+    assert trial.asked.is_set()
+    ended = context.table(TUNING).get("cut") or {}
+    assert (ended["HyperParameterTuningJobStatus"], len(ended[TRIALS])) == ("Stopped", 1)
+
+
+def test_a_job_can_be_reclaimed_as_soon_as_it_says_that_it_trains(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = stored("TrainingJob") | {
+        "AlgorithmSpecification": {"MetricDefinitions": []},
+        "EnableManagedSpotTraining": True,
+        "ResourceConfig": {"InstanceCount": 1},
+    }
+    context.table("TrainingJob").put("cut", job)
+    run = TrainingRun(context, "cut")
+    reclaimed: list[bool] = []
+
+    class Seen(Exception):
+        """Ends the attempt; nothing is started here."""
+
+    def move(secondary: str, **_: object) -> None:
+        if secondary == "Training":
+            reclaimed.append(run.reclaim())
+            raise Seen
+
+    monkeypatch.setattr(JobMachine, "make", lambda *_: None)
+    monkeypatch.setattr(run, "_prepare", lambda *_: None)
+    monkeypatch.setattr(run._record, "move", move)
+    with pytest.raises(Seen):
+        run._on_machines(job)
+    assert reclaimed == [True]
+    assert not run.reclaim(), "it does not train any more"
+
+
+def test_an_instance_that_ends_the_moment_it_is_healthy_is_replaced(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fleet must have it before it is watched, or nothing replaces it."""
+    made: list[Dying] = []
+
+    class Dying:
+        """The first one ends at once."""
+
+        outstanding = 0
+
+        def __init__(self, _: Context, __: InstanceSpec, lost: Any) -> None:
+            self._lost = lost
+            made.append(self)
+
+        def start(self, _: threading.Event) -> None:
+            """Is healthy."""
+
+        def watch(self) -> None:
+            if self is made[0]:
+                self._lost(self)
+
+        def stop(self, *, drain: bool = True) -> None:
+            """Has ended."""
+
+    monkeypatch.setattr(fleets, "Instance", Dying)
+    spec = InstanceSpec(endpoint="e", variant="v", container={}, model_package=None, role=None, startup_seconds=1.0)
+    fleet = Fleet(context, VariantPlan(spec, 1, 1.0))
+    fleet.start()
+    assert (fleet.count, len(made)) == (1, 2)
