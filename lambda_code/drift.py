@@ -93,6 +93,7 @@ def baseline_of(evaluation: Mapping[str, Any], bins: Mapping[int, float] | None 
 
     Raises:
         KeyError: the document lacks a field.
+        ValueError: the test split has no photo of a count of which callers have some.
     """
     ours = evaluation["binventory"]
     classes = [int(count) for count in ours["classes"]]
@@ -110,7 +111,10 @@ def baseline_of(evaluation: Mapping[str, Any], bins: Mapping[int, float] | None 
 def _weights(
     classes: Sequence[int], rows: Sequence[Sequence[float]], bins: Mapping[int, float] | None
 ) -> Sequence[float]:
-    """Weight of each recorded count that the test split has."""
+    """Weight of each recorded count that the test split has. Raises ValueError as `baseline_of` does."""
+    photos = {count: sum(row) for count, row in zip(classes, rows, strict=True)}
+    if lacking := [count for count, share in (bins or {}).items() if share and not photos.get(count)]:
+        raise ValueError(f"the test split has no photo with {', '.join(map(str, lacking))} items")
     wanted = [(sum(row) if bins is None else bins.get(count, 0.0)) if sum(row) else 0.0
               for count, row in zip(classes, rows, strict=True)]  # fmt: skip
     total = sum(wanted)

@@ -113,7 +113,7 @@ def _evaluation(package: str) -> dict[str, Any]:
 def _baseline(evaluation: dict[str, Any], package: str, shares: Mapping[str, float]) -> Answers:
     try:
         return baseline_of(evaluation, {int(count): share for count, share in shares.items()} or None)
-    except (KeyError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, ZeroDivisionError) as error:
         raise RuntimeError(
             f"the evaluation of {package} lacks the baseline for drift ({error!r}): train again, or "
             "correct monitoring.count_shares"

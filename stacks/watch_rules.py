@@ -50,11 +50,17 @@ def changes_in(text: str) -> dict[WatchRule, WatchChange]:
         text: `default` (every rule warns), `off`, or `rule=action[:threshold]`, several separated by commas.
 
     Raises:
-        WatchTextError: a part is something else.
+        WatchTextError: a part is something else, or two parts are about one rule.
     """
     if text == "off":
         return {rule: WatchChange(WatchAction.OFF, None) for rule in WatchRule}
-    return dict(_change(part.strip()) for part in text.split(",")) if text != "default" else {}
+    changes: dict[WatchRule, WatchChange] = {}
+    for part in text.split(",") if text != "default" else ():
+        rule, change = _change(part.strip())
+        if rule in changes:
+            raise WatchTextError(f"{part.strip()!r} after another part about {rule}: keep one")
+        changes[rule] = change
+    return changes
 
 
 def _change(part: str) -> tuple[WatchRule, WatchChange]:
@@ -62,11 +68,11 @@ def _change(part: str) -> tuple[WatchRule, WatchChange]:
     action, _, number = rest.partition(":")
     try:
         threshold = float(number) if number else None
-        if threshold is not None and not (0 < threshold < math.inf):
+        if threshold is not None and (not 0 < threshold < math.inf or action == WatchAction.OFF):
             raise ValueError(number)
         return WatchRule(name), WatchChange(WatchAction(action), threshold)
     except ValueError:
         raise WatchTextError(
-            f"{part!r}, which is no rule=action or rule=action:threshold (a number above 0); "
-            f"rules: {', '.join(WatchRule)}; actions: {', '.join(WatchAction)}"
+            f"{part!r}, which is no rule=action or rule=action:threshold (a number above 0, of a rule that is not "
+            f"off); rules: {', '.join(WatchRule)}; actions: {', '.join(WatchAction)}"
         ) from None

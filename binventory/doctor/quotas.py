@@ -46,8 +46,9 @@ def needs(settings: Settings) -> list[Need]:
 
 
 def _jobs(settings: Settings) -> Iterator[Need]:
-    for name, job in (("ingest", settings.ingest), ("evaluation", settings.evaluation)):
-        yield Need(f"{job.instance_type} for processing job usage", job.instance_count, f"{name}.instance_count")
+    ingest, evaluation = settings.ingest, settings.evaluation
+    yield Need(f"{ingest.instance_type} for processing job usage", ingest.instance_count, "ingest.instance_count")
+    yield Need(f"{evaluation.instance_type} for processing job usage", 1, "evaluation.instance_type")
     embed, train, tuning = settings.embed, settings.training, settings.tuning
     training = [
         (embed.instance_type, embed.spot, embed.instance_count, "embed.instance_count"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from stacks.pipeline.context import PipelineContext
 from stacks.pipeline.expressions import Expression, Parameter
-from stacks.settings.jobs import JobSettings
+from stacks.settings.jobs import MachineSettings
 
 INPUT = "/opt/ml/processing/input"
 OUTPUT = "/opt/ml/processing/output"
@@ -22,7 +22,7 @@ class ProcessingJob:
     script: str
     """Name without `.py`."""
     role_arn: str
-    job: JobSettings
+    job: MachineSettings
     instance_type: Parameter
     instance_count: Expression | int
     arguments: tuple[str | Expression, ...]

@@ -22,13 +22,11 @@ def supported_precision(precision: str, instance_type: str | None, machine: str,
     return precision
 
 
-class JobSettings(Section):
-    """The machines and the time limit of a job."""
+class MachineSettings(Section):
+    """The machine and the time limit of a job."""
 
     instance_type: JobInstance
     """Instance type."""
-    instance_count: int = Field(default=1, ge=1, le=20)
-    """Number of machines that share the work."""
     volume_gb: int = Field(ge=10, le=1024)
     """Volume of each machine. An instance type with a local disk has that disk instead, which must be as large."""
     max_runtime_minutes: int = Field(ge=5, le=5 * 24 * 60)
@@ -46,6 +44,13 @@ class JobSettings(Section):
                 instance_type=instance_type,
             )
         return value
+
+
+class JobSettings(MachineSettings):
+    """The machines and the time limit of a job whose work can be shared."""
+
+    instance_count: int = Field(default=1, ge=1, le=20)
+    """Number of machines that share the work."""
 
 
 class SpotJobSettings(JobSettings):
@@ -80,8 +85,8 @@ class EmbedSettings(SpotJobSettings):
         return supported_precision(value, info.data.get("instance_type"), "instance_type")
 
 
-class EvaluationSettings(JobSettings):
-    """The gate in front of the registry."""
+class EvaluationSettings(MachineSettings):
+    """The gate in front of the registry. One machine measures a model."""
 
     accuracy_threshold: float = Field(ge=0, le=1)
     """A model with a lower accuracy on the test split is refused."""

@@ -8,10 +8,13 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from stacks.settings.section import Section, wrong_setting
+from stacks.vocabulary import CLASSES
 
 # 99.9% quantile of chi-square with four degrees of freedom: five counts. Divided by the photos, it is the population
 # stability index that chance alone exceeds once in a thousand measurements.
 _CHANCE = 18.47
+MOST_MINIMUM_PHOTOS = 10_000
+"""Photos of which the drift monitor reads no more in one part of the window: a larger minimum may never be reached."""
 
 
 class MonitoringSettings(Section):
@@ -24,13 +27,11 @@ class MonitoringSettings(Section):
     count_shift_threshold: float = Field(default=0.2, ge=0.05, le=5)
     """Population stability index of the answered counts from which there is drift; 0.1 is commonly called small, 0.25
     large."""
-    minimum_photos: int = Field(default=200, ge=30, le=1_000_000)
+    minimum_photos: int = Field(default=200, ge=30, le=MOST_MINIMUM_PHOTOS)
     """With fewer photos in the window nothing is measured."""
     confidence_shift_threshold: float = Field(default=0.1, gt=0, lt=1)
     """Change of the mean confidence, up or down, from which there is drift."""
-    count_shares: dict[Annotated[int, Field(ge=0, le=1000)], Annotated[float, Field(ge=0, le=1)]] = Field(
-        default_factory=dict
-    )
+    count_shares: dict[int, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """Share of the bins by recorded count where the endpoint is used, if it differs from the test split (a balanced
     one, for example): `{1: 0.12, 2: 0.22, 3: 0.26, 4: 0.22, 5: 0.18}`. Empty: that of the test split."""
     retrain: bool = False
@@ -64,6 +65,13 @@ class MonitoringSettings(Section):
     @field_validator("count_shares")
     @classmethod
     def _add_up(cls, value: dict[int, float]) -> dict[int, float]:
+        if unknown := sorted(set(value) - set(CLASSES)):
+            raise wrong_setting(
+                "must have shares of {first} to {last} items only, the counts of the model, not of {unknown}",
+                first=CLASSES[0],
+                last=CLASSES[-1],
+                unknown=", ".join(map(str, unknown)),
+            )
         total = math.fsum(value.values())
         if value and abs(total - 1) > 0.01:
             raise wrong_setting("must add up to 1, they add up to {total}", total=f"{total:.3g}")

@@ -35,8 +35,8 @@ class ServerlessSettings(Section):
 class AsyncSettings(Section):
     """For serving.mode async: requests queue, answers go to S3, and machines are removed while the queue is empty."""
 
-    requests_per_instance: int = Field(default=4, ge=1, le=1000)
-    """Concurrent requests of one machine."""
+    requests_per_instance: int = Field(default=4, ge=1, le=64)
+    """Concurrent requests of one machine. Its server holds 64 and refuses more."""
     backlog_per_instance: int = Field(default=50, ge=1)
     """Target of autoscaling: waiting requests per machine."""
     idle_minutes: int = Field(default=10, ge=1, le=24 * 60)
@@ -75,8 +75,8 @@ class ServingSettings(Section):
     """Age at which captured requests and answers are deleted."""
     canary_percent: int = Field(ge=1, le=50)
     """Share of the machines, in percent, that runs the new model first. SageMaker allows at most half."""
-    canary_minutes: int = Field(ge=1, le=60)
-    """Minutes without an alarm after which the other machines follow the canary."""
+    canary_minutes: int = Field(ge=3, le=60)
+    """Minutes without an alarm after which the other machines follow the canary. An alarm needs up to three."""
     server_errors_per_minute: int = Field(ge=1)
     """5xx answers in a minute that raise the alarm and roll back a deployment."""
     latency_p95_milliseconds: int = Field(ge=1, le=60_000)

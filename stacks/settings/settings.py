@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stacks.settings.batch import BatchSettings
 from stacks.settings.data import DataSettings
 from stacks.settings.ec2 import Ec2Settings
+from stacks.settings.file import SettingsFile
 from stacks.settings.github import GithubSettings
 from stacks.settings.instances import Processor, Region, processor_of
-from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, supported_precision
+from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings, MachineSettings, supported_precision
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
@@ -160,6 +161,20 @@ class Settings(BaseSettings):
 
     @field_validator("network")
     @classmethod
+    def _check_mlflow_in_network(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        training: TrainingSettings | None = info.data.get("training")
+        if value.mode != "none" and training is not None and training.mlflow != "none":
+            raise wrong_setting(
+                "must be none with network.mode {mode}: a training job is isolated there, so it can neither install "
+                "MLflow nor reach a server",
+                field="training.mlflow",
+                value=training.mlflow,
+                mode=value.mode,
+            )
+        return value
+
+    @field_validator("network")
+    @classmethod
     def _check_no_network_with_serverless(cls, value: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
         serving: ServingSettings | None = info.data.get("serving")
         if value.mode != "none" and serving is not None and serving.mode == "serverless":
@@ -172,7 +187,7 @@ class Settings(BaseSettings):
 
     @field_validator("evaluation", "ingest")
     @classmethod
-    def _check_cpu(cls, value: JobSettings, info: ValidationInfo) -> JobSettings:
+    def _check_cpu(cls, value: MachineSettings, info: ValidationInfo) -> MachineSettings:
         if processor_of(value.instance_type) is Processor.GPU:
             raise wrong_setting(
                 "must be a CPU instance: this step computes nothing that a GPU would speed up",
@@ -190,6 +205,18 @@ class Settings(BaseSettings):
                 "must be 0: neither embed.spot nor training.spot is true, so nothing can be reclaimed",
                 field="training.on_demand_after_reclaims",
                 value=value.on_demand_after_reclaims,
+            )
+        return value
+
+    @field_validator("tuning")
+    @classmethod
+    def _check_searched_head_rate_has_an_effect(cls, value: TuningSettings, info: ValidationInfo) -> TuningSettings:
+        training: TrainingSettings | None = info.data.get("training")
+        if "head_rate" in value.ranges and training is not None and training.strategy == "head":
+            raise wrong_setting(
+                "must not have head_rate with training.strategy head: the head is all that learns there, at lr",
+                field="tuning.ranges",
+                value=sorted(value.ranges),
             )
         return value
 
@@ -236,4 +263,4 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment variables take precedence over the file, which the subclass in `load` names."""
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+        return (init_settings, env_settings, SettingsFile(settings_cls))

@@ -31,6 +31,8 @@ WatchText = Annotated[str, AfterValidator(_readable)]
 class TrainingSettings(SpotJobSettings):
     """What is trained. Embed runs the frozen backbone, Train fits the head (or everything, with strategy `full`)."""
 
+    instance_count: int = Field(default=1, ge=1, le=20)
+    """Number of machines that share the training with the best trial's values; a trial has one."""
     framework_version: FrameworkVersion
     """Version of AWS's PyTorch training image."""
     strategy: Literal["head", "full"]

@@ -79,6 +79,16 @@ class TuningSettings(Section):
             raise wrong_setting("must be Off with strategy Hyperband, which stops trials by its own rule")
         return value
 
+    @field_validator("hyperband_min_epochs")
+    @classmethod
+    def _check_hyperband(cls, value: int, info: ValidationInfo) -> int:
+        strategy = info.data.get("strategy", "Hyperband")
+        if value != 1 and strategy != "Hyperband":
+            raise wrong_setting(
+                "has no effect with strategy {strategy}: leave it out, or set strategy Hyperband", strategy=strategy
+            )
+        return value
+
     @field_validator("warm_start")
     @classmethod
     def _check_warm_start(cls, value: WarmStartSettings | None, info: ValidationInfo) -> WarmStartSettings | None:

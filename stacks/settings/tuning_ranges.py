@@ -57,16 +57,16 @@ class TuningRange(BaseModel):
     max: float | None = None
     """Largest value that is tried."""
     scale: Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"] = "Auto"
-    """The scale on which the range is searched evenly."""
+    """The scale on which the range from min to max is searched evenly."""
     values: tuple[str, ...] = Field(default=(), max_length=30)
     """The values themselves, where they are words."""
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> TuningRange:
         ends = self.min is not None and self.max is not None and self.min < self.max
-        listed = len(set(self.values)) == len(self.values) > 0
+        listed = len(set(self.values)) == len(self.values) > 0 and self.scale == "Auto"
         if (ends and self.values) or not (ends or (listed and self.min is None and self.max is None)):
-            raise wrong_setting("must have either min below max, or distinct values")
+            raise wrong_setting("must have either min below max, or distinct values without a scale")
         return self
 
 

@@ -41,6 +41,7 @@ GIVEN: dict[str, Any] = {
 # Settings that go together with another one.
 TOGETHER: dict[str, dict[str, Any]] = {
     "serving.mode": {"serving.data_capture_percent": 0},
+    "tuning.hyperband_min_epochs": {"tuning.strategy": "Hyperband", "tuning.early_stopping": "Off"},
     "github.owner_id": {"github.repository": "acme/bins", "github.repository_id": 22},
     "github.repository_id": {"github.repository": "acme/bins", "github.owner_id": 11},
     "github.provider": {"github.repository": "acme/bins"},

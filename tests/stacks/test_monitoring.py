@@ -16,6 +16,7 @@ import drift_monitor
 import retraining
 from local_aws.server import LocalAws
 from stacks.settings import InvalidSettingsError, load
+from stacks.settings.monitoring import MOST_MINIMUM_PHOTOS
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import PIPELINE, TEMPLATE, create_budget, create_stack, register
 from tests.stacks.templates import changed, flat, only, resources, statements, synthesize, templates
@@ -97,7 +98,12 @@ def test_the_drift_alarm_starts_the_pipeline_when_settings_say_so(retrains: dict
         ({"window_hours": 0.5}, "monitoring.window_hours = '0.5'\n    must be at least look_every_minutes (60)"),
         ({"window_hours": 337}, "monitoring.window_hours = '337'"),
         ({"minimum_photos": 50}, "monitoring.minimum_photos = '50'\n    must be at least 93"),
+        ({"minimum_photos": 10_001}, "monitoring.minimum_photos = '10001'"),
         ({"count_shares": {1: 0.5, 2: 0.4}}, "must add up to 1, they add up to 0.9"),
+        (
+            {"count_shares": {0: 0.1, 1: 0.5, 6: 0.4}},
+            "must have shares of 1 to 5 items only, the counts of the model, not of 0, 6",
+        ),
         ({"count_shift_threshold": 0}, "monitoring.count_shift_threshold"),
         ({"confidence_shift_threshold": 1}, "monitoring.confidence_shift_threshold"),
         ({"retrain_days": -1}, "monitoring.retrain_days"),
@@ -275,6 +281,11 @@ def test_of_a_busy_day_evenly_spread_parts_are_read(endpoint: Endpoint, monkeypa
     endpoint.says(1000, hours_ago=25)
     look = drift_monitor.handler({}, None)
     assert (look["outcome"], look["photos"]) == ("no drift", len(hours) * 300)
+
+
+def test_the_monitor_reads_as_many_photos_as_settings_may_ask_for() -> None:
+    """Also where all photos of a window come in one part of it."""
+    assert drift_monitor.MOST_PHOTOS // drift_monitor.SLICES >= MOST_MINIMUM_PHOTOS
 
 
 def test_an_endpoint_that_is_off_only_has_its_spend_published(

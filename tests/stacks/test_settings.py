@@ -12,14 +12,17 @@ from typing import get_args
 import hypothesis
 import pytest
 import yaml
+from annotated_types import Le
 from hypothesis import given
 from hypothesis import strategies as st
 
 from binventory.cost.machines import machine
 from local_aws.core.disks import disk_gb as local_disk_gb
+from serving.admission import AdmissionLimits
 from stacks.pipeline.parameters import Parameters
 from stacks.settings import SETTINGS_FOLDER, EnvironmentName, InvalidSettingsError, Settings, load
 from stacks.settings.instances import CPU_JOB_INSTANCES, GPU_JOB_INSTANCES, disk_gb
+from stacks.settings.serving import AsyncSettings
 from tests.stacks.templates import changed
 
 
@@ -101,6 +104,25 @@ def _range(name: str, **found: object) -> str:
         ("TRAINING__WATCH", "overfitt=stop", ["training.watch = 'overfitt=stop'", "rules: vanishing-gradient, "]),
         ("TRAINING__WATCH", "overfit=stop:0", ["has 'overfit=stop:0'", "a number above 0"]),
         ("TRAINING__WATCH", "off,overfit=warn", ["has 'off'"]),
+        ("TRAINING__WATCH", "overfit=stop,overfit=off", ["'overfit=off' after another part about overfit: keep one"]),
+        ("TRAINING__WATCH", "overfit=off:0.3", ["has 'overfit=off:0.3'", "of a rule that is not off"]),
+        ("EVALUATION__INSTANCE_COUNT", "4", ["evaluation.instance_count = '4'", "is no setting"]),
+        ("SERVING__CANARY_MINUTES", "2", ["serving.canary_minutes = '2'", "greater than or equal to 3"]),
+        (
+            "SERVING__ASYNCHRONOUS__REQUESTS_PER_INSTANCE",
+            "65",
+            ["serving.asynchronous.requests_per_instance = '65'", "less than or equal to 64"],
+        ),
+        (
+            "TUNING__RANGES",
+            _range("dropout", values=["0.1", "0.5"], scale="Linear"),
+            ["tuning.ranges.dropout", "distinct values without a scale"],
+        ),
+        (
+            "TUNING__RANGES",
+            _range("head_rate", min=0.1, max=1),
+            ["tuning.ranges = ['head_rate']", "must not have head_rate with training.strategy head"],
+        ),
         ("TRAINING__PROFILE_STEPS", "-1", ["training.profile_steps = '-1'"]),
         ("TRAINING__MLFLOW", "./mlruns", ["training.mlflow = './mlruns'", "match pattern"]),
         ("TRAINING__ON_DEMAND_AFTER_RECLAIMS", "-1", ["training.on_demand_after_reclaims = '-1'", "or equal to 0"]),
@@ -179,6 +201,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
             ["tuning.hyperband_min_epochs = 20", "less than training.epochs (20)"],
         ),
         (
+            {"HYPERBAND_MIN_EPOCHS": "3"},
+            ["tuning.hyperband_min_epochs = '3'", "has no effect with strategy Bayesian"],
+        ),
+        (
             {"STRATEGY": "Random", "WARM_START": _warm_start()},
             ["tuning.warm_start", "requires strategy Bayesian: Random draws its values"],
         ),
@@ -197,6 +223,38 @@ def test_settings_of_the_search_must_fit_each_other(
         load("dev")
     for text in expected:
         assert text in str(caught.value)
+
+
+def test_a_key_that_the_file_gives_twice_is_refused(tmp_path: Path) -> None:
+    """A reader of YAML takes the last one: a section that is added at the end would undo the one above."""
+    text = (SETTINGS_FOLDER / "dev.yaml").read_text()
+    for added, key in (("monitoring:\n  retrain: true\n", "monitoring"), ("", "epochs")):
+        twice = text + added if added else text.replace("  epochs: 20\n", "  epochs: 20\n  epochs: 3\n")
+        (tmp_path / "dev.yaml").write_text(twice)
+        with pytest.raises(InvalidSettingsError, match=rf"dev\.yaml .*'{key}' is given in line \d+ and again in line"):
+            load("dev", tmp_path)
+
+
+def test_mlflow_is_refused_where_no_job_could_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_NETWORK__MODE", "create")
+    monkeypatch.setenv("BINVENTORY_TRAINING__WEIGHTS", "s3://bins-of-ours/resnet50.safetensors")
+    monkeypatch.setenv("BINVENTORY_TRAINING__MLFLOW", "https://mlflow.example.com")
+    with pytest.raises(InvalidSettingsError, match=r"training\.mlflow = .*\n.*must be none with network\.mode create"):
+        load("dev")
+    monkeypatch.setenv("BINVENTORY_NETWORK__MODE", "none")
+    assert load("dev").training.mlflow == "https://mlflow.example.com"
+
+
+def test_the_rate_of_a_head_is_searched_where_more_than_the_head_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_TUNING__RANGES", _range("head_rate", min=0.1, max=1))
+    monkeypatch.setenv("BINVENTORY_TRAINING__STRATEGY", "full")
+    assert "head_rate" in load("dev").tuning.ranges
+
+
+def test_what_the_settings_allow_the_server_holds() -> None:
+    """So many requests of a queue reach one machine at once; SageMaker takes a refusal for a failure."""
+    (most,) = [each.le for each in AsyncSettings.model_fields["requests_per_instance"].metadata if isinstance(each, Le)]
+    assert most == AdmissionLimits().requests
 
 
 def test_features_that_are_searched_must_be_embedded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,13 @@ def test_the_baseline_is_what_the_model_answered_on_the_test_split() -> None:
     assert found.confidence.variance == pytest.approx(0.2 * 0.01 + 0.8 * 0.08**2 + 0.2 * 0.32**2)
 
 
+def test_a_count_that_the_test_split_lacks_cannot_be_weighted() -> None:
+    for bins in ({1: 0.5, 2: 0.4, 3: 0.1}, {1: 0.9, 6: 0.1}):
+        with pytest.raises(ValueError, match=r"the test split has no photo with [36] items"):
+            baseline_of(EVALUATION, bins)
+    assert baseline_of(EVALUATION, {1: 0.5, 2: 0.5, 3: 0.0}) == baseline_of(EVALUATION, {1: 0.5, 2: 0.5})
+
+
 def test_a_balanced_test_split_is_weighted_to_the_bins_that_are_asked_about() -> None:
     found = baseline_of(EVALUATION, {1: 0.5, 2: 0.5})
     assert found.shares == {1: pytest.approx(0.625), 2: pytest.approx(0.375)}
