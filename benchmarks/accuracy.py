@@ -21,21 +21,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from benchmarks import REPOSITORY, some_of
 from benchmarks.auditing.corruption import off_like_the_rest, repeat
 from benchmarks.claims import claim
 from benchmarks.counting.models import Recipe, cross_fitted, fine_tuned, on_held_out_quarter
 from benchmarks.counting.photos import Photos, read
+from benchmarks.counting.shown import show
 from benchmarks.learning.world import processor
-from evaluation.bootstrap import interval, replicate_metrics
 from evaluation.count_metrics import Predictions, majority_baseline, measure
 
 PARTS: Final = ("frozen", "fine-tuned")
 PACKAGED: Final = ("--backbone", "efficientnet_lite0", "--weights", "packaged", "--precision", "fp32")
-SHOWN: Final = ("accuracy", "balanced_accuracy", "within_one", "rmse", "rmse_expected", "log_loss", "calibration_error")
-WITH_INTERVAL: Final = ("accuracy", "within_one", "rmse")
 _HEAD: Final = ("--backbone", "efficientnet_lite0")
 _SOFTMAX: Final = (*_HEAD, "--head", "softmax", "--answer", "most-probable")
 RANDOM: Final = Recipe(
@@ -139,19 +135,6 @@ def answering(predictions: Predictions, rule: str) -> Predictions:
     return Predictions.of(
         predictions.labels, predictions.probabilities, predictions.blocks, classes=predictions.classes, answer=rule
     )
-
-
-def show(name: str, predictions: Predictions) -> None:
-    """One line: every metric, and the interval of those that claims name."""
-    metrics, replicates = measure(predictions), replicate_metrics(predictions)
-    shown = []
-    for metric in SHOWN:
-        text = f"{metric.replace('_', ' ')} {float(getattr(metrics, metric)):.3f}"
-        if metric in WITH_INTERVAL:
-            span = interval(np.asarray(getattr(replicates, metric)))
-            text += f" ({span.low:.3f} to {span.high:.3f})"
-        shown.append(text)
-    print(f"{name}: {', '.join(shown)}")
 
 
 if __name__ == "__main__":

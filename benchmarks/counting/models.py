@@ -75,21 +75,31 @@ def cross_fitted(recipe: Recipe, photos: Photos, cache: Path, *, folds: int, sha
 
 def fine_tuned(recipe: Recipe, photos: Photos, cache: Path) -> Predictions:
     """Calibrated answers for a fixed quarter of the blocks, by a network that was trained whole on the others."""
-    held_out = _quarter(photos)
-    train, validation = _cut(photos, ~held_out, 1.0)
     folder = recipe.folder(cache / "fine-tuned", *recipe.train)
     if not (folder / "model" / "model.json").is_file():
-        shards = {TRAIN: train, VALIDATION: validation}
         places = []
-        for name, rows in shards.items():
-            places += [f"--{name}", str(photos.write(rows, folder / name))]
+        for name, shards in shards_beside_quarter(photos, folder).items():
+            places += [f"--{name}", str(shards)]
         kept = ["--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints")]
         run("train.py", "--strategy", "full", *places, *kept, *recipe.train, log=folder / "train.log")
-    logits = _network_logits(folder / "model", photos, held_out | validation)
+    return answers_for_quarter(folder / "model", photos, recipe.answer)
+
+
+def shards_beside_quarter(photos: Photos, folder: Path) -> dict[str, Path]:
+    """Folders of training and validation shards, by split, of the blocks outside the fixed quarter."""
+    train, validation = _cut(photos, ~_quarter(photos), 1.0)
+    return {name: photos.write(rows, folder / name) for name, rows in ((TRAIN, train), (VALIDATION, validation))}
+
+
+def answers_for_quarter(model: Path, photos: Photos, answer: str) -> Predictions:
+    """Calibrated answers of a saved model that was trained on `shards_beside_quarter`."""
+    held_out = _quarter(photos)
+    _, validation = _cut(photos, ~held_out, 1.0)
+    logits = _network_logits(model, photos, held_out | validation)
     temperature = fit_temperature(logits[validation], photos.counts[validation], classes=CLASSES)
     shares = softmax(logits[held_out], temperature.value)
     counts, blocks = photos.counts[held_out], photos.blocks[held_out]
-    return Predictions.of(counts, shares, blocks, classes=CLASSES, answer=recipe.answer)
+    return Predictions.of(counts, shares, blocks, classes=CLASSES, answer=answer)
 
 
 def on_held_out_quarter(predictions: Predictions, photos: Photos) -> Predictions:

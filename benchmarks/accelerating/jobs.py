@@ -1,0 +1,95 @@
+"""embed.py and train.py as processes that see a GPU or none."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks import RUNTIME
+
+NO_GPU: Final = {"CUDA_VISIBLE_DEVICES": ""}
+AS_ON_A_T4: Final = """
+import sys
+from pathlib import Path
+import fitting.precision
+fitting.precision.half_of_gpu = lambda: "fp16"
+import features.frozen_backbone
+features.frozen_backbone.half_of_gpu = lambda: "fp16"
+import embed
+from jobs.container import run_job
+sys.exit(run_job(embed.main))
+"""
+"""Embeds in fp16, which `auto` takes on a GPU without bf16."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One place and precision of a job."""
+
+    name: str
+    precision: str
+    hidden: bool = False
+    """Whether the job sees no GPU."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables of its process."""
+        return NO_GPU if self.hidden else {}
+
+    @property
+    def folder(self) -> str:
+        """A name for a folder."""
+        return self.name.replace(" ", "-")
+
+
+CPU: Final = Row("CPU fp32", "fp32", hidden=True)
+GPU: Final = tuple(Row(f"GPU {kind}", kind) for kind in ("fp32", "bf16", "fp16"))
+
+
+def start(program: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start python with these arguments and the jobs' modules on its path; its output goes to `log`."""
+    path = ":".join([*map(str, RUNTIME), os.environ.get("PYTHONPATH", "")])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, *program], env={**os.environ, "PYTHONPATH": path, **(environment or {})}, stdout=stream,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def finish(*processes: subprocess.Popen[bytes], logs: Sequence[Path]) -> None:
+    """Wait for all of them. Raises SystemExit with the end of its output where one fails."""
+    codes = [process.wait() for process in processes]
+    for code, log in zip(codes, logs, strict=True):
+        if code:
+            raise SystemExit(f"{log.stem} failed:\n{log.read_text(errors='replace')[-6000:]}")
+
+
+def job(name: str, *flags: str, log: Path, environment: Mapping[str, str] | None = None) -> float:
+    """Run one script of training_code to its end; the seconds it took."""
+    began = time.monotonic()
+    finish(start([str(RUNTIME[0] / name), *flags], log, environment), logs=[log])
+    return time.monotonic() - began
+
+
+def last(pattern: str, log: Path) -> float:
+    """The number that the last match of `pattern` in the log names. Raises SystemExit where there is none."""
+    found = re.findall(pattern, log.read_text(errors="replace"))
+    if not found:
+        raise SystemExit(f"{log} has nothing like {pattern}")
+    return float(found[-1])
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
