@@ -78,12 +78,18 @@ class JobKind:
             if not context.table(self.family).insert(name, job):
                 raise in_use(self.taken.format(name))
             set_tags(context, arn, request.get("Tags"))
-            self.start(context, name, run)
+            self.start(context, name, run, lambda: self._recorded(context, name).announce(job, None))
         return {self._member("Arn"): arn}
 
-    def start(self, context: Context, name: str, run: Callable[[Context, str], Run] | None = None) -> None:
-        """Start the work of a stored job."""
-        context.shared(Jobs).start(self.family, name, (run or self.run)(context, name))
+    def start(
+        self,
+        context: Context,
+        name: str,
+        run: Callable[[Context, str], Run] | None = None,
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start the work of a stored job; `first` is called before it, in its thread."""
+        context.shared(Jobs).start(self.family, name, (run or self.run)(context, name), first)
 
     def find(self, context: Context, request: Document) -> Document:
         """The job that a request names; raises `AwsError` when there is none."""
@@ -137,9 +143,12 @@ class JobKind:
                     self._change(context, name, "Stopped")
 
     def _change(self, context: Context, name: str, status: str, *, only_from: str | None = None) -> None:
-        record = self.record(context, name) if self.record else JobRecord(context, self.family, name)
+        record = self._recorded(context, name)
         now, move = context.now(), self.move or self._move
         record.change(lambda job: move(job, status, now), only_from=only_from)
+
+    def _recorded(self, context: Context, name: str) -> Record:
+        return self.record(context, name) if self.record else JobRecord(context, self.family, name)
 
     def _move(self, job: Document, status: str, now: float) -> None:
         job[self._member("Status")] = status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from local_aws.core.context import Context
@@ -54,13 +55,14 @@ class Jobs:
         self.downloader = Downloader(context.client("s3"), context.state_dir / "downloads")
         context.on_stop(self._shut_down)
 
-    def start(self, family: str, name: str, run: Run) -> None:
-        """Start `run` in the background; until it ends it is found as `family` and `name`."""
+    def start(self, family: str, name: str, run: Run, first: Callable[[], None] = lambda: None) -> None:
+        """Call `first` and do the work of `run` in the background; until it ends it is found as `family` and `name`."""
 
         def work() -> None:
             # A job acts as its role (a transform job as its model's); tuning jobs and executions set it themselves.
             job = self._context.table(family).get(name) if family in _ACT_AS_ROLE else None
             try:
+                first()
                 with self._context.acting((job or {}).get("RoleArn")):
                     run.run()
             finally:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import ClientFactory
-from tests.contract.jobs import BUCKET, ROLE, archive_members, finished_training, training_request, until
+from tests.contract.jobs import BUCKET, IMAGE, ROLE, archive_members, finished_training, training_request, until
 from tests.contract.pipelines import create, execute, finished_execution, get, processing_step, steps_of
 from tests.contract.tunings import tuning_request
 
@@ -125,10 +125,43 @@ def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: Client
         return "Completed" in seen
 
     until(completed)
-    assert set(seen) == {"Downloading", "Training", "Uploading", "Completed"}
+    assert seen[0] == "Starting" and set(seen) == {"Starting", "Downloading", "Training", "Uploading", "Completed"}
     measured = {"Namespace": "/aws/sagemaker/TrainingJobs", "MetricName": "loss"}
     metrics = until(lambda: client("cloudwatch").list_metrics(**measured)["Metrics"])
     assert metrics[0]["Dimensions"] == [{"Name": "TrainingJobName", "Value": "measured"}]
+
+
+def test_a_new_job_of_every_kind_is_announced_as_in_progress(client: ClientFactory) -> None:
+    sqs, events, sagemaker = client("sqs"), client("events"), client("sagemaker")
+    queue = sqs.create_queue(QueueName="begun")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    kinds = ("ProcessingJob", "HyperParameterTuningJob")
+    pattern = {"$or": [{f"{kind}Status": ["InProgress"]} for kind in kinds]}
+    events.put_rule(Name="begun", EventPattern=json.dumps({"source": ["aws.sagemaker"], "detail": pattern}))
+    events.put_targets(Rule="begun", Targets=[{"Id": "queue", "Arn": arn}])
+    sagemaker.create_processing_job(
+        ProcessingJobName="announced",
+        ProcessingResources={"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}},
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["/bin/true"]},
+        RoleArn=ROLE,
+    )
+    limits = {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1}
+    sagemaker.create_hyper_parameter_tuning_job(**tuning_request(client, "announced", ResourceLimits=limits))
+    seen: dict[str, dict[str, Any]] = {}
+
+    def all_said() -> bool:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            event = json.loads(message["Body"])
+            seen.setdefault(event["detail-type"], event)
+        return len(seen) == len(kinds)
+
+    until(all_said)
+    begun = seen["SageMaker Processing Job State Change"]
+    assert begun["detail"]["ProcessingJobName"] == "announced" and "ProcessingStartTime" not in begun["detail"]
+    assert begun["resources"] == [sagemaker.describe_processing_job(ProcessingJobName="announced")["ProcessingJobArn"]]
+    tuned = seen["SageMaker HyperParameter Tuning Job State Change"]["detail"]
+    assert tuned["HyperParameterTuningJobName"] == "announced"
+    sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="announced")
 
 
 def test_a_step_is_retried_as_its_policy_says(client: ClientFactory) -> None:
