@@ -100,12 +100,32 @@ class ImageBuilder:
             if not path.is_relative_to(self._folder) or not path.exists():
                 raise instruction.refuse(f"{source}: nothing in {self._folder.name}/ matches")
             if path.is_dir():
-                shutil.copytree(path, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+                self._place_links(instruction, path, place)
+                shutil.copytree(
+                    path, place, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+                )
             else:
                 into_folder = target.endswith("/") or len(sources) > 1 or place.is_dir()
                 copy = place / path.name if into_folder else place
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, copy)
+
+    def _place_links(self, instruction: Instruction, source: Path, place: Path) -> None:
+        """Make room for the links inside a folder, which are copied as links, as Docker does.
+
+        Raises DockerfileError for one that leads out of the image's files, where it would find those of this computer.
+        """
+        for link in sorted(path for path in source.rglob("*") if path.is_symlink()):
+            copy, target = place / link.relative_to(source), os.readlink(link)
+            end = Path(os.path.normpath(copy.parent / target))
+            if os.path.isabs(target) or not end.is_relative_to(self._root):
+                shown = link.relative_to(self._folder)
+                raise instruction.refuse(
+                    f"{shown} is a link to {target}, which is not below WORKDIR; put the file there, or link to it "
+                    "by a relative path"
+                )
+            if copy.is_symlink() or copy.is_file():
+                copy.unlink()
 
     def _env(self, instruction: Instruction) -> None:
         for word in shlex.split(instruction.text):
@@ -151,12 +171,14 @@ class ImageBuilder:
         self._environment_id = _make_environment(path.read_text(), options, self._say)
 
     def _store(self, cache: Path) -> str:
-        """Put the image into the cache under the digest of its content: paths, bytes and modes of its files."""
+        """Put the image into the cache under the digest of its content: paths, bytes and modes of its files, links."""
         image = Image(self._environment_id, self._entrypoint, self._environment, self._working_directory)
         content = hashlib.sha256(image.to_json().encode())
         for path in sorted(self._root.rglob("*")):
             content.update(path.relative_to(self._root).as_posix().encode() + b"\0")
-            if path.is_file():
+            if path.is_symlink():
+                content.update(b"link to " + os.fsencode(os.readlink(path)) + b"\0")
+            elif path.is_file():
                 content.update(hashlib.sha256(path.read_bytes()).digest())
                 content.update(f"{stat.S_IMODE(path.stat().st_mode):o}\0".encode())
         name = content.hexdigest()

@@ -105,6 +105,44 @@ def test_a_file_that_becomes_executable_is_another_image(tmp_path: Path, cache: 
     assert started.stdout == "started\n"
 
 
+def test_links_inside_a_folder_stay_links(tmp_path: Path, cache: Path) -> None:
+    """As with Docker; a link that COPY itself names is followed, and one that is there already is replaced."""
+    dockerfile = (
+        "FROM python:3.12\nWORKDIR /a\nCOPY app/ ./app/\nCOPY app/ ./app/\nCOPY app/now.txt ./now.txt\n"
+        'ENTRYPOINT ["python", "-c", "print(open(\'app/now.txt\').read())"]'
+    )
+    folder = context_of(tmp_path, dockerfile, app__v1__model="one", app__v2__model="two", **{"app__v1__a.txt": "read"})
+    app = folder / "app"
+    (app / "now").symlink_to("v1")
+    (app / "now.txt").symlink_to("now/a.txt")
+    (app / "nowhere").symlink_to("v3/model")
+    first = ImageBuilder(folder).build()
+    process = load_image(first).process(base=tmp_path / "ml", environment={}, arguments=[])
+    copied = process.directory / "app"
+    assert {path.name: str(path.readlink()) for path in copied.iterdir() if path.is_symlink()} == {
+        "now": "v1", "now.txt": "now/a.txt", "nowhere": "v3/model"
+    }  # fmt: skip
+    assert not (process.directory / "now.txt").is_symlink()
+    done = subprocess.run(process.command, env=dict(process.environment), cwd=process.directory, capture_output=True)
+    assert done.stdout == b"read\n", done.stderr
+    (app / "now").unlink()
+    (app / "now").symlink_to("v2")
+    (app / "v2" / "a.txt").write_text("read")
+    second = ImageBuilder(folder).build()
+    (app / "now").unlink()
+    (app / "now").symlink_to("v1")
+    assert len({first, second, ImageBuilder(folder).build()}) == 3, "the end of a link is content"
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../outside", "deep/../../../outside"])
+def test_a_link_that_leads_out_of_the_image_is_refused_by_name(tmp_path: Path, cache: Path, target: str) -> None:
+    dockerfile = 'FROM python:3.12\nWORKDIR /a\nCOPY app/ ./app/\nENTRYPOINT ["python"]'
+    folder = context_of(tmp_path, dockerfile, app__main="")
+    (folder / "app" / "link").symlink_to(target)
+    with pytest.raises(DockerfileError, match=rf"app/link is a link to {target}, which is not below WORKDIR"):
+        ImageBuilder(folder).build()
+
+
 def test_packages_are_installed_once_for_the_same_requirements(tmp_path: Path, cache: Path) -> None:
     """A virtual environment that the image's own python uses; the second build finds it, other files or not."""
     dockerfile = (
