@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from local_aws.core.errors import validation
 from local_aws.core.protocol import Document
 
-# As SageMaker's SDK tells them apart (`volume_size_supported`): these families, and every one with a d in its name.
-_WITH_DISK = ("g5", "g6", "g7e", "p5", "p6-b200", "trn1", "trn2")
-# GB of the disks, as EC2 lists instance stores. Types with a disk that are not here are not held to its size.
+# Families with local disks: every one with a d in its name, and these, by SageMaker's SDK (`volume_size_supported`) and
+# EC2's DescribeInstanceTypes.
+_WITH_DISK = ("g5", "g6", "g7", "p5", "p6", "trn1", "trn2")
+# GB of the disks together, as DescribeInstanceTypes has them (`InstanceStorageInfo.TotalSizeInGB`). A type with a disk
+# that is not here is not held to its size: of those that jobs may have, ml.p6e-gb200.36xlarge.
 _SIZES_GB = {
     "g4dn": {"xlarge": 125, "2xlarge": 225, "4xlarge": 225, "8xlarge": 900, "12xlarge": 900, "16xlarge": 900},
     "g5": {
@@ -35,9 +37,26 @@ _SIZES_GB = {
         "24xlarge": 3760,
         "48xlarge": 7520,
     },
+    "g6e": {
+        "xlarge": 250,
+        "2xlarge": 450,
+        "4xlarge": 600,
+        "8xlarge": 900,
+        "12xlarge": 3800,
+        "16xlarge": 1900,
+        "24xlarge": 3800,
+        "48xlarge": 7600,
+    },
+    "g7": {"2xlarge": 440, "4xlarge": 875, "8xlarge": 930, "12xlarge": 1900, "24xlarge": 3800, "48xlarge": 7600},
+    "g7e": {"2xlarge": 1900, "4xlarge": 1900, "8xlarge": 1900, "12xlarge": 3800, "24xlarge": 7600, "48xlarge": 15_200},
     "p3dn": {"24xlarge": 1800},
     "p4d": {"24xlarge": 8000},
     "p4de": {"24xlarge": 8000},
+    "p5": {"4xlarge": 3800, "48xlarge": 30_400},
+    "p5e": {"48xlarge": 30_400},
+    "p5en": {"48xlarge": 30_400},
+    "p6-b200": {"48xlarge": 30_400},
+    "p6-b300": {"48xlarge": 30_400},
     "r5d": {
         "large": 75,
         "xlarge": 150,
@@ -48,6 +67,9 @@ _SIZES_GB = {
         "16xlarge": 2400,
         "24xlarge": 3600,
     },
+    "trn1": {"2xlarge": 474, "32xlarge": 7600},
+    "trn1n": {"32xlarge": 7600},
+    "trn2": {"48xlarge": 7600},
 }
 
 

@@ -123,6 +123,10 @@ def test_a_processing_job_without_an_instance_type(client: ClientFactory) -> Non
         ("ml.g4dn.xlarge", 126, True),
         ("ml.g4dn.xlarge", 125, False),
         ("ml.r5d.large", 76, True),
+        ("ml.g6e.2xlarge", 451, True),
+        ("ml.g6e.2xlarge", 450, False),
+        ("ml.g7e.2xlarge", 1901, True),
+        ("ml.p5.4xlarge", 3801, True),
         ("ml.p3.2xlarge", 9000, False),
     ],
 )
@@ -141,6 +145,26 @@ def test_a_volume_larger_than_the_local_disk(
         sagemaker.create_training_job(**training_request(client, "refused", "print('never')", **changes))
     with pytest.raises(ClientError, match=said):
         create_processing_job(client, machines, MISSING_ROLE)
+
+
+def test_the_local_disk_of_every_type_of_a_training_job_is_known(client: ClientFactory) -> None:
+    """A request for more than any disk: only a type whose disk's size is not known takes it."""
+    types = client("sagemaker").meta.service_model.shape_for("TrainingInstanceType").enum
+    taken = []
+    for name in types:
+        machines = {"InstanceType": name, "InstanceCount": 1, "VolumeSizeInGB": 1, "VolumeKmsKeyId": "alias/mine"}
+        with_key = training_request(client, "refused", "", ResourceConfig=machines, RoleArn=MISSING_ROLE)
+        with pytest.raises(ClientError) as refused:
+            client("sagemaker").create_training_job(**with_key)
+        if "VolumeKmsKeyId is not supported" not in str(refused.value):
+            continue
+        machines = {"InstanceType": name, "InstanceCount": 1, "VolumeSizeInGB": 30_401}
+        large = training_request(client, "refused", "", ResourceConfig=machines, RoleArn=MISSING_ROLE)
+        with pytest.raises(ClientError) as refused:
+            client("sagemaker").create_training_job(**large)
+        if "is greater than the local storage of" not in str(refused.value):
+            taken.append(name)
+    assert taken == ["ml.p6e-gb200.36xlarge"]
 
 
 def test_a_volume_larger_than_the_local_disk_of_any_of_a_search_s_machines(client: ClientFactory) -> None:
