@@ -59,6 +59,6 @@ def _trained(folder: Path, flags: Sequence[str], *, gpu: bool) -> dict[str, Tens
 
 
 def _place(folder: Path, node: int) -> dict[str, str]:
-    """A machine of its own: nccl refuses two ranks of one machine on one GPU, and tells machines apart by this name."""
+    """nccl refuses two ranks of one machine on one GPU: each rank names another machine."""
     return {"SAGEMAKER_BASE_DIR": str(folder), "NCCL_HOSTID": f"machine{node}", "NCCL_SOCKET_IFNAME": "lo",
             "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // _SIZE))}  # fmt: skip
