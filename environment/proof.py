@@ -52,6 +52,8 @@ def prove_torchvision() -> str:
 def prove_openvino() -> str:
     """A network of one addition, compiled and called."""
     import numpy
+
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # see inference_code/silent_openvino.py
     import openvino
     from openvino import opset15
 

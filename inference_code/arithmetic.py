@@ -35,7 +35,7 @@ def floats_of_cpu() -> tuple[str, ...]:
 
 def capabilities_of_cpu() -> Sequence[str]:
     """Capabilities that OpenVINO finds in this CPU, such as FP32, BF16 and INT8."""
-    import openvino
+    from silent_openvino import openvino
 
     found: Sequence[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return found
@@ -94,7 +94,7 @@ def _make_types_ready() -> None:
     It builds the table at the first inference. Two first inferences at once wait for each other for ever: one thread
     has begun the table and wants the interpreter's lock, the other has that lock and waits for the table.
     """
-    import openvino
+    from silent_openvino import openvino
 
     with _READY:
         openvino.Type.u8.to_dtype()

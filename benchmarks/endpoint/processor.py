@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import openvino
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from silent_openvino import openvino
 
 _FEATURES: Final = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 _CHANNELS: Final = 256

@@ -100,6 +100,7 @@ class Cdk:
             **inherited,
             **self.environment,
             "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
+            "CDK_DISABLE_CLI_TELEMETRY": "true",
             "CDK_DISABLE_VERSION_CHECK": "1",
             "CI": "true",  # progress as plain lines
         }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from arithmetic import PrecisionError, compile_graph, floats_of_cpu, floats_of_graph
 from serving.artefact import DESCRIPTION_FILE, MODEL_FILE, Artefact, ArtefactError
 from serving.weights import MappedWeights
+from silent_openvino import openvino
 
 Photos = NDArray[np.uint8]
 Logits = NDArray[np.float32]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
+
+from silent_openvino import openvino
 
 
 class MappedWeights:

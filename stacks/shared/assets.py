@@ -28,6 +28,7 @@ SHARED_MODULES = (
     "photo_parts.py",
     "photo_upright.py",
     "arithmetic.py",
+    "silent_openvino.py",
     "inference.py",
     "serving/__init__.py",
     "serving/answer_rule.py",

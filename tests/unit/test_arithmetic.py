@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from torch import Tensor
@@ -36,6 +35,7 @@ from modelling.openvino_graph import OpenvinoGraph, Photos
 from photo import Preprocessing
 from serving.artefact import ArtefactError
 from serving.network import Network
+from silent_openvino import openvino
 from stacks.settings.jobs import EmbedSettings, EvaluationSettings
 from tests import grey_model
 from tests.conftest import WITHOUT_BF16
@@ -102,7 +102,8 @@ def test_a_runtime_that_takes_other_floats_by_itself_is_refused(monkeypatch: pyt
 
 FIRST_INFERENCES = """
 import os, threading
-import numpy, openvino
+import numpy
+from silent_openvino import openvino
 from arithmetic import compile_graph
 from tests import grey_model
 
@@ -138,6 +139,29 @@ def test_run_time_code_compiles_graphs_in_one_place(repository: Path) -> None:
     assert len(sources) > 50
     found = {path.name for path in sources if re.search(r"\bcompile_model\b|PRECISION_HINT", path.read_text())}
     assert found == {"arithmetic.py"}
+
+
+def test_nobody_imports_openvino_with_its_telemetry(repository: Path) -> None:
+    folders = ("training_code", "inference_code", "environment", "binventory", "local_aws", "tests", "benchmarks")
+    importers = {
+        path.name
+        for folder in folders
+        for path in (repository / folder).rglob("*.py")
+        if re.search(r"^\s*(import|from) openvino\b", path.read_text(), re.MULTILINE)
+    }
+    assert importers == {"silent_openvino.py", "proof.py"}
+    assert "openvino_telemetry" in (repository / "environment" / "proof.py").read_text()
+
+
+def test_openvino_leaves_nothing_at_home_and_starts_no_thread(repository: Path, tmp_path: Path) -> None:
+    """Its telemetry keeps an id in the home folder, and a thread reports every import to Google."""
+    said = "from silent_openvino import openvino; import threading; print(openvino.__name__, threading.active_count())"
+    outside_ci = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", said], env={**outside_ci, "PYTHONPATH": str(repository / "inference_code")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, list(tmp_path.iterdir())) == ("openvino 1\n", [])
 
 
 def floats_in_use(counter: CountingModel) -> str:

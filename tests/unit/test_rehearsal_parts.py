@@ -140,6 +140,7 @@ def checkout(tmp_path: Path) -> Path:
         f"#!{sys.executable}\n"
         "import os, sys, time\n"
         "print('\\x1b[31mcolour\\x1b[0m', os.environ.get('AWS_PROFILE'), os.environ['AWS_REGION'], flush=True)\n"
+        "print('telemetry off:', os.environ['CDK_DISABLE_CLI_TELEMETRY'], flush=True)\n"
         "if 'destroy' in sys.argv: time.sleep(60)\n"
         "print('Error: the account is full'); sys.exit(3)\n"
     )
@@ -155,6 +156,7 @@ def test_a_failing_cdk_shows_its_reason_and_the_whole_log(checkout: Path, monkey
     assert "exit code 3" in caught.value.what
     assert caught.value.why == "Error: the account is full"
     assert caught.value.log[0] == "colour None us-east-1", "a profile of the caller must not reach a rehearsal"
+    assert caught.value.log[1] == "telemetry off: true"
     assert "the account is full" in (checkout / "cdk.log").read_text()
 
 

@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 
 from serving import network
 from serving.artefact import Artefact
 from serving.network import Network
 from serving.weights import MappedWeights
+from silent_openvino import openvino
 from tests import grey_model
 
 

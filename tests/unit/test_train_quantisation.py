@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from modelling.quantisation import quantise
 from modelling.rounding import LARGEST_WEIGHT, with_sums_kept
 from photo import WHOLE, prepare
 from shards import Sample
+from silent_openvino import openvino
 
 NAME = "efficientnet_lite0"
 PIXELS = preprocessing_of(NAME, WHOLE)

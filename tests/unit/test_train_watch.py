@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ from fitting.loop import EpochResult, StepResult
 from fitting.ranks import Ranks
 from jobs.container import JobError
 from tests.training_data import write_embedding
+from watching.mlflow_tracking import MlflowTracking
 from watching.profile_window import MeasuredTimes, StepTime, profile_rules
 from watching.rules import RULES, LayerSignal, Rule, parse_rules
 from watching.watcher import RunWatcher, layer_signals
@@ -287,6 +291,18 @@ def test_a_chart_survives_values_that_cannot_be_drawn() -> None:
     assert "no data" in lines("Loss", [Series("a", [(0, float("nan"))])], x_label="x")
     drawn = lines("<b>", [Series("<i>", [(1, 0.0), (2, 5.0), (3, 5.0)])], x_label="x", log_y=True)
     assert "<b>" not in drawn and "&lt;i&gt;" in drawn and "nan" not in drawn
+
+
+def test_mlflow_reports_to_nobody_but_its_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """MLflow decides at its import whether it reports its use to its makers."""
+    (tmp_path / "mlflow.py").write_text(
+        "import os\nat_import = os.environ['MLFLOW_DISABLE_TELEMETRY']\n"
+        "set_tracking_uri = set_experiment = lambda name: None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with mock.patch.dict(os.environ), mock.patch.dict(sys.modules):
+        os.environ.pop("MLFLOW_DISABLE_TELEMETRY", None)
+        assert MlflowTracking("https://mlflow.example", "job", {})._mlflow.at_import == "true"
 
 
 def test_mlflow_is_asked_for_before_work_starts(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class OpenvinoGraph:
     """
 
     def __init__(self, path: Path, floats: str) -> None:
-        import openvino
+        from silent_openvino import openvino
 
         core = openvino.Core()
         self._compiled = compile_graph(core, core.read_model(path), floats, {"PERFORMANCE_HINT": "THROUGHPUT"})

@@ -166,8 +166,9 @@ def _means(model: Any, wanted: Sequence[str], photos: Sequence[Pixels]) -> list[
     where a layer in floats comes next.
     """
     import onnx
-    import openvino
     from onnx import helper
+
+    from silent_openvino import openvino
 
     asked = onnx.ModelProto()
     asked.CopyFrom(model)

@@ -21,8 +21,11 @@ from jobs.container import JobContainer, JobError
 EXPERIMENT = "binventory"
 FILES = ("metrics.json", "watch.json", "profile.json", "report.html", "model.json")
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-mlflow.txt"
-# By default MLflow retries an unreachable server for minutes; training must not wait that long.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# By default MLflow retries an unreachable server for minutes, for which training must not wait, and reports its own use
+# to its makers.
+_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true",
+}  # fmt: skip
 
 
 class MlflowTracking:
@@ -103,7 +106,7 @@ class MlflowTracking:
 def _connected(uri: str) -> Any:
     if uri.startswith("file:"):
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-    for variable, value in _PATIENCE.items():
+    for variable, value in _DEFAULTS.items():
         os.environ.setdefault(variable, value)
     mlflow = _imported()
     try:
