@@ -25,6 +25,7 @@ from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
 from evaluation.report import write_report
 from evaluation.served_model import Logits, ServedModel, probabilities_of
+from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobContainer, JobError, run_job
 from jobs.lineage import code_fingerprint, data_fingerprint
@@ -38,6 +39,7 @@ from shards import NOT_SEALED, Sample, ShardError, ShardIndex, check_sealed
 from stacks.vocabulary import ARCHIVE_DIGEST, SPLITS
 
 SERVING_SCHEMA: Final = 1
+_USUAL_BLOCK: Final = 100
 EXAMPLES = """examples:
   python evaluate.py --model model.tar.gz --train shards/train --validation shards/validation --test shards/test \\
       --output evaluated --accuracy-threshold 0.3
@@ -62,7 +64,10 @@ class EvaluateSettings:
     int8_accuracy_loss: float = setting("accuracy int8 may lose on the validation split", 0.005, low=0, high=1)
     int8_rmse_loss: float = setting("RMSE int8 may add on the validation split", 0.01, low=0, high=5)
     calibration_photos: int = setting("training photos that calibrate int8", 32, low=8, high=4096)
-    block_size: int = setting("ids a block: photos of one block are not independent", 100, low=1, high=1_000_000)
+    block_size: int = setting(
+        "ids a block, whose photos are not independent; 0: the blocks by which the photos were split", 0,
+        low=0, high=1_000_000,
+    )  # fmt: skip
     seed: int = setting("seed of the bootstrap", 0, low=0, high=2**31)
     sealed: str = setting(
         "digests of the splits' lists of shards, as step Seal recorded them; none: not held to any", NOT_SEALED
@@ -203,11 +208,17 @@ def _predictions(
 
 
 def _blocks(photos: ShardIndex, size: int) -> list[str]:
-    """The block of each id; an id that is no number is a block by itself."""
-    return [str(int(photo) // size) if photo.isdecimal() else f"id {photo}" for photo in photos.ids]
+    """The block of each photo, as Ingest has split them; by ids where a size was asked for, or the shards do not say."""
+    asked = size or _USUAL_BLOCK
+    return [(not size and record.block) or block_of(record.id, asked) for record in photos.records]
 
 
 def _champion(photos: ShardIndex, card: ModelCard, settings: EvaluateSettings) -> FoundChampion:
+    if settings.model_package_group == "none" != settings.endpoint:
+        raise JobError(
+            f"--endpoint {settings.endpoint} needs --model-package-group: where the endpoint does not answer, the "
+            "champion is the newest approved package of the group"
+        )
     if settings.model_package_group == "none":
         return FoundChampion(None, "")
     return find_champion(settings.endpoint, settings.model_package_group, photos, card.classes)

@@ -13,7 +13,7 @@ import boto3
 import numpy as np
 import pytest
 import torch
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 import arithmetic
 import embed
@@ -38,7 +38,7 @@ from serving.network import Network
 from serving.refusals import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
-from tests.listed import enlist
+from tests.listed import enlist, write_shard
 from tests.training_data import SMALL_INPUT, write_split
 
 SPLITS = ("train", "validation", "test")
@@ -345,6 +345,50 @@ def test_a_champion_whose_archive_is_gone_is_a_finding(
     monkeypatch.setattr(boto3, "client", lambda _service: registry)
     report = run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
     assert "Not Found" in report["binventory"]["gate"]["not_compared"]
+
+
+def test_a_champion_that_may_not_be_fetched_fails_the_job(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal, or an outage: else the threshold alone would decide, beside a champion that nobody has looked at."""
+    registry = Registry(tmp_path)
+    for error in (
+        ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject"),
+        EndpointConnectionError(endpoint_url="https://s3.us-east-1.amazonaws.com"),
+    ):
+
+        def refuse(*_asked: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(registry, "download_file", refuse)
+        monkeypatch.setattr(boto3, "client", lambda _service: registry)
+        with pytest.raises(JobError, match="the champion arn:champion cannot be fetched"):
+            run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
+
+
+def test_an_endpoint_without_a_group_is_refused(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="--endpoint bins needs --model-package-group"):
+        run(world, tmp_path, "--precision", "fp32", "--endpoint", "bins")
+
+
+def test_blocks_are_those_by_which_the_photos_were_split(world: Path, tmp_path: Path) -> None:
+    """Two blocks of fifteen photos, which by their ids are one of a hundred, or thirty of ids that are no numbers."""
+    shutil.copytree(world, tmp_path / "world")
+    shutil.rmtree(tmp_path / "world" / "test")
+    (tmp_path / "world" / "test").mkdir()
+    photos = ShardIndex(world / "test")
+    write_shard(
+        tmp_path / "world" / "test" / "test-00000.tar",
+        [
+            (f"cam{row:02}x", photo.photo, {"id": f"cam{row:02}x", "count": photo.count, "block": f"cam{row // 15}"})
+            for row, photo in enumerate(photos)
+        ],
+    )
+    found = run(tmp_path / "world", tmp_path / "split", "--precision", "fp32")
+    assert found["binventory"]["blocks"] == 2
+    asked = run(tmp_path / "world", tmp_path / "asked", "--precision", "fp32", "--block-size", "10")
+    assert asked["binventory"]["blocks"] == 30
+    assert run(world, tmp_path / "ids", "--precision", "fp32", "--block-size", "10")["binventory"]["blocks"] == 3
 
 
 def test_a_damaged_champion_is_not_compared(

@@ -24,6 +24,10 @@ from shards import Sample
 _ANSWERING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
 
 
+# Of a package, or of its archive.
+_GONE = frozenset({"404", "NoSuchKey", "NoSuchBucket", "ValidationException"})
+
+
 class NoPackageError(Exception):
     """The endpoint serves a model that is no model package, or that cannot be read."""
 
@@ -97,8 +101,8 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
     Args:
         endpoint: its name, or `none`.
 
-    A champion that cannot be read or compared is a finding, no error, so that a broken package does not end every later
-    evaluation. Raises JobError when the champion cannot be looked up.
+    A champion that is gone, broken or cannot be compared is a finding, no error, so that a broken package does not end
+    every later evaluation. Raises JobError when the champion cannot be looked up or fetched.
     """
     try:
         arn = serving_package(endpoint) if endpoint != "none" else None
@@ -111,8 +115,19 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
         return FoundChampion(None, "")
     try:
         return FoundChampion(Champion(arn, *_answers_of(arn, photos, classes)), "")
+    except BotoCoreError as error:
+        raise JobError(_not_fetched(arn, error)) from error
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code", "") not in _GONE:
+            raise JobError(_not_fetched(arn, error)) from error
+        return FoundChampion(None, f"champion {arn}: {error}")
     except Exception as error:  # whatever the archive of another version brings about
         return FoundChampion(None, f"champion {arn}: {error}")
+
+
+def _not_fetched(arn: str, error: Exception) -> str:
+    """A refusal or an outage says nothing about the champion: the threshold alone must not decide for it."""
+    return f"the champion {arn} cannot be fetched: {error}; grant the job's role what is denied, or start again"
 
 
 def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
