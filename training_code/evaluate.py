@@ -208,7 +208,7 @@ def _predictions(
 
 
 def _blocks(photos: ShardIndex, size: int) -> list[str]:
-    """The block of each photo, as Ingest has split them; by ids where a size was asked for, or the shards do not say."""
+    """The block of each photo, as Ingest has split them; by ids where a size was asked for, or shards do not say."""
     asked = size or _USUAL_BLOCK
     return [(not size and record.block) or block_of(record.id, asked) for record in photos.records]
 

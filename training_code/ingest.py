@@ -38,7 +38,9 @@ class IngestFlags:
     photos_uri: str | None = setting(
         "s3://bucket/prefix/, file:///folder or a folder, holding bin-images/ and metadata/", None
     )
-    merge: Path | None = setting("only write the whole report of machines that did not share this folder", None)
+    merge: Path | None = setting(
+        "only write the whole report of machines that did not share this folder; takes no other flag", None, alone=True
+    )
     labels_uri: str = setting(
         "CSV image_id,count[,label_source], CSV image_id, or the published .json; none: all photos, by their metadata",
         NO_LABELS,
@@ -71,10 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
         JobError: a flag is wrong, the source cannot be read or the books do not balance; the message names the cure.
     """
     flags = parse_settings(IngestFlags, arguments, __doc__ or "", EXAMPLES)
-    if flags.merge is not None and flags.photos_uri is None:
+    if flags.merge is not None:
         asyncio.run(merge(flags.merge))
         return
-    if flags.merge is not None or flags.photos_uri is None:
+    if flags.photos_uri is None:
         raise IngestError("give either --photos-uri or --merge. See --help")
     settings = IngestSettings(
         photos_uri=flags.photos_uri,

@@ -63,21 +63,23 @@ class TrainSettings:
 
     strategy: str = setting("head: a head on frozen features; full: everything", "head", choices=("head", "full"))
     backbone: str = setting("network before the head (head: must be the embedded one)", "resnet50")
-    weights: str = setting(
-        "full only: torchvision, packaged, channel, an s3:// uri, a path, or none for random", "torchvision"
-    )
+    weights: str | None = setting(
+        "torchvision, packaged, channel, an s3:// uri, a path, or none for random (head: must be the embedded ones)",
+        None, full="torchvision",
+    )  # fmt: skip
     features: str = setting("every stage, or the last pool alone; embedded: what Embed was asked for", "embedded",
                             choices=("embedded", "stages", "last"), full="stages")  # fmt: skip
-    fit: str = setting("full only: whole frame squashed, or its centre (head: as embedded)", "whole",
-                       choices=("whole", "crop"))  # fmt: skip
-    input_size: int = setting("full only: side of the network's input, pixels", 224, low=32, high=512)
+    fit: str | None = setting("whole frame squashed, or its centre (head: must be as embedded)", None,
+                              choices=("whole", "crop"), full="whole")  # fmt: skip
+    input_size: int | None = setting("side of the network's input, pixels (head: must be as embedded)", None,
+                                     low=32, high=512, full=224)  # fmt: skip
     head: str = setting("ordered: one score and four thresholds; softmax: a score a count", ORDERED, choices=HEADS)
     answer: str = setting("which count is answered", MEDIAN, choices=ANSWERS)
     epochs: int = setting("passes over the training split", 20, low=1, high=10_000, full=8)
     lr: float = setting("peak learning rate", 0.03, low=1e-8, high=10, full=9e-4)
     batch_size: int = setting("photos a step, over all machines", 64, low=1, high=65_536, full=32)
     batch_norm: str = setting("full only: train on each batch's statistics, or keep the weights' own", "frozen",
-                              choices=("frozen", "train"))  # fmt: skip
+                              choices=("frozen", "train"), only="full")  # fmt: skip
     loss: str = setting("what is minimised", "cross-entropy", choices=tuple(OBJECTIVES))
     label_smoothing: float = setting(
         "share of the loss that asks for every count alike", 0.0, low=0, high=0.9, full=0.05
@@ -85,8 +87,10 @@ class TrainSettings:
     squared_error: float = setting("weight of the expected count's squared error", 0.0, low=0, high=10, full=0.2)
     optimiser: str = setting("update rule", "sgd", choices=OPTIMISERS, full="adamw")
     weight_decay: float = setting("decay of weights towards zero", 0.02, low=0, high=10, full=0.01)
-    head_rate: float = setting("full only: the head's learning rate, relative to lr", 0.3, low=0.01, high=100)
-    head_epochs: int = setting("full only: epochs of the head alone before everything; 0: none", 20, low=0, high=1000)
+    head_rate: float = setting("full only: the head's learning rate, relative to lr", 0.3, low=0.01, high=100,
+                               only="full")  # fmt: skip
+    head_epochs: int = setting("full only: epochs of the head alone before everything; 0: none", 20, low=0, high=1000,
+                               only="full")  # fmt: skip
     average: float = setting("decay of the averaged weights that are kept; 0: the last ones", 0.0, low=0, high=0.9999,
                              full=0.98)  # fmt: skip
     clip: float = setting("norm to which longer gradients are shortened; 0: never", 0.0, low=0, high=1e6, full=5.0)
@@ -106,8 +110,9 @@ class TrainSettings:
     profile_steps: int = setting("steps whose operators are profiled; 0: none", 0, low=0, high=1000)
     mlflow: str = setting("MLflow tracking uri; none: no tracking", "none")
     artefact: str = setting("what to save; auto: the head alone in a tuning trial, else all", "auto", choices=ARTEFACTS)
-    threads: int = setting("threads that decode photos (full)", 4, low=1, high=256)
-    max_corrupt_share: float = setting("share of photos or shards that may be unreadable (full)", 0.01, low=0, high=1)
+    threads: int = setting("full only: threads that decode photos", 4, low=1, high=256, only="full")
+    max_corrupt_share: float = setting("full only: share of photos or shards that may be unreadable", 0.01,
+                                       low=0, high=1, only="full")  # fmt: skip
     sealed: str = setting(
         "full only: digests of the splits' lists of shards, as step Seal recorded them; none: not held to any", "none"
     )
@@ -205,6 +210,7 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     check_backbone(folder / "features", card.tensors)
     if card.backbone != settings.backbone:
         raise JobError(f"backbone is {settings.backbone}, but the features were embedded with {card.backbone}")
+    _require_as_embedded(settings, card)
     splits = [read_split(folder / "features", split) for split in (TRAIN, VALIDATION)]
     card, splits = _asked_features(settings.features, card, splits)
     card = replace(card, computed_in={"features": same_precision(splits)}, head=settings.head, answer=settings.answer)
@@ -213,6 +219,18 @@ def _head_task(settings: TrainSettings, container: JobContainer) -> Task:
     head = CountHead(train.views.shape[2], dropout=settings.dropout, kind=settings.head)
     head.standardise_on(train.views.flatten(0, 1), card.feature_groups)
     return Task(head, train, validation, train.counts, card, (train.digest, validation.digest))
+
+
+def _require_as_embedded(settings: TrainSettings, card: ModelCard) -> None:
+    """Raise JobError where a flag asks for what the features were not made with: it would have no effect."""
+    made = {"weights": card.weights, "fit": card.preprocessing.fit, "input_size": card.preprocessing.crop}
+    for name, found in made.items():
+        asked = getattr(settings, name)
+        if asked is not None and asked != found:
+            flag = "--" + name.replace("_", "-")
+            raise JobError(
+                f"{flag} is {asked}, but the features were embedded with {found}: leave it out, or embed again"
+            )
 
 
 def _asked_features(asked: str, card: ModelCard, splits: list[FeatureSet]) -> tuple[ModelCard, list[FeatureSet]]:
@@ -230,6 +248,10 @@ def _full_task(settings: TrainSettings, container: JobContainer, ranks: Ranks) -
     # Here, not above: a trial on features should not wait for torchvision and Pillow.
     from modelling.backbones import load_backbone, preprocessing_of
 
+    assert settings.weights is not None and settings.fit is not None and settings.input_size is not None
+    if settings.artefact == "head" or settings.features == "embedded":
+        flag = "--artefact head" if settings.artefact == "head" else "--features embedded"
+        raise JobError(f"{flag} needs strategy head: with full, everything is trained, and Embed has written nothing")
     pixels = preprocessing_of(settings.backbone, settings.fit, settings.input_size)
     train = _photo_source(settings, TRAIN, settings.train or container.channel(TRAIN), pixels)
     validation = _photo_source(settings, VALIDATION, settings.validation or container.channel(VALIDATION), pixels)

@@ -433,6 +433,12 @@ def test_the_command_line_refuses_what_makes_no_sense(arguments: list[str]) -> N
         main(arguments)
 
 
+@pytest.mark.parametrize("beside", [["--output", "y"], ["--limit-per-class", "5"], ["--ignore-etags"]])
+def test_a_merge_takes_no_other_flag(beside: list[str]) -> None:
+    with pytest.raises(JobError, match=f"--merge takes no other flag: {beside[0]} would have no effect"):
+        main(["--merge", "x", *beside])
+
+
 def test_the_page_stands_alone_and_shows_every_class(tmp_path: Path) -> None:
     objects = bucket() | {"metadata/<script>alert(1)<.json": b"{}"}
     ingest(write(tmp_path / "in", objects), tmp_path / "out")

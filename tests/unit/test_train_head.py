@@ -21,7 +21,7 @@ from fitting.loop import Fit
 from fitting.objectives import cross_entropy, expected_count, ordinal
 from fitting.optimiser import Optimiser, Schedule
 from jobs.container import JobError, run_job
-from modelling.bin_model import BinModel, load_model
+from modelling.bin_model import BinModel, load_model, read_card
 from modelling.head import CountHead
 from tests.training_data import add_features, write_embedding
 
@@ -163,6 +163,13 @@ def test_a_trial_saves_its_head_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         (["--strategy", "half"], "--strategy is 'half'; it must be one of head, full"),
         (["--learning-rate", "1"], "unrecognized arguments: --learning-rate 1"),
         (["--backbone", "resnet50"], "backbone is resnet50, but the features were embedded with small"),
+        (["--weights", "torchvision"], "--weights is torchvision, but the features were embedded with none"),
+        (["--fit", "whole"], "--fit is whole, but the features were embedded with crop"),
+        (["--input-size", "300"], "--input-size is 300, but the features were embedded with 224"),
+        (["--head-rate", "0.5"], "--head-rate has no effect with strategy head, only with full"),
+        (["--batch-norm", "train"], "--batch-norm has no effect with strategy head"),
+        (["--strategy", "full", "--artefact", "head"], "--artefact head needs strategy head"),
+        (["--strategy", "full", "--features", "embedded"], "--features embedded needs strategy head"),
     ],
 )
 def test_a_wrong_setting_is_named_before_work(flags: list[str], message: str, tmp_path: Path) -> None:
@@ -170,6 +177,16 @@ def test_a_wrong_setting_is_named_before_work(flags: list[str], message: str, tm
     with pytest.raises(JobError) as error:
         run(tmp_path, *flags)
     assert message in str(error.value)
+
+
+def test_what_the_features_were_made_with_may_be_said_and_is_not_made_up(tmp_path: Path) -> None:
+    write_embedding(tmp_path / "embedding")
+    run(tmp_path, "--epochs", "1", "--weights", "none", "--fit", "crop", "--input-size", "224")
+    said = read_card(tmp_path / "model" / "model.json").training["hyperparameters"]
+    assert (said["weights"], said["fit"], said["input_size"]) == ("none", "crop", 224)
+    run(tmp_path, "--epochs", "1")
+    said = read_card(tmp_path / "model" / "model.json").training["hyperparameters"]
+    assert not {"weights", "fit", "input_size"} & set(said)
 
 
 def test_numbers_as_sagemaker_sends_them(tmp_path: Path) -> None:

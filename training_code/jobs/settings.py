@@ -26,6 +26,10 @@ class _Rule:
     choices: tuple[str, ...] = ()
     full: Any = None
     """The default with strategy full, where it is another."""
+    only: str = ""
+    """The strategy with which it has an effect; empty: with any."""
+    alone: bool = False
+    """Whether no other flag has an effect beside it."""
 
     @property
     def allowed(self) -> str:
@@ -47,16 +51,19 @@ def setting(
     high: float = math.inf,
     choices: tuple[str, ...] = (),
     full: Any = None,
+    only: str = "",
+    alone: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag. `low` and `high` are allowed values.
 
-    `full` is the default where the setting `strategy` is full, if that is another one.
+    `full` is the default where the setting `strategy` is full, if that is another one. A flag that would have no effect
+    is refused: one with another strategy than `only`, and one beside a flag that is `alone`.
     """
-    return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices, full)})
+    return field(default=default, metadata={"rule": _Rule(help_text, low, high, choices, full, only, alone)})
 
 
 def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, description: str, examples: str) -> Settings:
-    """The settings in the flags. Raises JobError for an unknown flag or a value outside its range."""
+    """The settings in the flags. Raises JobError for an unknown flag, one without effect, or a wrong value."""
     parser = _Parser(
         description=description, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -65,6 +72,8 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
     for item in _flags(kind):
         rule: _Rule = item.metadata["rule"]
         default = "" if item.default in (MISSING, None) else f" (default {item.default}{_of_full(rule)})"
+        if item.default is None and rule.full is not None:
+            default = f" (default with strategy full: {rule.full})"
         parser.add_argument(
             _flag(item), dest=item.name, required=item.default is MISSING, default=None,
             # A flag alone means true; SageMaker gives every hyperparameter a value.
@@ -73,11 +82,24 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
             metavar=_plain(types[item.name]).__name__.upper(), help=(rule.help + default).replace("%", "%%"),
         )  # fmt: skip
     given = vars(parser.parse_args(arguments))
+    usual = next((item.default for item in _flags(kind) if item.name == "strategy"), "")
+    strategy = str(given.get("strategy") or usual).strip().strip('"')
+    _refuse_without_effect([item for item in _flags(kind) if given[item.name] is not None], strategy)
     for item in _flags(kind):
         if given[item.name] is None:
             full = item.metadata["rule"].full
-            given[item.name] = full if full is not None and given["strategy"] == "full" else item.default
+            given[item.name] = full if full is not None and strategy == "full" else item.default
     return kind(**{item.name: _convert(item, types[item.name], given[item.name]) for item in _flags(kind)})
+
+
+def _refuse_without_effect(given: Sequence[Field[Any]], strategy: str) -> None:
+    for item in given:
+        rule: _Rule = item.metadata["rule"]
+        others = ", ".join(_flag(other) for other in given if other is not item)
+        if rule.alone and others:
+            raise JobError(f"{_flag(item)} takes no other flag: {others} would have no effect. See --help")
+        if rule.only and strategy != rule.only:
+            raise JobError(f"{_flag(item)} has no effect with strategy {strategy}, only with {rule.only}: leave it out")
 
 
 def _flags(kind: type[Any]) -> list[Field[Any]]:
