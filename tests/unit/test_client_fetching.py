@@ -334,13 +334,13 @@ def test_names_that_resolve_slowly_not_at_all_or_to_nothing_are_refused(attacker
 
 
 def test_a_closed_port_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()
-    with pytest.raises(FetchError) as refused:
-        fetch_photo(
-            "https://photos.example/",
-            POLICY,
-            resolve=names(),
-            connect=lambda _, seconds: socket.create_connection(closed, timeout=seconds),
-        )
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody else gets it, and nobody listens on it
+        with pytest.raises(FetchError) as refused:
+            fetch_photo(
+                "https://photos.example/",
+                POLICY,
+                resolve=names(),
+                connect=lambda _, seconds: socket.create_connection(closed.getsockname(), timeout=seconds),
+            )
     assert refused.value.reason == "unreachable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,15 +30,20 @@ def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_killed_worker_leaves_what_the_next_run_completes_to_the_same_bytes(tmp_path: Path) -> None:
     objects = bucket(blocks=10, photos=20)
     arguments = ["--shard-photos", "20", "--concurrency", "2"]
-    with ObjectServer(objects, latency=0.02) as server:
+    marks = tmp_path / "out/report/units"
+
+    def no_more(key: str, before: int) -> Fault | None:
+        """The first finished shard is followed by no other."""
+        return Fault.STALL if list(marks.glob("*.json")) else None
+
+    with ObjectServer(objects, fault=no_more) as server:
         worker = ingest_process(server, tmp_path / "out", *arguments)
-        marks = tmp_path / "out/report/units"
-        while worker.poll() is None and not (marks.is_dir() and list(marks.glob("*.json"))):
+        while worker.poll() is None and not list(marks.glob("*.json")):
             time.sleep(0.005)
         worker.send_signal(signal.SIGKILL)
         worker.communicate()
         assert worker.returncode == -signal.SIGKILL, "the worker was done before it could be killed"
-        server.latency = 0.0
+        server.fault = None
         finished = len(list(marks.glob("*.json")))
         assert 0 < finished < 10
         assert ingest(server, tmp_path / "out", *arguments) == 0
@@ -120,19 +126,26 @@ def test_workers_end_with_a_parent_that_is_killed_while_it_lists(tmp_path: Path)
         workers = workers_once_started(process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert not psutil.wait_procs(workers, timeout=30)[1]
+        assert not psutil.wait_procs(workers, timeout=60)[1]
 
 
 def test_a_second_ingest_into_the_same_output_says_so_and_leaves_the_first_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ObjectServer(bucket(), latency=0.02) as server:
+    asked, refused = threading.Event(), threading.Event()
+
+    def hold(key: str, before: int) -> Fault | None:
+        """No answer until the second ingest has been refused."""
+        asked.set()
+        refused.wait(60)
+        return None
+
+    with ObjectServer(bucket(), fault=hold) as server:
         process = ingest_process(server, tmp_path / "out", "--concurrency", "2")
-        while not server.requests:
-            assert process.poll() is None, "the ingest ended before it had asked for anything"
-            time.sleep(0.005)
+        assert asked.wait(60), "the first ingest asked for nothing"
         assert ingest(server, tmp_path / "out") == 1
         assert "another ingest writes to" in capsys.readouterr().err
+        refused.set()
         process.communicate(timeout=60)
         assert process.returncode == 0
         assert ingest(server, tmp_path / "clean") == 0

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,8 @@ class Gated(CountingModel):
         self.prepared: list[Opened] = []
         self.decoded_in: list[str] = []
         self.arrived = threading.Event()
+        self.taken = 0
+        self.batcher: MicroBatcher
         self.large = 0
         self.hold_large = threading.Event()
         self.hold_large.set()
@@ -64,12 +65,23 @@ class Gated(CountingModel):
         return result
 
     def logits(self, batch: Photos) -> Logits:
+        self.taken += len(batch)
         self.arrived.set()
         self.gate.wait(30)
         self.batches.append(len(batch))
         if self.failure is not None:
             raise self.failure
         return super().logits(batch)
+
+    @property
+    def queued(self) -> int:
+        """How many photos have come to the network's queue: from prepared to queued is a step."""
+        return self.taken + len(self.batcher._waiting)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the network's thread takes the next photo at once: from its last answer to its rest is a step."""
+        return self.batcher._rests
 
 
 def quiet() -> Metrics:
@@ -80,6 +92,7 @@ def served(folder: Path, limits: AdmissionLimits, play: Callable[[Gated, httpx.A
     """Run `play` with a gated model and a client of the application around it."""
     counter = Gated(grey_model.write(folder / "model"))
     application = Application(counter, limits=limits, metrics=quiet())
+    counter.batcher = application._batcher
 
     async def run() -> Any:
         transport = httpx.ASGITransport(app=application)
@@ -199,7 +212,7 @@ def test_a_request_of_many_photos_leaves_room_for_others(tmp_path: Path) -> None
         large = asyncio.create_task(client.post("/invocations", content=pixels.getvalue(), headers=headers))
         await until(lambda: len(counter.prepared) == 8)
         small = asyncio.create_task(post(client, grey_model.photo(250)))
-        await until(lambda: len(counter.prepared) == 9)
+        await until(lambda: counter.queued == 9)
         counter.gate.set()
         assert (await small).json()["count"] == 5 and sum(counter.batches) < 64
         assert len((await large).json()["predictions"]) == 64
@@ -247,8 +260,7 @@ def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_p
         first = asyncio.create_task(post(client, grey_model.photo(5)))
         await until(counter.arrived.is_set)  # It is at the gate, alone.
         rest = [asyncio.create_task(post(client, grey_model.photo(250))) for _ in range(10)]
-        await until(lambda: len(counter.prepared) == 11)
-        await asyncio.sleep(0.2)  # From prepared to queued is a step of the event loop.
+        await until(lambda: counter.queued == 11)
         counter.gate.set()
         assert [response.json()["count"] for response in await asyncio.gather(first, *rest)] == [1] + [5] * 10
         assert counter.batches[0] == 1 and sum(counter.batches) == 11 and max(counter.batches) == 8
@@ -258,12 +270,14 @@ def test_what_waits_together_goes_through_together_and_nothing_waits_alone(tmp_p
 
 def test_a_photo_that_comes_alone_is_decoded_where_it_is_scored(tmp_path: Path) -> None:
     async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        await until(lambda: counter.rests)
         first = asyncio.create_task(post(client, grey_model.photo(5)))
         await until(counter.arrived.is_set)  # The network's thread has decoded it, and is at the gate.
         rest = [asyncio.create_task(post(client, grey_model.photo(250))) for _ in range(3)]
         await until(lambda: len(counter.prepared) == 4)
         counter.gate.set()
         assert [response.json()["count"] for response in await asyncio.gather(first, *rest)] == [1, 5, 5, 5]
+        await until(lambda: counter.rests)
         assert (await post(client, grey_model.photo(128))).json()["count"] == 3
         assert counter.decoded_in == ["network", "decoder", "decoder", "decoder", "network"]
 
@@ -460,14 +474,32 @@ def test_metrics_are_written_when_their_interval_has_passed() -> None:
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_the_last_values_before_a_quiet_hour_are_written_without_another_request() -> None:
-    stream = io.StringIO()
-    metrics = Metrics(namespace="N", dimensions={}, properties={"ModelPackage": "p"}, interval_s=0.2, stream=stream)
+def test_the_last_values_before_a_quiet_hour_are_written_without_another_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream, rings, written = io.StringIO(), threading.Event(), threading.Event()
+
+    class Clock(threading.Thread):
+        """A timer whose time is up when the test says so."""
+
+        def __init__(self, seconds: float, work: Callable[[], None]) -> None:
+            super().__init__(daemon=True)
+            self._work = work
+
+        def run(self) -> None:
+            rings.wait(30)
+            self._work()
+            written.set()
+
+        def cancel(self) -> None:
+            """Its time is up already."""
+
+    monkeypatch.setattr("serving.telemetry.threading.Timer", Clock)
+    metrics = Metrics(namespace="N", dimensions={}, properties={"ModelPackage": "p"}, stream=stream)
     metrics.observe(Latency=1.0)
     metrics.observe(Latency=2.0)
     assert stream.getvalue() == ""
-    deadline = time.monotonic() + 30
-    while not stream.getvalue() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    rings.set()
+    assert written.wait(30)
     (line,) = map(json.loads, stream.getvalue().splitlines())
     assert (line["Latency"], line["ModelPackage"]) == ([1.0, 2.0], "p")
