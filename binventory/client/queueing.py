@@ -77,7 +77,7 @@ def count_queued(
     """
     data = photo_bytes(photo, policy)
     bucket, prefix = bucket_and_key(queue.input_uri)
-    key = f"{prefix}{queue.folder}/{hashlib.sha256(data).hexdigest()}-{time.time_ns()}"
+    key = f"{prefix}{queue.folder}/{hashlib.sha256(data).hexdigest()}-{uuid.uuid4().hex}"
     try:
         queue.s3.put_object(Bucket=bucket, Key=key, Body=data)
     except ClientError as error:

@@ -66,7 +66,7 @@ def create_config(client: ClientFactory, name: str, image: str, *, instances: in
     return name
 
 
-def wait_while(client: ClientFactory, endpoint: str, *statuses: str, seconds: float = 30) -> dict[str, Any]:
+def wait_while(client: ClientFactory, endpoint: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
     """The endpoint's description once its status is none of these."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -70,7 +70,7 @@ def test_every_exchange_of_a_full_sample_can_be_read_again(client: ClientFactory
     serve(client, "full", model)
     photos = [b"\xff\xd8first", b"\xff\xd8second"]
     answers = [ask(client, "full", photo) for photo in photos]
-    found = until(lambda: events(client, "full") if len(events(client, "full")) == 2 else None, seconds=20)
+    found = until(lambda: events(client, "full") if len(events(client, "full")) == 2 else None)
     assert [base64.b64decode(event["captureData"]["endpointInput"]["data"]) for event in found] == photos
     assert found[0]["captureData"]["endpointInput"]["observedContentType"] == "image/jpeg"
     assert found[0]["captureData"]["endpointInput"]["encoding"] == "BASE64"
@@ -86,7 +86,7 @@ def test_a_sample_takes_its_share_and_the_key_it_is_given(client: ClientFactory,
     serve(client, "some", model, InitialSamplingPercentage=50, KmsKeyId=key, CaptureOptions=[{"CaptureMode": "Output"}])
     for _ in range(80):
         ask(client, "some")
-    until(lambda: len(events(client, "some")) > 15, seconds=20)
+    until(lambda: len(events(client, "some")) > 15)
     found = events(client, "some")
     assert len(found) < 65, "half of 80, within five standard deviations"
     assert all(set(event["captureData"]) == {"endpointOutput"} for event in found)
@@ -101,14 +101,14 @@ def test_nothing_is_kept_of_what_failed_or_was_not_asked_for(client: ClientFacto
     with pytest.raises(client("sagemaker-runtime").exceptions.ModelError):
         ask(client, "errors", b"refuse")
     ask(client, "errors")
-    assert len(until(lambda: events(client, "errors"), seconds=20)) == 1
+    assert len(until(lambda: events(client, "errors"))) == 1
     assert keys(client, "off") == []
 
 
 def test_one_mode_captures_both_sides(client: ClientFactory, model: str) -> None:
     serve(client, "both", model, CaptureOptions=[{"CaptureMode": "InputAndOutput"}])
     ask(client, "both", b"\xff\xd8photo")
-    (event,) = until(lambda: events(client, "both"), seconds=20)
+    (event,) = until(lambda: events(client, "both"))
     assert {side: data["mode"] for side, data in event["captureData"].items()} == {
         "endpointInput": "INPUT",
         "endpointOutput": "OUTPUT",

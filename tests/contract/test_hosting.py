@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import until
 from tests.contract.serving import (
     ROLE,
     ask,
@@ -126,37 +126,37 @@ def test_a_crashed_instance_is_replaced(client: ClientFactory, endpoint: str) ->
     """The request that killed it fails, the next ones are answered by another process."""
     before = ask(client, endpoint)["process"]
     assert refusal(ask, client=client, endpoint=endpoint, body=b"die").response["Error"]["Code"] == "ModelError"
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+
+    def answering() -> int | None:
         try:
-            after = ask(client, endpoint)["process"]
-            break
+            return int(ask(client, endpoint)["process"])
         except ClientError:
-            time.sleep(0.05)
-    assert after != before
+            return None
+
+    assert until(answering) != before
     assert not psutil.pid_exists(before)
 
 
 def test_logs_and_metrics_reach_the_local_cloudwatch(client: ClientFactory, endpoint: str) -> None:
     """One stream an instance, and the metrics that autoscaling and alarms read."""
     ask(client, endpoint)
-    deadline = time.monotonic() + 20
-    names: set[str] = set()
-    messages: list[str] = []
-    while time.monotonic() < deadline and not ({"Invocations", "ModelLatency"} <= names and messages):
-        metrics = client("cloudwatch").list_metrics(Namespace="AWS/SageMaker")["Metrics"]
-        names = {metric["MetricName"] for metric in metrics}
-        group = f"/aws/sagemaker/Endpoints/{endpoint}"
+
+    def messages() -> list[str]:
         try:
-            events = client("logs").filter_log_events(logGroupName=group)["events"]
+            events = client("logs").filter_log_events(logGroupName=f"/aws/sagemaker/Endpoints/{endpoint}")["events"]
         except ClientError:
-            events = []
-        messages = [event["message"] for event in events if event["message"].startswith("serving")]
-        time.sleep(0.05)
-    assert messages and messages[0] == "serving shared-config"
-    assert {"Invocations", "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors"} <= names
+            return []
+        return [event["message"] for event in events if event["message"].startswith("serving")]
+
+    def metrics() -> list[dict[str, Any]]:
+        """Those of the endpoint, once all are there: they are sent twice a second, perhaps not all at once."""
+        found: list[dict[str, Any]] = client("cloudwatch").list_metrics(Namespace="AWS/SageMaker")["Metrics"]
+        wanted = {"Invocations", "InvocationsPerInstance", "Invocation4XXErrors", "Invocation5XXErrors", "ModelLatency"}
+        return found if wanted <= {metric["MetricName"] for metric in found} else []
+
+    assert until(messages)[0] == "serving shared-config"
     assert {"EndpointName": endpoint, "VariantName": "primary"} == {
-        dimension["Name"]: dimension["Value"] for dimension in metrics[0]["Dimensions"]
+        dimension["Name"]: dimension["Value"] for dimension in until(metrics)[0]["Dimensions"]
     }
 
 

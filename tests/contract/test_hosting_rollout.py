@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from botocore.exceptions import ClientError
 from local_aws.server import LocalAws
 from tests.callers import Callers
 from tests.contract.conftest import ClientFactory, connect
+from tests.contract.jobs import until
 from tests.contract.serving import BUCKET, ask, create_config, push_image, start_endpoint, wait_while
 from tests.forked import ForkedAws
 
@@ -81,7 +81,7 @@ def test_a_good_update_loses_no_request(client: ClientFactory, image: str, kind:
     start_endpoint(client, endpoint, old)
     config = canary([alarm(client, endpoint, "Invocation5XXErrors", 1)], minutes=1, kind=kind)
     with load(client, endpoint).calling() as callers:
-        time.sleep(0.3)
+        until(lambda: callers.answers)
         client("sagemaker").update_endpoint(EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=config)
         during = client("sagemaker").describe_endpoint(EndpointName=endpoint)
         assert during["EndpointStatus"] == "Updating"
@@ -115,6 +115,7 @@ def test_a_rolling_update_goes_by_batches_and_loses_no_request(client: ClientFac
     start_endpoint(client, "rolling", old)
     seen: set[tuple[int, int, str]] = set()
     with load(client, "rolling").calling() as callers:
+        until(lambda: callers.answers)
         client("sagemaker").update_endpoint(
             EndpointName="rolling", EndpointConfigName=new, DeploymentConfig=rolling(120, [])
         )
@@ -197,10 +198,7 @@ def test_a_rollback_that_fails_leaves_both_and_the_next_update_ends_it(
     assert wait_while(client, "stuck", "Updating")["EndpointConfigName"] == new
     assert {ask(client, "stuck")["name"] for _ in range(5)} == {new}
     client("sagemaker").delete_endpoint(EndpointName="stuck")
-    deadline = time.monotonic() + 20
-    while set(fast_aws.processes()) - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert set(fast_aws.processes()) - before == set()
+    until(lambda: not set(fast_aws.processes()) - before)
 
 
 def test_a_package_that_crashes_at_load_never_gets_a_request(client: ClientFactory, image: str) -> None:
@@ -236,12 +234,10 @@ def test_a_bad_package_is_undone_when_its_alarm_rings(
         client("sagemaker").update_endpoint(
             EndpointName=endpoint, EndpointConfigName=new, DeploymentConfig=canary([ringing], minutes=30)
         )
-        after = wait_while(client, endpoint, "Updating", seconds=60)
-        errors = len(callers.errors)
-        callers.answers.clear()
-        time.sleep(0.5)
-        assert len(callers.errors) == errors, "none once it is undone"
-        assert set(callers.answers) == {old}
+        after = wait_while(client, endpoint, "Updating")
+    with load(client, endpoint).calling() as afterwards:
+        until(lambda: sum(afterwards.answers.values()) >= 20 or afterwards.errors)
+    assert (set(afterwards.answers), afterwards.errors) == ({old}, []), "only the old one answers once it is undone"
     assert (after["EndpointConfigName"], after["EndpointStatus"]) == (old, "InService")
     assert ringing in after["FailureReason"] and "ALARM" in after["FailureReason"]
     assert all("500" in error for error in callers.errors)
@@ -256,6 +252,7 @@ def test_another_endpoints_errors_do_not_undo_an_update(client: ClientFactory, i
     new = create_config(client, "quiet-new", image)
     config = canary([alarm(client, "quiet", "Invocation5XXErrors", 1)], minutes=3)
     with load(client, "noisy").calling() as callers:
+        until(lambda: callers.errors)
         client("sagemaker").update_endpoint(EndpointName="quiet", EndpointConfigName=new, DeploymentConfig=config)
         assert wait_while(client, "quiet", "Updating")["EndpointConfigName"] == new
     assert callers.errors
@@ -303,13 +300,9 @@ def test_deleting_during_an_update_leaves_no_process(fast_aws: LocalAws, client:
     config = canary([], minutes=60, kind="ALL_AT_ONCE")
     new = create_config(client, "cut-new", image)
     client("sagemaker").update_endpoint(EndpointName="cut-short", EndpointConfigName=new, DeploymentConfig=config)
-    deadline = time.monotonic() + 20
-    while ask(client, "cut-short")["name"] != new and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: ask(client, "cut-short")["name"] == new)
     client("sagemaker").delete_endpoint(EndpointName="cut-short")
-    while set(fast_aws.processes()) - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert set(fast_aws.processes()) - before == set()
+    until(lambda: not set(fast_aws.processes()) - before)
 
 
 def test_manual_capacity_is_kept_when_asked_for(client: ClientFactory, image: str, tmp_path: Path) -> None:

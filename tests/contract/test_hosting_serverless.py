@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -58,8 +59,11 @@ def test_a_process_comes_with_a_request_and_goes_when_nothing_comes(client: Clie
     assert again != first
 
 
-def test_requests_at_once_have_processes_of_their_own_up_to_the_limit(client: ClientFactory, image: str) -> None:
-    serverless(client, image, "parallel", seconds=1.5)
+def test_requests_at_once_have_processes_of_their_own_up_to_the_limit(
+    client: ClientFactory, image: str, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    serverless(client, image, "parallel", until=str(go))
     answers: list[object] = []
     lock = threading.Lock()
 
@@ -74,6 +78,10 @@ def test_requests_at_once_have_processes_of_their_own_up_to_the_limit(client: Cl
     threads = [threading.Thread(target=one) for _ in range(3)]
     for thread in threads:
         thread.start()
+    try:
+        until(lambda: answers)
+    finally:
+        go.touch()
     for thread in threads:
         thread.join()
     assert answers.count("ThrottlingException") == 1, "the third has to retry"

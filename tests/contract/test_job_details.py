@@ -115,6 +115,7 @@ def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: Client
     client("sagemaker").create_training_job(**request)
     finished_training(client, "measured")
     seen: list[str] = []
+    expected = {"Starting", "Downloading", "Training", "Uploading", "Completed"}
 
     def completed() -> bool:
         for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
@@ -122,10 +123,10 @@ def test_metrics_reach_cloudwatch_and_state_changes_the_event_bus(client: Client
             assert event["detail-type"] == "SageMaker Training Job State Change"
             assert event["detail"]["TrainingJobName"] == "measured"
             seen.append(event["detail"]["SecondaryStatus"])
-        return "Completed" in seen
+        return expected <= set(seen)
 
     until(completed)
-    assert seen[0] == "Starting" and set(seen) == {"Starting", "Downloading", "Training", "Uploading", "Completed"}
+    assert seen[0] == "Starting" and set(seen) == expected
     measured = {"Namespace": "/aws/sagemaker/TrainingJobs", "MetricName": "loss"}
     metrics = until(lambda: client("cloudwatch").list_metrics(**measured)["Metrics"])
     assert metrics[0]["Dimensions"] == [{"Name": "TrainingJobName", "Value": "measured"}]

@@ -200,8 +200,8 @@ def test_a_reference_to_an_output_that_is_not_declared_is_refused(client: Client
 
 @pytest.fixture
 def hasty(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientFactory]:
-    """A local AWS whose Lambda steps wait two seconds."""
-    monkeypatch.setenv(LIMIT_VARIABLE, "2")
+    """A local AWS whose Lambda steps wait four seconds."""
+    monkeypatch.setenv(LIMIT_VARIABLE, "4")
     with LocalAws(state_dir) as aws:
         yield connect(aws)
 
@@ -211,26 +211,38 @@ def test_a_step_waits_no_longer_than_its_limit_and_asks_once(hasty: ClientFactor
     body = f"""
         import boto3, time, uuid
         boto3.client("s3").put_object(Bucket="{BUCKET}", Key=f"asked/{{uuid.uuid4()}}", Body=b"")
-        time.sleep(6)
+        time.sleep(8)
     """
     status, steps = run(hasty, lambda_step("Ask", make_function(hasty, "slow", body)))
     assert status == "Failed"
-    assert "did not end within the 2 seconds of a step" in steps["Ask"]["FailureReason"]
-    assert hasty("s3").list_objects_v2(Bucket=BUCKET, Prefix="asked/")["KeyCount"] == 1
+    assert "did not end within the 4 seconds of a step" in steps["Ask"]["FailureReason"]
+    # A busy machine may still start the function when its step is given up.
+    assert until(lambda: hasty("s3").list_objects_v2(Bucket=BUCKET, Prefix="asked/")["KeyCount"]) == 1
 
 
-@pytest.mark.parametrize(("aws", "seconds", "end"), [("client", 1, "Stopped"), ("hasty", 6, "Failed")])
+@pytest.mark.parametrize(("aws", "end"), [("client", "Stopped"), ("hasty", "Failed")])
 def test_stopping_waits_for_the_function_and_fails_at_the_limit(
-    request: pytest.FixtureRequest, aws: str, seconds: int, end: str
+    request: pytest.FixtureRequest, aws: str, end: str, tmp_path: Path
 ) -> None:
     """As StopPipelineExecution documents: a function cannot be stopped."""
     client: ClientFactory = request.getfixturevalue(aws)
-    ask = lambda_step("Ask", make_function(client, "busy", f"import time; time.sleep({seconds})"))
+    go = tmp_path / "go"
+    body = f"""
+        import pathlib, time
+        while not pathlib.Path({str(go)!r}).exists():
+            time.sleep(0.05)
+    """
+    ask = lambda_step("Ask", make_function(client, "busy", body))
     create(client, "stopping", ask, processing_step("After", "true", DependsOn=["Ask"]))
     arn = execute(client, "stopping")
     until(lambda: "Metadata" in steps_of(client, arn).get("Ask", {}))
     client("sagemaker").stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+    if end == "Stopped":
+        stopping = client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
+        assert stopping["PipelineExecutionStatus"] == "Stopping"
+        go.touch()  # the other one is given up while it works
     assert finished_execution(client, arn)["PipelineExecutionStatus"] == end
+    go.touch()
     assert list(steps_of(client, arn)) == ["Ask"]
 
 

@@ -79,7 +79,7 @@ def test_jobs_end_with_a_killed_local_aws_and_go_on_with_the_next(state_dir: Pat
     first = trials_of(client, "search")[0]["TrainingJobName"]
     server = next(pid for pid in aws.processes() if "--state-dir" in psutil.Process(pid).cmdline())
     os.kill(server, signal.SIGKILL)
-    until(lambda: marked(state_dir) in ([], [server]), seconds=10)
+    until(lambda: marked(state_dir) in ([], [server]))
     aws.stop()
     assert marked(state_dir) == []
 

@@ -65,9 +65,9 @@ def test_a_training_job_publishes_and_spot_is_billed_for_less(client: ClientFact
     busiest = until(lambda: values(client, "TrainingJobs", "CPUUtilization", "busy/algo-1"))
     assert 10 < max(busiest) <= 220, "one core, in per cent of a core, or less where others want it too"
     # One value for each minute of the clock in which the job ran.
-    memory = values(client, "TrainingJobs", "MemoryUtilization", "busy/algo-1")
+    memory = until(lambda: values(client, "TrainingJobs", "MemoryUtilization", "busy/algo-1"))
     assert 0 < min(memory) <= max(memory) < 100
-    disk = values(client, "TrainingJobs", "DiskUtilization", "busy/algo-1")
+    disk = until(lambda: values(client, "TrainingJobs", "DiskUtilization", "busy/algo-1"))
     assert 0 <= min(disk) <= max(disk) < 100
     assert values(client, "TrainingJobs", "CPUUtilization", "busy/algo-2") == []
 

@@ -27,7 +27,7 @@ from binventory.audit.predictions import read_predictions
 from binventory.audit.run import Scope, audit_bins
 from binventory.audit.sources import Folder, Prefix, bins_with_metadata
 from binventory.cli import run
-from binventory.client import FetchError, Queue, count_queued
+from binventory.client import CountError, FetchError, Queue, count_queued
 from binventory.client.addresses import checked_url, is_public, joined
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
@@ -102,6 +102,17 @@ def test_a_queue_reads_a_cut_answer_again() -> None:
         s3 = prefix(server).aws.client("s3")
         queue = Queue("e", f"s3://{BUCKET}/in/", Asked(), Uploads(s3))
         assert count_queued(b"photo", queue, pause=lambda _: None).count == 2
+
+
+def test_a_photo_that_is_sent_twice_at_once_has_two_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each removes its own from S3 when it has its answer; the clock of some systems stands for a microsecond."""
+    monkeypatch.setattr("time.time_ns", lambda: 1)
+    never = Never()
+    queue = Queue("e", "s3://b/in/", never, never, patience=0.0)
+    for _ in range(2):
+        with pytest.raises(CountError, match="will be written"):
+            count_queued(b"photo", queue)
+    assert len(set(never.removed)) == 2
 
 
 class Never:

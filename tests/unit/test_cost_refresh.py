@@ -176,12 +176,13 @@ def test_the_command_says_what_it_found_and_what_not(
     monkeypatch.setattr("binventory.cli.cost.refresh_prices", partial(refresh.refresh, table=copied_table))
     region = "us-east-1" if arguments else "eu-west-1"
     folder = write_assembly(copied_table.parent / "out", region=region)
+    before = date.today()
     assert run(["cost", str(folder), "--refresh", *arguments]) == Exit.OK
     said = " ".join(capsys.readouterr().err.split())
     assert "Read 2 instance prices of eu-west-1, and s3_gb_month, volume_gb_month." in said
     assert "kept with their old date: c5.4xlarge, g5.12xlarge, m5.2xlarge, ml.g4dn.12xlarge" in said
     assert "estimated from EC2 prices: ebs_gb_month" in said
-    assert prices.load("eu-west-1", copied_table).read == date.today()
+    assert before <= prices.load("eu-west-1", copied_table).read <= date.today()
 
 
 def test_without_credentials_a_refresh_says_so(
