@@ -133,7 +133,9 @@ def _widths(name: str, features: str) -> tuple[int, ...]:
         network = _network(name).eval()
     side = getattr(network, "image_size", _SMALL_PHOTO)
     with torch.device("cpu"), torch.inference_mode():
-        found = _groups(name, network.to_empty(device="cpu"), features, torch.zeros(1, 3, side, side))
+        weights = {key: torch.empty(value.shape, dtype=value.dtype) for key, value in network.state_dict().items()}
+        network.load_state_dict(weights, assign=True)
+        found = _groups(name, network, features, torch.zeros(1, 3, side, side))
     return tuple(group.shape[1] for group in found)
 
 
