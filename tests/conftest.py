@@ -18,8 +18,10 @@ import arithmetic
 from binventory.core.names import Names
 from local_aws.core.descriptions import PlainReader
 
-# Two test processes on two cores: more BLAS threads than that only wait for each other. Read when numpy is imported.
+# Two test processes for each core: more threads of BLAS and of PyTorch only wait for each other, and those of PyTorch
+# spin meanwhile. Read when numpy and torch are imported, here and in what the tests start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A loaded machine makes any example slow once; no test asserts a time.
 hypothesis.settings.register_profile("binventory", deadline=None)
 hypothesis.settings.load_profile("binventory")

@@ -29,7 +29,8 @@ from evaluation.count_metrics import Predictions
 from inference import model_fn
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobError
-from modelling.bin_model import load_model
+from jobs.tensor_files import digest_of_tensors
+from modelling.bin_model import BinModel, load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
 from serving.answer_rule import answered
@@ -47,14 +48,25 @@ THRESHOLD = ("--accuracy-threshold", "0.3")
 
 @pytest.fixture(autouse=True)
 def one_network(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, networks: dict[object, Network]
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    networks: dict[object, Network],
+    graphs: dict[object, bytes],
 ) -> None:
-    """A graph is compiled once, for one core: compiling was most of the time of these tests.
+    """A model is exported once, and a graph compiled once, for one core: that was most of the time of these tests.
 
-    The first test compiles each graph as Evaluate does.
+    The first test exports and compiles as Evaluate does.
     """
     if "served" in request.fixturenames:
         return
+
+    def exported(model: BinModel, path: Path) -> None:
+        # All that the graph is made of.
+        made_of = (digest_of_tensors(model.state_dict()), model.preprocessing, str(model))
+        if made_of not in graphs:
+            export_logits(model, path)
+            graphs[made_of] = path.read_bytes()
+        path.write_bytes(graphs[made_of])
 
     def compiled(artefact: Artefact, *, threads: int) -> Network:
         # All that the network takes from the archive, which is read and checked each time.
@@ -64,8 +76,21 @@ def one_network(
             networks[key] = Network(artefact, threads=threads)
         return networks[key]
 
+    if "exported_each_time" not in request.fixturenames:
+        monkeypatch.setattr(evaluate, "export_logits", exported)
     monkeypatch.setattr(served_model, "inference_threads", lambda: 1)
     monkeypatch.setattr(inference, "Network", compiled)
+
+
+@pytest.fixture
+def exported_each_time() -> None:
+    """Evaluate exports the model in this test, whatever a test before it has exported."""
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[object, bytes]:
+    """The graphs that tests of this file have exported."""
+    return {}
 
 
 @pytest.fixture(scope="module")
@@ -165,16 +190,18 @@ def test_what_was_measured_is_what_is_served(
     assert (output / "evaluation" / "evaluation.html").is_file()
 
 
-def test_the_server_accepts_the_archive(world: Path, tmp_path: Path) -> None:
+def test_the_server_accepts_the_archive(champion: Path, in_int8: Path, tmp_path: Path) -> None:
     from serving.artefact import unpack
 
-    run(world, tmp_path)
-    unpack(tmp_path / "serving" / "model.tar.gz", tmp_path / "served")
-    description = Artefact.read(tmp_path / "served").description
-    assert description.classes == (1, 2, 3, 4, 5)
-    assert description.temperature > 0
+    for precision, archive in (("fp32", champion), ("int8", in_int8 / "serving" / "model.tar.gz")):
+        unpack(archive, tmp_path / precision)
+        description = Artefact.read(tmp_path / precision).description
+        assert description.precision == precision
+        assert description.classes == (1, 2, 3, 4, 5)
+        assert description.temperature > 0
 
 
+@pytest.mark.usefixtures("exported_each_time")
 def test_the_same_model_gives_the_same_bytes(world: Path, tmp_path: Path) -> None:
     # Evaluated from the folder and from an archive, at another time.
     archive = tmp_path / "model.tar.gz"
@@ -422,8 +449,9 @@ def test_a_damaged_photo_is_named(world: Path, tmp_path: Path, split: str, photo
     # Of the training split, the photos that calibrate int8 are read and the records alone of all others.
     if split == "train":
         run(world, tmp_path / "out", "--precision", "fp32", "--train", str(tmp_path / "train"))
+    precision = "auto" if split == "train" else "fp32"
     with pytest.raises(JobError, match=rf"{split}-00000\.tar: photo {photo} is damaged"):
-        run(world, tmp_path / "out", f"--{split}", str(tmp_path / split))
+        run(world, tmp_path / "out", f"--{split}", str(tmp_path / split), "--precision", precision)
 
 
 @pytest.mark.parametrize(
