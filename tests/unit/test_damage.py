@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.damage import CRASHED, OTHERS, REFUSED, UNSEEN, all_stages, run
 from benchmarks.damaging import damages
 from benchmarks.damaging.stages import LEFT_OUT, Refused, Stage, same_but_for_what_is_named
+from tests.engines import share_engines_of_embed, share_exports_of_evaluate, share_networks_of_evaluate
 
 
-def test_every_damage_is_refused_named_or_harmless(tmp_path: Path) -> None:
+def test_every_damage_is_refused_named_or_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is damaged is noticed before an engine is made, or makes another one.
+    share_engines_of_embed(monkeypatch)
+    share_exports_of_evaluate(monkeypatch)
+    share_networks_of_evaluate(monkeypatch)
     stages = all_stages(tmp_path)
     wanted = [damages.flip] * len(stages) + [damages.cut] * len(stages) + list(OTHERS) * 3
     trials = list(run(stages, tmp_path, wanted, seed=1))

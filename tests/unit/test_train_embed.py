@@ -26,10 +26,17 @@ from modelling.bin_model import BinModel, load_model
 from photos.augmentation import Augmentation
 from photos.batches import photo_view
 from shards import ShardIndex
+from tests.engines import share_engines_of_embed
 from tests.listed import write_shard
 from tests.training_data import SMALL_INPUT, write_split
 
 BASE = ("--backbone", "small", "--weights", "none", *SMALL_INPUT)
+
+
+@pytest.fixture(autouse=True)
+def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same few backbones are embedded with again and again."""
+    share_engines_of_embed(monkeypatch)
 
 
 @pytest.fixture

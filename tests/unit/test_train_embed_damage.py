@@ -19,10 +19,17 @@ from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel, ModelCard, save_model
 from photo import Preprocessing
 from shards import ShardIndex
+from tests.engines import share_engines_of_embed
 from tests.listed import write_shard
 from tests.training_data import SMALL_INPUT, add_features, write_embedding, write_split
 
 BASE = ("--backbone", "small", "--weights", "none", *SMALL_INPUT)
+
+
+@pytest.fixture(autouse=True)
+def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same few backbones are embedded with again and again."""
+    share_engines_of_embed(monkeypatch)
 
 
 @pytest.fixture
@@ -206,7 +213,10 @@ def test_a_checkpoint_of_other_features_is_not_continued(tmp_path: Path, capsys:
     write_embedding(tmp_path / "embedding", seed=2)
     capsys.readouterr()
     continued = head(tmp_path)
-    assert "is of a run with other settings or data and skipped" in capsys.readouterr().err
+    assert (
+        "is of a run with other settings or data, of other code, or in another precision, and skipped"
+        in capsys.readouterr().err
+    )
     shutil.rmtree(tmp_path / "checkpoints")
     assert head(tmp_path) == continued
 

@@ -18,27 +18,24 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import arithmetic
 import embed
 import evaluate
-import inference
 import train
 from arithmetic import SERVED, floats_of_cpu
 from binventory.report.page import verdict
 from digests import seal
-from evaluation import served_model
 from evaluation.calibration import softmax
 from evaluation.count_metrics import Predictions
 from inference import model_fn
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobError
-from jobs.tensor_files import digest_of_tensors
-from modelling.bin_model import BinModel, load_model
+from modelling.bin_model import load_model
 from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
 from serving.answer_rule import answered
 from serving.artefact import Artefact
-from serving.network import Network
 from serving.refusals import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
+from tests.engines import share_exports_of_evaluate, share_networks_of_evaluate
 from tests.listed import enlist, write_shard
 from tests.training_data import SMALL_INPUT, write_split
 
@@ -47,56 +44,18 @@ THRESHOLD = ("--accuracy-threshold", "0.3")
 
 
 @pytest.fixture(autouse=True)
-def one_network(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    networks: dict[object, Network],
-    graphs: dict[object, bytes],
-) -> None:
-    """A model is exported once, and a graph compiled once, for one core: that was most of the time of these tests.
-
-    The first test exports and compiles as Evaluate does.
-    """
+def one_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first test exports and compiles as Evaluate does; the others share its work."""
     if "served" in request.fixturenames:
         return
-
-    def exported(model: BinModel, path: Path) -> None:
-        # All that the graph is made of.
-        made_of = (digest_of_tensors(model.state_dict()), model.preprocessing, str(model))
-        if made_of not in graphs:
-            export_logits(model, path)
-            graphs[made_of] = path.read_bytes()
-        path.write_bytes(graphs[made_of])
-
-    def compiled(artefact: Artefact, *, threads: int) -> Network:
-        # All that the network takes from the archive, which is read and checked each time.
-        taken = (artefact.description.preprocessing.crop, len(artefact.description.classes))
-        key = (artefact.digest, artefact.description.precision, taken, threads, floats_of_cpu())
-        if key not in networks:
-            networks[key] = Network(artefact, threads=threads)
-        return networks[key]
-
+    share_networks_of_evaluate(monkeypatch)
     if "exported_each_time" not in request.fixturenames:
-        monkeypatch.setattr(evaluate, "export_logits", exported)
-    monkeypatch.setattr(served_model, "inference_threads", lambda: 1)
-    monkeypatch.setattr(inference, "Network", compiled)
+        share_exports_of_evaluate(monkeypatch)
 
 
 @pytest.fixture
 def exported_each_time() -> None:
     """Evaluate exports the model in this test, whatever a test before it has exported."""
-
-
-@pytest.fixture(scope="module")
-def graphs() -> dict[object, bytes]:
-    """The graphs that tests of this file have exported."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def networks() -> dict[object, Network]:
-    """The networks that tests of this file have compiled."""
-    return {}
 
 
 @pytest.fixture(scope="module")

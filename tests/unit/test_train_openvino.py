@@ -67,7 +67,7 @@ def test_an_empty_backbone_holds_nothing_until_it_is_loaded() -> None:
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "efficientnet_b0"])
 def test_every_family_of_networks_runs_fast_and_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    # The transformer takes photos of its own size alone; what an operator computes does not depend on it.
+    # The transformer takes photos of 224 pixels alone; what an operator computes does not depend on their size.
     pixels = Preprocessing() if name == "vit_b_16" else Preprocessing(shorter_side=64, crop=64)
     model = BinModel(build_backbone(name, 0), torch.nn.Identity(), pixels)
     network: Any = model.backbone.network

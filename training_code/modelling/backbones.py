@@ -127,8 +127,8 @@ def _network(name: str) -> nn.Module:
 def _widths(name: str, features: str) -> tuple[int, ...]:
     """Columns of each group of features, found on a small photo, with whatever stands where the weights would.
 
-    With shapes alone instead, the first computation of a process imports for most of a second what PyTorch needs; so
-    does `to_empty`, which makes tensors like those of shapes alone.
+    With shapes alone instead, the first computation of a process imports for most of a second what PyTorch needs. Its
+    `to_empty` imports that too.
     """
     with torch.device("meta"):
         network = _network(name).eval()
