@@ -35,7 +35,8 @@ class Deployed:
     def cdk(self, *arguments: str) -> None:
         """Runs the CDK CLI as a user does."""
         environment = {**self.aws.environment(), **self.settings, "CDK_VALIDATION": "false"}
-        cdk(self._repository, *arguments, environment=environment)
+        assembly = self.aws.state_dir.with_name(f"{self.aws.state_dir.name}-assembly")
+        cdk(self._repository, *arguments, assembly=assembly, environment=environment)
 
     def spend(self, amount: float) -> None:
         """Sets the budget's actual spend, which sends its notifications."""

@@ -37,12 +37,15 @@ def binventory(repository: Path, *arguments: str, environment: dict[str, str] | 
     return done.stdout
 
 
-def cdk(repository: Path, *arguments: str, environment: dict[str, str]) -> str:
-    """Runs the CDK CLI as a person would; fails with everything it printed."""
+def cdk(repository: Path, *arguments: str, assembly: Path, environment: dict[str, str]) -> str:
+    """Runs the CDK CLI as a person would; fails with everything it printed.
+
+    assembly: a folder of this rehearsal only. The CLI locks it, so two in `cdk.out` of one checkout would be refused.
+    """
     # cdk.json says `python3 app.py`: the interpreter of these tests, activated or not.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["node_modules/.bin/cdk", *arguments],
+        ["node_modules/.bin/cdk", *arguments, "--output", str(assembly)],
         cwd=repository,
         env={**os.environ, **environment, "PATH": path},
         capture_output=True,

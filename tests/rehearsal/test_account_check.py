@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
 def aws(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
     """A bootstrapped account in which policies are enforced; a minute of rollouts and alarms takes 1.2 s."""
     with LocalAws(tmp_path_factory.mktemp("local-aws"), time_scale=0.02, enforce_iam=True) as aws:
-        cdk(repository, "bootstrap", f"aws://{aws.account}/{aws.region}", environment=aws.environment())
+        assembly = tmp_path_factory.mktemp("assembly")
+        address = f"aws://{aws.account}/{aws.region}"
+        cdk(repository, "bootstrap", address, assembly=assembly, environment=aws.environment())
         yield aws
 
 

@@ -33,11 +33,10 @@ def deployed(
     with LocalAws(tmp_path_factory.mktemp(request.param), time_scale=0.05, enforce_iam=True) as aws:
         found = Deployed(aws, repository, settings)
         found.client("s3").create_bucket(Bucket="warehouse")
-        assembly = str(tmp_path_factory.mktemp("assembly"))
         found.cdk("bootstrap", f"aws://{aws.account}/{aws.region}")
-        found.cdk("deploy", "--all", "--require-approval", "never", "--output", assembly)
+        found.cdk("deploy", "--all", "--require-approval", "never")
         yield found
-        found.cdk("destroy", "--all", "--force", "--output", assembly)
+        found.cdk("destroy", "--all", "--force")
         assert found.endpoint() == "absent"
 
 

@@ -81,8 +81,8 @@ def test_plain_boto3_works_against_a_kept_rehearsal(kept: dict[str, Any]) -> Non
 
 
 def test_a_second_deploy_changes_nothing(kept: dict[str, Any], repository: Path, tmp_path: Path) -> None:
-    deploy = ("deploy", "--all", "--require-approval", "never", "--output", str(tmp_path))
-    said = cdk(repository, *deploy, environment={**WATCHFUL, **kept["kept"]})
+    deploy = ("deploy", "--all", "--require-approval", "never")
+    said = cdk(repository, *deploy, assembly=tmp_path, environment={**WATCHFUL, **kept["kept"]})
     assert said.count("(no changes)") == len(STACKS), said
 
 

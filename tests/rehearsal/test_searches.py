@@ -66,8 +66,8 @@ def test_a_warm_start_learns_from_the_search_before(searched: dict[str, Any], re
         "BINVENTORY_TUNING__WARM_START": json.dumps(warm),
         **searched["kept"],
     }
-    deploy = ("deploy", "Training", "--exclusively", "--require-approval", "never", "--output", str(tmp_path))
-    cdk(repository, *deploy, environment=environment)
+    deploy = ("deploy", "Training", "--exclusively", "--require-approval", "never")
+    cdk(repository, *deploy, assembly=tmp_path, environment=environment)
     execution = client(searched, "sagemaker").list_pipeline_executions(PipelineName="binventory-dev")
     arn = execution["PipelineExecutionSummaries"][0]["PipelineExecutionArn"]
     said = client(searched, "sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)
