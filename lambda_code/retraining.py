@@ -1,7 +1,8 @@
 """Retraining: starts the pipeline after the drift alarm; the alarm's topic calls it.
 
-To limit cost it starts one execution at a time, none soon after another, and none when the budget is spent. The new
-model must still pass the gate and be approved before it serves.
+To limit cost it starts one execution at a time, none soon after another, and none when the budget is spent. Executions
+that go on in a pipeline of their own, on demand, count too. The new model must still pass the gate and be approved
+before it serves.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-import boto3
-
 from budget_guard import current_budget, is_spent
+from functions.aws import client
 from functions.interface import FunctionReport, read_environment, tell
 from stacks.environments import RetrainingEnvironment
 
@@ -26,17 +28,22 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     alarm = json.loads(event["Records"][0]["Sns"]["Message"])
     if alarm["NewStateValue"] != "ALARM":
         return FunctionReport("left", f"the alarm is {alarm['NewStateValue']}").logged()
-    pipeline, topic = variables.pipeline, variables.alerts_topic
-    objection = _objection(variables)
-    if objection:
-        tell(topic, f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
-        return FunctionReport("left", objection).logged()
-    started = boto3.client("sagemaker").start_pipeline_execution(
-        PipelineName=pipeline,
-        PipelineExecutionDescription=f"Drift: {alarm['AlarmName']} since {alarm['StateChangeTime']}",
-        # SNS may deliver a message twice: the same alarm starts one execution.
-        ClientRequestToken=hashlib.sha256(f"{alarm['AlarmName']} {alarm['StateChangeTime']}".encode()).hexdigest(),
-    )["PipelineExecutionArn"]
+    pipeline, topic = variables.pipelines[0], variables.alerts_topic
+    cause = f"Drift: {alarm['AlarmName']} since {alarm['StateChangeTime']}"
+    newest = _newest(variables.pipelines)
+    # SNS may deliver a message twice, and Lambda repeats a call that failed after the start.
+    started = next((found.arn for found in newest if found.description == cause), "")
+    if not started:
+        objection = _objection(variables, newest)
+        if objection:
+            tell(topic, f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
+            return FunctionReport("left", objection).logged()
+        started = client("sagemaker").start_pipeline_execution(
+            PipelineName=pipeline,
+            PipelineExecutionDescription=cause,
+            # Of two calls at once, one starts it.
+            ClientRequestToken=hashlib.sha256(cause.encode()).hexdigest(),
+        )["PipelineExecutionArn"]
     tell(
         topic,
         f"{pipeline}: drift, retraining",
@@ -46,18 +53,39 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     return FunctionReport("started", started).logged()
 
 
-def _objection(variables: RetrainingEnvironment) -> str | None:
+@dataclass(frozen=True)
+class Newest:
+    """The newest execution of a pipeline."""
+
+    arn: str
+    status: str
+    description: str
+    began: datetime.datetime
+
+
+def _newest(pipelines: Iterable[str]) -> list[Newest]:
+    """The newest execution of each pipeline that has one."""
+    found = []
+    for pipeline in pipelines:
+        answer = client("sagemaker").list_pipeline_executions(
+            PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+        )
+        for each in answer["PipelineExecutionSummaries"]:
+            status, description = each["PipelineExecutionStatus"], each.get("PipelineExecutionDescription", "")
+            found.append(Newest(each["PipelineExecutionArn"], status, description, each["StartTime"]))
+    return found
+
+
+def _objection(variables: RetrainingEnvironment, newest: Iterable[Newest]) -> str | None:
     """Why no execution may start now, in words; None when one may."""
     budget = current_budget(variables.account, variables.budget)
     if is_spent(budget, variables.guard_percent):
         return f"{budget}"
-    newest = boto3.client("sagemaker").list_pipeline_executions(
-        PipelineName=variables.pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
-    )["PipelineExecutionSummaries"]
-    if not newest:
-        return None
-    if newest[0]["PipelineExecutionStatus"] in {"Executing", "Stopping"}:
-        return f"{newest[0]['PipelineExecutionArn']} is still running"
     days = variables.retrain_days
-    age = (datetime.datetime.now(datetime.UTC) - newest[0]["StartTime"]).total_seconds() / _DAY_SECONDS
-    return f"the newest execution is {age:.1f} days old, less than {days:g}" if age < days else None
+    for found in newest:
+        if found.status in {"Executing", "Stopping"}:
+            return f"{found.arn} is still running"
+        age = (datetime.datetime.now(datetime.UTC) - found.began).total_seconds() / _DAY_SECONDS
+        if age < days:
+            return f"the newest execution is {age:.1f} days old, less than {days:g}"
+    return None

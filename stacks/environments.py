@@ -76,7 +76,8 @@ class RetrainingEnvironment:
 
     account: str
     budget: str
-    pipeline: str
+    pipelines: tuple[str, ...]
+    """The one that is started, then those that continue its executions on demand."""
     retrain_days: float
     guard_percent: float
     alerts_topic: str

@@ -12,6 +12,7 @@ from aws_cdk import aws_sns as sns
 
 from stacks.environments import DriftMonitorEnvironment, RetrainingEnvironment
 from stacks.monitoring.dashboard import MONITORING
+from stacks.names import pipeline_names
 from stacks.shared import permissions
 from stacks.shared.functions import module_function
 from stacks.shared.permissions import allow
@@ -88,7 +89,7 @@ def drift_alarm(stack: BinventoryStack, alerts: sns.ITopic) -> cloudwatch.Alarm:
 
 def retraining(stack: BinventoryStack, alerts: sns.ITopic, budget: str) -> sns.Topic:
     """The topic for the drift alarm, and the subscribed function that starts the pipeline."""
-    pipeline = stack.settings.prefix
+    started, *continuing = pipeline_names(stack.settings.prefix, continuing=stack.settings.continues_on_demand)
     topic = stack.topic("DriftTopic", "cloudwatch.amazonaws.com")
     function = _function(
         stack,
@@ -98,9 +99,10 @@ def retraining(stack: BinventoryStack, alerts: sns.ITopic, budget: str) -> sns.T
         module="retraining",
         statements=[
             allow(
-                ["sagemaker:ListPipelineExecutions", "sagemaker:StartPipelineExecution"],
-                [permissions.sagemaker_arn(stack, "pipeline", pipeline)],
+                ["sagemaker:ListPipelineExecutions"],
+                [permissions.sagemaker_arn(stack, "pipeline", name) for name in (started, *continuing)],
             ),
+            allow(["sagemaker:StartPipelineExecution"], [permissions.sagemaker_arn(stack, "pipeline", started)]),
             allow(["sns:Publish"], [alerts.topic_arn]),
         ],
         environment=RetrainingEnvironment(
@@ -108,7 +110,7 @@ def retraining(stack: BinventoryStack, alerts: sns.ITopic, budget: str) -> sns.T
             alerts_topic=alerts.topic_arn,
             budget=budget,
             guard_percent=stack.settings.money.guard_percent,
-            pipeline=pipeline,
+            pipelines=(started, *continuing),
             retrain_days=stack.settings.monitoring.retrain_days,
         ),
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from stacks.settings import InvalidSettingsError, load
 from stacks.settings.monitoring import MOST_MINIMUM_PHOTOS
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import PIPELINE, TEMPLATE, create_budget, create_stack, register
-from tests.stacks.templates import changed, flat, only, resources, statements, synthesize, templates
+from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize, templates
 
 BUCKET = "monitored-models"
 SHARES = (0.1, 0.2, 0.4, 0.2, 0.1)
@@ -317,14 +318,16 @@ Alarm = Callable[..., dict[str, Any]]
 @pytest.fixture
 def rings(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Alarm:
     """The alarm's message to the function that retrains a pipeline of this test's own."""
-    endpoint.aws("sagemaker").create_pipeline(
-        PipelineName=endpoint.name,
-        PipelineDefinition=json.dumps(PIPELINE),
-        ClientRequestToken=uuid.uuid4().hex,
-        RoleArn="arn:aws:iam::123456789012:role/pipeline",
-    )
+    pipelines = [endpoint.name, f"{endpoint.name}-on-demand-train"]
+    for pipeline in pipelines:
+        endpoint.aws("sagemaker").create_pipeline(
+            PipelineName=pipeline,
+            PipelineDefinition=json.dumps(PIPELINE),
+            ClientRequestToken=uuid.uuid4().hex,
+            RoleArn="arn:aws:iam::123456789012:role/pipeline",
+        )
     topic = endpoint.aws("sns").create_topic(Name=endpoint.name)["TopicArn"]
-    for name, value in {"PIPELINE": endpoint.name, "RETRAIN_DAYS": "7", "GUARD_PERCENT": "100",
+    for name, value in {"PIPELINES": " ".join(pipelines), "RETRAIN_DAYS": "7", "GUARD_PERCENT": "100",
                         "ALERTS_TOPIC": topic}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
 
@@ -353,6 +356,60 @@ def test_an_alarm_starts_one_execution_and_no_other_soon(endpoint: Endpoint, rin
     assert again["outcome"] == "left"
     assert "still running" in again["reason"] or "less than 7" in again["reason"]
     assert len(executions(endpoint)) == 1
+
+
+def test_a_message_that_comes_twice_starts_one_execution_and_says_so_twice(endpoint: Endpoint, rings: Alarm) -> None:
+    """A second delivery, or a call that Lambda repeats, must not say that nothing was started."""
+    assert rings() == rings()
+    assert len(executions(endpoint)) == 1
+
+
+def test_an_execution_that_goes_on_on_demand_is_one(
+    endpoint: Endpoint, rings: Alarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_DAYS", "0")
+    started = endpoint.aws("sagemaker").start_pipeline_execution(
+        PipelineName=f"{endpoint.name}-on-demand-train", ClientRequestToken=uuid.uuid4().hex
+    )["PipelineExecutionArn"]
+    monkeypatch.setattr(retraining, "client", running(started))
+    answer = rings()
+    assert (answer["outcome"], answer["reason"]) == ("left", f"{started} is still running")
+    assert executions(endpoint) == []
+
+
+def running(execution: str) -> Callable[[str], Any]:
+    """Clients to which an execution has not ended yet."""
+
+    class StillRunning:
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def list_pipeline_executions(self, **asked: Any) -> Any:
+            found = self._real.list_pipeline_executions(**asked)
+            for each in found["PipelineExecutionSummaries"]:
+                if each["PipelineExecutionArn"] == execution:
+                    each["PipelineExecutionStatus"] = "Executing"
+            return found
+
+    create: Any = boto3.client
+    return lambda service: StillRunning(create(service))
+
+
+def test_the_right_to_start_is_to_the_pipeline_that_begins() -> None:
+    settings = changed(load("dev"), "training", on_demand_after_reclaims=2)
+    template = synthesize(changed(settings, "monitoring", retrain=True))["Monitoring"]
+    rights = {
+        action: sorted(flat(resource).rpartition("/")[2] for resource in as_list(statement["Resource"]))
+        for _, statement in statements(template)
+        for action in as_list(statement["Action"])
+    }
+    assert rights["sagemaker:StartPipelineExecution"] == ["binventory-dev"]
+    assert rights["sagemaker:ListPipelineExecutions"] == [
+        "binventory-dev", *(f"binventory-dev-on-demand-{step}" for step in ("embed", "train", "tune"))
+    ]  # fmt: skip
 
 
 def test_a_spent_budget_is_not_overspent_by_drift(endpoint: Endpoint, rings: Alarm, _local_aws: LocalAws) -> None:
