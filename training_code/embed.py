@@ -290,6 +290,13 @@ def _embed(
         # Photos read before cannot be trusted: their records were not compared with the shard's list.
         features, samples, unreadable = [], [], {}
     found = torch.cat(features) if features else torch.zeros(0, 1)
+    broken = ~found.isfinite().all(dim=1)
+    if broken.any():
+        photo = samples[int(broken.nonzero()[0])].id
+        raise JobError(
+            f"the features of photo {photo} are no finite numbers in {frozen.precision}: embed with precision fp32, or "
+            "take other weights"
+        )
     counts, ids = [sample.count for sample in samples], tuple(sample.id for sample in samples)
     left_out = LeftOut(unreadable, damage)
     write_features(

@@ -63,7 +63,13 @@ class SpotMachine:
             state, reason = "failed", f"{type(error).__name__}: {error}"
         print(f"{state}{': ' * bool(reason)}{reason}", flush=True)
         if plan is not None and steps is not None:
-            self._send_checkpoints(plan, steps)
+            try:
+                self._send_checkpoints(plan, steps)
+            except (BotoCoreError, ClientError, Boto3Error) as error:
+                # Without its end in the status, the run would end without a word.
+                said = f"its last checkpoints were not uploaded ({error})"
+                print(f"warning: {said}", file=sys.stderr, flush=True)
+                reason = f"{reason}; {said}" if reason else said
         self._say(state=state, reason=reason, ended=_now())
         return 0 if state == "succeeded" else 1
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import digests
 import embed
@@ -218,6 +219,16 @@ def test_an_unreadable_photo_is_left_out_and_named(shards: Path, capsys: pytest.
     assert "99999" not in read_split(shards / "out" / "features", "train").ids
     noted = json.loads((shards / "out" / "embedding.json").read_text())
     assert list(noted["unreadable_photos"]) == ["99999"]
+
+
+def test_features_that_are_no_numbers_end_the_job(shards: Path) -> None:
+    """Weights, or a precision, that overflow: a head would learn nothing from them, and say so much later."""
+    tensors = build_backbone("small", 0).network.state_dict()
+    tensors["0.weight"] = tensors["0.weight"] * 1e38
+    save_file(tensors, shards / "huge.safetensors")
+    flags = ["--backbone", "small", "--weights", str(shards / "huge.safetensors"), *SMALL_INPUT]
+    with pytest.raises(JobError, match=r"the features of photo 00100 are no finite numbers in fp32"):
+        embed.main([*flags, *places(shards), "--output", str(shards / "out")])
 
 
 def test_too_many_unreadable_photos_fail_the_job(shards: Path) -> None:
