@@ -1,4 +1,4 @@
-"""The script of a machine on EC2: how a run ends is said, whatever cannot be uploaded."""
+"""The script of a machine on EC2: its status tells how a run ended, whatever cannot be uploaded."""
 
 from __future__ import annotations
 
