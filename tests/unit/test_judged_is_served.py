@@ -47,7 +47,7 @@ def bin_photo(count: int, seed: int) -> bytes:
         pixels[top : top + 120, left : left + 110] //= 2
         pixels[top : top + 120, left : left + 110] += random.integers(100, 130, 3).astype(np.uint8)
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG" if seed % 5 == 0 else "JPEG", quality=95)
+    Image.fromarray(pixels).save(out, "PNG" if seed % 5 == 0 else "JPEG", quality=95, compress_level=1)
     return out.getvalue()
 
 
@@ -78,6 +78,12 @@ def world(photos: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) ->
     ])  # fmt: skip
     evaluate.main(["--model", f"{folder}/model", *read, "--test", shards["test"], "--output", f"{folder}/out"])
     return folder
+
+
+@pytest.fixture(scope="module")
+def served(world: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    """The archive of the evaluated model, as it answers."""
+    return ServedModel.of_archive(world / "out/serving/model.tar.gz", tmp_path_factory.mktemp("served") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +122,9 @@ def assert_same(answer: dict[str, Any], judged: dict[str, Any]) -> None:
 
 
 def test_the_photos_made_small_would_have_been_judged_otherwise(
-    world: Path, photos: dict[str, bytes], listed: dict[str, dict[str, Any]]
+    world: Path, photos: dict[str, bytes], listed: dict[str, dict[str, Any]], served: ServedModel
 ) -> None:
     """The tests here are able to fail: these photos do not survive being resized and encoded a second time."""
-    served = ServedModel.of_archive(world / "out/serving/model.tar.gz", world / "opened")
     index = ShardIndex(world / "shards/train")
     small = {sample.id: sample for sample in index}
     assert small.keys().isdisjoint(listed)
@@ -129,7 +134,7 @@ def test_the_photos_made_small_would_have_been_judged_otherwise(
 
 
 def test_the_evaluation_is_of_the_answers_that_it_lists(
-    world: Path, report: dict[str, Any], listed: dict[str, dict[str, Any]]
+    world: Path, report: dict[str, Any], listed: dict[str, dict[str, Any]], served: ServedModel
 ) -> None:
     index = ShardIndex(world / "shards/test")
     assert [(name, line["recorded"]) for name, line in listed.items()] == list(
@@ -144,8 +149,7 @@ def test_the_evaluation_is_of_the_answers_that_it_lists(
     named = report["binventory"]["answers"]
     assert (named["file"], named["photos"]) == ("answers.jsonl", len(listed))
     assert named["sha256"] == hashlib.sha256((world / "out/evaluation/answers.jsonl").read_bytes()).hexdigest()
-    with_identity = ServedModel.of_archive(world / "out/serving/model.tar.gz", world / "again").identity
-    assert report["binventory"]["lineage"]["served model"] == with_identity["sha256"]
+    assert report["binventory"]["lineage"]["served model"] == served.identity["sha256"]
 
 
 def test_validation_is_embedded_as_the_endpoint_sees_it(world: Path, photos: dict[str, bytes]) -> None:
