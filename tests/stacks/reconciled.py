@@ -96,6 +96,7 @@ class Environment:
         self.stack_name = f"{self.name}-serving"
         self.image = image
         self._local = local
+        self._ready = local.state_dir / f"ready-{uuid.uuid4().hex}"
         aws("sagemaker").create_model_package_group(ModelPackageGroupName=self.name)
         aws("s3").create_bucket(Bucket=self.name)
         create_budget(aws, self.name, LIMIT)
@@ -144,11 +145,14 @@ class Environment:
             ],
         )
 
-    def register(self, *, group: str = "", **behaviour: Any) -> str:
+    def register(self, *, group: str = "", held: bool = False, **behaviour: Any) -> str:
         """A package that waits for approval; `crash=True` makes one that cannot be loaded. Returns its ARN.
 
         group: another one than the environment's, which must exist.
+        held: its rollout holds the stack until `release`.
         """
+        if held:
+            behaviour["ready"] = str(self._ready)
         artefact = put_artefact(self.aws, f"{self.name}-{uuid.uuid4().hex[:6]}", **behaviour)
         package: str = self.aws("sagemaker").create_model_package(
             ModelPackageGroupName=group or self.name,
@@ -161,6 +165,10 @@ class Environment:
             CustomerMetadataProperties={"archive": digest_of(artefact)},
         )["ModelPackageArn"]
         return package
+
+    def release(self) -> None:
+        """Lets the packages that are held become healthy."""
+        self._ready.touch()
 
     def judge(self, package: str, status: str = "Approved") -> None:
         """A person approves or rejects a package."""
@@ -286,6 +294,7 @@ class Environment:
     def destroy(self) -> None:
         """Removes the stack."""
         cloudformation = self.aws("cloudformation")
+        self.release()
         self.settled()
         cloudformation.delete_stack(StackName=self.stack_name)
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.stack_name, WaiterConfig={"Delay": 0.2})

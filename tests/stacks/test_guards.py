@@ -81,13 +81,14 @@ class TestBudgetGuard:
         assert "The endpoint: turned off. Pipeline executions stopped: 1." in message
 
     def test_an_alert_in_the_middle_of_a_rollout_is_not_lost(self, made: Made) -> None:
-        one = made(baking=2)
+        one = made()
         one.approved()
         one.settle()
-        one.approved()
+        one.approved(held=True)
         assert one.compare()["outcome"] == "promoting"
         one.spend(LIMIT)
         assert one.compare(Records=[])["outcome"] == "busy"
+        one.release()
         assert one.settled() == "UPDATE_COMPLETE"
         assert one.compare(detail={})["outcome"] == "turned off", "one cycle after the stack is free"
         one.settle()

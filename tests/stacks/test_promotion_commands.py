@@ -140,9 +140,9 @@ def test_a_spent_budget_is_the_answer(environment: Environment, capsys: Capture)
 def test_a_rejection_meanwhile_ends_the_waiting(
     made: Callable[..., Environment], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = made(baking=3)
+    environment = made()
     assert run(["approve", environment.register(), "--yes"]) == Exit.OK
-    environment.approved()
+    environment.approved(held=True)
     until(lambda: environment.stack_status().endswith("_IN_PROGRESS"))
     waits = environment.register()
     compare = reconciling.compare
@@ -194,16 +194,16 @@ def offered(environment: Environment) -> set[str]:
 
 
 def test_leftovers_offers_nothing_that_a_rollout_needs(made: Callable[..., Environment]) -> None:
-    environment = made(baking=8)
+    environment = made()
     assert run(["approve", environment.register(), "--yes"]) == Exit.OK
     sagemaker = environment.aws("sagemaker")
     before = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"]
-    # Also because the first look takes seconds: the local AWS loads each service at its first request.
     assert offered(environment) == set()
-    environment.approved()
+    environment.approved(held=True)
     until(lambda: "PendingDeploymentSummary" in sagemaker.describe_endpoint(EndpointName=NAME))
     assert offered(environment) == set()
     assert environment.stack_status().endswith("_IN_PROGRESS"), "it was asked in the middle of the rollout"
+    environment.release()
     until(lambda: len(sagemaker.list_endpoint_configs(NameContains=NAME)["EndpointConfigs"]) == 1)
     kept = sagemaker.describe_endpoint(EndpointName=NAME)["EndpointConfigName"]
     assert kept != before

@@ -81,10 +81,10 @@ def test_a_registry_that_does_not_exist_yet_offers_nothing(made: Made, monkeypat
 
 
 def test_five_approvals_during_a_rollout_one_rejected_meanwhile_and_two_out_of_order(made: Made) -> None:
-    one = made(baking=2)
+    one = made()
     one.approved()
     one.settle()
-    waiting = [one.register() for _ in range(6)]
+    waiting = [one.register(held=number == 0) for number in range(6)]
     one.judge(waiting[0])
     assert one.compare()["outcome"] == "promoting"
     for package in (waiting[2], waiting[1], waiting[5], waiting[4], waiting[3]):  # the newer before the older
@@ -92,6 +92,7 @@ def test_five_approvals_during_a_rollout_one_rejected_meanwhile_and_two_out_of_o
         assert one.compare()["outcome"] == "busy"
     one.judge(waiting[5], "Rejected")
     before = one.updates()
+    one.release()
     assert one.settled() == "UPDATE_COMPLETE"
     assert one.compare(detail={})["outcome"] == "promoting", "one cycle after the stack is free"
     assert one.settle()["outcome"] == "left"

@@ -15,8 +15,8 @@ from tests.stacks.reconciled import LIMIT, Environment, Made
 
 @pytest.fixture
 def environment(made: Made) -> Iterator[Environment]:
-    """An environment whose function is deployed, that serves its first package; a rollout takes seconds."""
-    one: Environment = made(baking=3)
+    """An environment whose function is deployed, that serves its first package."""
+    one: Environment = made()
     one.deploy()
     first = one.approved()
     until(lambda: at_rest(one) and one.serves() == first)
@@ -46,40 +46,44 @@ def ends_with(one: Environment, package: str, state: str = "on") -> None:
 
 
 def test_five_approvals_in_a_row_during_a_rollout(environment: Environment) -> None:
-    environment.approved()
+    environment.approved(held=True)
     rolling(environment)
     waiting = [environment.approved() for _ in range(5)]
     assert not at_rest(environment)
+    environment.release()
     ends_with(environment, waiting[-1])
     assert environment.updates() == 3, "the first, the one that was rolling, and the newest of the five"
 
 
 def test_one_that_was_rejected_meanwhile_is_not_tried(environment: Environment) -> None:
-    rolled = environment.approved()
+    rolled = environment.approved(held=True)
     rolling(environment)
     waits = environment.approved()
     environment.judge(waits, "Rejected")
     assert not at_rest(environment)
+    environment.release()
     ends_with(environment, rolled)
     assert environment.updates() == 2
 
 
 def test_two_out_of_order(environment: Environment) -> None:
-    older, newer, rolled = (environment.register() for _ in range(3))
+    older, newer, rolled = (environment.register(held=held) for held in (True, False, False))
     environment.judge(older)
     rolling(environment)
     environment.judge(rolled)
     environment.judge(newer)
     assert not at_rest(environment)
+    environment.release()
     ends_with(environment, rolled)
     assert environment.updates() == 3
 
 
 def test_the_budget_alert_in_the_middle_of_a_rollout(environment: Environment) -> None:
-    package = environment.approved()
+    package = environment.approved(held=True)
     rolling(environment)
     environment.spend(LIMIT * 1.01)
     assert not at_rest(environment)
+    environment.release()
     ends_with(environment, package, "off")
 
 
@@ -94,7 +98,7 @@ def test_a_package_that_cannot_load(environment: Environment) -> None:
 
 def test_all_of_it_at_once(environment: Environment) -> None:
     """A rollout, one that cannot load, a rejection, an older version last, and a person who wants it off and on."""
-    environment.approved()
+    environment.approved(held=True)
     rolling(environment)
     waiting = [environment.register() for _ in range(2)]
     newest, rejected = environment.register(), environment.register()
@@ -105,6 +109,7 @@ def test_all_of_it_at_once(environment: Environment) -> None:
     for state in ("off", "on"):
         environment.invoke(endpoint=state, by="Jo")
     assert not at_rest(environment)
+    environment.release()
     ends_with(environment, newest)
     assert environment.status_of(bad)[0] == "Rejected"
     assert environment.waiting() == 0

@@ -139,38 +139,41 @@ class TestSwitch:
         assert one.waiting() == 0
 
     def test_a_request_that_meets_a_busy_stack_waits_and_the_last_one_counts(self, made: Made) -> None:
-        one = made(baking=2)
+        one = made()
         one.approved()
         one.settle()
-        one.approved()
+        one.approved(held=True)
         assert one.compare()["outcome"] == "promoting"
         for state in ("on", "off"):
             assert one.compare(endpoint=state)["outcome"] == "busy"
         assert one.waiting() == 2
+        one.release()
         one.settled()
         assert one.compare(detail={})["outcome"] == "turned off", "nobody had to say it twice"
         one.settle()
         assert (one.asked[1], one.waiting()) == ("off", 0)
 
     def test_an_approval_after_the_request_counts_more_than_it(self, made: Made) -> None:
-        one = made(baking=2)
+        one = made()
         one.approved()
         one.settle()
-        one.approved()
+        one.approved(held=True)
         one.compare()
         assert one.compare(endpoint="off")["outcome"] == "busy"
         newest = one.approved()
+        one.release()
         one.settle()
         assert one.serves() == newest
 
     def test_a_request_after_the_approval_counts_more_than_it(self, made: Made) -> None:
-        one = made(baking=2)
+        one = made()
         one.approved()
         one.settle()
-        one.approved()
+        one.approved(held=True)
         one.compare()
         one.approved()
         assert one.compare(endpoint="off")["outcome"] == "busy"
+        one.release()
         one.settle()
         assert one.asked[1] == "off"
         assert one.settle()["outcome"] == "left", "the approval is not remembered against it"
@@ -206,8 +209,8 @@ class TestTwoAtOnce:
     """Lambda runs as many as there are events."""
 
     def test_of_two_updates_one_is_made(self, made: Made) -> None:
-        one = made(baking=2)
-        package = one.approved()
+        one = made()
+        package = one.approved(held=True)
         gate = threading.Barrier(4)
         answers: list[dict[str, str]] = []
 
@@ -221,12 +224,13 @@ class TestTwoAtOnce:
         for thread in threads:
             thread.join()
         assert sorted(answer["outcome"] for answer in answers) == ["busy", "busy", "busy", "turned on"]
+        one.release()
         one.settle()
         assert (one.serves(), one.updates()) == (package, 1)
 
     def test_the_second_one_gets_an_error_that_the_stack_is_busy(self, made: Made) -> None:
-        one = made(baking=2)
-        one.approved()
+        one = made()
+        one.approved(held=True)
         one.compare()
         with pytest.raises(StackBusyError, match="IN_PROGRESS"):
             ServingStack(one.stack_name, UPDATE_ROLE).change({"EndpointState": "off"})
@@ -252,22 +256,23 @@ class TestTwoAtOnce:
 def test_an_update_that_begins_while_another_call_compares_is_no_undone_rollout(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = made(baking=7)
+    one = made()
     good = one.approved()
     one.settle()
     before = ServingStack(one.stack_name).configuration()
-    better = one.register()
+    better = one.register(held=True)
 
     def look_and_be_overtaken(name: str) -> ServedEndpoint | None:
         found = find_endpoint(name)
         monkeypatch.setattr(reconcile, "find_endpoint", find_endpoint)
         one.judge(better)
         assert one.compare()["outcome"] == "promoting"
-        until(lambda: ServingStack(one.stack_name).configuration() != before, seconds=30)
+        until(lambda: ServingStack(one.stack_name).configuration() != before)
         return found
 
     monkeypatch.setattr(reconcile, "find_endpoint", look_and_be_overtaken)
     assert one.compare()["outcome"] == "busy"
     assert one.status_of(good)[0] == "Approved" and one.alerts() == []
+    one.release()
     assert one.settled() == "UPDATE_COMPLETE"
     assert one.settle()["outcome"] == "left" and one.serves() == better

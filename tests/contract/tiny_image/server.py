@@ -4,7 +4,7 @@ It reads HTTP itself, because some tests start dozens of it and to import `http.
 
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
 until: a file; no answer comes before it exists.
-ping_status: of /ping.
+ping_status: of /ping. ready: a file; /ping gets a 503 before it exists.
 counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3".
 A request body of b"die" ends the process; one of b"refuse" gets a 400 (in a transform job of a count model, an answer
 with an error).
@@ -51,7 +51,10 @@ class Handler(StreamRequestHandler):
         return self.rfile.readline().decode("latin-1").rstrip("\r\n")
 
     def _ping(self, path: str) -> tuple[int, dict[str, object]]:
-        return (BEHAVIOUR.get("ping_status", 200) if path == "/ping" else 404), {}
+        if path != "/ping":
+            return 404, {}
+        ready = "ready" not in BEHAVIOUR or Path(BEHAVIOUR["ready"]).exists()
+        return (BEHAVIOUR.get("ping_status", 200) if ready else 503), {}
 
     def _invocation(self) -> tuple[int, dict[str, object]]:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
