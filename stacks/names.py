@@ -5,7 +5,10 @@ Packed with the functions, so it needs no package.
 
 from __future__ import annotations
 
+import string
+from collections.abc import Iterable
 from typing import Final
+from urllib.parse import quote, unquote
 
 FINGERPRINT: Final = "Fingerprint"
 INGEST: Final = "Ingest"
@@ -79,3 +82,13 @@ def continuing_pipeline(prefix: str, first: str) -> str:
 def pipeline_names(prefix: str, *, continuing: bool) -> tuple[str, ...]:
     """Every pipeline of the environment: the main one first, then those that continue its executions on demand."""
     return (prefix, *(continuing_pipeline(prefix, first) for first in SPOT_STEPS if continuing))
+
+
+def in_one_line(addresses: Iterable[str]) -> str:
+    """S3 addresses in one output of a stack, between spaces. Those that are in an address are written as `%20`."""
+    return " ".join(quote(address, safe=string.punctuation.replace("%", "")) for address in addresses)
+
+
+def of_one_line(text: str) -> tuple[str, ...]:
+    """The addresses that `in_one_line` has written."""
+    return tuple(unquote(part) for part in text.split())

@@ -192,6 +192,10 @@ def _prepare(
         settings.lr, steps_an_epoch * settings.epochs, round(steps_an_epoch * settings.warm_up_epochs),
         settings.schedule == "cosine",
     )  # fmt: skip
+    if schedule.warm_up >= schedule.steps and ranks.is_first:
+        highest = schedule.rate(schedule.steps - 1)
+        print(f"warning: the warm-up of {settings.warm_up_epochs:g} epochs lasts as long as the training: the learning "
+              f"rate reaches {highest:.3g}, not {settings.lr:g}", file=sys.stderr, flush=True)  # fmt: skip
     precision = MixedPrecision.of(settings.precision, ranks.device)
     fingerprint = _fingerprint(settings, task, ranks, precision.kind)
     ranks.require_same("the settings or the data", fingerprint)

@@ -8,6 +8,7 @@ from binventory import serving
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.core.names import Names
+from stacks.names import of_one_line
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def find_site(aws: Aws, names: Names) -> Site:
         output=outputs["BatchOutputUri"],
         instance_type=outputs["BatchInstanceType"],
         instance_count=int(outputs["BatchInstanceCount"]),
-        readable=tuple(outputs["BatchPhotosUris"].split()),
+        readable=of_one_line(outputs["BatchPhotosUris"]),
         package=package,
         digest=serving.describe_package(aws, package).digest,
         subnets=tuple(outputs.get("BatchSubnetIds", "").split()),

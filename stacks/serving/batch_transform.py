@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_cdk import CfnOutput, Fn
 from aws_cdk import aws_iam as iam
 
+from stacks.names import in_one_line
 from stacks.shared.job_network import JobNetwork
 from stacks.shared.stack import BinventoryStack
 from stacks.storage.buckets import BATCH_PREFIX
@@ -25,7 +26,7 @@ def batch_outputs(
         "BatchOutputUri": f"s3://{storage.data_bucket.bucket_name}/{BATCH_PREFIX}/",
         "BatchInstanceType": batch.instance_type,
         "BatchInstanceCount": str(batch.instance_count),
-        "BatchPhotosUris": " ".join(batch.readable(stack.settings.data.photos_uri)),
+        "BatchPhotosUris": in_one_line(batch.readable(stack.settings.data.photos_uri)),
     }
     if network is not None:
         outputs["BatchSubnetIds"] = Fn.join(" ", list(network.subnet_ids))

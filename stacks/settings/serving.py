@@ -78,9 +78,10 @@ class ServingSettings(Section):
     canary_minutes: int = Field(ge=3, le=60)
     """Minutes without an alarm after which the other machines follow the canary. An alarm needs up to three."""
     server_errors_per_minute: int = Field(ge=1)
-    """5xx answers in a minute that raise the alarm and roll back a deployment."""
+    """5xx answers in a minute; two such minutes of three raise the alarm and roll back a deployment."""
     latency_p95_milliseconds: int = Field(ge=1, le=60_000)
-    """95th percentile of the model's latency that raises the alarm and rolls back a deployment."""
+    """95th percentile of the model's latency in a minute; two such minutes of three raise the alarm and roll back a
+    deployment."""
 
     @field_validator("min_instances")
     @classmethod

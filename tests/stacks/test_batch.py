@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import botocore.session
 import pytest
 
+from binventory import serving
+from binventory.batch.site import find_site
 from stacks.settings import InvalidSettingsError, load
 from stacks.settings.instances import SERVING_INSTANCES, BatchInstance
+from tests.conftest import NAMES
 from tests.stacks.templates import as_list, changed, flat, pipeline_definition, statements, synthesize, templates
 
 
@@ -50,6 +54,18 @@ def test_more_prefixes_may_be_opened_by_settings() -> None:
     assert outputs["BatchPhotosUris"] == "s3://aft-vbi-pds/ s3://ours/bins/ s3://ours/more/ s3://theirs/"
     assert outputs["BatchInstanceCount"] == "3"
     assert flat(outputs["BatchOutputUri"]).endswith("/batch/")
+
+
+def test_a_prefix_with_spaces_is_one_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line reads the prefixes from one output, between spaces."""
+    photos = "s3://ours/photos of 100% of all bins/"
+    template = synthesize(changed(load("dev"), "data", photos_uri=photos))["Serving"]
+    outputs = {name: flat(output["Value"]) for name, output in template["Outputs"].items()}
+    monkeypatch.setattr(serving, "outputs", lambda *_: outputs)
+    monkeypatch.setattr(serving, "endpoint_state", lambda *_: SimpleNamespace(package="arn"))
+    monkeypatch.setattr(serving, "describe_package", lambda *_: SimpleNamespace(digest=""))
+    nobody: Any = None
+    assert find_site(nobody, NAMES).readable == (photos,)
 
 
 def test_a_model_package_supports_every_instance_type_that_settings_allow() -> None:

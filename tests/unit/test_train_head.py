@@ -90,6 +90,14 @@ def test_the_epoch_with_the_best_validation_loss_is_kept(tmp_path: Path, capsys:
     assert card.training["hyperparameters"]["lr"] == 0.5
 
 
+def test_a_warm_up_that_outlasts_the_training_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_embedding(tmp_path / "embedding")
+    run(tmp_path, "--epochs", "2", "--lr", "0.1", "--batch-size", "15", "--warm-up-epochs", "4")
+    assert "the learning rate reaches 0.0471, not 0.1" in capsys.readouterr().err
+    run(tmp_path, "--epochs", "2", "--lr", "0.1", "--batch-size", "15")
+    assert "warm-up" not in capsys.readouterr().err
+
+
 def test_an_epoch_without_a_validation_loss_is_no_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_embedding(tmp_path / "embedding")
     measured = iter([(math.nan, 0.2, 1.5), (0.9, 0.6, 0.8), (math.nan, 0.2, 1.5), (1.1, 0.5, 0.9)])
