@@ -94,7 +94,7 @@ COMMANDS: Final = {
             "count",
             "count",
             _SERVE,
-            "Counts photos through the endpoint, or a whole S3 prefix in a transform job, which needs no endpoint.",
+            "Counts photos through the endpoint, or a whole folder of S3 in a transform job, which needs no endpoint.",
         ),
         Listed("audit", "audit", _SERVE, "Ranks bins by how improbable their recorded quantity is, given their photo."),
         Listed(
