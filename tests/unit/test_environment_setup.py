@@ -307,20 +307,28 @@ def test_a_package_that_does_not_work_is_named_with_the_cure(installed: Installe
     assert "OpenVINO does not work: ImportError: libtbb.so.12" in done.stderr
     assert "To fix it: run make clean setup" in done.stderr
     assert not ready.exists()
-    # As it was, for the other test of this checkout.
+    # As it was, for the other tests of this checkout.
     (checkout / "environment" / "proof.py").write_text(PROOF)
     lock.write_text(before)
     ready.write_text(stamp)
 
 
-def test_a_package_that_no_index_has_is_named_with_the_cure(checkout: Path) -> None:
-    (checkout / locks.RUN).write_text(f"missing==1.0 --hash=sha256:{'0' * 64}\n")
-    done = make(checkout, "setup")
+def test_a_package_that_no_index_has_is_named_with_the_cure(installed: Installed) -> None:
+    # Of those of the tests, which come on top: nothing else is to be installed for it.
+    checkout = installed.root
+    ready, lock = checkout / ".venv" / ".ready", checkout / locks.DEVELOPMENT
+    stamp, before = ready.read_text(), lock.read_text()
+    lock.write_text(f"missing==1.0 --hash=sha256:{'0' * 64}\n")
+    done = make(checkout, "setup-dev")
     assert done.returncode == 2
-    assert "Python packages could not be installed:" in done.stderr
+    assert "Packages for tests and checks could not be installed:" in done.stderr
     assert "No matching distribution found for missing==1.0" in done.stderr
     assert "no index offers this package for this machine; check: pip config list" in done.stderr
     assert "build/setup.log" in done.stderr
+    assert not ready.exists()
+    # As it was, for the other tests of this checkout.
+    lock.write_text(before)
+    ready.write_text(stamp)
 
 
 def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> None:
@@ -329,7 +337,10 @@ def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> No
     (checkout / locks.RUN).write_text(lines.replace(digest, "0" * 64))
     done = make(checkout, "setup")
     assert done.returncode == 2
+    assert "Python packages could not be installed:" in done.stderr
     assert "a package differs from the one in the lock" in done.stderr
+    assert "build/setup.log" in done.stderr
+    assert not (checkout / ".venv" / ".ready").exists()
 
 
 def interpreter(folder: Path, script: str) -> Path:
