@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from binventory.core.contents import bucket_and_key, whole
 
@@ -45,10 +46,22 @@ def list_executions(sagemaker: Any, pipeline: str, *states: str) -> list[str]:
 
 
 def stop_running(pipelines: Iterable[str]) -> int:
-    """Stops the running executions of these pipelines without waiting for their end; returns their number."""
+    """Stops the running executions of these pipelines without waiting for their end; returns their number.
+
+    Raises ClientError for one that runs on, once the others are stopped.
+    """
     sagemaker = client("sagemaker")
-    running = [arn for pipeline in pipelines for arn in list_executions(sagemaker, pipeline, "Executing")]
-    for arn in running:
-        # With the same token a repeated request for an execution is the same request.
-        sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
-    return len(running)
+    running = [(pipeline, arn) for pipeline in pipelines for arn in list_executions(sagemaker, pipeline, "Executing")]
+    stopped, refused = 0, None
+    for pipeline, arn in running:
+        try:
+            # With the same token a repeated request for an execution is the same request.
+            sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=arn[-32:].rjust(32, "0"))
+            stopped += 1
+        except ClientError as error:
+            # It may have ended by itself since it was listed.
+            if arn in list_executions(sagemaker, pipeline, "Executing"):
+                refused = error
+    if refused is not None:
+        raise refused
+    return stopped

@@ -16,7 +16,10 @@ import pytest
 from binventory import serving
 from binventory.cli import run
 from binventory.cli.interrupted import JobHalted
+from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
+from binventory.executions import stopping
+from binventory.executions.execution import Execution, look
 from binventory.serving import EndpointState
 from tests.conftest import NAMES
 from tests.contract.conftest import ClientFactory
@@ -116,6 +119,26 @@ def test_a_job_that_outlives_its_execution_is_stopped_too(client: ClientFactory)
     job = step["Metadata"]["ProcessingJob"]["Arn"].rsplit("/", 1)[-1]
     described = client("sagemaker").describe_processing_job(ProcessingJobName=job)
     assert described["ProcessingJobStatus"] == "Stopped"
+
+
+@pytest.mark.parametrize(("looks", "code"), [(1, Exit.OK), (2, Exit.FAILED)], ids=["it has ended", "it runs on"])
+def test_a_refused_stop_is_no_error_where_the_execution_has_ended_meanwhile(
+    client: ClientFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, looks: int, code: Exit
+) -> None:
+    """Of several that are stopped together, the next ones would run on."""
+    define(client, processing("Ingest", "true"))
+    arn = str(client("sagemaker").start_pipeline_execution(PipelineName=PIPELINE)["PipelineExecutionArn"])
+    until(lambda: not running(client))
+    seen: list[str] = []
+
+    def stale(aws: Aws, arn: str) -> Execution:
+        seen.append(arn)
+        return replace(look(aws, arn), status="Executing") if len(seen) <= looks else look(aws, arn)
+
+    monkeypatch.setattr(stopping, "look", stale)
+    assert run(["stop", arn]) == code
+    said = capsys.readouterr()
+    assert "has ended (succeeded)" in said.out if code is Exit.OK else "only a running one can be stopped" in said.err
 
 
 @pytest.mark.usefixtures("endless")

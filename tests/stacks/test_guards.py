@@ -6,7 +6,9 @@ import json
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from functions.aws import stop_running
 from tests.contract.environment import processing
 from tests.contract.jobs import until
 from tests.contract.serving import ask
@@ -21,6 +23,44 @@ def environment(made: Made) -> Environment:
     one.approved()
     one.settle()
     return one
+
+
+class Executions:
+    """Three executions that are listed as running; the first one cannot be stopped."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.running = ["first", "second", "third"]
+        self.asked: list[str] = []
+        self._ends = ends
+
+    def get_paginator(self, _: str) -> Executions:
+        return self
+
+    def paginate(self, **_: str) -> list[dict[str, list[dict[str, str]]]]:
+        found = [{"PipelineExecutionArn": arn, "PipelineExecutionStatus": "Executing"} for arn in self.running]
+        return [{"PipelineExecutionSummaries": found}]
+
+    def stop_pipeline_execution(self, **request: str) -> None:
+        arn = request["PipelineExecutionArn"]
+        self.asked.append(arn)
+        if arn == "first":
+            if self._ends:
+                self.running.remove(arn)
+            raise ClientError({"Error": {"Code": "ConflictException", "Message": "it has ended"}}, "Stop")
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["it has ended", "it runs on"])
+def test_an_execution_that_cannot_be_stopped_keeps_no_other_running(
+    monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    found = Executions(ends=ends)
+    monkeypatch.setattr("functions.aws.client", lambda _: found)
+    if ends:
+        assert stop_running(["line"]) == 2
+    else:
+        with pytest.raises(ClientError, match="it has ended"):
+            stop_running(["line"])
+    assert found.asked == ["first", "second", "third"]
 
 
 class TestBudgetGuard:
