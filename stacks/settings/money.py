@@ -11,6 +11,7 @@ from stacks.settings.section import Section, wrong_setting
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 _DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
+_LEAST_IDLE_HOURS = 0.01
 _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
 
@@ -51,7 +52,16 @@ class MoneySettings(Section):
     guard_percent: int = Field(ge=0, le=1000)
     """Share of the budget, in percent, at which the endpoint is turned off and executions are stopped; 0: never."""
     idle_hours: float = Field(ge=0, le=14 * 24)
-    """Hours without invocations after which the endpoint is turned off; 0: never."""
+    """Hours without invocations after which the endpoint is turned off; 0: never, else at least 0.01."""
     serving_hours: ServingHours | None = None
     anomaly_usd: float | None = Field(default=None, gt=0)
     """Unusual cost from which AWS Cost Anomaly Detection sends an alert; absent: it is not used."""
+
+    @field_validator("idle_hours")
+    @classmethod
+    def _not_next_to_nothing(cls, value: float) -> float:
+        if 0 < value < _LEAST_IDLE_HOURS:
+            raise wrong_setting(
+                "must be 0 (never) or at least {least}: invocations are counted by the minute", least=_LEAST_IDLE_HOURS
+            )
+        return value

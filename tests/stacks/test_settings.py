@@ -171,6 +171,7 @@ def _range(name: str, **found: object) -> str:
         ("STORAGE__LOG_RETENTION_DAYS", "8", ["storage.log_retention_days = 8"]),
         ("MONEY__MONTHLY_BUDGET_USD", "0", ["money.monthly_budget_usd = '0'", "greater than 0"]),
         ("MONEY__IDLE_HOURS", "-1", ["money.idle_hours = '-1'", "greater than or equal to 0"]),
+        ("MONEY__IDLE_HOURS", "0.0001", ["money.idle_hours = '0.0001'", "must be 0 (never) or at least 0.01"]),
         ("MONEY__ALERT_EMAILS", '["nobody"]', ["money.alert_emails.0 = 'nobody'"]),
         (
             "MONEY__SERVING_HOURS",
