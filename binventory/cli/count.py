@@ -83,6 +83,7 @@ def count(
         _count_prefix(aws, names, prefixes[0], output, dry_run=dry_run, yes=yes, json=json)
         return
     if dry_run:
+        _require_files(photos)
         _show_what_the_endpoint_bills(aws, names, len(photos), json=json)
         return
     answers = _answers(aws, names, photos, (*DATASET_HOSTS, *(allow_host or ())))
@@ -101,6 +102,18 @@ def count(
         stdout.print(shown)
     if any(isinstance(answer, Problem) for answer in answers.values()):
         raise typer.Exit(Exit.FAILED)
+
+
+def _require_files(photos: list[str]) -> None:
+    """Refuse photos of this computer that are no files; a count goes on without them and says so for each."""
+    lacking = [photo for photo in photos if "://" not in photo and not Path(photo).is_file()]
+    if lacking:
+        more = f", and {len(lacking) - _SHOWN_PHOTOS} more" if len(lacking) > _SHOWN_PHOTOS else ""
+        raise Problem(
+            f"{counted(len(lacking), 'photo')} of {len(photos)} would have no count",
+            f"there is no such file: {', '.join(lacking[:_SHOWN_PHOTOS])}{more}",
+            "correct the paths",
+        )
 
 
 def _answers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,8 +241,12 @@ def test_turning_the_endpoint_on_shows_what_a_month_costs(
 
 
 def test_a_dry_run_turns_nothing_on(
-    client: ClientFactory, serving_stack: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+    client: ClientFactory, serving_stack: None, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in ("bin.jpg", "a.jpg", "b.jpg"):
+        Path(name).touch()
     assert run(["endpoint", "on", "--dry-run", "--yes"]) == Exit.OK
     said = capsys.readouterr().out
     assert "an hour" in said and "Nothing was started" in said
@@ -250,6 +255,8 @@ def test_a_dry_run_turns_nothing_on(
     for photos, said in ((["a.jpg", "a.jpg"], "1 photo"), (["a.jpg", "b.jpg", "a.jpg"], "2 photos")):
         assert run(["count", *photos, "--dry-run", "--json"]) == Exit.OK
         assert json.loads(capsys.readouterr().out)["launch"]["title"].endswith(f"which would count {said}")
+    assert run(["count", "a.jpg", "lost.jpg", "https://example.com/c.jpg", "--dry-run"]) == Exit.FAILED
+    assert "no such file: lost.jpg" in capsys.readouterr().err
     stack = client("cloudformation").describe_stacks(StackName=SERVING)["Stacks"][0]
     assert {"ParameterKey": "EndpointState", "ParameterValue": "off"} in stack["Parameters"]
 
