@@ -313,5 +313,15 @@ def test_mlflow_is_asked_for_before_work_starts(tmp_path: Path) -> None:
         train.main(["--backbone", "small", "--embedding", str(embedding), "--mlflow", "file:///nowhere"])
 
 
+def test_a_weight_that_is_no_number_is_not_called_a_gradient() -> None:
+    rule = next(rule for rule in parse_rules("default") if rule.name == "exploding-tensor")
+    assert (
+        rule.on_step(3, [layer(weight=float("nan"), finite=False)]) == "a weight of head is no finite number at step 3"
+    )
+    assert (
+        rule.on_step(4, [layer(gradient=float("nan"), finite=False)]) == "the gradient of head has norm nan at step 4"
+    )
+
+
 def test_one_rank_needs_no_group() -> None:
     assert Ranks().gather(2.5) == [2.5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -114,6 +115,8 @@ class ExplodingTensor(Rule):
         """A layer with infinite, undefined or huge values."""
         self.data_points += 1
         for layer in layers:
+            if not layer.finite and math.isfinite(layer.gradient_norm):
+                return f"a weight of {layer.name} is no finite number at step {step}"
             if not layer.finite or layer.gradient_norm > self.threshold:
                 return f"the gradient of {layer.name} has norm {layer.gradient_norm:.3g} at step {step}"
         return None
