@@ -105,7 +105,7 @@ def count(
 
 
 def _require_files(photos: list[str]) -> None:
-    """Refuse photos of this computer that are no files; a count goes on without them and says so for each."""
+    """Refuse photos of this computer that are no files; a count continues without them and says so for each."""
     lacking = [photo for photo in photos if "://" not in photo and not Path(photo).is_file()]
     if lacking:
         more = f", and {len(lacking) - _SHOWN_PHOTOS} more" if len(lacking) > _SHOWN_PHOTOS else ""
