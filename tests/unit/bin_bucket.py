@@ -7,12 +7,14 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 
+@cache
 def jpeg(seed: int, *, size: tuple[int, int] = (60, 48), mode: str = "RGB") -> bytes:
     """A photo unlike any with another seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)

@@ -378,17 +378,26 @@ def test_names_that_are_no_ids_are_quarantined(tmp_path: Path) -> None:
     }
 
 
-@given(limit=st.integers(1, 6), seed=st.integers(0, 9))
-@settings(max_examples=8, deadline=None)
-def test_a_limit_takes_so_many_of_each_class(tmp_path_factory: pytest.TempPathFactory, limit: int, seed: int) -> None:
-    folder = tmp_path_factory.mktemp("limit")
-    photos = write(folder / "in", bucket(blocks=8, photos=5))
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 photos in `in`, eight of each class, and their counts in labels.csv too."""
+    folder = tmp_path_factory.mktemp("forty")
+    write(folder / "in", bucket(blocks=8, photos=5))
     (folder / "labels.csv").write_text(
         "image_id,count\n" + "".join(f"{(n // 5 + 1) * 100 + n % 5:05},{n % 5 + 1}\n" for n in range(40))
     )
+    return folder
+
+
+@given(limit=st.integers(1, 6), seed=st.integers(0, 9))
+@settings(max_examples=8, deadline=None)
+def test_a_limit_takes_so_many_of_each_class(
+    forty: Path, tmp_path_factory: pytest.TempPathFactory, limit: int, seed: int
+) -> None:
+    photos, folder = forty / "in", tmp_path_factory.mktemp("limit")
     arguments = ("--limit-per-class", str(limit), "--seed", str(seed), "--block-size", "1")
     ingest(photos, folder / "by-metadata", *arguments)
-    ingest(photos, folder / "by-labels", *arguments, "--labels-uri", str(folder / "labels.csv"))
+    ingest(photos, folder / "by-labels", *arguments, "--labels-uri", str(forty / "labels.csv"))
     chosen = {name: rows(folder / name, "manifest") for name in ("by-metadata", "by-labels")}
     for manifest in chosen.values():
         counts = [row["count"] for row in manifest.values()]
