@@ -18,10 +18,8 @@ import arithmetic
 from binventory.core.names import Names
 from local_aws.core.descriptions import PlainReader
 
-# Two test processes for each core: more threads of BLAS and of PyTorch only wait for each other, and those of PyTorch
-# spin meanwhile. Read when numpy and torch are imported, here and in what the tests start.
+# Two test processes for each core: more threads of BLAS only wait for each other. Read when numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A loaded machine makes any example slow once; no test asserts a time.
 hypothesis.settings.register_profile("binventory", deadline=None)
 hypothesis.settings.load_profile("binventory")
@@ -95,6 +93,15 @@ SLOW = (
 """The files that take six seconds of a processor or more, their processes included, the longest first."""
 collect_ignore = ["clients"]
 """Run in environments of their own, by `make test-clients`."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """PyTorch computes in one thread, here and in what the tests start: more of them spin beside other tests' threads.
+
+    In a rehearsal, which runs alone, jobs take the threads that they take for a user.
+    """
+    if config.option.markexpr != "rehearsal":
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
