@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # with numpy and Arrow, which help and completion do not wait
 
 _OF_THE_ENDPOINT = ("endpoint", "rate", "instance", "price_per_hour")
 _SHOWN_REASONS = 6
+_SHOWN_NAME = 60
+"""Characters of a product's name."""
 _SHOWN_SKUS = 5
 
 
@@ -348,7 +350,13 @@ def _print_skus(title: str, skus: tuple[SkuError, ...]) -> None:
     shown = table(title, "bins", "recorded", "expected", right=("bins", "recorded", "expected"))
     for sku in skus[:_SHOWN_SKUS]:
         expected = sku.units + sku.expected_difference
-        shown.add_row((sku.name or sku.sku)[:60], f"{sku.bins:,}", f"{sku.units:,}", f"{expected:,.1f}")
+        name = sku.name or sku.sku
+        shown.add_row(
+            name if len(name) <= _SHOWN_NAME else f"{name[: _SHOWN_NAME - 1]}…",
+            f"{sku.bins:,}",
+            f"{sku.units:,}",
+            f"{expected:,.1f}",
+        )
     stdout.print(shown)
     if len(skus) > _SHOWN_SKUS:
         stdout.print(f"The largest {_SHOWN_SKUS} of these differences; summary.json has the largest {len(skus)}.")

@@ -327,6 +327,7 @@ def test_every_sku_of_a_record_is_in_every_file_and_too_many_are_named(tmp_path:
 
 def test_what_a_page_and_the_screen_leave_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_folder(tmp_path / "bins", 60)
+    write_bin(folder, "00030", 5, name="N" * 80)
     predictions = write_predictions(folder, tmp_path / "p.jsonl", 30)
     records = (b"{", b"{}", b'{"EXPECTED_QUANTITY": 3, "BIN_FCSKU_DATA": {"A": {"quantity": 2}}}', b" " * 2**21)
     for number, data in enumerate(records):
@@ -339,6 +340,7 @@ def test_what_a_page_and_the_screen_leave_out_is_said(tmp_path: Path, capsys: py
     assert run(["audit", str(folder), *flags, "--output", str(tmp_path / "out")]) == Exit.OK
     said = capsys.readouterr().out
     assert "1 for 1 more reason: see summary.json" in said
+    assert said.count("N") == 59 and "N…" in said
     assert "The largest 5 of these differences; summary.json has the largest 20." in said
     page = (tmp_path / "out" / "audit.html").read_text()
     assert "This page has the first 7 of 60 listed bins." in page and "The largest 20 differences." in page
