@@ -115,8 +115,7 @@ def _weights(
     photos = {count: sum(row) for count, row in zip(classes, rows, strict=True)}
     if lacking := [count for count, share in (bins or {}).items() if share and not photos.get(count)]:
         raise ValueError(f"the test split has no photo with {', '.join(map(str, lacking))} items")
-    wanted = [(sum(row) if bins is None else bins.get(count, 0.0)) if sum(row) else 0.0
-              for count, row in zip(classes, rows, strict=True)]  # fmt: skip
+    wanted = [(found if bins is None else bins.get(count, 0.0)) if found else 0.0 for count, found in photos.items()]
     total = sum(wanted)
     return [share / total for share in wanted]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,6 @@ from benchmarks import RUNTIME
 NO_GPU: Final = {"CUDA_VISIBLE_DEVICES": ""}
 AS_ON_A_T4: Final = """
 import sys
-from pathlib import Path
 import fitting.precision
 fitting.precision.half_of_gpu = lambda: "fp16"
 import features.frozen_backbone
@@ -73,11 +70,9 @@ def finish(*processes: subprocess.Popen[bytes], logs: Sequence[Path]) -> None:
             raise SystemExit(f"{log.stem} failed:\n{log.read_text(errors='replace')[-6000:]}")
 
 
-def job(name: str, *flags: str, log: Path, environment: Mapping[str, str] | None = None) -> float:
-    """Run one script of training_code to its end; the seconds it took."""
-    began = time.monotonic()
+def job(name: str, *flags: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Run one script of training_code to its end."""
     finish(start([str(RUNTIME[0] / name), *flags], log, environment), logs=[log])
-    return time.monotonic() - began
 
 
 def last(pattern: str, log: Path) -> float:
@@ -86,10 +81,3 @@ def last(pattern: str, log: Path) -> float:
     if not found:
         raise SystemExit(f"{log} has nothing like {pattern}")
     return float(found[-1])
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

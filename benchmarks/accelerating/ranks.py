@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks import RUNTIME
-from benchmarks.accelerating.jobs import NO_GPU, finish, free_port, start
+from benchmarks.accelerating.jobs import NO_GPU, finish, start
 from benchmarks.claims import claim
+from benchmarks.endpoint.load import free_port
 
 _SIZE: Final = 2
 LEAST_SHARE: Final = 0.02

@@ -63,7 +63,7 @@ class CheckpointFolder:
             print(f"warning: checkpoint of step {step} not written ({error}); the last good one is kept",
                   file=sys.stderr, flush=True)  # fmt: skip
             return False
-        self._tidy(self._files())
+        self._tidy()
         return True
 
     def latest(self) -> Snapshot | None:
@@ -72,13 +72,13 @@ class CheckpointFolder:
             snapshot = self._read(path)
             if snapshot is not None:
                 # A process that was killed between its last save and this may have left one too many.
-                self._tidy(self._files())
+                self._tidy()
                 return snapshot
         return None
 
-    def _tidy(self, files: list[Path]) -> None:
-        """Remove all but the last of these, and the unfinished files of a process that was killed."""
-        for old in [*files[: -self._keep], *self.folder.glob("step-*.partial")]:
+    def _tidy(self) -> None:
+        """Remove all but the last checkpoints of this run, and the unfinished files of a process that was killed."""
+        for old in [*self._files()[: -self._keep], *self.folder.glob("step-*.partial")]:
             old.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
