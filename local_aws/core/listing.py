@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from local_aws.core.errors import validation
 from local_aws.core.protocol import Document
@@ -23,6 +23,18 @@ def named(table: Table, name: str) -> Document | None:
         wanted = name.rsplit("/", 1)[-1].lower()
         found = next((document for key, document in table.items() if key.lower() == wanted), None)
     return found
+
+
+class Order(NamedTuple):
+    """The order of a listing whose request names none, as the API reference says of each operation."""
+
+    sort_by: str
+    sort_order: str
+
+
+NEWEST_FIRST = Order("CreationTime", "Descending")
+OLDEST_FIRST = Order("CreationTime", "Ascending")
+BY_NAME = Order("Name", "Ascending")
 
 
 class Page(NamedTuple):
@@ -43,7 +55,7 @@ def list_page(
     name: str,
     status: str | None = None,
     sort_fields: dict[str, str] | None = None,
-    newest_first: bool = True,
+    usual: Order = NEWEST_FIRST,
 ) -> Page:
     """Filter, sort and cut a listing as SageMaker's List operations do.
 
@@ -54,15 +66,26 @@ def list_page(
         name: the document's member that holds its name.
         status: the member that holds its status, where StatusEquals is allowed.
         sort_fields: member to sort by for each SortBy value that is not itself a member's name.
-        newest_first: the order when the request names none.
+        usual: SortBy and SortOrder of the operation when the request names none.
     """
     fields = {"Name": name, "Status": status or name} | (sort_fields or {})
     kept = [document for document in documents if _matches(document, request, name, status)]
-    sort_by = str(request.get("SortBy", "CreationTime"))
+    sort_by = str(request.get("SortBy", usual.sort_by))
     field = fields.get(sort_by, sort_by)
-    descending = request.get("SortOrder", "Descending" if newest_first else "Ascending") == "Descending"
-    kept.sort(key=lambda document: document.get(field) or document.get("CreationTime", 0), reverse=descending)
-    return cut(kept, request)
+
+    def key(document: Document) -> Any:
+        return document.get(field) or document.get("CreationTime", 0)
+
+    return cut(in_order(kept, key, request.get("SortOrder", usual.sort_order)), request)
+
+
+def in_order(documents: Iterable[Document], key: Callable[[Document], Any], sort_order: str) -> list[Document]:
+    """The documents sorted by a key: `Ascending` or `Descending`, which is always the reverse of it.
+
+    So of two that were made within one millisecond, the one that was stored later counts as the newer one.
+    """
+    found = sorted(documents, key=key)
+    return found[::-1] if sort_order == "Descending" else found
 
 
 def cut(documents: list[Document], request: Document, *, usual: int = DEFAULT_PAGE) -> Page:

@@ -7,7 +7,7 @@ from typing import Any
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, conflict, validation
-from local_aws.core.listing import list_page, named
+from local_aws.core.listing import OLDEST_FIRST, list_page, named
 from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
@@ -51,7 +51,7 @@ def describe_model_package_group(context: Context, request: Document) -> Documen
 
 def list_model_package_groups(context: Context, request: Document) -> Document:
     """All groups."""
-    page = list_page(context.table(_GROUPS).all(), request, name="ModelPackageGroupName")
+    page = list_page(context.table(_GROUPS).all(), request, name="ModelPackageGroupName", usual=OLDEST_FIRST)
     shown = summarise("ListModelPackageGroups", "ModelPackageGroupSummaryList", page.documents)
     return page.reply("ModelPackageGroupSummaryList", shown)
 
@@ -156,9 +156,8 @@ def list_model_packages(context: Context, request: Document) -> Document:
         and (kind == "Both" or (kind == "Versioned") == ("ModelPackageVersion" in package))
         and (approval is None or package.get("ModelApprovalStatus") == approval)
     ]
-    # Versions that were registered within one millisecond keep their order.
-    kept.sort(key=lambda package: package.get("ModelPackageVersion", 0), reverse=_descending(request))
-    page = list_page(kept, request, name="ModelPackageName", sort_fields={"Name": "ModelPackageArn"})
+    fields = {"Name": "ModelPackageArn"}
+    page = list_page(kept, request, name="ModelPackageName", sort_fields=fields, usual=OLDEST_FIRST)
     shown = summarise("ListModelPackages", "ModelPackageSummaryList", page.documents)
     return page.reply("ModelPackageSummaryList", shown)
 
@@ -266,7 +265,3 @@ def _creator(context: Context) -> Document:
             "PrincipalId": context.account,
         }
     }
-
-
-def _descending(request: Document) -> bool:
-    return bool(request.get("SortOrder", "Descending") == "Descending")

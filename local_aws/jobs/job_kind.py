@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from local_aws.core.context import Context
 from local_aws.core.errors import in_use, not_found, validation
-from local_aws.core.listing import Page, list_page
+from local_aws.core.listing import OLDEST_FIRST, Order, Page, list_page
 from local_aws.core.protocol import Document
 from local_aws.core.record import Record
 from local_aws.core.tags import set_tags
@@ -34,6 +34,7 @@ class JobKind:
         record: makes the record of a stored job; None for that of processing jobs, whose event shows every member.
         move: gives a job's document the status Stopping or Stopped; None where there is only the one status.
         resumed: does the work of a job that ran when the local AWS stopped; None where `run` does.
+        usual: the order in which its List operation lists the jobs unless the request says otherwise.
     """
 
     family: str
@@ -46,6 +47,7 @@ class JobKind:
     record: Callable[[Context, str], Record] | None = None
     move: Callable[[Document, str, float], None] | None = None
     resumed: Callable[[Context, str], Run] | None = None
+    usual: Order = OLDEST_FIRST
 
     def create(
         self,
@@ -104,13 +106,13 @@ class JobKind:
         return describe(f"Describe{self.family}", self.find(context, request))
 
     def list(self, context: Context, request: Document) -> Document:
-        """The List operation: jobs, newest first unless the request says otherwise."""
+        """The List operation: jobs in their usual order unless the request says otherwise."""
         return self.reply(self.page(context, request))
 
     def page(self, context: Context, request: Document) -> Page:
         """The page of jobs that a List request asks for."""
         jobs = context.table(self.family).all()
-        return list_page(jobs, request, name=self._member("Name"), status=self._member("Status"))
+        return list_page(jobs, request, name=self._member("Name"), status=self._member("Status"), usual=self.usual)
 
     def reply(self, page: Page) -> Document:
         """A page as the reply of the List operation."""

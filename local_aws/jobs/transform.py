@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from local_aws.core.context import Context
+from local_aws.core.listing import NEWEST_FIRST
 from local_aws.core.logs import LogStream
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
@@ -186,4 +187,6 @@ def _record(context: Context, name: str) -> JobRecord:
     return JobRecord(context, "TransformJob", name, TransformRun.HIDDEN)
 
 
-TRANSFORM_JOBS = JobKind("TransformJob", "transform job", check_transform, _members, TransformRun, record=_record)
+TRANSFORM_JOBS = JobKind(
+    "TransformJob", "transform job", check_transform, _members, TransformRun, record=_record, usual=NEWEST_FIRST
+)

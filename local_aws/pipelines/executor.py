@@ -74,6 +74,8 @@ class PipelineRun:
                 return
             if step.name not in self._running and _is_ready(step, stored):
                 self._running.add(step.name)
+                # Here and not in its thread, so that steps which start together are listed as they are defined.
+                self._record.begin_step(step)
                 self._context.start_thread(f"step/{step.name}", partial(self._run_step, step))
 
     def _conclude(self) -> None:
@@ -88,7 +90,6 @@ class PipelineRun:
 
     def _run_step(self, step: PipelineStep) -> None:
         try:
-            self._record.begin_step(step)
             with self._context.acting(self._role()):
                 self._with_retries(step)
             self._record.change_step(step, StepStatus="Succeeded")

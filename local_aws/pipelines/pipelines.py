@@ -9,7 +9,7 @@ from typing import Any
 
 from local_aws.core.context import Context
 from local_aws.core.errors import conflict, not_found, validation
-from local_aws.core.listing import cut, list_page, named
+from local_aws.core.listing import cut, in_order, list_page, named
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.core.tags import drop_tags, set_tags
@@ -212,9 +212,8 @@ def list_pipeline_executions(context: Context, request: Document) -> Document:
 def list_steps(context: Context, request: Document) -> Document:
     """The steps of an execution that have started, newest first unless the request says otherwise."""
     execution = _execution(context, request["PipelineExecutionArn"])
-    descending = request.get("SortOrder", "Descending") == "Descending"
-    steps = sorted(execution[STEPS].values(), key=lambda step: float(step["StartTime"]), reverse=descending)
-    page = cut(steps, request)
+    order = request.get("SortOrder", "Descending")
+    page = cut(in_order(execution[STEPS].values(), lambda step: float(step["StartTime"]), order), request)
     shown = summarise("ListPipelineExecutionSteps", "PipelineExecutionSteps", page.documents)
     return page.reply("PipelineExecutionSteps", shown)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from local_aws.core.context import Context
-from local_aws.core.listing import cut
+from local_aws.core.listing import BY_NAME, cut, in_order
 from local_aws.core.protocol import Document
 from local_aws.core.wire import describe
 from local_aws.jobs.job_kind import JobKind
@@ -31,6 +33,7 @@ TUNING_JOBS = JobKind(
     taken="Hyperparameter tuning job names must be unique within an AWS account and region, {} exists",
     missing="Amazon SageMaker can't find a tuning job with the name {}.",
     record=TuningRecord,
+    usual=BY_NAME,
 )
 _SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "CreationTime": "CreationTime"}
 
@@ -41,7 +44,7 @@ def describe_tuning_job(context: Context, request: Document) -> Document:
 
 
 def list_tuning_jobs(context: Context, request: Document) -> Document:
-    """Tuning jobs, newest first unless the request says otherwise."""
+    """Tuning jobs, by their names unless the request says otherwise."""
     page = TUNING_JOBS.page(context, request)
     documents = [
         _shown(context, tuning)
@@ -60,15 +63,17 @@ def list_trials(context: Context, request: Document) -> Document:
     summaries = trial_summaries(context, tuning)
     if "StatusEquals" in request:
         summaries = [s for s in summaries if s["TrainingJobStatus"] == request["StatusEquals"]]
-    descending = request.get("SortOrder", "Ascending") == "Descending"
     sort_by = request.get("SortBy", "Name")
     if sort_by == "FinalObjectiveMetricValue":
         # As on AWS, trials without a value are not listed in this order.
         summaries = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" in s]
-        summaries.sort(key=lambda s: s["FinalHyperParameterTuningJobObjectiveMetric"]["Value"], reverse=descending)
-    else:
-        summaries.sort(key=lambda s: s[_SORT_FIELDS[sort_by]], reverse=descending)
-    page = cut(summaries, request)
+
+    def key(summary: Document) -> Any:
+        if sort_by == "FinalObjectiveMetricValue":
+            return summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+        return summary[_SORT_FIELDS[sort_by]]
+
+    page = cut(in_order(summaries, key, request.get("SortOrder", "Ascending")), request)
     return page.reply("TrainingJobSummaries", page.documents)
 
 

@@ -113,7 +113,8 @@ def refuse(account: Account) -> None:
     """A version that cannot be loaded is rolled back, and is rejected with the reason."""
     turn_on(account)
     sagemaker = account.client("sagemaker")
-    package = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"][0]
+    listed = sagemaker.list_model_packages(ModelPackageGroupName=NAME, SortOrder="Descending")
+    package = listed["ModelPackageSummaryList"][0]
     outputs = account.client("cloudformation").describe_stacks(StackName=f"{NAME}-storage")["Stacks"][0]["Outputs"]
     (bucket,) = (item["OutputValue"] for item in outputs if item["OutputKey"] == "ModelBucketName")
     broken = "executions/broken/model.tar.gz"

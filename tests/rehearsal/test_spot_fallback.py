@@ -86,6 +86,8 @@ def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> Non
     same = ("lr", "batch-size", "epochs", "seed")
     assert {name: described["HyperParameters"][name] for name in same} == {name: before[name] for name in same}
     assert any(line.startswith("resumed at epoch=") for line in lines(job_of(arn))), "from the checkpoint of spot"
-    packages = sagemaker.list_model_packages(ModelPackageGroupName=NAME)["ModelPackageSummaryList"]
+    packages = sagemaker.list_model_packages(ModelPackageGroupName=NAME, SortOrder="Descending")[
+        "ModelPackageSummaryList"
+    ]
     newest = sagemaker.describe_model_package(ModelPackageName=packages[0]["ModelPackageArn"])
     assert newest["CustomerMetadataProperties"]["pipeline_execution"] == arn
