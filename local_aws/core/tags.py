@@ -24,11 +24,16 @@ _FAMILIES = {
 """The table of each kind of resource that an ARN names."""
 
 
+def refuse_doubled(tags: list[Document] | None) -> None:
+    """Refuse a key that a request gives twice, before anything of the request is stored."""
+    keys = [tag["Key"] for tag in tags or []]
+    if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+        raise validation(f"Duplicate tag keys found: {', '.join(doubled)}. Tag keys must be unique")
+
+
 def set_tags(context: Context, arn: str, tags: list[Document] | None) -> None:
     """Store the tags of a new resource, in place of those of an earlier resource with its name."""
     merged = {tag["Key"]: tag["Value"] for tag in tags or []}
-    if len(merged) != len(tags or []):
-        raise validation("Duplicate tag keys found. Tag keys must be unique")
     if merged:
         context.table(_FAMILY).put(arn.lower(), merged)
     else:

@@ -18,6 +18,7 @@ from local_aws.core.errors import AwsError, validation
 from local_aws.core.members import refuse_members
 from local_aws.core.protocol import SAGEMAKER, TARGETS, Document, Reply
 from local_aws.core.shapes import operation_model, violations, without_nulls
+from local_aws.core.tags import refuse_doubled
 
 _SERVICE_OF_PREFIX = {prefix: service for service, prefix in TARGETS.items()}
 _log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ def call(
     if context.enforce_iam and access_key is not None:
         authorise(context, access_key, service, name, request)
     refuse_members(name, request)
+    if service == SAGEMAKER:
+        refuse_doubled(request.get("Tags"))
     if context.acting_role:
         authorise(context, context.credentials()["AWS_ACCESS_KEY_ID"], service, name, request)
     with context.acting(None):

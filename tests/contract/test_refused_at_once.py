@@ -198,6 +198,22 @@ def test_a_key_for_a_local_disk(client: ClientFactory, instance_type: str, refus
         create_processing_job(client, machines, MISSING_ROLE)
 
 
+def test_a_tag_key_that_is_given_twice(client: ClientFactory) -> None:
+    """Nothing of the request is stored: no job that never runs keeps the name."""
+    sagemaker, tags = client("sagemaker"), [{"Key": "team", "Value": value} for value in ("a", "b")]
+    for create, request in (
+        (sagemaker.create_training_job, training_request(client, "refused", "pass")),
+        (sagemaker.create_hyper_parameter_tuning_job, tuning_request(client, "refused")),
+        (sagemaker.create_model_package_group, {"ModelPackageGroupName": "refused"}),
+    ):
+        with pytest.raises(ClientError, match="Duplicate tag keys found: team") as refused:
+            create(**request, Tags=tags)
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert sagemaker.list_training_jobs(NameContains="refused")["TrainingJobSummaries"] == []
+    assert sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"] == []
+    assert sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+
+
 def test_a_job_in_a_network_that_exists_runs(client: ClientFactory) -> None:
     request = training_request(client, "connected", "print('done')", VpcConfig=network(client))
     client("sagemaker").create_training_job(**request)
