@@ -59,6 +59,7 @@ class Jobs:
         """Call `first` and do the work of `run` in the background; until it ends it is found as `family` and `name`."""
 
         def work() -> None:
+            entry = (run, threading.current_thread())
             # A job acts as its role (a transform job as its model's); tuning jobs and executions set it themselves.
             job = self._context.table(family).get(name) if family in _ACT_AS_ROLE else None
             try:
@@ -67,7 +68,9 @@ class Jobs:
                     run.run()
             finally:
                 with self._lock:
-                    self._running.pop((family, name), None)
+                    # A retry may run under this name already, from when the stored status was final.
+                    if self._running.get((family, name)) == entry:
+                        del self._running[family, name]
 
         with self._lock:
             if self._context.stopping.is_set():

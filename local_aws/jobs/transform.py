@@ -52,7 +52,7 @@ class TransformSpec(InstanceSpec):
     @property
     def folder(self) -> Path:
         """Folder of the job, relative to the state directory."""
-        return Path("jobs") / self.endpoint
+        return Path("jobs") / "transform" / self.endpoint
 
     def log_stream(self, instance: str) -> str:
         """The log stream of one instance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,17 @@ from botocore.exceptions import ClientError
 
 from local_aws.images.filesystem import why_shared
 from tests.contract.conftest import ClientFactory
-from tests.contract.jobs import BUCKET, IMAGE, ROLE, log_lines, text_of, until
+from tests.contract.jobs import (
+    BUCKET,
+    IMAGE,
+    ROLE,
+    archive_members,
+    finished_training,
+    log_lines,
+    text_of,
+    training_request,
+    until,
+)
 
 OUTPUT = "/opt/ml/processing/output"
 LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
@@ -109,8 +120,29 @@ def test_what_a_job_installs_stays_in_the_job(client: ClientFactory) -> None:
     start(client, "layer", script)
     assert finished(client, "layer")["ProcessingJobStatus"] == "Completed"
     prefix, base = json.loads(text_of(client, f"s3://{BUCKET}/out/layer/prefix.json"))
-    assert "/jobs/layer/" in prefix
+    assert "/jobs/processing/layer/" in prefix
     assert prefix != base
+
+
+def test_a_job_leaves_the_files_of_another_kind_of_job_alone(client: ClientFactory, tmp_path: Path) -> None:
+    """AWS's names are unique among training jobs and among processing jobs, so each kind may have one of that name."""
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    script = f"""
+        import os, pathlib, threading
+        pathlib.Path({str(ready)!r}).touch()
+        while not pathlib.Path({str(go)!r}).exists():
+            threading.Event().wait(0.05)
+        pathlib.Path(os.environ["SM_MODEL_DIR"], "model.txt").write_text("here")
+    """
+    client("sagemaker").create_training_job(**training_request(client, "twin", script))
+    until(ready.exists)
+    start(client, "twin", "true")
+    client("sagemaker").stop_processing_job(ProcessingJobName="twin")
+    assert finished(client, "twin")["ProcessingJobStatus"] == "Stopped"
+    go.touch()
+    job = finished_training(client, "twin")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"model.txt": b"here"}
 
 
 def test_stopping_and_time_limits(client: ClientFactory) -> None:

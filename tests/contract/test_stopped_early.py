@@ -93,6 +93,20 @@ def test_a_stop_while_a_job_is_being_started_stops_it(context: Context) -> None:
     jobs.wait("ProcessingJob", "early")
 
 
+def test_an_execution_that_is_retried_while_its_first_run_ends_can_be_stopped(context: Context) -> None:
+    """Its status is final a moment before its thread has ended."""
+    jobs, first, second = context.shared(Jobs), Stopped(), Stopped()
+    jobs.start(EXECUTIONS, EXECUTION, first)
+    ending = jobs._running[EXECUTIONS, EXECUTION][1]
+    jobs.start(EXECUTIONS, EXECUTION, second)
+    first.stop()
+    ending.join()
+    assert jobs.find(EXECUTIONS, EXECUTION) is second
+    second.stop()
+    jobs.wait(EXECUTIONS, EXECUTION)
+    assert jobs.find(EXECUTIONS, EXECUTION) is None
+
+
 def stored(family: str) -> dict[str, Any]:
     return {
         f"{family}Name": "cut",
