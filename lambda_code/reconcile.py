@@ -6,11 +6,14 @@ comes, and by a schedule. An event is only a hint. Called twice, or twice at onc
 CloudFormation takes one.
 
 The event `{"endpoint": "on" | "off", "by": who}` also requests to turn the endpoint on or off; the command line and the
-serving hours send it. A request that finds the stack busy waits until the stack is free.
+serving hours send it. The serving hours add `at`, the time that the schedule names: EventBridge delivers at least once,
+and an event that comes again must not undo what was requested after it. A request that finds the stack busy waits until
+the stack is free.
 """
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +23,7 @@ from functions.interface import FunctionReport, read_environment
 from promotion import notices, registry
 from promotion.decision import ServingDecision, ServingFacts, decide
 from promotion.idle_guard import idle_for
-from promotion.memory import Memory, SwitchRequest
+from promotion.memory import Decided, Memory, SwitchRequest
 from promotion.notices import Notices
 from promotion.rollouts import Standing, delete_replaced, failed_rollout, standing
 from promotion.serving_stack import (
@@ -46,7 +49,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     """
     variables = read_environment(ReconcileEnvironment)
     memory = Memory(variables.memory_bucket)
-    requested = memory.add(event["endpoint"], event.get("by", "a person")) if "endpoint" in event else None
+    requested = None
+    if "endpoint" in event:
+        requested = memory.add(event["endpoint"], event.get("by", "a person"), event.get("at", ""))
     spent = _spent(variables)
     stopped = 0
     report = FunctionReport("held", "the comparison failed")
@@ -103,8 +108,10 @@ class _Comparison:
         if requested and requested.key not in {request.key for request in waiting}:
             # A simultaneous call has decided it; this caller gets the answer too.
             waiting.append(requested)
-        # Requests for an earlier stack, since deleted, do not count.
-        current = [request for request in waiting if request.at >= stack.created]
+        # Read after the requests: a simultaneous call stores what it has decided before it deletes the requests.
+        decided = replace(self._memory.decided(stack.id), sent=decided.sent)
+        # Requests for an earlier stack, since deleted, do not count, nor do those that a later one has overtaken.
+        current = [request for request in waiting if request.at >= stack.created and request.follows(decided.switched)]
         decision = decide(
             ServingFacts(
                 package=stack.package,
@@ -120,9 +127,18 @@ class _Comparison:
         if report.outcome != "busy" and stack.usable:
             if decision.new and decision.held:
                 messages.add([notices.not_served(self._variables.endpoint, decision.package, decision.held)])
+            decided = replace(
+                decided,
+                version=newest.version if newest else decided.version,
+                switched=_latest(decided, current, newest if decision.new else None),
+            )
+            self._memory.keep(replace(decided, sent=messages.keys))
             self._memory.forget(waiting)
-            decided = replace(decided, version=newest.version if newest else decided.version)
-        self._memory.keep(replace(decided, sent=messages.keys))
+        else:
+            self._memory.keep(replace(decided, sent=messages.keys))
+        if requested and requested not in current:
+            late = f"the request of {requested.at:%Y-%m-%d %H:%M:%S} UTC is older than what was decided since"
+            report = FunctionReport(report.outcome, f"{report.reason}; {late}")
         if report.outcome in {"left", "held"} and not stands.difference and "detail" in event:
             delete_replaced(self._serving)
         return report
@@ -177,6 +193,13 @@ class _Comparison:
         return FunctionReport(
             outcome, "; ".join([reason for reason in (decision.held or decision.because,) if reason] + gets)
         )
+
+
+def _latest(decided: Decided, requests: list[SwitchRequest], new: registry.Package | None) -> datetime.datetime | None:
+    """Time of the latest request or approval that is decided now or was before."""
+    moments = [request.at for request in requests]
+    moments += [moment for moment in (decided.switched, new.approved_at if new else None) if moment]
+    return max(moments, default=None)
 
 
 def _changes(stack: Stack, decision: ServingDecision) -> tuple[dict[str, str], int]:

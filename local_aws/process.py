@@ -34,6 +34,7 @@ from local_aws.ministack import (
     late_imports,
     resource_types,
     saving,
+    schedules,
     settling,
     signatures,
     workers,
@@ -153,6 +154,7 @@ def _application(context: Context) -> Any:
     hooks.correct_ecr()
     hooks.read_descriptions_with(shapes.service_model)
     corrections.correct_answers(account=context.account)
+    schedules.fill_in_attributes()
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()

@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
+from aws_cdk.aws_scheduler import ContextAttribute
 from constructs import Construct
 
 from stacks.environments import ReconcileEnvironment
@@ -176,5 +177,6 @@ class Reconcile(Construct):
                 f"cron({minute} {hour} ? * {hours.days} *)",
                 f"Turns the endpoint {state}",
                 time_zone=hours.time_zone,
-                event={"endpoint": state, "by": "the serving hours"},
+                # EventBridge delivers at least once. By this time the function tells a repeated event.
+                event={"endpoint": state, "by": "the serving hours", "at": ContextAttribute.scheduled_time},
             )

@@ -6,13 +6,16 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import pkgutil
+import re
 from typing import Any
 
 import pytest
 
 from local_aws.ministack.copies import copied
 from local_aws.ministack.late_imports import LATE
+from local_aws.ministack.schedules import fill_in_attributes
 from local_aws.ministack.workers import PATH_IS_COMPLETE, RUN
 
 PARTS: list[tuple[str, str, type | None]] = [
@@ -139,6 +142,9 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.ecr", "_describe_images", []),
     ("services.ecr", "_find_image", []),
     ("services.eventbridge", "_put_events", ["data", "allow_aws_source"]),
+    ("services.eventbridge", "_invoke_target", ["target", "event", "rule"]),
+    ("services.scheduler", "_at_time_epoch", ["expr"]),
+    ("services.scheduler", "_tick_schedules", []),
 ]
 
 
@@ -188,6 +194,33 @@ def test_a_copy_of_a_state_shares_nothing_with_it(kind: str, held: object) -> No
     state["more"] = 1
     assert type(copy) is type(state)
     assert copy.items() == [("name", {"held": held, "list": [1]})]
+
+
+@pytest.mark.parametrize(
+    ("expression", "time"),
+    [("at(2020-11-30T07:00:00)", "2020-11-30T07:00:00Z"), ("rate(1 minute)", r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")],
+)
+def test_a_schedule_names_its_time_and_its_delivery(
+    monkeypatch: pytest.MonkeyPatch, expression: str, time: str
+) -> None:
+    scheduler = importlib.import_module("ministack.services.scheduler")
+    eventbridge = importlib.import_module("ministack.services.eventbridge")
+    delivered: list[str] = []
+    monkeypatch.setattr(eventbridge, "_invoke_target", lambda target, *_: delivered.append(target["Input"]))
+    fill_in_attributes()
+    names = ("schedule-arn", "scheduled-time", "execution-id", "attempt-number")
+    text = json.dumps({name: f"<aws.scheduler.{name}>" for name in names})
+    monkeypatch.setattr(scheduler, "_schedule_last_fired", {})
+    monkeypatch.setattr(scheduler, "_schedules", part("core.responses", "AccountRegionScopedDict")())
+    scheduler._schedules["default/hours"] = {
+        "State": "ENABLED", "ScheduleExpression": expression, "Arn": "arn:of:it", "CreationDate": 0,
+        "Target": {"Arn": "arn:of:target", "Input": text},
+    }  # fmt: skip
+    scheduler._tick_schedules()
+    (found,) = [json.loads(one) for one in delivered]
+    assert (found["schedule-arn"], found["attempt-number"]) == ("arn:of:it", "1")
+    assert re.fullmatch(time, found["scheduled-time"])
+    assert "<" not in found["execution-id"]
 
 
 def test_the_version_is_the_one_that_was_looked_into() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 
 import boto3
@@ -214,3 +215,42 @@ class TestServingHours:
     def test_the_clock_needs_a_model(self, made: Made) -> None:
         answer = made().compare(endpoint="on", by="the serving hours")
         assert answer == {"outcome": "held", "reason": "no model package is approved: the endpoint stays off"}
+
+    def test_an_event_that_comes_again_undoes_nothing(self, environment: Environment) -> None:
+        """EventBridge delivers at least once, and Lambda tries again for hours."""
+        evening = {"endpoint": "off", "by": "the serving hours", "at": _now()}
+        assert environment.compare(**evening)["outcome"] == "turned off"
+        environment.settle()
+        assert environment.compare(endpoint="on", by="Jo")["outcome"] == "turned on"
+        environment.settle()
+        again = environment.compare(**evening)
+        assert again["outcome"] == "left" and "is older than what was decided since" in again["reason"]
+        assert (environment.asked[1], environment.waiting()) == ("on", 0)
+        next_evening = {**evening, "at": _now()}
+        assert environment.compare(**next_evening) == {"outcome": "turned off", "reason": "the serving hours"}
+        environment.settle()
+        environment.approved()
+        assert environment.compare()["outcome"] == "turned on", "an approval is as late as any other request"
+        environment.settle()
+        assert environment.compare(**next_evening)["outcome"] == "left"
+        assert environment.asked[1] == "on"
+
+    def test_an_event_that_comes_late_does_not_undo_what_a_person_has_switched_meanwhile(
+        self, environment: Environment
+    ) -> None:
+        late = {"endpoint": "on", "by": "the serving hours", "at": _now()}
+        assert environment.compare(endpoint="off", by="Jo")["outcome"] == "turned off"
+        environment.settle()
+        assert environment.compare(**late)["outcome"] == "left"
+        assert environment.asked[1] == "off"
+
+    @pytest.mark.parametrize("at", ["<aws.scheduler.scheduled-time>", "2026-11-30T07:00:00"])
+    def test_a_time_that_is_none_is_refused(self, environment: Environment, at: str) -> None:
+        with pytest.raises(ValueError, match="the time of a request is like 2026-11-30T07:00:00Z, not"):
+            environment.compare(endpoint="on", by="the serving hours", at=at)
+        assert environment.waiting() == 0
+
+
+def _now() -> str:
+    """The time as EventBridge Scheduler writes it, and parts of a second, so that a test need not wait for the next."""
+    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")

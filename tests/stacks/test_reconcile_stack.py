@@ -197,7 +197,9 @@ def test_schedules_follow_the_settings(full: dict[str, dict[str, Any]]) -> None:
     assert json.loads(found["rate(7 minutes)"]["Target"]["Input"]) == {}
     for expression, state in (("cron(30 7 ? * MON-FRI *)", "on"), ("cron(0 19 ? * MON-FRI *)", "off")):
         assert found[expression]["ScheduleExpressionTimezone"] == "Europe/Berlin"
-        assert json.loads(found[expression]["Target"]["Input"]) == {"endpoint": state, "by": "the serving hours"}
+        assert json.loads(found[expression]["Target"]["Input"]) == {
+            "endpoint": state, "by": "the serving hours", "at": "<aws.scheduler.scheduled-time>"
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize(
