@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from stacks.settings.instances import Ec2Instance
-from stacks.settings.section import Section, SubnetId, wrong_setting
+from stacks.settings.section import Section, SubnetId, distinct, wrong_setting
 
 VpcId = Annotated[str, StringConstraints(pattern=r"^vpc-[0-9a-f]{8,17}$")]
 ImageParameter = Annotated[
@@ -34,6 +34,11 @@ class Ec2Settings(Section):
     """VPC of `subnet_ids`."""
     subnet_ids: tuple[SubnetId, ...] = Field(default=(), max_length=6, validate_default=True)
     """Public subnets of an existing VPC; empty: the stack creates a small VPC, which costs nothing."""
+
+    @field_validator("subnet_ids")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return distinct(value, "a subnet")
 
     @field_validator("subnet_ids")
     @classmethod

@@ -10,7 +10,7 @@ from stacks.settings.section import Section, wrong_setting
 
 RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
 ProviderArn = Annotated[
-    str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:oidc-provider/token\.actions\.githubusercontent\.com$")
+    str, StringConstraints(pattern=r"^arn:aws:iam::\d{12}:oidc-provider/token\.actions\.githubusercontent\.com$")
 ]
 
 
@@ -24,7 +24,7 @@ class GithubSettings(Section):
     are accepted too: `gh api repos/OWNER/NAME --jq '.owner.id, .id'` prints the numbers."""
     repository_id: int | None = Field(default=None, ge=1, validate_default=True)
     """Number of the repository, given together with that of its owner."""
-    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]{0,200}$")] = "main"
+    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,200}$")] = "main"
     """The only branch whose workflows may train."""
     provider: Literal["create"] | ProviderArn = "create"
     """`create`, or the ARN of the identity provider for GitHub's tokens: an account can have only one."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import zoneinfo
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, wrong_setting
+from stacks.settings.section import Section, distinct, wrong_setting
 
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
-_DAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
+# The characters that HTML's email field takes: what SNS and Budgets take, and no list in one text.
+_LOCAL, _LABEL = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+Email = Annotated[str, StringConstraints(pattern=rf"^{_LOCAL}@({_LABEL}\.)+{_LABEL}$", max_length=254)]
+_DAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+"""In cron's order: for AWS a week begins on Sunday."""
+# What a machine's own list of time zones has beside the names of the IANA database, which AWS knows.
+_NO_ZONES: Final = ("Factory", "localtime", "posixrules")
+_OTHER_LISTS: Final = ("posix/", "right/")
 _LEAST_IDLE_HOURS = 0.01
 _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 
@@ -18,14 +24,38 @@ _CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 class ServingHours(Section):
     """Hours in which the endpoint is on. Outside them it is off and does not bill."""
 
-    days: Annotated[str, StringConstraints(pattern=rf"^{_DAY}([-,]{_DAY})*$")]
-    """Days in cron's notation, for example `MON-FRI`."""
+    days: str
+    """Days and ranges of days in cron's notation: `MON-FRI`, or `MON,WED,FRI-SAT`. A week begins on `SUN`."""
     start: Annotated[str, StringConstraints(pattern=_CLOCK)]
     """For example `07:00`."""
     end: Annotated[str, StringConstraints(pattern=_CLOCK)]
     """For example `19:00`."""
     time_zone: str
     """For example `Europe/Berlin`."""
+
+    @field_validator("days")
+    @classmethod
+    def _in_cron(cls, value: str) -> str:
+        for part in value.split(","):
+            ends = part.split("-")
+            if len(ends) > 2 or not set(ends) <= set(_DAYS):
+                raise wrong_setting(
+                    "must be days of {days} and ranges of two of them, such as MON-FRI or MON,WED,FRI-SAT; "
+                    "{part} is neither",
+                    days=", ".join(_DAYS),
+                    part=repr(part),
+                )
+            first, last = _DAYS.index(ends[0]), _DAYS.index(ends[-1])
+            if len(ends) == 2 and first >= last:
+                # AWS documents no range beyond the end of the week: by its numbers, SUN is 1 and SAT is 7.
+                listed = [ends[0]] if first == last else [*_DAYS[first:], *_DAYS[: last + 1]]
+                raise wrong_setting(
+                    "has the range {part} that does not go from an earlier to a later day, since for AWS a week is "
+                    "SUN to SAT: list its days, {listed}",
+                    part=part,
+                    listed=",".join(listed),
+                )
+        return value
 
     @field_validator("end")
     @classmethod
@@ -37,7 +67,8 @@ class ServingHours(Section):
     @field_validator("time_zone")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in zoneinfo.available_timezones():
+        known = value in zoneinfo.available_timezones() and value not in _NO_ZONES
+        if not known or value.startswith(_OTHER_LISTS):
             raise wrong_setting("must be a time zone such as UTC or Europe/Berlin")
         return value
 
@@ -56,6 +87,11 @@ class MoneySettings(Section):
     serving_hours: ServingHours | None = None
     anomaly_usd: float | None = Field(default=None, gt=0)
     """Unusual cost from which AWS Cost Anomaly Detection sends an alert; absent: it is not used."""
+
+    @field_validator("alert_emails")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return distinct(value, "an address")
 
     @field_validator("idle_hours")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, SubnetId, wrong_setting
+from stacks.settings.section import Section, SubnetId, distinct, wrong_setting
 
 SecurityGroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-f]{8,17}$")]
 InterfaceEndpoint = Literal[
@@ -51,6 +51,11 @@ class NetworkSettings(Section):
     """Private subnets of an existing VPC, for mode `existing`."""
     security_group_ids: tuple[SecurityGroupId, ...] = Field(default=(), max_length=5)
     """Security groups of jobs and endpoint, for mode `existing`."""
+
+    @field_validator("endpoints", "subnet_ids", "security_group_ids")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return distinct(value, "one")
 
     @field_validator("subnet_ids", "security_group_ids")
     @classmethod

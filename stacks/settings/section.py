@@ -21,6 +21,18 @@ def wrong_setting(message: str, **context: Any) -> PydanticCustomError:
     return PydanticCustomError("wrong_setting", message, context)
 
 
+def distinct(values: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The values, if none is given twice: AWS, or the construct that each becomes, takes it once.
+
+    Args:
+        what: one of them in words, for example `an address`.
+    """
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise wrong_setting("must not repeat {what}: {repeated}", what=what, repeated=", ".join(repeated))
+    return values
+
+
 S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?")
 
 

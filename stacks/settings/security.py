@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from stacks.settings.section import Section
 
-PolicyArn = Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$")]
+PolicyArn = Annotated[str, StringConstraints(pattern=r"^arn:aws:iam::(\d{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$")]
 RolePath = Annotated[str, StringConstraints(pattern=r"^/([A-Za-z0-9_+=,.@-]+/)*$", max_length=512)]
 
 

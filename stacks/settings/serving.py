@@ -11,7 +11,7 @@ from stacks.settings.instances import ServingInstance
 from stacks.settings.section import Section, wrong_setting
 
 Mode = Literal["realtime", "serverless", "async"]
-_TOPIC = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+")
+_TOPIC = re.compile(r"arn:aws:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}", re.ASCII)
 
 
 def _topic(value: str) -> str:

@@ -20,7 +20,7 @@ from stacks.settings.jobs import EmbedSettings, EvaluationSettings, JobSettings,
 from stacks.settings.money import MoneySettings
 from stacks.settings.monitoring import MonitoringSettings
 from stacks.settings.network import NetworkSettings
-from stacks.settings.section import wrong_setting
+from stacks.settings.section import distinct, wrong_setting
 from stacks.settings.security import SecuritySettings
 from stacks.settings.serving import ServingSettings
 from stacks.settings.storage import StorageSettings
@@ -29,8 +29,8 @@ from stacks.settings.tuning import TuningSettings
 
 ENVIRONMENT_PREFIX = "BINVENTORY_"
 EnvironmentName = Literal["dev", "prod"]
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\w ./=+@-]*$")]
-TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\w .:/=+@-]*$")]
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\p{L}\p{N}_ ./=+@-]*$")]
+TagValue = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\p{L}\p{N}_ .:/=+@-]*$")]
 OWN_TAGS = ("deployment", "environment", "project")
 
 
@@ -74,9 +74,28 @@ class Settings(BaseSettings):
     @field_validator("tags")
     @classmethod
     def _check_reserved_tags(cls, value: dict[str, str]) -> dict[str, str]:
-        taken = sorted(set(value) & set(OWN_TAGS))
+        # IAM, which has the roles' tags, takes Project and project for one key and refuses to set it twice.
+        taken = sorted(key for key in value if key.lower() in OWN_TAGS)
         if taken:
             raise wrong_setting("must not set {taken}: the stacks set it", taken=", ".join(taken))
+        distinct(tuple(key.lower() for key in value), "a key, also not with other capitals")
+        return value
+
+    @field_validator("github", "security")
+    @classmethod
+    def _check_arns_of_this_account(
+        cls, value: GithubSettings | SecuritySettings, info: ValidationInfo
+    ) -> GithubSettings | SecuritySettings:
+        """IAM takes an identity provider and a permissions boundary of the role's own account only, or one of AWS's."""
+        field = "provider" if isinstance(value, GithubSettings) else "permissions_boundary"
+        arn, account = str(getattr(value, field)), info.data.get("account")
+        if arn.startswith("arn:") and account and arn.split(":")[4] not in {account, "aws"}:
+            raise wrong_setting(
+                "must be of account {account}, to which the stacks are deployed: IAM takes no other",
+                field=f"{info.field_name}.{field}",
+                value=arn,
+                account=account,
+            )
         return value
 
     @field_validator("tuning")

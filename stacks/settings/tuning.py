@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from stacks.settings.section import Section, wrong_setting
+from stacks.settings.section import Section, distinct, wrong_setting
 from stacks.settings.tuning_ranges import Tunable, TuningRange, check_range
 
 TuningJobName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}$", max_length=32)]
@@ -27,9 +27,7 @@ class WarmStartSettings(Section):
     @field_validator("parents")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise wrong_setting("must not repeat a tuning job")
-        return value
+        return distinct(value, "a tuning job")
 
 
 class TuningSettings(Section):

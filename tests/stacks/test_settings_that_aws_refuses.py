@@ -1,0 +1,91 @@
+"""Values that have the right type, and that AWS would refuse when the stacks are deployed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stacks.settings import InvalidSettingsError, load
+
+
+def _hours(**changes: str) -> str:
+    return json.dumps({"days": "MON-FRI", "start": "07:00", "end": "19:00", "time_zone": "UTC"} | changes)
+
+
+@pytest.mark.parametrize("days", ["MON-FRI", "SUN-SAT", "MON,WED,FRI-SAT", "SUN"])
+def test_days_that_aws_takes(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    monkeypatch.setenv("BINVENTORY_MONEY__SERVING_HOURS", _hours(days=days))
+    hours = load("dev").money.serving_hours
+    assert hours is not None and hours.days == days
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ("MON-WED-FRI", "must be days of SUN, MON, TUE, WED, THU, FRI, SAT and ranges of two of them"),
+        ("MON,,TUE", "'' is neither"),
+        ("mon-fri", "'mon-fri' is neither"),
+        ("FRI-MON", "has the range FRI-MON that does not go from an earlier to a later day"),
+        ("FRI-MON", "list its days, FRI,SAT,SUN,MON"),
+        ("MON-SUN", "list its days, MON,TUE,WED,THU,FRI,SAT,SUN"),
+        ("WED,MON-MON", "list its days, MON"),
+    ],
+)
+def test_days_that_cron_of_aws_has_not(monkeypatch: pytest.MonkeyPatch, days: str, expected: str) -> None:
+    """For AWS a week begins on Sunday, and its documentation has no range that goes beyond Saturday."""
+    monkeypatch.setenv("BINVENTORY_MONEY__SERVING_HOURS", _hours(days=days))
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    assert f"money.serving_hours.days = '{days}'" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("time_zone", ["localtime", "Factory", "posixrules", "posix/Europe/Berlin", "right/UTC"])
+def test_a_time_zone_of_this_machine_only_is_refused(monkeypatch: pytest.MonkeyPatch, time_zone: str) -> None:
+    monkeypatch.setattr("zoneinfo.available_timezones", lambda: {time_zone, "Europe/Berlin"})
+    monkeypatch.setenv("BINVENTORY_MONEY__SERVING_HOURS", _hours(time_zone=time_zone))
+    with pytest.raises(InvalidSettingsError, match="must be a time zone such as UTC or Europe/Berlin"):
+        load("dev")
+    monkeypatch.setenv("BINVENTORY_MONEY__SERVING_HOURS", _hours(time_zone="Europe/Berlin"))
+    assert load("dev").money.serving_hours
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("MONEY__ALERT_EMAILS", '["a@b.eu,c@d.eu"]', "money.alert_emails.0 = 'a@b.eu,c@d.eu'"),
+        ("MONEY__ALERT_EMAILS", '["a@b..eu"]', "money.alert_emails.0 = 'a@b..eu'"),
+        ("MONEY__ALERT_EMAILS", '["a@b.eu", "c@d.eu", "a@b.eu"]', "must not repeat an address: a@b.eu"),
+        ("NETWORK__ENDPOINTS", '["sts", "logs", "sts"]', "must not repeat one: sts"),
+        ("EC2__SUBNET_IDS", '["subnet-0123456789", "subnet-0123456789"]', "must not repeat a subnet"),
+        ("SECURITY__PERMISSIONS_BOUNDARY", "arn:aws-cn:iam::aws:policy/Bins", "security.permissions_boundary"),
+        ("GITHUB__BRANCH", "größe", "github.branch = 'größe'"),
+        ("TAGS", '{"Project": "other"}', "must not set Project: the stacks set it"),
+        ("TAGS", '{"Owner": "a", "owner": "b"}', "must not repeat a key, also not with other capitals: owner"),
+    ],
+)
+def test_a_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, field: str, value: str, expected: str) -> None:
+    """Tags: IAM, which has those of the roles, takes `Project` and `project` for one key."""
+    monkeypatch.setenv(f"BINVENTORY_{field}", value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load("dev")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "arn"),
+    [
+        ("GITHUB__PROVIDER", "arn:aws:iam::210987654321:oidc-provider/token.actions.githubusercontent.com"),
+        ("SECURITY__PERMISSIONS_BOUNDARY", "arn:aws:iam::210987654321:policy/Bins"),
+    ],
+)
+def test_an_address_of_another_account_is_refused(monkeypatch: pytest.MonkeyPatch, field: str, arn: str) -> None:
+    """Where the account is not set, only AWS knows it."""
+    monkeypatch.setenv(f"BINVENTORY_{field}", arn)
+    load("dev")
+    monkeypatch.setenv("BINVENTORY_ACCOUNT", "210987654321")
+    load("dev")
+    monkeypatch.setenv("BINVENTORY_ACCOUNT", "123456789012")
+    with pytest.raises(InvalidSettingsError, match=r"must be of account 123456789012.*IAM takes no other"):
+        load("dev")
