@@ -1,8 +1,9 @@
 """Embed, train and evaluate on one EC2 spot instance, which may be reclaimed at any moment.
 
 The machine's tag `run` names the plan that `binventory train --on ec2` wrote to S3. Checkpoints, log and status are
-uploaded every half minute and at the end, also after a failure, a timeout or a reclaim. Another machine with the same
-plan continues from the checkpoints. The user data ends the machine.
+uploaded every half minute and at the end, also after a failure, a timeout or a reclaim; of the checkpoints of a
+training the newest stay there, as on the disk. Another machine with the same plan continues from them. The user data
+ends the machine.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class SpotMachine:
 
     def _send_checkpoints(self, plan: RunPlan, steps: Steps) -> None:
         for step, folder in steps.checkpoints.items():
-            self._exchange.send(folder, f"{plan.checkpoints}{step}")
+            self._exchange.send_checkpoints(folder, f"{plan.checkpoints}{step}")
 
     def _say(self, **changes: Any) -> None:
         """Uploads status and log."""

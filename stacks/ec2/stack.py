@@ -105,6 +105,8 @@ class Ec2Stack(BinventoryStack):
                 permissions.write_objects(
                     data, *(f"{prefix}/{RUNS}" for prefix in (EXECUTIONS_PREFIX, CHECKPOINTS_PREFIX))
                 ),
+                # Of a training's checkpoints the newest stay, as on the disk; of the whole network each is large.
+                allow(["s3:DeleteObject"], [f"{data}/{CHECKPOINTS_PREFIX}/{RUNS}/train/step-*.safetensors"]),
                 permissions.write_objects(model, f"{EXECUTIONS_PREFIX}/{RUNS}"),
                 *self._read_weights(),
                 *permissions.find_champion(self, self.settings.prefix, self._group),

@@ -100,12 +100,14 @@ def test_the_machines_role_works_on_executions_and_checkpoints_only(template: di
         for action in as_list(statement["Action"]):
             allowed.setdefault(action, set()).update(flat(resource) for resource in as_list(statement["Resource"]))
     assert set(allowed) == {
-        "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
+        "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
         "sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel",
         "sagemaker:DescribeModelPackage", "sagemaker:ListModelPackages",
     }  # fmt: skip
     written = {resource.rsplit(">", 1)[-1] for resource in allowed["s3:PutObject"]}
     assert written == {"/executions/ec2-*/*", "/checkpoints/ec2-*/*"}, "nothing that a pipeline's execution has made"
+    deleted = {resource.rsplit(">", 1)[-1] for resource in allowed["s3:DeleteObject"]}
+    assert deleted == {"/checkpoints/ec2-*/train/step-*.safetensors"}, "older checkpoints of a run's training"
     trust = only(template, "AWS::IAM::Role")["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert [item["Principal"] for item in trust] == [{"Service": "ec2.amazonaws.com"}]
 

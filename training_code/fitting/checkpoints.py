@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-_NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.safetensors")
+from jobs.checkpoint_files import KEPT, is_checkpoint, name_of, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +32,7 @@ class CheckpointFolder:
     """
 
     def __init__(
-        self, folder: Path, fingerprint: str, *, every_seconds: float, keep: int = 2,
+        self, folder: Path, fingerprint: str, *, every_seconds: float, keep: int = KEPT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.folder = folder
@@ -56,9 +54,8 @@ class CheckpointFolder:
         self._last_save = self._clock()
         values = json.dumps({**snapshot.values, "fingerprint": self.fingerprint})
         data = save(snapshot.tensors, metadata={"values": values})
-        digest = hashlib.sha256(data).hexdigest()[:16]
         try:
-            self._write(self.folder / f"step-{step:010d}-{digest}.safetensors", data)
+            self._write(self.folder / name_of(step, data), data)
         except OSError as error:
             print(f"warning: checkpoint of step {step} not written ({error}); the last good one is kept",
                   file=sys.stderr, flush=True)  # fmt: skip
@@ -83,7 +80,7 @@ class CheckpointFolder:
 
     def _files(self) -> list[Path]:
         """Those of this run, as far as is known, the newest last."""
-        found = (path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
+        found = (path for path in self.folder.glob("step-*") if is_checkpoint(path.name))
         return sorted(path for path in found if path.name not in self._others)
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -100,9 +97,8 @@ class CheckpointFolder:
             raise
 
     def _read(self, path: Path) -> Snapshot | None:
-        match = _NAME.fullmatch(path.name)
-        data = path.read_bytes()
-        if match is None or hashlib.sha256(data).hexdigest()[:16] != match.group(2):
+        data = whole(path)
+        if data is None:
             print(f"warning: checkpoint {path.name} is torn and skipped", file=sys.stderr, flush=True)
             path.unlink(missing_ok=True)
             return None

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
 import boto3
+from botocore.exceptions import ClientError
 
-from binventory.core.contents import bucket_and_key, whole
+from binventory.core import contents
+from binventory.core.contents import bucket_and_key
+from jobs.checkpoint_files import KEPT, is_checkpoint, whole
 
 LINK_LOCAL: Final = "http://169.254.169.254"
 _TOKEN_SECONDS: Final = "21600"
@@ -26,20 +30,44 @@ class Exchange:
         self._sent: dict[Path, tuple[int, int]] = {}
 
     def fetch(self, uri: str, folder: Path) -> int:
-        """Downloads all objects under a prefix into a folder; returns their number.
+        """Downloads all objects under a prefix into a folder; returns their number. Of checkpoints the newest suffice.
 
-        They are shards and checkpoints, which the steps hold to digests of their own.
+        They are shards, features and checkpoints, which the steps hold to digests of their own.
         """
         bucket, prefix = bucket_and_key(uri)
-        count = 0
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", ()):
-                path = folder / item["Key"][len(prefix) :]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._s3.download_file(bucket, item["Key"], str(path))
-                self._sent[path] = _state(path)
-                count += 1
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        found = [item for page in pages for item in page.get("Contents", ())]
+        # By the time of the upload: a run that began anew, with other code, has lower steps than the one before.
+        found.sort(key=lambda item: (item["LastModified"], item["Key"]), reverse=True)
+        count = checkpoints = 0
+        for item in found:
+            path = folder / item["Key"][len(prefix) :]
+            if is_checkpoint(path.name) and checkpoints == KEPT:
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._s3.download_file(bucket, item["Key"], str(path))
+            if is_checkpoint(path.name):
+                if whole(path) is None:
+                    print(f"warning: checkpoint {path.name} is torn in S3 and skipped", file=sys.stderr, flush=True)
+                    path.unlink()
+                    continue
+                checkpoints += 1
+            self._sent[path] = _state(path)
+            count += 1
         return count
+
+    def send_checkpoints(self, folder: Path, uri: str) -> None:
+        """Uploads new and changed files of a folder; then deletes in S3 the checkpoints that have given way to them."""
+        self.send(folder, uri)
+        for path in [path for path in self._sent if path.parent == folder and is_checkpoint(path.name)]:
+            if path.exists():
+                continue
+            bucket, key = bucket_and_key(f"{uri.rstrip('/')}/{path.name}")
+            try:
+                self._s3.delete_object(Bucket=bucket, Key=key)
+            except ClientError as error:
+                print(f"warning: the old checkpoint {key} stays in S3 ({error})", file=sys.stderr, flush=True)
+            del self._sent[path]
 
     def send(self, path: Path, uri: str) -> None:
         """Uploads a file, or the new and changed files of a folder without those that are still being written."""
@@ -53,7 +81,7 @@ class Exchange:
     def read_json(self, uri: str) -> Any:
         """The JSON document at an address."""
         bucket, key = bucket_and_key(uri)
-        return json.loads(whole(self._s3.get_object(Bucket=bucket, Key=key), uri))
+        return json.loads(contents.whole(self._s3.get_object(Bucket=bucket, Key=key), uri))
 
     def write_json(self, uri: str, value: Any) -> None:
         """Writes a JSON document to an address."""
