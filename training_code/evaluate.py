@@ -131,6 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"precision {chosen.choice.precision}: {chosen.choice.reason}")
     if not_compared:
         print(f"judged by the threshold alone: {not_compared}")
+    if decision.no_bound and decision.passed:
+        print(f"judged without a bound: {decision.no_bound}")
     print("gate passed" if decision.passed else f"gate refused: {'; '.join(decision.reasons)}", flush=True)
 
 

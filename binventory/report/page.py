@@ -188,7 +188,9 @@ def verdict(gate: dict[str, Any]) -> str:
     """The gate's decision in one or two sentences."""
     said = "The gate let it pass." if gate["passed"] else "The gate refused it: " + "; ".join(gate["reasons"])
     # Older evaluations lack it.
-    missing = gate.get("not_compared", "")
+    missing, no_bound = gate.get("not_compared", ""), gate.get("no_bound", "")
+    if no_bound and gate["passed"]:
+        return f"{said} Without a bound: {no_bound}."
     return f"{said} By the threshold alone: {missing}." if missing else said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -123,6 +124,39 @@ def test_a_lucky_challenger_is_refused_and_a_better_one_is_not() -> None:
 def test_the_champion_itself_is_not_worse_than_itself() -> None:
     champion, _ = paired_models(300, 0.5, 0)
     assert decide(champion, champion, GateSettings(accuracy_threshold=0.1, margin=0.0)).passed
+
+
+def _in_blocks(predictions: Predictions, blocks: int) -> Predictions:
+    """The same answers, of photos in so many blocks of ids."""
+    of = np.arange(len(predictions.labels)) % blocks
+    return Predictions.of(predictions.labels, predictions.probabilities, of, classes=predictions.classes)
+
+
+@pytest.mark.parametrize(("blocks", "stated"), [(1, False), (4, False), (5, True)])
+def test_fewer_than_five_blocks_state_no_bound(blocks: int, stated: bool) -> None:
+    """One block drawn again and again is always the same: its bound would claim that there is no chance."""
+    ahead, champion = (_in_blocks(found, blocks) for found in paired_models(1000, 0.5, 0.1))
+    decision = decide(ahead, champion, GateSettings(accuracy_threshold=0.1))
+    assert decision.passed and decision.comparison is not None
+    assert math.isfinite(decision.comparison.lower_bound) is stated
+    assert math.isfinite(decision.comparison.probability_better) is stated
+    assert ("the difference itself decides and may be luck" in decision.no_bound) is not stated
+
+
+def test_without_a_bound_the_difference_decides_and_a_refusal_says_so() -> None:
+    worse, champion = (_in_blocks(found, 3) for found in paired_models(1000, 0.6, -0.06))
+    decision = decide(worse, champion, GateSettings(accuracy_threshold=0.1))
+    assert not decision.passed
+    assert "0.0600 below the champion's 0.6000, and the margin 0.0100 allows no more" in decision.reasons[0]
+    assert "the test photos are of 3 blocks of ids and a 95% bound needs 5" in decision.reasons[0]
+    assert decide(champion, champion, GateSettings(accuracy_threshold=0.1, margin=0.0)).passed
+
+
+def test_more_confidence_needs_more_blocks() -> None:
+    settings = GateSettings(accuracy_threshold=0.1, confidence=0.99)
+    six, seven = (_in_blocks(paired_models(1000, 0.5, 0.1)[0], blocks) for blocks in (6, 7))
+    assert "a 99% bound needs 7" in decide(six, six, settings).no_bound
+    assert decide(seven, seven, settings).no_bound == ""
 
 
 def test_equal_challengers_rarely_pass_without_a_margin() -> None:

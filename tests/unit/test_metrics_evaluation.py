@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from binventory.report.page import verdict
 from evaluation.calibration import reliability
 from evaluation.count_metrics import Predictions, measure
 from evaluation.gate import GateSettings
+from evaluation.page import render_page
 from evaluation.photo_traits import skus_of, traits_of
 from evaluation.report import JSON_NAME, PAGE_NAME, to_json, write_report
 from evaluation.slices import UNKNOWN
@@ -174,3 +176,33 @@ def test_an_audit_by_a_model_that_knows_is_told_from_one_by_a_model_that_does_no
     certain, blind = (trust_in(found, shares, replicates=200, seed=0) for found in (knowing, shares))
     assert (certain.beats_shares, certain.found) == (True, 1.0)
     assert not blind.beats_shares and blind.found == pytest.approx(0.1, abs=0.03)
+    few = [
+        Predictions.of(labels, found.probabilities, blocks // 8, classes=(1, 2, 3, 4, 5)) for found in (knowing, shares)
+    ]
+    assert not trust_in(*few, replicates=200, seed=0).beats_shares, "four blocks show it of no model"
+
+
+@pytest.mark.parametrize(("champion_skill", "said"), [(0.5, "No bound of the difference is stated"), (4, "refuses")])
+def test_a_report_without_a_bound_says_what_decides(photos: list[Sample], champion_skill: float, said: str) -> None:
+    every = evaluated(photos, skill=2, champion_skill=champion_skill, replicates=50)
+    assert every.champion is not None
+    blocks = np.arange(len(photos)) % 3
+
+    def few(found: Predictions) -> Predictions:
+        return Predictions.of(found.labels, found.probabilities, blocks, classes=found.classes)
+
+    judged = evaluate(
+        test=few(every.model.predictions),
+        photos=photos,
+        training_labels=[1, 2, 3],
+        temperature=every.temperature,
+        gate=GateSettings(accuracy_threshold=0.1, replicates=50),
+        champion=few(every.champion.predictions),
+    )
+    gate = to_json(judged)["binventory"]["gate"]
+    assert gate["comparison"]["lower_bound"] is None
+    assert "3 blocks of ids and a 95% bound needs 5" in gate["no_bound"]
+    page = render_page(judged, photos)
+    assert said in page and "nan" not in page
+    assert "bound needs 5, so the difference itself decides" in page
+    assert "bound needs 5, so the difference itself decides" in verdict(gate)

@@ -22,6 +22,15 @@ LEAST_BLOCKS = 5
 _CELLS_AT_ONCE = 4_000_000
 
 
+def least_blocks(confidence: float) -> int:
+    """Blocks from which a one-sided bound can be stated with this confidence; for 0.95 they are LEAST_BLOCKS.
+
+    If two models are equally good, the difference of every block has either sign by chance: all of n blocks agree once
+    in 2^n times. Below that share of error no statement about the blocks can be made, whatever is computed.
+    """
+    return max(LEAST_BLOCKS, math.ceil(-math.log2(1 - confidence)))
+
+
 @dataclass(frozen=True)
 class Interval:
     """A percentile interval of a metric and the spread of its replicates."""

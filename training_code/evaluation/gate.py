@@ -2,16 +2,18 @@
 
 "Not worse" is a non-inferiority test on the same photos: the lower end of the paired difference in accuracy must not be
 below minus the margin. A challenger that is better by chance only has an interval that reaches below it, and is refused
-as a worse one is.
+as a worse one is. Photos of fewer than five blocks of ids show nothing about chance: there is no bound then, and the
+difference itself must not be below minus the margin.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.bootstrap import REPLICATES, replicate_metrics
+from evaluation.bootstrap import REPLICATES, least_blocks, replicate_metrics
 from evaluation.count_metrics import Predictions, confusion_matrix, measure
 
 
@@ -44,10 +46,15 @@ class Comparison:
     champion_accuracy: float
     accuracy_difference: float
     lower_bound: float
-    """One-sided lower confidence bound of the difference in accuracy."""
+    """One-sided lower confidence bound of the difference in accuracy; NaN where too few blocks state none."""
     rmse_difference: float
     probability_better: float
-    """Share of replicates in which the challenger's accuracy is higher."""
+    """Share of replicates in which the challenger's accuracy is higher; NaN without a bound."""
+
+    @property
+    def decides(self) -> float:
+        """What must not be below minus the margin: the bound, or the difference where there is none."""
+        return self.lower_bound if math.isfinite(self.lower_bound) else self.accuracy_difference
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class GateDecision:
     comparison: Comparison | None
     not_compared: str
     """Why the champion was not compared, so that the threshold alone decides; empty where there is none, or it was."""
+    no_bound: str
+    """Why no bound can be stated, so that the difference itself decides; empty where there is one, or no champion."""
     reasons: tuple[str, ...]
     """One sentence for each failed condition; empty when the challenger passes."""
     where_to_look: tuple[str, ...]
@@ -85,7 +94,8 @@ def decide(
     accuracy = float(measure(challenger).accuracy)
     above = accuracy >= settings.accuracy_threshold
     comparison = None if champion is None else compare(challenger, champion, settings)
-    not_worse = comparison is None or comparison.lower_bound >= -settings.margin
+    not_worse = comparison is None or comparison.decides >= -settings.margin
+    no_bound = "" if comparison is None or math.isfinite(comparison.lower_bound) else _no_bound(challenger, settings)
     reasons = []
     if not above:
         reasons.append(
@@ -93,7 +103,11 @@ def decide(
             f"{settings.accuracy_threshold:.4f}"
         )
     if comparison is not None and not not_worse:
-        reasons.append(_worse_than_champion(accuracy, comparison, settings))
+        reasons.append(
+            f"{_below(accuracy, comparison)}, and the margin {settings.margin:.4f} allows no more; {no_bound}"
+            if no_bound
+            else _worse_than_champion(accuracy, comparison, settings)
+        )
     return GateDecision(
         accuracy=accuracy,
         accuracy_threshold=settings.accuracy_threshold,
@@ -102,6 +116,7 @@ def decide(
         not_worse_than_champion=not_worse,
         comparison=comparison,
         not_compared=not_compared,
+        no_bound=no_bound,
         reasons=tuple(reasons),
         where_to_look=_where_to_look(challenger, champion) if reasons else (),
     )
@@ -114,12 +129,25 @@ def compare(challenger: Predictions, champion: Predictions, settings: GateSettin
     our_draws = replicate_metrics(challenger, replicates=settings.replicates, seed=settings.seed).accuracy
     their_draws = replicate_metrics(champion, replicates=settings.replicates, seed=settings.seed).accuracy
     difference = our_draws - their_draws
+    stated = _blocks(challenger) >= least_blocks(settings.confidence)
     return Comparison(
         champion_accuracy=float(theirs.accuracy),
         accuracy_difference=float(ours.accuracy - theirs.accuracy),
-        lower_bound=float(np.quantile(difference, 1 - settings.confidence)),
+        lower_bound=float(np.quantile(difference, 1 - settings.confidence)) if stated else math.nan,
         rmse_difference=float(ours.rmse - theirs.rmse),
-        probability_better=float((difference > 0).mean()),
+        probability_better=float((difference > 0).mean()) if stated else math.nan,
+    )
+
+
+def _blocks(predictions: Predictions) -> int:
+    return len(np.unique(predictions.blocks))
+
+
+def _no_bound(predictions: Predictions, settings: GateSettings) -> str:
+    found, least = _blocks(predictions), least_blocks(settings.confidence)
+    return (
+        f"the test photos are of {found} {'block' if found == 1 else 'blocks'} of ids and a {settings.confidence:.0%} "
+        f"bound needs {least}, so the difference itself decides and may be luck"
     )
 
 
@@ -141,11 +169,16 @@ def _worse_than_champion(accuracy: float, comparison: Comparison, settings: Gate
         f"{shortfall:.4f} more than the margin {settings.margin:.4f} allows"
     )
     if comparison.accuracy_difference < 0:
-        return f"accuracy {accuracy:.4f} is {-comparison.accuracy_difference:.4f} below {against}; {bound}"
+        return f"{_below(accuracy, comparison)}; {bound}"
     return (
         f"accuracy {accuracy:.4f} is {comparison.accuracy_difference:.4f} above {against}, "
         f"but that may be luck on so few photos: {bound}"
     )
+
+
+def _below(accuracy: float, comparison: Comparison) -> str:
+    against = f"the champion's {comparison.champion_accuracy:.4f}"
+    return f"accuracy {accuracy:.4f} is {-comparison.accuracy_difference:.4f} below {against}"
 
 
 def _where_to_look(challenger: Predictions, champion: Predictions | None) -> tuple[str, ...]:

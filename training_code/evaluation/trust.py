@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.bootstrap import replicate_metrics
+from evaluation.bootstrap import least_blocks, replicate_metrics
 from evaluation.count_metrics import Integers, Predictions
 
 PLANTED: Final = 0.1
@@ -23,7 +23,8 @@ class Trust:
     """How far an audit by this model can be trusted."""
 
     beats_shares: bool
-    """Whether its log loss is below that of the shares of the counts with 95% confidence, blocks drawn together."""
+    """Whether its log loss is below that of the shares of the counts with 95% confidence, blocks drawn together; fewer
+    than five blocks show it of no model."""
     planted: float
     """Share of the records that were made wrong; the wrong quantities are as frequent as all others."""
     found: float
@@ -35,7 +36,8 @@ def trust_in(model: Predictions, shares: Predictions, *, replicates: int, seed: 
     ours, theirs = (
         replicate_metrics(predictions, replicates=replicates, seed=seed).log_loss for predictions in (model, shares)
     )
-    beats = bool(np.quantile(ours - theirs, _LEVEL) < 0)
+    stated = len(np.unique(model.blocks)) >= least_blocks(_LEVEL)
+    beats = stated and bool(np.quantile(ours - theirs, _LEVEL) < 0)
     generator = np.random.default_rng(seed)
     return Trust(beats, PLANTED, float(np.mean([_found(model, generator) for _ in range(_TIMES)])))
 
