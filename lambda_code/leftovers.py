@@ -37,7 +37,10 @@ def empty_bucket(name: str) -> int:
             answer = s3.delete_objects(Bucket=name, Delete={"Objects": batch, "Quiet": True})
             if answer.get("Errors"):
                 first = answer["Errors"][0]
-                raise RuntimeError(f"{first['Key']} cannot be deleted: {first['Code']} {first.get('Message', '')}")
+                raise RuntimeError(
+                    f"{first['Key']} cannot be deleted from bucket {name}: {first['Code']} {first.get('Message', '')}; "
+                    "lift what protects it, then delete the stack again"
+                )
             deleted += len(batch)
     return deleted
 
@@ -63,7 +66,10 @@ def stop_executions(pipeline: str) -> int:
     deadline = time.monotonic() + _STOP_SECONDS
     while list_executions(sagemaker, pipeline, "Executing", "Stopping"):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"executions of {pipeline} are still running after {_STOP_SECONDS:.0f} s")
+            raise TimeoutError(
+                f"executions of {pipeline} are still running after {_STOP_SECONDS:.0f} s; "
+                "delete the stack again when they have stopped"
+            )
         time.sleep(_POLL_SECONDS)
     return running
 

@@ -7,8 +7,10 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 
 import leftovers
@@ -144,6 +146,41 @@ def test_a_failure_is_answered_and_not_left_to_time_out(ask: Any, going: str) ->
     answer = ask("Delete", going, BucketName="there-is-no-such-bucket")
     assert answer["Status"] == "FAILED"
     assert "NoSuchBucket" in answer["Reason"]
+
+
+@pytest.mark.parametrize("kept", [["folder/1"], ["folder/1", "folder/2"]])
+def test_an_object_that_may_not_be_deleted_is_named_with_its_cure(
+    aws: ClientFactory, ask: Any, going: str, kept: list[str]
+) -> None:
+    name = _bucket(aws, versioned=False)
+
+    def protect(parsed: dict[str, Any], **_: object) -> None:
+        parsed["Errors"] = [{"Key": key, "Code": "AccessDenied", "Message": "Object Lock"} for key in kept]
+
+    boto3.setup_default_session()
+    boto3.DEFAULT_SESSION.events.register("after-call.s3.DeleteObjects", protect)
+    answer = ask("Delete", going, BucketName=name)
+    assert answer["Status"] == "FAILED"
+    assert f"folder/1 cannot be deleted from bucket {name}: AccessDenied Object Lock" in answer["Reason"]
+    assert "then delete the stack again" in answer["Reason"]
+
+
+def test_an_execution_that_does_not_stop_fails_the_deletion_and_leaves_its_logs(
+    aws: ClientFactory, ask: Any, going: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "_STOP_SECONDS", -1.0)
+    monkeypatch.setattr(leftovers, "delete_job_logs", pytest.fail)
+
+    def stopping(model: Any, **_: object) -> tuple[Any, dict[str, Any]]:
+        listed = [{"PipelineExecutionArn": "arn/one", "PipelineExecutionStatus": "Stopping"}]
+        return SimpleNamespace(status_code=200), {"PipelineExecutionSummaries": listed}
+
+    boto3.setup_default_session()
+    boto3.DEFAULT_SESSION.events.register("before-call.sagemaker.ListPipelineExecutions", stopping)
+    answer = ask("Delete", going, PipelineName="bins-dev")
+    assert answer["Status"] == "FAILED"
+    assert "executions of bins-dev are still running" in answer["Reason"]
+    assert "delete the stack again when they have stopped" in answer["Reason"]
 
 
 def test_model_packages_go_and_their_group_can_be_deleted(aws: ClientFactory, ask: Any, going: str) -> None:
