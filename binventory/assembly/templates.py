@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from binventory.core.errors import Exit, Problem
 
 Json = dict[str, Any]
+_SYNTHESIZE: Final = "synthesize first: npx cdk synth --quiet"
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,46 @@ def read_stacks(folder: Path) -> tuple[SynthesizedStack, ...]:
     """Reads a cloud assembly folder such as cdk.out, in the order of its manifest.
 
     Raises:
-        Problem: the folder is no cloud assembly.
+        Problem: the folder is no cloud assembly, is not as the CDK writes one, or holds no stack.
     """
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise Problem(
             f"{folder} is no cloud assembly",
             "there is no manifest.json in it",
-            "synthesize first: npx cdk synth --quiet",
+            _SYNTHESIZE,
             code=Exit.USAGE,
         )
-    return tuple(
-        SynthesizedStack(
-            id=name,
-            name=str(artifact["properties"].get("stackName", "")),
-            region=artifact["environment"].rsplit("/", 1)[-1],
-            environment=artifact["properties"].get("tags", {}).get("environment", ""),
-            template=json.loads((folder / artifact["properties"]["templateFile"]).read_text()),
+    try:
+        found = tuple(_stacks(folder, json.loads(manifest.read_text())))
+    # Any JSON may be there: another program's manifest, or a file that was cut.
+    except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise Problem(
+            f"The cloud assembly {folder} cannot be read",
+            f"manifest.json, or a template that it names, is not as the CDK writes it: {type(error).__name__}: {error}",
+            _SYNTHESIZE,
+            code=Exit.USAGE,
+        ) from error
+    if not found:
+        raise Problem(
+            f"The cloud assembly {folder} holds no stack",
+            "its manifest.json names none; the stacks of a stage are in an assembly of their own",
+            f"name the folder that has them, or {_SYNTHESIZE}",
+            code=Exit.USAGE,
         )
-        for name, artifact in json.loads(manifest.read_text())["artifacts"].items()
-        if artifact["type"] == "aws:cloudformation:stack"
-    )
+    return found
+
+
+def _stacks(folder: Path, manifest: Json) -> Iterator[SynthesizedStack]:
+    for name, artifact in manifest["artifacts"].items():
+        if artifact["type"] == "aws:cloudformation:stack":
+            yield SynthesizedStack(
+                id=name,
+                name=str(artifact["properties"].get("stackName", "")),
+                region=artifact["environment"].rsplit("/", 1)[-1],
+                environment=artifact["properties"].get("tags", {}).get("environment", ""),
+                template=json.loads((folder / artifact["properties"]["templateFile"]).read_text()),
+            )
 
 
 def resources(template: Json, *types: str) -> dict[str, Json]:

@@ -81,14 +81,12 @@ def _is_assembly(folder: Path) -> bool:
 
 
 def _read(path: Path) -> str:
-    if str(path) == "-":
-        return sys.stdin.read()
     try:
-        return path.read_text()
-    except OSError as error:
+        return sys.stdin.read() if str(path) == "-" else path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
         raise Problem(
-            f"{path} cannot be read",
-            error.strerror or str(error),
+            f"{'Standard input' if str(path) == '-' else path} cannot be read",
+            (error.strerror if isinstance(error, OSError) else None) or str(error),
             "write it: cdk diff 2>&1 | tee cdk.diff",
             code=Exit.USAGE,
         ) from error

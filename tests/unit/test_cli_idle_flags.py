@@ -33,6 +33,8 @@ def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cost --markdown --json", "--markdown and --json exclude each other"),
         ("cost cdk.out --env prod", "--env has no effect here"),
         ("count s3://bucket/bins/ --allow-host example.com", "--allow-host has no effect here"),
+        ("count s3://bucket/bins/ bin.jpg", "An address of S3 is counted alone"),
+        ("count s3://bucket/bins/ s3://bucket/bay/", "An address of S3 is counted alone"),
         ("audit bins --predictions answers.jsonl --rate 5", "--rate has no effect here"),
         ("audit bins --predictions answers.jsonl --endpoint mine", "--endpoint has no effect here"),
         ("audit s3://bucket/bins/ --batch --rate 5", "--rate has no effect here"),

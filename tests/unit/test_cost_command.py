@@ -145,3 +145,31 @@ def test_what_a_region_lacks_is_named_and_nothing_fails(tmp_path: Path, capsys: 
 def test_a_folder_that_is_no_assembly_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", str(tmp_path)]) == Exit.USAGE
     assert "cdk synth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"name": "a web application"}', "KeyError: 'artifacts'"),
+        ('{"artifacts": {"Cut": {"type": "aws:cloudformation:stack"}}}', "cannot be read"),
+        (
+            '{"artifacts": {"Lost": {"type": "aws:cloudformation:stack", "environment": "aws://1/us-east-1", '
+            '"properties": {"templateFile": "Lost.template.json"}}}}',
+            "Lost.template.json",
+        ),
+        ('{"artifacts": {"Prod": {"type": "cdk:cloud-assembly"}}}', "holds no stack"),
+    ],
+)
+@pytest.mark.parametrize("flag", [[], ["--diff"]])
+def test_an_assembly_that_the_cdk_did_not_write_whole_is_wrong_usage(
+    manifest: str, said: str, flag: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    good = [str(write_assembly(tmp_path / "good"))] if flag else []
+    assert run(["cost", *good, *flag, str(tmp_path)]) == Exit.USAGE
+    captured = capsys.readouterr()
+    what, why, cure = captured.err.splitlines()
+    assert captured.out == "" and str(tmp_path) in what and said in what + why
+    assert "npx cdk synth" in cure

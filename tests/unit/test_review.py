@@ -179,6 +179,21 @@ def test_an_unreadable_diff_is_wrong_usage(tmp_path: Path, capsys: pytest.Captur
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_diff_that_is_no_text_is_wrong_usage(
+    piped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cdk.diff"
+    path.write_bytes(DIFF.encode("utf-16"))
+    with path.open(encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        assert run(["review", "-" if piped else str(path)]) == Exit.USAGE
+    captured = capsys.readouterr()
+    what, why, cure = captured.err.splitlines()
+    assert captured.out == "" and what == f"{'Standard input' if piped else path} cannot be read."
+    assert "can't decode byte" in why and "tee cdk.diff" in cure
+
+
 def test_a_diff_that_broke_off_after_an_unchanged_stack_is_not_reviewed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
