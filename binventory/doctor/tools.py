@@ -30,7 +30,11 @@ def _node() -> Check:
     node = shutil.which("node", path=tools)
     if node is None:
         return Check("node", "missing", "not found", "run: make setup")
-    return Check("node", "good", _said(node, "--version")[1])
+    code, said = _said(node, "--version")
+    if code:
+        why = next(iter(said.splitlines()), f"exit status {code}")
+        return Check("node", "missing", f"{node} does not start: {why}", "run: make clean setup")
+    return Check("node", "good", said)
 
 
 def _cdk(repository: Path) -> Check:
@@ -75,9 +79,14 @@ def _replacement(command: str) -> Check:
 
 
 def _said(*command: str) -> tuple[int, str]:
-    """Exit code and output of a short command; one that does not end, as with a daemon that hangs, has failed."""
+    """Exit code and output of a short command.
+
+    One that does not end, as with a daemon that hangs, has failed; so has one that this computer cannot start.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         return 1, f"no answer within {_SECONDS} s"
+    except OSError as error:
+        return 1, str(error.strerror)
     return done.returncode, (done.stdout + done.stderr).strip()

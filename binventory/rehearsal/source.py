@@ -32,11 +32,14 @@ class Source:
 
 
 def check(folder: Path) -> None:
-    """Refuses a folder that is not laid out like the public bucket."""
-    if not (folder / PHOTOS).is_dir():
+    """Refuses a folder that is not laid out like the public bucket, or has no photo."""
+    lacks = f"no folder {PHOTOS} in it" if not (folder / PHOTOS).is_dir() else ""
+    if not lacks and not photo_keys(folder):
+        lacks = f"no JPEG or PNG file with the name of an id in {folder / PHOTOS}"
+    if lacks:
         raise Problem(
             f"{folder} holds no bin photos",
-            f"there is no folder {PHOTOS} in it",
+            f"there is {lacks}",
             "name a folder with bin-images/NNNNN.jpg and metadata/NNNNN.json, or leave --photos out to render some",
             code=Exit.USAGE,
         )

@@ -101,10 +101,14 @@ def test_render_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture
     assert {path.stem for path in (tmp_path / "bin-images").iterdir()} >= set(said["counts"])
 
 
+@pytest.mark.parametrize("files", [(), ("bin-images/notes.txt",), ("bin-images/a b.jpg", "metadata/1.json")])
 def test_a_folder_without_photos_is_refused_before_anything_starts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    files: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state"
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     assert run(["rehearse", "--photos", str(tmp_path), "--state-dir", str(state)]) == Exit.USAGE
     what, why, cure = problem(capsys)
     assert str(tmp_path) in what

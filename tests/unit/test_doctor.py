@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -213,6 +214,21 @@ def test_docker_must_be_able_to_write_a_docker_manifest(
     found = {check.name: check for check in examine_tools(repository)}["docker"]
     assert found.state == state
     assert words in found.found
+
+
+@pytest.mark.parametrize("name", ["docker", "node"])
+@pytest.mark.parametrize("content", ["#!/nowhere/sh\n", "#!/bin/sh\nexit 3\n"])
+def test_a_tool_that_does_not_start_is_missing_and_the_others_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path, name: str, content: str
+) -> None:
+    """A link of another computer's programs in PATH, or a file of another processor."""
+    fake(tmp_path, name, "").write_text(content)
+    monkeypatch.delenv("CDK_DOCKER", raising=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = {check.name: check for check in examine_tools(repository)}
+    assert list(found) == ["python", "node", "cdk", "docker"]
+    assert found[name].state == "missing" and found[name].cure
 
 
 @pytest.mark.parametrize(
