@@ -66,6 +66,11 @@ def main(arguments: list[str]) -> int:
     except SetupError as error:
         print(f"\n{error.what}\nTo fix it: {error.cure}.", file=sys.stderr)
         return 1
+    except OSError as error:
+        # A folder that may not be written, or a full disk; pip's and npm's own failures are SetupErrors.
+        print(f"\n{error.filename or ROOT}: {error.strerror or error}", file=sys.stderr)
+        print("To fix it: make this checkout writable and its disk roomy, then run make again.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nStopped. Run make again to continue.", file=sys.stderr)
         return 130

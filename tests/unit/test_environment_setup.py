@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from environment import creation, locks
+from environment import creation, install, locks
 from environment.errors import SetupError
 from environment.install import build_options
 from environment.packages import Pip, PipResult, installing
@@ -341,6 +341,33 @@ def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> No
     assert "a package differs from the one in the lock" in done.stderr
     assert "build/setup.log" in done.stderr
     assert not (checkout / ".venv" / ".ready").exists()
+
+
+def test_a_checkout_that_cannot_be_written_is_an_error_with_its_cure(checkout: Path) -> None:
+    (checkout / "build").write_text("a file")
+    done = make(checkout, "setup")
+    assert done.returncode == 2
+    assert f"{checkout / 'build'}: File exists" in done.stderr and "Traceback" not in done.stderr
+    assert "To fix it: make this checkout writable" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_locks_that_do_not_fit_together_are_an_error_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    interpreter(tmp_path / "bin", "echo torch 2.13.0 requires sympy, which is not installed.\nexit 1")
+    with pytest.raises(SetupError, match=r"(?s)do not fit together:.*requires sympy") as caught:
+        install._consistent(Pip(tmp_path, tmp_path / "setup.log"))
+    assert caught.value.cure == "run: make lock"
+
+
+def test_a_registry_without_the_cdk_cli_is_an_error_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text("#!/bin/sh\necho npm error 404 Not Found >&2\nexit 1\n")
+    npm.chmod(0o755)
+    with pytest.raises(SetupError, match=r"(?s)the CDK CLI could not be installed:.*404 Not Found") as caught:
+        install._node(tmp_path, tmp_path)
+    assert "npm config get registry" in caught.value.cure
 
 
 def interpreter(folder: Path, script: str) -> Path:
