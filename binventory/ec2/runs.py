@@ -28,6 +28,7 @@ from stacks.vocabulary import ARCHIVE_DIGEST
 STEPS = ("fetch", "embed", "train", "evaluate", "send")
 # Another subnet is in another zone, which has other spot capacity and prices.
 _TRY_ELSEWHERE = frozenset({"InsufficientInstanceCapacity", "SpotMaxPriceTooLow", "Unsupported"})
+_QUOTA = frozenset({"MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"})
 _BRAKE_MINUTES = 10  # after its limit; then the machine ends itself even if the script hangs
 _LOG_LINES = 40
 _LOOKS = 6
@@ -67,14 +68,18 @@ def read_plan(aws: Aws, names: Names, where: Place, run: str) -> dict[str, Any]:
 
 
 def start(aws: Aws, names: Names, where: Place, run: str) -> str:
-    """Starts a machine on the run and returns its id. Raises Problem where there is no spot capacity."""
+    """Starts a machine on the run and returns its id.
+
+    Raises:
+        Problem: there is no spot capacity, or the account may run no further machine on spot.
+    """
     _put(aws, f"{where.results(run)}/status.json", {"state": "starting", "step": "", "reason": ""})
     ends_by = datetime.now(UTC) + timedelta(minutes=where.max_minutes + _BRAKE_MINUTES)
     tags = {"Name": f"{names.prefix}-{run}", "run": run, ENDS_BY: ends_by.isoformat(timespec="seconds")}
     specification = [
         {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
     ]
-    refused = ""
+    again, refused = names.command(f"train --on ec2 --resume {run}"), ""
     for subnet in where.subnet_ids:
         try:
             started = aws.client("ec2").run_instances(
@@ -96,13 +101,20 @@ def start(aws: Aws, names: Names, where: Place, run: str) -> str:
             )
             return str(started["Instances"][0]["InstanceId"])
         except ClientError as error:
+            if error_code(error) in _QUOTA:
+                raise Problem(
+                    "The account may start no further machine on spot",
+                    error_message(error),
+                    f"wait until another ends, or raise EC2's quota of Spot Instance Requests; then: {again}",
+                    code=Exit.NOT_READY,
+                ) from error
             if error_code(error) not in _TRY_ELSEWHERE:
                 raise
             refused = error_message(error)
     raise Problem(
         f"No {where.instance_type} is available on spot",
         refused,
-        f"try later, set another ec2.instance_type, or resume it: {names.command(f'train --on ec2 --resume {run}')}",
+        f"try later, set another ec2.instance_type, or resume it: {again}",
     )
 
 
@@ -176,7 +188,11 @@ def evaluation(aws: Aws, where: Place, run: str) -> dict[str, Any]:
     """The evaluation that evaluate.py wrote, with the gate's decision."""
     found = _get(aws, f"{where.models(run)}/evaluation/evaluation.json")
     if found is None:
-        raise Problem(f"The run {run} has no evaluation", "evaluate.py wrote none", "see its log in S3")
+        raise Problem(
+            f"The run {run} has no evaluation",
+            f"there is nothing at {where.models(run)}/evaluation/evaluation.json",
+            f"read why in its log: aws s3 cp {where.results(run)}/log.txt -",
+        )
     return found
 
 
@@ -219,7 +235,7 @@ def _register_arguments(definition: Definition) -> dict[str, Any]:
         raise Problem(
             "The model cannot be registered",
             "the pipeline's definition has no step for it",
-            "deploy it: npx cdk deploy",
+            "deploy it: npx cdk deploy --all",
         )
     return copy.deepcopy(step["Arguments"])
 

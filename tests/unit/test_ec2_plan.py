@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from binventory import executions
+from binventory.core.aws import Aws
+from binventory.core.errors import Exit, Problem
 from binventory.ec2 import plan, runs
 from tests.conftest import NAMES
 
@@ -88,3 +94,58 @@ def test_a_machine_that_is_gone_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
     assert states(monkeypatch, ["i-1", None], ["starting", "starting"])[-1] == "gone", "it was there"
     assert states(monkeypatch, [None] * 20, ["starting"] * 20)[-1] == "gone", "it never came"
     assert states(monkeypatch, [None], ["running"]) == ["gone"], "of an earlier day"
+
+
+def refusing(*codes: str, subnets: int = 2) -> tuple[Aws, Any, plan.Place]:
+    """An account whose EC2 answers so, one subnet after the other; its stub of EC2, and the place of its runs."""
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    s3, ec2 = Stubber(aws.client("s3")), Stubber(aws.client("ec2"))
+    s3.add_response("put_object", {})
+    for code in codes:
+        ec2.add_client_error("run_instances", code, f"{code} in this zone")
+    s3.activate()
+    ec2.activate()
+    return aws, ec2, replace(WHERE, subnet_ids=tuple(f"subnet-{number}" for number in range(subnets)))
+
+
+def test_without_spot_capacity_in_any_zone_the_run_can_be_resumed() -> None:
+    aws, ec2, where = refusing("InsufficientInstanceCapacity", "SpotMaxPriceTooLow")
+    with pytest.raises(Problem, match=r"No t3\.2xlarge is available on spot") as caught:
+        runs.start(aws, NAMES, where, "ec2-1")
+    ec2.assert_no_pending_responses()
+    assert caught.value.why == "SpotMaxPriceTooLow in this zone"
+    assert "binventory train --on ec2 --resume ec2-1" in caught.value.cure
+
+
+@pytest.mark.parametrize("code", ["MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"])
+def test_a_quota_that_is_used_up_is_named_and_no_other_zone_is_tried(code: str) -> None:
+    aws, ec2, where = refusing(code)
+    with pytest.raises(Problem, match="may start no further machine on spot") as caught:
+        runs.start(aws, NAMES, where, "ec2-1")
+    ec2.assert_no_pending_responses()
+    assert caught.value.code is Exit.NOT_READY and caught.value.why == f"{code} in this zone"
+    assert "quota of Spot Instance Requests" in caught.value.cure and "--resume ec2-1" in caught.value.cure
+
+
+def test_a_machine_that_may_not_be_started_is_refused_as_aws_says_it() -> None:
+    aws, ec2, where = refusing("UnauthorizedOperation")
+    with pytest.raises(ClientError, match="UnauthorizedOperation in this zone"):
+        runs.start(aws, NAMES, where, "ec2-1")
+    ec2.assert_no_pending_responses()
+
+
+def test_a_run_without_an_evaluation_says_where_its_log_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_get", lambda aws, uri: None)
+    aws: Any = None
+    with pytest.raises(Problem, match="The run ec2-1 has no evaluation") as caught:
+        runs.evaluation(aws, WHERE, "ec2-1")
+    assert "s3://models/executions/ec2-1/evaluation/evaluation.json" in caught.value.why
+    assert "aws s3 cp s3://data/executions/ec2-1/log.txt -" in caught.value.cure
+
+
+def test_a_pipeline_that_registers_nothing_registers_no_model_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executions, "definition", lambda *_: DEFINITION)
+    aws: Any = None
+    with pytest.raises(Problem, match="The model cannot be registered") as caught:
+        runs.register(aws, NAMES, WHERE, {"run": "ec2-1"})
+    assert "cdk deploy" in caught.value.cure
