@@ -73,6 +73,14 @@ def ask() -> Iterator[Any]:
 
 
 @pytest.fixture
+def events(aws: ClientFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The events of every client that the handler makes, for a test to answer in place of AWS."""
+    session = boto3.Session()
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    return session.events
+
+
+@pytest.fixture
 def standing(aws: ClientFactory) -> str:
     """The id of a stack that stays."""
     cloudformation = aws("cloudformation")
@@ -150,15 +158,14 @@ def test_a_failure_is_answered_and_not_left_to_time_out(ask: Any, going: str) ->
 
 @pytest.mark.parametrize("kept", [["folder/1"], ["folder/1", "folder/2"]])
 def test_an_object_that_may_not_be_deleted_is_named_with_its_cure(
-    aws: ClientFactory, ask: Any, going: str, kept: list[str]
+    aws: ClientFactory, ask: Any, going: str, events: Any, kept: list[str]
 ) -> None:
     name = _bucket(aws, versioned=False)
 
     def protect(parsed: dict[str, Any], **_: object) -> None:
         parsed["Errors"] = [{"Key": key, "Code": "AccessDenied", "Message": "Object Lock"} for key in kept]
 
-    boto3.setup_default_session()
-    boto3.DEFAULT_SESSION.events.register("after-call.s3.DeleteObjects", protect)
+    events.register("after-call.s3.DeleteObjects", protect)
     answer = ask("Delete", going, BucketName=name)
     assert answer["Status"] == "FAILED"
     assert f"folder/1 cannot be deleted from bucket {name}: AccessDenied Object Lock" in answer["Reason"]
@@ -166,7 +173,7 @@ def test_an_object_that_may_not_be_deleted_is_named_with_its_cure(
 
 
 def test_an_execution_that_does_not_stop_fails_the_deletion_and_leaves_its_logs(
-    aws: ClientFactory, ask: Any, going: str, monkeypatch: pytest.MonkeyPatch
+    aws: ClientFactory, ask: Any, going: str, events: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leftovers, "_STOP_SECONDS", -1.0)
     monkeypatch.setattr(leftovers, "delete_job_logs", pytest.fail)
@@ -175,8 +182,7 @@ def test_an_execution_that_does_not_stop_fails_the_deletion_and_leaves_its_logs(
         listed = [{"PipelineExecutionArn": "arn/one", "PipelineExecutionStatus": "Stopping"}]
         return SimpleNamespace(status_code=200), {"PipelineExecutionSummaries": listed}
 
-    boto3.setup_default_session()
-    boto3.DEFAULT_SESSION.events.register("before-call.sagemaker.ListPipelineExecutions", stopping)
+    events.register("before-call.sagemaker.ListPipelineExecutions", stopping)
     answer = ask("Delete", going, PipelineName="bins-dev")
     assert answer["Status"] == "FAILED"
     assert "executions of bins-dev are still running" in answer["Reason"]
