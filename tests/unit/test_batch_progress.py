@@ -69,7 +69,7 @@ def test_counting_the_answers_of_a_running_job_takes_a_small_share_of_the_time(
 
 
 class Endless(Account):
-    """One whose job runs until it is asked to stop; with `deaf` it goes on stopping."""
+    """One whose job runs until it is asked to stop; with `deaf` it does not end even then."""
 
     def __init__(self, *, deaf: bool = False) -> None:
         super().__init__()
