@@ -31,12 +31,22 @@ def refuse_doubled(tags: list[Document] | None) -> None:
         raise validation(f"Duplicate tag keys found: {', '.join(doubled)}. Tag keys must be unique")
 
 
-def set_tags(context: Context, arn: str, tags: list[Document] | None) -> None:
-    """Store the tags of a new resource, in place of those of an earlier resource with its name."""
-    merged = {tag["Key"]: tag["Value"] for tag in tags or []}
-    if merged:
-        context.table(_FAMILY).put(arn.lower(), merged)
-    else:
+def store_new(
+    context: Context, family: str, key: str, document: Document, arn: str, tags: list[Document] | None
+) -> bool:
+    """Store a new resource together with its tags; returns False, and changes nothing, when its name is taken."""
+    with context.store.transaction():
+        if not context.table(family).insert(key, document):
+            return False
+        if tags:
+            context.table(_FAMILY).put(arn.lower(), {tag["Key"]: tag["Value"] for tag in tags})
+    return True
+
+
+def delete(context: Context, family: str, key: str, arn: str) -> None:
+    """Remove a resource together with its tags, which would else be those of the next resource with its name."""
+    with context.store.transaction():
+        context.table(family).delete(key)
         context.table(_FAMILY).delete(arn.lower())
 
 
@@ -45,15 +55,10 @@ def get_tags(context: Context, arn: str) -> list[Document]:
     return [{"Key": key, "Value": value} for key, value in (context.table(_FAMILY).get(arn.lower()) or {}).items()]
 
 
-def drop_tags(context: Context, arn: str) -> None:
-    """Remove the tags of a resource that was deleted."""
-    context.table(_FAMILY).delete(arn.lower())
-
-
 def add_tags(context: Context, request: Document) -> Document:
     """Add or overwrite tags."""
-    arn = _checked(context, request["ResourceArn"])
     with context.store.transaction():
+        arn = _checked(context, request["ResourceArn"])
         merged = context.table(_FAMILY).get(arn) or {}
         merged.update({tag["Key"]: tag["Value"] for tag in request["Tags"]})
         if len(merged) > _MOST:

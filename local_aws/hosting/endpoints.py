@@ -10,7 +10,7 @@ from local_aws.core.context import Context
 from local_aws.core.errors import validation
 from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
-from local_aws.core.tags import set_tags
+from local_aws.core.tags import store_new
 from local_aws.core.wire import describe, summarise
 from local_aws.hosting import autoscaling
 from local_aws.hosting.async_queue import AsyncQueue
@@ -37,9 +37,8 @@ def create_endpoint(context: Context, request: Document) -> Document:
         "Plan": plan,
     }
     _keep_deployment_config(context, endpoint, request.get("DeploymentConfig"))
-    if not context.table(FAMILY).insert(name, endpoint):
+    if not store_new(context, FAMILY, name, endpoint, arn, request.get("Tags")):
         raise validation(f"Cannot create already existing endpoint {arn}.")
-    set_tags(context, arn, request.get("Tags"))
     EndpointRecord(context, name).announce(endpoint, None)
     context.shared(Endpoints).create(name)
     if plan.get("Async"):

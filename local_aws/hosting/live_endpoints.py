@@ -6,11 +6,11 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from local_aws.core import tags
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.protocol import Document
 from local_aws.core.record import Record
-from local_aws.core.tags import drop_tags
 from local_aws.hosting.data_capture import DataCapture
 from local_aws.hosting.deployment import Deployment, Traffic
 from local_aws.hosting.fleet import DeploymentFailed, Fleet, VariantPlan
@@ -270,8 +270,7 @@ class Endpoints:
             EndpointRecord(self._context, name).change(change, only_from=_EVENT_STATUS.keys() - {"Deleting"})
 
     def _remove(self, name: str) -> None:
-        self._context.table(FAMILY).delete(name)
-        drop_tags(self._context, self._context.arn("endpoint", name))
+        tags.delete(self._context, FAMILY, name, self._context.arn("endpoint", name))
 
     def _in_background(self, name: str, work: Callable[[LiveEndpoint], None]) -> None:
         with self._lock:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from local_aws.core import tags
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, conflict, validation
 from local_aws.core.listing import OLDEST_FIRST, list_page, named
 from local_aws.core.protocol import Document
-from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
 from local_aws.images.cache import check_manifest
 
@@ -38,9 +38,8 @@ def create_model_package_group(context: Context, request: Document) -> Document:
         "ModelPackageGroupStatus": "Completed",
         "LastVersion": 0,
     }
-    if not context.table(_GROUPS).insert(name, group):
+    if not tags.store_new(context, _GROUPS, name, group, arn, request.get("Tags")):
         raise validation(f"Model Package Group already exists: {arn}")
-    set_tags(context, arn, request.get("Tags"))
     return {"ModelPackageGroupArn": arn}
 
 
@@ -65,8 +64,7 @@ def delete_model_package_group(context: Context, request: Document) -> Document:
             raise conflict(
                 f"Model Package Group {group['ModelPackageGroupArn']} cannot be deleted as it contains packages"
             )
-        context.table(_GROUPS).delete(name)
-    drop_tags(context, group["ModelPackageGroupArn"])
+        tags.delete(context, _GROUPS, name, group["ModelPackageGroupArn"])
     return {}
 
 
@@ -112,9 +110,8 @@ def create_model_package(context: Context, request: Document) -> Document:
     with context.store.transaction():
         package = _new_package(context, request, group_name, package_name)
         arn = package["ModelPackageArn"]
-        if not context.table(_PACKAGES).insert(arn, package):
+        if not tags.store_new(context, _PACKAGES, arn, package, arn, request.get("Tags")):
             raise validation(f"Model Package already exists: {arn}")
-    set_tags(context, arn, request.get("Tags"))
     _announce(context, package)
     return {"ModelPackageArn": arn}
 
@@ -191,8 +188,7 @@ def update_model_package(context: Context, request: Document) -> Document:
 def delete_model_package(context: Context, request: Document) -> Document:
     """Remove a package; its version number is not used again."""
     arn = package_of(context, request["ModelPackageName"])["ModelPackageArn"]
-    context.table(_PACKAGES).delete(arn)
-    drop_tags(context, arn)
+    tags.delete(context, _PACKAGES, arn, arn)
     return {}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from local_aws.core import tags
 from local_aws.core.context import Context
 from local_aws.core.disks import refuse_volume_key
 from local_aws.core.errors import not_local, validation
 from local_aws.core.existence import require_model_data, require_network, require_role
 from local_aws.core.listing import list_page
 from local_aws.core.protocol import Document
-from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
 from local_aws.hosting.model_registry import package_of
 from local_aws.images.cache import check_manifest, image_by_digest, require_image
@@ -31,9 +31,8 @@ def create_model(context: Context, request: Document) -> Document:
     arn = context.arn("model", name)
     model = {key: value for key, value in request.items() if key != "Tags"}
     model |= {"ModelArn": arn, "CreationTime": context.now()}
-    if not context.table(MODELS).insert(name, model):
+    if not tags.store_new(context, MODELS, name, model, arn, request.get("Tags")):
         raise validation(f"Cannot create already existing model {arn}")
-    set_tags(context, arn, request.get("Tags"))
     return {"ModelArn": arn}
 
 
@@ -51,8 +50,7 @@ def list_models(context: Context, request: Document) -> Document:
 def delete_model(context: Context, request: Document) -> Document:
     """Delete a model; endpoints that run it keep running."""
     model = model_of(context, request["ModelName"])
-    context.table(MODELS).delete(model["ModelName"])
-    drop_tags(context, model["ModelArn"])
+    tags.delete(context, MODELS, model["ModelName"], model["ModelArn"])
     return {}
 
 
@@ -71,9 +69,8 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
     config = {key: value for key, value in request.items() if key != "Tags"}
     config["ProductionVariants"] = [{"InitialVariantWeight": 1.0} | variant for variant in variants]
     config |= {"EndpointConfigArn": arn, "CreationTime": context.now()}
-    if not context.table(CONFIGS).insert(name, config):
+    if not tags.store_new(context, CONFIGS, name, config, arn, request.get("Tags")):
         raise validation(f"Cannot create already existing endpoint configuration {arn}")
-    set_tags(context, arn, request.get("Tags"))
     return {"EndpointConfigArn": arn}
 
 
@@ -91,8 +88,7 @@ def list_endpoint_configs(context: Context, request: Document) -> Document:
 def delete_endpoint_config(context: Context, request: Document) -> Document:
     """Delete an endpoint configuration; endpoints that run it keep running."""
     config = config_of(context, request["EndpointConfigName"])
-    context.table(CONFIGS).delete(config["EndpointConfigName"])
-    drop_tags(context, config["EndpointConfigArn"])
+    tags.delete(context, CONFIGS, config["EndpointConfigName"], config["EndpointConfigArn"])
     return {}
 
 

@@ -10,7 +10,7 @@ from local_aws.core.errors import in_use, not_found, validation
 from local_aws.core.listing import OLDEST_FIRST, Order, Page, list_page
 from local_aws.core.protocol import Document
 from local_aws.core.record import Record
-from local_aws.core.tags import set_tags
+from local_aws.core.tags import store_new
 from local_aws.core.wire import describe, summarise
 from local_aws.jobs.records import JobRecord
 from local_aws.jobs.running import Jobs, Run, from_before
@@ -77,9 +77,8 @@ class JobKind:
             **(more or {}),
         }
         with context.shared(Jobs).starting:
-            if not context.table(self.family).insert(name, job):
+            if not store_new(context, self.family, name, job, arn, request.get("Tags")):
                 raise in_use(self.taken.format(name))
-            set_tags(context, arn, request.get("Tags"))
             self.start(context, name, run, lambda: self._recorded(context, name).announce(job, None))
         return {self._member("Arn"): arn}
 

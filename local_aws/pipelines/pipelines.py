@@ -7,12 +7,12 @@ import secrets
 import string
 from typing import Any
 
+from local_aws.core import tags
 from local_aws.core.context import Context
 from local_aws.core.errors import conflict, not_found, validation
 from local_aws.core.listing import cut, in_order, list_page, named
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
-from local_aws.core.tags import drop_tags, set_tags
 from local_aws.core.wire import describe, summarise
 from local_aws.jobs.running import Jobs, from_before
 from local_aws.pipelines.definition import read_definition
@@ -44,12 +44,11 @@ def create_pipeline(context: Context, request: Document) -> Document:
         _TOKEN: request["ClientRequestToken"],
     }
     pipeline.setdefault("PipelineDisplayName", name)
-    if not context.table(PIPELINES).insert(name, pipeline):
+    if not tags.store_new(context, PIPELINES, name, pipeline, arn, request.get("Tags")):
         existing = context.table(PIPELINES).get(name) or {}
         if existing.get(_TOKEN) == request["ClientRequestToken"]:
             return {"PipelineArn": arn}
         raise validation(f"Pipeline names must be unique within an AWS account and region. Pipeline {name} exists")
-    set_tags(context, arn, request.get("Tags"))
     return {"PipelineArn": arn}
 
 
@@ -83,8 +82,7 @@ def delete_pipeline(context: Context, request: Document) -> Document:
         raise conflict(f"Pipeline {arn} has {len(running)} running executions; stop them first")
     for execution in executions:
         context.table(EXECUTIONS).delete(execution["PipelineExecutionArn"])
-    context.table(PIPELINES).delete(pipeline["PipelineName"])
-    drop_tags(context, arn)
+    tags.delete(context, PIPELINES, pipeline["PipelineName"], arn)
     return {"PipelineArn": arn}
 
 

@@ -251,6 +251,14 @@ def test_what_is_refused_names_the_field(client: ClientFactory, image: str) -> N
         assert words in error.response["Error"]["Message"]
 
 
+def test_an_endpoint_that_is_refused_for_its_tags_is_not_made(client: ClientFactory, image: str) -> None:
+    create_config(client, "twice", image)
+    names, twice = {"EndpointName": "twice", "EndpointConfigName": "twice"}, [{"Key": "a", "Value": "1"}] * 2
+    assert "Tag keys must be unique" in str(refusal(client("sagemaker").create_endpoint, **names, Tags=twice))
+    assert start_endpoint(client, "twice", "twice")["EndpointStatus"] == "InService"
+    client("sagemaker").delete_endpoint(EndpointName="twice")
+
+
 def test_a_package_is_served_only_when_approved(client: ClientFactory, image: str) -> None:
     """CreateModel by ModelPackageName: refused while pending; afterwards the server knows its package."""
     sagemaker = client("sagemaker")

@@ -202,6 +202,17 @@ def test_a_deleted_resource_has_no_tags_and_names_of_any_case_have_them(client: 
     assert "Could not find the resource" in refused(sagemaker.list_tags, ResourceArn=arn)
 
 
+def test_what_is_refused_for_its_tags_is_not_made(client: ClientFactory) -> None:
+    sagemaker, twice = client("sagemaker"), [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]
+    said = "Tag keys must be unique"
+    assert said in refused(sagemaker.create_model_package_group, ModelPackageGroupName="twice", Tags=twice)
+    arn = group(client, "twice")
+    request = {"ModelPackageGroupName": "twice", "InferenceSpecification": SPECIFICATION}
+    assert said in refused(sagemaker.create_model_package, **request, Tags=twice)
+    assert package(client, "twice").endswith("/1")
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == []
+
+
 def test_spending_alerts_a_budgets_subscribers_once(local_aws: LocalAws, client: ClientFactory) -> None:
     """With a spend from the test: each threshold notifies when it is crossed, and DescribeBudget shows the spend."""
     sns, sqs, budgets = client("sns"), client("sqs"), client("budgets")
