@@ -136,9 +136,12 @@ def _update_endpoint(context: Context, change: Update) -> Created:
 
 def _delete_endpoint(context: Context, physical_id: str, properties: Document) -> None:
     name = _name(context, "Endpoint", physical_id)
-    _delete(context, "Endpoint", physical_id)
-    while _describe_endpoint(context, name) is not None and not context.stopping.wait(_POLL_SECONDS):
-        pass
+    while (endpoint := _describe_endpoint(context, name)) is not None:
+        # SageMaker refuses to delete one that is being changed, by autoscaling for example.
+        if endpoint["EndpointStatus"] in _SETTLED:
+            _delete(context, "Endpoint", physical_id)
+        if context.stopping.wait(_POLL_SECONDS):
+            return
 
 
 def _settled(context: Context, name: str) -> Document:

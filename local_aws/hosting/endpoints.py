@@ -18,7 +18,7 @@ from local_aws.hosting.live_endpoints import FAMILY, EndpointRecord, Endpoints
 from local_aws.hosting.models import config_of, plan_of
 
 _STEP_PERCENT = {"CanarySize": (0, 50), "LinearStepSize": (10, 50), "MaximumBatchSize": (5, 50)}
-_BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+_IN_PROGRESS = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
 
 
 def create_endpoint(context: Context, request: Document) -> Document:
@@ -92,7 +92,7 @@ def update_endpoint(context: Context, request: Document) -> Document:
     deployment = _deployment_config(context, request, endpoint, target)
 
     def change(endpoint: Document) -> None:
-        _refuse_busy(endpoint, "update")
+        _refuse_change(endpoint)
         if request.get("RetainAllVariantProperties"):
             _retain(endpoint["Plan"], target, request)
         _keep_deployment_config(context, endpoint, deployment)
@@ -111,7 +111,7 @@ def update_endpoint_weights_and_capacities(context: Context, request: Document) 
     desired = {item["VariantName"]: item for item in request["DesiredWeightsAndCapacities"]}
 
     def change(endpoint: Document) -> None:
-        _refuse_busy(endpoint, "update")
+        _refuse_change(endpoint)
         variants = {variant["VariantName"]: variant for variant in endpoint["Plan"]["Variants"]}
         unknown = sorted(set(desired) - set(variants))
         if unknown:
@@ -129,15 +129,29 @@ def update_endpoint_weights_and_capacities(context: Context, request: Document) 
 def delete_endpoint(context: Context, request: Document) -> Document:
     """Stop an endpoint, then remove it."""
     name = request["EndpointName"]
-    EndpointRecord(context, name).change(EndpointStatus="Deleting")
+
+    def change(endpoint: Document) -> None:
+        _refuse_in_progress(endpoint)
+        endpoint["EndpointStatus"] = "Deleting"
+
+    EndpointRecord(context, name).change(change)
     context.shared(Endpoints).delete(name)
     return {}
 
 
-def _refuse_busy(endpoint: Document, action: str) -> None:
+def _refuse_in_progress(endpoint: Document) -> None:
+    """AWS's words, also where DeleteEndpoint is refused, with the status."""
     status = endpoint["EndpointStatus"]
-    if status in _BUSY:
-        raise validation(f"Cannot {action} endpoint {endpoint['EndpointArn']} while its status is {status}")
+    if status in _IN_PROGRESS:
+        raise validation(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}". Its status is {status}')
+
+
+def _refuse_change(endpoint: Document) -> None:
+    _refuse_in_progress(endpoint)
+    if endpoint["EndpointStatus"] == "Failed":
+        raise validation(
+            f'Endpoint "{endpoint["EndpointArn"]}" is Failed: DeleteEndpoint is the only operation on a failed endpoint'
+        )
 
 
 def _refuse_scaled_variants(context: Context, endpoint: Document, target: str) -> None:

@@ -70,7 +70,6 @@ class LiveEndpoint:
         self.asynchronous = False
         self.capture: DataCapture | None = None
         self.changing = threading.Lock()
-        self.deleted = threading.Event()
 
 
 class Endpoints:
@@ -95,19 +94,12 @@ class Endpoints:
         self._in_background(name, lambda live: self._rescale(name, live))
 
     def delete(self, name: str) -> None:
-        """Stop and remove an endpoint in the background; it gets no more requests."""
+        """Stop and remove an endpoint (status Deleting) in the background; it gets no more requests."""
         with self._lock:
-            live = self._live.pop(name, None)
-        if live is None:
-            self._remove(name)
-            return
-        live.deleted.set()
-        live.traffic.set()
+            live = self._live.pop(name, None) or LiveEndpoint()
 
         def stop_and_remove() -> None:
-            if live.current is not None:
-                live.current.stop()
-            with live.changing:  # an update that runs stops by itself
+            with live.changing:  # the work that has set the status before this one may not have returned yet
                 for deployment in filter(None, (live.current, live.pending)):
                     deployment.stop()
             self._remove(name)
@@ -169,7 +161,7 @@ class Endpoints:
 
     def _start(self, name: str, live: LiveEndpoint) -> None:
         document = self._context.table(FAMILY).get(name)
-        if document is None:
+        if document is None or live.current is not None:
             return
         live.current = Deployment(self._context, document["EndpointConfigName"], plans_of(name, document["Plan"]))
         try:
@@ -187,7 +179,7 @@ class Endpoints:
         plans = plans_of(name, target)
         green = Deployment(self._context, target["EndpointConfigName"], plans)
         blue = live.current
-        if blue is None:  # a failed endpoint serves nothing yet
+        if blue is None:  # the local AWS has just started, and has not started what served last
             self._adopt(name, target)
             self._start(name, live)
             return
@@ -201,7 +193,7 @@ class Endpoints:
             live.stage = {"Status": status, "StartTime": self._context.now()}
 
         try:
-            kind(self._context, live.traffic, rollout, live.deleted, say).run(blue, green)
+            kind(self._context, live.traffic, rollout, say).run(blue, green)
         except RollbackFailed as failed:
             if not self._context.stopping.is_set():
                 self._set_status(name, "UpdateRollbackFailed", str(failed))
@@ -278,10 +270,7 @@ class Endpoints:
 
         def guarded() -> None:
             with live.changing:
-                if not live.deleted.is_set():
-                    work(live)
-                if live.deleted.is_set() and live.current is not None:
-                    live.current.stop(drain=False)
+                work(live)
 
         self._context.start_thread(f"endpoint {name}", guarded)
 

@@ -59,7 +59,7 @@ class RollingUpdate(Rollout):
         size = (self._plan.rolling or {}).get("RollbackMaximumBatchSize", _ALL)
         reached = dict(new)
         try:
-            while old != before and not self._cancelled.is_set() and not self._context.stopping.is_set():
+            while old != before and not self._context.stopping.is_set():
                 self._grow(blue, old, before, size)
                 self._shrink(green, new, reached, {name: old[name] / before[name] for name in before})
                 self._share(blue, old, green, new)

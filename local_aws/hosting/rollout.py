@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,7 +99,6 @@ class Rollout:
         context: the local AWS.
         traffic: of the endpoint.
         plan: how it is updated.
-        cancelled: set when the endpoint is deleted.
         say: called with the VariantStatus of the new variants when it changes.
     """
 
@@ -109,14 +107,12 @@ class Rollout:
         context: Context,
         traffic: Traffic,
         plan: RolloutPlan,
-        cancelled: threading.Event,
         say: Callable[[str], None] = lambda status: None,
     ) -> None:
         self._context = context
         self._say = say
         self._traffic = traffic
         self._plan = plan
-        self._cancelled = cancelled
         self._started = time.monotonic()
 
     def run(self, blue: Deployment, green: Deployment) -> None:
@@ -150,8 +146,8 @@ class Rollout:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            if self._cancelled.wait(min(left, _ALARM_POLL_SECONDS)) or self._context.stopping.is_set():
-                raise RolledBack("The endpoint was deleted, or the local AWS stopped, during the update")
+            if self._context.stopping.wait(min(left, _ALARM_POLL_SECONDS)):
+                raise RolledBack("The local AWS stopped during the update")
 
     def _check_alarms(self) -> None:
         if not self._plan.alarms:

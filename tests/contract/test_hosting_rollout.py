@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -286,23 +287,65 @@ def test_updates_that_cannot_be_are_refused(client: ClientFactory, image: str) -
         assert f"{member} {size['Value']} ({size['Type']}) must be" in refusal(DeploymentConfig=too_large)
     rolling = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
     assert "MaximumBatchSize 1" in refusal(DeploymentConfig={"RollingUpdatePolicy": rolling})
-    update(EndpointName="refused", EndpointConfigName=new, DeploymentConfig=canary([], minutes=30))
+    update(EndpointName="refused", EndpointConfigName=new, DeploymentConfig=canary([], minutes=1))
     assert "Updating" in refusal()
+    wait_while(client, "refused", "Updating")
     client("sagemaker").delete_endpoint(EndpointName="refused")
     with pytest.raises(ClientError, match="not found"):
         ask(client, "refused")
 
 
-def test_deleting_during_an_update_leaves_no_process(fast_aws: LocalAws, client: ClientFactory, image: str) -> None:
-    """Both deployments end, in every stage of the rollout."""
+def test_an_endpoint_is_deleted_once_between_its_changes_and_leaves_no_process(
+    fast_aws: LocalAws, client: ClientFactory, image: str, tmp_path: Path
+) -> None:
+    """DeleteEndpoint is refused while it is created, updated or deleted: what is refused changes nothing."""
     before = set(fast_aws.processes())
-    start_endpoint(client, "cut-short", create_config(client, "cut-old", image))
-    config = canary([], minutes=60, kind="ALL_AT_ONCE")
-    new = create_config(client, "cut-new", image)
-    client("sagemaker").update_endpoint(EndpointName="cut-short", EndpointConfigName=new, DeploymentConfig=config)
-    until(lambda: ask(client, "cut-short")["name"] == new)
-    client("sagemaker").delete_endpoint(EndpointName="cut-short")
+    started, updated, seen, answered = (tmp_path / name for name in ("started", "updated", "seen", "answered"))
+    create_config(client, "whole-old", image, ready=str(started))
+    create_config(client, "whole-new", image, ready=str(updated), seen=str(seen), until=str(answered))
+    sagemaker, names = client("sagemaker"), {"EndpointName": "whole", "EndpointConfigName": "whole-old"}
+
+    def cannot_be_deleted() -> None:
+        with pytest.raises(ClientError, match="Cannot update in-progress endpoint") as caught:
+            sagemaker.delete_endpoint(EndpointName="whole")
+        assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+    sagemaker.create_endpoint(**names)
+    cannot_be_deleted()
+    started.touch()
+    assert wait_while(client, "whole", "Creating")["EndpointStatus"] == "InService"
+    sagemaker.update_endpoint(EndpointName="whole", EndpointConfigName="whole-new")
+    cannot_be_deleted()
+    updated.touch()
+    assert wait_while(client, "whole", "Updating")["EndpointConfigName"] == "whole-new"
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask, client, "whole")
+        until(seen.exists)
+        sagemaker.delete_endpoint(EndpointName="whole")
+        cannot_be_deleted()
+        with pytest.raises(ClientError, match="already existing endpoint"):
+            sagemaker.create_endpoint(**names)
+        answered.touch()
+        assert asked.result()["name"] == "whole-new"
     until(lambda: not set(fast_aws.processes()) - before)
+    assert start_endpoint(client, "whole", "whole-old")["EndpointStatus"] == "InService"
+    sagemaker.delete_endpoint(EndpointName="whole")
+    until(lambda: not set(fast_aws.processes()) - before)
+
+
+@pytest.mark.parametrize("operation", ["update_endpoint", "update_endpoint_weights_and_capacities"])
+def test_a_failed_endpoint_can_only_be_deleted(client: ClientFactory, image: str, operation: str) -> None:
+    name = f"failed-{len(operation)}"
+    config = create_config(client, name, image, crash=True)
+    assert start_endpoint(client, name, config)["EndpointStatus"] == "Failed"
+    desired = [{"VariantName": "primary", "DesiredInstanceCount": 2}]
+    asked: dict[str, Any] = {"DesiredWeightsAndCapacities": desired}
+    asked = {"EndpointConfigName": config} if operation == "update_endpoint" else asked
+    with pytest.raises(ClientError, match="DeleteEndpoint is the only operation"):
+        getattr(client("sagemaker"), operation)(EndpointName=name, **asked)
+    client("sagemaker").delete_endpoint(EndpointName=name)
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        wait_while(client, name, "Deleting")
 
 
 def test_manual_capacity_is_kept_when_asked_for(client: ClientFactory, image: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 It reads HTTP itself, because some tests start dozens of it and to import `http.server` is half of such a start.
 
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
-until: a file; no answer comes before it exists.
+seen: a file that the first request makes. until: a file; no answer comes before it exists.
 ping_status: of /ping. ready: a file; /ping gets a 503 before it exists.
 counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3".
 A request body of b"die" ends the process; one of b"refuse" gets a 400 (in a transform job of a count model, an answer
@@ -60,6 +60,8 @@ class Handler(StreamRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if body == b"die":
             os._exit(3)
+        if "seen" in BEHAVIOUR:
+            Path(BEHAVIOUR["seen"]).touch()
         time.sleep(BEHAVIOUR.get("seconds", 0))
         while "until" in BEHAVIOUR and not Path(BEHAVIOUR["until"]).exists():
             time.sleep(0.02)
