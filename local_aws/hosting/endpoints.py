@@ -263,7 +263,7 @@ def _variant(variant: Document, running: dict[str, Document]) -> Document:
     current = running.get(name, {"CurrentWeight": 0.0, "CurrentInstanceCount": 0})
     shown: Document = {
         "VariantName": name,
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": variant.get("ResolvedImage", image)}],
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": variant["ResolvedImage"]}],
         "CurrentWeight": current["CurrentWeight"],
         "DesiredWeight": variant["Weight"],
         **({"VariantStatus": current["VariantStatus"]} if "VariantStatus" in current else {}),

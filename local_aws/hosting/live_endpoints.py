@@ -276,13 +276,13 @@ class Endpoints:
 
 
 def plans_of(endpoint: str, stored: Document) -> list[VariantPlan]:
-    """The variants of a stored plan."""
+    """The variants of a stored plan, with the images as they were when it was made: their tags may have moved."""
     return [
         VariantPlan(
             spec=InstanceSpec(
                 endpoint=endpoint,
                 variant=variant["VariantName"],
-                container=variant["Container"],
+                container=variant["Container"] | {"Image": variant["ResolvedImage"]},
                 model_package=variant.get("ModelPackage"),
                 role=variant.get("Role"),
                 startup_seconds=variant["StartupSeconds"],

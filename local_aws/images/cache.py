@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
-from local_aws.core.protocol import ImageUri
+from local_aws.core.protocol import Document, ImageUri
 from local_aws.images.container import ContainerSpec, rebase_inside
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -136,7 +136,7 @@ def require_pushed(context: Context, uri: str) -> None:
     """Refuse an image of this account that is not in its registry."""
     name = ImageUri.parse(uri)
     if name is not None and name.account == context.account:
-        _manifest_of(context, name, uri)
+        _pushed(context, name, uri)
 
 
 def _images_here(context: Context) -> str:
@@ -160,7 +160,7 @@ def resolve_image(context: Context, uri: str) -> LocalImage:
         raise validation(
             f"Image {uri!r} is not an Amazon ECR URI (ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG)"
         )
-    digest = json.loads(_manifest_of(context, name, uri))["config"]["digest"]
+    digest = json.loads(_pushed(context, name, uri)["imageManifest"])["config"]["digest"]
     try:
         return load_image(digest)
     except FileNotFoundError:
@@ -170,15 +170,21 @@ def resolve_image(context: Context, uri: str) -> LocalImage:
 
 
 def image_by_digest(context: Context, uri: str) -> str:
-    """An image's URI with its digest, as it is now, in place of its tag; the URI itself where there is no image."""
+    """An image's URI with its digest in the registry, as it is now; the URI itself where there is no image."""
+    name = ImageUri.parse(uri)
+    if name is None:
+        return uri
     try:
-        digest = resolve_image(context, uri).digest
+        digest = _pushed(context, name, uri)["imageId"]["imageDigest"]
     except AwsError:
         return uri
-    return f"{uri.partition('@')[0].rpartition(':')[0] or uri}@{digest}"
+    return f"{uri.partition('/')[0]}/{name.repository}@{digest}"
 
 
-def _manifest_of(context: Context, name: ImageUri, uri: str) -> str:
+def _pushed(context: Context, name: ImageUri, uri: str) -> Document:
+    """An image as the registry has it; raises a ValidationException when it is not there."""
+    if name.region != context.region:
+        raise validation(f"Requested image {uri} not found: it must be in this region, {context.region}")
     wanted = {"imageDigest": name.digest} if name.digest else {"imageTag": name.tag or "latest"}
     try:
         reply = context.client("ecr").batch_get_image(repositoryName=name.repository, imageIds=[wanted])
@@ -186,4 +192,5 @@ def _manifest_of(context: Context, name: ImageUri, uri: str) -> str:
         raise validation(f"Requested image {uri} not found: {error.response['Error']['Message']}") from None
     if not reply.get("images"):
         raise validation(f"Requested image {uri} not found: push it to {name.repository} first")
-    return str(reply["images"][0]["imageManifest"])
+    found: Document = reply["images"][0]
+    return found

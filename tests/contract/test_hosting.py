@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.images.builder import ImageBuilder
+from local_aws.images.docker_cli import put_image
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import until
 from tests.contract.serving import (
+    IMAGE_FOLDER,
     ROLE,
     ask,
     create_config,
@@ -187,6 +192,44 @@ def test_scaling_adds_and_removes_processes(client: ClientFactory, image: str) -
     assert refusal(ask, client=client, endpoint="scaled").response["Error"]["Code"] == "ValidationError"
 
 
+def test_an_instance_has_the_image_that_was_deployed_though_its_tag_has_moved(
+    client: ClientFactory, image: str, tmp_path: Path
+) -> None:
+    """One that replaces a crashed one, and one that scaling adds; ResolvedImage is how the registry names it."""
+    ecr, moved = client("ecr"), image.replace("/tiny:", "/moved:")
+    ecr.create_repository(repositoryName="moved")
+    (pushed,) = ecr.batch_get_image(repositoryName="tiny", imageIds=[{"imageTag": "1"}])["images"]
+    ecr.put_image(repositoryName="moved", imageTag="1", imageManifest=pushed["imageManifest"])
+    start_endpoint(client, "moved", create_config(client, "moved", moved))
+    shutil.copytree(IMAGE_FOLDER, tmp_path / "other")
+    recipe = tmp_path / "other" / "Dockerfile"
+    recipe.write_text(recipe.read_text().replace("GREETING=hello", "GREETING=other"))
+    put_image(ecr, "moved", "1", ImageBuilder(tmp_path / "other").build())
+    (deployed,) = client("sagemaker").describe_endpoint(EndpointName="moved")["ProductionVariants"][0]["DeployedImages"]
+    digest = deployed["ResolvedImage"].partition("@")[2]
+    (found,) = ecr.batch_get_image(repositoryName="moved", imageIds=[{"imageDigest": digest}])["images"]
+    assert found["imageManifest"] == pushed["imageManifest"]
+    first = ask(client, "moved")
+    refusal(ask, client=client, endpoint="moved", body=b"die")
+    desired = [{"VariantName": "primary", "DesiredInstanceCount": 2}]
+    client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="moved", DesiredWeightsAndCapacities=desired
+    )
+    wait_while(client, "moved", "Updating")
+    until(lambda: counted(client, "moved") == 2)
+    answers = [ask(client, "moved") for _ in range(30)]
+    assert {answer["environment"]["GREETING"] for answer in answers} == {"hello"}
+    assert len({answer["process"] for answer in answers} - {first["process"]}) == 2
+    client("sagemaker").delete_endpoint(EndpointName="moved")
+
+
+def counted(client: ClientFactory, endpoint: str) -> int:
+    """How many instances serve."""
+    (variant,) = client("sagemaker").describe_endpoint(EndpointName=endpoint)["ProductionVariants"]
+    count: int = variant["CurrentInstanceCount"]
+    return count
+
+
 def test_two_variants_share_by_weight_and_can_be_addressed(client: ClientFactory, image: str) -> None:
     """A weight of nothing gets no request unless it is named."""
     for name in ("left", "right"):
@@ -240,6 +283,11 @@ def test_what_is_refused_names_the_field(client: ClientFactory, image: str) -> N
         ),
         (sagemaker.create_model, {"ModelName": "x", "ExecutionRoleArn": ROLE}, "PrimaryContainer"),
         (sagemaker.create_model, {"ModelName": "bad_name", "PrimaryContainer": {"Image": image}}, "modelName"),
+        (
+            sagemaker.create_model,
+            {"ModelName": "x", "PrimaryContainer": {"Image": image.replace("us-east-1", "eu-west-1")}},
+            "must be in this region, us-east-1",
+        ),
         (sagemaker.describe_endpoint, {"EndpointName": "absent"}, "endpoint/absent"),
         (sagemaker.delete_endpoint, {"EndpointName": "absent"}, "endpoint/absent"),
         (sagemaker.delete_model, {"ModelName": "absent"}, "model/absent"),
