@@ -60,13 +60,13 @@ class ObjectStore:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def keys(self, uri: str) -> Iterator[str]:
-        """Every key that starts with the URI's key, in S3's order; keys that end with `/` are left out."""
+    def keys(self, uri: str, *, folders: bool = False) -> Iterator[str]:
+        """Every key that starts with the URI's key, in S3's order; without `folders` no key that ends with `/`."""
         where = S3Uri.parse(uri)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=where.bucket, Prefix=where.key)
         for page in pages:
             for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):
+                if folders or not entry["Key"].endswith("/"):
                     yield entry["Key"]
 
     def download_file(self, uri: str, target: Path) -> None:

@@ -8,6 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError
 from local_aws.core.protocol import Document
@@ -130,6 +132,8 @@ class Fleet:
                 continue
             except AwsError as failure:
                 raise DeploymentFailed(failure.message) from None
+            except (ClientError, BotoCoreError, OSError) as failure:
+                raise DeploymentFailed(str(failure)) from failure
             if self._adopt(instance):
                 instance.watch()
             else:

@@ -19,7 +19,7 @@ from local_aws.core.logs import LogStream
 from local_aws.core.protocol import Document
 from local_aws.hosting.model_data import place_model
 from local_aws.images.cache import resolve_image
-from local_aws.images.container import Container
+from local_aws.images.container import Container, ContainerSpec
 from local_aws.images.filesystem import inside
 
 LOG_GROUP = "/aws/sagemaker/Endpoints"
@@ -110,7 +110,20 @@ class Instance:
         self._stopping = threading.Event()
 
     def start(self, cancelled: threading.Event) -> None:
-        """Start the process and wait for its first healthy ping; raises `InstanceFailed` or `AwsError`."""
+        """Start the process and wait for its first healthy ping; leaves nothing when it raises.
+
+        Raises:
+            InstanceFailed: it ended, or is not healthy in time.
+            AwsError, ClientError, BotoCoreError, OSError: its image or artefact is not here, or not as it must be.
+        """
+        try:
+            self._container = Container.start(self._process(), self._read_line)
+            self._wait_until_healthy(cancelled)
+        except BaseException:
+            self.stop(drain=False)
+            raise
+
+    def _process(self) -> ContainerSpec:
         with self._acting():
             if problem := pull_problem(self._context, self.spec.container["Image"]):
                 raise InstanceFailed(problem)
@@ -119,13 +132,7 @@ class Instance:
             place_model(self._context.objects, self.spec.container, self._root / "model")
             self.port = free_port()
             # SageMaker starts a serving container as `docker run IMAGE serve`.
-            process = image.process(base=self._root, environment=self._environment(), arguments=["serve"])
-        self._container = Container.start(process, self._read_line)
-        try:
-            self._wait_until_healthy(cancelled)
-        except BaseException:
-            self.stop(drain=False)
-            raise
+            return image.process(base=self._root, environment=self._environment(), arguments=["serve"])
 
     def watch(self) -> None:
         """Call `lost` when the process ends or answers no pings. The fleet that replaces it must have it by now."""

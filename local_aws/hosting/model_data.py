@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from local_aws.core.errors import AwsError
-from local_aws.core.objects import ObjectStore
+from local_aws.core.objects import ObjectStore, S3Uri
 from local_aws.core.protocol import Document
 
 MAX_BYTES = 20 << 30
 MAX_MEMBERS = 100_000
+_NO_NAMES = frozenset({"", ".", ".."})
+_LONGEST_NAME = 255  # bytes
 
 
 class ModelDataError(AwsError):
@@ -64,10 +67,32 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _fetch_files(objects: ObjectStore, uri: str, folder: Path, *, whole_prefix: bool) -> None:
+    prefix = S3Uri.parse(uri).key if whole_prefix else ""
     try:
-        if not whole_prefix:
-            objects.download_file(uri, folder / uri.rsplit("/", 1)[-1])
-        elif not objects.download_prefix(uri, folder):
+        paths = [key[len(prefix) :] for key in objects.keys(uri, folders=True)] if whole_prefix else [_file_name(uri)]
+        if not paths:
             raise ModelDataError(f"No objects under {uri}")
+        _refuse_paths(uri, paths)
+        if whole_prefix:
+            objects.download_prefix(uri, folder)
+        else:
+            objects.download_file(uri, folder / _file_name(uri))
     except ClientError as error:
         raise ModelDataError(f"Could not read {uri}: {error.response['Error']['Message']}") from None
+
+
+def _file_name(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
+
+
+def _refuse_paths(uri: str, paths: Iterable[str]) -> None:
+    """Refuse the names of files and folders with which SageMaker deploys no model (S3ModelDataSource in its API)."""
+    files = set(paths)
+    for path in sorted(files):
+        parts = path.split("/")
+        for part in parts:
+            if part in _NO_NAMES or "\0" in part or len(part.encode()) > _LONGEST_NAME:
+                raise ModelDataError(f"{uri} has an object whose path {path!r} has {part!r}, which is no file's name")
+        for folder in ("/".join(parts[:depth]) for depth in range(1, len(parts))):
+            if folder in files:
+                raise ModelDataError(f"{uri} has both a file {folder!r} and a folder of that name")

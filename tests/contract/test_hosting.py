@@ -265,6 +265,34 @@ def test_an_endpoint_that_cannot_start_fails_with_the_reason(
     client("sagemaker").delete_endpoint(EndpointName=name)
 
 
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (("weights", "weights/part1"), "both a file 'weights' and a folder"),
+        (("weights", "saved/"), "'saved/' has ''"),
+        (("", "weights"), "'' has ''"),
+        (("deep/./weights",), "'deep/./weights' has '.'"),
+    ],
+)
+def test_a_model_of_objects_that_are_no_files_fails_with_the_reason(
+    local_aws: LocalAws, client: ClientFactory, image: str, keys: tuple[str, ...], reason: str
+) -> None:
+    """As AWS documents for uncompressed models; nothing of it stays on this computer."""
+    name = f"objects-{len(reason)}"
+    client("s3").create_bucket(Bucket=name)
+    for key in keys:
+        client("s3").put_object(Bucket=name, Key=f"model/{key}", Body=b"weights")
+    source = {"S3Uri": f"s3://{name}/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container = {"Image": image, "ModelDataSource": {"S3DataSource": source}}
+    client("sagemaker").create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "v", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    client("sagemaker").create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    description = start_endpoint(client, name, name)
+    assert description["EndpointStatus"] == "Failed" and reason in description["FailureReason"]
+    assert list((local_aws.state_dir / "endpoints" / name).iterdir()) == []
+    client("sagemaker").delete_endpoint(EndpointName=name)
+
+
 def test_what_is_refused_names_the_field(client: ClientFactory, image: str) -> None:
     """Create checks the resources that a request refers to, before it starts a process."""
     sagemaker = client("sagemaker")
