@@ -88,10 +88,19 @@ def in_order(documents: Iterable[Document], key: Callable[[Document], Any], sort
     return found[::-1] if sort_order == "Descending" else found
 
 
-def cut(documents: list[Document], request: Document, *, usual: int = DEFAULT_PAGE) -> Page:
-    """The page that MaxResults and NextToken select of a complete, sorted listing."""
-    start = _offset(request.get("NextToken"))
-    end = start + int(request.get("MaxResults") or usual)
+def cut(documents: list[Document], request: Document, *, usual: int = DEFAULT_PAGE, most: int | None = None) -> Page:
+    """The page that MaxResults and NextToken select of a complete, sorted listing.
+
+    Args:
+        documents: the listing.
+        request: the List request.
+        usual: the length of a page when the request names none.
+        most: the largest MaxResults, where the operation's model says none.
+    """
+    start, size = _offset(request.get("NextToken")), int(request.get("MaxResults", usual))
+    if size < 1 or (most is not None and size > most):
+        raise validation(f"MaxResults must be {f'1 to {most}' if most else 'at least 1'}, got {size}")
+    end = start + size
     token = base64.urlsafe_b64encode(json.dumps({"from": end}).encode()).decode() if end < len(documents) else None
     return Page(documents[start:end], token)
 

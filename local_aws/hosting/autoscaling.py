@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError
+from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.listing import cut
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call, summarise
+from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
 
 SERVICE = "application-autoscaling"
 TARGETS = "ScalableTarget"
@@ -18,16 +20,27 @@ ACTIVITIES = "ScalingActivity"
 _DEFAULT_COOLDOWN = 300.0
 _METRICS_SECONDS = 2.0
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+_SCALED = ("sagemaker", "sagemaker:variant:DesiredInstanceCount")
+_RESOURCE = re.compile(r"endpoint/(?P<endpoint>[^/]+)/variant/(?P<variant>[^/]+)")
+_CONFIGURATIONS = {
+    "PredictiveScaling": "PredictiveScalingPolicyConfiguration",
+    "StepScaling": "StepScalingPolicyConfiguration",
+    "TargetTrackingScaling": "TargetTrackingScalingPolicyConfiguration",
+}
+_PAGE = 50
+"""The usual page, and the largest."""
 
 
 def register_scalable_target(context: Context, request: Document) -> Document:
-    """Make a resource scalable, or change its bounds."""
+    """Make a variant of an endpoint scalable, or change its bounds."""
+    if (request["ServiceNamespace"], request["ScalableDimension"]) != _SCALED:
+        raise not_local(f"{request['ScalableDimension']} is not scaled locally", f"give {_SCALED[1]} of an endpoint")
     key = target_key(request)
     with context.store.transaction():
         target = context.table(TARGETS).get(key)
         if target is None:
             if "MinCapacity" not in request or "MaxCapacity" not in request:
-                raise AwsError("ValidationException", "A new scalable target needs MinCapacity and MaxCapacity")
+                raise validation("A new scalable target needs MinCapacity and MaxCapacity")
             identifier = uuid.uuid4().hex
             arn = f"arn:aws:application-autoscaling:{context.region}:{context.account}:scalable-target/{identifier}"
             target = {
@@ -38,7 +51,9 @@ def register_scalable_target(context: Context, request: Document) -> Document:
             }
         target |= {member: value for member, value in request.items() if member != "Tags"}
         if target["MinCapacity"] > target["MaxCapacity"]:
-            raise AwsError("ValidationException", "Maximum capacity cannot be less than minimum capacity")
+            raise validation("Maximum capacity cannot be less than minimum capacity")
+        if context.table(TARGETS).get(key) is None:
+            _refuse_unscalable(context, request["ResourceId"])
         context.table(TARGETS).put(key, target)
     return {"ScalableTargetARN": target["ScalableTargetARN"]}
 
@@ -53,7 +68,7 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
         and (not wanted or target["ResourceId"] in wanted)
         and request.get("ScalableDimension") in (None, target["ScalableDimension"])
     ]
-    page = cut(found, request, usual=50)
+    page = cut(found, request, usual=_PAGE, most=_PAGE)
     return page.reply(
         "ScalableTargets", summarise("DescribeScalableTargets", "ScalableTargets", page.documents, SERVICE)
     )
@@ -84,6 +99,8 @@ def put_scaling_policy(context: Context, request: Document) -> Document:
             raise _not_found("scalable target", request)
         policy = context.table(POLICIES).get(key)
         if policy is None:
+            if "PolicyType" not in request:
+                raise validation("A new scaling policy needs a PolicyType")
             arn = f"arn:aws:autoscaling:{context.region}:{context.account}:scalingPolicy:{uuid.uuid4()}"
             path = f"resource/{request['ServiceNamespace']}/{request['ResourceId']}"
             policy = {
@@ -91,6 +108,7 @@ def put_scaling_policy(context: Context, request: Document) -> Document:
                 "CreationTime": context.now(),
             }
         policy |= request
+        _refuse_configurations(policy)
         context.table(POLICIES).put(key, policy)
     return {"PolicyARN": policy["PolicyARN"], "Alarms": []}
 
@@ -106,7 +124,7 @@ def describe_scaling_policies(context: Context, request: Document) -> Document:
         and request.get("ScalableDimension") in (None, policy["ScalableDimension"])
         and (not names or policy["PolicyName"] in names)
     ]
-    page = cut(found, request, usual=50)
+    page = cut(found, request, usual=_PAGE, most=_PAGE)
     return page.reply(
         "ScalingPolicies", summarise("DescribeScalingPolicies", "ScalingPolicies", page.documents, SERVICE)
     )
@@ -128,7 +146,7 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
         and request.get("ResourceId") in (None, activity["ResourceId"])
         and request.get("ScalableDimension") in (None, activity["ScalableDimension"])
     ]
-    page = cut(found, request, usual=50)
+    page = cut(found, request, usual=_PAGE, most=_PAGE)
     return page.reply(
         "ScalingActivities", summarise("DescribeScalingActivities", "ScalingActivities", page.documents, SERVICE)
     )
@@ -137,6 +155,31 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
 def target_key(document: Document) -> str:
     """The key of a scalable target."""
     return "|".join(document[member] for member in _KEYS)
+
+
+def _refuse_unscalable(context: Context, resource: str) -> None:
+    """Refuse a new target that is no variant, or whose endpoint is being made or changed."""
+    match = _RESOURCE.fullmatch(resource)
+    endpoint = context.table(ENDPOINTS).get(match["endpoint"]) if match else None
+    variants = [variant["VariantName"] for variant in endpoint["Plan"]["Variants"]] if endpoint else []
+    if match is None or endpoint is None or match["variant"] not in variants:
+        raise validation(f"{resource} is not a variant of an endpoint that exists: give endpoint/NAME/variant/VARIANT")
+    if endpoint["EndpointStatus"] != "InService":
+        raise validation(
+            f"Endpoint {endpoint['EndpointName']} is {endpoint['EndpointStatus']}. "
+            "The status should be in 'InService' to register it as a scalable target"
+        )
+
+
+def _refuse_configurations(policy: Document) -> None:
+    """A policy has the configuration of its type, and no other."""
+    kind = policy["PolicyType"]
+    if kind == "PredictiveScaling":
+        raise validation("PredictiveScaling is only supported for Amazon ECS")
+    for other, member in _CONFIGURATIONS.items():
+        if (member in policy) != (other == kind):
+            need = "needs" if other == kind else "has no"
+            raise validation(f"A policy of type {kind} {need} {member}")
 
 
 def _not_found(kind: str, request: Document) -> AwsError:
@@ -159,7 +202,7 @@ class AsyncScaling:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._quiet_since: dict[str, float] = {}
-        self._measured = 0.0
+        self._measured: dict[str, float] = {}
 
     def look(self, endpoint: Document, backlog: int) -> None:
         """Scale an endpoint whose queue holds `backlog` requests."""
@@ -171,13 +214,15 @@ class AsyncScaling:
         if endpoint["EndpointStatus"] != "InService" or target is None:
             return
         now = time.monotonic()
+        # Another endpoint of that name begins anew.
+        this = f"{name} of {endpoint['CreationTime']}"
         if backlog:
-            self._quiet_since[name] = now
+            self._quiet_since[this] = now
         suspended = target["SuspendedState"]
         if backlog and not count and not suspended.get("DynamicScalingOutSuspended"):
             self._set(target, variant["VariantName"], max(1, int(target["MinCapacity"])), "a request waits")
         elif not backlog and count > target["MinCapacity"] and not suspended.get("DynamicScalingInSuspended"):
-            quiet = now - self._quiet_since.setdefault(name, now)
+            quiet = now - self._quiet_since.setdefault(this, now)
             if quiet > self._cooldown(target) * self._context.time_scale:
                 self._set(target, variant["VariantName"], int(target["MinCapacity"]), "no request waits")
 
@@ -217,9 +262,10 @@ class AsyncScaling:
         self._context.table(ACTIVITIES).put(activity["ActivityId"], activity)
 
     def _measure(self, name: str, backlog: int, count: int) -> None:
-        if time.monotonic() - self._measured < _METRICS_SECONDS:
+        now = time.monotonic()
+        if now - self._measured.get(name, float("-inf")) < _METRICS_SECONDS:
             return
-        self._measured = time.monotonic()
+        self._measured[name] = now
         put, dimensions = self._context.metrics.put, {"EndpointName": name}
         put("AWS/SageMaker", "ApproximateBacklogSize", float(backlog), dimensions, unit="Count")
         put("AWS/SageMaker", "ApproximateBacklogSizePerInstance", backlog / max(1, count), dimensions, unit="Count")

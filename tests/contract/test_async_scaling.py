@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from local_aws.core.context import Context
+from local_aws.core.errors import AwsError
 from local_aws.core.metrics import MetricEmitter
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call
@@ -48,17 +49,22 @@ def context(tmp_path: Path) -> Iterator[Context]:
         operations=operations(),
     )
     context.metrics = MetricEmitter(lambda namespace, data: None)
+    context.table("Endpoint").put("queued", endpoint())
     yield context
     context.stop()
 
 
+def endpoint(instances: int = 1, **members: Any) -> Document:
+    variant = {"VariantName": "primary", "Count": instances}
+    stored = {"EndpointName": "queued", "EndpointStatus": "InService", "CreationTime": 1.0}
+    return stored | {"Plan": {"Variants": [variant]}} | members
+
+
 def scale(context: Context, *, instances: int, backlog: int) -> None:
     """Look twice at an endpoint with so many instances and requests: once to see it, once when the cooldown is over."""
-    variant = {"VariantName": "primary", "Count": instances}
-    endpoint = {"EndpointName": "queued", "EndpointStatus": "InService", "Plan": {"Variants": [variant]}}
     scaling = AsyncScaling(context)
     for _ in range(2):
-        scaling.look(endpoint, backlog)
+        scaling.look(endpoint(instances), backlog)
 
 
 def autoscaling(context: Context, operation: str, **members: Any) -> Document:
@@ -110,6 +116,75 @@ def test_a_policy_that_disables_scale_in_keeps_the_instance(context: Context, as
     policy(context, DisableScaleIn=False, ScaleInCooldown=0)
     scale(context, instances=1, backlog=0)
     assert asked
+
+
+def test_another_endpoint_of_the_same_name_has_a_cooldown_of_its_own(context: Context, asked: list[Document]) -> None:
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=2)
+    scaling = AsyncScaling(context)
+    scaling.look(endpoint(), 0)
+    scaling.look(endpoint(CreationTime=2.0), 0)
+    assert not asked
+    scaling.look(endpoint(CreationTime=2.0), 0)
+    assert asked
+
+
+def test_every_queue_is_measured(context: Context) -> None:
+    measured: list[str] = []
+    context.metrics = MetricEmitter(lambda _, data: measured.extend(datum["Dimensions"][0]["Value"] for datum in data))
+    scaling = AsyncScaling(context)
+    for name in ("queued", "other", "queued"):
+        scaling.look(endpoint(EndpointName=name), 3)
+    context.metrics.flush()
+    assert sorted(measured) == ["other"] * 3 + ["queued"] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"ScalableDimension": "sagemaker:variant:DesiredProvisionedConcurrency"},
+            "is not scaled locally, only on AWS",
+        ),
+        ({"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}, "is not scaled locally"),
+        ({"ResourceId": "endpoint/queued/variant/other"}, "is not a variant of an endpoint that exists"),
+        ({"ResourceId": "endpoint/queued"}, "give endpoint/NAME/variant/VARIANT"),
+    ],
+)
+def test_what_is_not_scaled_here_cannot_be_registered(context: Context, changes: Document, words: str) -> None:
+    with pytest.raises(AwsError, match=words):
+        autoscaling(context, "RegisterScalableTarget", **(TARGET | changes), MinCapacity=0, MaxCapacity=2)
+    assert not context.table("ScalableTarget").all()
+
+
+def test_an_endpoint_in_progress_cannot_be_registered_and_a_registered_one_changed(context: Context) -> None:
+    context.table("Endpoint").put("queued", endpoint(EndpointStatus="Updating"))
+    with pytest.raises(AwsError, match="The status should be in 'InService' to register it as a scalable target"):
+        autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=2)
+    context.table("Endpoint").put("queued", endpoint())
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=2)
+    context.table("Endpoint").put("queued", endpoint(EndpointStatus="Updating"))
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=1, MaxCapacity=2)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({}, "needs a PolicyType"),
+        ({"PolicyType": "TargetTrackingScaling"}, "needs TargetTrackingScalingPolicyConfiguration"),
+        ({"PolicyType": "StepScaling"}, "needs StepScalingPolicyConfiguration"),
+        ({"PolicyType": "PredictiveScaling"}, "only supported for Amazon ECS"),
+        (
+            {"PolicyType": "StepScaling", "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 1.0}}
+            | {"StepScalingPolicyConfiguration": {}},
+            "has no TargetTrackingScalingPolicyConfiguration",
+        ),
+    ],
+)
+def test_a_policy_has_its_type_and_that_types_configuration(context: Context, members: Document, words: str) -> None:
+    autoscaling(context, "RegisterScalableTarget", **TARGET, MinCapacity=0, MaxCapacity=2)
+    with pytest.raises(AwsError, match=words):
+        autoscaling(context, "PutScalingPolicy", **TARGET, PolicyName="half", **members)
+    assert autoscaling(context, "DescribeScalingPolicies", ServiceNamespace="sagemaker")["ScalingPolicies"] == []
 
 
 def test_a_queue_ends_with_its_endpoint(context: Context) -> None:

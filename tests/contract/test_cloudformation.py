@@ -331,6 +331,14 @@ def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> No
         (scaling.delete_scaling_policy, {"PolicyName": "p"}, "No scaling policy"),
         (scaling.register_scalable_target, {"MinCapacity": 2}, "MaxCapacity"),
         (scaling.register_scalable_target, {"MinCapacity": 2, "MaxCapacity": 1}, "Maximum capacity"),
+        (
+            scaling.register_scalable_target,
+            {"MinCapacity": 1, "MaxCapacity": 2},
+            "endpoint/absent/variant/primary is not",
+        ),
     ):
         with pytest.raises(ClientError, match=words):
             operation(**where, **arguments)
+    for size in (-1, 0, 51):
+        with pytest.raises(ClientError, match=f"MaxResults must be 1 to 50, got {size}"):
+            scaling.describe_scalable_targets(ServiceNamespace="sagemaker", MaxResults=size)

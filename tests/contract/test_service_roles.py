@@ -169,4 +169,4 @@ def test_autoscaling_asks_for_the_rights_on_what_it_scales(strict_aws: LocalAws,
     grant(root, "scales", own, reading, weighing)
     assert "iam:CreateServiceLinkedRole" in refusal()
     grant(root, "scales", own, reading, weighing, statement("iam:CreateServiceLinkedRole"))
-    scaling.register_scalable_target(**named, MinCapacity=1, MaxCapacity=2)
+    assert "is not a variant of an endpoint that exists" in refusal(), "the rights are enough"
