@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from local_aws.core.context import Context
@@ -38,6 +38,13 @@ class Deployment:
         except DeploymentFailed:
             self.stop(drain=False)
             raise
+
+    def scale(self, variants: Iterable[Document]) -> None:
+        """Give every variant its count and weight in a stored plan; raises `DeploymentFailed` at the first failure."""
+        for variant in variants:
+            fleet = self.fleets[variant["VariantName"]]
+            fleet.weight = variant["Weight"]
+            fleet.scale(variant["Count"])
 
     def stop(self, *, drain: bool = True) -> None:
         """Stop every variant."""

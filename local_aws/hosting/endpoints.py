@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -109,20 +110,24 @@ def update_endpoint_weights_and_capacities(context: Context, request: Document) 
     """Change instance counts and weights of running variants; every request is still answered."""
     name = request["EndpointName"]
     desired = {item["VariantName"]: item for item in request["DesiredWeightsAndCapacities"]}
+    before: Document = {}
 
     def change(endpoint: Document) -> None:
         _refuse_change(endpoint)
+        before.update(copy.deepcopy(endpoint["Plan"]))
         variants = {variant["VariantName"]: variant for variant in endpoint["Plan"]["Variants"]}
         unknown = sorted(set(desired) - set(variants))
         if unknown:
             raise validation(f"Endpoint {name} has no variant {', '.join(unknown)}; it has {', '.join(variants)}")
         for variant_name, item in desired.items():
+            if "DesiredInstanceCount" in item and variants[variant_name].get("ServerlessConfig"):
+                raise validation(f"Variant {variant_name} is serverless: it takes no DesiredInstanceCount")
             variants[variant_name]["Count"] = item.get("DesiredInstanceCount", variants[variant_name]["Count"])
             variants[variant_name]["Weight"] = item.get("DesiredWeight", variants[variant_name]["Weight"])
         endpoint["EndpointStatus"] = "Updating"
 
     EndpointRecord(context, name).change(change)
-    context.shared(Endpoints).rescale(name)
+    context.shared(Endpoints).rescale(name, before)
     return {"EndpointArn": context.arn("endpoint", name)}
 
 

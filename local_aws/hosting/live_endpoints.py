@@ -89,9 +89,9 @@ class Endpoints:
         """Roll out `target`, a stored plan, in the background; after a failure the endpoint is as before."""
         self._in_background(name, lambda live: self._roll_out(name, live, target, deployment_config))
 
-    def rescale(self, name: str) -> None:
-        """Apply the stored instance counts and weights, in the background."""
-        self._in_background(name, lambda live: self._rescale(name, live))
+    def rescale(self, name: str, before: Document) -> None:
+        """Apply the stored counts and weights, in the background; after a failure those of the plan `before`."""
+        self._in_background(name, lambda live: self._rescale(name, live, before))
 
     def delete(self, name: str) -> None:
         """Stop and remove an endpoint (status Deleting) in the background; it gets no more requests."""
@@ -228,19 +228,25 @@ class Endpoints:
         live.asynchronous = bool(plan.get("Async"))
         live.capture = DataCapture(self._context, name, plan["Capture"]) if plan.get("Capture") else None
 
-    def _rescale(self, name: str, live: LiveEndpoint) -> None:
+    def _rescale(self, name: str, live: LiveEndpoint, before: Document) -> None:
         document = self._context.table(FAMILY).get(name)
         if document is None or live.current is None:
             return
-        reason = None
-        for plan in plans_of(name, document["Plan"]):
-            fleet = live.current.fleets[plan.name]
-            fleet.weight = plan.weight
+        try:
+            live.current.scale(document["Plan"]["Variants"])
+        except DeploymentFailed as failure:
+            if self._context.stopping.is_set():
+                return  # the next start has the new counts
+            self._set_status(name, "RollingBack", None)
+            self._adopt(name, before)
             try:
-                fleet.scale(plan.count)
-            except DeploymentFailed as failure:
-                reason = str(failure)
-        self._set_status(name, "InService", reason)
+                live.current.scale(before["Variants"])
+            except DeploymentFailed as again:
+                self._set_status(name, "Failed", f"{failure}. The rollback failed, too: {again}")
+            else:
+                self._set_status(name, "InService", str(failure))
+        else:
+            self._set_status(name, "InService", None)
 
     def _adopt(self, name: str, target: Document) -> None:
         def change(document: Document) -> None:

@@ -192,6 +192,27 @@ def test_scaling_adds_and_removes_processes(client: ClientFactory, image: str) -
     assert refusal(ask, client=client, endpoint="scaled").response["Error"]["Code"] == "ValidationError"
 
 
+def test_scaling_that_fails_is_rolled_back(client: ClientFactory, image: str) -> None:
+    """The counts and weights are those from before, and the endpoint can be scaled again."""
+    start_endpoint(client, "short", create_config(client, "short", image))
+    artefact = {"Bucket": "models", "Key": "short/model.tar.gz"}
+    client("s3").copy_object(Bucket="models", Key="kept", CopySource=artefact)
+    client("s3").delete_object(**artefact)
+    desired = [{"VariantName": "primary", "DesiredInstanceCount": 2, "DesiredWeight": 0.5}]
+    for count, reason in ((1, "Could not find model data"), (2, None)):
+        client("sagemaker").update_endpoint_weights_and_capacities(
+            EndpointName="short", DesiredWeightsAndCapacities=desired
+        )
+        description = wait_while(client, "short", "Updating", "RollingBack")
+        (variant,) = description["ProductionVariants"]
+        assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"]) == (count, count)
+        assert variant["CurrentWeight"] == variant["DesiredWeight"] == 1.0 / count
+        assert description["EndpointStatus"] == "InService"
+        assert (reason or "None") in str(description.get("FailureReason"))
+        client("s3").copy_object(**artefact, CopySource={"Bucket": "models", "Key": "kept"})
+    client("sagemaker").delete_endpoint(EndpointName="short")
+
+
 def test_an_instance_has_the_image_that_was_deployed_though_its_tag_has_moved(
     client: ClientFactory, image: str, tmp_path: Path
 ) -> None:

@@ -132,6 +132,32 @@ def test_a_rolling_update_goes_by_batches_and_loses_no_request(client: ClientFac
     client("sagemaker").delete_endpoint(EndpointName="rolling")
 
 
+def test_a_rolling_update_leaves_a_variant_at_nothing(client: ClientFactory, image: str) -> None:
+    """Autoscaling, or a person, has scaled it so; the other variant is updated by batches."""
+    sagemaker = client("sagemaker")
+    for name in ("lone-old", "lone-new"):
+        create_config(client, name, image)
+        variants = [
+            {"VariantName": variant, "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": count}
+            for variant, count in (("idle", 1), ("busy", 2))
+        ]
+        sagemaker.create_endpoint_config(EndpointConfigName=f"{name}-two", ProductionVariants=variants)
+    start_endpoint(client, "lone", "lone-old-two")
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="lone", DesiredWeightsAndCapacities=[{"VariantName": "idle", "DesiredInstanceCount": 0}]
+    )
+    wait_while(client, "lone", "Updating")
+    sagemaker.update_endpoint(
+        EndpointName="lone", EndpointConfigName="lone-new-two", DeploymentConfig=rolling(0, []),
+        RetainAllVariantProperties=True,
+    )  # fmt: skip
+    after = wait_while(client, "lone", "Updating")
+    assert (after["EndpointConfigName"], after["EndpointStatus"]) == ("lone-new-two", "InService")
+    assert [variant["CurrentInstanceCount"] for variant in after["ProductionVariants"]] == [0, 2]
+    assert ask(client, "lone")["name"] == "lone-new"
+    sagemaker.delete_endpoint(EndpointName="lone")
+
+
 def ring(client: ClientFactory, endpoint: str) -> None:
     """Let the alarm ring from when the first batch has replaced an old instance, until the update has ended."""
     described = client("sagemaker").describe_endpoint

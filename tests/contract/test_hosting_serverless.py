@@ -57,6 +57,10 @@ def test_a_process_comes_with_a_request_and_goes_when_nothing_comes(client: Clie
     until(lambda: not psutil.pid_exists(first), seconds=30)
     again = ask(client, "cold")["process"]
     assert again != first
+    with pytest.raises(ClientError, match="Variant primary is serverless: it takes no DesiredInstanceCount"):
+        client("sagemaker").update_endpoint_weights_and_capacities(
+            EndpointName="cold", DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": 2}]
+        )
 
 
 def test_requests_at_once_have_processes_of_their_own_up_to_the_limit(
