@@ -83,9 +83,12 @@ class Table:
         return found is not None
 
     def insert(self, key: str, document: Document) -> bool:
-        """Store a document under a new key; returns False, and changes nothing, when the key is taken."""
+        """Store a document under a new key; returns False, and changes nothing, when the key is taken.
+
+        Keys that differ only in capitals are one key: an ARN holds a name in small letters.
+        """
         with self._store.transaction():
-            if self.get(key) is not None:
+            if self.has(key.lower()):
                 return False
             self.put(key, document)
             return True

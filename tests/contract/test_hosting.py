@@ -314,6 +314,13 @@ def test_a_model_of_objects_that_are_no_files_fails_with_the_reason(
     client("sagemaker").delete_endpoint(EndpointName=name)
 
 
+def test_an_endpoints_name_is_taken_in_capitals_too(client: ClientFactory, endpoint: str) -> None:
+    create = client("sagemaker").create_endpoint
+    error = refusal(create, EndpointName=endpoint.upper(), EndpointConfigName="shared-config")
+    assert "Cannot create already existing endpoint" in str(error)
+    assert refusal(ask, client=client, endpoint=endpoint.upper()).response["Error"]["Code"] == "ValidationError"
+
+
 def test_what_is_refused_names_the_field(client: ClientFactory, image: str) -> None:
     """Create checks the resources that a request refers to, before it starts a process."""
     sagemaker = client("sagemaker")

@@ -230,7 +230,7 @@ def test_a_failed_change_changes_nothing(tmp_path: Path) -> None:
         table.put("b", {})
         raise ValueError("no")
     assert table.items() == [("a", {"n": 1})]
-    assert not table.insert("a", {}) and table.update("z", fails) is None
+    assert not table.insert("a", {}) and not table.insert("A", {}) and table.update("z", fails) is None
     store.close()
 
 
