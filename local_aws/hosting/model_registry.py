@@ -15,7 +15,8 @@ from local_aws.images.cache import check_manifest
 
 _GROUPS = "ModelPackageGroup"
 _PACKAGES = "ModelPackage"
-_NOT_STORED = {"Tags", "ClientToken"}
+_TOKEN = "ClientToken"
+_LAST_TOKEN = "_LastToken"
 _CHANGEABLE = (
     "ModelApprovalStatus",
     "ApprovalDescription",
@@ -31,7 +32,7 @@ def create_model_package_group(context: Context, request: Document) -> Document:
     """Create a group for the versions of one model."""
     name = request["ModelPackageGroupName"]
     arn = context.arn("model-package-group", name)
-    group = {key: value for key, value in request.items() if key not in _NOT_STORED} | {
+    group = {key: value for key, value in request.items() if key != "Tags"} | {
         "ModelPackageGroupArn": arn,
         "CreationTime": context.now(),
         "CreatedBy": _creator(context),
@@ -100,7 +101,7 @@ def delete_model_package_group_policy(context: Context, request: Document) -> Do
 
 
 def create_model_package(context: Context, request: Document) -> Document:
-    """Register a package: as the next version of a group, or under a name."""
+    """Register a package: as the next version of a group, or under a name. The same ClientToken registers it once."""
     group_name, package_name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
     if bool(group_name) == bool(package_name):
         raise validation("Give exactly one of ModelPackageGroupName (a versioned package) and ModelPackageName")
@@ -108,6 +109,9 @@ def create_model_package(context: Context, request: Document) -> Document:
         raise validation("Give an InferenceSpecification or a SourceAlgorithmSpecification")
     _check_images(context, request)
     with context.store.transaction():
+        for package in context.table(_PACKAGES).all():
+            if _TOKEN in request and package.get(_TOKEN) == request[_TOKEN]:
+                return {"ModelPackageArn": package["ModelPackageArn"]}
         package = _new_package(context, request, group_name, package_name)
         arn = package["ModelPackageArn"]
         if not tags.store_new(context, _PACKAGES, arn, package, arn, request.get("Tags")):
@@ -166,6 +170,9 @@ def update_model_package(context: Context, request: Document) -> Document:
 
     def change(package: Document) -> None:
         before.update(package)
+        if _TOKEN in request and package.get(_LAST_TOKEN) == request[_TOKEN]:
+            return  # sent again
+        package[_LAST_TOKEN] = request.get(_TOKEN)
         package.update({member: request[member] for member in _CHANGEABLE if member in request})
         properties = package.get("CustomerMetadataProperties", {}) | request.get("CustomerMetadataProperties", {})
         for key in request.get("CustomerMetadataPropertiesToRemove", []):
@@ -203,13 +210,13 @@ def package_of(context: Context, name: str) -> Document:
 
 def _group(context: Context, name: str) -> Document:
     group = named(context.table(_GROUPS), name)
-    if group is None:
+    if group is None or (name.startswith("arn:") and name.lower() != group["ModelPackageGroupArn"]):
         raise validation(f"ModelPackageGroup {name} does not exist.")
     return group
 
 
 def _new_package(context: Context, request: Document, group_name: str | None, package_name: str | None) -> Document:
-    package: Document = {key: value for key, value in request.items() if key not in _NOT_STORED}
+    package: Document = {key: value for key, value in request.items() if key != "Tags"}
     now = context.now()
     package |= {
         "CreationTime": now,

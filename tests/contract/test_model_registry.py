@@ -53,6 +53,31 @@ def test_versions_are_numbered_and_never_used_again(client: ClientFactory) -> No
     assert package(client, "numbered").endswith("/4")
 
 
+def test_a_request_that_is_sent_again_is_carried_out_once(client: ClientFactory) -> None:
+    """ClientToken: as boto3 sends it by itself when an answer is lost."""
+    group(client, "again")
+    first = package(client, "again", ClientToken="first")
+    assert package(client, "again", ClientToken="first") == first
+    assert package(client, "again", ClientToken="second").endswith("/2")
+    added = {"Name": "more", "Containers": SPECIFICATION["Containers"]}
+    for token in ("one", "one", "two"):
+        client("sagemaker").update_model_package(
+            ModelPackageArn=first, AdditionalInferenceSpecificationsToAdd=[added], ClientToken=token
+        )
+    described = client("sagemaker").describe_model_package(ModelPackageName=first)
+    assert len(described["AdditionalInferenceSpecifications"]) == 2
+
+
+def test_names_that_differ_in_capitals_are_one_name(client: ClientFactory) -> None:
+    """AWS documents it for endpoints; ARNs have every name in small letters."""
+    group(client, "Capitals")
+    create = client("sagemaker").create_model_package_group
+    assert "already exists" in refused(create, ModelPackageGroupName="capitals")
+    package(client, "Capitals")
+    other = "arn:aws:sagemaker:us-east-1:999999999999:model-package-group/capitals"
+    assert "does not exist" in refused(client("sagemaker").list_model_packages, ModelPackageGroupName=other)
+
+
 def test_a_package_is_described_as_it_was_registered(client: ClientFactory) -> None:
     """Metrics, metadata and the pending approval come back."""
     group(client, "described")
