@@ -37,6 +37,7 @@ class CapturedMessage:
 class _Exchange:
     request: CapturedMessage
     response: CapturedMessage
+    inference_id: str | None
     happened: datetime
 
 
@@ -64,13 +65,28 @@ class DataCapture:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def record(self, variant: str, role: str | None, request: CapturedMessage, response: CapturedMessage) -> None:
-        """Store this exchange, as the model's role, if it falls into the sample; returns at once."""
+    def record(
+        self,
+        variant: str,
+        role: str | None,
+        request: CapturedMessage,
+        response: CapturedMessage,
+        inference_id: str | None = None,
+    ) -> None:
+        """Store this exchange, as the model's role, if it falls into the sample; returns at once.
+
+        Args:
+            variant: which has answered.
+            role: of its model.
+            request: what the caller has sent.
+            response: what the container has answered.
+            inference_id: the request's InferenceId, by which ground truth is merged with what was captured.
+        """
         if random.uniform(0, 100) >= self._percent:
             return
         # Encoded later, on the writer's thread, because this thread answers every request.
         with self._lock:
-            self._pending[variant, role].append(_Exchange(request, response, datetime.now(UTC)))
+            self._pending[variant, role].append(_Exchange(request, response, inference_id, datetime.now(UTC)))
             if self._timer is None:
                 self._timer = threading.Timer(_COLLECT_SECONDS, self._write)
                 self._timer.daemon = True
@@ -79,9 +95,10 @@ class DataCapture:
     def _line(self, exchange: _Exchange) -> bytes:
         sides = {"Input": exchange.request, "Output": exchange.response}
         happened = exchange.happened.isoformat(timespec="seconds").replace("+00:00", "Z")
+        metadata = {"eventId": str(uuid.uuid4()), "inferenceTime": happened}
         event = {
             "captureData": {_SIDES[mode]: self._captured(mode, sides[mode]) for mode in self._modes},
-            "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceTime": happened},
+            "eventMetadata": metadata | ({"inferenceId": exchange.inference_id} if exchange.inference_id else {}),
             "eventVersion": "0",
         }
         return json.dumps(event).encode() + b"\n"

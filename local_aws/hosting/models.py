@@ -132,7 +132,7 @@ def plan_of(context: Context, config_name: str) -> Document:
     plan = {"EndpointConfigName": config_name, "Variants": variants}
     if config.get("AsyncInferenceConfig"):
         plan["Async"] = config["AsyncInferenceConfig"]
-    if config.get("DataCaptureConfig", {}).get("EnableCapture"):
+    if _captures(config):
         plan["Capture"] = config["DataCaptureConfig"]
     return plan
 
@@ -205,8 +205,13 @@ def _check_async(request: Document) -> None:
         raise validation("AsyncInferenceConfig.OutputConfig needs an S3OutputPath")
     if any(variant.get("ServerlessConfig") for variant in request["ProductionVariants"]):
         raise validation("An endpoint cannot be both serverless and asynchronous")
-    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+    if _captures(request):
         raise validation("Data capture is not supported for asynchronous endpoints")
+
+
+def _captures(config: Document) -> bool:
+    """Whether a configuration captures data: AWS's default is that it does, if it says how."""
+    return bool(config.get("DataCaptureConfig", {"EnableCapture": False}).get("EnableCapture", True))
 
 
 def _resolve(context: Context, container: Document) -> tuple[Document, str | None]:

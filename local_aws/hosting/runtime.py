@@ -28,11 +28,12 @@ NAMESPACE = "AWS/SageMaker"
 MAX_BODY = 6_291_456
 _MODEL_SECONDS = 60.0  # SageMaker's limit for one response
 _WAIT_FOR_INSTANCE = 2.0
+_INFERENCE_ID = "x-amzn-sagemaker-inference-id"
 _FORWARDED = {
     "content-type": "Content-Type",
     "accept": "Accept",
     "x-amzn-sagemaker-custom-attributes": "X-Amzn-SageMaker-Custom-Attributes",
-    "x-amzn-sagemaker-inference-id": "X-Amzn-SageMaker-Inference-Id",
+    _INFERENCE_ID: "X-Amzn-SageMaker-Inference-Id",
 }
 _NOT_LOCAL = (
     "X-Amzn-SageMaker-Enable-Explanations",
@@ -103,7 +104,8 @@ async def invoke(context: Context, endpoint_name: str, headers: Headers, body: b
     content_type = response.headers.get("content-type", "application/octet-stream")
     if capture := context.shared(Endpoints).capture(endpoint_name):
         request = CapturedMessage(body, headers.get("content-type", "application/octet-stream"))
-        capture.record(fleet.name, fleet.spec.role, request, CapturedMessage(response.content, content_type))
+        answer, inference_id = CapturedMessage(response.content, content_type), headers.get(_INFERENCE_ID)
+        capture.record(fleet.name, fleet.spec.role, request, answer, inference_id)
     reply_headers = {
         # In lower case, because ministack changes `Content-Type: application/json` to `application/x-amz-json-1.1`.
         "content-type": content_type,
@@ -250,5 +252,5 @@ def _async_request(headers: Headers) -> Document:
     for name, member in _ASYNC_MEMBERS.items():
         text = headers.get(_ASYNC_PREFIX + name)
         if text is not None:
-            found[member] = int(text) if member in _ASYNC_NUMBERS and text.isdigit() else text
+            found[member] = int(text) if member in _ASYNC_NUMBERS and text.isdecimal() else text
     return found

@@ -35,8 +35,9 @@ def serve(client: ClientFactory, name: str, model: str, **capture: Any) -> None:
         "CaptureOptions": modes,
         **capture,
     }
+    given = {member: value for member, value in config.items() if value is not None}
     client("sagemaker").create_endpoint_config(
-        EndpointConfigName=name, ProductionVariants=[variant], DataCaptureConfig=config
+        EndpointConfigName=name, ProductionVariants=[variant], DataCaptureConfig=given
     )
     assert start_endpoint(client, name, name)["EndpointStatus"] == "InService"
 
@@ -69,7 +70,7 @@ def events(client: ClientFactory, name: str) -> list[dict[str, Any]]:
 def test_every_exchange_of_a_full_sample_can_be_read_again(client: ClientFactory, model: str) -> None:
     serve(client, "full", model)
     photos = [b"\xff\xd8first", b"\xff\xd8second"]
-    answers = [ask(client, "full", photo) for photo in photos]
+    answers = [ask(client, "full", photos[0]), ask(client, "full", photos[1], InferenceId="bin-2")]
     found = until(lambda: events(client, "full") if len(events(client, "full")) == 2 else None)
     assert [base64.b64decode(event["captureData"]["endpointInput"]["data"]) for event in found] == photos
     assert found[0]["captureData"]["endpointInput"]["observedContentType"] == "image/jpeg"
@@ -77,6 +78,7 @@ def test_every_exchange_of_a_full_sample_can_be_read_again(client: ClientFactory
     assert [json.loads(event["captureData"]["endpointOutput"]["data"]) for event in found] == answers
     assert found[0]["captureData"]["endpointOutput"]["encoding"] == "JSON"
     assert len({event["eventMetadata"]["eventId"] for event in found}) == 2
+    assert [event["eventMetadata"].get("inferenceId") for event in found] == [None, "bin-2"], "as ground truth names it"
     name = r"full-traffic/full/primary/\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl"
     assert all(re.fullmatch(name, key) for key in keys(client, "full"))
 
@@ -105,8 +107,8 @@ def test_nothing_is_kept_of_what_failed_or_was_not_asked_for(client: ClientFacto
     assert keys(client, "off") == []
 
 
-def test_one_mode_captures_both_sides(client: ClientFactory, model: str) -> None:
-    serve(client, "both", model, CaptureOptions=[{"CaptureMode": "InputAndOutput"}])
+def test_one_mode_captures_both_sides_and_is_on_unless_it_is_off(client: ClientFactory, model: str) -> None:
+    serve(client, "both", model, CaptureOptions=[{"CaptureMode": "InputAndOutput"}], EnableCapture=None)
     ask(client, "both", b"\xff\xd8photo")
     (event,) = until(lambda: events(client, "both"))
     assert {side: data["mode"] for side, data in event["captureData"].items()} == {
