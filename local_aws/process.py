@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--region", default=REGION, help="region (default %(default)s)")
     parser.add_argument(
         "--time-scale",
-        type=float,
+        type=_factor,
         default=1.0,
         help="factor for the waits of rollouts and the periods of alarms (default 1)",
     )
@@ -99,6 +99,14 @@ def main() -> None:
     except BaseException:
         _log.exception("the local AWS ended")
         _end(1)
+
+
+def _factor(text: str) -> float:
+    """A number above 0: a period of no length would hold no data, so no alarm would ever ring."""
+    factor = float(text)
+    if not 0 < factor < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return factor
 
 
 async def _serve(context: Context, port: int, *, watch_parent: bool) -> None:

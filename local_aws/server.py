@@ -136,10 +136,14 @@ class LocalAws:
         """Start the server and wait until it answers.
 
         Raises:
-            LocalAwsError: it does not answer, or one runs in this state directory already.
+            LocalAwsError: it does not answer, or one runs in this state directory or at this port already.
         """
         if (running := _server(self.state_dir)) is not None and not host.ends(running, _KILLED_SECONDS):
             raise LocalAwsError(f"a local AWS runs in {self.state_dir} already, as process {running.pid}")
+        if http_status(self.port, HEALTH, 2) == 200:  # or its answers would be taken for those of the new one
+            raise LocalAwsError(
+                f"port {self.port} is in use: another local AWS answers there; stop it, or take another"
+            )
         keys_of(self.state_dir)
         command = [sys.executable, "-m", "local_aws", "--state-dir", str(self.state_dir), "--port", str(self.port)]
         command += ["--account", self.account, "--region", self.region, "--time-scale", str(self._time_scale)]
@@ -149,8 +153,12 @@ class LocalAws:
             command.append("--watch-parent")
         with self.log_path.open("ab") as log:
             self._process = self._launch(command, _clean_environment(), log)
-        (self.state_dir / "pid").write_text(str(self._process.pid))
-        self._wait_until_healthy()
+        try:
+            (self.state_dir / "pid").write_text(str(self._process.pid))
+            self._wait_until_healthy()
+        except BaseException:  # Ctrl-C too: nobody would stop one that is kept
+            self.stop()
+            raise
 
     def _launch(self, command: list[str], environment: dict[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -195,12 +203,10 @@ class LocalAws:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                self._process = None
                 raise LocalAwsError(f"the local AWS ended while it started:\n{self._log_tail()}")
             if http_status(self.port, HEALTH, 2) == 200:
                 return
             time.sleep(0.05)
-        self.stop()
         raise LocalAwsError(f"the local AWS did not answer within {_START_SECONDS:.0f} s:\n{self._log_tail()}")
 
     def _log_tail(self, lines: int = 30) -> str:

@@ -66,8 +66,9 @@ class _Forked:
         return None if self._process.is_running() else 0
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
-        self._process.terminate()
+        """Send SIGTERM, unless it has ended."""
+        with suppress(psutil.NoSuchProcess):
+            self._process.terminate()
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when it has ended; raises `subprocess.TimeoutExpired` after `timeout` seconds."""

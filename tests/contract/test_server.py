@@ -60,6 +60,38 @@ def test_an_update_cut_off_by_a_restart_leaves_the_old_configuration_serving(sta
         assert ask(client, "counts")["name"] == "old"
 
 
+def test_the_port_of_another_is_refused_and_nothing_starts(tmp_path: Path) -> None:
+    """Its answers must not be taken for those of the new one."""
+    with LocalAws(tmp_path / "one") as one:
+        two = LocalAws(tmp_path / "two", one.port)
+        with pytest.raises(LocalAwsError, match=f"port {one.port} is in use: another local AWS answers there"):
+            two.start()
+        assert two.processes() == [] and not two.running
+        assert connect(one)("sts").get_caller_identity()["Account"] == one.account
+
+
+def test_one_whose_start_is_interrupted_is_stopped(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Ctrl-C, for example: a kept one would outlive the command, and nobody knows of it."""
+    aws, seen = LocalAws(state_dir, keep=True), list[int]()
+
+    def interrupt(*_: object) -> None:
+        if aws.processes():
+            seen.extend(aws.processes())
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("local_aws.server.http_status", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        aws.start()
+    assert seen and not any(psutil.pid_exists(pid) for pid in seen)
+    assert aws.processes() == [] and not (state_dir / "pid").exists()
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
+def test_time_must_pass(state_dir: Path, factor: float) -> None:
+    with pytest.raises(LocalAwsError, match=f"{factor} is not above 0"):
+        LocalAws(state_dir, time_scale=factor).start()
+
+
 def test_two_run_side_by_side(tmp_path: Path) -> None:
     """Each has its own port and state, without the other's resources."""
     with LocalAws(tmp_path / "one") as one, LocalAws(tmp_path / "two") as two:
