@@ -103,12 +103,12 @@ def ends(process: psutil.Process, seconds: float) -> bool:
     return bool(psutil.wait_procs([process], timeout=seconds)[0])
 
 
-def marked(state_dir: str) -> list[psutil.Process]:
-    """Every other process of this user that carries the mark of the local AWS in `state_dir`."""
+def marked(value: str, mark: str = PROCESS_MARK) -> list[psutil.Process]:
+    """Every other process of this user that has the variable `mark` with this value: a local AWS's state directory."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(PROCESS_MARK) == state_dir:
+            if process.pid != os.getpid() and process.environ().get(mark) == value:
                 found.append(process)
     return found
 

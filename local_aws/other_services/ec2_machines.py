@@ -51,6 +51,7 @@ class Ec2Machine:
         self._launched = launched
         self.root = context.state_dir / "machines" / launched.instance_id
         self._end = self.root / "ends-at"
+        self._opt = str(self.root / "opt")
         self._notice: str | None = None
         self._gone = threading.Event()
 
@@ -106,9 +107,12 @@ class Ec2Machine:
             while not self._gone.wait(_POLL_SECONDS) and not self._is_off():
                 if self._context.stopping.is_set():
                     break
-            # End the processes that still run.
+            # End the processes that still run, also those whose parents have ended.
             host.kill_tree(process.pid)
             process.wait()
+            while left := host.marked(self._opt, _FOLDER_MARK):
+                for orphan in left:
+                    host.kill_tree(orphan.pid)
 
     def _is_off(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
@@ -122,7 +126,7 @@ class Ec2Machine:
         return environment | {
             "PATH": path,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata,
-            _FOLDER_MARK: str(self.root / "opt"),
+            _FOLDER_MARK: self._opt,
             "BINVENTORY_PYTHON": sys.executable,
         }
 

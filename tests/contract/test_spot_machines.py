@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 
@@ -107,6 +108,24 @@ def test_without_its_code_the_machine_ends_and_leaves_a_log(
     assert "the code could not be fetched" in log_of(aws, machine)
     found = client("s3").list_objects_v2(Bucket=DATA, Prefix="executions/ec2-machines/")["Contents"]
     assert found
+
+
+def test_no_process_outlives_its_machine(client: ClientFactory, tmp_path: Path) -> None:
+    """Also one that has left its session, and whose parent has ended."""
+    noted = tmp_path / "pid"
+    script = (
+        f"#!/bin/bash\n: $BINVENTORY_ROOT\nsetsid sleep 600 &\necho $! > '{noted}.new' && mv '{noted}.new' '{noted}'\n"
+    )
+    client("ec2").create_launch_template(
+        LaunchTemplateName="daemons",
+        LaunchTemplateData={"ImageId": "ami-3", "UserData": base64.b64encode(script.encode()).decode()},
+    )
+    machine = start_of(client, "daemons")
+    until(noted.exists)
+    daemon = psutil.Process(int(noted.read_text()))
+    until(lambda: (parent := daemon.parent()) is not None and parent.name() != "bash")
+    client("ec2").terminate_instances(InstanceIds=[machine])
+    until(lambda: not daemon.is_running())
 
 
 def test_an_instance_of_other_user_data_stays_a_record(client: ClientFactory) -> None:
