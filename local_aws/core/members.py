@@ -174,6 +174,7 @@ WITHOUT_EFFECT: Final[Mapping[str, frozenset[str]]] = {
             "TargetTrackingScalingPolicyConfiguration.TargetValue",
         }
     ),
+    "RegisterScalableTarget": frozenset({"Tags"}),
     "RequestServiceQuotaIncrease": frozenset({"ContextId", "SupportCaseAllowed"}),
 }
 """By operation."""

@@ -49,6 +49,9 @@ class VariantPlan:
 class Fleet:
     """The instances of one variant. A crashed instance is replaced."""
 
+    max_body = 6_291_456
+    """Bytes of the largest request."""
+
     def __init__(self, context: Context, plan: VariantPlan) -> None:
         self.name = plan.name
         self.weight = plan.weight

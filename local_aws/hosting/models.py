@@ -15,6 +15,7 @@ from local_aws.images.cache import check_manifest, image_by_digest, require_imag
 
 MODELS = "Model"
 CONFIGS = "EndpointConfig"
+_SERVERLESS_SECONDS = 180  # until the first healthy ping
 
 
 def create_model(context: Context, request: Document) -> Document:
@@ -125,7 +126,7 @@ def plan_of(context: Context, config_name: str) -> Document:
                 "Role": model.get("ExecutionRoleArn"),
                 "Count": variant.get("InitialInstanceCount", 1),
                 "Weight": variant["InitialVariantWeight"],
-                "StartupSeconds": variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 480),
+                "StartupSeconds": _startup_seconds(variant),
                 "ServerlessConfig": variant.get("ServerlessConfig"),
             }
         )
@@ -140,6 +141,11 @@ def plan_of(context: Context, config_name: str) -> Document:
 def container_of(context: Context, model: Document) -> tuple[Document, str | None]:
     """A stored model's container, completed from its model package, and the ARN of that package, if it has one."""
     return _resolve(context, _containers(model)[0])
+
+
+def _startup_seconds(variant: Document) -> int:
+    seconds = int(variant.get("ContainerStartupHealthCheckTimeoutInSeconds", 480))
+    return min(seconds, _SERVERLESS_SECONDS) if variant.get("ServerlessConfig") else seconds
 
 
 def _refuse_instance_type(context: Context, package: str | None, instance_type: str | None) -> None:

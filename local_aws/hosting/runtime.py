@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import httpx
 
 NAMESPACE = "AWS/SageMaker"
-MAX_BODY = 6_291_456
 _MODEL_SECONDS = 60.0  # SageMaker's limit for one response
 _WAIT_FOR_INSTANCE = 2.0
 _INFERENCE_ID = "x-amzn-sagemaker-inference-id"
@@ -86,14 +85,16 @@ class ModelError(AwsError):
 
 async def invoke(context: Context, endpoint_name: str, headers: Headers, body: bytes) -> Reply:
     """Forward a request to an instance of the endpoint; raises `AwsError` when none can answer it."""
-    if len(body) > MAX_BODY:
-        raise AwsError("ValidationError", f"The body has {len(body)} bytes; at most {MAX_BODY} are taken", 413)
     started = time.perf_counter()
     _check_headers(endpoint_name, headers)
     if context.shared(Endpoints).is_asynchronous(endpoint_name):
         raise AwsError("ValidationError", f"Endpoint {endpoint_name} is asynchronous; use InvokeEndpointAsync")
     fleet, instance = await _take(context, endpoint_name, headers.get("x-amzn-sagemaker-target-variant"))
     try:
+        if len(body) > fleet.max_body:
+            raise AwsError(
+                "ValidationError", f"The body has {len(body)} bytes; at most {fleet.max_body} are taken", 413
+            )
         timed = await _forward(context, fleet, instance, headers, body)
     finally:
         instance.release()

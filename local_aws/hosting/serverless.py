@@ -23,6 +23,8 @@ class ServerlessFleet(Fleet):
     time.
     """
 
+    max_body = 4 << 20
+
     def __init__(self, context: Context, plan: VariantPlan) -> None:
         super().__init__(context, plan)
         self._concurrency = int((plan.serverless or {})["MaxConcurrency"])

@@ -52,6 +52,9 @@ def test_a_process_comes_with_a_request_and_goes_when_nothing_comes(client: Clie
     assert described["EndpointStatus"] == "InService", described.get("FailureReason")
     (variant,) = described["ProductionVariants"]
     assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
+    assert ask(client, "cold", bytes(4 << 20))["bytes"] == 4 << 20
+    with pytest.raises(ClientError, match="at most 4194304 are taken"):
+        ask(client, "cold", bytes((4 << 20) + 1))
     first = ask(client, "cold")["process"]
     assert ask(client, "cold")["process"] == first, "warm"
     until(lambda: not psutil.pid_exists(first), seconds=30)
