@@ -108,8 +108,8 @@ class AsyncQueue:
         try:
             with self._context.acting(variant.get("Role")):
                 self._finish(endpoint, request, "the request expired in the queue" if expired else None)
-        except (AwsError, ClientError, BotoCoreError) as error:
-            _log.warning("the answer to %s was not stored: %s", request["Id"], error)
+        except Exception as error:  # a request that ends without an answer says so
+            _log.warning("the answer to %s was not stored: %s", request["Id"], error, exc_info=True)
             self._notify(endpoint, request, failure=f"the answer was not stored: {error}")
         finally:
             if not self._context.stopping.is_set():
@@ -122,7 +122,7 @@ class AsyncQueue:
         if failure is None:
             try:
                 answer = self._send(request)
-            except (ClientError, AwsError, urllib3.exceptions.HTTPError) as error:
+            except (ClientError, BotoCoreError, AwsError, urllib3.exceptions.HTTPError) as error:
                 failure = str(error)
         if answer is None and self._context.stopping.is_set():
             return  # the next start answers it

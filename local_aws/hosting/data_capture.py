@@ -88,7 +88,7 @@ class DataCapture:
         with self._lock:
             self._pending[variant, role].append(_Exchange(request, response, inference_id, datetime.now(UTC)))
             if self._timer is None:
-                self._timer = threading.Timer(_COLLECT_SECONDS, self._write)
+                self._timer = threading.Timer(_COLLECT_SECONDS, self.flush)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -114,7 +114,8 @@ class DataCapture:
             "encoding": encoding,
         }
 
-    def _write(self) -> None:
+    def flush(self) -> None:
+        """Store the exchanges collected so far; those that S3 refuses are logged and lost."""
         with self._lock:
             pending, self._timer = dict(self._pending), None
             self._pending.clear()

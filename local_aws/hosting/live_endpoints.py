@@ -151,13 +151,15 @@ class Endpoints:
                 self.create(name)
 
     def shut_down(self) -> None:
-        """End every instance at once; the next start finds the stored endpoints."""
+        """End every instance at once, and store what was captured; the next start finds the stored endpoints."""
         with self._lock:
             live, self._live = list(self._live.values()), {}
         for endpoint in live:
             for deployment in {endpoint.current, endpoint.pending, *endpoint.traffic.deployments} - {None}:
                 if deployment is not None:
                     deployment.stop(drain=False)
+            if endpoint.capture is not None:
+                endpoint.capture.flush()
 
     def _start(self, name: str, live: LiveEndpoint) -> None:
         document = self._context.table(FAMILY).get(name)

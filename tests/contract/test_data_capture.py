@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_aws.server import LocalAws
-from tests.contract.conftest import ClientFactory
+from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
 from tests.contract.serving import ask, create_config, push_image, start_endpoint
+from tests.forked import ForkedAws
 
 BUCKET = "captured"
 
@@ -81,6 +83,16 @@ def test_every_exchange_of_a_full_sample_can_be_read_again(client: ClientFactory
     assert [event["eventMetadata"].get("inferenceId") for event in found] == [None, "bin-2"], "as ground truth names it"
     name = r"full-traffic/full/primary/\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl"
     assert all(re.fullmatch(name, key) for key in keys(client, "full"))
+
+
+def test_what_was_captured_last_is_there_after_a_stop(tmp_path: Path) -> None:
+    with ForkedAws(tmp_path) as aws:
+        client = connect(aws)
+        client("s3").create_bucket(Bucket=BUCKET)
+        serve(client, "last", create_config(client, "tiny", push_image(aws, client)))
+        ask(client, "last")
+    with ForkedAws(tmp_path) as aws:
+        assert len(events(connect(aws), "last")) == 1
 
 
 def test_a_sample_takes_its_share_and_the_key_it_is_given(client: ClientFactory, model: str) -> None:
