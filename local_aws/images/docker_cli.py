@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local_aws.core.protocol import ImageUri
 from local_aws.images.builder import ImageBuilder
 from local_aws.images.cache import OCI_MANIFEST, cache_dir, load_image, write_whole
@@ -61,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         _COMMANDS[options.command](options)
-    except (DockerfileError, OSError, LookupError, subprocess.CalledProcessError) as error:
+    except (DockerfileError, OSError, LookupError, subprocess.CalledProcessError, BotoCoreError, ClientError) as error:
         sys.exit(f"Error: {error}")
 
 

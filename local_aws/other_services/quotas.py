@@ -12,7 +12,7 @@ from functools import cache
 from botocore.model import StringShape
 
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError, validation
+from local_aws.core.errors import AwsError, not_local
 from local_aws.core.listing import cut
 from local_aws.core.protocol import Document
 from local_aws.core.shapes import service_model
@@ -69,7 +69,9 @@ def _page(context: Context, request: Document, *, applied: bool) -> Document:
 def _quotas(context: Context, service: str, *, applied: bool) -> list[Document]:
     names = _names(service)
     if not names:
-        raise validation(f"The local Service Quotas knows {' and '.join(sorted(_OTHERS))}, not {service}")
+        raise not_local(
+            f"Quotas of {service} are not listed locally", f"ask for those of {' or '.join(sorted(_OTHERS))}"
+        )
     raised = dict(context.table(_TABLE).items()) if applied else {}
     codes = {name: f"L-{hashlib.sha256(name.encode()).hexdigest()[:8].upper()}" for name in names}
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -273,6 +274,13 @@ def test_the_commands_of_the_cdk(local_aws: LocalAws, client: ClientFactory) -> 
     assert unknown.returncode == 2 and "invalid choice: 'run'" in unknown.stderr
     target = run("build", "--target", "x", str(IMAGE_FOLDER))
     assert target.returncode == 2 and "unrecognized arguments: --target" in target.stderr
+    elsewhere = uri.replace("/assets:", "/absent:")
+    docker(local_aws, "tag", "built", elsewhere)
+    done = subprocess.run(
+        [program, "push", elsewhere], capture_output=True, text=True, env=os.environ | local_aws.environment()
+    )
+    assert done.returncode == 1 and done.stderr.startswith("Error: ")
+    assert "'absent' does not exist" in done.stderr and "Traceback" not in done.stderr
     nowhere = run("push", uri)
     assert nowhere.returncode == 1 and "AWS_ENDPOINT_URL" in nowhere.stderr, "never to AWS itself"
 
