@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import train
 from fitting.sampling import Sampling
@@ -102,10 +103,13 @@ def test_photos_that_cannot_be_read_are_in_no_mean(tmp_path: Path) -> None:
     write_split(tmp_path, "train", 20)
     write_split(tmp_path, "validation", 5, first=900)
     whole = run(tmp_path, *flags)["best"]
+    weights = load_file(tmp_path / "model" / "model.safetensors")
     shutil.rmtree(tmp_path / "checkpoints")
     damage(tmp_path / "train", 4)
     damage(tmp_path / "validation", 4)
     assert run(tmp_path, *flags)["best"] == pytest.approx(whole, rel=1e-6)
+    for name, value in load_file(tmp_path / "model" / "model.safetensors").items():
+        torch.testing.assert_close(value, weights[name], rtol=1e-4, atol=1e-6, msg=f"the step of {name}")
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Container
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,8 +15,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import train
+from fitting.loop import Fit, Outcome
 from fitting.objectives import OBJECTIVES
 from fitting.precision import PRECISIONS, MixedPrecision
+from jobs.container import JobError
 from modelling.bin_model import load_model
 from stacks.settings.training import TrainingSettings
 from tests.training_data import SMALL_INPUT, write_split
@@ -110,7 +115,107 @@ def test_the_scale_grows_again() -> None:
         for value in net.parameters():
             value.grad = torch.ones_like(value)
         precision.unscale(net)
-    assert precision.state() == (16.0, 0)
+    assert precision.state()[:2] == (16.0, 0)
+
+
+@settings(max_examples=20)
+@given(steps=st.lists(st.booleans(), min_size=1, max_size=40))
+def test_the_scale_is_that_of_pytorch(steps: list[bool]) -> None:
+    """As torch.amp.GradScaler has it, down to 1: ours leaves off there, and in a checkpoint it is a number."""
+    ours, net = MixedPrecision.of("fp16", CPU), network()
+    theirs = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=2000)
+    other = torch.optim.SGD(network().parameters(), lr=0.1)
+    theirs.scale(torch.zeros(()))
+    for overflow in steps:
+        for value in (*net.parameters(), *other.param_groups[0]["params"]):
+            value.grad = torch.full_like(value, torch.inf if overflow else 1.0)
+        ours.unscale(net)
+        theirs.step(other)
+        theirs.update()
+        assert ours.scale == max(1.0, theirs.get_scale())
+
+
+def fine_tune(folder: Path, *flags: str) -> dict[str, Any]:
+    """Fine-tune in fp16 in batches of 5 of 20 photos; the metrics."""
+    write_split(folder, "train", 20)
+    write_split(folder, "validation", 5, first=900)
+    train.main(
+        ["--strategy", "full", "--backbone", "small", "--weights", "none", *SMALL_INPUT, "--batch-size", "5",
+         "--precision", "fp16", "--head-epochs", "0", "--patience", "0",
+         "--train", str(folder / "train"), "--validation", str(folder / "validation"),
+         "--output", str(folder / "model"), "--checkpoints", str(folder / "checkpoints"), *flags]
+    )  # fmt: skip
+    metrics: dict[str, Any] = json.loads((folder / "model" / "metrics.json").read_text())
+    return metrics
+
+
+def overflow_in(monkeypatch: pytest.MonkeyPatch, steps: Container[int]) -> list[float]:
+    """Lets the answers of these steps overflow in the forward pass; the scales after each step go into the list."""
+    scales: list[float] = []
+
+    class Overflowing(Fit):
+        def run(self) -> Outcome:
+            def spoil(module: nn.Module, _: object, logits: torch.Tensor) -> torch.Tensor:
+                if not module.training:
+                    return logits
+                scales.append(self.precision.scale)
+                if self.progress.step not in steps:
+                    return logits
+                for buffer in module.buffers():
+                    if buffer.is_floating_point():
+                        buffer.data.fill_(math.inf)
+                return logits * math.inf
+
+            self.network.register_forward_hook(spoil)
+            return super().run()
+
+    monkeypatch.setattr(train, "Fit", Overflowing)
+    return scales
+
+
+def test_a_loss_that_overflows_in_fp16_leaves_out_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And spoils no batch statistics: the validation loss of the epoch is a number."""
+    scales = overflow_in(monkeypatch, {0, 1, 5})
+    metrics = fine_tune(tmp_path, "--epochs", "2")
+    assert scales == [2.0**16, 2.0**15, *[2.0**14] * 4, *[2.0**13] * 2]
+    assert all(math.isfinite(row[name]) for row in metrics["history"] for name in ("train_loss", "validation_loss"))
+    printed = capsys.readouterr().out
+    assert "2 of 4 steps of the epoch were left out, since their numbers overflow in fp16" in printed
+    assert "1 of 4 steps of the epoch were left out" in printed and "the loss scale is 8192" in printed
+
+
+@pytest.mark.parametrize(
+    ("steps", "flags", "said"),
+    [
+        (
+            range(1, 99),
+            ["--batch-size", "1"],
+            r"the loss is nan in fp16, also without a loss scale at epoch 0 step 1[67]",
+        ),
+        (range(4), [], r"the loss overflowed in every step of epoch 0"),
+    ],
+    ids=["to the end", "a whole epoch"],
+)
+def test_a_loss_that_goes_on_overflowing_ends_the_run_with_its_cure(
+    steps: range, flags: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overflow_in(monkeypatch, steps)
+    with pytest.raises(JobError, match=rf"{said}.*train with precision bf16 or fp32, .*lower lr"):
+        fine_tune(tmp_path, "--epochs", "1", *flags)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"), [("9", "26 steps in a row were left out"), ("2", "the numbers of every step overflowed")]
+)
+def test_gradients_that_go_on_overflowing_end_the_run(
+    epochs: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing would be learned any more, and nobody would hear of it."""
+    monkeypatch.setattr(MixedPrecision, "scaled", lambda self, loss: loss * math.inf)
+    with pytest.raises(JobError, match=rf"{said}.*train with precision bf16 or fp32"):
+        fine_tune(tmp_path, "--epochs", epochs)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

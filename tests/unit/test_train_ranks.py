@@ -24,6 +24,7 @@ from fitting.ranks import Ranks
 from fitting.sampling import Sampling, lane_range
 from jobs.container import JobError
 from local_aws.core.host import free_port
+from tests.listed import write_shard
 from tests.training_data import SMALL_INPUT, write_embedding, write_split
 from tests.training_processes import TrainProcess
 
@@ -79,11 +80,14 @@ def test_four_processes_train_the_head_of_one(tmp_path: Path, monkeypatch: pytes
 
 
 def test_two_processes_fine_tune_the_network_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where photos of one of them cannot be read."""
     write_split(tmp_path, "train", 21, shards=2)
     write_split(tmp_path, "validation", 7, first=900)
+    bad = [(name, b"none", {"id": name, "count": 1}) for name in ("bad0", "bad1")]
+    write_shard(tmp_path / "train" / "train-99999.tar", bad)
     flags = [
         *FLAGS, "--strategy", "full", "--weights", "none", *SMALL_INPUT, "--epochs", "2", "--optimiser", "sgd",
-        "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
+        "--max-corrupt-share", "0.5", "--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation"),
     ]  # fmt: skip
     tensors, _, _ = train_on(tmp_path, 2, flags)
     for name, value in alone(tmp_path, 2, flags, monkeypatch).items():

@@ -198,6 +198,8 @@ class Fit:
             self._train_epoch(wrapped)
             self._finish_epoch()
         done = self.progress
+        if done.step and self.precision.in_a_row >= done.step:
+            raise JobError(f"the numbers of every step overflowed in fp16; {self.precision.cure}or lower lr")
         if not math.isfinite(done.best_result.validation_loss):
             raise JobError("the validation loss of every epoch is no finite number; lower lr, or look at the photos")
         self.network.load_state_dict(done.best)
@@ -220,6 +222,7 @@ class Fit:
         # One stream of random numbers a step and rank: dropout does not depend on what ran before.
         self.ranks.seed(stream_seed(self.settings.seed, _STEP_STREAM, progress.step, self.ranks.rank))
         rate = self.schedule.rate(progress.step)
+        self.precision.remember(self.network)
         targets = self.ranks.on_device(counts - CLASSES[0])
         with self.precision.autocast():
             logits = wrapped(self.ranks.on_device(inputs)).float()
@@ -227,15 +230,16 @@ class Fit:
         # Gradients are averaged over ranks; scaled so, the average is the gradient of the global batch's mean loss.
         loss = losses.sum() * (self.ranks.size / plan.total)
         self.precision.scaled(loss).backward()
-        self.precision.unscale(self.network)
         hits = (self._answered(logits) == targets).sum()
         measured = cross_entropy(logits.detach(), targets)
         # A photo that cannot be read is left out of its batch, and of every mean.
         read = torch.full((), len(targets), dtype=_NOISE, device=measured.device)
         sums = self.ranks.total(torch.stack([measured.to(_NOISE).sum(), hits.to(_NOISE), read]))
         mean = sums[0] / max(1.0, sums[2])
-        if not math.isfinite(mean):
-            self._refuse(plan, rate, mean)
+        # The gradients are of a mean over the planned photos: only now every rank knows how many were read.
+        problem = self.precision.unscale(self.network, loss=mean, factor=plan.total / max(1.0, sums[2]))
+        if problem:
+            self._refuse(plan, rate, problem)
         for watcher in self.watchers:
             watcher.on_step(StepResult(progress.epoch, progress.step, rate, mean, self.network, waited))
         if self.settings.clip:
@@ -243,19 +247,24 @@ class Fit:
         self.optimiser.step(rate)
         if self.average is not None:
             self.average.update(self.network)
-        progress.sums = [before + new for before, new in zip(progress.sums, sums, strict=True)]
+        if math.isfinite(mean):
+            progress.sums = [before + new for before, new in zip(progress.sums, sums, strict=True)]
 
-    def _refuse(self, plan: StepPlan, rate: float, loss: float) -> None:
+    def _refuse(self, plan: StepPlan, rate: float, problem: str) -> None:
         rows = [row for lane in plan.rows for row in lane]
         shown = ", ".join(self.train.ids[row] for row in rows[:20]) + (", ..." if len(rows) > 20 else "")
         raise JobError(
-            f"the loss is {loss} at epoch {self.progress.epoch} step {self.progress.step} with learning rate "
-            f"{rate:.3g}; lower lr, or look at the photos of this batch: {shown}"
+            f"{problem} at epoch {self.progress.epoch} step {self.progress.step} with learning rate "
+            f"{rate:.3g}; {self.precision.cure}lower lr, or look at the photos of this batch: {shown}"
         )
 
     def _finish_epoch(self) -> None:
         progress = self.progress
         loss, hits, samples = progress.sums
+        if not samples and self.precision.left_out:
+            raise JobError(
+                f"the loss overflowed in every step of epoch {progress.epoch}; {self.precision.cure}or lower lr"
+            )
         if not samples:
             raise JobError("no photo of the training split can be read; ingest again")
         with self.average.installed(self.network) if self.average else contextlib.nullcontext():
@@ -268,6 +277,10 @@ class Fit:
         progress.epoch, progress.step_in_epoch, progress.sums = progress.epoch + 1, 0, [0.0, 0.0, 0.0]
         if self.ranks.is_first:
             print(result.line(), flush=True)
+            if left_out := self.precision.left_out:
+                print(f"{left_out} of {self.sampling.steps} steps of the epoch were left out, since their numbers "
+                      f"overflow in fp16; the loss scale is {self.precision.scale:g}", flush=True)  # fmt: skip
+        self.precision.left_out = 0
         for watcher in self.watchers:
             watcher.on_epoch(progress.history)
         self._save()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -15,6 +15,8 @@ PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16")
 _KINDS: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _FIRST_SCALE: Final = 2.0**16
 _STEPS_TO_GROW: Final = 2000
+MOST_LEFT_OUT: Final = 25
+"""Steps in a row that may overflow: by 16 the first scale has come down to 1, where it changes nothing any more."""
 
 
 def half_of_gpu() -> str:
@@ -26,15 +28,20 @@ def half_of_gpu() -> str:
 class MixedPrecision:
     """Autocast of the forward pass and, for fp16, the scale that keeps small gradients from becoming zero.
 
-    The scale is halved after a step whose gradients overflow, which is left out, and doubled after 2,000 that do not.
-    It is our own, not torch.amp.GradScaler, because it has to travel in the checkpoint and every rank must agree on
-    it: gradients are averaged before they are looked at, so an overflow anywhere is one everywhere.
+    The scale is halved after a step whose loss or gradients overflow, which is left out, and doubled after 2,000 that
+    do not. It is our own, not torch.amp.GradScaler, because it has to travel in the checkpoint and every rank must
+    agree on it: gradients are averaged before they are looked at, so an overflow anywhere is one everywhere.
     """
 
     kind: str = "fp32"
     device: torch.device = torch.device("cpu")
     scale: float = 1.0
     good_steps: int = 0
+    in_a_row: int = 0
+    """Steps that were left out since the last one that was not."""
+    left_out: int = 0
+    """Steps of this epoch that were left out."""
+    _buffers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @classmethod
     def of(cls, asked: str, device: torch.device) -> MixedPrecision:
@@ -56,26 +63,55 @@ class MixedPrecision:
         return loss if self.kind != "fp16" else loss * self.scale
 
     @torch.no_grad()
-    def unscale(self, network: nn.Module) -> None:
-        """Give the gradients their true size, or drop them all where one has overflowed: the step is then left out."""
+    def remember(self, network: nn.Module) -> None:
+        """Before the forward pass: keep the batch statistics, which an overflow in it would spoil for good."""
         if self.kind != "fp16":
             return
+        own = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        self._buffers = [(buffer, buffer.clone()) for buffer in own]
+
+    @torch.no_grad()
+    def unscale(self, network: nn.Module, *, loss: float = 0.0, factor: float = 1.0) -> str:
+        """Give the gradients their true size times `factor`; returns why training cannot go on, empty where it can.
+
+        In fp16 the gradients are dropped, so that the step is left out, where one of them or the loss has overflowed.
+        """
         gradients = [value.grad for value in network.parameters() if value.grad is not None]
         # A scale is a power of two: dividing by it loses nothing.
-        torch._foreach_mul_(gradients, 1 / self.scale)
-        if math.isfinite(float(torch.stack(torch._foreach_norm(gradients)).sum())):
+        if gradients and (times := factor / self.scale) != 1:
+            torch._foreach_mul_(gradients, times)
+        overflown = not math.isfinite(loss)
+        if self.kind != "fp16":
+            return f"the loss is {loss}" if overflown else ""
+        if not overflown and math.isfinite(float(torch.stack(torch._foreach_norm(gradients)).sum())):
+            self.in_a_row = 0
             self.good_steps += 1
             if self.good_steps == _STEPS_TO_GROW:
                 self.scale, self.good_steps = self.scale * 2, 0
-            return
+            return ""
         for value in network.parameters():
             value.grad = None
+        if overflown:
+            for buffer, kept in self._buffers:
+                buffer.copy_(kept)
+        self.in_a_row += 1
+        self.left_out += 1
+        if overflown and self.scale == 1:
+            return f"the loss is {loss} in fp16, also without a loss scale"
         self.scale, self.good_steps = max(1.0, self.scale / 2), 0
+        if self.in_a_row > MOST_LEFT_OUT:
+            return f"{self.in_a_row} steps in a row were left out, since their numbers overflow in fp16,"
+        return ""
 
-    def state(self) -> tuple[float, int]:
+    @property
+    def cure(self) -> str:
+        """What else can be done about it than to lower the rate, for a message; empty in other precisions."""
+        return "train with precision bf16 or fp32, " if self.kind == "fp16" else ""
+
+    def state(self) -> tuple[float, int, int, int]:
         """State for the checkpoint."""
-        return self.scale, self.good_steps
+        return self.scale, self.good_steps, self.in_a_row, self.left_out
 
-    def restore(self, state: tuple[float, int]) -> None:
+    def restore(self, state: tuple[float, int, int, int]) -> None:
         """Take the state of a checkpoint."""
-        self.scale, self.good_steps = state
+        self.scale, self.good_steps, self.in_a_row, self.left_out = state

@@ -99,6 +99,8 @@ class RunWatcher:
                 print(f"warning: watch rule {rule.name}: {problem}. {rule.recommendation}", file=sys.stderr, flush=True)
 
     def _remember_loss(self, step: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            return  # An overflow in fp16: the step is left out.
         self.curves.steps.append((step, loss))
         if len(self.curves.steps) > 2000:
             self.curves.steps = self.curves.steps[::2]
