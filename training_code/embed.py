@@ -36,6 +36,7 @@ from modelling.openvino_graph import BATCH
 from photo import FITS, WHOLE, PhotoError, Preprocessing
 from photos.augmentation import Augmentation
 from photos.batches import photo_view, read_ahead, stacked
+from photos.threads import decoding_threads
 from shards import NOT_SEALED, Sample, ShardError, ShardIndex, check_sealed, list_shards, read_shards
 from shards.lists import ShardLists
 from stacks.backbones import BACKBONES
@@ -275,7 +276,7 @@ def _embed(
         nonlocal damage
         try:
             read = read_shards([task.shard], unreadable.__setitem__)
-            for sample, photo in read_ahead(decode, read, threads=2, ahead=4 * BATCH):
+            for sample, photo in read_ahead(decode, read, threads=decoding_threads(), ahead=4 * BATCH):
                 if isinstance(photo, PhotoError):
                     unreadable[sample.id] = str(photo)
                     continue

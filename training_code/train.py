@@ -36,6 +36,7 @@ from jobs.settings import parse_settings, setting
 from jobs.tensor_files import digest_of_tensors
 from modelling.bin_model import BinModel, ModelCard, combine_saved, read_card, save_model
 from modelling.head import HEADS, ORDERED, CountHead
+from photos.threads import decoding_threads
 from serving.answer_rule import ANSWERS, MEDIAN
 from stacks.vocabulary import CLASSES, TRAIN, VALIDATION
 from watching.mlflow_tracking import MlflowTracking
@@ -110,7 +111,8 @@ class TrainSettings:
     profile_steps: int = setting("steps whose operators are profiled; 0: none", 0, low=0, high=1000)
     mlflow: str = setting("MLflow tracking uri; none: no tracking", "none")
     artefact: str = setting("what to save; auto: the head alone in a tuning trial, else all", "auto", choices=ARTEFACTS)
-    threads: int = setting("full only: threads that decode photos", 4, low=1, high=256, only="full")
+    threads: int = setting("full only: threads that decode photos; 0: one a processor, from 2 to 16", 0,
+                           low=0, high=256, only="full")  # fmt: skip
     max_corrupt_share: float = setting("full only: share of photos or shards that may be unreadable", 0.01,
                                        low=0, high=1, only="full")  # fmt: skip
     sealed: str = setting(
@@ -151,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         task.network.to(ranks.device)
         classes = {count: int((task.counts == count).sum()) for count in CLASSES}
         watcher = RunWatcher(rules, classes, every=settings.watch_every, speak=ranks.is_first)
-        profiler = RunProfiler(settings.profile_steps, ranks, 0 if head else settings.threads)
+        profiler = RunProfiler(settings.profile_steps, ranks, 0 if head else decoding_threads(settings.threads))
         tracking = _tracking(settings, container, ranks)
         started = time.monotonic()
         fit = _prepare(task, settings, container, ranks, stop, [watcher, profiler, *tracking])
@@ -291,7 +293,7 @@ def _photo_source(settings: TrainSettings, split: str, folder: Path, pixels: Pre
     except ShardError as error:
         raise JobError(str(error)) from error
     return PhotoSource(
-        folder, pixels, Augmentation.of(pixels.fit), seed=settings.seed, threads=settings.threads,
+        folder, pixels, Augmentation.of(pixels.fit), seed=settings.seed, threads=decoding_threads(settings.threads),
         max_corrupt_share=settings.max_corrupt_share,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from features.source import FeatureSource
 from jobs.container import JobError, run_job
 from modelling.backbones import build_backbone
 from modelling.bin_model import BinModel, load_model
+from photos import threads
 from photos.augmentation import Augmentation
 from photos.batches import photo_view
 from shards import ShardIndex
@@ -285,3 +286,26 @@ def test_features_without_a_photos_view_are_refused(tmp_path: Path) -> None:
     only_views = FeatureSet(one.features, one.counts, torch.ones(3, dtype=torch.int64), one.ids)
     with pytest.raises(JobError, match="augmented views only"):
         FeatureSource(only_views, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "processors", "processes", "expected"),
+    [(0, 1, "1", 2), (0, 8, "1", 8), (0, 96, "1", 16), (0, 16, "4", 4), (0, 4, "4", 2), (3, 96, "4", 3)],
+)
+def test_as_many_threads_decode_as_there_are_processors(
+    asked: int, processors: int, processes: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within bounds; the processes of one machine share them."""
+    monkeypatch.setattr(threads, "usable_cpus", lambda: processors)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert threads.decoding_threads(asked) == expected
+
+
+def test_features_are_the_same_with_any_number_of_threads(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for processors in (1, 16):
+        monkeypatch.setattr(threads, "usable_cpus", lambda count=processors: count)
+        embed.main([*BASE, *places(shards), "--output", str(shards / f"on-{processors}")])
+        folder = shards / f"on-{processors}" / "features"
+        made.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
+    assert made[0] and made[0] == made[1]

@@ -171,3 +171,17 @@ def test_a_process_begins_its_random_numbers_as_pytorch_does() -> None:
     found = torch.rand(5)
     torch.manual_seed(7)
     assert torch.equal(found, torch.rand(5))
+
+
+@pytest.mark.parametrize("rank", ["0", "2"])
+def test_more_processes_than_gpus_on_a_machine_are_refused(
+    rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By each of them: the first would wait for the others until its patience ends."""
+    launched = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(JobError, match=r"3 processes .* with 2 GPUs: start one a GPU \(torchrun --nproc-per-node=2\)"):
+        train.main(["--embedding", str(write_embedding(tmp_path / "embedding"))])

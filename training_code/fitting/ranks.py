@@ -120,6 +120,8 @@ def joined_ranks() -> Iterator[Ranks]:
 
     torchrun says who is who by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; a SageMaker job on several machines by
     SM_HOSTS and SM_CURRENT_HOST, one process a machine. Alone, nothing is joined.
+
+    Raises JobError where a machine has fewer GPUs than processes.
     """
     found = _place()
     if found is None:
@@ -160,7 +162,15 @@ def _place() -> tuple[int, int] | None:
 
 
 def _device(local_rank: int) -> torch.device:
+    """The device of this process. Raises JobError in every process of a machine that has fewer GPUs than processes."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
+    gpus = torch.cuda.device_count()
+    processes = max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if processes > gpus:
+        raise JobError(
+            f"{processes} processes were started on a machine with {gpus} {'GPU' if gpus == 1 else 'GPUs'}: start one "
+            f"a GPU (torchrun --nproc-per-node={gpus}), or set CUDA_VISIBLE_DEVICES= to train on the processors"
+        )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
