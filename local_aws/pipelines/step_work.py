@@ -22,6 +22,8 @@ from local_aws.jobs.running import Jobs
 from local_aws.pipelines.definition import PipelineStep
 
 _ALPHABET = string.ascii_lowercase + string.digits
+_BEST_TRIALS = 50
+"""A tuning step keeps its 50 best trials, as AWS's page on steps and the SDK (`get_top_model_s3_uri`) say."""
 
 
 class StepFailure(Exception):
@@ -139,6 +141,7 @@ def await_job(context: Context, step: PipelineStep, name: str) -> Document:
             kind.name_member: name,
             "SortBy": "FinalObjectiveMetricValue",
             "SortOrder": "Ascending" if _minimises(job) else "Descending",
+            "MaxResults": _BEST_TRIALS,
         }
         with context.acting(None):  # the service collects a step's properties; the pipeline's role needs no permission
             trials = call(context, "ListTrainingJobsForHyperParameterTuningJob", order)
@@ -147,10 +150,11 @@ def await_job(context: Context, step: PipelineStep, name: str) -> Document:
 
 
 def stop_job(context: Context, step: PipelineStep, name: str) -> None:
-    """Stop the step's job; no error when it has ended."""
+    """Stop the step's job, as the service itself; no error when it has ended."""
     kind = JOB_KINDS[step.type]
     try:
-        call(context, f"Stop{kind.family}", {kind.name_member: name})
+        with context.acting(None):
+            call(context, f"Stop{kind.family}", {kind.name_member: name})
     except AwsError as error:
         if error.code != "ValidationException":
             raise
@@ -200,8 +204,11 @@ def read_property_file(context: Context, step: PipelineStep, properties: Documen
 
 
 def _minimises(tuning: Document) -> bool:
-    objective = tuning["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective", {})
-    return bool(objective.get("Type") == "Minimize")
+    objective = (
+        tuning["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective")
+        or tuning["TrainingJobDefinition"]["TuningObjective"]
+    )
+    return bool(objective["Type"] == "Minimize")
 
 
 def _kind_of(reason: str) -> str:
