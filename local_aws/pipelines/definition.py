@@ -11,6 +11,7 @@ from typing import Any
 
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.pipelines.expressions import CONDITION_TYPES, ExpressionError, parse_path, references
+from local_aws.pipelines.retry_policy import RETRIED_STEPS, RetryPolicy, read_policy
 
 VERSION = "2020-12-01"
 RUNNABLE = frozenset({"Processing", "Training", "Tuning", "Model", "RegisterModel", "Condition", "Fail", "Lambda"})
@@ -19,7 +20,6 @@ _ELSEWHERE = frozenset(
 )
 _STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 _PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
-_RETRIED = frozenset({"Processing", "Training", "Tuning", "Model", "RegisterModel"})
 _MOST_OUTPUTS = 50
 _DURATION = re.compile(
     r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
@@ -61,17 +61,6 @@ class PipelineParameter:
             allowed = ", ".join(str(item) for item in self.allowed)
             raise validation(f"Parameter {self.name} must be one of [{allowed}], got {text!r}")
         return value
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """When and how often a step is repeated."""
-
-    exceptions: tuple[str, ...]
-    interval_seconds: float = 1.0
-    backoff_rate: float = 2.0
-    max_attempts: int | None = None
-    expire_after_minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -265,19 +254,13 @@ def _outputs(step: str, items: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _retries(step: str, kind: str, policies: list[dict[str, Any]]) -> tuple[RetryPolicy, ...]:
-    if policies and kind not in _RETRIED:
-        raise _refused(f"step {step}: RetryPolicies are for steps of type {', '.join(sorted(_RETRIED))}, not {kind}")
-    return tuple(_retry(policy) for policy in policies)
-
-
-def _retry(policy: dict[str, Any]) -> RetryPolicy:
-    return RetryPolicy(
-        exceptions=tuple(policy["ExceptionType"]),
-        interval_seconds=policy.get("IntervalSeconds", 1.0),
-        backoff_rate=policy.get("BackoffRate", 2.0),
-        max_attempts=policy.get("MaxAttempts"),
-        expire_after_minutes=policy.get("ExpireAfterMin"),
-    )
+    if policies and kind not in RETRIED_STEPS:
+        known = ", ".join(sorted(RETRIED_STEPS))
+        raise _refused(f"step {step}: RetryPolicies are for steps of type {known}, not {kind}")
+    try:
+        return tuple(read_policy(policy) for policy in policies)
+    except ValueError as error:
+        raise _refused(f"step {step}: RetryPolicies: {error}") from None
 
 
 def _with_needs(

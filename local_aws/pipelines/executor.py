@@ -11,9 +11,10 @@ from typing import Any
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
 from local_aws.pipelines import lambda_step, step_work
-from local_aws.pipelines.definition import Definition, PipelineStep, RetryPolicy, read_definition
+from local_aws.pipelines.definition import Definition, PipelineStep, read_definition
 from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, execution_values
 from local_aws.pipelines.expressions import ExpressionError, Resolver
+from local_aws.pipelines.retry_policy import RetryPolicy, policy_for
 from local_aws.pipelines.step_work import JOB_KINDS, Interrupted, StepFailure
 
 _FAILED = "Step failure: One or multiple steps failed."
@@ -127,12 +128,12 @@ class PipelineRun:
                 self._attempt(step)
                 return
             except StepFailure as error:
-                policy = next((p for p in step.retries if error.kind and error.kind in p.exceptions), None)
+                policy = policy_for(step.retries, step.type, error.kind)
                 if policy is None or self._ending.is_set():
                     raise
                 count = tried.get(policy, 0)
-                pause = policy.interval_seconds * policy.backoff_rate**count
-                if not _may_retry(policy, count, time.monotonic() + pause - started) or self._ending.wait(pause):
+                pause = policy.pause(count)
+                if not policy.allows(count, time.monotonic() + pause - started) or self._ending.wait(pause):
                     raise
                 tried[policy] = count + 1
                 attempts = 1 + sum(tried.values())
@@ -227,9 +228,3 @@ def _is_ready(step: PipelineStep, stored: dict[str, Document]) -> bool:
     decider, wanted = step.condition
     decided = stored.get(decider, {})
     return decided.get("StepStatus") == "Succeeded" and decided["_Properties"]["Outcome"] is wanted
-
-
-def _may_retry(policy: RetryPolicy, count: int, elapsed: float) -> bool:
-    if policy.max_attempts is not None and count >= policy.max_attempts:
-        return False
-    return policy.expire_after_minutes is None or elapsed < policy.expire_after_minutes * 60

@@ -284,6 +284,10 @@ def test_parameters_are_checked_before_anything_starts(
             "unknown condition",
         ),
         (define({"Name": "A b", "Type": "Fail", "Arguments": {}}), "step name 'A b'"),
+        (
+            define(processing_step("A", "true", RetryPolicies=[{"ExceptionType": ["Step.FAULT"]}])),
+            "step A: RetryPolicies: ExceptionType must be a list of one or more of Step.SERVICE_FAULT",
+        ),
     ],
 )
 def test_definitions_are_checked_when_they_are_made(client: ClientFactory, definition: str, words: str) -> None:
