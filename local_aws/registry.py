@@ -138,7 +138,7 @@ def resume_jobs(context: Context) -> None:
         TRAINING_JOBS.resume,
         PROCESSING_JOBS.resume,
         TRANSFORM_JOBS.resume,
-        TUNING_JOBS.resume,
+        tuning_jobs.resume,
         pipelines.resume,
     ):
         resume(context)

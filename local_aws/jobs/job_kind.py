@@ -140,7 +140,7 @@ class JobKind:
                 status = self.find(context, {self._member("Name"): name})[self._member("Status")]
                 if status == "InProgress":
                     self.start(context, name, self.resumed)
-                elif status == "Stopping":
+                elif status == "Stopping" and context.shared(Jobs).find(self.family, name) is None:
                     self._change(context, name, "Stopped")
 
     def _change(self, context: Context, name: str, status: str, *, only_from: str | None = None) -> None:

@@ -41,6 +41,8 @@ class PipelineRun:
 
     def run(self) -> None:
         """Run steps until no more can start."""
+        if self._record.read()["PipelineExecutionStatus"] == "Stopping":
+            self._stop_what_ran()
         while True:
             self._start_ready_steps()
             if not self._running:
@@ -54,15 +56,37 @@ class PipelineRun:
         if not self._record.change(only_from="Executing", PipelineExecutionStatus="Stopping"):
             return
         self._ending.set()
-        for name, stored in self._record.read()[STEPS].items():
-            step = self._definition.steps[name]
-            if stored["StepStatus"] not in ENDED and step.type in JOB_KINDS and "_Job" in stored:
+        for step, job in self._unfinished():
+            if job:
                 self._record.change_step(step, StepStatus="Stopping")
-                step_work.stop_job(self._context, step, stored["_Job"])
+                step_work.stop_job(self._context, step, job)
 
     def shut_down(self) -> None:
         """Start no more steps; the jobs are shut down separately."""
         self._ending.set()
+
+    def _stop_what_ran(self) -> None:
+        """Stop the steps that ran when the local AWS ended in the middle of a stop: their jobs run again."""
+        self._ending.set()
+        for step, job in self._unfinished():
+            if job:
+                step_work.stop_job(self._context, step, job)
+                self._start(step)
+            else:
+                self._record.change_step(step, StepStatus="Stopped")
+
+    def _unfinished(self) -> list[tuple[PipelineStep, str]]:
+        """The steps that have started and not ended, with the names of their jobs; empty where one has none."""
+        stored = self._record.read()[STEPS]
+        return [
+            (self._definition.steps[name], step.get("_Job", ""))
+            for name, step in stored.items()
+            if step["StepStatus"] not in ENDED
+        ]
+
+    def _start(self, step: PipelineStep) -> None:
+        self._running.add(step.name)
+        self._context.start_thread(f"step/{step.name}", partial(self._run_step, step))
 
     def _start_ready_steps(self) -> None:
         if self._ending.is_set() or self._context.stopping.is_set():
@@ -74,10 +98,9 @@ class PipelineRun:
             if len(self._running) >= self._parallel:
                 return
             if step.name not in self._running and _is_ready(step, stored):
-                self._running.add(step.name)
                 # Here and not in its thread, so that steps which start together are listed as they are defined.
                 self._record.begin_step(step)
-                self._context.start_thread(f"step/{step.name}", partial(self._run_step, step))
+                self._start(step)
 
     def _conclude(self) -> None:
         execution = self._record.read()

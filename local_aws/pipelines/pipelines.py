@@ -16,12 +16,14 @@ from local_aws.core.protocol import Document
 from local_aws.core.wire import describe, summarise
 from local_aws.jobs.running import Jobs, from_before
 from local_aws.pipelines.definition import read_definition
+from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord
 from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
-from local_aws.pipelines.execution_record import STEPS, ExecutionRecord
 from local_aws.pipelines.executor import PipelineRun
 
 PIPELINES = "Pipeline"
 _TOKEN = "_Token"
+_STOP_TOKEN = "_StopToken"
+_RETRY_TOKEN = "_RetryToken"
 _ALPHABET = string.ascii_lowercase + string.digits
 _DEFINITION_MEMBERS = ("PipelineDefinition", "PipelineDefinitionS3Location")
 
@@ -217,12 +219,14 @@ def list_steps(context: Context, request: Document) -> Document:
 
 
 def resume(context: Context) -> None:
-    """Continue the executions that ran when the local AWS stopped, after their jobs."""
+    """Continue the executions that ran or were being stopped when the local AWS stopped, after their jobs."""
     for execution in from_before(context, EXECUTIONS):
         arn = execution["PipelineExecutionArn"]
         with context.shared(Jobs).starting:  # a client may have stopped it since it was listed
-            status = _execution(context, arn)["PipelineExecutionStatus"]
-            if status == "Executing":
+            stored = _execution(context, arn)
+            status = stored["PipelineExecutionStatus"]
+            unfinished = any(step["StepStatus"] not in ENDED for step in stored[STEPS].values())
+            if status == "Executing" or (status == "Stopping" and unfinished):
                 _run(context, arn)
             elif status == "Stopping":
                 ExecutionRecord(context, arn).end("Stopped")

@@ -70,6 +70,8 @@ class TuningRun:
             run = self._jobs.find(TRAINING, name)
             if self._watch is not None and isinstance(run, TrainingRun):
                 self._watch.follow(name, run)
+        if self._record.read()["HyperParameterTuningJobStatus"] == "Stopping":  # asked for before a restart
+            self._end_trials()
         self._start_timer()
         slots = [
             threading.Thread(target=self._fill_slot, args=(unfinished[index : index + 1], threads), daemon=True)

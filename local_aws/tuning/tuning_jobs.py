@@ -9,6 +9,8 @@ from local_aws.core.listing import BY_NAME, cut, in_order
 from local_aws.core.protocol import Document
 from local_aws.core.wire import describe
 from local_aws.jobs.job_kind import JobKind
+from local_aws.jobs.records import TRAINING
+from local_aws.jobs.running import Jobs, from_before
 from local_aws.tuning.records import (
     FAMILY,
     TRIALS,
@@ -36,6 +38,22 @@ TUNING_JOBS = JobKind(
     usual=BY_NAME,
 )
 _SORT_FIELDS = {"Name": "TrainingJobName", "Status": "TrainingJobStatus", "CreationTime": "CreationTime"}
+
+
+def resume(context: Context) -> None:
+    """Start again what an earlier local AWS left, after its trials.
+
+    A tuning job that was being stopped stops those that run again.
+    """
+    jobs = context.shared(Jobs)
+    for tuning in from_before(context, FAMILY):
+        name = tuning["HyperParameterTuningJobName"]
+        with jobs.starting:
+            stored = TUNING_JOBS.find(context, {"HyperParameterTuningJobName": name})
+            stopping = stored["HyperParameterTuningJobStatus"] == "Stopping"
+            if stopping and any(jobs.find(TRAINING, trial["Name"]) for trial in stored.get(TRIALS, [])):
+                TUNING_JOBS.start(context, name)
+    TUNING_JOBS.resume(context)
 
 
 def describe_tuning_job(context: Context, request: Document) -> Document:

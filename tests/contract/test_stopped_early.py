@@ -26,7 +26,8 @@ from local_aws.pipelines import pipelines, step_work
 from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
 from local_aws.pipelines.execution_record import STEPS
 from local_aws.pipelines.executor import PipelineRun
-from local_aws.tuning import tuner
+from local_aws.registry import operations
+from local_aws.tuning import tuner, tuning_jobs
 from local_aws.tuning.records import FAMILY as TUNING
 from local_aws.tuning.records import TRIALS
 from local_aws.tuning.tuning_jobs import TUNING_JOBS
@@ -116,6 +117,20 @@ def stored(family: str) -> dict[str, Any]:
     }
 
 
+def searching() -> dict[str, Any]:
+    """A stored tuning job without trials."""
+    objective = {"MetricName": "loss", "Type": "Minimize"}
+    machine = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    config = {
+        "Strategy": "Random",
+        "HyperParameterTuningJobObjective": objective,
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+        "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "shape", "Values": ["round", "flat"]}]},
+    }
+    definition = {"ResourceConfig": machine}
+    return stored(TUNING) | {"HyperParameterTuningJobConfig": config, "TrainingJobDefinition": definition, TRIALS: []}
+
+
 @pytest.mark.parametrize(
     "kind", [PROCESSING_JOBS, TRAINING_JOBS, TRANSFORM_JOBS, TUNING_JOBS], ids=lambda kind: str(kind.family)
 )
@@ -150,6 +165,68 @@ def test_an_execution_that_is_stopped_before_a_restart_has_resumed_it_has_stoppe
     assert (ended["PipelineExecutionStatus"], ended[STEPS]) == ("Stopped", {})
 
 
+def test_an_execution_whose_stop_a_restart_cut_off_stops_the_jobs_that_run_again(tmp_path: Path) -> None:
+    context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1", operations=operations())
+    jobs, table = context.shared(Jobs), context.table("ProcessingJob")
+    described = {
+        "ProcessingJobArn": f"{ARN}:processing-job/cut",
+        "AppSpecification": {"ImageUri": "image"},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+        },
+    }
+    table.put("cut", stored("ProcessingJob") | described)
+
+    class Job(Stopped):
+        """Stores that it has ended, as a job does."""
+
+        def run(self) -> None:
+            super().run()
+            table.update("cut", lambda job: job.update(ProcessingJobStatus="Stopped"))
+
+    run = Job()
+    jobs.start("ProcessingJob", "cut", run)
+    names = ("Long", "Look")
+    steps = [
+        {"Name": "Long", "Type": "Processing", "Arguments": {}},
+        {"Name": "Look", "Type": "Lambda", "FunctionArn": "function", "Arguments": {}},
+        {"Name": "Never", "Type": "Fail", "Arguments": {}},
+    ]
+    execution: dict[str, Any] = {
+        "PipelineArn": f"{ARN}:pipeline/line",
+        "PipelineExecutionArn": EXECUTION,
+        "PipelineExecutionStatus": "Stopping",
+        "CreationTime": 0.0,
+        "LastModifiedTime": 0.0,
+        "_Id": "one",
+        "_PipelineName": "line",
+        "_Definition": json.dumps({"Version": "2020-12-01", "Steps": steps}),
+        "_Parameters": {},
+        STEPS: {name: {"StepName": name, "StepStatus": "Executing", "StartTime": 0.0} for name in names},
+    }
+    execution[STEPS]["Long"]["_Job"] = "cut"
+    context.table(EXECUTIONS).put(EXECUTION, execution)
+    pipelines.resume(context)
+    jobs.wait(EXECUTIONS, EXECUTION)
+    assert run.asked.is_set()
+    ended = context.table(EXECUTIONS).get(EXECUTION) or {}
+    assert ended["PipelineExecutionStatus"] == "Stopped"
+    assert {name: step["StepStatus"] for name, step in ended[STEPS].items()} == {"Long": "Stopped", "Look": "Stopped"}
+    context.stop()
+
+
+def test_a_tuning_job_whose_stop_a_restart_cut_off_stops_the_trials_that_run_again(context: Context) -> None:
+    jobs, trial = context.shared(Jobs), Stopped()
+    context.table("TrainingJob").put("trial", stored("TrainingJob") | {"TrainingJobName": "trial"})
+    jobs.start("TrainingJob", "trial", trial)
+    search = searching() | {TRIALS: [{"Name": "trial", "Values": {"shape": "flat"}}]}
+    context.table(TUNING).put("cut", search | {"HyperParameterTuningJobStatus": "Stopping"})
+    tuning_jobs.resume(context)
+    jobs.wait(TUNING, "cut")
+    assert trial.asked.is_set()
+    assert (context.table(TUNING).get("cut") or {})["HyperParameterTuningJobStatus"] == "Stopped"
+
+
 def test_a_step_that_has_ended_is_not_stopping_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its job may end between the look at the steps that run and the stop of their jobs."""
     definition = {"Version": "2020-12-01", "Steps": [{"Name": "A", "Type": "Training", "Arguments": {}}]}
@@ -178,16 +255,7 @@ def test_a_tuning_job_that_is_stopped_while_it_starts_a_trial_stops_the_trial(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is among the trials, and does not run yet."""
-    objective = {"MetricName": "loss", "Type": "Minimize"}
-    machine = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
-    config = {
-        "Strategy": "Random",
-        "HyperParameterTuningJobObjective": objective,
-        "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
-        "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "shape", "Values": ["round", "flat"]}]},
-    }
-    tuning = stored(TUNING) | {"HyperParameterTuningJobConfig": config, TRIALS: []}
-    context.table(TUNING).put("cut", tuning | {"TrainingJobDefinition": {"ResourceConfig": machine}})
+    context.table(TUNING).put("cut", searching())
     search, trial = tuner.TuningRun(context, "cut"), Stopped()
     stopper = threading.Thread(target=search.stop)
 
