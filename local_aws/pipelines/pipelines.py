@@ -76,15 +76,16 @@ def describe_pipeline(context: Context, request: Document) -> Document:
 
 def delete_pipeline(context: Context, request: Document) -> Document:
     """Delete a pipeline and its executions; refused while one runs."""
-    pipeline = _pipeline(context, request["PipelineName"])
-    arn = pipeline["PipelineArn"]
-    executions = _executions(context, arn)
-    running = [e for e in executions if e["PipelineExecutionStatus"] in {"Executing", "Stopping"}]
-    if running:
-        raise conflict(f"Pipeline {arn} has {len(running)} running executions; stop them first")
-    for execution in executions:
-        context.table(EXECUTIONS).delete(execution["PipelineExecutionArn"])
-    tags.delete(context, PIPELINES, pipeline["PipelineName"], arn)
+    with context.shared(Jobs).starting:  # no execution starts meanwhile
+        pipeline = _pipeline(context, request["PipelineName"])
+        arn = pipeline["PipelineArn"]
+        executions = _executions(context, arn)
+        running = [e for e in executions if e["PipelineExecutionStatus"] not in ENDED]
+        if running:
+            raise conflict(f"Pipeline {arn} has {len(running)} running executions; stop them first")
+        for execution in executions:
+            context.table(EXECUTIONS).delete(execution["PipelineExecutionArn"])
+        tags.delete(context, PIPELINES, pipeline["PipelineName"], arn)
     return {"PipelineArn": arn}
 
 
@@ -98,10 +99,10 @@ def list_pipelines(context: Context, request: Document) -> Document:
 
 def start_pipeline_execution(context: Context, request: Document) -> Document:
     """Start an execution; the same ClientRequestToken starts it once only."""
-    pipeline = _pipeline(context, request["PipelineName"])
-    values = read_definition(pipeline["PipelineDefinition"]).values(request.get("PipelineParameters", []))
     token = request["ClientRequestToken"]
     with context.shared(Jobs).starting:
+        pipeline = _pipeline(context, request["PipelineName"])
+        values = read_definition(pipeline["PipelineDefinition"]).values(request.get("PipelineParameters", []))
         with context.store.transaction():
             for execution in _executions(context, pipeline["PipelineArn"]):
                 if execution[_TOKEN] == token:
@@ -141,12 +142,16 @@ def _new_execution(context: Context, pipeline: Document, request: Document, valu
 
 
 def stop_pipeline_execution(context: Context, request: Document) -> Document:
-    """Stop an execution and its jobs."""
+    """Stop an execution and its jobs; the same ClientRequestToken does it once only."""
     with context.shared(Jobs).starting:
         execution = _execution(context, request["PipelineExecutionArn"])
         arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
-        if status not in {"Executing", "Stopping"}:
+        token = request.get("ClientRequestToken")
+        if token is not None and execution.get(_STOP_TOKEN) == token:
+            return {"PipelineExecutionArn": arn}
+        if status in ENDED:
             raise conflict(f"Pipeline execution {arn} is {status}; only a running one can be stopped")
+        context.table(EXECUTIONS).update(arn, lambda stored: stored.update({_STOP_TOKEN: token}))
         run = context.shared(Jobs).find(EXECUTIONS, arn)
         if run is None:  # it ends at this moment, or it ran before a restart and is not resumed yet
             ExecutionRecord(context, arn).change(only_from="Executing", PipelineExecutionStatus="Stopping")
@@ -156,22 +161,27 @@ def stop_pipeline_execution(context: Context, request: Document) -> Document:
 
 
 def retry_pipeline_execution(context: Context, request: Document) -> Document:
-    """Run an execution that failed or was stopped again; steps that succeeded are not repeated."""
-    arn = request["PipelineExecutionArn"]
-    execution = _execution(context, arn)
-    if execution["PipelineExecutionStatus"] not in {"Failed", "Stopped"}:
-        raise conflict(
-            f"Pipeline execution {arn} is {execution['PipelineExecutionStatus']}; only one that failed or was stopped "
-            "can be retried"
-        )
+    """Run an execution that failed or was stopped again; steps that succeeded are not repeated.
+
+    The same ClientRequestToken does it once only.
+    """
+    token = request["ClientRequestToken"]
 
     def forget_what_failed(stored: Document) -> None:
         stored[STEPS] = {n: step for n, step in stored[STEPS].items() if step["StepStatus"] == "Succeeded"}
         stored.pop("FailureReason", None)
+        stored.pop(_STOP_TOKEN, None)
+        stored[_RETRY_TOKEN] = token
         if "ParallelismConfiguration" in request:
             stored["ParallelismConfiguration"] = request["ParallelismConfiguration"]
 
     with context.shared(Jobs).starting:
+        execution = _execution(context, request["PipelineExecutionArn"])
+        arn, status = execution["PipelineExecutionArn"], execution["PipelineExecutionStatus"]
+        if execution.get(_RETRY_TOKEN) == token:
+            return {"PipelineExecutionArn": arn}
+        if status not in {"Failed", "Stopped"}:
+            raise conflict(f"Pipeline execution {arn} is {status}; only one that failed or was stopped can be retried")
         ExecutionRecord(context, arn).change(forget_what_failed, PipelineExecutionStatus="Executing")
         _run(context, arn)
     return {"PipelineExecutionArn": arn}

@@ -237,6 +237,30 @@ def test_a_failed_execution_can_be_retried(client: ClientFactory, tmp_path: Path
     assert steps_of(client, arn)["First"]["StartTime"] == started
 
 
+def test_a_stop_and_a_retry_are_made_once_for_each_token(client: ClientFactory) -> None:
+    """A client that gets no answer asks again."""
+    sagemaker = client("sagemaker")
+    again, other, stop, late = (uuid.uuid4().hex for _ in range(4))
+    create(client, "once", {"Name": "Refuse", "Type": "Fail", "Arguments": {"ErrorMessage": "no"}})
+    arn = execute(client, "once")
+    finished_execution(client, arn)
+    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=again)
+    first = finished_execution(client, arn)
+    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=again)
+    assert finished_execution(client, arn)["LastModifiedTime"] == first["LastModifiedTime"], "it did not run again"
+    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=other)
+    assert finished_execution(client, arn)["LastModifiedTime"] > first["LastModifiedTime"]
+
+    create(client, "halted", processing_step("Long", "sleep 60"))
+    arn = execute(client, "halted")
+    until(lambda: "Metadata" in steps_of(client, arn).get("Long", {}))
+    sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=stop)
+    assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Stopped"
+    sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=stop)
+    with pytest.raises(ClientError, match=r"ConflictException.* is Stopped; only a running one"):
+        sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=late)
+
+
 PARAMETERS = [
     {"Name": "Text", "Type": "String", "DefaultValue": "a", "EnumValues": ["a", "b"]},
     {"Name": "Count", "Type": "Integer", "DefaultValue": 1},
