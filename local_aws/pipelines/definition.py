@@ -22,8 +22,9 @@ _STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 _PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
 _MOST_OUTPUTS = 50
 _DURATION = re.compile(
-    r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+    r"P?(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?",
+    re.IGNORECASE,
 )
 _SECONDS = {
     "years": 365 * 86_400,
@@ -150,11 +151,15 @@ def predecessors(step: PipelineStep) -> frozenset[str]:
 
 
 def seconds_of(duration: str) -> float:
-    """An ISO 8601 duration in seconds; months count 30 days. Raises `ValueError`."""
+    """An ISO 8601 duration in seconds; months count 30 days. Raises `ValueError`.
+
+    AWS's page on caching writes durations also as `30d` and `T16m`: without the P, in small letters.
+    """
     match = _DURATION.fullmatch(duration)
-    if match is None or duration in {"P", "PT"}:
+    found = {unit: int(count) for unit, count in match.groupdict().items() if count} if match else {}
+    if not found:
         raise ValueError(f"{duration!r} is not an ISO 8601 duration such as P30D or PT12H")
-    return float(sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict().items() if count))
+    return float(sum(count * _SECONDS[unit] for unit, count in found.items()))
 
 
 def _refused(why: str) -> AwsError:

@@ -127,7 +127,9 @@ def test_values_of_different_kinds_cannot_be_ordered() -> None:
 
 def test_durations() -> None:
     assert (seconds_of("P30D"), seconds_of("PT1H30M"), seconds_of("P1W")) == (2_592_000, 5_400, 604_800)
-    for wrong in ("30 days", "P", "PT", "D30"):
+    assert (seconds_of("30d"), seconds_of("T16m"), seconds_of("30dT5h")) == (2_592_000, 960, 2_610_000)
+    assert seconds_of("5y") == 5 * 365 * 86_400, "as AWS's page on caching writes durations"
+    for wrong in ("30 days", "P", "PT", "T", "", "D30"):
         with pytest.raises(ValueError, match="ISO 8601"):
             seconds_of(wrong)
 
