@@ -152,8 +152,10 @@ def test_the_beginning_of_names_is_refused_with_its_cure(
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
-    put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(100)})
+def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws, tmp_path: Path) -> None:
+    put(client, "long/", {f"{number:03d}.jpg": 1 for number in range(99)})
+    stopped = tmp_path / "stopped"
+    client("s3").put_object(Bucket=BUCKET, Key="long/099.jpg", Body=b"count 1 until %s" % bytes(stopped))
 
     def interrupted(name: str, done: int) -> None:
         if done:
@@ -166,6 +168,7 @@ def test_an_interruption_stops_the_job(client: ClientFactory, aws: Aws) -> None:
         raise AssertionError("there must be no answers")
     (run,) = [each for each in jobs(client, "count") if each["TransformJobStatus"] == "Stopped"]
     assert said == [(run["TransformJobName"], False), (run["TransformJobName"], True)], "before it stops, and after"
+    stopped.touch()
     with batch.answers(photos) as answers:
         assert len(dict(answers)) == 100
     assert run["TransformJobName"].removesuffix("-1") + "-2" in {

@@ -5,7 +5,8 @@ It reads HTTP itself, because some tests start dozens of it and to import `http.
 name: goes into every answer. crash: exit while loading. status: of every answer. seconds: before every answer.
 seen: a file that the first request makes. until: a file; no answer comes before it exists.
 ping_status: of /ping. ready: a file; /ping gets a 503 before it exists.
-counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3".
+counts: answer as a count model of these counts does; a photo is text that says its count: b"count 3". One of
+b"count 3 until FILE" gets no answer before that file exists.
 A request body of b"die" ends the process; one of b"refuse" gets a 400 (in a transform job of a count model, an answer
 with an error).
 """
@@ -64,6 +65,9 @@ class Handler(StreamRequestHandler):
             Path(BEHAVIOUR["seen"]).touch()
         time.sleep(BEHAVIOUR.get("seconds", 0))
         while "until" in BEHAVIOUR and not Path(BEHAVIOUR["until"]).exists():
+            time.sleep(0.02)
+        _, waits, file = body.decode("latin-1").partition(" until ")
+        while waits and not Path(file).exists():
             time.sleep(0.02)
         if body == b"refuse":
             in_place = "counts" in BEHAVIOUR and "SAGEMAKER_BATCH" in os.environ
