@@ -12,6 +12,7 @@ from local_aws.core.context import Context
 from local_aws.core.disks import refuse_larger_volume, refuse_volume_key
 from local_aws.core.errors import not_local, validation
 from local_aws.core.existence import require_network, require_objects, require_role
+from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.hosting.models import model_of
 from local_aws.images.pytorch import require_job_image
@@ -32,9 +33,17 @@ def check_training(context: Context, request: Document) -> None:
     if "ResourceConfig" not in request or "StoppingCondition" not in request or "OutputDataConfig" not in request:
         raise validation("ResourceConfig, StoppingCondition and OutputDataConfig are required")
     resources = request["ResourceConfig"]
-    if "InstanceGroups" not in resources and not {"InstanceType", "InstanceCount"} <= resources.keys():
+    groups, single = resources.get("InstanceGroups", []), {"InstanceType", "InstanceCount"}
+    if not groups and not single <= resources.keys():
         raise validation("ResourceConfig must have InstanceType and InstanceCount, or InstanceGroups")
-    instance_types = [group["InstanceType"] for group in resources.get("InstanceGroups", [resources])]
+    if groups and single & resources.keys():
+        raise validation("ResourceConfig must have either InstanceType and InstanceCount or InstanceGroups, not both")
+    if "ContainerArguments" in algorithm and not algorithm.get("ContainerEntrypoint"):
+        raise not_local(
+            "AlgorithmSpecification.ContainerArguments without ContainerEntrypoint do not run locally",
+            "give ContainerEntrypoint too, or hyperparameters",
+        )
+    instance_types = [group["InstanceType"] for group in groups or [resources]]
     refuse_volume_key(resources.get("VolumeKmsKeyId"), instance_types)
     refuse_larger_volume(resources.get("VolumeSizeInGB"), instance_types)
     _check_spot(request)
@@ -55,6 +64,9 @@ def require_what_training_names(context: Context, request: Document) -> None:
     if image := request["AlgorithmSpecification"].get("TrainingImage"):
         require_job_image(context, image)
     require_network(context, request)
+    S3Uri.parse(request["OutputDataConfig"]["S3OutputPath"])
+    if checkpoints := request.get("CheckpointConfig"):
+        S3Uri.parse(checkpoints["S3Uri"])
     for channel in request.get("InputDataConfig", []):
         if source := channel["DataSource"].get("S3DataSource"):
             manifest = source["S3DataType"] == "ManifestFile"
@@ -90,6 +102,7 @@ def check_processing(context: Context, request: Document) -> None:
         if target is None or target["S3UploadMode"] != "EndOfJob":
             raise not_local(f"Output {item['OutputName']} does not run locally", "give S3Output with EndOfJob")
         _check_processing_path(target["LocalPath"], f"ProcessingOutput {item['OutputName']}")
+        S3Uri.parse(target["S3Uri"])
     require_role(context, request["RoleArn"])
     require_job_image(context, request["AppSpecification"]["ImageUri"])
     require_network(context, request)
@@ -102,6 +115,8 @@ def check_transform(context: Context, request: Document) -> None:
     """CreateTransformJob: payload, input and what is done with its records."""
     megabytes = request.get("MaxPayloadInMB")
     concurrent = request.get("MaxConcurrentTransforms")
+    if megabytes == 0:
+        raise not_local("MaxPayloadInMB 0, a payload of any size in chunks, does not run locally", "give a size in MB")
     if megabytes is not None and megabytes > _MOST_MEGABYTES:
         raise validation(f"MaxPayloadInMB {megabytes} must be at most {_MOST_MEGABYTES}")
     if megabytes and concurrent and megabytes * concurrent > _MOST_MEGABYTES:
@@ -113,6 +128,7 @@ def check_transform(context: Context, request: Document) -> None:
     source = request["TransformInput"]["DataSource"].get("S3DataSource")
     if source is None:
         raise validation("TransformInput.DataSource must have an S3DataSource")
+    S3Uri.parse(request["TransformOutput"]["S3OutputPath"])
     split = request["TransformInput"].get("SplitType", "None")
     processing = request.get("DataProcessing", {})
     names = [name for name in _TRANSFORM_NOT_LOCAL if request.get(name)]

@@ -45,10 +45,11 @@ class TransformLimits:
         served = _execution_parameters(fleet)
         client = job.get("ModelClientConfig", {})
         strategy = job.get("BatchStrategy") or _STRATEGIES.get(str(served.get("BatchStrategy")), "MultiRecord")
-        megabytes = job.get("MaxPayloadInMB", _number(served.get("MaxPayloadInMB"), _DEFAULT_MEGABYTES))
+        # A server that says 0 takes payloads of any size, and so one of the usual size.
+        megabytes = job.get("MaxPayloadInMB") or _number(served.get("MaxPayloadInMB"), 0) or _DEFAULT_MEGABYTES
         return cls(
             concurrent=max(1, job.get("MaxConcurrentTransforms") or _number(served.get("MaxConcurrentTransforms"), 1)),
-            payload_bytes=(megabytes or _DEFAULT_MEGABYTES) << 20,
+            payload_bytes=megabytes << 20,
             single_record=strategy == "SingleRecord",
             timeout=float(client.get("InvocationsTimeoutInSeconds", _DEFAULT_TIMEOUT)),
             retries=client.get("InvocationsMaxRetries", _DEFAULT_RETRIES),

@@ -165,6 +165,10 @@ def test_what_cannot_be_is_refused(client: ClientFactory) -> None:
         start(client, "refused", "true", ProcessingInputs=[wrong])
     with pytest.raises(ClientError, match="must be unique"):
         start(client, "refused", "true", ProcessingInputs=[s3_input("FullyReplicated")] * 2)
+    elsewhere = {"S3Uri": "https://example.com/out", "LocalPath": OUTPUT, "S3UploadMode": "EndOfJob"}
+    output = {"Outputs": [{"OutputName": "report", "S3Output": elsewhere}]}
+    with pytest.raises(ClientError, match="Expected an S3 URI"):
+        start(client, "refused", "true", ProcessingOutputConfig=output)
     with pytest.raises(ClientError, match="NotImplemented"):
         start(client, "refused", "true", AppSpecification={"ImageUri": IMAGE})
     with pytest.raises(ClientError, match="ResourceNotFound"):

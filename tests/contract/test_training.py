@@ -310,6 +310,29 @@ def test_several_machines_know_each_other_and_leave_one_model(client: ClientFact
         ),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 10, "MaxWaitTimeInSeconds": 50}}, "cannot be set"),
         ({"ResourceConfig": {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}}, "InstanceCount"),
+        ({"ResourceConfig": {"InstanceGroups": [], "VolumeSizeInGB": 1}}, "InstanceCount"),
+        (
+            {
+                "ResourceConfig": {
+                    "InstanceType": "ml.m5.large",
+                    "InstanceGroups": [{"InstanceGroupName": "all", "InstanceType": "ml.m5.large", "InstanceCount": 1}],
+                    "VolumeSizeInGB": 1,
+                }
+            },
+            "not both",
+        ),
+        ({"OutputDataConfig": {"S3OutputPath": "https://example.com/models"}}, "Expected an S3 URI"),
+        ({"CheckpointConfig": {"S3Uri": "https://example.com/checkpoints"}}, "Expected an S3 URI"),
+        (
+            {
+                "AlgorithmSpecification": {
+                    "TrainingImage": IMAGE,
+                    "TrainingInputMode": "File",
+                    "ContainerArguments": ["--fast"],
+                }
+            },
+            "ContainerArguments without ContainerEntrypoint do not run locally",
+        ),
     ],
 )
 def test_what_aws_refuses_is_refused(client: ClientFactory, changes: dict[str, Any], words: str) -> None:

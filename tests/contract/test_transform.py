@@ -228,6 +228,8 @@ def test_names_are_taken_once_and_listed(client: ClientFactory, image: str) -> N
     [
         ({"MaxPayloadInMB": 20, "MaxConcurrentTransforms": 6}, "must be at most 100"),
         ({"MaxPayloadInMB": 101}, "must be at most 100"),
+        ({"MaxPayloadInMB": 0}, "MaxPayloadInMB 0, a payload of any size in chunks, does not run locally"),
+        ({"TransformOutput": {"S3OutputPath": "https://example.com/answers"}}, "Expected an S3 URI"),
         ({"ModelName": "no-such-model"}, "Could not find model"),
         ({"DataCaptureConfig": {"DestinationS3Uri": f"s3://{DATA}/x"}}, "DataCaptureConfig"),
         ({"DataProcessing": {"JoinSource": "Input"}}, "JoinSource"),
