@@ -5,6 +5,8 @@ They raise `AwsError`: ValidationException for what AWS refuses too, NotImplemen
 
 from __future__ import annotations
 
+import math
+
 from local_aws.core.context import Context
 from local_aws.core.disks import refuse_larger_volume, refuse_volume_key
 from local_aws.core.errors import AwsError, not_local, validation
@@ -16,6 +18,7 @@ from local_aws.tuning.stopping import rule_of
 from local_aws.tuning.warm_start import check_warm_start
 
 _MOST_PARALLEL = 100
+_MOST_SEARCHED = 30
 
 
 def check_tuning(context: Context, request: Document) -> None:
@@ -87,13 +90,25 @@ def _check_ranges(strategy: str, ranges: Document, static: Document) -> None:
         raise validation(f"Hyperparameters must be given once, as a range or as a static value: {', '.join(doubled)}")
     if strategy == "Grid" and not all(isinstance(parameter, CategoricalParameter) for parameter in space):
         raise validation("Grid search takes categorical parameter ranges only")
+    if len(names) > _MOST_SEARCHED:
+        raise validation(f"{len(names)} parameter ranges are given; all kinds together can be at most {_MOST_SEARCHED}")
     for kind in ("ContinuousParameterRanges", "IntegerParameterRanges"):
         for item in ranges.get(kind, []):
-            low, high = float(item["MinValue"]), float(item["MaxValue"])
-            if low > high:
-                raise validation(f"{item['Name']}: MinValue {low:g} must not be greater than MaxValue {high:g}")
-            scaling = item.get("ScalingType")
-            if scaling == "Logarithmic" and low <= 0:
-                raise validation(f"{item['Name']}: logarithmic scaling needs MinValue > 0")
-            if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
-                raise validation(f"{item['Name']}: reverse logarithmic scaling needs 0 <= MinValue <= MaxValue < 1")
+            _check_range(item, whole=kind == "IntegerParameterRanges")
+
+
+def _check_range(item: Document, *, whole: bool) -> None:
+    low, high = float(item["MinValue"]), float(item["MaxValue"])
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise validation(f"{item['Name']}: MinValue {low:g} and MaxValue {high:g} must be finite")
+    if whole and not (low.is_integer() and high.is_integer()):
+        raise validation(f"{item['Name']}: MinValue {low:g} and MaxValue {high:g} of an integer range must be whole")
+    if low > high:
+        raise validation(f"{item['Name']}: MinValue {low:g} must not be greater than MaxValue {high:g}")
+    scaling = item.get("ScalingType")
+    if scaling == "Logarithmic" and low <= 0:
+        raise validation(f"{item['Name']}: logarithmic scaling needs MinValue > 0")
+    if scaling == "ReverseLogarithmic" and whole:
+        raise validation(f"{item['Name']}: an integer range has Auto, Linear or Logarithmic scaling, not {scaling}")
+    if scaling == "ReverseLogarithmic" and not 0 <= low <= high < 1:
+        raise validation(f"{item['Name']}: reverse logarithmic scaling needs 0 <= MinValue <= MaxValue < 1")

@@ -131,10 +131,10 @@ class TuningRun:
             self._end_trials()
 
     def _reached_target(self, job: Document) -> bool:
-        value = self._objective.value(job)
-        if value is None or self._target is None:
+        loss = self._objective.loss(job)  # of a trial that has failed, what it printed does not count
+        if loss is None or self._target is None:
             return False
-        return bool(value <= self._target if self._objective.minimise else value >= self._target)
+        return bool(loss <= (self._target if self._objective.minimise else -self._target))
 
     def _is_idle(self) -> bool:
         return self._idle_limit is not None and not_improving(self._context, self._record.read()) >= self._idle_limit

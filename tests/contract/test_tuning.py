@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,13 +95,40 @@ def test_reaching_the_target_ends_the_search_and_seeds_repeat_it(client: ClientF
     assert (job["HyperParameterTuningJobStatus"], job["TrainingJobStatusCounters"]["Completed"]) == ("Completed", 1)
 
 
+def test_a_trial_that_fails_does_not_reach_the_target(client: ClientFactory) -> None:
+    """It has printed a value that would; another trial follows."""
+    script = """
+        print("validation:loss=0.0", flush=True)
+        raise ValueError("no model")
+    """
+    request = tuning_request(
+        client, "broken", script,
+        ResourceLimits={"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+        TuningJobCompletionCriteria={"TargetObjectiveMetricValue": 3.0},
+    )  # fmt: skip
+    client("sagemaker").create_hyper_parameter_tuning_job(**request)
+    job = finished_tuning(client, "broken")
+    assert job["HyperParameterTuningJobStatus"] == "Failed"
+    assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
+
+
 EPOCHS = """
-    import json, os, time
+    import json, os, pathlib, statistics, threading
     hp = json.loads(os.environ["SM_HPS"])
+    before = sorted(float(name) for name in os.listdir(hp["met"]))
+    (pathlib.Path(hp["met"]) / str(hp["x"])).touch()
+    worse = {
+        "nobody": False,
+        "median": bool(before) and hp["x"] > statistics.median(before or [0]),
+        "best of three": bool(before) and len(before) < 3 and hp["x"] > before[0],
+    }[hp["stopped"]]
     for epoch in range(hp["epochs"]):
         print(f"validation:loss={hp['x'] + 0.001 / (epoch + 1):.6f}", flush=True)
-        time.sleep(0.05)
+        if worse and epoch + 1 == hp["epochs"] // 3:
+            threading.Event().wait(50)  # for the stop that must come
 """
+"""Prints a loss for each epoch. A trial that must be stopped waits for it after a third of them, however busy this
+computer is. The trials run one after the other and note the x of each in a folder, so each knows what came before."""
 
 
 def epochs_of(client: ClientFactory, trial: dict[str, Any]) -> int:
@@ -109,13 +137,16 @@ def epochs_of(client: ClientFactory, trial: dict[str, Any]) -> int:
 
 
 def long_request(
-    client: ClientFactory, name: str, trials: int, epochs: int, *, parallel: int = 2, **config: Any
+    client: ClientFactory, name: str, met: Path, trials: int, epochs: int, *, stopped: str = "nobody", **config: Any
 ) -> dict[str, Any]:
-    """A search over x, of which less is better at every one of the epochs."""
-    limits = {"MaxNumberOfTrainingJobs": trials, "MaxParallelTrainingJobs": parallel}
+    """A search over x, of which less is better at every one of the epochs; `stopped` are those that must not end."""
+    met.mkdir()
+    # One after the other: which of two that run at once is ahead would be chance.
+    limits = {"MaxNumberOfTrainingJobs": trials, "MaxParallelTrainingJobs": 1}
     ranges = {"ContinuousParameterRanges": RANGES["ContinuousParameterRanges"]}
     request = tuning_request(client, name, EPOCHS, ResourceLimits=limits, ParameterRanges=ranges, **config)
-    request["TrainingJobDefinition"]["StaticHyperParameters"]["epochs"] = str(epochs)
+    static = {"epochs": str(epochs), "met": str(met), "stopped": stopped}
+    request["TrainingJobDefinition"]["StaticHyperParameters"] |= static
     return request
 
 
@@ -136,25 +167,27 @@ def stopped_and_completed(client: ClientFactory, name: str) -> tuple[list[dict[s
     return by_status["Stopped"], by_status["Completed"]
 
 
-def test_early_stopping_ends_the_trials_that_are_worse_than_the_median(client: ClientFactory) -> None:
-    # One after the other: which of two that run at once is ahead would be chance.
-    auto = {"TrainingJobEarlyStoppingType": "Auto", "Strategy": "Random", "RandomSeed": 2}
-    request = long_request(client, "early", 4, 30, parallel=1, **auto)
+def test_early_stopping_ends_the_trials_that_are_worse_than_the_median(client: ClientFactory, tmp_path: Path) -> None:
+    # With this seed each trial is better than every one before it, or worse than their median from its first epoch on.
+    auto = {"TrainingJobEarlyStoppingType": "Auto", "Strategy": "Random", "RandomSeed": 1}
+    request = long_request(client, "early", tmp_path / "met", 4, 30, stopped="median", **auto)
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
     stopped, completed = stopped_and_completed(client, "early")
     assert stopped and completed
     best = min(stopped + completed, key=lambda trial: float(trial["TunedHyperParameters"]["x"]))
     assert best in completed
     assert all(epochs_of(client, trial) == 30 for trial in completed)
-    assert all(epochs_of(client, trial) < 30 for trial in stopped)
+    assert all(1 <= epochs_of(client, trial) <= 10 for trial in stopped)
     described = client("sagemaker").describe_training_job(TrainingJobName=stopped[0]["TrainingJobName"])
     assert "Stopping" in [transition["Status"] for transition in described["SecondaryStatusTransitions"]]
 
 
-def test_hyperband_stops_trials_at_its_rungs_and_gives_the_best_everything(client: ClientFactory) -> None:
+def test_hyperband_stops_trials_at_its_rungs_and_gives_the_best_everything(
+    client: ClientFactory, tmp_path: Path
+) -> None:
     # A bracket of three trials with a rung after 10 of 30 epochs; the fourth trial is in the one that has no rung.
     request = long_request(
-        client, "bands", 4, 30, Strategy="Hyperband",
+        client, "bands", tmp_path / "met", 4, 30, stopped="best of three", Strategy="Hyperband",
         StrategyConfig={"HyperbandStrategyConfig": {"MinResource": 10, "MaxResource": 30}},
     )  # fmt: skip
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
@@ -162,18 +195,17 @@ def test_hyperband_stops_trials_at_its_rungs_and_gives_the_best_everything(clien
     assert stopped and completed
     best = min(stopped + completed, key=lambda trial: float(trial["TunedHyperParameters"]["x"]))
     assert best in completed
-    for trial in stopped:
-        assert 10 <= epochs_of(client, trial) < 30
+    assert all(epochs_of(client, trial) == 10 for trial in stopped)
+    assert all(epochs_of(client, trial) == 30 for trial in completed)
 
 
-def test_a_warm_start_learns_from_its_parents(client: ClientFactory) -> None:
+def test_a_warm_start_learns_from_its_parents(client: ClientFactory, tmp_path: Path) -> None:
     parent = finished_tuning(client, "early")
     warm = {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "early"}],
         "WarmStartType": "IdenticalDataAndAlgorithm",
     }
-    request = long_request(client, "warm", 1, 2, Strategy="Bayesian") | {"WarmStartConfig": warm}
-    request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"] = 1
+    request = long_request(client, "warm", tmp_path / "met", 1, 2, Strategy="Bayesian") | {"WarmStartConfig": warm}
     client("sagemaker").create_hyper_parameter_tuning_job(**request)
     job = finished_tuning(client, "warm")
     assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
@@ -273,6 +305,39 @@ def test_stopping_stops_the_trials(client: ClientFactory) -> None:
         (
             {"ParameterRanges": {"ContinuousParameterRanges": [{"Name": "n", "MinValue": "a", "MaxValue": "1"}]}},
             "must be numbers",
+        ),
+        (
+            {"ParameterRanges": {"ContinuousParameterRanges": [{"Name": "n", "MinValue": "0", "MaxValue": "nan"}]}},
+            "MaxValue nan must be finite",
+        ),
+        (
+            {"ParameterRanges": {"ContinuousParameterRanges": [{"Name": "n", "MinValue": "-inf", "MaxValue": "1"}]}},
+            "MinValue -inf and MaxValue 1 must be finite",
+        ),
+        (
+            {"ParameterRanges": {"IntegerParameterRanges": [{"Name": "n", "MinValue": "0.5", "MaxValue": "9"}]}},
+            "of an integer range must be whole",
+        ),
+        (
+            {
+                "ParameterRanges": {
+                    "IntegerParameterRanges": [
+                        {"Name": "n", "MinValue": "0", "MaxValue": "0", "ScalingType": "ReverseLogarithmic"}
+                    ]
+                }
+            },
+            "an integer range has Auto, Linear or Logarithmic scaling",
+        ),
+        (
+            {
+                "ParameterRanges": {
+                    "IntegerParameterRanges": [
+                        {"Name": f"n{place}", "MinValue": "0", "MaxValue": "9"} for place in range(16)
+                    ],
+                    "CategoricalParameterRanges": [{"Name": f"c{place}", "Values": ["a"]} for place in range(15)],
+                }
+            },
+            "31 parameter ranges are given; all kinds together can be at most 30",
         ),
         (
             {
