@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -150,6 +150,7 @@ class TrainingRun:
         """Interrupt the job's spot capacity; returns False when it has none or is not training now."""
         if not self._record.read().get("EnableManagedSpotTraining") or not self._training.is_set():
             return False
+        self._training.clear()  # a second request finds no machines until the next attempt has some
         self._messages.put(Ending.RECLAIMED)
         return True
 
@@ -171,8 +172,10 @@ class TrainingRun:
             return self._on_machines(job)
 
     def _first_ending(self) -> Ending:
-        message = self._messages.get()
-        return message if isinstance(message, Ending) else Ending.STOPPED
+        """Which of the two requests to end came first; what an earlier attempt has left in the line is over."""
+        while (message := self._messages.get()) not in (Ending.STOPPED, Ending.SHUT_DOWN):
+            pass
+        return cast(Ending, message)
 
     def _on_machines(self, job: Document) -> tuple[Ending, str]:
         count = training_files.instance_count(job)

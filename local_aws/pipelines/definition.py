@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, cast
 
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.pipelines.expressions import CONDITION_TYPES, ExpressionError, parse_path, references
@@ -21,6 +22,34 @@ _ELSEWHERE = frozenset(
 _STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 _PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
 _MOST_OUTPUTS = 50
+EXECUTION_VALUES = frozenset(
+    {
+        "PipelineName",
+        "PipelineArn",
+        "PipelineExecutionId",
+        "PipelineExecutionArn",
+        "StartDateTime",
+        "CurrentDateTime",
+    }
+)
+"""What references `Execution.*` may name."""
+_VALUES_ELSEWHERE = frozenset({"TrainingJobName", "ProcessingJobName"})
+_DEFINITION_MEMBERS = frozenset({"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps"})
+_PARAMETER_MEMBERS = frozenset({"Name", "Type", "DefaultValue", "EnumValues"})
+_STEP_MEMBERS = frozenset(
+    {
+        "Name",
+        "Type",
+        "Arguments",
+        "DependsOn",
+        "DisplayName",
+        "Description",
+        "CacheConfig",
+        "RetryPolicies",
+        "PropertyFiles",
+    }
+)
+_LAMBDA_MEMBERS = frozenset({"FunctionArn", "OutputParameters"})
 _DURATION = re.compile(
     r"P?(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
     r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?",
@@ -50,14 +79,16 @@ class PipelineParameter:
 
     def value_of(self, text: str) -> Value:
         """The value of an execution's text; raises a ValidationException."""
+        if self.type == "Boolean" and text.lower() not in {"true", "false"}:
+            raise validation(f"Parameter {self.name} must be true or false, got {text!r}")
         try:
-            value: Value = _PARAMETER_TYPES[self.type](text)
+            value: Value = text.lower() == "true" if self.type == "Boolean" else _PARAMETER_TYPES[self.type](text)
         except ValueError:
-            raise validation(f"Parameter {self.name} must be of type {self.type}, got {text!r}") from None
-        if self.type == "Boolean":
-            if text.lower() not in {"true", "false"}:
-                raise validation(f"Parameter {self.name} must be true or false, got {text!r}")
-            value = text.lower() == "true"
+            value = math.nan
+        # Python reads more as a number than JSON does: 1_000 and nan.
+        number = self.type in {"Integer", "Float"}
+        if number and ("_" in text or not math.isfinite(cast(float, value))):
+            raise validation(f"Parameter {self.name} must be of type {self.type}, got {text!r}")
         if self.allowed and value not in self.allowed:
             allowed = ", ".join(str(item) for item in self.allowed)
             raise validation(f"Parameter {self.name} must be one of [{allowed}], got {text!r}")
@@ -105,6 +136,9 @@ class Definition:
     def values(self, given: list[dict[str, str]]) -> dict[str, Value]:
         """The parameter values of an execution: its own, else the defaults. Raises a ValidationException."""
         values = {p.name: p.default for p in self.parameters.values() if p.default is not None}
+        names = [item["Name"] for item in given]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise validation(f"Parameters are given more than once: {', '.join(doubled)}")
         for item in given:
             parameter = self.parameters.get(item["Name"])
             if parameter is None:
@@ -128,8 +162,9 @@ def read_definition(text: str) -> Definition:
         raise _refused(f"Version must be {VERSION!r}")
     if not document.get("Steps"):
         raise _refused("it has no Steps")
+    _refuse_unknown("the definition", document, _DEFINITION_MEMBERS)
     try:
-        parameters = {item["Name"]: _parameter(item) for item in document.get("Parameters", [])}
+        parameters = _parameters(document.get("Parameters", []))
         found = list(_steps(document["Steps"], None))
     except (KeyError, TypeError, AttributeError) as error:
         raise _refused(f"a member is missing or of the wrong type: {error}") from None
@@ -166,10 +201,28 @@ def _refused(why: str) -> AwsError:
     return validation(f"Unable to parse pipeline definition: {why}")
 
 
+def _refuse_unknown(what: str, item: dict[str, Any], known: frozenset[str]) -> None:
+    """Refuse a member that nothing reads: a misspelt one would be left out in silence."""
+    if unknown := sorted(item.keys() - known):
+        raise _refused(f"{what} has unknown members: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+
+
+def _parameters(items: list[dict[str, Any]]) -> dict[str, PipelineParameter]:
+    found = [_parameter(item) for item in items]
+    names = [parameter.name for parameter in found]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise _refused(f"parameter names must be unique, found more than once: {', '.join(doubled)}")
+    return {parameter.name: parameter for parameter in found}
+
+
 def _parameter(item: dict[str, Any]) -> PipelineParameter:
     kind = item["Type"]
     if kind not in _PARAMETER_TYPES:
         raise _refused(f"parameter {item['Name']} has type {kind!r}; known: {', '.join(_PARAMETER_TYPES)}")
+    _refuse_unknown(f"parameter {item['Name']}", item, _PARAMETER_MEMBERS)
+    for value in [item.get("DefaultValue"), *item.get("EnumValues", ())]:
+        if value is not None and not _is_of(kind, value):
+            raise _refused(f"parameter {item['Name']} is of type {kind}, and {value!r} is not")
     parameter = PipelineParameter(item["Name"], kind, item.get("DefaultValue"), tuple(item.get("EnumValues", ())))
     if parameter.default is not None and parameter.allowed and parameter.default not in parameter.allowed:
         raise _refused(f"parameter {parameter.name}: the default {parameter.default!r} is not among its EnumValues")
@@ -186,6 +239,7 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
             raise not_local(f"Step {name}: steps of type {kind} do not run locally", "leave the step out of rehearsals")
         if kind not in RUNNABLE:
             raise _refused(f"step {name} has the unknown type {kind!r}")
+        _refuse_unknown(f"step {name}", item, _STEP_MEMBERS | (_LAMBDA_MEMBERS if kind == "Lambda" else frozenset()))
         arguments = item.get("Arguments", {})
         _refuse_files_in_s3(name, arguments)
         if kind == "Condition":
@@ -213,6 +267,13 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
             function=item["FunctionArn"] if kind == "Lambda" else "",
             outputs=_outputs(name, item.get("OutputParameters", [])) if kind == "Lambda" else {},
         )
+
+
+def _is_of(kind: str, value: Any) -> bool:
+    """Whether a value of JSON has the type of a parameter; a Float may be written as a whole number."""
+    if isinstance(value, bool) or kind == "Boolean":
+        return isinstance(value, bool) and kind == "Boolean"
+    return isinstance(value, int | float) if kind == "Float" else isinstance(value, _PARAMETER_TYPES[kind])
 
 
 def _refuse_files_in_s3(step: str, value: Any) -> None:
@@ -284,6 +345,16 @@ def _with_needs(
         if head == "Steps":
             needs.add(name)
             _check_output(step.name, steps.get(name), rest[1:])
+            _check_property_file(step.name, steps.get(name), rest[1:])
+        if head == "Execution" and name in _VALUES_ELSEWHERE:
+            raise not_local(
+                f"Step {step.name}: {reference} does not run locally", "name the job by its step's properties"
+            )
+        if head == "Execution" and name not in EXECUTION_VALUES:
+            known = ", ".join(sorted(EXECUTION_VALUES))
+            raise _refused(f"step {step.name} refers to {reference}; an execution has here: {known}")
+        if head not in {"Parameters", "Steps", "Execution"}:
+            raise _refused(f"step {step.name} refers to {reference}, which is no parameter, step or execution")
     unknown = sorted(needs - steps.keys())
     if unknown:
         raise _refused(f"step {step.name} depends on steps that do not exist: {', '.join(unknown)}")
@@ -297,3 +368,12 @@ def _check_output(step: str, of: PipelineStep | None, path: list[str | int]) -> 
     if len(path) != 2 or path[0] != "OutputParameters" or path[1] not in of.outputs:
         known = ", ".join(f"OutputParameters[{name!r}]" for name in of.outputs) or "none"
         raise _refused(f"step {step} refers to {path} of the Lambda step {of.name}, which has: {known}")
+
+
+def _check_property_file(step: str, of: PipelineStep | None, path: list[str | int]) -> None:
+    """Refuse a reference to a property file that a step does not declare, before anything of the pipeline runs."""
+    if of is None or path[:1] != ["PropertyFiles"]:
+        return
+    if len(path) != 2 or path[1] not in of.property_files:
+        known = ", ".join(of.property_files) or "none"
+        raise _refused(f"step {step} refers to {path} of step {of.name}, whose property files are: {known}")

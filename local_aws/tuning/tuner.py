@@ -60,6 +60,8 @@ class TuningRun:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._timer: threading.Timer | None = None
+        self._broken: str | None = None
+        """Why no further trial could be started: the tuning job has then failed, whatever its trials found."""
 
     def run(self) -> None:
         """Run trials until a limit or the target is reached, or the tuning job is stopped."""
@@ -74,11 +76,11 @@ class TuningRun:
             self._end_trials()
         self._start_timer()
         slots = [
-            threading.Thread(target=self._fill_slot, args=(unfinished[index : index + 1], threads), daemon=True)
+            self._context.start_thread(
+                f"trials of {self._name}", partial(self._fill_slot, unfinished[index : index + 1], threads)
+            )
             for index in range(parallel)
         ]
-        for slot in slots:
-            slot.start()
         for slot in slots:
             slot.join()
         if self._timer is not None:
@@ -116,13 +118,18 @@ class TuningRun:
                 run.stop()
 
     def _fill_slot(self, first: list[str], threads: int) -> None:
-        for name in first:
-            self._await(name)
-        while not self._ending.is_set() and not self._context.stopping.is_set():
-            name_or_none = self._next_trial(threads)
-            if name_or_none is None:
-                return
-            self._await(name_or_none)
+        try:
+            for name in first:
+                self._await(name)
+            while not self._ending.is_set() and not self._context.stopping.is_set():
+                name_or_none = self._next_trial(threads)
+                if name_or_none is None:
+                    return
+                self._await(name_or_none)
+        except Exception as error:
+            self._broken = f"InternalServerError: {error!r}"
+            self._end_trials()
+            raise
 
     def _await(self, name: str) -> None:
         self._jobs.wait(TRAINING, name)
@@ -159,7 +166,7 @@ class TuningRun:
                     more={"TuningJobArn": self._arn},
                 )
             except AwsError as error:
-                self._record.change(FailureReason=f"ClientError: {error.message}")
+                self._broken = f"ClientError: {error.message}"
                 self._ending.set()
                 return None
             return name
@@ -214,9 +221,8 @@ class TuningRun:
         best = best_trial(self._context, tuning)
         if tuning["HyperParameterTuningJobStatus"] == "Stopping":
             status, reason = "Stopped", None
-        elif best is None:
-            status = "Failed"
-            reason = tuning.get("FailureReason") or self._why_none(tuning)
+        elif self._broken or best is None:
+            status, reason = "Failed", self._broken or self._why_none(tuning)
         else:
             status, reason = "Completed", None
         now = self._context.now()

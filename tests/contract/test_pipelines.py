@@ -265,6 +265,7 @@ PARAMETERS = [
     {"Name": "Text", "Type": "String", "DefaultValue": "a", "EnumValues": ["a", "b"]},
     {"Name": "Count", "Type": "Integer", "DefaultValue": 1},
     {"Name": "Needed", "Type": "Float"},
+    {"Name": "Flag", "Type": "Boolean", "DefaultValue": False},
 ]
 
 
@@ -274,6 +275,9 @@ PARAMETERS = [
         ({}, "need a value: Needed"),
         ({"Needed": "much"}, "must be of type Float"),
         ({"Needed": "1", "Count": "1.5"}, "must be of type Integer"),
+        ({"Needed": "nan"}, "must be of type Float"),
+        ({"Needed": "1", "Count": "1_000"}, "must be of type Integer"),
+        ({"Needed": "1", "Flag": "yes"}, "must be true or false"),
         ({"Needed": "1", "Text": "c"}, r"must be one of \[a, b\]"),
         ({"Needed": "1", "Nobody": "c"}, "is not in the pipeline definition"),
     ],
@@ -286,6 +290,9 @@ def test_parameters_are_checked_before_anything_starts(
         create(client, name, processing_step("Never", "true"), parameters=PARAMETERS)
     with pytest.raises(ClientError, match=words):
         execute(client, name, **given)
+    twice = [{"Name": "Needed", "Value": value} for value in ("1", "2")]
+    with pytest.raises(ClientError, match="given more than once: Needed"):
+        client("sagemaker").start_pipeline_execution(PipelineName=name, PipelineParameters=twice)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +315,48 @@ def test_parameters_are_checked_before_anything_starts(
             "unknown condition",
         ),
         (define({"Name": "A b", "Type": "Fail", "Arguments": {}}), "step name 'A b'"),
+        (
+            define(processing_step("A", "true", DependOn=["B"])),
+            "step A has unknown members: DependOn; known: Arguments, CacheConfig, DependsOn",
+        ),
+        (
+            json.dumps({"Version": "2020-12-01", "Step": [], "Steps": [processing_step("A", "true")]}),
+            "the definition has unknown members: Step",
+        ),
+        (
+            define(processing_step("A", "true"), parameters=[{"Name": "N", "Type": "Integer", "DefaultValue": "1"}]),
+            "parameter N is of type Integer, and '1' is not",
+        ),
+        (
+            define(processing_step("A", "true"), parameters=[{"Name": "B", "Type": "Boolean", "DefaultValue": 1}]),
+            "parameter B is of type Boolean, and 1 is not",
+        ),
+        (
+            define(
+                processing_step("A", "true"), parameters=[{"Name": "S", "Type": "String", "EnumValues": ["a", True]}]
+            ),
+            "parameter S is of type String, and True is not",
+        ),
+        (
+            define(processing_step("A", "true"), parameters=[{"Name": "N", "Type": "String"}] * 2),
+            "parameter names must be unique, found more than once: N",
+        ),
+        (
+            define(processing_step("A", "true"), parameters=[{"Name": "N", "Type": "String", "Default": "a"}]),
+            "parameter N has unknown members: Default; known: DefaultValue",
+        ),
+        (define(processing_step("A", "true", get("Execution.Nothing"))), "an execution has here: CurrentDateTime"),
+        (
+            define(processing_step("A", "true", get("Execution.TrainingJobName"))),
+            "TrainingJobName does not run locally",
+        ),
+        (define(processing_step("A", "true", get("Step.B.X"))), "which is no parameter, step or execution"),
+        (
+            define(processing_step("A", "true", **REPORT), processing_step("B", "true", json_get("A", "x"))).replace(
+                "PropertyFiles.report", "PropertyFiles.reports"
+            ),
+            "of step A, whose property files are: report",
+        ),
         (
             define(processing_step("A", "true", RetryPolicies=[{"ExceptionType": ["Step.FAULT"]}])),
             "step A: RetryPolicies: ExceptionType must be a list of one or more of Step.SERVICE_FAULT",

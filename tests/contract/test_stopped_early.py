@@ -20,14 +20,14 @@ from local_aws.jobs.machine import JobMachine
 from local_aws.jobs.processing import PROCESSING_JOBS
 from local_aws.jobs.running import Jobs, Run
 from local_aws.jobs.training import TRAINING_JOBS
-from local_aws.jobs.training_run import TrainingRun
+from local_aws.jobs.training_run import Ending, TrainingRun
 from local_aws.jobs.transform import TRANSFORM_JOBS
 from local_aws.pipelines import pipelines, step_work
 from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
 from local_aws.pipelines.execution_record import STEPS
 from local_aws.pipelines.executor import PipelineRun
 from local_aws.registry import operations
-from local_aws.tuning import tuner, tuning_jobs
+from local_aws.tuning import search, tuner, tuning_jobs
 from local_aws.tuning.records import FAMILY as TUNING
 from local_aws.tuning.records import TRIALS
 from local_aws.tuning.tuning_jobs import TUNING_JOBS
@@ -219,8 +219,8 @@ def test_a_tuning_job_whose_stop_a_restart_cut_off_stops_the_trials_that_run_aga
     jobs, trial = context.shared(Jobs), Stopped()
     context.table("TrainingJob").put("trial", stored("TrainingJob") | {"TrainingJobName": "trial"})
     jobs.start("TrainingJob", "trial", trial)
-    search = searching() | {TRIALS: [{"Name": "trial", "Values": {"shape": "flat"}}]}
-    context.table(TUNING).put("cut", search | {"HyperParameterTuningJobStatus": "Stopping"})
+    tuning = searching() | {TRIALS: [{"Name": "trial", "Values": {"shape": "flat"}}]}
+    context.table(TUNING).put("cut", tuning | {"HyperParameterTuningJobStatus": "Stopping"})
     tuning_jobs.resume(context)
     jobs.wait(TUNING, "cut")
     assert trial.asked.is_set()
@@ -256,12 +256,12 @@ def test_a_tuning_job_that_is_stopped_while_it_starts_a_trial_stops_the_trial(
 ) -> None:
     """It is among the trials, and does not run yet."""
     context.table(TUNING).put("cut", searching())
-    search, trial = tuner.TuningRun(context, "cut"), Stopped()
-    stopper = threading.Thread(target=search.stop)
+    run, trial = tuner.TuningRun(context, "cut"), Stopped()
+    stopper = threading.Thread(target=run.stop)
 
     def started(*_: object, **__: object) -> Run:
-        watched = Watched(search._lock)
-        search._lock = watched  # type: ignore[assignment]
+        watched = Watched(run._lock)
+        run._lock = watched  # type: ignore[assignment]
         stopper.start()
         assert watched.came.wait(60), "it did not look whether a trial is being started"
         return trial
@@ -269,7 +269,7 @@ def test_a_tuning_job_that_is_stopped_while_it_starts_a_trial_stops_the_trial(
     monkeypatch.setattr(tuner, "TrainingRun", started)
     kind = JobKind("TrainingJob", "training job", lambda *_: None, lambda *_: {}, started)
     monkeypatch.setattr(tuner, "TRAINING_JOBS", kind)
-    search.run()
+    run.run()
     stopper.join()
     assert trial.asked.is_set()
     ended = context.table(TUNING).get("cut") or {}
@@ -303,6 +303,38 @@ def test_a_job_can_be_reclaimed_as_soon_as_it_says_that_it_trains(
         run._on_machines(job)
     assert reclaimed == [True]
     assert not run.reclaim(), "it does not train any more"
+
+
+def test_machines_are_reclaimed_once_and_a_stop_comes_before_what_is_left_of_it(context: Context) -> None:
+    """Between two attempts, a stop would otherwise count as another interruption."""
+    job = stored("TrainingJob") | {"AlgorithmSpecification": {}, "EnableManagedSpotTraining": True}
+    context.table("TrainingJob").put("cut", job)
+    run = TrainingRun(context, "cut")
+    run._training.set()
+    assert [run.reclaim(), run.reclaim()] == [True, False]
+    run.stop()
+    assert run._first_ending() is Ending.STOPPED
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_a_search_that_breaks_fails_with_the_reason(
+    context: Context, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    """Though a trial has succeeded: fewer trials than were asked for must not look like all of them."""
+    score = {"FinalMetricDataList": [{"MetricName": "loss", "Value": 1.0}], "TrainingEndTime": 1.0}
+    trial = stored("TrainingJob") | {"TrainingJobName": "trial", "TrainingJobStatus": "Completed"} | score
+    context.table("TrainingJob").put("trial", trial)
+    trials = [{"Name": "trial", "Values": {"shape": "flat"}}] if found else []
+    context.table(TUNING).put("cut", searching() | {TRIALS: trials})
+
+    def breaks(*_: object) -> None:
+        raise ArithmeticError("no more points")
+
+    monkeypatch.setattr(search, "suggest", breaks)
+    tuner.TuningRun(context, "cut").run()
+    ended = context.table(TUNING).get("cut") or {}
+    assert ended["HyperParameterTuningJobStatus"] == "Failed"
+    assert ended["FailureReason"] == "InternalServerError: ArithmeticError('no more points')"
 
 
 def test_an_instance_that_ends_the_moment_it_is_healthy_is_replaced(
