@@ -347,9 +347,7 @@ def _with_needs(
             _check_output(step.name, steps.get(name), rest[1:])
             _check_property_file(step.name, steps.get(name), rest[1:])
         if head == "Execution" and name in _VALUES_ELSEWHERE:
-            raise not_local(
-                f"Step {step.name}: {reference} does not run locally", "name the job by its step's properties"
-            )
+            raise not_local(f"Step {step.name}: {reference} does not run locally", "refer to the step that has the job")
         if head == "Execution" and name not in EXECUTION_VALUES:
             known = ", ".join(sorted(EXECUTION_VALUES))
             raise _refused(f"step {step.name} refers to {reference}; an execution has here: {known}")
