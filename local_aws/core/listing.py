@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from local_aws.core.errors import validation
+from local_aws.core.errors import AwsError, validation
 from local_aws.core.protocol import Document
 from local_aws.core.store import Table
 
@@ -88,7 +88,14 @@ def in_order(documents: Iterable[Document], key: Callable[[Document], Any], sort
     return found[::-1] if sort_order == "Descending" else found
 
 
-def cut(documents: list[Document], request: Document, *, usual: int = DEFAULT_PAGE, most: int | None = None) -> Page:
+def cut(
+    documents: list[Document],
+    request: Document,
+    *,
+    usual: int = DEFAULT_PAGE,
+    most: int | None = None,
+    wrong_token: str = "ValidationException",
+) -> Page:
     """The page that MaxResults and NextToken select of a complete, sorted listing.
 
     Args:
@@ -96,8 +103,9 @@ def cut(documents: list[Document], request: Document, *, usual: int = DEFAULT_PA
         request: the List request.
         usual: the length of a page when the request names none.
         most: the largest MaxResults, where the operation's model says none.
+        wrong_token: the service's error for a NextToken that it has not given.
     """
-    start, size = _offset(request.get("NextToken")), int(request.get("MaxResults", usual))
+    start, size = _offset(request.get("NextToken"), wrong_token), int(request.get("MaxResults", usual))
     if size < 1 or (most is not None and size > most):
         raise validation(f"MaxResults must be {f'1 to {most}' if most else 'at least 1'}, got {size}")
     end = start + size
@@ -125,10 +133,10 @@ def _matches(document: Document, request: Document, name: str, status: str | Non
     return True
 
 
-def _offset(token: str | None) -> int:
+def _offset(token: str | None, error: str) -> int:
     if token is None:
         return 0
     try:
         return int(json.loads(base64.urlsafe_b64decode(token))["from"])
     except (binascii.Error, ValueError, KeyError, TypeError):
-        raise validation("NextToken is not a token that this operation returned") from None
+        raise AwsError(error, "NextToken is not a token that this operation returned") from None

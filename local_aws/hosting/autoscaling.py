@@ -8,7 +8,7 @@ import uuid
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
-from local_aws.core.listing import cut
+from local_aws.core.listing import Page, cut
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call, summarise
 from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
@@ -68,7 +68,7 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
         and (not wanted or target["ResourceId"] in wanted)
         and request.get("ScalableDimension") in (None, target["ScalableDimension"])
     ]
-    page = cut(found, request, usual=_PAGE, most=_PAGE)
+    page = _page(found, request)
     return page.reply(
         "ScalableTargets", summarise("DescribeScalableTargets", "ScalableTargets", page.documents, SERVICE)
     )
@@ -124,7 +124,7 @@ def describe_scaling_policies(context: Context, request: Document) -> Document:
         and request.get("ScalableDimension") in (None, policy["ScalableDimension"])
         and (not names or policy["PolicyName"] in names)
     ]
-    page = cut(found, request, usual=_PAGE, most=_PAGE)
+    page = _page(found, request)
     return page.reply(
         "ScalingPolicies", summarise("DescribeScalingPolicies", "ScalingPolicies", page.documents, SERVICE)
     )
@@ -146,10 +146,14 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
         and request.get("ResourceId") in (None, activity["ResourceId"])
         and request.get("ScalableDimension") in (None, activity["ScalableDimension"])
     ]
-    page = cut(found, request, usual=_PAGE, most=_PAGE)
+    page = _page(found, request)
     return page.reply(
         "ScalingActivities", summarise("DescribeScalingActivities", "ScalingActivities", page.documents, SERVICE)
     )
+
+
+def _page(found: list[Document], request: Document) -> Page:
+    return cut(found, request, usual=_PAGE, most=_PAGE, wrong_token="InvalidNextTokenException")
 
 
 def target_key(document: Document) -> str:

@@ -62,7 +62,7 @@ def request_increase(context: Context, request: Document) -> Document:
 def _page(context: Context, request: Document, *, applied: bool) -> Document:
     found = _quotas(context, request["ServiceCode"], applied=applied)
     wanted = [quota for quota in found if request.get("QuotaCode") in (None, quota["QuotaCode"])]
-    page = cut(wanted, request, usual=100)
+    page = cut(wanted, request, usual=100, wrong_token="InvalidPaginationTokenException")
     return page.reply("Quotas", page.documents)
 
 

@@ -30,6 +30,8 @@ def test_a_quota_is_listed_by_its_name_and_raised_by_its_code(client: ClientFact
     assert find("list_aws_default_service_quotas")["Value"] == VALUE
     with pytest.raises(quotas.exceptions.NoSuchResourceException):
         quotas.request_service_quota_increase(ServiceCode="sagemaker", QuotaCode="L-0", DesiredValue=30)
+    with pytest.raises(quotas.exceptions.InvalidPaginationTokenException):
+        quotas.list_service_quotas(ServiceCode="sagemaker", NextToken="never")
     with pytest.raises(ClientError, match="Quotas of s3 are not listed locally, only on AWS") as refused:
         quotas.list_service_quotas(ServiceCode="s3")
     assert refused.value.response["Error"]["Code"] == "NotImplemented"
