@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from local_aws.cloudformation.resource_type import Created, ResourceType, Update, request
 from local_aws.core.context import Context
-from local_aws.core.errors import AwsError
+from local_aws.core.errors import AwsError, not_local
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call
 
 _POLL_SECONDS = 0.1
+_LOCATION = {"Bucket": "Bucket", "Key": "ObjectKey", "Version": "VersionId"}
+"""The properties of a pipeline's definition in S3, and the members of the request."""
 _SETTLED = {"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}
 
 
@@ -168,14 +170,16 @@ def _describe_endpoint(context: Context, name: str) -> Document | None:
 def _pipeline_request(name: str, properties: Document) -> Document:
     """The properties as members of the request, in which the places of a definition have other names."""
     given = dict(properties["PipelineDefinition"])
+    places = {"PipelineDefinitionBody", "PipelineDefinitionS3Location"}
+    others = [*(given.keys() - places), *(given.get("PipelineDefinitionS3Location", {}).keys() - _LOCATION.keys())]
+    if others:
+        raise not_local(f"{', '.join(sorted(others))} of PipelineDefinition is not read locally", "leave it out")
     members = {key: value for key, value in properties.items() if key != "PipelineDefinition"} | {"PipelineName": name}
     if "PipelineDefinitionBody" in given:
         members["PipelineDefinition"] = given["PipelineDefinitionBody"]
     if location := given.get("PipelineDefinitionS3Location"):
         members["PipelineDefinitionS3Location"] = {
-            member: location[key]
-            for key, member in (("Bucket", "Bucket"), ("Key", "ObjectKey"), ("Version", "VersionId"))
-            if key in location
+            member: location[key] for key, member in _LOCATION.items() if key in location
         }
     return members
 

@@ -283,6 +283,14 @@ def test_a_property_that_does_nothing_is_refused(client: ClientFactory) -> None:
             "extraneous key [ModelPackageGr",
         ),
         "AWS::ApplicationAutoScaling::ScalableTarget": (target, "ScheduledActions do not run locally"),
+        "AWS::SageMaker::Pipeline": (
+            {
+                "PipelineName": "placed",
+                "RoleArn": ROLE,
+                "PipelineDefinition": {"PipelineDefinitionS3Location": {"Bucket": "b", "Key": "k", "ETag": "e"}},
+            },
+            "ETag of PipelineDefinition is not read locally",
+        ),
     }
     for number, (kind, (properties, words)) in enumerate(wrong.items()):
         stack = Stack(client, f"nothing-{number}")
@@ -339,6 +347,8 @@ def test_autoscaling_refuses_what_is_not_registered(client: ClientFactory) -> No
     ):
         with pytest.raises(ClientError, match=words):
             operation(**where, **arguments)
+    with pytest.raises(scaling.exceptions.InvalidNextTokenException):
+        scaling.describe_scaling_policies(ServiceNamespace="sagemaker", NextToken="never")
     for size in (-1, 0, 51):
         with pytest.raises(ClientError, match=f"MaxResults must be 1 to 50, got {size}"):
             scaling.describe_scalable_targets(ServiceNamespace="sagemaker", MaxResults=size)
