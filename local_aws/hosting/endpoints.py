@@ -88,14 +88,17 @@ def update_endpoint(context: Context, request: Document) -> Document:
     record = EndpointRecord(context, name)
     endpoint = record.read()
     target = plan_of(context, request["EndpointConfigName"])
+    _refuse_conversion(endpoint["Plan"], target)
     _refuse_scaled_variants(context, endpoint, request["EndpointConfigName"])
     _refuse_retained_capture(request)
+    if request.get("RetainAllVariantProperties"):
+        _retain(endpoint["Plan"], target, request)  # steps are parts of the instances that there will be
     deployment = _deployment_config(context, request, endpoint, target)
 
     def change(endpoint: Document) -> None:
         _refuse_change(endpoint)
         if request.get("RetainAllVariantProperties"):
-            _retain(endpoint["Plan"], target, request)
+            _retain(endpoint["Plan"], target, request)  # autoscaling may have changed them since
         _keep_deployment_config(context, endpoint, deployment)
         endpoint["EndpointStatus"] = "Updating"
         endpoint["Pending"] = target
@@ -178,6 +181,13 @@ def _refuse_scaled_variants(context: Context, endpoint: Document, target: str) -
         )
 
 
+def _refuse_conversion(current: Document, target: Document) -> None:
+    if any(variant.get("ServerlessConfig") for variant in target["Variants"]) and not all(
+        variant.get("ServerlessConfig") for variant in current["Variants"]
+    ):
+        raise validation("An endpoint with instances cannot be converted to a serverless one: make another endpoint")
+
+
 def _refuse_retained_capture(request: Document) -> None:
     for item in request.get("ExcludeRetainedVariantProperties", []):
         if item["VariantPropertyType"] == "DataCaptureConfig":
@@ -217,6 +227,8 @@ def _deployment_config(context: Context, request: Document, endpoint: Document, 
     if (needed or rolling) and old != new:
         kind = routing["Type"] if needed else "rolling"
         raise validation(f"A {kind} update cannot rename variants: from {sorted(old)} to {sorted(new)}")
+    if rolling and len(target["Variants"]) > 1:
+        raise validation(f"RollingUpdatePolicy needs an endpoint of one variant, not of {', '.join(sorted(new))}")
     if rolling and any(variant.get("ServerlessConfig") for variant in target["Variants"]):
         raise validation("RollingUpdatePolicy needs variants with instances, and a serverless variant has none")
     instances = max(variant["Count"] for variant in target["Variants"])

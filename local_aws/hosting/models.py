@@ -66,6 +66,7 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
         _check_variant(context, variant)
     refuse_volume_key(request.get("KmsKeyId"), (variant.get("InstanceType") for variant in variants), "KmsKeyId")
     _check_async(request)
+    _check_serverless(context, request)
     arn = context.arn("endpoint-config", name)
     config = {key: value for key, value in request.items() if key != "Tags"}
     config["ProductionVariants"] = [{"InitialVariantWeight": 1.0} | variant for variant in variants]
@@ -213,6 +214,22 @@ def _check_async(request: Document) -> None:
         raise validation("An endpoint cannot be both serverless and asynchronous")
     if _captures(request):
         raise validation("Data capture is not supported for asynchronous endpoints")
+
+
+def _check_serverless(context: Context, request: Document) -> None:
+    """Refuse what SageMaker excludes for serverless endpoints."""
+    variants = request["ProductionVariants"]
+    if not any(variant.get("ServerlessConfig") for variant in variants):
+        return
+    if len(variants) > 1:
+        raise validation(f"A serverless endpoint has one production variant, got {len(variants)}")
+    if _captures(request):
+        raise validation("Data capture is not supported for serverless endpoints")
+    for owner in (request, model_of(context, variants[0]["ModelName"])):
+        for member in ("VpcConfig", "EnableNetworkIsolation"):
+            if owner.get(member):
+                what = owner.get("ModelName", "the configuration")
+                raise validation(f"{member} of {what} is not supported for serverless endpoints: leave it out")
 
 
 def _captures(config: Document) -> bool:

@@ -38,7 +38,7 @@ class RollingUpdate(Rollout):
                 self._say("Baking")
                 self._bake(policy["WaitIntervalInSeconds"])
                 self._say("Deleting")
-                self._shrink(blue, old, before, _shares(new, after))
+                self._shrink(blue, old, before, {name: new[name] / after[name] for name in after})
                 self._share(blue, old, green, new)
         except (DeploymentFailed, RolledBack) as reason:
             self._roll_back(blue, old, before, green, new, str(reason))
@@ -61,7 +61,7 @@ class RollingUpdate(Rollout):
         try:
             while old != before and not self._context.stopping.is_set():
                 self._grow(blue, old, before, size)
-                self._shrink(green, new, reached, _shares(old, before))
+                self._shrink(green, new, reached, {name: old[name] / before[name] for name in before})
                 self._share(blue, old, green, new)
         except DeploymentFailed as failure:
             raise RollbackFailed(f"{reason}. The rollback failed, too: {failure}") from None
@@ -87,11 +87,6 @@ class RollingUpdate(Rollout):
         self._say("ActivatingTraffic")
         share = sum(new.values()) / max(1, sum(new.values()) + sum(old.values()))
         self._traffic.set((green, share), (blue, 1.0 - share))
-
-
-def _shares(counts: dict[str, int], whole: dict[str, int]) -> dict[str, float]:
-    """The part of each variant that is there; a variant that autoscaling has scaled to nothing is whole."""
-    return {name: counts[name] / whole[name] if whole[name] else 1.0 for name in whole}
 
 
 def _batch(size: Document, instances: int) -> int:

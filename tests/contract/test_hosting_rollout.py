@@ -132,30 +132,20 @@ def test_a_rolling_update_goes_by_batches_and_loses_no_request(client: ClientFac
     client("sagemaker").delete_endpoint(EndpointName="rolling")
 
 
-def test_a_rolling_update_leaves_a_variant_at_nothing(client: ClientFactory, image: str) -> None:
-    """Autoscaling, or a person, has scaled it so; the other variant is updated by batches."""
-    sagemaker = client("sagemaker")
-    for name in ("lone-old", "lone-new"):
-        create_config(client, name, image)
-        variants = [
-            {"VariantName": variant, "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": count}
-            for variant, count in (("idle", 1), ("busy", 2))
-        ]
-        sagemaker.create_endpoint_config(EndpointConfigName=f"{name}-two", ProductionVariants=variants)
-    start_endpoint(client, "lone", "lone-old-two")
-    sagemaker.update_endpoint_weights_and_capacities(
-        EndpointName="lone", DesiredWeightsAndCapacities=[{"VariantName": "idle", "DesiredInstanceCount": 0}]
-    )
-    wait_while(client, "lone", "Updating")
-    sagemaker.update_endpoint(
-        EndpointName="lone", EndpointConfigName="lone-new-two", DeploymentConfig=rolling(0, []),
-        RetainAllVariantProperties=True,
-    )  # fmt: skip
-    after = wait_while(client, "lone", "Updating")
-    assert (after["EndpointConfigName"], after["EndpointStatus"]) == ("lone-new-two", "InService")
-    assert [variant["CurrentInstanceCount"] for variant in after["ProductionVariants"]] == [0, 2]
-    assert ask(client, "lone")["name"] == "lone-new"
-    sagemaker.delete_endpoint(EndpointName="lone")
+def test_several_variants_are_not_updated_by_batches(client: ClientFactory, image: str) -> None:
+    """An exclusion of AWS's deployment guardrails."""
+    model = create_config(client, "several", image)
+    variants = [
+        {"VariantName": variant, "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 2}
+        for variant in ("one", "other")
+    ]
+    client("sagemaker").create_endpoint_config(EndpointConfigName="several-two", ProductionVariants=variants)
+    start_endpoint(client, "several", "several-two")
+    with pytest.raises(ClientError, match="RollingUpdatePolicy needs an endpoint of one variant"):
+        client("sagemaker").update_endpoint(
+            EndpointName="several", EndpointConfigName="several-two", DeploymentConfig=rolling(0, [])
+        )
+    client("sagemaker").delete_endpoint(EndpointName="several")
 
 
 def ring(client: ClientFactory, endpoint: str) -> None:
@@ -353,7 +343,9 @@ def test_an_endpoint_is_deleted_once_between_its_changes_and_leaves_no_process(
             sagemaker.create_endpoint(**names)
         answered.touch()
         assert asked.result()["name"] == "whole-new"
-    until(lambda: not set(fast_aws.processes()) - before)
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        wait_while(client, "whole", "Deleting")
+    assert not set(fast_aws.processes()) - before
     assert start_endpoint(client, "whole", "whole-old")["EndpointStatus"] == "InService"
     sagemaker.delete_endpoint(EndpointName="whole")
     until(lambda: not set(fast_aws.processes()) - before)
@@ -381,8 +373,10 @@ def test_manual_capacity_is_kept_when_asked_for(client: ClientFactory, image: st
         EndpointName="kept", DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": 2}]
     )
     wait_while(client, "kept", "Updating")
+    half = canary([], minutes=0)
+    half["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["CanarySize"] = {"Type": "INSTANCE_COUNT", "Value": 1}
     for name, options, count in (
-        ("kept-with", {"RetainAllVariantProperties": True}, 2),
+        ("kept-with", {"RetainAllVariantProperties": True, "DeploymentConfig": half}, 2),
         ("kept-without", {}, 1),
     ):
         create_config(client, name, image)

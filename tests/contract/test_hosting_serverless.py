@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory, connect
 from tests.contract.jobs import until
-from tests.contract.serving import ROLE, ask, push_image, put_artefact, start_endpoint
+from tests.contract.serving import ROLE, ask, create_config, push_image, put_artefact, start_endpoint, wait_while
 from tests.forked import ForkedAws
 
 
@@ -99,6 +99,45 @@ def test_a_model_that_cannot_start_never_gets_in_service(client: ClientFactory, 
     described = serverless(client, image, "broken", crash=True)
     assert described["EndpointStatus"] == "Failed"
     assert "ping health check" in str(described["FailureReason"])
+
+
+SERVERLESS = {"VariantName": "primary", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 2}}
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "words"),
+    [
+        ({"EnableNetworkIsolation": True}, {}, "EnableNetworkIsolation of excluded-0 is not supported"),
+        ({}, {"EnableNetworkIsolation": True}, "EnableNetworkIsolation of the configuration is not supported"),
+        ({}, {"DataCaptureConfig": {"InitialSamplingPercentage": 1, "DestinationS3Uri": "s3://models/seen",
+                                    "CaptureOptions": [{"CaptureMode": "Input"}]}}, "Data capture is not supported"),
+        ({}, {"ProductionVariants": ["primary", "other"]}, "has one production variant, got 2"),
+    ],
+)  # fmt: skip
+def test_what_serverless_endpoints_exclude_is_refused(
+    client: ClientFactory, image: str, model: dict[str, Any], config: dict[str, Any], words: str
+) -> None:
+    name = f"excluded-{len(config)}" if model else f"excluded-{len(words)}"
+    sagemaker = client("sagemaker")
+    sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=ROLE, **model)
+    names = config.get("ProductionVariants", ["primary"])
+    variants = [SERVERLESS | {"VariantName": variant, "ModelName": name} for variant in names]
+    request = {"EndpointConfigName": name, **config, "ProductionVariants": variants}
+    with pytest.raises(ClientError, match=words):
+        sagemaker.create_endpoint_config(**request)
+
+
+def test_instances_are_not_converted_to_serverless(client: ClientFactory, image: str) -> None:
+    """The other way is open."""
+    sagemaker, model = client("sagemaker"), create_config(client, "machines", image)
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="functions", ProductionVariants=[SERVERLESS | {"ModelName": model}]
+    )
+    start_endpoint(client, "one-way", "functions")
+    sagemaker.update_endpoint(EndpointName="one-way", EndpointConfigName="machines")
+    assert wait_while(client, "one-way", "Updating")["EndpointConfigName"] == "machines"
+    with pytest.raises(ClientError, match="cannot be converted to a serverless one"):
+        sagemaker.update_endpoint(EndpointName="one-way", EndpointConfigName="functions")
 
 
 def test_an_update_loses_no_request(client: ClientFactory, image: str) -> None:
