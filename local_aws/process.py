@@ -29,6 +29,7 @@ from local_aws.door import guarded
 from local_aws.ministack import (
     copies,
     corrections,
+    due_schedules,
     hooks,
     iam,
     late_imports,
@@ -167,6 +168,7 @@ def _application(context: Context) -> Any:
     hooks.keep_existing_log_groups()
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()
+    due_schedules.keep_time_zones()
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     workers.start_quickly()
     copies.copy_quickly()

@@ -1,7 +1,7 @@
 """The context attributes of EventBridge Scheduler, which ministack delivers as they were written.
 
-Uses these internals of version 1.5.33: `services.eventbridge._invoke_target` and `services.scheduler._at_time_epoch`.
-tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
+Uses `services.eventbridge._invoke_target` of version 1.5.33; tests/contract/test_hooks.py fails if it has moved when
+ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from functools import wraps
 from typing import Any, Final
 
+from local_aws.ministack.due_schedules import single_time
+
 _SCHEDULER: Final = "aws.scheduler"
 _MINUTE: Final = 60
 
 
 def fill_in_attributes() -> None:
     """Put the schedule's ARN, its time and the delivery in place of `<aws.scheduler.NAME>` in the input of a target."""
-    from ministack.services import eventbridge, scheduler
+    from ministack.services import eventbridge
 
     invoke = eventbridge._invoke_target
 
@@ -26,7 +28,7 @@ def fill_in_attributes() -> None:
         if event.get("Source") != _SCHEDULER or not target.get("Input"):
             return invoke(target, event, rule, *more)
         expression = str(rule.get("ScheduleExpression", ""))
-        at = scheduler._at_time_epoch(expression)
+        at = single_time(rule)
         values = {
             "schedule-arn": rule.get("Arn", ""),
             "scheduled-time": _written(_due(expression, event["Time"]) if at is None else at),

@@ -52,6 +52,9 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.iam", "_aws_managed_policies", dict),
     ("services.iam", "_IAM_HANDLERS", dict),
     ("services.iam", "_users", None),
+    ("services.scheduler", "_schedules", None),
+    ("services.scheduler", "_schedule_last_fired", dict),
+    ("services.scheduler", "_SCHEDULE_TICK_INTERVAL", int),
 ]
 FUNCTIONS: list[tuple[str, str, list[str]]] = [
     (
@@ -142,9 +145,13 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.ecr", "_describe_images", []),
     ("services.ecr", "_find_image", []),
     ("services.eventbridge", "_put_events", ["data", "allow_aws_source"]),
+    ("services.eventbridge", "_parse_rate_seconds", ["expr"]),
+    ("services.eventbridge", "_parse_cron_fields", ["expr"]),
+    ("services.eventbridge", "_cron_next_fire", ["fields", "after_dt"]),
     ("services.eventbridge", "_invoke_target", ["target", "event", "rule"]),
-    ("services.scheduler", "_at_time_epoch", ["expr"]),
     ("services.scheduler", "_tick_schedules", []),
+    ("services.scheduler", "_to_epoch", ["value"]),
+    ("services.scheduler", "_error", ["status", "code", "message"]),
 ]
 
 
