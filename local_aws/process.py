@@ -27,6 +27,7 @@ from local_aws.core.decisions import DecisionLog
 from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
 from local_aws.ministack import (
+    acting_roles,
     copies,
     corrections,
     due_schedules,
@@ -169,6 +170,7 @@ def _application(context: Context) -> Any:
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()
     due_schedules.keep_time_zones()
+    acting_roles.require_trusting_roles(account=context.account, region=context.region)
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     workers.start_quickly()
     copies.copy_quickly()

@@ -37,7 +37,7 @@ class ConditionNotHeldError(Exception):
     """A trust policy has a condition that the local AWS does not hold. The message names the role and the key."""
 
 
-def is_trusting(role_arn: str, *, account: str, region: str, principal: str) -> bool:
+def is_trusting(role_arn: str, *, account: str, region: str, principal: str, source: str = "") -> bool:
     """Whether the account has this role, and the role lets a service of the account assume it.
 
     Args:
@@ -45,6 +45,7 @@ def is_trusting(role_arn: str, *, account: str, region: str, principal: str) -> 
         account: the account's number, the request's aws:SourceAccount.
         region: of the service's resources.
         principal: the service, for example `sagemaker.amazonaws.com`.
+        source: ARN of the resource for which it acts, where that is known: the request's aws:SourceArn.
 
     Raises:
         ConditionNotHeldError: a statement about the service has a condition that is not held.
@@ -58,7 +59,7 @@ def is_trusting(role_arn: str, *, account: str, region: str, principal: str) -> 
     # A role that is named by another path or account is another one, which does not exist.
     if role is None or role["Arn"] != role_arn:
         return False
-    source = f"arn:aws:{principal.partition('.')[0]}:{region}:{account}:*"
+    whole = f"arn:aws:{principal.partition('.')[0]}:{region}:{account}:*"
     asked = iam_evaluator.EvalContext(
         principal_arn=principal,
         principal_type="Service",
@@ -66,7 +67,7 @@ def is_trusting(role_arn: str, *, account: str, region: str, principal: str) -> 
         action="sts:AssumeRole",
         resource_arn=role_arn,
         region=region,
-        service_context={"aws:sourceaccount": account, "aws:sourcearn": source},
+        service_context={"aws:sourceaccount": account, "aws:sourcearn": source or whole},
     )
     allowed = False
     for statement in _statements(role.get("AssumeRolePolicyDocument")):
@@ -75,10 +76,10 @@ def is_trusting(role_arn: str, *, account: str, region: str, principal: str) -> 
         for operator, key, value in _conditions(statement):
             if key not in _ANYBODY:
                 raise _not_held(role_arn, key)
-            if key == "aws:sourcearn" and not _is_whole(operator, value):
+            if key == "aws:sourcearn" and not source and not _is_whole(operator, value):
                 raise ConditionNotHeldError(
                     f"The condition {operator} aws:SourceArn {value} in the trust policy of {role_arn} is not held "
-                    f"locally, only on AWS: of a resource only the account is known; give ArnLike {source}"
+                    f"locally, only on AWS: of a resource only the account is known; give ArnLike {whole}"
                 )
         if iam_evaluator._conditions_met(statement.get("Condition", {}), asked):
             if statement.get("Effect") == "Deny":

@@ -25,9 +25,11 @@ ClientFactory = Callable[[str], Any]
 
 
 ROLES = ("jobs", "serving")
-"""Of jobs and of models. Where policies are enforced, a test makes the roles that it needs."""
+"""Of jobs and functions, and of models. Where policies are enforced, a test makes the roles that it needs."""
 UPDATE_ROLE = "arn:aws:iam::123456789012:role/updates"
 """With which CloudFormation changes a serving stack."""
+SCHEDULE_ROLE = "arn:aws:iam::123456789012:role/schedules"
+"""With which EventBridge Scheduler calls what a schedule names."""
 
 
 def connect(aws: LocalAws) -> ClientFactory:
@@ -52,10 +54,11 @@ def connect(aws: LocalAws) -> ClientFactory:
 
 
 def make_roles(client: ClientFactory) -> None:
-    """`ROLES` and the role of `UPDATE_ROLE` in the account, where they do not exist yet."""
-    services = dict.fromkeys(ROLES, "sagemaker") | {UPDATE_ROLE.rpartition("/")[2]: "cloudformation"}
-    for name, service in services.items():
-        trusted = {"Service": f"{service}.amazonaws.com"}
+    """`ROLES`, and the roles of stacks and schedules, in the account, where they do not exist yet."""
+    services = {name: ["sagemaker", "lambda"] for name in ROLES}
+    services |= {UPDATE_ROLE.rpartition("/")[2]: ["cloudformation"], SCHEDULE_ROLE.rpartition("/")[2]: ["scheduler"]}
+    for name, trusting in services.items():
+        trusted = {"Service": [f"{service}.amazonaws.com" for service in trusting]}
         statement = {"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         with contextlib.suppress(client("iam").exceptions.EntityAlreadyExistsException):

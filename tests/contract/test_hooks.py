@@ -144,6 +144,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.ssm", "_public_parameter", ["name"]),
     ("services.ecr", "_describe_images", []),
     ("services.ecr", "_find_image", []),
+    ("core.responses", "error_response_json", ["code", "message", "status"]),
     ("services.eventbridge", "_put_events", ["data", "allow_aws_source"]),
     ("services.eventbridge", "_parse_rate_seconds", ["expr"]),
     ("services.eventbridge", "_parse_cron_fields", ["expr"]),

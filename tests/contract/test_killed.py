@@ -33,7 +33,11 @@ Resources:
   Queue: {Type: 'AWS::SQS::Queue', Properties: {QueueName: made-by-the-stack}}
   Role:
     Type: AWS::IAM::Role
-    Properties: {RoleName: made-by-the-stack, AssumeRolePolicyDocument: {Version: '2012-10-17', Statement: []}}
+    Properties:
+      RoleName: made-by-the-stack
+      AssumeRolePolicyDocument:
+        Version: '2012-10-17'
+        Statement: [{Effect: Allow, Principal: {Service: lambda.amazonaws.com}, Action: 'sts:AssumeRole'}]
   Silent:
     Type: AWS::Lambda::Function
     Properties:

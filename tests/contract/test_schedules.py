@@ -10,13 +10,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws.ministack.due_schedules import is_due
+from tests.contract.conftest import SCHEDULE_ROLE as ROLE
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import until
 from tests.contract.stacked import Stack
 
 FAR_EAST = "Pacific/Kiritimati"
 """Fourteen hours before UTC: a schedule that takes its time for UTC would be late."""
-ROLE = "arn:aws:iam::123456789012:role/schedules"
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:nightly"
 
 

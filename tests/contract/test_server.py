@@ -168,7 +168,12 @@ def test_a_custom_resource_that_never_answers_does_not_keep_it_alive(state_dir: 
     """CloudFormation waits an hour for such a resource; stopping must not."""
     template = """
     Resources:
-      Role: {Type: 'AWS::IAM::Role', Properties: {AssumeRolePolicyDocument: {Version: '2012-10-17', Statement: []}}}
+      Role:
+        Type: AWS::IAM::Role
+        Properties:
+          AssumeRolePolicyDocument:
+            Version: '2012-10-17'
+            Statement: [{Effect: Allow, Principal: {Service: lambda.amazonaws.com}, Action: 'sts:AssumeRole'}]
       Silent:
         Type: AWS::Lambda::Function
         Properties:

@@ -8,6 +8,7 @@ import zipfile
 from typing import Any
 
 from stacks.shared.assets import lambda_files
+from tests.contract.jobs import ROLE
 from tests.stacks.conftest import ClientFactory
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/bins:1"
@@ -68,7 +69,7 @@ def deploy_function(aws: ClientFactory, name: str, module: str, variables: dict[
     arn: str = aws("lambda").create_function(
         FunctionName=name,
         Runtime="python3.14",
-        Role="arn:aws:iam::123456789012:role/function",
+        Role=ROLE,
         Handler=f"{module}.handler",
         Code={"ZipFile": archive.getvalue()},
         Timeout=120,

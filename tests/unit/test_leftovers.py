@@ -101,9 +101,12 @@ def _alerts(aws: Aws) -> Iterator[tuple[str, str]]:
     events.put_rule(Name=f"{NAME}-rule", ScheduleExpression="rate(1 day)")
     events.put_targets(Rule=f"{NAME}-rule", Targets=[{"Id": "one", "Arn": topic}])
     yield "event rule", f"{NAME}-rule"
+    trust = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = aws.client("iam").create_role(RoleName="any", AssumeRolePolicyDocument=document)["Role"]["Arn"]
     aws.client("scheduler").create_schedule(
         Name=f"{NAME}-schedule", ScheduleExpression="rate(1 day)", FlexibleTimeWindow={"Mode": "OFF"},
-        Target={"Arn": topic, "RoleArn": "arn:aws:iam::123456789012:role/any"},
+        Target={"Arn": topic, "RoleArn": role},
     )  # fmt: skip
     yield "schedule", f"{NAME}-schedule"
     limit = {"BudgetName": NAME, "BudgetType": "COST", "TimeUnit": "MONTHLY"}

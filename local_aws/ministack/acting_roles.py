@@ -1,0 +1,101 @@
+"""The roles with which functions and schedules act: each must exist and trust its service, as on AWS.
+
+ministack takes any address, and gives a function the rights of a role that does not trust Lambda.
+
+Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, `services.scheduler._error`,
+`core.responses.error_response_json` and `services.cloudformation.provisioners._RESOURCE_HANDLERS`.
+tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any, Final
+
+from local_aws.ministack import trust
+
+_FUNCTIONS: Final = re.compile(r"/2015-03-31/functions(/[^/]+/configuration)?/?")
+_SCHEDULES: Final = re.compile(r"/schedules/[^/]+")
+_LAMBDA: Final = "The role defined for the function cannot be assumed by Lambda."
+_SCHEDULER: Final = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+Problem = Callable[[Mapping[str, Any]], str]
+"""Why a request or the properties of a resource name a role that the service cannot assume; empty if they do not."""
+
+
+def require_trusting_roles(*, account: str, region: str) -> None:
+    """Refuse functions and schedules with a role that does not exist or that does not trust the service."""
+    from ministack.core.responses import error_response_json
+    from ministack.services import scheduler
+
+    def unassumable(role: Any, service: str, words: str, source: str = "") -> str:
+        principal = f"{service}.amazonaws.com"
+        trusts = partial(trust.is_trusting, account=account, region=region, principal=principal, source=source)
+        return words if role and not trusts(str(role)) else ""
+
+    def of_function(asked: Mapping[str, Any]) -> str:
+        return unassumable(asked.get("Role"), "lambda", _LAMBDA)
+
+    def of_schedule(asked: Mapping[str, Any]) -> str:
+        target = asked.get("Target")
+        role = target.get("RoleArn") if isinstance(target, dict) else None
+        # AWS names the group of the schedule as the source, not the schedule.
+        group = f"arn:aws:scheduler:{region}:{account}:schedule-group/{asked.get('GroupName') or 'default'}"
+        return unassumable(role, "scheduler", _SCHEDULER, group)
+
+    def refuse_function(code: str, words: str, status: int) -> Any:
+        return error_response_json("InvalidParameterValueException" if status == 400 else code, words, status)
+
+    def refuse_schedule(code: str, words: str, status: int) -> Any:
+        return scheduler._error(status, "ValidationException" if status == 400 else code, words)
+
+    _check_requests("lambda", _FUNCTIONS, of_function, refuse_function)
+    _check_requests("scheduler", _SCHEDULES, of_schedule, refuse_schedule)
+    _check_stacks("AWS::Lambda::Function", of_function)
+    _check_stacks("AWS::Scheduler::Schedule", of_schedule)
+
+
+def _check_requests(service: str, paths: re.Pattern[str], problem: Problem, refuse: Callable[..., Any]) -> None:
+    from ministack import app
+
+    handle = app.SERVICE_HANDLERS[service]
+
+    async def handle_checked(
+        method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> Any:
+        if method in {"POST", "PUT"} and paths.fullmatch(path):
+            try:
+                if wrong := problem(_object(body)):
+                    return refuse("", wrong, 400)
+            except trust.ConditionNotHeldError as error:
+                return refuse("NotImplemented", str(error), 501)
+        return await handle(method, path, headers, body, query)
+
+    app.SERVICE_HANDLERS[service] = handle_checked
+
+
+def _check_stacks(kind: str, problem: Problem) -> None:
+    from ministack.services.cloudformation import provisioners
+
+    def checked(work: Callable[..., Any], position: int) -> Callable[..., Any]:
+        @wraps(work)
+        def create_or_update(*given: Any) -> Any:
+            if wrong := problem(given[position]):
+                raise ValueError(f"{wrong} (Status Code: 400, HandlerErrorCode: InvalidRequest)")
+            return work(*given)
+
+        return create_or_update
+
+    handlers = provisioners._RESOURCE_HANDLERS[kind]
+    for verb, position in (("create", 1), ("update", 2)):
+        handlers[verb] = checked(handlers[verb], position)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body or b"{}")
+    except ValueError:
+        return {}  # the operation itself refuses it
+    return document if isinstance(document, dict) else {}
