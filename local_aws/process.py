@@ -30,6 +30,7 @@ from local_aws.ministack import (
     acting_roles,
     copies,
     corrections,
+    deliveries,
     due_schedules,
     hooks,
     iam,
@@ -177,7 +178,9 @@ def _application(context: Context) -> Any:
     context.start_thread("saving", saving.save_as_it_changes(context.stopping, partial(made_by_stacks, context)))
     iam.correct_requests()
     signatures.sign_links()
+    deliveries.invoke_functions_asynchronously()
     if context.enforce_iam:
+        deliveries.deliver_what_policies_allow(account=context.account, region=context.region)
         iam.check_assumed_roles()
         iam.record_decisions(DecisionLog(context.state_dir / decisions.FILE).write)
     cloudformation.add_resource_types(context)

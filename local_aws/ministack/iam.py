@@ -167,6 +167,7 @@ def denial(
         action=action,
         resource_arn=resource,
         region=region,
+        secure_transport=True,  # as every request that a service makes on AWS
         service_context=context,
         principal_keys=principal.keys,
     )

@@ -9,6 +9,7 @@ from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
 from local_aws.core.protocol import Document
 from local_aws.ministack import hooks
+from local_aws.ministack.deliveries import service_denial
 from local_aws.other_services import cost_tags
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,16 @@ def _notify(context: Context, budget: Document, notification: Document, subscrib
     for subscriber in subscribers:
         if subscriber["SubscriptionType"] != "SNS":
             _log.info("would send mail to %s: budget %s", subscriber["Address"], budget["BudgetName"])
+            continue
+        denied = context.enforce_iam and service_denial(
+            "budgets.amazonaws.com",
+            f"arn:aws:budgets::{context.account}:budget/{budget['BudgetName']}",
+            subscriber["Address"],
+            account=context.account,
+            region=context.region,
+        )
+        if denied:
+            _log.warning("budget %s did not notify %s: %s", budget["BudgetName"], subscriber["Address"], denied)
             continue
         subject = f"AWS Budgets: {budget['BudgetName']} has exceeded your alert threshold"[:100]
         context.client("sns").publish(TopicArn=subscriber["Address"], Subject=subject, Message=message)
