@@ -28,6 +28,7 @@ from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
 from local_aws.ministack import (
     acting_roles,
+    buckets,
     copies,
     corrections,
     deliveries,
@@ -168,6 +169,7 @@ def _application(context: Context) -> Any:
     schedules.fill_in_attributes()
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     hooks.keep_existing_log_groups()
+    buckets.keep_bucket_properties(shapes.service_model)
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()
     due_schedules.keep_time_zones()

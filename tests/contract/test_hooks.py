@@ -46,6 +46,7 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.cloudformation.provisioners", "_REPLACING_PROPERTIES", dict),
     ("services.cloudformation.provisioners", "_CUSTOM_NAME_REPLACEMENT", dict),
     ("services.cloudformation.provisioners", "_STACK_TAG_PROPERTY", dict),
+    ("services.cloudformation.provisioners", "_S3_BUCKET_CONFIGURATIONS", tuple),
     ("services.cloudwatch", "_metrics", None),
     ("services.s3", "_buckets", None),
     ("services.s3", "_multipart_uploads", None),
@@ -126,6 +127,12 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.s3", "_error", ["code", "message", "status"]),
     ("services.s3", "_put_object", ["bucket_name", "key", "body", "headers"]),
     ("services.s3", "_complete_multipart_upload", ["bucket_name", "key", "body", "query_params", "headers"]),
+    *(
+        ("services.s3", f"_put_bucket_{name}", ["name", "body"])
+        for name in ("encryption", "lifecycle", "logging", "versioning")
+    ),
+    *(("services.s3", f"_delete_bucket_{name}", ["name"]) for name in ("encryption", "lifecycle")),
+    ("services.s3", "_delete_bucket", ["name"]),
     ("services.cloudwatch", "_dims_from_list", ["dimensions"]),
     ("services.iam", "_error", ["status", "code", "message", "ns"]),
     ("services.iam", "_lookup_policy", ["arn"]),
