@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from environment.errors import SetupError
+from environment.errors import FREE_DISK, FULL_DISK, SetupError
 
 
 def create(place: Path, interpreter: str) -> None:
@@ -47,8 +47,11 @@ def _starts(python: Path) -> bool:
 def _made(command: list[str], place: Path) -> None:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
+        said = (made.stdout + made.stderr).strip()
         raise SetupError(
-            f"{place} could not be created:\n{(made.stdout + made.stderr).strip()}",
-            "install Python's venv module (Debian: apt install python3-venv), or choose another Python: "
+            f"{place} could not be created:\n{said}",
+            FREE_DISK
+            if FULL_DISK.search(said)
+            else "install Python's venv module (Debian: apt install python3-venv), or choose another Python: "
             "make PYTHON=python3.12 setup",
         )

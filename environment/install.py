@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from environment import creation, pytorch
-from environment.errors import SetupError
+from environment.errors import FREE_DISK, FULL_DISK, SetupError, of_system
 from environment.locks import DEVELOPMENT, RUN, pins
 from environment.packages import Pip
 from environment.progress import Progress
@@ -46,6 +47,15 @@ _UNUSED: Final = (
     "sympy/*/tests",
     "sympy/*/*/tests",
 )
+_NPM_CURE: Final = "check your npm registry (npm config get registry), then run make again"
+_NPM_CURES: Final = (
+    (FULL_DISK, FREE_DISK),
+    (
+        re.compile(r"SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(?:GET_ISSUER_CERT|VERIFY_LEAF_SIGNATURE)"),
+        "a proxy or your registry shows a certificate that npm does not know: name its authority's file with "
+        "npm config set cafile FILE, then run make again",
+    ),
+)
 # Without bytecode each command compiles what it imports again, of the CDK's library alone 20 MB.
 _NO_BYTECODE: Final = "PYTHONDONTWRITEBYTECODE"
 
@@ -64,17 +74,19 @@ def main(arguments: list[str]) -> int:
         with _exclusively(ROOT):
             _install(ROOT, asked)
     except SetupError as error:
-        print(f"\n{error.what}\nTo fix it: {error.cure}.", file=sys.stderr)
-        return 1
+        return _say(error)
     except OSError as error:
-        # A folder that may not be written, or a full disk; pip's and npm's own failures are SetupErrors.
-        print(f"\n{error.filename or ROOT}: {error.strerror or error}", file=sys.stderr)
-        print("To fix it: make this checkout writable and its disk roomy, then run make again.", file=sys.stderr)
-        return 1
+        # Pip's and npm's own failures are SetupErrors.
+        return _say(of_system(error, ROOT))
     except KeyboardInterrupt:
         print("\nStopped. Run make again to continue.", file=sys.stderr)
         return 130
     return 0
+
+
+def _say(error: SetupError) -> int:
+    print(f"\n{error.what}\nTo fix it: {error.cure}.", file=sys.stderr)
+    return 1
 
 
 def _install(root: Path, asked: argparse.Namespace) -> None:
@@ -108,11 +120,15 @@ def _install(root: Path, asked: argparse.Namespace) -> None:
     with ThreadPoolExecutor(1) as beside:
         node = beside.submit(_node, root, place)
         _project(root, pip)
-        node.result()
+        made = Stamp.wanted(root, development=asked.dev or kept.development, torch=kept.torch, remark=kept.remark)
+        made = replace(made, interpreter=kept.interpreter, python=kept.python)
+        try:
+            node.result()
+        except BaseException:
+            replace(made, node="").write(place)  # what Python needs is there, and the next make only tries it
+            raise
     _prove(root, pip, kept.remark)
-    development = asked.dev or kept.development
-    made = Stamp.wanted(root, development=development, torch=kept.torch, remark=kept.remark)
-    replace(made, interpreter=kept.interpreter, python=kept.python).write(place)
+    made.write(place)
     print(f"Everything is installed in {place} and node_modules, after {time.monotonic() - begun:.0f} s.")
     _remind(kept)
 
@@ -186,10 +202,10 @@ def _node(root: Path, place: Path) -> None:
         command = [str(place / "bin" / "npm"), "ci", "--silent", "--no-audit", "--no-fund"]
         done = subprocess.run(command, cwd=root, env=_with(place), capture_output=True, text=True, check=False)
         if done.returncode:
-            output = (done.stdout + done.stderr).strip().splitlines()[-8:]
+            output = (done.stdout + done.stderr).strip()
             raise SetupError(
-                "the CDK CLI could not be installed:\n" + "\n".join(f"  {line}" for line in output),
-                "check your npm registry (npm config get registry), then run make again",
+                "the CDK CLI could not be installed:\n" + "\n".join(f"  {line}" for line in output.splitlines()[-8:]),
+                next((cure for pattern, cure in _NPM_CURES if pattern.search(output)), _NPM_CURE),
             )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from environment.errors import SetupError
+from environment.errors import FREE_DISK, FULL_DISK, SetupError
 from environment.locks import normalised, pins
 from environment.progress import Progress
 
@@ -27,10 +27,7 @@ _POLL_SECONDS = 0.3
 _RAW_PROGRESS_SINCE = (24, 1)
 
 _CURES = (
-    (
-        re.compile(r"No space left on device"),
-        "free some disk space (2 GB; TMPDIR names the folder for downloads), then run make again",
-    ),
+    (FULL_DISK, FREE_DISK),
     (
         re.compile(r"DO NOT MATCH THE HASHES"),
         "a package differs from the one in the lock; check the indexes of your pip configuration: pip config list",
@@ -46,6 +43,11 @@ _CURES = (
     (
         re.compile(r"[Cc]argo.*not (?:installed|found)|can't find Rust compiler"),
         "install Rust, which builds cykooz-resizer where it has no wheel (https://rustup.rs), then run make again",
+    ),
+    (
+        re.compile(r"CERTIFICATE_VERIFY_FAILED"),
+        "a proxy or an index shows a certificate that pip does not know: name its authority's file with "
+        "pip config set global.cert FILE, then run make again",
     ),
     (
         _UNREACHABLE,

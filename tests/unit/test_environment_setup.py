@@ -36,6 +36,8 @@ NPM = (
     "import os, pathlib, sys\n"
     "def main():\n"
     "    assert sys.argv[1] == 'ci', sys.argv\n"
+    "    if 'NPM_SAYS' in os.environ:\n"
+    "        sys.exit(os.environ['NPM_SAYS'])\n"
     "    folder = pathlib.Path('node_modules/.bin')\n"
     "    folder.mkdir(parents=True, exist_ok=True)\n"
     "    (folder / 'cdk').write_text('CDK')\n"
@@ -331,6 +333,41 @@ def test_a_package_that_no_index_has_is_named_with_the_cure(installed: Installed
     ready.write_text(stamp)
 
 
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("npm error network request to https://registry failed", "npm config get registry"),
+        ("npm error code SELF_SIGNED_CERT_IN_CHAIN", "npm config set cafile FILE"),
+        ("npm error nospc ENOSPC: no space left on device, write", "free some disk space"),
+    ],
+)
+def test_a_cli_that_cannot_be_installed_leaves_the_packages_of_python(
+    installed: Installed, said: str, cure: str
+) -> None:
+    """The next make does not fetch gigabytes again: it installs the CLI, and tries what was installed."""
+    checkout = installed.root
+    (checkout / "package-lock.json").write_text(f"{{}}\n{' ' * len(said)}")
+    failed = make(checkout, "setup", NPM_SAYS=said)
+    assert failed.returncode == 2
+    assert f"the CDK CLI could not be installed:\n  {said}" in failed.stderr
+    assert cure in failed.stderr
+    again = make(checkout, "setup")
+    assert again.returncode == 0, again.stderr
+    for step, taken in (("Python packages", False), ("CDK CLI", True), ("Trying what was installed", True)):
+        assert (step in again.stdout) is taken, step
+
+
+def test_a_full_disk_is_named_with_its_cure(checkout: Path) -> None:
+    """Also where Python itself writes."""
+    (checkout / "build").mkdir()
+    (checkout / "build" / "setup.log").symlink_to("/dev/full")
+    done = make(checkout, "setup")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr and "To fix it: free some disk space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout / ".venv" / ".ready").exists()
+
+
 def test_other_bytes_than_the_lock_names_are_not_installed(checkout: Path) -> None:
     lines = (checkout / locks.RUN).read_text()
     digest = lines[lines.index("sha256:") + 7 :][:64]
@@ -398,6 +435,10 @@ def test_an_interpreter_without_venv_is_an_error_with_its_cure(tmp_path: Path) -
     with pytest.raises(SetupError, match=r"place could not be created:\nNo module named venv") as caught:
         creation.create(tmp_path / "place", str(command))
     assert "apt install python3-venv" in caught.value.cure
+    full = interpreter(tmp_path, "echo \"[Errno 28] No space left on device: '/x'\" >&2\nexit 1")
+    with pytest.raises(SetupError) as caught:
+        creation.create(tmp_path / "place", str(full))
+    assert "free some disk space" in caught.value.cure
 
 
 @pytest.mark.parametrize(
@@ -409,6 +450,12 @@ def test_an_interpreter_without_venv_is_an_error_with_its_cure(tmp_path: Path) -
             "apt install python3-dev",
         ),
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "free some disk"),
+        (
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'SSLError(SSLCertVerificationError(1, "
+            "'[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'",
+            "pip config set global.cert FILE",
+        ),
+        ("OSError: [Errno 122] Disk quota exceeded", "free some disk"),
         ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\nERROR: x", "proxy"),
         ("error: Cargo, the Rust package manager, is not installed or is not on PATH.", "https://rustup.rs"),
         ("ERROR: something new", "run make again"),
