@@ -1,10 +1,10 @@
-"""What ministack answers otherwise than AWS: owners, parts and checksums of S3, metrics, log queries, managed policies,
-long events.
+"""What ministack answers otherwise than AWS: owners, keys, parts and checksums of S3, metrics, log queries, managed
+policies, long events.
 
-Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`, `_buckets`,
-`_complete_multipart_upload` and `_multipart_uploads`, in `services.cloudwatch` `_dims_from_list`, `_put_metric_alarm`
-and `_error`, in `services.iam` `_error`, `_lookup_policy`, `_aws_managed_policies`, `_IAM_HANDLERS`, `_roles` and
-`_users`, and in `services.cloudformation`
+Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`,
+`_copy_object`, `_buckets`, `_create_multipart_upload`, `_complete_multipart_upload` and `_multipart_uploads`, in
+`services.cloudwatch` `_dims_from_list`, `_put_metric_alarm` and `_error`, in `services.iam` `_error`,
+`_lookup_policy`, `_aws_managed_policies`, `_IAM_HANDLERS`, `_roles` and `_users`, and in `services.cloudformation`
 `provisioners._RESOURCE_HANDLERS` and `engine._evaluate_conditions`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
@@ -23,7 +23,12 @@ Answer = tuple[int, dict[str, str], bytes]
 _SMALLEST_PART: Final = 5 * 1024 * 1024
 _OWNER: Final = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
 _QUOTED: Final = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`|/(?:\\.|[^/\\\n])+/")
-_EVENTS: Final = 256 * 1024
+_MALFORMED: Final = "The XML you provided was not well-formed or did not validate against our published schema"
+_DISORDER: Final = (
+    "The list of parts was not in ascending order. The parts list must be specified in order by part number."
+)
+_LONGEST_KEY: Final = 1024
+_EVENTS: Final = 1024 * 1024
 _COMMANDS: Final = ("fields", "filter", "sort", "limit")
 _TYPES: Final = ("AWS::IAM::Role", "AWS::IAM::User")
 _ATTACH: Final = {"AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"}
@@ -32,7 +37,8 @@ _ATTACH: Final = {"AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"}
 def correct_answers(*, account: str) -> None:
     """Install every correction of this module."""
     _check_owners(account)
-    _refuse_small_parts()
+    _refuse_long_keys()
+    _refuse_wrong_parts()
     _return_checksums()
     _take_metrics_as_asked()
     _refuse_alarms_of_several_metrics()
@@ -58,8 +64,25 @@ def _check_owners(account: str) -> None:
     _before("s3", refusal)
 
 
-def _refuse_small_parts() -> None:
-    """Refuse an upload in parts of which one, not the last, has less than 5 MiB; ministack takes any."""
+def _refuse_long_keys() -> None:
+    """Refuse to write an object whose key has more than 1,024 bytes in UTF-8; ministack takes any."""
+    from ministack.services import s3
+
+    def checked(write: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(write)
+        def write_checked(bucket: str, key: str, *more: Any) -> Any:
+            if len(key.encode()) > _LONGEST_KEY:
+                return s3._error("KeyTooLongError", "Your key is too long", 400, f"/{bucket}/{key}")
+            return write(bucket, key, *more)
+
+        return write_checked
+
+    for name in ("_put_object", "_copy_object", "_create_multipart_upload"):
+        setattr(s3, name, checked(getattr(s3, name)))
+
+
+def _refuse_wrong_parts() -> None:
+    """Refuse an upload of no parts, of parts out of order, or of one below 5 MiB that is not the last."""
     from ministack.services import s3
 
     complete = s3._complete_multipart_upload
@@ -67,7 +90,11 @@ def _refuse_small_parts() -> None:
     @wraps(complete)
     def complete_checked(bucket: str, key: str, body: bytes, query: Mapping[str, Any], *more: Any) -> Any:
         upload = s3._multipart_uploads.get((query.get("uploadId") or [""])[0]) or {}
-        named = sorted(int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body))
+        named = [int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body)]
+        if not named:
+            return s3._error("MalformedXML", _MALFORMED, 400, f"/{bucket}/{key}")
+        if named != sorted(set(named)):
+            return s3._error("InvalidPartOrder", _DISORDER, 400, f"/{bucket}/{key}")
         for number in named[:-1]:
             size = upload.get("parts", {}).get(number, {}).get("size", _SMALLEST_PART)
             if size < _SMALLEST_PART:
@@ -153,7 +180,7 @@ def _refuse_unknown_queries() -> None:
 
 
 def _refuse_long_events() -> None:
-    """Refuse a PutEvents whose entries have 256 KB together, as AWS counts them; ministack takes any."""
+    """Refuse a PutEvents whose entries have 1 MB together, as AWS counts them; ministack takes any."""
     from ministack.core.responses import error_response_json
 
     def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:

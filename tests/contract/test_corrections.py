@@ -61,6 +61,38 @@ def test_every_part_but_the_last_has_five_mebibytes(client: ClientFactory, first
     s3.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload)
 
 
+def test_parts_are_named_in_their_order(client: ClientFactory) -> None:
+    s3 = client("s3")
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="ordered")["UploadId"]
+    parts = []
+    for number, size in ((1, 5 * MIB), (2, 3)):
+        sent = s3.upload_part(Bucket=BUCKET, Key="ordered", UploadId=upload, PartNumber=number, Body=b"x" * size)
+        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+    for wrong, error in ((parts[::-1], "InvalidPartOrder"), ([parts[0]] * 2, "InvalidPartOrder"), ([], "MalformedXML")):
+        with pytest.raises(ClientError, match=error):
+            s3.complete_multipart_upload(
+                Bucket=BUCKET, Key="ordered", UploadId=upload, MultipartUpload={"Parts": wrong}
+            )
+    s3.complete_multipart_upload(Bucket=BUCKET, Key="ordered", UploadId=upload, MultipartUpload={"Parts": parts})
+    assert s3.head_object(Bucket=BUCKET, Key="ordered")["ContentLength"] == 5 * MIB + 3
+
+
+def test_a_key_has_at_most_1024_bytes(client: ClientFactory) -> None:
+    """In UTF-8, however it is written."""
+    s3 = client("s3")
+    s3.put_object(Bucket=BUCKET, Key="é" * 512, Body=b"x")
+    s3.delete_object(Bucket=BUCKET, Key="é" * 512)
+    long = {"Bucket": BUCKET, "Key": "é" * 512 + "x"}
+    writes: list[tuple[Any, dict[str, Any]]] = [
+        (s3.put_object, {"Body": b"x"}),
+        (s3.copy_object, {"CopySource": {"Bucket": BUCKET, "Key": "there"}}),
+        (s3.create_multipart_upload, {}),
+    ]
+    for write, more in writes:
+        with pytest.raises(ClientError, match="KeyTooLongError"):
+            write(**long, **more)
+
+
 def test_an_upload_is_answered_with_its_checksum(client: ClientFactory) -> None:
     put = client("s3").put_object(Bucket=BUCKET, Key="summed", Body=b"photo", ChecksumAlgorithm="SHA256")
     head = client("s3").head_object(Bucket=BUCKET, Key="summed", ChecksumMode="ENABLED")
@@ -245,7 +277,7 @@ def test_policies_are_simulated_by_the_whole_address_of_a_role_or_user(client: C
                 iam.simulate_principal_policy(PolicySourceArn=wrong, ActionNames=["s3:GetObject"])
 
 
-def test_the_events_of_one_request_have_less_than_256_kb_together(client: ClientFactory) -> None:
+def test_the_events_of_one_request_have_less_than_1_mb_together(client: ClientFactory) -> None:
     def sent(size: int, number: int) -> dict[str, Any]:
         """`size` bytes in all, in texts of two bytes a character and a time of 14."""
         each = size // number
@@ -255,8 +287,8 @@ def test_the_events_of_one_request_have_less_than_256_kb_together(client: Client
         found: dict[str, Any] = client("events").put_events(Entries=[{**entry, "Resources": [padding]}] * number)
         return found
 
-    assert sent(262_140, 10)["FailedEntryCount"] == 0
+    assert sent(1_048_570, 10)["FailedEntryCount"] == 0
     with pytest.raises(ClientError, match="Total size of the entries in the request is over the limit"):
-        sent(262_144, 1)
+        sent(1_048_576, 1)
     with pytest.raises(ClientError, match="Total size of the entries in the request is over the limit"):
-        sent(262_150, 10)
+        sent(1_048_580, 10)

@@ -126,6 +126,8 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.s3", "_resolve_sse_write_headers", ["headers", "bucket_name"]),
     ("services.s3", "_error", ["code", "message", "status"]),
     ("services.s3", "_put_object", ["bucket_name", "key", "body", "headers"]),
+    ("services.s3", "_copy_object", ["bucket_name", "dest_key", "headers"]),
+    ("services.s3", "_create_multipart_upload", ["bucket_name", "key", "headers"]),
     ("services.s3", "_complete_multipart_upload", ["bucket_name", "key", "body", "query_params", "headers"]),
     *(
         ("services.s3", f"_put_bucket_{name}", ["name", "body"])
