@@ -33,6 +33,7 @@ from local_aws.ministack import (
     corrections,
     deliveries,
     due_schedules,
+    existing,
     hooks,
     iam,
     late_imports,
@@ -168,7 +169,7 @@ def _application(context: Context) -> Any:
     corrections.correct_answers(account=context.account)
     schedules.fill_in_attributes()
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
-    hooks.keep_existing_log_groups()
+    existing.keep_what_exists()
     buckets.keep_bucket_properties(shapes.service_model)
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()

@@ -4,9 +4,9 @@ ministack has no extension points, so this module uses these internals of versio
 `core.router.SERVICE_PATTERNS`, in `services.cloudformation.provisioners` the tables of handlers, replacing
 properties, custom names and tags, `_replacing_change`, in `services.cloudformation.stacks` `_runs_on_worker_thread`,
 `_resolve_stack_outputs` and `_add_event`, `services.cloudformation.handlers._imported_export_names`,
-`services.eventbridge._put_events`, `services.cloudwatch_logs._log_groups`, `services.ecr._describe_images`,
-`_find_image` and `_repositories`, and in `core.responses` `_service_model`, `_BOTOCORE_NAME` and the request context.
-tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
+`services.eventbridge._put_events`, in `services.ecr` `_describe_images`, `_find_image` and `_repositories`, and in
+`core.responses` `_service_model`, `_BOTOCORE_NAME` and the request context. tests/contract/test_hooks.py fails for one
+that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -179,27 +179,6 @@ def keep_imported_exports() -> None:
         return resolved, new
 
     stacks._resolve_stack_outputs = resolve_and_compare
-
-
-def keep_existing_log_groups() -> None:
-    """Make CloudFormation refuse to create a log group that exists, as on AWS; ministack empties the existing one."""
-    from ministack.services import cloudwatch_logs
-    from ministack.services.cloudformation import provisioners
-
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::Logs::LogGroup"]
-    create = handlers["create"]
-
-    def create_new(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-        name = properties.get("LogGroupName")
-        if name in cloudwatch_logs._log_groups:
-            identifier = json.dumps({"/properties/LogGroupName": name}, separators=(",", ":"))
-            raise ValueError(
-                f"Resource of type 'AWS::Logs::LogGroup' with identifier '{identifier}' already exists. "
-                "(HandlerErrorCode: AlreadyExists)"
-            )
-        return create(logical_id, properties, stack_name)
-
-    handlers["create"] = create_new
 
 
 def read_descriptions_with(model: Callable[[str], Any]) -> None:

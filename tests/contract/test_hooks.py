@@ -54,6 +54,10 @@ PARTS: list[tuple[str, str, type | None]] = [
     ("services.iam", "_IAM_HANDLERS", dict),
     ("services.iam", "_users", None),
     ("services.scheduler", "_schedules", None),
+    ("services.lambda_svc", "_functions", None),
+    ("services.cloudwatch", "_alarms", None),
+    ("services.cloudwatch", "_dashboards", None),
+    ("services.eventbridge", "_rules", None),
     ("services.scheduler", "_schedule_last_fired", dict),
     ("services.scheduler", "_SCHEDULE_TICK_INTERVAL", int),
 ]
@@ -155,6 +159,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.ecr", "_find_image", []),
     ("core.responses", "error_response_json", ["code", "message", "status"]),
     ("services.eventbridge", "_put_events", ["data", "allow_aws_source"]),
+    ("services.eventbridge", "_rule_key", ["rule_name", "bus_name"]),
     ("services.eventbridge", "_dispatch_to_lambda", ["arn", "payload"]),
     ("services.lambda_svc", "_get_func_record_for_ref", ["function_ref"]),
     ("services.lambda_svc", "_get_base_func_record_for_ref", ["function_ref"]),
