@@ -266,7 +266,7 @@ def replace_alarm_evaluation(new_state: NewState) -> None:
             for (namespace, name, _), bucket in list(cloudwatch._metrics.items())
             if namespace == alarm.get("Namespace") and name == alarm.get("MetricName")
             for point in bucket
-            if point["Dimensions"] == wanted
+            if point["Dimensions"] == wanted and alarm.get("Unit") in (None, "", point["Unit"])
         ]
         which = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
 

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.contract.conftest import ClientFactory
+from tests.contract.jobs import until
 
 BUCKET = "corrected"
 TRUST = json.dumps(
@@ -137,6 +138,26 @@ def test_an_alarm_that_would_never_ring_is_refused(client: ClientFactory) -> Non
     with pytest.raises(ClientError, match="Metrics of an alarm does not run locally"):
         client("cloudwatch").put_metric_alarm(**alarm, Metrics=queries)
     assert client("cloudwatch").describe_alarms(AlarmNames=["math"])["MetricAlarms"] == []
+
+
+def test_an_alarm_with_a_unit_looks_at_data_of_this_unit(client: ClientFactory) -> None:
+    """One that names a unit that nobody publishes never rings, as on AWS."""
+    cloudwatch = client("cloudwatch")
+    for unit in ("Count", "Seconds"):
+        cloudwatch.put_metric_alarm(
+            AlarmName=f"of-{unit}", Namespace="Tests", MetricName="Measured", Statistic="Sum", Period=60, Unit=unit,
+            EvaluationPeriods=1, Threshold=0, ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+        )  # fmt: skip
+    data = [{"MetricName": "Measured", "Value": 1, "Unit": "Count"}]
+    cloudwatch.put_metric_data(Namespace="Tests", MetricData=data)
+
+    def states() -> dict[str, str]:
+        found = cloudwatch.describe_alarms(AlarmNamePrefix="of-")["MetricAlarms"]
+        return {item["AlarmName"]: item["StateValue"] for item in found}
+
+    assert until(lambda: states()["of-Count"] == "ALARM")
+    assert states()["of-Seconds"] == "OK"
 
 
 def test_a_query_of_logs_is_answered_whole_or_refused(client: ClientFactory) -> None:
