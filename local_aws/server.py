@@ -27,6 +27,7 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 HEALTH = "/_ministack/health"
 REPOSITORY = Path(__file__).resolve().parent.parent
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _KILLED_SECONDS = 2.0  # a server that was killed this moment is still seen
@@ -107,6 +108,7 @@ class LocalAws:
             "CDK_DEFAULT_ACCOUNT": self.account,
             "CDK_DEFAULT_REGION": self.region,
             "CDK_DOCKER": str(REPOSITORY / "local_aws" / "docker"),
+            **_past_proxies(),
         }
 
     @property
@@ -239,4 +241,14 @@ def _clean_environment() -> dict[str, str]:
     """This process's environment without the variables that select another AWS."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINISTACK_"))}
     environment["PYTHONUNBUFFERED"] = "1"
-    return environment
+    return environment | _past_proxies()
+
+
+def _past_proxies() -> dict[str, str]:
+    """NO_PROXY with this computer's loopback, where this process has a proxy: no proxy reaches the local AWS."""
+    given = {name.lower(): value for name, value in os.environ.items() if value and name.lower() in _PROXIES}
+    if not given.keys() - {"no_proxy"}:
+        return {}
+    spared = [name.strip() for name in given.get("no_proxy", "").split(",")]
+    value = ",".join(dict.fromkeys(filter(None, [*spared, "localhost", "127.0.0.1"])))
+    return {"NO_PROXY": value, "no_proxy": value}

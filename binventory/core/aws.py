@@ -43,7 +43,9 @@ class Aws:
         with self._lock:
             if service not in self._clients:
                 make: Any = self.session.client  # its overloads know literal names only
-                self._clients[service] = make(service, endpoint_url=self.endpoint_url, config=Config(**_CONFIG))
+                settings = {**_CONFIG, "proxies": {}} if self.is_local else _CONFIG  # no proxy reaches the local AWS
+                config = Config(**settings)
+                self._clients[service] = make(service, endpoint_url=self.endpoint_url, config=config)
             return self._clients[service]
 
     @property

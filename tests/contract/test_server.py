@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from binventory.core.aws import connect as connect_command
 from local_aws.server import REPOSITORY, LocalAws, LocalAwsError, stop_running
-from tests.contract.conftest import connect
+from tests.contract.conftest import connect, make_roles
+from tests.contract.functions import make_function
 from tests.contract.jobs import until
 from tests.contract.serving import ask, create_config, push_image, start_endpoint, wait_while
 
@@ -100,6 +102,28 @@ def test_two_run_side_by_side(tmp_path: Path) -> None:
         assert connect(two)("s3").list_buckets()["Buckets"] == []
         assert connect(two)("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
         assert set(one.processes()).isdisjoint(two.processes())
+
+
+def test_a_proxy_of_the_shell_is_not_asked_for_it(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by this process, nor by programs that have its exports, nor by its functions."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("no_proxy", "example.com")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with LocalAws(state_dir) as aws:
+        exports = aws.environment()
+        assert exports["NO_PROXY"] == exports["no_proxy"] == "example.com,localhost,127.0.0.1"
+        own = connect_command(exports).client
+        own("s3").create_bucket(Bucket="reached")
+        make_roles(own)
+        lists = "import boto3; return [item['Name'] for item in boto3.client('s3').list_buckets()['Buckets']]"
+        make_function(own, "lists", lists)
+        assert own("lambda").invoke(FunctionName="lists")["Payload"].read() == b'["reached"]'
+        listed = subprocess.run(
+            [sys.executable, "-c", "import boto3; print(boto3.client('s3').list_buckets()['Buckets'][0]['Name'])"],
+            env=os.environ | exports, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert listed.stdout == "reached\n"
 
 
 def test_it_ends_with_its_parent(state_dir: Path) -> None:
