@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -124,6 +125,30 @@ def test_a_proxy_of_the_shell_is_not_asked_for_it(state_dir: Path, monkeypatch: 
             env=os.environ | exports, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert listed.stdout == "reached\n"
+
+
+def test_a_function_has_its_own_variables_and_the_clock_of_aws(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of the shell that started the local AWS: its stack may have forgotten them."""
+    for name, value in (("OF_THE_SHELL", "1"), ("OF_BOTH", "the shell's"), ("TZ", "America/New_York")):
+        monkeypatch.setenv(name, value)
+    says = "import os, time; return [dict(os.environ), time.strftime('%Z')]"
+    with LocalAws(state_dir) as aws:
+        client = connect(aws)
+        variables = {"OF_BOTH": "its own", "AWS_REGION": "elsewhere"}
+        make_function(client, "says", says, Environment={"Variables": variables})
+        make_function(client, "elsewhere", says, Environment={"Variables": {"TZ": "Asia/Tokyo"}})
+        found, zones = {}, {}
+        for name in ("says", "elsewhere"):
+            found[name], zones[name] = json.loads(client("lambda").invoke(FunctionName=name)["Payload"].read())
+    assert "OF_THE_SHELL" not in found["says"]
+    assert found["says"]["OF_BOTH"] == "its own"
+    assert found["says"]["AWS_LAMBDA_FUNCTION_NAME"] == "says"
+    assert found["says"]["AWS_REGION"] == "us-east-1", "a name that Lambda keeps for itself"
+    assert zones == {"says": "UTC", "elsewhere": "JST"}
+    ministacks = {"GATEWAY_PORT", "STATE_DIR", "S3_DATA_DIR"}
+    assert not ministacks & found["says"].keys()
 
 
 def test_it_ends_with_its_parent(state_dir: Path) -> None:
