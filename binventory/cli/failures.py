@@ -14,6 +14,16 @@ _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+_NOT_TAKEN = frozenset(
+    {
+        "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId", "InvalidAccessKeyId",
+        "UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException",
+    }
+)  # fmt: skip
+"""Codes of credentials that have expired, or that AWS does not know."""
+_TOO_OFTEN = frozenset(
+    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "SlowDown", "TooManyRequestsException"}
+)
 _MAKE_ROOM = "make room on that disk, or name a place on another one, and run the command again"
 
 
@@ -54,14 +64,29 @@ def _of_aws(error: Exception) -> Problem | None:
         return None
     if isinstance(error, botocore.ClientError):
         said = error.response.get("Error", {})
+        code = str(said.get("Code", ""))
         return Problem(
             f"AWS refused {error.operation_name}",
-            f"{said.get('Code', '')}: {said.get('Message', error)}",
-            "check that these credentials may do this, and that the stacks are deployed",
+            f"{code}: {said.get('Message', error)}",
+            _cure(code),
+            code=Exit.NOT_READY if code in _NOT_TAKEN else Exit.FAILED,
         )
     if isinstance(error, botocore.BotoCoreError):
         return Problem("AWS was not reached", str(error), "check region, credentials and network", code=Exit.NOT_READY)
     return None
+
+
+def _cure(code: str) -> str:
+    """What to do about an error of AWS with this code."""
+    if code in _NOT_TAKEN:
+        return "sign in again (aws sso login), or export keys that AWS knows"
+    if code == "RequestTimeTooSkewed":
+        return "set the clock of this computer, and run the command again"
+    if code in _TOO_OFTEN:
+        return "AWS was asked too often: run the same command again in a minute"
+    if code.endswith("LimitExceeded") or code == "ServiceQuotaExceededException":
+        return "wait until others of this account end, or ask for a higher quota in Service Quotas"
+    return "check that these credentials may do this, and that the stacks are deployed"
 
 
 def _of_disk(error: Exception) -> Problem | None:

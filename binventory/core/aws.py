@@ -116,8 +116,7 @@ def _endpoint(address: str | None) -> str | None:
     """The local AWS's address, or None. Raises Problem for one that is no address."""
     if not address:
         return None
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(address):
         raise Problem(
             f"AWS_ENDPOINT_URL={address} is no address",
             "it must be http:// or https:// and a host",
@@ -125,6 +124,15 @@ def _endpoint(address: str | None) -> str | None:
             code=Exit.NOT_READY,
         )
     return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # Reading the port refuses one that is no number.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _log_call(model: Any, parsed: Mapping[str, Any] | None = None, exception: Any = None, **others: Any) -> None:

@@ -52,6 +52,8 @@ def start(aws: Aws, names: Names, parameters: Mapping[str, str | int | float]) -
     except ClientError as error:
         if error_code(error) == "ResourceNotFound":
             raise _not_deployed(names) from error
+        if error_code(error) != "ValidationException":
+            raise
         raise Problem(
             f"The pipeline {names.prefix} did not start",
             error_message(error),
@@ -90,9 +92,9 @@ def newest(aws: Aws, names: Names) -> str:
 
 
 def find(aws: Aws, names: Names, execution: str) -> str:
-    """ARN of an execution that is named by its ARN or by the last part of it."""
+    """ARN of an execution that is named by its ARN or by the last part of it. Raises Problem where there is none."""
     if execution.startswith("arn:"):
-        return execution
+        return _known(aws, execution)
     sagemaker = aws.client("sagemaker")
     try:
         pages = sagemaker.get_paginator("list_pipeline_executions").paginate(
@@ -112,6 +114,22 @@ def find(aws: Aws, names: Names, execution: str) -> str:
             code=Exit.USAGE,
         )
     return found
+
+
+def _known(aws: Aws, arn: str) -> str:
+    """The ARN, which may be of another pipeline."""
+    try:
+        aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
+    except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
+            raise
+        raise Problem(
+            f"There is no execution {arn}",
+            error_message(error),
+            "correct the ARN, or give the last part of one of this environment's executions",
+            code=Exit.USAGE,
+        ) from error
+    return arn
 
 
 def continued(aws: Aws, arn: str) -> str | None:

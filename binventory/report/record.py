@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from binventory import executions
-from binventory.core.aws import DENIED, Aws, error_code, error_message
-from binventory.core.errors import Exit, Problem
+from binventory.core.aws import Aws
 from binventory.cost.spent import Meter, Spent
 from stacks.names import EVALUATE, TRAIN, TUNE
 
@@ -60,21 +57,11 @@ class RunRecord:
 
 
 def read(aws: Aws, arn: str, *, now: datetime | None = None) -> RunRecord:
-    """Reads an execution, whether it has ended or not. Raises Problem where there is none.
+    """Reads an execution, whether it has ended or not.
 
     now: until when an execution that runs is shown; None: until this moment.
     """
-    try:
-        described = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
-    except ClientError as error:
-        if error_code(error) in DENIED:
-            raise
-        raise Problem(
-            f"There is no execution {arn}",
-            error_message(error),
-            "without an argument the newest one is taken",
-            code=Exit.USAGE,
-        ) from error
+    described = aws.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
     execution = executions.look(aws, arn)
     tune, train = execution.step(TUNE), execution.step(TRAIN)
     trials = executions.trials(aws, tune.job) if tune is not None and tune.job else ()

@@ -204,12 +204,21 @@ def test_a_page_of_an_execution_that_runs_says_how_long_it_has_run(client: Clien
 
 
 @pytest.mark.parametrize("execution", ["nothing", "arn:aws:sagemaker:us-east-1:123456789012:pipeline/x/execution/y"])
+@pytest.mark.parametrize("command", ["report", "watch", "spent", "stop", "train --yes --like"])
 def test_an_execution_that_does_not_exist_is_refused(
-    execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]
+    command: str, execution: str, client: ClientFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     define(client, processing("Ingest", "true"))
-    assert run(["report", execution]) == Exit.USAGE
-    assert "There is no execution" in capsys.readouterr().err
+
+    def started() -> list[str]:
+        found = client("sagemaker").list_pipeline_executions(PipelineName="binventory-dev")
+        return [each["PipelineExecutionArn"] for each in found["PipelineExecutionSummaries"]]
+
+    before = started()
+    assert run([*command.split(), execution]) == Exit.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(f"There is no execution {execution}")
+    assert started() == before
 
 
 def test_the_shell_offers_environments_executions_and_packages(

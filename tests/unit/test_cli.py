@@ -160,7 +160,7 @@ def test_a_profile_that_does_not_exist_is_named(
     assert "profile nonexistent" in what and "list-profiles" in cure
 
 
-@pytest.mark.parametrize("address", ["nonsense", "http://", "localhost:4566"])
+@pytest.mark.parametrize("address", ["nonsense", "http://", "localhost:4566", "http://localhost:port", "http://[::1"])
 def test_an_endpoint_that_is_no_address_is_named(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

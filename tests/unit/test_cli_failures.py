@@ -11,10 +11,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from binventory.cli import run
 from binventory.cli.failures import problem_of
+from binventory.core.aws import Aws
 from binventory.core.errors import Exit
 from binventory.core.outputs import check_file, check_folder, write_text
 from binventory.core.words import counted
@@ -102,6 +105,31 @@ def test_what_an_error_of_the_disk_says(error: Exception, code: Exit, said: str)
     assert problem.code == code
     assert said in f"{problem.what}|{problem.why}|{problem.cure}"
     assert "\n" not in problem.what + problem.why + problem.cure
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "cure"),
+    [
+        ("ExpiredToken", Exit.NOT_READY, "sign in again"),
+        ("ExpiredTokenException", Exit.NOT_READY, "sign in again"),
+        ("UnrecognizedClientException", Exit.NOT_READY, "sign in again"),
+        ("SignatureDoesNotMatch", Exit.NOT_READY, "export keys that AWS knows"),
+        ("RequestTimeTooSkewed", Exit.FAILED, "set the clock"),
+        ("ThrottlingException", Exit.FAILED, "in a minute"),
+        ("ResourceLimitExceeded", Exit.FAILED, "a higher quota"),
+        ("AccessDeniedException", Exit.FAILED, "check that these credentials may do this"),
+    ],
+)
+def test_the_cure_of_what_aws_refuses_fits_its_reason(
+    answer: str, code: Exit, cure: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    monkeypatch.setattr("binventory.cli.watch.connect", lambda environment: aws)
+    with Stubber(aws.client("sagemaker")) as stub:
+        stub.add_client_error("list_pipeline_executions", answer, "this is why")
+        assert run(["watch"]) == code
+    what, why, do = three_lines(capsys).splitlines()
+    assert what == "AWS refused ListPipelineExecutions." and why == f"Why: {answer}: this is why" and cure in do
 
 
 def test_a_ledger_that_another_program_has_open_is_not_called_a_full_disk(tmp_path: Path) -> None:
