@@ -291,6 +291,13 @@ def test_a_torchvision_of_another_shape_is_refused(tmp_path: Path) -> None:
         torchvision_wheel.without_operators(wheel.path, tmp_path)
 
 
+def test_a_wheel_of_two_packages_is_no_wheel_of_torchvision(tmp_path: Path) -> None:
+    wheel = tiny_packages.wheel(tmp_path, "torchvision", "0.28.0", {"torch-2.13.0.dist-info/METADATA": ""})
+    with pytest.raises(SetupError, match=r"torchvision-0\.28\.0.*\.whl is not a wheel of torchvision") as caught:
+        torchvision_wheel.without_operators(wheel.path, tmp_path)
+    assert caught.value.cure == "run: make TORCH=pypi setup"
+
+
 def test_the_wheel_without_operators_lists_what_it_holds(tmp_path: Path, sources: Sources, place: Path) -> None:
     made = torchvision_wheel.without_operators(sources.cuda[1].path, tmp_path)
     program = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import io
 import json
 import os
@@ -387,6 +388,23 @@ def test_a_checkout_that_cannot_be_written_is_an_error_with_its_cure(checkout: P
     assert f"{checkout / 'build'}: File exists" in done.stderr and "Traceback" not in done.stderr
     assert "To fix it: make this checkout writable" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_a_second_make_says_that_it_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "environment").mkdir()
+    (tmp_path / "environment" / "start.py").touch()
+    said: list[str] = []
+    with (tmp_path / "environment" / "start.py").open("rb") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+
+        def end_the_first(text: str, **_: object) -> None:
+            said.append(text)
+            fcntl.flock(first, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("builtins.print", end_the_first)
+        with install._exclusively(tmp_path):
+            pass
+    assert said == ["Waiting for another make that sets up this checkout."]
 
 
 def test_locks_that_do_not_fit_together_are_an_error_with_its_cure(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ MISTAKES: list[tuple[str, Callable[[Stacks], None], str]] = [
     ("BV-StoppingCondition", replace('"MaxRuntimeInSeconds":', '"MaximumRuntime":'), "step Ingest"),
     ("BV-Images", replace("pytorch:2.13", "pytorch:2.6"), "out of patching"),
     ("BV-Images", replace("763104351884.dkr", "999999999999.evil"), "neither AWS's nor the account's"),
+    ("BV-Images", replace("pytorch:2.13", "tensorflow:2.13"), "not one of AWS's PyTorch repositories"),
+    (
+        "BV-Images",
+        put("Serving", "AWS::SageMaker::Model", PrimaryContainer={"Image": "public.ecr.aws/bins:latest"}),
+        "a tag that moves",
+    ),
     ("BV-Tags", replace('"Key":"project"', '"Key":"projekt"'), "without project"),
     ("BV-Tags", replace('"Key":"deployment"', '"Key":"deploiement"'), "without deployment"),
     ("BV-Tags", put("Storage", "AWS::S3::Bucket", Tags=[]), "without environment, project"),
