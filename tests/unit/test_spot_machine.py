@@ -101,7 +101,7 @@ def test_a_defect_is_in_the_status_and_its_traceback_in_the_log(
 def test_a_machine_without_the_tag_of_its_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(spot_machine.InstanceMetadata, "tag", lambda self, name: None)
+    monkeypatch.setattr("machine.aws.InstanceMetadata.tag", lambda self, name: None)
     arguments = ["--executions", "s3://data/executions", "--root", str(tmp_path), "--minutes", "1"]
     monkeypatch.setattr("sys.argv", ["spot_machine.py", *arguments])
     assert spot_machine.main() == 1
