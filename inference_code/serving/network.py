@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +15,9 @@ from silent_openvino import openvino
 
 Photos = NDArray[np.uint8]
 Logits = NDArray[np.float32]
+# Lines of OpenVINO's messages that name a place in its own sources.
+_PLACE: Final = re.compile(r"(Exception from|Check '.*' failed at) \S+:")
+_LONGEST_CAUSE: Final = 300
 
 
 class ModelError(Exception):
@@ -43,7 +49,7 @@ class Network:
         except PrecisionError as error:
             raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
         except RuntimeError as error:
-            raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {str(error).splitlines()[0]}") from error
+            raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {_cause(error)}") from error
 
     def _check_interface(self, graph: openvino.Model) -> None:
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -69,7 +75,7 @@ class Network:
         try:
             found = self._request.infer({0: photo}, share_inputs=True, share_outputs=True)[0]
         except RuntimeError as error:
-            raise ModelError(f"the graph fails: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"the graph fails: {_cause(error)}") from error
         if self._weights_are_new and self._weights is not None:
             self._weights_are_new = False
             self._weights.give_back()
@@ -79,6 +85,13 @@ class Network:
             raise ModelError("the graph gave scores that are no numbers")
         scores: Logits = found[0]
         return scores
+
+
+def _cause(error: RuntimeError) -> str:
+    """What OpenVINO says, in one line."""
+    lines = (line.strip() for line in str(error).splitlines())
+    said = "; ".join(line for line in lines if line and not _PLACE.fullmatch(line))
+    return said[:_LONGEST_CAUSE] or type(error).__name__
 
 
 def _with_mapped_weights(core: openvino.Core, graph: openvino.Model) -> tuple[openvino.Model, MappedWeights | None]:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx.external_data_helper import set_external_data, uses_external_data
 
+from digests import seal
 from inference import input_fn, model_fn, predict_fn
 from serving.answers import answer
 from serving.artefact import Artefact, ArtefactError, Description, unpack
@@ -51,6 +52,18 @@ def test_a_description_serves_numbers_or_is_refused(fields: dict[str, Any]) -> N
 def test_a_description_that_is_nested_deeply_is_refused(nested: str) -> None:
     with pytest.raises(ArtefactError, match="serving"):
         Description.parse(nested)
+
+
+def test_a_description_must_be_one_object() -> None:
+    with pytest.raises(ArtefactError, match=r"serving\.json must hold one object"):
+        Description.parse("[1]")
+
+
+def test_a_description_that_names_no_graph_is_refused(tmp_path: Path) -> None:
+    folder = grey_model.write(tmp_path / "model")
+    (folder / "serving.json").write_bytes(seal({"schema": 1}))
+    with pytest.raises(ArtefactError, match=r"serving\.json: the field 'graph' is missing"):
+        Artefact.read(folder)
 
 
 def test_every_missing_field_is_named(tmp_path: Path) -> None:
@@ -152,6 +165,37 @@ def test_a_graph_with_another_interface_is_refused(tmp_path: Path) -> None:
         model_fn(grey_model.write(tmp_path / "b", onnx=grey_model.graph(classes=4)))
 
 
+def two_inputs() -> bytes:
+    """The graph of the grey model with one more input."""
+    graph = onnx.load_from_string(grey_model.graph())
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1]))
+    graph.graph.node[1].input[0] = "sum"
+    graph.graph.node.insert(1, onnx.helper.make_node("Add", ["pixels", "more"], ["sum"]))
+    return bytes(graph.SerializeToString())
+
+
+def unknown_operator() -> bytes:
+    """The graph of the grey model with an operator that nobody has."""
+    graph = onnx.load_from_string(grey_model.graph())
+    graph.graph.node[0].op_type = "Divine"
+    return bytes(graph.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no ONNX model: there is no graph in it"),
+        (b"no model", "is no ONNX model: "),
+        (unknown_operator(), "cannot be loaded: .*No conversion rule found for operations: Divine"),
+        (two_inputs(), "must have one input and one output"),
+    ],
+    ids=["empty", "text", "unknown operator", "two inputs"],
+)
+def test_a_graph_that_cannot_be_served_is_refused_by_name(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(ArtefactError, match=rf"model\.onnx {said}"):
+        model_fn(grey_model.write(tmp_path / "model", onnx=content))
+
+
 def test_weights_outside_the_graph_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(np.ones(15, dtype=np.float32).tobytes())
@@ -234,6 +278,21 @@ def test_a_tag_that_the_format_does_not_have_is_refused(tag: bytes) -> None:
         keeps_weights_outside(field(7, field(5, hidden)))
     assert not keeps_weights_outside(field(7, field(5, tensor)))
     assert keeps_weights_outside(field(7, field(5, tensor + field(13, entry))))
+
+
+def test_messages_nested_without_end_are_refused() -> None:
+    """Of a graph in an attribute of a node of a graph, and so on: a reader that recurses would end the process."""
+    content = b""
+    for _ in range(20):
+        for number in (6, 5, 1):
+            content = varint(number << 3 | 2) + varint(len(content)) + content
+    with pytest.raises(NotOnnx, match="nested more than 32 deep"):
+        keeps_weights_outside(varint(7 << 3 | 2) + varint(len(content)) + content)
+
+
+def test_a_number_without_an_end_is_refused() -> None:
+    with pytest.raises(NotOnnx, match="a number has no end"):
+        keeps_weights_outside(b"\xff" * 11)
 
 
 @given(data=st.data())
