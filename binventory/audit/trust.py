@@ -101,7 +101,7 @@ def trust_of(document: bytes) -> Trust:
             planted=float(trust["planted"]),
             found=float(trust["found"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise EvaluationError(f"a figure is missing or no number: {error}") from error
     if not all(0 <= share <= 1 for share in (found.accuracy, found.majority_accuracy, found.planted, found.found)):
         raise EvaluationError("a share is not between 0 and 1")

@@ -163,10 +163,7 @@ class _Exchange:
             ("accept-encoding", "identity"),
             ("connection", "close"),
         ]
-        try:
-            request = h11.Request(method="GET", target=target, headers=headers)
-        except h11.LocalProtocolError as error:
-            raise FetchError("url", f"the URL's path cannot be requested: {error}") from error
+        request = h11.Request(method="GET", target=target, headers=headers)
         self._connection.settimeout(self._fetch.remaining())
         self._connection.sendall((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
         return self._answer()

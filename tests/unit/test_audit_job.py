@@ -488,6 +488,8 @@ def test_the_command_prints_what_was_found(tmp_path: Path, capsys: pytest.Captur
         ([".", "--predictions", "p.jsonl", "--rate", "5"], "--rate has no effect"),
         ([".", "--predictions", "p.jsonl", "--endpoint", "e"], "--endpoint has no effect"),
         (["s3://b/", "--batch", "--endpoint", "e"], "--endpoint has no effect"),
+        ([".", "--batch"], "nothing for a transform job to count"),
+        (["s3://b/", "--batch", "--predictions", "p.jsonl"], "nothing for a transform job to count"),
         ([".", "--predictions", "p.jsonl", "--format", " , "], "names no format"),
     ],
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.httpchecksum import Crc32Checksum, StreamingChecksumBody
 from botocore.response import StreamingBody
 
@@ -163,6 +163,48 @@ def join_threads(prefix: str) -> None:
     for thread in threading.enumerate():
         if thread.name.startswith(prefix):
             thread.join()
+
+
+class Cut:
+    """A client of S3 or of the runtime that loses its connection, or is refused, at one operation."""
+
+    def __init__(self, operation: str, error: Exception) -> None:
+        self.operation, self.error = operation, error
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: object) -> dict[str, str]:
+            self.calls.append(name)
+            if name == self.operation:
+                raise self.error
+            return {"OutputLocation": "s3://b/out", "FailureLocation": "s3://b/failure"}
+
+        return call
+
+
+LOST = EndpointConnectionError(endpoint_url="https://s3.us-east-1.amazonaws.com")
+DENIED = ClientError({"Error": {"Code": "AccessDenied", "Message": "you may not"}}, "GetObject")
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "reason"),
+    [
+        ("put_object", LOST, "connection"),
+        ("put_object", DENIED, "AccessDenied"),
+        ("invoke_endpoint_async", LOST, "connection"),
+        ("invoke_endpoint_async", DENIED, "AccessDenied"),
+        ("get_object", DENIED, "AccessDenied"),
+    ],
+)
+def test_a_photo_that_is_not_queued_or_not_answered_says_why_and_is_removed(
+    operation: str, error: Exception, reason: str
+) -> None:
+    client = Cut(operation, error)
+    with pytest.raises(CountError) as caught:
+        count_queued(photo_bytes(20), Queue("e", "s3://b/in/", client, client))
+    assert caught.value.reason == reason
+    # Where S3 refused the photo, there is none.
+    assert ("delete_object" in client.calls) == (operation != "put_object" or error is LOST)
 
 
 @pytest.mark.usefixtures("own_signal_stack")

@@ -134,6 +134,30 @@ def test_a_document_that_is_no_evaluation_is_refused(text: str, reason: str, tmp
     assert caught.value.code == Exit.USAGE
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("planted", 1.5, "a share is not between 0 and 1"),
+        ("found", -0.1, "a share"),
+        ("found", float("nan"), "a share"),
+    ],
+)
+def test_an_evaluation_with_a_share_that_is_none_is_refused(
+    key: str, value: float, reason: str, evaluations: dict[str, Path]
+) -> None:
+    document = json.loads(evaluations["good"].read_text())
+    document["binventory"]["trust"][key] = value
+    with pytest.raises(EvaluationError, match="a share is not between 0 and 1"):
+        trust_of(json.dumps(document).encode())
+
+
+def test_an_evaluation_of_endless_photos_is_refused(evaluations: dict[str, Path]) -> None:
+    document = json.loads(evaluations["good"].read_text())
+    document["binventory"]["photos"] = float("inf")
+    with pytest.raises(EvaluationError, match="missing or no number"):
+        trust_of(json.dumps(document).encode())
+
+
 def test_an_evaluation_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="cannot be used"):
         audited(tmp_path, tmp_path / "absent.json")

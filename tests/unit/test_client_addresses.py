@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from binventory.client import FetchError, FetchPolicy, fetch_photo
-from binventory.client.addresses import Address, checked_url
+from binventory.client.addresses import Address, checked_url, joined
 
 POLICY = FetchPolicy(allowed_hosts=("photos.example", "moved.example", "inside.example"), max_seconds=60.0)
 
@@ -49,6 +49,7 @@ def test_the_real_resolver_leads_nobody_to_this_machine(url: str) -> None:
         ("https://photos.example/a b", "url"),
         ("https://photos.example/\r\nx: y", "url"),
         ("https://photos.example/" + "a" * 9000, "url"),
+        ("https://photos.example/b\u00fcn.jpg", "url"),
         ("https://a@photos.example/", "credentials"),
         ("https://photos.example@evil.example/", "credentials"),
         ("https://photos.example.evil.example/", "not_allowed"),
@@ -59,6 +60,13 @@ def test_a_url_that_is_not_fetched_says_why(url: str, reason: str) -> None:
     with pytest.raises(FetchError) as refused:
         checked_url(url, POLICY.allowed_hosts)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("target", ["https://[::1/bin.jpg", "/a b.jpg", "//photos.example/b\u00fcn.jpg"])
+def test_a_redirect_that_leads_nowhere_says_why(target: str) -> None:
+    with pytest.raises(FetchError) as refused:
+        joined("https://photos.example/bin.jpg", target)
+    assert refused.value.reason == "url"
 
 
 def test_patterns_of_hosts() -> None:

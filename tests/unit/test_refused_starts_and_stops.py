@@ -1,4 +1,4 @@
-"""An execution that SageMaker does not start, or that does not stop in time: what is said, with its cure."""
+"""Why an execution was not started, or has not stopped in time, each with the cure of its reason."""
 
 from __future__ import annotations
 
