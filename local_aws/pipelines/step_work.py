@@ -92,15 +92,32 @@ JOB_KINDS = {
 }
 
 
-def job_name(execution_id: str, step: str, kind: StepJob) -> str:
+def job_name(execution_id: str, step: str, kind: StepJob, prefix: str = "") -> str:
     """A name for a step's job, like AWS's; that of a tuning job has at most 32 characters.
 
     It is in lower case, as ARNs are, because scripts take a job's name from the ARN in the step's metadata.
+
+    Args:
+        execution_id: of the execution.
+        step: name of the step.
+        kind: of the job.
+        prefix: the job's name in the step's arguments. AWS takes it as the beginning of the name, so that the next
+            execution can start such a job, too.
     """
-    room = 8 if kind.family == "HyperParameterTuningJob" else 28
-    part = re.sub(r"[^a-z0-9]+", "-", step.lower())[:room].strip("-") or "step"
-    prefix = "" if kind.family == "HyperParameterTuningJob" else "pipelines-"
-    return f"{prefix}{execution_id}-{part}-{_suffix()}"
+    if kind.family == "HyperParameterTuningJob":
+        parts = [_part(prefix, 8), execution_id] if prefix else [execution_id, _part(step, 8)]
+    else:
+        parts = (
+            [_part(prefix, 20), execution_id, _part(step, 18)]
+            if prefix
+            else ["pipelines", execution_id, _part(step, 28)]
+        )
+    return "-".join([*parts, _suffix()])
+
+
+def _part(text: str, most: int) -> str:
+    """A text as a part of a job's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:most].strip("-") or "step"
 
 
 def _suffix() -> str:
@@ -120,7 +137,7 @@ def cache_key(pipeline: str, step: PipelineStep, arguments: Document) -> str | N
 def start_job(context: Context, step: PipelineStep, arguments: Document, execution_id: str) -> tuple[str, str]:
     """Create the step's job; returns its name and ARN. Raises `StepFailure`."""
     kind = JOB_KINDS[step.type]
-    name = arguments.get(kind.name_member) or job_name(execution_id, step.name, kind)
+    name = job_name(execution_id, step.name, kind, str(arguments.get(kind.name_member, "")))
     reply = invoke(context, f"Create{kind.family}", arguments | {kind.name_member: name})
     return name, reply[f"{kind.family}Arn"]
 

@@ -215,6 +215,18 @@ def test_an_equal_step_is_taken_from_the_cache(client: ClientFactory) -> None:
     assert "CacheHitResult" not in steps_of(client, other)["Count"]
 
 
+def test_a_job_name_in_a_step_is_the_beginning_of_the_names_of_its_jobs(client: ClientFactory) -> None:
+    """As with the SDK's `use_custom_job_prefix`; as the whole name it would be taken at the second execution."""
+    step = processing_step("Count", "true")
+    step["Arguments"]["ProcessingJobName"] = "Nightly-count"
+    create(client, "prefixed", step)
+    for _ in range(2):
+        arn = execute(client, "prefixed")
+        assert finished_execution(client, arn)["PipelineExecutionStatus"] == "Succeeded", steps_of(client, arn)
+        job = steps_of(client, arn)["Count"]["Metadata"]["ProcessingJob"]["Arn"].rpartition("/")[2]
+        assert job.startswith(f"nightly-count-{arn.rpartition('/')[2]}-count-") and len(job) <= 63
+
+
 def test_stopping_stops_the_jobs(client: ClientFactory) -> None:
     create(client, "stopping", processing_step("Long", "sleep 60"), processing_step("Next", "true", output_of("Long")))
     arn = execute(client, "stopping")
