@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, cast
+from typing import Any
 
-from local_aws.core.errors import AwsError, not_local, validation
+from local_aws.core.errors import not_local, validation
 from local_aws.pipelines.expressions import CONDITION_TYPES, ExpressionError, parse_path, references
+from local_aws.pipelines.parameters import TYPES, PipelineParameter, Value, read_parameters
+from local_aws.pipelines.refusals import refuse_unknown, refused
 from local_aws.pipelines.retry_policy import RETRIED_STEPS, RetryPolicy, read_policy
 
 VERSION = "2020-12-01"
@@ -20,7 +21,6 @@ _ELSEWHERE = frozenset(
     {"Transform", "Callback", "AutoML", "ClarifyCheck", "QualityCheck", "EMR", "EMRServerless", "NotebookJob"}
 )
 _STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
-_PARAMETER_TYPES = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
 _MOST_OUTPUTS = 50
 EXECUTION_VALUES = frozenset(
     {
@@ -35,7 +35,6 @@ EXECUTION_VALUES = frozenset(
 """What references `Execution.*` may name."""
 _VALUES_ELSEWHERE = frozenset({"TrainingJobName", "ProcessingJobName"})
 _DEFINITION_MEMBERS = frozenset({"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps"})
-_PARAMETER_MEMBERS = frozenset({"Name", "Type", "DefaultValue", "EnumValues"})
 _STEP_MEMBERS = frozenset(
     {
         "Name",
@@ -49,6 +48,10 @@ _STEP_MEMBERS = frozenset(
         "PropertyFiles",
     }
 )
+_CACHE_MEMBERS = frozenset({"Enabled", "ExpireAfter"})
+_CACHED = frozenset({"Processing", "Training", "Tuning", "Lambda"})
+"""Of Lambda steps the SDK sends it, and nothing comes of it: docs/local-jobs.md says so."""
+_PROPERTY_FILE_MEMBERS = frozenset({"PropertyFileName", "OutputName", "FilePath"})
 _LAMBDA_MEMBERS = frozenset({"FunctionArn", "OutputParameters"})
 _DURATION = re.compile(
     r"P?(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
@@ -64,35 +67,6 @@ _SECONDS = {
     "minutes": 60,
     "seconds": 1,
 }
-
-Value = str | int | float | bool
-
-
-@dataclass(frozen=True)
-class PipelineParameter:
-    """A pipeline parameter; `default` is None when an execution must give a value."""
-
-    name: str
-    type: str
-    default: Value | None
-    allowed: tuple[Value, ...]
-
-    def value_of(self, text: str) -> Value:
-        """The value of an execution's text; raises a ValidationException."""
-        if self.type == "Boolean" and text.lower() not in {"true", "false"}:
-            raise validation(f"Parameter {self.name} must be true or false, got {text!r}")
-        try:
-            value: Value = text.lower() == "true" if self.type == "Boolean" else _PARAMETER_TYPES[self.type](text)
-        except ValueError:
-            value = math.nan
-        # Python reads more as a number than JSON does: 1_000 and nan.
-        number = self.type in {"Integer", "Float"}
-        if number and ("_" in text or not math.isfinite(cast(float, value))):
-            raise validation(f"Parameter {self.name} must be of type {self.type}, got {text!r}")
-        if self.allowed and value not in self.allowed:
-            allowed = ", ".join(str(item) for item in self.allowed)
-            raise validation(f"Parameter {self.name} must be one of [{allowed}], got {text!r}")
-        return value
 
 
 @dataclass(frozen=True)
@@ -157,26 +131,26 @@ def read_definition(text: str) -> Definition:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise _refused(f"it is not JSON: {error}") from None
+        raise refused(f"it is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("Version") != VERSION:
-        raise _refused(f"Version must be {VERSION!r}")
+        raise refused(f"Version must be {VERSION!r}")
     if not document.get("Steps"):
-        raise _refused("it has no Steps")
-    _refuse_unknown("the definition", document, _DEFINITION_MEMBERS)
+        raise refused("it has no Steps")
+    refuse_unknown("the definition", document, _DEFINITION_MEMBERS)
     try:
-        parameters = _parameters(document.get("Parameters", []))
+        parameters = read_parameters(document.get("Parameters", []))
         found = list(_steps(document["Steps"], None))
     except (KeyError, TypeError, AttributeError) as error:
-        raise _refused(f"a member is missing or of the wrong type: {error}") from None
+        raise refused(f"a member is missing or of the wrong type: {error}") from None
     steps = {step.name: step for step in found}
     if len(steps) != len(found):
         doubled = sorted({s.name for s in found if sum(other.name == s.name for other in found) > 1})
-        raise _refused(f"step names must be unique, found more than once: {', '.join(doubled)}")
+        raise refused(f"step names must be unique, found more than once: {', '.join(doubled)}")
     definition = Definition(parameters, {s.name: _with_needs(s, steps, parameters) for s in found})
     try:
         TopologicalSorter({step.name: predecessors(step) for step in definition.steps.values()}).prepare()
     except CycleError as error:
-        raise _refused(f"steps wait for each other: {' -> '.join(error.args[1])}") from None
+        raise refused(f"steps wait for each other: {' -> '.join(error.args[1])}") from None
     return definition
 
 
@@ -197,49 +171,17 @@ def seconds_of(duration: str) -> float:
     return float(sum(count * _SECONDS[unit] for unit, count in found.items()))
 
 
-def _refused(why: str) -> AwsError:
-    return validation(f"Unable to parse pipeline definition: {why}")
-
-
-def _refuse_unknown(what: str, item: dict[str, Any], known: frozenset[str]) -> None:
-    """Refuse a member that nothing reads: a misspelt one would be left out in silence."""
-    if unknown := sorted(item.keys() - known):
-        raise _refused(f"{what} has unknown members: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-
-
-def _parameters(items: list[dict[str, Any]]) -> dict[str, PipelineParameter]:
-    found = [_parameter(item) for item in items]
-    names = [parameter.name for parameter in found]
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise _refused(f"parameter names must be unique, found more than once: {', '.join(doubled)}")
-    return {parameter.name: parameter for parameter in found}
-
-
-def _parameter(item: dict[str, Any]) -> PipelineParameter:
-    kind = item["Type"]
-    if kind not in _PARAMETER_TYPES:
-        raise _refused(f"parameter {item['Name']} has type {kind!r}; known: {', '.join(_PARAMETER_TYPES)}")
-    _refuse_unknown(f"parameter {item['Name']}", item, _PARAMETER_MEMBERS)
-    for value in [item.get("DefaultValue"), *item.get("EnumValues", ())]:
-        if value is not None and not _is_of(kind, value):
-            raise _refused(f"parameter {item['Name']} is of type {kind}, and {value!r} is not")
-    parameter = PipelineParameter(item["Name"], kind, item.get("DefaultValue"), tuple(item.get("EnumValues", ())))
-    if parameter.default is not None and parameter.allowed and parameter.default not in parameter.allowed:
-        raise _refused(f"parameter {parameter.name}: the default {parameter.default!r} is not among its EnumValues")
-    return parameter
-
-
 def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> Iterator[PipelineStep]:
     """The steps of a list, with the steps of both branches of each Condition step."""
     for item in items:
         name, kind = item["Name"], item["Type"]
         if not _STEP_NAME.fullmatch(name):
-            raise _refused(f"step name {name!r} must be 1 to 64 letters, digits, - or _")
+            raise refused(f"step name {name!r} must be 1 to 64 letters, digits, - or _")
         if kind in _ELSEWHERE:
             raise not_local(f"Step {name}: steps of type {kind} do not run locally", "leave the step out of rehearsals")
         if kind not in RUNNABLE:
-            raise _refused(f"step {name} has the unknown type {kind!r}")
-        _refuse_unknown(f"step {name}", item, _STEP_MEMBERS | (_LAMBDA_MEMBERS if kind == "Lambda" else frozenset()))
+            raise refused(f"step {name} has the unknown type {kind!r}")
+        refuse_unknown(f"step {name}", item, _STEP_MEMBERS | (_LAMBDA_MEMBERS if kind == "Lambda" else frozenset()))
         arguments = item.get("Arguments", {})
         _refuse_files_in_s3(name, arguments)
         if kind == "Condition":
@@ -251,14 +193,11 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
             name=name,
             type=kind,
             arguments=arguments,
-            needs=frozenset(item.get("DependsOn", [])),
+            needs=_depends_on(name, item.get("DependsOn", [])),
             condition=condition,
-            cache_seconds=_cache_seconds(name, item.get("CacheConfig", {})),
+            cache_seconds=_cache_seconds(name, kind, item.get("CacheConfig", {})),
             retries=_retries(name, kind, item.get("RetryPolicies", [])),
-            property_files={
-                file["PropertyFileName"]: (file["OutputName"], file["FilePath"])
-                for file in item.get("PropertyFiles", [])
-            },
+            property_files=_property_files(name, arguments, item.get("PropertyFiles", [])),
             shown={
                 shown: item[member]
                 for member, shown in (("DisplayName", "StepDisplayName"), ("Description", "StepDescription"))
@@ -267,13 +206,6 @@ def _steps(items: list[dict[str, Any]], condition: tuple[str, bool] | None) -> I
             function=item["FunctionArn"] if kind == "Lambda" else "",
             outputs=_outputs(name, item.get("OutputParameters", [])) if kind == "Lambda" else {},
         )
-
-
-def _is_of(kind: str, value: Any) -> bool:
-    """Whether a value of JSON has the type of a parameter; a Float may be written as a whole number."""
-    if isinstance(value, bool) or kind == "Boolean":
-        return isinstance(value, bool) and kind == "Boolean"
-    return isinstance(value, int | float) if kind == "Float" else isinstance(value, _PARAMETER_TYPES[kind])
 
 
 def _refuse_files_in_s3(step: str, value: Any) -> None:
@@ -290,43 +222,69 @@ def _check_conditions(step: str, conditions: list[dict[str, Any]]) -> None:
     for condition in conditions:
         kind = condition["Type"]
         if kind not in CONDITION_TYPES:
-            raise _refused(f"step {step}: unknown condition {kind!r}; known: {', '.join(sorted(CONDITION_TYPES))}")
+            raise refused(f"step {step}: unknown condition {kind!r}; known: {', '.join(sorted(CONDITION_TYPES))}")
         wanted = {"Not": ("Condition",), "Or": ("Conditions",), "In": ("QueryValue", "Values")}
         for member in wanted.get(kind, ("LeftValue", "RightValue")):
             if member not in condition:
-                raise _refused(f"step {step}: the condition {kind} needs {member}")
+                raise refused(f"step {step}: the condition {kind} needs {member}")
         inner = {"Not": [condition.get("Condition")], "Or": condition.get("Conditions", [])}
         _check_conditions(step, inner.get(kind, []))
 
 
-def _cache_seconds(step: str, config: dict[str, Any]) -> float | None:
-    if not config.get("Enabled"):
+def _depends_on(step: str, names: Any) -> frozenset[str]:
+    if not isinstance(names, list):
+        raise refused(f"step {step}: DependsOn must be a list of step names, got {names!r}")
+    return frozenset(names)
+
+
+def _property_files(step: str, arguments: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Output name and path of each property file; its output must be one of the step's."""
+    outputs = [item["OutputName"] for item in arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])]
+    for file in files:
+        refuse_unknown(f"a property file of step {step}", file, _PROPERTY_FILE_MEMBERS)
+        if file["OutputName"] not in outputs:
+            known = ", ".join(map(str, outputs)) or "none"
+            raise refused(
+                f"step {step}: property file {file['PropertyFileName']} is in the output "
+                f"{file['OutputName']!r}, which the step does not have; it has: {known}"
+            )
+    return {file["PropertyFileName"]: (file["OutputName"], file["FilePath"]) for file in files}
+
+
+def _cache_seconds(step: str, kind: str, config: dict[str, Any]) -> float | None:
+    refuse_unknown(f"CacheConfig of step {step}", config, _CACHE_MEMBERS)
+    enabled = config.get("Enabled", False)
+    if not isinstance(enabled, bool):
+        raise refused(f"step {step}: CacheConfig.Enabled must be true or false, got {enabled!r}")
+    if not enabled:
         return None
+    if kind not in _CACHED:
+        raise refused(f"step {step}: CacheConfig is for steps of type {', '.join(sorted(_CACHED))}, not {kind}")
     try:
         return seconds_of(config["ExpireAfter"]) if "ExpireAfter" in config else float("inf")
     except ValueError as error:
-        raise _refused(f"step {step}: CacheConfig.ExpireAfter: {error}") from None
+        raise refused(f"step {step}: CacheConfig.ExpireAfter: {error}") from None
 
 
 def _outputs(step: str, items: list[dict[str, Any]]) -> dict[str, str]:
     """The types of a Lambda step's outputs by their names."""
     outputs = {item["OutputName"]: item["OutputType"] for item in items}
     if len(outputs) < len(items) or len(items) > _MOST_OUTPUTS:
-        raise _refused(f"step {step}: OutputParameters are at most {_MOST_OUTPUTS}, each of another name")
+        raise refused(f"step {step}: OutputParameters are at most {_MOST_OUTPUTS}, each of another name")
     for name, kind in outputs.items():
-        if kind not in _PARAMETER_TYPES:
-            raise _refused(f"step {step}: output {name} has type {kind!r}; known: {', '.join(_PARAMETER_TYPES)}")
+        if kind not in TYPES:
+            raise refused(f"step {step}: output {name} has type {kind!r}; known: {', '.join(TYPES)}")
     return outputs
 
 
 def _retries(step: str, kind: str, policies: list[dict[str, Any]]) -> tuple[RetryPolicy, ...]:
     if policies and kind not in RETRIED_STEPS:
         known = ", ".join(sorted(RETRIED_STEPS))
-        raise _refused(f"step {step}: RetryPolicies are for steps of type {known}, not {kind}")
+        raise refused(f"step {step}: RetryPolicies are for steps of type {known}, not {kind}")
     try:
         return tuple(read_policy(policy) for policy in policies)
     except ValueError as error:
-        raise _refused(f"step {step}: RetryPolicies: {error}") from None
+        raise refused(f"step {step}: RetryPolicies: {error}") from None
 
 
 def _with_needs(
@@ -338,10 +296,10 @@ def _with_needs(
         try:
             head, *rest = parse_path(reference)
         except ExpressionError as error:
-            raise _refused(f"step {step.name}: {error}") from None
+            raise refused(f"step {step.name}: {error}") from None
         name = str(rest[0]) if rest else ""
         if head == "Parameters" and name not in parameters:
-            raise _refused(f"step {step.name} refers to the parameter {name!r}, which does not exist")
+            raise refused(f"step {step.name} refers to the parameter {name!r}, which does not exist")
         if head == "Steps":
             needs.add(name)
             _check_output(step.name, steps.get(name), rest[1:])
@@ -350,12 +308,12 @@ def _with_needs(
             raise not_local(f"Step {step.name}: {reference} does not run locally", "refer to the step that has the job")
         if head == "Execution" and name not in EXECUTION_VALUES:
             known = ", ".join(sorted(EXECUTION_VALUES))
-            raise _refused(f"step {step.name} refers to {reference}; an execution has here: {known}")
+            raise refused(f"step {step.name} refers to {reference}; an execution has here: {known}")
         if head not in {"Parameters", "Steps", "Execution"}:
-            raise _refused(f"step {step.name} refers to {reference}, which is no parameter, step or execution")
+            raise refused(f"step {step.name} refers to {reference}, which is no parameter, step or execution")
     unknown = sorted(needs - steps.keys())
     if unknown:
-        raise _refused(f"step {step.name} depends on steps that do not exist: {', '.join(unknown)}")
+        raise refused(f"step {step.name} depends on steps that do not exist: {', '.join(unknown)}")
     return PipelineStep(**{**step.__dict__, "needs": frozenset(needs)})
 
 
@@ -365,7 +323,7 @@ def _check_output(step: str, of: PipelineStep | None, path: list[str | int]) -> 
         return
     if len(path) != 2 or path[0] != "OutputParameters" or path[1] not in of.outputs:
         known = ", ".join(f"OutputParameters[{name!r}]" for name in of.outputs) or "none"
-        raise _refused(f"step {step} refers to {path} of the Lambda step {of.name}, which has: {known}")
+        raise refused(f"step {step} refers to {path} of the Lambda step {of.name}, which has: {known}")
 
 
 def _check_property_file(step: str, of: PipelineStep | None, path: list[str | int]) -> None:
@@ -374,4 +332,4 @@ def _check_property_file(step: str, of: PipelineStep | None, path: list[str | in
         return
     if len(path) != 2 or path[1] not in of.property_files:
         known = ", ".join(of.property_files) or "none"
-        raise _refused(f"step {step} refers to {path} of step {of.name}, whose property files are: {known}")
+        raise refused(f"step {step} refers to {path} of step {of.name}, whose property files are: {known}")

@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from local_aws.core.context import Context
 from local_aws.core.protocol import Document
-from local_aws.pipelines.definition import PipelineStep, Value
+from local_aws.pipelines.definition import PipelineStep
+from local_aws.pipelines.parameters import Value
 from local_aws.pipelines.step_work import StepFailure
 
 LIMIT_VARIABLE: Final = "LOCAL_AWS_LAMBDA_STEP_SECONDS"

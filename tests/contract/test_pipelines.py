@@ -357,6 +357,29 @@ def test_parameters_are_checked_before_anything_starts(
             define(processing_step("A", "true"), parameters=[{"Name": "N", "Type": "String", "Default": "a"}]),
             "parameter N has unknown members: Default; known: DefaultValue",
         ),
+        (define(processing_step("A", "true", DependsOn="B")), "DependsOn must be a list of step names, got 'B'"),
+        (
+            define(processing_step("A", "true", CacheConfig={"Enabled": "false"})),
+            "CacheConfig.Enabled must be true or false, got 'false'",
+        ),
+        (
+            define(processing_step("A", "true", CacheConfig={"Enabled": True, "ExpiresAfter": "P1D"})),
+            "CacheConfig of step A has unknown members: ExpiresAfter",
+        ),
+        (
+            define({"Name": "A", "Type": "Fail", "Arguments": {}, "CacheConfig": {"Enabled": True}}),
+            "CacheConfig is for steps of type Lambda, Processing, Training, Tuning, not Fail",
+        ),
+        (
+            define(
+                processing_step(
+                    "A",
+                    "true",
+                    PropertyFiles=[{"PropertyFileName": "r", "OutputName": "report", "FilePath": "r.json"}],
+                )
+            ),
+            "is in the output 'report', which the step does not have; it has: out",
+        ),
         (define(processing_step("A", "true", get("Execution.Nothing"))), "an execution has here: CurrentDateTime"),
         (
             define(processing_step("A", "true", get("Execution.TrainingJobName"))),
