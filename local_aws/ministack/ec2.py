@@ -26,8 +26,16 @@ class Launched:
     profile: str  # ARN of its instance profile, "" without one
 
 
-def run_machines(started: Callable[[Launched], None], ended: Callable[[Sequence[str]], None]) -> None:
-    """Make RunInstances use its launch template, as on AWS, and report instances that start and end."""
+def run_machines(
+    started: Callable[[Launched], None], ended: Callable[[Sequence[str]], None], runs: Callable[[str], bool]
+) -> None:
+    """Make RunInstances use its launch template, as on AWS, and report instances that start and end.
+
+    Args:
+        started: called with an instance that has just started.
+        ended: called with the ids of instances that were terminated.
+        runs: whether the instance with this id runs as a process, which cannot be stopped and started again.
+    """
     from ministack.services import ec2
 
     run_instances, terminate_instances = ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"]
@@ -55,6 +63,21 @@ def run_machines(started: Callable[[Launched], None], ended: Callable[[Sequence[
         return reply
 
     ec2._ACTION_MAP["RunInstances"], ec2._ACTION_MAP["TerminateInstances"] = run_as_templated, terminate_and_report
+    for action in ("StopInstances", "RebootInstances"):
+        ec2._ACTION_MAP[action] = _unless_it_runs(ec2._ACTION_MAP[action], runs)
+
+
+def _unless_it_runs(act: Any, runs: Callable[[str], bool]) -> Any:
+    from ministack.services import ec2
+
+    def act_on_records(request: dict[str, Any]) -> Any:
+        running = sorted(filter(runs, ec2._parse_member_list(request, "InstanceId")))
+        if running:
+            message = f"{', '.join(running)} runs as a process here, which can only end: terminate it"
+            return ec2._error("UnsupportedOperation", message, 400)
+        return act(request)
+
+    return act_on_records
 
 
 def _launch_template_data(request: Mapping[str, Any]) -> dict[str, Any] | None:

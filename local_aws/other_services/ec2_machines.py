@@ -176,7 +176,7 @@ class Ec2Machines:
 def serve(context: Context) -> None:
     """Run the instances that are started from launch templates."""
     machines = context.shared(Ec2Machines)
-    ec2.run_machines(machines.started, machines.terminated)
+    ec2.run_machines(machines.started, machines.terminated, lambda name: machines.find(name) is not None)
     ec2.add_deep_learning_images()
 
 

@@ -124,6 +124,9 @@ def test_no_process_outlives_its_machine(client: ClientFactory, tmp_path: Path) 
     until(noted.exists)
     daemon = psutil.Process(int(noted.read_text()))
     until(lambda: (parent := daemon.parent()) is not None and parent.name() != "bash")
+    for stop in (client("ec2").stop_instances, client("ec2").reboot_instances):
+        with pytest.raises(ClientError, match=f"{machine} runs as a process here, which can only end: terminate it"):
+            stop(InstanceIds=[machine])
     client("ec2").terminate_instances(InstanceIds=[machine])
     until(lambda: not daemon.is_running())
 
