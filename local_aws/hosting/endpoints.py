@@ -17,6 +17,7 @@ from local_aws.hosting import autoscaling
 from local_aws.hosting.async_queue import AsyncQueue
 from local_aws.hosting.live_endpoints import FAMILY, EndpointRecord, Endpoints
 from local_aws.hosting.models import config_of, plan_of
+from local_aws.hosting.rollout import RolloutPlan
 
 _STEP_PERCENT = {"CanarySize": (0, 50), "LinearStepSize": (10, 50), "MaximumBatchSize": (5, 50)}
 _IN_PROGRESS = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
@@ -233,6 +234,7 @@ def _deployment_config(context: Context, request: Document, endpoint: Document, 
         raise validation("RollingUpdatePolicy needs variants with instances, and a serverless variant has none")
     instances = max(variant["Count"] for variant in target["Variants"])
     _refuse_large_steps(routing, rolling, instances)
+    _refuse_short_timeout(config, instances)
     _refuse_missing_alarms(context, config)
     return config
 
@@ -249,6 +251,17 @@ def _refuse_large_steps(routing: Document, rolling: Document, instances: int) ->
                 f"{member} {size['Value']} ({size['Type']}) must be {least}% to {most}% of the variant's instances, "
                 f"of which there are {instances}"
             )
+
+
+def _refuse_short_timeout(config: Document, instances: int) -> None:
+    """Where the waits alone take longer, SageMaker would undo every update; here they may be shorter."""
+    seconds = config.get("BlueGreenUpdatePolicy", {}).get("MaximumExecutionTimeoutInSeconds")
+    plan = RolloutPlan.read(config, instances)
+    waits = plan.termination_seconds + sum(stage.bake_seconds for stage in plan.stages)
+    if seconds is not None and seconds <= waits:
+        raise validation(
+            f"MaximumExecutionTimeoutInSeconds {seconds} must be larger than the waits of the update, {waits:.0f} s"
+        )
 
 
 def _refuse_missing_alarms(context: Context, config: Document) -> None:

@@ -301,6 +301,9 @@ def test_updates_that_cannot_be_are_refused(client: ClientFactory, image: str) -
         too_large = canary([], kind=kind)
         too_large["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"][member] = size
         assert f"{member} {size['Value']} ({size['Type']}) must be" in refusal(DeploymentConfig=too_large)
+    short = canary([])
+    short["BlueGreenUpdatePolicy"]["MaximumExecutionTimeoutInSeconds"] = 2 * 300 + 60
+    assert "must be larger than the waits of the update, 660 s" in refusal(DeploymentConfig=short)
     rolling = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
     assert "MaximumBatchSize 1" in refusal(DeploymentConfig={"RollingUpdatePolicy": rolling})
     update(EndpointName="refused", EndpointConfigName=new, DeploymentConfig=canary([], minutes=1))
