@@ -36,6 +36,7 @@ from local_aws.ministack import (
     existing,
     hooks,
     iam,
+    invocations,
     late_imports,
     resource_types,
     saving,
@@ -182,6 +183,8 @@ def _application(context: Context) -> Any:
     iam.correct_requests()
     signatures.sign_links()
     deliveries.invoke_functions_asynchronously()
+    invocations.hold_invocations()
+    invocations.require_code()
     if context.enforce_iam:
         deliveries.deliver_what_policies_allow(account=context.account, region=context.region)
         iam.check_assumed_roles()

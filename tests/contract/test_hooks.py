@@ -161,6 +161,7 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.eventbridge", "_put_events", ["data", "allow_aws_source"]),
     ("services.eventbridge", "_rule_key", ["rule_name", "bus_name"]),
     ("services.eventbridge", "_dispatch_to_lambda", ["arn", "payload"]),
+    ("services.lambda_svc", "_fetch_code_from_s3", ["bucket", "key", "version_id"]),
     ("services.lambda_svc", "_get_func_record_for_ref", ["function_ref"]),
     ("services.lambda_svc", "_get_base_func_record_for_ref", ["function_ref"]),
     ("services.lambda_svc", "_execution_record_for_config", ["func", "config"]),
