@@ -60,6 +60,8 @@ def _judge(aws: Aws, package: str, status: str, note: str, **more: Any) -> None:
             **{key: value for key, value in more.items() if value},
         )
     except ClientError as error:
+        if error_code(error) not in {"ResourceNotFound", "ValidationException"}:
+            raise
         raise Problem(
             f"The model package {package} was not {status.lower()}",
             error_message(error),

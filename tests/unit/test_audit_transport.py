@@ -235,6 +235,15 @@ def test_ctrl_c_ends_an_audit_that_waits_for_a_queue(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_an_object_behind_a_network_that_stays_away_is_named() -> None:
+    client = Cut("get_object", LOST)
+    with pytest.raises(
+        Problem, match="s3://b/o was not read: it was requested 6 times, last: Could not connect"
+    ) as caught:
+        read_whole(client.get_object, "s3://b/o", pause=0)
+    assert len(client.calls) == 6 and "check the network" in caught.value.cure
+
+
 def test_an_object_is_read_again_until_it_is_whole() -> None:
     def cut(key: str, before: int) -> Fault | None:
         return Fault.DROP if (key == "whole" and before < 3) or key == "never" else None

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from binventory.audit import job
 from binventory.audit.database import AuditDatabase
-from binventory.audit.model import AuditModel
+from binventory.audit.model import AuditModel, model_of_package
 from binventory.audit.trust import EvaluationError, Trust, trust_of
 from binventory.cli import run
 from binventory.core.aws import Aws
@@ -161,6 +163,34 @@ def test_an_evaluation_of_endless_photos_is_refused(evaluations: dict[str, Path]
 def test_an_evaluation_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="cannot be used"):
         audited(tmp_path, tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("", "the model package cannot be described (you may not)"),
+        ("https://evaluations.example/evaluation.json", "cannot be used (its address is none of an S3 object)"),
+        ("s3://models/", "cannot be used (its address is none of an S3 object)"),
+        ("s3://models/evaluation.json", "cannot be used (you may not)"),
+    ],
+)
+def test_a_package_whose_evaluation_cannot_be_read_is_audited_without_trust(address: str, said: str) -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    sagemaker, s3 = Stubber(aws.client("sagemaker")), Stubber(aws.client("s3"))
+    described = {
+        "ModelPackageName": "p", "ModelPackageArn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/p/1",
+        "CreationTime": "2026-11-01", "ModelPackageStatus": "Completed",
+        "ModelPackageStatusDetails": {"ValidationStatuses": []},
+        "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": address}}},
+    }  # fmt: skip
+    if address:
+        sagemaker.add_response("describe_model_package", described)
+    else:
+        sagemaker.add_client_error("describe_model_package", "AccessDeniedException", "you may not")
+    s3.add_client_error("get_object", "AccessDenied", "you may not")
+    with sagemaker, s3:
+        found = model_of_package(aws, "p/1")
+    assert found.trust is None and said in found.unknown and found.package == "p/1"
 
 
 def test_an_endpoint_that_sagemaker_does_not_know_is_audited_without_trust(tmp_path: Path) -> None:

@@ -231,6 +231,8 @@ def test_the_usual_ways_of_pandas_and_spreadsheets_are_understood(data: bytes) -
         (b'image_id,count\n00100,"3\n00200,5\n', "x.csv", "line"),
         (b'image_id,count\n00100,"3\n00200,"\n', "x.csv", "a quote is opened and not closed"),
         (b"image_id,count\n00100," + b"3" * 200_000, "x.csv", "line 2"),
+        (b"image_id," + b"c" * 200_000 + b"\n00100,3\n", "x.csv", "its first line is no header"),
+        (b"image_id,count\n" + b"00100,3\n" * 2000 + b"00200,\xff\n", "x.csv", "neither UTF-8 nor UTF-16"),
         (b"{", "x.JSON", "no JSON"),
         (b"[" * 100_000, "x.json", "no JSON"),
         (b"[1]", "x.json", "must look like"),

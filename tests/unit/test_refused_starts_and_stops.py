@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from binventory import executions
+from binventory import executions, serving
 from binventory.cli.failures import problem_of
 from binventory.core.aws import Aws
 from binventory.core.errors import Problem
@@ -35,6 +35,25 @@ def test_a_start_that_sagemaker_refuses_has_the_cure_of_its_reason(code: str, wh
     problem = problem_of(caught.value)
     assert problem.what == what and cure in problem.cure
     assert "this is why" in problem.why or code == "ResourceNotFound"
+
+
+def test_an_execution_that_was_stopped_says_how_to_look_at_it() -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    problem = executions.explain(aws, Execution("arn:pipeline/p/execution/e", "Stopped", "", ()))
+    assert problem.what == "The pipeline execution ended as Stopped" and problem.why == "the service gives no reason"
+    assert "list-pipeline-execution-steps --pipeline-execution-arn arn:pipeline/p/execution/e" in problem.cure
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ValidationException"])
+def test_an_approval_that_may_not_be_given_is_not_called_an_unknown_package(code: str) -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    with Stubber(aws.client("sagemaker")) as stub:
+        stub.add_client_error("update_model_package", code, "this is why")
+        with pytest.raises((Problem, ClientError)) as caught:
+            serving.reject(aws, "arn:aws:sagemaker:us-east-1:123456789012:model-package/p/1", "counts too low")
+    problem = problem_of(caught.value)
+    assert ("check that these credentials may do this" in problem.cure) == (code == "AccessDeniedException")
+    assert ("list-model-packages" in problem.cure) == (code == "ValidationException")
 
 
 RUNS = ExecutionStep("Train", "Executing", None, None, "", "TrainingJob", "arn:training-job/train")

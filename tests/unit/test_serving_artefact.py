@@ -21,6 +21,7 @@ from onnx.external_data_helper import set_external_data, uses_external_data
 
 from digests import seal
 from inference import input_fn, model_fn, predict_fn
+from server import load
 from serving.answers import answer
 from serving.artefact import Artefact, ArtefactError, Description, unpack
 from serving.onnx_scan import FIELDS, PATHS, NotOnnx, keeps_weights_outside
@@ -194,6 +195,38 @@ def unknown_operator() -> bytes:
 def test_a_graph_that_cannot_be_served_is_refused_by_name(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(ArtefactError, match=rf"model\.onnx {said}"):
         model_fn(grey_model.write(tmp_path / "model", onnx=content))
+
+
+def failing(kind: str) -> bytes:
+    """The graph of the grey model with an end that fails on a photo: too many answers, or a shape that cannot be."""
+    graph = onnx.load_from_string(grey_model.graph())
+    graph.graph.node[-1].output[0] = "one"
+    if kind == "twice":
+        graph.graph.node.append(onnx.helper.make_node("Concat", ["one", "one"], ["logits"], axis=0))
+    else:
+        # So many rows as the photo is bright.
+        graph.graph.initializer.append(numpy_helper.from_array(np.array([5], dtype=np.int64), "five"))
+        graph.graph.node.extend(
+            [
+                onnx.helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+                onnx.helper.make_node("Cast", ["mean"], ["whole"], to=onnx.TensorProto.INT64),
+                onnx.helper.make_node("Unsqueeze", ["whole", "zero"], ["rows"]),
+                onnx.helper.make_node("Concat", ["rows", "five"], ["shape"], axis=0),
+                onnx.helper.make_node("Reshape", ["one", "shape"], ["logits"]),
+            ]
+        )
+        graph.graph.initializer.append(numpy_helper.from_array(np.array([0], dtype=np.int64), "zero"))
+    return bytes(graph.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("twice", r"the graph gave scores \(2, 5\) for one photo"), ("bright", "the graph fails: .*[Rr]eshape")],
+)
+def test_a_graph_that_fails_on_a_photo_is_not_served(tmp_path: Path, kind: str, said: str) -> None:
+    folder = grey_model.write(tmp_path / "model", onnx=failing(kind))
+    with pytest.raises(ArtefactError, match=f"the model cannot answer the self-test photo: {said}"):
+        load(folder)
 
 
 def test_weights_outside_the_graph_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,11 +181,35 @@ def test_a_header_of_any_shape_is_read_or_refused(shape: str, descr: str, order:
 
 @pytest.mark.parametrize(
     "shape",
-    ["(True, 2, 2, 3)", "(2, True, 2, 3)", "(2, 2, 3.0)", "(-2, -2, 3)", "(2, 2, 3, *[1])", "2", "()", "[2,2,3]"],
+    [
+        "(2, 2, 3,,)",
+        "(2, , 3)",
+        "(1234567890, 1, 3)",
+        "(True, 2, 2, 3)",
+        "(2, True, 2, 3)",
+        "(2, 2, 3.0)",
+        "(-2, -2, 3)",
+        "(2, 2, 3, *[1])",
+        "2",
+        "()",
+        "[2,2,3]",
+    ],
 )
 def test_sides_that_are_no_plain_numbers_are_refused(shape: str) -> None:
     body = npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}", bytes(12))
     assert error_of(body, NPY) == (400, "npy")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "{", "[]", "{'descr': '|u1', 'fortran_order': False}", "{'descr': '|u1', 'descr': '|u1', 'shape': (2, 2, 3)}"],
+)
+def test_a_header_that_is_none_is_refused(header: str) -> None:
+    assert error_of(npy(header, bytes(12)), NPY) == (400, "npy")
+
+
+def test_a_header_beyond_the_body_is_refused() -> None:
+    assert error_of(npy("{'descr': '|u1'}")[:-4], NPY) == (400, "npy")
 
 
 MANY = 2 * 2**20
