@@ -118,6 +118,14 @@ class ExecutionRecord(Record):
         self._context.table(CACHE_FAMILY).put(key, entry)
 
 
+def forget_successes(context: Context, executions: set[str]) -> None:
+    """Remove what steps of these executions have left in the cache."""
+    table = context.table(CACHE_FAMILY)
+    for key, entry in table.items():
+        if entry["Execution"] in executions:
+            table.delete(key)
+
+
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -16,7 +16,7 @@ from local_aws.core.protocol import Document
 from local_aws.core.wire import describe, summarise
 from local_aws.jobs.running import Jobs, from_before
 from local_aws.pipelines.definition import read_definition
-from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord
+from local_aws.pipelines.execution_record import ENDED, STEPS, ExecutionRecord, forget_successes
 from local_aws.pipelines.execution_record import FAMILY as EXECUTIONS
 from local_aws.pipelines.executor import PipelineRun
 
@@ -75,7 +75,7 @@ def describe_pipeline(context: Context, request: Document) -> Document:
 
 
 def delete_pipeline(context: Context, request: Document) -> Document:
-    """Delete a pipeline and its executions; refused while one runs."""
+    """Delete a pipeline and its executions, with their results in the cache; refused while one runs."""
     with context.shared(Jobs).starting:  # no execution starts meanwhile
         pipeline = _pipeline(context, request["PipelineName"])
         arn = pipeline["PipelineArn"]
@@ -83,6 +83,7 @@ def delete_pipeline(context: Context, request: Document) -> Document:
         running = [e for e in executions if e["PipelineExecutionStatus"] not in ENDED]
         if running:
             raise conflict(f"Pipeline {arn} has {len(running)} running executions; stop them first")
+        forget_successes(context, {execution["PipelineExecutionArn"] for execution in executions})
         for execution in executions:
             context.table(EXECUTIONS).delete(execution["PipelineExecutionArn"])
         tags.delete(context, PIPELINES, pipeline["PipelineName"], arn)

@@ -214,6 +214,12 @@ def test_an_equal_step_is_taken_from_the_cache(client: ClientFactory) -> None:
     finished_execution(client, other)
     assert "CacheHitResult" not in steps_of(client, other)["Count"]
 
+    client("sagemaker").delete_pipeline(PipelineName="cached", ClientRequestToken=uuid.uuid4().hex)
+    create(client, "cached", step, parameters=[{"Name": "N", "Type": "String", "DefaultValue": "1"}])
+    anew = execute(client, "cached")
+    assert finished_execution(client, anew)["PipelineExecutionStatus"] == "Succeeded"
+    assert "CacheHitResult" not in steps_of(client, anew)["Count"], "its executions are deleted with a pipeline"
+
 
 def test_a_job_name_in_a_step_is_the_beginning_of_the_names_of_its_jobs(client: ClientFactory) -> None:
     """As with the SDK's `use_custom_job_prefix`; as the whole name it would be taken at the second execution."""
