@@ -62,9 +62,11 @@ class ProcessingRun(JobRun):
             return self._failed(problem)
         self._publishes = may_publish(self._context, LOG_GROUP)
         with self._context.cpu.places(self._context.cpu.total, cancelled=self._cancelled):
-            if self._cancelled.is_set():
-                return self._status(_STOPPED) if self._messages.get() == _STOPPED else {}
-            return self._on_machines(job)
+            return self._cancelled_end() if self._cancelled.is_set() else self._on_machines(job)
+
+    def _cancelled_end(self) -> Document:
+        """The end of a job whose processes have not started yet."""
+        return self._status(_STOPPED) if self._messages.get() == _STOPPED else {}
 
     def _on_machines(self, job: Document) -> Document:
         count = job["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
@@ -75,6 +77,8 @@ class ProcessingRun(JobRun):
                 self._prepare(job, machine, machines)
         except DataError as error:
             return self._failed(str(error))
+        if self._cancelled.is_set():
+            return self._cancelled_end()
         usage: UsageSampler | None = None
         try:
             self._start(job, machines)

@@ -184,6 +184,8 @@ class TrainingRun:
         self._record.move("Downloading", TrainingStartTime=job.get("TrainingStartTime", self._context.now()))
         try:
             self._prepare(job, attempt)
+            if self._cancelled.is_set():
+                return self._first_ending(), ""
             self._training.set()  # first: who reads that it trains may interrupt it at once
             self._record.move("Training")
             self._start(job, attempt)

@@ -17,7 +17,7 @@ from local_aws.hosting.fleet import Fleet, VariantPlan
 from local_aws.hosting.instance import InstanceSpec
 from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.machine import JobMachine
-from local_aws.jobs.processing import PROCESSING_JOBS
+from local_aws.jobs.processing import PROCESSING_JOBS, ProcessingRun
 from local_aws.jobs.running import Jobs, Run
 from local_aws.jobs.training import TRAINING_JOBS
 from local_aws.jobs.training_run import Ending, TrainingRun
@@ -303,6 +303,30 @@ def test_a_job_can_be_reclaimed_as_soon_as_it_says_that_it_trains(
         run._on_machines(job)
     assert reclaimed == [True]
     assert not run.reclaim(), "it does not train any more"
+
+
+def test_a_job_that_is_stopped_while_it_downloads_starts_no_process(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = {"InstanceType": "ml.m5.large", "InstanceCount": 1}
+    training = stored("TrainingJob") | {"AlgorithmSpecification": {}, "ResourceConfig": machines}
+    processing = stored("ProcessingJob") | {"ProcessingResources": {"ClusterConfig": machines}}
+    context.table("TrainingJob").put("cut", training)
+    context.table("ProcessingJob").put("cut", processing)
+    monkeypatch.setattr(JobMachine, "make", lambda *_: None)
+
+    def start(*_: object) -> None:
+        raise AssertionError("a process was started")
+
+    run = TrainingRun(context, "cut")
+    monkeypatch.setattr(run, "_prepare", lambda *_: run.stop())
+    monkeypatch.setattr(run, "_start", start)
+    assert run._on_machines(training) == (Ending.STOPPED, "")
+
+    other = ProcessingRun(context, "cut")
+    monkeypatch.setattr(other, "_prepare", lambda *_: other.stop())
+    monkeypatch.setattr(other, "_start", start)
+    assert other._on_machines(processing) == {"ProcessingJobStatus": "Stopped"}
 
 
 def test_machines_are_reclaimed_once_and_a_stop_comes_before_what_is_left_of_it(context: Context) -> None:
