@@ -163,7 +163,7 @@ class Endpoints:
 
     def _start(self, name: str, live: LiveEndpoint) -> None:
         document = self._context.table(FAMILY).get(name)
-        if document is None or live.current is not None:
+        if document is None or document["EndpointStatus"] == "Deleting" or live.current is not None:
             return
         live.current = Deployment(self._context, document["EndpointConfigName"], plans_of(name, document["Plan"]))
         try:

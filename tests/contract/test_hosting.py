@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.core.context import Context
+from local_aws.hosting import live_endpoints
 from local_aws.images.builder import ImageBuilder
 from local_aws.images.docker_cli import put_image
 from local_aws.server import LocalAws
@@ -312,6 +315,23 @@ def test_a_model_of_objects_that_are_no_files_fails_with_the_reason(
     assert description["EndpointStatus"] == "Failed" and reason in description["FailureReason"]
     assert list((local_aws.state_dir / "endpoints" / name).iterdir()) == []
     client("sagemaker").delete_endpoint(EndpointName=name)
+
+
+def test_an_endpoint_that_is_being_deleted_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DeleteEndpoint may come before a new local AWS has started the endpoints that it found."""
+    context = Context(state_dir=tmp_path, port=1, account="123456789012", region="us-east-1")
+    made: list[object] = []
+    monkeypatch.setattr(live_endpoints, "Deployment", lambda *arguments: made.append(arguments))
+    found = {"EndpointName": "going", "EndpointStatus": "Deleting", "EndpointConfigName": "c", "Plan": {"Variants": []}}
+    context.table("Endpoint").put("going", found)
+    live_endpoints.Endpoints(context).create("going")
+    for thread in threading.enumerate():
+        if thread.name == "endpoint going":
+            thread.join()
+    context.stop()
+    assert not made
 
 
 def test_an_endpoints_name_is_taken_in_capitals_too(client: ClientFactory, endpoint: str) -> None:
