@@ -38,6 +38,7 @@ from local_aws.ministack import (
     iam,
     invocations,
     late_imports,
+    named_targets,
     resource_types,
     saving,
     schedules,
@@ -185,6 +186,7 @@ def _application(context: Context) -> Any:
     deliveries.invoke_functions_asynchronously()
     invocations.hold_invocations()
     invocations.require_code()
+    named_targets.require_named_targets()
     if context.enforce_iam:
         deliveries.deliver_what_policies_allow(account=context.account, region=context.region)
         iam.check_assumed_roles()

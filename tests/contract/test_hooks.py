@@ -174,6 +174,8 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.eventbridge", "_parse_cron_fields", ["expr"]),
     ("services.eventbridge", "_cron_next_fire", ["fields", "after_dt"]),
     ("services.eventbridge", "_invoke_target", ["target", "event", "rule"]),
+    ("services.cloudformation.provisioners", "_lambda_function_for_cfn_ref", ["function_ref"]),
+    ("services.sns", "_topic_by_arn_any_scope", []),
     ("services.scheduler", "_tick_schedules", []),
     ("services.scheduler", "_to_epoch", ["value"]),
     ("services.scheduler", "_error", ["status", "code", "message"]),
