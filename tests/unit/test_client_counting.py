@@ -124,6 +124,11 @@ def test_bytes_and_files_are_counted(runtime: Any, front: Front, tmp_path: Path,
     assert set(front.asked) == {"/endpoints/binventory-dev/invocations"}
 
 
+def test_without_a_client_that_of_the_environment_is_taken(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "client", {"sagemaker-runtime": runtime}.__getitem__)
+    assert count_photo(grey_model.photo(5), endpoint="binventory-dev").count == 1
+
+
 def test_a_refused_photo_keeps_the_endpoints_reason(runtime: Any) -> None:
     with pytest.raises(CountError, match="neither a JPEG nor a PNG") as refused:
         count_photo(b"GIF89a", endpoint="binventory-dev", runtime=runtime)

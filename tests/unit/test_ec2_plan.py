@@ -11,9 +11,11 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from binventory import executions
+from binventory.cli.train_ec2 import Ec2Options, train_on_ec2
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
 from binventory.ec2 import plan, runs
+from stacks.settings import load
 from tests.conftest import NAMES
 
 WHERE = plan.Place("data", "models", "binventory-dev-ec2", (), "sg-1", "t3.2xlarge", 180, 100)
@@ -149,3 +151,53 @@ def test_a_pipeline_that_registers_nothing_registers_no_model_of_a_run(monkeypat
     with pytest.raises(Problem, match="The model cannot be registered") as caught:
         runs.register(aws, NAMES, WHERE, {"run": "ec2-1"})
     assert "cdk deploy" in caught.value.cure
+
+
+GATE = {"passed": False, "reasons": ["accuracy 0.31 is below 0.5"]}
+
+
+@pytest.mark.parametrize(
+    ("resume", "values", "said", "cure"),
+    [
+        ("ec2-1", {"Epochs": "3"}, "--set and --resume do not go together", "leave one of them out"),
+        ("ec2-1", {}, "The run ec2-1 is still at work: i-1 works on it", "train --on ec2 --watch ec2-1"),
+    ],
+)
+def test_what_would_spoil_checkpoints_is_refused_before_anything_starts(
+    resume: str, values: dict[str, str], said: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "place", lambda *_: WHERE)
+    monkeypatch.setattr(runs, "read_plan", lambda *_: {"run": resume})
+    monkeypatch.setattr(runs, "machine_of", lambda *_: "i-1")
+    monkeypatch.setattr(runs, "start", pytest.fail)
+    aws: Any = None
+    asked = Ec2Options(values, resume, None, detach=False, dry_run=False, yes=True, json=False)
+    with pytest.raises(Problem, match=said) as caught:
+        train_on_ec2(aws, load("dev"), asked)
+    assert caught.value.code is Exit.USAGE and cure in caught.value.cure
+
+
+def test_a_run_whose_model_the_gate_refuses_registers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = runs.Status("succeeded", "send", "")
+    monkeypatch.setattr(plan, "place", lambda *_: WHERE)
+    monkeypatch.setattr(runs, "read_plan", lambda *_: {"run": "ec2-1"})
+    monkeypatch.setattr(runs, "follow", lambda *_, **__: iter([ended]))
+    monkeypatch.setattr(runs, "evaluation", lambda *_: {"binventory": {"gate": GATE}})
+    monkeypatch.setattr(runs, "register", pytest.fail)
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    asked = Ec2Options({}, None, "ec2-1", detach=False, dry_run=False, yes=True, json=False)
+    with pytest.raises(Problem, match=r"The gate refused the model of ec2-1: accuracy 0\.31 is below 0\.5") as caught:
+        train_on_ec2(aws, load("dev"), asked)
+    assert "s3://models/executions/ec2-1/evaluation/evaluation.html" in caught.value.cure
+
+
+def test_a_run_that_failed_ends_the_watch_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "place", lambda *_: WHERE)
+    monkeypatch.setattr(runs, "read_plan", lambda *_: {"run": "ec2-1"})
+    monkeypatch.setattr(runs, "follow", lambda *_, **__: iter([runs.Status("failed", "train", "no photos")]))
+    monkeypatch.setattr(runs, "log_tail", lambda *_: ("the last line",))
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    asked = Ec2Options({}, None, "ec2-1", detach=False, dry_run=False, yes=True, json=False)
+    with pytest.raises(Problem, match="The run ec2-1 failed at train: no photos") as caught:
+        train_on_ec2(aws, load("dev"), asked)
+    assert caught.value.log == ("the last line",) and "train --on ec2" in caught.value.cure
