@@ -307,5 +307,6 @@ def test_features_are_the_same_with_any_number_of_threads(shards: Path, monkeypa
         monkeypatch.setattr(threads, "usable_cpus", lambda count=processors: count)
         embed.main([*BASE, *places(shards), "--output", str(shards / f"on-{processors}")])
         folder = shards / f"on-{processors}" / "features"
-        made.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        made.append({path.relative_to(folder): path.read_bytes() for path in files})
     assert made[0] and made[0] == made[1]
