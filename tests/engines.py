@@ -13,7 +13,6 @@ import pytest
 
 import arithmetic
 import evaluate
-import inference
 from evaluation import served_model
 from features import frozen_backbone
 from jobs.tensor_files import digest_of_tensors
@@ -36,7 +35,7 @@ def share_exports_of_evaluate(patch: pytest.MonkeyPatch) -> None:
 def share_networks_of_evaluate(patch: pytest.MonkeyPatch) -> None:
     """Let Evaluate compile each graph once, for one core."""
     patch.setattr(served_model, "inference_threads", lambda: 1)
-    patch.setattr(inference, "Network", _network)
+    patch.setattr(served_model, "Network", _network)
 
 
 def share_engines_of_embed(patch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from evaluation.count_metrics import Floats, Predictions
 from evaluation.gate import GateSettings
 from evaluation.photo_traits import skus_of
 from evaluation.report import write_report
-from evaluation.served_model import Logits, ServedModel, probabilities_of
+from evaluation.served_model import ServedModel, probabilities_of
 from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
 from jobs.container import JobContainer, JobError, run_job
@@ -88,6 +88,8 @@ class Chosen:
     """The graph that will be served, and why it was chosen."""
 
     graph: Path
+    draft: ServedModel
+    """The graph as it was measured on the validation split, without its temperature."""
     choice: PrecisionChoice
     temperature: Temperature
 
@@ -104,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
         chosen = _choose(card, splits, settings, folder)
         archive = settings.output / "serving" / "model.tar.gz"
         write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
-        served = ServedModel.of_archive(archive, folder / "served")
+        served = ServedModel.of_archive(archive, folder / "served", chosen.draft)
         answers = served.answers(splits.test)
         test = _predictions(splits.test, probabilities_of(answers), card, settings, card.answer)
         champion, not_compared = _champion(splits.test, card, settings)
@@ -171,7 +173,8 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
             quantise(graphs["fp32"], graphs["int8"], calibrating, card.preprocessing)
         except PhotoError as error:
             raise JobError(f"a training photo of the shards cannot be read ({error}); ingest again") from error
-    scores = {name: _scores(name, graph, card, splits.validation, folder) for name, graph in graphs.items()}
+    drafts = {name: _draft(name, graph, card, folder) for name, graph in graphs.items()}
+    scores = {name: draft.scores(splits.validation) for name, draft in drafts.items()}
     scored = {
         name: _predictions(splits.validation, softmax(found), card, settings, card.answer)
         for name, found in scores.items()
@@ -183,14 +186,14 @@ def _choose(card: ModelCard, splits: Splits, settings: EvaluateSettings, folder:
         else choose_precision(scored["fp32"], scored.get("int8"), allowance)
     )
     temperature = fit_temperature(scores[choice.precision], splits.validation.counts, classes=card.classes)
-    return Chosen(graphs[choice.precision], choice, temperature)
+    return Chosen(graphs[choice.precision], drafts[choice.precision], choice, temperature)
 
 
-def _scores(precision: str, graph: Path, card: ModelCard, photos: ShardIndex, folder: Path) -> Logits:
-    """Logits [N, classes] of a graph as it would be served."""
+def _draft(precision: str, graph: Path, card: ModelCard, folder: Path) -> ServedModel:
+    """A graph as it would be served."""
     place = folder / f"draft-{precision}"
     _write_model(place, graph, _fields(card, precision, temperature=1.0))
-    return ServedModel(place).scores(photos)
+    return ServedModel(place)
 
 
 def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import train
 from arithmetic import SERVED, floats_of_cpu
 from binventory.report.page import verdict
 from digests import seal
+from evaluation import served_model
 from evaluation.calibration import softmax
 from evaluation.count_metrics import Predictions
 from inference import model_fn
@@ -32,6 +34,7 @@ from modelling.onnx_export import export_logits
 from modelling.quantisation import Allowance, choose_precision
 from serving.answer_rule import answered
 from serving.artefact import Artefact
+from serving.network import Network
 from serving.refusals import Refusal
 from shards import ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
@@ -284,6 +287,24 @@ def test_the_champion_is_what_serves_and_the_newest_approved_where_nothing_does(
     report = run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group", "--endpoint", "bins")
     assert report["binventory"]["lineage"]["champion"] == found
     assert report["binventory"]["gate"]["not_compared"] == ""
+
+
+@pytest.mark.parametrize(("flags", "graphs"), [(("--precision", "fp32"), 1), (asked_for("int8"), 2)])
+def test_each_graph_is_compiled_once_a_core(
+    flags: tuple[str, ...], graphs: int, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chosen one answers the validation split and, with its temperature, the test split."""
+    compiled: list[str] = []
+    network = Network
+
+    def noted(artefact: Artefact, *, threads: int) -> Network:
+        compiled.append(artefact.digest)
+        return network(artefact, threads=threads)
+
+    monkeypatch.setattr(served_model, "inference_threads", lambda: 2)
+    monkeypatch.setattr(served_model, "Network", noted)
+    run(world, tmp_path, *flags)
+    assert sorted(Counter(compiled).values()) == [2] * graphs
 
 
 def test_a_champion_of_other_classes_is_not_compared(

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.count_metrics import Floats
-from inference import CountingModel, model_fn
+from inference import CountingModel
 from jobs.container import JobError
 from photos.batches import read_ahead
 from serving.answers import Answer
-from serving.artefact import ArtefactError, Description, unpack
+from serving.artefact import Artefact, ArtefactError, Description, unpack
 from serving.cores import inference_threads
-from serving.network import ModelError
+from serving.network import ModelError, Network
 from serving.refusals import Refusal
 from shards import Sample, ShardError
 
@@ -30,23 +30,30 @@ class ServedModel:
     """The model in a folder of model.onnx and serving.json. Raises JobError where the endpoint would not load it.
 
     Every core has a network with one thread. The endpoint's has more; their number does not change an answer, nor do
-    the photos beside one.
+    the photos beside one. Those of `compiled` are taken over where it has the same graph, byte by byte, and computes it
+    in the same precision: to compile takes longer than to answer some hundred photos.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, compiled: ServedModel | None = None) -> None:
         try:
-            self._counters: list[CountingModel] = [model_fn(folder, threads=1) for _ in range(inference_threads())]
+            artefact = Artefact.read(folder)
+            self._compiled_from = _compiled_from(artefact)
+            if compiled is not None and compiled._compiled_from == self._compiled_from:
+                self._networks: list[Network] = compiled._networks
+            else:
+                self._networks = [Network(artefact, threads=1) for _ in range(inference_threads())]
         except ArtefactError as error:
             raise JobError(f"the endpoint would refuse this model: {error}") from error
+        self._counters = [CountingModel(artefact, network) for network in self._networks]
 
     @classmethod
-    def of_archive(cls, archive: Path, folder: Path) -> ServedModel:
+    def of_archive(cls, archive: Path, folder: Path, compiled: ServedModel | None = None) -> ServedModel:
         """The model in a model.tar.gz, unpacked into `folder`, which must not exist. Raises JobError as above."""
         try:
             unpack(archive, folder)
         except ArtefactError as error:
             raise JobError(f"the endpoint would refuse this model: {error}") from error
-        return cls(folder)
+        return cls(folder, compiled)
 
     @property
     def description(self) -> Description:
@@ -90,6 +97,12 @@ class ServedModel:
 def probabilities_of(answers: Sequence[Answer]) -> Floats:
     """[N, classes] probabilities of answers of one model, unrounded."""
     return np.array([list(answer.probabilities.values()) for answer in answers], dtype=np.float64)
+
+
+def _compiled_from(artefact: Artefact) -> tuple[object, ...]:
+    """Everything of an artefact that its compiled network depends on."""
+    described = artefact.description
+    return artefact.digest, described.precision, described.preprocessing.crop, len(described.classes)
 
 
 def _score(counter: CountingModel, sample: Sample) -> Logits:
