@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,9 @@ import pyarrow.parquet as parquet  # type: ignore[import-untyped]
 from binventory.audit.database import Disagreement, SetAside
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+# Excel's limit of characters in a cell: it drops the others, or puts them into the next row.
+_MOST_IN_A_CELL: Final = 32_767
+_CUT: Final = "... (cut)"
 _ROWS_AT_ONCE: Final = 5000
 _DECIMALS: Final = 6
 _COLUMNS: Final = (
@@ -53,18 +56,21 @@ def _row(found: Disagreement, origin: Origin) -> dict[str, Any]:
 
 
 def write_csv(path: Path, rows: Iterable[Disagreement], origin: Origin) -> None:
-    """One line for each bin; SKUs, names and recorded quantities in one cell each, separated by " | "."""
+    """One line for each bin; SKUs, names and recorded quantities in one cell each, separated by " | ".
+
+    A cell that a spreadsheet would cut says how many SKUs it leaves out.
+    """
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [*_COLUMNS, *_ORIGIN, "skus", "names", "quantities"])
         writer.writeheader()
         for found in rows:
             row = {
                 **_row(found, origin),
-                "skus": " | ".join(line.sku for line in found.lines),
-                "names": " | ".join(line.name for line in found.lines),
-                "quantities": " | ".join(str(line.quantity) for line in found.lines),
+                "skus": _in_one_cell([line.sku for line in found.lines]),
+                "names": _in_one_cell([line.name for line in found.lines]),
+                "quantities": _in_one_cell([str(line.quantity) for line in found.lines]),
             }
-            writer.writerow({column: inert(value) for column, value in row.items()})
+            writer.writerow({column: cell(value) for column, value in row.items()})
 
 
 def write_json_lines(path: Path, rows: Iterable[Disagreement], origin: Origin) -> None:
@@ -126,7 +132,31 @@ def write_set_aside(path: Path, rows: Iterable[SetAside]) -> None:
         writer.writerow(["image_id", "recorded", "state", "reason", "detail", "photo"])
         for found in rows:
             values = (found.image_id, found.recorded, found.state, found.reason, found.detail, found.photo)
-            writer.writerow([inert(value) for value in values])
+            writer.writerow([cell(value) for value in values])
+
+
+def _in_one_cell(parts: Sequence[str]) -> str:
+    """The parts, separated by " | "; as many as a cell of a spreadsheet holds, and the number of the others."""
+    text, kept = " | ".join(parts), len(parts)
+    while _length(text) > _MOST_IN_A_CELL and kept:
+        kept -= 1
+        left_out = f"... and {len(parts) - kept} more, which the other formats have"
+        text = " | ".join([*parts[:kept], left_out])
+    return text
+
+
+def cell(value: Any) -> Any:
+    """A cell that no spreadsheet reads as a formula, and that none cuts: longer text is cut with a mark."""
+    value = inert(value)
+    if not isinstance(value, str) or _length(value) <= _MOST_IN_A_CELL:
+        return value
+    kept = value.encode("utf-16-le", errors="surrogatepass")[: 2 * (_MOST_IN_A_CELL - len(_CUT))]
+    return kept.decode("utf-16-le", errors="ignore") + _CUT
+
+
+def _length(text: str) -> int:
+    """Characters as Excel counts them: those beyond the first 65,536 of Unicode are two."""
+    return len(text.encode("utf-16-le", errors="surrogatepass")) // 2
 
 
 def inert(value: Any) -> Any:

@@ -325,6 +325,27 @@ def test_every_sku_of_a_record_is_in_every_file_and_too_many_are_named(tmp_path:
     assert "names 1001 SKUs, at most 1000 are read" in (output / "set_aside.csv").read_text()
 
 
+def test_a_cell_that_a_spreadsheet_would_cut_says_what_it_leaves_out(tmp_path: Path) -> None:
+    """Excel keeps 32,767 characters of a cell and says nothing of the others."""
+    folder = write_folder(tmp_path / "bins", 1)
+    items = {
+        f"S{number:04d}": {"name": f"{number:03d}" + "n" * 97, "quantity": 2 * (number == 0)} for number in range(500)
+    }
+    write_bin(folder, "many", 2, record=json.dumps({"BIN_FCSKU_DATA": items, "EXPECTED_QUANTITY": 2}).encode())
+    predictions = write_predictions(folder, tmp_path / "p.jsonl")
+    output = tmp_path / "out"
+    assert run(["audit", str(folder), "--predictions", str(predictions), "--output", str(output)]) == Exit.OK
+    with (output / "disagreements.csv").open(newline="") as stream:
+        (line,) = [line for line in csv.DictReader(stream) if line["image_id"] == "many"]
+    *named, left_out = line["names"].split(" | ")
+    assert 32_767 - 160 < len(line["names"]) <= 32_767
+    assert left_out == f"... and {500 - len(named)} more, which the other formats have"
+    assert [name[:3] for name in named] == [f"{number:03d}" for number in range(len(named))]
+    assert len(line["skus"].split(" | ")) == len(line["quantities"].split(" | ")) == 500
+    (row,) = [row for row in ranked(output) if row["image_id"] == "many"]
+    assert len(row["skus"]) == 500  # type: ignore[arg-type]
+
+
 def test_what_a_page_and_the_screen_leave_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_folder(tmp_path / "bins", 60)
     write_bin(folder, "00030", 5, name="N" * 80)

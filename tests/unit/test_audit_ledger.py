@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from binventory.audit.database import AuditDatabase, CountedBin, Filters, SetAside
 from binventory.audit.estimate import WrongShare
-from binventory.audit.outputs import Origin, inert, write_csv, write_json_lines, write_parquet, write_set_aside
+from binventory.audit.outputs import Origin, cell, inert, write_csv, write_json_lines, write_parquet, write_set_aside
 from binventory.core.errors import Problem
 from binventory.records.metadata import Line, Record
 
@@ -129,6 +129,15 @@ def test_no_text_cell_begins_a_formula(text: str) -> None:
     cell = inert(text)
     assert not cell.lstrip().startswith(("=", "+", "-", "@"))
     assert cell.removeprefix("'") == text or cell == text
+
+
+@pytest.mark.parametrize("character", ["x", "\N{PACKAGE}", "="])
+def test_no_cell_is_longer_than_a_spreadsheet_takes(character: str) -> None:
+    """A character beyond the first 65,536 counts as two there."""
+    short, found = cell(character * 10), cell(character * 40_000)
+    assert short.removeprefix("'") == character * 10
+    assert 32_760 < len(found.encode("utf-16-le")) // 2 <= 32_767
+    assert found.removeprefix("'").startswith(character) and found.endswith("... (cut)")
 
 
 def test_an_empty_list_still_writes_readable_files(tmp_path: Path) -> None:
