@@ -5,9 +5,7 @@ Parts of benchmarks/audit.py, benchmarks/accuracy.py and benchmarks/training_pho
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks import RUNTIME
+from benchmarks.scripts import require_success, script, start
 from features.files import FeatureSet, Part, feature_file, write_features, write_part_list
 from modelling.bin_model import read_card
 from modelling.head import CountHead
@@ -56,19 +54,17 @@ def parts_of(blocks: Integers, parts: int, seed: int | None = None) -> Integers:
 
 def run(program: str, *arguments: str, threads: int | None = None, log: Path | None = None) -> None:
     """Run one of the project's jobs by hand; its output is shown when it fails, and goes to `log` if there is one."""
-    environment = {**os.environ, "PYTHONPATH": ":".join([*map(str, RUNTIME), os.environ.get("PYTHONPATH", "")])}
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    command = [sys.executable, str(RUNTIME[0] / program), *arguments]
+    environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    command = [script(program), *arguments]
     if log is None:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        code, said = done.returncode, done.stdout[-2000:] + done.stderr[-4000:]
+        process = start(command, subprocess.PIPE, environment)
+        said = process.communicate()[0].decode(errors="replace")
     else:
         with log.open("ab") as stream:
-            code = subprocess.run(command, env=environment, stdout=stream, stderr=stream, check=False).returncode
-        said = log.read_text(errors="replace")[-6000:]
-    if code:
-        raise SystemExit(f"{program} failed:\n{said}")
+            process = start(command, stream, environment)
+        process.wait()
+        said = log.read_text(errors="replace")
+    require_success(program, process.returncode, said)
 
 
 def rows_of(features: FeatureSet, chosen: Mask) -> FeatureSet:

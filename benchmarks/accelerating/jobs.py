@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks import RUNTIME
+from benchmarks import scripts
 
 NO_GPU: Final = {"CUDA_VISIBLE_DEVICES": ""}
 AS_ON_A_T4: Final = """
@@ -53,26 +51,21 @@ GPU: Final = tuple(Row(f"GPU {kind}", kind) for kind in ("fp32", "bf16", "fp16")
 
 def start(program: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start python with these arguments and the jobs' modules on its path; its output goes to `log`."""
-    path = ":".join([*map(str, RUNTIME), os.environ.get("PYTHONPATH", "")])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, *program], env={**os.environ, "PYTHONPATH": path, **(environment or {})}, stdout=stream,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        return scripts.start(program, stream, environment)
 
 
 def finish(*processes: subprocess.Popen[bytes], logs: Sequence[Path]) -> None:
     """Wait for all of them. Raises SystemExit with the end of its output where one fails."""
     codes = [process.wait() for process in processes]
     for code, log in zip(codes, logs, strict=True):
-        if code:
-            raise SystemExit(f"{log.stem} failed:\n{log.read_text(errors='replace')[-6000:]}")
+        scripts.require_success(log.stem, code, log.read_text(errors="replace"))
 
 
 def job(name: str, *flags: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
     """Run one script of training_code to its end."""
-    finish(start([str(RUNTIME[0] / name), *flags], log, environment), logs=[log])
+    finish(start([scripts.script(name), *flags], log, environment), logs=[log])
 
 
 def last(pattern: str, log: Path) -> float:

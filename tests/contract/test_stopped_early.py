@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +74,42 @@ class Watched:
         self._lock.release()
 
 
+def stopped_meanwhile(holder: Any, lock: str, stopper: threading.Thread, run: Run) -> Callable[..., Run]:
+    """What starts `run` and, before it has it, the stopper, which has to come to the lock of the holder."""
+
+    def started(*_: object, **__: object) -> Run:
+        watched = Watched(getattr(holder, lock))
+        setattr(holder, lock, watched)
+        stopper.start()
+        assert watched.came.wait(60), "it did not look whether something is being started"
+        return run
+
+    return started
+
+
+def executing(context: Context, *steps: dict[str, Any], **more: Any) -> None:
+    """Stores a running execution of these steps; `more` replaces or adds fields."""
+    definition = {"Version": "2020-12-01", "Steps": [{"Name": "A", "Arguments": {}, **step} for step in steps]}
+    execution = {
+        "PipelineArn": f"{ARN}:pipeline/line",
+        "PipelineExecutionArn": EXECUTION,
+        "PipelineExecutionStatus": "Executing",
+        "CreationTime": 0.0,
+        "LastModifiedTime": 0.0,
+        "_Definition": json.dumps(definition),
+        "_Parameters": {},
+        STEPS: {},
+        **more,
+    }
+    context.table(EXECUTIONS).put(EXECUTION, execution)
+
+
 def test_a_stop_while_a_job_is_being_started_stops_it(context: Context) -> None:
     """The job is stored, so it can be listed and stopped; it does not run yet."""
     jobs, run = context.shared(Jobs), Stopped()
     request = {"ProcessingJobName": "early"}
     stopper = threading.Thread(target=PROCESSING_JOBS.stop, args=(context, request))
-
-    def started(*_: object) -> Run:
-        watched = Watched(jobs.starting)
-        jobs.starting = watched  # type: ignore[assignment]
-        stopper.start()
-        assert watched.came.wait(60), "it did not look whether the job is being started"
-        return run
-
+    started = stopped_meanwhile(jobs, "starting", stopper, run)
     kind = JobKind("ProcessingJob", "processing job", lambda *_: None, lambda *_: {}, started)
     kind.create(context, request)
     stopper.join()
@@ -148,17 +171,7 @@ def test_a_job_that_is_stopped_before_a_restart_has_resumed_it_has_stopped(conte
 
 
 def test_an_execution_that_is_stopped_before_a_restart_has_resumed_it_has_stopped(context: Context) -> None:
-    definition = json.dumps({"Version": "2020-12-01", "Steps": [{"Name": "A", "Type": "Fail", "Arguments": {}}]})
-    execution = {
-        "PipelineArn": f"{ARN}:pipeline/line",
-        "PipelineExecutionArn": EXECUTION,
-        "PipelineExecutionStatus": "Executing",
-        "CreationTime": 0.0,
-        "LastModifiedTime": 0.0,
-        "_Definition": definition,
-        STEPS: {},
-    }
-    context.table(EXECUTIONS).put(EXECUTION, execution)
+    executing(context, {"Type": "Fail"})
     pipelines.stop_pipeline_execution(context, {"PipelineExecutionArn": EXECUTION})
     pipelines.resume(context)
     ended = context.table(EXECUTIONS).get(EXECUTION) or {}
@@ -186,26 +199,15 @@ def test_an_execution_whose_stop_a_restart_cut_off_stops_the_jobs_that_run_again
 
     run = Job()
     jobs.start("ProcessingJob", "cut", run)
-    names = ("Long", "Look")
     steps = [
         {"Name": "Long", "Type": "Processing", "Arguments": {}},
         {"Name": "Look", "Type": "Lambda", "FunctionArn": "function", "Arguments": {}},
         {"Name": "Never", "Type": "Fail", "Arguments": {}},
     ]
-    execution: dict[str, Any] = {
-        "PipelineArn": f"{ARN}:pipeline/line",
-        "PipelineExecutionArn": EXECUTION,
-        "PipelineExecutionStatus": "Stopping",
-        "CreationTime": 0.0,
-        "LastModifiedTime": 0.0,
-        "_Id": "one",
-        "_PipelineName": "line",
-        "_Definition": json.dumps({"Version": "2020-12-01", "Steps": steps}),
-        "_Parameters": {},
-        STEPS: {name: {"StepName": name, "StepStatus": "Executing", "StartTime": 0.0} for name in names},
-    }
-    execution[STEPS]["Long"]["_Job"] = "cut"
-    context.table(EXECUTIONS).put(EXECUTION, execution)
+    running = {name: {"StepName": name, "StepStatus": "Executing", "StartTime": 0.0} for name in ("Long", "Look")}
+    running["Long"]["_Job"] = "cut"
+    more = {"_Id": "one", "_PipelineName": "line", "PipelineExecutionStatus": "Stopping", STEPS: running}
+    executing(context, *steps, **more)
     pipelines.resume(context)
     jobs.wait(EXECUTIONS, EXECUTION)
     assert run.asked.is_set()
@@ -229,18 +231,8 @@ def test_a_tuning_job_whose_stop_a_restart_cut_off_stops_the_trials_that_run_aga
 
 def test_a_step_that_has_ended_is_not_stopping_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its job may end between the look at the steps that run and the stop of their jobs."""
-    definition = {"Version": "2020-12-01", "Steps": [{"Name": "A", "Type": "Training", "Arguments": {}}]}
-    execution = {
-        "PipelineArn": f"{ARN}:pipeline/line",
-        "PipelineExecutionArn": EXECUTION,
-        "PipelineExecutionStatus": "Executing",
-        "CreationTime": 0.0,
-        "LastModifiedTime": 0.0,
-        "_Definition": json.dumps(definition),
-        "_Parameters": {},
-        STEPS: {"A": {"StepName": "A", "StepStatus": "Executing", "StartTime": 0.0, "_Job": "a"}},
-    }
-    context.table(EXECUTIONS).put(EXECUTION, execution)
+    running = {"StepName": "A", "StepStatus": "Executing", "StartTime": 0.0, "_Job": "a"}
+    executing(context, {"Type": "Training"}, **{STEPS: {"A": running}})
     run = PipelineRun(context, EXECUTION)
     seen = run._record.read()
     run._record.change_step(run._definition.steps["A"], StepStatus="Succeeded")
@@ -258,14 +250,7 @@ def test_a_tuning_job_that_is_stopped_while_it_starts_a_trial_stops_the_trial(
     context.table(TUNING).put("cut", searching())
     run, trial = tuner.TuningRun(context, "cut"), Stopped()
     stopper = threading.Thread(target=run.stop)
-
-    def started(*_: object, **__: object) -> Run:
-        watched = Watched(run._lock)
-        run._lock = watched  # type: ignore[assignment]
-        stopper.start()
-        assert watched.came.wait(60), "it did not look whether a trial is being started"
-        return trial
-
+    started = stopped_meanwhile(run, "_lock", stopper, trial)
     monkeypatch.setattr(tuner, "TrainingRun", started)
     kind = JobKind("TrainingJob", "training job", lambda *_: None, lambda *_: {}, started)
     monkeypatch.setattr(tuner, "TRAINING_JOBS", kind)
