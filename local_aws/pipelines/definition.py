@@ -18,7 +18,23 @@ from local_aws.pipelines.retry_policy import RETRIED_STEPS, RetryPolicy, read_po
 VERSION = "2020-12-01"
 RUNNABLE = frozenset({"Processing", "Training", "Tuning", "Model", "RegisterModel", "Condition", "Fail", "Lambda"})
 _ELSEWHERE = frozenset(
-    {"Transform", "Callback", "AutoML", "ClarifyCheck", "QualityCheck", "EMR", "EMRServerless", "NotebookJob"}
+    {
+        "AutoML",
+        "Callback",
+        "ClarifyCheck",
+        "Cleanup",
+        "EMR",
+        "EMRServerless",
+        "Endpoint",
+        "EndpointConfig",
+        "ForEach",
+        "InferenceComponent",
+        "Job",
+        "Lineage",
+        "NotebookJob",
+        "QualityCheck",
+        "Transform",
+    }
 )
 _STEP_NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 _MOST_OUTPUTS = 50
@@ -34,7 +50,9 @@ EXECUTION_VALUES = frozenset(
 )
 """What references `Execution.*` may name."""
 _VALUES_ELSEWHERE = frozenset({"TrainingJobName", "ProcessingJobName"})
-_DEFINITION_MEMBERS = frozenset({"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps"})
+_DEFINITION_MEMBERS = frozenset(
+    {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
+)
 _STEP_MEMBERS = frozenset(
     {
         "Name",
@@ -137,6 +155,8 @@ def read_definition(text: str) -> Definition:
     if not document.get("Steps"):
         raise refused("it has no Steps")
     refuse_unknown("the definition", document, _DEFINITION_MEMBERS)
+    if document.get("MlflowConfig"):  # the SDK, version 3, sends an empty one with every definition
+        raise not_local("MlflowConfig does not run locally", "leave it out of the definition")
     try:
         parameters = read_parameters(document.get("Parameters", []))
         found = list(_steps(document["Steps"], None))
@@ -234,6 +254,8 @@ def _check_conditions(step: str, conditions: list[dict[str, Any]]) -> None:
 def _depends_on(step: str, names: Any) -> frozenset[str]:
     if not isinstance(names, list):
         raise refused(f"step {step}: DependsOn must be a list of step names, got {names!r}")
+    if not all(isinstance(name, str) for name in names):
+        raise not_local(f"Step {step}: a condition in DependsOn does not run locally", "give the names of steps only")
     return frozenset(names)
 
 

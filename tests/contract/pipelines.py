@@ -67,7 +67,9 @@ REPORT = {"PropertyFiles": [{"PropertyFileName": "report", "OutputName": "out", 
 
 def define(*steps: dict[str, Any], parameters: list[dict[str, Any]] | None = None) -> str:
     """A pipeline definition of these steps."""
-    return json.dumps({"Version": "2020-12-01", "Parameters": parameters or [], "Steps": list(steps)})
+    # The last two as the SDK, version 3, sends them with every definition.
+    document = {"Version": "2020-12-01", "Metadata": {}, "Parameters": parameters or [], "Steps": list(steps)}
+    return json.dumps(document | {"PipelineExperimentConfig": None, "MlflowConfig": None})
 
 
 def create(client: ClientFactory, name: str, *steps: dict[str, Any], **members: Any) -> None:

@@ -342,6 +342,16 @@ def test_parameters_are_checked_before_anything_starts(
             "the definition has unknown members: Step",
         ),
         (
+            json.dumps(
+                {
+                    "Version": "2020-12-01",
+                    "MlflowConfig": {"MlflowResourceArn": "arn"},
+                    "Steps": [processing_step("A", "true")],
+                }
+            ),
+            "MlflowConfig does not run locally",
+        ),
+        (
             define(processing_step("A", "true"), parameters=[{"Name": "N", "Type": "Integer", "DefaultValue": "1"}]),
             "parameter N is of type Integer, and '1' is not",
         ),
@@ -364,6 +374,11 @@ def test_parameters_are_checked_before_anything_starts(
             "parameter N has unknown members: Default; known: DefaultValue",
         ),
         (define(processing_step("A", "true", DependsOn="B")), "DependsOn must be a list of step names, got 'B'"),
+        (
+            define(processing_step("A", "true", DependsOn=[{"Step": "B", "Trigger": "Any"}])),
+            "a condition in DependsOn does not run locally",
+        ),
+        (define({"Name": "A", "Type": "ForEach", "Arguments": {}}), "steps of type ForEach do not run locally"),
         (
             define(processing_step("A", "true", CacheConfig={"Enabled": "false"})),
             "CacheConfig.Enabled must be true or false, got 'false'",
