@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+import fingerprint
 import spot_fallback
 from functions.aws import stop_running
 from promotion import registry
@@ -61,6 +62,29 @@ def test_a_refusal_is_not_an_absence(operation: str, ask: Callable[[], object], 
     answers[operation] = refusal("ExpiredToken")
     with pytest.raises(ClientError, match="you may not"):
         ask()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "event"),
+    [
+        ("PhotosUri", {"PhotosUri": "s3://bins/", "LabelsUri": "none", "Weights": "none"}),
+        ("Weights", {"PhotosUri": "s3://bins/", "LabelsUri": "none", "Weights": "s3://bins/weights.safetensors"}),
+    ],
+)
+def test_an_address_that_s3_does_not_list_is_named_with_its_parameter(
+    parameter: str, event: dict[str, str], answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALS", "s3://bins-dev-data/seals")
+    monkeypatch.setenv("LISTINGS", "s3://bins-dev-data/listings")
+    photo = {"Key": "bin-images/1.jpg", "Size": 1, "ETag": '"0"'}
+    pages = iter([{"Contents": [photo]}, {}] if parameter == "Weights" else [])
+    answers["ListObjectsV2"] = lambda: next(pages, refusal("InternalError")())
+    answers["PutObject"] = dict
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
+    with pytest.raises(
+        fingerprint.FingerprintError, match=rf"{parameter} {event[parameter]}: .*InternalError.*you may"
+    ):
+        fingerprint.handler(event, context)
 
 
 def test_an_update_that_may_not_be_made_is_neither_made_nor_busy(answers: Answers) -> None:

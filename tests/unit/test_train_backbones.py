@@ -11,6 +11,8 @@ import boto3
 import numpy as np
 import pytest
 import torch
+from boto3.exceptions import Boto3Error, RetriesExceededError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -86,6 +88,27 @@ def test_weights_from_s3(
 
     monkeypatch.setattr(boto3, "client", lambda service: Store() if service == "s3" else None)
     assert same(load_backbone("small", "s3://models/there/mine.safetensors", 0, container), weights)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject"),
+        EndpointConnectionError(endpoint_url="https://s3.us-east-1.amazonaws.com"),
+        RetriesExceededError(Boto3Error("cut")),
+    ],
+    ids=["refused", "unreachable", "cut"],
+)
+def test_weights_that_s3_does_not_give_are_named(
+    error: Exception, container: JobContainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store:
+        def download_file(self, bucket: str, key: str, path: str) -> None:
+            raise error
+
+    monkeypatch.setattr(boto3, "client", lambda service: Store())
+    with pytest.raises(JobError, match=r"weights s3://models/mine\.safetensors could not be read: "):
+        load_backbone("small", "s3://models/mine.safetensors", 0, container)
 
 
 def test_a_classifier_in_the_file_is_ignored(tmp_path: Path, container: JobContainer, weights: Weights) -> None:

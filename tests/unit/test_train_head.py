@@ -172,6 +172,7 @@ def test_a_trial_saves_its_head_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         (["--learning-rate", "1"], "unrecognized arguments: --learning-rate 1"),
         (["--backbone", "resnet50"], "backbone is resnet50, but the features were embedded with small"),
         (["--weights", "torchvision"], "--weights is torchvision, but the features were embedded with none"),
+        (["--features", "stages"], "features is stages, but Embed has written those of last only: embed again"),
         (["--fit", "whole"], "--fit is whole, but the features were embedded with crop"),
         (["--input-size", "300"], "--input-size is 300, but the features were embedded with 224"),
         (["--head-rate", "0.5"], "--head-rate has no effect with strategy head, only with full"),

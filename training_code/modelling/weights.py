@@ -85,6 +85,7 @@ def _read_package(name: str) -> tuple[str, dict[str, Tensor]]:
 
 def _download_from_s3(uri: str) -> tuple[str, dict[str, Tensor]]:
     import boto3
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, key = bucket_and_key(uri)
@@ -94,7 +95,8 @@ def _download_from_s3(uri: str) -> tuple[str, dict[str, Tensor]]:
             s3 = boto3.client("s3")
             s3.download_file(bucket, key, str(path))
             why = file_mismatch(s3.head_object(Bucket=bucket, Key=key), path)
-        except (BotoCoreError, ClientError) as error:
+        # A download that is cut again and again is an error of boto3, not of botocore.
+        except (BotoCoreError, Boto3Error, ClientError) as error:
             raise JobError(f"weights {uri} could not be read: {error}") from error
         if why:
             raise JobError(f"weights {uri} arrived damaged: {why}; start again")
