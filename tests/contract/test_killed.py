@@ -245,7 +245,8 @@ def test_an_endpoint_that_was_starting_belongs_to_its_stack(state_dir: Path) -> 
     aws = LocalAws(state_dir)
     aws.start()
     client = connect(aws)
-    create_config(client, "slow", push_image(aws, client), ping_status=500)
+    ready = state_dir.parent / "ready"
+    create_config(client, "slow", push_image(aws, client), ready=str(ready))
     endpoint = {"EndpointName": "starting", "EndpointConfigName": "slow"}
     template = {"Resources": {"Endpoint": {"Type": "AWS::SageMaker::Endpoint", "Properties": endpoint}}}
     client("cloudformation").create_stack(StackName="cut", TemplateBody=json.dumps(template))
@@ -256,6 +257,7 @@ def test_an_endpoint_that_was_starting_belongs_to_its_stack(state_dir: Path) -> 
         (resource,) = client("cloudformation").describe_stack_resources(StackName="cut")["StackResources"]
         assert resource["PhysicalResourceId"].endswith("endpoint/starting")
         client("cloudformation").delete_stack(StackName="cut")
+        ready.touch()  # an endpoint that is being created cannot be deleted: its stack waits
         client("cloudformation").get_waiter("stack_delete_complete").wait(StackName="cut", WaiterConfig={"Delay": 1})
         assert client("sagemaker").list_endpoints()["Endpoints"] == []
 
