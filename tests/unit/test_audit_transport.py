@@ -159,9 +159,12 @@ def own_signal_stack() -> None:
 
 
 def join_threads(prefix: str) -> None:
-    """Waits as Python does at its end: a pool does not know a thread that it was starting when Ctrl-C came."""
+    """Waits as Python does at its end: a pool does not know a thread that it was starting when Ctrl-C came.
+
+    Such a thread may not run yet, and then it cannot be joined.
+    """
     for thread in threading.enumerate():
-        if thread.name.startswith(prefix):
+        if thread.name.startswith(prefix) and thread._started.wait(10):  # type: ignore[attr-defined]
             thread.join()
 
 
