@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +29,8 @@ _COUNTED = (1, 2, 3, 4, 5)
 _SAME_BIN = 0.08
 _DEFECTS = ("truncated photo", "no record", "broken record", "no quantity", "no photo", "empty photo")
 _DEFECT_EVERY = 40
+_AHEAD = 256
+"""Bins that wait for a thread at most."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,18 @@ class Bucket:
     defects: dict[str, str] = field(default_factory=dict)
     wrong: dict[str, int] = field(default_factory=dict)
     """What really is in the bins whose recorded quantity was made wrong."""
+
+
+@dataclass(frozen=True)
+class _Bin:
+    """All that decides the files of an id."""
+
+    image_id: str
+    stock_seed: int
+    count: int
+    view: int
+    defect: str | None
+    recorded: int
 
 
 def ids_of(photos: int) -> Iterator[str]:
@@ -62,9 +80,24 @@ def render_bucket(
         raise ValueError(f"photos must be at least 1, got {photos}")
     if not 0 <= wrong_records <= 1:
         raise ValueError(f"wrong_records must be a share from 0 to 1, got {wrong_records}")
-    (folder / "bin-images").mkdir(parents=True, exist_ok=True)
-    (folder / "metadata").mkdir(parents=True, exist_ok=True)
-    bucket = Bucket(folder)
+    for part in ("bin-images", "metadata"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    bucket, bins = Bucket(folder), _bins(photos, seed, wrong_records)
+    # Pillow and numpy compute without Python's lock for half of a photo's time.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        while some := list(islice(bins, _AHEAD)):
+            for bin_, _ in zip(some, pool.map(partial(_write, folder), some), strict=True):
+                if bin_.defect:
+                    bucket.defects[bin_.image_id] = bin_.defect
+                else:
+                    bucket.counts[bin_.image_id] = bin_.recorded
+                if bin_.recorded != bin_.count:
+                    bucket.wrong[bin_.image_id] = bin_.count
+                say(len(bucket.counts) + len(bucket.defects))
+    return bucket
+
+
+def _bins(photos: int, seed: int, wrong_records: float) -> Iterator[_Bin]:
     rng, mistakes = random.Random(f"bucket {seed}"), random.Random(f"mistakes {seed}")
     stock_seed, count, view = 0, 0, 0
     for index, image_id in enumerate(ids_of(photos)):
@@ -77,20 +110,14 @@ def render_bucket(
         recorded = count
         if not defect and count in _COUNTED and mistakes.random() < wrong_records:
             recorded = mistakes.choice([other for other in _COUNTED if other != count])
-            bucket.wrong[image_id] = count
-        _write(folder, image_id, stock_seed, count, view, defect, recorded)
-        if defect:
-            bucket.defects[image_id] = defect
-        else:
-            bucket.counts[image_id] = recorded
-        say(index + 1)
-    return bucket
+        yield _Bin(image_id, stock_seed, count, view, defect, recorded)
 
 
-def _write(folder: Path, image_id: str, seed: int, count: int, view: int, defect: str | None, recorded: int) -> None:
-    stock = make_stock(random.Random(f"stock {seed} {count}"), count)
+def _write(folder: Path, bin_: _Bin) -> None:
+    image_id, seed, view, defect = bin_.image_id, bin_.stock_seed, bin_.view, bin_.defect
+    stock = make_stock(random.Random(f"stock {seed} {bin_.count}"), bin_.count)
     photo = _jpeg(draw(stock, seed, view), random.Random(f"quality {seed} {view}"))
-    record = metadata(stock) | {"EXPECTED_QUANTITY": recorded}
+    record = metadata(stock) | {"EXPECTED_QUANTITY": bin_.recorded}
     text = json.dumps(record, indent=4)
     if defect == "truncated photo":
         photo = photo[: len(photo) // 3]

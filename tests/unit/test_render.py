@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,19 @@ def test_negative_counts_are_refused() -> None:
 def test_a_bucket_needs_a_photo(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="photos must be at least 1"):
         render_bucket(tmp_path, photos=0)
+
+
+def test_the_number_of_processors_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for processors in (1, 7):
+        monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
+        said: list[int] = []
+        bucket = render_bucket(tmp_path / str(processors), 60, 3, 0.3, said.append)
+        assert said == list(range(1, 61))
+        files = sorted(path for path in bucket.folder.rglob("*") if path.is_file())
+        contents = {path.relative_to(bucket.folder): path.read_bytes() for path in files}
+        found.append((contents, list(bucket.counts.items()), bucket.defects, bucket.wrong))
+    assert found[0] == found[1]
 
 
 def test_the_bucket_is_laid_out_like_the_public_one(bucket: Bucket) -> None:
