@@ -63,6 +63,7 @@ def user_data(stack: BinventoryStack, *, code: s3_assets.Asset, data_bucket: s3.
     # Three time limits, one after the other: of the run, of its process, of the machine.
     variables = {
         "AWS_DEFAULT_REGION": stack.region,
+        "OMP_WAIT_POLICY": "PASSIVE",  # as of the pipeline's jobs
         "CODE_URI": code.s3_object_url,
         "EXECUTIONS_URI": f"s3://{data_bucket.bucket_name}/{EXECUTIONS_PREFIX}",
         "MAX_MINUTES": str(minutes),
