@@ -63,8 +63,8 @@ class PipelineContext:
     def environment(self) -> dict[str, str]:
         """Environment of every job. SageMaker sets only AWS_REGION, which boto3 does not read.
 
-        OMP_WAIT_POLICY: PyTorch's threads sleep while they wait for each other. By default they spin, and where anything
-        else runs, they spin on the processor that the last thread needs (docs/training.md, How fast).
+        OMP_WAIT_POLICY: PyTorch's threads sleep while they wait for each other. By default they spin, and where
+        anything else runs, they spin on the processor that the last thread needs (docs/training.md, How fast).
         """
         return {
             "AWS_DEFAULT_REGION": self.settings.region, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1",
