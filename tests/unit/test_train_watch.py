@@ -31,7 +31,7 @@ from watching.watcher import RunWatcher, layer_signals
 def layer(
     name: str = "head", *, weight: float = 1.0, deviation: float = 0.1, gradient: float = 0.1, finite: bool = True
 ) -> LayerSignal:
-    return LayerSignal(name, weight, deviation, gradient, finite)
+    return LayerSignal(name, weight, gradient, finite, deviation)
 
 
 def epochs(train_losses: Sequence[float], validation_losses: Sequence[float]) -> list[EpochResult]:
@@ -170,7 +170,7 @@ def test_what_a_rule_has_seen_survives_a_restart() -> None:
 def test_signals_are_those_of_the_tensors() -> None:
     network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     network(torch.randn(5, 4)).square().sum().backward()
-    for signal, place in zip(layer_signals(network), ("0", "1"), strict=True):
+    for signal, place in zip(layer_signals(network, deviations=True), ("0", "1"), strict=True):
         weight = network.get_parameter(f"{place}.weight")
         assert weight.grad is not None
         assert signal.weight_norm == pytest.approx(float(weight.detach().norm()))

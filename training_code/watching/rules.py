@@ -18,10 +18,11 @@ class LayerSignal:
 
     name: str
     weight_norm: float
-    weight_deviation: float
     gradient_norm: float
     finite: bool
     """Whether every weight and gradient is a finite number."""
+    weight_deviation: float | None = None
+    """Measured where weights are initial ones: it takes as long as all the norms."""
 
 
 @dataclass(frozen=True)

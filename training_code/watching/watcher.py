@@ -41,14 +41,15 @@ class RunWatcher:
 
     def on_step(self, result: StepResult) -> None:
         """Look at the gradients before they are used."""
-        if not self._started:
+        first = not self._started
+        if first:
             self._started = True
             for rule in self.rules:
                 self._judge(rule, rule.on_start(self._counts))
         if result.step % self._every:
             return
         self._remember_loss(result.step, result.loss)
-        layers = layer_signals(result.network)
+        layers = layer_signals(result.network, deviations=first)
         self._looked += 1
         for layer in layers:
             self._sums[layer.name] = self._sums.get(layer.name, 0.0) + layer.gradient_norm
@@ -106,8 +107,11 @@ class RunWatcher:
             self.curves.steps = self.curves.steps[::2]
 
 
-def layer_signals(network: nn.Module) -> list[LayerSignal]:
-    """Norms of every weight tensor (not biases or norms) and its gradient."""
+def layer_signals(network: nn.Module, *, deviations: bool) -> list[LayerSignal]:
+    """Norms of every weight tensor (not biases or norms) and its gradient; of the weights also the deviation if asked.
+
+    The deviation of initial weights shows those that are all equal.
+    """
     named = [
         (name, value, value.grad)
         for name, value in network.named_parameters()
@@ -119,12 +123,12 @@ def layer_signals(network: nn.Module) -> list[LayerSignal]:
     gradients = [gradient for _, _, gradient in named if gradient is not None]
     # One transfer for all the numbers: a read a layer would stall a GPU at every one.
     norms = torch.stack([*torch._foreach_norm(weights), *torch._foreach_norm(gradients)]).tolist()
-    spreads = torch.stack([weight.std(correction=0) for weight in weights]).tolist()
+    spreads = torch.stack([weight.std(correction=0) for weight in weights]).tolist() if deviations else None
     count = len(named)
     return [
         LayerSignal(
-            name, norms[row], spreads[row], norms[count + row],
-            math.isfinite(norms[row]) and math.isfinite(norms[count + row]),
+            name, norms[row], norms[count + row], math.isfinite(norms[row]) and math.isfinite(norms[count + row]),
+            spreads[row] if spreads else None,
         )
         for row, (name, _, _) in enumerate(named)
     ]  # fmt: skip
