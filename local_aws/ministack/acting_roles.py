@@ -2,27 +2,25 @@
 
 ministack takes any address, and gives a function the rights of a role that does not trust Lambda.
 
-Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, `services.scheduler._error`,
-`core.responses.error_response_json` and `services.cloudformation.provisioners._RESOURCE_HANDLERS`.
+Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, `services.scheduler._error` and
+`core.responses.error_response_json`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from functools import partial, wraps
+from functools import partial
 from typing import Any, Final
 
 from local_aws.ministack import trust
+from local_aws.ministack.stack_resources import Problem, Properties, json_object, refuse
 
 _FUNCTIONS: Final = re.compile(r"/2015-03-31/functions(/[^/]+/configuration)?/?")
 _SCHEDULES: Final = re.compile(r"/schedules/[^/]+")
 _LAMBDA: Final = "The role defined for the function cannot be assumed by Lambda."
 _SCHEDULER: Final = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
-Problem = Callable[[Mapping[str, Any]], str]
-"""Why a request or the properties of a resource name a role that the service cannot assume; empty if they do not."""
 
 
 def require_trusting_roles(*, account: str, region: str) -> None:
@@ -35,10 +33,10 @@ def require_trusting_roles(*, account: str, region: str) -> None:
         trusts = partial(trust.is_trusting, account=account, region=region, principal=principal, source=source)
         return words if role and not trusts(str(role)) else ""
 
-    def of_function(asked: Mapping[str, Any]) -> str:
+    def of_function(asked: Properties) -> str:
         return unassumable(asked.get("Role"), "lambda", _LAMBDA)
 
-    def of_schedule(asked: Mapping[str, Any]) -> str:
+    def of_schedule(asked: Properties) -> str:
         target = asked.get("Target")
         role = target.get("RoleArn") if isinstance(target, dict) else None
         # AWS names the group of the schedule as the source, not the schedule.
@@ -67,7 +65,7 @@ def _check_requests(service: str, paths: re.Pattern[str], problem: Problem, refu
     ) -> Any:
         if method in {"POST", "PUT"} and paths.fullmatch(path):
             try:
-                if wrong := problem(_object(body)):
+                if wrong := problem(json_object(body)):
                     return refuse("", wrong, 400)
             except trust.ConditionNotHeldError as error:
                 return refuse("NotImplemented", str(error), 501)
@@ -77,25 +75,8 @@ def _check_requests(service: str, paths: re.Pattern[str], problem: Problem, refu
 
 
 def _check_stacks(kind: str, problem: Problem) -> None:
-    from ministack.services.cloudformation import provisioners
+    def in_words_of_a_stack(properties: Properties) -> str:
+        found = problem(properties)
+        return found and f"{found} (Status Code: 400, HandlerErrorCode: InvalidRequest)"
 
-    def checked(work: Callable[..., Any], position: int) -> Callable[..., Any]:
-        @wraps(work)
-        def create_or_update(*given: Any) -> Any:
-            if wrong := problem(given[position]):
-                raise ValueError(f"{wrong} (Status Code: 400, HandlerErrorCode: InvalidRequest)")
-            return work(*given)
-
-        return create_or_update
-
-    handlers = provisioners._RESOURCE_HANDLERS[kind]
-    for verb, position in (("create", 1), ("update", 2)):
-        handlers[verb] = checked(handlers[verb], position)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body or b"{}")
-    except ValueError:
-        return {}  # the operation itself refuses it
-    return document if isinstance(document, dict) else {}
+    refuse(kind, in_words_of_a_stack)

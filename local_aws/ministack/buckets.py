@@ -1,7 +1,7 @@
 """Properties of a stack's buckets that ministack drops: encryption, lifecycle, access logging, the end of versioning.
 
-Uses these internals of version 1.5.33: in `services.cloudformation.provisioners` `_S3_BUCKET_CONFIGURATIONS` (property,
-what makes its XML, what stores that, what removes it) and `_RESOURCE_HANDLERS`, and in `services.s3` `_buckets`,
+Uses these internals of version 1.5.33: `services.cloudformation.provisioners._S3_BUCKET_CONFIGURATIONS` (property, what
+makes its XML, what stores that, what removes it), and in `services.s3` `_buckets`,
 `_put_bucket_encryption`, `_delete_bucket_encryption`, `_put_bucket_lifecycle`, `_delete_bucket_lifecycle`,
 `_put_bucket_logging`, `_put_bucket_versioning` and `_delete_bucket`. tests/contract/test_hooks.py fails for one that
 moved when ministack is upgraded.
@@ -10,14 +10,14 @@ moved when ministack is upgraded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable
 from typing import Any, Final
 
 from botocore.serialize import create_serializer
 
+from local_aws.ministack.stack_resources import Properties, around
+
 ReadModel = Callable[[str], Any]
-Properties = Mapping[str, Any]
 _ONLY_ON_AWS: Final = (
     "AccelerateConfiguration",
     "ObjectLockConfiguration",
@@ -64,9 +64,7 @@ def keep_bucket_properties(model: ReadModel) -> None:
         ("LoggingConfiguration", dict, put_logging, lambda bucket: log(bucket, {})),
         ("VersioningConfiguration", dict, version, lambda bucket: version(bucket, {"Status": "Suspended"})),
     )
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]
-    for verb, position in (("create", 1), ("update", 2)):
-        handlers[verb] = _refusing(handlers[verb], position)
+    around("AWS::S3::Bucket", _whole_or_refused)
 
 
 def encryption(properties: Properties) -> dict[str, Any]:
@@ -142,20 +140,16 @@ def _fitted(shape: Any, value: Any) -> Any:
     return str(value).lower() == "true" if shape.type_name == "boolean" else value
 
 
-def _refusing(work: Callable[..., Any], position: int) -> Callable[..., Any]:
+def _whole_or_refused(properties: Properties, work: Callable[[], Any]) -> Any:
     from ministack.services import s3
 
-    @wraps(work)
-    def create_or_update(*given: Any) -> Any:
-        if named := [name for name in _ONLY_ON_AWS if given[position].get(name)]:
-            raise ValueError(f"{', '.join(named)} of a bucket does not run locally, only on AWS; leave it out here")
-        there = set(s3._buckets)
-        try:
-            return work(*given)
-        except ValueError:
-            # The stack knows nothing of a bucket that was made and could not be given its properties.
-            for name in set(s3._buckets) - there:
-                s3._delete_bucket(name)
-            raise
-
-    return create_or_update
+    if named := [name for name in _ONLY_ON_AWS if properties.get(name)]:
+        raise ValueError(f"{', '.join(named)} of a bucket does not run locally, only on AWS; leave it out here")
+    there = set(s3._buckets)
+    try:
+        return work()
+    except ValueError:
+        # The stack knows nothing of a bucket that was made and could not be given its properties.
+        for name in set(s3._buckets) - there:
+            s3._delete_bucket(name)
+        raise

@@ -4,8 +4,8 @@ policies, long events.
 Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`,
 `_copy_object`, `_buckets`, `_create_multipart_upload`, `_complete_multipart_upload` and `_multipart_uploads`, in
 `services.cloudwatch` `_dims_from_list`, `_put_metric_alarm` and `_error`, in `services.iam` `_error`,
-`_lookup_policy`, `_aws_managed_policies`, `_IAM_HANDLERS`, `_roles` and `_users`, and in `services.cloudformation`
-`provisioners._RESOURCE_HANDLERS` and `engine._evaluate_conditions`.
+`_lookup_policy`, `_aws_managed_policies`, `_IAM_HANDLERS`, `_roles` and `_users`, and
+`services.cloudformation.engine._evaluate_conditions`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Final
 from urllib.parse import parse_qs
+
+from local_aws.ministack.stack_resources import Properties, refuse
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -205,7 +207,6 @@ def _entry_size(entry: Mapping[str, Any]) -> int:
 def _attach_only_policies_that_exist() -> None:
     """Refuse to attach a managed policy that does not exist, as AWS does; ministack attaches any address."""
     from ministack.services import iam
-    from ministack.services.cloudformation import provisioners
 
     def problem(arn: str) -> str | None:
         if iam._lookup_policy(arn) is not None:
@@ -226,22 +227,14 @@ def _attach_only_policies_that_exist() -> None:
         refused: Answer | None = iam._error(404, "NoSuchEntity", message, ns="iam") if message else None
         return refused
 
-    def checked(work: Callable[..., Any], position: int) -> Callable[..., Any]:
-        def create_or_update(*given: Any) -> Any:
-            arns = given[position].get("ManagedPolicyArns") or []
-            for arn in filter(None, arns):  # an empty parameter that is a list has one empty part
-                if message := problem(arn):
-                    raise ValueError(f"{message} (Service: Iam, Status Code: 404, HandlerErrorCode: NotFound)")
-            return work(*given)
-
-        return create_or_update
+    def of_resource(properties: Properties) -> str:
+        arns = filter(None, properties.get("ManagedPolicyArns") or [])  # an empty list parameter has one empty part
+        message = next(filter(None, map(problem, arns)), "")
+        return message and f"{message} (Service: Iam, Status Code: 404, HandlerErrorCode: NotFound)"
 
     _before("iam", refusal)
     for name in _TYPES:
-        handlers = provisioners._RESOURCE_HANDLERS[name]
-        for verb, position in (("create", 1), ("update", 2)):
-            if verb in handlers:
-                handlers[verb] = checked(handlers[verb], position)
+        refuse(name, of_resource)
 
 
 def _simulate_by_full_address() -> None:

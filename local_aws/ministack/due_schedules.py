@@ -5,14 +5,12 @@ read, which is never due.
 
 Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, `services.scheduler` `_schedules`, `_tick_schedules`,
 `_SCHEDULE_TICK_INTERVAL`, `_schedule_last_fired`, `_to_epoch` and `_error`, in `services.eventbridge`
-`_parse_rate_seconds`, `_parse_cron_fields`, `_cron_next_fire` and `_invoke_target`, and
-`services.cloudformation.provisioners._RESOURCE_HANDLERS`. tests/contract/test_hooks.py fails for one that moved when
-ministack is upgraded.
+`_parse_rate_seconds`, `_parse_cron_fields`, `_cron_next_fire` and `_invoke_target`.
+tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -20,9 +18,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
+
+from local_aws.ministack.stack_resources import Properties, around, json_object
 
 _log = logging.getLogger(__name__)
 _AT: Final = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
@@ -34,7 +34,6 @@ def keep_time_zones() -> None:
     """Have schedules fire in their time zones; refuse one whose expression or zone cannot be read, as AWS does."""
     from ministack import app
     from ministack.services import scheduler
-    from ministack.services.cloudformation import provisioners
 
     scheduler._tick_schedules = partial(_fire_what_is_due, time.time())
     scheduler._SCHEDULE_TICK_INTERVAL = _LOOK_SECONDS
@@ -43,14 +42,12 @@ def keep_time_zones() -> None:
     async def handle_checked(
         method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
     ) -> Any:
-        if method in {"POST", "PUT"} and path.startswith("/schedules/") and (wrong := problem(_object(body))):
+        if method in {"POST", "PUT"} and path.startswith("/schedules/") and (wrong := problem(json_object(body))):
             return scheduler._error(400, "ValidationException", wrong)
         return await handle(method, path, headers, body, query)
 
     app.SERVICE_HANDLERS["scheduler"] = handle_checked
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"]
-    for verb, position in (("create", 1), ("update", 2)):
-        handlers[verb] = _with_what_it_drops(handlers[verb], position)
+    around("AWS::Scheduler::Schedule", _with_what_it_drops)
 
 
 def problem(schedule: Mapping[str, Any]) -> str:
@@ -186,26 +183,13 @@ def _event(schedule: Mapping[str, Any], place: tuple[str, str, str], now: float)
     }
 
 
-def _with_what_it_drops(work: Callable[..., Any], position: int) -> Callable[..., Any]:
-    @wraps(work)
-    def create_or_update(*given: Any) -> Any:
-        from ministack.services import scheduler
+def _with_what_it_drops(properties: Properties, work: Callable[[], Any]) -> Any:
+    from ministack.services import scheduler
 
-        properties = given[position]
-        if wrong := problem(properties):
-            raise ValueError(f"{wrong} (Service: Scheduler, Status Code: 400)")
-        name, attributes = work(*given)
-        kept = scheduler._schedules[f"{properties.get('GroupName', 'default')}/{name}"]
-        kept.update({member: properties.get(member) for member in _DROPPED})
-        kept["ScheduleExpressionTimezone"] = properties.get("ScheduleExpressionTimezone") or "UTC"
-        return name, attributes
-
-    return create_or_update
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body or b"{}")
-    except ValueError:
-        return {}  # the operation itself refuses it
-    return document if isinstance(document, dict) else {}
+    if wrong := problem(properties):
+        raise ValueError(f"{wrong} (Service: Scheduler, Status Code: 400)")
+    name, attributes = work()
+    kept = scheduler._schedules[f"{properties.get('GroupName', 'default')}/{name}"]
+    kept.update({member: properties.get(member) for member in _DROPPED})
+    kept["ScheduleExpressionTimezone"] = properties.get("ScheduleExpressionTimezone") or "UTC"
+    return name, attributes

@@ -3,20 +3,18 @@
 ministack empties an existing log group, and gives a stack the role, function, alarm, dashboard, rule or schedule of
 another one, which goes when the stack goes.
 
-Uses these internals of version 1.5.33: `services.cloudformation.provisioners._RESOURCE_HANDLERS`,
-`services.cloudwatch_logs._log_groups`, `services.iam._roles`, `services.lambda_svc._functions`, `services.cloudwatch`
-`_alarms` and `_dashboards`, `services.eventbridge` `_rules` and `_rule_key`, and `services.scheduler._schedules`.
+Uses these internals of version 1.5.33: `services.cloudwatch_logs._log_groups`, `services.iam._roles`,
+`services.lambda_svc._functions`, `services.cloudwatch` `_alarms` and `_dashboards`, `services.eventbridge` `_rules` and
+`_rule_key`, and `services.scheduler._schedules`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any
+from collections.abc import Callable
 
-Properties = Mapping[str, Any]
+from local_aws.ministack.stack_resources import Properties, refuse
 
 
 def keep_what_exists() -> None:
@@ -42,19 +40,13 @@ def keep_what_exists() -> None:
 
 
 def _check(kind: str, member: str, exists: Callable[[Properties], bool]) -> None:
-    from ministack.services.cloudformation import provisioners
+    def problem(properties: Properties) -> str:
+        if not properties.get(member) or not exists(properties):
+            return ""
+        identifier = json.dumps({f"/properties/{member}": properties[member]}, separators=(",", ":"))
+        return (
+            f"Resource of type '{kind}' with identifier '{identifier}' already exists. "
+            "(HandlerErrorCode: AlreadyExists)"
+        )
 
-    handlers = provisioners._RESOURCE_HANDLERS[kind]
-    create = handlers["create"]
-
-    @wraps(create)
-    def create_new(logical_id: str, properties: dict[str, Any], *more: Any) -> Any:
-        if properties.get(member) and exists(properties):
-            identifier = json.dumps({f"/properties/{member}": properties[member]}, separators=(",", ":"))
-            raise ValueError(
-                f"Resource of type '{kind}' with identifier '{identifier}' already exists. "
-                "(HandlerErrorCode: AlreadyExists)"
-            )
-        return create(logical_id, properties, *more)
-
-    handlers["create"] = create_new
+    refuse(kind, problem, "create")

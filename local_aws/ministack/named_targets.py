@@ -1,18 +1,13 @@
 """A policy, permission or subscription of a stack needs what it names; ministack makes it for nothing.
 
-Uses these internals of version 1.5.33: in `services.cloudformation.provisioners` `_RESOURCE_HANDLERS` and
-`_lambda_function_for_cfn_ref`, `services.s3._buckets` and `services.sns._topic_by_arn_any_scope`.
+Uses these internals of version 1.5.33: `services.cloudformation.provisioners._lambda_function_for_cfn_ref`,
+`services.s3._buckets` and `services.sns._topic_by_arn_any_scope`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any
-
-Problem = Callable[[Mapping[str, Any]], str]
-"""What the properties of a resource name that does not exist, in AWS's words; empty if everything exists."""
+from local_aws.ministack.stack_resources import Problem, Properties, refuse
 
 
 def require_named_targets() -> None:
@@ -20,16 +15,16 @@ def require_named_targets() -> None:
     from ministack.services import s3, sns
     from ministack.services.cloudformation import provisioners
 
-    def bucket(properties: Mapping[str, Any]) -> str:
+    def bucket(properties: Properties) -> str:
         name = properties.get("Bucket")
         return f"The specified bucket does not exist: {name}" if name and name not in s3._buckets else ""
 
-    def function(properties: Mapping[str, Any]) -> str:
+    def function(properties: Properties) -> str:
         name = properties.get("FunctionName")
         found = provisioners._lambda_function_for_cfn_ref(name or "")[0]
         return f"Function not found: {name}" if name and not found else ""
 
-    def topics(properties: Mapping[str, Any]) -> str:
+    def topics(properties: Properties) -> str:
         named = [*(properties.get("Topics") or ()), *filter(None, [properties.get("TopicArn")])]
         missing = [arn for arn in named if sns._topic_by_arn_any_scope(arn) is None]
         return f"Topic does not exist: {', '.join(missing)}" if missing else ""
@@ -41,16 +36,9 @@ def require_named_targets() -> None:
     _check("AWS::SNS::Subscription", topics)
 
 
-def _check(kind: str, problem: Problem) -> None:
-    from ministack.services.cloudformation import provisioners
+def _check(kind: str, missing: Problem) -> None:
+    def problem(properties: Properties) -> str:
+        found = missing(properties)
+        return found and f"{found} (Status Code: 404, HandlerErrorCode: NotFound)"
 
-    handlers = provisioners._RESOURCE_HANDLERS[kind]
-    create = handlers["create"]
-
-    @wraps(create)
-    def create_checked(logical_id: str, properties: Mapping[str, Any], *more: Any) -> Any:
-        if missing := problem(properties):
-            raise ValueError(f"{missing} (Status Code: 404, HandlerErrorCode: NotFound)")
-        return create(logical_id, properties, *more)
-
-    handlers["create"] = create_checked
+    refuse(kind, problem, "create")
