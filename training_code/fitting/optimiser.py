@@ -84,7 +84,7 @@ class Optimiser:
             momentum: list[Tensor | None] = [self.state[f"momentum.{name}"] for name in names]
             sgd(
                 list(values), gradients, momentum, weight_decay=decay, momentum=0.9, lr=rate, dampening=0.0,
-                nesterov=True, maximize=False, foreach=True,
+                nesterov=True, maximize=False, fused=True,
             )  # fmt: skip
             return
         slots = {slot: [self.state[f"{slot}.{name}"] for name in names] for slot in ("mean", "square", "step")}
