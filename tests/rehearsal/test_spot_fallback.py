@@ -67,7 +67,8 @@ def test_a_reclaimed_training_goes_on_on_demand(deployed: dict[str, Any]) -> Non
 
     job = until(lambda: job_of(execution) or status(execution), seconds=600)
     assert job != "Failed", steps(execution)
-    until(lambda: any(line.startswith("epoch=") for line in lines(job)), seconds=120)
+    # The second epoch's line: the checkpoint of the first is written by then.
+    until(lambda: any(line.startswith("epoch=1 ") for line in lines(job)), seconds=120)
     port = int(deployed["kept"]["AWS_ENDPOINT_URL"].rpartition(":")[2])
     LocalAws(Path(deployed["state_dir"]) / "aws", port).administer("sagemaker/reclaim", {"TrainingJobName": job})
 
