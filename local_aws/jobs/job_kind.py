@@ -154,7 +154,7 @@ class JobKind:
     def _move(self, job: Document, status: str, now: float) -> None:
         job[self._member("Status")] = status
         if status == "Stopped":
-            job[f"{self.family.removesuffix('Job')}EndTime"] = now
+            job["LastModifiedTime"] = job[f"{self.family.removesuffix('Job')}EndTime"] = now
 
     def _member(self, end: str) -> str:
         return f"{self.family}{end}"

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 import reconcile
 from local_aws.server import LocalAws
@@ -225,11 +226,16 @@ class Environment:
         sagemaker = self.aws("sagemaker")
         if not sagemaker.list_endpoints(NameContains=self.name)["Endpoints"]:
             return ""
-        endpoint = sagemaker.describe_endpoint(EndpointName=self.name)
-        if endpoint["EndpointStatus"] != "InService":
-            return ""
-        config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-        model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+        try:
+            endpoint = sagemaker.describe_endpoint(EndpointName=self.name)
+            if endpoint["EndpointStatus"] != "InService":
+                return ""
+            config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+            model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+        except ClientError as error:
+            if "Could not find" not in str(error):
+                raise
+            return ""  # it was deleted after it was listed
         return str(model["Containers"][0]["ModelPackageName"])
 
     def updates(self) -> int:
