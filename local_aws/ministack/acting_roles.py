@@ -2,8 +2,7 @@
 
 ministack takes any address, and gives a function the rights of a role that does not trust Lambda.
 
-Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, `services.scheduler._error` and
-`core.responses.error_response_json`.
+Uses `services.scheduler._error` and `core.responses.error_response_json` of version 1.5.33.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
@@ -15,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from local_aws.ministack import trust
+from local_aws.ministack.refusals import Answer, before
 from local_aws.ministack.stack_resources import Problem, Properties, json_object, refuse
 
 _FUNCTIONS: Final = re.compile(r"/2015-03-31/functions(/[^/]+/configuration)?/?")
@@ -55,23 +55,17 @@ def require_trusting_roles(*, account: str, region: str) -> None:
     _check_stacks("AWS::Scheduler::Schedule", of_schedule)
 
 
-def _check_requests(service: str, paths: re.Pattern[str], problem: Problem, refuse: Callable[..., Any]) -> None:
-    from ministack import app
+def _check_requests(service: str, paths: re.Pattern[str], problem: Problem, refuse: Callable[..., Answer]) -> None:
+    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        if method not in {"POST", "PUT"} or not paths.fullmatch(path):
+            return None
+        try:
+            wrong = problem(json_object(body))
+        except trust.ConditionNotHeldError as error:
+            return refuse("NotImplemented", str(error), 501)
+        return refuse("", wrong, 400) if wrong else None
 
-    handle = app.SERVICE_HANDLERS[service]
-
-    async def handle_checked(
-        method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
-    ) -> Any:
-        if method in {"POST", "PUT"} and paths.fullmatch(path):
-            try:
-                if wrong := problem(json_object(body)):
-                    return refuse("", wrong, 400)
-            except trust.ConditionNotHeldError as error:
-                return refuse("NotImplemented", str(error), 501)
-        return await handle(method, path, headers, body, query)
-
-    app.SERVICE_HANDLERS[service] = handle_checked
+    before(service, refusal)
 
 
 def _check_stacks(kind: str, problem: Problem) -> None:

@@ -18,9 +18,8 @@ from functools import wraps
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from local_aws.ministack.refusals import Answer, before
 from local_aws.ministack.stack_resources import Properties, refuse
-
-Answer = tuple[int, dict[str, str], bytes]
 
 _SMALLEST_PART: Final = 5 * 1024 * 1024
 _OWNER: Final = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
@@ -56,14 +55,14 @@ def _check_owners(account: str) -> None:
     """Refuse a request to S3 that expects another account to own the bucket; ministack ignores what it expects."""
     from ministack.services import s3
 
-    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         for name in _OWNER:
             if headers.get(name, account) != account:
                 status, answered, text = s3._error("AccessDenied", "Access Denied", 403)
                 return status, answered, b"" if method == "HEAD" else text
         return None
 
-    _before("s3", refusal)
+    before("s3", refusal)
 
 
 def _refuse_long_keys() -> None:
@@ -163,7 +162,7 @@ def _refuse_unknown_queries() -> None:
     """Refuse a query of Logs Insights with a command that ministack does not know and leaves out."""
     from ministack.core.responses import error_response_json
 
-    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         if headers.get("x-amz-target", "") != "Logs_20140328.StartQuery":
             return None
         text = str(json.loads(body or b"{}").get("queryString", ""))
@@ -178,14 +177,14 @@ def _refuse_unknown_queries() -> None:
                 return refused
         return None
 
-    _before("logs", refusal)
+    before("logs", refusal)
 
 
 def _refuse_long_events() -> None:
     """Refuse a PutEvents whose entries have 1 MB together, as AWS counts them; ministack takes any."""
     from ministack.core.responses import error_response_json
 
-    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         # No entry is longer than the body that has it.
         if headers.get("x-amz-target", "") != "AWSEvents.PutEvents" or len(body) < _EVENTS:
             return None
@@ -195,7 +194,7 @@ def _refuse_long_events() -> None:
         refused: Answer = error_response_json("ValidationException", message, 400)
         return refused
 
-    _before("events", refusal)
+    before("events", refusal)
 
 
 def _entry_size(entry: Mapping[str, Any]) -> int:
@@ -219,7 +218,7 @@ def _attach_only_policies_that_exist() -> None:
         )
         return f"Policy {arn} does not exist or is not attachable.{here}"
 
-    def refusal(method: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         asked = parse_qs(body.decode("utf-8", errors="replace"))
         if not _ATTACH.intersection(asked.get("Action", ())):
             return None
@@ -232,7 +231,7 @@ def _attach_only_policies_that_exist() -> None:
         message = next(filter(None, map(problem, arns)), "")
         return message and f"{message} (Service: Iam, Status Code: 404, HandlerErrorCode: NotFound)"
 
-    _before("iam", refusal)
+    before("iam", refusal)
     for name in _TYPES:
         refuse(name, of_resource)
 
@@ -323,18 +322,3 @@ def _referred(value: Any, parameters: Mapping[str, Mapping[str, Any]]) -> Any:
     if isinstance(value, dict) and set(value) == {"Ref"} and value["Ref"] in parameters:
         return str(parameters[value["Ref"]]["Value"])
     return value
-
-
-def _before(service: str, refusal: Callable[[str, Mapping[str, str], bytes], Answer | None]) -> None:
-    """Let `refusal` answer a service's requests first, by method, headers and body; None leaves it to ministack."""
-    from ministack import app
-
-    handle = app.SERVICE_HANDLERS[service]
-
-    async def handle_checked(
-        method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
-    ) -> Any:
-        refused = refusal(method, headers, body)
-        return refused if refused is not None else await handle(method, path, headers, body, query)
-
-    app.SERVICE_HANDLERS[service] = handle_checked

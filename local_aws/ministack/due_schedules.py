@@ -3,7 +3,7 @@
 Its CloudFormation also drops the properties for zone, start and end, and makes a schedule whose expression it cannot
 read, which is never due.
 
-Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, `services.scheduler` `_schedules`, `_tick_schedules`,
+Uses these internals of version 1.5.33: in `services.scheduler` `_schedules`, `_tick_schedules`,
 `_SCHEDULE_TICK_INTERVAL`, `_schedule_last_fired`, `_to_epoch` and `_error`, in `services.eventbridge`
 `_parse_rate_seconds`, `_parse_cron_fields`, `_cron_next_fire` and `_invoke_target`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
+from local_aws.ministack.refusals import Answer, before
 from local_aws.ministack.stack_resources import Properties, around, json_object
 
 _log = logging.getLogger(__name__)
@@ -32,21 +33,19 @@ _LOOK_SECONDS: Final = 1
 
 def keep_time_zones() -> None:
     """Have schedules fire in their time zones; refuse one whose expression or zone cannot be read, as AWS does."""
-    from ministack import app
     from ministack.services import scheduler
 
     scheduler._tick_schedules = partial(_fire_what_is_due, time.time())
     scheduler._SCHEDULE_TICK_INTERVAL = _LOOK_SECONDS
-    handle = app.SERVICE_HANDLERS["scheduler"]
 
-    async def handle_checked(
-        method: str, path: str, headers: Mapping[str, str], body: bytes, query: dict[str, list[str]]
-    ) -> Any:
-        if method in {"POST", "PUT"} and path.startswith("/schedules/") and (wrong := problem(json_object(body))):
-            return scheduler._error(400, "ValidationException", wrong)
-        return await handle(method, path, headers, body, query)
+    def refusal(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        if method not in {"POST", "PUT"} or not path.startswith("/schedules/"):
+            return None
+        wrong = problem(json_object(body))
+        refused: Answer | None = scheduler._error(400, "ValidationException", wrong) if wrong else None
+        return refused
 
-    app.SERVICE_HANDLERS["scheduler"] = handle_checked
+    before("scheduler", refusal)
     around("AWS::Scheduler::Schedule", _with_what_it_drops)
 
 
