@@ -76,13 +76,15 @@ class MixedPrecision:
 
         In fp16 the gradients are dropped, so that the step is left out, where one of them or the loss has overflowed.
         """
+        overflown, times = not math.isfinite(loss), factor / self.scale
+        if self.kind != "fp16" and (overflown or times == 1):
+            return f"the loss is {loss}" if overflown else ""
         gradients = [value.grad for value in network.parameters() if value.grad is not None]
         # A scale is a power of two: dividing by it loses nothing.
-        if gradients and (times := factor / self.scale) != 1:
+        if gradients and times != 1:
             torch._foreach_mul_(gradients, times)
-        overflown = not math.isfinite(loss)
         if self.kind != "fp16":
-            return f"the loss is {loss}" if overflown else ""
+            return ""
         if not overflown and math.isfinite(float(torch.stack(torch._foreach_norm(gradients)).sum())):
             self.in_a_row = 0
             self.good_steps += 1
