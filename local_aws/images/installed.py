@@ -7,6 +7,7 @@ other package is left to pip.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
 import os
@@ -15,7 +16,7 @@ import shutil
 import sysconfig
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, PackagePath, distribution
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
@@ -66,20 +67,20 @@ class _Package:
         made_by_pip = {command.name for command in package.commands}
         if found.version != version:
             return None
-        for file in found.files or ():
-            path = Path(str(file.locate()))
+        for file, digest in _recorded(found):
+            path = Path(str(found.locate_file(file)))
             if file.suffix == ".pyc":
                 continue
             if ".." in file.parts:
                 if file.name not in made_by_pip:
                     return None
             elif path.is_file():
-                if not _is_intact(file, path):
+                if not _is_intact(path, digest):
                     return None
-                package.files[Path(file)] = path
+                package.files[file] = path
             elif file.suffix not in _HEADERS:
                 return None
-        return package if _is_complete(found, package) else None
+        return package if package.files else None
 
     def link(self, environment: Path) -> None:
         """Link the files, with their bytecode where there is some, and write the commands."""
@@ -98,18 +99,23 @@ class _Package:
             script.chmod(0o755)
 
 
-def _is_complete(found: Distribution, package: _Package) -> bool:
-    """Whether RECORD was there: it lists itself."""
-    return any(path.name == "RECORD" for path in package.files)
+def _recorded(found: Distribution) -> list[tuple[Path, str]]:
+    """The files of the wheel with their digests, as RECORD names them; none without RECORD.
+
+    `found.files` does not do: from Python 3.12 on, and wherever `importlib_metadata` was imported, it leaves out files
+    that are missing.
+    """
+    return [(Path(name), digest) for name, digest, _ in csv.reader((found.read_text("RECORD") or "").splitlines())]
 
 
-def _is_intact(file: PackagePath, path: Path) -> bool:
-    """Whether a file has the digest that RECORD names; RECORD itself has none."""
-    if file.hash is None:
+def _is_intact(path: Path, recorded: str) -> bool:
+    """Whether a file has the digest that RECORD names, as `sha256=...`; RECORD itself has none."""
+    if not recorded:
         return True
+    method, _, wanted = recorded.partition("=")
     with path.open("rb") as content:
-        digest = hashlib.file_digest(content, file.hash.mode).digest()
-    return urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
+        digest = hashlib.file_digest(content, method).digest()
+    return urlsafe_b64encode(digest).rstrip(b"=").decode() == wanted
 
 
 def _link(path: Path, place: Path) -> None:

@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import distribution
+from collections.abc import Iterator
+from importlib.metadata import DistributionFinder, PackagePath, PathDistribution, distribution
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,21 @@ def test_a_hash_that_set_up_did_not_check_is_left_to_pip(folder: Path) -> None:
         ImageBuilder(folder).build()
 
 
+class FilesThatAreThere(PathDistribution):
+    """An installed package as Python 3.12 and `importlib_metadata` list it: without the files that are missing."""
+
+    @property
+    def files(self) -> list[PackagePath]:
+        return [file for file in super().files or () if Path(str(file.locate())).exists()]
+
+    @classmethod
+    def find_distributions(cls, context: DistributionFinder.Context) -> Iterator[PathDistribution]:
+        """The packages of a name, in the order of the paths."""
+        for folder in context.path:
+            yield from map(cls, Path(folder).glob(f"{context.name}-*.dist-info"))
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12"])
 @pytest.mark.parametrize(
     ("change", "linked"),
     [
@@ -106,7 +122,7 @@ def test_a_hash_that_set_up_did_not_check_is_left_to_pip(folder: Path) -> None:
     ],
 )
 def test_only_a_whole_package_is_linked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, linked: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str, change: str, linked: list[str]
 ) -> None:
     """Its files are those of its wheel; set-up removes headers, and nothing else may be missing."""
     site = Path(str(distribution("h11").locate_file("")))
@@ -132,6 +148,8 @@ def test_only_a_whole_package_is_linked(
         case "a program":
             record.write_text(record.read_text() + "../../../bin/of-the-wheel,sha256=x,3\n")
     monkeypatch.syspath_prepend(copy)
+    if python == "3.12":
+        monkeypatch.setattr(sys, "meta_path", [FilesThatAreThere, *sys.meta_path])
     lock = tmp_path / "requirements.txt"
     lock.write_text(entry("h11") + "\n")
     place = environment(tmp_path)
