@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ def test_rights_are_given_job_by_job(path: Path) -> None:
 def test_only_jobs_that_need_the_account_can_trade_a_token() -> None:
     trading = {(workflow, name) for workflow, name, job in jobs() if job["permissions"].get("id-token") == "write"}
     assert trading == MAY_TRADE_A_TOKEN
+
+
+def test_only_a_job_without_packages_and_tests_can_change_the_repository() -> None:
+    writing = {(workflow, name): job for workflow, name, job in jobs() if job["permissions"].get("contents") == "write"}
+    assert set(writing) == {("release", "publish")}
+    (job,) = writing.values()
+    assert [found["name"] for found in job["steps"]] == ["Publish"]
 
 
 def test_a_fork_gets_no_credentials() -> None:
@@ -178,6 +186,7 @@ RUN_BY = {
     "Test": "is `make test` itself",
     "Train and wait": "tests/rehearsal/test_rights.py",
     "Was losing data allowed?": "tests/unit/test_workflows.py",
+    "Which commit is deployed?": "tests/unit/test_workflows.py",
     "Write metrics and cost to the summary, and the evaluation as a page": "tests/rehearsal/test_rights.py",
 }
 
@@ -190,26 +199,71 @@ def test_every_step_that_can_run_here_is_run_by_a_test() -> None:
             assert name in (REPOSITORY / where).read_text(), f"{where} does not run {name!r}"
 
 
+def github(folder: Path, answers: Mapping[str, str]) -> dict[str, str]:
+    """Variables by which a step finds, in the place of GitHub's command line, one that answers these commands only."""
+    cases = "".join(f"{shlex.quote(asked)}) printf %s {shlex.quote(answer)};;\n" for asked, answer in answers.items())
+    program = folder / "gh"
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}*) echo "unexpected: $*" >&2; exit 1;;\nesac\n')
+    program.chmod(0o755)
+    (folder / "output").touch()
+    output = str(folder / "output")
+    return {"PATH": f"{folder}:/usr/bin:/bin", "GITHUB_OUTPUT": output, "GH_TOKEN": "none", "REPOSITORY": "acme/bins"}
+
+
 @pytest.mark.parametrize(
     ("labels", "flag"), [("bug\nallow-replacement\n", "--allow-replacement"), ("allow-replacement-not\n", ""), ("", "")]
 )
 def test_losing_data_takes_the_whole_label(tmp_path: Path, labels: str, flag: str) -> None:
-    # In the place of GitHub's command line: answers with the labels of the pull request that the commit came by.
-    github = tmp_path / "gh"
-    github.write_text(f"#!/bin/sh\n[ \"$1 $2\" = 'api repos/acme/bins/commits/abc/pulls' ] && printf '{labels}'\n")
-    github.chmod(0o755)
-    output = tmp_path / "output"
-    output.touch()
-    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_OUTPUT": str(output), "GH_TOKEN": "none"}
+    asked = "api repos/acme/bins/commits/abc/pulls --jq .[].labels[].name"
     done = subprocess.run(
         step("deploy", "Was losing data allowed?").command(),
-        env={**variables, "REPOSITORY": "acme/bins", "COMMIT": "abc"},
+        env=github(tmp_path, {asked: labels}) | {"COMMIT": "abc"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert output.read_text().strip() == (f"flag={flag}" if flag else "")
+    assert (tmp_path / "output").read_text().strip() == (f"flag={flag}" if flag else "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "commit"), [("dev", "bbb"), ("prod", "ccc"), ("staging", "")], ids=["dev", "prod", "never deployed"]
+)
+def test_a_roll_back_goes_to_the_last_commit_that_was_deployed_there(
+    tmp_path: Path, environment: str, commit: str
+) -> None:
+    """Not to the one before in the history: another environment may have it, or its deployment failed."""
+    runs = [
+        {"displayTitle": "deploy dev", "headSha": "bbb"},
+        {"displayTitle": "deploy prod", "headSha": "ccc"},
+        {"displayTitle": "deploy dev", "headSha": "aaa"},
+    ]
+    asked = "run list --repo acme/bins --workflow deploy.yml --status success --limit 1000 --json displayTitle,headSha"
+    done = subprocess.run(
+        step("deploy", "Which commit is deployed?").command(),
+        env=github(tmp_path, {asked: json.dumps(runs)}) | {"BINVENTORY_ENV": environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "output").read_text() == f"commit={commit}\n"
+
+
+def test_runs_are_named_by_the_environment_that_a_roll_back_looks_for() -> None:
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/deploy.yml").read_text())
+    assert workflow["run-name"] == "deploy ${{ inputs.environment || 'dev' }}"
+    assert workflow["jobs"]["deploy"]["env"]["BINVENTORY_ENV"] == "${{ inputs.environment || 'dev' }}"
+
+
+def test_a_first_deployment_has_nothing_to_go_back_to() -> None:
+    script = replace(step("deploy", "Roll back"), script=step("deploy", "Roll back").script.replace("source", "true"))
+    done = subprocess.run(
+        script.command(), env={"BEFORE": "", "BINVENTORY_ENV": "dev", "PATH": "/usr/bin:/bin"}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "No earlier deployment to dev succeeded" in done.stdout
 
 
 @pytest.mark.parametrize("workflow", [path.stem for path in WORKFLOWS])
