@@ -160,8 +160,11 @@ def test_cdk_knows_what_is_typed() -> None:
 
 
 def _cdk_help(*command: str) -> str:
-    """What every command takes, and the names of all; or what one of them takes."""
-    return help_of([str(REPOSITORY / "node_modules" / ".bin" / "cdk"), *command, "--help"], {"NO_COLOR": "1"})
+    """What every command takes, and the names of all; or what one of them takes. The Node is that of set-up."""
+    path = f"{REPOSITORY / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
+    return help_of(
+        [str(REPOSITORY / "node_modules" / ".bin" / "cdk"), *command, "--help"], {"NO_COLOR": "1", "PATH": path}
+    )
 
 
 def _shows(shown: str, flag: str) -> bool:
