@@ -7,16 +7,15 @@ A stack is in one file and its resources are in others. So the state of several 
 event loop, where stacks change too, and their files change together: a kill leaves all of them old or all of them new.
 
 Uses these internals of version 1.5.33: in `app` `SERVICE_HANDLERS`, `SERVICE_REGISTRY`, `save_all`,
-`_build_persistence_save_dict` and `_load_persisted_state`, in `core.persistence` `STATE_DIR`, `_json_default` and
+`_build_persistence_save_dict` and `_load_persisted_state`, in `core.persistence` `STATE_DIR` and
 `_state_format_version`, `services.cloudformation._stacks` and `_change_sets`, and
-`services.lambda_svc._prune_orphan_code_blobs`. tests/contract/test_hooks.py fails for one that moved when
-ministack is upgraded.
+`services.lambda_svc._prune_orphan_code_blobs`. tests/contract/test_hooks.py fails for one that moved when ministack is
+upgraded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import re
@@ -32,7 +31,9 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from local_aws.ministack import hooks
+from local_aws.ministack.copies import copies_to_save
 from local_aws.ministack.hooks import Headers
+from local_aws.ministack.state_json import Document, StateJson
 
 _log = logging.getLogger(__name__)
 _READS: Final = re.compile(
@@ -58,7 +59,8 @@ class Saver:
         self._writing = threading.Lock()
         self._wanted: defaultdict[str, int] = defaultdict(int)
         self._done: defaultdict[str, int] = defaultdict(int)
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, Document] = {}
+        self._json = StateJson()
         self._counting = threading.Lock()
         self._ending = threading.Event()
         self.after: dict[str, Callable[[], None]] = {}
@@ -133,18 +135,16 @@ class Saver:
         folder.mkdir(parents=True, exist_ok=True)
         _finish(folder)  # what a full disk has stopped
         safe: list[str] = []
-        changed: dict[str, bytes] = {}
+        changed: dict[str, Document] = {}
         for key, state in found.items():
             try:
-                document = {"__ministack_format__": persistence._state_format_version(key), "payload": state}
-                text = json.dumps(document, default=persistence._json_default).encode()
+                document = self._json.document(key, persistence._state_format_version(key), state)
             except Exception:
                 _log.exception("the state of %s was not saved", key)
                 continue
-            digest = hashlib.blake2b(text).digest()
-            if self._written.get(key) != digest:
-                changed[key] = digest
-                _draft(folder, key).write_bytes(text)
+            if self._written.get(key) is not document:
+                changed[key] = document
+                _draft(folder, key).write_bytes(document.text())
             safe.append(key)
         if len(changed) > 1:
             listed = folder / f"{_TOGETHER}.tmp"
@@ -299,7 +299,8 @@ def _snapshot(state: Callable[[], Any]) -> Any:
     """A service's state; a dictionary that grows while it is copied is copied again."""
     for _ in range(_TRIES):
         try:
-            return state()
+            with copies_to_save():
+                return state()
         except RuntimeError as error:
             if "changed" not in str(error):
                 raise
