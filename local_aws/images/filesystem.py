@@ -48,7 +48,7 @@ def _refuse_the_shared_folder(event, arguments):
 
 sys.addaudithook(_refuse_the_shared_folder)
 '''
-"""Python code for a job's `sitecustomize`, after a line that sets `_WHY`."""
+"""Python code that a job's Python runs as it starts, after a line that sets `_WHY`."""
 
 
 @cache

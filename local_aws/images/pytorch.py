@@ -17,6 +17,8 @@ from local_aws.core.protocol import ImageUri
 from local_aws.images.cache import require_pushed
 from local_aws.images.filesystem import GUARD, why_shared
 
+_START = "local_aws_container"
+"""The module that every Python of a job imports as it starts."""
 _NAMES = """\
 '''Machines of one job reach each other by name (algo-1, algo-2, ...), as in a container network.'''
 import re
@@ -73,10 +75,11 @@ def make_layer(folder: Path) -> Path:
     for name in ("python", "python3"):
         (executables / name).symlink_to(interpreter)
     below = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    (packages / "image.pth").write_text("".join(f"{path}\n" for path in below), encoding="utf-8")
+    # Not a sitecustomize: the Python of Debian and Ubuntu has one, which would be found first.
+    (packages / "image.pth").write_text("".join(f"{path}\n" for path in below) + f"import {_START}\n", encoding="utf-8")
     why = why_shared()
     guard = f"_WHY = {why!r}\n{GUARD}" if why else ""
-    (packages / "sitecustomize.py").write_text(_NAMES + guard, encoding="utf-8")
+    (packages / f"{_START}.py").write_text(_NAMES + guard, encoding="utf-8")
     return executables
 
 
