@@ -16,10 +16,13 @@ from botocore.loaders import JSONFileLoader, Loader
 
 import arithmetic
 from binventory.core.names import Names
+from binventory.core.tools import search_path
 from local_aws.core.descriptions import PlainReader
 
 # Two test processes for each core: more threads of BLAS only wait for each other. Read when numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The stacks that tests build start Node, and a computer need not have another one than set-up's.
+os.environ["PATH"] = search_path()
 # A loaded machine makes any example slow once; no test asserts a time.
 hypothesis.settings.register_profile("binventory", deadline=None)
 hypothesis.settings.load_profile("binventory")

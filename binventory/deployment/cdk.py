@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from binventory.core.bootstrap import Bootstrap
 from binventory.core.errors import Exit, Problem
+from binventory.core.tools import search_path
 
 _STACK_LINE = re.compile(r"^\s*(?P<stack>[\w-]+)\s*[|:]\s*(?P<rest>.+)$")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -95,11 +95,10 @@ class Cdk:
 
     def _environment(self) -> dict[str, str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
-        tools = str(Path(sys.executable).parent)
         return {
             **inherited,
             **self.environment,
-            "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PATH": search_path(),
             "CDK_DISABLE_CLI_TELEMETRY": "true",
             "CDK_DISABLE_VERSION_CHECK": "1",
             "CI": "true",  # progress as plain lines

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from binventory.core.errors import Exit, Problem
+from binventory.core.tools import search_path
 
 
 def synthesize(repository: Path, environment: str, folder: Path) -> None:
@@ -23,6 +24,7 @@ def synthesize(repository: Path, environment: str, folder: Path) -> None:
         cwd=repository,
         env=os.environ
         | {
+            "PATH": search_path(),  # the CDK's library starts Node
             "CDK_OUTDIR": str(folder),
             "CDK_CONTEXT_JSON": json.dumps(context | {"env": environment}),
             "CDK_VALIDATION": "false",

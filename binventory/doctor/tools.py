@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from binventory.core.tools import search_path
 from binventory.doctor.check import Check
 
 _CONTAINERD = "io.containerd.snapshotter"
@@ -26,8 +27,7 @@ def examine_tools(repository: Path) -> Iterator[Check]:
 
 
 def _node() -> Check:
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    node = shutil.which("node", path=tools)
+    node = shutil.which("node", path=search_path())
     if node is None:
         return Check("node", "missing", "not found", "run: make setup")
     code, said = _said(node, "--version")

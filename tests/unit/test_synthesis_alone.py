@@ -19,6 +19,16 @@ def test_the_templates_are_those_of_the_app(tmp_path: Path, repository: Path) ->
     assert found == {name: template["Resources"] for name, template in templates("dev").items()}
 
 
+def test_the_node_of_set_up_is_found_where_nothing_is_activated(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where the computer has no Node of its own."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (folder := tmp_path / "assembly").mkdir()
+    synthesize(repository, "dev", folder)
+    assert read_stacks(folder)
+
+
 def checkout(folder: Path, app: str) -> Path:
     """A checkout whose app is this."""
     folder.mkdir()
