@@ -180,14 +180,23 @@ def test_a_full_disk_ends_an_audit_with_three_lines(tmp_path: Path) -> None:
     assert why.startswith("Why: SQLite says: ") and "make room" in cure
 
 
-def test_a_full_disk_behind_standard_output_is_noticed() -> None:
+@pytest.mark.parametrize(
+    ("unbuffered", "where"), [("", "standard output: "), ("1", "")], ids=["buffered", "unbuffered"]
+)
+def test_a_full_disk_behind_standard_output_is_noticed(unbuffered: str, where: str) -> None:
+    """At the end, when Python writes what it holds, or at once."""
     code = "import sys; from binventory.cli import main; main()"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-c", code, "--version"],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert done.returncode == Exit.FAILED
-    assert "Why: No space left on device" in done.stderr
+    assert f"Why: {where}No space left on device" in done.stderr
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
