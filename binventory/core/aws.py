@@ -143,9 +143,9 @@ def _log_call(model: Any, parsed: Mapping[str, Any] | None = None, exception: An
     _CALLS.debug("AWS %s %s: %s", model.service_model.service_name, model.name, " ".join(f"{status} {failed}".split()))
 
 
-def log_read() -> None:
-    """The line of a GetObject that no boto3 client made."""
-    _CALLS.debug("AWS s3 GetObject: 200")
+def log_quick(operation: str) -> None:
+    """The line of a call to S3 that succeeded and that no boto3 client made."""
+    _CALLS.debug("AWS s3 %s: 200", operation)
 
 
 def error_code(error: ClientError) -> str:

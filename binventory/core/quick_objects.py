@@ -1,4 +1,4 @@
-"""Small objects of S3, read in a fifth of the processor time that boto3 takes."""
+"""Small objects of S3, read and written in a fifth of the processor time that boto3 takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from binventory.core.aws import Aws, log_read
+from binventory.core.aws import Aws, log_quick
 from binventory.core.contents import md5_of
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ LARGEST: Final = 16 * 1024 * 1024
 
 @dataclass
 class QuickObjects:
-    """Reads objects of one bucket with obstore, as long as all goes well; safe to share by threads.
+    """Reads and writes objects of one bucket with obstore, as long as all goes well; safe to share by threads.
 
-    What it reads counts only if its MD5 is the ETag. A missing or large object, or one whose key obstore would change,
-    is left to boto3. If anything else goes wrong (a refusal, a 503, damage, an ETag that is no MD5), boto3 reads that
-    object and all that follow, and repeats or refuses as it always does.
+    What it reads or writes counts only if its MD5 is the ETag. A missing or large object, or one whose key obstore
+    would change, is left to boto3. If anything else goes wrong (a refusal, a 503, damage, an ETag that is no MD5),
+    boto3 takes that object and all that follow, and repeats or refuses as it always does.
     """
 
     aws: Aws
@@ -50,8 +50,26 @@ class QuickObjects:
         if md5_of(data) != (found.meta["e_tag"] or "").strip('"'):
             self._left_to_boto3 = True
             return None
-        log_read()
+        log_quick("GetObject")
         return data
+
+    def write(self, key: str, data: bytes) -> bool:
+        """Whether the object was written; False when boto3 must write it, whatever has arrived by now."""
+        import obstore
+        from obstore.exceptions import BaseError
+
+        if self._left_to_boto3 or not _is_plain(key) or len(data) > LARGEST:
+            return False
+        try:
+            written = obstore.put(self._opened(), key, data, use_multipart=False)
+        except (BaseError, OSError, ValueError):  # where there is no bucket, it is a FileNotFoundError
+            self._left_to_boto3 = True
+            return False
+        if md5_of(data) != (written["e_tag"] or "").strip('"'):
+            self._left_to_boto3 = True
+            return False
+        log_quick("PutObject")
+        return True
 
     def _opened(self) -> S3Store:
         from obstore.auth.boto3 import Boto3CredentialProvider

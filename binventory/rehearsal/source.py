@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from binventory.core.aws import Aws, error_code
 from binventory.core.errors import Exit, Problem
+from binventory.core.quick_objects import QuickObjects
 from binventory.records import ids
 from binventory.render import render_bucket
 from binventory.render.claim import is_rendered
@@ -68,8 +69,12 @@ def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str
     files = list(_files(folder))
     photos = sum(path.parent.name == PHOTOS for path in files)
 
+    quick = QuickObjects(aws, bucket)
+
     def upload(path: Path) -> None:
-        s3.put_object(Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+        key, data = path.relative_to(folder).as_posix(), path.read_bytes()
+        if not quick.write(key, data):
+            s3.put_object(Bucket=bucket, Key=key, Body=data)
 
     with ThreadPoolExecutor(_UPLOADS) as pool:
         for done, _ in enumerate(pool.map(upload, files), start=1):
