@@ -67,16 +67,17 @@ def arrange(stock: tuple[Stock, ...], pod: Pod, rng: random.Random) -> list[Plac
 
 def _least_seen(items: list[Placed], pod: Pod) -> float:
     """Share of its front that the item shows which is hidden most, each taken as an upright rectangle."""
-    cells = np.full((_GRID, _GRID), -1)
+    cells = np.zeros((_GRID, _GRID), dtype=np.intp)
     sizes = []
-    for number, item in enumerate(items):
+    for number, item in enumerate(items, start=1):
         left = max(0, int((item.centre - item.width / 2 - pod.left) / pod.width * _GRID))
         right = min(_GRID, math.ceil((item.centre + item.width / 2 - pod.left) / pod.width * _GRID))
         top = max(0, int((item.foot - item.height - pod.top) / pod.height * _GRID))
         bottom = min(_GRID, math.ceil((item.foot - pod.top) / pod.height * _GRID))
         cells[top:bottom, left:right] = number
         sizes.append(max(1, (bottom - top) * (right - left)))
-    return min((float((cells == number).sum()) / size for number, size in enumerate(sizes)), default=1.0)
+    seen = np.bincount(cells.ravel(), minlength=len(items) + 1)[1:].tolist()
+    return min((shown / size for shown, size in zip(seen, sizes, strict=True)), default=1.0)
 
 
 def _drawn(stock: tuple[Stock, ...], pod: Pod, rng: random.Random) -> list[Placed]:

@@ -194,7 +194,12 @@ def _photograph(image: Image.Image, rng: random.Random) -> Image.Image:
     light = np.float32(rng.uniform(0.72, 1.08)) * (1 - 0.18 * across**2 - 0.2 * down**2)
     x, y = rng.randrange(_GRAIN.shape[1] - width), rng.randrange(_GRAIN.shape[0] - height)
     grain = _GRAIN[y : y + height, x : x + width] * np.float32(rng.uniform(2.0, 4.5))
-    pixels = np.asarray(image) * light[..., None]
-    pixels *= np.array((1.03, 1.0, rng.uniform(0.86, 0.98)), dtype=np.float32)
-    pixels += grain[..., None]
-    return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
+    balance = (1.03, 1.0, rng.uniform(0.86, 0.98))
+    # Band by band: numpy takes four times as long where the three values of a pixel lie side by side.
+    bands = []
+    for band, share in zip(image.split(), balance, strict=True):
+        values = np.asarray(band) * light
+        values *= np.float32(share)
+        values += grain
+        bands.append(Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8)))
+    return Image.merge("RGB", bands)
