@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass
 class Journal:
-    """The steps in order. Written by the thread that works, read by the one that draws."""
+    """The steps in order. Each is written by the thread that does it, all are read by the one that draws."""
 
     on_change: Callable[[Entry], None] = lambda entry: None
     entries: list[Entry] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from binventory import executions
 from binventory.core.aws import connect
+from binventory.core.beside import beside
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
 from binventory.deployment.cdk import Cdk
@@ -48,9 +49,11 @@ class _Rehearsal(Steps):
         succeeded = False
         try:
             self.start()
-            self.bootstrap()
-            self.deploy()
-            found = self.fill()
+            # Photos need no stack: they are rendered while the CDK's command line waits for CloudFormation.
+            with beside(self.fill) as filling:
+                self.bootstrap()
+                self.deploy()
+                found = filling.result()
             self.learn(found)
             self.promote()
             self.count()

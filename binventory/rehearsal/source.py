@@ -83,9 +83,9 @@ def fill(aws: Aws, folder: Path, say: Callable[[int, int], None], *, bucket: str
     return Source(f"s3://{bucket}/", labels, photos, len(files))
 
 
-def render(folder: Path, photos: int) -> Path:
-    """Renders photos into a folder and returns it."""
-    render_bucket(folder, photos=photos)
+def render(folder: Path, photos: int, say: Callable[[int], None] = lambda done: None) -> Path:
+    """Renders photos into a folder and returns it; `say` is called with the number of bins that are done."""
+    render_bucket(folder, photos=photos, say=say)
     return folder
 
 

@@ -57,18 +57,23 @@ class Steps:
             self.cdk.deploy(f"env={self.names.environment}", self.say(entry))
             self.journal.note(entry, ", ".join(self._stacks()))
 
-    def fill(self) -> source.Source:
-        """Photos into the bucket, which is made where there is none."""
+    def fill(self, check: Callable[[], None] = lambda: None) -> source.Source:
+        """Photos into the bucket, which is made where there is none.
+
+        check: is called after each file; what it raises ends the step.
+        """
         with self.journal.step("Fill the photo bucket") as entry:
-            folder = self.options.photos
+
+            def say(note: str) -> None:
+                self.journal.note(entry, note)
+                check()
+
+            folder, count = self.options.photos, self.options.photos_count
             if folder is None:
-                self.journal.note(entry, f"rendering {self.options.photos_count} bins")
-                folder = source.render(self.options.state_dir / "photos", self.options.photos_count)
+                folder = self.options.state_dir / "photos"
+                source.render(folder, count, lambda done: say(f"{done} of {count} bins rendered"))
             found = source.fill(
-                self.aws,
-                folder,
-                lambda done, total: self.journal.note(entry, f"{done} of {total} files"),
-                bucket=self.bucket,
+                self.aws, folder, lambda done, total: say(f"{done} of {total} files"), bucket=self.bucket
             )
             self.result.source = found
             self.keys = source.photo_keys(folder)
