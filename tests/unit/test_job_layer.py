@@ -1,4 +1,4 @@
-"""The Python of a job in the local AWS, which is this computer's with a layer of its own."""
+"""The Python of a job in the local AWS, which is this computer's with a layer above it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def test_the_templates_are_those_of_the_app(tmp_path: Path, repository: Path) ->
 def test_the_node_of_set_up_is_found_where_nothing_is_activated(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And where the computer has no Node of its own."""
+    """Also where the computer itself has no Node."""
     monkeypatch.setenv("PATH", str(tmp_path))
     (folder := tmp_path / "assembly").mkdir()
     synthesize(repository, "dev", folder)
