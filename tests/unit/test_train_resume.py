@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -158,7 +159,7 @@ def test_sigkill_of_the_process_at_a_random_moment(tmp_path: Path) -> None:
     done = start(tmp_path, "killed", flags)
     assert done.wait() == 0, done.errors
     assert "resumed at epoch=" in done.printed
-    # What it is held against saves once an epoch: each save waits for the disk.
+    # What it is held against saves between some epochs only: each save waits for the disk.
     assert result(tmp_path / "killed") == run(tmp_path, "whole", [*flags, "--checkpoint-seconds", "3600"])
 
 
@@ -295,6 +296,42 @@ def test_the_interval_is_in_seconds(tmp_path: Path) -> None:
     assert folder.due
     folder.save(1, snapshot(1))
     assert not folder.due
+
+
+def test_short_epochs_do_not_save_each_time(tmp_path: Path) -> None:
+    """The clock ticks at each look at it, so that a save takes a second."""
+    ticks = itertools.count()
+    folder = CheckpointFolder(tmp_path, "mine", every_seconds=3600, clock=lambda: next(ticks))
+    assert folder.due_after_epoch, "the first epoch always"
+    folder.save(1, snapshot(1))
+    waited = next(looks for looks in itertools.count(1) if folder.due_after_epoch)
+    assert waited == 49, "after fifty times what the save took, of which it is one"
+    folder.save(2, snapshot(2))
+    assert not folder.due_after_epoch
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_the_interval_holds_between_epochs_too(seconds: int, tmp_path: Path) -> None:
+    ticks = itertools.count()
+    folder = CheckpointFolder(tmp_path, "mine", every_seconds=seconds, clock=lambda: next(ticks))
+    folder.save(1, snapshot(1))
+    waited = next(looks for looks in itertools.count(1) if folder.due_after_epoch)
+    assert waited == max(1, seconds - 1)
+
+
+def test_an_epoch_that_takes_no_checkpoint_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*FLAGS, "--checkpoint-seconds", "3600", "--embedding", str(write_embedding(tmp_path / "embedding"))]
+    whole = run(tmp_path, "whole", flags)
+    saved = iter(range(1))
+    with monkeypatch.context() as patch:
+        # One save, then none is due, as where epochs are short.
+        patch.setattr(CheckpointFolder, "due_after_epoch", property(lambda _: next(saved, None) is not None))
+        assert run(tmp_path, "sparing", flags) == whole
+    capsys.readouterr()
+    assert run(tmp_path, "sparing", flags) == whole
+    assert "resumed at epoch=1 " in capsys.readouterr().out
 
 
 def test_a_changed_setting_starts_afresh(tmp_path: Path) -> None:

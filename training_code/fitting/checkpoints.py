@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors.torch import load, save
 from torch import Tensor
 
 from jobs.checkpoint_files import KEPT, is_checkpoint, name_of, whole
+
+_SPARING: Final = 50
+"""Between epochs, times as long as the last save took: so saves take a fiftieth of a run whose epochs are short."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class CheckpointFolder:
         self._keep = keep
         self._clock = clock
         self._last_save = clock()
+        self._took = 0.0
+        """Seconds of the last save."""
         self._others: set[str] = set()
         """Names of checkpoints that another run has left here. They stay, and none of ours gives way to them."""
 
@@ -49,9 +54,20 @@ class CheckpointFolder:
         """Whether the interval has passed since the last save."""
         return self._clock() - self._last_save >= self._every
 
+    @property
+    def due_after_epoch(self) -> bool:
+        """Whether to save at the end of an epoch: always the first time, then unless saves would take the time."""
+        return self._clock() - self._last_save >= min(self._every, _SPARING * self._took)
+
     def save(self, step: int, snapshot: Snapshot) -> bool:
         """Write the snapshot of a step; returns whether it is on disk."""
         self._last_save = self._clock()
+        try:
+            return self._save(step, snapshot)
+        finally:
+            self._took = self._clock() - self._last_save
+
+    def _save(self, step: int, snapshot: Snapshot) -> bool:
         values = json.dumps({**snapshot.values, "fingerprint": self.fingerprint})
         data = save(snapshot.tensors, metadata={"values": values})
         try:

@@ -283,7 +283,8 @@ class Fit:
         self.precision.left_out = 0
         for watcher in self.watchers:
             watcher.on_epoch(progress.history)
-        self._save()
+        if self.checkpoints.due_after_epoch:
+            self._save()
 
     @torch.no_grad()
     def _measure(self) -> tuple[float, float, float]:
