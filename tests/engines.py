@@ -35,7 +35,7 @@ def share_exports_of_evaluate(patch: pytest.MonkeyPatch) -> None:
 def share_networks_of_evaluate(patch: pytest.MonkeyPatch) -> None:
     """Let Evaluate compile each graph once, for one core."""
     patch.setattr(served_model, "inference_threads", lambda: 1)
-    patch.setattr(served_model, "Network", _network)
+    patch.setattr(Network, "of_one_thread_each", lambda artefact, _count: [_network(artefact)])
 
 
 def share_engines_of_embed(patch: pytest.MonkeyPatch) -> None:
@@ -55,12 +55,12 @@ def _exported(kind: str, model: BinModel, path: Path) -> None:
     path.write_bytes(_graphs[key])
 
 
-def _network(artefact: Artefact, *, threads: int) -> Network:
+def _network(artefact: Artefact) -> Network:
     # All that the network takes from the archive, which is read and checked each time.
     taken = (artefact.description.preprocessing.crop, len(artefact.description.classes))
-    key = (artefact.digest, artefact.description.precision, taken, threads, arithmetic.floats_of_cpu())
+    key = (artefact.digest, artefact.description.precision, taken, arithmetic.floats_of_cpu())
     if key not in _networks:
-        _networks[key] = Network(artefact, threads=threads)
+        _networks[key] = Network(artefact, threads=1)
     return _networks[key]
 
 

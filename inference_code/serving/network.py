@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,36 +35,25 @@ class Network:
     """
 
     def __init__(self, artefact: Artefact, *, threads: int) -> None:
-        self._outputs = len(artefact.description.classes)
-        self._crop = artefact.description.preprocessing.crop
-        self._weights: MappedWeights | None = None
-        self._weights_are_new = True
-        try:
-            core = openvino.Core()
-            graph = core.read_model(artefact.graph)
-            self._check_interface(graph)
-            graph, self._weights = _with_mapped_weights(core, graph)
-            graph.reshape([1, self._crop, self._crop, 3])
-            floats = floats_of_graph(artefact.description.precision, floats_of_cpu())
-            properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-            self._request = compile_graph(core, graph, floats, properties).create_infer_request()
-        except PrecisionError as error:
-            raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
-        except RuntimeError as error:
-            raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {_cause(error)}") from error
+        self._use(_compiled(artefact, {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}))
 
-    def _check_interface(self, graph: openvino.Model) -> None:
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            raise ArtefactError(f"{MODEL_FILE} must have one input and one output")
-        taken, given = graph.inputs[0], graph.outputs[0]
-        expected = openvino.PartialShape([-1, self._crop, self._crop, 3])
-        if taken.element_type != openvino.Type.u8 or not taken.partial_shape.same_scheme(expected):
-            raise ArtefactError(
-                f"{MODEL_FILE} takes {taken.element_type.get_type_name()} {taken.partial_shape}, "
-                f"it must take uint8 {expected}"
-            )
-        if not given.partial_shape.compatible(openvino.PartialShape([-1, self._outputs])):
-            raise ArtefactError(f"{MODEL_FILE} gives {given.partial_shape}, but there are {self._outputs} classes")
+    @classmethod
+    def of_one_thread_each(cls, artefact: Artefact, count: int) -> list[Network]:
+        """So many networks that answer side by side, each in one thread, as with `threads=1`.
+
+        The graph is compiled once for all of them. Raises ArtefactError.
+        """
+        compiled = _compiled(artefact, {"NUM_STREAMS": count, "INFERENCE_NUM_THREADS": count})
+        networks = [cls.__new__(cls) for _ in range(count)]
+        for network in networks:
+            network._use(compiled)
+        return networks
+
+    def _use(self, compiled: _Compiled) -> None:
+        self._outputs = compiled.outputs
+        self._weights = compiled.weights
+        self._weights_are_new = True
+        self._request = compiled.graph.create_infer_request()
 
     def logits(self, photos: Photos) -> Logits:
         """Scores [N, classes] for uint8 photos [N, crop, crop, 3]. Raises ModelError if the graph fails."""
@@ -85,6 +76,46 @@ class Network:
             raise ModelError("the graph gave scores that are no numbers")
         scores: Logits = found[0]
         return scores
+
+
+@dataclass(frozen=True, eq=False)
+class _Compiled:
+    """A graph for one photo, its weights where they lie in a file, and how many scores it gives."""
+
+    graph: Any
+    weights: MappedWeights | None
+    outputs: int
+
+
+def _compiled(artefact: Artefact, properties: Mapping[str, Any]) -> _Compiled:
+    """The compiled graph of an artefact. Raises ArtefactError where it cannot be compiled as it is described."""
+    outputs, crop = len(artefact.description.classes), artefact.description.preprocessing.crop
+    try:
+        core = openvino.Core()
+        graph = core.read_model(artefact.graph)
+        _check_interface(graph, crop, outputs)
+        graph, weights = _with_mapped_weights(core, graph)
+        graph.reshape([1, crop, crop, 3])
+        floats = floats_of_graph(artefact.description.precision, floats_of_cpu())
+        return _Compiled(compile_graph(core, graph, floats, properties), weights, outputs)
+    except PrecisionError as error:
+        raise ArtefactError(f"{DESCRIPTION_FILE}: {error}") from error
+    except RuntimeError as error:
+        raise ArtefactError(f"{MODEL_FILE} cannot be loaded: {_cause(error)}") from error
+
+
+def _check_interface(graph: openvino.Model, crop: int, outputs: int) -> None:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ArtefactError(f"{MODEL_FILE} must have one input and one output")
+    taken, given = graph.inputs[0], graph.outputs[0]
+    expected = openvino.PartialShape([-1, crop, crop, 3])
+    if taken.element_type != openvino.Type.u8 or not taken.partial_shape.same_scheme(expected):
+        raise ArtefactError(
+            f"{MODEL_FILE} takes {taken.element_type.get_type_name()} {taken.partial_shape}, "
+            f"it must take uint8 {expected}"
+        )
+    if not given.partial_shape.compatible(openvino.PartialShape([-1, outputs])):
+        raise ArtefactError(f"{MODEL_FILE} gives {given.partial_shape}, but there are {outputs} classes")
 
 
 def _cause(error: RuntimeError) -> str:

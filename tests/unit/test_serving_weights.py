@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_a_folder_that_takes_no_file_leaves_the_weights_in_memory(
     expected = Network(artefact, threads=1).logits(photos)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     assert Network(artefact, threads=1).logits(photos).tobytes() == expected.tobytes()
+
+
+def test_networks_side_by_side_answer_as_one_alone(tmp_path: Path) -> None:
+    artefact = Artefact.read(grey_model.write(tmp_path / "model"))
+    side = artefact.description.preprocessing.crop
+    photos = np.random.default_rng(0).integers(0, 256, (40, side, side, 3), dtype=np.uint8)
+    alone = Network(artefact, threads=1).logits(photos).tobytes()
+    networks = Network.of_one_thread_each(artefact, 3)
+    with ThreadPoolExecutor(len(networks)) as pool:
+        answers = [found.tobytes() for found in pool.map(lambda network: network.logits(photos), networks)]
+    assert answers == [alone] * 3
 
 
 def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,9 +29,10 @@ Logits = NDArray[np.float32]
 class ServedModel:
     """The model in a folder of model.onnx and serving.json. Raises JobError where the endpoint would not load it.
 
-    Every core has a network with one thread. The endpoint's has more; their number does not change an answer, nor do
-    the photos beside one. Those of `compiled` are taken over where it has the same graph, byte by byte, and computes it
-    in the same precision: to compile takes longer than to answer some hundred photos.
+    Every core has a network with one thread, and all are compiled at once. The endpoint's has more threads; their
+    number does not change an answer, nor do the photos beside one. Those of `compiled` are taken over where it has the
+    same graph, byte by byte, and computes it in the same precision: to compile takes longer than to answer some
+    hundred photos.
     """
 
     def __init__(self, folder: Path, compiled: ServedModel | None = None) -> None:
@@ -41,7 +42,7 @@ class ServedModel:
             if compiled is not None and compiled._compiled_from == self._compiled_from:
                 self._networks: list[Network] = compiled._networks
             else:
-                self._networks = [Network(artefact, threads=1) for _ in range(inference_threads())]
+                self._networks = Network.of_one_thread_each(artefact, inference_threads())
         except ArtefactError as error:
             raise JobError(f"the endpoint would refuse this model: {error}") from error
         self._counters = [CountingModel(artefact, network) for network in self._networks]
