@@ -11,6 +11,8 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader
+from onnxruntime.quantization.calibrate import create_calibrator
 
 from arithmetic import compile_graph
 from binventory.render import render_bin
@@ -20,6 +22,7 @@ from modelling.bin_model import BinModel
 from modelling.head import CountHead
 from modelling.onnx_export import INPUT, export_features, export_logits
 from modelling.quantisation import quantise
+from modelling.ranges import ranges_of_maps
 from modelling.rounding import LARGEST_WEIGHT, with_sums_kept
 from photo import WHOLE, prepare
 from shards import Sample
@@ -99,6 +102,31 @@ def test_the_bytes_of_a_photo_are_not_rounded_again(graphs: Graphs) -> None:
     turned = next(node for node in graph.node if node.op_type == "Transpose").output[0]
     (_, scale, zero) = next(node.input for node in graph.node if node.input[:1] == [turned])
     assert (float(constants[scale]), int(constants[zero])) == (1 / 128, 127)
+
+
+def test_the_ranges_are_those_that_onnx_runtime_measures(graphs: Graphs, tmp_path: Path) -> None:
+    batches = [_photos(range(200, 203)), _photos(range(203, 204))]
+    calibrator = create_calibrator(graphs.fp32, augmented_model_path=str(tmp_path / "augmented.onnx"))
+    for batch in batches:
+        calibrator.collect_data(Batches([batch]))
+    measured = calibrator.compute_data()
+    exact = onnx.load(graphs.fp32)
+    found = ranges_of_maps(exact, batches)
+    before = {node.input[0]: node.output[0] for node in exact.graph.node if node.op_type == "Clip"}
+    assert before.keys() < found.keys(), "what a ReLU6 reads has the range of what it makes"
+    for name, limits in found.items():
+        least, greatest = (float(limit[0]) for limit in measured[before.get(name, name)].range_value)
+        assert np.allclose((limits.least, limits.greatest), (least, greatest), rtol=1e-5, atol=1e-5), name
+
+
+class Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Photos as ONNX Runtime asks for them."""
+
+    def __init__(self, batches: list[NDArray[np.uint8]]) -> None:
+        self._batches = batches
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        return {INPUT: self._batches.pop()} if self._batches else None
 
 
 def test_the_exported_graph_pads_inside_its_convolutions_and_answers_like_the_network(graphs: Graphs) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.count_metrics import Predictions, measure
-from modelling.onnx_export import INPUT, NETWORK_NODES
+from modelling.onnx_export import NETWORK_NODES
+from modelling.ranges import Range, ranges_of_maps
 from modelling.rounding import keep_means
 from photo import Preprocessing, prepare
 from photos.batches import stacked
@@ -96,25 +98,29 @@ def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Pr
     overflow, and ml.m5 hosts are of both kinds. Layers keep the means that they have in floats (`modelling.rounding`).
     """
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Photos(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self, batches: Sequence[NDArray[np.uint8]]) -> None:
-            self._batches = iter(batches)
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            batch = next(self._batches, None)
-            return None if batch is None else {INPUT: batch}
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     batches = list(stacked((prepare(sample.photo, preprocessing) for sample in photos), _CALIBRATION_BATCH))
-    nodes = onnx.load(fp32, load_external_data=False).graph.node
-    with _without_advice():
+    exact = onnx.load(fp32)
+    nodes = exact.graph.node
+    with tempfile.TemporaryDirectory() as folder, _without_advice():
+        ranges = Path(folder) / "ranges.json"
+        _write_ranges(ranges, ranges_of_maps(exact, batches))
         quantize_static(
-            fp32, int8, Photos(batches), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
+            fp32, int8, None, quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=_outside_network(nodes),
             extra_options={"TensorQuantOverrides": {_pixels(nodes): [_range_of_pixels(preprocessing)]}},
+            calibration_cache_path=ranges,
         )  # fmt: skip
     keep_means(fp32, int8, batches)
+
+
+def _write_ranges(path: Path, ranges: Mapping[str, Range]) -> None:
+    """Write the ranges where ONNX Runtime finds those of an earlier calibration."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData, save_tensors_data
+
+    found = {name: (np.array([limits.least]), np.array([limits.greatest])) for name, limits in ranges.items()}
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, found), path)
 
 
 def _outside_network(nodes: Sequence[Any]) -> list[str]:

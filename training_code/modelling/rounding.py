@@ -23,10 +23,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from arithmetic import compile_graph
-from modelling.onnx_export import INPUT, NETWORK_NODES
+from modelling.inner_tensors import Pixels, inner_tensors
+from modelling.onnx_export import NETWORK_NODES
 
-Pixels = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
 LARGEST_WEIGHT: Final = 64
@@ -160,28 +159,10 @@ def _first_of_head(exact: Any) -> Any:
 
 
 def _means(model: Any, wanted: Sequence[str], photos: Sequence[Pixels]) -> list[Values]:
-    """Means over the photos of tensors [N, width], and of those [width] that are means over a batch.
-
-    Computed by OpenVINO, as what is served is. ONNX Runtime 1.31 loses a ReLU6 that is left to the limits of uint8
-    where a layer in floats comes next.
-    """
-    import onnx
-    from onnx import helper
-
-    from silent_openvino import openvino
-
-    asked = onnx.ModelProto()
-    asked.CopyFrom(model)
-    asked.graph.ClearField("output")
-    asked.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted)
-    core = openvino.Core()
-    graph = core.read_model(asked.SerializeToString())
-    compiled = compile_graph(core, graph, "fp32", {"PERFORMANCE_HINT": "THROUGHPUT"})
+    """Means over the photos of tensors [N, width], and of those [width] that are means over a batch."""
     sums = [np.zeros(()) for _ in wanted]
-    for batch in photos:
-        found = compiled({INPUT: batch})
-        for place, name in enumerate(wanted):
-            value = found[name]
+    for batch, found in zip(photos, inner_tensors(model, wanted, photos), strict=True):
+        for place, value in enumerate(found):
             mean = value.mean(axis=0, dtype=np.float64) if value.ndim == 2 else value.astype(np.float64)
             sums[place] = sums[place] + mean * len(batch)
     return [total / sum(map(len, photos)) for total in sums]
