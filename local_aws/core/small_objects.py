@@ -37,7 +37,7 @@ class SmallObjects:
         from obstore.exceptions import BaseError
 
         self._obstore = obstore
-        self._refused = BaseError
+        self._refused = (BaseError, OSError, ValueError)  # OSError: the object is missing
         self._client = context.client("s3")
         self._encryption = encryption(key)
         # Without the cache each object would open another connection.
@@ -52,7 +52,7 @@ class SmallObjects:
                     data = bytes(found.bytes())
                     if hashlib.md5(data, usedforsecurity=False).hexdigest() == (found.meta["e_tag"] or "").strip('"'):
                         return io.BytesIO(data)
-            except (self._refused, ValueError):
+            except self._refused:
                 pass
         body: IO[bytes] = self._client.get_object(Bucket=bucket, Key=key)["Body"]
         return body
@@ -63,7 +63,7 @@ class SmallObjects:
             content.seek(0)
             try:
                 self._obstore.put(self._store(bucket), key, content.read(), use_multipart=False)
-            except (self._refused, ValueError):
+            except self._refused:
                 pass
             else:
                 return

@@ -171,6 +171,17 @@ def test_one_bad_object_fails_the_job_and_keeps_the_others(client: ClientFactory
     assert any("mixed/bad.jpg: Bad HTTP status returned from invoke: 400" in line for line in data_log(client, "mixed"))
 
 
+def test_an_object_that_is_not_there_fails_in_the_words_of_s3(client: ClientFactory, image: str) -> None:
+    lines = [{"prefix": f"s3://{DATA}/photos/"}, "a.jpg", "gone.jpg"]
+    client("s3").put_object(Bucket=DATA, Key="gone.json", Body=json.dumps(lines).encode())
+    chosen = source("gone.json", "ManifestFile")
+    start(client, "gone", model(client, image, "of-gone"), TransformInput=chosen)
+    assert finished(client, "gone")["TransformJobStatus"] == "Failed"
+    assert set(outputs(client, "gone")) == {"a.jpg.out"}
+    refused = f"{DATA}/photos/gone.jpg: An error occurred (NoSuchKey) when calling the GetObject operation"
+    assert any(line.startswith(refused) for line in data_log(client, "gone"))
+
+
 def test_a_server_that_fails_is_asked_again_as_often_as_the_client_config_says(
     client: ClientFactory, image: str
 ) -> None:
