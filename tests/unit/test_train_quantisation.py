@@ -17,6 +17,7 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from arithmetic import compile_graph
 from binventory.render import render_bin
 from jobs.container import JobContainer
+from modelling import quantisation
 from modelling.backbones import STAGES, load_backbone, preprocessing_of
 from modelling.bin_model import BinModel
 from modelling.head import CountHead
@@ -117,6 +118,25 @@ def test_the_ranges_are_those_that_onnx_runtime_measures(graphs: Graphs, tmp_pat
     for name, limits in found.items():
         least, greatest = (float(limit[0]) for limit in measured[before.get(name, name)].range_value)
         assert np.allclose((limits.least, limits.greatest), (least, greatest), rtol=1e-5, atol=1e-5), name
+
+
+def test_the_scales_of_filters_are_those_that_onnx_runtime_chooses(
+    graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = onnx.load(graphs.fp32)
+    constants = {each.name: each for each in exact.graph.initializer}
+    first = next(node.input[1] for node in exact.graph.node if node.op_type == "Conv")
+    dead = onnx.numpy_helper.to_array(constants[first]).copy()
+    dead[0] = 0
+    constants[first].CopyFrom(onnx.numpy_helper.from_array(dead, first))
+    onnx.save(exact, tmp_path / "fp32.onnx")
+    photos = [Sample("00100", _photo(100), 1)]
+    quantise(tmp_path / "fp32.onnx", tmp_path / "ours.onnx", photos, PIXELS)
+    scales = quantisation._scales_of_filters(exact)
+    assert len(scales) == 49 and scales[first][0]["scale"] == 1
+    monkeypatch.setattr(quantisation, "_scales_of_filters", lambda _exact: {})
+    quantise(tmp_path / "fp32.onnx", tmp_path / "theirs.onnx", photos, PIXELS)
+    assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from evaluation.count_metrics import Predictions, measure
 from modelling.onnx_export import NETWORK_NODES
 from modelling.ranges import Range, ranges_of_maps
-from modelling.rounding import keep_means
+from modelling.rounding import LARGEST_WEIGHT, keep_means
 from photo import Preprocessing, prepare
 from photos.batches import stacked
 from shards import Sample
@@ -109,7 +109,9 @@ def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Pr
         quantize_static(
             fp32, int8, None, quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=_outside_network(nodes),
-            extra_options={"TensorQuantOverrides": {_pixels(nodes): [_range_of_pixels(preprocessing)]}},
+            extra_options={
+                "TensorQuantOverrides": {_pixels(nodes): [_range_of_pixels(preprocessing)], **_scales_of_filters(exact)}
+            },
             calibration_cache_path=ranges,
         )  # fmt: skip
     keep_means(fp32, int8, batches)
@@ -132,6 +134,25 @@ def _pixels(nodes: Sequence[Any]) -> str:
     """The tensor that the network reads."""
     names: list[str] = [node.output[0] for node in nodes if node.op_type == "Transpose"]
     return names[0]
+
+
+def _scales_of_filters(exact: Any) -> dict[str, list[dict[str, Any]]]:
+    """The scale of each filter of the network, by the names of weights.
+
+    ONNX Runtime finds the same ones, but in Python, filter by filter, which takes a second for ten thousand.
+    """
+    from onnx import numpy_helper
+
+    constants = {each.name: each for each in exact.graph.initializer}
+    found = {}
+    for node in exact.graph.node:
+        if node.op_type == "Conv" and node.name.startswith(NETWORK_NODES) and node.input[1] in constants:
+            weights = numpy_helper.to_array(constants[node.input[1]])
+            scales = np.abs(weights).reshape(len(weights), -1).max(axis=1) / np.float32(LARGEST_WEIGHT)
+            # Of a filter whose weights are all zero.
+            scales[scales < np.finfo(np.float32).tiny] = 1
+            found[node.input[1]] = [{"axis": 0, "scale": scale, "zero_point": 0} for scale in scales]
+    return found
 
 
 def _range_of_pixels(preprocessing: Preprocessing) -> dict[str, NDArray[np.float32]]:
