@@ -154,7 +154,7 @@ class LocalAws:
         if not self._keep:
             command.append("--watch-parent")
         with self.log_path.open("ab") as log:
-            self._process = self._launch(command, _clean_environment(), log)
+            self._process = self._launch(command, clean_environment(), log)
         try:
             (self.state_dir / "pid").write_text(str(self._process.pid))
             self._wait_until_healthy()
@@ -237,7 +237,7 @@ def _server(state_dir: Path) -> psutil.Process | None:
     return host.server_of(str(state_dir), pid)
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This process's environment without the variables that select another AWS."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MINISTACK_"))}
     environment["PYTHONUNBUFFERED"] = "1"

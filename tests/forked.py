@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import psutil
 
-from local_aws.server import REPOSITORY, LocalAws
+from local_aws.server import REGION, REPOSITORY, LocalAws, clean_environment
 
 _IMPORTED_BY_MINISTACK = (
     "cryptography.hazmat.primitives.serialization",
@@ -86,7 +86,7 @@ class _Forks:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.forked", str(its.fileno())],
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},  # as every local AWS has it
+            env=clean_environment(),  # as every local AWS has it
             stdin=subprocess.DEVNULL,
             pass_fds=[its.fileno()],
             start_new_session=True,
@@ -111,12 +111,16 @@ def _forks() -> _Forks:
 
 
 def main() -> None:
-    """Import, then fork a local AWS for each request."""
+    """Import, read the descriptions of services, then fork a local AWS for each request."""
     gc.disable()
     from local_aws import process
+    from local_aws.core import descriptions, shapes
 
     for module in _IMPORTED_BY_MINISTACK:
         import_module(module)
+    shapes.service_model()
+    # Any client reads the descriptions of regions and addresses; one without keys would look for some.
+    descriptions.session().create_client("s3", REGION, aws_access_key_id="none", aws_secret_access_key="none")
     gc.freeze()
     signal.signal(signal.SIGCHLD, _collect)
     requests = socket.socket(fileno=int(sys.argv[1]))
