@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -19,11 +20,15 @@ from binventory import executions
 from binventory.cli.look import bars, duration
 from binventory.cli.screen import show
 from binventory.core.aws import Aws, connect
+from binventory.core.beside import StoppedError
 from binventory.core.errors import Problem
 from binventory.core.journal import Journal
+from binventory.core.names import Names
 from binventory.deployment.cdk import Cdk, progress
 from binventory.executions.watching import StepWatcher, epoch_note
 from binventory.rehearsal import ending, leftovers, source
+from binventory.rehearsal.result import Options, Result
+from binventory.rehearsal.steps import Steps
 from binventory.render import render_bucket
 from binventory.render.claim import MARK
 from binventory.serving import EndpointAnswer
@@ -90,6 +95,43 @@ def test_without_labels_the_metadata_counts(aws: Aws, tmp_path: Path) -> None:
     found = source.fill(aws, source.render(tmp_path, 3), lambda done, total: None, bucket="few")
     assert found.labels_uri == "none"
     ending.empty(aws, "few")
+
+
+def filling(aws: Aws, folder: Path, bucket: str) -> Steps:
+    options = Options(repository=folder, state_dir=folder, names=Names("dev", "binventory"), photos_count=300)
+    steps = Steps(options, Journal(), Result())
+    steps.aws, steps.bucket = aws, bucket
+    return steps
+
+
+def stops_at(look: int) -> Callable[[], None]:
+    looks = count(1)
+
+    def check() -> None:
+        if next(looks) == look:
+            raise StoppedError
+
+    return check
+
+
+def test_rendering_stops_when_the_deployment_beside_it_fails(aws: Aws, tmp_path: Path) -> None:
+    steps = filling(aws, tmp_path, "not-begun")
+    with pytest.raises(StoppedError):
+        steps.fill(stops_at(3))
+    (entry,) = steps.journal.entries
+    assert (entry.state, entry.note) == ("failed", "3 of 300 bins rendered")
+    assert len(list((tmp_path / "photos" / "metadata").iterdir())) < 100
+    assert "not-begun" not in leftovers.in_account(aws).found["buckets"]
+
+
+def test_storing_stops_when_the_deployment_beside_it_fails(aws: Aws, tmp_path: Path) -> None:
+    steps = filling(aws, tmp_path, "begun")
+    with pytest.raises(StoppedError):
+        steps.fill(stops_at(303))
+    (entry,) = steps.journal.entries
+    assert entry.state == "failed" and entry.note.startswith("3 of ") and entry.note.endswith(" files")
+    assert 3 <= len(aws.client("s3").list_objects_v2(Bucket="begun")["Contents"]) < 300
+    ending.empty(aws, "begun")
 
 
 @pytest.mark.parametrize(
