@@ -198,9 +198,9 @@ def _draft(precision: str, graph: Path, card: ModelCard, folder: Path) -> Served
 
 def _spread(photos: ShardIndex, wanted: int) -> Sequence[Sample]:
     """Evenly spaced photos, so that every part of the split is seen."""
-    step = max(1, len(photos) // wanted)
+    taken = min(wanted, len(photos))
     try:
-        return [photos[row] for row in range(0, len(photos), step)][:wanted]
+        return [photos[place * len(photos) // taken] for place in range(taken)]
     except ShardError as error:
         raise JobError(f"a photo that calibrates int8 cannot be read: {error}") from error
 

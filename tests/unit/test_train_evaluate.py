@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from serving.answer_rule import answered
 from serving.artefact import Artefact
 from serving.network import Network
 from serving.refusals import Refusal
-from shards import ShardIndex, ShardWriter
+from shards import Sample, ShardIndex, ShardWriter
 from tests.conftest import WITHOUT_BF16
 from tests.engines import share_exports_of_evaluate, share_networks_of_evaluate
 from tests.listed import enlist, write_shard
@@ -308,6 +309,25 @@ def test_each_graph_is_compiled_once(
     monkeypatch.setattr(network, "compile_graph", noted)
     run(world, tmp_path, *flags)
     assert compiled == [2] * graphs
+
+
+@pytest.mark.parametrize("wanted", [8, 48, 79, 80, 200])
+def test_the_photos_that_calibrate_int8_are_of_the_whole_split(
+    wanted: int, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    def noted(fp32: Path, int8: Path, photos: Sequence[Sample], _pixels: object) -> None:
+        taken.extend(sample.id for sample in photos)
+        shutil.copy(fp32, int8)
+
+    monkeypatch.setattr(evaluate, "quantise", noted)
+    run(world, tmp_path, "--calibration-photos", str(wanted))
+    ids = ShardIndex(world / "train").ids
+    places = [ids.index(photo) for photo in taken]
+    assert len(places) == min(wanted, len(ids))
+    gaps = [after - before for before, after in itertools.pairwise([*places, len(ids)])]
+    assert places[0] == 0 and max(gaps) - min(gaps) <= 1
 
 
 def test_a_champion_of_other_classes_is_not_compared(
