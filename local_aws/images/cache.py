@@ -13,13 +13,17 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document, ImageUri
 from local_aws.images.container import ContainerSpec, rebase_inside
+
+if TYPE_CHECKING:
+    # It has boto3, which `docker` needs for a push only: every deployment starts it several times.
+    from local_aws.core.context import Context
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -322,3 +322,12 @@ def test_the_stand_in_needs_no_virtual_environment_to_be_active(tmp_path: Path) 
     done = subprocess.run([program, "build", "--tag", "t", IMAGE_FOLDER], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"sha256:")
+
+
+def test_a_command_that_pushes_nothing_starts_without_boto3() -> None:
+    """A deployment starts several for each image, and the doctor one."""
+    program = (
+        "import sys; from local_aws.images import docker_cli; print({'boto3', 'botocore.client'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
