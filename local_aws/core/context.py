@@ -20,6 +20,7 @@ from local_aws.core.host import PROCESS_MARK
 from local_aws.core.keys import keys_of
 from local_aws.core.metrics import MetricEmitter
 from local_aws.core.objects import ObjectStore
+from local_aws.core.plain_path import plain_path, remove_plain_path
 from local_aws.core.protocol import Document, Operations
 from local_aws.core.store import Store, Table
 from local_aws.ministack import hooks, iam, trust
@@ -111,7 +112,12 @@ class Context:
         self._clients_lock = threading.Lock()
         self._shared: dict[Any, Any] = {}
         self._shared_lock = threading.RLock()
-        self._stop_hooks: list[Callable[[], None]] = []
+        self._stop_hooks: list[Callable[[], None]] = [lambda: remove_plain_path(state_dir)]
+
+    @property
+    def work_dir(self) -> Path:
+        """The state directory by a path that a shell takes for one word, for the files of jobs and endpoints."""
+        return plain_path(self.state_dir)
 
     def table(self, family: str) -> Table:
         """Stored resources of one family, for example `TrainingJob`, keyed by name."""

@@ -99,7 +99,7 @@ class Instance:
         self.port = 0
         self._context = context
         self._lost = lost
-        self._root = context.state_dir / spec.folder / self.id
+        self._root = context.work_dir / spec.folder / self.id
         with self._acting():
             logs = context.client("logs")
         self._log = LogStream(logs, spec.log_group, spec.log_stream(self.id), context.metrics)

@@ -33,7 +33,7 @@ class JobRun(ABC):
         self._context = context
         self._name = name
         self._record = JobRecord(context, f"{self.KIND}Job", name, self.HIDDEN)
-        self._folder = context.state_dir / "jobs" / self.KIND.lower() / name
+        self._folder = context.work_dir / "jobs" / self.KIND.lower() / name
         self._cancelled = threading.Event()
 
     def run(self) -> None:

@@ -104,7 +104,7 @@ class TrainingRun:
         self._record = TrainingRecord(context, name)
         self._threads = threads or context.cpu.total
         self._resumed = resumed
-        self._folder = context.state_dir / "jobs" / "training" / name
+        self._folder = context.work_dir / "jobs" / "training" / name
         self._messages: queue.Queue[Ending | _Exit] = queue.Queue()
         self._cancelled = threading.Event()
         self._training = threading.Event()

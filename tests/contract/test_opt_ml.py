@@ -68,29 +68,11 @@ def public_request(client: ClientFactory, name: str, script: str = PUBLIC) -> di
     )
 
 
-@own
-def test_a_training_script_that_names_opt_ml_reads_and_writes_its_own(client: ClientFactory) -> None:
-    client("sagemaker").create_training_job(**public_request(client, "public"))
-    job = finished_training(client, "public", seconds=300)
-    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
-    model = archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"])
-    assert json.loads(model["model.json"]) == {"text": "seen", "lr": "0.5"}
-    output = job["ModelArtifacts"]["S3ModelArtifacts"].replace("model.tar.gz", "output.tar.gz")
-    assert archive_members(client, output)["shell.txt"].strip() == b"from a shell"
-    assert text_of(client, f"s3://{BUCKET}/checkpoints/public/step") == "1"
-    (seen,) = [line for line in log_lines(client, "/aws/sagemaker/TrainingJobs", "public") if line.startswith("I see")]
-    assert seen == "I see /opt/ml/model"
-
-
-@own
-def test_a_processing_job_that_names_opt_ml_has_its_own(client: ClientFactory) -> None:
-    code = (
-        "import pathlib; there = pathlib.Path('/opt/ml/processing'); "
-        "(there / 'out/o.txt').write_text((there / 'in/words.txt').read_text())"
-    )
+def run_processing(client: ClientFactory, command: list[str]) -> None:
+    """Run a job with an input in `/opt/ml/processing/in` and an output in `/opt/ml/processing/out`, to its end."""
     client("sagemaker").create_processing_job(
         ProcessingJobName="public",
-        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["python3", "-c", code]},
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": command},
         RoleArn=ROLE,
         ProcessingResources={"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}},
         ProcessingInputs=[
@@ -123,6 +105,29 @@ def test_a_processing_job_that_names_opt_ml_has_its_own(client: ClientFactory) -
         return bool(job["ProcessingJobStatus"] not in {"InProgress", "Stopping"})
 
     until(ended, seconds=300)
+
+
+@own
+def test_a_training_script_that_names_opt_ml_reads_and_writes_its_own(client: ClientFactory) -> None:
+    client("sagemaker").create_training_job(**public_request(client, "public"))
+    job = finished_training(client, "public", seconds=300)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"])
+    assert json.loads(model["model.json"]) == {"text": "seen", "lr": "0.5"}
+    output = job["ModelArtifacts"]["S3ModelArtifacts"].replace("model.tar.gz", "output.tar.gz")
+    assert archive_members(client, output)["shell.txt"].strip() == b"from a shell"
+    assert text_of(client, f"s3://{BUCKET}/checkpoints/public/step") == "1"
+    (seen,) = [line for line in log_lines(client, "/aws/sagemaker/TrainingJobs", "public") if line.startswith("I see")]
+    assert seen == "I see /opt/ml/model"
+
+
+@own
+def test_a_processing_job_that_names_opt_ml_has_its_own(client: ClientFactory) -> None:
+    code = (
+        "import pathlib; there = pathlib.Path('/opt/ml/processing'); "
+        "(there / 'out/o.txt').write_text((there / 'in/words.txt').read_text())"
+    )
+    run_processing(client, ["python3", "-c", code])
     assert text_of(client, f"s3://{BUCKET}/processed/o.txt") == "seen"
 
 
@@ -176,10 +181,10 @@ def open_pipe() -> int:
 
 
 @pytest.fixture
-def shared(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientFactory]:
-    """A local AWS on a computer that has no mount namespaces."""
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientFactory]:
+    """A local AWS on a computer that has no mount namespaces, in a folder whose path a shell splits."""
     monkeypatch.setenv("LOCAL_AWS_OWN_OPT_ML", "no")
-    with LocalAws(state_dir) as aws:
+    with LocalAws(tmp_path / "it's a state") as aws:
         client = connect(aws)
         client("s3").create_bucket(Bucket=BUCKET)
         client("s3").put_object(Bucket=BUCKET, Key="photos/words.txt", Body=b"seen")
@@ -201,6 +206,12 @@ def test_where_it_cannot_have_its_own_a_script_that_opens_opt_ml_is_refused_by_n
     for name, job in ended.items():
         assert job["TrainingJobStatus"] == "Failed", name
         assert "cannot give a job its own /opt/ml" in job["FailureReason"], job["FailureReason"]
+
+
+def test_where_it_cannot_have_its_own_a_command_may_name_it(shared: ClientFactory) -> None:
+    """Those of the pipeline's jobs do, and a shell reads them."""
+    run_processing(shared, ["/bin/bash", "-c", "cd /opt/ml/processing && cat in/words.txt > out/o.txt"])
+    assert text_of(shared, f"s3://{BUCKET}/processed/o.txt") == "seen"
 
 
 def test_where_it_cannot_have_its_own_a_shell_script_that_names_it_is_refused(shared: ClientFactory) -> None:
