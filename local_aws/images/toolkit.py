@@ -7,8 +7,7 @@ depends on a container's network or image:
   shell that passes no signal on.
 - The first machine is reached at a loopback address and at a port that only this job has, so that several such jobs run
   side by side. The toolkit's port is a constant.
-- pip does not look up the packages of the job's requirements that are installed already, and is found at an address
-  with spaces or apostrophes. The toolkit splits its command at both.
+- pip does not look up the packages of the job's requirements that are installed already.
 - torch's version is read from its metadata, because to import torch for it takes seconds.
 - Ways to run a script that need a client of SSH are imported by a job that asks for them.
 - boto3 is imported by a job that needs it: it takes most of the processor time of a start. The region is read from the
@@ -21,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -178,22 +176,6 @@ def _install_only_what_is_missing() -> None:
     modules.install_requirements = install_requirements
 
 
-def _find_the_interpreter_at_any_address() -> None:
-    from sagemaker_training import modules, process
-
-    class Words:
-        """`shlex` for the toolkit's commands, which begin with the interpreter as it is."""
-
-        @staticmethod
-        def split(command: str) -> list[str]:
-            python = process.python_executable()
-            if not command.startswith(f"{python} "):
-                return shlex.split(command)
-            return [python, *shlex.split(command.removeprefix(python))]
-
-    modules.shlex = Words
-
-
 def main() -> None:
     """Run the toolkit's `train` command; its exit status is the job's."""
     sys.path.pop(0)  # this folder: the script inherits the toolkit's path
@@ -207,7 +189,6 @@ def main() -> None:
     _use_loopback()
     _name_torch_without_importing_it()
     _install_only_what_is_missing()
-    _find_the_interpreter_at_any_address()
     sys.argv = ["train"]
     train.main()
 
