@@ -1,6 +1,6 @@
 """A path without spaces and quotes, for folders that the shell commands of jobs name.
 
-Where a computer gives a job no `/opt/ml` of its own, the path of the folder that stands in for it takes the place of
+Where a job cannot have its own `/opt/ml`, the path of the folder that stands in for it takes the place of
 `/opt/ml` in the job's command. In `bash -c "cd /opt/ml/processing/code"` a shell would split it at a space.
 """
 
@@ -18,8 +18,8 @@ _LINKS = Path("/tmp")
 def plain_path(folder: Path) -> Path:
     """The absolute path `folder`, or that of a link to it where a shell would read `folder` as several words.
 
-    A folder always has the same link, so that a restart finds what jobs have been told. Raises `FileExistsError` if
-    something else is there.
+    A folder always has the same link, so that a restart finds the files that jobs have named. Raises `FileExistsError`
+    if something else is there.
     """
     link = _link(folder)
     if link is None:
