@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.server import LocalAwsError
+from local_aws.server import LocalAws, LocalAwsError
+from tests import tiny_packages
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import (
     BUCKET,
@@ -16,6 +19,7 @@ from tests.contract.jobs import (
     archive_members,
     finished_training,
     log_lines,
+    source,
     text_of,
     training_request,
     until,
@@ -35,6 +39,30 @@ def start(client: ClientFactory, name: str, script: str, **changes: Any) -> None
 
 def statuses(job: dict[str, Any]) -> list[str]:
     return [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
+
+
+def test_a_job_gets_the_packages_of_its_requirements_and_nobody_else_does(
+    client: ClientFactory, local_aws: LocalAws, tmp_path: Path
+) -> None:
+    """pip is found although a shell would split the address of the state."""
+    assert "'" in str(local_aws.state_dir)
+    tiny_packages.wheel(tmp_path, "tiny_thing", "1.0", {"tiny_thing.py": "WORD = 'installed'\n"})
+    script = """
+        import os, pathlib, tiny_thing
+        pathlib.Path(os.environ["SM_MODEL_DIR"], "word.txt").write_text(tiny_thing.WORD)
+    """
+    code = source(client, "with-requirements", script, **{"requirements.txt": "tiny-thing==1.0\n"})
+    start(
+        client,
+        "needy",
+        script,
+        HyperParameters={"sagemaker_submit_directory": json.dumps(code)},
+        Environment={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": tmp_path.as_uri()},
+    )
+    job = finished_training(client, "needy")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"word.txt": b"installed"}
+    assert importlib.util.find_spec("tiny_thing") is None
 
 
 def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:

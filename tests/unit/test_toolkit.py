@@ -1,4 +1,4 @@
-"""What the local AWS changes in AWS's training toolkit: requirements that are installed, and unkind addresses."""
+"""What the local AWS changes in AWS's training toolkit: requirements that are installed, and runners that need SSH."""
 
 from __future__ import annotations
 
@@ -58,21 +58,3 @@ def test_a_job_that_asks_for_mpi_gets_the_toolkits_own_runner(tmp_path: Path) ->
     done = _run(program, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "sagemaker_training.mpi sagemaker_training.smdataparallel\n"
-
-
-def test_pip_is_found_beside_an_interpreter_with_an_apostrophe(tmp_path: Path) -> None:
-    python = tmp_path / "it's python" / "python"
-    python.parent.mkdir()
-    python.write_text('#!/bin/sh\nprintf "%s|" "$@" > "$(dirname "$0")/said"\n')
-    python.chmod(0o755)
-    (tmp_path / "requirements.txt").write_text("missing\n")
-    program = (
-        "import sys; from local_aws.images import toolkit; from sagemaker_training import modules, process\n"
-        "toolkit._find_the_interpreter_at_any_address()\n"
-        "process.python_executable = lambda: sys.argv[1]\n"
-        "modules.install_requirements(sys.argv[2])\n"
-        "assert modules.shlex.split('neuron-ls -j') == ['neuron-ls', '-j']\n"
-    )
-    done = _run(program, tmp_path, str(python), str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert (python.parent / "said").read_text() == "-m|pip|install|-r|requirements.txt|"
