@@ -25,7 +25,6 @@ import sys
 from contextlib import suppress
 from importlib import import_module, metadata
 from types import ModuleType, SimpleNamespace
-from urllib.parse import urlsplit
 
 MASTER_ADDRESS = "LOCAL_AWS_MASTER_ADDRESS"
 MASTER_PORT = "LOCAL_AWS_MASTER_PORT"
@@ -88,9 +87,9 @@ def _small_object(url: str) -> bytes | None:
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
 
-    bucket, key = urlsplit(url).netloc, urlsplit(url).path.lstrip("/")
-    if not key.isprintable() or {"", ".", ".."}.intersection(key.split("/")):
-        return None  # obstore would ask for another key
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    if not key.isprintable() or set("?#;").intersection(key) or {"", ".", ".."}.intersection(key.split("/")):
+        return None  # obstore would ask for another key, or the toolkit does
     with suppress(BaseError, OSError, ValueError):
         # It reads address, region and keys from the variables that boto3 reads. boto3 repeats what fails.
         store = S3Store(bucket, client_options={"allow_http": True}, retry_config={"max_retries": 0})
