@@ -53,6 +53,8 @@ def _import_boto3_late() -> None:
         """Copy to S3 what the script writes meanwhile, if its job has a place for that."""
         if not location:
             return None
+        # As in AWS's image: the default of Python 3.14, and of macOS, cannot hand a watch of folders to a process.
+        import_module("multiprocessing").set_start_method("fork", force=True)
         assert boto3.session  # its first use puts the real one in its place, before a part of it is imported
         return uploads.__getattr__("start_sync")(location, *arguments, **keywords)  # type: ignore[operator]
 

@@ -46,12 +46,12 @@ def test_a_job_gets_the_packages_of_its_requirements_and_nobody_else_does(
 ) -> None:
     """pip is found although a shell would split the address of the state."""
     assert "'" in str(local_aws.state_dir)
-    tiny_packages.wheel(tmp_path, "tiny_thing", "1.0", {"tiny_thing.py": "WORD = 'installed'\n"})
+    tiny_packages.wheel(tmp_path, "tiny_words", "1.0", {"tiny_words.py": "WORD = 'installed'\n"})
     script = """
-        import os, pathlib, tiny_thing
-        pathlib.Path(os.environ["SM_MODEL_DIR"], "word.txt").write_text(tiny_thing.WORD)
+        import os, pathlib, tiny_words
+        pathlib.Path(os.environ["SM_MODEL_DIR"], "word.txt").write_text(tiny_words.WORD)
     """
-    code = source(client, "with-requirements", script, **{"requirements.txt": "tiny-thing==1.0\n"})
+    code = source(client, "with-requirements", script, **{"requirements.txt": "tiny-words==1.0\n"})
     start(
         client,
         "needy",
@@ -62,7 +62,7 @@ def test_a_job_gets_the_packages_of_its_requirements_and_nobody_else_does(
     job = finished_training(client, "needy")
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert archive_members(client, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"word.txt": b"installed"}
-    assert importlib.util.find_spec("tiny_thing") is None
+    assert importlib.util.find_spec("tiny_words") is None
 
 
 def test_a_job_runs_under_the_container_contract(client: ClientFactory) -> None:
