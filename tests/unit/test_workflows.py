@@ -176,6 +176,7 @@ RUN_BY = {
     "Price what will be deployed": "tests/rehearsal/test_github_roles.py",
     "Publish": "publishes a release on GitHub",
     "Rehearse": "is `make rehearse` itself; tests/rehearsal/test_rehearsal.py runs the same command",
+    "Rehearse with the system's Python": "installs packages of the system; then it is `make rehearse`",
     "Report the cost": "tests/rehearsal/test_github_roles.py",
     "Roll back": "tests/rehearsal/test_github_roles.py",
     "Run the clients": "is `make test-clients` itself; tests/unit/test_clients_suite.py tests what runs them",
