@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ingestion.destination import Destination
+from ingestion.interruption import run_until_interrupted
 from ingestion.job import ingest
 from ingestion.report import merge
 from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, JobMachine
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     machine = JobMachine.read(flags.resource_config)
     job_config = flags.resource_config.with_name("processingjobconfig.json")
     destination = Destination.read(job_config, shared=machine.count > 1)
-    asyncio.run(ingest(settings, machine, flags.output, limits=limits, destination=destination))
+    run_until_interrupted(ingest(settings, machine, flags.output, limits=limits, destination=destination))
 
 
 def launch(arguments: list[str]) -> int:
