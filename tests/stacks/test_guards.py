@@ -180,7 +180,7 @@ class TestIdleGuard:
         until(lambda: environment.aws("cloudwatch").list_metrics(Dimensions=dimensions)["Metrics"])
         changed = environment.aws("sagemaker").describe_endpoint(EndpointName=environment.name)["LastModifiedTime"]
         half = datetime.timedelta(seconds=0.5)
-        until(lambda: datetime.datetime.now(datetime.UTC) - changed > half)  # a younger one stays, whoever calls it
+        until(lambda: datetime.datetime.now(datetime.UTC) - changed > half)  # a younger one stays
         assert environment.compare()["outcome"] == "left"
         monkeypatch.setenv("VARIANT", "another")
         answer = environment.compare()
