@@ -114,7 +114,7 @@ def quantise(fp32: Path, int8: Path, photos: Sequence[Sample], preprocessing: Pr
             },
             calibration_cache_path=ranges,
         )  # fmt: skip
-    keep_means(fp32, int8, batches)
+    keep_means(exact, int8, batches)
 
 
 def _write_ranges(path: Path, ranges: Mapping[str, Range]) -> None:

@@ -33,15 +33,17 @@ LARGEST_WEIGHT: Final = 64
 _ADDED: Final = "/added_by_rounding"
 
 
-def keep_means(fp32: Path, int8: Path, photos: Sequence[Pixels]) -> None:
+def keep_means(exact: Any, int8: Path, photos: Sequence[Pixels]) -> None:
     """Change weights and biases of the int8 twin of a graph that `export_logits` wrote.
 
     Args:
+        exact: the graph in fp32, loaded.
+        int8: file of its twin, which is changed.
         photos: uint8 [N, S, S, 3] each, on which the means are taken.
     """
     import onnx
 
-    exact, rounded = onnx.load(fp32), onnx.load(int8)
+    rounded = onnx.load(int8)
     weights = _Tensors(exact)
     tensors = _Tensors(rounded)
     layers = list(_rounded_convolutions(exact, rounded, tensors))
