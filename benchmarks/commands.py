@@ -26,6 +26,7 @@ from typing import Final
 
 from benchmarks import REPOSITORY, some_of
 from benchmarks.claims import claim
+from binventory.core.tools import search_path
 
 _GIGABYTE: Final = 1e9
 
@@ -113,7 +114,7 @@ def _path() -> list[str]:
 
 
 def _with_tools() -> dict[str, str]:
-    return {"PATH": os.pathsep.join([str(Path(sys.executable).parent), *_path()])}
+    return {"PATH": search_path()}
 
 
 PARTS: Final[Mapping[str, Callable[[int], None]]] = {"setup": setup, "cost": cost, "synthesis": synthesis}

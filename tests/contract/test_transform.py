@@ -52,6 +52,13 @@ def source(prefix: str, kind: str = "S3Prefix", **changes: Any) -> dict[str, Any
     return {"DataSource": {"S3DataSource": {"S3DataType": kind, "S3Uri": f"s3://{DATA}/{prefix}"}}, **changes}
 
 
+def start_chosen(client: ClientFactory, image: str, name: str, *photos: str) -> None:
+    """Start a job on the photos that a manifest names."""
+    lines = [{"prefix": f"s3://{DATA}/photos/"}, *photos]
+    client("s3").put_object(Bucket=DATA, Key=f"{name}.json", Body=json.dumps(lines).encode())
+    start(client, name, model(client, image, f"of-{name}"), TransformInput=source(f"{name}.json", "ManifestFile"))
+
+
 def finished(client: ClientFactory, name: str) -> dict[str, Any]:
     def described() -> dict[str, Any] | None:
         job: dict[str, Any] = client("sagemaker").describe_transform_job(TransformJobName=name)
@@ -83,10 +90,7 @@ def test_every_object_of_a_prefix_is_answered_beside_its_name(client: ClientFact
 
 
 def test_a_manifest_names_the_objects(client: ClientFactory, image: str) -> None:
-    lines = [{"prefix": f"s3://{DATA}/photos/"}, "a.jpg", "deep/c.jpg"]
-    client("s3").put_object(Bucket=DATA, Key="manifest.json", Body=json.dumps(lines).encode())
-    chosen = source("manifest.json", "ManifestFile")
-    start(client, "manifest", model(client, image, "of-manifest"), TransformInput=chosen)
+    start_chosen(client, image, "manifest", "a.jpg", "deep/c.jpg")
     assert finished(client, "manifest")["TransformJobStatus"] == "Completed"
     assert set(outputs(client, "manifest")) == {"a.jpg.out", "deep/c.jpg.out"}
 
@@ -172,10 +176,7 @@ def test_one_bad_object_fails_the_job_and_keeps_the_others(client: ClientFactory
 
 
 def test_an_object_that_is_not_there_fails_in_the_words_of_s3(client: ClientFactory, image: str) -> None:
-    lines = [{"prefix": f"s3://{DATA}/photos/"}, "a.jpg", "gone.jpg"]
-    client("s3").put_object(Bucket=DATA, Key="gone.json", Body=json.dumps(lines).encode())
-    chosen = source("gone.json", "ManifestFile")
-    start(client, "gone", model(client, image, "of-gone"), TransformInput=chosen)
+    start_chosen(client, image, "gone", "a.jpg", "gone.jpg")
     assert finished(client, "gone")["TransformJobStatus"] == "Failed"
     assert set(outputs(client, "gone")) == {"a.jpg.out"}
     refused = f"{DATA}/photos/gone.jpg: An error occurred (NoSuchKey) when calling the GetObject operation"

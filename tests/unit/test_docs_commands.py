@@ -86,7 +86,7 @@ def of(program: str) -> list[Typed]:
 
 
 def clean(variables: dict[str, str]) -> dict[str, str]:
-    """The environment of a new shell in the checkout: nothing that tests put on the path."""
+    """The environment of a new shell in the checkout that has activated `.venv`: nothing else that tests set."""
     kept = {name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "PATH", "TMPDIR"}}
     return {**kept, "OMP_NUM_THREADS": "1", **variables}
 
@@ -160,11 +160,8 @@ def test_cdk_knows_what_is_typed() -> None:
 
 
 def _cdk_help(*command: str) -> str:
-    """What every command takes, and the names of all; or what one of them takes. The Node is that of set-up."""
-    path = f"{REPOSITORY / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
-    return help_of(
-        [str(REPOSITORY / "node_modules" / ".bin" / "cdk"), *command, "--help"], {"NO_COLOR": "1", "PATH": path}
-    )
+    """What every command takes, and the names of all; or what one of them takes."""
+    return help_of([str(REPOSITORY / "node_modules" / ".bin" / "cdk"), *command, "--help"], {"NO_COLOR": "1"})
 
 
 def _shows(shown: str, flag: str) -> bool:

@@ -214,7 +214,8 @@ def test_an_interrupted_cdk_leaves_no_process(checkout: Path) -> None:
     left: list[psutil.Process] = []
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # one of another test that has just ended
-            left += [child] * ("cdk" in " ".join(child.cmdline()))
+            if "cdk" in " ".join(child.cmdline()):
+                left.append(child)
     assert left == []
 
 

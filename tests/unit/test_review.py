@@ -61,7 +61,6 @@ def cdk_diff(repository: Path, assembly: Path, deployed: Template, folder: Path)
         [repository / "node_modules/.bin/cdk", "diff", "--app", assembly, "--template", before, "Shop"],
         env={
             **os.environ,
-            "PATH": f"{repository / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": "us-east-1",

@@ -42,7 +42,6 @@ def synthesize(repository: Path, folder: Path, canary: str) -> subprocess.Comple
         cwd=repository,
         env={
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(repository),
             "AWS_EC2_METADATA_DISABLED": "true",
             # The CDK's own checks of templates take half of the time. They run for the shipped app.
