@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -27,7 +28,11 @@ def inherited(aws: LocalAws) -> dict[str, object]:
     pid = pid_of(aws)
     proc = Path(f"/proc/{pid}")
     status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
-    files = {int(file.name): os.readlink(file) for file in (proc / "fd").iterdir()}
+    files: dict[int, str] = {}
+    for file in (proc / "fd").iterdir():
+        # A server at work opens and closes files meanwhile; none of those was inherited.
+        with contextlib.suppress(FileNotFoundError):
+            files[int(file.name)] = os.readlink(file)
     return {
         "folder": os.readlink(proc / "cwd"),
         "leads a session": os.getsid(pid) == pid,
