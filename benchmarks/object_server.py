@@ -239,21 +239,22 @@ class _Connection(asyncio.Protocol):
 
 
 def _listing(server: ObjectServer, query: str) -> list[bytes]:
-    """One page of ListObjectsV2."""
+    """One page of ListObjectsV2: a key without an object was deleted. It counts, as in S3, and is not shown."""
     asked = {name: values[0] for name, values in parse_qs(query).items()}
     prefix = asked.get("prefix", "")
     after = asked.get("continuation-token") or asked.get("start-after", "")
     most = int(asked.get("max-keys", "1000"))
     begin = bisect_right(server.keys, max(after, prefix)) if after else _first(server.keys, prefix)
-    page: list[str] = []
+    seen: list[str] = []
     more = False
     for key in server.keys[begin : begin + most + 1]:
         if not key.startswith(prefix):
             break
-        if len(page) == most:
+        if len(seen) == most:
             more = True
             break
-        page.append(key)
+        seen.append(key)
+    page = [key for key in seen if key in server.objects]
     encoding = "<EncodingType>url</EncodingType>" if asked.get("encoding-type") == "url" else ""
     shown = quote if encoding else escape
     contents = "".join(
@@ -261,7 +262,7 @@ def _listing(server: ObjectServer, query: str) -> list[bytes]:
         f"<ETag>&quot;{server.objects[key].etag}&quot;</ETag><Size>{server.objects[key].size}</Size></Contents>"
         for key in page
     )
-    token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+    token = f"<NextContinuationToken>{escape(seen[-1])}</NextContinuationToken>" if more else ""
     return [
         f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>{server.bucket}</Name><Prefix>{escape(prefix)}'
         f"</Prefix><KeyCount>{len(page)}</KeyCount><MaxKeys>{most}</MaxKeys><IsTruncated>{str(more).lower()}"

@@ -1,8 +1,9 @@
 """Lists the objects under a prefix of a bucket, many pages at once.
 
-Amazon S3 lists a thousand keys a page, and each page starts after the last key of the page before. Half a million
-photos with their metadata are a thousand pages, which take minutes one by one. So a thread that has nothing to list
-takes a part of the keys that another thread has not listed yet. The result is always sorted by key.
+Amazon S3 lists at most a thousand keys a page, and each page starts after the last key of the page before. A page may
+have fewer keys than that, or none, although more follow: S3 passes over the deleted objects of a versioned bucket.
+Half a million photos with their metadata are a thousand pages, which take minutes one by one. So a thread that has
+nothing to list takes a part of the keys that another thread has not listed yet. The result is always sorted by key.
 
 boto3 takes five times as long to parse a page as the parser in C that is used here, and one processor parses them all.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -104,14 +105,11 @@ class _Lister:
         for number in range(1, 1 << 30):
             if self.stopped.is_set():
                 break
-            if time.monotonic() > self._until:
-                known = sum(objects for _, objects, _ in self.pages)
-                raise ListingTimeout(f"only {known:,} objects of {self._prefix} were listed in time")
-            page = self._page(after, last)
+            page, more = self._page(after, last)
             wanted = page if last is None else [entry for entry in page if entry.key <= last]
             if wanted:
                 self.pages.append((wanted[0].key, len(wanted), lines_of(wanted, self._folder)))
-            if len(page) < PAGE or len(wanted) < len(page):
+            if not more or len(wanted) < len(page):
                 break
             after = page[-1].key
             if self.ranges < AT_ONCE and (number >= _PAGES_ALONE or self.ranges == 1):
@@ -120,18 +118,27 @@ class _Lister:
                     return parts
         return []
 
-    def _page(self, after: str, last: str | None) -> Sequence[ListedKey]:
+    def _page(self, after: str, last: str | None) -> tuple[Sequence[ListedKey], bool]:
+        """The next keys, and whether more may follow them; without a key, none follows."""
         # All keys between two keys have their common prefix, so S3 need search no further.
         shared = "" if last is None else _shared(after, last)
         asked = {"Bucket": self._bucket, "Prefix": self._prefix + shared, "MaxKeys": PAGE}
         # Without a folder the prefix may itself be a key. The key of a folder, which consoles make, is no object in it.
         if after or self._folder:
             asked["StartAfter"] = self._prefix + after
+        found, token = self._answer(asked)
+        while token and not found:
+            found, token = self._answer({**asked, "ContinuationToken": token})
+        start = len(self._prefix)
+        return [ListedKey(key[start:], size, etag.strip('"')) for key, size, etag in found], bool(token)
+
+    def _answer(self, asked: dict[str, Any]) -> _Page:
+        if time.monotonic() > self._until:
+            known = sum(objects for _, objects, _ in self.pages)
+            raise ListingTimeout(f"only {known:,} objects of {self._prefix} were listed in time")
         answer = self._s3.list_objects_v2(**asked)
         body = _taken_body()
-        found = _parsed(answer.get("Contents", ())) if body is None else _entries(body)
-        start = len(self._prefix)
-        return [ListedKey(key[start:], size, etag.strip('"')) for key, size, etag in found]
+        return _parsed(answer) if body is None else read_page(body)
 
 
 def lines_of(page: Sequence[ListedKey], folder: str) -> bytes:
@@ -165,8 +172,18 @@ def _shared(one: str, other: str) -> str:
     return min(one, other, key=len) if length is None else one[:length]
 
 
-def _parsed(contents: Iterable[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    return [(item["Key"], str(item["Size"]), item["ETag"]) for item in contents]
+class _Page(NamedTuple):
+    """One answer of S3."""
+
+    entries: list[tuple[str, str, str]]
+    """Key, size and ETag of each object."""
+    token: str
+    """With which S3 continues; empty where nothing follows."""
+
+
+def _parsed(answer: Mapping[str, Any]) -> _Page:
+    found = [(item["Key"], str(item["Size"]), item["ETag"]) for item in answer.get("Contents", ())]
+    return _Page(found, answer.get("NextContinuationToken", ""))
 
 
 _THREAD: Final = threading.local()
@@ -186,8 +203,8 @@ def _taken_body() -> bytes | None:
     return body
 
 
-def _entries(body: bytes) -> list[tuple[str, str, str]]:
-    """Key, size and ETag of each object of a page."""
+def read_page(body: bytes) -> _Page:
+    """What the body of an answer lists."""
     root = ElementTree.fromstring(body)
     space = root.tag.removesuffix("ListBucketResult")
     key, size, etag = f"{space}Key", f"{space}Size", f"{space}ETag"
@@ -195,6 +212,6 @@ def _entries(body: bytes) -> list[tuple[str, str, str]]:
         (item.findtext(key, ""), item.findtext(size, ""), item.findtext(etag, ""))
         for item in root.iterfind(f"{space}Contents")
     ]
-    if root.findtext(f"{space}EncodingType") != "url":
-        return found
-    return [(unquote_plus(name), bytes_, tag) for name, bytes_, tag in found]
+    if root.findtext(f"{space}EncodingType") == "url":
+        found = [(unquote_plus(name), bytes_, tag) for name, bytes_, tag in found]
+    return _Page(found, root.findtext(f"{space}NextContinuationToken", ""))

@@ -289,6 +289,16 @@ def test_whatever_the_names_every_one_is_listed_once_and_in_order(names: set[str
         assert listed(server) == sorted(names)
 
 
+@pytest.mark.parametrize("strange", [[], ["a//b.jpg"]], ids=["plain", "a key for boto3"])
+def test_a_listing_goes_on_behind_deleted_objects(monkeypatch: pytest.MonkeyPatch, strange: list[str]) -> None:
+    """S3 passes over them, so a page may have few keys or none although more follow."""
+    monkeypatch.setattr(source_module, "_PAGE", 4)
+    names = sorted([*strange, *(f"{number:05}.jpg" for number in range(0, 90, 3))])
+    with ObjectServer(dict.fromkeys((f"bin-images/{name}" for name in names), b"x")) as server:
+        server.keys = sorted({*server.keys, *(f"bin-images/{number:05}.jpg" for number in range(90) if number < 40)})
+        assert listed(server) == names
+
+
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET])
 def test_a_long_listing_takes_few_turns_and_a_fault_costs_one_request(fault: Fault) -> None:
     names = [f"{number:05}.jpg" for number in range(0, 100_000, 7)]

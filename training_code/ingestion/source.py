@@ -369,12 +369,18 @@ def _page_of_any_keys(at: _Bucket, folder: str, after: str) -> list[ListedObject
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS}, s3={"addressing_style": "path"}, **settings
     )
     start = f"{at.prefix}/{folder}" if at.prefix else folder
+    found: list[dict[str, Any]] = []
+    where = {"StartAfter": start + after}
     try:
         s3 = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
-        page = s3.list_objects_v2(Bucket=at.name, Prefix=start, StartAfter=start + after, MaxKeys=_PAGE)
+        # S3 passes over deleted objects, so an answer may have few keys or none although more follow.
+        while where and len(found) < _PAGE:
+            page = s3.list_objects_v2(Bucket=at.name, Prefix=start, MaxKeys=_PAGE, **where)
+            found += page.get("Contents", [])
+            token = page.get("NextContinuationToken")
+            where = {"ContinuationToken": token} if token else {}
     except (BotoCoreError, ClientError) as error:
         raise SourceError(f"s3://{at.name}/{start} cannot be listed: {_first_line(error)}") from error
-    found = page.get("Contents", [])
     return [ListedObject(each["Key"][len(start) :], each["Size"], bare_tag(each.get("ETag"))) for each in found]
 
 
