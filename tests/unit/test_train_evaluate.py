@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import re
@@ -15,6 +16,7 @@ import boto3
 import numpy as np
 import pytest
 import torch
+from boto3.exceptions import Boto3Error, RetriesExceededError
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import arithmetic
@@ -280,6 +282,27 @@ def test_a_champion_that_cannot_be_looked_up_fails_the_job(
         run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
 
 
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
+def test_what_serves_is_looked_up_or_the_job_fails_unless_it_was_made_by_hand(
+    world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """The job may describe models with the environment's tag: an outage says nothing, a refusal that it is not ours."""
+
+    def refuse(**_asked: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeEndpointConfig")
+
+    registry = Registry(champion, "InService")
+    monkeypatch.setattr(registry, "describe_endpoint_config", refuse)
+    monkeypatch.setattr(boto3, "client", lambda _service: registry)
+    flags = ("--precision", "fp32", "--model-package-group", "group", "--endpoint", "bins")
+    if code == "ThrottlingException":
+        with pytest.raises(JobError, match=r"champion of model package group group cannot be looked up.*Throttling"):
+            run(world, tmp_path, *flags)
+    else:
+        report = run(world, tmp_path, *flags)
+        assert "endpoint bins serves configuration config" in report["binventory"]["gate"]["not_compared"]
+
+
 @pytest.mark.parametrize(
     ("state", "found"), [("InService", "arn:serving"), ("Failed", "arn:champion"), ("", "arn:champion")]
 )
@@ -385,6 +408,8 @@ def test_a_champion_that_may_not_be_fetched_fails_the_job(
     for error in (
         ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject"),
         EndpointConnectionError(endpoint_url="https://s3.us-east-1.amazonaws.com"),
+        RetriesExceededError(Boto3Error("cut again and again")),
+        OSError(errno.ENOSPC, "No space left on device"),
     ):
 
         def refuse(*_asked: Any, error: Exception = error) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from binventory.core.contents import bucket_and_key
@@ -22,8 +23,8 @@ from shards import Sample
 
 # In every other state nothing answers requests.
 _ANSWERING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
-
-
+# What somebody has made by hand lacks the tag by which the job may describe it, or is deleted although it serves.
+_NOT_OURS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
 # Of a package, or of its archive.
 _GONE = frozenset({"404", "NoSuchKey", "NoSuchBucket", "ValidationException"})
 
@@ -38,7 +39,7 @@ def serving_package(endpoint: str) -> str | None:
     During an update of the endpoint this is the package before the update.
 
     Raises:
-        NoPackageError: what serves is no model package.
+        NoPackageError: what serves is no model package, or one that the job may not describe.
         botocore.exceptions.ClientError: the endpoint cannot be looked up.
     """
     sagemaker = boto3.client("sagemaker")
@@ -55,6 +56,8 @@ def serving_package(endpoint: str) -> str | None:
         variants = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]
         model = sagemaker.describe_model(ModelName=variants[0]["ModelName"])
     except ClientError as error:
+        if error.response.get("Error", {}).get("Code", "") not in _NOT_OURS:
+            raise
         raise NoPackageError(f"endpoint {endpoint} serves configuration {configuration}: {error}") from error
     package = _package_of(model)
     if package is None:
@@ -115,7 +118,8 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
         return FoundChampion(None, "")
     try:
         return FoundChampion(Champion(arn, *_answers_of(arn, photos, classes)), "")
-    except BotoCoreError as error:
+    # A download that is cut again and again is an error of boto3, not of botocore, and a full disk one of the system.
+    except (BotoCoreError, Boto3Error, OSError) as error:
         raise JobError(_not_fetched(arn, error)) from error
     except ClientError as error:
         if error.response.get("Error", {}).get("Code", "") not in _GONE:
