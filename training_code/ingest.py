@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ingestion.run import NO_LABELS, NO_LISTING, IngestError, IngestSettings, Jo
 from ingestion.work import WorkLimits
 from jobs.container import leave, run_job
 from jobs.settings import parse_settings, setting
+from serving.cores import usable_cpus
 
 EXAMPLES: Final = """examples:
   python ingest.py --photos-uri ../shared/abid --labels-uri ../shared/abid/labels.csv --output out
@@ -63,7 +63,7 @@ class IngestFlags:
         "read every photo once more to compare contents; for buckets where only some ETags are MD5 sums", False
     )
     concurrency: int | None = setting("most requests in flight (default: 192 a core)", None, low=1)
-    cores: int = setting("photos decoded at once", os.cpu_count() or 1, low=1)
+    cores: int = setting("photos decoded at once", usable_cpus(), low=1)
     memory_mb: int | None = setting("photo bytes held between request and decoding (default: 8 a core)", None, low=1)
 
 

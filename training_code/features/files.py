@@ -20,6 +20,7 @@ from torch import Tensor
 from digests import DamagedFile, read_sealed, seal
 from jobs.container import JobError
 from jobs.tensor_files import read_tensors, write_tensors
+from serving.cores import usable_cpus
 
 LIST: Final = "parts.json"
 
@@ -151,7 +152,7 @@ def read_split(folder: Path, split: str) -> FeatureSet:
         raise JobError(f"feature file {foreign[0]} is not on the list {LIST}; remove it, or embed again")
     names = sorted(name for name in listed if name.startswith(f"{split}/"))
     # Digests are computed without the interpreter, so that every core takes a file.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         files = list(pool.map(lambda name: read_features(folder / name, listed[name]), names))
     parts = [part for part in files if len(part.ids)]
     if not parts:

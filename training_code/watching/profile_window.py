@@ -14,6 +14,7 @@ import torch
 
 from fitting.loop import EpochResult, StepResult
 from fitting.ranks import Ranks
+from serving.cores import usable_cpus
 from watching.rules import RuleReport
 
 
@@ -101,7 +102,7 @@ class RunProfiler:
                   f"steps, and here were {steps}", file=sys.stderr, flush=True)  # fmt: skip
         first = self._first_step if self._first_step is not None else time.monotonic()
         wall = max(1e-9, time.monotonic() - first)
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cpus()
         own = statistics.fmean(step.total - step.waited for step in self._steps) if self._steps else 0.0
         return MeasuredTimes(
             initialisation=first - _process_start(),
