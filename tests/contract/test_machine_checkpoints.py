@@ -95,3 +95,13 @@ def test_a_checkpoint_that_may_not_be_deleted_stays_and_training_continues(
         exchange.send_checkpoints(folder.folder, f"s3://{bucket}/denied")
     assert _steps(client, "denied") == [1, 2, 3]
     assert capsys.readouterr().err.count("stays in S3") == 1
+
+
+def test_the_keys_of_folders_that_a_console_made_are_no_files(
+    client: ClientFactory, bucket: str, signed_in: None, tmp_path: Path
+) -> None:
+    for key, content in {"made/": b"", "made/more/": b"", "made/a.tar": b"a", "made/more/b.tar": b"b"}.items():
+        client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+    assert Exchange().fetch(f"s3://{bucket}/made/", tmp_path / "fetched") == 2
+    files = {path.name: path.read_bytes() for path in (tmp_path / "fetched").rglob("*") if path.is_file()}
+    assert files == {"a.tar": b"a", "b.tar": b"b"}

@@ -41,6 +41,8 @@ class Exchange:
         found.sort(key=lambda item: (item["LastModified"], item["Key"]), reverse=True)
         count = checkpoints = 0
         for item in found:
+            if item["Key"].endswith("/"):
+                continue  # The key of a folder, which consoles make.
             path = folder / item["Key"][len(prefix) :]
             if is_checkpoint(path.name) and checkpoints == KEPT:
                 continue
