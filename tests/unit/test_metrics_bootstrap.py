@@ -152,6 +152,18 @@ def test_without_a_bound_the_difference_decides_and_a_refusal_says_so() -> None:
     assert decide(champion, champion, GateSettings(accuracy_threshold=0.1, margin=0.0)).passed
 
 
+@pytest.mark.parametrize("right", [4, 31, 60, 100])
+def test_a_challenger_that_is_worse_by_the_margin_passes(right: int) -> None:
+    """One photo of a hundred: 0.31 - 0.3 is a little more than 0.01 in binary numbers. Two photos are too many."""
+    labels = np.arange(100) % 5 + 1
+    champion, worse, too_bad = (
+        _in_blocks(model(labels, np.arange(100) < hits), 2) for hits in (right, right - 1, right - 2)
+    )
+    settings = GateSettings(accuracy_threshold=0, margin=0.01, replicates=5)
+    assert decide(worse, champion, settings).passed
+    assert not decide(too_bad, champion, settings).passed
+
+
 def test_more_confidence_needs_more_blocks() -> None:
     settings = GateSettings(accuracy_threshold=0.1, confidence=0.99)
     six, seven = (_in_blocks(paired_models(1000, 0.5, 0.1)[0], blocks) for blocks in (6, 7))

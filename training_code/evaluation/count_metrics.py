@@ -21,6 +21,8 @@ CALIBRATION_BINS = 15
 PER_CLASS = ("precision", "recall", "class_accuracy", "class_rmse")
 _SMALLEST_PROBABILITY = float(np.finfo(np.float64).eps)
 _SUM_TOLERANCE = 1e-3
+# Less than a photo among a hundred million makes of a metric, and more than a subtraction rounds.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +253,11 @@ def metrics_of_sums(sums: Floats, classes: tuple[int, ...]) -> CountMetrics:
             class_accuracy=(photos[..., None] - of_label - of_guess + 2 * hits) / photos[..., None],
             class_rmse=np.sqrt((confusion * error**2).sum(axis=-1) / of_label),
         )
+
+
+def is_above(difference: float, limit: float) -> bool:
+    """Whether a difference of two metrics is above its limit, and not by rounding: 0.61 - 0.605 is no 0.005."""
+    return difference > limit + _ROUNDING
 
 
 def measure(predictions: Predictions) -> CountMetrics:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.bootstrap import REPLICATES, least_blocks, replicate_metrics
-from evaluation.count_metrics import Predictions, confusion_matrix, measure
+from evaluation.count_metrics import Predictions, confusion_matrix, is_above, measure
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def decide(
     accuracy = float(measure(challenger).accuracy)
     above = accuracy >= settings.accuracy_threshold
     comparison = None if champion is None else compare(challenger, champion, settings)
-    not_worse = comparison is None or comparison.decides >= -settings.margin
+    not_worse = comparison is None or not is_above(-comparison.decides, settings.margin)
     no_bound = "" if comparison is None or math.isfinite(comparison.lower_bound) else _no_bound(challenger, settings)
     reasons = []
     if not above:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.count_metrics import Predictions, measure
+from evaluation.count_metrics import Predictions, is_above, measure
 from modelling.onnx_export import NETWORK_NODES
 from modelling.ranges import Range, ranges_of_maps
 from modelling.rounding import LARGEST_WEIGHT, keep_means
@@ -72,7 +72,7 @@ def choose_precision(fp32: Predictions, int8: Predictions | None, allowance: All
     agreement = float((fp32.counts == int8.counts).mean())
     lost = floating.accuracy - small.accuracy
     worse = small.rmse - floating.rmse
-    kept = lost <= allowance.accuracy and worse <= allowance.rmse
+    kept = not (is_above(lost, allowance.accuracy) or is_above(worse, allowance.rmse))
     reason = (
         f"int8 loses {lost:+.4f} accuracy (allowed {allowance.accuracy:g}) and adds {worse:+.4f} RMSE "
         f"(allowed {allowance.rmse:g}) on {len(fp32.labels)} validation photos"
