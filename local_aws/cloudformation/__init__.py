@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from local_aws.cloudformation import account, sagemaker, scaling, service_role
+from local_aws.cloudformation import account, property_names, sagemaker, scaling, service_role
 from local_aws.cloudformation.resource_type import ResourceType
 from local_aws.core.context import Context
-from local_aws.ministack import hooks, stack_roles
+from local_aws.ministack import hooks, stack_resources, stack_roles
 
 RESOURCE_TYPES: list[ResourceType] = [*sagemaker.TYPES, *account.TYPES, *scaling.TYPES]
 
 
 def add_resource_types(context: Context) -> None:
-    """Add every type of `RESOURCE_TYPES` to ministack's CloudFormation."""
+    """Add every type of `RESOURCE_TYPES` to ministack's CloudFormation, and hold all types to their properties."""
     hooks.add_resource_types(kind.handlers(context) for kind in RESOURCE_TYPES)
+    stack_resources.refuse_by_type(property_names.problem)
 
 
 def follow_service_roles(context: Context) -> None:

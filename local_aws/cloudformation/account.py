@@ -50,13 +50,12 @@ def _delete_budget(context: Context, physical_id: str, properties: Document) -> 
         return
 
 
-def _anomaly(noun: str, document: str, properties: str) -> ResourceType:
+def _anomaly(noun: str, document: str) -> ResourceType:
     """A monitor or a subscription.
 
     Args:
         noun: `Monitor` or `Subscription`.
         document: the property that is JSON in CloudFormation and a structure in the API.
-        properties: its other properties.
     """
 
     def check(stated: Document) -> None:
@@ -81,8 +80,7 @@ def _anomaly(noun: str, document: str, properties: str) -> ResourceType:
     def delete(context: Context, physical_id: str, properties: Document) -> None:
         """Nothing to delete: only the stack's record exists."""
 
-    names = [document, "ResourceTags", *properties.split()]
-    return ResourceType(f"AWS::CE::Anomaly{noun}", create, update, delete, properties=names, taggable=False)
+    return ResourceType(f"AWS::CE::Anomaly{noun}", create, update, delete, taggable=False)
 
 
 def _create_provider(context: Context, name: str, properties: Document) -> Created:
@@ -115,18 +113,16 @@ TYPES = [
         _create_budget,
         _update_budget,
         _delete_budget,
-        properties=["Budget", "NotificationsWithSubscribers", "ResourceTags"],
         replacing=("NotificationsWithSubscribers", "Budget.BudgetName"),
         taggable=False,
     ),
-    _anomaly("Monitor", "MonitorSpecification", "MonitorDimension MonitorName MonitorType"),
-    _anomaly("Subscription", "ThresholdExpression", "Frequency MonitorArnList Subscribers SubscriptionName Threshold"),
+    _anomaly("Monitor", "MonitorSpecification"),
+    _anomaly("Subscription", "ThresholdExpression"),
     ResourceType(
         "AWS::IAM::OIDCProvider",
         _create_provider,
         _update_provider,
         _delete_provider,
-        properties=["ClientIdList", "Tags", "ThumbprintList", "Url"],
         replacing=("Url",),
     ),
 ]

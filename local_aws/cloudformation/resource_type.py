@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,6 @@ class ResourceType:
         create: takes the context, a generated name for a resource without one, and the properties.
         update: changes the resource in place.
         delete: removes it; no error when it does not exist.
-        properties: all that it has; CloudFormation refuses a template with another.
         replacing: properties whose change needs a new resource; `Budget.BudgetName` is a property of a property.
         name_property: the property that names it: with an unchanged explicit name it cannot be replaced.
         taggable: it has a `Tags` list, to which stack tags are added.
@@ -53,7 +52,6 @@ class ResourceType:
     create: Callable[[Context, str, Document], Created]
     update: Callable[[Context, Update], Created]
     delete: Callable[[Context, str, Document], None]
-    properties: Collection[str]
     replacing: tuple[str, ...] = ()
     name_property: str | None = None
     taggable: bool = True
@@ -62,11 +60,9 @@ class ResourceType:
         """The type as ministack's CloudFormation calls it."""
 
         def create(logical_id: str, properties: Document, stack_name: str) -> Created:
-            self._refuse_others(logical_id, properties)
             return self.create(context, hooks.physical_name(stack_name, logical_id, 63), properties)
 
         def update(physical_id: str, old: Document, new: Document, stack_name: str) -> Created:
-            self._refuse_others(physical_id, new)
             return self.update(context, Update(physical_id, old, new))
 
         def delete(physical_id: str, properties: Document) -> None:
@@ -74,11 +70,6 @@ class ResourceType:
 
         functions: dict[str, Callable[..., Any]] = {"create": create, "update": update, "delete": delete}
         return hooks.ResourceHandlers(self.name, functions, self.replacing, self.name_property, self.taggable)
-
-    def _refuse_others(self, resource: str, properties: Document) -> None:
-        if others := sorted(properties.keys() - set(self.properties)):
-            keys = ", ".join(f"extraneous key [{name}] is not permitted" for name in others)
-            raise ValueError(f"Properties validation failed for resource {resource} with message: #: {keys}")
 
 
 def request(context: Context, operation: str, properties: Document) -> Document:

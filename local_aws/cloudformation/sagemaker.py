@@ -108,7 +108,7 @@ def _immutable(family: str, replacing: str, *, shows_arn: bool) -> ResourceType:
     def delete(context: Context, physical_id: str, properties: Document) -> None:
         _delete(context, family, physical_id)
 
-    return _resource_type(family, create, update, delete, replacing, properties=replacing)
+    return _resource_type(family, create, update, delete, replacing)
 
 
 def _create_endpoint(context: Context, name: str, properties: Document) -> Created:
@@ -212,7 +212,6 @@ def _resource_type(
     update: Callable[[Context, Update], Created],
     delete: Callable[[Context, str, Document], None],
     replacing: str,
-    properties: str,
 ) -> ResourceType:
     name = f"{family}Name"
     return ResourceType(
@@ -220,7 +219,6 @@ def _resource_type(
         create,
         update,
         delete,
-        properties=[name, "Tags", *properties.split()],
         replacing=(name, *replacing.split()),
         name_property=name,
     )
@@ -233,7 +231,6 @@ TYPES = [
         _update_group,
         _delete_group,
         replacing="ModelPackageGroupDescription",
-        properties="ModelPackageGroupDescription ModelPackageGroupPolicy",
     ),
     _immutable(
         "Model",
@@ -252,8 +249,6 @@ TYPES = [
         _update_endpoint,
         _delete_endpoint,
         replacing="",
-        properties="DeploymentConfig EndpointConfigName ExcludeRetainedVariantProperties RetainAllVariantProperties"
-        " RetainDeploymentConfig",
     ),
     _resource_type(
         "Pipeline",
@@ -261,6 +256,5 @@ TYPES = [
         _update_pipeline,
         _delete_pipeline,
         replacing="",
-        properties="ParallelismConfiguration PipelineDefinition PipelineDescription PipelineDisplayName RoleArn",
     ),
 ]

@@ -10,11 +10,6 @@ from local_aws.core.errors import not_local
 from local_aws.core.protocol import AUTOSCALING, Document
 
 _KEYS = ("ServiceNamespace", "ResourceId", "ScalableDimension")
-_CONFIGURATIONS = (
-    "PredictiveScalingPolicyConfiguration",
-    "StepScalingPolicyConfiguration",
-    "TargetTrackingScalingPolicyConfiguration",
-)
 
 
 def _create_target(context: Context, name: str, properties: Document) -> Created:
@@ -80,7 +75,6 @@ TYPES = [
         _create_target,
         _update_target,
         _delete_target,
-        properties=[*_KEYS, *("MaxCapacity", "MinCapacity", "RoleARN", "ScheduledActions", "SuspendedState", "Tags")],
         replacing=_KEYS,
         taggable=False,
     ),
@@ -89,7 +83,6 @@ TYPES = [
         _create_policy,
         _update_policy,
         _delete_policy,
-        properties=[*_KEYS, "PolicyName", "PolicyType", "ScalingTargetId", *_CONFIGURATIONS],
         replacing=(*_KEYS, "PolicyName", "ScalingTargetId"),
         taggable=False,
     ),

@@ -1,7 +1,8 @@
 """What is done around the functions with which ministack's CloudFormation makes and changes resources.
 
-Uses `services.cloudformation.provisioners._RESOURCE_HANDLERS` of version 1.5.33; tests/contract/test_hooks.py fails if
-it moved when ministack is upgraded.
+Uses, in `services.cloudformation` of version 1.5.33, `provisioners._RESOURCE_HANDLERS`, `_provision_resource`,
+`_update_resource`, `_with_stack_tags` and `_STACK_TAG_PROPERTY`, and `stacks._provision_keeping_seed` and
+`_update_keeping_seed`; tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Final
 Properties = Mapping[str, Any]
 Problem = Callable[[Properties], str]
 """What AWS would not take of the properties of a resource, in AWS's words; empty if it would take them."""
+Check = Callable[[str, str, Properties], str]
+"""The same for a resource type, a resource's logical ID, and its properties."""
 Around = Callable[[Properties, Callable[[], Any]], Any]
 """Does the work on a resource with these properties, which the second argument is, or refuses it with a ValueError."""
 _PLACES: Final = {"create": 1, "update": 2}
@@ -29,6 +32,60 @@ def refuse(kind: str, problem: Problem, *verbs: str) -> None:
         return work()
 
     around(kind, unless_wrong, *verbs)
+
+
+def resource_types() -> frozenset[str]:
+    """The names of all resource types that stacks can have."""
+    from ministack.services.cloudformation import provisioners
+
+    return frozenset(provisioners._RESOURCE_HANDLERS)
+
+
+def refuse_by_type(check: Check) -> None:
+    """Fail the creation and the update of every resource for what `check` says.
+
+    A resource that does not change is not looked at, nor, except in nested stacks, one that a rollback takes back.
+    """
+    from ministack.services.cloudformation import provisioners, stacks
+
+    with_tags = provisioners._with_stack_tags
+
+    @wraps(with_tags)
+    def with_all_tags(kind: str, properties: Properties, *more: Any) -> Any:
+        """The properties with all tags: ministack adds those of the stack, and leaves out those without a key."""
+        tagged = with_tags(kind, properties, *more)
+        name, _ = provisioners._STACK_TAG_PROPERTY.get(kind, ("", ""))
+        own = properties.get(name)
+        lost = [tag for tag in own if not (isinstance(tag, dict) and "Key" in tag)] if isinstance(own, list) else []
+        return {**tagged, name: [*lost, *tagged[name]]} if lost else tagged
+
+    def creating(create: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(create)
+        def create_checked(kind: str, logical_id: str, properties: Properties, *more: Any) -> Any:
+            if wrong := check(kind, logical_id, properties):
+                raise ValueError(wrong)
+            return create(kind, logical_id, properties, *more)
+
+        return create_checked
+
+    def updating(update: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(update)
+        def update_checked(
+            kind: str, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str, *more: Any
+        ) -> Any:
+            if old != new and (wrong := check(kind, logical_id, new)):
+                raise ValueError(wrong)
+            return update(kind, physical_id, old, new, stack_name, logical_id, *more)
+
+        return update_checked
+
+    for module in (provisioners, stacks):
+        module._with_stack_tags = with_all_tags
+    stacks._provision_keeping_seed = creating(stacks._provision_keeping_seed)
+    stacks._update_keeping_seed = updating(stacks._update_keeping_seed)
+    # These two are what a nested stack calls.
+    provisioners._provision_resource = creating(provisioners._provision_resource)
+    provisioners._update_resource = updating(provisioners._update_resource)
 
 
 def around(kind: str, do: Around, *verbs: str) -> None:

@@ -78,6 +78,23 @@ FUNCTIONS: list[tuple[str, str, list[str]]] = [
     ("services.sts", "handle_request", ["method", "path", "headers", "body", "query_params"]),
     ("services.sts", "register_session", []),
     ("services.cloudformation.stacks", "_runs_on_worker_thread", ["resource_type"]),
+    ("services.cloudformation.stacks", "_provision_keeping_seed", ["args"]),
+    ("services.cloudformation.stacks", "_update_keeping_seed", ["args"]),
+    (
+        "services.cloudformation.provisioners",
+        "_with_stack_tags",
+        ["resource_type", "props", "stack_tags", "stack_name", "stack_id", "logical_id"],
+    ),
+    (
+        "services.cloudformation.provisioners",
+        "_provision_resource",
+        ["resource_type", "logical_id", "props", "stack_name"],
+    ),
+    (
+        "services.cloudformation.provisioners",
+        "_update_resource",
+        ["resource_type", "physical_id", "old_props", "new_props", "stack_name", "logical_id", "old_attrs"],
+    ),
     (
         "services.cloudformation.stacks",
         "_resolve_stack_outputs",
