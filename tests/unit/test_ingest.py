@@ -298,6 +298,19 @@ def test_labels_and_metadata_are_held_against_each_other(tmp_path: Path) -> None
     }
 
 
+def test_every_address_of_a_file_may_be_a_url(tmp_path: Path) -> None:
+    objects = bucket(blocks=6, photos=2)
+    folder = write(tmp_path / "my photos #1", objects)
+    labels = tmp_path / "my labels #1.csv"
+    labels.write_text("image_id,count\n" + "".join(f"{block}00,{block}\n" for block in ("001", "002", "003")))
+    books = [
+        ingest(photos, tmp_path / name, "--labels-uri", address)  # type: ignore[arg-type]
+        for name, photos, address in (("paths", folder, str(labels)), ("urls", folder.as_uri(), labels.as_uri()))
+    ]
+    assert books[0]["listed"] == 3
+    assert rows(tmp_path / "paths", "manifest") == rows(tmp_path / "urls", "manifest") != {}
+
+
 def test_a_split_without_photos_fails_the_job_here_and_not_in_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -414,6 +427,9 @@ def test_a_limit_takes_so_many_of_each_class(
         (["--photos-uri", "s3:///x"], "names no bucket"),
         (["--photos-uri", "in", "--labels-uri", "missing.csv"], "does not exist"),
         (["--photos-uri", "in", "--labels-uri", "bad.csv"], "image_id"),
+        # As of a shell variable that is not set: it would take every photo, or write into the current folder.
+        (["--photos-uri", "in", "--labels-uri", ""], "--labels-uri is empty: give it a value, or leave it out"),
+        (["--photos-uri", "in", "--resource-config", ""], "--resource-config is empty"),
         (["--photos-uri", "in", "--block-size", "1000000"], "--block-size"),
         (["--photos-uri", "in", "--resource-config", "bad.json"], "current_host"),
     ],

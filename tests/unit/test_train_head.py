@@ -163,6 +163,9 @@ def test_a_trial_saves_its_head_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         (["--lr", "0"], "--lr is '0'; it must be between 1e-08 and 10"),
         (["--lr", "nan"], "--lr is 'nan'; it must be between"),
+        (["--lr", ""], "--lr is empty: give it a value, or leave it out"),
+        (["--mlflow", '""'], "--mlflow is empty"),
+        (["--checkpoints", " "], "--checkpoints is empty"),
         (["--lr", "fast"], "--lr is 'fast'; it must be between"),
         (["--batch-size", "0"], "--batch-size is '0'; it must be between 1 and 65536"),
         (["--batch-size", "32.5"], "--batch-size is '32.5'"),

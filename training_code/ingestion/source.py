@@ -56,6 +56,7 @@ _PROBES: Final = 3
 # requested again, which costs no more than requesting the rest.
 _RESUMED: Final = 256 * 1024
 _CHUNK: Final = 64 * 1024
+_FILE: Final = "file://"
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 
 log = logging.getLogger(__name__)
@@ -270,6 +271,8 @@ async def read_file(url: str, *, etag: str = "") -> bytes | None:
     S3 names; where S3 names none, to those of another reading.
     """
     folder, _, name = url.rpartition("/")
+    if url.startswith(_FILE):
+        name = unquote(name)
     source = BinSource(folder or ("/" if url.startswith("/") else "."), concurrency=4)
     found = ""
 

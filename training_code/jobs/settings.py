@@ -83,7 +83,7 @@ def parse_settings(kind: type[Settings], arguments: Sequence[str] | None, descri
         )  # fmt: skip
     given = vars(parser.parse_args(arguments))
     usual = next((item.default for item in _flags(kind) if item.name == "strategy"), "")
-    strategy = str(given.get("strategy") or usual).strip().strip('"')
+    strategy = _text(str(given.get("strategy") or usual))
     _refuse_without_effect([item for item in _flags(kind) if given[item.name] is not None], strategy)
     for item in _flags(kind):
         if given[item.name] is None:
@@ -125,6 +125,9 @@ def _plain(declared: Any) -> type[Any]:
 def _convert(item: Field[Any], declared: Any, value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    if not _text(value):
+        # Of a shell variable that is not set. As a path it would be the current folder.
+        raise JobError(f"{_flag(item)} is empty: give it a value, or leave it out")
     rule: _Rule = item.metadata["rule"]
     kind = _plain(declared)
     converted = _parse(kind, value)
@@ -136,9 +139,13 @@ def _convert(item: Field[Any], declared: Any, value: Any) -> Any:
     return converted
 
 
+def _text(value: str) -> str:
+    return value.strip().strip('"')
+
+
 def _parse(kind: type[Any], text: str) -> Any:
     """The value, or None where the text is not of this type. SageMaker may send an integer as 32.0 or quoted."""
-    text = text.strip().strip('"')
+    text = _text(text)
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     try:
