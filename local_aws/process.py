@@ -28,6 +28,7 @@ from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
 from local_aws.ministack import (
     acting_roles,
+    bucket_names,
     buckets,
     copies,
     corrections,
@@ -173,6 +174,7 @@ def _application(context: Context) -> Any:
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     existing.keep_what_exists()
     buckets.keep_bucket_properties(shapes.service_model)
+    bucket_names.refuse_bucket_names()
     hooks.keep_imported_exports()
     resource_types.hold_templates_to_resource_types()
     due_schedules.keep_time_zones()
