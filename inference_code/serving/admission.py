@@ -83,7 +83,8 @@ class Admission:
 class Visit:
     """The photos and bytes of one request, released at its end.
 
-    It counts as a request from the moment when its body is there: clients that send slowly keep nobody out.
+    It counts as a request from the moment when its body is there: clients that send slowly keep nobody out. From then
+    on its time runs.
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -91,6 +92,8 @@ class Visit:
         self._requests = 0
         self._bytes = 0
         self._photos = 0
+        self.until: float | None = None
+        """When the answer must be there, on the event loop's clock; None while the body comes."""
 
     def __enter__(self) -> Visit:
         return self
@@ -141,4 +144,5 @@ class Visit:
         self._admission.require_room()
         self._admission.requests += 1
         self._requests = 1
+        self.until = asyncio.get_running_loop().time() + self._admission.limits.answer_seconds
         return parts[0] if len(parts) == 1 else b"".join(parts)

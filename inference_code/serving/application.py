@@ -200,12 +200,12 @@ class Application:
                 ticket.deliver(error)
 
         self._decoders.submit(parse, large=len(body) > _LARGE_BODY_BYTES)
-        return await self._in_time(ticket.outcome())
+        return await self._in_time(ticket.outcome(), visit)
 
     async def _predict(self, reading: Reading, visit: Visit) -> Prediction:
         begun = time.perf_counter()
         visit.hold_photos(len(reading.photos))
-        outcomes = await self._in_time(self._score_all(reading.photos))
+        outcomes = await self._in_time(self._score_all(reading.photos), visit)
         timed = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
         results = [self._counter.answer(each.scores) if isinstance(each, Scored) else each for each in outcomes]
         return Prediction(
@@ -219,10 +219,10 @@ class Application:
             },
         )
 
-    async def _in_time(self, outcome: Awaitable[Outcome]) -> Outcome:
+    async def _in_time(self, outcome: Awaitable[Outcome], visit: Visit) -> Outcome:
         """The outcome. Raises RequestError (503) where it comes too late for the client to wait."""
         try:
-            async with asyncio.timeout(self._admission.limits.answer_seconds):
+            async with asyncio.timeout_at(visit.until):
                 return await outcome
         except TimeoutError:
             raise busy(f"{self._admission.photos} photos") from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -200,6 +201,49 @@ def test_an_answer_that_comes_too_late_is_given_up(tmp_path: Path) -> None:
         counter.gate.set()
 
     served(tmp_path, AdmissionLimits(answer_seconds=0.2), play)
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be put forward."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def test_reading_a_body_and_answering_it_share_one_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 50 s, 20 until the body is parsed leave 30: SageMaker's caller waits no longer than 60."""
+    counter = Gated(grey_model.write(tmp_path / "model"))
+    app = Application(counter, limits=AdmissionLimits(), metrics=quiet())
+    counter.batcher = app._batcher
+
+    def slowly(body: bytes, content_type: str) -> Any:
+        loop.ahead += 20
+        return input_fn(body, content_type)
+
+    monkeypatch.setattr("serving.application.input_fn", slowly)
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
+            body = {"photo": base64.b64encode(grey_model.photo(5)).decode()}
+            answer = asyncio.create_task(client.post("/invocations", json=body))
+            await until(lambda: counter.queued == 1)
+            loop.ahead += 31
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert answer.done()
+            return await answer
+
+    with asyncio.Runner(loop_factory=Clock) as runner:
+        loop = cast(Clock, runner.get_loop())
+        try:
+            late = runner.run(run())
+        finally:
+            counter.gate.set()
+            app.close()
+    assert late.status_code == 503 and late.json()["error"]["reason"] == "busy"
 
 
 def test_a_request_of_many_photos_leaves_room_for_others(tmp_path: Path) -> None:
