@@ -20,7 +20,7 @@ import uvicorn
 from PIL import Image, ImageDraw
 
 from inference import CountingModel, Reading, model_fn, predict_fn
-from serving.admission import AdmissionLimits
+from serving.admission import AdmissionLimits, whole_number
 from serving.application import Application
 from serving.artefact import ArtefactError, unpack
 from serving.connections import HttpProtocol
@@ -40,13 +40,23 @@ def main(arguments: list[str] | None = None) -> int:
     begun = time.perf_counter()
     try:
         limits = AdmissionLimits.from_environment()
+        port = whole_number("SAGEMAKER_BIND_TO_PORT", 8080, most=65_535) if options.port is None else options.port
+        _is_measured()
         counter = load(options.model)
     except (ArtefactError, ValueError) as error:
         log("refused", stream=sys.stderr, message=str(error))
         return 1
-    log("ready", seconds=round(time.perf_counter() - begun, 3), port=options.port, model=counter.identity)
-    serve(counter, limits, options.port)
+    log("ready", seconds=round(time.perf_counter() - begun, 3), port=port, model=counter.identity)
+    serve(counter, limits, port)
     return 0
+
+
+def _is_measured() -> bool:
+    """Whether metrics are written. Raises ValueError for another value than on and off."""
+    value = os.environ.get("BINVENTORY_METRICS", "on")
+    if value not in ("on", "off"):
+        raise ValueError(f"BINVENTORY_METRICS must be on or off, not {value!r}")
+    return value == "on"
 
 
 def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
@@ -55,7 +65,7 @@ def serve(counter: CountingModel, limits: AdmissionLimits, port: int) -> None:
         namespace="Binventory/Endpoint",
         dimensions={"Endpoint": os.environ.get("BINVENTORY_ENDPOINT", "local")},
         properties={"ModelPackage": os.environ.get("MODEL_PACKAGE_ARN", "")},
-        enabled=os.environ.get("BINVENTORY_METRICS", "on") != "off",
+        enabled=_is_measured(),
     )
     uvicorn.run(
         Application(
@@ -138,7 +148,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Serve a model that counts the items in bin photos.")
     parser.add_argument("command", nargs="?", choices=["serve"], default="serve")
     parser.add_argument("--model", type=Path, default=base / "model", help="a model folder or a model.tar.gz")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")))
+    parser.add_argument("--port", type=int, help="default: SAGEMAKER_BIND_TO_PORT, or 8080")
     return parser.parse_args(arguments)
 
 

@@ -14,6 +14,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 _MEBIBYTE: Final = 1024 * 1024
+# As many as connections are held open.
+_MOST_REQUESTS: Final = 1024
 
 
 class Disconnected(Exception):
@@ -39,20 +41,24 @@ class AdmissionLimits:
 
     @classmethod
     def from_environment(cls) -> AdmissionLimits:
-        """The defaults, with BINVENTORY_MAX_BODY_BYTES and BINVENTORY_MAX_REQUESTS where they are set."""
+        """The defaults, with BINVENTORY_MAX_BODY_BYTES and BINVENTORY_MAX_REQUESTS where they are set.
+
+        Raises ValueError, which names the variable.
+        """
         default = cls()
         return cls(
-            body_bytes=_integer("BINVENTORY_MAX_BODY_BYTES", default.body_bytes),
-            requests=_integer("BINVENTORY_MAX_REQUESTS", default.requests),
+            # A larger body would get 503 every time.
+            body_bytes=whole_number("BINVENTORY_MAX_BODY_BYTES", default.body_bytes, most=default.bytes),
+            requests=whole_number("BINVENTORY_MAX_REQUESTS", default.requests, most=_MOST_REQUESTS),
         )
 
 
-def _integer(variable: str, default: int) -> int:
+def whole_number(variable: str, default: int, *, most: int) -> int:
+    """The value of an environment variable, from 1 to `most`. Raises ValueError, which names the variable."""
     value = os.environ.get(variable, str(default))
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError(f"{variable} must be a whole number, not {value!r}") from None
+    if not value.isdecimal() or not 1 <= int(value) <= most:
+        raise ValueError(f"{variable} must be a whole number from 1 to {most}, not {value!r}")
+    return int(value)
 
 
 def busy(what: str) -> RequestError:

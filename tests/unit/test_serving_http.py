@@ -369,10 +369,17 @@ def test_another_archive_than_the_registered_one_never_opens_the_port(base: Path
 
 
 def test_a_wrong_setting_is_named(base: Path, tmp_path: Path) -> None:
-    for value in ("many", "0"):
-        with running(tmp_path, base, BINVENTORY_MAX_REQUESTS=value) as server:
+    for variable, value, allowed in (
+        ("BINVENTORY_MAX_REQUESTS", "many", "a whole number from 1 to 1024"),
+        ("BINVENTORY_MAX_REQUESTS", "0", "a whole number from 1 to 1024"),
+        # All requests together may have 64 MiB: a larger one would get 503 every time.
+        ("BINVENTORY_MAX_BODY_BYTES", "67108865", "a whole number from 1 to 67108864"),
+        ("BINVENTORY_METRICS", "false", "on or off"),
+        ("SAGEMAKER_BIND_TO_PORT", "http", "a whole number from 1 to 65535"),
+    ):
+        with running(tmp_path, base, **{variable: value}) as server:
             assert server.process.wait(30) == 1
-        assert "must be" in server.events()[0]["message"]
+        assert server.events()[0]["message"] == f"{variable} must be {allowed}, not {value!r}"
 
 
 def test_an_archive_is_served_by_hand(tmp_path: Path) -> None:
