@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from binventory import serving
 from binventory.core.aws import Aws
 from binventory.core.errors import Exit, Problem
-from binventory.core.names import Names
+from binventory.core.names import DEPLOYMENT_TAG, Names
 from stacks.names import of_one_line
 
 
@@ -32,6 +33,15 @@ class Site:
     security_groups: tuple[str, ...] = ()
     key: str = ""
     """ARN of the customer's key for answers and volumes; "": AWS's own keys."""
+    stack_tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the serving stack, with those that settings add."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of each job: those of the stack, which do not reach what SageMaker makes. The budget counts by one."""
+        names = self.names
+        own = {DEPLOYMENT_TAG: names.prefix, "environment": names.environment, "project": names.project}
+        return dict(sorted({**self.stack_tags, **own}.items()))
 
     def require_readable(self, uri: str) -> None:
         """Raises a Problem for photos that the role may not read, before anything is started."""
@@ -71,4 +81,5 @@ def find_site(aws: Aws, names: Names) -> Site:
         subnets=tuple(outputs.get("BatchSubnetIds", "").split()),
         security_groups=tuple(outputs.get("BatchSecurityGroupIds", "").split()),
         key=outputs.get("BatchKeyArn", ""),
+        stack_tags=serving.stack_tags(aws, names.serving_stack),
     )

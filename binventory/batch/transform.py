@@ -108,10 +108,7 @@ class TransformBatch:
         site = self.site
         sagemaker = self.aws.client("sagemaker")
         bucket, folder = self._place(name)
-        tags = [
-            {"Key": "project", "Value": site.names.project},
-            {"Key": "environment", "Value": site.names.environment},
-        ]
+        tags = [{"Key": key, "Value": value} for key, value in site.tags.items()]
         try:
             self.aws.client("s3").put_object(Bucket=bucket, Key=folder + MANIFEST, Body=photos.manifest)
             network = {"Subnets": list(site.subnets), "SecurityGroupIds": list(site.security_groups)}

@@ -95,6 +95,11 @@ def outputs(aws: Aws, stack: str) -> dict[str, str]:
     return {item["OutputKey"]: item["OutputValue"] for item in describe_stack(aws, stack).get("Outputs", [])}
 
 
+def stack_tags(aws: Aws, stack: str) -> dict[str, str]:
+    """The stack's tags: those of every resource that bills, as the settings were when it was deployed."""
+    return {item["Key"]: item["Value"] for item in describe_stack(aws, stack).get("Tags", [])}
+
+
 def endpoint_state(aws: Aws, names: Names) -> EndpointState:
     """What the serving stack asks for, and what runs."""
     stack = describe_stack(aws, names.serving_stack)

@@ -11,6 +11,8 @@ from tests.contract.serving import ROLE, push_image, put_artefact
 
 BUCKET = "batch-photos"
 DATA = "batch-data"
+TAGS = {"cost-centre": "4711", "deployment": "binventory-dev", "environment": "dev", "project": "binventory"}
+"""Of the stack, as `Settings.all_tags` writes them with one tag of the settings."""
 
 
 def photo_that_says(count: int) -> bytes:
@@ -50,7 +52,8 @@ def set_up(aws: LocalAws, client: ClientFactory, *, seconds: float = 0.0) -> str
         "Outputs": {name: {"Value": value} for name, value in outputs.items()},
     }
     cloudformation = client("cloudformation")
-    cloudformation.create_stack(StackName="binventory-dev-serving", TemplateBody=json.dumps(template))
+    tags = [{"Key": key, "Value": value} for key, value in TAGS.items()]
+    cloudformation.create_stack(StackName="binventory-dev-serving", TemplateBody=json.dumps(template), Tags=tags)
     cloudformation.get_waiter("stack_create_complete").wait(
         StackName="binventory-dev-serving", WaiterConfig={"Delay": 1}
     )

@@ -22,7 +22,7 @@ from binventory.core.names import Names
 from local_aws.server import LocalAws
 from tests.audited import write_bin
 from tests.conftest import NAMES
-from tests.contract.batch_site import BUCKET, DATA, photo_that_says, set_up
+from tests.contract.batch_site import BUCKET, DATA, TAGS, photo_that_says, set_up
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import until
 
@@ -75,7 +75,7 @@ def test_a_prefix_is_counted_at_its_price_and_nothing_is_left(
     (job_run,) = client("sagemaker").list_transform_jobs(NameContains="count")["TransformJobSummaries"]
     assert job_run["TransformJobStatus"] == "Completed", "a bad photo fails no job"
     tags = client("sagemaker").list_tags(ResourceArn=job_run["TransformJobArn"])["Tags"]
-    assert {"Key": "environment", "Value": "dev"} in tags
+    assert {tag["Key"]: tag["Value"] for tag in tags} == TAGS, "the budget counts by one of them"
     assert cli.run(["count", uri, "--yes", "--json"]) == Exit.FAILED
     assert [row["count"] for row in json.loads(capsys.readouterr().out)] == [3, None, 5]
 
