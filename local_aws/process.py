@@ -28,6 +28,7 @@ from local_aws.core.protocol import TARGETS
 from local_aws.door import guarded
 from local_aws.ministack import (
     acting_roles,
+    alarm_rules,
     bucket_names,
     buckets,
     copies,
@@ -170,6 +171,7 @@ def _application(context: Context) -> Any:
     hooks.correct_ecr()
     hooks.read_descriptions_with(shapes.service_model)
     corrections.correct_answers(account=context.account)
+    alarm_rules.refuse_wrong_alarms()
     schedules.fill_in_attributes()
     hooks.encrypt_with_the_managed_key(account=context.account, region=context.region)
     existing.keep_what_exists()

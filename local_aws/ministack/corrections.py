@@ -3,7 +3,7 @@ policies, long events.
 
 Uses these internals of version 1.5.33: `app.SERVICE_HANDLERS`, in `services.s3` `_error`, `_put_object`,
 `_copy_object`, `_buckets`, `_create_multipart_upload`, `_complete_multipart_upload` and `_multipart_uploads`, in
-`services.cloudwatch` `_dims_from_list`, `_put_metric_alarm` and `_error`, in `services.iam` `_error`,
+`services.cloudwatch` `_dims_from_list`, in `services.iam` `_error`,
 `_lookup_policy`, `_aws_managed_policies`, `_IAM_HANDLERS`, `_roles` and `_users`, and
 `services.cloudformation.engine._evaluate_conditions`.
 tests/contract/test_hooks.py fails for one that moved when ministack is upgraded.
@@ -42,7 +42,6 @@ def correct_answers(*, account: str) -> None:
     _refuse_wrong_parts()
     _return_checksums()
     _take_metrics_as_asked()
-    _refuse_alarms_of_several_metrics()
     _refuse_unknown_queries()
     _refuse_long_events()
     _attach_only_policies_that_exist()
@@ -137,25 +136,6 @@ def _take_metrics_as_asked() -> None:
 
     read = cloudwatch._dims_from_list
     cloudwatch._dims_from_list = lambda dimensions: _Asked(read(dimensions))
-
-
-def _refuse_alarms_of_several_metrics() -> None:
-    """Refuse an alarm on metric math or an anomaly model; ministack drops them, and the alarm never rings."""
-    from ministack.services import cloudwatch
-
-    put = cloudwatch._put_metric_alarm
-
-    @wraps(put)
-    def put_checked(
-        parameters: Mapping[str, Any], document: Mapping[str, Any], is_cbor: bool, is_json: bool = False
-    ) -> Any:
-        given = {name.partition(".")[0] for name in (*parameters, *(document or ()))}
-        if named := sorted(given & {"Metrics", "ThresholdMetricId"}):
-            message = f"{named[0]} of an alarm does not run locally, only on AWS; give Namespace and MetricName"
-            return cloudwatch._error("NotImplemented", message, 501, is_json, is_cbor)
-        return put(parameters, document, is_cbor, is_json)
-
-    cloudwatch._put_metric_alarm = put_checked
 
 
 def _refuse_unknown_queries() -> None:

@@ -53,6 +53,11 @@ def evaluate(alarm: Document, values: Sequence[float | None]) -> AlarmState | No
     if breaching >= needed:
         shown = ", ".join(f"{value:g}" for value in present) or "no data, which counts as breaching"
         return AlarmState("ALARM", f"Threshold Crossed: {breaching} datapoints [{shown}] against {threshold:g}")
+    if treatment == "missing" and present and breaching == len(present) and _oldest(values) >= needed:
+        # As AWS's page says: the oldest breaching datapoint is as old as DatapointsToAlarm, and all later ones are
+        # breaching or missing. Where an older one is not breaching, AWS's examples say that the alarm stays OK.
+        shown = ", ".join(f"{value:g}" for value in present)
+        return AlarmState("ALARM", f"Threshold Crossed: all datapoints that are there [{shown}] against {threshold:g}")
     if not present and treatment == "missing":
         return AlarmState("INSUFFICIENT_DATA", "Insufficient Data: no datapoints were received")
     if not present and treatment == "ignore":
@@ -60,6 +65,11 @@ def evaluate(alarm: Document, values: Sequence[float | None]) -> AlarmState | No
     if treatment == "ignore" and breaching + len(values) - len(present) >= needed:
         return None  # the missing data points decide, and they keep the state
     return AlarmState("OK", f"Threshold not crossed: {breaching} of {needed} datapoints that an alarm needs")
+
+
+def _oldest(values: Sequence[float | None]) -> int:
+    """How many periods ago the oldest datapoint is; 1 is the latest period."""
+    return len(values) - next(number for number, value in enumerate(values) if value is not None)
 
 
 def period_values(

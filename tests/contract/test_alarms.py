@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,30 @@ def test_missing_data_counts_as_the_alarm_defines(values: list[float | None], da
         expected = evaluate(alarm(len(values), needed, "missing"), filled)
         assert state is not None and expected is not None
         assert state.value == expected.value
+
+
+@pytest.mark.parametrize(
+    ("needed", "values", "expected"),
+    [
+        (3, [1.0, None, None], "ALARM"),
+        (3, [1.0, None, 1.0], "ALARM"),
+        (3, [None, 1.0, 1.0], "OK"),
+        (3, [None, None, 1.0], "OK"),
+        (3, [1.0, None, -1.0], "OK"),
+        (2, [-1.0, 1.0, None], "OK"),
+        (2, [None, 1.0, None], "ALARM"),
+        (2, [1.0, None, None], "ALARM"),
+        (2, [None, None, 1.0], "OK"),
+    ],
+)
+def test_a_breaching_datapoint_that_is_old_enough_rings_when_nothing_else_is_there(
+    needed: int, values: list[float | None], expected: str
+) -> None:
+    """Only where missing data are missing: AWS's page calls it avoiding a premature transition."""
+    state = evaluate(alarm(3, needed, "missing"), values)
+    assert state is not None and state.value == expected
+    kept = evaluate(alarm(3, needed, "ignore"), values)
+    assert kept is None or kept.value == ("ALARM" if values.count(1.0) >= needed else "OK")
 
 
 def test_no_data_at_all() -> None:
