@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         return FunctionReport("left", f"the alarm is {alarm['NewStateValue']}").logged()
     pipeline, topic = variables.pipelines[0], variables.alerts_topic
     cause = f"Drift: {alarm['AlarmName']} since {alarm['StateChangeTime']}"
-    newest = _newest(variables.pipelines)
+    executions = list(_executions(variables.pipelines))
     # SNS may deliver a message twice, and Lambda repeats a call that failed after the start.
-    started = next((found.arn for found in newest if found.description == cause), "")
+    started = next((found.arn for found in executions if found.description == cause), "")
     if not started:
-        objection = _objection(variables, newest)
+        objection = _objection(variables, executions)
         if objection:
             tell(topic, f"{pipeline}: drift, not retrained", f"The photos have drifted, but {objection}.")
             return FunctionReport("left", objection).logged()
@@ -54,8 +54,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Newest:
-    """The newest execution of a pipeline."""
+class Execution:
+    """One execution of a pipeline."""
 
     arn: str
     status: str
@@ -63,29 +63,31 @@ class Newest:
     began: datetime.datetime
 
 
-def _newest(pipelines: Iterable[str]) -> list[Newest]:
-    """The newest execution of each pipeline that has one."""
-    found = []
+def _executions(pipelines: Iterable[str]) -> Iterator[Execution]:
+    """All executions of each pipeline, its newest first."""
     for pipeline in pipelines:
-        answer = client("sagemaker").list_pipeline_executions(
-            PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
-        )
-        for each in answer["PipelineExecutionSummaries"]:
-            status, description = each["PipelineExecutionStatus"], each.get("PipelineExecutionDescription", "")
-            found.append(Newest(each["PipelineExecutionArn"], status, description, each["StartTime"]))
-    return found
+        asked = {"PipelineName": pipeline, "SortBy": "CreationTime", "SortOrder": "Descending"}
+        while asked:
+            answer = client("sagemaker").list_pipeline_executions(**asked)
+            for each in answer["PipelineExecutionSummaries"]:
+                status, description = each["PipelineExecutionStatus"], each.get("PipelineExecutionDescription", "")
+                yield Execution(each["PipelineExecutionArn"], status, description, each["StartTime"])
+            token = answer.get("NextToken")
+            asked = {**asked, "NextToken": token} if token else {}
 
 
-def _objection(variables: RetrainingEnvironment, newest: Iterable[Newest]) -> str | None:
+def _objection(variables: RetrainingEnvironment, executions: Sequence[Execution]) -> str | None:
     """Why no execution may start now, in words; None when one may."""
     budget = current_budget(variables.account, variables.budget)
     if is_spent(budget, variables.guard_percent):
         return f"{budget}"
-    days = variables.retrain_days
-    for found in newest:
+    # Not the newest alone: one that began before it may run on.
+    for found in executions:
         if found.status in {"Executing", "Stopping"}:
             return f"{found.arn} is still running"
-        age = (datetime.datetime.now(datetime.UTC) - found.began).total_seconds() / _DAY_SECONDS
-        if age < days:
-            return f"the newest execution is {age:.1f} days old, less than {days:g}"
+    if executions:
+        newest = max(found.began for found in executions)
+        age = (datetime.datetime.now(datetime.UTC) - newest).total_seconds() / _DAY_SECONDS
+        if age < variables.retrain_days:
+            return f"the newest execution is {age:.1f} days old, less than {variables.retrain_days:g}"
     return None

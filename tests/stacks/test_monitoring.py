@@ -18,6 +18,7 @@ import retraining
 from local_aws.server import LocalAws
 from stacks.settings import InvalidSettingsError, load
 from stacks.settings.monitoring import MOST_MINIMUM_PHOTOS
+from tests.contract.jobs import until
 from tests.stacks.conftest import ClientFactory
 from tests.stacks.served import PIPELINE, TEMPLATE, create_budget, create_stack, register
 from tests.stacks.templates import as_list, changed, flat, only, resources, statements, synthesize, templates
@@ -375,6 +376,22 @@ def test_an_execution_that_goes_on_on_demand_is_one(
     answer = rings()
     assert (answer["outcome"], answer["reason"]) == ("left", f"{started} is still running")
     assert executions(endpoint) == []
+
+
+def test_an_execution_that_runs_on_behind_a_newer_one_is_one(
+    endpoint: Endpoint, rings: Alarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRAIN_DAYS", "0")
+    first, _ = (
+        endpoint.aws("sagemaker").start_pipeline_execution(
+            PipelineName=endpoint.name, ClientRequestToken=uuid.uuid4().hex
+        )["PipelineExecutionArn"]
+        for _ in range(2)
+    )
+    until(lambda: "Executing" not in {each["PipelineExecutionStatus"] for each in executions(endpoint)})
+    monkeypatch.setattr(retraining, "client", running(first))
+    assert rings() == {"outcome": "left", "reason": f"{first} is still running"}
+    assert len(executions(endpoint)) == 2
 
 
 def running(execution: str) -> Callable[[str], Any]:
