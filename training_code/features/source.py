@@ -45,7 +45,7 @@ class FeatureSource:
 
 
 def _by_view(features: FeatureSet) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Views [V, N, width] with the photos of view 0's order; a photo that lacks a view gives that view up for all."""
+    """Views [V, N, width] with the photos of view 0's order. Raises JobError where a photo lacks a view."""
     rows = {view: torch.nonzero(features.view == view).flatten() for view in features.view.unique().tolist()}
     if 0 not in rows:
         raise JobError("the features hold augmented views only; embed the split again")
