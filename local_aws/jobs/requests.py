@@ -49,13 +49,27 @@ def check_training(context: Context, request: Document) -> None:
     _check_spot(request)
     _check_channels(request)
     _check_checkpoint_path(request)
-    for definition in algorithm.get("MetricDefinitions", []):
-        try:
-            re.compile(definition["Regex"])
-        except re.error as error:
-            raise validation(f"Invalid Regex for metric {definition['Name']}: {error}") from None
+    require_metrics_with_a_value(algorithm)
     refuse_debugger(request)
     require_what_training_names(context, request)
+
+
+def require_metrics_with_a_value(algorithm: Document) -> None:
+    """Refuse MetricDefinitions of a training job, or of the trials of a tuning job, that can never find a value.
+
+    The first group of the pattern is the value. What AWS does without a group is not documented.
+    """
+    for definition in algorithm.get("MetricDefinitions", []):
+        name = definition["Name"]
+        try:
+            pattern = re.compile(definition["Regex"])
+        except re.error as error:
+            raise validation(f"Invalid Regex for metric {name}: {error}") from None
+        if not pattern.groups:
+            raise validation(
+                f"Invalid Regex for metric {name}: no part of {pattern.pattern} stands in parentheses, so it finds no "
+                "value; write the number as a group, for example loss=([0-9.]+)"
+            )
 
 
 def require_what_training_names(context: Context, request: Document) -> None:

@@ -11,7 +11,7 @@ from local_aws.core.context import Context
 from local_aws.core.disks import refuse_larger_volume, refuse_volume_key
 from local_aws.core.errors import AwsError, not_local, validation
 from local_aws.core.protocol import Document
-from local_aws.jobs.requests import require_what_training_names
+from local_aws.jobs.requests import require_metrics_with_a_value, require_what_training_names
 from local_aws.tuning.records import ranges_of, resources_of, space_of
 from local_aws.tuning.space import CategoricalParameter
 from local_aws.tuning.stopping import rule_of
@@ -41,6 +41,7 @@ def check_tuning(context: Context, request: Document) -> None:
             f"The objective metric {objective['MetricName']} is not among the MetricDefinitions of the training job: "
             f"{', '.join(metrics) or 'none'}"
         )
+    require_metrics_with_a_value(definition["AlgorithmSpecification"])
     if ("ResourceConfig" in definition) == ("HyperParameterTuningResourceConfig" in definition):
         raise validation("TrainingJobDefinition must have either ResourceConfig or HyperParameterTuningResourceConfig")
     try:

@@ -80,6 +80,32 @@ def test_a_training_job(client: ClientFactory, wrong: dict[str, Any], code: str,
     assert client("sagemaker").list_training_jobs(NameContains="refused")["TrainingJobSummaries"] == []
 
 
+@pytest.mark.parametrize(
+    ("regex", "words"),
+    [
+        ("loss=[0-9.]+", r"Invalid Regex for metric validation:loss: no part of loss=\[0-9.\]\+ stands in parentheses"),
+        (r"loss=\([0-9.]+\)", "stands in parentheses"),
+        ("loss=(?:[0-9.]+)", "stands in parentheses"),
+        ("loss=([0-9.]+", "Invalid Regex for metric validation:loss: missing \\)"),
+    ],
+)
+def test_a_metric_that_never_has_a_value(client: ClientFactory, regex: str, words: str) -> None:
+    metrics = [{"Name": "validation:loss", "Regex": regex}]
+    request = training_request(client, "valueless", "print('never')")
+    request["AlgorithmSpecification"]["MetricDefinitions"] = metrics
+    search = tuning_request(client, "valueless")
+    search["TrainingJobDefinition"]["AlgorithmSpecification"]["MetricDefinitions"] = metrics
+    sagemaker = client("sagemaker")
+    for create, asked in (
+        (sagemaker.create_training_job, request),
+        (sagemaker.create_hyper_parameter_tuning_job, search),
+    ):
+        with pytest.raises(ClientError, match=words) as refused:
+            create(**asked)
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert sagemaker.list_training_jobs(NameContains="valueless")["TrainingJobSummaries"] == []
+
+
 @pytest.mark.parametrize(("wrong", "code", "words"), REFUSED)
 def test_a_processing_job(client: ClientFactory, wrong: dict[str, Any], code: str, words: str) -> None:
     source = {"S3DataType": "S3Prefix", "S3InputMode": "File", "LocalPath": "/opt/ml/processing/input"}
