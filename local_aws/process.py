@@ -36,6 +36,7 @@ from local_aws.ministack import (
     deliveries,
     due_schedules,
     existing,
+    forked_workers,
     hooks,
     iam,
     invocations,
@@ -183,6 +184,7 @@ def _application(context: Context) -> Any:
     acting_roles.require_trusting_roles(account=context.account, region=context.region)
     settling.answer_once_settled(_STACK_SETTLES_SECONDS)
     workers.start_quickly()
+    forked_workers.fork_workers()
     copies.copy_quickly()
     context.start_thread("saving", saving.save_as_it_changes(context.stopping, partial(made_by_stacks, context)))
     iam.correct_requests()

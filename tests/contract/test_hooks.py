@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local_aws.ministack.copies import copied
+from local_aws.ministack.forked_workers import SCRIPT
 from local_aws.ministack.late_imports import LATE
 from local_aws.ministack.schedules import fill_in_attributes
 from local_aws.ministack.workers import PATH_IS_COMPLETE, RUN
@@ -234,6 +235,16 @@ def test_a_functions_worker_calls_what_is_replaced_and_runs_at_its_end() -> None
     script = part("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT")
     assert script.endswith(RUN)
     assert f"    {PATH_IS_COMPLETE}()\n" in script
+
+
+def test_a_worker_is_started_as_what_is_forked_instead() -> None:
+    """By its script's name, in its folder, with its environment and three pipes; nothing but its streams is used."""
+    start = inspect.getsource(part("core.lambda_runtime", "Worker")._spawn)
+    assert "self._proc = subprocess.Popen(\n            [binary, worker_path],\n            cwd=code_dir," in start
+    assert f'f"{SCRIPT.removesuffix(".py")}{{ext}}"' in start and "env=spawn_env" in start
+    runtime = importlib.import_module("ministack.core.lambda_runtime")
+    used = set(re.findall(r"\bproc\.(\w+)", inspect.getsource(runtime)))
+    assert used <= {"poll", "terminate", "kill", "wait", "stdin", "stdout", "stderr"}
 
 
 @pytest.mark.parametrize("kind", ["AccountScopedDict", "AccountRegionScopedDict"])
