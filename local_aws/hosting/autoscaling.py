@@ -8,7 +8,7 @@ import uuid
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, not_local, validation
-from local_aws.core.listing import Page, cut
+from local_aws.core.listing import Page, Sorting, cut
 from local_aws.core.protocol import Document
 from local_aws.core.wire import call, summarise
 from local_aws.hosting.live_endpoints import FAMILY as ENDPOINTS
@@ -68,7 +68,7 @@ def describe_scalable_targets(context: Context, request: Document) -> Document:
         and (not wanted or target["ResourceId"] in wanted)
         and request.get("ScalableDimension") in (None, target["ScalableDimension"])
     ]
-    page = _page(found, request)
+    page = _page(found, request, Sorting(_made, "ScalableTargetARN"))
     return page.reply(
         "ScalableTargets", summarise("DescribeScalableTargets", "ScalableTargets", page.documents, SERVICE)
     )
@@ -124,7 +124,7 @@ def describe_scaling_policies(context: Context, request: Document) -> Document:
         and request.get("ScalableDimension") in (None, policy["ScalableDimension"])
         and (not names or policy["PolicyName"] in names)
     ]
-    page = _page(found, request)
+    page = _page(found, request, Sorting(_made, "PolicyARN"))
     return page.reply(
         "ScalingPolicies", summarise("DescribeScalingPolicies", "ScalingPolicies", page.documents, SERVICE)
     )
@@ -141,19 +141,23 @@ def describe_scaling_activities(context: Context, request: Document) -> Document
     """The scaling activities, latest first."""
     found = [
         activity
-        for activity in reversed(context.table(ACTIVITIES).all())
+        for activity in context.table(ACTIVITIES).all()
         if activity["ServiceNamespace"] == request["ServiceNamespace"]
         and request.get("ResourceId") in (None, activity["ResourceId"])
         and request.get("ScalableDimension") in (None, activity["ScalableDimension"])
     ]
-    page = _page(found, request)
+    page = _page(found, request, Sorting(lambda activity: [activity["StartTime"]], "ActivityId", "Descending"))
     return page.reply(
         "ScalingActivities", summarise("DescribeScalingActivities", "ScalingActivities", page.documents, SERVICE)
     )
 
 
-def _page(found: list[Document], request: Document) -> Page:
-    return cut(found, request, usual=_PAGE, most=_PAGE, wrong_token="InvalidNextTokenException")
+def _page(found: list[Document], request: Document, sorting: Sorting) -> Page:
+    return cut(found, request, sorting, usual=_PAGE, most=_PAGE, wrong_token="InvalidNextTokenException")
+
+
+def _made(document: Document) -> list[float]:
+    return [document["CreationTime"]]
 
 
 def target_key(document: Document) -> str:

@@ -158,7 +158,9 @@ def list_model_packages(context: Context, request: Document) -> Document:
         and (approval is None or package.get("ModelApprovalStatus") == approval)
     ]
     fields = {"Name": "ModelPackageArn"}
-    page = list_page(kept, request, name="ModelPackageName", sort_fields=fields, usual=OLDEST_FIRST)
+    page = list_page(
+        kept, request, name="ModelPackageName", sort_fields=fields, usual=OLDEST_FIRST, only="ModelPackageArn"
+    )
     shown = summarise("ListModelPackages", "ModelPackageSummaryList", page.documents)
     return page.reply("ModelPackageSummaryList", shown)
 

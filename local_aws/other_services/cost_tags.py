@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from local_aws.core.context import Context
 from local_aws.core.errors import AwsError, validation
-from local_aws.core.listing import cut
+from local_aws.core.listing import Sorting, cut
 from local_aws.core.protocol import Document
 
 _TABLE = "CostAllocationTag"
@@ -21,7 +21,8 @@ def list_tags(context: Context, request: Document) -> Document:
         for key, status in sorted({key: _status(stored, key) for key in {*_used(context), *stored}}.items())
         if key in request.get("TagKeys", [key]) and status == request.get("Status", status)
     ]
-    page = cut(found if request.get("Type", "UserDefined") == "UserDefined" else [], request, usual=100)
+    shown = found if request.get("Type", "UserDefined") == "UserDefined" else []
+    page = cut(shown, request, Sorting(lambda tag: [tag["TagKey"]], "TagKey"), usual=100)
     return page.reply("CostAllocationTags", page.documents)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from local_aws.core import tags
 from local_aws.core.context import Context
 from local_aws.core.errors import conflict, not_found, validation
-from local_aws.core.listing import cut, in_order, list_page, named
+from local_aws.core.listing import Sorting, cut, list_page, named
 from local_aws.core.objects import S3Uri
 from local_aws.core.protocol import Document
 from local_aws.core.wire import describe, summarise
@@ -223,8 +223,8 @@ def list_pipeline_executions(context: Context, request: Document) -> Document:
 def list_steps(context: Context, request: Document) -> Document:
     """The steps of an execution that have started, newest first unless the request says otherwise."""
     execution = _execution(context, request["PipelineExecutionArn"])
-    order = request.get("SortOrder", "Descending")
-    page = cut(in_order(execution[STEPS].values(), lambda step: float(step["StartTime"]), order), request)
+    sorting = Sorting(lambda step: [float(step["StartTime"])], "StepName", request.get("SortOrder", "Descending"))
+    page = cut(execution[STEPS].values(), request, sorting)
     shown = summarise("ListPipelineExecutionSteps", "PipelineExecutionSteps", page.documents)
     return page.reply("PipelineExecutionSteps", shown)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from local_aws.core.context import Context
-from local_aws.core.listing import BY_NAME, cut, in_order
+from local_aws.core.listing import BY_NAME, Sorting, cut
 from local_aws.core.protocol import Document
 from local_aws.core.wire import describe
 from local_aws.jobs.job_kind import JobKind
@@ -86,12 +86,12 @@ def list_trials(context: Context, request: Document) -> Document:
         # As on AWS, trials without a value are not listed in this order.
         summaries = [s for s in summaries if "FinalHyperParameterTuningJobObjectiveMetric" in s]
 
-    def key(summary: Document) -> Any:
+    def key(summary: Document) -> list[Any]:
         if sort_by == "FinalObjectiveMetricValue":
-            return summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
-        return summary[_SORT_FIELDS[sort_by]]
+            return [summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]]
+        return [summary[_SORT_FIELDS[sort_by]]]
 
-    page = cut(in_order(summaries, key, request.get("SortOrder", "Ascending")), request)
+    page = cut(summaries, request, Sorting(key, "TrainingJobName", request.get("SortOrder", "Ascending")))
     return page.reply("TrainingJobSummaries", page.documents)
 
 
