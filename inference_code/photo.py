@@ -152,11 +152,14 @@ class PhotoHeader:
         )
 
     def decode(self) -> Upright:
-        """The decoded image; works once. Raises PhotoError (unreadable, too_slow)."""
+        """The decoded image; works once.
+
+        Raises PhotoError (unreadable, too_slow), and MemoryError where memory is short: that is no fault of the photo.
+        """
         try:
             self._source.allow(DECODE_SECONDS)
             self.image.load()
-        except PhotoError:
+        except (PhotoError, MemoryError):
             raise
         except Exception as error:
             raise PhotoError("unreadable", f"the {self.image.format} is truncated or damaged") from error
@@ -188,7 +191,7 @@ def read_header(
     try:
         source.allow(DECODE_SECONDS)
         image: Image.Image = Image.open(source, formats=[kind])
-    except PhotoError:
+    except (PhotoError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise PhotoError("too_many_pixels", f"the photo has more than the {max_pixels} pixels allowed") from error

@@ -311,6 +311,24 @@ def test_every_address_of_a_file_may_be_a_url(tmp_path: Path) -> None:
     assert rows(tmp_path / "paths", "manifest") == rows(tmp_path / "urls", "manifest") != {}
 
 
+def test_where_memory_runs_out_the_run_ends_and_no_photo_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a healthy photo would be missing from the data, because the machine was small."""
+
+    def short_of_memory(_image: object) -> None:
+        raise MemoryError
+
+    objects = bucket(blocks=6, photos=2)
+    objects["bin-images/00200.jpg"] = jpeg(7, mode="L")
+    photos = write(tmp_path / "in", objects)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", short_of_memory)
+        assert start(photos, tmp_path / "out") == 1
+    assert "error: memory has run out: take a machine with more" in capsys.readouterr().err
+    assert ingest(photos, tmp_path / "out")["kept"] == 12
+
+
 def test_a_split_without_photos_fails_the_job_here_and_not_in_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

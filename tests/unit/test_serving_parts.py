@@ -246,6 +246,23 @@ def test_reading_a_body_and_answering_it_share_one_limit(tmp_path: Path, monkeyp
     assert late.status_code == 503 and late.json()["error"]["reason"] == "busy"
 
 
+def test_a_lack_of_memory_is_no_fault_of_the_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller whose photo were called damaged would not send it again."""
+
+    def short_of_memory(_image: object) -> None:
+        raise MemoryError
+
+    async def play(counter: Gated, client: httpx.AsyncClient) -> None:
+        counter.gate.set()
+        with monkeypatch.context() as patch:
+            patch.setattr("PIL.ImageFile.ImageFile.load", short_of_memory)
+            failed = await post(client, grey_model.photo(5))
+        assert (failed.status_code, failed.json()["error"]["reason"]) == (500, "internal")
+        assert (await post(client, grey_model.photo(5))).json()["count"] == 1
+
+    served(tmp_path, AdmissionLimits(), play)
+
+
 def test_a_request_of_many_photos_leaves_room_for_others(tmp_path: Path) -> None:
     """A photo that comes later waits for eight photos of the large request, not for all 64."""
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn
 # SageMaker truncates a longer reason in DescribeTrainingJob.
 MAX_FAILURE_REASON: Final = 1024
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_MEMORY: Final = "memory has run out: take a machine with more, or end what else runs here, then run it again"
 
 
 class JobError(Exception):
@@ -84,8 +85,8 @@ class JobContainer:
 def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
     """Run `work`; after a failure write the reason where SageMaker reads it. Returns the exit status.
 
-    A JobError is reported by its message alone, and so is a full disk; any other exception is a defect and is printed
-    with its traceback.
+    A JobError is reported by its message alone, and so is a full disk. Any other exception is printed with its
+    traceback: a lack of memory, for which there is a cure, and otherwise a defect.
     """
     try:
         work()
@@ -99,7 +100,8 @@ def run_job(work: Callable[[], None], container: JobContainer | None = None) -> 
             _report_failure(f"{reason}, then run it again", container or JobContainer())
             return 1
         traceback.print_exc()
-        _report_failure(f"{type(error).__name__}: {error}", container or JobContainer())
+        said = _NO_MEMORY if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+        _report_failure(said, container or JobContainer())
         return 1
     return 0
 
