@@ -30,8 +30,9 @@ class MetricReader:
         self._patterns = [(item["Name"], re.compile(item["Regex"])) for item in definitions]
         self._emitter = emitter
         self._job = job
-        self._values: dict[str, list[tuple[float, float]]] = {}
-        self._listeners: list[tuple[str, Callable[[float], None]]] = []
+        self._last: dict[str, tuple[float, float]] = {}
+        self._curves: dict[str, list[float]] = {}
+        self._listeners: list[tuple[str, Callable[[float], None], Callable[[], None]]] = []
         self._lock = threading.Lock()
         self.publishes = True
 
@@ -46,24 +47,36 @@ class MetricReader:
         """The last value of each metric, as FinalMetricDataList."""
         with self._lock:
             return [
-                {"MetricName": name, "Value": values[-1][0], "Timestamp": values[-1][1]}
-                for name, values in self._values.items()
+                {"MetricName": name, "Value": value, "Timestamp": moment}
+                for name, (value, moment) in self._last.items()
             ]
 
-    def listen(self, name: str, listener: Callable[[float], None]) -> None:
-        """Call `listener` with every value of a metric, earlier ones included."""
+    def listen(self, name: str, listener: Callable[[float], None], anew: Callable[[], None]) -> None:
+        """Call `listener` with every value of a metric, earlier ones too, and `anew` before the job begins anew."""
         with self._lock:
-            earlier = [value for value, _ in self._values.get(name, [])]
-            self._listeners.append((name, listener))
+            earlier = list(self._curves.get(name, []))
+            self._listeners.append((name, listener, anew))
         for value in earlier:
             listener(value)
+
+    def begin_anew(self) -> None:
+        """The job starts again without checkpoints, so its next values are those of its first epochs again.
+
+        What is in CloudWatch stays there, as on AWS, which cannot take it back.
+        """
+        with self._lock:
+            self._curves.clear()
+            listeners = [anew for _, _, anew in self._listeners]
+        for anew in listeners:
+            anew()
 
     def _add(self, name: str, value: float) -> None:
         if not math.isfinite(value):
             return
         with self._lock:
-            self._values.setdefault(name, []).append((value, round(time.time(), 3)))
-            listeners = [listener for metric, listener in self._listeners if metric == name]
+            self._last[name] = (value, round(time.time(), 3))
+            self._curves.setdefault(name, []).append(value)
+            listeners = [listener for metric, listener, _ in self._listeners if metric == name]
         for listener in listeners:
             listener(value)
         if self.publishes:

@@ -125,6 +125,8 @@ class TrainingRun:
                 if ending is Ending.RECLAIMED:
                     self._record.move("Interrupted")
                     self._record.move("Starting")
+                    if self.begins_anew:
+                        self._metrics.begin_anew()
         except Exception as error:
             ending, reason = Ending.FAILED, f"InternalServerError: {error!r}"
             raise
@@ -142,9 +144,14 @@ class TrainingRun:
         """Kill the job at once; its stored status stays InProgress."""
         self._request_end(Ending.SHUT_DOWN)
 
-    def listen(self, metric: str, listener: Callable[[float], None]) -> None:
-        """Call `listener` with every value of a metric that the job prints."""
-        self._metrics.listen(metric, listener)
+    @property
+    def begins_anew(self) -> bool:
+        """Whether an interruption takes everything from the job, because it has no checkpoints."""
+        return "CheckpointConfig" not in self._record.read()
+
+    def listen(self, metric: str, listener: Callable[[float], None], anew: Callable[[], None]) -> None:
+        """Call `listener` with every value of a metric that the job prints, and `anew` before it begins anew."""
+        self._metrics.listen(metric, listener, anew)
 
     def reclaim(self) -> bool:
         """Interrupt the job's spot capacity; returns False when it has none or is not training now."""

@@ -33,10 +33,13 @@ class TrialWatch:
         self._rule = rule
         self._objective = objective_of(self._record.read())
         self._lock = threading.Lock()
+        self._overtime: dict[str, threading.Timer] = {}
 
-    def follow(self, trial: str, run: TrainingRun) -> None:
-        """Judge every value of the objective that a trial prints."""
-        run.listen(self._objective.metric, partial(self._judge, trial))
+    def follow(self, trial: str, run: TrainingRun, *, resumed: bool = False) -> None:
+        """Judge every value of the objective that a trial prints; `resumed`: an earlier local AWS has begun it."""
+        if resumed and run.begins_anew:
+            self._forget(trial)
+        run.listen(self._objective.metric, partial(self._judge, trial), partial(self._forget, trial))
 
     def _judge(self, trial: str, value: float) -> None:
         with self._lock:
@@ -46,9 +49,16 @@ class TrialWatch:
         if stops:
             self._stop(trial)
         elif isinstance(self._rule, Hyperband) and self._rule.is_over(curves[trial]):
-            timer = threading.Timer(_OVERTIME_SECONDS, self._stop, [trial])
+            timer = self._overtime[trial] = threading.Timer(_OVERTIME_SECONDS, self._stop, [trial])
             timer.daemon = True
             timer.start()
+
+    def _forget(self, trial: str) -> None:
+        """The trial begins anew: its values up to now are no epochs of what it does next."""
+        with self._lock:
+            self._context.table(CURVES).update(trial, lambda stored: stored.update(Losses=[]))
+            if timer := self._overtime.pop(trial, None):
+                timer.cancel()
 
     def _stop(self, trial: str) -> None:
         run = self._context.shared(Jobs).find(TRAINING, trial)

@@ -71,7 +71,7 @@ class TuningRun:
         for name in unfinished:
             run = self._jobs.find(TRAINING, name)
             if self._watch is not None and isinstance(run, TrainingRun):
-                self._watch.follow(name, run)
+                self._watch.follow(name, run, resumed=True)
         if self._record.read()["HyperParameterTuningJobStatus"] == "Stopping":  # asked for before a restart
             self._end_trials()
         self._start_timer()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.server import LocalAws
 from tests.contract.conftest import ClientFactory
 from tests.contract.jobs import BUCKET, IMAGE, archive_members, log_lines, until
 from tests.contract.tunings import RANGES, finished_tuning, trials_of, tuning_request
@@ -136,6 +137,13 @@ def epochs_of(client: ClientFactory, trial: dict[str, Any]) -> int:
     return sum(line.startswith("validation:loss=") for line in lines)
 
 
+def printed_so_far(client: ClientFactory, trial: dict[str, Any]) -> int:
+    try:
+        return epochs_of(client, trial)
+    except ClientError:
+        return 0
+
+
 def long_request(
     client: ClientFactory, name: str, met: Path, trials: int, epochs: int, *, stopped: str = "nobody", **config: Any
 ) -> dict[str, Any]:
@@ -165,6 +173,42 @@ def stopped_and_completed(client: ClientFactory, name: str) -> tuple[list[dict[s
     values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials]
     assert job["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == min(values)
     return by_status["Stopped"], by_status["Completed"]
+
+
+AGAIN = """
+import os, pathlib, threading
+marks = pathlib.Path(os.environ["MARKS"])
+attempt = len(list(marks.iterdir()))
+(marks / str(attempt)).touch()
+for loss in (5, 4, 3, 2, 1):
+    print(f"validation:loss={loss}", flush=True)
+    if attempt == 1 and loss == 4:
+        threading.Event().wait(50)  # for the interruption
+"""
+"""The second trial is interrupted after two of five epochs, and then does all of them."""
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_a_trial_that_begins_anew_is_judged_by_what_it_prints_from_then_on(
+    client: ClientFactory, local_aws: LocalAws, tmp_path: Path, checkpoints: bool
+) -> None:
+    """With checkpoints it continues: its next loss of 5 is that of its third epoch, and worse than the median."""
+    name = f"again-{checkpoints}".lower()
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}
+    request = tuning_request(client, name, AGAIN, ResourceLimits=limits, TrainingJobEarlyStoppingType="Auto")
+    definition = request["TrainingJobDefinition"] | {"Environment": {"MARKS": str(tmp_path)}}
+    if checkpoints:
+        definition["CheckpointConfig"] = {"S3Uri": f"s3://{BUCKET}/{name}/"}
+    client("sagemaker").create_hyper_parameter_tuning_job(**request | {"TrainingJobDefinition": definition})
+    (second,) = until(lambda: trials_of(client, name)[1:])
+    trial = {"TrainingJobName": second["TrainingJobName"]}
+    until(lambda: printed_so_far(client, trial) == 2)
+    local_aws.administer("sagemaker/reclaim", trial)
+    job = finished_tuning(client, name)
+    assert job["HyperParameterTuningJobStatus"] == "Completed", job.get("FailureReason")
+    ended = client("sagemaker").describe_training_job(**trial)
+    assert [item["Status"] for item in ended["SecondaryStatusTransitions"]].count("Interrupted") == 1
+    assert ended["TrainingJobStatus"] == ("Stopped" if checkpoints else "Completed")
 
 
 def test_early_stopping_ends_the_trials_that_are_worse_than_the_median(client: ClientFactory, tmp_path: Path) -> None:
