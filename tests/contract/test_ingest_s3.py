@@ -143,6 +143,20 @@ def test_several_machines_fail_when_they_cannot_meet(
     assert "grant s3:GetObject and s3:PutObject" in (tmp_path / "opt-ml/output/failure").read_text()
 
 
+@pytest.mark.parametrize("machines", [1, 2])
+def test_several_machines_of_a_job_need_outputs_in_which_they_meet(
+    s3: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], machines: int
+) -> None:
+    """Without them, each would wait for the others to write the whole report. One machine writes it by itself."""
+    job = config(tmp_path / "config", machines=machines)
+    path = tmp_path / "config" / "processingjobconfig.json"
+    path.write_text(path.read_text().replace('"report"', '"books"'))
+    assert ingest(tmp_path / "out", "--resource-config", job) == machines - 1
+    said = "give it those named train, validation, test and report, each with an s3:// address, or one machine"
+    assert (said in capsys.readouterr().err) is (machines == 2)
+    assert (tmp_path / "out/train/digests.json").exists() is (machines == 1)
+
+
 def test_a_folder_makes_the_same_shards_as_the_bucket(s3: Any, tmp_path: Path) -> None:
     assert ingest(tmp_path / "bucket") == 0
     photos = str(write(tmp_path / "in", bucket(blocks=8, photos=10)))

@@ -49,15 +49,25 @@ class Destination:
 
     @classmethod
     def read(cls, job_config: Path, *, shared: bool) -> Destination | None:
-        """Read a job's processingjobconfig.json; None without that file, or where an output does not go to S3."""
+        """Read a job's processingjobconfig.json; None without that file, or where an output does not go to S3.
+
+        Raises DestinationError where the machines of a job have no place to meet: none would write the whole report.
+        """
+        if not job_config.exists():
+            return None
         try:
             outputs = json.loads(job_config.read_bytes())["ProcessingOutputConfig"]["Outputs"]
             prefixes = {output["OutputName"]: output["S3Output"]["S3Uri"].rstrip("/") for output in outputs}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-        if not all(prefixes.get(folder, "").startswith("s3://") for folder in (*SPLITS, REPORT)):
-            return None
-        return cls(prefixes, shared)
+            prefixes = {}
+        if all(prefixes.get(folder, "").startswith("s3://") for folder in (*SPLITS, REPORT)):
+            return cls(prefixes, shared)
+        if shared:
+            raise DestinationError(
+                f"the machines of this job exchange files in its outputs: give it those named {', '.join(SPLITS)} and "
+                f"{REPORT}, each with an s3:// address, or one machine"
+            )
+        return None
 
     async def restore(self, output: Path, units: Sequence[Unit]) -> None:
         """Fetch the units that an earlier attempt finished with the same data, settings and code."""
