@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict, SettingsError
 
+from stacks.settings.section import Section
 from stacks.settings.settings import ENVIRONMENT_PREFIX, EnvironmentName, Settings
 
 SETTINGS_FOLDER = Path(__file__).resolve().parent.parent.parent / "settings"
@@ -57,18 +58,42 @@ def _of_file(path: Path) -> type[Settings]:
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuses misspelt overrides: pydantic-settings ignores variables of unknown sections."""
+    """Refuses overrides that would change nothing, or something else: pydantic-settings takes them without a word."""
     for variable in sorted(os.environ):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.upper().startswith(ENVIRONMENT_PREFIX):
             continue
-        section, nested, _ = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        if section in Settings.model_fields:
-            continue
-        if nested or difflib.get_close_matches(section, Settings.model_fields, n=1, cutoff=0.8):
-            raise InvalidSettingsError(
-                f"{variable} = {os.environ[variable]!r}\n"
-                f"    overrides no setting; {_alternatives(section, list(Settings.model_fields))}"
-            )
+        name, nested, _ = variable[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
+        if why := _idle(name, bool(nested)):
+            raise InvalidSettingsError(f"{variable} = {os.environ[variable]!r}\n    {why}")
+
+
+def _idle(name: str, nested: bool) -> str:
+    """Why a variable overrides no setting; empty where it does, or is none of the settings.
+
+    Args:
+        name: what follows the prefix, up to two underscores, in small letters.
+        nested: whether two underscores and a field follow.
+    """
+    known = list(Settings.model_fields)
+    if name in known and nested and name == "tags":
+        example = f'{ENVIRONMENT_PREFIX}TAGS=\'{{"CostCentre": "4711"}}\''
+        return f"would lose the capitals of the tag's key, as in the names of all variables: give them as {example}"
+    if name in known and nested and not _is_section(name):
+        return f"overrides no setting; {name} has no fields: set {ENVIRONMENT_PREFIX}{name.upper()}"
+    if name in known:
+        return ""
+    for section in filter(_is_section, known):
+        if name.startswith(f"{section}_"):
+            meant = f"{ENVIRONMENT_PREFIX}{section}__{name.removeprefix(f'{section}_')}".upper()
+            return f"overrides no setting; two underscores stand between section and field: did you mean {meant}?"
+    if nested or difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+        return f"overrides no setting; {_alternatives(name, known)}"
+    return ""
+
+
+def _is_section(name: str) -> bool:
+    kind: Any = Settings.model_fields[name].annotation
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _explain(details: ErrorDetails) -> Iterator[str]:

@@ -49,6 +49,15 @@ def test_every_environment_has_a_file_and_every_file_an_environment() -> None:
     assert {path.stem for path in SETTINGS_FOLDER.glob("*.yaml")} == set(get_args(EnvironmentName))
 
 
+def test_a_misspelt_variable_in_small_letters_is_refused_as_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pydantic-settings takes both."""
+    monkeypatch.setenv("binventory_training__epochs", "3")
+    assert load("dev").training.epochs == 3
+    monkeypatch.setenv("binventory_trainng__epochs", "4")
+    with pytest.raises(InvalidSettingsError, match="binventory_trainng__epochs = '4'"):
+        load("dev")
+
+
 def test_a_variable_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINVENTORY_TRAINING__EPOCHS", "3")
     monkeypatch.setenv("BINVENTORY_TUNING__BATCH_SIZES", "[16, 8]")
@@ -90,6 +99,13 @@ def _range(name: str, **found: object) -> str:
         ("EMBED__MAX_WAIT_MINUTES", "10", ["embed.max_wait_minutes = '10'", "at least max_runtime_minutes (120)"]),
         ("TRAINING__EPOCS", "3", ["training.epocs = '3'", "is no setting; did you mean epochs?"]),
         ("TRAINNG__EPOCHS", "3", ["BINVENTORY_TRAINNG__EPOCHS = '3'", "did you mean training?"]),
+        ("TRAINING_EPOCHS", "3", ["BINVENTORY_TRAINING_EPOCHS = '3'", "did you mean BINVENTORY_TRAINING__EPOCHS?"]),
+        (
+            "REGION__NAME",
+            "eu-west-1",
+            ["BINVENTORY_REGION__NAME = 'eu-west-1'", "has no fields: set BINVENTORY_REGION"],
+        ),
+        ("TAGS__CostCentre", "4711", ["lose the capitals", """as BINVENTORY_TAGS='{"CostCentre": "4711"}'"""]),
         ("REGON", "eu-west-1", ["BINVENTORY_REGON = 'eu-west-1'", "did you mean region?"]),
         ("DATA__PHOTOS_URI", "https://x", ["data.photos_uri = 'https://x'", "an address like s3://bucket/prefix/"]),
         ("DATA__LABELS_URI", "maybe", ["data.labels_uri = 'maybe'", "none or an address like s3://"]),
