@@ -124,8 +124,10 @@ def machine_of(aws: Aws, run: str) -> str | None:
         {"Name": "tag:run", "Values": [run]},
         {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down"]},
     ]
-    found = aws.client("ec2").describe_instances(Filters=filters)["Reservations"]
-    return str(found[0]["Instances"][0]["InstanceId"]) if found else None
+    # EC2 filters page by page: one may be empty although the machine is on a later one.
+    pages = aws.client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
+    machines = (machine for page in pages for found in page["Reservations"] for machine in found["Instances"])
+    return next((str(machine["InstanceId"]) for machine in machines), None)
 
 
 def stop(aws: Aws, run: str) -> Iterator[str]:

@@ -114,15 +114,18 @@ def _below(uri: str, configured: Any) -> bool:
 
 def _first_key(aws: Aws, address: _Address) -> str | None:
     """The first key at an address; None where the caller may not list it."""
+    # Page after page, because S3 passes over deleted objects: a page may be empty although more follow.
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    first = {"MaxItems": 1, "PageSize": 1}
     try:
-        listed = aws.client("s3").list_objects_v2(Bucket=address.bucket, Prefix=address.wanted, MaxKeys=1)
+        listed = pages.paginate(Bucket=address.bucket, Prefix=address.wanted, PaginationConfig=first)
+        keys = [str(item["Key"]) for page in listed for item in page.get("Contents", ())]
     except ClientError as error:
         if error_code(error) in _GONE:
             raise _refused(address, f"there is no bucket {address.bucket}") from None
         if error_code(error) in {"AccessDenied", "AllAccessDisabled", "403"}:
             return None
         raise
-    keys = [str(item["Key"]) for item in listed.get("Contents", ())]
     if not keys or (address.parameter != PHOTOS_URI and keys[0] != address.key):
         kind = {PHOTOS_URI: f"it lists no photo; it must hold {_PHOTOS}<id>.jpg", LABELS_URI: "there is no such file"}
         raise _refused(address, kind.get(address.parameter, "there is no such file"))

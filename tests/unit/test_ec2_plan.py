@@ -98,6 +98,22 @@ def test_a_machine_that_is_gone_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -
     assert states(monkeypatch, [None], ["running"]) == ["gone"], "of an earlier day"
 
 
+def test_a_machine_on_a_later_page_is_stopped_and_works_on_its_run() -> None:
+    """An account with many machines: EC2 may answer with an empty page, and more to come."""
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    nothing: dict[str, Any] = {"Reservations": [], "NextToken": "more"}
+    there = {"Reservations": [{"Instances": [{"InstanceId": "i-1"}]}]}
+    with Stubber(aws.client("ec2")) as ec2:
+        for page in (nothing, there):
+            ec2.add_response("describe_instances", page)
+        assert runs.machine_of(aws, "ec2-1") == "i-1"
+        for page in (nothing, there):
+            ec2.add_response("describe_instances", page)
+        ec2.add_response("terminate_instances", {}, {"InstanceIds": ["i-1"]})
+        assert next(runs.stop(aws, "ec2-1")) == "i-1 is ending"
+        ec2.assert_no_pending_responses()
+
+
 def refusing(*codes: str, subnets: int = 2) -> tuple[Aws, Any, plan.Place]:
     """An account whose EC2 answers so, one subnet after the other; its stub of EC2, and the place of its runs."""
     aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
