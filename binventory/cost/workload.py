@@ -8,7 +8,7 @@ from binventory.core.errors import Exit, Problem
 from binventory.core.known_photos import KnownPhotos
 from binventory.core.words import counted
 from binventory.cost.machines import machine
-from stacks.names import EMBED, EPOCHS, EVALUATE, INGEST, LIMIT_PER_CLASS, TRAIN, TUNE, VIEWS
+from stacks.names import EMBED, EPOCHS, EVALUATE, INGEST, LIMIT_PER_CLASS, STRATEGY, TRAIN, TUNE, VIEWS
 from stacks.vocabulary import CLASSES
 
 DATASET_PHOTOS = 535_234
@@ -21,6 +21,7 @@ INGEST_RATE = 25.0
 HEAD_RATE = 20_000.0
 SERVE_RATE = 20.0
 GPU_EMBED_RATE = 900.0  # photos a second of one T4 or better, all of an instance's GPUs counted as one
+STEP_PASSES = 3.0  # a step of fine-tuning, in forward passes of the backbone: the way back costs two
 TRAIN_SHARE = 0.8
 JOB_OVERHEAD_SECONDS = 150.0  # from start to the first useful second: image, code, packages
 
@@ -33,6 +34,8 @@ class Workload:
     views: int
     """Augmented views of each training photo, besides the photo itself."""
     epochs: int
+    strategy: str = "head"
+    """`full`: Embed has nothing to do, and each epoch of Tune and Train runs the whole network over the photos."""
 
     def __post_init__(self) -> None:
         for name, least in (("photos", 1), ("views", 0), ("epochs", 1)):
@@ -46,14 +49,15 @@ class Workload:
 
     @property
     def passes(self) -> float:
-        """How often the backbone sees a photo, on average: once, and once for each view of the training split."""
-        return 1 + TRAIN_SHARE * self.views
+        """How often Embed sees a photo, on average: once, and once for each view of the training split."""
+        return 0.0 if self.strategy == "full" else 1 + TRAIN_SHARE * self.views
 
     @classmethod
     def of(cls, parameters: dict[str, object], photos: int | None) -> Workload:
         """From the pipeline's parameter defaults; `photos` overrides how many there are."""
         found = photos if photos is not None else (_most_photos(parameters) or DATASET_PHOTOS)
-        return cls(found, int(str(parameters.get(VIEWS, 0))), int(str(parameters.get(EPOCHS) or 1)))
+        strategy = str(parameters.get(STRATEGY) or "head")
+        return cls(found, int(str(parameters.get(VIEWS, 0))), int(str(parameters.get(EPOCHS) or 1)), strategy)
 
 
 def expected_for(parameters: dict[str, object], known: KnownPhotos) -> tuple[Workload, str]:
@@ -81,11 +85,13 @@ def seconds(step: str, instance_type: str, instance_count: int, work: Workload) 
     one = machine(instance_type)
     cores = one.vcpus * instance_count
     embed = GPU_EMBED_RATE * instance_count if one.gpus else EMBED_RATE * cores
+    learn = embed / STEP_PASSES if work.strategy == "full" else HEAD_RATE * cores
+    fit = work.photos * TRAIN_SHARE * work.epochs / learn
     useful = {
         INGEST: work.photos / (INGEST_RATE * cores),
         EMBED: work.photos * work.passes / embed,
-        TUNE: work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
-        TRAIN: work.photos * TRAIN_SHARE * work.epochs / (HEAD_RATE * cores),
+        TUNE: fit,
+        TRAIN: fit,
         EVALUATE: work.photos * 0.3 / embed,
     }
     return JOB_OVERHEAD_SECONDS + useful.get(step, 0.0)

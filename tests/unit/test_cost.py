@@ -16,7 +16,7 @@ from binventory.cost import prices, quantities
 from binventory.cost.alternatives import alternatives, seed_way
 from binventory.cost.amounts import difference, money
 from binventory.cost.estimate import estimate
-from binventory.cost.growth import month
+from binventory.cost.growth import month, stored_gb
 from binventory.cost.jobs import Job
 from binventory.cost.lines import SPOT_SHARE, step_line
 from binventory.cost.machines import machine
@@ -253,6 +253,20 @@ def test_impossible_work_is_refused(name: str, least: int) -> None:
     Workload(**{"photos": 1, "views": 1, "epochs": 1, name: least})
     with pytest.raises(Problem, match=f"--{name} {least - 1}"):
         Workload(**{"photos": 1, "views": 1, "epochs": 1, name: least - 1})
+
+
+def test_a_fine_tuned_network_costs_what_its_epochs_take_and_writes_no_features() -> None:
+    """4 photos a second and vCPU: a step is three forward passes, of which a vCPU makes twelve a second."""
+    work = Workload.of({"Strategy": "full", "Views": 3, "Epochs": 20}, 10_000)
+    overhead = JOB_OVERHEAD_SECONDS
+    for step in ("Tune", "Train"):
+        assert seconds(step, "ml.m5.xlarge", 1, work) == pytest.approx(overhead + 10_000 * 0.8 * 20 / (4 * 4))
+        assert seconds(step, "ml.g4dn.xlarge", 2, work) == pytest.approx(overhead + 10_000 * 0.8 * 20 / (2 * 300))
+    assert seconds("Embed", "ml.m5.xlarge", 1, work) == overhead, "it only says so"
+    line = step_line(job(), US, work)
+    assert line.too_short and "Train is expected to need 169 minutes and is stopped after 60" in line.too_short_note
+    assert stored_gb(work) == pytest.approx(10_000 * 30e-6 + 0.2), "shards and a model"
+    assert Workload.of({"Strategy": "head", "Views": 3, "Epochs": 20}, 10_000) == WORK
 
 
 def test_every_view_is_another_pass_of_the_backbone_over_the_training_split() -> None:
