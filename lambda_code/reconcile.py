@@ -62,7 +62,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         if spent:
             stopped = stop_running(variables.pipelines)
             if stopped or report.outcome == "turned off":
-                notices.spent(variables.alerts_topic, variables.budget, spent, report.outcome, stopped)
+                notices.spent(
+                    variables.alerts_topic, variables.budget, variables.endpoint, spent, report.outcome, stopped
+                )
     if stopped:
         report = FunctionReport(report.outcome, f"{report.reason}; executions stopped: {stopped}")
     return report.logged()
@@ -99,7 +101,7 @@ class _Comparison:
             return FunctionReport("busy", f"stack {self._serving.name} has begun an update: its end calls again")
         decided = self._memory.decided(stack.id)
         messages = Notices(self._variables.alerts_topic, set(decided.sent))
-        messages.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands))
+        messages.add(notices.of_stack(self._variables.endpoint, self._serving, stack, stands, self._arn_of))
         if not messages.sent.issuperset(messages.keys):
             # Before a package is rejected, since that calls this function again.
             decided = self._memory.keep(replace(decided, sent=(*decided.sent, *messages.keys)))
@@ -160,11 +162,16 @@ class _Comparison:
             failed = failed_rollout(self._serving, package)
             if failed is None:
                 return package
-            messages.add([notices.rolled_back(self._variables.endpoint, self._serving.name, failed, stands)])
+            messages.add(
+                [notices.rolled_back(self._variables.endpoint, self._serving.name, failed, stands, self._arn_of)]
+            )
             registry.refuse(package.arn, f"Rolled back: {failed.failure}")
         if stack.serves:
             messages.add([notices.nothing_approved(self._variables.endpoint, stack.package)])
         return None
+
+    def _arn_of(self, version: int) -> str:
+        return registry.arn_of(self._variables.account, self._variables.model_package_group, version)
 
     def _idle(self, stack: Stack, found: ServedEndpoint | None) -> str:
         seconds = self._variables.idle_seconds

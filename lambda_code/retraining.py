@@ -18,6 +18,7 @@ from budget_guard import current_budget, is_spent
 from functions.aws import client
 from functions.interface import FunctionReport, read_environment, tell
 from stacks.environments import RetrainingEnvironment
+from stacks.names import command_of
 
 _DAY_SECONDS = 86_400
 
@@ -48,7 +49,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
         topic,
         f"{pipeline}: drift, retraining",
         f"The photos have drifted, so that {started} was started. A model that passes the gate waits for approval: "
-        "binventory approve",
+        f"{command_of(pipeline, 'approve')}",
     )
     return FunctionReport("started", started).logged()
 

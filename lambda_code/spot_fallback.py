@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from functions.interface import FunctionReport, read_environment, tell
 from stacks.environments import SpotFallbackEnvironment
-from stacks.names import CONTINUED_EXECUTION
+from stacks.names import CONTINUED_EXECUTION, command_of
 
 _RUNNING = "Executing"
 _PART = re.compile(r"(\w+)((?:\['[^']+'\])?)")
@@ -78,7 +78,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str]:
     tell(
         variables.alerts_topic,
         f"{variables.pipeline}: spot capacity is short, continuing on demand",
-        f"{reason}.\n\nFollow it with: binventory watch {started}\nThe waiting execution {execution.arn} is stopped.",
+        f"{reason}.\n\nFollow it with: {command_of(variables.pipeline, f'watch {started}')}\n"
+        f"The waiting execution {execution.arn} is stopped.",
     )
     return FunctionReport("started", reason).logged()
 

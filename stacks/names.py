@@ -84,6 +84,14 @@ def pipeline_names(prefix: str, *, continuing: bool) -> tuple[str, ...]:
     return (prefix, *(continuing_pipeline(prefix, first) for first in SPOT_STEPS if continuing))
 
 
+def command_of(prefix: str, words: str) -> str:
+    """A command line to be typed, for the environment of a prefix such as `binventory-prod`.
+
+    It names the environment: without that it would be about `dev`.
+    """
+    return f"binventory {words} --env {prefix.rpartition('-')[2]}"
+
+
 def in_one_line(addresses: Iterable[str]) -> str:
     """S3 addresses in one output of a stack, between spaces. Those that are in an address are written as `%20`."""
     return " ".join(quote(address, safe=string.punctuation.replace("%", "")) for address in addresses)

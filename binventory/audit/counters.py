@@ -80,6 +80,8 @@ class EndpointCounter:
     pace: Pace
     patience: float = 1.0
     """Seconds before the first repeated attempt when the endpoint is busy; doubles each time."""
+    look: str = "binventory endpoint status"
+    """The command that shows the environment's endpoint."""
     find_queue: Callable[[], Queue | None] = lambda: None
     """Finds the queue of an asynchronous endpoint; None where the endpoint is absent."""
     _queues: list[Queue] = field(default_factory=list, repr=False, compare=False)
@@ -134,7 +136,7 @@ class EndpointCounter:
                 raise Problem(
                     f"The endpoint {self.endpoint} does not answer as a count model does",
                     str(error),
-                    "check what it serves: binventory endpoint status",
+                    f"check what it serves: {self.look}",
                 ) from error
             time.sleep(self.patience * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -181,7 +183,7 @@ class EndpointCounter:
             raise Problem(
                 f"The endpoint {self.endpoint} answers with more than one model",
                 f"{' and then '.join(self._packages)} answered, as while a new model is rolled out",
-                "see that the rollout has ended (binventory endpoint status), then begin anew with --restart",
+                f"see that the rollout has ended ({self.look}), then begin anew with --restart",
             )
 
 

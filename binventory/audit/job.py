@@ -237,7 +237,8 @@ def _counter(
         # The stack names the queue of the environment's endpoint, which is no other's.
         return serving.find_queue(aws, names) if request.endpoint == names.prefix else None
 
-    return EndpointCounter(aws, request.endpoint, Pace(request.rate), find_queue=find_queue)
+    look = names.command("endpoint status")
+    return EndpointCounter(aws, request.endpoint, Pace(request.rate), look=look, find_queue=find_queue)
 
 
 def _model(request: Request, aws: Aws | None, counter: Counter | TransformJobs) -> AuditModel:

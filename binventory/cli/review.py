@@ -62,7 +62,8 @@ def review(
         raise Problem(
             "SageMaker would refuse another instance type while autoscaling scales the endpoint",
             "CloudFormation cannot end the scaling before it updates the endpoint, and would roll back",
-            "binventory endpoint off, deploy, binventory endpoint on; or without a break: docs/serving.md",
+            "binventory endpoint off, deploy, binventory endpoint on, with the --env of these stacks; or without a "
+            "break: docs/serving.md",
             code=Exit.FAILED,
         )
     if not json and not found and not stopped:

@@ -92,7 +92,7 @@ def train(
     from binventory.cli.parameters import check_values  # with the settings' types, which help does not wait for
 
     if on is TrainingPlace.EC2:
-        _pipeline_only(photos, labels, like, fresh)
+        _pipeline_only(env, photos, labels, like, fresh)
         if watch_run:
             idle = ("set_", "resume", "detach", "dry_run", "yes")
             refuse_idle(context, *idle, why="--watch shows a run that has started, and starts none")
@@ -100,7 +100,7 @@ def train(
         raise Problem(
             "--resume and --watch are for --on ec2",
             "an execution of the pipeline continues by itself",
-            "look at it with: binventory watch",
+            f"look at it with: binventory watch --env {env}",
             code=Exit.USAGE,
         )
     settings, aws = settings_of(env), connect(os.environ)
@@ -145,13 +145,13 @@ def _parameters_like(aws: Aws, names: Names, execution: str) -> dict[str, str]:
     return {name: value for name, value in executions.parameters_of(aws, arn).items() if name != FRESH}
 
 
-def _pipeline_only(photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:
+def _pipeline_only(env: str, photos: str | None, labels: str | None, like: str | None, fresh: bool) -> None:
     """Refuses flags that have no effect on a machine that trains on existing shards."""
     if photos or labels:
         raise Problem(
             "--photos and --labels are not for --on ec2",
             "a machine trains on the shards of the newest execution that has ingested",
-            "ingest them with the pipeline first: binventory train --photos ...",
+            f"ingest them with the pipeline first: binventory train --photos ... --env {env}",
             code=Exit.USAGE,
         )
     if like or fresh:

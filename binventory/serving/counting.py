@@ -95,7 +95,8 @@ def _not_counted(names: Names, error: CountError) -> Problem:
     if is_absent(error.reason, str(error)):
         return no_endpoint(names)
     cures = {
-        "too_many_bytes": "make it smaller, for example 2,000 pixels wide, or count it from S3: binventory count s3://...",
+        "too_many_bytes": "make it smaller, for example 2,000 pixels wide, or count it from S3: "
+        + names.command("count s3://..."),
         "connection": "check the network, then run the same command again",
     }
     cure = cures.get(error.reason, f"see: {names.command('endpoint status')}")

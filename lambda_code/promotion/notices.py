@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from functions.interface import tell
 from promotion.rollouts import Standing
 from promotion.serving_stack import ServingStack, Stack, StackUpdate
-
-_AGAIN = "It is marked Rejected in the registry, with the reason. To try it again: binventory approve"
+from stacks.names import command_of
 
 
 @dataclass(frozen=True)
@@ -43,33 +42,47 @@ class Notices:
         return tuple(self.found)
 
 
-def of_stack(endpoint: str, of: ServingStack, stack: Stack, stands: Standing) -> list[Notice]:
-    """Notices about the last update and the endpoint."""
+def of_stack(
+    endpoint: str, of: ServingStack, stack: Stack, stands: Standing, arn_of: Callable[[int], str]
+) -> list[Notice]:
+    """Notices about the last update and the endpoint. `arn_of` gives the ARN of a version."""
     last = next(of.updates(), None)
     if last and last.rolled_back:
-        return [rolled_back(endpoint, of.name, last, stands)]
+        return [rolled_back(endpoint, of.name, last, stands, arn_of)]
     if not stands.difference:
         return []
     if stands.undone:
         subject, cause = "promotion rolled back", f"SageMaker undid the rollout of {stack.package}: {stands.undone}"
-        return [Notice(stands.difference, f"{endpoint}: {subject}", f"{cause}; {stands.difference}.\n\n{_AGAIN}.")]
+        again = _again(endpoint, stack.package)
+        return [Notice(stands.difference, f"{endpoint}: {subject}", f"{cause}; {stands.difference}.\n\n{again}")]
+    off, on = command_of(endpoint, "endpoint off"), command_of(endpoint, "endpoint on")
     message = (
         f"Stack {of.name} is {stack.status}, but {stands.difference}.\n\n"
-        "Next: `binventory endpoint off`, then `binventory endpoint on`, which makes the endpoint anew."
+        f"Next: `{off}`, then `{on}`, which makes the endpoint anew."
     )
     return [Notice(stands.difference, f"{endpoint}: not what was asked for", message)]
 
 
-def rolled_back(endpoint: str, stack: str, update: StackUpdate, stands: Standing) -> Notice:
-    """Notice of an update that failed, with its cause and what serves instead."""
+def _again(endpoint: str, package: str) -> str:
+    """How to try a package again. Without its ARN another would be approved: the newest that is pending."""
+    command = command_of(endpoint, f"approve {package}")
+    return f"It is marked Rejected in the registry, with the reason. To try it again: {command}"
+
+
+def rolled_back(
+    endpoint: str, stack: str, update: StackUpdate, stands: Standing, arn_of: Callable[[int], str]
+) -> Notice:
+    """Notice of an update that failed, with its cause and what serves instead. `arn_of` gives the ARN of a version."""
     what = f"promotion of version {update.promoted}" if update.promoted else "update"
-    cure = _AGAIN if update.promoted else "The serving stack is as it was before"
+    cure = "The serving stack is as it was before."
+    if update.promoted:
+        cure = _again(endpoint, arn_of(update.promoted))
     if update.ended.endswith("FAILED"):
         cure = f"Next: continue the rollback of {stack} in CloudFormation.\n{cure}"
     return Notice(
         update.ended_by,
         f"{endpoint}: {'promotion' if update.promoted else 'update'} rolled back",
-        f"The {what} failed: {update.failure}; {stands.serves}.\n\n{cure}.",
+        f"The {what} failed: {update.failure}; {stands.serves}.\n\n{cure}",
     )
 
 
@@ -79,7 +92,7 @@ def not_served(endpoint: str, package: str, held: str) -> Notice:
         f"held {package}",
         f"{endpoint}: approved, not served",
         f"{package} was approved, but {held}: the endpoint stays off.\n\n"
-        "Once the budget allows it: binventory endpoint on",
+        f"Once the budget allows it: {command_of(endpoint, 'endpoint on')}",
     )
 
 
@@ -89,22 +102,23 @@ def nothing_approved(endpoint: str, package: str) -> Notice:
         f"nothing approved instead of {package}",
         f"{endpoint}: no model package is approved",
         f"The endpoint still serves {package}: it is not approved any more, but no other package is.\n\n"
-        "Next: binventory approve, or binventory endpoint off",
+        f"Next: {command_of(endpoint, 'approve')}, or {command_of(endpoint, 'endpoint off')}",
     )
 
 
 def idle(topic: str, endpoint: str, because: str) -> None:
     """Sends at once that the endpoint is turned off because it is idle."""
-    message = f"The {because} and is being turned off. To bring it back: binventory endpoint on"
+    message = f"The {because} and is being turned off. To bring it back: {command_of(endpoint, 'endpoint on')}"
     tell(topic, f"{endpoint}: idle, turned off", message)
 
 
-def spent(topic: str, name: str, budget: str, endpoint: str, stopped: int) -> None:
-    """Sends at once what the spent budget has stopped; `endpoint` is the outcome for the endpoint."""
+def spent(topic: str, name: str, endpoint: str, budget: str, outcome: str, stopped: int) -> None:
+    """Sends at once what the spent budget, which is called `name`, has stopped; `outcome` is that for the endpoint."""
     tell(
         topic,
         f"{name}: the budget is spent",
-        f"{budget}. The endpoint: {endpoint}. Pipeline executions stopped: {stopped}.\n"
+        f"{budget}. The endpoint: {outcome}. Pipeline executions stopped: {stopped}.\n"
         "While the budget is spent the endpoint stays off and executions are stopped. Wait for the next month, or "
-        "raise money.monthly_budget_usd or money.guard_percent and deploy. Then: binventory endpoint on",
+        "raise money.monthly_budget_usd or money.guard_percent and deploy. "
+        f"Then: {command_of(endpoint, 'endpoint on')}",
     )

@@ -24,6 +24,12 @@ class Package:
     """Time of its last change in the registry. For a package that has not served yet, that is its approval."""
 
 
+def arn_of(account: str, group: str, version: int) -> str:
+    """ARN of a version in a group of this account and region."""
+    here = client("sagemaker").meta
+    return f"arn:{here.partition}:sagemaker:{here.region_name}:{account}:model-package/{group}/{version}"
+
+
 def approved(group: str) -> Iterator[Package]:
     """The approved packages of a group, the highest version first."""
     sagemaker = client("sagemaker")

@@ -8,6 +8,7 @@ from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
+from stacks.names import command_of
 from stacks.settings import Settings
 from stacks.vocabulary import CLASSES
 
@@ -120,9 +121,10 @@ class Dashboard(Construct):
         instances = _metric(
             "/aws/sagemaker/Endpoints", "CPUUtilization", "SampleCount", "instances", self._dimensions, minutes=1
         )
+        cost, off = command_of(self._name, "cost"), command_of(self._name, "endpoint off")
         help_text = (
-            f"`binventory cost -c env={self._settings.environment}` shows what a month, an execution and a thousand "
-            "counts cost.\n\n`binventory endpoint off` ends what bills by the hour.\n\n"
+            f"`{cost}` shows what a month, an execution and a thousand counts cost.\n\n"
+            f"`{off}` ends what bills by the hour.\n\n"
             "The spend is that of AWS Budgets, which learns of it within hours."
         )
         return (

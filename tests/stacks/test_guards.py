@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.aws import stop_running
+from stacks.names import command_of
 from tests.contract.environment import processing
 from tests.contract.jobs import until
 from tests.contract.serving import ask
@@ -88,7 +89,7 @@ class TestBudgetGuard:
         assert environment.asked == (package, "off")
         ((_, message),) = environment.alerts()
         assert "75.00 of 50.00 USD (150%)" in message
-        assert "binventory endpoint on" in message
+        assert message.endswith(command_of(environment.name, "endpoint on"))
         assert environment.compare()["outcome"] == "left"
         assert environment.alerts() == []
 
@@ -189,7 +190,7 @@ class TestIdleGuard:
         assert environment.asked[1] == "off"
         ((subject, message),) = environment.alerts()
         assert subject == f"{environment.name}: idle, turned off"
-        assert "had no invocation" in message and "binventory endpoint on" in message
+        assert "had no invocation" in message and message.endswith(command_of(environment.name, "endpoint on"))
         assert environment.compare()["outcome"] == "left"
 
     def test_an_approval_and_a_person_count_more(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -15,7 +16,10 @@ import pytest
 
 import drift_monitor
 import retraining
+from binventory.cli import run
+from binventory.core.errors import Exit
 from local_aws.server import LocalAws
+from stacks.names import command_of
 from stacks.settings import InvalidSettingsError, load
 from stacks.settings.monitoring import MOST_MINIMUM_PHOTOS
 from tests.contract.jobs import until
@@ -53,6 +57,14 @@ def test_the_dashboard_answers_four_questions(environment: str) -> None:
             if widget["type"] == "text"]  # fmt: skip
     asked = [line[3:] for text in said for line in text.splitlines() if line.startswith("## ")]
     assert asked == ["Is it up?", "Is it right?", "What does it cost?", "Should it be retrained?"]
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_the_commands_on_the_dashboard_can_be_typed_and_name_its_environment(environment: str) -> None:
+    shown = re.findall(r"`binventory ([^`]+)`", json.dumps(widgets(templates(environment)["Monitoring"])))
+    assert shown == [f"cost --env {environment}", f"endpoint off --env {environment}"]
+    for words in shown:
+        assert run([*words.split(), "--help"]) == Exit.OK
 
 
 def test_it_draws_what_is_really_published() -> None:
@@ -348,9 +360,14 @@ def executions(endpoint: Endpoint) -> list[dict[str, Any]]:
     return found
 
 
-def test_an_alarm_starts_one_execution_and_no_other_soon(endpoint: Endpoint, rings: Alarm) -> None:
+def test_an_alarm_starts_one_execution_and_no_other_soon(
+    endpoint: Endpoint, rings: Alarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(retraining, "tell", lambda topic, subject, message: said.append(message))
     assert rings("OK")["outcome"] == "left"
     assert rings()["outcome"] == "started"
+    assert said[0].endswith(command_of(endpoint.name, "approve")), "without --env it would be about dev"
     (execution,) = executions(endpoint)
     assert "-drift since 2026-11-21" in execution["PipelineExecutionDescription"]
     again = rings(at="2026-11-21T12:00:00Z")

@@ -11,6 +11,7 @@ from botocore.exceptions import WaiterError
 
 from functions.interface import VariableError
 from promotion.serving_stack import ServingStack
+from stacks.names import command_of
 from tests.stacks.reconciled import TEMPLATE, Made
 
 
@@ -136,6 +137,7 @@ def test_when_nothing_is_approved_any_more_what_serves_stays_and_people_hear_of_
         assert one.compare() == {"outcome": "left", "reason": f"the endpoint serves {package}"}
     ((subject, text),) = one.alerts()
     assert subject == f"{one.name}: no model package is approved" and package in text
+    assert text.endswith(f"{command_of(one.name, 'approve')}, or {command_of(one.name, 'endpoint off')}")
     one.compare(endpoint="off")
     one.settled()
     answer = one.compare(endpoint="on", by="a person")

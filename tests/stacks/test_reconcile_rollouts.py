@@ -10,6 +10,7 @@ import pytest
 import reconcile
 from promotion.memory import Memory, SwitchRequest
 from promotion.serving_stack import ServedEndpoint, ServingStack, StackBusyError, find_endpoint
+from stacks.names import command_of
 from tests.contract.conftest import UPDATE_ROLE
 from tests.contract.jobs import until
 from tests.stacks.reconciled import LIMIT, Environment, Made
@@ -35,7 +36,7 @@ class TestFailedRollouts:
         ((subject, text),) = one.alerts()
         assert subject == f"{one.name}: promotion rolled back"
         assert "cannot load the model" in text and f"the endpoint serves {good}" in text
-        assert "marked Rejected" in text and "binventory approve" in text
+        assert "marked Rejected" in text and text.endswith(command_of(one.name, f"approve {bad}"))
         assert one.serves() == good
 
     def test_a_person_may_approve_it_again_and_it_is_tried_once_more(self, made: Made) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stacks.names import command_of
 from stacks.serving.reconcile import SETTLED
 from tests.contract.serving import create_config, wait_while
 from tests.stacks.reconciled import Environment, Made
@@ -58,7 +59,8 @@ def test_an_endpoint_with_another_configuration_sends_one_alert(serving: Environ
         assert serving.compare(detail={})["outcome"] == "left"
     ((subject, text),) = serving.alerts()
     assert subject == f"{serving.name}: not what was asked for"
-    assert f"serves configuration {other} instead of" in text and package in text and "binventory endpoint off" in text
+    assert f"serves configuration {other} instead of" in text and package in text
+    assert f"`{command_of(serving.name, 'endpoint off')}`" in text
     assert serving.status_of(package)[0] == "Approved", "the package is not to blame"
 
 
@@ -140,6 +142,7 @@ class TestReplaced:
         ((subject, text),) = serving.alerts()
         assert subject == f"{serving.name}: promotion rolled back"
         assert newer in text and "marked Rejected" in text
+        assert text.endswith(command_of(serving.name, f"approve {newer}"))
         assert serving.settle() == {"outcome": "left", "reason": f"the endpoint serves {before}"}
         assert serving.serves() == before
         assert {kind: len(names) for kind, names in configurations(serving).items()} == {

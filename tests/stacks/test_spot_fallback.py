@@ -380,7 +380,7 @@ def test_the_second_reclaim_sends_the_training_on_demand_and_it_goes_on_where_it
     assert spot_fallback.handler(event(job), None)["outcome"] == "left", "a late event changes nothing"
     assert environment.continued() == [continued], "once, although several events report it"
     (message,) = set(until(environment.alerts))
-    assert f"binventory watch {continued}" in message
+    assert f"binventory watch {continued} --env dev\n" in message
     # A person who watches the stopped execution is led to the one that continues.
     line = connect(os.environ)
     assert executions.continued(line, execution) == continued
