@@ -250,9 +250,10 @@ def test_the_notebook_way_worked_by_hand() -> None:
 
 @pytest.mark.parametrize(("name", "least"), [("photos", 1), ("views", 0), ("epochs", 1)])
 def test_impossible_work_is_refused(name: str, least: int) -> None:
-    Workload(**{"photos": 1, "views": 1, "epochs": 1, name: least})
+    sizes: dict[str, Any] = {"photos": 1, "views": 1, "epochs": 1}
+    Workload(**{**sizes, name: least})
     with pytest.raises(Problem, match=f"--{name} {least - 1}"):
-        Workload(**{"photos": 1, "views": 1, "epochs": 1, name: least - 1})
+        Workload(**{**sizes, name: least - 1})
 
 
 def test_a_fine_tuned_network_costs_what_its_epochs_take_and_writes_no_features() -> None:
