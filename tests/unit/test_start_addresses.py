@@ -24,7 +24,7 @@ def passed_over(token: str) -> dict[str, Any]:
 
 
 def looked(*pages: dict[str, Any]) -> tuple[str, ...]:
-    """What is said of the photos at `s3://bins/`, where S3 lists these pages."""
+    """The sentences about the photos at `s3://bins/`, where S3 lists these pages."""
     aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
     with Stubber(aws.client("s3")) as s3:
         for number, page in enumerate(pages):
