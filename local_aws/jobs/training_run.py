@@ -111,6 +111,8 @@ class TrainingRun:
         job = self._record.read()
         self._metrics = MetricReader(job["AlgorithmSpecification"].get("MetricDefinitions", []), context.metrics, name)
         self._trained_seconds = 0.0
+        self._made = time.monotonic()
+        self._seconds_in_line = 0.0
 
     def run(self) -> None:
         """Run the job to its end, over any number of interruptions."""
@@ -173,7 +175,9 @@ class TrainingRun:
             return Ending.FAILED, problem
         if not may_publish(self._context, MetricReader.NAMESPACE):
             self._metrics.publishes = False
+        asked = time.monotonic()
         with self._context.cpu.places(self._threads, cancelled=self._cancelled):
+            self._seconds_in_line += time.monotonic() - asked
             if self._cancelled.is_set():
                 return self._first_ending(), ""
             return self._on_machines(job)
@@ -291,13 +295,17 @@ class TrainingRun:
         return Ending.COMPLETED, ""
 
     def _limit(self, job: Document) -> tuple[float, Ending]:
-        """When this attempt must end, on the monotonic clock, and how it has then ended."""
+        """When this attempt must end, on the monotonic clock, and how it has then ended.
+
+        MaxWaitTimeInSeconds is of waiting for capacity and running. There is always capacity here: neither the time in
+        line for this computer's processors counts, nor the time for which the local AWS was stopped.
+        """
         now = time.monotonic()
         condition = job["StoppingCondition"]
         runtime = now + condition.get("MaxRuntimeInSeconds", 86_400) - self._trained_seconds
         if "MaxWaitTimeInSeconds" not in condition:
             return runtime, Ending.TOO_LONG
-        wait = now + condition["MaxWaitTimeInSeconds"] - (self._context.now() - job["CreationTime"])
+        wait = self._made + self._seconds_in_line + condition["MaxWaitTimeInSeconds"]
         return (runtime, Ending.TOO_LONG) if runtime <= wait else (wait, Ending.WAITED_TOO_LONG)
 
     def _conclude(self, ending: Ending, reason: str) -> None:

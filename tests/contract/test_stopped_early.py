@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from local_aws.core.errors import AwsError
 from local_aws.hosting import fleet as fleets
 from local_aws.hosting.fleet import Fleet, VariantPlan
 from local_aws.hosting.instance import InstanceSpec
+from local_aws.jobs import training_run
 from local_aws.jobs.job_kind import JobKind
 from local_aws.jobs.machine import JobMachine
 from local_aws.jobs.processing import PROCESSING_JOBS, ProcessingRun
@@ -323,6 +327,39 @@ def test_machines_are_reclaimed_once_and_a_stop_comes_before_what_is_left_of_it(
     assert [run.reclaim(), run.reclaim()] == [True, False]
     run.stop()
     assert run._first_ending() is Ending.STOPPED
+
+
+def test_the_time_in_line_for_processors_is_no_wait_for_capacity(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a job that waited for others would end as soon as it starts; a clock of the test's own counts."""
+    clock = SimpleNamespace(now=5_000.0)
+    monkeypatch.setattr(training_run, "time", SimpleNamespace(monotonic=lambda: clock.now, time=time.time))
+    for name in ("image_problem", "job_problem"):
+        monkeypatch.setattr(training_run, name, lambda *_: "")
+    monkeypatch.setattr(training_run, "may_publish", lambda *_: True)
+    limits = {"MaxRuntimeInSeconds": 100, "MaxWaitTimeInSeconds": 200}
+    job = stored("TrainingJob") | {"AlgorithmSpecification": {}, "StoppingCondition": limits, "CreationTime": 0.0}
+    context.table("TrainingJob").put("patient", job)
+    run = TrainingRun(context, "patient")
+
+    @contextlib.contextmanager
+    def places(*_: object, **__: object) -> Iterator[int]:
+        clock.now += 1_000
+        yield 1
+
+    monkeypatch.setattr(context.cpu, "places", places)
+    found: list[tuple[float, Ending]] = []
+
+    def on_machines(job: dict[str, Any]) -> tuple[Ending, str]:
+        found.append(run._limit(job))
+        clock.now += 150  # until an interruption, and the wait for other machines
+        return Ending.RECLAIMED, ""
+
+    monkeypatch.setattr(run, "_on_machines", on_machines)
+    run._attempt()
+    run._attempt()
+    assert found == [(6_100.0, Ending.TOO_LONG), (7_200.0, Ending.WAITED_TOO_LONG)]
 
 
 @pytest.mark.parametrize("found", [False, True])

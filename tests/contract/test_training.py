@@ -206,7 +206,7 @@ def logs_so_far(client: ClientFactory, name: str) -> list[str]:
     [
         ("long", {"StoppingCondition": {"MaxRuntimeInSeconds": 2}}, "MaxRuntimeExceeded"),
         (
-            # Waiting for capacity counts here, so this limit is reached first.
+            # Its start counts here, so this limit is reached first.
             "late",
             {
                 "EnableManagedSpotTraining": True,
