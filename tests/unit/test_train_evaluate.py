@@ -435,6 +435,27 @@ def test_a_champion_that_may_not_be_fetched_fails_the_job(
             run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()], ids=str)
+def test_a_machine_that_is_too_small_for_the_champion_fails_the_job(
+    world: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It says nothing about the champion, either. The model's own archive is unpacked before the champion's."""
+    unpacked = 0
+    extract = tarfile.TarFile.extractall
+
+    def too_small(archive: tarfile.TarFile, *asked: Any, **options: Any) -> None:
+        nonlocal unpacked
+        unpacked += 1
+        if unpacked == 2:
+            raise error
+        extract(archive, *asked, **options)
+
+    monkeypatch.setattr(boto3, "client", lambda _service: Registry(champion))
+    monkeypatch.setattr(tarfile.TarFile, "extractall", too_small)
+    with pytest.raises(JobError, match="the champion arn:champion cannot be fetched"):
+        run(world, tmp_path, "--precision", "fp32", "--model-package-group", "group")
+
+
 def test_an_endpoint_without_a_group_is_refused(world: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="--endpoint bins needs --model-package-group"):
         run(world, tmp_path, "--precision", "fp32", "--endpoint", "bins")

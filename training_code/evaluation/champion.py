@@ -5,6 +5,7 @@ It is looked up by requests to SageMaker only, because a job in an isolated netw
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,12 +127,24 @@ def find_champion(endpoint: str, group: str, photos: Sequence[Sample], classes: 
             raise JobError(_not_fetched(arn, error)) from error
         return FoundChampion(None, f"champion {arn}: {error}")
     except Exception as error:  # whatever the archive of another version brings about
+        if _is_of_the_machine(error):
+            raise JobError(_not_fetched(arn, error)) from error
         return FoundChampion(None, f"champion {arn}: {error}")
 
 
 def _not_fetched(arn: str, error: Exception) -> str:
     """A refusal or an outage says nothing about the champion: the threshold alone must not decide for it."""
-    return f"the champion {arn} cannot be fetched: {error}; grant the job's role what is denied, or start again"
+    return (
+        f"the champion {arn} cannot be fetched: {error}; grant the job's role what is denied, give the job a larger "
+        "volume or machine, or start again"
+    )
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, is a full disk or a lack of memory."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cause = error.__cause__
+    return full or isinstance(error, MemoryError) or (cause is not None and _is_of_the_machine(cause))
 
 
 def _answers_of(arn: str, photos: Sequence[Sample], classes: tuple[int, ...]) -> tuple[Floats, str]:
