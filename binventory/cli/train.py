@@ -201,14 +201,16 @@ def approve(
         )
     with interruptible(lambda: _goes_on(names, arn)):
         _approve(aws, names, arn, note)
-        if wait:
+        if wait and launched:
             _wait_until_served(aws, names, arn, timeout, stderr if json else stdout)
     if json:
-        print_json({"model_package": arn, "endpoint": serving.endpoint_state(aws, names)})
+        print_json({"model_package": arn, "endpoint": serving.endpoint_state(aws, names) if launched else None})
         return
     stdout.print(f"Approved {arn}", soft_wrap=True)
     if launched:
         show_next(launched, stdout)
+    else:
+        stdout.print(f"Nothing serves it: there is no stack {names.serving_stack}.", soft_wrap=True)
 
 
 def _approve(aws: Aws, names: Names, package: str, note: str) -> None:

@@ -63,24 +63,24 @@ def connect(environment: Mapping[str, str]) -> Aws:
     """The connection that AWS_* variables describe, without touching the process's own environment.
 
     Keys in the variables come before a profile. With keys and a region no profile is read, so that a name that stands
-    in the process's environment by chance does no harm.
+    in the process's environment by chance does no harm; nor does a token that stands there without keys.
 
     Raises:
-        Problem: the profile does not exist, or there is no region, or there are no credentials.
+        Problem: the profile does not exist, or there is no region, or there are no credentials, or half of a key.
     """
     import boto3
     import botocore.session
 
-    key, region = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_REGION")
-    region = region or environment.get("AWS_DEFAULT_REGION")
+    key, secret = _keys(environment)
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     profile = None if key and region else environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
     # botocore would look into the process's environment for a profile that is not given.
     core = botocore.session.Session(session_vars={"profile": (None, None, profile, None)})
     try:
         session = boto3.Session(
             aws_access_key_id=key,
-            aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
-            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
+            aws_secret_access_key=secret,
+            aws_session_token=environment.get("AWS_SESSION_TOKEN") if key else None,
             region_name=region,
             botocore_session=core,
         )
@@ -110,6 +110,21 @@ def connect(environment: Mapping[str, str]) -> Aws:
             code=Exit.NOT_READY,
         )
     return Aws(session, _endpoint(environment.get("AWS_ENDPOINT_URL")))
+
+
+def _keys(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The two parts of a key; None for both where there is none. Raises Problem for one part alone."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    key, secret = (environment.get(name) or None for name in names)
+    if (key is None) != (secret is None):
+        given, lacking = names if key else names[::-1]
+        raise Problem(
+            "The AWS credentials are incomplete",
+            f"{given} is set without {lacking}",
+            f"export both, or unset {given} to use a profile",
+            code=Exit.NOT_READY,
+        )
+    return key, secret
 
 
 def _endpoint(address: str | None) -> str | None:

@@ -44,12 +44,23 @@ def examine(repository: Path, settings: Settings) -> Iterator[Check]:
     if credentials.state != "good":
         return
     yield asked("bootstrap", partial(_bootstrap, aws, bootstrap))
-    for stack in ("storage", "money", "training", "serving", "monitoring"):
+    for stack in _stacks(settings):
         yield asked(f"stack {stack}", partial(_stack, aws, f"{names.prefix}-{stack}"))
     yield asked("permissions", partial(_permissions, aws, names, bootstrap))
     yield asked(TAG, partial(examine_tag, aws))
     yield asked(MODE, partial(examine_mode, aws, names))
     yield from examine_quotas(aws, needs(settings))
+
+
+def _stacks(settings: Settings) -> tuple[str, ...]:
+    """Ends of the names of the stacks that these settings have."""
+    optional = {
+        "network": settings.network.mode == "create",
+        "ec2": settings.ec2.enabled,
+        "github": settings.github.repository != "none",
+    }
+    always = ("storage", "money", "training", "serving", "monitoring")
+    return (*always, *(name for name, wanted in optional.items() if wanted))
 
 
 def _region(aws: Aws, settings: Settings) -> Check:

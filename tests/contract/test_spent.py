@@ -122,7 +122,11 @@ def test_an_approved_model_carries_what_it_cost_to_make(
 ) -> None:
     job = training_job_of(client, execution)
     arn = package_of(client, pipeline_execution=execution, training_job=job, code="abc")
-    assert run(["approve", arn, "--no-wait", "--yes"]) == Exit.OK
+    for flags in (["--no-wait"], []):
+        assert run(["approve", arn, *flags, "--yes", "--json"]) == Exit.OK
+        assert json.loads(capsys.readouterr().out) == {"model_package": arn, "endpoint": None}
+    assert run(["approve", arn]) == Exit.OK
+    assert "Nothing serves it: there is no stack" in capsys.readouterr().out
     kept = client("sagemaker").describe_model_package(ModelPackageName=arn)["CustomerMetadataProperties"]
     capsys.readouterr()
     assert run(["spent", execution, "--json"]) == Exit.OK

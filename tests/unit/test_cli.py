@@ -180,6 +180,28 @@ def test_keys_and_region_need_no_profile(local_aws: LocalAws, monkeypatch: pytes
         assert identity["Account"] == local_aws.account
 
 
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_of_a_key_is_named(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv(name, "AKIAEXAMPLE")
+    assert run(["endpoint", "status"]) == Exit.NOT_READY
+    what, why, cure = problem(capsys)
+    assert "incomplete" in what and f"{name} is set without AWS_" in why and f"unset {name}" in cure
+
+
+def test_a_token_of_an_earlier_session_harms_no_profile(
+    local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A shell keeps AWS_SESSION_TOKEN when a person unsets the keys and takes a profile."""
+    found = local_aws.environment()
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+    given = dict(zip(("aws_access_key_id", "aws_secret_access_key", "region"), map(found.get, keys), strict=True))
+    (tmp_path / "config").write_text("[profile ours]\n" + "".join(f"{key} = {value}\n" for key, value in given.items()))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    environment = {"AWS_PROFILE": "ours", "AWS_SESSION_TOKEN": "old", "AWS_ENDPOINT_URL": local_aws.endpoint_url}
+    assert connect(environment).client("sts").get_caller_identity()["Account"] == local_aws.account
+
+
 def test_verbose_shows_each_call_of_aws(signed_in: LocalAws, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, shown in ((["watch"], False), (["watch", "--verbose"], True), (["-v", "watch"], True)):
         assert run(arguments) == Exit.NOT_READY

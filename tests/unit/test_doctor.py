@@ -166,6 +166,20 @@ def test_a_project_of_ones_own_is_looked_for_by_its_name(
     assert checks["stack storage"]["found"] == "acme-bins-dev-storage is not deployed"
 
 
+def test_stacks_that_only_some_settings_have_are_looked_for_too(
+    signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "EC2__ENABLED": "true", "GITHUB__REPOSITORY": "acme/bins",
+        "NETWORK__MODE": "create", "TRAINING__WEIGHTS": "none",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"BINVENTORY_{name}", value)
+    assert run(["doctor", "--json"]) == Exit.NOT_READY
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    for stack in ("network", "ec2", "github"):
+        assert checks[f"stack {stack}"]["found"] == f"binventory-dev-{stack} is not deployed"
+
+
 def test_another_region_than_that_of_the_settings_is_found(
     signed_in: LocalAws, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
