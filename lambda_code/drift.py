@@ -32,6 +32,7 @@ class Answers:
     """What a model answered to a number of photos."""
 
     photos: int
+    """Their number; of weighted photos, how many without weights would say as much."""
     shares: Mapping[int, float]
     """Share of the photos by the count that was answered."""
     confidence: Confidence
@@ -98,8 +99,8 @@ def baseline_of(evaluation: Mapping[str, Any], bins: Mapping[int, float] | None 
     ours = evaluation["binventory"]
     classes = [int(count) for count in ours["classes"]]
     rows = [[float(photos) for photos in row] for row in ours["confusion"]]
-    photos = round(sum(map(sum, rows)))
     weights = _weights(classes, rows, bins)
+    photos = _effective_photos(weights, rows)
     shares = {
         count: sum(weight * row[column] / max(1.0, sum(row)) for weight, row in zip(weights, rows, strict=True))
         for column, count in enumerate(classes)
@@ -118,6 +119,15 @@ def _weights(
     wanted = [(found if bins is None else bins.get(count, 0.0)) if found else 0.0 for count, found in photos.items()]
     total = sum(wanted)
     return [share / total for share in wanted]
+
+
+def _effective_photos(weights: Sequence[float], rows: Sequence[Sequence[float]]) -> int:
+    """How many photos without weights would vary by chance as little as these do (Kish, Survey Sampling, 1965).
+
+    It is their number where the weights are the shares of the split, and less for any others: where nine of ten bins
+    have one item, the few photos of such bins decide.
+    """
+    return max(1, round(1 / sum(weight**2 / sum(row) for weight, row in zip(weights, rows, strict=True) if weight)))
 
 
 def _mixed(weights: Sequence[float], parts: Iterable[Mapping[str, float]]) -> Confidence:

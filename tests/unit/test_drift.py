@@ -101,3 +101,32 @@ def test_a_balanced_test_split_is_weighted_to_the_bins_that_are_asked_about() ->
     assert found.shares == {1: pytest.approx(0.625), 2: pytest.approx(0.375)}
     assert found.confidence.mean == pytest.approx(0.7)
     assert math.fsum(found.shares.values()) == pytest.approx(1)
+
+
+def test_weighted_photos_say_as_much_as_fewer_without_weights() -> None:
+    """Else chance would be taken for drift: of twenty photos whose weight is half of all, and eighty others."""
+    assert baseline_of(EVALUATION, {1: 0.5, 2: 0.5}).photos == 64
+    assert baseline_of(EVALUATION, {1: 0.8, 2: 0.2}).photos == 100
+    assert baseline_of(EVALUATION, {1: 0.0, 2: 1.0}).photos == 20
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_chance_is_seldom_taken_for_drift_whatever_the_weights(share: float) -> None:
+    """Photos of the same kind on both sides, forty of each count in the test split."""
+    random = np.random.default_rng(0)
+    said = np.full((5, 5), 0.1) + 0.5 * np.eye(5)
+    bins = {1: share, **dict.fromkeys(range(2, 6), (1 - share) / 4)}
+    false = 0
+    for _ in range(200):
+        sure = random.beta(4, 3, (5, 40))
+        parts = {str(count + 1): {"mean": row.mean(), "variance": row.var()} for count, row in enumerate(sure)}
+        confusion = [random.multinomial(40, row).tolist() for row in said]
+        ours = {"classes": [1, 2, 3, 4, 5], "confusion": confusion, "confidence": parts}
+        live = AnswerTally()
+        photos = random.multinomial(2000, list(bins.values()))
+        answered = sum(random.multinomial(number, row) for number, row in zip(photos, said, strict=True))
+        live.add(np.repeat(np.arange(1, 6), answered).tolist(), random.beta(4, 3, 2000).tolist())
+        baseline, now = baseline_of({"binventory": ours}, bins), live.answers()
+        false += count_shift(baseline, now, 0).found or confidence_shift(baseline, now, 0).found
+    # Two looks of two hundred are more than one in a thousand, by chance.
+    assert false <= 2
