@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from binventory.core.interruption import GoesOn, interruptible
 from binventory.core.journal import Journal
 from binventory.core.outputs import check_file
 from binventory.rehearsal.defaults import DEFAULT_BACKBONE, DEFAULT_PHOTOS, DEFAULT_WEIGHTS
-from stacks.backbones import published_weights
+from stacks.backbones import BACKBONES, published_weights
 
 if TYPE_CHECKING:
     from binventory.rehearsal.result import Options, Result
@@ -27,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _OF_A_NEW_ONE = (
     "photos", "photos_count", "backbone", "weights", "keep", "reclaim", "enforce_iam", "report", "state_dir",
 )  # fmt: skip
+_WEIGHTS = ("packaged", "torchvision", "none")
 _EXAMPLES = """
 Examples:
 
@@ -105,15 +107,7 @@ def rehearse(
         return
     if photos is not None:
         refuse_idle(context, "photos_count", why="--photos names photos, so none are rendered")
-    published = published_weights(backbone)
-    if weights in ("packaged", "torchvision") and weights != published:
-        instead = f"--weights {published}, or " if published else ""
-        raise Problem(
-            f"{'No package has' if weights == 'packaged' else 'torchvision has no'} weights for backbone {backbone}",
-            f"its ImageNet weights are {published}" if published else "nobody publishes ImageNet weights of it",
-            f"add {instead}--weights none for random ones",
-            code=Exit.USAGE,
-        )
+    _check_network(backbone, weights)
     if report is not None:
         check_file(report, "--report")
     options = Options(
@@ -146,6 +140,28 @@ def rehearse(
     if keep:
         _print_kept(result, options.state_dir)
     stdout.print(f"\nRehearsed in {duration(journal.now())}.")
+
+
+def _check_network(backbone: str, weights: str) -> None:
+    """Refuses a network that the pipeline would refuse once everything is deployed. Raises Problem."""
+    for flag, value, known in (("--backbone", backbone, BACKBONES), ("--weights", weights, _WEIGHTS)):
+        if value not in known:
+            close = difflib.get_close_matches(value, known, n=1)
+            raise Problem(
+                f"{flag} {value} is not possible",
+                f"it must be one of {', '.join(known)}",
+                f"did you mean {flag} {close[0]}?" if close else f"choose one of them: {flag} {known[0]}",
+                code=Exit.USAGE,
+            )
+    published = published_weights(backbone)
+    if weights != "none" and weights != published:
+        instead = f"--weights {published}, or " if published else ""
+        raise Problem(
+            f"{'No package has' if weights == 'packaged' else 'torchvision has no'} weights for backbone {backbone}",
+            f"its ImageNet weights are {published}" if published else "nobody publishes ImageNet weights of it",
+            f"add {instead}--weights none for random ones",
+            code=Exit.USAGE,
+        )
 
 
 def _ended(options: Options) -> GoesOn:

@@ -83,6 +83,8 @@ def test_every_command_has_help_with_an_example(command: tuple[str, ...], capsys
         (["render"], "Missing argument"),
         (["render", "x", "--photos", "0"], "--photos"),
         (["rehearse", "--photos-count", "many"], "--photos-count"),
+        (["rehearse", "--backbone", "resnet5"], "--backbone resnet5 is not possible"),
+        (["rehearse", "--weights", "random"], "--weights random is not possible"),
         (["rehearse", "--backbone", "resnet50"], "No package has weights for backbone resnet50"),
         (["rehearse", "--weights", "torchvision"], "torchvision has no weights for backbone efficientnet_lite0"),
         (["endpoint", "sideways"], "No such command"),
