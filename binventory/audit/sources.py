@@ -123,11 +123,13 @@ class Prefix:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def names(self, folder: str) -> Iterator[str]:
-        """Object names directly below, page by page."""
+        """Object names directly below, page by page. The key of the folder, which a console makes, is no file in it."""
         start = f"{self.prefix}{folder}/" if folder else self.prefix
         pages = self.aws.client("s3").get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter="/"):
             for entry in page.get("Contents", []):
+                if entry["Key"] == start:
+                    continue
                 if entry["Size"] > MAX_TRANSFORMED_BYTES:
                     self.large[str(entry["Key"])[len(self.prefix) :]] = int(entry["Size"])
                 yield str(entry["Key"])[len(start) :]

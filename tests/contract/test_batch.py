@@ -245,6 +245,21 @@ def test_records_of_a_csv_may_name_photos_that_are_not_there(client: ClientFacto
 
 
 @pytest.mark.usefixtures("environment", "nothing_left")
+def test_photos_of_a_csv_are_found_in_a_folder_that_a_console_made(
+    client: ClientFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A console makes a folder as an object without content, whose key S3 lists before the photos."""
+    client("s3").put_object(Bucket=BUCKET, Key="console/bin-images/", Body=b"")
+    uri = put(client, "console/", {"bin-images/7.jpg": 3}).rstrip("/")
+    records = tmp_path / "records.csv"
+    records.write_text("image_id,count\n7,3\n")
+    audit = ["audit", uri, "--records", str(records), "--batch", "--yes", "--output", str(tmp_path / "out"), "--json"]
+    assert cli.run(audit) == Exit.OK
+    said = json.loads(capsys.readouterr().out)
+    assert (said["counted"], said["not_audited"]) == (1, 0), said["reasons"]
+
+
+@pytest.mark.usefixtures("environment", "nothing_left")
 def test_a_listed_photo_above_the_limit_is_named_and_fails_no_job(
     client: ClientFactory, aws: Aws, tmp_path: Path
 ) -> None:
