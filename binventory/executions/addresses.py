@@ -86,7 +86,7 @@ def listed_photos(aws: Aws, definition: Definition, given: Mapping[str, Any]) ->
     found = 0
     try:
         for number, page in enumerate(pages, start=1):
-            found += len(page.get("Contents", ()))
+            found += sum(item["Key"] != address.wanted for item in page.get("Contents", ()))
             if number == _PAGES and page.get("IsTruncated"):
                 return KnownPhotos(least=found)
     except ClientError as error:
@@ -116,20 +116,21 @@ def _first_key(aws: Aws, address: _Address) -> str | None:
     """The first key at an address; None where the caller may not list it."""
     # Page after page, because S3 passes over deleted objects: a page may be empty although more follow.
     pages = aws.client("s3").get_paginator("list_objects_v2")
-    first = {"MaxItems": 1, "PageSize": 1}
+    listed = pages.paginate(Bucket=address.bucket, Prefix=address.wanted, PaginationConfig={"PageSize": 2})
+    keys = (str(item["Key"]) for page in listed for item in page.get("Contents", ()))
     try:
-        listed = pages.paginate(Bucket=address.bucket, Prefix=address.wanted, PaginationConfig=first)
-        keys = [str(item["Key"]) for page in listed for item in page.get("Contents", ())]
+        # The key of the folder of photos itself, which a console makes, is no photo.
+        first = next((key for key in keys if address.parameter != PHOTOS_URI or key != address.wanted), None)
     except ClientError as error:
         if error_code(error) in _GONE:
             raise _refused(address, f"there is no bucket {address.bucket}") from None
         if error_code(error) in {"AccessDenied", "AllAccessDisabled", "403"}:
             return None
         raise
-    if not keys or (address.parameter != PHOTOS_URI and keys[0] != address.key):
+    if first is None or (address.parameter != PHOTOS_URI and first != address.key):
         kind = {PHOTOS_URI: f"it lists no photo; it must hold {_PHOTOS}<id>.jpg", LABELS_URI: "there is no such file"}
         raise _refused(address, kind.get(address.parameter, "there is no such file"))
-    return keys[0]
+    return first
 
 
 def _check_right(aws: Aws, definition: Definition, address: _Address, key: str) -> tuple[str, ...]:
