@@ -19,7 +19,14 @@ from local_aws.ministack.stack_resources import Properties, around
 
 ReadModel = Callable[[str], Any]
 _ONLY_ON_AWS: Final = (
+    "AbacStatus",
     "AccelerateConfiguration",
+    "AnalyticsConfigurations",
+    "IntelligentTieringConfigurations",
+    "InventoryConfigurations",
+    "MetadataConfiguration",
+    "MetadataTableConfiguration",
+    "MetricsConfigurations",
     "ObjectLockConfiguration",
     "ObjectLockEnabled",
     "ReplicationConfiguration",

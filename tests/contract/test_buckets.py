@@ -118,6 +118,28 @@ def test_versions_are_kept_while_the_stack_says_so(client: ClientFactory) -> Non
         ({"BucketEncryption": encrypted(SSEAlgorithm="rot13")}, "ServerSideEncryptionConfiguration of wrong"),
         ({"ObjectLockEnabled": True}, "ObjectLockEnabled of a bucket does not run locally"),
         ({"ReplicationConfiguration": {"Role": "r", "Rules": []}}, "ReplicationConfiguration of a bucket does not run"),
+        ({"AbacStatus": "Enabled"}, "AbacStatus of a bucket does not run locally"),
+        (
+            {
+                "AnalyticsConfigurations": [{"Id": "all", "StorageClassAnalysis": {}}],
+                "MetricsConfigurations": [{"Id": "all"}],
+            },
+            "AnalyticsConfigurations, MetricsConfigurations of a bucket does not run locally",
+        ),
+        (
+            {
+                "InventoryConfigurations": [
+                    {
+                        "Id": "all",
+                        "Enabled": True,
+                        "Destination": {"BucketArn": "arn:aws:s3:::listed", "Format": "CSV"},
+                        "IncludedObjectVersions": "All",
+                        "ScheduleFrequency": "Daily",
+                    }
+                ]
+            },
+            "InventoryConfigurations of a bucket does not run locally",
+        ),
     ],
 )
 def test_a_bucket_that_cannot_be_had_here_is_refused(
