@@ -27,7 +27,7 @@ from evaluation.report import write_report
 from evaluation.served_model import ServedModel, probabilities_of
 from ingestion.split import block_of
 from jobs.archive import open_archive, write_archive
-from jobs.container import JobContainer, JobError, run_job
+from jobs.container import JobContainer, JobError, made_output, run_job
 from jobs.lineage import code_fingerprint, data_fingerprint
 from jobs.settings import parse_settings, setting
 from modelling.bin_model import ModelCard, load_model
@@ -97,6 +97,7 @@ class Chosen:
 def main(arguments: list[str] | None = None) -> None:
     """Evaluate one model. Raises JobError where the input is wrong."""
     settings = parse_settings(EvaluateSettings, arguments, __doc__ or "", EXAMPLES)
+    output = made_output(settings.output)
     splits = Splits(*(_open_split(name, getattr(settings, name), settings.sealed) for name in SPLITS))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
         export_logits(model, folder / "fp32.onnx")
         del model
         chosen = _choose(card, splits, settings, folder)
-        archive = settings.output / "serving" / "model.tar.gz"
+        archive = output / "serving" / "model.tar.gz"
         write_archive(archive, _write_model(folder / "chosen", chosen.graph, _description(card, chosen)))
         served = ServedModel.of_archive(archive, folder / "served", chosen.draft)
         answers = served.answers(splits.test)
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
             training_skus=skus_of(splits.train.records),
             lineage=_lineage(card, splits, chosen, served, champion) | {ARCHIVE_DIGEST: served.seal},
         )  # fmt: skip
-        report = settings.output / "evaluation"
+        report = output / "evaluation"
         listed = write_answers(report, zip(splits.test.ids, splits.test.counts, answers, strict=True))
         write_report(report, judged, splits.test, listed)
     decision = judged.decision

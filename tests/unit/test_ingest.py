@@ -449,6 +449,7 @@ def test_a_limit_takes_so_many_of_each_class(
         (["--photos-uri", "in", "--labels-uri", ""], "--labels-uri is empty: give it a value, or leave it out"),
         (["--photos-uri", "in", "--resource-config", ""], "--resource-config is empty"),
         (["--photos-uri", "in", "--block-size", "1000000"], "--block-size"),
+        (["--photos-uri", "in", "--output", "bad.csv"], "--output bad.csv cannot be a folder (File exists)"),
         (["--photos-uri", "in", "--resource-config", "bad.json"], "current_host"),
     ],
 )
@@ -464,7 +465,7 @@ def test_every_wrong_setting_says_what_to_change(
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.csv").write_text("id\n1\n")
     (tmp_path / "bad.json").write_text('{"hosts": ["algo-1"]}')
-    assert launch([*arguments, "--output", "out"]) == 1
+    assert launch(["--output", "out", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 

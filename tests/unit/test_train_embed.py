@@ -259,6 +259,11 @@ def test_strategy_full_embeds_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["embedding.json"]
 
 
+def test_an_output_that_cannot_be_a_folder_is_named_before_work(shards: Path) -> None:
+    with pytest.raises(JobError, match=r"--output .*\.py cannot be a folder \(File exists\): give another"):
+        embed.main([*BASE, *places(shards), "--output", __file__])
+
+
 def test_the_reason_is_left_where_sagemaker_reads_it(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(shards / "job"))
     assert run_job(lambda: embed.main(["--views", "-1"])) == 1

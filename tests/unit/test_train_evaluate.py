@@ -535,6 +535,11 @@ def test_a_champion_is_compared_in_the_numbers_that_it_serves_in_or_not_at_all(
     assert re.search(f"the champion cannot be loaded: .*{words}", report["binventory"]["gate"]["not_compared"])
 
 
+def test_an_output_that_cannot_be_a_folder_is_named_before_work(world: Path) -> None:
+    with pytest.raises(JobError, match=r"--output .*\.py cannot be a folder \(File exists\): give another"):
+        run(world, Path(__file__))
+
+
 def test_a_model_that_is_none_is_named(world: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"neither a model folder nor a model\.tar\.gz"):
         run(world, tmp_path, model=tmp_path)

@@ -165,6 +165,8 @@ def test_a_trial_saves_its_head_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         (["--lr", "nan"], "--lr is 'nan'; it must be between"),
         (["--lr", ""], "--lr is empty: give it a value, or leave it out"),
         (["--mlflow", '""'], "--mlflow is empty"),
+        (["--output", __file__], f"--output {__file__} cannot be a folder (File exists): give another"),
+        (["--output", f"{__file__}/model"], f"--output {__file__}/model cannot be a folder (Not a directory)"),
         (["--checkpoints", " "], "--checkpoints is empty"),
         (["--lr", "fast"], "--lr is 'fast'; it must be between"),
         (["--batch-size", "0"], "--batch-size is '0'; it must be between 1 and 65536"),

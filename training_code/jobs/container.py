@@ -82,6 +82,17 @@ class JobContainer:
         return folder
 
 
+def made_output(folder: Path) -> Path:
+    """The folder of the flag `--output`, made before the work. Raises JobError where it cannot be a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise JobError(f"--output {folder} cannot be a folder ({error.strerror}): give another") from error
+    return folder
+
+
 def run_job(work: Callable[[], None], container: JobContainer | None = None) -> int:
     """Run `work`; after a failure write the reason where SageMaker reads it. Returns the exit status.
 
